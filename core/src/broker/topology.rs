@@ -1,0 +1,119 @@
+//! Which queues there are, what reaches them, and under which keys nodes speak. The only place that spells a queue
+//! name or a routing key.
+
+use super::{Address, Binding, Exchange, Queue};
+use crate::ids::{GatewayId, ModelName, NodeId, VerifierId};
+
+/// Jobs of one model, by id. Shared by all verifiers; survives.
+#[must_use]
+pub fn jobs(model: &ModelName) -> Queue {
+    Queue {
+        name: format!("jobs.{model}"),
+        bindings: Vec::new(),
+        exclusive: false,
+        replicated: true,
+        length_max: None,
+        idle_ms: None,
+    }
+}
+
+/// One node's private queue. `suffix` is random and told only to the node.
+#[must_use]
+pub fn node(node: &NodeId, suffix: &str) -> Queue {
+    /// A runner's short outage must not lose the queue; a node gone for longer asks for a new one.
+    const IDLE_MS: u64 = 10 * 60 * 1000;
+    Queue {
+        name: format!("node.{node}.{suffix}"),
+        bindings: Vec::new(),
+        exclusive: false,
+        replicated: false,
+        length_max: None,
+        idle_ms: Some(IDLE_MS),
+    }
+}
+
+/// What nodes say to one verifier, and every node's heartbeat.
+#[must_use]
+pub fn replicas(verifier: &VerifierId) -> Queue {
+    let patterns =
+        [format!("*.replica.{verifier}"), format!("*.refusal.{verifier}"), "*.heartbeat".to_owned()];
+    Queue {
+        name: format!("replicas.{verifier}"),
+        bindings: patterns.map(|pattern| Binding { exchange: Exchange::Nodes, pattern }).to_vec(),
+        exclusive: true,
+        replicated: false,
+        length_max: None,
+        idle_ms: None,
+    }
+}
+
+/// Replicas whose verifier is gone; all verifiers share it.
+#[must_use]
+pub fn replicas_any() -> Queue {
+    Queue {
+        name: "replicas.any".to_owned(),
+        bindings: vec![Binding { exchange: Exchange::Nodes, pattern: "*.replica.any".to_owned() }],
+        exclusive: false,
+        replicated: true,
+        length_max: None,
+        idle_ms: None,
+    }
+}
+
+/// Ends of jobs that one gateway waits for, and every verifier's summary of capacity.
+#[must_use]
+pub fn completions(gateway: &GatewayId) -> Queue {
+    Queue {
+        name: format!("completions.{gateway}"),
+        bindings: vec![Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() }],
+        exclusive: true,
+        replicated: false,
+        length_max: None,
+        idle_ms: None,
+    }
+}
+
+/// Where messages go that this version of the program doesn't know.
+#[must_use]
+pub fn parked() -> Queue {
+    /// Enough to look at what came; a flood of unknown messages must not fill the broker.
+    const LENGTH_MAX: u64 = 10_000;
+    Queue {
+        name: "parked".to_owned(),
+        bindings: Vec::new(),
+        exclusive: false,
+        replicated: true,
+        length_max: Some(LENGTH_MAX),
+        idle_ms: None,
+    }
+}
+
+/// Where a node sends a replica for `verifier`.
+#[must_use]
+pub fn replica_to(node: &NodeId, verifier: &VerifierId) -> Address {
+    Address::Nodes(format!("{node}.replica.{verifier}"))
+}
+
+/// Where a node sends a replica whose verifier is gone.
+#[must_use]
+pub fn replica_to_any(node: &NodeId) -> Address {
+    Address::Nodes(format!("{node}.replica.any"))
+}
+
+/// Where a node gives an assignment back.
+#[must_use]
+pub fn refusal_to(node: &NodeId, verifier: &VerifierId) -> Address {
+    Address::Nodes(format!("{node}.refusal.{verifier}"))
+}
+
+/// Where a node says that it lives.
+#[must_use]
+pub fn heartbeat_of(node: &NodeId) -> Address {
+    Address::Nodes(format!("{node}.heartbeat"))
+}
+
+/// Where a verifier tells all gateways what there is room for.
+#[must_use]
+pub fn capacity() -> Address {
+    Address::Network("capacity".to_owned())
+}

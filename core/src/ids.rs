@@ -1,0 +1,305 @@
+//! Names of things, as types, so that a node's id can't stand where a job's id is meant. No behaviour but
+//! making, printing and parsing them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+/// An id that didn't parse. The text is for whoever sent it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a {expected} id")]
+pub struct IdError {
+    expected: &'static str,
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id; ids made later sort later (UUID version 7).
+            #[must_use]
+            #[expect(clippy::new_without_default, reason = "a default that differs each time would surprise")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id with exactly these bytes, for tests and for ids derived from a hash.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The sixteen bytes that hashes and tables use.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, concat!($prefix, "{}"), self.0.as_simple())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let error = IdError { expected: stringify!($name) };
+                let digits = text.strip_prefix($prefix).filter(|digits| digits.len() == 32);
+                let parsed = digits.and_then(|digits| Uuid::try_parse(digits).ok());
+                parsed.map(Self).ok_or(error)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id with this text.
+            #[must_use]
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The id's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One accepted request.
+    JobId, "job_"
+);
+uuid_id!(
+    /// One piece of work given to one node: the unit of scoring and pay.
+    AssignmentId, "asg_"
+);
+uuid_id!(
+    /// One object of the archive, holding many settled records.
+    SegmentId, "seg_"
+);
+
+text_id!(
+    /// Who pays for jobs and owns nodes.
+    AccountId
+);
+text_id!(
+    /// A node's inner id, made by us from `[a-z0-9]`, safe in every queue name and routing key. Never the name that
+    /// its runner chose, which could be `*`.
+    NodeId
+);
+text_id!(
+    /// Who owns a node: an account's id, or [`OwnerId::anonymous`] for nodes registered without an account.
+    OwnerId
+);
+text_id!(
+    /// One verifier process, new at each start.
+    VerifierId
+);
+text_id!(
+    /// One gateway process, new at each start.
+    GatewayId
+);
+text_id!(
+    /// The name of a model as clients write it; the catalogue says what it means.
+    ModelName
+);
+
+impl OwnerId {
+    /// The one owner that all nodes without an account share, so that two of them never sit in one group.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self::new("anonymous")
+    }
+
+    /// The owner that an account is.
+    #[must_use]
+    pub fn of_account(account: &AccountId) -> Self {
+        Self::new(account.as_str())
+    }
+}
+
+fn random_word(prefix: &str) -> String {
+    format!("{prefix}{}", Uuid::new_v4().as_simple())
+}
+
+impl NodeId {
+    /// A fresh inner id: `n` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word("n"))
+    }
+}
+
+impl AccountId {
+    /// A fresh account id: `acct` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word("acct"))
+    }
+}
+
+impl VerifierId {
+    /// A fresh verifier id: `v` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word("v"))
+    }
+}
+
+impl GatewayId {
+    /// A fresh gateway id: `g` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word("g"))
+    }
+}
+
+/// SHA-256 of some bytes: of a request, a prompt, a model's files, a key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest with exactly these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| IdError { expected: "SHA-256" })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_and_parse() {
+        let id = JobId::new();
+        assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
+        for wrong in [
+            "",
+            "job_",
+            "job_12",
+            "asg_00000000000000000000000000000000",
+            "job_zz000000000000000000000000000000",
+        ] {
+            assert!(wrong.parse::<JobId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        let first = JobId::new();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(first < JobId::new());
+    }
+
+    #[test]
+    fn digest_is_sha256() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").to_string(), expected);
+        assert_eq!(expected.parse::<Digest>(), Ok(Digest::of(b"abc")));
+    }
+
+    #[test]
+    fn fresh_words_are_safe_in_routing_keys() {
+        for word in [NodeId::fresh().as_str(), VerifierId::fresh().as_str(), GatewayId::fresh().as_str()] {
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{word}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Words and seams of Infera. Everything that two roles share is here, and nothing that one role does.
+//!
+//! Read in this order: what things are called (`ids`, `time`), what a client may ask and what a settled job is
+//! (`job`), what crosses the broker (`messages`), then the seams, each a small trait with its contract in the
+//! doc comment and its implementations beside it (`broker`, `ledger`, `archive`, `engine`), and last the
+//! plumbing that every program needs (`config`, `telemetry`, `shutdown`).
+//!
+//! This crate never imports a role.
+
+pub mod ids;
+pub mod time;
+
+pub mod job;
+pub mod messages;
+pub mod sampling;
+
+pub mod archive;
+pub mod broker;
+pub mod engine;
+pub mod ledger;
+
+#[cfg(feature = "chat")]
+pub mod chat;
+
+pub mod config;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! Job-bound sampling. Placeholder until it lands.

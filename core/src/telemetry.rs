@@ -1,0 +1,1 @@
+//! Logs. Placeholder until the subscriber lands.
