@@ -156,7 +156,7 @@ pub struct Verification {
     pub thresholds: String,
 }
 
-/// Why a job failed. Each says whose fault it is; none is the client's, whose faults are refused before acceptance.
+/// Why a job failed. Each says whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
@@ -168,6 +168,9 @@ pub enum FailureReason {
     TooManyMisses,
     /// There are not three nodes of three owners for the model (synchronous requests only; others wait).
     InsufficientNodes,
+    /// The rendered prompt leaves no room for an answer in the model's context; the client's fault, and found out
+    /// by the verifier, which has the tokenizer.
+    ContextLength,
     /// The stored request can't be read or rendered; ours to mend.
     Unprocessable,
 }
