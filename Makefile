@@ -1,0 +1,33 @@
+# Every command that a newcomer, a developer and CI type. Logic lives in infra/ and in the programs.
+
+PYTHON ?= python3
+
+.PHONY: help setup build run test lint bench kill model-check clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
+
+setup: ## fetch ONNX Runtime into .runtime/ (once)
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no Python: apt-get install python3 python3-pip"; exit 1; }
+	@$(PYTHON) infra/setup.py
+
+build: setup ## the release build of `infera`
+	@cargo build --release --locked --package infera
+
+run: build ## the whole network on this machine
+	@exec target/release/infera up
+
+test: setup ## everything that must hold: style, docs, arrows, units, properties, suites, whole paths
+	@bash infra/test.sh
+
+lint: ## format, clippy, docs
+	@bash infra/test.sh lint
+
+bench: build ## one table: throughput, latency, memory, each as a ratio to a limit measured in the same run
+	@bash infra/bench.sh
+
+kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is left
+	@bash infra/kill.sh
+
+clean: ## what the build made; data/ and .runtime/ stay
+	@cargo clean
