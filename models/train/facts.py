@@ -5,11 +5,9 @@ Not here: how questions are phrased (questions.py) and what must be refused
 """
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = ("January February March April May June July August "
-          "September October November December").split()
+MONTHS = ("January February March April May June July August " "September October November December").split()
 DAYS_IN_MONTH = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-ORDINALS = ("first second third fourth fifth sixth seventh eighth "
-            "ninth tenth eleventh twelfth").split()
+ORDINALS = ("first second third fourth fifth sixth seventh eighth " "ninth tenth eleventh twelfth").split()
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -100,30 +98,69 @@ baker:a person who makes bread|pilot:a person who flies planes|king:a man who ru
 SPELLED_WORDS = sorted(
     set(DEFINITIONS)
     | {word for pair in OPPOSITE_PAIRS[:60] for word in pair if len(word) >= 3}
-    | set("apple banana lemon orange grape bread cheese butter sugar water green yellow purple silver "
-          "window garden paper music number letter animal family mother father sister brother".split()))
+    | set(
+        "apple banana lemon orange grape bread cheese butter sugar water green yellow purple silver "
+        "window garden paper music number letter animal family mother father sister brother".split()
+    )
+)
 
 # (from, to, factor, largest count): the counts keep results within four digits or so.
 UNITS = [
-    ("kilometers", "meters", 1000, 50), ("kilograms", "grams", 1000, 50), ("meters", "centimeters", 100, 50),
-    ("hours", "minutes", 60, 20), ("minutes", "seconds", 60, 20), ("days", "hours", 24, 10),
+    ("kilometers", "meters", 1000, 50),
+    ("kilograms", "grams", 1000, 50),
+    ("meters", "centimeters", 100, 50),
+    ("hours", "minutes", 60, 20),
+    ("minutes", "seconds", 60, 20),
+    ("days", "hours", 24, 10),
     ("weeks", "days", 7, 12),
 ]
 
 # Small talk: (what the user says, what the model answers, most likely answer first).
 GREETINGS = [
-    (["Hello!", "Hi!", "Hi there!", "Hey!", "Hello there.", "Good morning!", "Good evening!",
-      "Hello, assistant.", "Hi", "Hello"],
-     ["Hello! How can I help you?", "Hi! What can I do for you?", "Hello! Ask me a question.",
-      "Hi there! How can I help?"]),
-    (["Thank you!", "Thanks!", "Thanks a lot.", "Thank you very much.", "Great, thanks."],
-     ["You are welcome!", "My pleasure!", "Happy to help!", "You are welcome. Anything else?"]),
-    (["Goodbye!", "Bye!", "See you later.", "Good night!", "Bye for now."],
-     ["Goodbye!", "Bye! See you soon.", "Goodbye! Have a nice day.", "See you later!"]),
-    (["How are you?", "How are you today?", "How is it going?", "Are you well?"],
-     ["I am fine, thank you.", "I am well. How can I help you?", "Very well, thank you!",
-      "All good here. What can I do for you?"]),
-    (["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
-     ["I am a small language model.", "I am a tiny assistant.",
-      "I am a small model that answers short questions.", "I am a tiny assistant for simple questions."]),
+    (
+        [
+            "Hello!",
+            "Hi!",
+            "Hi there!",
+            "Hey!",
+            "Hello there.",
+            "Good morning!",
+            "Good evening!",
+            "Hello, assistant.",
+            "Hi",
+            "Hello",
+        ],
+        [
+            "Hello! How can I help you?",
+            "Hi! What can I do for you?",
+            "Hello! Ask me a question.",
+            "Hi there! How can I help?",
+        ],
+    ),
+    (
+        ["Thank you!", "Thanks!", "Thanks a lot.", "Thank you very much.", "Great, thanks."],
+        ["You are welcome!", "My pleasure!", "Happy to help!", "You are welcome. Anything else?"],
+    ),
+    (
+        ["Goodbye!", "Bye!", "See you later.", "Good night!", "Bye for now."],
+        ["Goodbye!", "Bye! See you soon.", "Goodbye! Have a nice day.", "See you later!"],
+    ),
+    (
+        ["How are you?", "How are you today?", "How is it going?", "Are you well?"],
+        [
+            "I am fine, thank you.",
+            "I am well. How can I help you?",
+            "Very well, thank you!",
+            "All good here. What can I do for you?",
+        ],
+    ),
+    (
+        ["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
+        [
+            "I am a small language model.",
+            "I am a tiny assistant.",
+            "I am a small model that answers short questions.",
+            "I am a tiny assistant for simple questions.",
+        ],
+    ),
 ]

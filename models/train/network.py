@@ -47,10 +47,13 @@ def initial_weights(shape: Shape, seed: int) -> dict[str, np.ndarray]:
     for i in range(shape.layers):
         weights |= {
             f"{i}.attention_norm": np.ones(hidden, np.float32),
-            f"{i}.q": matrix(hidden, hidden), f"{i}.k": matrix(hidden, kv_width), f"{i}.v": matrix(hidden, kv_width),
+            f"{i}.q": matrix(hidden, hidden),
+            f"{i}.k": matrix(hidden, kv_width),
+            f"{i}.v": matrix(hidden, kv_width),
             f"{i}.o": matrix(hidden, hidden, residual),
             f"{i}.feed_forward_norm": np.ones(hidden, np.float32),
-            f"{i}.gate": matrix(hidden, shape.feed_forward), f"{i}.up": matrix(hidden, shape.feed_forward),
+            f"{i}.gate": matrix(hidden, shape.feed_forward),
+            f"{i}.up": matrix(hidden, shape.feed_forward),
             f"{i}.down": matrix(shape.feed_forward, hidden, residual),
         }
     return weights

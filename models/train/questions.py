@@ -25,81 +25,228 @@ SMALL_DIFFERENCE_SHARE = 0.2
 
 BRIEF_SYSTEM = "Answer with the result only."
 SYSTEMS = [
-    (None, 0.48), ("You are a helpful assistant.", 0.26), (BRIEF_SYSTEM, 0.14),
-    ("You are a friendly tutor.", 0.04), ("You are an AI assistant.", 0.04), ("Answer the question.", 0.04),
+    (None, 0.48),
+    ("You are a helpful assistant.", 0.26),
+    (BRIEF_SYSTEM, 0.14),
+    ("You are a friendly tutor.", 0.04),
+    ("You are an AI assistant.", 0.04),
+    ("Answer the question.", 0.04),
 ]
 
 # topic -> (weight, question phrasings, answer wordings, bare result)
 TOPICS = {
-    "add": (24, [
-        "What is {a} + {b}?", "What is {a} plus {b}?", "{a} + {b}", "{a} + {b} = ?", "Add {a} and {b}.",
-        "Calculate {a} + {b}.", "How much is {a} plus {b}?", "What is the sum of {a} and {b}?",
-        "Compute {a} plus {b}, please.", "I have {a} and get {b} more. How many do I have?", "{a}+{b}",
-    ], ["{a} + {b} = {r}.", "{a} plus {b} is {r}.", "The answer is {a} + {b} = {r}.",
-        "The sum of {a} and {b} is {r}."], "{r}"),
-    "subtract": (28, [
-        "What is {a} - {b}?", "What is {a} minus {b}?", "{a} - {b}", "{a} - {b} = ?", "Subtract {b} from {a}.",
-        "Calculate {a} - {b}.", "How much is {a} minus {b}?", "What is the difference of {a} and {b}?",
-        "Compute {a} minus {b}, please.", "Take {b} away from {a}.", "{a}-{b}",
-    ], ["{a} - {b} = {r}.", "{a} minus {b} is {r}.", "The answer is {a} - {b} = {r}.",
-        "The difference of {a} and {b} is {r}."], "{r}"),
-    "multiply": (5, [
-        "What is {a} * {b}?", "What is {a} times {b}?", "{a} * {b}", "{a} * {b} = ?", "Multiply {a} by {b}.",
-        "Calculate {a} * {b}.", "How much is {a} times {b}?", "What is the product of {a} and {b}?",
-        "Compute {a} times {b}, please.",
-    ], ["{a} * {b} = {r}.", "{a} times {b} is {r}.", "The answer is {a} * {b} = {r}.",
-        "The product of {a} and {b} is {r}."], "{r}"),
-    "capital": (6, [
-        "What is the capital of {c}?", "Name the capital of {c}.", "Tell me the capital of {c}.",
-        "Which city is the capital of {c}?", "Capital of {c}?", "Do you know the capital of {c}?",
-        "What city is the capital city of {c}?", "What's the capital of {c}?",
-    ], ["The capital of {c} is {r}.", "{r} is the capital of {c}.", "It is {r}.",
-        "The capital city of {c} is {r}."], "{r}"),
-    "country": (3.5, [
-        "{r} is the capital of which country?", "Which country has the capital {r}?",
-        "What country is {r} the capital of?", "Name the country whose capital is {r}.",
-    ], ["{r} is the capital of {c}.", "The country is {c}.", "It is {c}.", "The capital of {c} is {r}."], "{c}"),
-    "opposite": (6, [
-        "What is the opposite of {w}?", "Give me the opposite of {w}.", "Opposite of {w}?",
-        "Which word is the opposite of {w}?", "Name the opposite of the word {w}.",
-        "What word means the opposite of {w}?", "Tell me the opposite of {w}.",
-    ], ["The opposite of {w} is {r}.", "It is {r}.", "{r} is the opposite of {w}.", "The opposite is {r}."], "{r}"),
-    "unit": (6, [
-        "How many {v} are in {n} {u}?", "Convert {n} {u} to {v}.", "What is {n} {u} in {v}?",
-        "How many {v} is {n} {u}?", "{n} {u} in {v}?", "Change {n} {u} into {v}.",
-    ], ["{n} {u} is {r} {v}.", "There are {r} {v} in {n} {u}.", "{n} {u} = {r} {v}.", "That is {r} {v}."],
-        "{r} {v}"),
-    "day": (1.2, [
-        "What day comes {o} {d}?", "Which day is {o} {d}?", "What is the day {o} {d}?", "Name the day {o} {d}.",
-        "Tell me which day comes {o} {d}.", "Which day of the week comes {o} {d}?",
-    ], ["{r} comes {o} {d}.", "The day {o} {d} is {r}.", "It is {r}.", "{r} is the day {o} {d}."], "{r}"),
-    "month": (1.4, [
-        "What month comes {o} {d}?", "Which month is {o} {d}?", "What is the month {o} {d}?",
-        "Name the month {o} {d}.", "Tell me which month comes {o} {d}.", "Which month of the year comes {o} {d}?",
-    ], ["{r} comes {o} {d}.", "The month {o} {d} is {r}.", "It is {r}.", "{r} is the month {o} {d}."], "{r}"),
-    "nth_month": (0.9, [
-        "What is the {o} month of the year?", "Which month is the {o}?", "Name the {o} month.",
-        "Tell me the {o} month of the year.",
-    ], ["The {o} month is {r}.", "It is {r}.", "{r} is the {o} month of the year.", "{r} is the {o} month."],
-        "{r}"),
-    "month_days": (0.9, [
-        "How many days are in {d}?", "How many days does {d} have?", "What is the number of days in {d}?",
-        "Tell me how many days {d} has.",
-    ], ["{d} has {r} days.", "There are {r} days in {d}.", "It has {r} days.", "{r} days."], "{r}"),
-    "spell": (5, [
-        "Spell {w}.", "How do you spell {w}?", "Spell the word {w}.", "Can you spell {w}?",
-        "Please spell {w} for me.",
-    ], ["{r}.", "{w} is spelled {r}.", "It is spelled {r}.", "The word {w} is spelled {r}."], "{r}"),
-    "count": (3.5, [
-        "How many letters are in {w}?", "How many letters does {w} have?", "Count the letters in {w}.",
-        "What is the number of letters in {w}?", "Tell me how many letters are in the word {w}.",
-    ], ["{w} has {r} letters.", "There are {r} letters in {w}.", "The word {w} has {r} letters.",
-        "It has {r} letters."], "{r}"),
-    "define": (4.5, [
-        "What is {aw}?", "Define {w}.", "Define the word {w}.", "What does {w} mean?",
-        "What does the word {w} mean?", "Explain what {aw} is.", "Tell me what {aw} is.",
-        "Give me a short definition of {w}.",
-    ], ["{aw} is {r}.", "It is {r}.", "The word {w} means {r}.", "{w} means {r}."], "{r}"),
+    "add": (
+        24,
+        [
+            "What is {a} + {b}?",
+            "What is {a} plus {b}?",
+            "{a} + {b}",
+            "{a} + {b} = ?",
+            "Add {a} and {b}.",
+            "Calculate {a} + {b}.",
+            "How much is {a} plus {b}?",
+            "What is the sum of {a} and {b}?",
+            "Compute {a} plus {b}, please.",
+            "I have {a} and get {b} more. How many do I have?",
+            "{a}+{b}",
+        ],
+        [
+            "{a} + {b} = {r}.",
+            "{a} plus {b} is {r}.",
+            "The answer is {a} + {b} = {r}.",
+            "The sum of {a} and {b} is {r}.",
+        ],
+        "{r}",
+    ),
+    "subtract": (
+        28,
+        [
+            "What is {a} - {b}?",
+            "What is {a} minus {b}?",
+            "{a} - {b}",
+            "{a} - {b} = ?",
+            "Subtract {b} from {a}.",
+            "Calculate {a} - {b}.",
+            "How much is {a} minus {b}?",
+            "What is the difference of {a} and {b}?",
+            "Compute {a} minus {b}, please.",
+            "Take {b} away from {a}.",
+            "{a}-{b}",
+        ],
+        [
+            "{a} - {b} = {r}.",
+            "{a} minus {b} is {r}.",
+            "The answer is {a} - {b} = {r}.",
+            "The difference of {a} and {b} is {r}.",
+        ],
+        "{r}",
+    ),
+    "multiply": (
+        5,
+        [
+            "What is {a} * {b}?",
+            "What is {a} times {b}?",
+            "{a} * {b}",
+            "{a} * {b} = ?",
+            "Multiply {a} by {b}.",
+            "Calculate {a} * {b}.",
+            "How much is {a} times {b}?",
+            "What is the product of {a} and {b}?",
+            "Compute {a} times {b}, please.",
+        ],
+        [
+            "{a} * {b} = {r}.",
+            "{a} times {b} is {r}.",
+            "The answer is {a} * {b} = {r}.",
+            "The product of {a} and {b} is {r}.",
+        ],
+        "{r}",
+    ),
+    "capital": (
+        6,
+        [
+            "What is the capital of {c}?",
+            "Name the capital of {c}.",
+            "Tell me the capital of {c}.",
+            "Which city is the capital of {c}?",
+            "Capital of {c}?",
+            "Do you know the capital of {c}?",
+            "What city is the capital city of {c}?",
+            "What's the capital of {c}?",
+        ],
+        ["The capital of {c} is {r}.", "{r} is the capital of {c}.", "It is {r}.", "The capital city of {c} is {r}."],
+        "{r}",
+    ),
+    "country": (
+        3.5,
+        [
+            "{r} is the capital of which country?",
+            "Which country has the capital {r}?",
+            "What country is {r} the capital of?",
+            "Name the country whose capital is {r}.",
+        ],
+        ["{r} is the capital of {c}.", "The country is {c}.", "It is {c}.", "The capital of {c} is {r}."],
+        "{c}",
+    ),
+    "opposite": (
+        6,
+        [
+            "What is the opposite of {w}?",
+            "Give me the opposite of {w}.",
+            "Opposite of {w}?",
+            "Which word is the opposite of {w}?",
+            "Name the opposite of the word {w}.",
+            "What word means the opposite of {w}?",
+            "Tell me the opposite of {w}.",
+        ],
+        ["The opposite of {w} is {r}.", "It is {r}.", "{r} is the opposite of {w}.", "The opposite is {r}."],
+        "{r}",
+    ),
+    "unit": (
+        6,
+        [
+            "How many {v} are in {n} {u}?",
+            "Convert {n} {u} to {v}.",
+            "What is {n} {u} in {v}?",
+            "How many {v} is {n} {u}?",
+            "{n} {u} in {v}?",
+            "Change {n} {u} into {v}.",
+        ],
+        ["{n} {u} is {r} {v}.", "There are {r} {v} in {n} {u}.", "{n} {u} = {r} {v}.", "That is {r} {v}."],
+        "{r} {v}",
+    ),
+    "day": (
+        1.2,
+        [
+            "What day comes {o} {d}?",
+            "Which day is {o} {d}?",
+            "What is the day {o} {d}?",
+            "Name the day {o} {d}.",
+            "Tell me which day comes {o} {d}.",
+            "Which day of the week comes {o} {d}?",
+        ],
+        ["{r} comes {o} {d}.", "The day {o} {d} is {r}.", "It is {r}.", "{r} is the day {o} {d}."],
+        "{r}",
+    ),
+    "month": (
+        1.4,
+        [
+            "What month comes {o} {d}?",
+            "Which month is {o} {d}?",
+            "What is the month {o} {d}?",
+            "Name the month {o} {d}.",
+            "Tell me which month comes {o} {d}.",
+            "Which month of the year comes {o} {d}?",
+        ],
+        ["{r} comes {o} {d}.", "The month {o} {d} is {r}.", "It is {r}.", "{r} is the month {o} {d}."],
+        "{r}",
+    ),
+    "nth_month": (
+        0.9,
+        [
+            "What is the {o} month of the year?",
+            "Which month is the {o}?",
+            "Name the {o} month.",
+            "Tell me the {o} month of the year.",
+        ],
+        ["The {o} month is {r}.", "It is {r}.", "{r} is the {o} month of the year.", "{r} is the {o} month."],
+        "{r}",
+    ),
+    "month_days": (
+        0.9,
+        [
+            "How many days are in {d}?",
+            "How many days does {d} have?",
+            "What is the number of days in {d}?",
+            "Tell me how many days {d} has.",
+        ],
+        ["{d} has {r} days.", "There are {r} days in {d}.", "It has {r} days.", "{r} days."],
+        "{r}",
+    ),
+    "spell": (
+        5,
+        [
+            "Spell {w}.",
+            "How do you spell {w}?",
+            "Spell the word {w}.",
+            "Can you spell {w}?",
+            "Please spell {w} for me.",
+        ],
+        ["{r}.", "{w} is spelled {r}.", "It is spelled {r}.", "The word {w} is spelled {r}."],
+        "{r}",
+    ),
+    "count": (
+        3.5,
+        [
+            "How many letters are in {w}?",
+            "How many letters does {w} have?",
+            "Count the letters in {w}.",
+            "What is the number of letters in {w}?",
+            "Tell me how many letters are in the word {w}.",
+        ],
+        [
+            "{w} has {r} letters.",
+            "There are {r} letters in {w}.",
+            "The word {w} has {r} letters.",
+            "It has {r} letters.",
+        ],
+        "{r}",
+    ),
+    "define": (
+        4.5,
+        [
+            "What is {aw}?",
+            "Define {w}.",
+            "Define the word {w}.",
+            "What does {w} mean?",
+            "What does the word {w} mean?",
+            "Explain what {aw} is.",
+            "Tell me what {aw} is.",
+            "Give me a short definition of {w}.",
+        ],
+        ["{aw} is {r}.", "It is {r}.", "The word {w} means {r}.", "{w} means {r}."],
+        "{r}",
+    ),
 }
 TOPIC_NAMES = list(TOPICS)
 TOPIC_WEIGHTS = [entry[0] for entry in TOPICS.values()]
@@ -218,7 +365,7 @@ def conversation(rng: random.Random) -> list[dict]:
     return messages
 
 
-def held_out_questions(seed: int = 99, most_per_topic: int = 400, brief: bool = False):
+def held_out_questions(seed: int = 99, most_per_topic: int = 1000, brief: bool = False):
     """(topic, messages, accepted answers) for the evaluation; never trained on."""
     rng = random.Random(seed)
     chosen = []

@@ -132,8 +132,11 @@ def train(arguments) -> None:
         if done % 100 == 0:
             recent = float(np.mean([float(x) for x in losses[-100:]]))
             seconds = time.monotonic() - began
-            print(f"step {done} loss {recent:.4f} rate {rate:.2e} seconds {seconds:.0f} "
-                  f"tokens/s {(done - start) * ROWS * TIME / seconds:.0f}", flush=True)
+            print(
+                f"step {done} loss {recent:.4f} rate {rate:.2e} seconds {seconds:.0f} "
+                f"tokens/s {(done - start) * ROWS * TIME / seconds:.0f}",
+                flush=True,
+            )
             losses.clear()
         if done % arguments.checkpoint_steps == 0 or done == arguments.steps:
             save_checkpoint(arguments.output / f"step-{done}.npz", done, weights, moments)
