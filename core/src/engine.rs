@@ -1,6 +1,7 @@
 //! The seam to whatever turns tokens into logits. Synchronous: one named thread owns an engine, and each call is
 //! one step of the whole batch. An engine knows no queue, no text and no noise; choosing tokens is `sampling`'s.
 
+mod admission;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "onnx")]
