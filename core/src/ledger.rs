@@ -5,6 +5,7 @@
 //! order of a job's life. Every method is given the time; a ledger reads no clock. Every method commits before it
 //! returns, and implementations may share one commit between concurrent calls.
 
+pub mod fold;
 pub mod rows;
 
 #[cfg(feature = "conformance")]

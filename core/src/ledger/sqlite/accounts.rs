@@ -1,0 +1,77 @@
+//! Accounts and their keys.
+
+use async_trait::async_trait;
+use rusqlite::{OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::values::{Blob, Word, millis};
+use crate::ids::{AccountId, Digest};
+use crate::ledger::{AccountBook, KeyRecord, LedgerError, NewKey, SignedUp};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl AccountBook for SqliteLedger {
+    async fn sign_up(&self, email: &str, now: Timestamp) -> Result<SignedUp, LedgerError> {
+        let email = email.to_owned();
+        self.write(move |connection| {
+            let fresh = AccountId::fresh();
+            let inserted = connection
+                .prepare_cached(
+                    "INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
+                     ON CONFLICT (email) DO NOTHING",
+                )?
+                .execute(params![fresh.as_str(), Word(&email), millis(now)])?;
+            if inserted == 1 {
+                return Ok(SignedUp { account: fresh, is_new: true });
+            }
+            let account: String = connection
+                .prepare_cached("SELECT id FROM accounts WHERE email = $1")?
+                .query_row([Word(&email)], |row| row.get(0))?;
+            Ok(SignedUp { account: AccountId::new(account), is_new: false })
+        })
+        .await
+    }
+
+    async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
+        let key = key.clone();
+        self.write(move |connection| {
+            // Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+            connection
+                .prepare_cached(
+                    "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (hash) DO NOTHING",
+                )?
+                .execute(params![
+                    key.hash.blob(),
+                    Word(key.account.as_str()),
+                    Word(&key.hint),
+                    millis(now)
+                ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
+        self.read(move |connection| {
+            let record = connection
+                .prepare_cached("SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL")?
+                .query_row([hash.blob()], |row| {
+                    Ok(KeyRecord { account: AccountId::new(row.get::<_, String>(0)?), hint: row.get(1)? })
+                })
+                .optional()?;
+            Ok(record)
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection
+                .prepare_cached("UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL")?
+                .execute(params![hash.blob(), millis(now)])?;
+            Ok(())
+        })
+        .await
+    }
+}

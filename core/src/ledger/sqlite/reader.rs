@@ -1,0 +1,98 @@
+//! Reading jobs, for both roles.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::settling::{Groups, read};
+use super::values::{Blob, Word, count, time};
+use crate::ids::{AccountId, JobId, ModelName};
+use crate::job::{Settlement, VerificationStatus};
+use crate::ledger::{JobReader, JobState, JobView, LedgerError, Statistics};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl JobReader for SqliteLedger {
+    /// The group is left out of the view's settlement: it is large, and not the account's business.
+    async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
+        let account = account.clone();
+        self.read(move |connection| view(connection, &account, job)).await
+    }
+
+    async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+        let jobs = jobs.to_vec();
+        self.read(move |connection| {
+            let found = jobs.iter().map(|job| read(connection, *job, Groups::Included));
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
+        self.read(statistics).await
+    }
+}
+
+fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
+    let row = connection
+        .prepare_cached(
+            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status
+             FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
+             WHERE jobs.id = $1 AND jobs.account = $2",
+        )?
+        .query_row(params![job.blob(), Word(account.as_str())], |row| {
+            let model: String = row.get(0)?;
+            let state: i64 = row.get(1)?;
+            let dispute: Option<String> = row.get(4)?;
+            Ok((model, state, time(row, 2)?, time(row, 3)?, dispute))
+        })
+        .optional()?;
+    let Some((model, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
+    Ok(Some(JobView {
+        id: job,
+        model: ModelName::new(model),
+        state: state_of(state),
+        accepted_ms,
+        deadline_ms,
+        settlement: read(connection, job, Groups::LeftOut)?,
+        dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
+    }))
+}
+
+fn state_of(state: i64) -> JobState {
+    match state {
+        0 => JobState::Queued,
+        1 => JobState::Running,
+        _ => JobState::Ended,
+    }
+}
+
+fn dispute_of(word: &str) -> Result<VerificationStatus, LedgerError> {
+    serde_json::from_value(serde_json::Value::from(word))
+        .map_err(|error| LedgerError::Row(format!("stored dispute can't be read: {error}")))
+}
+
+fn statistics(connection: &Connection) -> Result<Statistics, LedgerError> {
+    let mut statistics = Statistics::default();
+    let mut statement = connection.prepare_cached("SELECT name, value FROM totals")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = count(row, 1)?;
+        match row.get_ref(0)?.as_str().map_err(|error| LedgerError::Row(error.to_string()))? {
+            "accepted" => statistics.accepted = value,
+            "succeeded" => statistics.succeeded = value,
+            "failed" => statistics.failed = value,
+            "cancelled" => statistics.cancelled = value,
+            "expired" => statistics.expired = value,
+            "prompt_tokens" => statistics.prompt_tokens = value,
+            "completion_tokens" => statistics.completion_tokens = value,
+            _ => {}
+        }
+    }
+    let counted = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| count(row, 0));
+    statistics.queued = counted("SELECT COUNT(*) FROM jobs WHERE state = 0")?;
+    statistics.running = counted("SELECT COUNT(*) FROM jobs WHERE state = 1")?;
+    statistics.nodes = counted("SELECT COUNT(*) FROM nodes WHERE revoked_ms IS NULL")?;
+    statistics.disputed = counted("SELECT COUNT(*) FROM disputes WHERE status = 'disputed'")?;
+    Ok(statistics)
+}

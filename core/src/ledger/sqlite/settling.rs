@@ -1,0 +1,207 @@
+//! The end of a job: the one way in, for every kind of end, and reading it back. Runs within the writer's transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::values::{Blob, Word, from_json, millis, to_json, whole};
+use crate::ids::{AccountId, GatewayId, JobId, ModelName};
+use crate::job::{End, GroupRecord, Settlement};
+use crate::ledger::{LedgerError, Posting, PostingEntry, Settled};
+use crate::time::Timestamp;
+
+/// A settlement ready for the tables: serialised before it reaches the writer's thread.
+pub(super) struct SettlementRow {
+    job: JobId,
+    account: AccountId,
+    settled_ms: Timestamp,
+    status: &'static str,
+    settlement: String,
+    group: Option<GroupRow>,
+    usage: Option<Usage>,
+}
+
+struct GroupRow {
+    verifier: String,
+    deadline_ms: Timestamp,
+    record: Vec<u8>,
+}
+
+struct Usage {
+    posting: Posting,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// The settlement's JSON as it is stored: all fields but the group, which has its own table.
+#[derive(Serialize)]
+struct WithoutGroup<'a> {
+    job_id: JobId,
+    account: &'a AccountId,
+    model: &'a ModelName,
+    gateway: &'a GatewayId,
+    end: &'a End,
+    settled_ms: Timestamp,
+}
+
+impl SettlementRow {
+    /// The rows of a settlement.
+    pub(super) fn of(settlement: &Settlement) -> Result<Self, LedgerError> {
+        let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
+        let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
+        let group = group.as_ref().map(GroupRow::of).transpose()?;
+        Ok(Self {
+            job: *job_id,
+            account: account.clone(),
+            settled_ms: *settled_ms,
+            status: end.word(),
+            settlement: to_json(&row)?,
+            group,
+            usage: usage(settlement),
+        })
+    }
+}
+
+impl GroupRow {
+    fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
+        let record = serde_json::to_vec(group)
+            .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
+        Ok(Self { verifier: group.verifier.as_str().to_owned(), deadline_ms: group.deadline_ms, record })
+    }
+}
+
+/// What an account owes for a settled job: only answers are charged.
+fn usage(settlement: &Settlement) -> Option<Usage> {
+    let End::Succeeded { answer, .. } = &settlement.end else { return None };
+    let prompt_tokens = u64::from(answer.prompt_tokens);
+    let completion_tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
+    let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
+    let posting = Posting {
+        id: format!("usage:{}", settlement.job_id),
+        job_id: settlement.job_id,
+        posted_ms: settlement.settled_ms,
+        entry,
+    };
+    Some(Usage { posting, prompt_tokens, completion_tokens })
+}
+
+/// Ends a job by this row, unless it ended before. Everything that belongs to the end hangs on that one insert.
+pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, LedgerError> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO settlements (job_id, settled_ms, settlement) VALUES ($1, $2, $3)
+             ON CONFLICT (job_id) DO NOTHING",
+        )?
+        .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement])?;
+    if inserted == 0 {
+        let winner = read(connection, row.job, Groups::Included)?;
+        let missing = || LedgerError::Row(format!("the settlement of {} is gone", row.job));
+        return winner.map(Settled::Before).ok_or_else(missing);
+    }
+    end_job(connection, row)?;
+    match &row.group {
+        Some(group) => insert_group(connection, row.job, group)?,
+        None => make_claimable(connection, row.job)?,
+    }
+    add_to_total(connection, row.status, 1)?;
+    if let Some(usage) = &row.usage {
+        insert_posting(connection, &usage.posting)?;
+        add_to_total(connection, "prompt_tokens", usage.prompt_tokens)?;
+        add_to_total(connection, "completion_tokens", usage.completion_tokens)?;
+    }
+    Ok(Settled::Now)
+}
+
+fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerError> {
+    let ended = connection
+        .prepare_cached(
+            "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
+             WHERE id = $1 AND account = $2 AND state < 2",
+        )?
+        .execute(params![row.job.blob(), Word(row.account.as_str())])?;
+    if ended != 1 {
+        return Err(LedgerError::Row(format!("{} was never accepted for {}", row.job, row.account)));
+    }
+    connection
+        .prepare_cached("UPDATE waiting SET jobs = jobs - 1 WHERE account = $1")?
+        .execute([Word(row.account.as_str())])?;
+    Ok(())
+}
+
+fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record) VALUES ($1, $2, $3, 0, $4)",
+        )?
+        .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
+    Ok(())
+}
+
+/// Lets the archive have the record of a settled job.
+pub(super) fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO records (job_id, settled_ms, is_pruned)
+             SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = $1
+             ON CONFLICT (job_id) DO NOTHING",
+        )?
+        .execute([job.blob()])?;
+    Ok(())
+}
+
+/// Adds to one of the sums over all jobs.
+pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO totals (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = totals.value + excluded.value",
+        )?
+        .execute(params![name, whole(amount)])?;
+    Ok(())
+}
+
+/// Appends a posting, unless its id is there already.
+pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO postings (id, job_id, posted_ms, entry) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            Word(&posting.id),
+            posting.job_id.blob(),
+            millis(posting.posted_ms),
+            to_json(&posting.entry)?
+        ])?;
+    Ok(())
+}
+
+/// Whether a settlement is read with its group, which is large and no client's business.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Groups {
+    /// With it.
+    Included,
+    /// Without it.
+    LeftOut,
+}
+
+/// The settlement of a job, if it ended.
+pub(super) fn read(
+    connection: &Connection,
+    job: JobId,
+    groups: Groups,
+) -> Result<Option<Settlement>, LedgerError> {
+    let json: Option<String> = connection
+        .prepare_cached("SELECT settlement FROM settlements WHERE job_id = $1")?
+        .query_row([job.blob()], |row| row.get(0))
+        .optional()?;
+    let Some(json) = json else { return Ok(None) };
+    let mut settlement: Settlement = from_json("settlement", json.as_bytes())?;
+    if groups == Groups::Included {
+        let record: Option<Vec<u8>> = connection
+            .prepare_cached("SELECT record FROM groups WHERE job_id = $1")?
+            .query_row([job.blob()], |row| row.get(0))
+            .optional()?;
+        settlement.group = record.map(|record| from_json("group", &record)).transpose()?;
+    }
+    Ok(Some(settlement))
+}

@@ -1,0 +1,202 @@
+//! Leases, and what was left lying by owners without one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Params, params};
+
+use super::SqliteLedger;
+use super::settling::{Groups, read};
+use super::values::{Blob, Word, from_json, job_id, millis, time};
+use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use crate::job::GroupRecord;
+use crate::ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl Sweeping for SqliteLedger {
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &VerifierId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<bool, LedgerError> {
+        let name = name.to_owned();
+        let holder = holder.clone();
+        self.write(move |connection| lease(connection, &name, &holder, (now, now.after(ttl)))).await
+    }
+
+    async fn end_leases(&self, _now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            connection.prepare_cached("DELETE FROM leases")?.execute([])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        let question = question.clone();
+        self.write(move |connection| {
+            Ok(Sweep {
+                hand_out: hand_out(connection, &question, now)?,
+                expired: expired(connection, question.limit, now)?,
+                groups: overdue_groups(connection, question.limit, now)?,
+            })
+        })
+        .await
+    }
+
+    async fn handed_out(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
+        let jobs = jobs.to_vec();
+        self.write(move |connection| {
+            let mut statement = connection
+                .prepare_cached("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = 0")?;
+            for job in &jobs {
+                statement.execute([job.blob()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
+        let jobs = jobs.to_vec();
+        self.read(move |connection| {
+            let mut groups = Vec::new();
+            for job in &jobs {
+                let sql = "SELECT job_id, record, is_closed FROM groups WHERE job_id = $1";
+                groups.append(&mut read_groups(connection, sql, [job.blob()])?);
+            }
+            Ok(groups)
+        })
+        .await
+    }
+}
+
+fn lease(
+    connection: &Connection,
+    name: &str,
+    holder: &VerifierId,
+    (now, until): (Timestamp, Timestamp),
+) -> Result<bool, LedgerError> {
+    // Ended leases say nothing; each start leaves one behind.
+    connection.prepare_cached("DELETE FROM leases WHERE until_ms <= $1")?.execute([millis(now)])?;
+    let changed = connection
+        .prepare_cached(
+            "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms
+             WHERE leases.holder = excluded.holder",
+        )?
+        .execute(params![Word(name), Word(holder.as_str()), millis(until)])?;
+    Ok(changed == 1)
+}
+
+/// One job found by a query that selects id, model and time of acceptance.
+type Found = (Timestamp, JobId, ModelName);
+
+fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<Vec<Found>, LedgerError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_map(parameters, |row| {
+        Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Jobs to hand out again, which become queued, unowned and unconfirmed since now. Those past their deadline are not
+/// among them: they are about to expire.
+fn hand_out(
+    connection: &Connection,
+    question: &SweepQuestion,
+    now: Timestamp,
+) -> Result<Vec<(JobId, ModelName)>, LedgerError> {
+    let unconfirmed_since =
+        now.as_millis().checked_sub(u64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(u64::MAX));
+    let mut found = Vec::new();
+    if let Some(since) = unconfirmed_since {
+        found = find(
+            connection,
+            "SELECT id, model, accepted_ms FROM jobs
+             WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+             ORDER BY unconfirmed_ms LIMIT $3",
+            params![millis(Timestamp::from_millis(since)), millis(now), question.limit],
+        )?;
+    }
+    found.append(&mut find(
+        connection,
+        "SELECT id, model, accepted_ms FROM jobs
+         WHERE state = 1 AND deadline_ms > $1 AND NOT EXISTS (
+             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                 AND leases.until_ms > $1)
+         ORDER BY accepted_ms LIMIT $2",
+        params![millis(now), question.limit],
+    )?);
+    for model in &question.empty_queues {
+        // What is unconfirmed may be on its way there; the first question finds it if it isn't.
+        found.append(&mut find(
+            connection,
+            "SELECT id, model, accepted_ms FROM jobs
+             WHERE state = 0 AND model = $1 AND unconfirmed_ms IS NULL AND deadline_ms > $2
+             ORDER BY accepted_ms LIMIT $3",
+            params![Word(model.as_str()), millis(now), question.limit],
+        )?);
+    }
+    found.sort();
+    found.dedup();
+    found.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));
+    let mut statement = connection
+        .prepare_cached("UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 WHERE id = $1")?;
+    for (_, job, _) in &found {
+        statement.execute(params![job.blob(), millis(now)])?;
+    }
+    Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
+}
+
+fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, account, model, gateway FROM jobs
+         WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2",
+    )?;
+    let jobs = statement.query_map(params![millis(now), limit], |row| {
+        Ok(OverdueJob {
+            id: job_id(row, 0)?,
+            account: AccountId::new(row.get::<_, String>(1)?),
+            model: ModelName::new(row.get::<_, String>(2)?),
+            gateway: GatewayId::new(row.get::<_, String>(3)?),
+        })
+    })?;
+    Ok(jobs.collect::<rusqlite::Result<_>>()?)
+}
+
+fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Group>, LedgerError> {
+    read_groups(
+        connection,
+        "SELECT job_id, record, is_closed FROM groups
+         WHERE is_closed = 0 AND deadline_ms <= $1 AND NOT EXISTS (
+             SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
+                 AND leases.until_ms > $1)
+         ORDER BY deadline_ms LIMIT $2",
+        params![millis(now), limit],
+    )
+}
+
+fn read_groups<P: Params>(
+    connection: &Connection,
+    sql: &str,
+    parameters: P,
+) -> Result<Vec<Group>, LedgerError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        let job = job_id(row, 0)?;
+        let record: GroupRecord = from_json("group", &row.get::<_, Vec<u8>>(1)?)?;
+        let closed = row.get::<_, i64>(2)? != 0;
+        let settlement = read(connection, job, Groups::LeftOut)?;
+        let mut settlement =
+            settlement.ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is gone")))?;
+        settlement.group = Some(record.clone());
+        groups.push(Group { settlement, record, closed });
+    }
+    Ok(groups)
+}

@@ -1,0 +1,100 @@
+//! How values become columns and back, and what an error of SQLite means to a caller. No SQL.
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{ErrorCode, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ids::{AssignmentId, Digest, JobId, SegmentId};
+use crate::ledger::LedgerError;
+use crate::time::Timestamp;
+
+/// Text for a column. Text with U+0000 is refused: PostgreSQL can't store it and SQLite's functions stop at it.
+pub(super) struct Word<'a>(pub(super) &'a str);
+
+impl ToSql for Word<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        if self.0.contains('\0') {
+            return Err(rusqlite::Error::ToSqlConversionFailure("text with U+0000".into()));
+        }
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0.as_bytes())))
+    }
+}
+
+/// Bytes for a column.
+pub(super) trait Blob {
+    /// The bytes.
+    fn blob(&self) -> &[u8];
+}
+
+macro_rules! blob {
+    ($($id:ty),*) => {
+        $(impl Blob for $id {
+            fn blob(&self) -> &[u8] {
+                self.as_bytes()
+            }
+        })*
+    };
+}
+blob!(JobId, SegmentId, AssignmentId, Digest);
+
+/// A time for a column.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    whole(time.as_millis())
+}
+
+/// A count for a column; none of ours comes near the limit that it is cut at.
+pub(super) fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A count from column `index`; negative ones are not written.
+pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+}
+
+/// A small count from column `index`, cut at the type's limit.
+pub(super) fn small(row: &Row<'_>, index: usize) -> rusqlite::Result<u32> {
+    Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
+}
+
+/// A time from column `index`.
+pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_millis(count(row, index)?))
+}
+
+/// A job's id from column `index`.
+pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
+    Ok(JobId::from_bytes(row.get(index)?))
+}
+
+/// A hash from column `index`.
+pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
+    Ok(Digest::from_bytes(row.get(index)?))
+}
+
+/// A value as JSON text.
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
+    serde_json::to_string(value)
+        .map_err(|error| LedgerError::Row(format!("can't be written as JSON: {error}")))
+}
+
+/// A value from JSON that we wrote; `what` names it for the operator.
+pub(super) fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
+    serde_json::from_slice(json)
+        .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    /// What an error of one statement means. (A failed commit is judged by the writer.)
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => {
+                Self::Row(text)
+            }
+            Some(_) => Self::Unavailable(text),
+        }
+    }
+}

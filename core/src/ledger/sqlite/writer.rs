@@ -1,0 +1,185 @@
+//! The one thread that writes. It commits whatever waits as one transaction (group commit: one fsync for all), each
+//! operation in its own savepoint, and answers only after the commit. It knows no table.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ledger::LedgerError;
+
+/// At most so many operations share a commit: enough to make the fsync cheap, few enough that the first of them is
+/// not kept waiting by the last for more than some tens of milliseconds.
+const BATCH_MAX: usize = 512;
+
+/// At most so many operations wait for the writer; the next ones wait for room.
+const WAITING_MAX: usize = 4 * BATCH_MAX;
+
+/// For room the caller waits so long: a disk that stands still for longer is an outage.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+
+/// An operation on its way through the writer.
+trait Operation: Send {
+    /// Runs it within the open transaction and keeps its outcome. `false`: undo what it did.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells the caller, after the commit; with an error if there was none.
+    fn answer(self: Box<Self>, commit: Result<(), &LedgerError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    outcome: Result<T, LedgerError>,
+    reply: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T, F> Operation for Write<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, LedgerError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        // A panic in one operation is that caller's error; the thread and its neighbours go on.
+        self.outcome = catch_unwind(AssertUnwindSafe(|| work(connection)))
+            .unwrap_or_else(|_| Err(LedgerError::Row("the operation panicked".to_owned())));
+        self.outcome.is_ok()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), &LedgerError>) {
+        let outcome = match (commit, self.outcome) {
+            (Err(error), Ok(_)) => Err(copy(error)),
+            (_, outcome) => outcome,
+        };
+        // The caller may have gone away; what was written stays.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// The writing thread and the way to it. Dropping it commits what waits, checkpoints and closes the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sender: Option<mpsc::Sender<Box<dyn Operation>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for dyn Operation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Operation")
+    }
+}
+
+impl Writer {
+    /// Starts the thread, which owns `connection` from now on.
+    pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || serve(&connection, receiver))
+            .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Runs `work` in a transaction and returns when it is committed. If the caller goes away meanwhile, the work is
+    /// done nevertheless.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let not_run = || LedgerError::Unavailable("the transaction was given up before it".to_owned());
+        let operation = Box::new(Write { work: Some(work), outcome: Err(not_run()), reply });
+        let Some(sender) = &self.sender else { return Err(stopped()) };
+        sender.send_timeout(operation, ROOM_WAIT).await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => {
+                LedgerError::Unavailable(format!("{WAITING_MAX} writes wait already"))
+            }
+            mpsc::error::SendTimeoutError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(LedgerError::Unknown("the ledger's writer stopped before it answered".to_owned()))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ledger's writer thread had panicked");
+        }
+    }
+}
+
+fn stopped() -> LedgerError {
+    LedgerError::Unavailable("the ledger's writer has stopped".to_owned())
+}
+
+fn serve(connection: &Connection, mut receiver: mpsc::Receiver<Box<dyn Operation>>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let commit = commit_batch(connection, &mut batch);
+        if let Err(error) = &commit {
+            tracing::error!(%error, operations = batch.len(), "a ledger commit failed");
+        }
+        for operation in batch.drain(..) {
+            operation.answer(commit.as_ref().map(|&()| ()));
+        }
+    }
+}
+
+/// One transaction for the whole batch. Whatever happens, no transaction is open afterwards.
+fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), LedgerError> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let done = run_batch(connection, batch).and_then(|()| {
+        execute(connection, "COMMIT").map_err(|error| match error.sqlite_error_code() {
+            // Nothing of the last frame can be complete on the disk, or nothing was begun.
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => {
+                LedgerError::Unavailable(error.to_string())
+            }
+            // The log may hold the whole commit although syncing it failed: a crash now could bring it back.
+            _ => LedgerError::Unknown(error.to_string()),
+        })
+    });
+    if done.is_err() && !connection.is_autocommit() {
+        // It failed already and that is what is reported; a rollback that fails too leaves nothing to tell.
+        let _ = execute(connection, "ROLLBACK");
+    }
+    done
+}
+
+fn run_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), LedgerError> {
+    for operation in batch {
+        execute(connection, "SAVEPOINT operation")?;
+        let is_kept = operation.run(connection);
+        // A full disk or an I/O error makes SQLite roll the whole transaction back by itself.
+        if connection.is_autocommit() {
+            return Err(LedgerError::Unavailable(
+                "the disk is full or failed within a transaction".to_owned(),
+            ));
+        }
+        if !is_kept {
+            execute(connection, "ROLLBACK TO operation")?;
+        }
+        execute(connection, "RELEASE operation")?;
+    }
+    Ok(())
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// The same error for each caller of a batch.
+fn copy(error: &LedgerError) -> LedgerError {
+    match error {
+        LedgerError::Unavailable(text) => LedgerError::Unavailable(text.clone()),
+        LedgerError::Unknown(text) => LedgerError::Unknown(text.clone()),
+        LedgerError::Row(text) => LedgerError::Row(text.clone()),
+        LedgerError::Damaged(text) => LedgerError::Damaged(text.clone()),
+    }
+}
