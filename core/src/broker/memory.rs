@@ -1,1 +1,335 @@
-//! Placeholder.
+//! The broker in this process: queues behind one lock that is never held across a wait. It keeps nothing on disk;
+//! the ledger is the truth and publishes again.
+//!
+//! A queue without `length_max` is unbounded here, as the contract says; what bounds it is the ledger, which limits
+//! the jobs that may wait. No task runs in the background: whatever is due (a time to live, an idle queue) is done
+//! by the next call that could notice.
+
+mod queue;
+mod topic;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::consume_budget;
+use tokio::time::Instant;
+
+use super::{Address, Broker, BrokerError, Consumer, Delivery, Exchange, Message, Published, Queue, Settle};
+use queue::{Envelope, Next, QueueState};
+
+/// The embedded broker. Clones of the `Arc` are the same broker; dropping all of them and all consumers ends it.
+pub struct MemoryBroker {
+    shared: Arc<Shared>,
+}
+
+impl MemoryBroker {
+    /// A broker without queues.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { shared: Arc::default() })
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queues = self.shared.lock().queues.len();
+        formatter.debug_struct("MemoryBroker").field("queues", &queues).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+impl Shared {
+    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a consumer sits.
+struct Place {
+    queue: Arc<str>,
+    incarnation: u64,
+    consumer: u64,
+    /// Told when a message arrives in the queue.
+    arrivals: Arc<Notify>,
+    /// Told when the consumer may hold one more, and when the queue goes.
+    room: Arc<Notify>,
+}
+
+/// A binding, ready to be matched.
+struct Route {
+    exchange: Exchange,
+    pattern: Vec<String>,
+    queue: Arc<str>,
+}
+
+/// All queues and the routes to them.
+#[derive(Default)]
+struct State {
+    queues: HashMap<Arc<str>, QueueState>,
+    routes: Vec<Route>,
+    /// When which queue without a consumer goes away.
+    idle: BTreeSet<(Instant, Arc<str>)>,
+    /// The last number given to a message, a consumer or a queue's incarnation.
+    last: u64,
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn declare(&mut self, queue: &Queue, now: Instant) -> Result<(), BrokerError> {
+        self.drop_idle(now);
+        if let Some(existing) = self.queues.get(queue.name.as_str()) {
+            if let Some(difference) = difference(&existing.declared, queue) {
+                return Err(BrokerError::Mismatch { name: queue.name.clone(), difference });
+            }
+            self.restart_idle(&queue.name, now);
+            return Ok(());
+        }
+        let name: Arc<str> = queue.name.as_str().into();
+        for binding in &queue.bindings {
+            let pattern = topic::words(&binding.pattern).into_iter().map(str::to_owned).collect();
+            self.routes.push(Route { exchange: binding.exchange, pattern, queue: Arc::clone(&name) });
+        }
+        let incarnation = self.number();
+        self.queues.insert(name, QueueState::new(queue.clone(), incarnation));
+        self.restart_idle(&queue.name, now);
+        Ok(())
+    }
+
+    fn publish(&mut self, address: &Address, message: Message, now: Instant) -> Published {
+        self.drop_idle(now);
+        let (routing_key, targets) = match address {
+            Address::Queue(name) => (
+                name,
+                self.queues
+                    .get_key_value(name.as_str())
+                    .map(|(name, _)| Arc::clone(name))
+                    .into_iter()
+                    .collect(),
+            ),
+            Address::Nodes(key) => (key, self.routed(Exchange::Nodes, key)),
+            Address::Network(key) => (key, self.routed(Exchange::Network, key)),
+        };
+        if targets.is_empty() {
+            return Published::Unroutable;
+        }
+        if targets.iter().any(|name| self.queues.get_mut(name).is_some_and(|queue| queue.is_full(now))) {
+            return Published::Full;
+        }
+        let envelope = Envelope::new(message, routing_key.as_str().into(), now);
+        for name in &targets {
+            let number = self.number();
+            if let Some(queue) = self.queues.get_mut(name) {
+                queue.put(number, envelope.clone());
+            }
+        }
+        Published::Confirmed
+    }
+
+    /// The queues that a key reaches, each once.
+    fn routed(&self, exchange: Exchange, key: &str) -> Vec<Arc<str>> {
+        let words = topic::words(key);
+        let mut targets: Vec<Arc<str>> = Vec::new();
+        for route in self.routes.iter().filter(|route| route.exchange == exchange) {
+            if topic::matches(&route.pattern, &words) && !targets.contains(&route.queue) {
+                targets.push(Arc::clone(&route.queue));
+            }
+        }
+        targets
+    }
+
+    fn consume(&mut self, name: &str, prefetch: u16, now: Instant) -> Result<Place, BrokerError> {
+        self.drop_idle(now);
+        let consumer = self.number();
+        let Some((name, queue)) = self.queues.get_key_value(name) else {
+            return Err(BrokerError::NoSuchQueue(name.to_owned()));
+        };
+        if queue.declared.exclusive && queue.has_consumers() {
+            return Err(BrokerError::Exclusive(name.to_string()));
+        }
+        let place = Place {
+            queue: Arc::clone(name),
+            incarnation: queue.incarnation,
+            consumer,
+            arrivals: Arc::clone(&queue.arrivals),
+            room: Arc::new(Notify::new()),
+        };
+        if let Some(queue) = self.queue_of(&place) {
+            queue.join(consumer, prefetch, Arc::clone(&place.room));
+        }
+        self.restart_idle(&place.queue, now);
+        Ok(place)
+    }
+
+    /// The queue that a consumer reads, unless it was deleted since.
+    fn queue_of(&mut self, place: &Place) -> Option<&mut QueueState> {
+        self.queues.get_mut(&place.queue).filter(|queue| queue.incarnation == place.incarnation)
+    }
+
+    fn leave(&mut self, place: &Place, now: Instant) {
+        let Some(queue) = self.queue_of(place) else { return };
+        queue.leave(place.consumer);
+        if queue.declared.exclusive {
+            self.remove(&place.queue);
+        } else {
+            self.restart_idle(&place.queue, now);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(queue) = self.queues.remove(name) {
+            queue.wake_all();
+            self.routes.retain(|route| *route.queue != *name);
+            self.idle.retain(|(_, idle)| **idle != *name);
+        }
+    }
+
+    /// A queue was used: if it has no consumer, its idle time begins anew.
+    fn restart_idle(&mut self, name: &str, now: Instant) {
+        let Some((name, queue)) = self.queues.get_key_value(name) else { return };
+        let Some(idle_ms) = queue.declared.idle_ms else { return };
+        let (name, in_use) = (Arc::clone(name), queue.has_consumers());
+        self.idle.retain(|(_, idle)| *idle != name);
+        if let Some(due) = now.checked_add(Duration::from_millis(idle_ms)).filter(|_| !in_use) {
+            self.idle.insert((due, name));
+        }
+    }
+
+    fn drop_idle(&mut self, now: Instant) {
+        while let Some((due, name)) = self.idle.first()
+            && *due <= now
+        {
+            let name = Arc::clone(name);
+            self.remove(&name);
+        }
+    }
+}
+
+/// What differs between a queue that is there and one that is wanted.
+fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
+    let differs = |property: &str, there: &dyn fmt::Debug, wanted: &dyn fmt::Debug| {
+        Some(format!("{property} is {there:?}, wanted {wanted:?}"))
+    };
+    if there.bindings != wanted.bindings {
+        differs("bindings", &there.bindings, &wanted.bindings)
+    } else if there.exclusive != wanted.exclusive {
+        differs("exclusive", &there.exclusive, &wanted.exclusive)
+    } else if there.replicated != wanted.replicated {
+        differs("replicated", &there.replicated, &wanted.replicated)
+    } else if there.length_max != wanted.length_max {
+        differs("length_max", &there.length_max, &wanted.length_max)
+    } else if there.idle_ms != wanted.idle_ms {
+        differs("idle_ms", &there.idle_ms, &wanted.idle_ms)
+    } else {
+        None
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.shared.lock().declare(queue, Instant::now())
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        self.shared.lock().publish(address, message, Instant::now())
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        let place = self.shared.lock().consume(queue, prefetch, Instant::now())?;
+        Ok(Box::new(MemoryConsumer { shared: Arc::clone(&self.shared), place: Arc::new(place) }))
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        let (mut state, now) = (self.shared.lock(), Instant::now());
+        state.drop_idle(now);
+        Ok(state.queues.get_mut(queue).map(|queue| queue.depth(now)))
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.shared.lock().remove(queue);
+        Ok(())
+    }
+}
+
+/// A consumer of one queue. `next` may be dropped at any point without losing a message: it takes one only at the
+/// moment it returns it.
+struct MemoryConsumer {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+}
+
+#[async_trait]
+impl Consumer for MemoryConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        // A consumer that finds a message at every call must still let the others of its thread have theirs.
+        consume_budget().await;
+        loop {
+            // Made before looking: a deletion between the look and the wait must wake us.
+            let (arrival, room) = (self.place.arrivals.notified(), self.place.room.notified());
+            let next = match self.shared.lock().queue_of(&self.place) {
+                Some(queue) => queue.take(self.place.consumer, Instant::now()),
+                None => Next::Gone,
+            };
+            match next {
+                Next::Message(number, envelope) => return Some(self.delivery(number, envelope)),
+                Next::Empty => arrival.await,
+                Next::AtLimit => room.await,
+                Next::Gone => return None,
+            }
+        }
+    }
+
+    async fn set_prefetch(&mut self, prefetch: u16) {
+        if let Some(queue) = self.shared.lock().queue_of(&self.place) {
+            queue.set_prefetch(self.place.consumer, prefetch);
+        }
+    }
+}
+
+impl MemoryConsumer {
+    fn delivery(&self, number: u64, envelope: Envelope) -> Delivery {
+        let settle = Receipt { shared: Arc::clone(&self.shared), place: Arc::clone(&self.place), number };
+        let routing_key = envelope.routing_key.as_ref().to_owned();
+        Delivery::new(envelope.message, routing_key, envelope.redelivered, Box::new(settle))
+    }
+}
+
+impl Drop for MemoryConsumer {
+    fn drop(&mut self) {
+        self.shared.lock().leave(&self.place, Instant::now());
+    }
+}
+
+/// The right to settle one delivery.
+struct Receipt {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    number: u64,
+}
+
+#[async_trait]
+impl Settle for Receipt {
+    async fn ack(self: Box<Self>) -> bool {
+        let mut state = self.shared.lock();
+        state.queue_of(&self.place).and_then(|queue| queue.settle(self.place.consumer, self.number)).is_some()
+    }
+
+    async fn nack(self: Box<Self>) {
+        let mut state = self.shared.lock();
+        let Some(queue) = state.queue_of(&self.place) else { return };
+        if let Some(envelope) = queue.settle(self.place.consumer, self.number) {
+            queue.put_back(self.number, envelope);
+        }
+    }
+}

@@ -80,7 +80,7 @@ pub fn parked() -> Queue {
     const LENGTH_MAX: u64 = 10_000;
     Queue {
         name: "parked".to_owned(),
-        bindings: Vec::new(),
+        bindings: vec![Binding { exchange: Exchange::Nodes, pattern: "*.parked".to_owned() }],
         exclusive: false,
         replicated: true,
         length_max: Some(LENGTH_MAX),
@@ -104,6 +104,12 @@ pub fn replica_to_any(node: &NodeId) -> Address {
 #[must_use]
 pub fn refusal_to(node: &NodeId, verifier: &VerifierId) -> Address {
     Address::Nodes(format!("{node}.refusal.{verifier}"))
+}
+
+/// Where a node puts a message that it doesn't know: nodes may write only keys that begin with their id.
+#[must_use]
+pub fn parked_by(node: &NodeId) -> Address {
+    Address::Nodes(format!("{node}.parked"))
 }
 
 /// Where a node says that it lives.

@@ -1,0 +1,176 @@
+//! One queue: what waits in it, what its consumers hold, what has outlived its time. Values only; the lock around
+//! it, the names of queues and the routes to them are the parent's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::broker::{Message, Queue};
+
+/// A message in a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Envelope {
+    pub(super) message: Message,
+    pub(super) routing_key: Arc<str>,
+    pub(super) redelivered: bool,
+    expires: Option<Instant>,
+}
+
+impl Envelope {
+    pub(super) fn new(message: Message, routing_key: Arc<str>, now: Instant) -> Self {
+        // A time to live beyond the clock's range is none.
+        let expires = message.ttl_ms.and_then(|ttl_ms| now.checked_add(Duration::from_millis(ttl_ms)));
+        Self { message, routing_key, redelivered: false, expires }
+    }
+}
+
+/// One consumer of a queue: how much it may hold, and what it does.
+struct Holder {
+    prefetch: usize,
+    held: BTreeMap<u64, Envelope>,
+    room: Arc<Notify>,
+}
+
+/// What a consumer gets when it asks.
+pub(super) enum Next {
+    /// This, under this number.
+    Message(u64, Envelope),
+    /// Nothing waits: ask again when something arrives.
+    Empty,
+    /// It holds as much as it may: ask again when there is room.
+    AtLimit,
+    /// It is not a consumer of this queue any more.
+    Gone,
+}
+
+/// A queue as it was declared, and its content. Messages are numbered in the order in which they came, and one that
+/// is given back takes its old place.
+pub(super) struct QueueState {
+    pub(super) declared: Queue,
+    /// Tells this queue from an earlier one of the same name.
+    pub(super) incarnation: u64,
+    /// Told once per arrival; whoever takes a message and leaves others tells the next.
+    pub(super) arrivals: Arc<Notify>,
+    waiting: BTreeMap<u64, Envelope>,
+    /// When which of the waiting expires.
+    expiring: BTreeSet<(Instant, u64)>,
+    consumers: HashMap<u64, Holder>,
+}
+
+impl QueueState {
+    pub(super) fn new(declared: Queue, incarnation: u64) -> Self {
+        Self {
+            declared,
+            incarnation,
+            arrivals: Arc::new(Notify::new()),
+            waiting: BTreeMap::new(),
+            expiring: BTreeSet::new(),
+            consumers: HashMap::new(),
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn depth(&mut self, now: Instant) -> u64 {
+        self.drop_expired(now);
+        self.waiting.len() as u64
+    }
+
+    /// Whether one more message is refused.
+    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+        let Some(length_max) = self.declared.length_max else { return false };
+        self.depth(now) >= length_max
+    }
+
+    pub(super) fn has_consumers(&self) -> bool {
+        !self.consumers.is_empty()
+    }
+
+    /// Puts a message where its number says, and tells a consumer.
+    pub(super) fn put(&mut self, number: u64, envelope: Envelope) {
+        if let Some(expires) = envelope.expires {
+            self.expiring.insert((expires, number));
+        }
+        self.waiting.insert(number, envelope);
+        self.arrivals.notify_one();
+    }
+
+    /// Lets `consumer` hold up to `prefetch` messages of this queue; `room` is told when it has room again.
+    pub(super) fn join(&mut self, consumer: u64, prefetch: u16, room: Arc<Notify>) {
+        let holder = Holder { prefetch: usize::from(prefetch), held: BTreeMap::new(), room };
+        self.consumers.insert(consumer, holder);
+    }
+
+    /// Ends a consumer; what it held waits again, marked redelivered.
+    pub(super) fn leave(&mut self, consumer: u64) {
+        let Some(holder) = self.consumers.remove(&consumer) else { return };
+        for (number, envelope) in holder.held {
+            self.put_back(number, envelope);
+        }
+        // Its turn, if it was just told of an arrival.
+        self.arrivals.notify_one();
+    }
+
+    /// The oldest waiting message, now held by `consumer`.
+    pub(super) fn take(&mut self, consumer: u64, now: Instant) -> Next {
+        self.drop_expired(now);
+        let Some(holder) = self.consumers.get_mut(&consumer) else { return Next::Gone };
+        if holder.held.len() >= holder.prefetch {
+            // It may have been told of an arrival that it can't take.
+            self.pass_on();
+            return Next::AtLimit;
+        }
+        let Some((number, envelope)) = self.waiting.pop_first() else { return Next::Empty };
+        if let Some(expires) = envelope.expires {
+            self.expiring.remove(&(expires, number));
+        }
+        holder.held.insert(number, envelope.clone());
+        self.pass_on();
+        Next::Message(number, envelope)
+    }
+
+    /// Takes a message out of a consumer's hands; none if it isn't there.
+    pub(super) fn settle(&mut self, consumer: u64, number: u64) -> Option<Envelope> {
+        let holder = self.consumers.get_mut(&consumer)?;
+        let envelope = holder.held.remove(&number);
+        holder.room.notify_one();
+        envelope
+    }
+
+    /// Makes a message wait again, marked redelivered. Its time to live goes on from when it came.
+    pub(super) fn put_back(&mut self, number: u64, mut envelope: Envelope) {
+        envelope.redelivered = true;
+        self.put(number, envelope);
+    }
+
+    pub(super) fn set_prefetch(&mut self, consumer: u64, prefetch: u16) {
+        if let Some(holder) = self.consumers.get_mut(&consumer) {
+            holder.prefetch = usize::from(prefetch);
+        }
+    }
+
+    /// The queue is going: wakes everybody who waits for it.
+    pub(super) fn wake_all(&self) {
+        self.arrivals.notify_waiters();
+        for holder in self.consumers.values() {
+            holder.room.notify_one();
+        }
+    }
+
+    fn pass_on(&self) {
+        if !self.waiting.is_empty() {
+            self.arrivals.notify_one();
+        }
+    }
+
+    fn drop_expired(&mut self, now: Instant) {
+        while let Some(&(expires, number)) = self.expiring.first()
+            && expires <= now
+        {
+            self.expiring.pop_first();
+            self.waiting.remove(&number);
+        }
+    }
+}
