@@ -1,0 +1,94 @@
+//! Who may be drawn, in which order, and which two may stand in one group. Hashing and comparing; no choosing.
+
+use std::net::IpAddr;
+
+use hmac::{Hmac, Mac};
+use infera_core::ids::{Digest, OwnerId};
+use sha2::Sha256;
+
+use super::{Candidate, Distinct, Draw};
+
+/// An eligible candidate and its place in the caller's slice.
+#[derive(Debug)]
+pub(super) struct Ranked<'a> {
+    pub(super) index: usize,
+    pub(super) candidate: &'a Candidate,
+    score: f64,
+}
+
+/// The eligible candidates, best first; equal scores (never seen) go by the node's id.
+pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>) -> Vec<Ranked<'a>> {
+    let eligible = candidates.iter().enumerate().filter(|(_, one)| is_eligible(one, draw));
+    let scored = eligible.map(|(index, candidate)| {
+        let uniform = uniform(draw.key, b"node", candidate.node.as_str().as_bytes());
+        Ranked { index, candidate, score: -uniform.ln() / draw.medians.weight_of(candidate) }
+    });
+    let mut ranked: Vec<_> = scored.collect();
+    ranked.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.candidate.node.cmp(&b.candidate.node)));
+    ranked
+}
+
+fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
+    let excluded_owner = match draw.distinct {
+        Distinct::Node => false,
+        Distinct::Owner => {
+            draw.excluded_owners.contains(&one.owner) || one.owner == OwnerId::of_account(draw.account)
+        }
+    };
+    let beside_members = draw.members.iter().all(|member| match draw.distinct {
+        Distinct::Node => member.node != one.node,
+        Distinct::Owner => {
+            member.node != one.node && member.owner != one.owner && !same_network(member.address, one.address)
+        }
+    });
+    !one.ejected
+        && one.free_slots > 0
+        && !excluded_owner
+        && !draw.excluded_nodes.contains(&one.node)
+        && beside_members
+}
+
+/// Whether two candidates may stand in one group.
+pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
+    match distinct {
+        Distinct::Node => a.node != b.node,
+        Distinct::Owner => a.node != b.node && a.owner != b.owner && !same_network(a.address, b.address),
+    }
+}
+
+/// One IPv4 /24 or IPv6 /48: what one person commonly rents. Loopback is no network, and an unknown address is no
+/// evidence. An IPv4 address written as IPv6 is the IPv4 address.
+pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+    let (Some(a), Some(b)) = (a.map(|one| one.to_canonical()), b.map(|one| one.to_canonical())) else {
+        return false;
+    };
+    if a.is_loopback() || b.is_loopback() {
+        return false;
+    }
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..3] == b.segments()[..3],
+        _ => false,
+    }
+}
+
+/// A number in (0, 1) that is uniform over keys: the first 53 bits of HMAC-SHA256(key, label | 0 | text), moved off
+/// both ends by half a step.
+pub(crate) fn uniform(key: &Digest, label: &[u8], text: &[u8]) -> f64 {
+    let hash = keyed_hash(key, label, text);
+    let first = hash.as_bytes().iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    // 53 bits are what an f64 holds exactly.
+    ((first >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+}
+
+/// HMAC-SHA256(key, label | 0 | text): one independent draw per label and text.
+pub(crate) fn keyed_hash(key: &Digest, label: &[u8], text: &[u8]) -> Digest {
+    // HMAC fills its key up to a block with zeros; a key of that length can't be refused.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key.as_bytes());
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    for part in [label, &[0], text] {
+        mac.update(part);
+    }
+    Digest::from_bytes(mac.finalize().into_bytes().into())
+}
