@@ -1,1 +1,145 @@
-//! Logs. Placeholder until the subscriber lands.
+//! Logs: one subscriber per process, on standard error. What is worth a line is said where it happens, with
+//! `tracing`; metrics are not its business.
+
+use std::io::{self, IsTerminal as _};
+
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For people. The default: the first thing that runs is one machine with somebody in front of it.
+    #[default]
+    Text,
+    /// One JSON object per line, for whatever collects them.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How lines look.
+    pub format: Format,
+    /// Which lines there are: `info`, or per module, such as `info,infera_verifier=debug`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    /// Text at `info`: starts, stops and what an operator must know; nothing per job.
+    fn default() -> Self {
+        Self { format: Format::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The operator's to mend.
+    #[error("log filter {filter:?}: {problem}")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Logs were started before in this process; ours to mend.
+    #[error("logs were started before")]
+    Started,
+}
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+/// A filter that doesn't parse, and being called twice.
+pub fn start(config: &Config) -> Result<(), TelemetryError> {
+    let subscriber = subscriber(config, io::stderr, io::stderr().is_terminal())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Started)
+}
+
+type AnySubscriber = Box<dyn Subscriber + Send + Sync>;
+
+fn subscriber(
+    config: &Config,
+    writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+    colours: bool,
+) -> Result<AnySubscriber, TelemetryError> {
+    let filter = EnvFilter::builder().parse(&config.filter).map_err(|error| TelemetryError::Filter {
+        filter: config.filter.clone(),
+        problem: error.to_string(),
+    })?;
+    let builder = fmt::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match config.format {
+        Format::Text => Box::new(builder.with_ansi(colours).finish()),
+        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, filter: &str) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let config = Config { format, filter: filter.to_owned() };
+        let subscriber = subscriber(&config, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(job = "job_1", "settled");
+            tracing::debug!("taken");
+        });
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_written() {
+        for (filter, lines) in
+            [("off", 0), ("warn", 0), ("info", 1), ("debug", 2), ("warn,infera_core=debug", 2)]
+        {
+            assert_eq!(logged(Format::Text, filter).lines().count(), lines, "{filter}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_objects_with_their_fields() {
+        let line: serde_json::Value = serde_json::from_str(&logged(Format::Json, "info")).unwrap();
+        assert_eq!(line["message"], "settled");
+        assert_eq!(line["job"], "job_1");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_named() {
+        let config = Config { filter: "info,[[".to_owned(), ..Config::default() };
+        let error = subscriber(&config, io::stderr, false).map(|_| ()).unwrap_err();
+        assert!(matches!(&error, TelemetryError::Filter { filter, .. } if filter == "info,[["), "{error}");
+    }
+
+    #[test]
+    fn starting_twice_is_refused() {
+        let off = Config { filter: "off".to_owned(), ..Config::default() };
+        assert!(start(&off).is_ok());
+        assert!(matches!(start(&off), Err(TelemetryError::Started)));
+    }
+}
