@@ -1,0 +1,134 @@
+//! What becomes of an assignment that is neither answered nor running yet. Pure: a function of what is the case.
+
+use infera_core::messages::RefusalReason;
+
+/// Why an assignment is given back, with a sentence for the verifier's operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: RefusalReason,
+    pub(crate) detail: String,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: RefusalReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    pub(crate) fn broken(detail: impl Into<String>) -> Self {
+        Self::new(RefusalReason::Broken, detail)
+    }
+
+    pub(crate) fn expired() -> Self {
+        Self::new(RefusalReason::Expired, "the budget ended before the answer was complete")
+    }
+
+    pub(crate) fn draining() -> Self {
+        Self::new(RefusalReason::Draining, "the worker is shutting down")
+    }
+}
+
+/// What is the case when an assignment is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation {
+    /// Shutdown has begun.
+    pub(crate) draining: bool,
+    /// The engine is gone for good.
+    pub(crate) engine_gone: bool,
+    /// The assignment names the digest that the engine was loaded from.
+    pub(crate) digest_matches: bool,
+    /// Its time is up already.
+    pub(crate) budget_over: bool,
+    /// The broker gave it out before.
+    pub(crate) redelivered: bool,
+    /// It was run alone before and no answer came of it.
+    pub(crate) tried_alone: bool,
+    /// Slots that are free.
+    pub(crate) free_slots: u32,
+}
+
+/// What to do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Into the batch.
+    Run,
+    /// When the engine is empty, with nobody else.
+    RunAlone,
+    /// Back to the verifier.
+    Refuse(Refused),
+}
+
+/// Decides. Reasons that don't count against the node are looked for first where several hold, but for a lack of
+/// slots: an assignment that could not be done with a slot either must not be offered to us again.
+pub(crate) fn admit(situation: Situation) -> Admission {
+    let refuse = |reason, detail: &str| Admission::Refuse(Refused::new(reason, detail));
+    if situation.draining {
+        return Admission::Refuse(Refused::draining());
+    }
+    if situation.engine_gone {
+        return refuse(RefusalReason::Broken, "the engine is gone");
+    }
+    if !situation.digest_matches {
+        return refuse(RefusalReason::Broken, "another model digest than this node serves");
+    }
+    if situation.budget_over {
+        return Admission::Refuse(Refused::expired());
+    }
+    if situation.redelivered && situation.tried_alone {
+        return refuse(RefusalReason::Crashed, "redelivered, run alone, and redelivered again");
+    }
+    if situation.free_slots == 0 {
+        return refuse(RefusalReason::Busy, "no slot is free");
+    }
+    if situation.redelivered { Admission::RunAlone } else { Admission::Run }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Situation = Situation {
+        draining: false,
+        engine_gone: false,
+        digest_matches: true,
+        budget_over: false,
+        redelivered: false,
+        tried_alone: false,
+        free_slots: 1,
+    };
+
+    fn reason(situation: Situation) -> Option<RefusalReason> {
+        match admit(situation) {
+            Admission::Refuse(refused) => Some(refused.reason),
+            Admission::Run | Admission::RunAlone => None,
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_case() {
+        use RefusalReason::{Broken, Busy, Crashed, Draining, Expired};
+        let cases = [
+            (FINE, None),
+            (Situation { redelivered: true, ..FINE }, None),
+            (Situation { tried_alone: true, ..FINE }, None),
+            (Situation { redelivered: true, tried_alone: true, ..FINE }, Some(Crashed)),
+            (Situation { free_slots: 0, ..FINE }, Some(Busy)),
+            (Situation { free_slots: 0, redelivered: true, ..FINE }, Some(Busy)),
+            (Situation { budget_over: true, ..FINE }, Some(Expired)),
+            (Situation { digest_matches: false, ..FINE }, Some(Broken)),
+            (Situation { engine_gone: true, ..FINE }, Some(Broken)),
+            (Situation { draining: true, ..FINE }, Some(Draining)),
+            // Where several hold: what can't ever be done here goes before what can't be done now.
+            (Situation { free_slots: 0, digest_matches: false, ..FINE }, Some(Broken)),
+            (Situation { draining: true, digest_matches: false, budget_over: true, ..FINE }, Some(Draining)),
+        ];
+        for (situation, expected) in cases {
+            assert_eq!(reason(situation), expected, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn a_redelivered_assignment_runs_alone() {
+        assert_eq!(admit(FINE), Admission::Run);
+        assert_eq!(admit(Situation { redelivered: true, ..FINE }), Admission::RunAlone);
+    }
+}

@@ -1,0 +1,129 @@
+//! An answer as this node keeps it: all that a replica says but for whose assignment it answers.
+
+use infera_core::ids::{Digest, JobId};
+use infera_core::job::{FinishReason, TokenId};
+use infera_core::messages::{Assignment, NumericClass, Replica, ReplicaTiming, TokenNumbers};
+
+/// What makes two assignments ask for the same answer: the job, and all that goes into its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AnswerKey {
+    job: JobId,
+    inputs: Digest,
+}
+
+impl AnswerKey {
+    /// The key of what `assignment` asks for. Its own id, its verifier and its budget are left out.
+    pub(crate) fn of(assignment: &Assignment) -> Self {
+        let mut inputs = Vec::with_capacity(3 * 32 + 8);
+        inputs.extend_from_slice(assignment.request.digest().as_bytes());
+        inputs.extend_from_slice(assignment.model_digest.as_bytes());
+        inputs.extend_from_slice(assignment.sample_key.as_bytes());
+        inputs.extend_from_slice(&assignment.now_ms.as_millis().to_le_bytes());
+        Self { job: assignment.job_id, inputs: Digest::of(&inputs) }
+    }
+}
+
+/// One finished answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) prompt_hash: Digest,
+    pub(crate) prompt_tokens: u32,
+    pub(crate) tokens: Vec<TokenId>,
+    pub(crate) text: String,
+    pub(crate) finish_reason: FinishReason,
+    pub(crate) numbers: Vec<TokenNumbers>,
+    pub(crate) timing: ReplicaTiming,
+}
+
+impl Answer {
+    /// What it takes in memory, roughly and never too little by much: the cache's measure.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let numbers: usize = self
+            .numbers
+            .iter()
+            .map(|numbers| size_of::<TokenNumbers>() + numbers.top.capacity() * size_of::<(TokenId, f32)>())
+            .sum();
+        size_of::<Self>() + self.tokens.capacity() * size_of::<TokenId>() + self.text.capacity() + numbers
+    }
+
+    /// The replica that answers `assignment` with it.
+    pub(crate) fn to_replica(&self, assignment: &Assignment, numeric_class: &NumericClass) -> Replica {
+        Replica {
+            assignment_id: assignment.id,
+            job_id: assignment.job_id,
+            numeric_class: numeric_class.clone(),
+            prompt_hash: self.prompt_hash,
+            prompt_tokens: self.prompt_tokens,
+            tokens: self.tokens.clone(),
+            text: self.text.clone(),
+            finish_reason: self.finish_reason,
+            numbers: self.numbers.clone(),
+            timing: self.timing,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use infera_core::ids::{AssignmentId, ModelName, VerifierId};
+    use infera_core::job::{ChatMessage, JobRequest};
+    use infera_core::time::Timestamp;
+
+    use super::*;
+
+    pub(crate) fn assignment(job: u8) -> Assignment {
+        Assignment {
+            id: AssignmentId::new(),
+            job_id: JobId::from_bytes([job; 16]),
+            verifier: VerifierId::new("v1"),
+            model_digest: Digest::of(b"model"),
+            request: JobRequest {
+                model: ModelName::new("m"),
+                messages: vec![ChatMessage { role: "user".to_owned(), content: "hello".to_owned() }],
+                max_tokens: 8,
+                temperature: 0.0,
+                seed: None,
+            },
+            sample_key: Digest::of(b"key"),
+            now_ms: Timestamp::from_millis(1),
+            budget_ms: 1_000,
+        }
+    }
+
+    pub(crate) fn answer(text: &str) -> Answer {
+        Answer {
+            prompt_hash: Digest::of(b"prompt"),
+            prompt_tokens: 1,
+            tokens: vec![1, 2],
+            text: text.to_owned(),
+            finish_reason: FinishReason::Length,
+            numbers: vec![TokenNumbers { top: vec![(1, 0.5)], log_sum_exp: 1.0 }],
+            timing: ReplicaTiming::default(),
+        }
+    }
+
+    #[test]
+    fn the_key_is_what_the_tokens_depend_on() {
+        let first = assignment(1);
+        let key = AnswerKey::of(&first);
+        let again = Assignment {
+            id: AssignmentId::new(),
+            verifier: VerifierId::new("v2"),
+            budget_ms: 5,
+            ..first.clone()
+        };
+        assert_eq!(AnswerKey::of(&again), key);
+        let mut longer = first.clone();
+        longer.request.max_tokens += 1;
+        let others = [
+            assignment(2),
+            Assignment { model_digest: Digest::of(b"other"), ..first.clone() },
+            Assignment { sample_key: Digest::of(b"other"), ..first.clone() },
+            Assignment { now_ms: Timestamp::from_millis(2), ..first.clone() },
+            longer,
+        ];
+        for other in others {
+            assert_ne!(AnswerKey::of(&other), key);
+        }
+    }
+}

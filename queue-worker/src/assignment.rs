@@ -1,0 +1,238 @@
+//! The life of an assignment, from top to bottom: read it, find its answer or a run or a slot, wait, say what came
+//! of it, settle the delivery. And the life of a run: render, decode, back to text.
+//!
+//! A run belongs to no assignment (see `desk`): each assignment watches its own budget, and the run goes on until
+//! nobody waits for it. Settling comes last, after publishing: whatever dies in between makes the broker give the
+//! assignment out again, and a replica published twice has one id.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::Delivery;
+use infera_core::chat::prompt_hash;
+use infera_core::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{Refused, Situation, admit};
+use crate::answer::{Answer, AnswerKey};
+use crate::counts::Counts;
+use crate::desk::{Desk, Entered, Outcome, OutcomeReceiver, Placement, Seat};
+use crate::executor::{Executor, Health, Work};
+use crate::publisher::Publisher;
+use crate::redelivery::TriedAlone;
+use crate::tokenizer::Tokenizer;
+
+/// No budget counts as longer: a slip of the sender's must not keep a sequence decoding for years.
+const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything that an assignment meets on its way.
+pub(crate) struct Stations {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) tried_alone: TriedAlone,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) executor: Executor,
+    pub(crate) publisher: Publisher,
+    /// Prompt and answer together, in tokens; the model's.
+    pub(crate) context_max: usize,
+    pub(crate) counts: Arc<Counts>,
+    /// Runs in progress.
+    pub(crate) runs: TaskTracker,
+    /// Cancelled: nothing new is begun.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled: what still runs is given back.
+    pub(crate) giving_back: CancellationToken,
+}
+
+/// One delivery, from receipt to ack.
+pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
+    let received = Instant::now();
+    stations.counts.deliveries.add_one();
+
+    let assignment = match Assignment::from_message(&delivery.message) {
+        Ok(assignment) => assignment,
+        Err(error) => {
+            set_aside(&stations, &delivery, &error).await;
+            delivery.ack().await;
+            return;
+        }
+    };
+    let deadline = received + Duration::from_millis(assignment.budget_ms).min(BUDGET_MAX);
+
+    let outcome = match enter(&stations, &assignment, delivery.redelivered, deadline) {
+        Entered::Answered(answer) => {
+            stations.counts.from_cache.add_one();
+            Ok(answer)
+        }
+        Entered::Running(run) => {
+            stations.counts.joined.add_one();
+            wait(&stations, run, deadline).await
+        }
+        Entered::Seated(seat, run, placement) => {
+            let running = run_in_seat(Arc::clone(&stations), assignment.clone(), seat, placement, received);
+            stations.runs.spawn(running);
+            wait(&stations, run, deadline).await
+        }
+        Entered::Refused(refused) => Err(refused),
+    };
+
+    match outcome {
+        Ok(answer) => {
+            let stop = &stations.giving_back;
+            stations.publisher.answer(&assignment, &answer, deadline, stop).await;
+        }
+        Err(refused) => stations.publisher.refuse(&assignment, &refused).await,
+    }
+    if !delivery.ack().await {
+        // It comes again, and finds its answer in the cache.
+        tracing::info!(assignment = %assignment.id, "acked too late; the broker gives it out again");
+    }
+}
+
+/// What can't be read is counted and dropped; what a newer program sent is parked.
+async fn set_aside(stations: &Stations, delivery: &Delivery, error: &DecodeError) {
+    if error.is_parked() {
+        stations.publisher.park(&delivery.message, &error.to_string()).await;
+    } else {
+        stations.counts.malformed.add_one();
+        tracing::warn!(id = delivery.message.id, %error, "message dropped");
+    }
+}
+
+fn enter(stations: &Stations, assignment: &Assignment, redelivered: bool, deadline: Instant) -> Entered {
+    stations.desk.enter(AnswerKey::of(assignment), |free_slots| {
+        admit(Situation {
+            draining: stations.draining.is_cancelled(),
+            engine_gone: *stations.executor.health().borrow() != Health::Ready,
+            digest_matches: stations.executor.description().numeric_class.model_digest
+                == assignment.model_digest,
+            budget_over: Instant::now() >= deadline,
+            redelivered,
+            tried_alone: stations.tried_alone.contains(assignment.id),
+            free_slots,
+        })
+    })
+}
+
+/// Waits for a run's outcome, as long as the assignment's budget and the worker last.
+async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) -> Outcome {
+    tokio::select! {
+        biased;
+        outcome = run.wait_for(Option::is_some) => match outcome.ok().and_then(|outcome| outcome.clone()) {
+            Some(outcome) => outcome,
+            None => Err(Refused::broken("the run ended without an outcome")),
+        },
+        () = tokio::time::sleep_until(deadline) => Err(Refused::expired()),
+        () = stations.giving_back.cancelled() => Err(Refused::draining()),
+    }
+}
+
+/// A run with a slot, from beginning to end, or until nobody waits for it.
+async fn run_in_seat(
+    stations: Arc<Stations>,
+    assignment: Assignment,
+    seat: Seat,
+    placement: Placement,
+    received: Instant,
+) {
+    let outcome = {
+        let mut running = pin!(run(&stations, &assignment, placement, received));
+        tokio::select! {
+            biased;
+            outcome = &mut running => outcome,
+            () = seat.abandoned() => return,
+        }
+    };
+    if placement == Placement::Alone && outcome.is_ok() {
+        // Still remembered, it would only be refused if it came again after the cache had lost it.
+        let forgotten = stations.tried_alone.forget(assignment.id).await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "the file of assignments run alone can't be written");
+        }
+    }
+    seat.finish(outcome.map(Arc::new));
+}
+
+/// Prompt to answer.
+async fn run(
+    stations: &Stations,
+    assignment: &Assignment,
+    placement: Placement,
+    received: Instant,
+) -> Result<Answer, Refused> {
+    stations.counts.run.add_one();
+    let alone = placement == Placement::Alone;
+    if alone {
+        stations.counts.run_alone.add_one();
+        // Not run without having been written down: it could kill this process again and again.
+        let remembered = stations.tried_alone.remember(assignment.id).await;
+        remembered.map_err(|error| Refused::broken(format!("can't note a run alone: {error}")))?;
+    }
+
+    let request = &assignment.request;
+    let rendered = stations.tokenizer.render(request.messages.clone(), assignment.now_ms).await;
+    let prompt = rendered.map_err(|error| Refused::broken(error.to_string()))?;
+    let prompt_tokens = prompt.len();
+    let prompt_hash = prompt_hash(&prompt);
+    let answer_tokens_max = answer_room(prompt_tokens, request.max_tokens, stations.context_max)?;
+
+    let work = Work {
+        prompt,
+        answer_tokens_max,
+        temperature: request.temperature,
+        sample_key: assignment.sample_key,
+        alone,
+    };
+    let decoded = stations.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
+
+    let text = stations.tokenizer.decode(decoded.tokens.clone()).await;
+    let text = text.map_err(|error| Refused::broken(error.to_string()))?;
+    Ok(Answer {
+        prompt_hash,
+        prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
+        tokens: decoded.tokens,
+        text,
+        finish_reason: decoded.finish_reason,
+        numbers: decoded.numbers,
+        timing: ReplicaTiming {
+            queued_ms: whole_ms(decoded.started.saturating_duration_since(received.into_std())),
+            decode_ms: whole_ms(decoded.ended.saturating_duration_since(decoded.started)),
+        },
+    })
+}
+
+/// How many tokens the answer may have: what was asked for, or what the context leaves after the prompt.
+fn answer_room(prompt_tokens: usize, max_tokens: u32, context_max: usize) -> Result<usize, Refused> {
+    let left = context_max.saturating_sub(prompt_tokens);
+    let asked = usize::try_from(max_tokens).unwrap_or(usize::MAX);
+    match left.min(asked) {
+        0 => Err(Refused::new(
+            RefusalReason::Broken,
+            format!("no room for an answer: {prompt_tokens} of {context_max} tokens are the prompt's"),
+        )),
+        room => Ok(room),
+    }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_gets_what_was_asked_or_what_is_left() {
+        let cases =
+            [(10, 5, 512, Some(5)), (510, 5, 512, Some(2)), (511, 5, 512, Some(1)), (1, 0, 512, None)];
+        for (prompt, asked, context, room) in cases {
+            assert_eq!(answer_room(prompt, asked, context).ok(), room, "{prompt} {asked} {context}");
+        }
+        for too_long in [512, 513, usize::MAX] {
+            assert_eq!(answer_room(too_long, 5, 512).unwrap_err().reason, RefusalReason::Broken);
+        }
+    }
+}

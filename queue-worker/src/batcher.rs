@@ -1,0 +1,290 @@
+//! Who takes part in the engine's next step. Pure: no clock, no thread, no engine, no text. Whoever calls it does
+//! what it says and tells it who left.
+//!
+//! Sequences join and leave between steps. The rules, each a property below:
+//!
+//! * Never more sequences run than there are slots; they join in the order in which they were admitted.
+//! * A prefill takes as many of those that wait as fit its token budget (padding counts), at least one.
+//! * Between two prefills every running sequence gets one decode step, and a sequence that has a slot and nobody
+//!   before it joins within two steps: neither side can starve the other.
+//! * A sequence that must run alone joins when nobody runs; until it leaves nobody joins it.
+//!
+//! Time is no input: budgets are watched by those who wait for the answers, and a sequence that nobody waits for
+//! any more leaves like one that has finished.
+
+use std::collections::VecDeque;
+
+use infera_core::engine::SequenceId;
+
+/// What a step may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Sequences that run at once.
+    pub slots: usize,
+    /// Tokens of one prefill: its sequences times the longest of their prompts. One prompt may be longer, alone.
+    pub prefill_tokens_max: usize,
+}
+
+/// A sequence that wants to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name, not used by another one that waits or runs.
+    pub sequence: SequenceId,
+    /// Length of its prompt.
+    pub prompt_tokens: usize,
+    /// Whether nobody else may run beside it.
+    pub alone: bool,
+}
+
+/// What the engine is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Start these; they run from now on.
+    Prefill(Vec<SequenceId>),
+    /// One token for each of these: all that run.
+    Decode(Vec<SequenceId>),
+    /// Nothing: nobody waits and nobody runs.
+    Idle,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Batcher {
+    limits: BatchLimits,
+    waiting: VecDeque<Candidate>,
+    running: Vec<SequenceId>,
+    /// The one that runs has asked for nobody beside it.
+    runs_alone: bool,
+    /// The last step was a prefill: those that run are owed a decode.
+    owes_decode: bool,
+}
+
+impl Batcher {
+    /// An empty one. At least one slot is assumed.
+    #[must_use]
+    pub fn new(limits: BatchLimits) -> Self {
+        let limits = BatchLimits { slots: limits.slots.max(1), ..limits };
+        Self { limits, waiting: VecDeque::new(), running: Vec::new(), runs_alone: false, owes_decode: false }
+    }
+
+    /// Puts a sequence at the end of those that wait.
+    pub fn admit(&mut self, candidate: Candidate) {
+        self.waiting.push_back(candidate);
+    }
+
+    /// Forgets a sequence, running or waiting; unknown ones are ignored.
+    pub fn leave(&mut self, sequence: SequenceId) {
+        self.waiting.retain(|candidate| candidate.sequence != sequence);
+        self.running.retain(|running| *running != sequence);
+        if self.running.is_empty() {
+            self.runs_alone = false;
+        }
+    }
+
+    /// Nobody waits and nobody runs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// What to do next. Those named in a prefill count as running from here on.
+    pub fn next_step(&mut self) -> Step {
+        let must_decode = self.owes_decode && !self.running.is_empty();
+        if !must_decode {
+            let joining = self.join();
+            if !joining.is_empty() {
+                self.owes_decode = true;
+                return Step::Prefill(joining);
+            }
+        }
+        self.owes_decode = false;
+        if self.running.is_empty() { Step::Idle } else { Step::Decode(self.running.clone()) }
+    }
+
+    /// Moves from the head of the line to the running ones whoever may join now.
+    fn join(&mut self) -> Vec<SequenceId> {
+        let mut joining = Vec::new();
+        let mut longest = 0;
+        while let Some(next) = self.waiting.front().copied() {
+            let others_run = !self.running.is_empty();
+            if self.runs_alone || (next.alone && others_run) || self.running.len() == self.limits.slots {
+                break;
+            }
+            longest = next.prompt_tokens.max(longest);
+            let padded = longest.saturating_mul(joining.len() + 1);
+            if !joining.is_empty() && padded > self.limits.prefill_tokens_max {
+                break;
+            }
+            self.waiting.pop_front();
+            self.running.push(next.sequence);
+            self.runs_alone = next.alone;
+            joining.push(next.sequence);
+        }
+        joining
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batcher(slots: usize, prefill_tokens_max: usize) -> Batcher {
+        Batcher::new(BatchLimits { slots, prefill_tokens_max })
+    }
+
+    fn candidate(sequence: u64, prompt_tokens: usize) -> Candidate {
+        Candidate { sequence: SequenceId(sequence), prompt_tokens, alone: false }
+    }
+
+    fn prefill(sequences: &[u64]) -> Step {
+        Step::Prefill(sequences.iter().copied().map(SequenceId).collect())
+    }
+
+    fn decode(sequences: &[u64]) -> Step {
+        Step::Decode(sequences.iter().copied().map(SequenceId).collect())
+    }
+
+    #[test]
+    fn an_empty_batcher_is_idle() {
+        let mut batcher = batcher(2, 100);
+        assert_eq!(batcher.next_step(), Step::Idle);
+        batcher.admit(candidate(1, 5));
+        batcher.leave(SequenceId(1));
+        assert_eq!(batcher.next_step(), Step::Idle);
+        assert!(batcher.is_empty());
+    }
+
+    #[test]
+    fn sequences_join_between_steps_as_slots_come_free() {
+        let mut batcher = batcher(2, 100);
+        for sequence in 1..=3 {
+            batcher.admit(candidate(sequence, 5));
+        }
+        assert_eq!(batcher.next_step(), prefill(&[1, 2]));
+        assert_eq!(batcher.next_step(), decode(&[1, 2]));
+        batcher.leave(SequenceId(1));
+        assert_eq!(batcher.next_step(), prefill(&[3]));
+        assert_eq!(batcher.next_step(), decode(&[2, 3]));
+    }
+
+    #[test]
+    fn a_prefill_keeps_to_its_token_budget_padding_included() {
+        let mut batcher = batcher(8, 20);
+        for (sequence, tokens) in [(1, 4), (2, 9), (3, 2), (4, 50), (5, 1)] {
+            batcher.admit(candidate(sequence, tokens));
+        }
+        // 1 and 2 pad to 18; a third would make 27. 4 is over the budget by itself and goes alone.
+        let mut prefills = Vec::new();
+        for _ in 0..8 {
+            if let Step::Prefill(joining) = batcher.next_step() {
+                prefills.push(joining.iter().map(|sequence| sequence.0).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(prefills, [vec![1, 2], vec![3], vec![4], vec![5]]);
+    }
+
+    #[test]
+    fn who_must_run_alone_waits_for_the_others_and_others_wait_for_it() {
+        let mut batcher = batcher(4, 100);
+        batcher.admit(candidate(1, 5));
+        batcher.admit(Candidate { alone: true, ..candidate(2, 5) });
+        batcher.admit(candidate(3, 5));
+        assert_eq!(batcher.next_step(), prefill(&[1]));
+        assert_eq!(batcher.next_step(), decode(&[1]));
+        assert_eq!(batcher.next_step(), decode(&[1]));
+        batcher.leave(SequenceId(1));
+        assert_eq!(batcher.next_step(), prefill(&[2]));
+        assert_eq!(batcher.next_step(), decode(&[2]));
+        assert_eq!(batcher.next_step(), decode(&[2]));
+        batcher.leave(SequenceId(2));
+        assert_eq!(batcher.next_step(), prefill(&[3]));
+    }
+
+    /// One thing that happens to a batcher.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Admit { prompt_tokens: usize, alone: bool },
+        Leave(usize),
+        Step,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            2 => (1_usize..40, prop::bool::weighted(0.1))
+                .prop_map(|(prompt_tokens, alone)| Event::Admit { prompt_tokens, alone }),
+            1 => any::<usize>().prop_map(Event::Leave),
+            4 => Just(Event::Step),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_rules_hold_whatever_happens(
+            slots in 1_usize..6,
+            budget in 1_usize..100,
+            events in prop::collection::vec(event(), 1..200),
+        ) {
+            let mut batcher = batcher(slots, budget);
+            let mut waiting: VecDeque<Candidate> = VecDeque::new();
+            let mut running: Vec<SequenceId> = Vec::new();
+            let mut alone: HashSet<SequenceId> = HashSet::new();
+            let mut named = 0;
+            let mut owed: HashSet<SequenceId> = HashSet::new();
+            let mut head_could_join_steps = 0;
+            for event in events {
+                match event {
+                    Event::Admit { prompt_tokens, alone: is_alone } => {
+                        named += 1;
+                        let new = Candidate { alone: is_alone, ..candidate(named, prompt_tokens) };
+                        if is_alone { alone.insert(new.sequence); }
+                        waiting.push_back(new);
+                        batcher.admit(new);
+                    }
+                    Event::Leave(pick) => {
+                        if running.is_empty() { continue; }
+                        let gone = running.remove(pick % running.len());
+                        owed.remove(&gone);
+                        batcher.leave(gone);
+                    }
+                    Event::Step => {
+                        let blocked = running.iter().any(|sequence| alone.contains(sequence))
+                            || running.len() == slots
+                            || waiting.front().is_none_or(|head| head.alone && !running.is_empty());
+                        match batcher.next_step() {
+                            Step::Prefill(joining) => {
+                                prop_assert!(!joining.is_empty());
+                                // Whoever ran before has had a decode since the last prefill.
+                                prop_assert!(owed.is_empty(), "{owed:?} starve");
+                                let mut longest = 0;
+                                for sequence in &joining {
+                                    let head = waiting.pop_front().unwrap();
+                                    prop_assert_eq!(head.sequence, *sequence, "out of order");
+                                    longest = longest.max(head.prompt_tokens);
+                                    running.push(*sequence);
+                                }
+                                prop_assert!(joining.len() == 1 || longest * joining.len() <= budget);
+                                owed = running.iter().copied().collect();
+                                head_could_join_steps = 0;
+                            }
+                            Step::Decode(sequences) => {
+                                prop_assert_eq!(&sequences, &running);
+                                owed.clear();
+                                head_could_join_steps = if blocked { 0 } else { head_could_join_steps + 1 };
+                                prop_assert!(head_could_join_steps <= 1, "the head of the line starves");
+                            }
+                            Step::Idle => prop_assert!(running.is_empty() && waiting.is_empty()),
+                        }
+                        prop_assert!(running.len() <= slots);
+                        if running.iter().any(|sequence| alone.contains(sequence)) {
+                            prop_assert_eq!(running.len(), 1);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

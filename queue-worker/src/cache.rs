@@ -1,0 +1,89 @@
+//! The result cache: what this node answered lately, so that a job whose verifier died is answered again without
+//! decoding it again. Bounded by entries and by bytes; the oldest goes first. Pure and of one thread; `desk` guards it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::answer::{Answer, AnswerKey};
+
+/// Answers by what was asked.
+#[derive(Debug)]
+pub(crate) struct ResultCache {
+    entries_max: usize,
+    bytes_max: usize,
+    answers: HashMap<AnswerKey, Arc<Answer>>,
+    /// Oldest first; exactly the keys of `answers`.
+    order: VecDeque<AnswerKey>,
+    bytes: usize,
+}
+
+impl ResultCache {
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { entries_max, bytes_max, answers: HashMap::new(), order: VecDeque::new(), bytes: 0 }
+    }
+
+    pub(crate) fn get(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
+        self.answers.get(key).cloned()
+    }
+
+    /// Keeps an answer. One that is larger than the whole cache is not kept.
+    pub(crate) fn insert(&mut self, key: AnswerKey, answer: Arc<Answer>) {
+        let weight = answer.weight_bytes();
+        if weight > self.bytes_max || self.answers.contains_key(&key) {
+            return;
+        }
+        self.answers.insert(key, answer);
+        self.order.push_back(key);
+        self.bytes += weight;
+        while self.order.len() > self.entries_max || self.bytes > self.bytes_max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(gone) = self.answers.remove(&oldest) {
+                self.bytes -= gone.weight_bytes();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::answer::tests::{answer, assignment};
+
+    fn key(job: u8) -> AnswerKey {
+        AnswerKey::of(&assignment(job))
+    }
+
+    #[test]
+    fn the_oldest_goes_first() {
+        let mut cache = ResultCache::new(2, 1_000_000);
+        for job in 1..=3 {
+            cache.insert(key(job), Arc::new(answer("x")));
+        }
+        assert!(cache.get(&key(1)).is_none());
+        assert!(cache.get(&key(2)).is_some() && cache.get(&key(3)).is_some());
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_cache_pushes_nothing_out() {
+        let mut cache = ResultCache::new(10, 4_000);
+        cache.insert(key(1), Arc::new(answer("small")));
+        cache.insert(key(2), Arc::new(answer(&"x".repeat(5_000))));
+        assert!(cache.get(&key(1)).is_some() && cache.get(&key(2)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn neither_bound_is_ever_passed(inserts in prop::collection::vec((any::<u8>(), 0_usize..3_000), 0..80)) {
+            let mut cache = ResultCache::new(7, 6_000);
+            for (job, length) in inserts {
+                cache.insert(key(job), Arc::new(answer(&"x".repeat(length))));
+                let weighed: usize = cache.answers.values().map(|answer| answer.weight_bytes()).sum();
+                prop_assert_eq!(weighed, cache.bytes);
+                prop_assert!(cache.bytes <= 6_000 && cache.order.len() <= 7);
+                prop_assert_eq!(cache.order.len(), cache.answers.len());
+            }
+        }
+    }
+}

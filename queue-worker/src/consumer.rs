@@ -1,0 +1,174 @@
+//! Takes deliveries from the node's own queue and gives each its task; consumes again when the connection was lost;
+//! at shutdown drains. It never looks into a message and never touches the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::{Broker, BrokerError, Consumer, Delivery};
+use infera_core::shutdown::Shutdown;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::assignment::{self, Stations};
+use crate::config::Config;
+use crate::executor::Health;
+use crate::worker::WorkerError;
+
+/// Between two tries to consume: quick at first, since a cut connection is usually back at once.
+const RECONNECT_MS: [u64; 5] = [100, 500, 1_000, 2_000, 5_000];
+
+/// The node's queue and the tasks of what was taken from it.
+pub(crate) struct Intake {
+    stations: Arc<Stations>,
+    broker: Arc<dyn Broker>,
+    queue: String,
+    config: Config,
+    /// One task per delivery; at most the prefetch. Dropped, they are aborted.
+    tasks: JoinSet<()>,
+}
+
+/// Why taking from one consumer ended.
+enum Ended {
+    /// The connection or the queue is gone.
+    Lost,
+    /// Asked to shut down.
+    Shutdown,
+    /// The engine is gone, and why.
+    EngineGone(String),
+}
+
+impl Intake {
+    pub(crate) fn new(
+        stations: Arc<Stations>,
+        broker: Arc<dyn Broker>,
+        queue: String,
+        config: Config,
+    ) -> Self {
+        Self { stations, broker, queue, config, tasks: JoinSet::new() }
+    }
+
+    /// Takes deliveries until `shutdown` or until no more can be had or answered; then drains. When it returns, no
+    /// task of it is left.
+    pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<(), WorkerError> {
+        let mut consumer = None;
+        let result = loop {
+            let taken_from = match self.connect(shutdown).await {
+                Ok(Some(connected)) => consumer.insert(connected),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            match self.take(taken_from, shutdown).await {
+                Ended::Lost => consumer = None,
+                Ended::Shutdown => break Ok(()),
+                Ended::EngineGone(why) => break Err(WorkerError::EngineGone(why)),
+            }
+        };
+        self.drain(consumer).await;
+        result
+    }
+
+    /// A consumer, however long the broker is away. `None`: shutdown came first.
+    async fn connect(&self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
+        let slots = u16::try_from(self.stations.desk.slots()).unwrap_or(u16::MAX);
+        let prefetch = slots.saturating_add(self.config.prefetch_spare);
+        let mut tries = 0;
+        loop {
+            match self.broker.consume(&self.queue, prefetch).await {
+                Ok(consumer) => return Ok(Some(consumer)),
+                Err(BrokerError::Unavailable(why)) => {
+                    if tries == 0 {
+                        tracing::warn!(queue = self.queue, why, "broker away; trying until it is back");
+                    }
+                }
+                Err(error) => return Err(WorkerError::Queue(error)),
+            }
+            let wait = RECONNECT_MS[tries.min(RECONNECT_MS.len() - 1)];
+            tries += 1;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+                () = shutdown.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    async fn take(&mut self, consumer: &mut Box<dyn Consumer>, shutdown: &Shutdown) -> Ended {
+        let mut health = self.stations.executor.health();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ended::Shutdown,
+                gone = health.wait_for(|health| *health != Health::Ready) => {
+                    let why = match gone.as_deref() {
+                        Ok(Health::Gone(why)) => why.clone(),
+                        _ => "its thread ended".to_owned(),
+                    };
+                    return Ended::EngineGone(why);
+                }
+                Some(ended) = self.tasks.join_next() => note_end(ended),
+                delivery = consumer.next() => match delivery {
+                    Some(delivery) => self.begin(delivery),
+                    None => return Ended::Lost,
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self, delivery: Delivery) {
+        self.tasks.spawn(assignment::live(Arc::clone(&self.stations), delivery));
+    }
+
+    /// Takes nothing new, refuses what still arrives, lets running work finish in its time and gives the rest back.
+    async fn drain(mut self, mut consumer: Option<Box<dyn Consumer>>) {
+        self.stations.draining.cancel();
+        if let Some(consumer) = &mut consumer {
+            consumer.set_prefetch(0).await;
+        }
+        let patience = tokio::time::timeout(self.config.drain(), self.finish(&mut consumer)).await;
+        if patience.is_err() {
+            tracing::info!(assignments = self.tasks.len(), "drain time is over; giving back what runs");
+            self.stations.giving_back.cancel();
+            // What can't even be refused in this time is dropped unsettled, so the queue keeps it.
+            let _ = tokio::time::timeout(self.config.stop(), self.finish(&mut consumer)).await;
+        }
+        self.stations.giving_back.cancel();
+        self.tasks.shutdown().await;
+        self.stations.runs.close();
+        // Nobody waits for a run any more, so each ends at once.
+        let _ = tokio::time::timeout(self.config.stop(), self.stations.runs.wait()).await;
+    }
+
+    /// Returns when every delivery taken is settled.
+    async fn finish(&mut self, consumer: &mut Option<Box<dyn Consumer>>) {
+        loop {
+            tokio::select! {
+                biased;
+                // Before looking whether all is done: what was already on its way to us is refused, not left over.
+                delivery = next(consumer) => match delivery {
+                    Some(delivery) => self.begin(delivery),
+                    None => *consumer = None,
+                },
+                ended = self.tasks.join_next() => match ended {
+                    Some(ended) => note_end(ended),
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+/// The next delivery; without a consumer there is never one.
+async fn next(consumer: &mut Option<Box<dyn Consumer>>) -> Option<Delivery> {
+    match consumer {
+        Some(consumer) => consumer.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A panic in one assignment's task is a bug of ours; its delivery stays unsettled and comes again when this
+/// consumer goes.
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "an assignment's task panicked");
+    }
+}

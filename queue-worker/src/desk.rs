@@ -1,0 +1,228 @@
+//! What this node is working on and what it has answered: one lock over the running jobs and the result cache, so
+//! that an assignment finds its answer, joins the run that will make it, or starts that run, and never two of these.
+//! It starts nothing itself.
+//!
+//! A run belongs to no assignment: it goes on as long as one assignment waits for it, and takes one slot however
+//! many do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::admission::{Admission, Refused};
+use crate::answer::{Answer, AnswerKey};
+use crate::cache::ResultCache;
+
+/// How a run ended.
+pub(crate) type Outcome = Result<Arc<Answer>, Refused>;
+
+/// Where a run's outcome appears.
+pub(crate) type OutcomeReceiver = watch::Receiver<Option<Outcome>>;
+
+/// What an assignment found at the desk.
+pub(crate) enum Entered {
+    /// Its answer.
+    Answered(Arc<Answer>),
+    /// The run that will make it.
+    Running(OutcomeReceiver),
+    /// A slot; whoever gets it must run the job and tell the seat its outcome.
+    Seated(Seat, OutcomeReceiver, Placement),
+    /// Nothing.
+    Refused(Refused),
+}
+
+/// Beside others, or alone in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// In the batch.
+    Together,
+    /// With nobody else.
+    Alone,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    slots: u32,
+    state: Mutex<State>,
+    free_slots: watch::Sender<u32>,
+}
+
+#[derive(Debug)]
+struct State {
+    cache: ResultCache,
+    running: HashMap<AnswerKey, watch::Sender<Option<Outcome>>>,
+}
+
+impl Desk {
+    pub(crate) fn new(slots: u32, cache: ResultCache) -> Arc<Self> {
+        let state = Mutex::new(State { cache, running: HashMap::new() });
+        Arc::new(Self { slots, state, free_slots: watch::Sender::new(slots) })
+    }
+
+    /// How many jobs may run at once.
+    pub(crate) const fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// How many slots are free, and when that changes.
+    pub(crate) fn free_slots(&self) -> watch::Receiver<u32> {
+        self.free_slots.subscribe()
+    }
+
+    /// Looks for an answer or a run; where there is neither, `admit` decides by the number of free slots.
+    pub(crate) fn enter(self: &Arc<Self>, key: AnswerKey, admit: impl FnOnce(u32) -> Admission) -> Entered {
+        let mut state = self.lock();
+        if let Some(answer) = state.cache.get(&key) {
+            return Entered::Answered(answer);
+        }
+        if let Some(run) = state.running.get(&key) {
+            return Entered::Running(run.subscribe());
+        }
+        let placement = match admit(self.free(&state)) {
+            Admission::Refuse(refused) => return Entered::Refused(refused),
+            Admission::Run => Placement::Together,
+            Admission::RunAlone => Placement::Alone,
+        };
+        let (run, receiver) = watch::channel(None);
+        state.running.insert(key, run.clone());
+        self.announce(&state);
+        drop(state);
+        Entered::Seated(Seat { desk: Arc::clone(self), key, run }, receiver, placement)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding it; if something did, both maps are still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free(&self, state: &State) -> u32 {
+        let taken = u32::try_from(state.running.len()).unwrap_or(u32::MAX);
+        self.slots.saturating_sub(taken)
+    }
+
+    fn announce(&self, state: &State) {
+        self.free_slots.send_replace(self.free(state));
+    }
+}
+
+/// One slot and the run that has it. Dropped without an outcome (a panic, an abandoned run), it frees the slot, and
+/// whoever still waits sees the run's channel close.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    desk: Arc<Desk>,
+    key: AnswerKey,
+    run: watch::Sender<Option<Outcome>>,
+}
+
+impl Seat {
+    /// Frees the slot, keeps an answer in the cache and tells all who wait.
+    pub(crate) fn finish(self, outcome: Outcome) {
+        if let Ok(answer) = &outcome {
+            self.desk.lock().cache.insert(self.key, Arc::clone(answer));
+        }
+        self.run.send_replace(Some(outcome));
+    }
+
+    /// Returns once nobody waits for the run any more, and from then on nobody can join it.
+    pub(crate) async fn abandoned(&self) {
+        loop {
+            self.run.closed().await;
+            let mut state = self.desk.lock();
+            // Someone may have joined between the last one's going and the lock.
+            if self.run.receiver_count() == 0 {
+                state.running.remove(&self.key);
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.desk.lock();
+        // After `abandoned` the place may be another run's.
+        if state.running.get(&self.key).is_some_and(|run| run.same_channel(&self.run)) {
+            state.running.remove(&self.key);
+        }
+        self.desk.announce(&state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::tests::{answer, assignment};
+
+    fn desk(slots: u32) -> Arc<Desk> {
+        Desk::new(slots, ResultCache::new(8, 1_000_000))
+    }
+
+    fn key(job: u8) -> AnswerKey {
+        AnswerKey::of(&assignment(job))
+    }
+
+    fn by_slots(free_slots: u32) -> Admission {
+        if free_slots == 0 { Admission::Refuse(Refused::draining()) } else { Admission::Run }
+    }
+
+    fn seat(desk: &Arc<Desk>, job: u8) -> (Seat, OutcomeReceiver) {
+        match desk.enter(key(job), by_slots) {
+            Entered::Seated(seat, receiver, _) => (seat, receiver),
+            _ => panic!("no seat"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_assignment_of_a_job_joins_its_run_and_a_third_finds_the_answer() {
+        let desk = desk(1);
+        let (seat, mut first) = seat(&desk, 1);
+        assert_eq!(*desk.free_slots().borrow(), 0);
+        let Entered::Running(mut second) = desk.enter(key(1), by_slots) else { panic!("not joined") };
+        assert!(matches!(desk.enter(key(2), by_slots), Entered::Refused(_)));
+        seat.finish(Ok(Arc::new(answer("done"))));
+        assert_eq!(*desk.free_slots().borrow(), 1);
+        for receiver in [&mut first, &mut second] {
+            let outcome = receiver.wait_for(Option::is_some).await.unwrap().clone();
+            assert_eq!(outcome.unwrap().unwrap().text, "done");
+        }
+        assert!(matches!(desk.enter(key(1), by_slots), Entered::Answered(_)));
+    }
+
+    #[tokio::test]
+    async fn a_run_is_abandoned_only_when_the_last_one_has_gone() {
+        let desk = desk(1);
+        let (seat, first) = seat(&desk, 1);
+        let Entered::Running(second) = desk.enter(key(1), by_slots) else { panic!("not joined") };
+        drop(first);
+        let soon = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, seat.abandoned()).await.is_err());
+        drop(second);
+        seat.abandoned().await;
+        // The place is free for a new run of the same job, which the old seat's end must not disturb.
+        let (fresh, _receiver) = self::seat(&desk, 1);
+        drop(seat);
+        assert!(matches!(desk.enter(key(1), by_slots), Entered::Running(_)));
+        drop(fresh);
+        assert_eq!(*desk.free_slots().borrow(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_seat_that_goes_without_an_outcome_frees_the_slot_and_closes_the_run() {
+        let desk = desk(1);
+        let (seat, mut receiver) = seat(&desk, 1);
+        drop(seat);
+        assert!(receiver.wait_for(Option::is_some).await.is_err());
+        assert_eq!(*desk.free_slots().borrow(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_and_not_cached() {
+        let desk = desk(1);
+        let (seat, mut receiver) = seat(&desk, 1);
+        seat.finish(Err(Refused::broken("engine")));
+        assert!(receiver.wait_for(Option::is_some).await.unwrap().clone().unwrap().is_err());
+        assert!(matches!(desk.enter(key(1), by_slots), Entered::Seated(..)));
+    }
+}

@@ -1,0 +1,103 @@
+//! One answer in the making: its tokens and numbers so far, and whoever waits for it. It knows no engine.
+
+use std::time::Instant;
+
+use infera_core::engine::EngineDescription;
+use infera_core::job::{FinishReason, TokenId};
+use infera_core::messages::TokenNumbers;
+use infera_core::sampling::{Noise, choose};
+use tokio::sync::oneshot;
+
+use super::{Decoded, ExecutorError, Work};
+
+/// Jobs ask for one answer each, so all noise is that of the first choice.
+const CHOICE: u32 = 0;
+
+/// What one more row made of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to come.
+    Running,
+    /// That was the last.
+    Complete(FinishReason),
+}
+
+pub(super) struct Sequence {
+    work: Work,
+    noise: Noise,
+    reply: oneshot::Sender<Result<Decoded, ExecutorError>>,
+    started: Instant,
+    tokens: Vec<TokenId>,
+    numbers: Vec<TokenNumbers>,
+}
+
+/// Whether an engine like this can do the work at all.
+pub(super) fn check(work: &Work, engine: &EngineDescription) -> Result<(), String> {
+    if work.prompt.is_empty() || work.answer_tokens_max == 0 {
+        return Err("an empty prompt or no token of answer".to_owned());
+    }
+    if work.prompt.len().saturating_add(work.answer_tokens_max) > engine.context_max {
+        return Err(format!("prompt and answer are over the context of {} tokens", engine.context_max));
+    }
+    let known = |token: &TokenId| usize::try_from(*token).is_ok_and(|token| token < engine.vocabulary);
+    if !work.prompt.iter().all(known) {
+        return Err(format!("the prompt has tokens beyond the vocabulary of {}", engine.vocabulary));
+    }
+    Ok(())
+}
+
+impl Sequence {
+    pub(super) fn new(work: Work, reply: oneshot::Sender<Result<Decoded, ExecutorError>>) -> Self {
+        let noise = Noise::new(&work.sample_key, CHOICE);
+        Self { work, noise, reply, started: Instant::now(), tokens: Vec::new(), numbers: Vec::new() }
+    }
+
+    pub(super) fn start(&mut self, now: Instant) {
+        self.started = now;
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    pub(super) fn prompt(&self) -> &[TokenId] {
+        &self.work.prompt
+    }
+
+    pub(super) fn last_token(&self) -> Option<TokenId> {
+        self.tokens.last().copied()
+    }
+
+    /// Chooses the next token from its row of raw logits.
+    pub(super) fn advance(&mut self, row: &[f32], end_tokens: &[TokenId]) -> Progress {
+        // Contexts are far below 2^32.
+        let position = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
+        let choice = choose(row, self.work.temperature, &self.noise, position);
+        self.numbers.push(choice.numbers);
+        if end_tokens.contains(&choice.token) {
+            return Progress::Complete(FinishReason::Stop);
+        }
+        self.tokens.push(choice.token);
+        if self.tokens.len() == self.work.answer_tokens_max {
+            return Progress::Complete(FinishReason::Length);
+        }
+        Progress::Running
+    }
+
+    /// Hands the answer to whoever waits; if nobody does any more, it is gone.
+    pub(super) fn complete(self, finish_reason: FinishReason) {
+        let decoded = Decoded {
+            tokens: self.tokens,
+            numbers: self.numbers,
+            finish_reason,
+            started: self.started,
+            ended: Instant::now(),
+        };
+        let _ = self.reply.send(Ok(decoded));
+    }
+
+    /// Tells whoever waits that no answer will come.
+    pub(super) fn fail(self, error: ExecutorError) {
+        let _ = self.reply.send(Err(error));
+    }
+}

@@ -1,0 +1,168 @@
+//! Says answers and refusals to the verifier that asked. It decides nothing about jobs and never touches the engine.
+//!
+//! What each end of a publish leads to:
+//!
+//! * `Confirmed`: done.
+//! * `Unroutable`: the verifier is gone. The answer is in the result cache for the job's next assignment, and goes
+//!   out once more under `{n}.replica.any`, where any verifier can score it. A refusal is for nobody else.
+//! * `Full` or `Unknown`: again, under the same message id, at growing intervals until the assignment's budget is
+//!   over (a later replica is worth nothing to the verifier that asked) or the worker must stop; at least
+//!   [`TRIES_MIN`] times. Then the answer stays in the result cache only, and is counted as `unpublished`: the
+//!   verifier sees a miss, and if it hands the job out again to us, it gets the answer at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::{Address, Broker, Message, Published, topology};
+use infera_core::ids::NodeId;
+use infera_core::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, NumericClass, Refusal, Wire as _};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Refused;
+use crate::answer::Answer;
+use crate::counts::Counts;
+
+/// Even an answer that is ready in its last moment gets these.
+const TRIES_MIN: u32 = 3;
+
+/// Refusals only save the verifier time; they are not worth more than this.
+const REFUSAL_TRIES: u32 = 3;
+
+/// The operator's sentence in a refusal is cut here.
+const DETAIL_MAX_BYTES: usize = 500;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    node: NodeId,
+    numeric_class: NumericClass,
+    broker: Arc<dyn Broker>,
+    counts: Arc<Counts>,
+}
+
+/// How long to keep trying.
+struct Patience {
+    tries_min: u32,
+    until: Instant,
+    stop: CancellationToken,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        node: NodeId,
+        numeric_class: NumericClass,
+        broker: Arc<dyn Broker>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self { node, numeric_class, broker, counts }
+    }
+
+    /// Publishes the replica that answers `assignment`, trying until `deadline` or `stop`.
+    pub(crate) async fn answer(
+        &self,
+        assignment: &Assignment,
+        answer: &Answer,
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) {
+        let replica = answer.to_replica(assignment, &self.numeric_class);
+        let message = replica.to_message(assignment.id.to_string());
+        if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
+            let detail = format!("the replica would take {} bytes", message.body.len());
+            return self.refuse(assignment, &Refused::broken(detail)).await;
+        }
+        let address = topology::replica_to(&self.node, &assignment.verifier);
+        let patience = Patience { tries_min: TRIES_MIN, until: deadline, stop: stop.clone() };
+        match self.publish(&address, &message, &patience).await {
+            Published::Confirmed => self.counts.replicas.add_one(),
+            Published::Unroutable => self.answer_any(assignment, message).await,
+            outcome @ (Published::Full | Published::Unknown) => {
+                self.counts.unpublished.add_one();
+                let id = assignment.id;
+                tracing::warn!(assignment = %id, ?outcome, "replica not published in time; kept in the cache");
+            }
+        }
+    }
+
+    /// Once, whatever comes of it: another verifier may score it, and nobody waits for it.
+    async fn answer_any(&self, assignment: &Assignment, message: Message) {
+        self.counts.ownerless.add_one();
+        let outcome = self.broker.publish(&topology::replica_to_any(&self.node), message).await;
+        if outcome == Published::Confirmed {
+            self.counts.replicas.add_one();
+        }
+        tracing::info!(assignment = %assignment.id, ?outcome, "verifier gone; replica offered to any");
+    }
+
+    /// Gives `assignment` back.
+    pub(crate) async fn refuse(&self, assignment: &Assignment, refused: &Refused) {
+        self.counts.refused.add_one();
+        let mut detail = refused.detail.clone();
+        detail.truncate(detail.floor_char_boundary(DETAIL_MAX_BYTES));
+        let refusal = Refusal {
+            assignment_id: assignment.id,
+            job_id: assignment.job_id,
+            reason: refused.reason,
+            detail,
+        };
+        let message = refusal.to_message(assignment.id.to_string());
+        let address = topology::refusal_to(&self.node, &assignment.verifier);
+        let patience =
+            Patience { tries_min: REFUSAL_TRIES, until: Instant::now(), stop: CancellationToken::new() };
+        let outcome = self.publish(&address, &message, &patience).await;
+        let id = assignment.id;
+        tracing::info!(assignment = %id, reason = ?refused.reason, detail = refused.detail, ?outcome, "refused");
+    }
+
+    /// Keeps for a newer program what this one doesn't know. Where even that is impossible the message is lost, and
+    /// the log says which.
+    pub(crate) async fn park(&self, message: &Message, why: &str) {
+        self.counts.parked.add_one();
+        let patience =
+            Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: CancellationToken::new() };
+        match self.publish(&topology::parked_by(&self.node), message, &patience).await {
+            Published::Confirmed => tracing::warn!(id = message.id, why, "message parked"),
+            outcome => tracing::error!(id = message.id, kind = message.kind, ?outcome, why, "message lost"),
+        }
+    }
+
+    /// Tries until an end that trying again won't change, or until patience ends; returns the last end.
+    async fn publish(&self, address: &Address, message: &Message, patience: &Patience) -> Published {
+        let mut tries = 0;
+        loop {
+            let outcome = self.broker.publish(address, message.clone()).await;
+            tries += 1;
+            let again = matches!(outcome, Published::Full | Published::Unknown);
+            let wait = backoff(tries);
+            let in_time = tries < patience.tries_min || Instant::now() + wait < patience.until;
+            if !again || !in_time || patience.stop.is_cancelled() {
+                return outcome;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = patience.stop.cancelled() => return outcome,
+            }
+        }
+    }
+}
+
+/// How long to wait after so many failed tries: 100 ms, doubling, at most 5 s. Short enough that a broker's restart
+/// costs little of a budget, long enough that a full queue can empty.
+fn backoff(tries: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(5);
+    FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_grow_apart_up_to_a_limit() {
+        let waits: Vec<u128> = (1..=8).map(|tries| backoff(tries).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(backoff(u32::MAX), Duration::from_secs(5));
+    }
+}

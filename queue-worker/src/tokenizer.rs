@@ -1,0 +1,58 @@
+//! Text to tokens and back, away from the async threads: a few prompts at a time on the runtime's blocking pool. It
+//! knows the model folder's chat template and nothing of engines.
+
+use std::sync::Arc;
+
+use infera_core::chat::{ChatError, ChatModel};
+use infera_core::job::{ChatMessage, TokenId};
+use infera_core::time::Timestamp;
+use tokio::sync::Semaphore;
+
+/// See the module.
+pub(crate) struct Tokenizer {
+    chat: Arc<ChatModel>,
+    /// One permit per prompt in work. Callers hold slots, so those that wait here are bounded too.
+    permits: Semaphore,
+}
+
+/// Why there are no tokens, or no text.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenizerError {
+    /// The conversation doesn't fit the template, or the tokens aren't the tokenizer's.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// A bug in the tokenizer or the template, or the runtime is going down.
+    #[error("the tokenizer's thread ended: {0}")]
+    Ended(String),
+}
+
+impl Tokenizer {
+    pub(crate) fn new(chat: Arc<ChatModel>, threads: usize) -> Self {
+        Self { chat, permits: Semaphore::new(threads) }
+    }
+
+    /// The conversation as the model's prompt.
+    pub(crate) async fn render(
+        &self,
+        messages: Vec<ChatMessage>,
+        now: Timestamp,
+    ) -> Result<Vec<TokenId>, TokenizerError> {
+        self.on_a_thread(move |chat| chat.render(&messages, now)).await
+    }
+
+    /// The text of an answer.
+    pub(crate) async fn decode(&self, tokens: Vec<TokenId>) -> Result<String, TokenizerError> {
+        self.on_a_thread(move |chat| chat.decode(&tokens)).await
+    }
+
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&ChatModel) -> Result<T, ChatError> + Send + 'static,
+    ) -> Result<T, TokenizerError> {
+        let ended = |why: String| TokenizerError::Ended(why);
+        let _permit = self.permits.acquire().await.map_err(|error| ended(error.to_string()))?;
+        let chat = Arc::clone(&self.chat);
+        let done = tokio::task::spawn_blocking(move || job(&chat)).await;
+        Ok(done.map_err(|error| ended(error.to_string()))??)
+    }
+}
