@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 
 use super::SqliteLedger;
-use super::values::{Blob, Word, millis};
+use super::values::{Blob, Numbered as _, Word, millis};
 use crate::ids::{AccountId, Digest};
 use crate::ledger::{AccountBook, KeyRecord, LedgerError, NewKey, SignedUp};
 use crate::time::Timestamp;
@@ -16,7 +16,7 @@ impl AccountBook for SqliteLedger {
         self.write(move |connection| {
             let fresh = AccountId::fresh();
             let inserted = connection
-                .prepare_cached(
+                .numbered(
                     "INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
                      ON CONFLICT (email) DO NOTHING",
                 )?
@@ -25,7 +25,7 @@ impl AccountBook for SqliteLedger {
                 return Ok(SignedUp { account: fresh, is_new: true });
             }
             let account: String = connection
-                .prepare_cached("SELECT id FROM accounts WHERE email = $1")?
+                .numbered("SELECT id FROM accounts WHERE email = $1")?
                 .query_row([Word(&email)], |row| row.get(0))?;
             Ok(SignedUp { account: AccountId::new(account), is_new: false })
         })
@@ -37,7 +37,7 @@ impl AccountBook for SqliteLedger {
         self.write(move |connection| {
             // Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
             connection
-                .prepare_cached(
+                .numbered(
                     "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
                      ON CONFLICT (hash) DO NOTHING",
                 )?
@@ -55,7 +55,7 @@ impl AccountBook for SqliteLedger {
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
         self.read(move |connection| {
             let record = connection
-                .prepare_cached("SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL")?
+                .numbered("SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL")?
                 .query_row([hash.blob()], |row| {
                     Ok(KeyRecord { account: AccountId::new(row.get::<_, String>(0)?), hint: row.get(1)? })
                 })
@@ -68,7 +68,7 @@ impl AccountBook for SqliteLedger {
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
         self.write(move |connection| {
             connection
-                .prepare_cached("UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL")?
+                .numbered("UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL")?
                 .execute(params![hash.blob(), millis(now)])?;
             Ok(())
         })

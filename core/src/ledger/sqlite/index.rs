@@ -7,7 +7,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, read};
-use super::values::{Blob, Word, count, digest, from_json, job_id, millis, small, time, whole};
+use super::values::{
+    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, small, time, whole,
+};
 use crate::ids::{JobId, SegmentId};
 use crate::ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use crate::time::Timestamp;
@@ -30,7 +32,7 @@ impl ArchiveIndex for SqliteLedger {
 
     async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.numbered(
                 "SELECT id FROM segments WHERE object_key IS NULL AND claimed_ms < $1 ORDER BY claimed_ms, id",
             )?;
             let found =
@@ -50,7 +52,7 @@ impl ArchiveIndex for SqliteLedger {
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError> {
         self.read(move |connection| {
             let found = connection
-                .prepare_cached(
+                .numbered(
                     "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
                          records.line, records.hash
                      FROM records JOIN segments ON segments.id = records.segment
@@ -78,13 +80,12 @@ impl ArchiveIndex for SqliteLedger {
 }
 
 fn claim(connection: &Connection, segment: SegmentId, limit: u32, now: Timestamp) -> Result<(), LedgerError> {
-    let is_known =
-        connection.prepare_cached("SELECT 1 FROM segments WHERE id = $1")?.exists([segment.blob()])?;
+    let is_known = connection.numbered("SELECT 1 FROM segments WHERE id = $1")?.exists([segment.blob()])?;
     if is_known {
         return Ok(());
     }
     let claimed = connection
-        .prepare_cached(
+        .numbered(
             "UPDATE records SET segment = $1 WHERE job_id IN (
                  SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)",
         )?
@@ -92,22 +93,22 @@ fn claim(connection: &Connection, segment: SegmentId, limit: u32, now: Timestamp
     // A segment of nothing would be unfinished for ever.
     if claimed > 0 {
         connection
-            .prepare_cached("INSERT INTO segments (id, claimed_ms) VALUES ($1, $2)")?
+            .numbered("INSERT INTO segments (id, claimed_ms) VALUES ($1, $2)")?
             .execute(params![segment.blob(), millis(now)])?;
     }
     Ok(())
 }
 
 fn claimed(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, LedgerError> {
-    let mut statement = connection
-        .prepare_cached("SELECT job_id FROM records WHERE segment = $1 ORDER BY settled_ms, job_id")?;
+    let mut statement =
+        connection.numbered("SELECT job_id FROM records WHERE segment = $1 ORDER BY settled_ms, job_id")?;
     let jobs = statement.query_map([segment.blob()], |row| job_id(row, 0))?;
     Ok(jobs.collect::<rusqlite::Result<_>>()?)
 }
 
 fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, LedgerError> {
     let (accepted_ms, request) = connection
-        .prepare_cached("SELECT accepted_ms, request FROM jobs WHERE id = $1")?
+        .numbered("SELECT accepted_ms, request FROM jobs WHERE id = $1")?
         .query_row([job.blob()], |row| Ok((time(row, 0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?;
     // A body that isn't JSON failed its job as unprocessable; its record shows it as text.
     let request = request.map(|body| {
@@ -121,7 +122,7 @@ fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, 
 
 fn postings(connection: &Connection, job: JobId) -> Result<Vec<Posting>, LedgerError> {
     let mut statement = connection
-        .prepare_cached("SELECT id, posted_ms, entry FROM postings WHERE job_id = $1 ORDER BY sequence")?;
+        .numbered("SELECT id, posted_ms, entry FROM postings WHERE job_id = $1 ORDER BY sequence")?;
     let mut rows = statement.query([job.blob()])?;
     let mut postings = Vec::new();
     while let Some(row) = rows.next()? {
@@ -146,7 +147,7 @@ fn record(
             places.len()
         )));
     }
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.numbered(
         "UPDATE records SET frame_offset = $2, frame_length = $3, line = $4, hash = $5 WHERE job_id = $1",
     )?;
     for place in places {
@@ -159,23 +160,21 @@ fn record(
         ])?;
     }
     connection
-        .prepare_cached("UPDATE segments SET object_key = $2 WHERE id = $1")?
+        .numbered("UPDATE segments SET object_key = $2 WHERE id = $1")?
         .execute(params![segment.blob(), Word(key)])?;
     Ok(())
 }
 
 fn prune(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.numbered(
         "SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
          ORDER BY settled_ms LIMIT $2",
     )?;
     let found = statement.query_map(params![millis(before), limit], |row| job_id(row, 0))?;
     let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
     for job in &jobs {
-        connection.prepare_cached("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
-        connection
-            .prepare_cached("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?
-            .execute([job.blob()])?;
+        connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
+        connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
     }
     Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, SettlementRow, add_to_total, read, settle};
-use super::values::{Blob, Word, digest, job_id, millis, small, whole};
+use super::values::{Blob, Numbered as _, Word, digest, job_id, millis, small, whole};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName};
 use crate::job::{End, Settlement};
 use crate::ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
@@ -22,7 +22,7 @@ impl JobIntake for SqliteLedger {
         self.write(move |connection| {
             // Only what is still unconfirmed since it was accepted: a mark that comes late must not hide a job that
             // was released or swept meanwhile.
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.numbered(
                 "UPDATE jobs SET unconfirmed_ms = NULL
                  WHERE id = $1 AND state = 0 AND unconfirmed_ms = accepted_ms",
             )?;
@@ -60,9 +60,7 @@ fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, LedgerError
     insert(connection, job)?;
     if let Some(idempotency) = &job.idempotency {
         connection
-            .prepare_cached(
-                "INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)",
-            )?
+            .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?
             .execute(params![
                 Word(job.account.as_str()),
                 idempotency.key.blob(),
@@ -80,7 +78,7 @@ fn earlier_use(
     idempotency: &Idempotency,
 ) -> Result<Option<Accepted>, LedgerError> {
     let earlier = connection
-        .prepare_cached("SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2")?
+        .numbered("SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2")?
         .query_row(params![Word(job.account.as_str()), idempotency.key.blob()], |row| {
             Ok((digest(row, 0)?, job_id(row, 1)?))
         })
@@ -93,7 +91,7 @@ fn earlier_use(
 /// A job sent again after an unknown outcome is the same job.
 fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, LedgerError> {
     let account: Option<String> = connection
-        .prepare_cached("SELECT account FROM jobs WHERE id = $1")?
+        .numbered("SELECT account FROM jobs WHERE id = $1")?
         .query_row([job.id.blob()], |row| row.get(0))
         .optional()?;
     match account {
@@ -107,7 +105,7 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Le
 fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, LedgerError> {
     let account = Word(job.account.as_str());
     let waiting = connection
-        .prepare_cached("SELECT jobs FROM waiting WHERE account = $1")?
+        .numbered("SELECT jobs FROM waiting WHERE account = $1")?
         .query_row([&account], |row| small(row, 0))
         .optional()?
         .unwrap_or(0);
@@ -115,7 +113,7 @@ fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, LedgerErro
         return Ok(Some(waiting));
     }
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO waiting (account, jobs) VALUES ($1, 1)
              ON CONFLICT (account) DO UPDATE SET jobs = waiting.jobs + 1",
         )?
@@ -125,7 +123,7 @@ fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, LedgerErro
 
 fn insert(connection: &Connection, job: &NewJob) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, 0, '[]', $9)",
@@ -153,7 +151,7 @@ fn cancel(
     now: Timestamp,
 ) -> Result<Cancelled, LedgerError> {
     let row = connection
-        .prepare_cached("SELECT model, gateway FROM jobs WHERE id = $1 AND account = $2")?
+        .numbered("SELECT model, gateway FROM jobs WHERE id = $1 AND account = $2")?
         .query_row(params![job.blob(), Word(account.as_str())], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
         })

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
-use super::values::{Blob, Word, count, digest, from_json, millis, time, to_json, whole};
+use super::values::{Blob, Numbered as _, Word, count, digest, from_json, millis, time, to_json, whole};
 use crate::ids::{Digest, NodeId, OwnerId};
 use crate::ledger::{CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, Registered};
 use crate::time::Timestamp;
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 impl NetworkBook for SqliteLedger {
     async fn catalogue(&self) -> Result<Vec<CatalogueEntry>, LedgerError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT entry FROM catalogue ORDER BY name")?;
+            let mut statement = connection.numbered("SELECT entry FROM catalogue ORDER BY name")?;
             let mut rows = statement.query([])?;
             let mut entries = Vec::new();
             while let Some(row) = rows.next()? {
@@ -29,7 +29,7 @@ impl NetworkBook for SqliteLedger {
         let entry = to_json(entry)?;
         self.write(move |connection| {
             connection
-                .prepare_cached(
+                .numbered(
                     "INSERT INTO catalogue (name, entry) VALUES ($1, $2)
                      ON CONFLICT (name) DO UPDATE SET entry = excluded.entry",
                 )?
@@ -47,7 +47,7 @@ impl NetworkBook for SqliteLedger {
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.numbered(
                 "SELECT id, name, owner, registered_ms FROM nodes
                  WHERE revoked_ms IS NULL ORDER BY registered_ms, id",
             )?;
@@ -88,9 +88,7 @@ fn node_record(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
 
 fn register(connection: &Connection, node: &NewNode, now: Timestamp) -> Result<Registered, LedgerError> {
     let known = connection
-        .prepare_cached(
-            "SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1",
-        )?
+        .numbered("SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1")?
         .query_row([Word(&node.name)], |row| {
             Ok((node_record(row)?, digest(row, 4)?, row.get::<_, Option<i64>>(5)?))
         })
@@ -107,9 +105,7 @@ fn register(connection: &Connection, node: &NewNode, now: Timestamp) -> Result<R
         registered_ms: now,
     };
     connection
-        .prepare_cached(
-            "INSERT INTO nodes (id, name, secret, owner, registered_ms) VALUES ($1, $2, $3, $4, $5)",
-        )?
+        .numbered("INSERT INTO nodes (id, name, secret, owner, registered_ms) VALUES ($1, $2, $3, $4, $5)")?
         .execute(params![
             record.id.as_str(),
             Word(&record.name),
@@ -122,7 +118,7 @@ fn register(connection: &Connection, node: &NewNode, now: Timestamp) -> Result<R
 
 fn epoch(connection: &Connection, number: Option<u64>) -> Result<Option<Epoch>, LedgerError> {
     let found = connection
-        .prepare_cached(
+        .numbered(
             "SELECT number, secret FROM epochs WHERE number = $1 OR $1 IS NULL ORDER BY number DESC LIMIT 1",
         )?
         .query_row([number.map(whole)], |row| Ok(Epoch { number: count(row, 0)?, secret: digest(row, 1)? }))
@@ -133,7 +129,7 @@ fn epoch(connection: &Connection, number: Option<u64>) -> Result<Option<Epoch>, 
 fn first_epoch(connection: &Connection, secret: Digest, now: Timestamp) -> Result<Epoch, LedgerError> {
     let first = Epoch { number: 1, secret };
     connection
-        .prepare_cached("INSERT INTO epochs (number, secret, began_ms) VALUES ($1, $2, $3)")?
+        .numbered("INSERT INTO epochs (number, secret, began_ms) VALUES ($1, $2, $3)")?
         .execute(params![whole(first.number), first.secret.blob(), millis(now)])?;
     Ok(first)
 }

@@ -151,7 +151,7 @@ fn migrate(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
     for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(stored) {
         let transaction = connection.unchecked_transaction()?;
         transaction.execute_batch(migration)?;
-        transaction.execute("INSERT INTO schema_versions (version) VALUES ($1)", [version])?;
+        transaction.execute("INSERT INTO schema_versions (version) VALUES (?1)", [version])?;
         transaction.commit()?;
     }
     Ok(())

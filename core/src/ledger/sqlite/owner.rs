@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, SettlementRow, insert_posting, make_claimable, read, settle};
-use super::values::{Blob, Word, count, from_json, millis, small, time, to_json};
+use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::{Settlement, VerificationPolicy};
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
@@ -44,7 +44,7 @@ impl JobOwner for SqliteLedger {
         let owner = owner.clone();
         let jobs = jobs.to_vec();
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.numbered(
                 "UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0,
                      unconfirmed_ms = $3
                  WHERE id = $1 AND owner = $2 AND state = 1",
@@ -81,7 +81,7 @@ impl JobOwner for SqliteLedger {
 
 fn close(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
     connection
-        .prepare_cached("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
+        .numbered("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
         .execute([job.blob()])?;
     make_claimable(connection, job)
 }
@@ -105,7 +105,7 @@ fn take_one(
          RETURNING {TAKEN_COLUMNS}"
     );
     let taken = connection
-        .prepare_cached(&sql)?
+        .numbered(&sql)?
         .query_row(
             params![notice.job.blob(), Word(owner.as_str()), i64::from(notice.redelivered), millis(now)],
             |row| taken(row, notice.job),
@@ -140,7 +140,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String)> {
 
 fn record_miss(connection: &Connection, job: JobId, miss: Miss) -> Result<(), LedgerError> {
     let stored: Option<String> = connection
-        .prepare_cached("SELECT misses FROM jobs WHERE id = $1")?
+        .numbered("SELECT misses FROM jobs WHERE id = $1")?
         .query_row([job.blob()], |row| row.get(0))
         .optional()?;
     let stored = stored.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
@@ -151,7 +151,7 @@ fn record_miss(connection: &Connection, job: JobId, miss: Miss) -> Result<(), Le
     }
     misses.push(miss);
     connection
-        .prepare_cached("UPDATE jobs SET misses = $2 WHERE id = $1")?
+        .numbered("UPDATE jobs SET misses = $2 WHERE id = $1")?
         .execute(params![job.blob(), to_json(&misses)?])?;
     Ok(())
 }

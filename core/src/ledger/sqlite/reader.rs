@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, read};
-use super::values::{Blob, Word, count, time};
+use super::values::{Blob, Numbered as _, Word, count, time};
 use crate::ids::{AccountId, JobId, ModelName};
 use crate::job::{Settlement, VerificationStatus};
 use crate::ledger::{JobReader, JobState, JobView, LedgerError, Statistics};
@@ -35,7 +35,7 @@ impl JobReader for SqliteLedger {
 
 fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
     let row = connection
-        .prepare_cached(
+        .numbered(
             "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
              WHERE jobs.id = $1 AND jobs.account = $2",
@@ -74,7 +74,7 @@ fn dispute_of(word: &str) -> Result<VerificationStatus, LedgerError> {
 
 fn statistics(connection: &Connection) -> Result<Statistics, LedgerError> {
     let mut statistics = Statistics::default();
-    let mut statement = connection.prepare_cached("SELECT name, value FROM totals")?;
+    let mut statement = connection.numbered("SELECT name, value FROM totals")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let value = count(row, 1)?;
@@ -89,7 +89,7 @@ fn statistics(connection: &Connection) -> Result<Statistics, LedgerError> {
             _ => {}
         }
     }
-    let counted = |sql: &str| connection.prepare_cached(sql)?.query_row([], |row| count(row, 0));
+    let counted = |sql: &str| connection.numbered(sql)?.query_row([], |row| count(row, 0));
     statistics.queued = counted("SELECT COUNT(*) FROM jobs WHERE state = 0")?;
     statistics.running = counted("SELECT COUNT(*) FROM jobs WHERE state = 1")?;
     statistics.nodes = counted("SELECT COUNT(*) FROM nodes WHERE revoked_ms IS NULL")?;

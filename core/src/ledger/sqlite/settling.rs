@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use super::values::{Blob, Word, from_json, millis, to_json, whole};
+use super::values::{Blob, Numbered as _, Word, from_json, millis, to_json, whole};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName};
 use crate::job::{End, GroupRecord, Settlement};
 use crate::ledger::{LedgerError, Posting, PostingEntry, Settled};
@@ -87,7 +87,7 @@ fn usage(settlement: &Settlement) -> Option<Usage> {
 /// Ends a job by this row, unless it ended before. Everything that belongs to the end hangs on that one insert.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, LedgerError> {
     let inserted = connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO settlements (job_id, settled_ms, settlement) VALUES ($1, $2, $3)
              ON CONFLICT (job_id) DO NOTHING",
         )?
@@ -113,7 +113,7 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
 
 fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerError> {
     let ended = connection
-        .prepare_cached(
+        .numbered(
             "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
              WHERE id = $1 AND account = $2 AND state < 2",
         )?
@@ -122,14 +122,14 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerErr
         return Err(LedgerError::Row(format!("{} was never accepted for {}", row.job, row.account)));
     }
     connection
-        .prepare_cached("UPDATE waiting SET jobs = jobs - 1 WHERE account = $1")?
+        .numbered("UPDATE waiting SET jobs = jobs - 1 WHERE account = $1")?
         .execute([Word(row.account.as_str())])?;
     Ok(())
 }
 
 fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record) VALUES ($1, $2, $3, 0, $4)",
         )?
         .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
@@ -139,7 +139,7 @@ fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result
 /// Lets the archive have the record of a settled job.
 pub(super) fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO records (job_id, settled_ms, is_pruned)
              SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = $1
              ON CONFLICT (job_id) DO NOTHING",
@@ -151,7 +151,7 @@ pub(super) fn make_claimable(connection: &Connection, job: JobId) -> Result<(), 
 /// Adds to one of the sums over all jobs.
 pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO totals (name, value) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET value = totals.value + excluded.value",
         )?
@@ -162,7 +162,7 @@ pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> 
 /// Appends a posting, unless its id is there already.
 pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO postings (id, job_id, posted_ms, entry) VALUES ($1, $2, $3, $4)
              ON CONFLICT (id) DO NOTHING",
         )?
@@ -191,14 +191,14 @@ pub(super) fn read(
     groups: Groups,
 ) -> Result<Option<Settlement>, LedgerError> {
     let json: Option<String> = connection
-        .prepare_cached("SELECT settlement FROM settlements WHERE job_id = $1")?
+        .numbered("SELECT settlement FROM settlements WHERE job_id = $1")?
         .query_row([job.blob()], |row| row.get(0))
         .optional()?;
     let Some(json) = json else { return Ok(None) };
     let mut settlement: Settlement = from_json("settlement", json.as_bytes())?;
     if groups == Groups::Included {
         let record: Option<Vec<u8>> = connection
-            .prepare_cached("SELECT record FROM groups WHERE job_id = $1")?
+            .numbered("SELECT record FROM groups WHERE job_id = $1")?
             .query_row([job.blob()], |row| row.get(0))
             .optional()?;
         settlement.group = record.map(|record| from_json("group", &record)).transpose()?;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
-use super::values::{Blob, Word, count, from_json, job_id, millis, time, whole};
+use super::values::{Blob, Numbered as _, Word, count, from_json, job_id, millis, time, whole};
 use crate::ids::{JobId, ModelName, NodeId};
 use crate::ledger::fold::{counts, fold_balance, fold_standing, subject};
 use crate::ledger::{Balance, LedgerError, NodeStanding, Posting, PostingEntry, Standing};
@@ -26,7 +26,7 @@ impl Standing for SqliteLedger {
     async fn standings(&self) -> Result<Vec<NodeStanding>, LedgerError> {
         self.read(|connection| {
             let sql = format!("SELECT {STANDING_COLUMNS} FROM standings ORDER BY node, model");
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.numbered(&sql)?;
             let standings = statement.query_map([], standing)?;
             Ok(standings.collect::<rusqlite::Result<_>>()?)
         })
@@ -46,7 +46,7 @@ impl Standing for SqliteLedger {
     async fn replay(&self) -> Result<Vec<(String, Balance)>, LedgerError> {
         self.read(|connection| {
             let mut balances = BTreeMap::<String, Balance>::new();
-            let mut statement = connection.prepare_cached("SELECT entry FROM postings ORDER BY sequence")?;
+            let mut statement = connection.numbered("SELECT entry FROM postings ORDER BY sequence")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let entry: PostingEntry = from_json("posting", row.get::<_, String>(0)?.as_bytes())?;
@@ -60,7 +60,7 @@ impl Standing for SqliteLedger {
 
 fn project(connection: &Connection, limit: u32) -> Result<u32, LedgerError> {
     let done: i64 = connection
-        .prepare_cached("SELECT sequence FROM projected WHERE name = $1")?
+        .numbered("SELECT sequence FROM projected WHERE name = $1")?
         .query_row([PROJECTOR], |row| row.get(0))
         .optional()?
         .unwrap_or(0);
@@ -90,7 +90,7 @@ fn project(connection: &Connection, limit: u32) -> Result<u32, LedgerError> {
         write_standing(connection, standing)?;
     }
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO projected (name, sequence) VALUES ($1, $2)
              ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence",
         )?
@@ -103,7 +103,7 @@ fn postings_after(
     done: i64,
     limit: u32,
 ) -> Result<Vec<(i64, Posting)>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.numbered(
         "SELECT sequence, id, job_id, posted_ms, entry FROM postings
          WHERE sequence > $1 ORDER BY sequence LIMIT $2",
     )?;
@@ -119,7 +119,7 @@ fn postings_after(
 
 fn read_balance(connection: &Connection, subject: &str) -> Result<Balance, LedgerError> {
     let balance = connection
-        .prepare_cached(
+        .numbered(
             "SELECT millipoints, prompt_tokens, completion_tokens, postings FROM balances WHERE subject = $1",
         )?
         .query_row([Word(subject)], |row| {
@@ -136,7 +136,7 @@ fn read_balance(connection: &Connection, subject: &str) -> Result<Balance, Ledge
 
 fn write_balance(connection: &Connection, subject: &str, balance: &Balance) -> Result<(), LedgerError> {
     connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO balances (subject, millipoints, prompt_tokens, completion_tokens, postings)
              VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (subject) DO UPDATE SET millipoints = excluded.millipoints,
@@ -180,7 +180,7 @@ fn read_standing(
 ) -> Result<Option<NodeStanding>, LedgerError> {
     let sql = format!("SELECT {STANDING_COLUMNS} FROM standings WHERE node = $1 AND model = $2");
     let found = connection
-        .prepare_cached(&sql)?
+        .numbered(&sql)?
         .query_row(params![Word(node.as_str()), Word(model.as_str())], standing)
         .optional()?;
     Ok(found)
@@ -194,7 +194,7 @@ fn write_standing(connection: &Connection, standing: &NodeStanding) -> Result<()
              seconds = excluded.seconds, valid_count = excluded.valid_count,
              first_valid_ms = excluded.first_valid_ms, updated_ms = excluded.updated_ms"
     );
-    connection.prepare_cached(&sql)?.execute(params![
+    connection.numbered(&sql)?.execute(params![
         Word(standing.node.as_str()),
         Word(standing.model.as_str()),
         standing.good,
@@ -212,14 +212,14 @@ fn write_standing(connection: &Connection, standing: &NodeStanding) -> Result<()
 
 fn dispute(connection: &Connection, job: JobId, detail: &str, now: Timestamp) -> Result<(), LedgerError> {
     let opened = connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO disputes (job_id, status, detail, opened_ms)
              SELECT job_id, 'disputed', $2, $3 FROM settlements WHERE job_id = $1
              ON CONFLICT (job_id) DO NOTHING",
         )?
         .execute(params![job.blob(), Word(detail), millis(now)])?;
     let is_known = || -> rusqlite::Result<bool> {
-        connection.prepare_cached("SELECT 1 FROM disputes WHERE job_id = $1")?.exists([job.blob()])
+        connection.numbered("SELECT 1 FROM disputes WHERE job_id = $1")?.exists([job.blob()])
     };
     if opened == 0 && !is_known()? {
         return Err(LedgerError::Row(format!("{job} has not ended; there is nothing to dispute")));

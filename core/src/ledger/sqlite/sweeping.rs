@@ -7,7 +7,7 @@ use rusqlite::{Connection, Params, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, read};
-use super::values::{Blob, Word, from_json, job_id, millis, time};
+use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
 use crate::ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
@@ -29,7 +29,7 @@ impl Sweeping for SqliteLedger {
 
     async fn end_leases(&self, _now: Timestamp) -> Result<(), LedgerError> {
         self.write(|connection| {
-            connection.prepare_cached("DELETE FROM leases")?.execute([])?;
+            connection.numbered("DELETE FROM leases")?.execute([])?;
             Ok(())
         })
         .await
@@ -50,8 +50,8 @@ impl Sweeping for SqliteLedger {
     async fn handed_out(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
         let jobs = jobs.to_vec();
         self.write(move |connection| {
-            let mut statement = connection
-                .prepare_cached("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = 0")?;
+            let mut statement =
+                connection.numbered("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = 0")?;
             for job in &jobs {
                 statement.execute([job.blob()])?;
             }
@@ -81,9 +81,9 @@ fn lease(
     (now, until): (Timestamp, Timestamp),
 ) -> Result<bool, LedgerError> {
     // Ended leases say nothing; each start leaves one behind.
-    connection.prepare_cached("DELETE FROM leases WHERE until_ms <= $1")?.execute([millis(now)])?;
+    connection.numbered("DELETE FROM leases WHERE until_ms <= $1")?.execute([millis(now)])?;
     let changed = connection
-        .prepare_cached(
+        .numbered(
             "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
              ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms
              WHERE leases.holder = excluded.holder",
@@ -96,7 +96,7 @@ fn lease(
 type Found = (Timestamp, JobId, ModelName);
 
 fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<Vec<Found>, LedgerError> {
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.numbered(sql)?;
     let found = statement.query_map(parameters, |row| {
         Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
     })?;
@@ -144,8 +144,8 @@ fn hand_out(
     found.sort();
     found.dedup();
     found.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));
-    let mut statement = connection
-        .prepare_cached("UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 WHERE id = $1")?;
+    let mut statement =
+        connection.numbered("UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 WHERE id = $1")?;
     for (_, job, _) in &found {
         statement.execute(params![job.blob(), millis(now)])?;
     }
@@ -153,7 +153,7 @@ fn hand_out(
 }
 
 fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, LedgerError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.numbered(
         "SELECT id, account, model, gateway FROM jobs
          WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2",
     )?;
@@ -185,7 +185,7 @@ fn read_groups<P: Params>(
     sql: &str,
     parameters: P,
 ) -> Result<Vec<Group>, LedgerError> {
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.numbered(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {

@@ -1,7 +1,7 @@
 //! How values become columns and back, and what an error of SQLite means to a caller. No SQL.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{ErrorCode, Row};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,19 @@ impl ToSql for Word<'_> {
             return Err(rusqlite::Error::ToSqlConversionFailure("text with U+0000".into()));
         }
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0.as_bytes())))
+    }
+}
+
+/// Statements whose parameters are numbered as PostgreSQL writes them.
+pub(super) trait Numbered {
+    /// The statement, compiled once per connection. To SQLite `$2` is a name, numbered by where it first stands in
+    /// the text; only `?2` is the second parameter. So that the same text means the same to both, it is rewritten.
+    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>>;
+}
+
+impl Numbered for Connection {
+    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.prepare_cached(&sql.replace('$', "?"))
     }
 }
 

@@ -1,0 +1,121 @@
+//! Which settled records go to which segment, and finding them there.
+
+use super::sample::{accept, ended, group, new_job, succeeded, verdict, verifier};
+use super::{Halves, at, must, refused};
+use crate::ids::{Digest, JobId, NodeId, SegmentId};
+use crate::job::{End, Settlement};
+use crate::ledger::{ArchivedRecord, NewJob, RecordPlace, SettledRecord, Verdict};
+
+/// Accepts a job and ends it at `now` milliseconds into the check.
+async fn end_at(ledger: &Halves, now: u64) -> NewJob {
+    let job = accept(ledger).await;
+    let settlement = Settlement { settled_ms: at(now), ..ended(&job, End::Expired) };
+    must(ledger.owner.settle(&settlement).await);
+    job
+}
+
+async fn claim(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<SettledRecord> {
+    must(ledger.index.claim(segment, limit, at(5_000)).await)
+}
+
+async fn claimed_jobs(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<JobId> {
+    claim(ledger, segment, limit).await.into_iter().map(|record| record.job_id).collect()
+}
+
+fn places(jobs: &[JobId]) -> Vec<RecordPlace> {
+    let place = |(index, job): (u32, &JobId)| RecordPlace {
+        job: *job,
+        frame_offset: 100,
+        frame_length: 4_000,
+        index,
+        hash: Digest::of(job.as_bytes()),
+    };
+    (0..).zip(jobs).map(place).collect()
+}
+
+/// Jobs that have not ended or whose group is open are left; the others go to one segment each, oldest first, whole.
+pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
+    let (newer, older) = (end_at(ledger, 20).await, end_at(ledger, 10).await);
+    accept(ledger).await;
+    let grouped = accept(ledger).await;
+    let owner = verifier(ledger, 1_000).await;
+    let settlement = Settlement { group: Some(group(&owner)), ..succeeded(&grouped) };
+    must(ledger.owner.settle(&settlement).await);
+    let (first, second) = (SegmentId::new(), SegmentId::new());
+    assert_eq!(claimed_jobs(ledger, first, 1).await, [older.id]);
+    assert_eq!(claimed_jobs(ledger, second, 9).await, [newer.id]);
+    assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+    // The same segment again is the same rows, whatever has become claimable since.
+    let posting = verdict(grouped.id, &NodeId::fresh(), Verdict::Valid, 2_000);
+    must(ledger.owner.post(grouped.id, std::slice::from_ref(&posting), true).await);
+    assert_eq!(claimed_jobs(ledger, first, 9).await, [older.id]);
+    let records = claim(ledger, SegmentId::new(), 9).await;
+    assert_eq!(records.len(), 1);
+    let record = &records[0];
+    assert_eq!((record.job_id, record.accepted_ms), (grouped.id, grouped.accepted_ms));
+    assert_eq!(record.request, serde_json::from_slice(&grouped.request).ok());
+    assert_eq!(record.settlement, settlement);
+    assert_eq!(record.postings.len(), 2, "usage and verdict: {record:?}");
+    assert_eq!(record.postings[1], posting);
+}
+
+/// A claim is unfinished until it is recorded; then its records can be found.
+pub async fn a_segment_is_recorded_and_its_records_found(ledger: &Halves) {
+    let (first, second) = (end_at(ledger, 10).await, end_at(ledger, 20).await);
+    let segment = SegmentId::new();
+    let jobs = claimed_jobs(ledger, segment, 9).await;
+    assert_eq!(jobs, [first.id, second.id]);
+    assert!(must(ledger.index.unfinished(at(5_000)).await).is_empty());
+    assert_eq!(must(ledger.index.unfinished(at(5_001)).await), [segment]);
+    assert_eq!(must(ledger.index.locate(first.id).await), None);
+    let places = places(&jobs);
+    // Twice, as after an unknown outcome.
+    for _ in 0..2 {
+        must(ledger.index.record(segment, "jobs/one.ndjson.zst", &places).await);
+    }
+    assert!(must(ledger.index.unfinished(at(9_000)).await).is_empty());
+    for place in places {
+        let expected = ArchivedRecord { segment, key: "jobs/one.ndjson.zst".to_owned(), place };
+        assert_eq!(must(ledger.index.locate(place.job).await), Some(expected));
+    }
+    assert_eq!(must(ledger.index.locate(JobId::new()).await), None);
+    assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+}
+
+/// A segment is recorded with all that it claimed and nothing else, so that no record is lost on the way.
+pub async fn places_must_fit_the_claim(ledger: &Halves) {
+    let (first, second) = (end_at(ledger, 10).await, end_at(ledger, 20).await);
+    let segment = SegmentId::new();
+    claim(ledger, segment, 1).await;
+    for wrong in [vec![], vec![second.id], vec![first.id, second.id], vec![first.id, first.id]] {
+        refused(&ledger.index.record(segment, "jobs/one", &places(&wrong)).await);
+    }
+    refused(&ledger.index.record(SegmentId::new(), "jobs/two", &places(&[first.id])).await);
+    assert_eq!(must(ledger.index.locate(first.id).await), None);
+    must(ledger.index.record(segment, "jobs/one", &places(&[first.id])).await);
+}
+
+/// Bodies go once they are archived and old enough, each counted once; their records stay readable.
+pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
+    let mut jobs = Vec::new();
+    for now in [10, 20, 30, 40] {
+        jobs.push(end_at(ledger, now).await.id);
+    }
+    let segment = SegmentId::new();
+    let archived = claimed_jobs(ledger, segment, 3).await;
+    assert_eq!(must(ledger.index.prune(at(9_000), 9).await), 0);
+    must(ledger.index.record(segment, "jobs/one", &places(&archived)).await);
+    assert_eq!(must(ledger.index.prune(at(30), 1).await), 1);
+    assert_eq!(must(ledger.index.prune(at(30), 9).await), 1);
+    assert_eq!(must(ledger.index.prune(at(30), 9).await), 0);
+    let requests: Vec<bool> =
+        claim(ledger, segment, 9).await.iter().map(|record| record.request.is_some()).collect();
+    assert_eq!(requests, [false, false, true]);
+    // A body that can't be read is a record all the same.
+    let broken = NewJob { request: b"{".to_vec(), ..new_job(&crate::ids::AccountId::fresh()) };
+    must(ledger.intake.accept(broken.clone()).await);
+    must(ledger.owner.settle(&ended(&broken, End::Expired)).await);
+    let rest = claim(ledger, SegmentId::new(), 9).await;
+    assert_eq!(rest.len(), 2);
+    assert_eq!(rest[1].request, Some(serde_json::Value::from("{")));
+}
