@@ -3,8 +3,14 @@
 //! The decisions are pure functions of values: `harmonizer` (who is asked), `integrity` and `compare` (what the
 //! replicas say), `quorum` (whether that is an answer), `verdicts`, `points` and `reputation` (what the nodes get
 //! for it). They read no clock, no queue and no ledger; everything that does is around them.
+//!
+//! Read `job` first: the life of a job, top to bottom. `consumer` starts it, `asking` speaks with its nodes, `settler`
+//! ends it, `scorer` closes its group. `tenure` is what keeps all of them together, and `sweeper`, `projector` and
+//! `archiver` look after what no job does.
 
 pub mod compare;
+pub mod config;
+pub mod counters;
 pub mod harmonizer;
 pub mod integrity;
 pub mod points;
@@ -12,3 +18,130 @@ pub mod quorum;
 pub mod reputation;
 pub mod thresholds;
 pub mod verdicts;
+
+mod archiver;
+mod asking;
+mod book;
+mod capacity;
+mod collector;
+mod consumer;
+mod dispatch;
+mod fleet;
+mod group;
+mod in_flight;
+mod job;
+mod nodes;
+mod peers;
+mod projector;
+mod prompt;
+mod scorer;
+mod settler;
+mod sweeper;
+mod tenure;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::archive::Archive;
+use infera_core::broker::Broker;
+use infera_core::chat::ChatModel;
+use infera_core::ids::ModelName;
+use infera_core::ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Standing, Sweeping};
+use infera_core::shutdown::Shutdown;
+
+pub use crate::config::{Config, ConfigError};
+use crate::counters::Counters;
+use crate::tenure::{Tenure, TenureEnd};
+use crate::thresholds::{Thresholds, ThresholdsError};
+
+/// After a lost lease, before the next tenure: the ledger was just away for long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Everything outside that a verifier touches.
+#[derive(Clone, Debug)]
+pub struct Seams {
+    /// Takes, settles, posts.
+    pub owner: Arc<dyn JobOwner>,
+    /// Reads ends of jobs.
+    pub reader: Arc<dyn JobReader>,
+    /// Folds postings.
+    pub standing: Arc<dyn Standing>,
+    /// Leases, and what was left lying.
+    pub sweeping: Arc<dyn Sweeping>,
+    /// Catalogue, nodes, epochs.
+    pub network: Arc<dyn NetworkBook>,
+    /// Which record lies where.
+    pub index: Arc<dyn ArchiveIndex>,
+    /// Where records lie.
+    pub archive: Arc<dyn Archive>,
+    /// What carries messages.
+    pub broker: Arc<dyn Broker>,
+}
+
+/// Why a verifier can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifierError {
+    /// The operator's settings; all mistakes at once.
+    #[error("{}", list(.0))]
+    Config(Vec<ConfigError>),
+    /// The thresholds that the program carries; a build's mistake.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdsError),
+}
+
+fn list(mistakes: &[ConfigError]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A verifier, ready to run.
+pub struct Verifier {
+    config: Config,
+    seams: Seams,
+    chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
+    thresholds: Arc<Thresholds>,
+    counters: Arc<Counters>,
+}
+
+impl Verifier {
+    /// A verifier for the models of `chats`, by catalogue name. Nothing happens before [`Verifier::run`].
+    ///
+    /// # Errors
+    /// [`VerifierError`]: says which settings are wrong.
+    pub fn new(
+        config: Config,
+        seams: Seams,
+        chats: HashMap<ModelName, Arc<ChatModel>>,
+    ) -> Result<Self, VerifierError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(VerifierError::Config(mistakes));
+        }
+        let thresholds = Arc::new(Thresholds::committed()?);
+        Ok(Self { config, seams, chats: Arc::new(chats), thresholds, counters: Arc::default() })
+    }
+
+    /// What happened so far; stays readable while it runs.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Owns jobs until `shutdown`, then drains. A lost lease ends everything in hand and begins anew under another
+    /// id, for as long as it takes.
+    pub async fn run(self, shutdown: Shutdown) {
+        loop {
+            let tenure = Arc::new(Tenure::new(
+                self.config.clone(),
+                self.seams.clone(),
+                Arc::clone(&self.chats),
+                Arc::clone(&self.thresholds),
+                Arc::clone(&self.counters),
+            ));
+            match tenure.run(&shutdown).await {
+                TenureEnd::Shutdown => return,
+                TenureEnd::LeaseLost => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+}

@@ -32,14 +32,17 @@ pub fn node(node: &NodeId, suffix: &str) -> Queue {
     }
 }
 
-/// What nodes say to one verifier, and every node's heartbeat.
+/// What nodes say to one verifier, every node's heartbeat, and every verifier's summary, by which each knows how many
+/// share the work.
 #[must_use]
 pub fn replicas(verifier: &VerifierId) -> Queue {
     let patterns =
         [format!("*.replica.{verifier}"), format!("*.refusal.{verifier}"), "*.heartbeat".to_owned()];
+    let mut bindings = patterns.map(|pattern| Binding { exchange: Exchange::Nodes, pattern }).to_vec();
+    bindings.push(Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() });
     Queue {
         name: format!("replicas.{verifier}"),
-        bindings: patterns.map(|pattern| Binding { exchange: Exchange::Nodes, pattern }).to_vec(),
+        bindings,
         exclusive: true,
         replicated: false,
         length_max: None,

@@ -1,0 +1,331 @@
+//! One job and its nodes: draws, sends, receives. It keeps the group's book up to date and reports misses; whether
+//! that makes an end is decided in `job`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use infera_core::ids::{AssignmentId, NodeId};
+use infera_core::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
+use infera_core::ledger::TakenJob;
+use infera_core::messages::{Assignment, Refusal, Replica};
+use infera_core::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::collector::{Arrival, Arrived};
+use crate::compare::Context;
+use crate::counters::Counted;
+use crate::dispatch::{self, Sent};
+use crate::fleet::{Fleet, fleet};
+use crate::group::{Asked, Group, Hold};
+use crate::harmonizer::{Candidate, Draw, Medians, Member, draw};
+use crate::integrity::{self, Expected};
+use crate::nodes::{NodeView, Slot};
+use crate::prompt::Prepared;
+use crate::quorum::Agreed;
+use crate::tenure::Tenure;
+
+/// More assignments than one job ever has open; see `collector::Routes`.
+const INBOX: usize = 64;
+
+/// So long the first in line for room keeps the others waiting; then it goes to the end of the line, so that a job
+/// whose own nodes are busy doesn't stop those whose nodes are free.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What asking came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// So many were asked.
+    Asked,
+    /// There are nodes, but not now.
+    Full,
+    /// There are not enough different nodes, whatever their room.
+    Nobody,
+}
+
+/// A job in progress.
+pub(crate) struct Asking {
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) job: TakenJob,
+    pub(crate) prepared: Prepared,
+    pub(crate) group: Group,
+    sender: mpsc::Sender<Arrived>,
+    inbox: mpsc::Receiver<Arrived>,
+    /// Nodes that were busy, draining or unreachable just now, and until when they are left alone.
+    resting: HashMap<NodeId, Timestamp>,
+}
+
+/// A node that was drawn, with its slot held.
+type Drawn = (NodeView, Slot, Member);
+
+impl Asking {
+    /// Nobody is asked yet.
+    pub(crate) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared) -> Self {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
+        Self { tenure, job, prepared, group, sender, inbox, resting: HashMap::new() }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            temperature: self.prepared.request.temperature,
+            sample_key: &self.prepared.sample_key,
+            thresholds: &self.tenure.thresholds,
+        }
+    }
+
+    /// The group as the settlement remembers it.
+    pub(crate) fn record(&self) -> Option<GroupRecord> {
+        self.group.record(&self.tenure.id, &self.context(), Timestamp::now())
+    }
+
+    /// The end that an agreement is.
+    pub(crate) fn success(&self, agreed: &Agreed) -> End {
+        self.group.success(agreed, self.tenure.thresholds.version()).unwrap_or_else(|| {
+            // Can't be: what was agreed on is in the group. Were it not, nothing could be served.
+            tracing::error!(job = %self.job.id, "an agreed answer is not in the group");
+            let message = "The answer was lost.".to_owned();
+            End::Failed { reason: FailureReason::Unprocessable, message }
+        })
+    }
+
+    /// Asks the whole first group when it is this job's turn: jobs of one model go in line, so that a freed slot is
+    /// looked at by one of them and not by all. Returns once something may have changed.
+    pub(crate) async fn ask_in_turn(&mut self) -> Room {
+        let line = self.tenure.line(&self.job.model);
+        let turn = line.lock().await;
+        let until = Instant::now() + TURN;
+        let mut changes = self.tenure.nodes.changes();
+        let wanted = usize::from(self.job.policy.replicas);
+        loop {
+            changes.mark_unchanged();
+            let room = self.ask(wanted).await;
+            match room {
+                Room::Asked => return room,
+                Room::Nobody => break,
+                Room::Full => {
+                    if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                        return room;
+                    }
+                }
+            }
+        }
+        drop(turn);
+        // Only another node helps, and those come rarely.
+        let look_again = Duration::from_millis(self.tenure.config.look_again_ms);
+        if !self.job.synchronous || self.tenure.is_warming_up() {
+            tokio::time::sleep(look_again).await;
+        }
+        Room::Nobody
+    }
+
+    /// Draws and asks exactly `wanted` more nodes, or none.
+    pub(crate) async fn ask(&mut self, wanted: usize) -> Room {
+        match self.reserve(wanted) {
+            Ok(drawn) => {
+                self.send(drawn).await;
+                Room::Asked
+            }
+            Err(room) => room,
+        }
+    }
+
+    fn reserve(&mut self, wanted: usize) -> Result<Vec<Drawn>, Room> {
+        let now = Timestamp::now();
+        self.resting.retain(|_, until| *until > now);
+        let page = self.tenure.book.page();
+        let mut members = Vec::new();
+        let reserved = self.tenure.nodes.reserve(&self.prepared.entry.digests, Instant::now(), |views| {
+            let fleet = fleet(&page, &self.job.model, views);
+            let picked = self.draw(&fleet, wanted)?;
+            members = picked.iter().filter_map(|at| fleet.candidates.get(*at)).map(Member::from).collect();
+            Ok(picked.iter().filter_map(|at| fleet.views.get(*at).copied()).collect())
+        })?;
+        Ok(reserved.into_iter().zip(members).map(|((view, slot), member)| (view, slot, member)).collect())
+    }
+
+    /// Indexes of candidates; all that are wanted, or why not.
+    fn draw(&self, fleet: &Fleet, wanted: usize) -> Result<Vec<usize>, Room> {
+        let Some(medians) = &fleet.medians else { return Err(Room::Nobody) };
+        let resting: Vec<_> = self.resting.keys().cloned().collect();
+        let picked = self.draw_among(&fleet.candidates, wanted, &resting, medians);
+        if picked.len() >= wanted {
+            return Ok(picked);
+        }
+        let mut rested = fleet.candidates.clone();
+        rested.iter_mut().for_each(|candidate| candidate.free_slots = candidate.free_slots.max(1));
+        let possible = self.draw_among(&rested, wanted, &[], medians);
+        Err(if possible.len() >= wanted { Room::Full } else { Room::Nobody })
+    }
+
+    fn draw_among(
+        &self,
+        candidates: &[Candidate],
+        wanted: usize,
+        resting: &[NodeId],
+        medians: &Medians,
+    ) -> Vec<usize> {
+        let (excluded_owners, mut excluded_nodes) = self.group.excluded();
+        excluded_nodes.extend_from_slice(resting);
+        draw(
+            candidates,
+            &Draw {
+                key: &self.prepared.draw_key,
+                account: &self.job.account,
+                wanted,
+                members: &self.group.members(),
+                excluded_owners: &excluded_owners,
+                excluded_nodes: &excluded_nodes,
+                distinct: self.tenure.config.distinct,
+                medians,
+            },
+        )
+    }
+
+    /// Sends an assignment to each; those that nobody got are neutral at once.
+    async fn send(&mut self, drawn: Vec<Drawn>) {
+        let now = Timestamp::now();
+        let left = self.job.deadline_ms.since(now);
+        let budget = self.tenure.config.budget(self.prepared.reference_time(), left);
+        let grace = Duration::from_millis(self.tenure.config.assignment_grace_ms);
+        let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
+        let mut sending = Vec::with_capacity(drawn.len());
+        for (view, slot, member) in drawn {
+            let assignment = self.assignment(&view, budget_ms);
+            let record = AssignmentRecord {
+                id: assignment.id,
+                node: view.id.clone(),
+                owner: member.owner.clone(),
+                state: AssignmentState::Open,
+                sent_ms: now,
+                budget_ms,
+                replica: None,
+            };
+            let route = self.tenure.routes.open(assignment.id, &view.id, self.sender.clone());
+            let asked = Asked::new(record, member, now.after(budget).after(grace), Hold::new(slot, route));
+            let index = self.group.add(asked);
+            sending.push((index, view, assignment));
+            self.tenure.counters.count(Counted::Assigned);
+        }
+        let (broker, tries) = (&self.tenure.seams.broker, self.tenure.config.publish_tries);
+        let sent = join_all(sending.iter().map(|(index, view, assignment)| async {
+            (*index, dispatch::send(broker, &view.queue, assignment, tries).await)
+        }));
+        for (index, outcome) in sent.await {
+            match outcome {
+                Sent::Confirmed => {}
+                Sent::Uncertain => self.group.mark_uncertain(index),
+                Sent::Undeliverable => self.neutral(index),
+            }
+        }
+    }
+
+    fn assignment(&self, view: &NodeView, budget_ms: u64) -> Assignment {
+        Assignment {
+            id: AssignmentId::new(),
+            job_id: self.job.id,
+            verifier: self.tenure.id.clone(),
+            model_digest: view.class.model_digest,
+            request: self.prepared.request.clone(),
+            sample_key: self.prepared.sample_key,
+            now_ms: self.job.accepted_ms,
+            budget_ms,
+        }
+    }
+
+    /// The next message for this job.
+    pub(crate) async fn next_arrival(&mut self) -> Arrived {
+        match self.inbox.recv().await {
+            Some(arrived) => arrived,
+            // Can't be: `self.sender` keeps the channel open.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes a replica or a refusal into the group.
+    pub(crate) async fn receive(&mut self, arrived: Arrived) {
+        let Some(index) = self.group.find_open(arrived.assignment) else {
+            self.tenure.counters.count(Counted::ReplicaUnknown);
+            return;
+        };
+        match arrived.what {
+            Arrival::Replica(replica) => {
+                self.tenure.counters.count(Counted::Replica);
+                let sound = self.is_sound(index, &replica);
+                let context = Context {
+                    temperature: self.prepared.request.temperature,
+                    sample_key: &self.prepared.sample_key,
+                    thresholds: &self.tenure.thresholds,
+                };
+                self.group.answer(index, *replica, arrived.at, sound, &context);
+            }
+            Arrival::Refusal(refusal) => self.refused(index, &refusal).await,
+        }
+    }
+
+    async fn refused(&mut self, index: usize, refusal: &Refusal) {
+        // Bounded: a stranger's text must not fill the log.
+        let detail: String = refusal.detail.chars().take(200).collect();
+        tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = ?refusal.reason, detail, "refused");
+        if refusal.reason.counts() {
+            self.miss(index).await;
+        } else {
+            self.neutral(index);
+        }
+    }
+
+    /// L0.
+    fn is_sound(&self, index: usize, replica: &Replica) -> bool {
+        let Some(asked) = self.group.get(index) else { return false };
+        let decoded = self.prepared.chat.decode(&replica.tokens).ok();
+        let expected = Expected {
+            assignment: asked.record.id,
+            job: self.job.id,
+            model_digest: &asked.model_digest,
+            prompt_hash: &self.prepared.prompt_hash,
+            prompt_tokens: self.prepared.prompt_tokens,
+            max_tokens: self.prepared.request.max_tokens,
+            context_max: self.prepared.entry.context_max,
+            end_tokens: &self.prepared.entry.end_tokens,
+            decoded: decoded.as_deref(),
+            temperature: self.prepared.request.temperature,
+            sample_key: &self.prepared.sample_key,
+        };
+        let fault = integrity::check(replica, &expected).err();
+        if let Some(fault) = fault {
+            tracing::warn!(job = %self.job.id, node = %asked.record.node, %fault, "broken replica");
+        }
+        fault.is_none()
+    }
+
+    /// Ends the wait for those whose time is up.
+    pub(crate) async fn expire_overdue(&mut self) {
+        for index in self.group.overdue(Timestamp::now()) {
+            if self.group.get(index).is_some_and(|asked| asked.uncertain) {
+                self.neutral(index);
+            } else {
+                self.miss(index).await;
+            }
+        }
+    }
+
+    /// Not the node's fault: it may be asked again, after a rest.
+    fn neutral(&mut self, index: usize) {
+        if let Some(asked) = self.group.get(index) {
+            let rest = Duration::from_millis(self.tenure.config.rest_ms);
+            self.resting.insert(asked.record.node.clone(), Timestamp::now().after(rest));
+        }
+        self.group.neutral(index);
+    }
+
+    /// The node's fault, written on the job's row for whoever owns it next.
+    async fn miss(&mut self, index: usize) {
+        let Some(miss) = self.group.miss(index) else { return };
+        if let Err(error) = self.tenure.seams.owner.record_miss(self.job.id, &miss).await {
+            // This owner knows it all the same; only a next one might ask the node again.
+            tracing::warn!(job = %self.job.id, %error, "a miss is not on record");
+        }
+    }
+}

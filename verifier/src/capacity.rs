@@ -1,0 +1,55 @@
+//! Tells all gateways each second what there is room for, so that they refuse or accept without asking anybody.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::{Published, topology};
+use infera_core::ids::ModelName;
+use infera_core::messages::{CapacitySummary, ModelCapacity, Wire};
+use tokio::time::Instant;
+
+use crate::fleet::{Fleet, fleet};
+use crate::tenure::Tenure;
+
+/// What there is room for now, per model of the catalogue, in the order of names.
+pub(crate) fn summarise(tenure: &Tenure) -> CapacitySummary {
+    let page = tenure.book.page();
+    let mut models: Vec<_> = page.catalogue.values().map(|entry| of_model(tenure, &entry.name)).collect();
+    models.sort_by(|left, right| left.model.cmp(&right.model));
+    CapacitySummary { verifier: tenure.id.clone(), models }
+}
+
+/// What there is room for of one model.
+pub(crate) fn of_model(tenure: &Tenure, model: &ModelName) -> ModelCapacity {
+    let page = tenure.book.page();
+    let fleet = match page.catalogue.get(model) {
+        Some(entry) => fleet(&page, model, &tenure.nodes.views(&entry.digests, Instant::now())),
+        None => Fleet::default(),
+    };
+    let mut nodes = HashSet::new();
+    let mut owners = HashSet::new();
+    let mut free_slots = 0_u32;
+    for candidate in fleet.candidates.iter().filter(|candidate| !candidate.ejected) {
+        nodes.insert(&candidate.node);
+        owners.insert(&candidate.owner);
+        free_slots = free_slots.saturating_add(candidate.free_slots);
+    }
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(owners.len()), free_slots }
+}
+
+/// Broadcasts until the tenure ends. A lost summary is replaced by the next.
+pub(crate) async fn run(tenure: Arc<Tenure>) {
+    let tenure = &tenure;
+    let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.capacity_ms));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let message = summarise(tenure).to_message(tenure.id.as_str());
+        let published = tenure.seams.broker.publish(&topology::capacity(), message).await;
+        if published == Published::Unknown {
+            tracing::debug!("a summary of capacity may be lost");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What an operator may set of a verifier, each with the reason for its default. Values only; reading files and
+//! environment is the program's business.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::harmonizer::Distinct;
+
+/// Settings of one verifier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often nodes promise to speak.
+    pub heartbeat_ms: u64,
+    /// A node silent for so many heartbeats is dead.
+    pub heartbeats_missed_max: u32,
+    /// At most so many nodes are remembered by their heartbeats.
+    pub nodes_max: usize,
+    /// How long this verifier counts as alive without renewing.
+    pub lease_ttl_ms: u64,
+    /// How often it renews.
+    pub lease_renew_ms: u64,
+    /// How often catalogue, nodes and standings are read again.
+    pub refresh_ms: u64,
+    /// How long the first notice of a batch waits for others before it is taken.
+    pub take_wait_ms: u64,
+    /// At most so many notices are taken in one statement.
+    pub take_max: usize,
+    /// At most so many jobs of one model are held at once, whatever room the nodes have.
+    pub held_max: u16,
+    /// A job without a group for so long is given back.
+    pub hold_ms: u64,
+    /// How often a job without room looks again where nothing wakes it.
+    pub look_again_ms: u64,
+    /// What every assignment gets, however small.
+    pub assignment_base_ms: u64,
+    /// How many times the reference machine's time an assignment gets beside that.
+    pub assignment_slack: f64,
+    /// How long after its budget a replica is still waited for: the way there and back.
+    pub assignment_grace_ms: u64,
+    /// A node that was busy, draining or unreachable is left alone by the same job for so long.
+    pub rest_ms: u64,
+    /// What makes the members of a group different.
+    pub distinct: Distinct,
+    /// From the start on, so long is a lack of nodes no reason to fail a job: they may just not have spoken yet.
+    pub warm_up_ms: u64,
+    /// Publishes of one message whose outcome stays unknown.
+    pub publish_tries: u32,
+    /// How often the sweeper looks.
+    pub sweep_ms: u64,
+    /// How long the sweeper's and the projector's shared leases last.
+    pub shared_lease_ms: u64,
+    /// A notice that the broker didn't confirm for so long is published again.
+    pub unconfirmed_ms: u64,
+    /// At most so many rows of each kind in one sweep.
+    pub sweep_limit: u32,
+    /// How often postings are folded into balances.
+    pub project_ms: u64,
+    /// At most so many postings in one fold.
+    pub project_limit: u32,
+    /// How often settled jobs are archived.
+    pub archive_ms: u64,
+    /// At most so many records in one segment.
+    pub archive_limit: u32,
+    /// A segment that was claimed and not recorded for so long is written again.
+    pub archive_retry_ms: u64,
+    /// Bodies of archived jobs stay in the ledger for so long.
+    pub retention_ms: u64,
+    /// How often gateways hear what there is room for.
+    pub capacity_ms: u64,
+    /// How long jobs in hand may take to finish at shutdown.
+    pub drain_ms: u64,
+    /// How long a settled job's late replicas are waited for at shutdown; later ones go to other verifiers.
+    pub drain_late_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // The rule: heartbeat 10 s, dead after three misses.
+            heartbeat_ms: 10_000,
+            heartbeats_missed_max: 3,
+            // Ten times the largest fleet in sight; a flood of invented names must not fill memory.
+            nodes_max: 10_000,
+            // Long enough for a slow disk or a paused machine, short enough that a dead verifier's jobs that the
+            // broker lost as well wait a quarter of a minute at most. Five renewals fit into it.
+            lease_ttl_ms: 15_000,
+            lease_renew_ms: 3_000,
+            // A node registered or ejected is seen within a second.
+            refresh_ms: 1_000,
+            // Less than one fsync, so that waiting for company costs less than going alone.
+            take_wait_ms: 2,
+            take_max: 64,
+            // A job in hand costs some kilobytes; more than this is for the queue.
+            held_max: 1_024,
+            // The rule: released after 60 s.
+            hold_ms: 60_000,
+            look_again_ms: 250,
+            // A cold node's queue and one slow prefill.
+            assignment_base_ms: 10_000,
+            // A node at a twentieth of the reference's speed is the slowest that is of use.
+            assignment_slack: 20.0,
+            assignment_grace_ms: 500,
+            // A busy node has a slot again after about one short answer; asking sooner only fills its queue.
+            rest_ms: 500,
+            distinct: Distinct::Owner,
+            // One heartbeat and a second.
+            warm_up_ms: 11_000,
+            publish_tries: 3,
+            // The rule: 5 s unconfirmed; a look a second keeps the delay near that.
+            sweep_ms: 1_000,
+            shared_lease_ms: 10_000,
+            unconfirmed_ms: 5_000,
+            sweep_limit: 500,
+            // Balances lag by a quarter of a second at most while nothing is behind.
+            project_ms: 250,
+            project_limit: 1_000,
+            // Few enough objects (17,280 a day) and a record is archived seconds after its group closed.
+            archive_ms: 5_000,
+            archive_limit: 1_024,
+            // Longer than any put that is still going on.
+            archive_retry_ms: 60_000,
+            // A day in which a body can be read without the archive.
+            retention_ms: 24 * 60 * 60 * 1_000,
+            // The rule: each second.
+            capacity_ms: 1_000,
+            // As long as a typical assignment's budget.
+            drain_ms: 20_000,
+            // The third of three is rarely later than this; a missing node must not hold up every stop.
+            drain_late_ms: 1_000,
+        }
+    }
+}
+
+/// A setting that can't be used, for the operator.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("verifier.{setting} {problem}")]
+pub struct ConfigError {
+    /// The key.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl Config {
+    /// All mistakes at once; empty if it can be used.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<ConfigError> {
+        let mut mistakes = Vec::new();
+        let mut need = |holds: bool, setting, problem| {
+            if !holds {
+                mistakes.push(ConfigError { setting, problem });
+            }
+        };
+        need(self.lease_renew_ms > 0, "lease_renew_ms", "must be over 0");
+        need(
+            self.lease_ttl_ms >= self.lease_renew_ms.saturating_mul(3),
+            "lease_ttl_ms",
+            "must be three renewals at least",
+        );
+        need(self.heartbeat_ms > 0, "heartbeat_ms", "must be over 0");
+        need(self.heartbeats_missed_max > 0, "heartbeats_missed_max", "must be over 0");
+        need(self.take_max > 0, "take_max", "must be over 0");
+        need(self.held_max > 0, "held_max", "must be over 0");
+        need(self.publish_tries > 0, "publish_tries", "must be over 0");
+        need(self.sweep_limit > 0, "sweep_limit", "must be over 0");
+        need(self.project_limit > 0, "project_limit", "must be over 0");
+        need(self.archive_limit > 0, "archive_limit", "must be over 0");
+        need(
+            self.assignment_slack.is_finite() && self.assignment_slack >= 0.0,
+            "assignment_slack",
+            "must be a number, 0 or more",
+        );
+        for (setting, value) in [
+            ("refresh_ms", self.refresh_ms),
+            ("look_again_ms", self.look_again_ms),
+            ("assignment_base_ms", self.assignment_base_ms),
+            ("sweep_ms", self.sweep_ms),
+            ("project_ms", self.project_ms),
+            ("archive_ms", self.archive_ms),
+            ("capacity_ms", self.capacity_ms),
+        ] {
+            need(value > 0, setting, "must be over 0");
+        }
+        mistakes
+    }
+
+    /// How long a node may be silent before it is dead.
+    #[must_use]
+    pub fn silence_max(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.saturating_mul(u64::from(self.heartbeats_missed_max)))
+    }
+
+    /// How long an assignment may take that the reference machine does in `reference`, with `left` until its job's
+    /// deadline.
+    #[must_use]
+    pub fn budget(&self, reference: Duration, left: Duration) -> Duration {
+        // An absurd product (a catalogue's mistake) is cut by the deadline below, so it must only not panic.
+        let scaled = (reference.as_secs_f64() * self.assignment_slack).clamp(0.0, 1e9);
+        let wanted = Duration::from_millis(self.assignment_base_ms) + Duration::from_secs_f64(scaled);
+        wanted.min(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_has_no_mistakes() {
+        assert_eq!(Config::default().mistakes(), Vec::new());
+    }
+
+    #[test]
+    fn all_mistakes_are_listed_at_once() {
+        let config = Config { lease_ttl_ms: 1, held_max: 0, assignment_slack: f64::NAN, ..Config::default() };
+        let settings: Vec<_> = config.mistakes().iter().map(|mistake| mistake.setting).collect();
+        assert_eq!(settings, ["lease_ttl_ms", "held_max", "assignment_slack"]);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("held_max = 5").is_ok());
+        assert!(toml::from_str::<Config>("hold_max = 5").is_err());
+    }
+
+    #[test]
+    fn a_budget_never_passes_the_deadline() {
+        let config = Config { assignment_base_ms: 1_000, assignment_slack: 2.0, ..Config::default() };
+        let second = Duration::from_secs(1);
+        assert_eq!(config.budget(second, second * 60), second * 3);
+        assert_eq!(config.budget(second, second * 2), second * 2);
+        assert_eq!(config.budget(Duration::from_secs(u64::MAX), second), second);
+    }
+}

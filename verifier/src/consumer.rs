@@ -1,0 +1,268 @@
+//! Takes jobs from the queues, as many as there is room for on nodes (rule 4), and starts each one's life. It takes
+//! in batches: one statement for all notices that come within a few milliseconds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use infera_core::broker::{Consumer, Delivery, topology};
+use infera_core::ids::{JobId, ModelName};
+use infera_core::ledger::{Notice, Take};
+use infera_core::messages::{JobNotice, Wire};
+use infera_core::time::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::collector;
+use crate::counters::Counted;
+use crate::job;
+use crate::settler;
+use crate::tenure::Tenure;
+use crate::{capacity, peers};
+
+/// Before consuming again what went away, and between tries of a take.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Changes of room within so long are answered together.
+const SETTLE_DOWN: Duration = Duration::from_millis(5);
+
+/// A take that the ledger could not do so often is given back to the broker.
+const TAKE_TRIES: u32 = 8;
+
+/// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends.
+pub(crate) async fn run(tenure: Arc<Tenure>) {
+    let tenure = &tenure;
+    let mut consumers = JoinSet::new();
+    let mut started = HashSet::new();
+    let mut ignored = HashSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.refresh_ms));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for model in tenure.book.page().catalogue.keys() {
+            if started.contains(model) {
+            } else if tenure.chats.contains_key(model) {
+                started.insert(model.clone());
+                let (tenure, model) = (Arc::clone(tenure), model.clone());
+                consumers.spawn(async move { consume(&tenure, &model).await });
+            } else if ignored.insert(model.clone()) {
+                tracing::warn!(%model, "in the catalogue, but this verifier has no model folder for it");
+            }
+        }
+    }
+}
+
+/// What a job's task holds of its consumer: its delivery, and a place among the running once it is dispatched.
+pub(crate) struct Held {
+    delivery: Option<Delivery>,
+    running: Arc<AtomicU16>,
+    counted: bool,
+}
+
+impl Held {
+    /// Its nodes are at work: the job no longer counts against the share of those that wait for room.
+    pub(crate) fn dispatched(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.running.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Done with the notice.
+    pub(crate) async fn ack(&mut self) {
+        self.uncount();
+        if let Some(delivery) = self.delivery.take() {
+            delivery.ack().await;
+        }
+    }
+
+    /// Gives the notice back at once, as if this verifier had died with it.
+    pub(crate) async fn nack(&mut self) {
+        self.uncount();
+        if let Some(delivery) = self.delivery.take() {
+            delivery.nack().await;
+        }
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}
+
+/// Consumes one model's jobs, for ever.
+async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
+    let queue = topology::jobs(model);
+    loop {
+        let consumer = match tenure.seams.broker.declare(&queue).await {
+            Ok(()) => tenure.seams.broker.consume(&queue.name, 0).await,
+            Err(error) => Err(error),
+        };
+        match consumer {
+            Ok(consumer) => read(tenure, model, consumer).await,
+            Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Reads notices until the queue is gone, with the prefetch following the room on nodes.
+async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Consumer>) {
+    let running = Arc::new(AtomicU16::new(0));
+    let mut changes = tenure.nodes.changes();
+    let mut look = tokio::time::interval(Duration::from_millis(tenure.config.look_again_ms));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut prefetch = 0;
+    let mut due = None;
+    loop {
+        tokio::select! {
+            () = tenure.draining.cancelled() => {
+                consumer.set_prefetch(0).await;
+                // What is held stays held until the jobs in hand are done and the tenure ends.
+                return std::future::pending().await;
+            }
+            delivery = consumer.next() => {
+                let Some(first) = delivery else { return };
+                let batch = gather(tenure, &mut consumer, first).await;
+                let (tenure, running) = (Arc::clone(tenure), Arc::clone(&running));
+                let jobs = tenure.jobs.clone();
+                jobs.spawn(async move { take(&tenure, batch, &running).await });
+            }
+            Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + SETTLE_DOWN); }
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await;
+            }
+            _ = look.tick() => adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await,
+        }
+    }
+}
+
+/// Rule 4: as many may wait here as is this verifier's share of the room, beside those that run.
+async fn adapt(
+    tenure: &Tenure,
+    model: &ModelName,
+    consumer: &mut dyn Consumer,
+    running: &AtomicU16,
+    prefetch: &mut u16,
+) {
+    let free_slots = capacity::of_model(tenure, model).free_slots;
+    let share = peers::share(free_slots, tenure.peers.alive(Instant::now()));
+    let waiting_max = u16::try_from(share).unwrap_or(u16::MAX);
+    let wanted = running.load(Ordering::Relaxed).saturating_add(waiting_max).min(tenure.config.held_max);
+    if wanted != *prefetch {
+        consumer.set_prefetch(wanted).await;
+        *prefetch = wanted;
+    }
+}
+
+/// The first notice and what follows within a moment.
+async fn gather(tenure: &Tenure, consumer: &mut Box<dyn Consumer>, first: Delivery) -> Vec<Delivery> {
+    let until = Instant::now() + Duration::from_millis(tenure.config.take_wait_ms);
+    let mut batch = vec![first];
+    while batch.len() < tenure.config.take_max {
+        match tokio::time::timeout_at(until, consumer.next()).await {
+            Ok(Some(delivery)) => batch.push(delivery),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    batch
+}
+
+/// Takes a batch of jobs in the ledger and starts their lives.
+async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU16>) {
+    let mut held: HashMap<JobId, Delivery> = HashMap::with_capacity(batch.len());
+    let mut notices = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        match JobNotice::from_message(&delivery.message) {
+            // A second notice of what is in hand already: the first one's delivery stands for it.
+            Ok(notice) if tenure.in_flight.has(notice.job_id) || held.contains_key(&notice.job_id) => {
+                delivery.ack().await;
+            }
+            Ok(notice) => {
+                notices.push(Notice { job: notice.job_id, redelivered: delivery.redelivered });
+                held.insert(notice.job_id, delivery);
+            }
+            Err(error) if error.is_parked() => collector::park(tenure, delivery, &error).await,
+            Err(error) => {
+                tracing::error!(%error, "malformed notice dropped; the sweeper will send its job again");
+                delivery.ack().await;
+            }
+        }
+    }
+    if notices.is_empty() {
+        return;
+    }
+    let Some(takes) = take_in_ledger(tenure, &mut notices).await else {
+        for delivery in held.into_values() {
+            delivery.nack().await;
+        }
+        return;
+    };
+    for take in takes {
+        begin(tenure, take, &mut held, running).await;
+    }
+    // The ledger answers for every id; were one left out, there would be nothing to do for it.
+    for delivery in held.into_values() {
+        delivery.ack().await;
+    }
+}
+
+/// Asks until the ledger answers; none if it doesn't for seconds.
+async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<Take>> {
+    for _ in 0..TAKE_TRIES {
+        match tenure.seams.owner.take(&tenure.id, notices, Timestamp::now()).await {
+            Ok(takes) => return Some(takes),
+            Err(error) => {
+                tracing::warn!(%error, "jobs can't be taken now");
+                // If the first try did take them, they are ours and alive, and only a redelivered notice may take
+                // them again.
+                notices.iter_mut().for_each(|notice| notice.redelivered = true);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+    None
+}
+
+/// One taken notice: a life begins, or there is nothing to do.
+async fn begin(
+    tenure: &Arc<Tenure>,
+    take: Take,
+    held: &mut HashMap<JobId, Delivery>,
+    running: &Arc<AtomicU16>,
+) {
+    match take {
+        Take::Taken(taken) => {
+            let Some(delivery) = held.remove(&taken.id) else { return };
+            let Some(ended) = tenure.in_flight.insert(taken.id) else {
+                // Two notices were taken at the same moment; the other has it in hand.
+                delivery.ack().await;
+                return;
+            };
+            tenure.counters.count(Counted::Taken);
+            let held = Held { delivery: Some(delivery), running: Arc::clone(running), counted: false };
+            let jobs = tenure.jobs.clone();
+            jobs.spawn(job::run(Arc::clone(tenure), taken, held, ended));
+        }
+        Take::Settled(settlement) => {
+            settler::publish_completion(tenure, &settlement).await;
+            if let Some(delivery) = held.remove(&settlement.job_id) {
+                delivery.ack().await;
+            }
+        }
+        Take::Nothing(job) => {
+            if let Some(delivery) = held.remove(&job) {
+                delivery.ack().await;
+            }
+        }
+    }
+}

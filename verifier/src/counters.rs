@@ -1,0 +1,70 @@
+//! Counts of what happened, for the handle and the log. Nothing is decided by them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Jobs taken.
+    Taken,
+    /// Jobs settled by this verifier, whatever their end.
+    Settled,
+    /// Jobs given back undispatched.
+    Released,
+    /// Assignments sent.
+    Assigned,
+    /// Replicas that came in for open assignments.
+    Replica,
+    /// Replicas and refusals for no open assignment.
+    ReplicaUnknown,
+    /// Replicas and refusals from another node than the assignment's.
+    ReplicaImpostor,
+    /// Replicas and refusals whose verifier was gone.
+    ReplicaStray,
+    /// Heartbeats from no proper node or with a foreign queue.
+    HeartbeatRefused,
+    /// Messages dropped because they weren't what their kind promises.
+    MessageMalformed,
+    /// Messages of unknown kinds or versions, parked.
+    MessageParked,
+    /// Groups scored and closed.
+    GroupClosed,
+    /// Disputes opened.
+    Dispute,
+    /// Job tasks that panicked.
+    Panic,
+    /// Times that this verifier lost its lease.
+    LeaseLost,
+}
+
+/// How many there are of [`Counted`].
+const COUNT: usize = Counted::LeaseLost as usize + 1;
+
+/// The counts since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    counts: [AtomicU64; COUNT],
+}
+
+impl Counters {
+    /// One more.
+    pub(crate) fn count(&self, what: Counted) {
+        // The index is the variant's own number, below COUNT by its definition.
+        if let Some(count) = self.counts.get(what as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One more, unless `holds`.
+    pub(crate) fn count_unless(&self, holds: bool, what: Counted) {
+        if !holds {
+            self.count(what);
+        }
+    }
+
+    /// How many so far.
+    #[must_use]
+    pub fn get(&self, what: Counted) -> u64 {
+        self.counts.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}

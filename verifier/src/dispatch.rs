@@ -1,0 +1,39 @@
+//! An assignment's way to its node: one message on the node's own queue, with a time to live. What the outcome means
+//! for the job is the job's business.
+
+use std::sync::Arc;
+
+use infera_core::broker::{Address, Broker, Published};
+use infera_core::messages::{Assignment, Wire};
+
+/// How sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The node's queue has it.
+    Confirmed,
+    /// It may have it: if nothing comes back, that isn't the node's fault.
+    Uncertain,
+    /// The queue is gone or full: nobody has it.
+    Undeliverable,
+}
+
+/// Sends `assignment` to `queue`, at most `tries` times under one message id while the outcome is unknown.
+pub(crate) async fn send(
+    broker: &Arc<dyn Broker>,
+    queue: &str,
+    assignment: &Assignment,
+    tries: u32,
+) -> Sent {
+    let mut message = assignment.to_message(assignment.id.to_string());
+    // On the broker's clock from now; the node's own clock counts the same budget from receipt.
+    message.ttl_ms = Some(assignment.budget_ms);
+    let address = Address::Queue(queue.to_owned());
+    for _ in 0..tries {
+        match broker.publish(&address, message.clone()).await {
+            Published::Confirmed => return Sent::Confirmed,
+            Published::Full | Published::Unroutable => return Sent::Undeliverable,
+            Published::Unknown => {}
+        }
+    }
+    Sent::Uncertain
+}

@@ -1,0 +1,279 @@
+//! A job's replica group as it grows: who was asked, what came back, what that amounts to. It keeps the book and asks
+//! the pure decisions; it sends nothing and waits for nothing.
+
+use std::collections::BTreeMap;
+
+use infera_core::ids::{AssignmentId, Digest, NodeId, OwnerId, VerifierId};
+use infera_core::job::{
+    Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary, VerificationPolicy,
+};
+use infera_core::ledger::Miss;
+use infera_core::messages::Replica;
+use infera_core::time::Timestamp;
+
+use crate::collector::OpenRoute;
+use crate::compare::{Comparison, Context, compare};
+use crate::harmonizer::{Distinct, Member};
+use crate::nodes::Slot;
+use crate::quorum::{Agreed, Decision, REPLACEMENTS_MAX, Reply, Situation, decide};
+
+/// What an open assignment holds; all of it goes as soon as it isn't open any more.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _slot: Slot,
+    _route: OpenRoute,
+}
+
+impl Hold {
+    /// Its place on the node, and its way back.
+    pub(crate) const fn new(slot: Slot, route: OpenRoute) -> Self {
+        Self { _slot: slot, _route: route }
+    }
+}
+
+/// One assignment.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// As the settlement will remember it.
+    pub(crate) record: AssignmentRecord,
+    /// As the harmonizer sees it.
+    pub(crate) member: Member,
+    /// The digest that it must answer with.
+    pub(crate) model_digest: Digest,
+    /// When waiting for it ends.
+    pub(crate) due: Timestamp,
+    /// Whether the broker may have lost it: then silence isn't the node's fault.
+    pub(crate) uncertain: bool,
+    /// While it is open.
+    pub(crate) hold: Option<Hold>,
+    /// What can be served of its replica.
+    text: Option<(String, FinishReason)>,
+}
+
+impl Asked {
+    /// An open assignment.
+    pub(crate) fn new(record: AssignmentRecord, member: Member, due: Timestamp, hold: Hold) -> Self {
+        let model_digest = member.numeric_class.model_digest;
+        Self { record, member, model_digest, due, uncertain: false, hold: Some(hold), text: None }
+    }
+
+    fn is(&self, state: AssignmentState) -> bool {
+        self.record.state == state
+    }
+
+    fn leave_open(&mut self, state: AssignmentState) {
+        self.record.state = state;
+        self.hold = None;
+    }
+}
+
+/// All assignments of one job under this owner.
+#[derive(Debug)]
+pub(crate) struct Group {
+    policy: VerificationPolicy,
+    distinct: Distinct,
+    asked: Vec<Asked>,
+    /// Indexes into `asked`, in the order of arrival.
+    replies: Vec<usize>,
+    pairs: BTreeMap<(usize, usize), Comparison>,
+    /// Misses that counted under earlier owners.
+    earlier: Vec<Miss>,
+    /// The harmonizer has found nobody more.
+    pub(crate) nobody_left: bool,
+}
+
+impl Group {
+    /// Nobody is asked yet.
+    pub(crate) fn new(policy: VerificationPolicy, distinct: Distinct, earlier: Vec<Miss>) -> Self {
+        Self {
+            policy,
+            distinct,
+            asked: Vec::new(),
+            replies: Vec::new(),
+            pairs: BTreeMap::new(),
+            earlier,
+            nobody_left: false,
+        }
+    }
+
+    /// One more was asked; returns its index.
+    pub(crate) fn add(&mut self, asked: Asked) -> usize {
+        self.asked.push(asked);
+        self.asked.len() - 1
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Asked> {
+        self.asked.get(index)
+    }
+
+    /// The open assignment with this id.
+    pub(crate) fn find_open(&self, assignment: AssignmentId) -> Option<usize> {
+        self.asked.iter().position(|one| one.record.id == assignment && one.is(AssignmentState::Open))
+    }
+
+    /// The broker may have lost it.
+    pub(crate) fn mark_uncertain(&mut self, index: usize) {
+        if let Some(one) = self.asked.get_mut(index) {
+            one.uncertain = true;
+        }
+    }
+
+    /// Its replica is in.
+    pub(crate) fn answer(
+        &mut self,
+        index: usize,
+        replica: Replica,
+        arrived_ms: Timestamp,
+        sound: bool,
+        context: &Context<'_>,
+    ) {
+        let summary = summarise(&replica, arrived_ms, sound);
+        let reply = self.replies.len();
+        let earlier = self.replies.iter().enumerate().filter(|_| sound);
+        let compared: Vec<_> = earlier
+            .filter_map(|(at, asked)| {
+                let other = self.asked.get(*asked)?.record.replica.as_ref()?;
+                other.sound.then(|| ((at, reply), compare(other, &summary, context)))
+            })
+            .collect();
+        let Some(one) = self.asked.get_mut(index) else { return };
+        one.leave_open(AssignmentState::Answered);
+        one.record.replica = Some(summary);
+        one.text = Some((replica.text, replica.finish_reason));
+        self.pairs.extend(compared);
+        self.replies.push(index);
+    }
+
+    /// It missed, refused or broke it, and that counts. The miss is for the job's row.
+    pub(crate) fn miss(&mut self, index: usize) -> Option<Miss> {
+        let one = self.asked.get_mut(index)?;
+        one.leave_open(AssignmentState::Missed);
+        let record = &one.record;
+        Some(Miss { assignment: record.id, node: record.node.clone(), owner: record.owner.clone() })
+    }
+
+    /// No answer, and nobody's fault.
+    pub(crate) fn neutral(&mut self, index: usize) {
+        if let Some(one) = self.asked.get_mut(index) {
+            one.leave_open(AssignmentState::Neutral);
+        }
+    }
+
+    /// Open assignments whose time is up.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<usize> {
+        let open = self.asked.iter().enumerate().filter(|(_, one)| one.is(AssignmentState::Open));
+        open.filter(|(_, one)| one.due <= now).map(|(index, _)| index).collect()
+    }
+
+    /// When the next open assignment's time is up.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let open = self.asked.iter().filter(|one| one.is(AssignmentState::Open));
+        open.map(|one| one.due).min()
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.asked.iter().filter(|one| one.is(AssignmentState::Open)).count()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// How many more must be asked so that as many as the policy wants are at it or have answered (rule 5: a
+    /// replacement for each that missed, refused or broke it).
+    pub(crate) fn lacking(&self) -> usize {
+        let sound = self.asked.iter().filter(|one| one.record.replica.as_ref().is_some_and(|it| it.sound));
+        let at_it = self.open() + sound.count();
+        usize::from(self.policy.replicas).saturating_sub(at_it)
+    }
+
+    /// Misses that count, under any owner.
+    pub(crate) fn misses(&self) -> usize {
+        let own = self.asked.iter().filter(|one| one.is(AssignmentState::Missed)).count();
+        own + self.earlier.len()
+    }
+
+    /// How many more may be asked, neutral ones not counted.
+    pub(crate) fn replacements_left(&self) -> usize {
+        if self.nobody_left {
+            return 0;
+        }
+        let counting = self.asked.iter().filter(|one| !one.is(AssignmentState::Neutral)).count();
+        let replaced = counting.saturating_sub(usize::from(self.policy.replicas)) + self.earlier.len();
+        REPLACEMENTS_MAX.saturating_sub(replaced.max(self.misses()))
+    }
+
+    /// Those at it or answered: nobody like them may be drawn beside them.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let at_it = |one: &&Asked| one.is(AssignmentState::Open) || one.is(AssignmentState::Answered);
+        self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
+    }
+
+    /// Owners and nodes that answered or whose miss counts: never asked again for this job.
+    pub(crate) fn excluded(&self) -> (Vec<OwnerId>, Vec<NodeId>) {
+        let done = |one: &&Asked| one.is(AssignmentState::Missed) || one.is(AssignmentState::Answered);
+        let own = self.asked.iter().filter(done).map(|one| (one.record.owner.clone(), one.record.node.clone()));
+        let earlier = self.earlier.iter().map(|miss| (miss.owner.clone(), miss.node.clone()));
+        own.chain(earlier).unzip()
+    }
+
+    /// Whether what is in makes an answer.
+    pub(crate) fn decide(&self, draw_key: &Digest) -> Decision {
+        let reply = |index: &usize| {
+            let record = &self.asked.get(*index)?.record;
+            let sound = record.replica.as_ref().is_some_and(|replica| replica.sound);
+            Some(Reply { node: record.node.clone(), owner: record.owner.clone(), sound })
+        };
+        let replies: Vec<_> = self.replies.iter().filter_map(reply).collect();
+        decide(&Situation {
+            policy: self.policy,
+            replies: &replies,
+            pairs: &self.pairs,
+            open: self.open(),
+            replacements_left: self.replacements_left(),
+            distinct: self.distinct,
+            draw_key,
+        })
+    }
+
+    /// The answer that was agreed on.
+    pub(crate) fn success(&self, agreed: &Agreed, thresholds: &str) -> Option<End> {
+        let one = self.replies.get(agreed.canonical).and_then(|index| self.asked.get(*index))?;
+        let (replica, (text, finish_reason)) = (one.record.replica.as_ref()?, one.text.as_ref()?);
+        let answer = Answer {
+            text: text.clone(),
+            tokens: replica.tokens.clone(),
+            finish_reason: *finish_reason,
+            prompt_tokens: replica.prompt_tokens,
+            node: one.record.node.clone(),
+        };
+        Some(End::Succeeded { answer, verification: agreed.verification(thresholds) })
+    }
+
+    /// What any verifier needs to score the group; none if nobody was asked.
+    pub(crate) fn record(&self, verifier: &VerifierId, context: &Context<'_>, now: Timestamp) -> Option<GroupRecord> {
+        if self.is_empty() {
+            return None;
+        }
+        let open = self.asked.iter().filter(|one| one.is(AssignmentState::Open));
+        Some(GroupRecord {
+            verifier: verifier.clone(),
+            assignments: self.asked.iter().map(|one| one.record.clone()).collect(),
+            deadline_ms: open.map(|one| one.due).max().unwrap_or(now),
+            temperature: context.temperature,
+            sample_key: *context.sample_key,
+        })
+    }
+}
+
+/// What must be kept of a replica.
+pub(crate) fn summarise(replica: &Replica, arrived_ms: Timestamp, sound: bool) -> ReplicaSummary {
+    ReplicaSummary {
+        tokens: replica.tokens.clone(),
+        numbers: replica.numbers.clone(),
+        numeric_class: replica.numeric_class.clone(),
+        arrived_ms,
+        prompt_tokens: replica.prompt_tokens,
+        sound,
+    }
+}

@@ -1,0 +1,288 @@
+//! The life of a job, top to bottom: prepared, given to a group, collected, settled, completed, acked, scored. One
+//! task per job runs [`live`]; it alone decides the job's end while it owns it. What it decides by is in the pure
+//! modules; how it talks to nodes is in `asking`.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use infera_core::ids::JobId;
+use infera_core::job::{End, FailureReason, Settlement};
+use infera_core::ledger::{LedgerError, TakenJob};
+use infera_core::time::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::asking::{Asking, Room};
+use crate::consumer::Held;
+use crate::counters::Counted;
+use crate::prompt;
+use crate::quorum::{Decision, REPLACEMENTS_MAX};
+use crate::tenure::Tenure;
+use crate::{scorer, settler};
+
+/// A job whose owners died more often than this with it in hand is failed: something in it may kill us (rule 3).
+const LOST_HANDOUTS_MAX: u32 = 5;
+
+/// Tries to give a job back in the ledger; after that the broker does it, and it counts as a lost handout.
+const RELEASE_TRIES: u32 = 4;
+
+/// Between those.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// How a job leaves its group.
+enum Outcome {
+    /// It ends so, if nobody ended it before.
+    End(End),
+    /// Someone else ended it.
+    Elsewhere(Box<Settlement>),
+    /// It goes back: nobody was asked.
+    Release,
+}
+
+/// Runs one job's life until its end, or the tenure's.
+pub(crate) async fn run(
+    tenure: Arc<Tenure>,
+    job: TakenJob,
+    mut held: Held,
+    ended: oneshot::Receiver<Settlement>,
+) {
+    let id = job.id;
+    let life = AssertUnwindSafe(Box::pin(live(&tenure, job, &mut held, ended))).catch_unwind();
+    let finished = tokio::select! {
+        () = tenure.ended.cancelled() => None,
+        finished = life => Some(finished),
+    };
+    tenure.in_flight.remove(id);
+    match finished {
+        None | Some(Ok(Ok(()))) => {}
+        Some(Ok(Err(error))) => {
+            // The notice stays held, and with the tenure's end it is given out again.
+            tracing::error!(job = %id, %error, "a job is stuck; an operator must look at the ledger");
+        }
+        Some(Err(_)) => {
+            // As if this verifier had died with it, so that a request that breaks us is poison after a few times.
+            tenure.counters.count(Counted::Panic);
+            tracing::error!(job = %id, "a job's task panicked");
+            held.nack().await;
+        }
+    }
+}
+
+/// The life itself. Errors are those that no retry mends.
+async fn live(
+    tenure: &Arc<Tenure>,
+    job: TakenJob,
+    held: &mut Held,
+    mut ended: oneshot::Receiver<Settlement>,
+) -> Result<(), LedgerError> {
+    if job.lost_handouts > LOST_HANDOUTS_MAX {
+        let message = "Its verifiers stopped while they had it, too often.".to_owned();
+        return end_unasked(tenure, &job, held, End::Failed { reason: FailureReason::Poison, message }).await;
+    }
+    let prepared = match prompt::prepare(tenure, &job).await {
+        Ok(prepared) => prepared,
+        Err(end) => return end_unasked(tenure, &job, held, end).await,
+    };
+    let mut asking = Asking::new(Arc::clone(tenure), job, prepared);
+
+    let outcome = match first_group(&mut asking, &mut ended).await {
+        Some(outcome) => outcome,
+        None => {
+            held.dispatched();
+            collect(&mut asking, &mut ended).await
+        }
+    };
+    let settlement = match outcome {
+        Outcome::Release => return release(tenure, asking.job.id, held).await,
+        Outcome::Elsewhere(settlement) => *settlement,
+        Outcome::End(end) => settler::settle(tenure, settlement(tenure, &asking, end)).await?,
+    };
+    settler::publish_completion(tenure, &settlement).await;
+    held.ack().await;
+    tenure.in_flight.remove(asking.job.id);
+
+    if matches!(settlement.end, End::Succeeded { .. } | End::Failed { .. }) {
+        listen_for_late_ones(&mut asking).await;
+    }
+    match asking.record() {
+        Some(group) => scorer::close_own(tenure, &settlement, &group).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits for room and asks the first group. None: it is asked.
+async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settlement>) -> Option<Outcome> {
+    let tenure = Arc::clone(&asking.tenure);
+    let give_back = Timestamp::now().after(Duration::from_millis(tenure.config.hold_ms));
+    let waited_until = give_back.min(asking.job.deadline_ms);
+    let asked = async {
+        loop {
+            match asking.ask_in_turn().await {
+                Room::Asked => return None,
+                // Nobody waits with patience for what isn't there; others do.
+                Room::Nobody if asking.job.synchronous && !tenure.is_warming_up() => {
+                    return Some(Outcome::End(insufficient_nodes(asking)));
+                }
+                Room::Nobody | Room::Full => {}
+            }
+        }
+    };
+    tokio::select! {
+        outcome = asked => outcome,
+        Ok(settlement) = ended => Some(Outcome::Elsewhere(Box::new(settlement))),
+        () = tenure.draining.cancelled() => Some(Outcome::Release),
+        () = sleep_until(waited_until) => {
+            let expired = waited_until < give_back;
+            Some(if expired { Outcome::End(End::Expired) } else { Outcome::Release })
+        }
+    }
+}
+
+/// Collects replicas, asks replacements, and says how the job ends.
+async fn collect(asking: &mut Asking, ended: &mut oneshot::Receiver<Settlement>) -> Outcome {
+    let mut changes = asking.tenure.nodes.changes();
+    loop {
+        if asking.job.deadline_ms <= Timestamp::now() {
+            return Outcome::End(End::Expired);
+        }
+        let hungry = match step(asking).await {
+            Ok(hungry) => hungry,
+            Err(end) => return Outcome::End(*end),
+        };
+        let wake = wake_at(asking, hungry);
+        tokio::select! {
+            arrived = asking.next_arrival() => asking.receive(arrived).await,
+            Ok(settlement) = &mut *ended => return Outcome::Elsewhere(Box::new(settlement)),
+            Ok(()) = changes.changed(), if hungry => {}
+            () = sleep_until(wake) => asking.expire_overdue().await,
+        }
+    }
+}
+
+/// Decides on what is in, and asks more nodes where that needs them. `Ok`: whether nodes are wanted and not to be had
+/// now. `Err`: the job's end.
+async fn step(asking: &mut Asking) -> Result<bool, Box<End>> {
+    loop {
+        let decision = asking.group.decide(&asking.prepared.draw_key);
+        let needed = match decision {
+            Decision::Settle(agreed) => return Err(Box::new(asking.success(&agreed))),
+            Decision::Fail(reason) => return give_up(asking, reason),
+            Decision::Draw(count) => count,
+            Decision::Wait => 0,
+        };
+        let wanted = needed.max(asking.group.lacking().min(asking.group.replacements_left()));
+        if wanted == 0 {
+            return Ok(false);
+        }
+        match asking.ask(wanted).await {
+            Room::Asked => {}
+            Room::Full => return Ok(true),
+            // Enough may still come from those at it.
+            Room::Nobody if needed == 0 || asking.tenure.is_warming_up() => return Ok(true),
+            Room::Nobody => asking.group.nobody_left = true,
+        }
+    }
+}
+
+/// No quorum can be had with the nodes there are. Disagreement ends the job, and so do six misses; a mere lack of
+/// nodes ends only a job that a client waits for.
+fn give_up(asking: &mut Asking, reason: FailureReason) -> Result<bool, Box<End>> {
+    let lack = reason == FailureReason::TooManyMisses && asking.group.misses() < REPLACEMENTS_MAX;
+    if !lack {
+        let message = match reason {
+            FailureReason::NoConsensus => "The nodes' answers differ, and nobody could decide between them.",
+            _ => "Too many nodes failed to answer it.",
+        };
+        return Err(Box::new(End::Failed { reason, message: message.to_owned() }));
+    }
+    if asking.job.synchronous {
+        return Err(Box::new(insufficient_nodes(asking)));
+    }
+    asking.group.nobody_left = false;
+    Ok(true)
+}
+
+fn insufficient_nodes(asking: &Asking) -> End {
+    let wanted = asking.job.policy.replicas;
+    End::Failed {
+        reason: FailureReason::InsufficientNodes,
+        message: format!("There are not enough nodes of different owners for this model; {wanted} are needed."),
+    }
+}
+
+/// When to look again without being told: something is overdue, the job is, or there may be room.
+fn wake_at(asking: &Asking, hungry: bool) -> Timestamp {
+    let look_again = Timestamp::now().after(Duration::from_millis(asking.tenure.config.look_again_ms));
+    let mut wake = asking.job.deadline_ms;
+    wake = asking.group.next_due().map_or(wake, |due| due.min(wake));
+    if hungry { wake.min(look_again) } else { wake }
+}
+
+/// After the end, replicas still at work are waited for, to be scored with the others (rule 7).
+async fn listen_for_late_ones(asking: &mut Asking) {
+    let tenure = Arc::clone(&asking.tenure);
+    let stop = async {
+        tenure.draining.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(tenure.config.drain_late_ms)).await;
+    };
+    tokio::pin!(stop);
+    while let Some(due) = asking.group.next_due() {
+        tokio::select! {
+            arrived = asking.next_arrival() => asking.receive(arrived).await,
+            () = sleep_until(due) => asking.expire_overdue().await,
+            () = &mut stop => return,
+        }
+    }
+}
+
+/// Gives a job back that nobody was asked for: the row is queued again, and the notice acked (rule 4).
+async fn release(tenure: &Tenure, job: JobId, held: &mut Held) -> Result<(), LedgerError> {
+    for _ in 0..RELEASE_TRIES {
+        match tenure.seams.owner.release(&tenure.id, &[job], Timestamp::now()).await {
+            Ok(()) => {
+                tenure.counters.count(Counted::Released);
+                tenure.in_flight.remove(job);
+                held.ack().await;
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%job, %error, "not given back yet; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+    tenure.in_flight.remove(job);
+    held.nack().await;
+    Ok(())
+}
+
+/// Ends a job that no node was asked for.
+async fn end_unasked(tenure: &Tenure, job: &TakenJob, held: &mut Held, end: End) -> Result<(), LedgerError> {
+    let settled = settler::settle(tenure, bare_settlement(job, end)).await?;
+    settler::publish_completion(tenure, &settled).await;
+    held.ack().await;
+    Ok(())
+}
+
+fn bare_settlement(job: &TakenJob, end: End) -> Settlement {
+    Settlement {
+        job_id: job.id,
+        account: job.account.clone(),
+        model: job.model.clone(),
+        gateway: job.gateway.clone(),
+        end,
+        group: None,
+        settled_ms: Timestamp::now(),
+    }
+}
+
+fn settlement(tenure: &Tenure, asking: &Asking, end: End) -> Settlement {
+    tracing::debug!(verifier = %tenure.id, job = %asking.job.id, end = end.word(), "ends");
+    Settlement { group: asking.record(), ..bare_settlement(&asking.job, end) }
+}
+
+/// Sleeps until a time of the wall clock, which deadlines are on.
+async fn sleep_until(time: Timestamp) {
+    tokio::time::sleep(time.since(Timestamp::now())).await;
+}

@@ -1,0 +1,264 @@
+//! Which nodes are alive and how much room they have, by their heartbeats and by what we have outstanding there.
+//! Whether a node is registered, ejected or wanted is decided where groups are drawn, not here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use infera_core::ids::{Digest, NodeId};
+use infera_core::messages::{Heartbeat, NumericClass, ServedModel};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A node that announces more models than this is heard only up to here.
+const MODELS_MAX: usize = 64;
+
+/// One node that serves one digest, as a draw sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeView {
+    /// The node.
+    pub(crate) id: NodeId,
+    /// The queue that it reads.
+    pub(crate) queue: String,
+    /// The class that it announced for the digest.
+    pub(crate) class: NumericClass,
+    /// How many assignments it has room for.
+    pub(crate) free_slots: u32,
+}
+
+#[derive(Debug)]
+struct LiveNode {
+    queue: String,
+    models: Vec<ServedModel>,
+    heard: Instant,
+    /// Ours, per digest, when it was last heard.
+    outstanding_then: HashMap<Digest, u32>,
+    /// Ours, per digest, now.
+    outstanding: HashMap<Digest, u32>,
+}
+
+/// All nodes heard of, by id.
+#[derive(Debug)]
+pub(crate) struct NodeTable {
+    silence_max: Duration,
+    nodes_max: usize,
+    nodes: Mutex<HashMap<NodeId, LiveNode>>,
+    changed: watch::Sender<()>,
+}
+
+/// Slots free now: what the heartbeat said, less what we have sent since, plus what has come back since; never more
+/// than the node has, and never counting others' work as ours.
+fn free_slots(served: &ServedModel, outstanding_then: u32, outstanding_now: u32) -> u32 {
+    let others = served.slots.saturating_sub(served.free_slots).saturating_sub(outstanding_then);
+    served.slots.saturating_sub(others).saturating_sub(outstanding_now)
+}
+
+impl NodeTable {
+    /// An empty table; nodes silent for longer than `silence_max` are dead.
+    pub(crate) fn new(silence_max: Duration, nodes_max: usize) -> Self {
+        Self { silence_max, nodes_max, nodes: Mutex::default(), changed: watch::Sender::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, LiveNode>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes at every change of room.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// A heartbeat came from `sender`. `false`: not heard, because its queue isn't its own (assignments would go
+    /// wherever it says) or there are too many nodes.
+    pub(crate) fn hear(&self, sender: &str, mut heartbeat: Heartbeat, now: Instant) -> bool {
+        let id = NodeId::new(sender);
+        if sender.is_empty() || !heartbeat.queue.starts_with(&format!("node.{id}.")) {
+            return false;
+        }
+        heartbeat.models.truncate(MODELS_MAX);
+        let mut nodes = self.lock();
+        if nodes.len() >= self.nodes_max && !nodes.contains_key(&id) {
+            return false;
+        }
+        let node = nodes.entry(id).or_insert_with(|| LiveNode {
+            queue: String::new(),
+            models: Vec::new(),
+            heard: now,
+            outstanding_then: HashMap::new(),
+            outstanding: HashMap::new(),
+        });
+        node.queue = heartbeat.queue;
+        node.models = heartbeat.models;
+        node.heard = now;
+        node.outstanding_then = node.outstanding.clone();
+        drop(nodes);
+        self.changed.send_replace(());
+        true
+    }
+
+    /// Drops nodes that are dead and hold nothing of ours, so that the table doesn't grow with those that left.
+    pub(crate) fn forget_silent(&self, now: Instant) {
+        let silence_max = self.silence_max;
+        self.lock().retain(|_, node| {
+            now.duration_since(node.heard) <= silence_max || node.outstanding.values().any(|count| *count > 0)
+        });
+    }
+
+    /// The live nodes that serve one of `digests`.
+    pub(crate) fn views(&self, digests: &[Digest], now: Instant) -> Vec<NodeView> {
+        Self::views_of(&self.lock(), digests, self.silence_max, now)
+    }
+
+    fn views_of(
+        nodes: &HashMap<NodeId, LiveNode>,
+        digests: &[Digest],
+        silence_max: Duration,
+        now: Instant,
+    ) -> Vec<NodeView> {
+        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= silence_max);
+        let mut views = Vec::new();
+        for (id, node) in alive {
+            for served in &node.models {
+                let digest = served.numeric_class.model_digest;
+                if digests.contains(&digest) {
+                    let count = |counts: &HashMap<Digest, u32>| counts.get(&digest).copied().unwrap_or(0);
+                    views.push(NodeView {
+                        id: id.clone(),
+                        queue: node.queue.clone(),
+                        class: served.numeric_class.clone(),
+                        free_slots: free_slots(
+                            served,
+                            count(&node.outstanding_then),
+                            count(&node.outstanding),
+                        ),
+                    });
+                }
+            }
+        }
+        views
+    }
+
+    /// Lets `choose` pick among the live nodes and holds a slot on each that it picks, in one step, so that two jobs
+    /// never take the same last slot.
+    pub(crate) fn reserve<T>(
+        self: &Arc<Self>,
+        digests: &[Digest],
+        now: Instant,
+        choose: impl FnOnce(&[NodeView]) -> Result<Vec<usize>, T>,
+    ) -> Result<Vec<(NodeView, Slot)>, T> {
+        let mut nodes = self.lock();
+        let views = Self::views_of(&nodes, digests, self.silence_max, now);
+        let picked = choose(&views)?;
+        let mut reserved = Vec::with_capacity(picked.len());
+        for view in picked.into_iter().filter_map(|index| views.get(index)) {
+            let digest = view.class.model_digest;
+            if let Some(node) = nodes.get_mut(&view.id) {
+                *node.outstanding.entry(digest).or_default() += 1;
+            }
+            let slot = Slot { table: Arc::clone(self), node: view.id.clone(), digest };
+            reserved.push((view.clone(), slot));
+        }
+        Ok(reserved)
+    }
+}
+
+/// One slot of a node in use by an assignment of ours. Dropping it frees the slot and wakes who waits for room.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    table: Arc<NodeTable>,
+    node: NodeId,
+    digest: Digest,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(node) = self.table.lock().get_mut(&self.node)
+            && let Some(count) = node.outstanding.get_mut(&self.digest)
+        {
+            *count = count.saturating_sub(1);
+        }
+        self.table.changed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class() -> NumericClass {
+        NumericClass {
+            model_digest: Digest::of(b"model"),
+            provider: "stub".to_owned(),
+            hardware: "any".to_owned(),
+            runtime: "none".to_owned(),
+            compute: "f32".to_owned(),
+        }
+    }
+
+    fn served(slots: u32, free_slots: u32) -> ServedModel {
+        ServedModel { numeric_class: class(), slots, free_slots }
+    }
+
+    fn heartbeat(node: &str, slots: u32, free: u32) -> Heartbeat {
+        Heartbeat { models: vec![served(slots, free)], queue: format!("node.{node}.x") }
+    }
+
+    #[test]
+    fn slots_are_clipped_by_what_is_outstanding() {
+        // (slots, free by heartbeat, ours then, ours now, expected)
+        let cases = [
+            (4, 4, 0, 0, 4),
+            (4, 4, 0, 3, 1),
+            (4, 4, 0, 9, 0),
+            (4, 0, 4, 0, 4), // all its work was ours and has come back since
+            (4, 1, 2, 2, 1), // one slot is someone else's
+            (4, 3, 2, 2, 2), // one of ours was still on its way when it spoke
+            (4, 9, 0, 0, 4), // a lie about free slots doesn't help
+            (0, 5, 0, 0, 0),
+        ];
+        for (slots, free, then, now, expected) in cases {
+            let found = free_slots(&served(slots, free), then, now);
+            assert_eq!(found, expected, "{slots} {free} {then} {now}");
+        }
+    }
+
+    #[test]
+    fn a_node_may_only_name_its_own_queue() {
+        let table = NodeTable::new(Duration::from_secs(30), 2);
+        let now = Instant::now();
+        assert!(table.hear("na", heartbeat("na", 1, 1), now));
+        assert!(!table.hear("nb", heartbeat("na", 1, 1), now));
+        let other = Heartbeat { models: Vec::new(), queue: "jobs.model".to_owned() };
+        assert!(!table.hear("nb", other, now));
+        assert!(!table.hear("", heartbeat("", 1, 1), now));
+        assert!(table.hear("nb", heartbeat("nb", 1, 1), now));
+        assert!(!table.hear("nc", heartbeat("nc", 1, 1), now), "over nodes_max");
+    }
+
+    #[test]
+    fn the_silent_are_dead_and_forgotten() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
+        let start = Instant::now();
+        let digests = [class().model_digest];
+        table.hear("na", heartbeat("na", 2, 2), start);
+        assert_eq!(table.views(&digests, start + Duration::from_secs(30)).len(), 1);
+        assert!(table.views(&[Digest::of(b"other")], start).is_empty());
+        let later = start + Duration::from_secs(31);
+        assert!(table.views(&digests, later).is_empty());
+        table.forget_silent(later);
+        assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn a_slot_is_held_until_dropped() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
+        let now = Instant::now();
+        let digests = [class().model_digest];
+        table.hear("na", heartbeat("na", 1, 1), now);
+        let reserved = table.reserve(&digests, now, |views| Ok::<_, ()>((0..views.len()).collect()));
+        assert_eq!(reserved.as_ref().map(Vec::len), Ok(1));
+        assert_eq!(table.views(&digests, now)[0].free_slots, 0);
+        drop(reserved);
+        assert_eq!(table.views(&digests, now)[0].free_slots, 1);
+    }
+}

@@ -1,0 +1,67 @@
+//! The end of a job, made final: the settlement commits first, then the gateway hears of it (which may be lost: it
+//! also polls), and only then the notice is acked, by whoever holds it. What the end is was decided before.
+
+use std::time::Duration;
+
+use infera_core::broker::{Address, Published, topology};
+use infera_core::job::{End, FailureReason, Settlement};
+use infera_core::ledger::{LedgerError, Settled};
+use infera_core::messages::{Completion, Wire};
+
+use crate::counters::Counted;
+use crate::tenure::Tenure;
+
+/// Between tries while the ledger is away. The tenure's lease bounds how long that can go on.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Commits `settlement`, and returns the one that counts: this, or the one that was there before. Tries until the
+/// ledger answers, since nothing else may be done with the job; the tenure's end cuts it off.
+///
+/// # Errors
+/// Only what retrying can't mend: the row is refused even without its content, or the ledger is damaged.
+pub(crate) async fn settle(tenure: &Tenure, settlement: Settlement) -> Result<Settlement, LedgerError> {
+    let mut wanted = settlement;
+    let mut reduced = false;
+    loop {
+        match tenure.seams.owner.settle(&wanted).await {
+            Ok(Settled::Now) => {
+                tenure.counters.count(Counted::Settled);
+                return Ok(wanted);
+            }
+            // Also the answer to a second try of what did commit (rule 8).
+            Ok(Settled::Before(before)) => return Ok(before),
+            Err(error @ (LedgerError::Unavailable(_) | LedgerError::Unknown(_))) => {
+                tracing::warn!(job = %wanted.job_id, %error, "not settled yet; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(LedgerError::Row(problem)) if !reduced => {
+                tracing::error!(job = %wanted.job_id, problem, "the settlement's row is refused");
+                reduced = true;
+                wanted = without_content(wanted);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The same job's end as nothing but a failure of ours: content that can't be stored must not keep it from ending.
+fn without_content(settlement: Settlement) -> Settlement {
+    let end = End::Failed {
+        reason: FailureReason::Unprocessable,
+        message: "The answer could not be stored.".to_owned(),
+    };
+    Settlement { end, group: None, ..settlement }
+}
+
+/// Tells the gateway that accepted the job. May be lost: gateways read the ledger as well.
+pub(crate) async fn publish_completion(tenure: &Tenure, settlement: &Settlement) {
+    let address = Address::Queue(topology::completions(&settlement.gateway).name);
+    let completion = Completion { settlement: Settlement { group: None, ..settlement.clone() } };
+    let message = completion.to_message(settlement.job_id.to_string());
+    for _ in 0..tenure.config.publish_tries {
+        if tenure.seams.broker.publish(&address, message.clone()).await != Published::Unknown {
+            return;
+        }
+    }
+    tracing::debug!(job = %settlement.job_id, "a completion may be lost");
+}

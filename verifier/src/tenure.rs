@@ -1,0 +1,227 @@
+//! One verifier id's time: from the first lease to shutdown, or to the moment when its lease can't be renewed. What
+//! all its tasks share is here. Owner ids are new in each tenure, so that work of an earlier one is never mistaken
+//! for its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use infera_core::chat::ChatModel;
+use infera_core::ids::{ModelName, VerifierId};
+use infera_core::shutdown::Shutdown;
+use infera_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::book::Book;
+use crate::collector::Routes;
+use crate::config::Config;
+use crate::counters::{Counted, Counters};
+use crate::in_flight::InFlight;
+use crate::nodes::NodeTable;
+use crate::peers::Peers;
+use crate::thresholds::Thresholds;
+use crate::{Seams, archiver, capacity, collector, consumer, in_flight, projector, sweeper};
+
+/// Between tries of what must work before anything is taken.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// A verifier counts as alive for so many summaries after its last.
+const PEER_SUMMARIES: u64 = 4;
+
+/// A fair lock: who waits first goes first.
+pub(crate) type Line = Arc<tokio::sync::Mutex<()>>;
+
+/// What all tasks of one verifier id share.
+pub(crate) struct Tenure {
+    /// The owner of everything taken.
+    pub(crate) id: VerifierId,
+    pub(crate) config: Config,
+    pub(crate) seams: Seams,
+    /// Tokenizers and templates, by catalogue name.
+    pub(crate) chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
+    pub(crate) book: Book,
+    pub(crate) nodes: Arc<NodeTable>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) peers: Peers,
+    pub(crate) in_flight: InFlight,
+    pub(crate) counters: Arc<Counters>,
+    /// The tolerances in force.
+    pub(crate) thresholds: Arc<Thresholds>,
+    /// Jobs that wait for room, one line per model.
+    lines: Mutex<HashMap<ModelName, Line>>,
+    began: Instant,
+    /// Told once the own queue is read: nothing may be dispatched before.
+    pub(crate) listening: Notify,
+    /// Every job's task.
+    pub(crate) jobs: TaskTracker,
+    /// No new work; undispatched jobs go back.
+    pub(crate) draining: CancellationToken,
+    /// Everything stops where it is: the tenure is over.
+    pub(crate) ended: CancellationToken,
+}
+
+/// Why a tenure ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TenureEnd {
+    /// Shut down.
+    Shutdown,
+    /// The lease could not be renewed in time: others may take its jobs, so it must not go on.
+    LeaseLost,
+}
+
+impl Tenure {
+    /// A tenure under a fresh id. Nothing happens before [`Tenure::run`].
+    pub(crate) fn new(
+        config: Config,
+        seams: Seams,
+        chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
+        thresholds: Arc<Thresholds>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let id = VerifierId::fresh();
+        let peer_silence = Duration::from_millis(config.capacity_ms.saturating_mul(PEER_SUMMARIES));
+        Self {
+            nodes: Arc::new(NodeTable::new(config.silence_max(), config.nodes_max)),
+            peers: Peers::new(id.clone(), peer_silence),
+            id,
+            config,
+            seams,
+            chats,
+            book: Book::default(),
+            routes: Arc::default(),
+            in_flight: InFlight::default(),
+            counters,
+            thresholds,
+            lines: Mutex::default(),
+            began: Instant::now(),
+            listening: Notify::new(),
+            jobs: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// The line that jobs of `model` stand in for room.
+    pub(crate) fn line(&self, model: &ModelName) -> Line {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lines.entry(model.clone()).or_default())
+    }
+
+    /// Whether nodes may be alive that have not spoken yet.
+    pub(crate) fn is_warming_up(&self) -> bool {
+        self.began.elapsed() < Duration::from_millis(self.config.warm_up_ms)
+    }
+
+    /// Owns jobs until shut down or until the lease is lost.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: &Shutdown) -> TenureEnd {
+        let renewed = tokio::select! {
+            () = shutdown.cancelled() => return TenureEnd::Shutdown,
+            renewed = self.prepare() => renewed,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(collector::run(Arc::clone(&self)));
+        self.listening.notified().await;
+        self.start(&mut tasks);
+        tracing::info!(verifier = %self.id, "owns jobs from now on");
+        let end = tokio::select! {
+            () = self.keep_lease(renewed) => TenureEnd::LeaseLost,
+            () = self.serve(shutdown) => TenureEnd::Shutdown,
+        };
+        self.ended.cancel();
+        // Consumers go with their tasks, and what they held is given out again.
+        tasks.shutdown().await;
+        self.jobs.close();
+        self.jobs.wait().await;
+        if end == TenureEnd::LeaseLost {
+            self.counters.count(Counted::LeaseLost);
+        } else {
+            self.end_lease().await;
+        }
+        end
+    }
+
+    fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(collector::run_strays(Arc::clone(self)));
+        tasks.spawn(Arc::clone(self).keep_fresh());
+        tasks.spawn(capacity::run(Arc::clone(self)));
+        tasks.spawn(in_flight::run(Arc::clone(self)));
+        tasks.spawn(consumer::run(Arc::clone(self)));
+        tasks.spawn(sweeper::run(Arc::clone(self)));
+        tasks.spawn(projector::run(Arc::clone(self)));
+        tasks.spawn(archiver::run(Arc::clone(self)));
+    }
+
+    /// Waits for shutdown, then for the jobs in hand, as long as draining may take.
+    async fn serve(&self, shutdown: &Shutdown) {
+        shutdown.cancelled().await;
+        self.draining.cancel();
+        self.jobs.close();
+        let drain = Duration::from_millis(self.config.drain_ms);
+        if tokio::time::timeout(drain, self.jobs.wait()).await.is_err() {
+            let left = self.jobs.len();
+            tracing::warn!(left, "jobs still in hand after draining; others will take them");
+        }
+    }
+
+    /// The first lease and the first reading of the book; returns when the lease was taken.
+    async fn prepare(&self) -> Instant {
+        loop {
+            let began = Instant::now();
+            let book = self.book.refresh(&self.seams).await;
+            match (book, self.renew().await) {
+                (Ok(()), Ok(true)) => return began,
+                (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the ledger is not ready"),
+                (Ok(()), Ok(false)) => tracing::warn!("a fresh id's lease is taken"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn renew(&self) -> Result<bool, infera_core::ledger::LedgerError> {
+        let ttl = Duration::from_millis(self.config.lease_ttl_ms);
+        self.seams.sweeping.lease(self.id.as_str(), &self.id, Timestamp::now(), ttl).await
+    }
+
+    /// Renews the lease until it is lost: refused, or not renewed within its time. A renewal that hangs is cut off
+    /// by the same clock.
+    async fn keep_lease(&self, mut renewed: Instant) {
+        let ttl = Duration::from_millis(self.config.lease_ttl_ms);
+        let pause = Duration::from_millis(self.config.lease_renew_ms);
+        loop {
+            tokio::time::sleep(pause.min(ttl / 3)).await;
+            let began = Instant::now();
+            match tokio::time::timeout_at(renewed + ttl, self.renew()).await {
+                Ok(Ok(true)) => renewed = began,
+                Ok(Ok(false)) => return tracing::error!(verifier = %self.id, "lease taken by another"),
+                Ok(Err(error)) => tracing::warn!(%error, "lease not renewed"),
+                Err(_) => {}
+            }
+            if renewed + ttl <= Instant::now() {
+                return tracing::error!(verifier = %self.id, "lease lost: not renewed in time");
+            }
+        }
+    }
+
+    /// Lets go of the lease at once, so that nobody waits for it to run out.
+    async fn end_lease(&self) {
+        let ended = self.seams.sweeping.lease(self.id.as_str(), &self.id, Timestamp::now(), Duration::ZERO);
+        if let Err(error) = ended.await {
+            tracing::warn!(%error, "own lease not ended; it runs out by itself");
+        }
+    }
+
+    /// Reads the book again and again, and forgets nodes that left.
+    async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(self.config.refresh_ms)).await;
+            self.nodes.forget_silent(Instant::now());
+            if let Err(error) = self.book.refresh(&self.seams).await {
+                tracing::warn!(%error, "catalogue, nodes and standings can't be read; the last ones stay");
+            }
+        }
+    }
+}
