@@ -1,0 +1,281 @@
+//! THE LIFE OF A REQUEST, from a checked body to an answer. Top to bottom:
+//!
+//! 1. the model is in the catalogue, and a client that waits has nodes to wait for;
+//! 2. a waiting client's place is taken, before anything can end;
+//! 3. the ledger accepts: one row, one group commit. From here on the job ends exactly once, whatever happens to us;
+//! 4. its notice goes to the broker in the background;
+//! 5. a client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
+//!
+//! A client that goes away while it waits has its job cancelled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use infera_core::ids::{AccountId, JobId};
+use infera_core::job::{JobRequest, Settlement};
+use infera_core::ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
+use infera_core::time::Timestamp;
+
+use crate::ask::Ask;
+use crate::capacity::OWNERS_NEEDED;
+use crate::error::{ApiError, Limit};
+use crate::keys::Caller;
+use crate::state::State;
+use crate::waiters::Wait;
+
+/// A request that passed every check of its form.
+#[derive(Debug)]
+pub struct Order {
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// What for.
+    pub ask: Ask,
+    /// The client's idempotency key, if it sent one.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An error, and the job that it has to do with, if there is one by then.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: ApiError,
+    /// Which job.
+    pub job: Option<JobId>,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self { error, job: None }
+    }
+}
+
+impl From<crate::validation::Unfit> for Failure {
+    fn from(unfit: crate::validation::Unfit) -> Self {
+        ApiError::Unfit(unfit).into()
+    }
+}
+
+/// What became of an order.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The job, new or the one that the same idempotency key made before.
+    pub job: JobId,
+    /// When a new job was accepted; none for one made before.
+    pub accepted_ms: Option<Timestamp>,
+    /// What accepting cost: the commit.
+    pub accepting: Duration,
+}
+
+/// An answer to a client that waited.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How the job ended, as its account sees it.
+    pub view: JobView,
+    /// Whether it had ended before this request came.
+    pub replayed: bool,
+    /// What accepting cost.
+    pub accepting: Duration,
+    /// What waiting cost.
+    pub waiting: Duration,
+}
+
+/// Accepts a job that nobody waits for.
+///
+/// # Errors
+/// [`Failure`], without a job: nothing was accepted.
+pub async fn submit(state: &Arc<State>, order: Order) -> Result<Receipt, Failure> {
+    let deadline = Duration::from_millis(state.config.submit_deadline_ms);
+    accept(state, order, JobId::new(), false, deadline).await
+}
+
+/// Accepts a job and waits for its end.
+///
+/// # Errors
+/// [`Failure`]; with a job once it is accepted.
+pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure> {
+    let (job, timeout) = (JobId::new(), order.ask.timeout);
+    let account = order.caller.account.clone();
+    let owners_needed = if order.ask.policy.replicas == 1 { 1 } else { OWNERS_NEEDED };
+    let model_known = state.catalogue.model(order.ask.request.model.as_str()).is_some();
+    if model_known && state.capacity.owners(&order.ask.request.model, Instant::now()) < owners_needed {
+        return Err(ApiError::InsufficientNodes.into());
+    }
+    let model = order.ask.request.model.clone();
+    let wait = state.waiters.begin(job).ok_or(ApiError::Overloaded)?;
+    let mut guard = CancelGuard { state: Arc::clone(state), account: account.clone(), job: Some(job) };
+    let receipt = accept(state, order, job, true, timeout).await;
+    let receipt = match receipt {
+        Ok(Receipt { accepted_ms: None, job, accepting }) => {
+            guard.job = None;
+            return replay(state, &account, job, accepting).await;
+        }
+        Ok(receipt) => receipt,
+        Err(failure) => {
+            guard.job = None;
+            return Err(failure);
+        }
+    };
+    let accepted_ms = receipt.accepted_ms.unwrap_or_default();
+    let begun = Instant::now();
+    let end = wait_for(state, wait, job, timeout).await;
+    guard.job = None;
+    let settlement = end.map_err(|error| Failure { error, job: Some(job) })?;
+    let view = JobView {
+        id: job,
+        model,
+        state: infera_core::ledger::JobState::Ended,
+        accepted_ms,
+        deadline_ms: accepted_ms.after(timeout),
+        settlement: Some(settlement),
+        dispute: None,
+    };
+    Ok(Outcome { view, replayed: false, accepting: receipt.accepting, waiting: begun.elapsed() })
+}
+
+async fn accept(
+    state: &Arc<State>,
+    order: Order,
+    job: JobId,
+    synchronous: bool,
+    deadline: Duration,
+) -> Result<Receipt, Failure> {
+    let begun = Instant::now();
+    let Order { caller, ask: Ask { mut request, policy, .. }, idempotency } = order;
+    let Some(entry) = state.catalogue.model(request.model.as_str()) else {
+        return Err(ApiError::ModelUnknown(request.model.as_str().to_owned()).into());
+    };
+    // More than the context holds can't be answered anyway, and a smaller number costs nodes a smaller reserve.
+    request.max_tokens = request.max_tokens.min(entry.context_max);
+    let accepted_ms = Timestamp::now();
+    let new = NewJob {
+        id: job,
+        account: caller.account.clone(),
+        model: request.model.clone(),
+        request: stored(&request)?,
+        policy,
+        gateway: state.gateway.clone(),
+        synchronous,
+        accepted_ms,
+        deadline_ms: accepted_ms.after(deadline),
+        epoch: state.catalogue.epoch().ok_or(ApiError::LedgerAway)?,
+        idempotency,
+        waiting_max: state.config.waiting_limit(),
+    };
+    let (job, is_new) = match commit(state, new).await? {
+        Accepted::New => (job, true),
+        Accepted::Existing(job) => (job, false),
+        Accepted::KeyReused => return Err(ApiError::KeyReused.into()),
+        Accepted::Full { .. } => {
+            /// Waiting jobs end in seconds when the network has room; asking more often only costs requests.
+            const WAIT: Duration = Duration::from_secs(2);
+            return Err(ApiError::Limited(Limit::Waiting, WAIT).into());
+        }
+    };
+    if is_new {
+        state.outbox.put(job, request.model);
+    }
+    let accepted_ms = is_new.then_some(accepted_ms);
+    Ok(Receipt { job, accepted_ms, accepting: begun.elapsed() })
+}
+
+fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(request).map_err(|error| {
+        tracing::error!(%error, "a checked request could not be written as JSON");
+        ApiError::Internal
+    })
+}
+
+/// Commits the row. Nobody is answered while it is unknown whether it is there.
+async fn commit(state: &Arc<State>, new: NewJob) -> Result<Accepted, ApiError> {
+    let (job, account) = (new.id, new.account.clone());
+    let error = match state.seams.intake.accept(new).await {
+        Ok(accepted) => return Ok(accepted),
+        Err(error) => error,
+    };
+    if matches!(error, LedgerError::Unknown(_)) {
+        match state.seams.reader.job(&account, job).await {
+            Ok(Some(_)) => return Ok(Accepted::New),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%job, %error, "whether a job was accepted could not be read back"),
+        }
+    }
+    tracing::error!(%job, %error, "a job was not accepted");
+    Err(match error {
+        LedgerError::Unavailable(_) | LedgerError::Unknown(_) => ApiError::LedgerAway,
+        LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
+    })
+}
+
+/// The same request was accepted before: its answer if there is one, 409 while it runs.
+async fn replay(
+    state: &Arc<State>,
+    account: &AccountId,
+    job: JobId,
+    accepting: Duration,
+) -> Result<Outcome, Failure> {
+    let fail = |error| Failure { error, job: Some(job) };
+    match state.seams.reader.job(account, job).await {
+        Ok(Some(view)) if view.settlement.is_some() => {
+            Ok(Outcome { view, replayed: true, accepting, waiting: Duration::ZERO })
+        }
+        Ok(_) => Err(fail(ApiError::InProgress)),
+        Err(error) => {
+            tracing::error!(%job, %error, "a job under an idempotency key could not be read");
+            Err(fail(ApiError::LedgerAway))
+        }
+    }
+}
+
+/// The job's end, whichever way it becomes known first; or that time is up.
+async fn wait_for(
+    state: &Arc<State>,
+    mut wait: Wait,
+    job: JobId,
+    timeout: Duration,
+) -> Result<Settlement, ApiError> {
+    let error = tokio::select! {
+        settlement = wait.end() => return Ok(settlement),
+        () = tokio::time::sleep(timeout) => ApiError::Timeout,
+        () = state.force.cancelled() => ApiError::Draining,
+    };
+    // The completion may be lost, and a second between two polls is long for someone who is out of time.
+    match state.seams.reader.settlements(&[job]).await {
+        Ok(ended) => ended.into_iter().next().ok_or(error),
+        Err(ledger_error) => {
+            tracing::warn!(%job, error = %ledger_error, "a job's end could not be looked up before giving up on it");
+            Err(error)
+        }
+    }
+}
+
+/// Cancels the job when it is dropped with it: the server drops a request's future when its client goes away.
+struct CancelGuard {
+    state: Arc<State>,
+    account: AccountId,
+    job: Option<JobId>,
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        let (state, account) = (Arc::clone(&self.state), self.account.clone());
+        // A row that is being committed in this moment isn't there yet for the first try.
+        const TRIES: u32 = 5;
+        const BETWEEN: Duration = Duration::from_millis(200);
+        self.state.tasks.spawn(async move {
+            for _ in 0..TRIES {
+                match state.seams.intake.cancel(&account, job, Timestamp::now()).await {
+                    Ok(infera_core::ledger::Cancelled::Unknown) => tokio::time::sleep(BETWEEN).await,
+                    Ok(_) => {
+                        tracing::debug!(%job, "client went away; job cancelled");
+                        return;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%job, %error, "client went away; its job could not be cancelled yet");
+                        tokio::time::sleep(BETWEEN).await;
+                    }
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,268 @@
+//! What a body asks for: the tables of the three routes that take a conversation, and what becomes of a body that
+//! fits one. The shape is checked first and as pydantic would (`validation`); then come our own limits, in the same
+//! words. Whether the model exists and has room is asked later.
+
+use std::time::Duration;
+
+use infera_core::ids::ModelName;
+use infera_core::job::{ChatMessage, JobRequest, VerificationPolicy};
+
+use crate::config::{Config, REQUEST_TIMEOUT_S};
+use crate::validation::check::MISTAKES_MAX;
+use crate::validation::{Checked, Field, Json, Kind, Mistake, Step, Unfit, check};
+
+const MESSAGE: &[Field] = &[Field::required("role", Kind::Text), Field::required("content", Kind::Text)];
+const OPENAI_MESSAGE: &[Field] =
+    &[Field::required("role", Kind::Text), Field::required("content", Kind::Content)];
+const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
+
+/// The three forms, each with its field for the answer's length in third place.
+const CHAT: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
+    Field::required("max_tokens", Kind::Integer),
+    Field::required("temperature", Kind::Number),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    Field::optional("seed", OPTIONAL_INTEGER),
+];
+const SUBMIT: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
+    Field::required("max_output", Kind::Integer),
+    Field::required("temperature", Kind::Number),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    Field::optional("seed", OPTIONAL_INTEGER),
+];
+const OPENAI: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(OPENAI_MESSAGE))),
+    Field::optional("max_tokens", OPTIONAL_INTEGER),
+    Field::optional("temperature", Kind::Nullable(&Kind::Number)),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    Field::optional("seed", OPTIONAL_INTEGER),
+    Field::optional("max_completion_tokens", OPTIONAL_INTEGER),
+];
+
+/// Which table a body is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `POST /chat/completions`.
+    Chat,
+    /// `POST /submit_job`.
+    Submit,
+    /// `POST /v1/chat/completions`.
+    OpenAi,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The request as it is stored and sent to nodes.
+    pub request: JobRequest,
+    /// How much agreement is wanted.
+    pub policy: VerificationPolicy,
+    /// How long a synchronous client waits.
+    pub timeout: Duration,
+}
+
+/// Reads a body's JSON by a form.
+///
+/// # Errors
+/// [`Unfit::Mistakes`]: those of the shape, or, if that is right, those against our limits.
+pub fn read(form: Form, body: &Json, config: &Config) -> Result<Ask, Unfit> {
+    let fields = match form {
+        Form::Chat => CHAT,
+        Form::Submit => SUBMIT,
+        Form::OpenAi => OPENAI,
+    };
+    let checked = check(body, fields).map_err(Unfit::Mistakes)?;
+    let mut ours = Ours { body, mistakes: Vec::new() };
+    if form == Form::OpenAi {
+        ours.refuse_unsupported();
+    }
+    let [model, messages, length, temperature, timeout, seed, other_length] = checked.into_fields();
+    let messages = ours.messages(messages, form);
+    let length_name = if form == Form::Submit { "max_output" } else { "max_tokens" };
+    let max_tokens = match (length.integer(), other_length.integer()) {
+        (_, Some(value)) => ours.length("max_completion_tokens", value, config),
+        (Some(value), None) => ours.length(length_name, value, config),
+        (None, None) => config.max_tokens_default,
+    };
+    // OpenAI's default; the seed's forms always say.
+    let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
+    let policy = ours.policy();
+    if !ours.mistakes.is_empty() {
+        return Err(Unfit::Mistakes(ours.mistakes));
+    }
+    let model = ModelName::new(model.into_text());
+    let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
+    Ok(Ask { request, policy, timeout: timeout_of(&timeout, config) })
+}
+
+/// Out of range is not refused: the seed doesn't say what the range is.
+fn timeout_of(asked: &Checked, config: &Config) -> Duration {
+    let seconds =
+        asked.integer().map_or(config.request_timeout_s, |seconds| u64::try_from(seconds).unwrap_or(0));
+    Duration::from_secs(seconds.clamp(*REQUEST_TIMEOUT_S.start(), *REQUEST_TIMEOUT_S.end()))
+}
+
+/// The checks that pydantic doesn't do.
+struct Ours<'a> {
+    body: &'a Json,
+    mistakes: Vec<Mistake>,
+}
+
+impl Ours<'_> {
+    fn wrong(&mut self, kind: &'static str, location: Vec<Step>, message: String) {
+        let input = location.iter().try_fold(self.body, |value, step| match (step, value) {
+            (Step::Name(name), value) => value.get(name),
+            (Step::Index(index), Json::List(items)) => items.get(*index),
+            _ => None,
+        });
+        let input = input.cloned().unwrap_or(Json::Null);
+        self.mistakes.push(Mistake { kind, location, message: message.into(), input, context: None });
+    }
+
+    fn messages(&mut self, checked: Checked, form: Form) -> Vec<ChatMessage> {
+        let items = checked.into_items();
+        if items.is_empty() {
+            let message = "List should have at least 1 item after validation, not 0";
+            self.wrong("too_short", vec![name("messages")], message.to_owned());
+        }
+        let mut messages = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let [role, content] = item.into_fields();
+            let role = match role.into_text() {
+                // OpenAI's newer word for the same.
+                role if role == "developer" && form == Form::OpenAi => "system".to_owned(),
+                role => role,
+            };
+            if !["system", "user", "assistant"].contains(&role.as_str()) {
+                let location = vec![name("messages"), Step::Index(index), name("role")];
+                let message = "Input should be 'system', 'user' or 'assistant'";
+                self.wrong("literal_error", location, message.to_owned());
+                if self.mistakes.len() >= MISTAKES_MAX {
+                    break;
+                }
+            }
+            messages.push(ChatMessage { role, content: content.into_text() });
+        }
+        messages
+    }
+
+    fn length(&mut self, field: &'static str, value: i64, config: &Config) -> u32 {
+        let max = config.max_tokens_max;
+        if value < 1 {
+            let message = "Input should be greater than or equal to 1";
+            self.wrong("greater_than_equal", vec![name(field)], message.to_owned());
+        } else if value > i64::from(max) {
+            let message = format!("Input should be less than or equal to {max}");
+            self.wrong("less_than_equal", vec![name(field)], message);
+        }
+        u32::try_from(value).unwrap_or(max)
+    }
+
+    /// OpenAI's range. Beyond 2 every model talks nonsense, and noise that large would hide cheating.
+    fn temperature(&mut self, value: f64) -> f64 {
+        if value < 0.0 {
+            let message = "Input should be greater than or equal to 0";
+            self.wrong("greater_than_equal", vec![name("temperature")], message.to_owned());
+        } else if value > 2.0 {
+            let message = "Input should be less than or equal to 2";
+            self.wrong("less_than_equal", vec![name("temperature")], message.to_owned());
+        }
+        // -0.0 asks for the same as 0.0 and must have the same digest.
+        if value == 0.0 { 0.0 } else { value }
+    }
+
+    fn policy(&mut self) -> VerificationPolicy {
+        let default = VerificationPolicy::default();
+        let members = match self.body.get("verification") {
+            None | Some(Json::Null) => return default,
+            Some(Json::Object(members)) => members,
+            Some(_) => {
+                let message = "Input should be a valid dictionary";
+                self.wrong("dict_type", vec![name("verification")], message.to_owned());
+                return default;
+            }
+        };
+        let unknown = members.iter().filter(|(key, _)| key != "quorum" && key != "replicas");
+        for (key, _) in unknown.take(MISTAKES_MAX) {
+            let location = vec![name("verification"), Step::Name(key.clone().into())];
+            self.wrong("extra_forbidden", location, "Extra inputs are not permitted".to_owned());
+        }
+        let replicas = self.choice("replicas", default.replicas, &[1, 3]);
+        let (quorum_default, quorums): (u8, &[u8]) = if replicas == 1 { (1, &[1]) } else { (2, &[2, 3]) };
+        let quorum = self.choice("quorum", quorum_default, quorums);
+        VerificationPolicy { quorum, replicas }
+    }
+
+    /// A member of `verification` that may be one of a few numbers.
+    fn choice(&mut self, member: &'static str, default: u8, allowed: &[u8]) -> u8 {
+        let asked = match self.body.get("verification").and_then(|verification| verification.get(member)) {
+            None | Some(Json::Null) => return default,
+            Some(Json::Int(value)) => allowed.iter().copied().find(|choice| i64::from(*choice) == *value),
+            Some(_) => None,
+        };
+        asked.unwrap_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(u8::to_string).collect();
+            let message = format!("Input should be {}", words.join(" or "));
+            self.wrong("literal_error", vec![name("verification"), name(member)], message);
+            default
+        })
+    }
+
+    /// What OpenAI's API knows and this network doesn't do is refused where it would change the answer, instead of
+    /// being silently left out. Values that change nothing are fine, and so are names that nobody knows.
+    fn refuse_unsupported(&mut self) {
+        for (field, is_neutral) in UNSUPPORTED {
+            if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
+                let message = format!("'{field}' with this value is not supported");
+                self.wrong("unsupported", vec![name(field)], message);
+            }
+        }
+    }
+}
+
+const fn name(text: &'static str) -> Step {
+    Step::Name(std::borrow::Cow::Borrowed(text))
+}
+
+type IsNeutral = fn(&Json) -> bool;
+
+const UNSUPPORTED: [(&str, IsNeutral); 17] = [
+    ("stream", |value| *value == Json::Bool(false)),
+    ("n", |value| is_number(value, 1.0)),
+    ("top_p", |value| is_number(value, 1.0)),
+    ("frequency_penalty", |value| is_number(value, 0.0)),
+    ("presence_penalty", |value| is_number(value, 0.0)),
+    ("logprobs", |value| *value == Json::Bool(false)),
+    ("top_logprobs", |value| is_number(value, 0.0)),
+    ("stop", is_empty),
+    ("tools", is_empty),
+    ("functions", is_empty),
+    ("tool_choice", |value| is_text(value, "none") || is_text(value, "auto")),
+    ("function_call", |value| is_text(value, "none") || is_text(value, "auto")),
+    ("logit_bias", is_empty),
+    ("response_format", |value| value.get("type").is_some_and(|kind| is_text(kind, "text"))),
+    ("modalities", |value| *value == Json::List(vec![Json::Text("text".to_owned())])),
+    ("audio", |_| false),
+    ("web_search_options", |_| false),
+];
+
+fn is_number(value: &Json, expected: f64) -> bool {
+    crate::validation::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)
+}
+
+fn is_text(value: &Json, expected: &str) -> bool {
+    matches!(value, Json::Text(text) if text == expected)
+}
+
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::List(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+        Json::Text(text) => text.is_empty(),
+        _ => false,
+    }
+}

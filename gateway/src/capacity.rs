@@ -1,0 +1,85 @@
+//! What there is room for, from the summaries that verifiers broadcast every second. Nobody is asked anything on a
+//! request's way. Pure but for the lock: every question brings its `now`.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use infera_core::ids::{ModelName, VerifierId};
+use infera_core::messages::{CapacitySummary, ModelCapacity};
+
+/// Owners that a request with three replicas needs.
+pub const OWNERS_NEEDED: u32 = 3;
+
+/// The latest summary of each verifier, and when it came.
+#[derive(Debug)]
+pub struct Capacity {
+    ttl: Duration,
+    summaries: RwLock<HashMap<VerifierId, (Instant, Vec<ModelCapacity>)>>,
+}
+
+impl Capacity {
+    /// Knows nothing yet; believes a summary for `ttl`.
+    #[must_use]
+    pub fn new(ttl: Duration) -> Self {
+        Self { ttl, summaries: RwLock::default() }
+    }
+
+    /// A summary came. Those that are stale are forgotten, so that the map holds live verifiers only.
+    pub fn update(&self, summary: CapacitySummary, now: Instant) {
+        let mut summaries = self.summaries.write().unwrap_or_else(PoisonError::into_inner);
+        summaries.retain(|_, (since, _)| now.duration_since(*since) < self.ttl);
+        summaries.insert(summary.verifier, (now, summary.models));
+    }
+
+    /// Different owners whose nodes serve the model, as the best-informed live verifier sees it.
+    #[must_use]
+    pub fn owners(&self, model: &ModelName, now: Instant) -> u32 {
+        self.best(model, now, |capacity| capacity.owners)
+    }
+
+    /// Live nodes that serve the model.
+    #[must_use]
+    pub fn nodes(&self, model: &ModelName, now: Instant) -> u32 {
+        self.best(model, now, |capacity| capacity.nodes)
+    }
+
+    fn best(&self, model: &ModelName, now: Instant, count: impl Fn(&ModelCapacity) -> u32) -> u32 {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl);
+        let of_model = fresh.flat_map(|(_, models)| models).filter(|capacity| capacity.model == *model);
+        of_model.map(count).max().unwrap_or(0)
+    }
+
+    /// Verifiers that spoke lately.
+    #[must_use]
+    pub fn verifiers(&self, now: Instant) -> usize {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(verifier: &str, owners: u32) -> CapacitySummary {
+        let model = ModelName::new("m");
+        let models = vec![ModelCapacity { model, nodes: owners + 1, owners, free_slots: 4 }];
+        CapacitySummary { verifier: VerifierId::new(verifier), models }
+    }
+
+    #[test]
+    fn the_best_fresh_summary_counts() {
+        let (model, start) = (ModelName::new("m"), Instant::now());
+        let capacity = Capacity::new(Duration::from_secs(5));
+        assert_eq!(capacity.owners(&model, start), 0);
+        capacity.update(summary("a", 3), start);
+        capacity.update(summary("b", 1), start + Duration::from_secs(3));
+        assert_eq!(capacity.owners(&model, start + Duration::from_secs(4)), 3);
+        assert_eq!(capacity.nodes(&model, start + Duration::from_secs(4)), 4);
+        assert_eq!(capacity.owners(&model, start + Duration::from_secs(6)), 1);
+        assert_eq!(capacity.verifiers(start + Duration::from_secs(6)), 1);
+        assert_eq!(capacity.owners(&ModelName::new("other"), start), 0);
+    }
+}

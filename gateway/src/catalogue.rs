@@ -1,0 +1,83 @@
+//! What model names mean, and the present epoch: read from the ledger now and then, so that no request waits for
+//! either. Each model's queue is declared before its first job is published.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use infera_core::broker::{Broker, BrokerError, topology};
+use infera_core::ids::{Digest, ModelName};
+use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook};
+use infera_core::time::Timestamp;
+
+/// What is known, all of it from one reading.
+#[derive(Debug, Default)]
+struct Reading {
+    models: HashMap<ModelName, Arc<CatalogueEntry>>,
+    epoch: Option<u64>,
+}
+
+/// The last reading.
+#[derive(Debug, Default)]
+pub struct Catalogue(RwLock<Reading>);
+
+/// Why it couldn't be read. A retry is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The ledger's fault.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A queue couldn't be declared.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The operating system's.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(String),
+}
+
+impl Catalogue {
+    /// The entry of a name.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<Arc<CatalogueEntry>> {
+        let reading = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        reading.models.get(&ModelName::new(name)).cloned()
+    }
+
+    /// All entries, by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<Arc<CatalogueEntry>> {
+        let reading = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut models: Vec<_> = reading.models.values().cloned().collect();
+        models.sort_by(|one, other| one.name.cmp(&other.name));
+        models
+    }
+
+    /// The present epoch; none before the first reading.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
+    /// Reads everything again. New models' queues are declared before anybody can see the models.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; the last reading stays.
+    pub async fn refresh(
+        &self,
+        network: &dyn NetworkBook,
+        broker: &dyn Broker,
+    ) -> Result<(), CatalogueError> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| CatalogueError::Randomness(error.to_string()))?;
+        let epoch = network.epoch(None, Digest::from_bytes(secret), Timestamp::now()).await?;
+        let entries = network.catalogue().await?;
+        for entry in &entries {
+            if self.model(entry.name.as_str()).is_none() {
+                broker.declare(&topology::jobs(&entry.name)).await?;
+            }
+        }
+        let models = entries.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect();
+        let mut reading = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *reading = Reading { models, epoch: Some(epoch.number) };
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What an operator may set, with the reason of each default. Only values: reading files and flags is core's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The gateway's settings. A limit of 0 means: no such limit (for load tests).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Open connections; more wait in the kernel's queue. 10,000 idle ones cost some 200 MB of buffers at worst.
+    pub connections_max: usize,
+    /// A head that isn't complete by then ends its connection (slowloris); also how long an idle connection is kept.
+    pub header_timeout_ms: u64,
+    /// A body that isn't complete by then is answered 408. At the largest size that is still 17 kB/s.
+    pub body_timeout_ms: u64,
+    /// Larger bodies are answered 413. Half of what the broker carries, so that an assignment always fits.
+    pub body_max_bytes: usize,
+    /// After a shutdown began, requests that wait have so long; then they get 503 with their job's id.
+    pub drain_ms: u64,
+    /// Jobs that clients wait for, all together. Each costs a connection and a few kB.
+    pub waiters_max: usize,
+    /// Requests per minute and key, all at once if the client likes. 600 is ten a second.
+    pub requests_per_minute: u32,
+    /// Requests in flight per key. A synchronous one is in flight for as long as its job takes.
+    pub in_flight_max: u32,
+    /// Jobs of one account that may wait or run. Beyond it: 429, so that one account can't fill the ledger.
+    pub waiting_max: u32,
+    /// Sign-ups per minute and address. One person needs one.
+    pub signups_per_minute: u32,
+    /// What a synchronous request waits for if it doesn't say. The seed's default.
+    pub request_timeout_s: u64,
+    /// A submitted job expires after so long. An hour outlives a lost verifier, a backlog and a restart; a client
+    /// that forgot its job doesn't hold the queue for longer.
+    pub submit_deadline_ms: u64,
+    /// Tokens of an answer if a request on `/v1` doesn't say: most chat answers fit, and no node is held for long.
+    pub max_tokens_default: u32,
+    /// No request may ask for more. The longest context that today's open models have, rounded.
+    pub max_tokens_max: u32,
+    /// A key looked up in the ledger is believed for so long; a revoked one works no longer than this.
+    pub key_ttl_ms: u64,
+    /// Keys remembered, valid and invalid each. 10,000 cost about 2 MB.
+    pub keys_max: usize,
+    /// A verifier's summary of capacity counts for so long. They come every second.
+    pub capacity_ttl_ms: u64,
+    /// The catalogue is read again so often.
+    pub catalogue_refresh_ms: u64,
+    /// Jobs accepted whose notice waits to be published. Beyond it the sweeper publishes them, after 5 s.
+    pub outbox_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            header_timeout_ms: 15_000,
+            body_timeout_ms: 30_000,
+            body_max_bytes: 512 * 1024,
+            drain_ms: 20_000,
+            waiters_max: 10_000,
+            requests_per_minute: 600,
+            in_flight_max: 64,
+            waiting_max: 10_000,
+            signups_per_minute: 5,
+            request_timeout_s: 240,
+            submit_deadline_ms: 60 * 60 * 1000,
+            max_tokens_default: 256,
+            max_tokens_max: 131_072,
+            key_ttl_ms: 5_000,
+            keys_max: 10_000,
+            capacity_ttl_ms: 5_000,
+            catalogue_refresh_ms: 1_000,
+            outbox_max: 100_000,
+        }
+    }
+}
+
+/// Shortest and longest that a synchronous request may wait, in seconds. The longest is what OpenAI's SDK waits.
+pub const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
+
+impl Config {
+    /// How long a head may take.
+    #[must_use]
+    pub const fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a body may take.
+    #[must_use]
+    pub const fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
+
+    /// How long waiting requests have after a shutdown began.
+    #[must_use]
+    pub const fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    /// Jobs of one account that may wait; no limit is the largest number.
+    #[must_use]
+    pub const fn waiting_limit(&self) -> u32 {
+        if self.waiting_max == 0 { u32::MAX } else { self.waiting_max }
+    }
+}

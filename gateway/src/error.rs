@@ -1,0 +1,333 @@
+//! Everything that a client may be told instead of what it asked for. The only place where a status is chosen, and
+//! where a mistake gets the shape of its face: FastAPI's `{"detail": …}` on the seed's paths, OpenAI's
+//! `{"error": {…}}` under `/v1`. A reply that has to do with a job names it.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use infera_core::ids::JobId;
+use infera_core::job::FailureReason;
+use serde_json::{Value, json};
+
+use crate::validation::json::{write_all, write_text};
+use crate::validation::{Mistake, Step, Unfit};
+
+/// Which of the API's two shapes a path speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// The network's own, as FastAPI would print it.
+    Seed,
+    /// OpenAI's.
+    OpenAi,
+}
+
+/// Which limit a client ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests per minute.
+    Rate,
+    /// Requests at once.
+    InFlight,
+    /// Jobs that wait.
+    Waiting,
+    /// Sign-ups from one address.
+    Signups,
+}
+
+/// Why a request has no proper answer. The doc of each says whose fault it is; 4xx are the client's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ApiError {
+    /// The body is not what the route takes.
+    Unfit(Unfit),
+    /// The request as such is wrong: headers, not body.
+    BadRequest(&'static str),
+    /// No key, or not one of ours. One answer for all reasons.
+    Unauthorized,
+    /// No such path, or nothing under that id for this account.
+    NotFound,
+    /// The path takes other methods.
+    MethodNotAllowed(&'static str),
+    /// The catalogue has no such model.
+    ModelUnknown(String),
+    /// The body is too large.
+    TooLarge(usize),
+    /// The body is encoded.
+    Encoded,
+    /// The body didn't come in time.
+    SlowBody,
+    /// The idempotency key was used with another body.
+    KeyReused,
+    /// The first request under this idempotency key still runs.
+    InProgress,
+    /// Too much at once.
+    Limited(Limit, Duration),
+    /// Not three owners' nodes serve the model: the network's.
+    InsufficientNodes,
+    /// More clients wait than this gateway holds: ours.
+    Overloaded,
+    /// The ledger is away: ours; a retry is safe under an idempotency key.
+    LedgerAway,
+    /// This gateway shuts down; the job goes on.
+    Draining,
+    /// No answer in the time that the client gave; the job may still end.
+    Timeout,
+    /// The job failed.
+    Failed(FailureReason, String),
+    /// The job was cancelled, by its account.
+    Cancelled,
+    /// The job's deadline passed.
+    Expired,
+    /// A mistake of ours.
+    Internal,
+}
+
+impl From<Unfit> for ApiError {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+impl ApiError {
+    /// The status on a face. They differ where FastAPI and OpenAI differ.
+    #[must_use]
+    pub const fn status(&self, face: Face) -> StatusCode {
+        match self {
+            Self::Unfit(Unfit::Unreadable) | Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unfit(_) => match face {
+                Face::Seed => StatusCode::UNPROCESSABLE_ENTITY,
+                Face::OpenAi => StatusCode::BAD_REQUEST,
+            },
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound | Self::ModelUnknown(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InProgress | Self::Cancelled => StatusCode::CONFLICT,
+            Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::InsufficientNodes | Self::Overloaded | Self::LedgerAway | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Timeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
+            Self::Failed(reason, _) => match reason {
+                FailureReason::ContextLength => StatusCode::BAD_REQUEST,
+                FailureReason::InsufficientNodes => StatusCode::SERVICE_UNAVAILABLE,
+                FailureReason::NoConsensus | FailureReason::TooManyMisses => StatusCode::BAD_GATEWAY,
+                FailureReason::Poison | FailureReason::Unprocessable => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The word that programs compare.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unfit(Unfit::Syntax { .. } | Unfit::Unreadable) => "invalid_json",
+            Self::Unfit(Unfit::Mistakes(_)) => "invalid_value",
+            Self::BadRequest(_) => "bad_request",
+            Self::Unauthorized => "invalid_api_key",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::ModelUnknown(_) => "model_not_found",
+            Self::TooLarge(_) => "request_too_large",
+            Self::Encoded => "encoding_not_supported",
+            Self::SlowBody => "body_timeout",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::InProgress => "idempotency_in_progress",
+            Self::Limited(Limit::Rate | Limit::Signups, _) => "rate_limit_exceeded",
+            Self::Limited(Limit::InFlight, _) => "concurrency_limit_exceeded",
+            Self::Limited(Limit::Waiting, _) => "queue_full",
+            Self::InsufficientNodes => "insufficient_nodes",
+            Self::Overloaded => "overloaded",
+            Self::LedgerAway => "ledger_unavailable",
+            Self::Draining => "shutting_down",
+            Self::Timeout => "timeout",
+            Self::Failed(reason, _) => match reason {
+                FailureReason::Poison => "poison",
+                FailureReason::NoConsensus => "no_consensus",
+                FailureReason::TooManyMisses => "too_many_misses",
+                FailureReason::InsufficientNodes => "insufficient_nodes",
+                FailureReason::ContextLength => "context_length_exceeded",
+                FailureReason::Unprocessable => "unprocessable",
+            },
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// One sentence or two for a person: what is wrong and, where something can be done, what.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Unfit(unfit) => unfit_message(unfit),
+            Self::BadRequest(message) => (*message).to_owned(),
+            Self::Unauthorized => "Not authenticated: send a valid API key as 'Authorization: Bearer <key>' or in the \
+                                   header 'api_key'."
+                .to_owned(),
+            Self::NotFound => "Not Found".to_owned(),
+            Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
+            Self::ModelUnknown(name) => {
+                let name: String = name.chars().take(100).collect();
+                format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
+            }
+            Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
+            Self::Encoded => "Encoded bodies are not taken; send it without Content-Encoding.".to_owned(),
+            Self::SlowBody => "The body did not arrive in time.".to_owned(),
+            Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),
+            Self::InProgress => "The first request with this Idempotency-Key is still running.".to_owned(),
+            Self::Limited(limit, _) => limit_message(*limit).to_owned(),
+            Self::InsufficientNodes => "Fewer nodes of different owners serve this model than the request asks for. Try \
+                                        again later, submit it with POST /submit_job, or ask for one unverified replica."
+                .to_owned(),
+            Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
+            Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
+            Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
+            Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),
+            Self::Failed(_, message) => message.clone(),
+            Self::Cancelled => "The job was cancelled.".to_owned(),
+            Self::Expired => "The job's deadline passed before it had an answer.".to_owned(),
+            Self::Internal => "An error of ours; it was logged under this request's id.".to_owned(),
+        }
+    }
+
+    /// After how long a retry may help.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limited(_, wait) => Some(*wait),
+            Self::InProgress | Self::Overloaded | Self::LedgerAway | Self::Draining => {
+                Some(Duration::from_secs(1))
+            }
+            Self::InsufficientNodes | Self::Failed(FailureReason::InsufficientNodes, _) => {
+                Some(Duration::from_secs(5))
+            }
+            _ => None,
+        }
+    }
+
+    /// The body on a face, as JSON.
+    #[must_use]
+    pub fn body(&self, face: Face, job: Option<JobId>) -> String {
+        let mut out = String::new();
+        match (face, self) {
+            (Face::Seed, Self::Unfit(Unfit::Mistakes(mistakes))) => {
+                out.push_str("{\"detail\":");
+                write_all(&mut out, ['[', ']'], mistakes, write_mistake);
+            }
+            (Face::Seed, Self::Unfit(Unfit::Syntax { message, position })) => {
+                let context = json!({ "error": message });
+                out.push_str(&format!(
+                    "{{\"detail\":[{{\"type\":\"json_invalid\",\"loc\":[\"body\",{position}],\"msg\":\"JSON decode error\",\
+                     \"input\":{{}},\"ctx\":{context}}}]"
+                ));
+            }
+            (Face::Seed, error) => {
+                out.push_str("{\"detail\":");
+                write_text(&error.message(), &mut out);
+                if job.is_some() {
+                    out.push_str(",\"code\":");
+                    write_text(error.code(), &mut out);
+                }
+            }
+            (Face::OpenAi, error) => {
+                let object = error.object();
+                out.push_str(&format!("{{\"error\":{object}"));
+            }
+        }
+        if let Some(job) = job {
+            out.push_str(&format!(",\"job_id\":\"{job}\""));
+        }
+        out.push('}');
+        out
+    }
+
+    /// OpenAI's error object.
+    #[must_use]
+    pub fn object(&self) -> Value {
+        let (param, code) = match self {
+            Self::Unfit(Unfit::Mistakes(mistakes)) => {
+                let first = mistakes.first();
+                let is_missing = first.is_some_and(|mistake| mistake.kind == "missing");
+                let code = if is_missing { "missing_field" } else { self.code() };
+                (first.map(|mistake| dotted(&mistake.location)).filter(|param| !param.is_empty()), code)
+            }
+            Self::ModelUnknown(_) => (Some("model".to_owned()), self.code()),
+            _ => (None, self.code()),
+        };
+        json!({ "message": self.message(), "type": self.kind(), "param": param, "code": code })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Limited(..) => "requests",
+            error if error.status(Face::OpenAi).is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+const fn limit_message(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Rate => "Too many requests per minute for this key.",
+        Limit::InFlight => "Too many requests at once for this key.",
+        Limit::Waiting => "Too many jobs of this account are waiting; let some end first.",
+        Limit::Signups => "Too many sign-ups from this address.",
+    }
+}
+
+fn unfit_message(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Unreadable => "There was an error parsing the body".to_owned(),
+        Unfit::Syntax { message, position } => {
+            format!("The body is not valid JSON: {message} at character {position}.")
+        }
+        Unfit::Mistakes(mistakes) => mistakes.first().map_or_else(String::new, |mistake| {
+            match (dotted(&mistake.location), mistakes.len()) {
+                (place, _) if place.is_empty() => mistake.message.to_string(),
+                (place, 1) => format!("{place}: {}", mistake.message),
+                (place, count) => format!("{place}: {} (and {} more)", mistake.message, count - 1),
+            }
+        }),
+    }
+}
+
+/// `messages[0].role`.
+fn dotted(location: &[Step]) -> String {
+    location.iter().fold(String::new(), |mut path, step| {
+        match step {
+            Step::Index(index) => path.push_str(&format!("[{index}]")),
+            Step::Name(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(name);
+            }
+        }
+        path
+    })
+}
+
+/// One mistake as pydantic prints it, keys in its order.
+fn write_mistake(mistake: &Mistake, out: &mut String) {
+    out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"body\"", mistake.kind));
+    for step in &mistake.location {
+        out.push(',');
+        match step {
+            Step::Index(index) => out.push_str(&index.to_string()),
+            Step::Name(name) => write_text(name, out),
+        }
+    }
+    out.push_str("],\"msg\":");
+    write_text(&mistake.message, out);
+    out.push_str(",\"input\":");
+    mistake.input.write(out);
+    if let Some((name, text)) = &mistake.context {
+        out.push_str(&format!(",\"ctx\":{{\"{name}\":"));
+        write_text(text, out);
+        out.push('}');
+    }
+    out.push('}');
+}

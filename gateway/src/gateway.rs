@@ -1,0 +1,131 @@
+//! The gateway as a part: made from settings and seams, run until told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use infera_core::ids::GatewayId;
+use infera_core::shutdown::Shutdown;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::capacity::Capacity;
+use crate::catalogue::Catalogue;
+use crate::completions::Completions;
+use crate::config::Config;
+use crate::keys::KeyCache;
+use crate::layers::rate_limit::Limits;
+use crate::outbox::{Courier, outbox};
+use crate::server;
+use crate::state::{Seams, State};
+use crate::waiters::Waiters;
+
+/// Background work has so long to end after the last connection: a few commits.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// HTTP in, jobs accepted.
+#[derive(Debug)]
+pub struct Gateway {
+    state: Arc<State>,
+    courier: Courier,
+}
+
+impl Gateway {
+    /// A gateway that doesn't run yet. Its id is new, and with it its queue.
+    #[must_use]
+    pub fn new(config: Config, seams: Seams) -> Self {
+        let (outbox, courier) =
+            outbox(config.outbox_max, Arc::clone(&seams.broker), Arc::clone(&seams.intake));
+        let keys = KeyCache::new(
+            Arc::clone(&seams.accounts),
+            Duration::from_millis(config.key_ttl_ms),
+            config.keys_max,
+        );
+        let state = Arc::new(State {
+            gateway: GatewayId::fresh(),
+            catalogue: Catalogue::default(),
+            capacity: Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms))),
+            waiters: Waiters::new(config.waiters_max),
+            outbox,
+            keys,
+            limits: Limits::new(&config),
+            completions_ready: Arc::new(AtomicBool::new(false)),
+            statistics: tokio::sync::Mutex::default(),
+            force: Shutdown::new(),
+            stop: Shutdown::new(),
+            tasks: TaskTracker::new(),
+            config,
+            seams,
+        });
+        Self { state, courier }
+    }
+
+    /// This process's id.
+    #[must_use]
+    pub fn id(&self) -> &GatewayId {
+        &self.state.gateway
+    }
+
+    /// Serves on `listener` until `shutdown` and drains. Background work stops after the last connection, so that
+    /// requests that are being drained still get their ends.
+    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
+        let Self { state, courier } = self;
+        let background = TaskTracker::new();
+        let end = Shutdown::new();
+        refresh(&state).await;
+        let completions = Completions {
+            gateway: state.gateway.clone(),
+            broker: Arc::clone(&state.seams.broker),
+            waiters: Arc::clone(&state.waiters),
+            capacity: Arc::clone(&state.capacity),
+            ready: Arc::clone(&state.completions_ready),
+        };
+        background.spawn(completions.run(end.clone()));
+        background.spawn(courier.run(end.clone()));
+        background.spawn(Arc::clone(&state.waiters).run(Arc::clone(&state.seams.reader), end.clone()));
+        background.spawn(keep_fresh(Arc::clone(&state), end.clone()));
+        background.spawn({
+            let (state, end) = (Arc::clone(&state), end.clone());
+            async move { state.limits.clean(&end).await }
+        });
+        tokio::spawn({
+            let (state, end) = (Arc::clone(&state), end.clone());
+            async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => state.stop.cancel(),
+                    () = end.cancelled() => {}
+                }
+            }
+        });
+        server::serve(Arc::clone(&state), listener).await;
+        state.tasks.close();
+        let all_ended = async {
+            state.tasks.wait().await;
+            end.cancel();
+            background.close();
+            background.wait().await;
+        };
+        if tokio::time::timeout(END_WITHIN, all_ended).await.is_err() {
+            tracing::warn!(
+                "background work did not end in time; what it held is published or cancelled by others"
+            );
+        }
+        end.cancel();
+    }
+}
+
+async fn keep_fresh(state: Arc<State>, end: Shutdown) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(state.config.catalogue_refresh_ms.max(1))) => {}
+        }
+        refresh(&state).await;
+    }
+}
+
+async fn refresh(state: &State) {
+    if let Err(error) = state.catalogue.refresh(&*state.seams.network, &*state.seams.broker).await {
+        tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays");
+    }
+}

@@ -1,0 +1,96 @@
+//! What every request goes through, outermost first. The order has reasons, one line each:
+//!
+//! 1. `request_id`: outermost, so that every reply has an id and a time, refused ones too;
+//! 2. `limits` on the head: what must not be read at all is refused before anything is looked up;
+//! 3. the router: an unknown path costs nobody a key's lookup;
+//! 4. `auth`: before limits by key, which need the key, and before the body, so that strangers can't make us read;
+//! 5. `rate_limit`: before the body, so that a refused request costs a head only;
+//! 6. `limits` on the body: size and time, last, because from here on we hold memory for the client.
+//!
+//! Then the route. It gets a [`Call`] and knows of none of this.
+
+pub mod auth;
+pub mod limits;
+pub mod rate_limit;
+pub mod request_id;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Request, Response};
+
+use crate::accept::Failure;
+use crate::error::ApiError;
+use crate::keys::Caller;
+use crate::reply::Reply;
+use crate::router::{self, Access};
+use crate::state::State;
+
+/// A request as a route sees it.
+#[derive(Debug)]
+pub struct Call {
+    /// What requests share.
+    pub state: Arc<State>,
+    /// The head.
+    pub head: Parts,
+    /// The body, whole.
+    pub body: Bytes,
+    /// Who asks; none on public paths.
+    caller: Option<Arc<Caller>>,
+    /// What stands for `{id}` in the path.
+    pub id: String,
+}
+
+impl Call {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`] on a public path, which asks for no key.
+    pub fn caller(&self) -> Result<Arc<Caller>, ApiError> {
+        self.caller.clone().ok_or(ApiError::Unauthorized)
+    }
+
+    /// A header's text; none if it is missing or not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// From a request to its response.
+pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let trace = request_id::begin(&request);
+    let mut headers = HeaderMap::new();
+    let outcome = pass(state, peer, request, &mut headers).await;
+    trace.finish(outcome, headers)
+}
+
+/// `headers` are those that the reply gets whatever becomes of the request.
+async fn pass(
+    state: Arc<State>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+    headers: &mut HeaderMap,
+) -> Result<Reply, Failure> {
+    let (head, body) = request.into_parts();
+    limits::check_head(&head, &state.config)?;
+    let (route, id) = router::find(&head.method, head.uri.path())?;
+    let caller = match route.access {
+        Access::Key => Some(auth::caller(&state.keys, &head.headers).await?),
+        Access::Open | Access::SignUp => None,
+    };
+    if route.access == Access::SignUp {
+        state.limits.admit_address(peer)?;
+    }
+    let _turn = match &caller {
+        Some(caller) => Some(state.limits.admit(caller, headers)?),
+        None => None,
+    };
+    let body = limits::read_body(body, &state.config).await?;
+    (route.handler)(Call { state, head, body, caller, id }).await
+}

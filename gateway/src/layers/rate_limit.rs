@@ -1,0 +1,179 @@
+//! How much one key may ask: requests per minute (governor, in memory, per process) and requests at once. Sign-ups,
+//! which have no key, are counted by address. Limits that cost money belong in the ledger; these keep one client from
+//! crowding out the others.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+use hyper::header::{HeaderMap, HeaderValue};
+use infera_core::ids::Digest;
+use infera_core::shutdown::Shutdown;
+
+use crate::config::Config;
+use crate::error::{ApiError, Limit};
+use crate::keys::Caller;
+
+type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
+/// Addresses remembered at once. More than that within a minute is an attack, and sign-ups pause.
+const ADDRESSES_MAX: usize = 100_000;
+
+/// Keys and addresses that are back at their full allowance are forgotten so often.
+const CLEAN_EVERY: Duration = Duration::from_secs(30);
+
+/// Refused for want of a turn: one of the key's own requests must end first.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// All counters.
+#[derive(Debug)]
+pub struct Limits {
+    rate: Option<Limiter<Digest>>,
+    per_minute: u32,
+    in_flight_max: u32,
+    in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
+    addresses: Option<Limiter<u128>>,
+}
+
+/// One request in flight; dropping it gives the turn back.
+#[derive(Debug)]
+pub struct Turn {
+    key: Digest,
+    in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
+}
+
+fn limiter<K: Clone + Eq + std::hash::Hash>(per_minute: u32) -> Option<Limiter<K>> {
+    let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
+    Some(RateLimiter::keyed(quota).with_middleware())
+}
+
+impl Limits {
+    /// Counters at zero. A limit of 0 is none.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            rate: limiter(config.requests_per_minute),
+            per_minute: config.requests_per_minute,
+            in_flight_max: config.in_flight_max,
+            in_flight: Arc::default(),
+            addresses: limiter(config.signups_per_minute),
+        }
+    }
+
+    /// Counts a request, and says in `headers` what is left.
+    ///
+    /// # Errors
+    /// [`ApiError::Limited`].
+    pub fn admit(&self, caller: &Caller, headers: &mut HeaderMap) -> Result<Turn, ApiError> {
+        let mut rate = Ok(None);
+        if let Some(limiter) = &self.rate {
+            rate = match limiter.check_key(&caller.key) {
+                Ok(snapshot) => Ok(Some(snapshot.remaining_burst_capacity())),
+                Err(not_until) => Err(not_until.wait_time_from(DefaultClock::default().now())),
+            };
+        }
+        let turn = self.turn(caller.key);
+        let remaining = rate.ok().flatten().unwrap_or(0);
+        self.tell(remaining, turn.as_ref().map_or(self.in_flight_max, |(_, count)| *count), headers);
+        if let Err(wait) = rate {
+            return Err(ApiError::Limited(Limit::Rate, wait));
+        }
+        turn.map(|(turn, _)| turn).ok_or(ApiError::Limited(Limit::InFlight, TURN_WAIT))
+    }
+
+    /// Counts a sign-up by its address: an IPv6 host has a /64 to itself.
+    ///
+    /// # Errors
+    /// [`ApiError::Limited`].
+    pub fn admit_address(&self, address: IpAddr) -> Result<(), ApiError> {
+        let Some(limiter) = &self.addresses else { return Ok(()) };
+        let network = match address.to_canonical() {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        };
+        if limiter.len() >= ADDRESSES_MAX {
+            return Err(ApiError::Limited(Limit::Signups, CLEAN_EVERY));
+        }
+        let now = DefaultClock::default().now();
+        let checked = limiter.check_key(&network);
+        checked.map(|_| ()).map_err(|not| ApiError::Limited(Limit::Signups, not.wait_time_from(now)))
+    }
+
+    /// A turn and how many the key has now, its own included.
+    fn turn(&self, key: Digest) -> Option<(Turn, u32)> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = in_flight.entry(key).or_default();
+        if self.in_flight_max > 0 && *count >= self.in_flight_max {
+            return None;
+        }
+        *count += 1;
+        let count = *count;
+        Some((Turn { key, in_flight: Arc::clone(&self.in_flight) }, count))
+    }
+
+    /// The three families of headers that clients read.
+    fn tell(&self, remaining: u32, in_flight: u32, headers: &mut HeaderMap) {
+        let (mut policies, mut states) = (Vec::new(), Vec::new());
+        if self.per_minute > 0 {
+            let used = u64::from(self.per_minute.saturating_sub(remaining));
+            let reset_ms = used * 60_000 / u64::from(self.per_minute);
+            let reset_s = reset_ms.div_ceil(1000);
+            policies.push(format!("\"rpm\";q={};w=60", self.per_minute));
+            states.push(format!("\"rpm\";r={remaining};t={reset_s}"));
+            headers.insert("x-ratelimit-limit-requests", HeaderValue::from(self.per_minute));
+            headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(remaining));
+            put(headers, "x-ratelimit-reset-requests", &format!("{reset_ms}ms"));
+        }
+        if self.in_flight_max > 0 {
+            let left = self.in_flight_max.saturating_sub(in_flight);
+            policies.push(format!("\"inflight\";q={};qu=\"concurrent-requests\"", self.in_flight_max));
+            states.push(format!("\"inflight\";r={left}"));
+        }
+        if !policies.is_empty() {
+            put(headers, "ratelimit-policy", &policies.join(", "));
+            put(headers, "ratelimit", &states.join(", "));
+        }
+    }
+
+    /// Forgets who is back at the full allowance, until told to stop. One cleaner for all counters.
+    pub async fn clean(&self, stop: &Shutdown) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(CLEAN_EVERY) => {}
+            }
+            if let Some(limiter) = &self.rate {
+                limiter.retain_recent();
+                limiter.shrink_to_fit();
+            }
+            if let Some(limiter) = &self.addresses {
+                limiter.retain_recent();
+                limiter.shrink_to_fit();
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = in_flight.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                in_flight.remove(&self.key);
+            }
+        }
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

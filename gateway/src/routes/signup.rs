@@ -1,0 +1,44 @@
+//! `POST /signup_user`: an account and its first key, shown once.
+//!
+//! Of an address that has an account nothing is shown and no key is made, or anybody could take the account over by
+//! knowing the address. That this tells apart known and unknown addresses is a known weakness, slowed down by the
+//! limit per address of the network; it ends when keys are sent by mail.
+
+use infera_core::time::Timestamp;
+use serde_json::json;
+
+use crate::accept::Failure;
+use crate::error::ApiError;
+use crate::keys::ApiKey;
+use crate::layers::Call;
+use crate::reply::Reply;
+use crate::validation::{Field, Kind, Unfit, check};
+
+const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)];
+
+/// The route.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn signup(call: Call) -> Result<Reply, Failure> {
+    let [email] = check(&super::json(&call)?, SIGN_UP).map_err(Unfit::Mistakes)?.into_fields();
+    let away = |error| {
+        tracing::error!(%error, "a sign-up failed");
+        ApiError::LedgerAway
+    };
+    let now = Timestamp::now();
+    // Mailboxes that differ in case only are the same person's, almost always, and must not get an account each.
+    let email = email.into_text().to_ascii_lowercase();
+    let signed_up = call.state.seams.accounts.sign_up(&email, now).await.map_err(away)?;
+    if !signed_up.is_new {
+        let message = "This address has an account; its key was shown when it was made.";
+        return Ok(Reply::json(&json!({ "status": "known", "api_key": null, "message": message }))?);
+    }
+    let key = ApiKey::generate().map_err(|error| {
+        tracing::error!(%error, "no key could be made");
+        ApiError::Internal
+    })?;
+    call.state.seams.accounts.issue_key(&key.row(signed_up.account), now).await.map_err(away)?;
+    let message = "Keep this key: it is not shown again.";
+    Ok(Reply::json(&json!({ "status": "created", "api_key": key.expose(), "message": message }))?)
+}

@@ -1,0 +1,114 @@
+//! Connections: accepted, bounded, served with hyper and drained. What a request means is no concern of it.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::layers;
+use crate::state::State;
+
+/// After the drain's time, replies that say so still have to be written.
+const FORCE_AFTER: Duration = Duration::from_secs(2);
+
+/// A head and the beginning of a body fit; a head that doesn't is answered 431.
+const BUFFER_MAX_BYTES: usize = 64 * 1024;
+
+/// Out of file descriptors (or memory): closing connections will free some, so wait instead of spinning.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Serves until `state.stop`, then drains: open requests have `drain_ms`, then those that wait are answered 503
+/// (`state.force`), then what is left is cut.
+pub async fn serve(state: Arc<State>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(state.config.connections_max.max(1)));
+    let connections = TaskTracker::new();
+    loop {
+        let place = tokio::select! {
+            () = state.stop.cancelled() => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let accepted = tokio::select! {
+            () = state.stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let state = Arc::clone(&state);
+                connections.spawn(async move {
+                    serve_connection(state, stream, peer.ip()).await;
+                    drop(place);
+                });
+            }
+            Err(error) => wait_after(&error).await,
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(state.config.drain(), connections.wait()).await.is_err() {
+        tracing::info!(open = connections.len(), "drain is over; waiting requests are answered now");
+        state.force.cancel();
+        let _ = tokio::time::timeout(FORCE_AFTER, connections.wait()).await;
+    }
+    state.force.cancel();
+}
+
+/// A connection that broke before it was accepted is nobody's trouble; anything else needs time.
+async fn wait_after(error: &io::Error) {
+    let is_clients = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    );
+    if !is_clients {
+        tracing::error!(%error, "no connection could be accepted; tried again");
+        tokio::time::sleep(BACK_OFF).await;
+    }
+}
+
+async fn serve_connection(state: Arc<State>, stream: TcpStream, peer: IpAddr) {
+    // Replies are small and complete: waiting to fill a packet would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection gone before it began");
+        return;
+    }
+    let service = service_fn({
+        let state = Arc::clone(&state);
+        move |request: Request<Incoming>| {
+            let state = Arc::clone(&state);
+            async move { Ok::<_, std::convert::Infallible>(layers::handle(state, peer, request).await) }
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(state.config.header_timeout())
+        .max_buf_size(BUFFER_MAX_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = state.stop.cancelled() => {
+            // Idle connections close now, the others after the reply that they wait for.
+            connection.as_mut().graceful_shutdown();
+            let forced = async {
+                state.force.cancelled().await;
+                tokio::time::sleep(FORCE_AFTER).await;
+            };
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = forced => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

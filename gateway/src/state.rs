@@ -1,0 +1,67 @@
+//! Everything that requests share, made once. It holds the parts together and does nothing itself.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use infera_core::broker::Broker;
+use infera_core::ids::GatewayId;
+use infera_core::ledger::{AccountBook, JobIntake, JobReader, NetworkBook, Statistics};
+use infera_core::shutdown::Shutdown;
+use tokio_util::task::TaskTracker;
+
+use crate::capacity::Capacity;
+use crate::catalogue::Catalogue;
+use crate::config::Config;
+use crate::keys::KeyCache;
+use crate::layers::rate_limit::Limits;
+use crate::outbox::Outbox;
+use crate::waiters::Waiters;
+
+/// What a gateway needs from outside. It can't take, settle or post: it isn't given the halves of the ledger that do.
+#[derive(Clone, Debug)]
+pub struct Seams {
+    /// Accepting and cancelling.
+    pub intake: Arc<dyn JobIntake>,
+    /// Reading jobs.
+    pub reader: Arc<dyn JobReader>,
+    /// Accounts and keys.
+    pub accounts: Arc<dyn AccountBook>,
+    /// Catalogue and epoch.
+    pub network: Arc<dyn NetworkBook>,
+    /// Notices out, completions in.
+    pub broker: Arc<dyn Broker>,
+}
+
+/// What every request is given.
+#[derive(Debug)]
+pub struct State {
+    /// The settings.
+    pub config: Config,
+    /// This process.
+    pub gateway: GatewayId,
+    /// The outside.
+    pub seams: Seams,
+    /// Models and epoch.
+    pub catalogue: Catalogue,
+    /// Room on nodes.
+    pub capacity: Arc<Capacity>,
+    /// Clients that wait.
+    pub waiters: Arc<Waiters>,
+    /// Notices on their way.
+    pub outbox: Outbox,
+    /// Keys seen lately.
+    pub keys: KeyCache,
+    /// Who asked how much.
+    pub limits: Limits,
+    /// Whether completions are being consumed.
+    pub completions_ready: Arc<AtomicBool>,
+    /// The network's counts, for as long as they are worth showing.
+    pub statistics: tokio::sync::Mutex<Option<(Instant, Statistics)>>,
+    /// Cancelled when waiting requests must be answered at once: the drain's time is over.
+    pub force: Shutdown,
+    /// Cancelled when the shutdown begins.
+    pub stop: Shutdown,
+    /// Small pieces of work that outlive their request, such as cancelling a job whose client went away.
+    pub tasks: TaskTracker,
+}
