@@ -19,6 +19,9 @@ pub mod broker;
 pub mod engine;
 pub mod ledger;
 
+#[cfg(any(feature = "chat", feature = "onnx"))]
+pub mod model_folder;
+
 #[cfg(feature = "chat")]
 pub mod chat;
 
