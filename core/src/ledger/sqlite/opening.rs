@@ -52,8 +52,8 @@ pub(super) fn lock(path: &Path) -> Result<File, LedgerError> {
 pub(super) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     let log = with_suffix(path, "-wal");
     if path.exists() {
-        check_header(path)?;
-    } else if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        check_header(path, &log)?;
+    } else if has_content(&log) {
         return Err(damaged(path, "it is missing while its -wal is there"));
     } else {
         create(path)?;
@@ -115,17 +115,36 @@ fn connect(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-fn check_header(path: &Path) -> Result<(), LedgerError> {
-    let mut header = [0; 16];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    match read {
+/// Looks at the file before SQLite does: what it takes for an empty or a shorter database is damage to us.
+fn check_header(path: &Path, log: &Path) -> Result<(), LedgerError> {
+    let mut header = [0; 100];
+    let read = File::open(path).and_then(|mut file| {
+        file.read_exact(&mut header)?;
+        file.metadata().map(|metadata| metadata.len())
+    });
+    let length = match read {
+        Ok(length) if header.starts_with(MAGIC) => length,
+        Ok(_) => return Err(damaged(path, "it isn't a SQLite database")),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(damaged(path, "it is shorter than a database's header"))
+            return Err(damaged(path, "it is shorter than a database's header"));
         }
-        Err(error) => Err(unavailable(path, &error)),
-        Ok(()) if &header != MAGIC => Err(damaged(path, "it isn't a SQLite database")),
-        Ok(()) => Ok(()),
+        Err(error) => return Err(unavailable(path, &error)),
+    };
+    // Bytes 16 and 17: the page's size, where 1 stands for 65,536. Bytes 28 to 31: how many pages there are.
+    let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        size => size,
+    };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    // With a log, missing pages may be in it: a checkpoint writes the first page first.
+    if length < page * pages && !has_content(log) {
+        return Err(damaged(path, "it was cut short"));
     }
+    Ok(())
+}
+
+fn has_content(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 fn migrate(path: &Path, connection: &Connection) -> Result<(), LedgerError> {
