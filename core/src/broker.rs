@@ -151,7 +151,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
 /// A running subscription. Dropping it gives back everything that it holds.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next delivery; waits for one. `None`: the queue or the connection is gone, consume again.
+    /// The next delivery; waits for one. `None`: the queue or the connection is gone, consume again. Giving up the
+    /// wait loses no message, so it can be a branch of a `select!`.
     async fn next(&mut self) -> Option<Delivery>;
 
     /// Changes how many deliveries may be held at once. Zero pauses without losing what is held.

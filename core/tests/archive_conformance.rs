@@ -1,5 +1,6 @@
 //! Every promise of the archive's seam, tried on a directory, and what only a directory promises.
 #![cfg(all(feature = "local", feature = "conformance"))]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::ops::Deref;

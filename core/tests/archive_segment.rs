@@ -1,4 +1,5 @@
 //! Segments: what was settled can be read back, alone and as a whole, and nothing else ever.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fmt;
 use std::ops::Range;
@@ -179,7 +180,8 @@ proptest! {
         }
 
         let whole = zstd::decode_all(built.bytes.as_slice()).expect("plain zstd");
-        let lines: Vec<&[u8]> = whole.strip_suffix(b"\n").expect("a last newline").split(|byte| *byte == b'\n').collect();
+        let text = whole.strip_suffix(b"\n").expect("a last newline");
+        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
         prop_assert_eq!(lines.len(), records.len());
         for (line, (record, place)) in lines.iter().zip(records.iter().zip(&built.places)) {
             prop_assert_eq!(&serde_json::from_slice::<SettledRecord>(line).expect("JSON"), record);

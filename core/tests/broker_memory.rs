@@ -1,5 +1,6 @@
 //! The embedded broker under load: nothing is lost, nothing waits for ever, whatever its consumers do.
 #![cfg(feature = "memory")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use infera_core::broker::memory::MemoryBroker;
 use infera_core::broker::{Address, Broker, Consumer, Message, Published, Queue};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -109,6 +111,38 @@ async fn a_waiting_consumer_is_woken_past_others_that_cannot_take() {
     let id = timeout(Duration::from_secs(20), waiting).await.expect("nobody woke it").expect("no panic");
     assert!(id.is_some());
     paused.abort();
+}
+
+/// Two messages wake two consumers, also when both look at the queue just before the messages come: thousands of
+/// rounds in which nobody goes on until both have theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_arrival_is_missed_between_looking_and_waiting() {
+    const ROUNDS: u64 = 20_000;
+    let broker = MemoryBroker::new();
+    broker.declare(&queue("load")).await.expect("declared");
+    let round = Arc::new(Barrier::new(3));
+    let mut consumers = JoinSet::new();
+    for _ in 0..2 {
+        let mut consumer = broker.consume("load", 1).await.expect("a consumer");
+        let round = Arc::clone(&round);
+        consumers.spawn(async move {
+            for _ in 0..ROUNDS {
+                let delivery = consumer.next().await.expect("the queue stays");
+                round.wait().await;
+                assert!(delivery.ack().await);
+            }
+        });
+    }
+    let address = Address::Queue("load".to_owned());
+    let rounds = async {
+        for number in 0..ROUNDS {
+            assert_eq!(broker.publish(&address, message(2 * number)).await, Published::Confirmed);
+            assert_eq!(broker.publish(&address, message(2 * number + 1)).await, Published::Confirmed);
+            round.wait().await;
+        }
+    };
+    timeout(Duration::from_secs(60), rounds).await.expect("an arrival was missed");
+    consumers.join_all().await;
 }
 
 async fn taken(consumer: &mut dyn Consumer) -> Option<String> {

@@ -1,4 +1,5 @@
 //! Configuration: who wins, what is refused, and that every mistake is told at once.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Shutdown by real signals, sent to a process of its own: this test program, started again for one test.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::env;
 use std::io::{BufRead as _, BufReader};

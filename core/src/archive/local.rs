@@ -140,7 +140,7 @@ impl ArchiveReader for LocalArchive {
     async fn size(&self, key: &str) -> Result<Option<u64>, ArchiveError> {
         let path = self.path(key)?;
         match blocking(path.clone(), |path| fs::metadata(path)).await? {
-            Ok(data) => Ok(data.is_file().then(|| data.len())),
+            Ok(data) => Ok(data.is_file().then_some(data.len())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(&path, &error)),
         }

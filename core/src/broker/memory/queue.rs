@@ -174,3 +174,75 @@ impl QueueState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn queue() -> QueueState {
+        let declared = Queue {
+            name: "q".to_owned(),
+            bindings: Vec::new(),
+            exclusive: false,
+            replicated: false,
+            length_max: Some(3),
+            idle_ms: None,
+        };
+        QueueState::new(declared, 1)
+    }
+
+    fn envelope(ttl_ms: Option<u64>, now: Instant) -> Envelope {
+        let message = Message { id: "m".to_owned(), kind: "k".to_owned(), body: Bytes::new(), ttl_ms };
+        Envelope::new(message, "q".into(), now)
+    }
+
+    async fn is_told(arrivals: &Notify) -> bool {
+        timeout(Duration::from_millis(1), arrivals.notified()).await.is_ok()
+    }
+
+    /// Two arrivals before anybody listens are told once: whoever takes the first must tell of the second, or
+    /// another consumer would wait beside a waiting message.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_leaves_messages_tells_the_next() {
+        let (mut queue, now) = (queue(), Instant::now());
+        queue.join(1, 1, Arc::new(Notify::new()));
+        queue.join(2, 9, Arc::new(Notify::new()));
+        for number in 1..=3 {
+            queue.put(number, envelope(None, now));
+        }
+        assert!(is_told(&queue.arrivals).await);
+        assert!(matches!(queue.take(1, now), Next::Message(1, _)));
+        assert!(is_told(&queue.arrivals).await);
+        assert!(matches!(queue.take(1, now), Next::AtLimit));
+        assert!(is_told(&queue.arrivals).await, "a consumer that can't take must pass it on");
+        assert!(matches!(queue.take(2, now), Next::Message(2, _)));
+        assert!(matches!(queue.take(2, now), Next::Message(3, _)));
+        while is_told(&queue.arrivals).await {}
+        assert!(matches!(queue.take(2, now), Next::Empty));
+        assert!(!is_told(&queue.arrivals).await);
+    }
+
+    #[test]
+    fn expiry_is_exact_wherever_a_message_waits() {
+        let (mut queue, now) = (queue(), Instant::now());
+        let at = |milliseconds| now + Duration::from_millis(milliseconds);
+        for (number, ttl_ms) in [(1, None), (2, Some(10)), (3, Some(u64::MAX))] {
+            queue.put(number, envelope(ttl_ms, now));
+        }
+        assert!(queue.is_full(at(9)));
+        assert!(!queue.is_full(at(10)), "the expired one behind the first still counts");
+        // What is held doesn't expire; given back too late, it does.
+        queue.put(4, envelope(Some(20), now));
+        queue.join(1, 9, Arc::new(Notify::new()));
+        for expected in [1, 3, 4] {
+            assert!(matches!(queue.take(1, at(15)), Next::Message(number, _) if number == expected));
+        }
+        assert_eq!(queue.depth(at(30)), 0);
+        queue.leave(1);
+        assert_eq!(queue.depth(at(19)), 3);
+        assert_eq!(queue.depth(at(30)), 2);
+    }
+}
