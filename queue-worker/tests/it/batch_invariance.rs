@@ -1,0 +1,92 @@
+//! A job's tokens and reported numbers don't depend on what it was batched with: whatever joins and leaves beside it,
+//! it gets to the bit what it gets alone.
+
+use infera_core::engine::Engine;
+use infera_core::ids::Digest;
+use infera_core::job::TokenId;
+use infera_worker::batcher::BatchLimits;
+use infera_worker::executor::{Decoded, Executor, ExecutorLimits, Work};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+use crate::support::engines::HashEngine;
+
+/// One sequence of a schedule.
+#[derive(Clone, Debug)]
+struct Part {
+    work: Work,
+    /// It joins so long after the start.
+    joins_after: Duration,
+    /// Its caller goes away so long after that.
+    leaves_after: Option<Duration>,
+}
+
+fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = Part> {
+    let prompt = vec(3..vocabulary, 1..30);
+    let temperature = prop_oneof![Just(0.0), 0.1..2.0];
+    let shape = (prompt, 1..=answer_tokens_max, temperature, any::<[u8; 32]>(), prop::bool::weighted(0.1));
+    let times = (0_u64..8_000, prop::option::weighted(0.2, 0_u64..5_000));
+    (shape, times).prop_map(|((prompt, answer_tokens_max, temperature, key, alone), (joins, leaves))| Part {
+        work: Work { prompt, answer_tokens_max, temperature, sample_key: Digest::from_bytes(key), alone },
+        joins_after: Duration::from_micros(joins),
+        leaves_after: leaves.map(Duration::from_micros),
+    })
+}
+
+fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
+    let batch = BatchLimits { slots, prefill_tokens_max: 60 };
+    Executor::start(engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
+}
+
+/// What a decoded answer says, without its times.
+fn said(
+    decoded: &Decoded,
+) -> (Vec<TokenId>, Vec<(Vec<(TokenId, u32)>, u64)>, infera_core::job::FinishReason) {
+    let bits = decoded.numbers.iter().map(|numbers| {
+        let top = numbers.top.iter().map(|(token, logit)| (*token, logit.to_bits())).collect();
+        (top, numbers.log_sum_exp.to_bits())
+    });
+    (decoded.tokens.clone(), bits.collect(), decoded.finish_reason)
+}
+
+/// Plays the schedule on one executor, and each of its works alone on the other; they must say the same.
+async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>) {
+    let mut playing = JoinSet::new();
+    for part in parts.clone() {
+        let executor = together.clone();
+        playing.spawn(async move {
+            tokio::time::sleep(part.joins_after).await;
+            let running = executor.run(part.work.clone());
+            let decoded = match part.leaves_after {
+                Some(patience) => tokio::time::timeout(patience, running).await.ok(),
+                None => Some(running.await),
+            };
+            (part, decoded.map(Result::unwrap))
+        });
+    }
+    let mut stayed = 0;
+    while let Some(played) = playing.join_next().await {
+        let (part, decoded) = played.unwrap();
+        let Some(decoded) = decoded else { continue };
+        stayed += 1;
+        let expected = alone.run(part.work.clone()).await.unwrap();
+        assert_eq!(said(&decoded), said(&expected), "{part:?}");
+    }
+    assert!(stayed >= parts.iter().filter(|part| part.leaves_after.is_none()).count());
+}
+
+#[test]
+fn whatever_joins_and_leaves_a_job_gets_what_it_gets_alone() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let schedule = vec(part(HashEngine::VOCABULARY, 24), 1..14);
+    proptest!(ProptestConfig::with_cases(40), |(parts in schedule, slots in 2_usize..10)| {
+        let together = executor(Box::new(HashEngine::new()), slots);
+        let alone = executor(Box::new(HashEngine::new()), 1);
+        runtime.block_on(async {
+            play(&together, &alone, parts).await;
+            assert!(together.stop(crate::support::PATIENCE).await);
+        });
+    });
+}

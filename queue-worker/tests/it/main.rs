@@ -1,0 +1,9 @@
+//! The worker from outside: assignments into a broker, replicas and refusals out of it, with the stub engine and the
+//! bundled model's tokenizer. One binary, so that it links once.
+
+mod answering;
+mod batch_invariance;
+mod faults;
+mod redelivery;
+mod shutdown;
+mod support;

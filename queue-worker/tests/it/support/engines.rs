@@ -1,0 +1,210 @@
+//! Engines to test with: the stub, a model made of hashes, and a wrapper that watches an engine and breaks it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use infera_core::engine::stub::{StubConfig, StubEngine};
+use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_core::ids::Digest;
+use infera_core::job::TokenId;
+use infera_core::messages::NumericClass;
+
+pub(crate) fn stub_digest() -> Digest {
+    StubConfig::default().model_digest
+}
+
+/// A stub whose every step takes `step_us`, and whose answers have 16 tokens.
+pub(crate) fn stub(step_us: u64) -> StubEngine {
+    StubEngine::new(StubConfig { prefill_us: step_us, decode_us: step_us, ..StubConfig::default() }).unwrap()
+}
+
+/// A stub whose answers never end by themselves and whose every token takes 10 ms: with 64 tokens to a request,
+/// long enough to do something meanwhile.
+pub(crate) fn slow() -> StubEngine {
+    let config = StubConfig { decode_us: 10_000, answer_tokens: 1_000, ..StubConfig::default() };
+    StubEngine::new(config).unwrap()
+}
+
+/// One call of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Prefill(Vec<SequenceId>),
+    Decode(Vec<SequenceId>),
+    /// The engine was dropped: its thread has let go of it.
+    Dropped,
+}
+
+impl Call {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Prefill(sequences) | Self::Decode(sequences) => sequences.len(),
+            Self::Dropped => 0,
+        }
+    }
+}
+
+/// What happens at one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Well,
+    Fails,
+    Panics,
+}
+
+/// The calls that a watched engine got so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls(Arc<Mutex<Vec<Call>>>);
+
+impl Calls {
+    pub(crate) fn all(&self) -> Vec<Call> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    fn push(&self, call: Call) {
+        self.0.lock().unwrap().push(call);
+    }
+}
+
+/// An engine whose calls are written down, and end as `fate` of their number (from 0) says.
+pub(crate) struct Watched<E> {
+    inner: E,
+    calls: Calls,
+    fate: fn(usize) -> Fate,
+}
+
+impl<E: Engine> Watched<E> {
+    pub(crate) fn new(inner: E, fate: fn(usize) -> Fate) -> (Box<Self>, Calls) {
+        let calls = Calls::default();
+        (Box::new(Self { inner, calls: calls.clone(), fate }), calls)
+    }
+
+    fn meet_fate(&mut self, call: Call, sequences: &[SequenceId]) -> Result<(), EngineError> {
+        let number = self.calls.count();
+        self.calls.push(call);
+        match (self.fate)(number) {
+            Fate::Well => Ok(()),
+            Fate::Fails => {
+                self.inner.release(sequences);
+                Err(EngineError::Failed(format!("call {number} was meant to fail")))
+            }
+            Fate::Panics => panic!("call {number} was meant to panic"),
+        }
+    }
+}
+
+impl<E: Engine> Engine for Watched<E> {
+    fn description(&self) -> &EngineDescription {
+        self.inner.description()
+    }
+
+    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
+        let sequences: Vec<SequenceId> = prompts.iter().map(|prompt| prompt.sequence).collect();
+        self.meet_fate(Call::Prefill(sequences.clone()), &sequences)?;
+        self.inner.prefill(prompts)
+    }
+
+    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
+        let sequences: Vec<SequenceId> = steps.iter().map(|(sequence, _)| *sequence).collect();
+        self.meet_fate(Call::Decode(sequences.clone()), &sequences)?;
+        self.inner.decode(steps)
+    }
+
+    fn release(&mut self, sequences: &[SequenceId]) {
+        self.inner.release(sequences);
+    }
+
+    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
+        self.inner.score(prompt, answer)
+    }
+}
+
+impl<E> Drop for Watched<E> {
+    fn drop(&mut self) {
+        self.calls.push(Call::Dropped);
+    }
+}
+
+/// A model made of hashes: a row looks random and depends on every token before it, so a token that went to the
+/// wrong sequence, was lost or came twice changes everything after it. Each step takes a moment, so that others join.
+pub(crate) struct HashEngine {
+    description: EngineDescription,
+    sequences: BTreeMap<SequenceId, Vec<TokenId>>,
+}
+
+impl HashEngine {
+    pub(crate) const VOCABULARY: u32 = 40;
+
+    pub(crate) fn new() -> Self {
+        let numeric_class = NumericClass {
+            model_digest: Digest::of(b"hashes"),
+            provider: "hash".to_owned(),
+            hardware: "any".to_owned(),
+            runtime: "none".to_owned(),
+            compute: "none".to_owned(),
+        };
+        let description = EngineDescription {
+            numeric_class,
+            vocabulary: usize::try_from(Self::VOCABULARY).unwrap(),
+            context_max: 512,
+            sequences_max: 16,
+        };
+        Self { description, sequences: BTreeMap::new() }
+    }
+
+    fn push_row(&self, tokens: &[TokenId], logits: &mut Logits) {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+        let history = Digest::of(&bytes);
+        for token in 0..Self::VOCABULARY {
+            let hash = Digest::of(&[history.as_bytes().as_slice(), &token.to_le_bytes()].concat());
+            let number = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
+            logits.values.push(f32::from(number) / 8_192.0);
+        }
+    }
+
+    fn rows(&self, sequences: impl Iterator<Item = SequenceId>) -> Logits {
+        thread::sleep(Duration::from_micros(200));
+        let mut logits = Logits { vocabulary: self.description.vocabulary, values: Vec::new() };
+        for sequence in sequences {
+            self.push_row(&self.sequences[&sequence], &mut logits);
+        }
+        logits
+    }
+}
+
+impl Engine for HashEngine {
+    fn description(&self) -> &EngineDescription {
+        &self.description
+    }
+
+    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
+        for prompt in prompts {
+            let before = self.sequences.insert(prompt.sequence, prompt.tokens.to_vec());
+            assert!(before.is_none(), "a name is in use");
+        }
+        assert!(self.sequences.len() <= self.description.sequences_max, "too many sequences");
+        Ok(self.rows(prompts.iter().map(|prompt| prompt.sequence)))
+    }
+
+    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
+        for (sequence, token) in steps {
+            self.sequences.get_mut(sequence).unwrap().push(*token);
+        }
+        Ok(self.rows(steps.iter().map(|(sequence, _)| *sequence)))
+    }
+
+    fn release(&mut self, sequences: &[SequenceId]) {
+        for sequence in sequences {
+            self.sequences.remove(sequence);
+        }
+    }
+
+    fn score(&mut self, _: &[TokenId], _: &[TokenId]) -> Result<Logits, EngineError> {
+        Err(EngineError::Misuse("a model made of hashes is never asked to score".to_owned()))
+    }
+}
