@@ -81,7 +81,10 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     match outcome {
         Ok(answer) => {
             let stop = &stations.giving_back;
-            stations.publisher.answer(&assignment, &answer, deadline, stop).await;
+            if !stations.publisher.answer(&assignment, &answer, deadline, stop).await {
+                // Unsettled: the queue keeps it when this worker goes.
+                return;
+            }
         }
         Err(refused) => stations.publisher.refuse(&assignment, &refused).await,
     }

@@ -8,7 +8,8 @@
 //! * `Full` or `Unknown`: again, under the same message id, at growing intervals until the assignment's budget is
 //!   over (a later replica is worth nothing to the verifier that asked) or the worker must stop; at least
 //!   [`TRIES_MIN`] times. Then the answer stays in the result cache only, and is counted as `unpublished`: the
-//!   verifier sees a miss, and if it hands the job out again to us, it gets the answer at once.
+//!   verifier sees a miss, and if it hands the job out again to us, it gets the answer at once. Where it was the
+//!   stop that ended the trying, the assignment is left unsettled, for the next worker of the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,31 +59,35 @@ impl Publisher {
         Self { node, numeric_class, broker, counts }
     }
 
-    /// Publishes the replica that answers `assignment`, trying until `deadline` or `stop`.
+    /// Publishes the replica that answers `assignment`, trying until `deadline` or `stop`. `false`: stopped before
+    /// the broker had it, so the assignment must not be settled.
     pub(crate) async fn answer(
         &self,
         assignment: &Assignment,
         answer: &Answer,
         deadline: Instant,
         stop: &CancellationToken,
-    ) {
+    ) -> bool {
         let replica = answer.to_replica(assignment, &self.numeric_class);
         let message = replica.to_message(assignment.id.to_string());
         if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
             let detail = format!("the replica would take {} bytes", message.body.len());
-            return self.refuse(assignment, &Refused::broken(detail)).await;
+            self.refuse(assignment, &Refused::broken(detail)).await;
+            return true;
         }
         let address = topology::replica_to(&self.node, &assignment.verifier);
         let patience = Patience { tries_min: TRIES_MIN, until: deadline, stop: stop.clone() };
         match self.publish(&address, &message, &patience).await {
             Published::Confirmed => self.counts.replicas.add_one(),
             Published::Unroutable => self.answer_any(assignment, message).await,
+            Published::Full | Published::Unknown if stop.is_cancelled() => return false,
             outcome @ (Published::Full | Published::Unknown) => {
                 self.counts.unpublished.add_one();
                 let id = assignment.id;
                 tracing::warn!(assignment = %id, ?outcome, "replica not published in time; kept in the cache");
             }
         }
+        true
     }
 
     /// Once, whatever comes of it: another verifier may score it, and nobody waits for it.

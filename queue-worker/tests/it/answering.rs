@@ -1,6 +1,6 @@
 //! From an assignment to its replica or refusal, and what the result cache and the parking queue are for.
 
-use infera_core::broker::{Address, Broker as _, Message, Published, topology};
+use infera_core::broker::{Broker as _, Message, topology};
 use infera_core::chat::prompt_hash;
 use infera_core::ids::{AssignmentId, Digest};
 use infera_core::job::FinishReason;
@@ -197,33 +197,11 @@ async fn poison_is_dropped_the_unknown_is_parked_and_work_goes_on() {
     assert_eq!(network.waiting().await, 0);
 }
 
-/// A verifier whose queue takes one message and is full.
-async fn full_verifier(network: &Network) -> (infera_core::broker::Queue, infera_core::ids::VerifierId) {
-    let id = infera_core::ids::VerifierId::fresh();
-    let pattern = format!("*.replica.{id}");
-    let binding = infera_core::broker::Binding { exchange: infera_core::broker::Exchange::Nodes, pattern };
-    let queue = infera_core::broker::Queue {
-        name: format!("small.{id}"),
-        bindings: vec![binding],
-        exclusive: false,
-        replicated: false,
-        length_max: Some(1),
-        idle_ms: None,
-    };
-    network.broker.declare(&queue).await.unwrap();
-    let filler = Message { id: "x".to_owned(), kind: "x".to_owned(), body: "x".into(), ttl_ms: None };
-    assert_eq!(
-        network.broker.publish(&Address::Queue(queue.name.clone()), filler).await,
-        Published::Confirmed
-    );
-    (queue, id)
-}
-
 #[tokio::test]
 async fn a_full_queue_is_tried_again_under_the_same_id() {
     let network = Network::new().await;
     let verifier = network.verifier().await;
-    let (queue, id) = full_verifier(&network).await;
+    let (queue, id) = network.full_verifier().await;
     let worker = network.start(Config::default(), Box::new(stub(0)));
     let asked = Assignment { verifier: id, ..assignment(&verifier, "wait for it") };
     network.assign(&asked).await;
@@ -244,7 +222,7 @@ async fn a_full_queue_is_tried_again_under_the_same_id() {
 async fn an_answer_that_nobody_takes_in_time_stays_in_the_cache() {
     let network = Network::new().await;
     let mut verifier = network.verifier().await;
-    let (_queue, id) = full_verifier(&network).await;
+    let (_queue, id) = network.full_verifier().await;
     let worker = network.start(Config::default(), Box::new(stub(0)));
     let asked = Assignment { verifier: id, budget_ms: 2_000, ..assignment(&verifier, "nobody listens") };
     network.assign(&asked).await;

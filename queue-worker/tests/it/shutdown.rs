@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use infera_core::messages::RefusalReason;
-use infera_worker::Config;
+use infera_core::messages::{Assignment, RefusalReason};
+use infera_worker::{Config, WorkerError};
 
-use crate::support::engines::{Call, Fate, Watched, slow};
+use crate::support::engines::{Call, Fate, Watched, slow, stub};
 use crate::support::{Network, assignment};
 
 #[tokio::test]
@@ -41,6 +41,32 @@ async fn what_does_not_finish_in_the_drain_time_is_given_back_as_draining() {
     assert_eq!(verifier.next().await.refusal(), RefusalReason::Draining);
     assert_eq!(network.waiting().await, 0);
     assert_eq!(calls.all().last(), Some(&Call::Dropped), "the engine's thread has ended");
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_delays_neither_the_refusal_nor_the_end() {
+    let network = Network::new().await;
+    let mut verifier = network.verifier().await;
+    let (engine, calls) = Watched::new(slow(), |call| if call == 2 { Fate::Hangs } else { Fate::Well });
+    let worker = network.start(Config { drain_ms: 20, stop_ms: 100, ..Config::default() }, engine);
+    network.assign(&assignment(&verifier, "stuck")).await;
+    worker.until(|_| calls.count() == 3).await;
+    assert!(matches!(worker.stop().await, Err(WorkerError::EngineHangs)));
+    assert_eq!(verifier.next().await.refusal(), RefusalReason::Draining);
+}
+
+#[tokio::test]
+async fn an_answer_that_could_not_be_said_before_the_stop_stays_in_the_queue() {
+    let network = Network::new().await;
+    let verifier = network.verifier().await;
+    let (_queue, id) = network.full_verifier().await;
+    let worker = network.start(Config { drain_ms: 50, ..Config::default() }, Box::new(stub(0)));
+    network.assign(&Assignment { verifier: id, ..assignment(&verifier, "unsaid") }).await;
+    worker.until(|counts| counts.run == 1).await;
+    let handle = worker.handle.clone();
+    worker.stop().await.unwrap();
+    assert_eq!((handle.counts().replicas, handle.counts().unpublished), (0, 0));
+    assert_eq!(network.waiting().await, 1);
 }
 
 #[tokio::test]

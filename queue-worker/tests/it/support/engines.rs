@@ -51,6 +51,8 @@ pub(crate) enum Fate {
     Well,
     Fails,
     Panics,
+    /// Doesn't come back within the time of any test's worker.
+    Hangs,
 }
 
 /// The calls that a watched engine got so far.
@@ -92,6 +94,10 @@ impl<E: Engine> Watched<E> {
             Fate::Fails => {
                 self.inner.release(sequences);
                 Err(EngineError::Failed(format!("call {number} was meant to fail")))
+            }
+            Fate::Hangs => {
+                thread::sleep(Duration::from_secs(5));
+                Ok(())
             }
             Fate::Panics => panic!("call {number} was meant to panic"),
         }

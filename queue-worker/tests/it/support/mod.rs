@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Broker as _, Consumer, Delivery, Message, Published, Queue, topology};
+use infera_core::broker::{
+    Address, Binding, Broker as _, Consumer, Delivery, Exchange, Message, Published, Queue, topology,
+};
 use infera_core::chat::ChatModel;
 use infera_core::engine::Engine;
 use infera_core::ids::{AssignmentId, Digest, JobId, ModelName, NodeId, VerifierId};
@@ -156,6 +158,25 @@ impl Network {
         Verifier { id, replies, heartbeats: Vec::new() }
     }
 
+    /// A verifier whose queue takes one message and is full: the queue, and the verifier's id.
+    pub(crate) async fn full_verifier(&self) -> (Queue, VerifierId) {
+        let id = VerifierId::fresh();
+        let binding = Binding { exchange: Exchange::Nodes, pattern: format!("*.replica.{id}") };
+        let queue = Queue {
+            name: format!("small.{id}"),
+            bindings: vec![binding],
+            exclusive: false,
+            replicated: false,
+            length_max: Some(1),
+            idle_ms: None,
+        };
+        self.broker.declare(&queue).await.unwrap();
+        let filler = Message { id: "x".to_owned(), kind: "x".to_owned(), body: "x".into(), ttl_ms: None };
+        let published = self.broker.publish(&Address::Queue(queue.name.clone()), filler).await;
+        assert_eq!(published, Published::Confirmed);
+        (queue, id)
+    }
+
     pub(crate) fn start(&self, config: Config, engine: Box<dyn Engine>) -> Running {
         let (node, queue) = (self.node.clone(), self.queue.name.clone());
         let worker = Worker::new(config, node, queue, self.broker.clone(), chat(), engine);
@@ -166,7 +187,7 @@ impl Network {
 
     /// Puts a message into the node's queue.
     pub(crate) async fn send(&self, message: Message) {
-        let address = infera_core::broker::Address::Queue(self.queue.name.clone());
+        let address = Address::Queue(self.queue.name.clone());
         assert_eq!(self.broker.publish(&address, message).await, Published::Confirmed);
     }
 
