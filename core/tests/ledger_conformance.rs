@@ -1,5 +1,6 @@
 //! Every promise of the ledger's seam, tried on SQLite.
 #![cfg(all(feature = "sqlite", feature = "conformance"))]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::ops::Deref;
 

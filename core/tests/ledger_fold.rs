@@ -160,6 +160,7 @@ proptest! {
 }
 
 #[cfg(feature = "sqlite")]
+#[expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 mod projected {
     use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! What only a ledger in a file promises: it survives its process, it has one process, and damage is told.
-#![cfg(all(feature = "sqlite", feature = "conformance"))]
+#![cfg(feature = "sqlite")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};

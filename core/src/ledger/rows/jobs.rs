@@ -62,7 +62,6 @@ pub enum Accepted {
 
 /// What became of a cancellation.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, never stored in bulk")]
 pub enum Cancelled {
     /// The job ended by it. The settlement is the row that was written.
     Now(Settlement),
@@ -141,10 +140,6 @@ pub struct Notice {
 
 /// What became of one notice.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives for one dispatch; boxing would cost an allocation a job"
-)]
 pub enum Take {
     /// It is ours now.
     Taken(TakenJob),

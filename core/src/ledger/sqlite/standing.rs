@@ -1,6 +1,7 @@
 //! The projector: folds postings into balances and standings, in the order of their sequence. What a posting weighs is
 //! `ledger::fold`'s business.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
@@ -70,17 +71,19 @@ fn project(connection: &Connection, limit: u32) -> Result<u32, LedgerError> {
     let mut standings = HashMap::<(&NodeId, &ModelName), Option<NodeStanding>>::new();
     for (_, posting) in &postings {
         let subject = subject(&posting.entry);
-        if !balances.contains_key(subject) {
-            balances.insert(subject, read_balance(connection, subject)?);
-        }
-        fold_balance(balances.entry(subject).or_default(), &posting.entry);
+        let balance = match balances.entry(subject) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(read_balance(connection, subject)?),
+        };
+        fold_balance(balance, &posting.entry);
         if let PostingEntry::Verdict { node, model, .. } = &posting.entry
             && counts(&posting.entry)
         {
-            if !standings.contains_key(&(node, model)) {
-                standings.insert((node, model), read_standing(connection, node, model)?);
-            }
-            fold_standing(standings.entry((node, model)).or_default(), posting);
+            let kept = match standings.entry((node, model)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(read_standing(connection, node, model)?),
+            };
+            fold_standing(kept, posting);
         }
     }
     for (subject, balance) in &balances {

@@ -183,3 +183,122 @@ fn copy(error: &LedgerError) -> LedgerError {
         LedgerError::Damaged(text) => LedgerError::Damaged(text.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    type Work = fn(&Connection) -> Result<(), LedgerError>;
+
+    fn writer(schema: &str) -> Arc<Writer> {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(schema).expect("a schema");
+        Arc::new(Writer::start(connection).expect("a thread"))
+    }
+
+    fn insert(connection: &Connection, number: i64) -> Result<(), LedgerError> {
+        connection.prepare_cached("INSERT INTO numbers (number) VALUES (?1)")?.execute([number])?;
+        Ok(())
+    }
+
+    async fn count(writer: &Writer) -> i64 {
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT COUNT(*) FROM numbers", [], |row| row.get(0))?)
+        };
+        writer.run(count).await.expect("counting")
+    }
+
+    /// Runs operations that certainly share one commit: the thread is kept busy until all of them wait.
+    async fn together(writer: &Arc<Writer>, works: Vec<Work>) -> Vec<Result<(), LedgerError>> {
+        let (enter, entered) = oneshot::channel();
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let keeper = Arc::clone(writer);
+        let hold = move |_: &Connection| {
+            let _ = enter.send(());
+            let _ = opened.recv_timeout(Duration::from_secs(10));
+            Ok(())
+        };
+        let gate = tokio::spawn(async move { keeper.run(hold).await });
+        entered.await.expect("the gate is entered");
+        let waiting = works.len();
+        let spawn = |work| {
+            let writer = Arc::clone(writer);
+            tokio::spawn(async move { writer.run(work).await })
+        };
+        let tasks: Vec<_> = works.into_iter().map(spawn).collect();
+        let sender = writer.sender.as_ref().expect("the writer runs");
+        while sender.max_capacity() - sender.capacity() < waiting {
+            tokio::task::yield_now().await;
+        }
+        open.send(()).expect("the gate waits");
+        gate.await.expect("a task").expect("the gate opens");
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.expect("a task"));
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_undone_alone() {
+        let writer = writer("CREATE TABLE numbers (number INTEGER UNIQUE)");
+        let outcomes = together(
+            &writer,
+            vec![
+                |connection| insert(connection, 1),
+                |connection| insert(connection, 2).and_then(|()| insert(connection, 1)),
+                |connection| insert(connection, 3).map(|()| panic!("a bug")),
+                |connection| insert(connection, 4),
+            ],
+        )
+        .await;
+        assert!(matches!(outcomes[..], [Ok(()), Err(LedgerError::Row(_)), Err(LedgerError::Row(_)), Ok(())]));
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_everybodys_error() {
+        let writer = writer(
+            "PRAGMA foreign_keys = ON;
+             CREATE TABLE numbers (number INTEGER PRIMARY KEY,
+                 parent INTEGER REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)",
+        );
+        let outcomes = together(
+            &writer,
+            vec![
+                |connection| insert(connection, 1),
+                |connection| {
+                    connection.execute("INSERT INTO numbers (number, parent) VALUES (2, 99)", [])?;
+                    Ok(())
+                },
+                |connection| insert(connection, 1),
+            ],
+        )
+        .await;
+        assert!(
+            matches!(
+                outcomes[..],
+                [Err(LedgerError::Unknown(_)), Err(LedgerError::Unknown(_)), Err(LedgerError::Row(_))]
+            ),
+            "{outcomes:?}"
+        );
+        assert_eq!(count(&writer).await, 0);
+        writer.run(|connection| insert(connection, 5)).await.expect("the writer goes on");
+        assert_eq!(count(&writer).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_so_and_the_writer_goes_on() {
+        let writer = writer("CREATE TABLE numbers (number BLOB); PRAGMA max_page_count = 4");
+        let big = |connection: &Connection| {
+            connection.execute("INSERT INTO numbers (number) VALUES (zeroblob(100000))", [])?;
+            Ok(())
+        };
+        let outcome = writer.run(big).await;
+        assert!(matches!(outcome, Err(LedgerError::Unavailable(_))), "{outcome:?}");
+        writer.run(|connection| insert(connection, 5)).await.expect("a small one fits");
+        assert_eq!(count(&writer).await, 1);
+    }
+}
