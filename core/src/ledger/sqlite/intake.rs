@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 
 #[async_trait]
 impl JobIntake for SqliteLedger {
+    /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
+    /// outcome is safe.
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
         self.write(move |connection| accept(connection, &job)).await
     }
@@ -34,6 +36,7 @@ impl JobIntake for SqliteLedger {
         .await
     }
 
+    /// A settlement that was there before comes without its group, as in a job's view.
     async fn cancel(
         &self,
         account: &AccountId,
