@@ -49,6 +49,8 @@ pub enum ApiError {
     MethodNotAllowed(&'static str),
     /// The catalogue has no such model.
     ModelUnknown(String),
+    /// The headers are too large.
+    HeadTooLarge,
     /// The body is too large.
     TooLarge(usize),
     /// The body is encoded.
@@ -100,6 +102,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::ModelUnknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -131,6 +134,7 @@ impl ApiError {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::ModelUnknown(_) => "model_not_found",
+            Self::HeadTooLarge => "headers_too_large",
             Self::TooLarge(_) => "request_too_large",
             Self::Encoded => "encoding_not_supported",
             Self::SlowBody => "body_timeout",
@@ -173,6 +177,7 @@ impl ApiError {
                 let name: String = name.chars().take(100).collect();
                 format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
             }
+            Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
             Self::Encoded => "Encoded bodies are not taken; send it without Content-Encoding.".to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),

@@ -27,8 +27,9 @@ use hyper::{Request, Response};
 use crate::accept::Failure;
 use crate::error::ApiError;
 use crate::keys::Caller;
+use crate::layers::rate_limit::Turn;
 use crate::reply::Reply;
-use crate::router::{self, Access};
+use crate::router::{self, Access, Route};
 use crate::state::State;
 
 /// A request as a route sees it.
@@ -77,8 +78,36 @@ async fn pass(
     request: Request<Incoming>,
     headers: &mut HeaderMap,
 ) -> Result<Reply, Failure> {
-    let (head, body) = request.into_parts();
-    limits::check_head(&head, &state.config)?;
+    let (head, mut body) = request.into_parts();
+    let admitted = match admit(&state, peer, &head, headers).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            limits::discard(&head, &mut body).await;
+            return Err(error.into());
+        }
+    };
+    let Admitted { route, id, caller, turn } = admitted;
+    let body = limits::read_body(&head, body, &state.config).await?;
+    let outcome = (route.handler)(Call { state, head, body, caller, id }).await;
+    drop(turn);
+    outcome
+}
+
+/// A request whose body may be read.
+struct Admitted {
+    route: &'static Route,
+    id: String,
+    caller: Option<Arc<Caller>>,
+    turn: Option<Turn>,
+}
+
+async fn admit(
+    state: &State,
+    peer: IpAddr,
+    head: &Parts,
+    headers: &mut HeaderMap,
+) -> Result<Admitted, ApiError> {
+    limits::check_head(head, &state.config)?;
     let (route, id) = router::find(&head.method, head.uri.path())?;
     let caller = match route.access {
         Access::Key => Some(auth::caller(&state.keys, &head.headers).await?),
@@ -87,10 +116,9 @@ async fn pass(
     if route.access == Access::SignUp {
         state.limits.admit_address(peer)?;
     }
-    let _turn = match &caller {
+    let turn = match &caller {
         Some(caller) => Some(state.limits.admit(caller, headers)?),
         None => None,
     };
-    let body = limits::read_body(body, &state.config).await?;
-    (route.handler)(Call { state, head, body, caller, id }).await
+    Ok(Admitted { route, id, caller, turn })
 }

@@ -1,6 +1,8 @@
 //! Limits on what a client may make us read: the head's form, the body's size, time and encoding. hyper itself holds
 //! the limits on the head's size and time (`server`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Version;
@@ -11,6 +13,13 @@ use hyper::http::request::Parts;
 use crate::config::Config;
 use crate::error::ApiError;
 
+/// Names and values of all headers together. hyper's own bound is on its buffer, which it overshoots by a read.
+const HEADERS_MAX_BYTES: usize = 32 * 1024;
+
+/// Of a body that is refused, at most so much is read for the sake of a clean reply, and no longer than this.
+const DISCARDED_MAX_BYTES: usize = 32 * 1024 * 1024;
+const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What can be refused by the head alone.
 ///
 /// # Errors
@@ -19,6 +28,10 @@ pub fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(ApiError::BadRequest("Exactly one Host header is needed."));
+    }
+    let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > HEADERS_MAX_BYTES {
+        return Err(ApiError::HeadTooLarge);
     }
     // A proxy in front might believe the other one: the way requests are smuggled.
     let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
@@ -44,12 +57,35 @@ pub fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// The client's fault: [`ApiError::TooLarge`], [`ApiError::SlowBody`], [`ApiError::BadRequest`].
-pub async fn read_body(body: Incoming, config: &Config) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(body, config.body_max_bytes).collect();
+pub async fn read_body(head: &Parts, mut body: Incoming, config: &Config) -> Result<Bytes, ApiError> {
+    let whole = Limited::new(&mut body, config.body_max_bytes).collect();
     match tokio::time::timeout(config.body_timeout(), whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge(config.body_max_bytes)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(head, &mut body).await;
+            Err(ApiError::TooLarge(config.body_max_bytes))
+        }
         Ok(Err(_)) => Err(ApiError::BadRequest("The body is broken off or badly framed.")),
         Err(_) => Err(ApiError::SlowBody),
     }
+}
+
+/// Reads on, into nothing, for a bounded time, what a refused client still sends. Closing a connection with unread
+/// bytes resets it, and the client would get the reset instead of the reply. A client that asked first
+/// (`Expect: 100-continue`) sends nothing until it is told to.
+pub async fn discard(head: &Parts, body: &mut Incoming) {
+    if head.headers.contains_key(EXPECT) {
+        return;
+    }
+    let all = async {
+        let mut size = 0;
+        while size < DISCARDED_MAX_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => size += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    // Whether all of it came makes no difference to the reply.
+    let _ = tokio::time::timeout(DISCARDED_WITHIN, all).await;
 }

@@ -1,0 +1,82 @@
+//! `Idempotency-Key`: one key, one job, however often and however close together it is sent.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use infera_core::ledger::JobReader;
+use infera_core::time::Timestamp;
+use serde_json::json;
+
+use crate::support::rig::{Play, Rig, chat, job, new_key, unlimited};
+
+const KEY: (&str, &str) = ("Idempotency-Key", "\"8e03978e\"");
+
+#[tokio::test]
+async fn a_finished_answer_is_replayed() {
+    let rig = Rig::start(unlimited()).await;
+    let first = rig.post("/v1/chat/completions", &chat(), &[KEY]).await;
+    let second = rig.post("/v1/chat/completions", &chat(), &[("Idempotency-Key", "8e03978e")]).await;
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!(first.json(), second.json());
+    assert_eq!(first.header("idempotent-replayed"), None);
+    assert_eq!(second.header("idempotent-replayed"), Some("true"));
+}
+
+#[tokio::test]
+async fn while_it_runs_it_is_in_progress() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let mut body = chat();
+    body["request_timeout_time"] = json!(2);
+    let (first, second) = tokio::join!(rig.post("/v1/chat/completions", &body, &[KEY]), async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        rig.post("/v1/chat/completions", &body, &[KEY]).await
+    });
+    assert_eq!((first.status, second.status), (504, 409));
+    assert_eq!(second.json()["error"]["code"], "idempotency_in_progress");
+    assert_eq!(second.header("retry-after"), Some("1"));
+    assert_eq!(first.header("x-job-id"), second.header("x-job-id"));
+}
+
+#[tokio::test]
+async fn a_submission_is_one_job_fifty_times() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let body = job();
+    let all = join_all((0..50).map(|_| rig.post("/submit_job", &body, &[KEY]))).await;
+    let ids: BTreeSet<String> = all.iter().map(|reply| reply.json()["job_id"].to_string()).collect();
+    assert!(all.iter().all(|reply| reply.status == 200));
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let new = all.iter().filter(|reply| reply.header("idempotent-replayed").is_none()).count();
+    assert_eq!(new, 1);
+    assert_eq!(rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted, 1);
+}
+
+#[tokio::test]
+async fn another_body_is_refused_and_another_account_has_its_own() {
+    let rig = Rig::start(unlimited()).await;
+    let first = rig.post("/submit_job", &job(), &[KEY]).await;
+    let mut other = job();
+    other["max_output"] = json!(17);
+    let refused = rig.post("/submit_job", &other, &[KEY]).await;
+    assert_eq!((refused.status, first.status), (422, 200));
+    let (_, key) = new_key(&rig.ledger, "eve@example.com").await;
+    let headers = [("api_key", key.as_str()), ("Content-Type", "application/json"), KEY];
+    let theirs = rig.send("POST", "/submit_job", &headers, job().to_string().as_bytes()).await;
+    assert_eq!(theirs.status, 200);
+    assert_ne!(theirs.json()["job_id"], first.json()["job_id"]);
+}
+
+#[tokio::test]
+async fn keys_out_of_form_are_refused() {
+    let rig = Rig::start(unlimited()).await;
+    let long = "k".repeat(256);
+    for headers in [
+        vec![("Idempotency-Key", "")],
+        vec![("Idempotency-Key", long.as_str())],
+        vec![("Idempotency-Key", "é")],
+        vec![("Idempotency-Key", "a"), ("Idempotency-Key", "a")],
+    ] {
+        assert_eq!(rig.post("/submit_job", &job(), &headers).await.status, 400, "{headers:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Every bound is an answer that says when to come back.
+
+use infera_gateway::Config;
+use serde_json::json;
+
+use crate::support::rig::{Play, Rig, chat, job, unlimited};
+
+#[tokio::test]
+async fn requests_per_minute() {
+    let rig = Rig::start(Config { requests_per_minute: 3, ..unlimited() }).await;
+    for left in [2, 1, 0] {
+        let reply = rig.get("/v1/models").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("3"));
+        assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some(left.to_string().as_str()));
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"rpm\";q=3;w=60"));
+        assert!(
+            reply.header("ratelimit").is_some_and(|state| state.starts_with(&format!("\"rpm\";r={left};t=")))
+        );
+    }
+    let reply = rig.get("/v1/models").await;
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (429, &json!("rate_limit_exceeded")));
+    assert_eq!(reply.json()["error"]["type"], "requests");
+    let seconds: u64 = reply.header("retry-after").and_then(|value| value.parse().ok()).expect("seconds");
+    let milliseconds: u64 =
+        reply.header("retry-after-ms").and_then(|value| value.parse().ok()).expect("milliseconds");
+    assert!((1..=20).contains(&seconds) && milliseconds <= seconds * 1000, "{seconds} {milliseconds}");
+    assert_eq!(rig.send("GET", "/healthz", &[], b"").await.status, 200, "only keys are counted");
+}
+
+#[tokio::test]
+async fn requests_at_once() {
+    let rig = Rig::start(Config { in_flight_max: 2, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    let mut body = chat();
+    body["request_timeout_time"] = json!(3);
+    let waiting = async {
+        tokio::join!(rig.post("/chat/completions", &body, &[]), rig.post("/chat/completions", &body, &[]))
+    };
+    let third = async {
+        tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+        rig.get("/v1/models").await
+    };
+    let ((one, two), third) = tokio::join!(waiting, third);
+    assert_eq!((one.status, two.status, third.status), (504, 504, 429));
+    assert_eq!(third.json()["error"]["code"], "concurrency_limit_exceeded");
+    assert_eq!(third.header("ratelimit"), Some("\"inflight\";r=0"));
+    assert!(third.header("retry-after").is_some());
+    assert_eq!(rig.get("/v1/models").await.status, 200, "turns come back");
+}
+
+#[tokio::test]
+async fn jobs_that_wait() {
+    let rig = Rig::start(Config { waiting_max: 2, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    for _ in 0..2 {
+        assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200);
+    }
+    let reply = rig.post("/submit_job", &job(), &[]).await;
+    assert_eq!(reply.status, 429);
+    assert!(reply.json()["detail"].is_string() && reply.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn clients_that_wait() {
+    let rig = Rig::start(Config { waiters_max: 1, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    let mut body = chat();
+    body["request_timeout_time"] = json!(3);
+    let (first, second) = tokio::join!(rig.post("/v1/chat/completions", &body, &[]), async {
+        tokio::time::sleep(std::time::Duration::from_millis(1_000)).await;
+        rig.post("/v1/chat/completions", &body, &[]).await
+    });
+    assert_eq!((first.status, second.status), (504, 503));
+    assert_eq!(second.json()["error"]["code"], "overloaded");
+}
+
+#[tokio::test]
+async fn sign_ups_from_one_address() {
+    let rig = Rig::start(Config { signups_per_minute: 2, ..unlimited() }).await;
+    let mut statuses = Vec::new();
+    for name in ["a", "b", "c"] {
+        let body = json!({ "email": format!("{name}@example.com") }).to_string();
+        let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", name)];
+        statuses.push(rig.send("POST", "/signup_user", &headers, body.as_bytes()).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[tokio::test]
+async fn bodies() {
+    let rig = Rig::start(Config { body_max_bytes: 1_000, ..unlimited() }).await;
+    let mut body = job();
+    body["messages"][0]["content"] = json!("x".repeat(1_000));
+    let reply = rig.post("/submit_job", &body, &[]).await;
+    assert_eq!(reply.status, 413);
+    let reply = rig.post("/v1/chat/completions", &chat(), &[("Content-Encoding", "gzip")]).await;
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (415, &json!("encoding_not_supported")));
+    assert_eq!(rig.post("/submit_job", &job(), &[("Content-Encoding", "identity")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn room_on_nodes() {
+    let rig = Rig::start_with(unlimited(), 2).await;
+    let reply = rig.post("/v1/chat/completions", &chat(), &[]).await;
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &json!("insufficient_nodes")));
+    assert!(reply.header("retry-after").is_some());
+    let mut one = chat();
+    one["verification"] = json!({ "replicas": 1 });
+    assert_eq!(rig.post("/v1/chat/completions", &one, &[]).await.status, 200);
+    assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200, "what nobody waits for can wait");
+}

@@ -1,0 +1,147 @@
+//! Lives of requests that don't go as planned.
+
+use std::time::{Duration, Instant};
+
+use infera_gateway::Config;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::client;
+use crate::support::rig::{Play, Rig, chat, job, unlimited};
+
+fn chat_for(seconds: u64) -> serde_json::Value {
+    let mut body = chat();
+    body["request_timeout_time"] = json!(seconds);
+    body
+}
+
+#[tokio::test]
+async fn a_lost_completion_is_found_in_the_ledger() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Silently);
+    let begun = Instant::now();
+    let reply = rig.post("/chat/completions", &chat_for(60), &[]).await;
+    assert_eq!((reply.status, &reply.json()["verification"]["status"]), (200, &json!("verified")));
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "found by polling, not by giving up: {:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn out_of_time_is_504_with_the_job_and_the_job_goes_on() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let reply = rig.post("/v1/chat/completions", &chat_for(1), &[]).await;
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (504, &json!("timeout")));
+    let id = reply.header("x-job-id").expect("the job's id").to_owned();
+    assert_eq!(reply.json()["job_id"], json!(id));
+    assert_eq!(rig.get(&format!("/v1/jobs/{id}")).await.json()["status"], "queued");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_its_job() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let body = chat_for(600).to_string();
+    let headers = [("api_key", rig.key.as_str()), ("Content-Type", "application/json")];
+    let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
+    stream
+        .write_all(&client::request("POST", "/chat/completions", &headers, body.as_bytes()))
+        .await
+        .expect("sent");
+    rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
+    drop(stream);
+    rig.get_until("/network_stats", |counts| counts["cancelled"] == 1).await;
+}
+
+#[tokio::test]
+async fn a_job_cancelled_while_its_client_waits_is_told_at_once() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let submitted = rig.post("/submit_job", &job(), &[]).await.json();
+    let path = format!("/v1/jobs/{}", submitted["job_id"].as_str().expect("an id"));
+    let reply = rig.send("DELETE", &path, &[("api_key", &rig.key)], b"").await;
+    assert_eq!(reply.json()["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn draining_answers_what_waits_and_takes_nothing_new() {
+    let rig = Rig::start(Config { drain_ms: 1_500, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    let body = chat_for(600);
+    let stop = async {
+        rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
+        rig.shutdown.cancel();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        client::send(rig.address, "GET", "/healthz", &[], b"").await
+    };
+    let (waited, refused) = tokio::join!(rig.post("/v1/chat/completions", &body, &[]), stop);
+    assert_eq!((waited.status, &waited.json()["error"]["code"]), (503, &json!("shutting_down")));
+    assert!(waited.header("x-job-id").is_some(), "the job goes on and can be found");
+    assert_eq!(waited.header("connection"), Some("close"));
+    assert!(refused.is_err(), "nobody listens any more");
+    tokio::time::timeout(Duration::from_secs(30), rig.running).await.expect("it ends").expect("it ends well");
+}
+
+#[tokio::test]
+async fn draining_lets_an_answer_through_and_closes_idle_connections() {
+    let rig = Rig::start(Config { drain_ms: 20_000, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    let mut idle = TcpStream::connect(rig.address).await.expect("a connection");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("sent");
+    assert_eq!(client::read(&mut idle).await.expect("a reply").status, 200);
+    let headers = [("api_key", rig.key.as_str()), ("Content-Type", "application/json")];
+    let mut busy = TcpStream::connect(rig.address).await.expect("a connection");
+    let body = chat_for(600).to_string();
+    busy.write_all(&client::request("POST", "/chat/completions", &headers, body.as_bytes()))
+        .await
+        .expect("sent");
+    rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
+    rig.shutdown.cancel();
+    assert!(client::read(&mut idle).await.is_err(), "closed");
+    // The job ends while the gateway drains, and its completion was lost on top of it.
+    end_what_waits(&rig).await;
+    assert_eq!(client::read(&mut busy).await.expect("a reply").status, 200);
+    tokio::time::timeout(Duration::from_secs(30), rig.running).await.expect("it ends").expect("it ends well");
+}
+
+/// Ends the job that the verifier's part left, behind the gateway's back.
+async fn end_what_waits(rig: &Rig) {
+    use infera_core::ids::VerifierId;
+    use infera_core::ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
+    use infera_core::time::Timestamp;
+
+    let later = Timestamp::now().after(Duration::from_secs(60));
+    let question = SweepQuestion {
+        empty_queues: vec![infera_core::ids::ModelName::new(crate::support::rig::MODEL)],
+        unconfirmed_for: Duration::from_secs(5),
+        limit: 10,
+    };
+    let found = rig.ledger.sweep(&question, later).await.expect("a ledger").hand_out;
+    let (job, _) = found.first().cloned().expect("the job waits");
+    let owner = VerifierId::fresh();
+    let taken =
+        rig.ledger.take(&owner, &[Notice { job, redelivered: false }], later).await.expect("a ledger");
+    let Some(Take::Taken(job)) = taken.into_iter().next() else { panic!("not taken") };
+    let settlement = infera_core::job::Settlement {
+        job_id: job.id,
+        account: job.account,
+        model: job.model,
+        gateway: job.gateway,
+        end: crate::support::rig::answered(),
+        group: None,
+        settled_ms: Timestamp::now(),
+    };
+    rig.ledger.settle(&settlement).await.expect("a ledger");
+}
+
+#[tokio::test]
+async fn without_a_verifier_it_is_ready_and_says_that_nobody_serves() {
+    let rig = Rig::start_with(unlimited(), 0).await;
+    let ready = rig.send("GET", "/readyz", &[], b"").await;
+    assert_eq!((ready.status, &ready.json()["verifiers"]), (200, &json!(0)));
+    assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 503);
+}

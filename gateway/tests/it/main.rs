@@ -1,0 +1,13 @@
+//! The gateway from outside: real sockets, the SQLite ledger, the broker in memory, a task in the verifier's place.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod idempotency;
+mod input;
+mod limits;
+mod lives;
+mod raw;
+mod routes;

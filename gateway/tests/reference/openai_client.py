@@ -1,0 +1,39 @@
+"""Asks a gateway through OpenAI's own client and prints what that understood, as one JSON object.
+
+Usage: openai_client.py BASE_URL KEY MODEL
+"""
+
+import json
+import sys
+
+import openai
+
+base_url, key, model = sys.argv[1:4]
+client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
+question = [{"role": "user", "content": [{"type": "text", "text": "What is the capital of France?"}]}]
+
+completion = client.chat.completions.create(
+    model=model, messages=question, max_completion_tokens=16, temperature=0, extra_body={"verification": {"quorum": 3}}
+)
+seen = {
+    "content": completion.choices[0].message.content,
+    "finish_reason": completion.choices[0].finish_reason,
+    "total_tokens": completion.usage.total_tokens,
+    "verification": completion.model_extra["verification"],
+    "models": [entry.id for entry in client.models.list()],
+}
+
+
+def refused(client, **changes):
+    """How the client names the refusal of a request."""
+    try:
+        client.chat.completions.create(**{"model": model, "messages": question, **changes})
+    except openai.APIStatusError as error:
+        return [type(error).__name__, error.code, error.param]
+    return None
+
+
+seen["unknown_model"] = refused(client, model="no-such-model")
+seen["streaming"] = refused(client, stream=True)
+seen["wrong_key"] = refused(openai.OpenAI(base_url=base_url, api_key="inf_wrong", max_retries=0))
+print(json.dumps(seen))

@@ -1,0 +1,264 @@
+//! A gateway that runs in the test: real sockets, the SQLite ledger in a folder of its own, the broker in memory. The
+//! verifier's part is played by a task that takes jobs and ends them as it is told.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use infera_core::broker::memory::MemoryBroker;
+use infera_core::broker::{Address, Broker, topology};
+use infera_core::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
+use infera_core::job::{
+    Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
+};
+use infera_core::ledger::sqlite::SqliteLedger;
+use infera_core::ledger::{AccountBook, CatalogueEntry, JobOwner, NetworkBook, Notice, Take, TakenJob};
+use infera_core::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Wire};
+use infera_core::shutdown::Shutdown;
+use infera_core::time::Timestamp;
+use infera_gateway::keys::ApiKey;
+use infera_gateway::{Config, Gateway, Seams};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::client::{self, Reply};
+
+/// The one model of the catalogue.
+pub(crate) const MODEL: &str = "test-model";
+
+/// What the verifier's part does with a job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Play {
+    /// Answers, and says so.
+    Answer,
+    /// Answers, but the completion is lost.
+    Silently,
+    /// Leaves it.
+    Leave,
+    /// Ends it so.
+    End(End),
+}
+
+/// A gateway, what is behind it, and a key to it.
+pub(crate) struct Rig {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// A valid key.
+    pub(crate) key: String,
+    /// Whose.
+    pub(crate) account: AccountId,
+    /// The ledger, for looking behind the scenes.
+    pub(crate) ledger: Arc<SqliteLedger>,
+    /// The broker, too.
+    pub(crate) broker: Arc<MemoryBroker>,
+    /// What the verifier's part does from now on.
+    pub(crate) play: Arc<Mutex<Play>>,
+    /// Cancelling it drains the gateway.
+    pub(crate) shutdown: Shutdown,
+    /// The gateway's run.
+    pub(crate) running: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+/// Settings for tests: no limits but those that a test sets itself.
+pub(crate) fn unlimited() -> Config {
+    Config { requests_per_minute: 0, in_flight_max: 0, signups_per_minute: 0, ..Config::default() }
+}
+
+/// The answer that the verifier's part gives.
+pub(crate) fn answered() -> End {
+    let answer = Answer {
+        text: "Paris.".to_owned(),
+        tokens: vec![7, 8, 9],
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 12,
+        node: NodeId::new("n1"),
+    };
+    let verification = Verification {
+        status: VerificationStatus::Verified,
+        replicas: ReplicaCounts { asked: 3, answered: 3, agreed: 3 },
+        rung: Some(Rung::Identical),
+        numbers: Some(Numbers::Inside),
+        thresholds: "test".to_owned(),
+    };
+    End::Succeeded { answer, verification }
+}
+
+impl Rig {
+    /// A gateway with three owners' nodes behind it, and answers to everything.
+    pub(crate) async fn start(config: Config) -> Self {
+        Self::start_with(config, 3).await
+    }
+
+    /// The same with so many owners; 0: no verifier is heard of.
+    pub(crate) async fn start_with(config: Config, owners: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
+        let broker = MemoryBroker::new();
+        list_model(&ledger).await;
+        let (account, key) = new_key(&ledger, "ada@example.com").await;
+        let seams = Seams {
+            intake: Arc::clone(&ledger) as _,
+            reader: Arc::clone(&ledger) as _,
+            accounts: Arc::clone(&ledger) as _,
+            network: Arc::clone(&ledger) as _,
+            broker: Arc::clone(&broker) as _,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
+        let gateway = Gateway::new(config, seams);
+        let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
+        tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));
+        if owners > 0 {
+            tokio::spawn(announce(Arc::clone(&broker), owners));
+        }
+        let rig = Self { address, key, account, ledger, broker, play, shutdown, running, _folder: folder };
+        rig.until_ready(owners).await;
+        rig
+    }
+
+    async fn until_ready(&self, owners: u32) {
+        loop {
+            let reply = self.send("GET", "/readyz", &[], b"").await;
+            let seen = reply.json()["owners"][MODEL].as_u64();
+            if reply.status == 200 && seen == Some(u64::from(owners)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// From now on the verifier's part does so.
+    pub(crate) fn play(&self, play: Play) {
+        *self.play.lock().expect("no panic while playing") = play;
+    }
+
+    /// Sends a request as it is.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        client::send(self.address, method, path, headers, body).await.expect("a reply")
+    }
+
+    /// Sends JSON with the key and more headers.
+    pub(crate) async fn post(&self, path: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
+        let bearer = format!("Bearer {}", self.key);
+        let mut headers = vec![("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        headers.extend(more);
+        self.send("POST", path, &headers, body.to_string().as_bytes()).await
+    }
+
+    /// Asks with the key.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[("api_key", &self.key)], b"").await
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Reply {
+        for _ in 0..600 {
+            let reply = self.get(path).await;
+            if wanted(&reply.json()) {
+                return reply;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{path} never was as wanted: {}", self.get(path).await.json())
+    }
+}
+
+/// A new account with a key.
+pub(crate) async fn new_key(ledger: &SqliteLedger, email: &str) -> (AccountId, String) {
+    let now = Timestamp::now();
+    let account = ledger.sign_up(email, now).await.expect("an account").account;
+    let key = ApiKey::generate().expect("randomness");
+    ledger.issue_key(&key.row(account.clone()), now).await.expect("a key");
+    (account, key.expose().to_owned())
+}
+
+async fn list_model(ledger: &SqliteLedger) {
+    let entry = CatalogueEntry {
+        name: ModelName::new(MODEL),
+        digests: vec![Digest::of(b"model")],
+        tokenizer: Digest::of(b"tokenizer"),
+        context_max: 512,
+        end_tokens: vec![0],
+        reference_token_us: 1_000,
+        created_ms: Timestamp::now(),
+    };
+    ledger.list_model(&entry).await.expect("a listed model");
+}
+
+/// Says once in a while what there is room for, as verifiers do.
+async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
+    let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: owners, owners, free_slots: 8 }];
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    loop {
+        broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Takes jobs and does with them as `play` says at that moment.
+async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<Mutex<Play>>) {
+    let queue = topology::jobs(&ModelName::new(MODEL));
+    broker.declare(&queue).await.expect("the jobs' queue");
+    let mut consumer = broker.consume(&queue.name, 64).await.expect("a consumer");
+    let owner = VerifierId::fresh();
+    while let Some(delivery) = consumer.next().await {
+        let job = JobNotice::from_message(&delivery.message).expect("a notice").job_id;
+        let wanted = play.lock().expect("no panic while playing").clone();
+        if wanted != Play::Leave {
+            let notices = [Notice { job, redelivered: delivery.redelivered }];
+            let taken = ledger.take(&owner, &notices, Timestamp::now()).await.expect("a ledger");
+            for take in taken {
+                if let Take::Taken(job) = take {
+                    end(&ledger, &broker, job, &wanted).await;
+                }
+            }
+        }
+        delivery.ack().await;
+    }
+}
+
+async fn end(ledger: &SqliteLedger, broker: &MemoryBroker, job: TakenJob, wanted: &Play) {
+    let settlement = Settlement {
+        job_id: job.id,
+        account: job.account,
+        model: job.model,
+        gateway: job.gateway.clone(),
+        end: if let Play::End(end) = wanted { end.clone() } else { answered() },
+        group: None,
+        settled_ms: Timestamp::now(),
+    };
+    ledger.settle(&settlement).await.expect("a ledger");
+    if *wanted != Play::Silently {
+        let address = Address::Queue(topology::completions(&job.gateway).name);
+        broker.publish(&address, Completion { settlement }.to_message(job.id.to_string())).await;
+    }
+}
+
+/// A good body of `POST /chat/completions`.
+pub(crate) fn chat() -> Value {
+    json!({
+        "model": MODEL,
+        "messages": [{ "role": "user", "content": "What is the capital of France?" }],
+        "max_tokens": 16,
+        "temperature": 0.0,
+    })
+}
+
+/// A good body of `POST /submit_job`.
+pub(crate) fn job() -> Value {
+    json!({
+        "model": MODEL,
+        "messages": [{ "role": "user", "content": "What is the capital of France?" }],
+        "max_output": 16,
+        "temperature": 0.0,
+    })
+}
