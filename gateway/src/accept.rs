@@ -6,7 +6,8 @@
 //! 4. its notice goes to the broker in the background;
 //! 5. a client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
 //!
-//! A client that goes away while it waits has its job cancelled.
+//! A client that goes away while it waits has its job cancelled, unless it sent an idempotency key: then it means to
+//! ask again, and a retry must find the answer and not a cancelled job.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,7 +103,9 @@ pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure
     }
     let model = order.ask.request.model.clone();
     let wait = state.waiters.begin(job).ok_or(ApiError::Overloaded)?;
-    let mut guard = CancelGuard { state: Arc::clone(state), account: account.clone(), job: Some(job) };
+    let cancelled_with_us = order.idempotency.is_none().then_some(job);
+    let mut guard =
+        CancelGuard { state: Arc::clone(state), account: account.clone(), job: cancelled_with_us };
     let receipt = accept(state, order, job, true, timeout).await;
     let receipt = match receipt {
         Ok(Receipt { accepted_ms: None, job, accepting }) => {

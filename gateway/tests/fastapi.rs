@@ -11,6 +11,8 @@ mod support;
 mod bodies;
 #[path = "fastapi/python.rs"]
 mod python;
+#[path = "fastapi/values.rs"]
+mod values;
 
 use serde_json::{Value, json};
 use support::client::{self, Reply};

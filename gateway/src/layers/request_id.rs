@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response, StatusCode};
 use uuid::Uuid;
@@ -96,6 +97,12 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
     match error {
         ApiError::Unauthorized => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
         ApiError::MethodNotAllowed(methods) => headers.push((ALLOW, HeaderValue::from_static(methods))),
+        // What is wrong with the framing may be wrong about where the next request begins.
+        ApiError::BadRequest(_)
+        | ApiError::HeadTooLarge
+        | ApiError::TooLarge(_)
+        | ApiError::Encoded
+        | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
         // OpenAI's SDKs would repeat these on their own, and the same would come of it.
         ApiError::Cancelled | ApiError::Failed(..) => {
             let name = HeaderName::from_static("x-should-retry");

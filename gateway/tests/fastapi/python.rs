@@ -76,21 +76,25 @@ impl Reference {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the environment's interpreter");
-        let said = BufReader::new(process.stderr.take().expect("its stderr"));
-        let mut log = Vec::new();
-        let mut lines = said.lines();
-        for line in lines.by_ref() {
-            let line = line.expect("text");
-            let place =
-                line.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        let said = process.stderr.take().map(BufReader::new);
+        let (mut log, mut address) = (Vec::new(), None);
+        let mut lines = said.into_iter().flat_map(BufRead::lines);
+        for line in lines.by_ref().map_while(Result::ok) {
+            let place = line.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+            address = place.and_then(|place| place.parse().ok());
             log.push(line);
-            if let Some(address) = place {
-                // The rest of what it says is read, so that it never waits for a reader.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Self { address, process };
+            if address.is_some() {
+                break;
             }
         }
-        panic!("the FastAPI application did not start:\n{}", log.join("\n"))
+        let Some(address) = address else {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("the FastAPI application did not start:\n{}", log.join("\n"))
+        };
+        // The rest of what it says is read, so that it never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { address, process }
     }
 }
 

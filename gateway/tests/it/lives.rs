@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use infera_core::broker::{Address, Broker, Message, Published, topology};
 use infera_gateway::Config;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::client;
-use crate::support::rig::{Play, Rig, chat, job, unlimited};
+use crate::support::rig::{Play, Rig, chat, unlimited};
 
 fn chat_for(seconds: u64) -> serde_json::Value {
     let mut body = chat();
@@ -58,13 +59,38 @@ async fn a_client_that_goes_away_cancels_its_job() {
 }
 
 #[tokio::test]
+async fn a_client_with_an_idempotency_key_may_go_away_and_come_back() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let body = chat_for(600);
+    let headers =
+        [("api_key", rig.key.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", "k")];
+    let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
+    let request = client::request("POST", "/chat/completions", &headers, body.to_string().as_bytes());
+    stream.write_all(&request).await.expect("sent");
+    rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
+    drop(stream);
+    end_what_waits(&rig).await;
+    let reply = rig.post("/chat/completions", &body, &[("Idempotency-Key", "k")]).await;
+    assert_eq!((reply.status, reply.header("idempotent-replayed")), (200, Some("true")), "{}", reply.json());
+}
+
+#[tokio::test]
 async fn a_job_cancelled_while_its_client_waits_is_told_at_once() {
     let rig = Rig::start(unlimited()).await;
     rig.play(Play::Leave);
-    let submitted = rig.post("/submit_job", &job(), &[]).await.json();
-    let path = format!("/v1/jobs/{}", submitted["job_id"].as_str().expect("an id"));
-    let reply = rig.send("DELETE", &path, &[("api_key", &rig.key)], b"").await;
-    assert_eq!(reply.json()["status"], "cancelled");
+    let (body, key) = (chat_for(600), [("Idempotency-Key", "k")]);
+    let cancel = async {
+        rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
+        // The second request is told the first one's job.
+        let known = rig.post("/v1/chat/completions", &body, &key).await;
+        let path = format!("/v1/jobs/{}", known.header("x-job-id").expect("an id"));
+        rig.send("DELETE", &path, &[("api_key", &rig.key)], b"").await.json()
+    };
+    let (waited, cancelled) = tokio::join!(rig.post("/v1/chat/completions", &body, &key), cancel);
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!((waited.status, &waited.json()["error"]["code"]), (409, &json!("cancelled")));
+    assert_eq!(waited.header("x-should-retry"), Some("false"));
 }
 
 #[tokio::test]
@@ -136,6 +162,39 @@ async fn end_what_waits(rig: &Rig) {
         settled_ms: Timestamp::now(),
     };
     rig.ledger.settle(&settlement).await.expect("a ledger");
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_knows_is_parked() {
+    let rig = Rig::start(unlimited()).await;
+    let body = vec![infera_core::messages::VERSION].into();
+    let message = Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: None };
+    let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message).await;
+    assert_eq!(published, Published::Confirmed);
+    let parked = topology::parked().name;
+    let mut waited = Duration::ZERO;
+    while rig.broker.depth(&parked).await.expect("a broker") != Some(1) {
+        assert!(waited < Duration::from_secs(30), "never parked");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        waited += Duration::from_millis(20);
+    }
+    assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 200, "and life goes on");
+}
+
+#[tokio::test]
+async fn a_lost_queue_is_told_and_made_again() {
+    let rig = Rig::start(unlimited()).await;
+    rig.broker.delete(&rig.completions).await.expect("a broker");
+    let ready = || rig.send("GET", "/readyz", &[], b"");
+    let reply = ready().await;
+    assert!(reply.status == 200 || reply.json()["checks"]["completions"] == json!(false), "{}", reply.json());
+    let mut waited = Duration::ZERO;
+    while ready().await.status != 200 {
+        assert!(waited < Duration::from_secs(30), "never ready again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        waited += Duration::from_millis(20);
+    }
+    assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 200);
 }
 
 #[tokio::test]

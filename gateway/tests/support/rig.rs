@@ -46,8 +46,8 @@ pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     /// A valid key.
     pub(crate) key: String,
-    /// Whose.
-    pub(crate) account: AccountId,
+    /// The gateway's own queue.
+    pub(crate) completions: String,
     /// The ledger, for looking behind the scenes.
     pub(crate) ledger: Arc<SqliteLedger>,
     /// The broker, too.
@@ -97,7 +97,7 @@ impl Rig {
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
         list_model(&ledger).await;
-        let (account, key) = new_key(&ledger, "ada@example.com").await;
+        let (_, key) = new_key(&ledger, "ada@example.com").await;
         let seams = Seams {
             intake: Arc::clone(&ledger) as _,
             reader: Arc::clone(&ledger) as _,
@@ -109,12 +109,14 @@ impl Rig {
         let address = listener.local_addr().expect("an address");
         let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
         let gateway = Gateway::new(config, seams);
+        let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
         tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));
         if owners > 0 {
             tokio::spawn(announce(Arc::clone(&broker), owners));
         }
-        let rig = Self { address, key, account, ledger, broker, play, shutdown, running, _folder: folder };
+        let rig =
+            Self { address, key, completions, ledger, broker, play, shutdown, running, _folder: folder };
         rig.until_ready(owners).await;
         rig
     }
