@@ -5,6 +5,7 @@
 mod support;
 
 mod auth;
+mod faults;
 mod idempotency;
 mod input;
 mod limits;

@@ -12,7 +12,9 @@ use infera_core::job::{
     Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
 };
 use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{AccountBook, CatalogueEntry, JobOwner, NetworkBook, Notice, Take, TakenJob};
+use infera_core::ledger::{
+    AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob,
+};
 use infera_core::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Wire};
 use infera_core::shutdown::Shutdown;
 use infera_core::time::Timestamp;
@@ -93,13 +95,22 @@ impl Rig {
 
     /// The same with so many owners; 0: no verifier is heard of.
     pub(crate) async fn start_with(config: Config, owners: u32) -> Self {
+        Self::start_over(config, owners, |ledger| ledger).await
+    }
+
+    /// The same with something between the gateway and the ledger where jobs are accepted.
+    pub(crate) async fn start_over<I: JobIntake + 'static>(
+        config: Config,
+        owners: u32,
+        intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
         list_model(&ledger).await;
         let (_, key) = new_key(&ledger, "ada@example.com").await;
         let seams = Seams {
-            intake: Arc::clone(&ledger) as _,
+            intake: intake(Arc::clone(&ledger)),
             reader: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
