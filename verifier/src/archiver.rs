@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::archive::segment::{self, SegmentError};
 use infera_core::archive::ArchiveError;
+use infera_core::archive::segment::{self, SegmentError};
 use infera_core::ids::SegmentId;
 use infera_core::ledger::LedgerError;
 use infera_core::time::Timestamp;

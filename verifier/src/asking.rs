@@ -27,8 +27,15 @@ use crate::prompt::Prepared;
 use crate::quorum::Agreed;
 use crate::tenure::Tenure;
 
-/// More assignments than one job ever has open; see `collector::Routes`.
-const INBOX: usize = 64;
+/// At most so many assignments for one job under one owner. Those that count end at six; this bounds those that are
+/// nobody's fault, and with them the group's record.
+const ASSIGNMENTS_MAX: usize = 64;
+
+/// Room in a job's channel for as many as it ever has open; see `collector::Routes`.
+const INBOX: usize = ASSIGNMENTS_MAX;
+
+/// A node is left alone for twice as long each time it is busy, at most so many times doubled: 32 s at the default.
+const REST_DOUBLINGS_MAX: u32 = 6;
 
 /// So long the first in line for room keeps the others waiting; then it goes to the end of the line, so that a job
 /// whose own nodes are busy doesn't stop those whose nodes are free.
@@ -53,8 +60,8 @@ pub(crate) struct Asking {
     pub(crate) group: Group,
     sender: mpsc::Sender<Arrived>,
     inbox: mpsc::Receiver<Arrived>,
-    /// Nodes that were busy, draining or unreachable just now, and until when they are left alone.
-    resting: HashMap<NodeId, Timestamp>,
+    /// Nodes that were busy, draining or unreachable: how often, and until when they are left alone.
+    resting: HashMap<NodeId, (u32, Timestamp)>,
 }
 
 /// A node that was drawn, with its slot held.
@@ -132,9 +139,10 @@ impl Asking {
         }
     }
 
-    fn reserve(&mut self, wanted: usize) -> Result<Vec<Drawn>, Room> {
-        let now = Timestamp::now();
-        self.resting.retain(|_, until| *until > now);
+    fn reserve(&self, wanted: usize) -> Result<Vec<Drawn>, Room> {
+        if self.group.len() + wanted > ASSIGNMENTS_MAX {
+            return Err(Room::Nobody);
+        }
         let page = self.tenure.book.page();
         let mut members = Vec::new();
         let reserved = self.tenure.nodes.reserve(&self.prepared.entry.digests, Instant::now(), |views| {
@@ -149,7 +157,9 @@ impl Asking {
     /// Indexes of candidates; all that are wanted, or why not.
     fn draw(&self, fleet: &Fleet, wanted: usize) -> Result<Vec<usize>, Room> {
         let Some(medians) = &fleet.medians else { return Err(Room::Nobody) };
-        let resting: Vec<_> = self.resting.keys().cloned().collect();
+        let now = Timestamp::now();
+        let still = self.resting.iter().filter(|(_, (_, until))| *until > now);
+        let resting: Vec<_> = still.map(|(node, _)| node.clone()).collect();
         let picked = self.draw_among(&fleet.candidates, wanted, &resting, medians);
         if picked.len() >= wanted {
             return Ok(picked);
@@ -314,8 +324,10 @@ impl Asking {
     /// Not the node's fault: it may be asked again, after a rest.
     fn neutral(&mut self, index: usize) {
         if let Some(asked) = self.group.get(index) {
-            let rest = Duration::from_millis(self.tenure.config.rest_ms);
-            self.resting.insert(asked.record.node.clone(), Timestamp::now().after(rest));
+            let times = self.resting.get(&asked.record.node).map_or(0, |(times, _)| *times);
+            let doubled = 1_u64 << times.min(REST_DOUBLINGS_MAX);
+            let rest = Duration::from_millis(self.tenure.config.rest_ms.saturating_mul(doubled));
+            self.resting.insert(asked.record.node.clone(), (times + 1, Timestamp::now().after(rest)));
         }
         self.group.neutral(index);
     }

@@ -18,12 +18,7 @@ pub(crate) enum Sent {
 }
 
 /// Sends `assignment` to `queue`, at most `tries` times under one message id while the outcome is unknown.
-pub(crate) async fn send(
-    broker: &Arc<dyn Broker>,
-    queue: &str,
-    assignment: &Assignment,
-    tries: u32,
-) -> Sent {
+pub(crate) async fn send(broker: &Arc<dyn Broker>, queue: &str, assignment: &Assignment, tries: u32) -> Sent {
     let mut message = assignment.to_message(assignment.id.to_string());
     // On the broker's clock from now; the node's own clock counts the same budget from receipt.
     message.ttl_ms = Some(assignment.budget_ms);

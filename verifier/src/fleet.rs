@@ -43,10 +43,7 @@ impl Profiles {
             let reputation = Reputation::of(standing, &circumstances, now);
             (node.clone(), profile(&reputation, tokens_per_second(standing)))
         });
-        Self {
-            known: known.collect(),
-            unknown: profile(&Reputation::unknown(&circumstances), None),
-        }
+        Self { known: known.collect(), unknown: profile(&Reputation::unknown(&circumstances), None) }
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use infera_core::ids::{AssignmentId, Digest, NodeId, OwnerId, VerifierId};
 use infera_core::job::{
-    Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary, VerificationPolicy,
+    Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary,
+    VerificationPolicy,
 };
 use infera_core::ledger::Miss;
 use infera_core::messages::Replica;
@@ -175,8 +176,9 @@ impl Group {
         self.asked.iter().filter(|one| one.is(AssignmentState::Open)).count()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.asked.is_empty()
+    /// How many were asked.
+    pub(crate) fn len(&self) -> usize {
+        self.asked.len()
     }
 
     /// How many more must be asked so that as many as the policy wants are at it or have answered (rule 5: a
@@ -193,14 +195,15 @@ impl Group {
         own + self.earlier.len()
     }
 
-    /// How many more may be asked, neutral ones not counted.
+    /// How many more may be asked, neutral ones not counted: so few that misses can't be more than six even if all
+    /// that are at it miss as well.
     pub(crate) fn replacements_left(&self) -> usize {
         if self.nobody_left {
             return 0;
         }
         let counting = self.asked.iter().filter(|one| !one.is(AssignmentState::Neutral)).count();
         let replaced = counting.saturating_sub(usize::from(self.policy.replicas)) + self.earlier.len();
-        REPLACEMENTS_MAX.saturating_sub(replaced.max(self.misses()))
+        REPLACEMENTS_MAX.saturating_sub(replaced.max(self.misses() + self.open()))
     }
 
     /// Those at it or answered: nobody like them may be drawn beside them.
@@ -212,7 +215,8 @@ impl Group {
     /// Owners and nodes that answered or whose miss counts: never asked again for this job.
     pub(crate) fn excluded(&self) -> (Vec<OwnerId>, Vec<NodeId>) {
         let done = |one: &&Asked| one.is(AssignmentState::Missed) || one.is(AssignmentState::Answered);
-        let own = self.asked.iter().filter(done).map(|one| (one.record.owner.clone(), one.record.node.clone()));
+        let own =
+            self.asked.iter().filter(done).map(|one| (one.record.owner.clone(), one.record.node.clone()));
         let earlier = self.earlier.iter().map(|miss| (miss.owner.clone(), miss.node.clone()));
         own.chain(earlier).unzip()
     }
@@ -251,8 +255,13 @@ impl Group {
     }
 
     /// What any verifier needs to score the group; none if nobody was asked.
-    pub(crate) fn record(&self, verifier: &VerifierId, context: &Context<'_>, now: Timestamp) -> Option<GroupRecord> {
-        if self.is_empty() {
+    pub(crate) fn record(
+        &self,
+        verifier: &VerifierId,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> Option<GroupRecord> {
+        if self.asked.is_empty() {
             return None;
         }
         let open = self.asked.iter().filter(|one| one.is(AssignmentState::Open));

@@ -78,7 +78,9 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
             continue;
         }
         match tenure.seams.reader.settlements(&jobs).await {
-            Ok(settlements) => settlements.into_iter().for_each(|settlement| tenure.in_flight.tell(settlement)),
+            Ok(settlements) => {
+                settlements.into_iter().for_each(|settlement| tenure.in_flight.tell(settlement))
+            }
             Err(error) => tracing::warn!(%error, "ends of jobs in flight can't be read now"),
         }
     }

@@ -196,7 +196,8 @@ fn give_up(asking: &mut Asking, reason: FailureReason) -> Result<bool, Box<End>>
         };
         return Err(Box::new(End::Failed { reason, message: message.to_owned() }));
     }
-    if asking.job.synchronous {
+    let may_change = asking.group.open() > 0;
+    if asking.job.synchronous && !may_change {
         return Err(Box::new(insufficient_nodes(asking)));
     }
     asking.group.nobody_left = false;
@@ -207,7 +208,9 @@ fn insufficient_nodes(asking: &Asking) -> End {
     let wanted = asking.job.policy.replicas;
     End::Failed {
         reason: FailureReason::InsufficientNodes,
-        message: format!("There are not enough nodes of different owners for this model; {wanted} are needed."),
+        message: format!(
+            "There are not enough nodes of different owners for this model; {wanted} are needed."
+        ),
     }
 }
 

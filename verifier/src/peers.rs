@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn shares() {
-        for (free, verifiers, expected) in [(0, 1, 0), (0, 5, 0), (1, 5, 1), (10, 3, 4), (9, 3, 3), (7, 0, 7)] {
+        for (free, verifiers, expected) in [(0, 1, 0), (0, 5, 0), (1, 5, 1), (10, 3, 4), (9, 3, 3), (7, 0, 7)]
+        {
             assert_eq!(share(free, verifiers), expected, "{free} over {verifiers}");
         }
     }

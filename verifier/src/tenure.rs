@@ -118,6 +118,8 @@ impl Tenure {
 
     /// Owns jobs until shut down or until the lease is lost.
     pub(crate) async fn run(self: Arc<Self>, shutdown: &Shutdown) -> TenureEnd {
+        // However this future ends, the jobs' tasks end with it.
+        let _ends = self.ended.clone().drop_guard();
         let renewed = tokio::select! {
             () = shutdown.cancelled() => return TenureEnd::Shutdown,
             renewed = self.prepare() => renewed,

@@ -1,0 +1,14 @@
+//! Whole lives of jobs: a real verifier on the embedded seams, with nodes that speak the broker's messages and a
+//! toy model. Faults are wrappers around the seams. One program, so that it is linked once.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail the test")]
+
+mod lives {
+    pub(crate) mod faults;
+    pub(crate) mod network;
+    pub(crate) mod node;
+
+    mod ends;
+    mod groups;
+    mod interleavings;
+    mod sweeping;
+}

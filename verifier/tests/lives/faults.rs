@@ -1,0 +1,233 @@
+//! Faults as wrappers around the seams: a call that never comes back, at a place that the test chooses, until the
+//! verifier is killed there.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use infera_core::archive::{Archive, ArchiveError, ArchiveReader};
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::ids::{JobId, VerifierId};
+use infera_core::job::{End, Settlement};
+use infera_core::ledger::{
+    Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
+};
+use infera_core::time::Timestamp;
+use tokio::sync::Notify;
+
+use super::network::PATIENCE;
+
+/// A place where whoever comes by stops until it is opened.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    is_open: AtomicBool,
+    reached: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    async fn stop(&self) {
+        let opened = self.opened.notified();
+        if !self.is_open.load(Ordering::SeqCst) {
+            self.reached.notify_one();
+            opened.await;
+        }
+    }
+
+    /// Waits until someone stands there.
+    pub(crate) async fn reached(&self) {
+        tokio::time::timeout(PATIENCE, self.reached.notified()).await.unwrap();
+    }
+
+    /// Lets everybody through.
+    pub(crate) fn open(&self) {
+        self.is_open.store(true, Ordering::SeqCst);
+        self.opened.notify_waiters();
+    }
+}
+
+/// A broker that stops publishes to queues that begin with a prefix.
+#[derive(Debug)]
+pub(crate) struct StopBroker {
+    pub(crate) inner: Arc<dyn Broker>,
+    pub(crate) prefix: &'static str,
+    /// Whether the message still gets through before the stop.
+    pub(crate) passes: bool,
+    pub(crate) gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl Broker for StopBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        let stops = matches!(address, Address::Queue(name) if name.starts_with(self.prefix));
+        if stops && !self.passes {
+            self.gate.stop().await;
+        }
+        let published = self.inner.publish(address, message).await;
+        if stops {
+            self.gate.stop().await;
+        }
+        published
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.inner.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.inner.delete(queue).await
+    }
+}
+
+/// Where [`StopOwner`] stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The settlement is committed, and nobody has heard of it.
+    AfterSettle,
+    /// The end is decided, and nothing is committed.
+    BeforeSettle,
+    /// The group is known whole, and nothing is posted.
+    BeforePost,
+    /// No stop: whoever settles a success breaks.
+    PanicOnSuccess,
+}
+
+/// A ledger's half that stops at one call.
+#[derive(Debug)]
+pub(crate) struct StopOwner {
+    pub(crate) inner: Arc<dyn JobOwner>,
+    pub(crate) stop: Stop,
+    pub(crate) gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl JobOwner for StopOwner {
+    async fn take(
+        &self,
+        owner: &VerifierId,
+        notices: &[Notice],
+        now: Timestamp,
+    ) -> Result<Vec<Take>, LedgerError> {
+        self.inner.take(owner, notices, now).await
+    }
+
+    async fn release(&self, owner: &VerifierId, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
+        self.inner.release(owner, jobs, now).await
+    }
+
+    async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError> {
+        self.inner.record_miss(job, miss).await
+    }
+
+    async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
+        if self.stop == Stop::BeforeSettle {
+            self.gate.stop().await;
+        }
+        let succeeds = matches!(settlement.end, End::Succeeded { .. });
+        assert!(self.stop != Stop::PanicOnSuccess || !succeeds, "as the test wants");
+        let settled = self.inner.settle(settlement).await;
+        if self.stop == Stop::AfterSettle {
+            self.gate.stop().await;
+        }
+        settled
+    }
+
+    async fn post(&self, job: JobId, postings: &[Posting], closes: bool) -> Result<(), LedgerError> {
+        if self.stop == Stop::BeforePost {
+            self.gate.stop().await;
+        }
+        self.inner.post(job, postings, closes).await
+    }
+}
+
+/// A ledger's half that fails every lease while it is deaf.
+#[derive(Debug)]
+pub(crate) struct DeafSweeping {
+    pub(crate) inner: Arc<dyn Sweeping>,
+    pub(crate) is_deaf: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Sweeping for DeafSweeping {
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &VerifierId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<bool, LedgerError> {
+        if self.is_deaf.load(Ordering::SeqCst) {
+            return Err(LedgerError::Unavailable("as the test wants".to_owned()));
+        }
+        self.inner.lease(name, holder, now, ttl).await
+    }
+
+    async fn end_leases(&self, now: Timestamp) -> Result<(), LedgerError> {
+        self.inner.end_leases(now).await
+    }
+
+    async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        self.inner.sweep(question, now).await
+    }
+
+    async fn handed_out(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
+        self.inner.handed_out(jobs, now).await
+    }
+
+    async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
+        self.inner.groups(jobs).await
+    }
+}
+
+/// An archive whose first puts fail.
+#[derive(Debug)]
+pub(crate) struct FailingArchive {
+    inner: Arc<dyn Archive>,
+    failures: AtomicU32,
+    keys: Mutex<Vec<String>>,
+}
+
+impl FailingArchive {
+    pub(crate) fn new(inner: Arc<dyn Archive>, failures: u32) -> Self {
+        Self { inner, failures: AtomicU32::new(failures), keys: Mutex::default() }
+    }
+
+    /// What was put, failed or not.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.keys.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl ArchiveReader for FailingArchive {
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
+        self.inner.get(key, range).await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, ArchiveError> {
+        self.inner.size(key).await
+    }
+}
+
+#[async_trait]
+impl Archive for FailingArchive {
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
+        self.keys.lock().unwrap().push(key.to_owned());
+        let left = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            return Err(ArchiveError::Unavailable("as the test wants".to_owned()));
+        }
+        self.inner.put(key, bytes).await
+    }
+}

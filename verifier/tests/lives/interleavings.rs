@@ -1,0 +1,275 @@
+//! A verifier that dies, or races, at the worst moments. Wherever it does, the job ends once, usage is posted once,
+//! and every assignment is judged once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use infera_core::broker::{Broker as _, Published, topology};
+use infera_core::ids::JobId;
+use infera_core::job::{End, FailureReason};
+use infera_core::ledger::{Cancelled, JobIntake as _, PostingEntry, Standing as _, Verdict};
+use infera_core::messages::{Completion, Wire as _};
+use infera_core::time::Timestamp;
+use infera_verifier::counters::Counted;
+use infera_verifier::{Config, Seams};
+
+use super::faults::{DeafSweeping, Gate, Stop, StopBroker, StopOwner};
+use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in};
+use super::node::{Act, Node, RIGHT, keep_speaking, line, right, three};
+
+fn stop_broker(network: &Network, passes: bool, gate: &Arc<Gate>) -> Seams {
+    let broker = StopBroker {
+        inner: Arc::clone(&network.broker) as _,
+        prefix: "node.",
+        passes,
+        gate: Arc::clone(gate),
+    };
+    Seams { broker: Arc::new(broker), ..network.seams() }
+}
+
+fn stop_owner(network: &Network, stop: Stop, gate: &Arc<Gate>) -> Seams {
+    let owner = StopOwner { inner: Arc::clone(&network.ledger) as _, stop, gate: Arc::clone(gate) };
+    Seams { owner: Arc::new(owner), ..network.seams() }
+}
+
+async fn assert_paid_once(network: &Network, job: JobId) {
+    let record = network.archived(job).await;
+    let usages = record.postings.iter().filter(|one| matches!(one.entry, PostingEntry::Usage { .. })).count();
+    assert_eq!(usages, 1);
+    let verdicts = verdicts_in(&record.postings);
+    let group = record.settlement.group.unwrap();
+    assert_eq!(verdicts.len(), group.assignments.len());
+    network.assert_replays().await;
+}
+
+#[tokio::test]
+async fn death_before_dispatch() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(quick(), stop_broker(&network, false, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    gate.reached().await;
+    first.kill().await;
+    let _second = network.verifier(quick());
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    assert!(nodes.iter().all(|node| node.seen().len() == 1), "the dead one's assignments never left");
+    assert_paid_once(&network, job).await;
+}
+
+#[tokio::test]
+async fn death_after_dispatch() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(quick(), stop_broker(&network, true, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    for node in &nodes {
+        node.assignment(0).await;
+    }
+    gate.reached().await;
+    first.kill().await;
+    let _second = network.verifier(quick());
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    assert!(nodes.iter().all(|node| node.seen().len() == 2), "asked by both owners");
+    let asked: Vec<_> = nodes[0].seen().iter().map(|one| one.sample_key).collect();
+    assert_eq!(asked[0], asked[1], "a job's noise doesn't depend on its owner");
+    assert_paid_once(&network, job).await;
+}
+
+#[tokio::test]
+async fn death_after_the_settlement_and_before_its_completion() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gateway = topology::completions(&network.gateway);
+    network.broker.declare(&gateway).await.unwrap();
+    let mut completions = network.broker.consume(&gateway.name, 99).await.unwrap();
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(quick(), stop_owner(&network, Stop::AfterSettle, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    gate.reached().await;
+    first.kill().await;
+    let settled = network.end_of(job).await;
+    let _second = network.verifier(quick());
+    let heard = loop {
+        let delivery = completions.next().await.unwrap();
+        if delivery.message.kind == Completion::KIND {
+            break Completion::from_message(&delivery.message).unwrap().settlement;
+        }
+    };
+    assert_eq!((heard.job_id, &heard.end), (job, &settled.end), "the second one publishes it again");
+    assert!(nodes.iter().all(|node| node.seen().len() == 1));
+    // The dead one's group is closed by the sweeper: all were in, so all are judged.
+    let verdicts = network.verdicts(job).await;
+    assert!(verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Valid), "{verdicts:?}");
+    assert_paid_once(&network, job).await;
+    assert_eq!(network.broker.depth(&topology::jobs(&network.model).name).await.unwrap(), Some(0));
+}
+
+#[tokio::test]
+async fn death_between_the_settlement_and_the_group_s_close() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, Act::Silence).await;
+    let _chorus = keep_speaking(&nodes);
+    let config = Config { assignment_base_ms: 1_500, assignment_slack: 0.0, ..quick() };
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(config.clone(), stop_owner(&network, Stop::BeforePost, &gate));
+    let job = network.submit(Ask::default()).await;
+    gate.reached().await;
+    first.kill().await;
+    assert!(!network.is_closed(job).await);
+    let _second = network.verifier(config);
+    let verdicts = network.verdicts(job).await;
+    let of = |node: &Node| verdicts.iter().find(|(id, _)| *id == node.id).unwrap().1;
+    assert_eq!((of(&nodes[0]), of(&nodes[1])), (Verdict::Valid, Verdict::Valid));
+    assert_eq!(of(&nodes[2]), Verdict::Neutral, "its answer may have died with the owner");
+    assert_paid_once(&network, job).await;
+}
+
+#[tokio::test]
+async fn a_replica_for_a_dead_owner_is_scored_by_another() {
+    for (said, is_disputed) in [(RIGHT, false), ([300, 400, 302], true)] {
+        let network = Arc::new(Network::new().await);
+        let nodes = three(&network, Act::Silence).await;
+        let _chorus = keep_speaking(&nodes);
+        let first = network.verifier(quick());
+        let job = network.submit(Ask::default()).await;
+        network.end_of(job).await;
+        let late = nodes[2].assignment(0).await;
+        eventually("the first has acked", || async {
+            (first.counters.get(Counted::Settled) == 1).then_some(())
+        })
+        .await;
+        first.kill().await;
+        eventually("its queue is gone", || async {
+            (nodes[2].reply(&late, &line(&said)).await == Published::Unroutable).then_some(())
+        })
+        .await;
+        let second = network.verifier(quick());
+        assert_eq!(nodes[2].reply_to_any(&late, &line(&said)).await, Published::Confirmed);
+        // And once more: nodes publish it once, but brokers may repeat it.
+        assert_eq!(nodes[2].reply_to_any(&late, &line(&said)).await, Published::Confirmed);
+        eventually("both are read", || async {
+            (second.counters.get(Counted::ReplicaStray) == 2).then_some(())
+        })
+        .await;
+        eventually("it is posted", || async {
+            (network.balance_of(&nodes[2].id).await.postings == 1).then_some(())
+        })
+        .await;
+        assert_eq!(network.balance_of(&nodes[2].id).await.millipoints > 0, !is_disputed);
+        assert_eq!(network.is_disputed(job).await, is_disputed);
+    }
+}
+
+#[tokio::test]
+async fn a_stray_of_a_job_that_goes_on_is_left_to_its_next_owner() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(quick(), stop_broker(&network, true, &gate));
+    let job = network.submit(Ask::default()).await;
+    let lost = nodes[2].assignment(0).await;
+    first.kill().await;
+    nodes[2].reply_to_any(&lost, &line(&[300, 400, 302])).await;
+    let second = network.verifier(quick());
+    eventually("it is read", || async { (second.counters.get(Counted::ReplicaStray) == 1).then_some(()) })
+        .await;
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    assert_paid_once(&network, job).await;
+    assert!(!network.is_disputed(job).await);
+}
+
+#[tokio::test]
+async fn a_cancel_that_commits_first_wins_over_an_answer() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let verifier = network.verifier_on(quick(), stop_owner(&network, Stop::BeforeSettle, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    gate.reached().await;
+    let cancelled = network.ledger.cancel(&network.account, job, Timestamp::now()).await.unwrap();
+    assert!(matches!(cancelled, Cancelled::Now(_)));
+    gate.open();
+    eventually("its group is closed", || async {
+        (verifier.counters.get(Counted::GroupClosed) == 1).then_some(())
+    })
+    .await;
+    assert_eq!(network.end_of(job).await.end, End::Cancelled);
+    network.assert_replays().await;
+    for node in &nodes {
+        assert!(network.balance_of(&node.id).await.millipoints > 0, "delivered before the cancel");
+    }
+    assert_eq!(
+        network.ledger.balance(network.account.as_str()).await.unwrap().postings,
+        0,
+        "nothing to pay for"
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_notice_starts_no_second_life() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    let job = network.accept(&request, Ask::quorum(3)).await;
+    for _ in 0..5 {
+        network.notify(job).await;
+    }
+    let _verifiers = [network.verifier(quick()), network.verifier(quick())];
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    network.notify(job).await;
+    assert_paid_once(&network, job).await;
+    assert!(nodes.iter().all(|node| node.seen().len() == 1));
+    eventually("nothing is left", || async {
+        let depth = network.broker.depth(&topology::jobs(&network.model).name).await.unwrap();
+        (depth == Some(0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_breaks_its_verifiers_is_poison() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let verifier = network.verifier_on(quick(), stop_owner(&network, Stop::PanicOnSuccess, &gate));
+    let job = network.submit(Ask::default()).await;
+    assert_eq!(failure(&network.end_of(job).await), FailureReason::Poison);
+    assert_eq!(verifier.counters.get(Counted::Panic), 6, "the first handout and five lost ones");
+}
+
+#[tokio::test]
+async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
+    let network = Arc::new(Network::new().await);
+    let nodes = [
+        Node::start(&network, "a", |_| right()).await,
+        Node::start(&network, "b", |_| right()).await,
+        Node::start(&network, "c", |number| if number == 0 { Act::Silence } else { right() }).await,
+    ];
+    let _chorus = keep_speaking(&nodes);
+    let is_deaf = Arc::new(AtomicBool::new(false));
+    let sweeping = DeafSweeping { inner: Arc::clone(&network.ledger) as _, is_deaf: Arc::clone(&is_deaf) };
+    let seams = Seams { sweeping: Arc::new(sweeping), ..network.seams() };
+    let verifier = network.verifier_on(quick(), seams);
+    let job = network.submit(Ask::quorum(3)).await;
+    let before = nodes[2].assignment(0).await;
+    is_deaf.store(true, Ordering::SeqCst);
+    eventually("the lease is lost", || async {
+        (verifier.counters.get(Counted::LeaseLost) == 1).then_some(())
+    })
+    .await;
+    is_deaf.store(false, Ordering::SeqCst);
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    let after = nodes[2].assignment(1).await;
+    assert_ne!(before.verifier, after.verifier);
+    assert_paid_once(&network, job).await;
+    verifier.drain().await;
+}

@@ -1,0 +1,320 @@
+//! A small network in this process: ledger, broker, archive, one model, and helpers to submit and to wait.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::archive::local::LocalArchive;
+use infera_core::broker::memory::MemoryBroker;
+use infera_core::broker::{Address, Broker as _, Published, topology};
+use infera_core::chat::ChatModel;
+use infera_core::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
+use infera_core::job::{
+    ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
+};
+use infera_core::ledger::sqlite::SqliteLedger;
+use infera_core::ledger::{
+    Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
+    NetworkBook as _, NewJob, Posting, PostingEntry, SettledRecord, Standing as _, Sweeping as _, Verdict,
+};
+use infera_core::messages::{JobNotice, Wire as _};
+use infera_core::shutdown::Shutdown;
+use infera_core::time::Timestamp;
+use infera_verifier::counters::Counters;
+use infera_verifier::{Config, Seams, Verifier};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// Long enough for a loaded machine; nothing here is about time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Network {
+    pub(crate) ledger: Arc<SqliteLedger>,
+    pub(crate) broker: Arc<MemoryBroker>,
+    pub(crate) archive: Arc<LocalArchive>,
+    pub(crate) chat: Arc<ChatModel>,
+    pub(crate) model: ModelName,
+    pub(crate) digest: Digest,
+    pub(crate) gateway: GatewayId,
+    pub(crate) account: AccountId,
+    epoch: u64,
+    _folder: TempDir,
+}
+
+/// What a test asks for beside the question.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask {
+    pub(crate) policy: VerificationPolicy,
+    pub(crate) synchronous: bool,
+    pub(crate) deadline: Duration,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self { policy: VerificationPolicy::default(), synchronous: false, deadline: Duration::from_secs(600) }
+    }
+}
+
+impl Ask {
+    pub(crate) fn quorum(quorum: u8) -> Self {
+        Self { policy: VerificationPolicy { quorum, replicas: 3 }, ..Self::default() }
+    }
+}
+
+impl Network {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let model_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/infera-tiny");
+        let chat = Arc::new(ChatModel::load(&model_folder).unwrap());
+        let now = Timestamp::now();
+        let model = ModelName::new("tiny");
+        let digest = Digest::of(b"tiny's files");
+        let entry = CatalogueEntry {
+            name: model.clone(),
+            digests: vec![digest],
+            tokenizer: chat.tokenizer_digest(),
+            context_max: 64,
+            end_tokens: chat.end_tokens().to_vec(),
+            reference_token_us: 1_000,
+            created_ms: now,
+        };
+        ledger.list_model(&entry).await.unwrap();
+        let epoch = ledger.epoch(None, Digest::of(b"the epoch's secret"), now).await.unwrap().number;
+        let account = ledger.sign_up("client@example.org", now).await.unwrap().account;
+        let broker = MemoryBroker::new();
+        broker.declare(&topology::jobs(&model)).await.unwrap();
+        Self {
+            archive: LocalArchive::open(folder.path().join("archive")).unwrap(),
+            ledger,
+            broker,
+            chat,
+            model,
+            digest,
+            gateway: GatewayId::fresh(),
+            account,
+            epoch,
+            _folder: folder,
+        }
+    }
+
+    /// An account that runs nodes.
+    pub(crate) async fn runner(&self, name: &str) -> AccountId {
+        self.ledger.sign_up(&format!("{name}@example.org"), Timestamp::now()).await.unwrap().account
+    }
+
+    pub(crate) fn seams(&self) -> Seams {
+        Seams {
+            owner: Arc::clone(&self.ledger) as _,
+            reader: Arc::clone(&self.ledger) as _,
+            standing: Arc::clone(&self.ledger) as _,
+            sweeping: Arc::clone(&self.ledger) as _,
+            network: Arc::clone(&self.ledger) as _,
+            index: Arc::clone(&self.ledger) as _,
+            archive: Arc::clone(&self.archive) as _,
+            broker: Arc::clone(&self.broker) as _,
+        }
+    }
+
+    pub(crate) fn verifier(&self, config: Config) -> Running {
+        self.verifier_on(config, self.seams())
+    }
+
+    /// A verifier on these seams.
+    pub(crate) fn verifier_on(&self, config: Config, seams: Seams) -> Running {
+        let chats = HashMap::from([(self.model.clone(), Arc::clone(&self.chat))]);
+        let verifier = Verifier::new(config, seams, chats).unwrap();
+        let (shutdown, counters) = (Shutdown::new(), verifier.counters());
+        let task = tokio::spawn(verifier.run(shutdown.clone()));
+        Running { task, shutdown, counters }
+    }
+
+    /// The request that tests send.
+    pub(crate) fn request(&self, question: &str) -> JobRequest {
+        JobRequest {
+            model: self.model.clone(),
+            messages: vec![ChatMessage { role: "user".to_owned(), content: question.to_owned() }],
+            max_tokens: 8,
+            temperature: 0.0,
+            seed: None,
+        }
+    }
+
+    /// Accepts a job; its notice is not published.
+    pub(crate) async fn accept(&self, request: &[u8], ask: Ask) -> JobId {
+        let now = Timestamp::now();
+        let job = NewJob {
+            id: JobId::new(),
+            account: self.account.clone(),
+            model: self.model.clone(),
+            request: request.to_vec(),
+            policy: ask.policy,
+            gateway: self.gateway.clone(),
+            synchronous: ask.synchronous,
+            accepted_ms: now,
+            deadline_ms: now.after(ask.deadline),
+            epoch: self.epoch,
+            idempotency: None,
+            waiting_max: 1_000,
+        };
+        let id = job.id;
+        assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New);
+        id
+    }
+
+    /// Publishes a job's notice.
+    pub(crate) async fn notify(&self, job: JobId) {
+        let address = Address::Queue(topology::jobs(&self.model).name);
+        let published =
+            self.broker.publish(&address, JobNotice { job_id: job }.to_message(job.to_string())).await;
+        assert_eq!(published, Published::Confirmed);
+    }
+
+    /// As a gateway does it: accept, publish, confirm.
+    pub(crate) async fn submit(&self, ask: Ask) -> JobId {
+        let request = serde_json::to_vec(&self.request("What is 2 plus 2?")).unwrap();
+        let job = self.accept(&request, ask).await;
+        self.notify(job).await;
+        self.ledger.confirm(&[job], Timestamp::now()).await.unwrap();
+        job
+    }
+
+    /// A job's end, once it has one.
+    pub(crate) async fn end_of(&self, job: JobId) -> Settlement {
+        eventually("the job ends", || async { self.ledger.settlements(&[job]).await.unwrap().pop() }).await
+    }
+
+    /// A job's end with its group.
+    pub(crate) async fn end_of_with_group(&self, job: JobId) -> Settlement {
+        let group = self.ledger.groups(&[job]).await.unwrap().pop().unwrap();
+        group.settlement
+    }
+
+    /// The verdicts and the usage of a job, once its group is closed and its record archived.
+    pub(crate) async fn archived(&self, job: JobId) -> SettledRecord {
+        let place =
+            eventually("the record is archived", || async { self.ledger.locate(job).await.unwrap() }).await;
+        infera_core::archive::segment::read(&*self.archive, &place).await.unwrap()
+    }
+
+    /// The verdict on each node, from the archived record, in the order of posting.
+    pub(crate) async fn verdicts(&self, job: JobId) -> Vec<(NodeId, Verdict)> {
+        verdicts_in(&self.archived(job).await.postings)
+    }
+
+    pub(crate) async fn is_closed(&self, job: JobId) -> bool {
+        self.ledger.groups(&[job]).await.unwrap().first().is_some_and(|group| group.closed)
+    }
+
+    pub(crate) async fn balance_of(&self, node: &NodeId) -> Balance {
+        self.ledger.balance(node.as_str()).await.unwrap()
+    }
+
+    /// Whether a dispute is open.
+    pub(crate) async fn is_disputed(&self, job: JobId) -> bool {
+        self.ledger.job(&self.account, job).await.unwrap().unwrap().dispute.is_some()
+    }
+
+    /// Stored balances are what a replay of all postings gives.
+    pub(crate) async fn assert_replays(&self) {
+        eventually("everything is folded", || async {
+            (self.ledger.project(1_000, Timestamp::now()).await.unwrap() == 0).then_some(())
+        })
+        .await;
+        let replayed = self.ledger.replay().await.unwrap();
+        assert!(!replayed.is_empty());
+        for (subject, balance) in replayed {
+            assert_eq!(self.ledger.balance(&subject).await.unwrap(), balance, "{subject}");
+        }
+    }
+}
+
+pub(crate) fn verdicts_in(postings: &[Posting]) -> Vec<(NodeId, Verdict)> {
+    let verdict = |posting: &Posting| match &posting.entry {
+        PostingEntry::Verdict { node, verdict, .. } => Some((node.clone(), *verdict)),
+        PostingEntry::Usage { .. } => None,
+    };
+    postings.iter().filter_map(verdict).collect()
+}
+
+/// A verifier at work.
+pub(crate) struct Running {
+    task: JoinHandle<()>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Running {
+    /// Ends it where it stands, as a killed process would end: no release, no lease given up.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err(), "it ended by itself before");
+    }
+
+    /// Asks it to drain, and waits.
+    pub(crate) async fn drain(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+}
+
+/// Settings that a test doesn't wait for, with budgets that no machine is too slow for.
+pub(crate) fn quick() -> Config {
+    Config {
+        lease_ttl_ms: 3_000,
+        lease_renew_ms: 500,
+        refresh_ms: 50,
+        look_again_ms: 50,
+        assignment_base_ms: 120_000,
+        rest_ms: 50,
+        warm_up_ms: 0,
+        sweep_ms: 100,
+        unconfirmed_ms: 500,
+        project_ms: 50,
+        archive_ms: 100,
+        capacity_ms: 100,
+        ..Config::default()
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let asked = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(found) => found,
+        Err(_) => panic!("in vain: {what}"),
+    }
+}
+
+pub(crate) fn verification(settlement: &Settlement) -> &Verification {
+    match &settlement.end {
+        End::Succeeded { verification, .. } => verification,
+        end => panic!("not succeeded: {end:?}"),
+    }
+}
+
+pub(crate) fn tokens(settlement: &Settlement) -> &[u32] {
+    match &settlement.end {
+        End::Succeeded { answer, .. } => &answer.tokens,
+        end => panic!("not succeeded: {end:?}"),
+    }
+}
+
+pub(crate) fn failure(settlement: &Settlement) -> FailureReason {
+    match &settlement.end {
+        End::Failed { reason, .. } => *reason,
+        end => panic!("not failed: {end:?}"),
+    }
+}

@@ -1,0 +1,107 @@
+//! What was lost on the way is found again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::{Address, Broker as _, Message, topology};
+use infera_core::job::End;
+use infera_core::messages::{JobNotice, Wire as _};
+use infera_core::time::Timestamp;
+use infera_verifier::{Config, Seams};
+
+use super::faults::FailingArchive;
+use super::network::{Ask, Network, eventually, quick, tokens};
+use super::node::{RIGHT, keep_speaking, right, three};
+
+#[tokio::test]
+async fn a_job_whose_notice_was_never_published_is_handed_out() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    let job = network.accept(&request, Ask::default()).await;
+    let _verifier = network.verifier(quick());
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+}
+
+#[tokio::test]
+async fn jobs_whose_queue_was_lost_are_handed_out() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let jobs = [network.submit(Ask::default()).await, network.submit(Ask::default()).await];
+    network.broker.delete(&topology::jobs(&network.model).name).await.unwrap();
+    let _verifiers = [network.verifier(quick()), network.verifier(quick())];
+    for job in jobs {
+        assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+        assert_eq!(network.verdicts(job).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_deleted_under_its_consumer_is_read_again() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let _verifier = network.verifier(quick());
+    let first = network.submit(Ask::default()).await;
+    network.end_of(first).await;
+    network.broker.delete(&topology::jobs(&network.model).name).await.unwrap();
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    let second = network.accept(&request, Ask::default()).await;
+    assert_eq!(tokens(&network.end_of(second).await), RIGHT);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_could_take_expires() {
+    let network = Arc::new(Network::new().await);
+    let _verifier = network.verifier(quick());
+    let job = network.submit(Ask { deadline: Duration::from_millis(300), ..Ask::default() }).await;
+    let settlement = network.end_of(job).await;
+    assert_eq!(settlement.end, End::Expired);
+    assert_eq!(settlement.group, None);
+    assert!(network.archived(job).await.postings.is_empty());
+}
+
+#[tokio::test]
+async fn unknown_messages_are_parked_and_malformed_ones_dropped() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let jobs = Address::Queue(topology::jobs(&network.model).name);
+    let unknown = Message {
+        kind: "next year's".to_owned(),
+        ..JobNotice { job_id: infera_core::ids::JobId::new() }.to_message("1")
+    };
+    let malformed = Message {
+        body: vec![1, b'{'].into(),
+        ..JobNotice { job_id: infera_core::ids::JobId::new() }.to_message("2")
+    };
+    network.broker.publish(&jobs, unknown.clone()).await;
+    network.broker.publish(&jobs, malformed).await;
+    let _verifier = network.verifier(quick());
+    let job = network.submit(Ask::default()).await;
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    eventually("it is parked", || async {
+        (network.broker.depth(&topology::parked().name).await.unwrap() == Some(1)).then_some(())
+    })
+    .await;
+    let mut parked = network.broker.consume(&topology::parked().name, 1).await.unwrap();
+    assert_eq!(parked.next().await.unwrap().message, unknown);
+}
+
+#[tokio::test]
+async fn a_segment_that_was_not_written_is_written_again() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let archive = Arc::new(FailingArchive::new(Arc::clone(&network.archive) as _, 3));
+    let seams = Seams { archive: Arc::clone(&archive) as _, ..network.seams() };
+    let _verifier = network.verifier_on(Config { archive_retry_ms: 100, ..quick() }, seams);
+    let job = network.submit(Ask::default()).await;
+    let record = network.archived(job).await;
+    assert_eq!(record.settlement, network.end_of_with_group(job).await);
+    assert!(record.settlement.settled_ms <= Timestamp::now());
+    let keys = archive.keys();
+    assert!(keys.len() >= 4 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
