@@ -17,8 +17,7 @@ use tokenizers::Tokenizer;
 use crate::ids::Digest;
 use crate::job::{ChatMessage, TokenId};
 use crate::model_folder::{
-    self, CHAT_TEMPLATE, CONFIG, FolderError, GENERATION_CONFIG, ModelConfig, TOKENIZER, TOKENIZER_CONFIG,
-    TokenIds, read_json,
+    self, CHAT_TEMPLATE, CONFIG, FolderError, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_json,
 };
 use crate::time::Timestamp;
 
@@ -35,6 +34,32 @@ pub enum ChatError {
     /// The tokenizer failed on a text or on tokens that it doesn't have; will fail again.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
+}
+
+/// What we need of `config.json`.
+#[derive(Deserialize)]
+struct ModelConfig {
+    /// GPT-2's kin calls it `n_positions`.
+    #[serde(alias = "n_positions")]
+    max_position_embeddings: usize,
+    eos_token_id: Option<TokenIds>,
+}
+
+/// One token id or several, as both spellings occur.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TokenIds {
+    One(TokenId),
+    Several(Vec<TokenId>),
+}
+
+impl TokenIds {
+    fn into_vec(self) -> Vec<TokenId> {
+        match self {
+            Self::One(token) => vec![token],
+            Self::Several(tokens) => tokens,
+        }
+    }
 }
 
 /// What we need of `tokenizer_config.json`.
@@ -106,7 +131,8 @@ impl ChatModel {
         let tokenizer_config: TokenizerConfig = read_json(folder, TOKENIZER_CONFIG)?;
         let tokenizer = load_tokenizer(folder)?;
         let special_tokens = special_tokens(&tokenizer_config.rest);
-        let end_tokens = end_tokens(folder, &config, &tokenizer, special_tokens.get("eos_token"))?;
+        let end_tokens =
+            end_tokens(folder, config.eos_token_id, &tokenizer, special_tokens.get("eos_token"))?;
         let environment = environment(template(folder, tokenizer_config.chat_template)?)
             .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER_CONFIG), full(&error)))?;
         Ok(Self {
@@ -220,7 +246,7 @@ fn special_tokens(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<St
 /// even where the makers' settings name another.
 fn end_tokens(
     folder: &Path,
-    config: &ModelConfig,
+    in_config: Option<TokenIds>,
     tokenizer: &Tokenizer,
     eos_token: Option<&String>,
 ) -> Result<Vec<TokenId>, FolderError> {
@@ -228,7 +254,7 @@ fn end_tokens(
         Err(FolderError::Missing(_)) => GenerationConfig::default(),
         read => read?,
     };
-    let said = generation.eos_token_id.or_else(|| config.eos_token_id.clone());
+    let said = generation.eos_token_id.or(in_config);
     let mut tokens = said.map_or_else(Vec::new, TokenIds::into_vec);
     tokens.extend(eos_token.and_then(|text| tokenizer.token_to_id(text)));
     tokens.sort_unstable();

@@ -13,10 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use graph::GraphFacts;
+pub use graph::{GraphFacts, Malformed};
 
 use crate::ids::Digest;
-use crate::job::TokenId;
 
 /// The model's shape; every folder has one.
 pub const CONFIG: &str = "config.json";
@@ -81,37 +80,6 @@ impl FolderError {
             Self::Unreadable { path: path.to_owned(), source }
         }
     }
-}
-
-/// One token id or several, as both spellings occur.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum TokenIds {
-    /// `"eos_token_id": 2`
-    One(TokenId),
-    /// `"eos_token_id": [128001, 128009]`
-    Several(Vec<TokenId>),
-}
-
-impl TokenIds {
-    pub(crate) fn into_vec(self) -> Vec<TokenId> {
-        match self {
-            Self::One(token) => vec![token],
-            Self::Several(tokens) => tokens,
-        }
-    }
-}
-
-/// What we need of `config.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct ModelConfig {
-    /// Prompt and answer together, in tokens. GPT-2's kin calls it `n_positions`.
-    #[serde(alias = "n_positions")]
-    pub(crate) max_position_embeddings: usize,
-    pub(crate) eos_token_id: Option<TokenIds>,
-    /// What rows are padded with; any token would do, for padding is masked.
-    #[cfg_attr(not(feature = "onnx"), expect(dead_code, reason = "only engines pad"))]
-    pub(crate) pad_token_id: Option<TokenId>,
 }
 
 /// Reads and parses one of the folder's JSON files.
@@ -179,7 +147,10 @@ pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, FolderErr
 }
 
 /// The digest, made the same way, of the files that decide how text becomes tokens and back.
-pub(crate) fn tokenizer_digest(folder: &Path) -> Result<Digest, FolderError> {
+///
+/// # Errors
+/// If one is missing or unreadable.
+pub fn tokenizer_digest(folder: &Path) -> Result<Digest, FolderError> {
     files_digest(folder, settings_files(folder, &[CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG])?)
 }
 

@@ -10,6 +10,8 @@ mod field {
     pub(super) const GRAPH_INITIALIZER: u64 = 5;
     pub(super) const NODE_OPERATOR: u64 = 4;
     pub(super) const NODE_ATTRIBUTE: u64 = 5;
+    pub(super) const ATTRIBUTE_NAME: u64 = 1;
+    pub(super) const ATTRIBUTE_INTEGER: u64 = 3;
     pub(super) const ATTRIBUTE_TENSORS: [u64; 2] = [5, 10];
     pub(super) const ATTRIBUTE_GRAPHS: [u64; 2] = [6, 11];
     pub(super) const TENSOR_EXTERNAL_DATA: u64 = 13;
@@ -22,20 +24,25 @@ const DEPTH_MAX: usize = 8;
 
 /// The bytes don't hold what protocol buffers prescribe.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 /// What an ONNX file says about itself.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct GraphFacts {
+pub struct GraphFacts {
     /// Operator types in use, such as `GroupQueryAttention`.
-    pub(crate) operators: BTreeSet<String>,
+    pub operators: BTreeSet<String>,
+    /// The `accuracy_level`s of its `MatMulNBits` nodes; 0 where a node names none.
+    pub accuracy_levels: BTreeSet<u64>,
     /// Files beside it that hold tensors, as it names them.
-    pub(crate) data_files: BTreeSet<String>,
+    pub data_files: BTreeSet<String>,
 }
 
 impl GraphFacts {
     /// Reads the facts from a whole `ModelProto`.
-    pub(crate) fn read(model: &[u8]) -> Result<Self, Malformed> {
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything else.
+    pub fn read(model: &[u8]) -> Result<Self, Malformed> {
         let mut facts = Self::default();
         for (number, graph) in messages(model)? {
             if number == field::MODEL_GRAPH {
@@ -60,20 +67,38 @@ impl GraphFacts {
     }
 
     fn read_node(&mut self, node: &[u8], depth: usize) -> Result<(), Malformed> {
+        let (mut operator, mut accuracy_level) = (String::new(), 0);
         for (number, bytes) in messages(node)? {
             if number == field::NODE_OPERATOR {
-                self.operators.insert(text(bytes)?);
+                operator = text(bytes)?;
             } else if number == field::NODE_ATTRIBUTE {
-                for (number, bytes) in messages(bytes)? {
-                    if field::ATTRIBUTE_GRAPHS.contains(&number) {
-                        self.read_graph(bytes, depth + 1)?;
-                    } else if field::ATTRIBUTE_TENSORS.contains(&number) {
-                        self.read_tensor(bytes)?;
-                    }
-                }
+                accuracy_level = self.read_attribute(bytes, depth)?.unwrap_or(accuracy_level);
             }
         }
+        if operator == "MatMulNBits" {
+            self.accuracy_levels.insert(accuracy_level);
+        }
+        self.operators.insert(operator);
         Ok(())
+    }
+
+    /// Gives the accuracy level, if that is what the attribute is.
+    fn read_attribute(&mut self, attribute: &[u8], depth: usize) -> Result<Option<u64>, Malformed> {
+        let (mut is_level, mut integer) = (false, 0);
+        for (number, wire) in fields(attribute)? {
+            match wire {
+                Wire::Bytes(name) if number == field::ATTRIBUTE_NAME => is_level = name == b"accuracy_level",
+                Wire::Bytes(graph) if field::ATTRIBUTE_GRAPHS.contains(&number) => {
+                    self.read_graph(graph, depth + 1)?
+                }
+                Wire::Bytes(tensor) if field::ATTRIBUTE_TENSORS.contains(&number) => {
+                    self.read_tensor(tensor)?
+                }
+                Wire::Integer(value) if number == field::ATTRIBUTE_INTEGER => integer = value,
+                _ => {}
+            }
+        }
+        Ok(is_level.then_some(integer))
     }
 
     fn read_tensor(&mut self, tensor: &[u8]) -> Result<(), Malformed> {
@@ -96,23 +121,39 @@ fn text(bytes: &[u8]) -> Result<String, Malformed> {
     String::from_utf8(bytes.to_vec()).map_err(|_| Malformed)
 }
 
-/// The length-delimited fields of a message, with their numbers; other kinds are passed over.
-fn messages(mut bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, Malformed> {
+/// A field's value, as it is written.
+enum Wire<'a> {
+    Bytes(&'a [u8]),
+    Integer(u64),
+}
+
+/// The fields of a message, with their numbers; floats are passed over.
+fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Wire<'_>)>, Malformed> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
         match tag & 7 {
-            0 => drop(varint(&mut bytes)?),
+            0 => found.push((tag >> 3, Wire::Integer(varint(&mut bytes)?))),
             1 => drop(take(&mut bytes, 8)?),
             2 => {
                 let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed)?;
-                found.push((tag >> 3, take(&mut bytes, length)?));
+                found.push((tag >> 3, Wire::Bytes(take(&mut bytes, length)?)));
             }
             5 => drop(take(&mut bytes, 4)?),
             _ => return Err(Malformed),
         }
     }
     Ok(found)
+}
+
+/// Those of the fields that are messages or text.
+fn messages(bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, Malformed> {
+    let found = fields(bytes)?.into_iter();
+    let bytes = |(number, wire)| match wire {
+        Wire::Bytes(bytes) => Some((number, bytes)),
+        Wire::Integer(_) => None,
+    };
+    Ok(found.filter_map(bytes).collect())
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Malformed> {
@@ -153,6 +194,20 @@ mod tests {
         let facts = GraphFacts::read(&message(7, &graph)).expect("well formed");
         assert_eq!(facts.operators, ["GroupQueryAttention", "If"].map(str::to_owned).into());
         assert_eq!(facts.data_files, ["model.onnx_data".to_owned()].into());
+    }
+
+    #[test]
+    fn accuracy_levels_are_those_of_the_nodes() {
+        let level = |value: u8| message(5, &[message(1, b"accuracy_level"), vec![3 << 3, value]].concat());
+        let other = message(5, &[message(1, b"bits"), vec![3 << 3, 8]].concat());
+        let node =
+            |attributes: &[Vec<u8>]| message(1, &[message(4, b"MatMulNBits"), attributes.concat()].concat());
+        let read = |nodes: &[Vec<u8>]| {
+            GraphFacts::read(&message(7, &nodes.concat())).expect("well formed").accuracy_levels
+        };
+        assert_eq!(read(&[node(&[level(4), other.clone()])]), [4].into());
+        assert_eq!(read(&[node(&[other, level(1)]), node(&[])]), [0, 1].into());
+        assert!(read(&[message(1, &[message(4, b"Cast"), level(4)].concat())]).is_empty());
     }
 
     #[test]
