@@ -1,6 +1,8 @@
 //! A job's tokens and reported numbers don't depend on what it was batched with: whatever joins and leaves beside it,
 //! it gets to the bit what it gets alone.
 
+use std::time::Duration;
+
 use infera_core::engine::Engine;
 use infera_core::ids::Digest;
 use infera_core::job::TokenId;
@@ -8,14 +10,13 @@ use infera_worker::batcher::BatchLimits;
 use infera_worker::executor::{Decoded, Executor, ExecutorLimits, Work};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::time::Duration;
 use tokio::task::JoinSet;
 
-use crate::support::engines::HashEngine;
+use crate::support::engines::{Fate, HashEngine, Watched, slow};
 
 /// One sequence of a schedule.
 #[derive(Clone, Debug)]
-struct Part {
+pub(crate) struct Part {
     work: Work,
     /// It joins so long after the start.
     joins_after: Duration,
@@ -23,7 +24,7 @@ struct Part {
     leaves_after: Option<Duration>,
 }
 
-fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = Part> {
+pub(crate) fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = Part> {
     let prompt = vec(3..vocabulary, 1..30);
     let temperature = prop_oneof![Just(0.0), 0.1..2.0];
     let shape = (prompt, 1..=answer_tokens_max, temperature, any::<[u8; 32]>(), prop::bool::weighted(0.1));
@@ -35,7 +36,7 @@ fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = 
     })
 }
 
-fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
+pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
     let batch = BatchLimits { slots, prefill_tokens_max: 60 };
     Executor::start(engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
 }
@@ -52,7 +53,7 @@ fn said(
 }
 
 /// Plays the schedule on one executor, and each of its works alone on the other; they must say the same.
-async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>) {
+pub(crate) async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>) {
     let mut playing = JoinSet::new();
     for part in parts.clone() {
         let executor = together.clone();
@@ -75,6 +76,34 @@ async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>) {
         assert_eq!(said(&decoded), said(&expected), "{part:?}");
     }
     assert!(stayed >= parts.iter().filter(|part| part.leaves_after.is_none()).count());
+}
+
+#[tokio::test]
+async fn an_abandoned_job_leaves_the_batch_and_its_neighbour_stays() {
+    let (engine, calls) = Watched::new(slow(), |_| Fate::Well);
+    let executor = executor(engine, 2);
+    let work = Work {
+        prompt: vec![7, 8, 9],
+        answer_tokens_max: 60,
+        temperature: 0.0,
+        sample_key: Digest::of(b"key"),
+        alone: false,
+    };
+    let neighbour = Work { prompt: vec![10, 11], ..work.clone() };
+    let abandoned = async {
+        let running = executor.run(work);
+        tokio::pin!(running);
+        // Until both have had a step together.
+        while !calls.all().iter().any(|call| call.size() == 2) {
+            let pause = Duration::from_millis(1);
+            assert!(tokio::time::timeout(pause, &mut running).await.is_err());
+        }
+    };
+    let ((), neighbour) = tokio::join!(abandoned, executor.run(neighbour));
+    assert_eq!(neighbour.unwrap().tokens.len(), 60);
+    let together = calls.all().iter().filter(|call| call.size() == 2).count();
+    let apart = calls.all().iter().filter(|call| call.size() == 1).count();
+    assert!(together < 55 && apart > 5, "{together} steps together, {apart} apart");
 }
 
 #[test]

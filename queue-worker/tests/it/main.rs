@@ -1,9 +1,10 @@
 //! The worker from outside: assignments into a broker, replicas and refusals out of it, with the stub engine and the
-//! bundled model's tokenizer. One binary, so that it links once.
+//! bundled model's tokenizer, and where it matters with the bundled model itself. One binary, so that it links once.
 
 mod answering;
 mod batch_invariance;
 mod faults;
+mod onnx;
 mod redelivery;
 mod shutdown;
 mod support;
