@@ -32,7 +32,8 @@ pub struct Config {
 impl Default for Config {
     /// Text at `info`: starts, stops and what an operator must know; nothing per job.
     fn default() -> Self {
-        Self { format: Format::Text, filter: "info".to_owned() }
+        // ONNX Runtime tells each step of loading a session as information; two hundred lines a node hide ours.
+        Self { format: Format::Text, filter: "info,ort=warn".to_owned() }
     }
 }
 

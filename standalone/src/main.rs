@@ -1,1 +1,40 @@
-fn main() {}
+//! The `infera` program: reads the command line, composes, runs, says how it ended.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use infera::cli::{self, Cli, Command, Settings};
+use infera::network::Network;
+use infera_core::{config, shutdown, telemetry};
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Up(settings) => up(settings),
+        Command::Config(settings) => show(settings),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(settings: Settings) -> Done {
+    Ok(cli::print(&config::dump(&settings.load()?)?)?)
+}
+
+fn up(settings: Settings) -> Done {
+    let config = settings.load()?;
+    telemetry::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = shutdown::on_signals()?;
+        let network = Network::start(config.clone()).await?;
+        cli::print(&cli::welcome(&network, &config))?;
+        Ok(network.run(shutdown).await?)
+    })
+}

@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("infera", &["infera-core", "infera-gateway", "infera-verifier", "infera-worker"]),
 ];
 
-/// Libraries that only one of our crates may name, because it holds the seam to what they speak to.
+/// Libraries that only one of our crates may name, because it holds the seam to what they speak to. Tests and
+/// benchmarks may: they look at such a seam from the other side.
 const OWNED: &[(&str, &str)] = &[
     ("ort", "infera-core"),
     ("rusqlite", "infera-core"),
@@ -32,31 +33,59 @@ const MAIN_LINES_MAX: usize = 60;
 /// A seam that grows beyond this is two seams.
 const TRAIT_METHODS_MAX: usize = 5;
 
+/// What a dependency is for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Normal,
+    Build,
+    Test,
+}
+
+impl Kind {
+    /// Cargo's word; it has none for normal ones.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Normal => None,
+            Self::Build => Some("build"),
+            Self::Test => Some("dev"),
+        }
+    }
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
 fn cargo(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
+    let output =
+        Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints text")
 }
 
-/// The names of every workspace crate's direct dependencies (normal, build and test ones alike).
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// The names of every workspace crate's direct dependencies of the kinds asked for.
+fn dependencies(kinds: &[Kind]) -> BTreeMap<String, BTreeSet<String>> {
     let text = cargo(&["metadata", "--format-version=1", "--no-deps", "--locked", "--offline"]);
     let metadata: serde_json::Value = serde_json::from_str(&text).expect("cargo prints JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     let named = |value: &serde_json::Value| value["name"].as_str().expect("a name").to_owned();
-    let of = |package: &serde_json::Value| package["dependencies"].as_array().expect("a list").iter().map(named).collect();
+    let wanted =
+        |dependency: &&serde_json::Value| kinds.iter().any(|kind| dependency["kind"].as_str() == kind.word());
+    let of = |package: &serde_json::Value| {
+        package["dependencies"].as_array().expect("a list").iter().filter(wanted).map(named).collect()
+    };
     packages.iter().map(|package| (named(package), of(package))).collect()
 }
 
 #[test]
 fn arrows_between_crates_are_the_ones_on_the_map() {
-    let found = dependencies();
+    let found = dependencies(&[Kind::Normal, Kind::Build, Kind::Test]);
     let ours: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ours, "a crate that the map doesn't know");
+    assert_eq!(
+        found.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        ours,
+        "a crate that the map doesn't know"
+    );
     for (name, allowed) in ARROWS {
         for dependency in found[*name].iter().filter(|dependency| ours.contains(dependency.as_str())) {
             // A crate may name itself, to switch features on for its own tests.
@@ -68,16 +97,26 @@ fn arrows_between_crates_are_the_ones_on_the_map() {
 
 #[test]
 fn libraries_behind_a_seam_are_named_by_its_owner_alone() {
-    for (name, dependencies) in dependencies() {
+    for (name, dependencies) in dependencies(&[Kind::Normal, Kind::Build]) {
         for (library, owner) in OWNED {
-            assert!(!dependencies.contains(*library) || name == *owner, "{name} names {library}, which is {owner}'s");
+            assert!(
+                !dependencies.contains(*library) || name == *owner,
+                "{name} names {library}, which is {owner}'s"
+            );
         }
     }
 }
 
 #[test]
 fn the_gateway_links_no_onnx_runtime() {
-    let tree = cargo(&["tree", "--package=infera-gateway", "--edges=normal", "--prefix=none", "--locked", "--offline"]);
+    let tree = cargo(&[
+        "tree",
+        "--package=infera-gateway",
+        "--edges=normal",
+        "--prefix=none",
+        "--locked",
+        "--offline",
+    ]);
     let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(linked.contains("hyper"), "the tree is the gateway's");
     for library in ["ort", "ort-sys", "tokenizers", "rusqlite"] {
@@ -86,8 +125,10 @@ fn the_gateway_links_no_onnx_runtime() {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> =
-        ["core", "gateway", "queue-worker", "verifier", "standalone"].iter().map(|name| root().join(name)).collect();
+    let mut folders: Vec<PathBuf> = ["core", "gateway", "queue-worker", "verifier", "standalone"]
+        .iter()
+        .map(|name| root().join(name))
+        .collect();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -121,7 +162,10 @@ fn seams_are_small() {
         let text = std::fs::read_to_string(path).expect("a readable source");
         for body in text.split("\npub trait ").skip(1) {
             let body = body.split("\n}").next().unwrap_or_default();
-            let methods = body.lines().filter(|line| line.starts_with("    fn ") || line.starts_with("    async fn ")).count();
+            let methods = body
+                .lines()
+                .filter(|line| line.starts_with("    fn ") || line.starts_with("    async fn "))
+                .count();
             let name = body.split([':', ' ', '{']).next().unwrap_or_default();
             assert!(methods <= TRAIT_METHODS_MAX, "{name} has {methods} methods: it is two seams");
             seams += 1;

@@ -1,0 +1,297 @@
+//! A whole network in this process: started in the order that each part needs the one before, ended the other way
+//! round, so that what was accepted is still answered while the gateway drains.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::broker::{Binding, Broker, BrokerError, Exchange, Queue};
+use infera_core::chat::ChatModel;
+use infera_core::ids::{ModelName, VerifierId};
+use infera_core::ledger::CatalogueEntry;
+use infera_core::messages::{CapacitySummary, Wire as _};
+use infera_core::shutdown::Shutdown;
+use infera_core::time::Timestamp;
+use infera_gateway::Gateway;
+use infera_verifier::{Verifier, VerifierError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::data_folder::{DataFolder, DataFolderError};
+use crate::node::{self, ModelError, Node};
+use crate::residents::{self, ResidentsError};
+use crate::seams::{Seams, SeamsError};
+
+/// Why the network doesn't run (any more). Each says what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The data folder.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// Ledger or archive.
+    #[error(transparent)]
+    Seams(#[from] SeamsError),
+    /// Model or engine.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Accounts, nodes, keys.
+    #[error(transparent)]
+    Residents(#[from] ResidentsError),
+    /// The address.
+    #[error(
+        "{address}: {source}; stop what listens there, or choose another address with --set listen=127.0.0.1:8711"
+    )]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A role ended although nobody asked it to.
+    #[error("{role} ended: {cause}")]
+    Role {
+        /// Which.
+        role: &'static str,
+        /// In its own words.
+        cause: String,
+    },
+    /// Nodes, verifier and gateway run, and the network still has no room for the model.
+    #[error("no replica group for {model} within {seconds} s: the log says which node has not come up")]
+    NotReady {
+        /// The model.
+        model: ModelName,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The verifier's settings.
+    #[error(transparent)]
+    Verifier(#[from] VerifierError),
+    /// The embedded broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// How long the first replica group may take to come up. A session loads in well under a second; a model of gigabytes
+/// from a slow disk takes minutes.
+const READY_MAX: Duration = Duration::from_secs(300);
+
+/// A network that runs.
+pub struct Network {
+    /// Where the gateway listens.
+    pub address: SocketAddr,
+    /// The key for local use.
+    pub key: infera_gateway::keys::ApiKey,
+    /// The model that its nodes serve.
+    pub model: ModelName,
+    /// What it stands on.
+    pub seams: Seams,
+    gateway: JoinSet<Result<(), NetworkError>>,
+    verifier: JoinSet<Result<(), NetworkError>>,
+    nodes: JoinSet<Result<(), NetworkError>>,
+    stages: [Shutdown; 3],
+    // Held to the end, and dropped last.
+    _data: DataFolder,
+}
+
+impl Network {
+    /// Starts everything and returns when a replica group can be drawn.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, NetworkError> {
+        let data = DataFolder::open(&config.data)?;
+        let listener = listen(config.listen).await?;
+        let seams = Seams::open(&data).await?;
+        let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
+        let model = residents::model(&seams, catalogue_entry(&config, &chat)?).await?;
+        let key = residents::local_key(&seams, &data).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| NetworkError::Listen { address: config.listen, source })?;
+        data.note(&format!("http://{address}"), key.expose())?;
+
+        let stages = [Shutdown::new(), Shutdown::new(), Shutdown::new()];
+        let mut network = Self {
+            address,
+            key,
+            model: model.clone(),
+            seams,
+            gateway: JoinSet::new(),
+            verifier: JoinSet::new(),
+            nodes: JoinSet::new(),
+            stages,
+            _data: data,
+        };
+        network.start_verifier(&config, HashMap::from([(model.clone(), Arc::clone(&chat))]))?;
+        for index in 1..=config.nodes.count {
+            network.start_node(&config, &format!("resident-{index}"), &chat).await?;
+        }
+        network.start_gateway(&config, listener);
+        // Three owners make a group; a network configured smaller is ready when it is as large as it will get.
+        network.wait_for_owners(config.nodes.count.min(3)).await?;
+        Ok(network)
+    }
+
+    /// Waits until a verifier says that live nodes of so many owners serve the model.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotReady`] after five minutes.
+    pub async fn wait_for_owners(&self, owners: u32) -> Result<(), NetworkError> {
+        CapacityWatch::start(self.seams.broker.as_ref()).await?.wait(&self.model, owners).await
+    }
+
+    fn start_gateway(&mut self, config: &Config, listener: TcpListener) {
+        let gateway = Gateway::new(config.gateway.clone(), self.seams.of_gateway());
+        let shutdown = self.stages[0].clone();
+        self.gateway.spawn(async move {
+            gateway.run(listener, shutdown).await;
+            Ok(())
+        });
+    }
+
+    fn start_verifier(
+        &mut self,
+        config: &Config,
+        chats: HashMap<ModelName, Arc<ChatModel>>,
+    ) -> Result<(), NetworkError> {
+        let verifier = Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?;
+        let shutdown = self.stages[1].clone();
+        self.verifier.spawn(async move {
+            verifier.run(shutdown).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Starts one resident node.
+    async fn start_node(
+        &mut self,
+        config: &Config,
+        name: &str,
+        chat: &Arc<ChatModel>,
+    ) -> Result<(), NetworkError> {
+        let record = residents::node(&self.seams, &self._data, name).await?;
+        let engine = config.engine.clone();
+        let loaded = tokio::task::spawn_blocking(move || node::load_engine(&engine)).await;
+        let engine =
+            loaded.map_err(|panic| NetworkError::Role { role: "engine", cause: panic.to_string() })?;
+        let broker = Arc::clone(&self.seams.broker);
+        let node =
+            Node { id: record.id, broker, chat: Arc::clone(chat), engine: engine.map_err(ModelError::from)? };
+        self.add_node(config.worker.clone(), node).await
+    }
+
+    /// Runs one more node, registered before, in this process until the network ends.
+    ///
+    /// # Errors
+    /// [`NetworkError::Residents`] if its queue can't be declared.
+    pub async fn add_node(&mut self, worker: infera_worker::Config, node: Node) -> Result<(), NetworkError> {
+        let queue = node::declare_queue(self.seams.broker.as_ref(), &node.id).await?;
+        let shutdown = self.stages[2].clone();
+        self.nodes.spawn(async move {
+            let ended = node.run(worker, queue, shutdown).await;
+            ended.map_err(|error| NetworkError::Role { role: "node", cause: error.to_string() })
+        });
+        Ok(())
+    }
+
+    /// Registers a node under an owner of its own, for [`Network::add_node`].
+    ///
+    /// # Errors
+    /// [`NetworkError::Residents`].
+    pub async fn register(&self, name: &str) -> Result<infera_core::ledger::NodeRecord, NetworkError> {
+        Ok(residents::node(&self.seams, &self._data, name).await?)
+    }
+
+    /// Runs until shutdown or until a role ends by itself; then ends the rest, gateway first.
+    ///
+    /// # Errors
+    /// [`NetworkError::Role`] if one ended by itself or badly.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), NetworkError> {
+        let mut outcome = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            result = first(&mut self.gateway) => result.and_then(|()| gone("gateway")),
+            result = first(&mut self.verifier) => result.and_then(|()| gone("verifier")),
+            result = first(&mut self.nodes) => result.and_then(|()| gone("node")),
+        };
+        let [gateway, verifier, nodes] = &self.stages;
+        for (stage, roles) in
+            [(gateway, &mut self.gateway), (verifier, &mut self.verifier), (nodes, &mut self.nodes)]
+        {
+            stage.cancel();
+            while let Some(result) = roles.join_next().await {
+                outcome = outcome.and(joined(result));
+            }
+        }
+        outcome
+    }
+}
+
+/// The next role of a set to end; never, while the set is empty.
+async fn first(roles: &mut JoinSet<Result<(), NetworkError>>) -> Result<(), NetworkError> {
+    match roles.join_next().await {
+        Some(result) => joined(result),
+        None => std::future::pending().await,
+    }
+}
+
+fn joined(result: Result<Result<(), NetworkError>, tokio::task::JoinError>) -> Result<(), NetworkError> {
+    result.unwrap_or_else(|panic| Err(NetworkError::Role { role: "a role", cause: panic.to_string() }))
+}
+
+fn gone(role: &'static str) -> Result<(), NetworkError> {
+    Err(NetworkError::Role { role, cause: "although nobody asked it to".to_owned() })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, NetworkError> {
+    TcpListener::bind(address).await.map_err(|source| NetworkError::Listen { address, source })
+}
+
+fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, ModelError> {
+    Ok(CatalogueEntry {
+        name: ModelName::new(node::model_name(&config.engine.folder)),
+        digests: node::digests(&config.engine)?,
+        tokenizer: chat.tokenizer_digest(),
+        context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
+        end_tokens: chat.end_tokens().to_vec(),
+        reference_token_us: config.engine.reference_token_us,
+        created_ms: Timestamp::now(),
+    })
+}
+
+/// Listens to what verifiers say of capacity, to know when the network is ready.
+struct CapacityWatch(Box<dyn infera_core::broker::Consumer>);
+
+impl CapacityWatch {
+    async fn start(broker: &dyn Broker) -> Result<Self, BrokerError> {
+        let queue = Queue {
+            name: format!("capacity.{}", VerifierId::fresh()),
+            bindings: vec![Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() }],
+            exclusive: true,
+            replicated: false,
+            length_max: None,
+            idle_ms: None,
+        };
+        broker.declare(&queue).await?;
+        /// A summary a second; more waiting than this would be old news.
+        const PREFETCH: u16 = 16;
+        Ok(Self(broker.consume(&queue.name, PREFETCH).await?))
+    }
+
+    async fn wait(mut self, model: &ModelName, owners: u32) -> Result<(), NetworkError> {
+        let has_room = async {
+            while let Some(delivery) = self.0.next().await {
+                let summary = CapacitySummary::from_message(&delivery.message);
+                delivery.ack().await;
+                let models = summary.map(|summary| summary.models).unwrap_or_default();
+                if models.iter().any(|capacity| capacity.model == *model && capacity.owners >= owners) {
+                    return;
+                }
+            }
+        };
+        let not_ready = || NetworkError::NotReady { model: model.clone(), seconds: READY_MAX.as_secs() };
+        tokio::time::timeout(READY_MAX, has_room).await.map_err(|_| not_ready())
+    }
+}

@@ -1,0 +1,119 @@
+//! One node within this process: its queue, its engine, its worker. What a node answers is the worker's business.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use infera_core::broker::{Broker, topology};
+use infera_core::chat::{ChatError, ChatModel};
+use infera_core::engine::onnx::{OnnxConfig, OnnxEngine};
+use infera_core::engine::stub::StubEngine;
+use infera_core::engine::{Engine, EngineError};
+use infera_core::ids::{Digest, NodeId};
+use infera_core::model_folder::{FolderError, model_digest, onnx_file};
+use infera_core::shutdown::Shutdown;
+use infera_worker::{Worker, WorkerError};
+
+use crate::config::{EngineConfig, EngineKind};
+use crate::residents::ResidentsError;
+
+/// Why a model can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its tokenizer or template.
+    #[error("the model: {0}")]
+    Chat(#[from] ChatError),
+    /// Its files.
+    #[error("the model: {0}")]
+    Folder(#[from] FolderError),
+    /// Its engine.
+    #[error("the engine: {0}")]
+    Engine(#[from] EngineError),
+}
+
+/// Loads one engine. Each node gets its own, as it would on its own machine.
+///
+/// # Errors
+/// [`EngineError::Load`] says what is missing and what to do.
+pub fn load_engine(config: &EngineConfig) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(match config.kind {
+        EngineKind::Stub => Box::new(StubEngine::new(config.stub.clone())?),
+        EngineKind::Onnx => Box::new(OnnxEngine::load(&onnx_config(config))?),
+    })
+}
+
+/// The engine's own settings.
+#[must_use]
+pub fn onnx_config(config: &EngineConfig) -> OnnxConfig {
+    OnnxConfig {
+        folder: config.folder.clone(),
+        variant: config.variant.clone(),
+        library_path: config.library.clone(),
+        device: config.device,
+        threads: config.threads,
+        sequences_max: config.sequences_max,
+        gpu_model: config.gpu_model.clone(),
+    }
+}
+
+/// The digests that may answer under the model's name: of the configured file first, and of the plain-operator export
+/// beside it, whose honest answers differ only within tolerance.
+///
+/// # Errors
+/// [`FolderError`] names the file.
+pub fn digests(config: &EngineConfig) -> Result<Vec<Digest>, FolderError> {
+    if config.kind == EngineKind::Stub {
+        return Ok(vec![config.stub.model_digest]);
+    }
+    let file = |variant: &str| onnx_file(&config.folder, variant);
+    let mut digests = vec![model_digest(&config.folder, &file(&config.variant)?)?];
+    if let Ok(plain) = file(PLAIN_VARIANT) {
+        digests.push(model_digest(&config.folder, &plain)?);
+    }
+    Ok(digests)
+}
+
+/// The export in standard operators only.
+pub const PLAIN_VARIANT: &str = "plain";
+
+/// Declares the node's queue and returns its name. The suffix is fixed: in this process nobody else can read it.
+///
+/// # Errors
+/// [`ResidentsError::Queue`].
+pub async fn declare_queue(broker: &dyn Broker, node: &NodeId) -> Result<String, ResidentsError> {
+    let queue = topology::node(node, "resident");
+    broker.declare(&queue).await?;
+    Ok(queue.name)
+}
+
+/// A node about to run.
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its way to the network.
+    pub broker: Arc<dyn Broker>,
+    /// Its tokenizer and template.
+    pub chat: Arc<ChatModel>,
+    /// Its engine.
+    pub engine: Box<dyn Engine>,
+}
+
+impl Node {
+    /// Serves until shutdown.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub async fn run(
+        self,
+        config: infera_worker::Config,
+        queue: String,
+        shutdown: Shutdown,
+    ) -> Result<(), WorkerError> {
+        Worker::new(config, self.id, queue, self.broker, self.chat, self.engine).run(shutdown).await
+    }
+}
+
+/// The model's name is its folder's.
+#[must_use]
+pub fn model_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

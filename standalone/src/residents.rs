@@ -1,0 +1,85 @@
+//! Who is on record before the first request: the built-in nodes with an owner each, the model that they serve, and
+//! the account of the key for local use, which owns none of them. Registering again finds what is there.
+
+use infera_core::broker::BrokerError;
+use infera_core::ids::{AccountId, Digest, ModelName};
+use infera_core::ledger::{
+    AccountBook as _, CatalogueEntry, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered,
+};
+use infera_core::time::Timestamp;
+use infera_gateway::keys::{ApiKey, NoRandomness};
+
+use crate::data_folder::{DataFolder, DataFolderError};
+use crate::seams::Seams;
+
+/// Why a resident can't be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ResidentsError {
+    /// The ledger says why.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The data folder says why.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// The operating system gives no randomness for a key.
+    #[error("no key for local use: {0}")]
+    Key(#[from] NoRandomness),
+    /// The ledger knows the node under another secret.
+    #[error(
+        "node {0} is registered under another secret: the data folder's secret was replaced; put the old one back"
+    )]
+    WrongSecret(String),
+    /// The node's queue can't be declared.
+    #[error("the queue of a node: {0}")]
+    Queue(#[from] BrokerError),
+}
+
+/// The account of an e-mail address that no person has: `.invalid` can't be registered (RFC 2606).
+async fn account(seams: &Seams, name: &str) -> Result<AccountId, ResidentsError> {
+    Ok(seams.ledger.sign_up(&format!("{name}@infera.invalid"), Timestamp::now()).await?.account)
+}
+
+/// Registers node `name` under an owner of its own.
+///
+/// # Errors
+/// [`ResidentsError`].
+pub async fn node(seams: &Seams, data: &DataFolder, name: &str) -> Result<NodeRecord, ResidentsError> {
+    let owner = account(seams, &format!("owner-of-{name}")).await?;
+    let secret = Digest::of(data.secret_for("node", name).as_bytes());
+    let node = NewNode { name: name.to_owned(), secret, account: Some(owner) };
+    match seams.ledger.register_node(&node, Timestamp::now()).await? {
+        Registered::Node(record) => Ok(record),
+        Registered::WrongSecret => Err(ResidentsError::WrongSecret(name.to_owned())),
+    }
+}
+
+/// The key for local use: the one that was noted if it still works, or a new one.
+///
+/// # Errors
+/// [`ResidentsError`].
+pub async fn local_key(seams: &Seams, data: &DataFolder) -> Result<ApiKey, ResidentsError> {
+    if let Some(key) = data.noted_key().as_deref().and_then(ApiKey::parse)
+        && seams.ledger.key(key.hash()).await?.is_some()
+    {
+        return Ok(key);
+    }
+    let account = account(seams, "local").await?;
+    let key = ApiKey::generate()?;
+    seams.ledger.issue_key(&key.row(account), Timestamp::now()).await?;
+    Ok(key)
+}
+
+/// Lists a model, unless the catalogue says the same already. The time of its first listing is kept.
+///
+/// # Errors
+/// [`ResidentsError`].
+pub async fn model(seams: &Seams, entry: CatalogueEntry) -> Result<ModelName, ResidentsError> {
+    let listed = seams.ledger.catalogue().await?;
+    let before = listed.iter().find(|listed| listed.name == entry.name);
+    let entry =
+        CatalogueEntry { created_ms: before.map_or(entry.created_ms, |before| before.created_ms), ..entry };
+    if before != Some(&entry) {
+        seams.ledger.list_model(&entry).await?;
+    }
+    Ok(entry.name)
+}

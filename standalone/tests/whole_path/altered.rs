@@ -1,0 +1,108 @@
+//! Nodes that are not what they say: an honest worker whose way to the broker rewrites its answers, or whose engine
+//! announces another model's digest. Faults are wrappers around seams, never code inside them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::chat::ChatModel;
+use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_core::job::TokenId;
+use infera_core::messages::{NumericClass, Replica, Wire as _};
+
+/// How a lie changes a replica.
+pub(crate) type Lie = Arc<dyn Fn(&mut Replica, &ChatModel) + Send + Sync>;
+
+/// A broker that passes everything on, but replicas only after a lie and a delay.
+pub(crate) struct LyingBroker {
+    pub(crate) honest: Arc<dyn Broker>,
+    pub(crate) chat: Arc<ChatModel>,
+    pub(crate) lie: Lie,
+    pub(crate) delay: Duration,
+}
+
+impl fmt::Debug for LyingBroker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("LyingBroker")
+    }
+}
+
+#[async_trait]
+impl Broker for LyingBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.honest.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        let Ok(mut replica) = Replica::from_message(&message) else {
+            return self.honest.publish(address, message).await;
+        };
+        tokio::time::sleep(self.delay).await;
+        (self.lie)(&mut replica, &self.chat);
+        self.honest.publish(address, replica.to_message(message.id)).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.honest.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.honest.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.honest.delete(queue).await
+    }
+}
+
+/// Swaps the token at `position` (from the end, 0 is the last) with the runner-up of rank `rank`, and makes text and
+/// numbers look as if the model had meant it: greedy answers only, where noise doesn't enter.
+pub(crate) fn swapped_token(position: usize, rank: usize) -> Lie {
+    Arc::new(move |replica, chat| {
+        let Some(index) = replica.tokens.len().checked_sub(position + 1) else { return };
+        let top = &mut replica.numbers[index].top;
+        let (winner, loser) = (top[0], top[rank]);
+        top[0] = (loser.0, winner.1);
+        top[rank] = (winner.0, loser.1);
+        replica.tokens[index] = loser.0;
+        replica.text = chat.decode(&replica.tokens).expect("any tokens have a text");
+    })
+}
+
+/// An engine that does one model's work under another's name.
+pub(crate) struct Disguised {
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) description: EngineDescription,
+}
+
+impl Disguised {
+    /// `engine`, announced as of class `numeric_class`.
+    pub(crate) fn as_class(engine: Box<dyn Engine>, numeric_class: NumericClass) -> Box<dyn Engine> {
+        let description = EngineDescription { numeric_class, ..engine.description().clone() };
+        Box::new(Self { engine, description })
+    }
+}
+
+impl Engine for Disguised {
+    fn description(&self) -> &EngineDescription {
+        &self.description
+    }
+
+    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
+        self.engine.prefill(prompts)
+    }
+
+    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
+        self.engine.decode(steps)
+    }
+
+    fn release(&mut self, sequences: &[SequenceId]) {
+        self.engine.release(sequences);
+    }
+
+    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
+        self.engine.score(prompt, answer)
+    }
+}

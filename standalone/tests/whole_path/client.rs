@@ -1,0 +1,61 @@
+//! The smallest HTTP client that sees what a user sees: one request a connection.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A reply: status and JSON.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) json: Value,
+}
+
+/// A client with a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
+}
+
+impl Client {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.key,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.address).await.expect("the gateway listens");
+        stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("a reply comes");
+        let text = String::from_utf8(bytes).expect("replies are text");
+        let (head, json) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        Reply { status, json: serde_json::from_str(json).unwrap_or(Value::Null) }
+    }
+
+    /// A synchronous chat on the OpenAI face.
+    pub(crate) async fn chat(&self, body: &Value) -> Reply {
+        self.call("POST", "/v1/chat/completions", Some(body)).await
+    }
+
+    /// The job as `GET /v1/jobs/{id}` shows it.
+    pub(crate) async fn job(&self, id: &str) -> Value {
+        self.call("GET", &format!("/v1/jobs/{id}"), None).await.json
+    }
+}
+
+/// A greedy question.
+pub(crate) fn question(text: &str) -> Value {
+    serde_json::json!({
+        "model": "infera-tiny",
+        "messages": [{"role": "user", "content": text}],
+        "temperature": 0,
+        "max_tokens": 48,
+    })
+}

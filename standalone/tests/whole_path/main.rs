@@ -1,0 +1,13 @@
+//! Whole paths: a client's HTTP request through gateway, ledger, broker, workers with real engines, verifier and back,
+//! each on its own data folder and port 0. Altered nodes are honest workers behind a seam that lies.
+
+#![expect(clippy::expect_used, reason = "a test that can't set its stage has failed")]
+
+mod altered;
+mod client;
+mod stage;
+
+mod altered_nodes;
+mod answers;
+mod honest_differences;
+mod lifetimes;
