@@ -290,7 +290,7 @@ fn numeric_class(config: &OnnxConfig, file: &Path, padding: Padding) -> Result<N
         model_digest,
         provider,
         hardware,
-        runtime: runtime::version(),
+        runtime: runtime::version(&config.library_path)?,
         compute: compute.to_owned(),
     })
 }

@@ -78,16 +78,30 @@ fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) ->
     builder.commit_from_file(file)
 }
 
-/// The loaded library's version, as it says itself: of the build, so that a patched one differs.
-pub(super) fn version() -> String {
-    let info = ort::info();
-    let value = |key: &str| {
-        let rest = info.split(key).nth(1)?;
-        Some(rest.split([',', ' ']).next().unwrap_or_default().to_owned())
-    };
-    match (value("git-branch="), value("git-commit-id=")) {
-        (Some(branch), Some(commit)) => format!("{branch}+{commit}"),
-        _ => info.to_owned(),
+/// The library's version and the commit that it was built from, such as `1.31.1+6af1a93`: a patched build differs.
+pub(super) fn version(library_path: &Path) -> Result<String, EngineError> {
+    let whole = library_path.canonicalize().unwrap_or_else(|_| library_path.to_owned());
+    let number = version_number(&whole).map_err(|error| {
+        load_error(format!("{} doesn't say its version: {error}", library_path.display()))
+    })?;
+    let commit = ort::info().split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+    Ok(commit.map_or(number.clone(), |commit| format!("{number}+{commit}")))
+}
+
+/// Asks the library's one exported function, which `ort` asks too and keeps to itself.
+#[expect(
+    unsafe_code,
+    reason = "C functions can't be called otherwise; ONNX Runtime's header promises their types"
+)]
+fn version_number(library_path: &Path) -> Result<String, libloading::Error> {
+    type GetApiBase = unsafe extern "system" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the same file is loaded already, so no initialiser runs; the function's type is the header's; the base
+    // it returns and the text are static and never null.
+    unsafe {
+        let library = libloading::Library::new(library_path)?;
+        let base = library.get::<GetApiBase>(b"OrtGetApiBase\0")?();
+        let text = ((*base).GetVersionString)();
+        Ok(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
     }
 }
 
