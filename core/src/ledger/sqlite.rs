@@ -26,6 +26,7 @@ use rusqlite::Connection;
 
 use self::readers::Readers;
 use self::writer::Writer;
+pub use self::writer::WriteCounts;
 use super::LedgerError;
 
 /// A ledger in a file. Implements all halves; give each role only its own. Dropping the last handle commits what
@@ -50,6 +51,12 @@ impl SqliteLedger {
         let connection = opening::writer(path)?;
         let readers = Readers::open(path)?;
         Ok(Arc::new(Self { readers, writer: Writer::start(connection)?, _lock: lock }))
+    }
+
+    /// How much was written since it was opened, for benchmarks and operators.
+    #[must_use]
+    pub fn write_counts(&self) -> WriteCounts {
+        self.writer.counts()
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>

@@ -2,6 +2,8 @@
 //! operation in its own savepoint, and answers only after the commit. It knows no table.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,11 +59,27 @@ where
     }
 }
 
+/// How much was written since the file was opened: what group commit saves is the difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteCounts {
+    /// Transactions committed, each with its sync of the disk.
+    pub commits: u64,
+    /// Operations in them, those included whose outcome was an error of their own.
+    pub operations: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    commits: AtomicU64,
+    operations: AtomicU64,
+}
+
 /// The writing thread and the way to it. Dropping it commits what waits, checkpoints and closes the file.
 #[derive(Debug)]
 pub(super) struct Writer {
     sender: Option<mpsc::Sender<Box<dyn Operation>>>,
     thread: Option<JoinHandle<()>>,
+    counts: Arc<Counts>,
 }
 
 impl std::fmt::Debug for dyn Operation {
@@ -74,11 +92,20 @@ impl Writer {
     /// Starts the thread, which owns `connection` from now on.
     pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let counts = Arc::new(Counts::default());
+        let counted = Arc::clone(&counts);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || serve(&connection, receiver))
+            .spawn(move || serve(&connection, receiver, &counted))
             .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self { sender: Some(sender), thread: Some(thread), counts })
+    }
+
+    pub(super) fn counts(&self) -> WriteCounts {
+        WriteCounts {
+            commits: self.counts.commits.load(Ordering::Relaxed),
+            operations: self.counts.operations.load(Ordering::Relaxed),
+        }
     }
 
     /// Runs `work` in a transaction and returns when it is committed. If the caller goes away meanwhile, the work is
@@ -119,12 +146,20 @@ fn stopped() -> LedgerError {
     LedgerError::Unavailable("the ledger's writer has stopped".to_owned())
 }
 
-fn serve(connection: &Connection, mut receiver: mpsc::Receiver<Box<dyn Operation>>) {
+fn serve(
+    connection: &Connection,
+    mut receiver: mpsc::Receiver<Box<dyn Operation>>,
+    counts: &Counts,
+) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let commit = commit_batch(connection, &mut batch);
-        if let Err(error) = &commit {
-            tracing::error!(%error, operations = batch.len(), "a ledger commit failed");
+        match &commit {
+            Ok(()) => {
+                counts.commits.fetch_add(1, Ordering::Relaxed);
+                counts.operations.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(%error, operations = batch.len(), "a ledger commit failed"),
         }
         for operation in batch.drain(..) {
             operation.answer(commit.as_ref().map(|&()| ()));
@@ -186,8 +221,6 @@ fn copy(error: &LedgerError) -> LedgerError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     type Work = fn(&Connection) -> Result<(), LedgerError>;
@@ -255,6 +288,8 @@ mod tests {
         )
         .await;
         assert!(matches!(outcomes[..], [Ok(()), Err(LedgerError::Row(_)), Err(LedgerError::Row(_)), Ok(())]));
+        // The gate's commit, and one for the four that waited behind it.
+        assert_eq!(writer.counts(), WriteCounts { commits: 2, operations: 5 });
         assert_eq!(count(&writer).await, 2);
     }
 
