@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The one table of `make bench`; what its rows mean stands in standalone/benches/table/main.rs.
+#
+#   infra/bench.sh         the whole table, some ten minutes; keep the machine quiet meanwhile
+#   infra/bench.sh quick   every row for a fraction of a second, to try the harness
+#
+# Everything it makes lies in .runtime/bench/: the generated 135M model (once), a copy of the release build, scratch
+# folders (gone afterwards) and latest.json. Needs `make build` before it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-python3}
+bench="$PWD/.runtime/bench"
+large="$bench/135m"
+venv="$PWD/.runtime/venv-bench"
+infera="${CARGO_TARGET_DIR:-target}/release/infera"
+
+case "${1:-full}" in
+full) arguments=() ;;
+quick) arguments=(--quick) ;;
+*)
+    echo "bench: unknown argument $1: nothing, or quick" >&2
+    exit 2
+    ;;
+esac
+shift || true
+
+[ -x "$infera" ] || { echo "bench: $infera is missing: run \`make build\`" >&2; exit 1; }
+mkdir -p "$bench"
+
+# Random weights in the shape of a 135M model. Moved into place when whole, so that a broken run leaves nothing to trust.
+if [ ! -e "$large/config.json" ]; then
+    if [ ! -e "$venv/complete" ]; then
+        echo "bench: Python packages that write the 135M model (once) into ${venv#"$PWD"/}"
+        "$PYTHON" -m venv --clear "$venv" || { echo "bench: no venv: apt-get install python3-venv" >&2; exit 1; }
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement models/requirements.txt
+        touch "$venv/complete"
+    fi
+    echo "bench: generating the 135M model (once) into ${large#"$PWD"/}"
+    rm -rf "$large.part"
+    mkdir "$large.part"
+    "$venv/bin/python" models/train/generate_135m.py "$large.part"
+    rm -rf "$large"
+    mv "$large.part" "$large"
+fi
+
+# The benchmark's own build switches test features on and would put that program in place of the one measured.
+cp "$infera" "$bench/infera"
+
+# Scratch folders of a run that was killed.
+rm -rf "$bench/scratch"
+
+cargo bench --locked --quiet --package infera --bench table -- \
+    "${arguments[@]}" --infera "$bench/infera" --large "$large" --scratch "$bench/scratch" \
+    --json "$bench/latest.json" "$@"

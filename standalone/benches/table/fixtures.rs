@@ -1,0 +1,160 @@
+//! The rows that ledgers are measured with: as large as the gateway and the verifier make them.
+
+use std::time::Duration;
+
+use infera_core::ids::{
+    AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
+};
+use infera_core::job::{
+    Answer, AssignmentRecord, AssignmentState, ChatMessage, End, FinishReason, GroupRecord, JobRequest,
+    Numbers, ReplicaCounts, ReplicaSummary, Rung, Settlement, TokenId, Verification, VerificationPolicy,
+    VerificationStatus,
+};
+use infera_core::ledger::{NewJob, Posting, PostingEntry, Verdict};
+use infera_core::messages::{NumericClass, TokenNumbers};
+use infera_core::time::Timestamp;
+
+/// The model that everything here is about.
+pub(crate) const MODEL: &str = "infera-tiny";
+/// What is asked.
+pub(crate) const QUESTION: &str = "What is 47 + 38?";
+/// At most so long an answer is asked for; the stub's are 16 tokens.
+pub(crate) const ANSWER_TOKENS_MAX: u32 = 64;
+
+/// The same question as the body of a route; `length` is the name of the field for the answer's length.
+pub(crate) fn body(length: &str) -> String {
+    format!(
+        r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{ANSWER_TOKENS_MAX},"temperature":0.7}}"#
+    )
+}
+
+/// Jobs of one account.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) account: AccountId,
+    gateway: GatewayId,
+    request: Vec<u8>,
+    epoch: u64,
+}
+
+impl Asker {
+    pub(crate) fn new(account: AccountId, epoch: u64) -> Result<Self, serde_json::Error> {
+        let message = ChatMessage { role: "user".to_owned(), content: QUESTION.to_owned() };
+        let request = JobRequest {
+            model: ModelName::new(MODEL),
+            messages: vec![message],
+            max_tokens: ANSWER_TOKENS_MAX,
+            temperature: 0.7,
+            seed: None,
+        };
+        Ok(Self { account, gateway: GatewayId::fresh(), request: serde_json::to_vec(&request)?, epoch })
+    }
+
+    /// A job that the gateway would make of [`body`].
+    pub(crate) fn job(&self) -> NewJob {
+        let now = Timestamp::now();
+        NewJob {
+            id: JobId::new(),
+            account: self.account.clone(),
+            model: ModelName::new(MODEL),
+            request: self.request.clone(),
+            policy: VerificationPolicy::default(),
+            gateway: self.gateway.clone(),
+            synchronous: false,
+            accepted_ms: now,
+            deadline_ms: now.after(Duration::from_secs(3600)),
+            epoch: self.epoch,
+            idempotency: None,
+            waiting_max: u32::MAX,
+        }
+    }
+
+    /// That job's end, with three replicas of the stub's length that agree.
+    pub(crate) fn settlement(&self, job: JobId, verifier: &VerifierId) -> Settlement {
+        let now = Timestamp::now();
+        let answer = Answer {
+            text: "an answer of some sixteen tokens, as long as the stub's are".to_owned(),
+            tokens: tokens(),
+            finish_reason: FinishReason::Stop,
+            prompt_tokens: 16,
+            node: NodeId::fresh(),
+        };
+        let verification = Verification {
+            status: VerificationStatus::Verified,
+            replicas: ReplicaCounts { asked: 3, answered: 2, agreed: 2 },
+            rung: Some(Rung::Identical),
+            numbers: Some(Numbers::Inside),
+            thresholds: "1".to_owned(),
+        };
+        let group = GroupRecord {
+            verifier: verifier.clone(),
+            assignments: (0..3).map(|_| assignment(now)).collect(),
+            deadline_ms: now.after(Duration::from_secs(30)),
+            temperature: 0.7,
+            sample_key: Digest::of(b"sample key"),
+        };
+        Settlement {
+            job_id: job,
+            account: self.account.clone(),
+            model: ModelName::new(MODEL),
+            gateway: self.gateway.clone(),
+            end: End::Succeeded { answer, verification },
+            group: Some(group),
+            settled_ms: now,
+        }
+    }
+}
+
+/// What a settled group's members are owed.
+pub(crate) fn postings(settlement: &Settlement) -> Vec<Posting> {
+    let assignments = settlement.group.iter().flat_map(|group| &group.assignments);
+    let posting = |assignment: &AssignmentRecord| Posting {
+        id: format!("verdict:{}", assignment.id),
+        job_id: settlement.job_id,
+        posted_ms: settlement.settled_ms,
+        entry: PostingEntry::Verdict {
+            node: assignment.node.clone(),
+            model: settlement.model.clone(),
+            verdict: Verdict::Valid,
+            millipoints: 500,
+            elapsed_ms: 5,
+            tokens: 16,
+            on_time: true,
+            numbers_outside: false,
+        },
+    };
+    assignments.map(posting).collect()
+}
+
+fn tokens() -> Vec<TokenId> {
+    (100..116).collect()
+}
+
+fn assignment(now: Timestamp) -> AssignmentRecord {
+    let top = vec![(100, 128.0), (200, 0.0), (300, 0.0), (400, 0.0)];
+    let numbers = TokenNumbers { top, log_sum_exp: 128.0 };
+    let numeric_class = NumericClass {
+        model_digest: Digest::of(b"model"),
+        provider: "stub".to_owned(),
+        hardware: "none".to_owned(),
+        runtime: "none".to_owned(),
+        compute: "none".to_owned(),
+    };
+    let replica = ReplicaSummary {
+        tokens: tokens(),
+        numbers: vec![numbers; tokens().len() + 1],
+        numeric_class,
+        arrived_ms: now,
+        prompt_tokens: 16,
+        sound: true,
+    };
+    AssignmentRecord {
+        id: AssignmentId::new(),
+        node: NodeId::fresh(),
+        owner: OwnerId::new(AccountId::fresh().as_str()),
+        state: AssignmentState::Answered,
+        sent_ms: now,
+        budget_ms: 10_000,
+        replica: Some(replica),
+    }
+}

@@ -1,0 +1,56 @@
+//! `make bench`: one table of what this network costs, each figure beside a limit measured in the same run.
+//!
+//! * **submits** (a): `POST /submit_job` on 64 kept connections, answered 200 with a job's id, which is committed by
+//!   then. Limits: the ledger alone on the same rows, and hyper alone answering the same bytes. One after the other
+//!   they could do `1 / (1/ledger + 1/hyper)`; the ratio to that says what everything else in the gateway costs.
+//! * **latency** (b): one connection, one chat request at a time through gateway, verifier and three nodes whose
+//!   engine takes no time, less the same client's time at hyper alone. The three commits that such a request waits
+//!   for (accept, take, settle) are measured alone and shown apart.
+//! * **decoding** (c): tokens per second of the ONNX engine at batches of 1, 4 and 16, and of 32 jobs of mixed length
+//!   through the worker's executor, over the same jobs one at a time.
+//! * **verifying** (d): jobs that lie in the ledger already, from the first notice until all are settled by a verifier
+//!   and three nodes whose engine takes no time; and how many commits that took.
+//! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.
+//!
+//! Every figure is the median of interleaved rounds with the lowest and the highest beside it; a ratio is made within
+//! a round, then its median is taken. Clients run in this process and share the cores with what they measure.
+
+mod bare;
+mod client;
+mod commits;
+mod decoding;
+mod fixtures;
+mod footprint;
+mod latency;
+mod machine;
+mod measure;
+mod report;
+mod settings;
+mod stage;
+mod submits;
+mod verifying;
+
+use std::error::Error;
+
+use clap::Parser as _;
+
+use crate::report::Report;
+use crate::settings::Settings;
+
+/// Whatever goes wrong ends the run: a table with holes would be read as a whole one.
+type Fault = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Fault> {
+    let settings = Settings::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::new(machine::describe(&settings), settings.is_quick());
+    for (name, measure) in settings::SECTIONS {
+        if settings.wants(name) {
+            infera::cli::print(&format!("measuring: {name}"))?;
+            report.add(measure(&settings, &runtime)?);
+        }
+    }
+    report.end(machine::load());
+    infera::cli::print(&report.text())?;
+    report.write(settings.json())
+}

@@ -1,0 +1,154 @@
+//! The table: rows of figures, printed for people and written as JSON. It measures nothing.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::Fault;
+use crate::measure::median;
+
+/// One figure, with one value per round.
+#[derive(Debug)]
+pub(crate) struct Row {
+    name: String,
+    unit: &'static str,
+    values: Vec<f64>,
+    least: Option<f64>,
+}
+
+impl Row {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, values: Vec<f64>) -> Self {
+        Self { name: name.into(), unit, values, least: None }
+    }
+
+    /// The figure must not be lower.
+    pub(crate) fn at_least(self, least: f64) -> Self {
+        Self { least: Some(least), ..self }
+    }
+
+    fn line(&self) -> String {
+        let low = self.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let spread = format!("{} to {}", figure(low), figure(high));
+        let mut line = format!(
+            "    {:<58} {:>9} {:<9} {:>19}",
+            self.name,
+            figure(median(&self.values)),
+            self.unit,
+            spread
+        );
+        if let Some(least) = self.least {
+            let word = if median(&self.values) >= least { "holds" } else { "MISSED" };
+            let _ = write!(line, "   at least {least}: {word}");
+        }
+        line
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "unit": self.unit,
+            "median": median(&self.values),
+            "rounds": self.values,
+            "at_least": self.least,
+        })
+    }
+}
+
+/// Three figures' worth of digits, and thousands apart.
+fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 3,
+    };
+    let plain = format!("{value:.digits$}");
+    let (sign, number) = plain.strip_prefix('-').map_or(("", plain.as_str()), |number| ("-", number));
+    let whole = number.split('.').next().unwrap_or_default().len();
+    let mut text = sign.to_owned();
+    for (place, character) in number.chars().enumerate() {
+        if place > 0 && place < whole && (whole - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(character);
+    }
+    text
+}
+
+/// A part of the table with what must be known to read it.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// What is measured.
+    pub(crate) title: String,
+    /// The figures.
+    pub(crate) rows: Vec<Row>,
+    /// The traps.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The whole table.
+#[derive(Debug)]
+pub(crate) struct Report {
+    machine: Vec<(&'static str, String)>,
+    quick: bool,
+    sections: Vec<Section>,
+}
+
+impl Report {
+    pub(crate) const fn new(machine: Vec<(&'static str, String)>, quick: bool) -> Self {
+        Self { machine, quick, sections: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, section: Section) {
+        self.sections.push(section);
+    }
+
+    pub(crate) fn end(&mut self, load: String) {
+        self.machine.push(("load at the end", load));
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from(
+            "\nInfera, measured. Medians of interleaved rounds, lowest to highest beside them.\n\n",
+        );
+        if self.quick {
+            text.push_str(
+                "QUICK: rounds of a fraction of a second try the harness; these figures mean nothing.\n\n",
+            );
+        }
+        for (name, value) in &self.machine {
+            let _ = writeln!(text, "    {name:<20} {value}");
+        }
+        for section in &self.sections {
+            let _ = writeln!(text, "\n{}", section.title);
+            for row in &section.rows {
+                let _ = writeln!(text, "{}", row.line());
+            }
+            for note in &section.notes {
+                let _ = writeln!(text, "  * {note}");
+            }
+        }
+        text
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Fault> {
+        let machine: serde_json::Map<String, Value> =
+            self.machine.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let sections: Vec<Value> = self
+            .sections
+            .iter()
+            .map(|section| {
+                let rows: Vec<Value> = section.rows.iter().map(Row::json).collect();
+                json!({ "title": section.title, "rows": rows, "notes": section.notes })
+            })
+            .collect();
+        let json = json!({ "quick": self.quick, "machine": machine, "sections": sections });
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        Ok(fs::write(path, serde_json::to_string_pretty(&json)? + "\n")?)
+    }
+}

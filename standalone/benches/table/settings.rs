@@ -1,0 +1,117 @@
+//! What a run is told: how long to measure, and where things lie. Not what is measured.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::report::Section;
+use crate::{Fault, decoding, footprint, latency, submits, verifying};
+
+type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
+
+/// All sections, in the order of the table.
+pub(crate) const SECTIONS: [(&str, Measure); 5] = [
+    ("submits", submits::measure),
+    ("latency", latency::measure),
+    ("decoding", decoding::measure),
+    ("verifying", verifying::measure),
+    ("footprint", footprint::measure),
+];
+
+/// The benchmark's command line.
+#[derive(Debug, Parser)]
+pub(crate) struct Settings {
+    /// Two rounds of a fraction of a second: tries the harness, measures nothing worth quoting.
+    #[arg(long)]
+    quick: bool,
+    /// Only these sections, by name.
+    #[arg(long, value_delimiter = ',', value_name = "SECTION")]
+    only: Vec<String>,
+    /// The release build of `infera`.
+    #[arg(long, value_name = "FILE")]
+    infera: PathBuf,
+    /// The folder of the generated 135M model.
+    #[arg(long, value_name = "DIR")]
+    large: PathBuf,
+    /// Scratch folders are made in here: on a disk, or commits would cost nothing.
+    #[arg(long, value_name = "DIR")]
+    scratch: PathBuf,
+    /// Where the figures go.
+    #[arg(long, value_name = "FILE")]
+    json: PathBuf,
+    /// Given by cargo to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How long is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Rounds, each of which measures every row once.
+    pub(crate) rounds: usize,
+    /// How long a timed row is measured per round.
+    pub(crate) span: Duration,
+    /// What isn't counted before it: connections open, caches fill.
+    pub(crate) warm_up: Duration,
+    /// Jobs per round where a number of jobs is timed.
+    pub(crate) jobs: usize,
+    /// Memory is read so long after ready.
+    pub(crate) idle: Duration,
+}
+
+/// Five rounds: the median of them stands one disturbed round on either side.
+const FULL: Pace = Pace {
+    rounds: 5,
+    span: Duration::from_secs(3),
+    warm_up: Duration::from_millis(500),
+    jobs: 2_000,
+    idle: Duration::from_secs(5),
+};
+const QUICK: Pace = Pace {
+    rounds: 2,
+    span: Duration::from_millis(500),
+    warm_up: Duration::from_millis(100),
+    jobs: 200,
+    idle: Duration::from_millis(500),
+};
+
+impl Settings {
+    pub(crate) const fn is_quick(&self) -> bool {
+        self.quick
+    }
+
+    pub(crate) const fn pace(&self) -> Pace {
+        if self.quick { QUICK } else { FULL }
+    }
+
+    pub(crate) fn wants(&self, section: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == section)
+    }
+
+    pub(crate) fn infera(&self) -> &Path {
+        &self.infera
+    }
+
+    pub(crate) fn json(&self) -> &Path {
+        &self.json
+    }
+
+    /// The model folders to decode with.
+    pub(crate) fn models(&self) -> [PathBuf; 2] {
+        [root().join("models/infera-tiny"), self.large.clone()]
+    }
+
+    /// A folder that is gone after its section.
+    pub(crate) fn scratch(&self) -> Result<TempDir, Fault> {
+        std::fs::create_dir_all(&self.scratch)?;
+        Ok(tempfile::tempdir_in(&self.scratch)?)
+    }
+}
+
+/// The repository's root; cargo starts benchmarks in their package's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,0 +1,54 @@
+//! A whole network in this process, whose three nodes answer at once: what is left is everything but the engine.
+
+use std::net::SocketAddr;
+
+use infera::config::{Config, EngineKind};
+use infera::network::{Network, NetworkError};
+use infera::seams::Seams;
+use infera_core::shutdown::Shutdown;
+use infera_gateway::keys::ApiKey;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use crate::Fault;
+use crate::settings::{Settings, root};
+
+pub(crate) struct Stage {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: ApiKey,
+    pub(crate) seams: Seams,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), NetworkError>>,
+    _folder: TempDir,
+}
+
+/// Every limit is there and checked, and none is reached.
+pub(crate) fn generous() -> infera_gateway::Config {
+    infera_gateway::Config {
+        requests_per_minute: u32::MAX,
+        in_flight_max: u32::MAX,
+        waiting_max: u32::MAX,
+        ..infera_gateway::Config::default()
+    }
+}
+
+impl Stage {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Fault> {
+        let folder = settings.scratch()?;
+        let mut config = Config { data: folder.path().to_owned(), gateway: generous(), ..Config::default() };
+        config.listen = ([127, 0, 0, 1], 0).into();
+        config.engine.kind = EngineKind::Stub;
+        config.engine.folder = root().join(&config.engine.folder);
+        let network = Network::start(config).await?;
+        let (address, key, seams) = (network.address, network.key.clone(), network.seams.clone());
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(network.run(shutdown.clone()));
+        Ok(Self { address, key, seams, shutdown, running, _folder: folder })
+    }
+
+    /// Ends it; every role must end well.
+    pub(crate) async fn close(self) -> Result<(), Fault> {
+        self.shutdown.cancel();
+        Ok(self.running.await??)
+    }
+}

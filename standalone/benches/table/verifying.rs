@@ -1,0 +1,116 @@
+//! Section (d): how fast a verifier takes jobs through their lives when its nodes answer at once.
+
+use std::time::{Duration, Instant};
+
+use infera_core::broker::{Address, Published, topology};
+use infera_core::ids::{Digest, JobId, ModelName};
+use infera_core::ledger::{AccountBook as _, JobIntake as _, JobReader as _, NetworkBook as _};
+use infera_core::messages::{JobNotice, Wire as _};
+use infera_core::time::Timestamp;
+use tokio::runtime::Runtime;
+
+use crate::Fault;
+use crate::commits::{Bench, accept_all};
+use crate::fixtures::{Asker, MODEL};
+use crate::measure::{as_f64, cpu_time, cpu_us_each};
+use crate::report::{Row, Section};
+use crate::settings::Settings;
+use crate::stage::Stage;
+
+/// As many jobs as the three nodes have slots for at once, by default.
+const CALLERS: usize = 16;
+
+/// All must be settled by then, or something is broken.
+const SETTLED_WITHIN: Duration = Duration::from_secs(180);
+
+/// How often the ledger is asked: a reading, which no commit waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+#[derive(Default)]
+struct Rounds {
+    ledger: Vec<f64>,
+    verifier: Vec<f64>,
+    ratios: Vec<f64>,
+    commits: Vec<f64>,
+    operations: Vec<f64>,
+    cpu_us: Vec<f64>,
+}
+
+pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section, Fault> {
+    let rounds = runtime.block_on(measure_rounds(settings))?;
+    let jobs = settings.pace().jobs;
+    let mut rows = vec![
+        Row::new("ledger alone: take, settle, post by 16 callers", "jobs/s", rounds.ledger),
+        Row::new("verifier, three nodes with the stub engine", "jobs/s", rounds.verifier),
+        Row::new("verifier over the ledger alone", "", rounds.ratios),
+        Row::new("commits for each job", "", rounds.commits),
+        Row::new("writes for each job (they share commits)", "", rounds.operations),
+    ];
+    if !rounds.cpu_us.is_empty() {
+        rows.push(Row::new("CPU for each job, nodes included", "us", rounds.cpu_us));
+    }
+    Ok(Section {
+        title: format!("(d) verifying: {jobs} accepted jobs, from the first notice until all are settled"),
+        rows,
+        notes: vec![
+            "Verifier, nodes, gateway and ledger share the cores. Commits and writes are all of the ledger's until \
+             the last job is settled: projecting, sweeping and archiving included."
+                .to_owned(),
+        ],
+    })
+}
+
+async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
+    let (folder, jobs) = (settings.scratch()?, settings.pace().jobs);
+    let stage = Stage::open(settings).await?;
+    let alone = Bench::open(folder.path()).await?;
+    let now = Timestamp::now();
+    let account = stage.seams.ledger.sign_up("bench@infera.invalid", now).await?.account;
+    // The network has its epoch; the secret would only be used if there was none.
+    let epoch = stage.seams.ledger.epoch(None, Digest::of(b"unused"), now).await?;
+    let asker = Asker::new(account, epoch.number)?;
+    let mut rounds = Rounds::default();
+    for _ in 0..settings.pace().rounds {
+        let ledger = alone.lives(jobs, CALLERS).await?;
+        let ids = accept_all(&stage.seams.ledger, &asker, jobs).await?;
+        let (cpu_before, before) = (cpu_time(), stage.seams.ledger.write_counts());
+        let rate = as_f64(jobs) / settle_all(&stage, &ids).await?.as_secs_f64();
+        let after = stage.seams.ledger.write_counts();
+        let each = |count: u64| as_f64(usize::try_from(count).unwrap_or(usize::MAX)) / as_f64(jobs);
+        rounds.cpu_us.extend(cpu_us_each(cpu_before, jobs));
+        rounds.commits.push(each(after.commits - before.commits));
+        rounds.operations.push(each(after.operations - before.operations));
+        rounds.ledger.push(ledger);
+        rounds.verifier.push(rate);
+        rounds.ratios.push(rate / ledger);
+    }
+    stage.close().await?;
+    Ok(rounds)
+}
+
+/// Publishes the notices of accepted jobs, as the gateway does, and returns when all have succeeded.
+async fn settle_all(stage: &Stage, ids: &[JobId]) -> Result<Duration, Fault> {
+    let ledger = &stage.seams.ledger;
+    let wanted = ledger.statistics(Timestamp::now()).await?.succeeded + u64::try_from(ids.len())?;
+    let address = Address::Queue(topology::jobs(&ModelName::new(MODEL)).name);
+    let begun = Instant::now();
+    for id in ids {
+        let notice = JobNotice { job_id: *id }.to_message(id.to_string());
+        if stage.seams.broker.publish(&address, notice).await != Published::Confirmed {
+            return Err("a notice was not confirmed".into());
+        }
+    }
+    for some in ids.chunks(256) {
+        ledger.confirm(some, Timestamp::now()).await?;
+    }
+    loop {
+        let ended = ledger.statistics(Timestamp::now()).await?;
+        if ended.succeeded >= wanted {
+            return Ok(begun.elapsed());
+        }
+        if ended.failed + ended.expired + ended.cancelled > 0 || begun.elapsed() > SETTLED_WITHIN {
+            return Err(format!("jobs did not all succeed: {ended:?}").into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
