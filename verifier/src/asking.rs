@@ -19,7 +19,7 @@ use crate::compare::Context;
 use crate::counters::Counted;
 use crate::dispatch::{self, Sent};
 use crate::fleet::{Fleet, fleet};
-use crate::group::{Asked, Group, Hold};
+use crate::group::{Asked, Group, Hold, summarise};
 use crate::harmonizer::{Candidate, Draw, Medians, Member, draw};
 use crate::integrity::{self, Expected};
 use crate::nodes::{NodeView, Slot};
@@ -269,7 +269,8 @@ impl Asking {
                     sample_key: &self.prepared.sample_key,
                     thresholds: &self.tenure.thresholds,
                 };
-                self.group.answer(index, *replica, arrived.at, sound, &context);
+                let summary = summarise(&replica, arrived.at, sound);
+                self.group.answer(index, summary, (replica.text, replica.finish_reason), &context);
             }
             Arrival::Refusal(refusal) => self.refused(index, &refusal).await,
         }

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use crate::fleet::{Fleet, fleet};
 use crate::tenure::Tenure;
 
+/// Changes within so long are looked at together.
+const SETTLE_DOWN: Duration = Duration::from_millis(50);
+
 /// What there is room for now, per model of the catalogue, in the order of names.
 pub(crate) fn summarise(tenure: &Tenure) -> CapacitySummary {
     let page = tenure.book.page();
@@ -39,17 +42,31 @@ pub(crate) fn of_model(tenure: &Tenure, model: &ModelName) -> ModelCapacity {
     ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(owners.len()), free_slots }
 }
 
+/// Who is there, which gateways must hear of at once: a network whose third owner just came has room from now on.
+fn who(summary: &CapacitySummary) -> Vec<(u32, u32)> {
+    summary.models.iter().map(|model| (model.nodes, model.owners)).collect()
+}
+
 /// Broadcasts until the tenure ends. A lost summary is replaced by the next.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
-    let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.capacity_ms));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let pause = Duration::from_millis(tenure.config.capacity_ms);
+    let mut changes = tenure.nodes.changes();
+    let mut said = Vec::new();
+    let mut due = Instant::now();
     loop {
-        ticks.tick().await;
-        let message = summarise(tenure).to_message(tenure.id.as_str());
-        let published = tenure.seams.broker.publish(&topology::capacity(), message).await;
-        if published == Published::Unknown {
-            tracing::debug!("a summary of capacity may be lost");
+        let summary = summarise(tenure);
+        let present = who(&summary);
+        if present != said || due <= Instant::now() {
+            said = present;
+            due = Instant::now() + pause;
+            let message = summary.to_message(tenure.id.as_str());
+            if tenure.seams.broker.publish(&topology::capacity(), message).await == Published::Unknown {
+                tracing::debug!("a summary of capacity may be lost");
+            }
         }
+        // Slots come and go with every job: those are looked at together, and told when the next summary is due.
+        tokio::time::sleep(SETTLE_DOWN.min(pause)).await;
+        let _ = tokio::time::timeout_at(due, changes.changed()).await;
     }
 }

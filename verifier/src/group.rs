@@ -112,6 +112,11 @@ impl Group {
         self.asked.iter().position(|one| one.record.id == assignment && one.is(AssignmentState::Open))
     }
 
+    /// Sending was cut off: nobody knows which of them left.
+    pub(crate) fn mark_all_uncertain(&mut self) {
+        self.asked.iter_mut().for_each(|one| one.uncertain = true);
+    }
+
     /// The broker may have lost it.
     pub(crate) fn mark_uncertain(&mut self, index: usize) {
         if let Some(one) = self.asked.get_mut(index) {
@@ -123,14 +128,12 @@ impl Group {
     pub(crate) fn answer(
         &mut self,
         index: usize,
-        replica: Replica,
-        arrived_ms: Timestamp,
-        sound: bool,
+        summary: ReplicaSummary,
+        text: (String, FinishReason),
         context: &Context<'_>,
     ) {
-        let summary = summarise(&replica, arrived_ms, sound);
         let reply = self.replies.len();
-        let earlier = self.replies.iter().enumerate().filter(|_| sound);
+        let earlier = self.replies.iter().enumerate().filter(|_| summary.sound);
         let compared: Vec<_> = earlier
             .filter_map(|(at, asked)| {
                 let other = self.asked.get(*asked)?.record.replica.as_ref()?;
@@ -140,7 +143,7 @@ impl Group {
         let Some(one) = self.asked.get_mut(index) else { return };
         one.leave_open(AssignmentState::Answered);
         one.record.replica = Some(summary);
-        one.text = Some((replica.text, replica.finish_reason));
+        one.text = Some(text);
         self.pairs.extend(compared);
         self.replies.push(index);
     }

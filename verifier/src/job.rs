@@ -102,8 +102,11 @@ async fn live(
     held.ack().await;
     tenure.in_flight.remove(asking.job.id);
 
-    if matches!(settlement.end, End::Succeeded { .. } | End::Failed { .. }) {
-        listen_for_late_ones(&mut asking).await;
+    if matches!(settlement.end, End::Succeeded { .. } | End::Failed { .. })
+        && listen_for_late_ones(&mut asking).await == Listened::CutOff
+    {
+        // The group stays open in the ledger. What still comes goes to other verifiers, and so does its close.
+        return Ok(());
     }
     match asking.record() {
         Some(group) => scorer::close_own(tenure, &settlement, &group).await,
@@ -128,7 +131,7 @@ async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settleme
             }
         }
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         outcome = asked => outcome,
         Ok(settlement) = ended => Some(Outcome::Elsewhere(Box::new(settlement))),
         () = tenure.draining.cancelled() => Some(Outcome::Release),
@@ -136,7 +139,13 @@ async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settleme
             let expired = waited_until < give_back;
             Some(if expired { Outcome::End(End::Expired) } else { Outcome::Release })
         }
+    };
+    if matches!(outcome, Some(Outcome::Release)) && asking.group.len() > 0 {
+        // The wait ended while the group was being asked: it may be at work, so the job stays.
+        asking.group.mark_all_uncertain();
+        return None;
     }
+    outcome
 }
 
 /// Collects replicas, asks replacements, and says how the job ends.
@@ -222,8 +231,17 @@ fn wake_at(asking: &Asking, hungry: bool) -> Timestamp {
     if hungry { wake.min(look_again) } else { wake }
 }
 
+/// How listening for late replicas ended.
+#[derive(PartialEq, Eq)]
+enum Listened {
+    /// All are in, or their time is up.
+    ToTheEnd,
+    /// This verifier stops before that.
+    CutOff,
+}
+
 /// After the end, replicas still at work are waited for, to be scored with the others (rule 7).
-async fn listen_for_late_ones(asking: &mut Asking) {
+async fn listen_for_late_ones(asking: &mut Asking) -> Listened {
     let tenure = Arc::clone(&asking.tenure);
     let stop = async {
         tenure.draining.cancelled().await;
@@ -234,9 +252,10 @@ async fn listen_for_late_ones(asking: &mut Asking) {
         tokio::select! {
             arrived = asking.next_arrival() => asking.receive(arrived).await,
             () = sleep_until(due) => asking.expire_overdue().await,
-            () = &mut stop => return,
+            () = &mut stop => return Listened::CutOff,
         }
     }
+    Listened::ToTheEnd
 }
 
 /// Gives a job back that nobody was asked for: the row is queued again, and the notice acked (rule 4).

@@ -49,9 +49,11 @@ use infera_core::chat::ChatModel;
 use infera_core::ids::ModelName;
 use infera_core::ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Standing, Sweeping};
 use infera_core::shutdown::Shutdown;
+use tokio::time::Instant;
 
 pub use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
+use crate::nodes::NodeTable;
 use crate::tenure::{Tenure, TenureEnd};
 use crate::thresholds::{Thresholds, ThresholdsError};
 
@@ -101,6 +103,9 @@ pub struct Verifier {
     chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
     thresholds: Arc<Thresholds>,
     counters: Arc<Counters>,
+    /// Which nodes live is no tenure's secret: a new one need not wait for their next heartbeats.
+    nodes: Arc<NodeTable>,
+    began: Instant,
 }
 
 impl Verifier {
@@ -118,7 +123,15 @@ impl Verifier {
             return Err(VerifierError::Config(mistakes));
         }
         let thresholds = Arc::new(Thresholds::committed()?);
-        Ok(Self { config, seams, chats: Arc::new(chats), thresholds, counters: Arc::default() })
+        Ok(Self {
+            nodes: Arc::new(NodeTable::new(config.silence_max(), config.nodes_max)),
+            began: Instant::now(),
+            config,
+            seams,
+            chats: Arc::new(chats),
+            thresholds,
+            counters: Arc::default(),
+        })
     }
 
     /// What happened so far; stays readable while it runs.
@@ -131,13 +144,7 @@ impl Verifier {
     /// id, for as long as it takes.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
-            let tenure = Arc::new(Tenure::new(
-                self.config.clone(),
-                self.seams.clone(),
-                Arc::clone(&self.chats),
-                Arc::clone(&self.thresholds),
-                Arc::clone(&self.counters),
-            ));
+            let tenure = Arc::new(Tenure::new(&self));
             match tenure.run(&shutdown).await {
                 TenureEnd::Shutdown => return,
                 TenureEnd::LeaseLost => tokio::time::sleep(RETRY).await,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Verifier;
 use crate::book::Book;
 use crate::collector::Routes;
 use crate::config::Config;
@@ -53,6 +54,7 @@ pub(crate) struct Tenure {
     pub(crate) thresholds: Arc<Thresholds>,
     /// Jobs that wait for room, one line per model.
     lines: Mutex<HashMap<ModelName, Line>>,
+    /// When the verifier began to listen to nodes, in whichever tenure.
     began: Instant,
     /// Told once the own queue is read: nothing may be dispatched before.
     pub(crate) listening: Notify,
@@ -74,30 +76,25 @@ pub(crate) enum TenureEnd {
 }
 
 impl Tenure {
-    /// A tenure under a fresh id. Nothing happens before [`Tenure::run`].
-    pub(crate) fn new(
-        config: Config,
-        seams: Seams,
-        chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
-        thresholds: Arc<Thresholds>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    /// A tenure of `verifier` under a fresh id. Nothing happens before [`Tenure::run`].
+    pub(crate) fn new(verifier: &Verifier) -> Self {
         let id = VerifierId::fresh();
+        let config = verifier.config.clone();
         let peer_silence = Duration::from_millis(config.capacity_ms.saturating_mul(PEER_SUMMARIES));
         Self {
-            nodes: Arc::new(NodeTable::new(config.silence_max(), config.nodes_max)),
             peers: Peers::new(id.clone(), peer_silence),
             id,
             config,
-            seams,
-            chats,
+            seams: verifier.seams.clone(),
+            chats: Arc::clone(&verifier.chats),
             book: Book::default(),
+            nodes: Arc::clone(&verifier.nodes),
             routes: Arc::default(),
             in_flight: InFlight::default(),
-            counters,
-            thresholds,
+            counters: Arc::clone(&verifier.counters),
+            thresholds: Arc::clone(&verifier.thresholds),
             lines: Mutex::default(),
-            began: Instant::now(),
+            began: verifier.began,
             listening: Notify::new(),
             jobs: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -120,13 +117,13 @@ impl Tenure {
     pub(crate) async fn run(self: Arc<Self>, shutdown: &Shutdown) -> TenureEnd {
         // However this future ends, the jobs' tasks end with it.
         let _ends = self.ended.clone().drop_guard();
-        let renewed = tokio::select! {
-            () = shutdown.cancelled() => return TenureEnd::Shutdown,
-            renewed = self.prepare() => renewed,
-        };
+        // Listening comes first: a heartbeat missed now would not come again for a while.
         let mut tasks = JoinSet::new();
         tasks.spawn(collector::run(Arc::clone(&self)));
-        self.listening.notified().await;
+        let renewed = tokio::select! {
+            () = shutdown.cancelled() => return TenureEnd::Shutdown,
+            (renewed, ()) = async { (self.prepare().await, self.listening.notified().await) } => renewed,
+        };
         self.start(&mut tasks);
         tracing::info!(verifier = %self.id, "owns jobs from now on");
         let end = tokio::select! {

@@ -130,6 +130,26 @@ async fn death_between_the_settlement_and_the_group_s_close() {
 }
 
 #[tokio::test]
+async fn a_drain_leaves_an_open_group_to_others() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, Act::Silence).await;
+    let _chorus = keep_speaking(&nodes);
+    let first = network.verifier(Config { drain_late_ms: 10, ..quick() });
+    let job = network.submit(Ask::default()).await;
+    network.end_of(job).await;
+    first.drain().await;
+    assert!(!network.is_closed(job).await, "the third still has time");
+    let late = nodes[2].assignment(0).await;
+    assert_eq!(nodes[2].reply(&late, &line(&RIGHT)).await, Published::Unroutable);
+    nodes[2].reply_to_any(&late, &line(&RIGHT)).await;
+    let _second = network.verifier(quick());
+    eventually("it is paid", || async {
+        (network.balance_of(&nodes[2].id).await.millipoints > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_replica_for_a_dead_owner_is_scored_by_another() {
     for (said, is_disputed) in [(RIGHT, false), ([300, 400, 302], true)] {
         let network = Arc::new(Network::new().await);
