@@ -15,7 +15,8 @@
 //!
 //! **Bounds**, in this order of importance: never two nodes of one owner or of one network, never a node of the
 //! job's own account; at most one newcomer where two established nodes are eligible; one numeric class where three
-//! owners have it. The last two give way before a group stays short, the first never does.
+//! owners have it. Only the last gives way before a group stays short; the bound on newcomers ends where the established
+//! nodes do.
 
 pub(crate) mod order;
 mod selection;

@@ -136,10 +136,16 @@ struct Same {
     owners: usize,
 }
 
-/// Equality of tokens is transitive, so comparing with the first of each set is enough.
+/// Sound replies, by what they answer. Equality of tokens is transitive, so comparing with the first of each set is
+/// enough. Where one replica was asked for there is nothing to agree with, and any will do.
 fn answers(situation: &Situation<'_>) -> Vec<Same> {
+    let sound = || (0..situation.replies.len()).filter(|index| situation.replies[*index].sound);
+    if situation.policy.replicas == 1 {
+        let replies: Vec<usize> = sound().collect();
+        return if replies.is_empty() { Vec::new() } else { vec![Same { replies, owners: 1 }] };
+    }
     let mut sets: Vec<Vec<usize>> = Vec::new();
-    for index in (0..situation.replies.len()).filter(|index| situation.replies[*index].sound) {
+    for index in sound() {
         let same =
             sets.iter_mut().find(|set| set.first().is_some_and(|first| is_same(situation, *first, index)));
         match same {

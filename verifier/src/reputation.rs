@@ -1,11 +1,10 @@
 //! What a node's record is worth: R in [0, 1000], its tier, and whether it is ejected. A pure function of the record
 //! that the projector keeps and a `now`. It changes no record and draws no node.
 //!
-//! `Q` is the 5 % lower bound of Beta(good + 1, bad + 1): what we may rely on, given a uniform prior. Good gains 1 by
-//! a VALID, bad 20 by an INVALID and 2 by a miss; both halve in seven days. Twenty, because cheats are found at the
-//! latest by audits, which see 5 % of the jobs: bad must gain more than (1 - 0.05) / 0.05 = 19 times what good does
-//! for an always-cheater's record to get worse by working. `R = round(1000 * Q^2 * (0.7 + 0.2 S + 0.1 U))`, with
-//! speed `S` and uptime `U` in [0, 1]; being a product, no speed makes up for wrong answers.
+//! `Q` is the 5 % lower bound of Beta(good + 1, bad + 1): what we may rely on, given a uniform prior. What a verdict
+//! adds to good and bad, and how both decay, is the ledger's (`core::ledger::fold`).
+//! `R = round(1000 * Q^2 * (0.7 + 0.2 S + 0.1 U))`, with speed `S` and uptime `U` in [0, 1]; being a product, no speed
+//! makes up for wrong answers.
 //!
 //! Weights use the lower bound, ejection the upper (95 %): too little evidence makes a node rarely drawn, never
 //! thrown out.
@@ -13,19 +12,8 @@
 pub mod beta;
 
 use infera_core::ledger::NodeStanding;
+use infera_core::ledger::fold::decay;
 use infera_core::time::Timestamp;
-
-/// Counts halve in this time: seven days.
-pub const HALF_LIFE_MS: f64 = 7.0 * 24.0 * 3600.0 * 1000.0;
-
-/// What a VALID adds to `good`.
-pub const VALID_WEIGHT: f64 = 1.0;
-
-/// What an INVALID adds to `bad`.
-pub const INVALID_WEIGHT: f64 = 20.0;
-
-/// What a miss adds to `bad`.
-pub const MISS_WEIGHT: f64 = 2.0;
 
 /// A node is ejected when even the upper bound of its R is below this.
 pub const EJECTION_FLOOR: f64 = 100.0;
@@ -138,12 +126,6 @@ impl Reputation {
     }
 }
 
-/// What of a weight is left after `elapsed_ms`: half of it per seven days.
-#[must_use]
-pub fn decay(elapsed_ms: f64) -> f64 {
-    (-elapsed_ms.max(0.0) / HALF_LIFE_MS).exp2()
-}
-
 /// A record, decayed to one moment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -157,7 +139,7 @@ struct Counts {
 
 impl Counts {
     fn at(standing: &NodeStanding, now: Timestamp) -> Self {
-        let left = decay(now.since(standing.updated_ms).as_millis() as f64);
+        let left = decay(now.since(standing.updated_ms));
         let weight = |stored: f64| if stored.is_finite() { stored.max(0.0) * left } else { 0.0 };
         Self {
             good: weight(standing.good),

@@ -114,7 +114,7 @@ fn judge_record(case: &Case<'_>, record: &AssignmentRecord) -> (Judged, Option<S
     let context = context(case);
     let compared = sound.zip(answer).map(|(own, answer)| compare(own, answer, &context));
     let verdict = verdict(case, record, compared.as_ref());
-    let elapsed_ms = replica.map_or(0, |one| millis_between(record.sent_ms, one.arrived_ms));
+    let elapsed_ms = elapsed_ms(case, record);
     let own_tokens = replica.map_or(0, |one| one.tokens.len() as u64);
     let judged = Judged {
         assignment: record.id,
@@ -130,6 +130,16 @@ fn judge_record(case: &Case<'_>, record: &AssignmentRecord) -> (Judged, Option<S
     };
     let dispute = compared.and_then(|comparison| dispute(case, record, &comparison));
     (judged, dispute)
+}
+
+/// From sending to arrival. Where a successor closes, the time that its predecessor's death cost isn't the node's: such
+/// an answer counts as just in time.
+fn elapsed_ms(case: &Case<'_>, record: &AssignmentRecord) -> u64 {
+    let seen = record.replica.as_ref().map_or(0, |one| millis_between(record.sent_ms, one.arrived_ms));
+    match case.witness {
+        Witness::Owner => seen,
+        Witness::Successor => seen.min(record.budget_ms),
+    }
 }
 
 fn verdict(case: &Case<'_>, record: &AssignmentRecord, compared: Option<&Comparison>) -> Verdict {

@@ -10,9 +10,8 @@ use super::{CLASS_OWNERS_MIN, Draw, NEWCOMER_SHARE};
 /// The chosen candidates' places in the caller's slice, best first.
 pub(super) fn choose(ranked: &[Ranked<'_>], draw: &Draw<'_>) -> Vec<usize> {
     let first = Selection::new(ranked, draw).run();
-    let allowed =
-        if first.spoils_newcomer_bound() { Selection::established_first(ranked, draw).run() } else { first };
-    allowed.chosen.iter().map(|one| one.index).collect()
+    let second = if first.has_newcomers_too_many() { first.established_first() } else { None };
+    second.unwrap_or(first).chosen.iter().map(|one| one.index).collect()
 }
 
 /// One pass over the ranked candidates.
@@ -22,8 +21,6 @@ struct Selection<'a> {
     chosen: Vec<&'a Ranked<'a>>,
     /// Newcomers that may still be chosen while established ones are left.
     newcomers_left: usize,
-    /// Established nodes that could be in this group together, members included; counted up to two.
-    established: usize,
 }
 
 impl<'a> Selection<'a> {
@@ -32,14 +29,8 @@ impl<'a> Selection<'a> {
         // A single node's answer is taken on that node's word alone: no place for a newcomer.
         let alone = draw.wanted + draw.members.len() < 2;
         let newcomers_left = if alone { 0 } else { 1_usize.saturating_sub(members) };
-        let mut selection = Self {
-            ranked: ranked.iter().collect(),
-            draw,
-            chosen: Vec::new(),
-            newcomers_left,
-            established: 0,
-        };
-        selection.established = selection.count_established();
+        let mut selection =
+            Self { ranked: ranked.iter().collect(), draw, chosen: Vec::new(), newcomers_left };
         if selection.keeps_place() {
             let newcomer = ranked.iter().find(|one| one.candidate.newcomer);
             newcomer.into_iter().for_each(|one| selection.choose(one));
@@ -47,12 +38,24 @@ impl<'a> Selection<'a> {
         selection
     }
 
-    /// The second try: newcomers are looked at only when no established node fits any more.
-    fn established_first(ranked: &'a [Ranked<'a>], draw: &'a Draw<'a>) -> Self {
-        let mut selection = Self::new(ranked, draw);
-        selection.chosen.clear();
-        selection.newcomers_left = 0;
-        selection
+    /// The second try: begins with the established nodes that the group should have, and looks at newcomers only when
+    /// no established node fits any more. `None` if there are no such established nodes.
+    fn established_first(&self) -> Option<Self> {
+        let members = self.draw.members.iter().filter(|member| !member.newcomer).count();
+        let needed = 2_usize.saturating_sub(members).min(self.draw.wanted);
+        let established = || self.ranked.iter().copied().filter(|one| !one.candidate.newcomer);
+        let differ =
+            |a: &Ranked<'_>, b: &Ranked<'_>| order::differ(a.candidate, b.candidate, self.draw.distinct);
+        let chosen = match needed {
+            0 => None,
+            1 => established().next().map(|one| vec![one]),
+            _ => established().find_map(|first| {
+                let second = established().find(|second| differ(first, second))?;
+                Some(vec![first, second])
+            }),
+        };
+        let start = |chosen| Self { ranked: self.ranked.clone(), draw: self.draw, chosen, newcomers_left: 0 };
+        chosen.map(|chosen| start(chosen).run())
     }
 
     /// Whether this draw is one of those that keep a place for a newcomer. Only whole groups do.
@@ -109,20 +112,10 @@ impl<'a> Selection<'a> {
         classes
     }
 
-    fn count_established(&self) -> usize {
-        let mut found: Vec<&Ranked<'_>> = Vec::new();
-        for one in self.ranked.iter().copied().filter(|one| !one.candidate.newcomer) {
-            if found.iter().all(|other| order::differ(one.candidate, other.candidate, self.draw.distinct)) {
-                found.push(one);
-            }
-        }
-        found.len() + self.draw.members.iter().filter(|member| !member.newcomer).count()
-    }
-
-    /// Two newcomers although two established nodes were there to be asked: a newcomer stood in the way of one.
-    fn spoils_newcomer_bound(&self) -> bool {
+    /// Two newcomers in the group, which may be for want of established nodes, or because one stands in their way.
+    fn has_newcomers_too_many(&self) -> bool {
         let chosen = self.chosen.iter().filter(|one| one.candidate.newcomer).count();
         let members = self.draw.members.iter().filter(|member| member.newcomer).count();
-        chosen > 0 && chosen + members > 1 && self.established >= 2
+        chosen > 0 && chosen + members > 1
     }
 }

@@ -1,0 +1,14 @@
+//! The verifier's decisions, as tables and properties. One program, so that it is linked once.
+
+mod decisions {
+    pub(crate) mod sample;
+
+    mod compare;
+    mod harmonizer;
+    mod integrity;
+    mod points;
+    mod quorum;
+    mod reputation;
+    mod thresholds;
+    mod verdicts;
+}

@@ -1,0 +1,199 @@
+//! L1 and L1n.
+
+use infera_core::job::{Numbers, ReplicaSummary};
+use infera_verifier::compare::{Agreement, Comparison, Context, compare};
+use infera_verifier::thresholds::Thresholds;
+use proptest::prelude::*;
+
+use super::sample::{END, HONEST, Sampling, Toy};
+
+const THRESHOLDS: &str = "
+version = \"test\"
+[default]
+gap = 0.25
+mean = 0.05
+max = 0.125
+pairs = 0
+[[rows]]
+differs = []
+gap = 0.0
+mean = 0.0
+max = 0.0
+pairs = 0
+";
+
+fn compared(a: &ReplicaSummary, b: &ReplicaSummary, sampling: &Sampling) -> Comparison {
+    let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
+    let context =
+        Context { temperature: sampling.temperature, sample_key: &sampling.key, thresholds: &thresholds };
+    compare(a, b, &context)
+}
+
+/// The largest true change of any token's log-probability over the positions compared.
+fn true_distance(a: &Toy, b: &Toy, tokens: &[u32], positions: usize) -> f64 {
+    let log_probabilities = |toy: &Toy, prefix: &[u32]| {
+        let row: Vec<f64> = toy.row(prefix).into_iter().map(f64::from).collect();
+        let sum: f64 = row.iter().map(|logit| logit.exp()).sum();
+        row.into_iter().map(|logit| logit - sum.ln()).collect::<Vec<_>>()
+    };
+    let each = (0..positions).flat_map(|position| {
+        let prefix = &tokens[..position];
+        let pairs = log_probabilities(a, prefix).into_iter().zip(log_probabilities(b, prefix));
+        pairs.map(|(first, second)| (first - second).abs()).collect::<Vec<_>>()
+    });
+    each.fold(0.0, f64::max)
+}
+
+proptest! {
+    #[test]
+    fn one_class_is_identical_to_the_bit(job: u64, temperature in 0.0..2.0_f64, max_tokens in 1..40_usize) {
+        let sampling = Sampling::new(job, temperature, max_tokens);
+        let comparison =
+            compared(&HONEST.summary(&sampling, "a"), &HONEST.summary(&sampling, "a"), &sampling);
+        prop_assert_eq!(comparison.agreement, Agreement::Identical);
+        prop_assert_eq!(comparison.numbers, Numbers::Inside);
+        prop_assert_eq!(comparison.distance.max, 0.0);
+        prop_assert!(comparison.pair.is_one_class());
+    }
+
+    #[test]
+    fn the_order_of_the_two_plays_no_part(job: u64, temperature in 0.0..2.0_f64, error in 0.0..1.0_f32) {
+        let sampling = Sampling::new(job, temperature, 30);
+        let (a, b) = (HONEST.summary(&sampling, "a"), Toy { error, ..HONEST }.summary(&sampling, "b"));
+        prop_assert_eq!(compared(&a, &b, &sampling), compared(&b, &a, &sampling));
+    }
+
+    /// What is reported never exaggerates: an honest pair's distance and gap are bounded by what truly changed, so
+    /// tolerances measured on honest machines hold for tokens that only one list has, too.
+    #[test]
+    fn distances_are_bounded_by_the_truth(job: u64, temperature in 0.0..2.0_f64, error in 0.0..1.0_f32) {
+        let sampling = Sampling::new(job, temperature, 30);
+        let other = Toy { error, ..HONEST };
+        let (a, b) = (HONEST.summary(&sampling, "a"), other.summary(&sampling, "b"));
+        let comparison = compared(&a, &b, &sampling);
+        let truth = true_distance(&HONEST, &other, &a.tokens, comparison.distance.positions) + 1e-5;
+        prop_assert!(comparison.distance.max <= truth, "{:?} over {truth}", comparison.distance);
+        prop_assert!(comparison.distance.mean <= comparison.distance.max);
+        prop_assert!(comparison.gap.unwrap_or(0.0) <= 2.0 * truth);
+    }
+
+    #[test]
+    fn a_little_error_is_benign_and_inside(job: u64, temperature in 0.0..2.0_f64) {
+        let sampling = Sampling::new(job, temperature, 30);
+        // Off by 0.02 at most: no log-probability moves by more than 0.04, no gap is over 0.08.
+        let other = Toy { error: 0.02, ..HONEST };
+        let comparison = compared(&HONEST.summary(&sampling, "a"), &other.summary(&sampling, "b"), &sampling);
+        prop_assert!(!matches!(comparison.agreement, Agreement::Conflict { .. }), "{:?}", comparison);
+        prop_assert_eq!(comparison.numbers, Numbers::Inside);
+    }
+
+    #[test]
+    fn another_model_is_outside(job: u64, temperature in 0.0..2.0_f64) {
+        let sampling = Sampling::new(job, temperature, 30);
+        let other = Toy { weights: 2, ..HONEST };
+        let comparison = compared(&HONEST.summary(&sampling, "a"), &other.summary(&sampling, "b"), &sampling);
+        prop_assert_eq!(comparison.numbers, Numbers::Outside);
+    }
+}
+
+#[test]
+fn a_coarse_model_is_told_by_its_numbers_alone() {
+    let coarse = Toy { grid: 0.25, ..HONEST };
+    let mut identical = 0;
+    for job in 0..200 {
+        let sampling = Sampling::new(job, 0.0, 6);
+        let comparison =
+            compared(&HONEST.summary(&sampling, "a"), &coarse.summary(&sampling, "a"), &sampling);
+        assert_eq!(comparison.numbers, Numbers::Outside, "job {job}");
+        identical += u32::from(comparison.agreement == Agreement::Identical);
+    }
+    assert!(identical > 20, "only {identical} of 200 kept their tokens: the case isn't tried");
+}
+
+#[test]
+fn small_errors_do_lead_to_benign_divergences() {
+    let other = Toy { error: 0.05, ..HONEST };
+    let mut benign = 0;
+    for job in 0..300 {
+        let sampling = Sampling::new(job, 0.7, 30);
+        let comparison = compared(&HONEST.summary(&sampling, "a"), &other.summary(&sampling, "b"), &sampling);
+        if let Agreement::Benign { position } = comparison.agreement {
+            assert_eq!(comparison.distance.positions, position + 1, "compared up to the divergence");
+            benign += 1;
+        }
+    }
+    assert!(benign > 10, "only {benign} of 300 diverged: the case isn't tried");
+}
+
+/// A job whose honest answer has at least three tokens and ends by itself.
+fn ended() -> (Sampling, ReplicaSummary) {
+    let jobs = (0..).map(|job| Sampling::new(job, 0.8, 60));
+    let made = jobs.map(|sampling| (sampling, HONEST.summary(&sampling, "a")));
+    let mut ended = made.filter(|(_, one)| one.numbers.len() > one.tokens.len() && one.tokens.len() >= 3);
+    ended.next().unwrap()
+}
+
+#[test]
+fn the_end_counts_as_a_token() {
+    let (sampling, whole) = ended();
+    let length = whole.tokens.len();
+    let mut cut = whole.clone();
+    cut.tokens.truncate(length - 1);
+    cut.numbers.truncate(length - 1);
+    // It goes on where the other ran out: nothing to excuse it.
+    let comparison = compared(&whole, &cut, &sampling);
+    assert_eq!(comparison.agreement, Agreement::Conflict { position: length - 1 });
+
+    let mut early = whole.clone();
+    early.tokens.truncate(1);
+    early.numbers.truncate(2);
+    early.numbers[1].top.pop();
+    early.numbers[1].top.insert(0, (END, 99.0));
+    assert_eq!(compared(&whole, &early, &sampling).agreement, Agreement::Conflict { position: 1 });
+}
+
+#[test]
+fn a_changed_token_with_honest_numbers_is_a_conflict() {
+    let (sampling, whole) = ended();
+    for position in 0..whole.tokens.len() {
+        let mut altered = whole.clone();
+        altered.tokens[position] = 9_999;
+        let comparison = compared(&whole, &altered, &sampling);
+        assert_eq!(comparison.agreement, Agreement::Conflict { position });
+        assert_eq!(comparison.gap, None, "the token is in nobody's list");
+    }
+}
+
+/// Both lists hold both tokens; only how far apart they are decides, and the larger of the two gaps.
+#[test]
+fn the_gap_decides() {
+    let sampling = Sampling::new(0, 0.0, 1);
+    let replica = |first: (u32, f32), second: (u32, f32), hardware: &str| {
+        let mut one = HONEST.summary(&sampling, hardware);
+        one.tokens = vec![first.0];
+        one.numbers.truncate(1);
+        one.numbers[0].top = vec![first, second];
+        one.numbers[0].log_sum_exp = 10.0;
+        one
+    };
+    for (gap_a, gap_b, benign) in
+        [(0.0, 0.0, true), (0.25, 0.25, true), (0.2, 0.3, false), (0.3, 0.2, false), (2.0, 0.0, false)]
+    {
+        let a = replica((1, 9.0), (2, 9.0 - gap_a), "a");
+        let b = replica((2, 9.0), (1, 9.0 - gap_b), "b");
+        let expected =
+            if benign { Agreement::Benign { position: 0 } } else { Agreement::Conflict { position: 0 } };
+        assert_eq!(compared(&a, &b, &sampling).agreement, expected, "gaps {gap_a} and {gap_b}");
+        // Within one class nothing is excused.
+        let b = replica((2, 9.0), (1, 8.999), "a");
+        assert_eq!(compared(&a, &b, &sampling).agreement, Agreement::Conflict { position: 0 });
+    }
+}
+
+#[test]
+fn no_numbers_are_not_inside() {
+    let (sampling, whole) = ended();
+    let mut bare = whole.clone();
+    bare.numbers.clear();
+    assert_eq!(compared(&whole, &bare, &sampling).numbers, Numbers::Outside);
+}

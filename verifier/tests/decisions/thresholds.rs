@@ -1,0 +1,116 @@
+//! The thresholds file and its calibration.
+
+use infera_core::job::Numbers;
+use infera_verifier::compare::{Agreement, Comparison, Distance};
+use infera_verifier::thresholds::calibration::{
+    Calibration, CalibrationError, MARGIN, PAIRS_MIN, QUANTILE, TOLERANCE_MIN, quantile,
+};
+use infera_verifier::thresholds::{ClassPair, Thresholds, ThresholdsError, Tolerance};
+
+use super::sample::class;
+
+#[test]
+fn the_committed_file_is_sound() {
+    let thresholds = Thresholds::committed().unwrap();
+    assert!(!thresholds.version().is_empty());
+    let same = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("toy", "a")));
+    let other_model = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("plain", "a")));
+    let unknown = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("plain", "b")));
+    assert!(same.max <= other_model.max && other_model.max <= unknown.max, "closer pairs, closer bounds");
+}
+
+#[test]
+fn wrong_files_are_refused() {
+    let tolerance = "gap = 0.1\nmean = 0.1\nmax = 0.1\npairs = 0\n";
+    let file = |rows: &str| Thresholds::parse(&format!("version = \"1\"\n[default]\n{tolerance}{rows}"));
+    assert!(file("").is_ok());
+    assert!(matches!(Thresholds::parse("version = \"1\""), Err(ThresholdsError::Malformed(_))));
+    let row = format!("[[rows]]\ndiffers = [\"model\"]\n{tolerance}");
+    assert!(matches!(file(&format!("{row}{row}")), Err(ThresholdsError::Repeated(name)) if name == "model"));
+    let negative = row.replace("gap = 0.1", "gap = -0.1");
+    assert!(matches!(file(&negative), Err(ThresholdsError::Tolerance { field: "gap", .. })));
+    let unknown = row.replace("\"model\"", "\"weather\"");
+    assert!(matches!(file(&unknown), Err(ThresholdsError::Malformed(_))));
+    assert!(matches!(file("surprise = 1\n"), Err(ThresholdsError::Malformed(_))));
+}
+
+#[test]
+fn these_very_models_go_before_any_models() {
+    let [toy, plain, int4] = ["toy", "plain", "int4"].map(|model| class(model, "a"));
+    let text = format!(
+        "version = \"1\"
+        [default]
+        gap = 9.0\nmean = 9.0\nmax = 9.0\npairs = 0
+        [[rows]]
+        differs = [\"model\"]
+        gap = 1.0\nmean = 1.0\nmax = 1.0\npairs = 0
+        [[rows]]
+        differs = [\"model\"]
+        digests = [\"{}\", \"{}\"]
+        gap = 2.0\nmean = 2.0\nmax = 2.0\npairs = 0",
+        toy.model_digest, plain.model_digest
+    );
+    let thresholds = Thresholds::parse(&text).unwrap();
+    let gap = |a, b| thresholds.tolerance(&ClassPair::of(a, b)).gap;
+    assert_eq!((gap(&toy, &plain), gap(&plain, &toy)), (2.0, 2.0));
+    assert_eq!(gap(&toy, &int4), 1.0);
+    assert_eq!(gap(&toy, &class("toy", "b")), 9.0);
+}
+
+#[test]
+fn quantiles_are_nearest_ranks() {
+    let values: Vec<f64> = (1..=1000).rev().map(f64::from).collect();
+    for (level, expected) in [(0.0, 1.0), (0.5, 500.0), (0.999, 999.0), (0.9995, 1000.0), (1.0, 1000.0)] {
+        assert_eq!(quantile(&values, level), expected, "{level}");
+    }
+    assert!(quantile(&[], 0.5).is_nan());
+}
+
+fn comparison(hardware: &str, max: f64, agreement: Agreement) -> Comparison {
+    Comparison {
+        agreement,
+        numbers: Numbers::Inside,
+        distance: Distance { mean: max / 10.0, max, positions: 5 },
+        gap: (agreement != Agreement::Identical).then_some(max / 2.0),
+        pair: ClassPair::of(&class("toy", "a"), &class("toy", hardware)),
+    }
+}
+
+const DEFAULT: Tolerance = Tolerance { gap: 0.25, mean: 0.02, max: 0.125, pairs: 0 };
+
+#[test]
+fn calibration_writes_a_file_that_reads_back() {
+    let mut calibration = Calibration::default();
+    for pair in 0..PAIRS_MIN {
+        calibration.add(&comparison("a", 0.0, Agreement::Identical));
+        let agreement =
+            if pair % 100 == 0 { Agreement::Benign { position: 4 } } else { Agreement::Identical };
+        calibration.add(&comparison("b", (pair + 1) as f64 * 1e-5, agreement));
+    }
+    let quantiles = calibration.quantiles(&[0.5, QUANTILE]);
+    assert_eq!(quantiles.len(), 2);
+    let across = quantiles.iter().find(|one| !one.pair.is_one_class()).unwrap();
+    assert_eq!((across.pairs, across.diverged), (2_000, 20));
+    assert!((across.maxima[0] - 0.01).abs() < 1e-9 && (across.maxima[1] - 0.01998).abs() < 1e-9);
+    assert_eq!(across.gaps.len(), 2);
+
+    let thresholds = Thresholds::parse(&calibration.to_toml("2026-11-22", &DEFAULT).unwrap()).unwrap();
+    assert_eq!(thresholds.version(), "2026-11-22");
+    let same = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("toy", "a")));
+    assert_eq!((same.max, same.mean, same.pairs), (TOLERANCE_MIN, TOLERANCE_MIN, 2_000));
+    let across = thresholds.tolerance(&across.pair);
+    assert!((across.max - MARGIN * 0.01998).abs() < 1e-9, "{across:?}");
+    assert_eq!(across.gap, 2.0 * across.max);
+    let unknown = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("plain", "b")));
+    assert_eq!(unknown, &DEFAULT);
+}
+
+#[test]
+fn too_few_pairs_are_refused() {
+    let mut calibration = Calibration::default();
+    for _ in 1..PAIRS_MIN {
+        calibration.add(&comparison("b", 0.1, Agreement::Identical));
+    }
+    let expected = CalibrationError::TooFew { pair: "hardware".to_owned(), pairs: PAIRS_MIN - 1 };
+    assert_eq!(calibration.to_toml("1", &DEFAULT), Err(expected));
+}
