@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True, help="folder with tokenizer.json")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=13_000)
     parser.add_argument("--checkpoint-steps", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", type=pathlib.Path, help="checkpoint to continue from")
