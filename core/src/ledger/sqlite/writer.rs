@@ -146,18 +146,16 @@ fn stopped() -> LedgerError {
     LedgerError::Unavailable("the ledger's writer has stopped".to_owned())
 }
 
-fn serve(
-    connection: &Connection,
-    mut receiver: mpsc::Receiver<Box<dyn Operation>>,
-    counts: &Counts,
-) {
+fn serve(connection: &Connection, mut receiver: mpsc::Receiver<Box<dyn Operation>>, counts: &Counts) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let commit = commit_batch(connection, &mut batch);
         match &commit {
             Ok(()) => {
                 counts.commits.fetch_add(1, Ordering::Relaxed);
-                counts.operations.fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                counts
+                    .operations
+                    .fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
             Err(error) => tracing::error!(%error, operations = batch.len(), "a ledger commit failed"),
         }
