@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use infera_core::engine::Engine;
 use infera_core::ids::Digest;
-use infera_core::job::TokenId;
+use infera_core::job::{FinishReason, TokenId};
 use infera_worker::batcher::BatchLimits;
 use infera_worker::executor::{Decoded, Executor, ExecutorLimits, Work};
 use proptest::collection::vec;
@@ -41,15 +41,24 @@ pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
     Executor::start(engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
 }
 
-/// What a decoded answer says, without its times.
-fn said(
-    decoded: &Decoded,
-) -> (Vec<TokenId>, Vec<(Vec<(TokenId, u32)>, u64)>, infera_core::job::FinishReason) {
-    let bits = decoded.numbers.iter().map(|numbers| {
-        let top = numbers.top.iter().map(|(token, logit)| (*token, logit.to_bits())).collect();
-        (top, numbers.log_sum_exp.to_bits())
-    });
-    (decoded.tokens.clone(), bits.collect(), decoded.finish_reason)
+/// What a decoded answer says, to the bit and without its times.
+#[derive(Debug, PartialEq)]
+struct Said {
+    tokens: Vec<TokenId>,
+    /// Of all rows, one after the other: token and bits of its logit.
+    top: Vec<(TokenId, u32)>,
+    log_sum_exp: Vec<u64>,
+    finish_reason: FinishReason,
+}
+
+fn said(decoded: &Decoded) -> Said {
+    let top = decoded.numbers.iter().flat_map(|numbers| &numbers.top);
+    Said {
+        tokens: decoded.tokens.clone(),
+        top: top.map(|(token, logit)| (*token, logit.to_bits())).collect(),
+        log_sum_exp: decoded.numbers.iter().map(|numbers| numbers.log_sum_exp.to_bits()).collect(),
+        finish_reason: decoded.finish_reason,
+    }
 }
 
 /// Plays the schedule on one executor, and each of its works alone on the other; they must say the same.
