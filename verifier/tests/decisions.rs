@@ -1,5 +1,7 @@
 //! The verifier's decisions, as tables and properties. One program, so that it is linked once.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
+
 mod decisions {
     pub(crate) mod sample;
 

@@ -241,7 +241,7 @@ fn a_lone_class_is_not_starved() {
     let groups = || (0..2_000).map(|job| group(&fleet, job));
     assert!(groups().filter(|group| group.iter().any(|one| one.newcomer)).count() > 250);
     let rare = |one: &&Candidate| one.numeric_class.hardware == "rare";
-    assert!(groups().filter(|group| group.iter().any(|one| rare(one))).count() > 50);
+    assert!(groups().filter(|group| group.iter().any(rare)).count() > 50);
 }
 
 #[test]

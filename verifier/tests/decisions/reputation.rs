@@ -177,6 +177,10 @@ proptest! {
             prop_assert_eq!(folded.unwrap(), record(good, bad));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// A node that cheats in every job, of which audits see one in twenty: each job it does makes its expected
     /// record worse, whatever honest past it begins with.
