@@ -1,6 +1,7 @@
 //! The chat side of model folders: the bundled model against what its trainer wrote down, other layouts of the Hub,
 //! and folders that aren't right.
 #![cfg(feature = "chat")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

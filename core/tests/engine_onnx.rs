@@ -1,6 +1,7 @@
 //! The bundled model on ONNX Runtime: every engine's promises for each of its exports, the answers that its trainer
 //! wrote down, and what loading refuses. Fails, and says what to do, where ONNX Runtime isn't set up.
 #![cfg(all(feature = "onnx", feature = "conformance"))]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! The stub engine: the promises of every engine, and that it answers and takes time as it is told.
 #![cfg(feature = "conformance")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::time::{Duration, Instant};
 

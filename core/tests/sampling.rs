@@ -1,4 +1,5 @@
 //! Job-bound sampling against vectors from a second implementation (`vectors/check_sampling.py`), and its properties.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use infera_core::ids::{Digest, JobId};
 use infera_core::job::{JobRequest, TokenId};
