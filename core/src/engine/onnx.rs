@@ -361,3 +361,26 @@ impl Engine for OnnxEngine {
         Ok(logits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_run_together_as_far_as_their_logits_fit() {
+        let tokens = vec![0; 1000];
+        let prompt = |(index, length): (usize, usize)| Prompt {
+            sequence: SequenceId(index as u64),
+            tokens: &tokens[..length],
+        };
+        let sizes = |lengths: &[usize], vocabulary| {
+            let prompts: Vec<_> = lengths.iter().copied().enumerate().map(prompt).collect();
+            runs(&prompts, vocabulary).iter().map(|run| run.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[9; 16], 768), [16]);
+        assert_eq!(sizes(&[], 768), [0; 0]);
+        // Two rows of 1,000 tokens fit below 64 Mi logits of this vocabulary; any with a long one is as wide.
+        assert_eq!(sizes(&[10, 1000, 1, 10, 10], 30_000), [2, 3]);
+        assert_eq!(sizes(&[1000, 1000], 1 << 20), [1, 1]);
+    }
+}
