@@ -10,5 +10,6 @@ mod lives {
     mod ends;
     mod groups;
     mod interleavings;
+    mod sharing;
     mod sweeping;
 }

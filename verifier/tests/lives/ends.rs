@@ -200,4 +200,6 @@ async fn a_drain_gives_back_what_waits_and_ends() {
     assert_eq!(counters.get(Counted::Released), 1);
     let view = network.ledger.job(&network.account, job).await.unwrap().unwrap();
     assert_eq!(view.state, JobState::Queued);
+    let depth = network.broker.depth(&topology::jobs(&network.model).name).await.unwrap();
+    assert_eq!(depth, Some(0), "acked, not put back: the ledger has it, and the sweeper will hand it out");
 }

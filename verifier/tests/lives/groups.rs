@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use infera_core::broker::{Broker as _, topology};
 use infera_core::ids::NodeId;
-use infera_core::job::{FailureReason, Numbers, VerificationStatus};
+use infera_core::job::{End, FailureReason, Numbers, VerificationStatus};
 use infera_core::ledger::{PostingEntry, Verdict};
 use infera_core::messages::RefusalReason;
 use infera_verifier::Config;
@@ -242,4 +242,30 @@ async fn a_node_without_a_queue_is_nobodys_fault() {
     let verdicts = network.verdicts(job).await;
     let third = of(&verdicts, &nodes[2]);
     assert!(!third.is_empty() && third.iter().all(|verdict| *verdict == Verdict::Neutral), "{third:?}");
+}
+
+#[tokio::test]
+async fn a_node_found_broken_is_ejected() {
+    let network = Arc::new(Network::new().await);
+    let broken = Line { text: Some("something else".to_owned()), ..line(&RIGHT) };
+    let nodes = three(&network, Act::Answer(broken)).await;
+    let _chorus = keep_speaking(&nodes);
+    let _verifier = network.verifier(quick());
+    let first = network.submit(Ask::default()).await;
+    assert_eq!(of(&network.verdicts(first).await, &nodes[2]), [Verdict::Invalid]);
+    // Folded, and read again by the verifier: then two owners are left, too few for a client that waits.
+    eventually("it is ejected", || async {
+        let job = network.submit(Ask { synchronous: true, ..Ask::default() }).await;
+        let end = network.end_of(job).await.end;
+        matches!(end, End::Failed { reason: FailureReason::InsufficientNodes, .. }).then_some(())
+    })
+    .await;
+    let asked = nodes[2].seen().len();
+    let fourth = [Node::start(&network, "d", |_| right()).await];
+    let _fourth_chorus = keep_speaking(&fourth);
+    for _ in 0..5 {
+        let job = network.submit(Ask::quorum(3)).await;
+        assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    }
+    assert_eq!(nodes[2].seen().len(), asked);
 }
