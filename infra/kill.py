@@ -359,7 +359,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], help="passed on to infera up")
     options = parser.parse_args()
     # Limits are for strangers; archiving at once lets the run end sooner. Neither changes what is checked.
-    settings = ["gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500"] + options.set
+    settings = ["gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_retry_ms=2000"] + options.set
     arguments = [word for setting in settings for word in ("--set", setting)]
     bodies = requests(options.jobs)
     tokens, breaches = [], {}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use infera_core::config::{self, ConfigErrors, Sources};
 
+use crate::calibrate::Calibrate;
 use crate::config::Config;
 use crate::network::Network;
 
@@ -26,6 +27,8 @@ pub enum Command {
     Up(Settings),
     /// Print the configuration that `up` would run with, as TOML.
     Config(Settings),
+    /// Measure honest replicas of the bundled model's exports and write the thresholds file.
+    Calibrate(Calibrate),
 }
 
 /// Where settings come from, beside the environment (`INFERA_LISTEN=…`, two underscores for a dot).

@@ -2,7 +2,8 @@
 //! roles, and without logic of its own: it opens, registers, starts, and ends in the right order.
 //!
 //! In reading order: what may be set (`config`), where things lie (`data_folder`), what is opened (`seams`), who is
-//! registered (`residents`), how one node runs (`node`), all of it together (`network`), and the command line (`cli`).
+//! registered (`residents`), how one node runs (`node`), all of it together (`network`), how
+//! tolerances are measured (`calibrate`), and the command line (`cli`).
 
 pub mod config;
 pub mod data_folder;
@@ -12,5 +13,7 @@ pub mod node;
 pub mod residents;
 
 pub mod network;
+
+pub mod calibrate;
 
 pub mod cli;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use infera::calibrate;
 use infera::cli::{self, Cli, Command, Settings};
+use infera::config::Config;
 use infera::network::Network;
 use infera_core::{config, shutdown, telemetry};
 
@@ -13,6 +15,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(settings) => up(settings),
         Command::Config(settings) => show(settings),
+        Command::Calibrate(options) => calibrate::run(&Config::default(), &options).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -187,6 +187,12 @@ impl Thresholds {
         &self.version
     }
 
+    /// The tolerance of pairs that no row describes.
+    #[must_use]
+    pub const fn default_tolerance(&self) -> &Tolerance {
+        &self.default
+    }
+
     /// The tolerance of a pair: of these very models if there is a row for them, else of what differs, else the
     /// default. The default is meant for pairs nobody measured, so it is no wider than what is known of honest
     /// engines on different hardware: too narrow costs an agreement, too wide would let a cheat choose its class.

@@ -20,6 +20,21 @@ pub const MARGIN: f64 = 1.5;
 /// No tolerance is lower: the rounding of numbers on their way through text and sums.
 pub const TOLERANCE_MIN: f64 = 1e-6;
 
+/// What a reader of the file needs to know.
+const HEADER: &str = "\
+# Tolerances of the ladder, in units of logits and of log-probability (natural logarithm). Every verdict names this
+# version. A row is written by the calibration from at least 2,000 pairs of honest replicas of that pair of classes.
+#
+# `differs` names the parts of the two numeric classes that differ (\"model\" is the digest of the model's files);
+# an empty list is two replicas of one class. A row with `digests` holds for these two models only and goes before
+# one without. `default` holds for pairs that no row describes.
+#
+#   gap   at the first divergence, how far apart the noised scores of the two chosen tokens may be
+#   mean  of the distances of all reported log-probabilities up to the divergence
+#   max   the largest of them
+#   pairs how many honest pairs the row was measured on; 0 is provisional: not calibrated yet
+";
+
 /// A calibration that can't be written.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CalibrationError {
@@ -103,7 +118,7 @@ impl Calibration {
     /// # Errors
     /// [`CalibrationError::TooFew`] names the pair of classes to measure more of.
     pub fn to_toml(&self, version: &str, default: &Tolerance) -> Result<String, CalibrationError> {
-        let mut text = format!("version = {version:?}\n\n[default]\n");
+        let mut text = format!("{HEADER}\nversion = {version:?}\n\n[default]\n");
         write_tolerance(&mut text, default);
         for (pair, samples) in &self.samples {
             let pairs = samples.means.len() as u64;

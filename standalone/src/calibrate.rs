@@ -1,0 +1,223 @@
+//! `infera calibrate`: honest replicas, made by the real engines in batches that differ, compared as the verifier
+//! compares, and turned into the thresholds file. What a tolerance is made of is the verifier's `calibration`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use infera_core::chat::{ChatError, ChatModel};
+use infera_core::engine::{Engine, EngineError, Prompt, SequenceId};
+use infera_core::ids::Digest;
+use infera_core::job::{ChatMessage, ReplicaSummary, TokenId};
+use infera_core::sampling::{Noise, choose};
+use infera_core::time::Timestamp;
+use infera_verifier::compare::{Context, compare};
+use infera_verifier::thresholds::calibration::{Calibration, CalibrationError, PAIRS_MIN, Quantiles};
+use infera_verifier::thresholds::{Thresholds, ThresholdsError};
+
+use crate::cli;
+use crate::config::{Config, EngineConfig};
+use crate::node::{PLAIN_VARIANT, load_engine};
+
+/// What `infera calibrate` can be told.
+#[derive(Debug, Args)]
+pub struct Calibrate {
+    /// Where the thresholds file goes.
+    #[arg(long, default_value = "verifier/thresholds/committed.toml")]
+    output: PathBuf,
+    /// The version that verdicts will name.
+    #[arg(long)]
+    name: String,
+    /// Honest jobs; each gives one pair to every pair of classes.
+    #[arg(long, default_value_t = 2_400, value_parser = clap::value_parser!(u64).range(PAIRS_MIN..=1_000_000))]
+    jobs: u64,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    /// The model's folder.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    /// An engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The thresholds that this build carries.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdsError),
+    /// Too few pairs.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    /// The file.
+    #[error("{path}: {source}")]
+    Output {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+/// Greedy, the usual chat temperature, and the model's own distribution, in equal shares.
+const TEMPERATURES: [f64; 3] = [0.0, 0.7, 1.0];
+/// Answers of the bundled model are shorter than this.
+const ANSWER_TOKENS_MAX: usize = 48;
+/// Levels whose quantiles are printed.
+const LEVELS: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+/// How many jobs share a batch, in turn: pairs compare answers from batches of different sizes.
+const BATCHES: [usize; 4] = [1, 16, 3, 8];
+
+/// One honest job.
+struct Job {
+    prompt: Vec<TokenId>,
+    sample_key: Digest,
+    temperature: f64,
+}
+
+/// Runs the calibration, prints the quantiles, writes the file.
+///
+/// # Errors
+/// [`CalibrateError`]; the file is written whole or not at all.
+pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
+    let chat = ChatModel::load(&config.engine.folder)?;
+    let jobs = jobs(&chat, options.jobs)?;
+    let variant =
+        |name: &str| load_engine(&EngineConfig { variant: name.to_owned(), ..config.engine.clone() });
+    let (mut model, mut plain) = (variant(&config.engine.variant)?, variant(PLAIN_VARIANT)?);
+    // Each export answers every job twice, in batches of other sizes and with other neighbours.
+    let answers = [
+        answer_all(model.as_mut(), &chat, &jobs, 0)?,
+        answer_all(model.as_mut(), &chat, &jobs, 1)?,
+        answer_all(plain.as_mut(), &chat, &jobs, 0)?,
+        answer_all(plain.as_mut(), &chat, &jobs, 1)?,
+    ];
+    let thresholds = Thresholds::committed()?;
+    let mut calibration = Calibration::default();
+    for (first, second) in [(0, 1), (2, 3), (0, 3)] {
+        for (job, (a, b)) in jobs.iter().zip(answers[first].iter().zip(&answers[second])) {
+            let context = Context {
+                temperature: job.temperature,
+                sample_key: &job.sample_key,
+                thresholds: &thresholds,
+            };
+            calibration.add(&compare(a, b, &context));
+        }
+    }
+    let text = calibration.to_toml(&options.name, thresholds.default_tolerance())?;
+    let output = |source| CalibrateError::Output { path: options.output.clone(), source };
+    std::fs::write(&options.output, text).map_err(output)?;
+    cli::print(&table(&calibration.quantiles(&LEVELS))).map_err(output)
+}
+
+/// Questions of the bundled model's domain with operands that differ, each under a key of its own.
+fn jobs(chat: &ChatModel, count: u64) -> Result<Vec<Job>, ChatError> {
+    let now = Timestamp::from_millis(0);
+    let job = |index: u64| {
+        let (a, b) = (index * 37 % 100, index * 61 % 97);
+        let content = match index % 5 {
+            0 => format!("What is {a} + {b}?"),
+            1 => format!("Subtract {b} from {a}."),
+            2 => format!("How many minutes are in {} hours?", a % 20 + 1),
+            3 => format!("Tell me about number {a} and {b}."),
+            _ => [
+                "What is the capital of Peru?",
+                "Spell kitchen.",
+                "What is the opposite of hot?",
+                "Define river.",
+            ][(a % 4) as usize]
+                .to_owned(),
+        };
+        let prompt = chat.render(&[ChatMessage { role: "user".to_owned(), content }], now)?;
+        let sample_key = Digest::of(format!("calibration job {index}").as_bytes());
+        Ok(Job { prompt, sample_key, temperature: TEMPERATURES[(index % 3) as usize] })
+    };
+    (0..count).map(job).collect()
+}
+
+/// Answers all jobs in order, in batches whose sizes follow [`BATCHES`] from `offset` on.
+fn answer_all(
+    engine: &mut dyn Engine,
+    chat: &ChatModel,
+    jobs: &[Job],
+    offset: usize,
+) -> Result<Vec<ReplicaSummary>, EngineError> {
+    let mut answers = Vec::with_capacity(jobs.len());
+    let mut sizes = BATCHES.iter().cycle().skip(offset);
+    while answers.len() < jobs.len() {
+        let size = sizes.next().copied().unwrap_or(1).min(jobs.len() - answers.len());
+        let batch = &jobs[answers.len()..answers.len() + size];
+        answers.extend(answer_batch(engine, chat, batch)?);
+    }
+    Ok(answers)
+}
+
+/// Answers one batch: prefill together, decode together, each leaving when it ends.
+fn answer_batch(
+    engine: &mut dyn Engine,
+    chat: &ChatModel,
+    batch: &[Job],
+) -> Result<Vec<ReplicaSummary>, EngineError> {
+    let name = |index: usize| SequenceId(index as u64);
+    let prompts: Vec<_> = batch
+        .iter()
+        .enumerate()
+        .map(|(index, job)| Prompt { sequence: name(index), tokens: &job.prompt })
+        .collect();
+    let mut replicas: Vec<_> = batch.iter().map(|job| empty(engine, job)).collect();
+    let mut logits = engine.prefill(&prompts)?;
+    let mut running: Vec<usize> = (0..batch.len()).collect();
+    while !running.is_empty() {
+        let mut steps = Vec::new();
+        for (index, row) in running.iter().copied().zip(logits.rows()) {
+            let (job, replica) = (&batch[index], &mut replicas[index]);
+            let position = u32::try_from(replica.tokens.len()).unwrap_or(u32::MAX);
+            let choice = choose(row, job.temperature, &Noise::new(&job.sample_key, 0), position);
+            replica.numbers.push(choice.numbers);
+            if chat.end_tokens().contains(&choice.token) {
+                continue;
+            }
+            replica.tokens.push(choice.token);
+            if replica.tokens.len() < ANSWER_TOKENS_MAX {
+                steps.push((name(index), choice.token));
+            }
+        }
+        let going: Vec<usize> = steps.iter().map(|(sequence, _)| sequence.0 as usize).collect();
+        let ended: Vec<_> =
+            running.iter().filter(|index| !going.contains(index)).map(|index| name(*index)).collect();
+        engine.release(&ended);
+        running = going;
+        if !running.is_empty() {
+            logits = engine.decode(&steps)?;
+        }
+    }
+    Ok(replicas)
+}
+
+fn empty(engine: &dyn Engine, job: &Job) -> ReplicaSummary {
+    ReplicaSummary {
+        tokens: Vec::new(),
+        numbers: Vec::new(),
+        numeric_class: engine.description().numeric_class.clone(),
+        arrived_ms: Timestamp::from_millis(0),
+        prompt_tokens: u32::try_from(job.prompt.len()).unwrap_or(u32::MAX),
+        sound: true,
+    }
+}
+
+fn table(quantiles: &[Quantiles]) -> String {
+    let mut text = format!("honest distances at the quantiles {LEVELS:?}\n");
+    for row in quantiles {
+        let differs =
+            if row.pair.is_one_class() { "one class".to_owned() } else { format!("{:?}", row.pair.differs) };
+        let head = row.pair.digests.map(|digest| digest.to_string()[..8].to_owned()).join(" with ");
+        text.push_str(&format!("{head} ({differs}): {} pairs, {} diverged\n", row.pairs, row.diverged));
+        text.push_str(&format!("  mean    {}\n  largest {}\n", line(&row.means), line(&row.maxima)));
+        if row.diverged > 0 {
+            text.push_str(&format!("  gap     {}\n", line(&row.gaps)));
+        }
+    }
+    text
+}
+
+fn line(values: &[f64]) -> String {
+    values.iter().map(|value| format!("{value:>10.2e}")).collect::<Vec<_>>().join(" ")
+}
