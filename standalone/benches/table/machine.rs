@@ -3,8 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use infera_core::time::Timestamp;
-
 use crate::settings::Settings;
 
 /// Facts by name, in the order to be printed.
@@ -12,7 +10,7 @@ pub(crate) fn describe(settings: &Settings) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or_else(|_| unknown(), |cores| cores.to_string());
     let pace = settings.pace();
     vec![
-        ("when (Unix time, s)", Timestamp::now().as_secs().to_string()),
+        ("when", said("date", "-u +%Y-%m-%dT%H:%M:%SZ")),
         ("CPU", field("/proc/cpuinfo", "model name").unwrap_or_else(unknown)),
         ("cores", cores),
         ("memory", memory().unwrap_or_else(unknown)),

@@ -78,6 +78,22 @@ fn figure(value: f64) -> String {
     text
 }
 
+/// A note as an item of a list, in lines no longer than the table's.
+fn wrapped(note: &str) -> String {
+    const WIDTH: usize = 104;
+    let (mut text, mut line) = (String::new(), String::from("  *"));
+    for word in note.split_whitespace() {
+        if line.len() + 1 + word.len() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line = String::from("   ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text + &line + "\n"
+}
+
 /// A part of the table with what must be known to read it.
 #[derive(Debug)]
 pub(crate) struct Section {
@@ -128,7 +144,7 @@ impl Report {
                 let _ = writeln!(text, "{}", row.line());
             }
             for note in &section.notes {
-                let _ = writeln!(text, "  * {note}");
+                text.push_str(&wrapped(note));
             }
         }
         text
