@@ -47,7 +47,7 @@ impl Seams {
         let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await;
         let ledger = opened.map_err(|panic| LedgerError::Unavailable(panic.to_string()))??;
         ledger.end_leases(Timestamp::now()).await?;
-        let archive = LocalArchive::open(&data.archive())?;
+        let archive = LocalArchive::open(data.archive())?;
         let broker = MemoryBroker::new();
         broker.declare(&topology::parked()).await?;
         Ok(Self { ledger, broker, archive })

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use self::readers::Readers;
-use self::writer::Writer;
 pub use self::writer::WriteCounts;
+use self::writer::Writer;
 use super::LedgerError;
 
 /// A ledger in a file. Implements all halves; give each role only its own. Dropping the last handle commits what
