@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import sqlite3
@@ -179,13 +180,17 @@ def campaign(network, bodies, kills, seed, run):
     began = time.monotonic()
     client.start()
     # Moments are shares of the work done, so that they fall within it on a fast machine and on a slow one.
+    in_flight = []
     moments = sorted(rng.uniform(0.02, 0.95) for _ in range(kills))
     for moment in moments:
         while ended(network) < moment * len(bodies) and time.monotonic() - began < DRAIN_MAX_S:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         network.kill()
+        in_flight.append(len(client.accepted) - ended(network))
         network.start()
+    if kills:
+        print(f"kill: accepted and not ended at each kill: {in_flight}", flush=True)
     for thread in client.threads:
         thread.join(timeout=DRAIN_MAX_S)
     last, since = -1, time.monotonic()
@@ -228,10 +233,10 @@ def job_text(raw):
 class Checker:
     """Holds the client's log, the ledger and the archive against each other. Counts breaches by promise."""
 
-    def __init__(self, network, client):
-        self.network, self.client = network, client
+    def __init__(self, data, client, is_quiet=False):
+        self.data, self.client, self.is_quiet = data, client, is_quiet
         self.breaches = {}
-        self.ledger = sqlite3.connect(f"file:{network.data}/data/ledger.sqlite?mode=ro", uri=True)
+        self.ledger = sqlite3.connect(f"file:{data}/ledger.sqlite?mode=ro", uri=True)
         self.settlements = {
             job_text(job): json.loads(text) for job, text in rows(self.ledger, "SELECT job_id, settlement FROM settlements")
         }
@@ -247,7 +252,7 @@ class Checker:
     def count(self, promise, broken, example=None):
         """Adds breaches of one promise and shows the first."""
         self.breaches[promise] = self.breaches.get(promise, 0) + int(broken)
-        if broken and example is not None and self.breaches[promise] == int(broken):
+        if broken and not self.is_quiet and example is not None and self.breaches[promise] == int(broken):
             print(f"  first breach of '{promise}': {example}")
 
     def ends(self):
@@ -316,7 +321,7 @@ class Checker:
     def archive(self):
         """One record per settled job, at the place and with the hash that the ledger names, saying what it says."""
         segments = dict(rows(self.ledger, "SELECT id, object_key FROM segments WHERE object_key IS NOT NULL"))
-        folder = self.network.data / "data" / "archive"
+        folder = self.data / "archive"
         objects = {str(path.relative_to(folder)) for path in folder.rglob("*.zst")}
         self.count("objects that the ledger doesn't know", len(objects - set(segments.values())))
         seen = set()
@@ -327,11 +332,14 @@ class Checker:
                 self.count("archive record missing", 1, job)
                 continue
             data = (folder / segments[segment]).read_bytes()[offset : offset + length]
-            text = zstandard.ZstdDecompressor().decompressobj().decompress(data).split(b"\n")[line]
+            try:
+                text = zstandard.ZstdDecompressor().decompressobj().decompress(data).split(b"\n")[line]
+            except (zstandard.ZstdError, IndexError):
+                text = b"{}"
             record = json.loads(text)
-            same = hashlib.sha256(text).digest() == bytes(digest) and record["job_id"] == job
-            ends_same = record["settlement"]["end"] == self.settlements.get(job, {}).get("end")
-            self.count("archive record different", not (same and ends_same), job)
+            same = hashlib.sha256(text).digest() == bytes(digest) and record.get("job_id") == job
+            ends_same = same and record["settlement"]["end"] == self.settlements.get(job, {}).get("end")
+            self.count("archive record different", not ends_same, job)
             seen.add(job)
         self.count("archive record missing", len(set(self.settlements) - seen))
 
@@ -347,6 +355,42 @@ class Checker:
         self.groups_sound()
         self.archive()
         return self.tokens()
+
+
+# What the checker must notice: a change to a finished run's ledger, and the promise that it breaks.
+SABOTAGES = [
+    ("accepted and never ended", "DELETE FROM settlements WHERE rowid = 1"),
+    ("jobs that nobody submitted", "UPDATE jobs SET id = randomblob(16) WHERE rowid = 1"),
+    ("ended otherwise than succeeded", "UPDATE settlements SET settlement = json_set(settlement, '$.end.status', 'expired') WHERE rowid = 1"),
+    ("usage owed and not posted, or wrong", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'usage:%')"),
+    ("verdict owed and not posted", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'verdict:%')"),
+    ("posted and not owed", "UPDATE postings SET id = 'verdict:other' WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'verdict:%')"),
+    ("balances that don't follow from the postings", "UPDATE balances SET millipoints = millipoints + 1 WHERE rowid = 1"),
+    ("groups never closed", "UPDATE groups SET is_closed = 0 WHERE rowid = 1"),
+    ("an owner twice in a group", "UPDATE groups SET record = json_set(CAST(record AS TEXT), '$.assignments[0].owner', json_extract(CAST(record AS TEXT), '$.assignments[1].owner')) WHERE rowid = 1"),
+    ("archive record missing", "DELETE FROM records WHERE rowid = 1"),
+    ("archive record different", "UPDATE records SET hash = randomblob(32) WHERE rowid = 1"),
+    ("archive record different", "UPDATE settlements SET settlement = json_set(settlement, '$.end.answer.tokens[0]', 0) WHERE rowid = 1"),
+]
+
+
+def sabotaged(data, client):
+    """Tries the checker on copies of a finished run with one change each; returns the changes that it missed."""
+    missed = []
+    for promise, change in SABOTAGES:
+        with tempfile.TemporaryDirectory(prefix="infera-sabotage-") as folder:
+            copy = Path(folder) / "data"
+            shutil.copytree(data, copy)
+            connection = sqlite3.connect(copy / "ledger.sqlite")
+            with connection:
+                changed = connection.execute(change).rowcount
+            connection.close()
+            checker = Checker(copy, client, is_quiet=True)
+            checker.all()
+            checker.ledger.close()
+            if changed != 1 or not checker.breaches.get(promise):
+                missed.append((promise, change))
+    return missed
 
 
 def main():
@@ -370,9 +414,13 @@ def main():
             try:
                 client, seconds = campaign(network, bodies, kills, options.seed, run)
                 is_drained = drained(network, len(bodies))
-                checker = Checker(network, client)
+                checker = Checker(network.data / "data", client)
                 checker.count("work left over after the drain", not is_drained)
                 tokens.append(checker.all())
+                if kills == 0:
+                    network.stop()
+                    missed = sabotaged(network.data / "data", client)
+                    checker.count("changes that the checker missed", len(missed), missed)
             finally:
                 if network.process and network.process.poll() is None:
                     network.stop()
