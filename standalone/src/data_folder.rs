@@ -1,9 +1,9 @@
 //! The folder that everything durable of one `infera up` lies in: its lock, its secret, the ledger, the archive, and
 //! the note for local clients. Not what is in the ledger or the archive.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use infera_core::ids::Digest;
@@ -46,7 +46,8 @@ impl DataFolder {
     /// [`DataFolderError`], each with its remedy.
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
         let io = |source| DataFolderError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(io)?;
+        // Prompts and answers lie here: nobody else on this machine reads them.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -175,5 +176,7 @@ mod tests {
         data.note("http://127.0.0.1:1", "inf_x").unwrap();
         assert_eq!(data.noted_key().as_deref(), Some("inf_x"));
         assert_eq!(std::fs::metadata(data.local_env()).unwrap().permissions().mode() & 0o777, 0o600);
+        let fresh = DataFolder::open(&folder.path().join("deeper/data")).unwrap();
+        assert_eq!(std::fs::metadata(&fresh.path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }
