@@ -40,6 +40,9 @@ pub struct Settings {
     /// The folder of everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// What the nodes' engines run on, `cpu` or `cuda`, and never another; short for `--set engine.device=DEVICE`.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// One setting, as `key=value`; may be repeated. `infera config` lists the keys.
     #[arg(long, value_name = "KEY=VALUE", value_parser = config::parse_flag)]
     set: Vec<(String, String)>,
@@ -53,6 +56,7 @@ impl Settings {
     pub fn load(self) -> Result<Config, ConfigErrors> {
         let mut flags = self.set;
         flags.extend(self.data.map(|folder| ("data".to_owned(), folder.display().to_string())));
+        flags.extend(self.device.map(|device| ("engine.device".to_owned(), device)));
         let sources = Sources::from_process(self.config, flags);
         let mut config: Config = config::load(&sources)?;
         if let Some(filter) = sources.log_filter() {
