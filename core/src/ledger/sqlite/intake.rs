@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
-use super::settling::{Groups, SettlementRow, add_to_total, read, settle};
+use super::settling::{Groups, add_to_total, read, settle};
 use super::values::{Blob, Numbered as _, Word, digest, job_id, millis, small, whole};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName};
 use crate::job::{End, Settlement};
+use crate::ledger::stored::SettlementRow;
 use crate::ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
 use crate::time::Timestamp;
 

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
-use super::settling::{Groups, SettlementRow, insert_posting, make_claimable, read, settle};
+use super::settling::{Groups, insert_posting, make_claimable, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::{Settlement, VerificationPolicy};
+use crate::ledger::stored::SettlementRow;
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
 use crate::time::Timestamp;
 

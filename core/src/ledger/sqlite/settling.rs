@@ -1,88 +1,12 @@
 //! The end of a job: the one way in, for every kind of end, and reading it back. Runs within the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
 
 use super::values::{Blob, Numbered as _, Word, from_json, millis, to_json, whole};
-use crate::ids::{AccountId, GatewayId, JobId, ModelName};
-use crate::job::{End, GroupRecord, Settlement};
-use crate::ledger::{LedgerError, Posting, PostingEntry, Settled};
-use crate::time::Timestamp;
-
-/// A settlement ready for the tables: serialised before it reaches the writer's thread.
-pub(super) struct SettlementRow {
-    job: JobId,
-    account: AccountId,
-    settled_ms: Timestamp,
-    status: &'static str,
-    settlement: String,
-    group: Option<GroupRow>,
-    usage: Option<Usage>,
-}
-
-struct GroupRow {
-    verifier: String,
-    deadline_ms: Timestamp,
-    record: Vec<u8>,
-}
-
-struct Usage {
-    posting: Posting,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-}
-
-/// The settlement's JSON as it is stored: all fields but the group, which has its own table.
-#[derive(Serialize)]
-struct WithoutGroup<'a> {
-    job_id: JobId,
-    account: &'a AccountId,
-    model: &'a ModelName,
-    gateway: &'a GatewayId,
-    end: &'a End,
-    settled_ms: Timestamp,
-}
-
-impl SettlementRow {
-    /// The rows of a settlement.
-    pub(super) fn of(settlement: &Settlement) -> Result<Self, LedgerError> {
-        let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
-        let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
-        let group = group.as_ref().map(GroupRow::of).transpose()?;
-        Ok(Self {
-            job: *job_id,
-            account: account.clone(),
-            settled_ms: *settled_ms,
-            status: end.word(),
-            settlement: to_json(&row)?,
-            group,
-            usage: usage(settlement),
-        })
-    }
-}
-
-impl GroupRow {
-    fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
-        let record = serde_json::to_vec(group)
-            .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
-        Ok(Self { verifier: group.verifier.as_str().to_owned(), deadline_ms: group.deadline_ms, record })
-    }
-}
-
-/// What an account owes for a settled job: only answers are charged.
-fn usage(settlement: &Settlement) -> Option<Usage> {
-    let End::Succeeded { answer, .. } = &settlement.end else { return None };
-    let prompt_tokens = u64::from(answer.prompt_tokens);
-    let completion_tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
-    let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
-    let posting = Posting {
-        id: format!("usage:{}", settlement.job_id),
-        job_id: settlement.job_id,
-        posted_ms: settlement.settled_ms,
-        entry,
-    };
-    Some(Usage { posting, prompt_tokens, completion_tokens })
-}
+use crate::ids::JobId;
+use crate::job::Settlement;
+use crate::ledger::stored::{GroupRow, SettlementRow};
+use crate::ledger::{LedgerError, Posting, Settled};
 
 /// Ends a job by this row, unless it ended before. Everything that belongs to the end hangs on that one insert.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, LedgerError> {

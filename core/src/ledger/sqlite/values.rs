@@ -2,11 +2,10 @@
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, Row};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::ids::{AssignmentId, Digest, JobId, SegmentId};
 use crate::ledger::LedgerError;
+pub(super) use crate::ledger::stored::{from_json, millis, to_json, whole};
 use crate::time::Timestamp;
 
 /// Text for a column. Text with U+0000 is refused: PostgreSQL can't store it and SQLite's functions stop at it.
@@ -51,16 +50,6 @@ macro_rules! blob {
 }
 blob!(JobId, SegmentId, AssignmentId, Digest);
 
-/// A time for a column.
-pub(super) fn millis(time: Timestamp) -> i64 {
-    whole(time.as_millis())
-}
-
-/// A count for a column; none of ours comes near the limit that it is cut at.
-pub(super) fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 /// A count from column `index`; negative ones are not written.
 pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
@@ -84,18 +73,6 @@ pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
 /// A hash from column `index`.
 pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
     Ok(Digest::from_bytes(row.get(index)?))
-}
-
-/// A value as JSON text.
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
-    serde_json::to_string(value)
-        .map_err(|error| LedgerError::Row(format!("can't be written as JSON: {error}")))
-}
-
-/// A value from JSON that we wrote; `what` names it for the operator.
-pub(super) fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
-    serde_json::from_slice(json)
-        .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
 }
 
 impl From<rusqlite::Error> for LedgerError {

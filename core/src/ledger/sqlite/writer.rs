@@ -51,7 +51,7 @@ where
 
     fn answer(self: Box<Self>, commit: Result<(), &LedgerError>) {
         let outcome = match (commit, self.outcome) {
-            (Err(error), Ok(_)) => Err(copy(error)),
+            (Err(error), Ok(_)) => Err(error.copy()),
             (_, outcome) => outcome,
         };
         // The caller may have gone away; what was written stays.
@@ -205,16 +205,6 @@ fn run_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Resul
 
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(|_| ())
-}
-
-/// The same error for each caller of a batch.
-fn copy(error: &LedgerError) -> LedgerError {
-    match error {
-        LedgerError::Unavailable(text) => LedgerError::Unavailable(text.clone()),
-        LedgerError::Unknown(text) => LedgerError::Unknown(text.clone()),
-        LedgerError::Row(text) => LedgerError::Row(text.clone()),
-        LedgerError::Damaged(text) => LedgerError::Damaged(text.clone()),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! The ledger in a PostgreSQL database that many processes share: the implementation of every half for a cluster.
+//!
+//! Accepting, confirming, settling and posting go through lanes (`lane`): what waits shares one transaction, sent with
+//! its COMMIT in two round trips at most. Everything else is one statement on a connection of its own (`pool`), so that
+//! it needs no transaction to be whole. Read `opening` for what a connection is told, `failure` for what is tried again
+//! and what is reported as unknown, then a module per half. Not here: what verdicts weigh (`super::fold`), TLS (a URL
+//! that requires it is refused).
+
+mod accepting;
+mod accounts;
+mod failure;
+mod index;
+mod intake;
+mod lane;
+mod network;
+mod opening;
+mod owner;
+mod pool;
+mod posting;
+mod projecting;
+mod reader;
+mod settling;
+mod standing;
+mod sweeping;
+mod values;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use self::accepting::Accepting;
+use self::intake::Confirming;
+use self::lane::Lane;
+use self::pool::Pool;
+use self::posting::PostingLines;
+use self::settling::Settling;
+use super::LedgerError;
+
+/// Where the database is, and how much of it one process takes.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`; options in it (a search path, say) are kept.
+    pub url: String,
+    /// At most so many connections for reading and single statements; the four lanes have one more each. Eight: such
+    /// statements take about a millisecond, and a server allows a hundred connections for all processes together.
+    pub connections: usize,
+}
+
+impl PostgresConfig {
+    /// The database at `url`, with everything else at its default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections: 8 }
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    /// Without the URL: there is a password in it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PostgresConfig")
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ledger in a database. Implements all halves; give each role only its own. Dropping the last handle commits what
+/// waits, as long as the runtime lives.
+pub struct PostgresLedger {
+    pool: Pool,
+    accepting: Lane<Accepting>,
+    confirming: Lane<Confirming>,
+    settling: Lane<Settling>,
+    posting: Lane<PostingLines>,
+    /// One projector of this process at a time asks the database, so that the others don't hold connections meanwhile.
+    projecting: Mutex<()>,
+}
+
+impl fmt::Debug for PostgresLedger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresLedger").finish_non_exhaustive()
+    }
+}
+
+impl PostgresLedger {
+    /// Connects, and brings the schema up to date if it is older; of several processes that do so at once, one does
+    /// it and the others wait.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: no server, no access, or a newer program's schema. [`LedgerError::Damaged`]: the
+    /// tables there are not a ledger's.
+    pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
+        let connections = opening::connections(&config.url)?;
+        let pool = Pool::open(connections.clone(), config.connections)?;
+        opening::migrate(&pool).await?;
+        opening::check_durability(&pool).await?;
+        let lane_pool = || Pool::open(connections.clone(), 1);
+        let share = opening::share()?;
+        Ok(Arc::new(Self {
+            accepting: Lane::start(Accepting { share }, lane_pool()?),
+            confirming: Lane::start(Confirming, lane_pool()?),
+            settling: Lane::start(Settling { share }, lane_pool()?),
+            posting: Lane::start(PostingLines, lane_pool()?),
+            projecting: Mutex::new(()),
+            pool,
+        }))
+    }
+}

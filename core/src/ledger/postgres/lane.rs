@@ -1,0 +1,203 @@
+//! One way for one kind of write: callers wait in a bounded queue, and what waits shares a transaction. A batch that
+//! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. It knows no
+//! table.
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::failure::{Effect, Failure};
+use super::pool::{ANSWER_WAIT, Pool, TRIES, discard};
+use crate::ledger::LedgerError;
+
+/// At most so many items share a transaction: enough to make its commit cheap, few enough that it is over in some
+/// tens of milliseconds.
+const BATCH_MAX: usize = 512;
+
+/// At most so many bytes share a transaction, unless one item is larger: a batch is held in memory three times, here,
+/// in the connection's buffer and in the server.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// At most so many items wait; the next ones wait for room.
+const WAITING_MAX: usize = 4 * BATCH_MAX;
+
+/// What a lane does with what waits.
+#[async_trait]
+pub(super) trait Work: Send + Sync + 'static {
+    /// One caller's share.
+    type Item: Send + Sync + 'static;
+    /// What it is told.
+    type Outcome: Send + 'static;
+
+    /// Items with the same key never share a transaction.
+    fn key(&self, item: &Self::Item) -> Option<[u8; 16]>;
+
+    /// How large it is, in bytes.
+    fn weight(&self, item: &Self::Item) -> usize;
+
+    /// Does all of `items` in one transaction, and says of each what became of it. After an error nothing of them is
+    /// committed, unless it is [`LedgerError::Unknown`]; a transaction that was left open is rolled back by the lane.
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        items: &[&Self::Item],
+    ) -> Result<Vec<Result<Self::Outcome, LedgerError>>, Failure>;
+}
+
+type Outcome<W> = Result<<W as Work>::Outcome, LedgerError>;
+
+struct Waiting<W: Work> {
+    item: W::Item,
+    reply: oneshot::Sender<Outcome<W>>,
+}
+
+/// The way to a lane's task. Dropping it lets the task commit what waits and end.
+pub(super) struct Lane<W: Work> {
+    sender: mpsc::Sender<Waiting<W>>,
+}
+
+impl<W: Work> Lane<W> {
+    /// Starts the task; `pool` is its own.
+    pub(super) fn start(work: W, pool: Pool) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(serve(work, pool, receiver));
+        Self { sender }
+    }
+
+    /// Returns when the item's transaction is committed. If the caller goes away meanwhile, it is done nevertheless.
+    pub(super) async fn run(&self, item: W::Item) -> Outcome<W> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send_timeout(Waiting { item, reply }, ANSWER_WAIT).await.map_err(|error| {
+            LedgerError::Unavailable(match error {
+                mpsc::error::SendTimeoutError::Timeout(_) => format!("{WAITING_MAX} writes wait already"),
+                mpsc::error::SendTimeoutError::Closed(_) => "the ledger's lane has stopped".to_owned(),
+            })
+        })?;
+        let stopped = || LedgerError::Unknown("the ledger's lane stopped before it answered".to_owned());
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waiting<W>>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let items: Vec<&W::Item> = batch.iter().map(|waiting| &waiting.item).collect();
+        let mut rest = &items[..];
+        while !rest.is_empty() {
+            let (next, later) = rest.split_at(fitting(&work, rest));
+            outcomes.append(&mut isolate(&work, &pool, next).await);
+            rest = later;
+        }
+        for (waiting, outcome) in batch.drain(..).zip(outcomes) {
+            // The caller may have gone away; what was committed stays.
+            let _ = waiting.reply.send(outcome);
+        }
+    }
+}
+
+/// How many of these, from the first on, fit into one transaction: at least one.
+fn fitting<W: Work>(work: &W, items: &[&W::Item]) -> usize {
+    let mut keys = std::collections::HashSet::new();
+    let mut bytes = 0;
+    let fits = |item: &&&W::Item| {
+        bytes += work.weight(item);
+        let is_light = bytes <= BATCH_BYTES_MAX || keys.is_empty();
+        work.key(item).is_none_or(|key| keys.insert(key)) && is_light
+    };
+    items.iter().take_while(fits).count().max(1)
+}
+
+/// Commits all of these together, or, if a row among them is refused, in halves.
+async fn isolate<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<Outcome<W>> {
+    let mut outcomes = Vec::with_capacity(items.len());
+    let mut parts = vec![items];
+    while let Some(part) = parts.pop() {
+        match attempt(work, pool, part).await {
+            Ok(mut done) => outcomes.append(&mut done),
+            Err(LedgerError::Row(_)) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.push(second);
+                parts.push(first);
+            }
+            Err(error) => {
+                if !matches!(error, LedgerError::Row(_)) {
+                    tracing::error!(%error, operations = part.len(), "a ledger commit failed");
+                }
+                outcomes.extend(part.iter().map(|_| Err(error.copy())));
+            }
+        }
+    }
+    outcomes
+}
+
+async fn attempt<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<Outcome<W>>, LedgerError> {
+    let mut tried = 1;
+    loop {
+        match once(work, pool, items).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(failure) if failure.is_transient && tried < TRIES => tried += 1,
+            Err(failure) => return Err(failure.error),
+        }
+    }
+}
+
+async fn once<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<Outcome<W>>, Failure> {
+    let connection = pool.lend().await?;
+    let Ok(done) = timeout(ANSWER_WAIT, work.commit(&connection, items)).await else {
+        discard(connection);
+        return Err(Effect::Commits.silence());
+    };
+    if done.is_err() {
+        let rollback = timeout(ANSWER_WAIT, connection.batch_execute("ROLLBACK")).await;
+        if !matches!(rollback, Ok(Ok(()))) {
+            discard(connection);
+        }
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sized;
+
+    #[async_trait]
+    impl Work for Sized {
+        type Item = (u8, usize);
+        type Outcome = ();
+
+        fn key(&self, (key, _): &Self::Item) -> Option<[u8; 16]> {
+            (*key > 0).then_some([*key; 16])
+        }
+
+        fn weight(&self, (_, weight): &Self::Item) -> usize {
+            *weight
+        }
+
+        async fn commit(
+            &self,
+            _client: &ClientWrapper,
+            items: &[&Self::Item],
+        ) -> Result<Vec<Result<(), LedgerError>>, Failure> {
+            Ok(items.iter().map(|_| Ok(())).collect())
+        }
+    }
+
+    #[test]
+    fn a_batch_ends_before_a_key_comes_twice_and_before_it_is_too_large() {
+        for (items, expected) in [
+            (vec![(1, 1), (2, 1), (3, 1)], 3),
+            (vec![(1, 1), (2, 1), (1, 1), (3, 1)], 2),
+            (vec![(1, BATCH_BYTES_MAX + 1), (2, 1)], 1),
+            (vec![(1, BATCH_BYTES_MAX), (2, 1)], 1),
+            (vec![(1, 1), (2, BATCH_BYTES_MAX)], 1),
+            (vec![(0, 1), (0, 1)], 2),
+        ] {
+            let items: Vec<_> = items.iter().collect();
+            assert_eq!(fitting(&Sized, &items), expected, "{items:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a settlement becomes before it is stored, the same for every implementation with tables: JSON without the
+//! group, the group, and what the account owes. No SQL.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{LedgerError, Posting, PostingEntry};
+use crate::ids::{AccountId, GatewayId, JobId, ModelName};
+use crate::job::{End, GroupRecord, Settlement};
+use crate::time::Timestamp;
+
+/// A settlement ready for the tables: serialised before it reaches whoever writes.
+pub(super) struct SettlementRow {
+    pub(super) job: JobId,
+    pub(super) account: AccountId,
+    pub(super) settled_ms: Timestamp,
+    pub(super) status: &'static str,
+    pub(super) settlement: String,
+    pub(super) group: Option<GroupRow>,
+    pub(super) usage: Option<Usage>,
+}
+
+/// A group ready for its table.
+pub(super) struct GroupRow {
+    pub(super) verifier: String,
+    pub(super) deadline_ms: Timestamp,
+    pub(super) record: Vec<u8>,
+}
+
+/// What an account owes for an answer.
+pub(super) struct Usage {
+    pub(super) posting: Posting,
+    pub(super) prompt_tokens: u64,
+    pub(super) completion_tokens: u64,
+}
+
+/// The settlement's JSON as it is stored: all fields but the group, which has its own table.
+#[derive(Serialize)]
+struct WithoutGroup<'a> {
+    job_id: JobId,
+    account: &'a AccountId,
+    model: &'a ModelName,
+    gateway: &'a GatewayId,
+    end: &'a End,
+    settled_ms: Timestamp,
+}
+
+impl SettlementRow {
+    /// The rows of a settlement.
+    pub(super) fn of(settlement: &Settlement) -> Result<Self, LedgerError> {
+        let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
+        let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
+        let group = group.as_ref().map(GroupRow::of).transpose()?;
+        Ok(Self {
+            job: *job_id,
+            account: account.clone(),
+            settled_ms: *settled_ms,
+            status: end.word(),
+            settlement: to_json(&row)?,
+            group,
+            usage: usage(settlement),
+        })
+    }
+}
+
+impl GroupRow {
+    fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
+        let record = serde_json::to_vec(group)
+            .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
+        Ok(Self { verifier: group.verifier.as_str().to_owned(), deadline_ms: group.deadline_ms, record })
+    }
+}
+
+/// What an account owes for a settled job: only answers are charged.
+fn usage(settlement: &Settlement) -> Option<Usage> {
+    let End::Succeeded { answer, .. } = &settlement.end else { return None };
+    let prompt_tokens = u64::from(answer.prompt_tokens);
+    let completion_tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
+    let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
+    let posting = Posting {
+        id: format!("usage:{}", settlement.job_id),
+        job_id: settlement.job_id,
+        posted_ms: settlement.settled_ms,
+        entry,
+    };
+    Some(Usage { posting, prompt_tokens, completion_tokens })
+}
+
+/// A value as JSON text.
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
+    serde_json::to_string(value)
+        .map_err(|error| LedgerError::Row(format!("can't be written as JSON: {error}")))
+}
+
+/// A value from JSON that we wrote; `what` names it for the operator.
+pub(super) fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
+    serde_json::from_slice(json)
+        .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
+}
+
+/// A time for a column.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    whole(time.as_millis())
+}
+
+/// A count for a column; none of ours comes near the limit that it is cut at.
+pub(super) fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl LedgerError {
+    /// The same error for each caller whose work shared a commit.
+    pub(super) fn copy(&self) -> Self {
+        match self {
+            Self::Unavailable(text) => Self::Unavailable(text.clone()),
+            Self::Unknown(text) => Self::Unknown(text.clone()),
+            Self::Row(text) => Self::Row(text.clone()),
+            Self::Damaged(text) => Self::Damaged(text.clone()),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Every promise of the ledger's seam, tried on a real PostgreSQL, and what only a shared database promises: unknown
+//! commits are told as such, processes agree, connections may end, a newer schema is left alone.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+#[path = "ledger_postgres/cutting.rs"]
+mod cutting;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
+use infera_core::job::{End, Settlement, VerificationPolicy};
+use infera_core::ledger::conformance::Halves;
+use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
+use infera_core::ledger::{
+    Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, NewJob, Posting,
+    PostingEntry, Settled, Standing as _, Sweeping as _, Verdict,
+};
+use infera_core::time::Timestamp;
+use tokio::task::JoinSet;
+
+use self::cutting::CuttingProxy;
+
+const REMEDY: &str = "TEST_POSTGRES_URL is not set: start the services (`make services`) and set it to the database's \
+                      URL, such as postgres://user:password@127.0.0.1:5432/postgres";
+
+fn server() -> String {
+    std::env::var("TEST_POSTGRES_URL").expect(REMEDY)
+}
+
+/// A schema of its own, which goes with the value.
+struct Schema {
+    name: String,
+}
+
+impl Schema {
+    async fn make() -> Self {
+        let name = format!("test_{}", JobId::new());
+        execute(&format!("CREATE SCHEMA {name}")).await;
+        Self { name }
+    }
+
+    /// The server's URL with this schema as search path.
+    fn within(&self, url: &str) -> String {
+        let join = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{join}options=-c%20search_path%3D{}", self.name)
+    }
+
+    async fn ledger(&self) -> Arc<PostgresLedger> {
+        let config = PostgresConfig { connections: 4, ..PostgresConfig::new(self.within(&server())) };
+        PostgresLedger::connect(&config).await.expect("a ledger")
+    }
+
+    /// A number that a statement in this schema gives.
+    async fn number(&self, sql: &str) -> i64 {
+        let client = connect(&self.within(&server())).await;
+        client.query_one(sql, &[]).await.expect(sql).get(0)
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let drop = format!("DROP SCHEMA {} CASCADE", self.name);
+        // A test's runtime can't be waited for from within.
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(execute(&drop));
+        });
+        assert!(thread.join().is_ok() || std::thread::panicking(), "the schema could not be dropped");
+    }
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+async fn execute(sql: &str) {
+    connect(&server()).await.batch_execute(sql).await.expect(sql);
+}
+
+struct Temporary {
+    halves: Halves,
+    _schema: Schema,
+}
+
+impl Deref for Temporary {
+    type Target = Halves;
+
+    fn deref(&self) -> &Halves {
+        &self.halves
+    }
+}
+
+async fn temporary() -> Temporary {
+    let schema = Schema::make().await;
+    Temporary { halves: Halves::of(&schema.ledger().await), _schema: schema }
+}
+
+infera_core::ledger_conformance!(temporary());
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000)
+}
+
+fn new_job(account: &AccountId) -> NewJob {
+    NewJob {
+        id: JobId::new(),
+        account: account.clone(),
+        model: ModelName::new("m"),
+        request: vec![b'x'; 1024],
+        policy: VerificationPolicy::default(),
+        gateway: GatewayId::new("g"),
+        synchronous: false,
+        accepted_ms: now(),
+        deadline_ms: now().after(Duration::from_secs(3_600)),
+        epoch: 1,
+        idempotency: None,
+        waiting_max: u32::MAX,
+    }
+}
+
+fn ended(job: &NewJob, end: End) -> Settlement {
+    Settlement {
+        job_id: job.id,
+        account: job.account.clone(),
+        model: job.model.clone(),
+        gateway: job.gateway.clone(),
+        end,
+        group: None,
+        settled_ms: now(),
+    }
+}
+
+/// The answer to a COMMIT is lost on its way: the caller is told that nothing is known, and reading back tells what is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_unknown_and_read_back() {
+    let schema = Schema::make().await;
+    let proxy = CuttingProxy::start(&server()).await;
+    let config = PostgresConfig::new(schema.within(&proxy.url));
+    let ledger = PostgresLedger::connect(&config).await.expect("a ledger");
+    let account = AccountId::fresh();
+    assert_eq!(ledger.accept(new_job(&account)).await.expect("through the proxy"), Accepted::New);
+
+    let job = new_job(&account);
+    proxy.cut_after_the_next_commit();
+    let lost = ledger.accept(job.clone()).await;
+    assert!(matches!(lost, Err(LedgerError::Unknown(_))), "{lost:?}");
+    // The ledger heals by itself, and the job that the lost answer was about is there, once.
+    assert!(ledger.job(&account, job.id).await.expect("reading back").is_some());
+    assert_eq!(ledger.accept(job.clone()).await.expect("again"), Accepted::Existing(job.id));
+
+    let settlement = ended(&job, End::Expired);
+    proxy.cut_after_the_next_commit();
+    let lost = ledger.settle(&settlement).await;
+    assert!(matches!(lost, Err(LedgerError::Unknown(_))), "{lost:?}");
+    assert_eq!(ledger.settle(&settlement).await.expect("again"), Settled::Before(settlement));
+    let statistics = ledger.statistics(now()).await.expect("statistics");
+    assert_eq!((statistics.accepted, statistics.expired, statistics.queued), (2, 1, 1));
+}
+
+/// Two processes on one database end the same jobs and want the same lease: each job ends once, one has the lease, and
+/// the kept counts are those of the rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_ledgers_on_one_database_agree() {
+    let schema = Schema::make().await;
+    // Both at once: one migrates and the other waits.
+    let (one, two) = tokio::join!(schema.ledger(), schema.ledger());
+    let account = AccountId::fresh();
+    let holders = [VerifierId::fresh(), VerifierId::fresh()];
+    let mut callers = JoinSet::new();
+    for number in 0..60 {
+        let (one, two, job) = (Arc::clone(&one), Arc::clone(&two), new_job(&account));
+        let holders = holders.clone();
+        callers.spawn(async move {
+            let idempotency =
+                Idempotency { key: Digest::of(job.id.as_bytes()), fingerprint: Digest::of(b"body") };
+            let with_key = NewJob { idempotency: Some(idempotency), ..job.clone() };
+            let twin = NewJob { id: JobId::new(), ..with_key.clone() };
+            // The same key at both gateways is one job.
+            let (first, second) = tokio::join!(one.accept(with_key.clone()), two.accept(twin.clone()));
+            let accepted = match (first.expect("accept"), second.expect("accept")) {
+                (Accepted::New, Accepted::Existing(id)) if id == job.id => with_key,
+                (Accepted::Existing(id), Accepted::New) if id == twin.id => twin,
+                other => panic!("not one job: {other:?}"),
+            };
+            let (expired, cancelled) = (ended(&accepted, End::Expired), ended(&accepted, End::Cancelled));
+            let (name, ttl) = (format!("lease-{number}"), Duration::from_secs(60));
+            let ends = tokio::join!(one.settle(&expired), two.settle(&cancelled));
+            let leases = tokio::join!(
+                one.lease(&name, &holders[0], now(), ttl),
+                two.lease(&name, &holders[1], now(), ttl)
+            );
+            match (ends.0.expect("settle"), ends.1.expect("settle")) {
+                (Settled::Now, Settled::Before(winner)) => assert_eq!(winner, expired),
+                (Settled::Before(winner), Settled::Now) => assert_eq!(winner, cancelled),
+                other => panic!("not one end: {other:?}"),
+            }
+            assert!(leases.0.expect("lease") ^ leases.1.expect("lease"), "one holder");
+        });
+    }
+    callers.join_all().await;
+    assert_eq!(schema.number("SELECT COUNT(*) FROM jobs WHERE state = 2").await, 60);
+    assert_eq!(schema.number("SELECT COUNT(*) FROM settlements").await, 60);
+    assert_eq!(schema.number("SELECT SUM(jobs)::bigint FROM waiting").await, 0);
+    let statistics = one.statistics(now()).await.expect("statistics");
+    assert_eq!((statistics.accepted, statistics.expired + statistics.cancelled), (60, 60));
+}
+
+/// Postings that commit out of the order of their sequence are all folded: two processes append while both project.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_projector_skips_no_posting_of_another_process() {
+    const JOBS: u64 = 60;
+    let schema = Schema::make().await;
+    let ledgers = [schema.ledger().await, schema.ledger().await];
+    let node = NodeId::fresh();
+    let mut callers = JoinSet::new();
+    for number in 0..JOBS {
+        let ledger = Arc::clone(&ledgers[usize::from(number % 2 == 0)]);
+        let entry = PostingEntry::Verdict {
+            node: node.clone(),
+            model: ModelName::new("m"),
+            verdict: Verdict::Valid,
+            millipoints: 1,
+            elapsed_ms: 1,
+            tokens: 1,
+            on_time: true,
+            numbers_outside: false,
+        };
+        let job = new_job(&AccountId::fresh());
+        let posting = Posting { id: format!("verdict:{}", job.id), job_id: job.id, posted_ms: now(), entry };
+        callers.spawn(async move {
+            ledger.post(job.id, &[posting], true).await.expect("post");
+            u64::from(ledger.project(3, now()).await.expect("project"))
+        });
+    }
+    let mut folded: u64 = callers.join_all().await.into_iter().sum();
+    for ledger in ledgers.iter().cycle() {
+        match ledger.project(1_000, now()).await.expect("project") {
+            0 => break,
+            more => folded += u64::from(more),
+        }
+    }
+    assert_eq!(folded, JOBS);
+    let balance = ledgers[0].balance(node.as_str()).await.expect("balance");
+    assert_eq!(balance.postings, JOBS);
+    assert_eq!(ledgers[0].replay().await.expect("replay"), [(node.as_str().to_owned(), balance)]);
+}
+
+/// A row that only the server refuses (its key is too long for an index) is isolated from the batch that it is in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_the_server_refuses_leaves_its_neighbours() {
+    let schema = Schema::make().await;
+    let ledger = schema.ledger().await;
+    let mut callers = JoinSet::new();
+    let random: String = (0..400).map(|_| JobId::new().to_string()).collect();
+    for number in 0..100 {
+        let account = if number == 41 { AccountId::new(random.as_str()) } else { AccountId::fresh() };
+        let (ledger, job) = (Arc::clone(&ledger), new_job(&account));
+        callers.spawn(async move { (number, ledger.accept(job).await) });
+    }
+    for (number, outcome) in callers.join_all().await {
+        if number == 41 {
+            assert!(matches!(outcome, Err(LedgerError::Row(_))), "{outcome:?}");
+        } else {
+            assert_eq!(outcome.expect("a neighbour"), Accepted::New);
+        }
+    }
+    assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, 99);
+}
+
+/// Connections that the server ends between two calls cost no call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_end_are_made_anew() {
+    let schema = Schema::make().await;
+    let named = format!("{}&application_name={}", schema.within(&server()), schema.name);
+    let config = PostgresConfig::new(named);
+    let ledger = PostgresLedger::connect(&config).await.expect("a ledger");
+    let account = AccountId::fresh();
+    for round in 0..5 {
+        let job = new_job(&account);
+        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New, "round {round}");
+        ledger.confirm(&[job.id], now()).await.expect("confirm");
+        assert!(ledger.job(&account, job.id).await.expect("job").is_some());
+        let ended = format!(
+            "SELECT COUNT(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = '{}'",
+            schema.name
+        );
+        assert!(schema.number(&ended).await > 0);
+    }
+}
+
+/// A database of a newer program is refused, and nothing in it is changed.
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let schema = Schema::make().await;
+    drop(schema.ledger().await);
+    execute(&format!("INSERT INTO {}.schema_versions (version) VALUES (1000)", schema.name)).await;
+    let outcome = PostgresLedger::connect(&PostgresConfig::new(schema.within(&server()))).await;
+    assert!(matches!(&outcome, Err(LedgerError::Unavailable(text)) if text.contains("newer")), "{outcome:?}");
+}
+
+/// Tables that aren't a ledger's are named as such, and left alone.
+#[tokio::test]
+async fn tables_of_something_else_are_no_ledger() {
+    let schema = Schema::make().await;
+    execute(&format!("CREATE TABLE {}.jobs (id INTEGER)", schema.name)).await;
+    let outcome = PostgresLedger::connect(&PostgresConfig::new(schema.within(&server()))).await;
+    assert!(
+        matches!(&outcome, Err(LedgerError::Damaged(text)) if text.contains("not a ledger")),
+        "{outcome:?}"
+    );
+    let tables = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()";
+    assert_eq!(schema.number(tables).await, 1);
+}
+
+/// A server that isn't there is told within seconds, without the password.
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable() {
+    let config = PostgresConfig::new("postgres://user:geheim@127.0.0.1:1/none");
+    let outcome = PostgresLedger::connect(&config).await;
+    assert!(
+        matches!(&outcome, Err(LedgerError::Unavailable(text)) if !text.contains("geheim")),
+        "{outcome:?}"
+    );
+    assert!(!format!("{config:?}").contains("geheim"));
+}
