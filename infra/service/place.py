@@ -1,0 +1,42 @@
+"""Where the services lie and which ports they have; no service in particular."""
+
+import os
+import secrets
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RUNTIME = ROOT / ".runtime"
+# Not in data/: that folder is private to `infera up`, and as root PostgreSQL runs as a user who couldn't enter it.
+FOLDER = Path(os.environ.get("SERVICES_DIR") or RUNTIME / "services").resolve()
+
+# Beside the usual ports, so that a developer's own servers are left alone. Not 35672 to 35682: RabbitMQ's tools use
+# those themselves.
+AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683, 25683, 4380
+POSTGRES_PORT = 55442
+MINIO_PORT, MOTO_PORT = 9010, 9011
+
+USER = "infera"
+NAME = "infera"  # database and bucket
+
+
+def output(*command):
+    """What a command prints, or None if it isn't there or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def password():
+    """One password for all of them, made once."""
+    path = FOLDER / "password"
+    if not path.exists():
+        write_private(path, secrets.token_hex(16))
+    return path.read_text()
+
+
+def write_private(path, text):
+    """Writes a file that only its owner can read."""
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)

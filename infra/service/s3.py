@@ -1,0 +1,166 @@
+"""Two S3 servers, so that nothing comes to depend on one's quirks: MinIO, and moto over TLS."""
+
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+from .place import FOLDER, MINIO_PORT, MOTO_PORT, NAME, ROOT, RUNTIME, USER, output, password
+from .process import Process, Trouble
+
+# The last state of an archived project: nothing here may depend on it in particular.
+MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+GO_MINIMUM = (1, 24)
+MINIO_BINARY = RUNTIME / "bin" / "minio"
+
+REQUIREMENTS = ROOT / "infra" / "requirements-services.txt"
+VENV = RUNTIME / "venv-services"
+
+
+def missing():
+    """What the machine lacks for them, each with its remedy."""
+    if not shutil.which("openssl"):
+        yield "no openssl, which makes the test certificates: `apt-get install openssl`"
+    if not is_minio_built():
+        found = re.search(r"go(\d+)\.(\d+)", output("go", "version") or "")
+        if found is None or tuple(map(int, found.groups())) < GO_MINIMUM:
+            wanted = ".".join(map(str, GO_MINIMUM))
+            yield f"no Go {wanted} or later to build MinIO with: install it from https://go.dev/dl/"
+    if output(sys.executable, "-c", "import ensurepip, venv") is None:
+        yield "Python has no venv: `apt-get install python3-venv`"
+
+
+def is_minio_built():
+    """Whether the pinned version is there."""
+    note = MINIO_BINARY.with_suffix(".version")
+    return MINIO_BINARY.exists() and note.exists() and note.read_text() == MINIO
+
+
+def build_minio():
+    """Builds MinIO from its module; Go checks what it downloads against the public checksum database."""
+    if is_minio_built():
+        return
+    print("services: building MinIO from its Go module (once; some minutes)", flush=True)
+    MINIO_BINARY.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "GOBIN": str(MINIO_BINARY.parent), "CGO_ENABLED": "0"}
+    if subprocess.run(["go", "install", "-trimpath", "-ldflags=-s -w", MINIO], env=environment, check=False).returncode:
+        raise Trouble("MinIO could not be built: Go's words are above")
+    MINIO_BINARY.with_suffix(".version").write_text(MINIO)
+
+
+def make_venv():
+    """The Python packages of the second S3 server, installed once for each list of them."""
+    note = VENV / "installed.txt"
+    if note.exists() and note.read_text() == REQUIREMENTS.read_text():
+        return
+    print(f"services: Python packages of the second S3 server (once) into {VENV.relative_to(ROOT)}", flush=True)
+    shutil.rmtree(VENV, ignore_errors=True)
+    pip = [VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS]
+    for command in ([sys.executable, "-m", "venv", VENV], pip):
+        if subprocess.run(command, check=False).returncode:
+            raise Trouble("the second S3 server could not be installed: pip's words are above")
+    shutil.copy(REQUIREMENTS, note)
+
+
+def certificates():
+    """An authority of our own and a certificate for loopback, both made once. The folder that they lie in."""
+    folder = FOLDER / "certificates"
+    if (folder / "server.crt").exists():
+        return folder
+    folder.mkdir(exist_ok=True)
+    (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    sign = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3650", "-extfile", "server.ext"]
+    for command in (
+        ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "3650", "-subj", "/CN=Infera test authority"],
+        ["req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=Infera test service"],
+        ["x509", "-req", "-in", "server.csr", *sign, "-out", "server.crt"],
+    ):
+        done = subprocess.run(["openssl", *command], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Trouble(f"openssl {command[0]} failed:\n{done.stderr}")
+    return folder
+
+
+class S3:
+    """An S3 server; its bucket is made by whoever opens the archive."""
+
+    def __init__(self, name, port):
+        self.title = f"{name} on {port}"
+        self.port = port
+        self.folder = FOLDER / name
+        self.process = Process(name, self.folder)
+        self.ports = [(self.process, port)]
+
+    def down(self):
+        """Ends it."""
+        return self.process.stop()
+
+    def url(self, scheme):
+        """With the credentials and the bucket."""
+        return f"{scheme}://{USER}:{password()}@127.0.0.1:{self.port}/{NAME}"
+
+
+class Minio(S3):
+    """The S3 server that clusters are tried on."""
+
+    def __init__(self):
+        super().__init__("minio", MINIO_PORT)
+
+    def up(self):
+        """One folder, no console, no calls home."""
+        self.folder.mkdir(exist_ok=True)
+        environment = {
+            "HOME": str(self.folder),
+            "MINIO_ROOT_USER": USER,
+            "MINIO_ROOT_PASSWORD": password(),
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+        }
+        command = [MINIO_BINARY, "server", self.folder / "objects", "--address", f"127.0.0.1:{MINIO_PORT}"]
+        self.process.start([*command, "--certs-dir", self.folder / "no-certificates"], environment)
+
+    def answers(self):
+        """Its own sign of readiness."""
+        return gets(f"http://127.0.0.1:{MINIO_PORT}/minio/health/ready")
+
+    def addresses(self):
+        """What tests and programs need."""
+        return {"TEST_S3_URL": self.url("http")}
+
+
+class Moto(S3):
+    """The second S3 server: in memory, over TLS, and it believes every signature."""
+
+    def __init__(self):
+        super().__init__("moto", MOTO_PORT)
+
+    def up(self):
+        """Over TLS, with a certificate that only our own authority vouches for."""
+        self.folder.mkdir(exist_ok=True)
+        folder = certificates()
+        tls = ["--ssl-cert", folder / "server.crt", "--ssl-key", folder / "server.key"]
+        self.process.start([VENV / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(MOTO_PORT), *tls])
+
+    def answers(self):
+        """Whether it speaks TLS with us."""
+        return gets(f"https://127.0.0.1:{MOTO_PORT}/moto-api/", certificates() / "ca.crt")
+
+    def addresses(self):
+        """What tests and programs need."""
+        return {"TEST_S3_OTHER_URL": self.url("https"), "TEST_S3_OTHER_CA": certificates() / "ca.crt"}
+
+
+def gets(url, authority=None):
+    """Whether a URL on this machine answers 200. A proxy in the environment is not asked."""
+    context = ssl.create_default_context(cafile=authority) if authority else None
+    handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
+    try:
+        with urllib.request.build_opener(*handlers).open(url, timeout=2) as answer:
+            return answer.status == 200
+    except (OSError, urllib.error.URLError):
+        return False

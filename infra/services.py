@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Brings up what a cluster stands on, as private processes on loopback, and down again.
+
+    infra/services.py up      start what isn't running, wait until each answers, write data/services.env
+    infra/services.py down    end what was started, by the pids that were noted; the data stay
+    infra/services.py status  one line for each
+
+RabbitMQ and PostgreSQL are Debian's packages, never their system services. MinIO is built from its Go module (pinned,
+once); a second S3 server comes from PyPI. Everything lies in .runtime/, the data in .runtime/services/ (or
+$SERVICES_DIR). What is missing on the machine is named at once, each with its remedy. Needs Python 3.9, nothing else.
+"""
+
+import shutil
+import sys
+import time
+
+from service import postgres, rabbitmq, s3
+from service.place import FOLDER, ROOT, write_private
+from service.process import Trouble, is_taken, wait_until
+
+ENVIRONMENT = ROOT / "data" / "services.env"
+
+# The broker takes 8 s on an idle machine and was seen to take 48 s on a busy one.
+PATIENCE_S = 180
+
+
+def all_services():
+    """In the order in which they are started; the slowest first, so that it starts while others do."""
+    return [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio(), s3.Moto()]
+
+
+def missing():
+    """One line for each thing that the machine lacks: what, and what to do."""
+    if not shutil.which("ps"):
+        yield "no ps: `apt-get install procps`"
+    for technology in (rabbitmq, postgres, s3):
+        yield from technology.missing()
+
+
+def foreign(services):
+    """One line for each port that somebody else has."""
+    for service in services:
+        for process, port in service.ports:
+            if process.pid() is None and is_taken(port):
+                yield f"port {port}, which {process.name} needs, is taken by a process that isn't ours: end that one"
+
+
+def up(services):
+    """Starts what isn't running and waits for all."""
+    problems = [*missing(), *foreign(services)]
+    if problems:
+        raise Trouble("this machine lacks something:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    s3.build_minio()
+    s3.make_venv()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for service in services:
+        if service.process.pid() is None:
+            service.up()
+    addresses = {}
+    for service in services:
+        wait_until(service.process, service.answers, PATIENCE_S)
+        addresses.update(service.addresses())
+        print(f"services: {service.title} answers ({time.monotonic() - began:.1f} s)", flush=True)
+    ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)  # as private as `infera up` makes it
+    write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in addresses.items()))
+    print(f"services: addresses are in {ENVIRONMENT.relative_to(ROOT)}; end them with `make services-down`")
+
+
+def down(services):
+    """Ends them in the reverse order. The addresses go first: nobody should trust them any more."""
+    ENVIRONMENT.unlink(missing_ok=True)
+    for service in reversed(services):
+        print(f"services: {service.title} {'ended' if service.down() else 'was not running'}", flush=True)
+
+
+def status(services):
+    """What runs, and whether it answers."""
+    for service in services:
+        pid = service.process.pid()
+        state = "not running" if pid is None else f"pid {pid}, {'answers' if service.answers() else 'silent'}"
+        print(f"services: {service.title}: {state}")
+
+
+def main():
+    """One command."""
+    commands = {"up": up, "down": down, "status": status}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    try:
+        commands[sys.argv[1]](all_services())
+    except Trouble as trouble:
+        sys.exit(f"services: {trouble}")
+
+
+if __name__ == "__main__":
+    main()
