@@ -272,6 +272,53 @@ async fn a_row_that_the_server_refuses_leaves_its_neighbours() {
     assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, 99);
 }
 
+/// Callers that come together share commits. Prints the rates; run it with `--nocapture` for figures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_accepts_share_commits() {
+    const EACH: i64 = 40;
+    for callers in [1, 64] {
+        let schema = Schema::make().await;
+        let ledger = schema.ledger().await;
+        let began = std::time::Instant::now();
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers {
+            let (ledger, account) = (Arc::clone(&ledger), AccountId::fresh());
+            tasks.spawn(async move {
+                for _ in 0..EACH {
+                    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
+                }
+            });
+        }
+        tasks.join_all().await;
+        let rows = callers * EACH;
+        let elapsed = began.elapsed();
+        // Which transaction a row was written by.
+        let commits = schema.number("SELECT COUNT(DISTINCT xmin::text) FROM jobs").await;
+        println!("{callers} callers: {rows} rows of 1 KiB in {elapsed:?}, {commits} commits");
+        assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, rows);
+        assert!(callers == 1 || commits <= rows / 4, "{commits} commits for {rows} rows");
+    }
+}
+
+/// Somebody who holds the tables holds calls up for seconds and not for ever; afterwards all goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_held_is_unavailable() {
+    let schema = Schema::make().await;
+    let ledger = schema.ledger().await;
+    let account = AccountId::fresh();
+    let holder_id = VerifierId::fresh();
+    let holder = connect(&schema.within(&server())).await;
+    holder.batch_execute("BEGIN; LOCK TABLE jobs, leases").await.expect("the lock");
+    let (accepted, leased) = tokio::join!(
+        ledger.accept(new_job(&account)),
+        ledger.lease("sweeper", &holder_id, now(), Duration::from_secs(1))
+    );
+    assert!(matches!(accepted, Err(LedgerError::Unavailable(_))), "{accepted:?}");
+    assert!(matches!(leased, Err(LedgerError::Unavailable(_))), "{leased:?}");
+    holder.batch_execute("ROLLBACK").await.expect("the lock goes");
+    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
+}
+
 /// Connections that the server ends between two calls cost no call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_end_are_made_anew() {

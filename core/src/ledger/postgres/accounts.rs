@@ -29,7 +29,7 @@ impl AccountBook for PostgresLedger {
         let sql = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
                    ON CONFLICT (hash) DO NOTHING";
         let (account, hint) = (word(key.account.as_str())?, word(&key.hint)?);
-        self.pool.change(sql, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
+        self.pool.put(sql, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
         Ok(())
     }
 
@@ -43,7 +43,7 @@ impl AccountBook for PostgresLedger {
 
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
         let sql = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";
-        self.pool.change(sql, &[&&hash.as_bytes()[..], &millis(now)]).await?;
+        self.pool.put(sql, &[&&hash.as_bytes()[..], &millis(now)]).await?;
         Ok(())
     }
 }

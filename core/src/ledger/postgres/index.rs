@@ -101,7 +101,7 @@ impl ArchiveIndex for PostgresLedger {
         let lengths: Vec<i64> = places.iter().map(|place| whole(place.frame_length)).collect();
         let lines: Vec<i64> = places.iter().map(|place| i64::from(place.index)).collect();
         let hashes: Vec<&[u8]> = places.iter().map(|place| &place.hash.as_bytes()[..]).collect();
-        self.pool.change(RECORD, &[&id, &word(key)?, &jobs, &offsets, &lengths, &lines, &hashes]).await?;
+        self.pool.put(RECORD, &[&id, &word(key)?, &jobs, &offsets, &lengths, &lines, &hashes]).await?;
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 //! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. It knows no
 //! table.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::{mpsc, oneshot};
@@ -99,14 +101,14 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
 
 /// How many of these, from the first on, fit into one transaction: at least one.
 fn fitting<W: Work>(work: &W, items: &[&W::Item]) -> usize {
-    let mut keys = std::collections::HashSet::new();
+    let mut keys = HashSet::new();
     let mut bytes = 0;
-    let fits = |item: &&&W::Item| {
+    let fits = |(index, item): &(usize, &&W::Item)| {
         bytes += work.weight(item);
-        let is_light = bytes <= BATCH_BYTES_MAX || keys.is_empty();
-        work.key(item).is_none_or(|key| keys.insert(key)) && is_light
+        let is_light = *index == 0 || bytes <= BATCH_BYTES_MAX;
+        is_light && work.key(item).is_none_or(|key| keys.insert(key))
     };
-    items.iter().take_while(fits).count().max(1)
+    items.iter().enumerate().take_while(fits).count()
 }
 
 /// Commits all of these together, or, if a row among them is refused, in halves.
@@ -195,6 +197,7 @@ mod tests {
             (vec![(1, BATCH_BYTES_MAX), (2, 1)], 1),
             (vec![(1, 1), (2, BATCH_BYTES_MAX)], 1),
             (vec![(0, 1), (0, 1)], 2),
+            (vec![(0, 1), (0, BATCH_BYTES_MAX)], 1),
         ] {
             let items: Vec<_> = items.iter().collect();
             assert_eq!(fitting(&Sized, &items), expected, "{items:?}");

@@ -20,7 +20,7 @@ impl NetworkBook for PostgresLedger {
     async fn list_model(&self, entry: &CatalogueEntry) -> Result<(), LedgerError> {
         let sql = "INSERT INTO catalogue (name, entry) VALUES ($1, $2)
                    ON CONFLICT (name) DO UPDATE SET entry = excluded.entry";
-        self.pool.change(sql, &[&word(entry.name.as_str())?, &to_json(entry)?]).await?;
+        self.pool.put(sql, &[&word(entry.name.as_str())?, &to_json(entry)?]).await?;
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl NetworkBook for PostgresLedger {
         // Of many callers one makes it, and all read what is there then.
         let sql = "INSERT INTO epochs (number, secret, began_ms) VALUES (1, $1, $2)
                    ON CONFLICT (number) DO NOTHING";
-        self.pool.change(sql, &[&&fresh_secret.as_bytes()[..], &millis(now)]).await?;
+        self.pool.put(sql, &[&&fresh_secret.as_bytes()[..], &millis(now)]).await?;
         let gone = || LedgerError::Row("the first epoch was there and is gone".to_owned());
         self.known_epoch(None).await?.ok_or_else(gone)
     }

@@ -32,6 +32,9 @@ const RELEASE: &str = "WITH locked AS MATERIALIZED (
     UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
     FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state = 1";
 
+/// A job has one owner, which has a handful of assignments open: more misses than this never come between.
+const MISS_TRIES: u32 = 16;
+
 #[async_trait]
 impl JobOwner for PostgresLedger {
     async fn take(
@@ -65,7 +68,7 @@ impl JobOwner for PostgresLedger {
 
     async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError> {
         let id = &job.as_bytes()[..];
-        loop {
+        for _ in 0..MISS_TRIES {
             let row = self.pool.query_opt("SELECT misses FROM jobs WHERE id = $1", &[&id]).await?;
             let row = row.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
             let stored: &str = get(&row, 0)?;
@@ -75,12 +78,13 @@ impl JobOwner for PostgresLedger {
                 return Ok(());
             }
             misses.push(miss.clone());
-            // Another miss that came between is read again; a job has a handful, so that this ends.
+            // Another miss that came between is read again.
             let sql = "UPDATE jobs SET misses = $3 WHERE id = $1 AND misses = $2 RETURNING 1";
             if !self.pool.change(sql, &[&id, &stored, &to_json(&misses)?]).await?.is_empty() {
                 return Ok(());
             }
         }
+        Err(LedgerError::Unavailable(format!("{job} misses faster than it can be written down")))
     }
 
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {

@@ -48,7 +48,7 @@ impl Standing for PostgresLedger {
         let sql = "INSERT INTO disputes (job_id, status, detail, opened_ms)
                    SELECT job_id, 'disputed', $2, $3 FROM settlements WHERE job_id = $1
                    ON CONFLICT (job_id) DO NOTHING RETURNING 1";
-        if !self.pool.change(sql, &[&id, &word(detail)?, &millis(now)]).await?.is_empty() {
+        if !self.pool.put(sql, &[&id, &word(detail)?, &millis(now)]).await?.is_empty() {
             return Ok(());
         }
         let known = self.pool.query_opt("SELECT 1 FROM disputes WHERE job_id = $1", &[&id]).await?;
