@@ -5,8 +5,12 @@ pub mod segment;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "local", feature = "s3"))]
+mod key;
 #[cfg(feature = "local")]
 pub mod local;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::fmt;
 use std::ops::Range;

@@ -15,13 +15,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Archive, ArchiveError, ArchiveReader};
-
-/// Longest key. Object stores take 1,024 bytes; ours are under a hundred.
-const KEY_MAX_BYTES: usize = 512;
-
-/// Longest word of a key: file systems take 255 bytes, and the temporary name needs some.
-const WORD_MAX_BYTES: usize = 200;
+use super::{Archive, ArchiveError, ArchiveReader, key};
 
 /// Temporary names begin so, and no word of a key does.
 const TEMPORARY_PREFIX: &str = ".writing-";
@@ -45,18 +39,8 @@ impl LocalArchive {
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, ArchiveError> {
-        if is_key(key) { Ok(self.folder.join(key)) } else { Err(ArchiveError::InvalidKey(key.to_owned())) }
+        key::check(key).map(|()| self.folder.join(key))
     }
-}
-
-/// Whether `key` is words of `[a-z0-9_.-]` between slashes, none of which begins with a dot: never absolute, never
-/// upwards, never a temporary name.
-fn is_key(key: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-    let is_word = |word: &str| {
-        (1..=WORD_MAX_BYTES).contains(&word.len()) && !word.starts_with('.') && word.bytes().all(is_plain)
-    };
-    key.len() <= KEY_MAX_BYTES && key.split('/').all(is_word)
 }
 
 fn unavailable(path: &Path, error: &dyn std::fmt::Display) -> ArchiveError {
@@ -154,44 +138,5 @@ impl Archive for LocalArchive {
         let root = self.folder.clone();
         let written = blocking(path.clone(), move |path| write(&root, path, &bytes)).await?;
         written.map_err(|error| unavailable(&path, &error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_relative_paths_of_plain_words() {
-        for key in ["a", "jobs/2026/11/22/13/seg_0a.ndjson.zst", "a-b_c.d", "0/1/2"] {
-            assert!(is_key(key), "{key}");
-        }
-        let long_word = "a".repeat(WORD_MAX_BYTES + 1);
-        let long_key = "a/".repeat(KEY_MAX_BYTES);
-        for key in [
-            "",
-            "/",
-            "/a",
-            "a/",
-            "a//b",
-            ".",
-            "..",
-            "a/../b",
-            "../a",
-            "a/.",
-            ".writing-x",
-            "a/.writing-x",
-            "A",
-            "a b",
-            "a\\b",
-            "a\0",
-            "\u{e9}",
-            "a:b",
-            "~",
-            &long_word,
-            &long_key,
-        ] {
-            assert!(!is_key(key), "{key:?}");
-        }
     }
 }
