@@ -1,6 +1,6 @@
 //! Every promise of the ledger's seam, tried on a real PostgreSQL, and what only a shared database promises: unknown
 //! commits are told as such, processes agree, connections may end, a newer schema is left alone.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "ledger_postgres/cutting.rs"]
 mod cutting;

@@ -142,13 +142,22 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
     Ok(known)
 }
 
+/// The columns of groups.
+#[derive(Default)]
+struct GroupColumns<'a> {
+    jobs: Vec<&'a [u8]>,
+    verifiers: Vec<&'a str>,
+    deadlines: Vec<i64>,
+    records: Vec<&'a [u8]>,
+}
+
 /// The columns of everything that belongs to the ends of a batch.
 #[derive(Default)]
 struct Columns<'a> {
     jobs: Vec<&'a [u8]>,
     settled: Vec<i64>,
     settlements: Vec<&'a str>,
-    groups: (Vec<&'a [u8]>, Vec<&'a str>, Vec<i64>, Vec<&'a [u8]>),
+    groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
     waiting: BTreeMap<&'a str, i64>,
     postings: PostingColumns<'a>,
@@ -164,10 +173,10 @@ impl<'a> Columns<'a> {
             columns.settled.push(settled);
             columns.settlements.push(&row.settlement);
             if let Some(group) = &row.group {
-                columns.groups.0.push(job);
-                columns.groups.1.push(&group.verifier);
-                columns.groups.2.push(millis(group.deadline_ms));
-                columns.groups.3.push(&group.record);
+                columns.groups.jobs.push(job);
+                columns.groups.verifiers.push(&group.verifier);
+                columns.groups.deadlines.push(millis(group.deadline_ms));
+                columns.groups.records.push(&group.record);
             } else {
                 columns.records.0.push(job);
                 columns.records.1.push(settled);
@@ -200,7 +209,7 @@ impl<'a> Columns<'a> {
             biased;
             async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements]).await },
             async { client.execute(&end, &[&self.jobs]).await },
-            async { client.execute(&group, &[&groups.0, &groups.1, &groups.2, &groups.3]).await },
+            async { client.execute(&group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
             async { client.execute(&record, &[&records.0, &records.1]).await },
             async { client.execute(&wait, &[&accounts, &ended]).await },
             async { client.execute(&sequence, &[]).await },
