@@ -8,6 +8,8 @@ pub mod topology;
 pub mod conformance;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 
 use std::fmt;
 
@@ -135,7 +137,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// [`BrokerError::NoSuchQueue`], [`BrokerError::Exclusive`], or the broker being away.
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// How many messages wait (not counting those being worked on); none if there is no such queue.
+    /// How many messages wait (not counting those being worked on); none if there is no such queue. Asking may count
+    /// as use of the queue: its idle time begins anew.
     ///
     /// # Errors
     /// The broker being away.

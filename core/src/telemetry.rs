@@ -32,8 +32,9 @@ pub struct Config {
 impl Default for Config {
     /// Text at `info`: starts, stops and what an operator must know; nothing per job.
     fn default() -> Self {
-        // ONNX Runtime tells each step of loading a session as information; two hundred lines a node hide ours.
-        Self { format: Format::Text, filter: "info,ort=warn".to_owned() }
+        // ONNX Runtime tells each step of loading a session as information; two hundred lines a node hide ours. The
+        // AMQP client warns of each message that comes back, and prints its body, which is somebody's prompt.
+        Self { format: Format::Text, filter: "info,ort=warn,lapin=error".to_owned() }
     }
 }
 

@@ -1,0 +1,136 @@
+//! One connection to the broker, made when it is first needed and made anew when it is gone. The client library's own
+//! recovery is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::terms::{Refusal, connection_name, exchange_name, short};
+use crate::broker::Exchange;
+
+/// How long the broker may take for one answer. A healthy one takes milliseconds, a quorum queue without a leader for
+/// ever.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// After a failed attempt everybody is told so for this long before the next: callers retry by themselves, and a
+/// broker that starts must not meet a storm.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// One connection, and which one in its link's life it is.
+#[derive(Debug)]
+pub(super) struct Line {
+    connection: Connection,
+    /// Counts connections: what was declared as exclusive on an earlier one is gone.
+    pub(super) epoch: u64,
+}
+
+impl Line {
+    fn is_up(&self) -> bool {
+        self.connection.status().connected()
+    }
+}
+
+/// A connection that is made anew.
+pub(super) struct Link {
+    uri: AMQPUri,
+    purpose: &'static str,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    line: Option<Arc<Line>>,
+    epoch: u64,
+    /// When and why the last attempt failed.
+    failed: Option<(Instant, Refusal)>,
+}
+
+impl Link {
+    pub(super) fn new(uri: AMQPUri, purpose: &'static str) -> Self {
+        Self { uri, purpose, state: Mutex::default() }
+    }
+
+    /// A new channel. Whoever holds the line keeps the connection open.
+    pub(super) async fn channel(&self) -> Result<(Arc<Line>, Channel), Refusal> {
+        let line = self.line().await?;
+        let channel = answer(line.connection.create_channel()).await?;
+        Ok((line, channel))
+    }
+
+    /// Gives a connection up that answers no more, though it seems to be up.
+    pub(super) async fn give_up(&self, line: &Line) {
+        let mut state = self.state.lock().await;
+        if state.line.as_ref().is_some_and(|current| current.epoch == line.epoch) {
+            state.line = None;
+        }
+    }
+
+    async fn line(&self) -> Result<Arc<Line>, Refusal> {
+        let mut state = self.state.lock().await;
+        if let Some(line) = state.line.as_ref().filter(|line| line.is_up()) {
+            return Ok(Arc::clone(line));
+        }
+        if let Some((when, why)) = &state.failed
+            && when.elapsed() < PAUSE
+        {
+            return Err(why.clone());
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                state.epoch += 1;
+                state.failed = None;
+                let line = Arc::new(Line { connection, epoch: state.epoch });
+                state.line = Some(Arc::clone(&line));
+                tracing::info!(purpose = self.purpose, epoch = line.epoch, "connected to RabbitMQ");
+                Ok(line)
+            }
+            Err(refusal) => {
+                // Said once per outage; those who wait are told each time.
+                if state.failed.is_none() {
+                    tracing::warn!(
+                        purpose = self.purpose,
+                        ?refusal,
+                        "RabbitMQ is away; trying until it is back"
+                    );
+                }
+                state.line = None;
+                state.failed = Some((Instant::now(), refusal.clone()));
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Refusal> {
+        let properties = ConnectionProperties::default().with_connection_name(connection_name(self.purpose));
+        let connection = answer(Connection::connect_uri(self.uri.clone(), properties)).await?;
+        for exchange in [Exchange::Nodes, Exchange::Network] {
+            // Each on a channel of its own, because a refusal closes it.
+            let channel = answer(connection.create_channel()).await?;
+            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+            let name = short(exchange_name(exchange));
+            let declared =
+                channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
+            match answer(declared).await {
+                // Who may not declare relies on the operator's roles, who may.
+                Ok(()) | Err(Refusal::Forbidden(_)) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(connection)
+    }
+}
+
+/// One answer of the broker, in time.
+pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, Refusal> {
+    match timeout(ANSWER, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Refusal::Away(format!("no answer in {ANSWER:?}"))),
+    }
+}

@@ -1,0 +1,167 @@
+//! The one task that publishes. It alone uses the channel in confirm mode: publishes of two tasks on one channel get
+//! each other's confirmations (measured). Requests come by a bounded queue, answers go back one by one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation, PublisherConfirm};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::link::{Line, Link, answer};
+use super::returns::Returns;
+use super::terms::{Parcel, Refusal, Route};
+use crate::broker::Published;
+
+/// Unconfirmed publishes at once. 64 give most of what there is to get and 512 hardly more for several times the
+/// latency (both measured on one machine); a network's round trips want some room.
+const WINDOW: usize = 256;
+
+/// Requests that wait for the window.
+pub(super) const WAITING: usize = 1024;
+
+/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. The
+/// connection is given up; whoever asked was told `Unknown` long before.
+const STALLED: Duration = Duration::from_secs(15);
+
+/// Between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// One publish, and who waits for its end.
+pub(super) struct Request {
+    pub(super) parcel: Parcel,
+    pub(super) reply: oneshot::Sender<Published>,
+}
+
+/// Publishes what comes until nobody can ask any more.
+pub(super) async fn run(link: Link, mut requests: mpsc::Receiver<Request>) {
+    let mut first = None;
+    loop {
+        let request = match first.take() {
+            Some(request) => request,
+            None => match requests.recv().await {
+                Some(request) => request,
+                None => return,
+            },
+        };
+        if request.reply.is_closed() {
+            continue;
+        }
+        match open(&link).await {
+            Ok((line, channel)) => {
+                let mut window = Window::new(&channel);
+                first = window.serve(request, &mut requests).await;
+                link.give_up(&line).await;
+            }
+            // Its own time out ends the request if the broker stays away.
+            Err(_) => {
+                first = Some(request);
+                sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
+    let (line, channel) = link.channel().await?;
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok((line, channel))
+}
+
+/// How one publish ended at the channel.
+type Ended = (Route, oneshot::Sender<Published>, Option<Confirmation>);
+
+/// What one channel has in flight.
+struct Window<'channel> {
+    channel: &'channel Channel,
+    in_flight: FuturesUnordered<futures::future::BoxFuture<'static, Ended>>,
+    returns: Returns<oneshot::Sender<Published>>,
+    broken: bool,
+}
+
+impl<'channel> Window<'channel> {
+    fn new(channel: &'channel Channel) -> Self {
+        Self { channel, in_flight: FuturesUnordered::new(), returns: Returns::default(), broken: false }
+    }
+
+    /// Publishes until the channel is no good any more. What is in flight then is unknown: its askers see that nobody
+    /// answers. Gives back a request that was never sent.
+    async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        let mut unsent = self.send(first).await;
+        while !self.broken {
+            let room = self.in_flight.len() < WINDOW && !self.returns.must_settle();
+            tokio::select! {
+                biased;
+                Some(ended) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(ended),
+                request = requests.recv(), if room => match request {
+                    Some(request) => unsent = self.send(request).await,
+                    None => break,
+                },
+            }
+        }
+        unsent
+    }
+
+    /// Sends one; gives it back if the channel was closed before anything of it was sent.
+    async fn send(&mut self, request: Request) -> Option<Request> {
+        if request.reply.is_closed() {
+            return None;
+        }
+        if !self.channel.status().connected() {
+            self.broken = true;
+            return Some(request);
+        }
+        let Request { parcel: Parcel { route, properties, body }, reply } = request;
+        // Without `mandatory` the broker confirms what it drops.
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (route.exchange.clone(), route.key.clone());
+        let sent = answer(self.channel.basic_publish(exchange, key, options, &body, properties)).await;
+        match sent {
+            Ok(confirm) => self.in_flight.push(await_confirm(route, reply, confirm).boxed()),
+            // Dropping the reply tells the asker that its end is unknown.
+            Err(_) => self.broken = true,
+        }
+        None
+    }
+
+    /// Takes in this end and all others that are in, and answers those that are certain.
+    fn settle(&mut self, ended: Ended) {
+        self.note(ended);
+        while let Some(Some(ended)) = self.in_flight.next().now_or_never() {
+            self.note(ended);
+        }
+        if self.broken {
+            return;
+        }
+        for (reply, kept) in self.returns.decided(self.in_flight.is_empty()) {
+            // An asker that waits no more is told nothing.
+            let _ = reply.send(if kept { Published::Confirmed } else { Published::Unroutable });
+        }
+    }
+
+    fn note(&mut self, (route, reply, confirmation): Ended) {
+        match confirmation {
+            Some(Confirmation::Ack(returned)) => {
+                let returned = returned.map(|message| Route {
+                    exchange: message.exchange.clone(),
+                    key: message.routing_key.clone(),
+                    id: message.properties.message_id().clone(),
+                });
+                self.returns.confirmed(route, returned, reply);
+            }
+            Some(Confirmation::Nack(None)) => {
+                let _ = reply.send(Published::Full);
+            }
+            // A refusal that carries another's return, no confirm mode, an error, no answer: start over.
+            Some(Confirmation::Nack(Some(_)) | Confirmation::NotRequested) | None => self.broken = true,
+        }
+    }
+}
+
+async fn await_confirm(route: Route, reply: oneshot::Sender<Published>, confirm: PublisherConfirm) -> Ended {
+    let confirmation = timeout(STALLED, confirm).await;
+    (route, reply, confirmation.ok().and_then(Result::ok))
+}

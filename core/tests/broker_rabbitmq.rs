@@ -1,0 +1,68 @@
+//! Every promise of the broker's seam, tried on a RabbitMQ server: with classic queues, again with quorum queues, and
+//! what happens when the line to the server is cut, closed or dead.
+//!
+//! `TEST_RABBITMQ_URL` says where it is. Queues have names of their own and go at the end of their check.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by panicking")]
+
+#[path = "broker_rabbitmq/line.rs"]
+mod line;
+#[path = "broker_rabbitmq/outages.rs"]
+mod outages;
+#[path = "broker_rabbitmq/queues.rs"]
+mod queues;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use infera_core::broker::rabbitmq::{Config, RabbitBroker};
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::config::Secret;
+
+fn url() -> String {
+    std::env::var("TEST_RABBITMQ_URL").expect(
+        "TEST_RABBITMQ_URL isn't set; `make services` starts a RabbitMQ server and prints its address",
+    )
+}
+
+fn broker() -> Arc<dyn Broker> {
+    RabbitBroker::start(&Config { url: Secret::new(url()), ..Config::default() }).unwrap()
+}
+
+/// The same broker, whose shared queues are all replicated.
+#[derive(Debug)]
+struct Replicating(Arc<dyn Broker>);
+
+#[async_trait]
+impl Broker for Replicating {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.0.declare(&Queue { replicated: !queue.exclusive, ..queue.clone() }).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        self.0.publish(address, message).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.0.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.0.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.0.delete(queue).await
+    }
+}
+
+mod classic {
+    use super::*;
+
+    infera_core::broker_conformance!(async { broker() });
+}
+
+mod quorum {
+    use super::*;
+
+    infera_core::broker_conformance!(async { Arc::new(Replicating(broker())) as Arc<dyn Broker> });
+}
