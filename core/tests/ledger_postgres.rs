@@ -210,31 +210,48 @@ async fn two_ledgers_on_one_database_agree() {
     assert_eq!((statistics.accepted, statistics.expired + statistics.cancelled), (60, 60));
 }
 
+/// A VALID verdict on `node`, on a job of its own.
+fn valid(node: &NodeId) -> Posting {
+    let entry = PostingEntry::Verdict {
+        node: node.clone(),
+        model: ModelName::new("m"),
+        verdict: Verdict::Valid,
+        millipoints: 1,
+        elapsed_ms: 1,
+        tokens: 1,
+        on_time: true,
+        numbers_outside: false,
+    };
+    let job = JobId::new();
+    Posting { id: format!("verdict:{job}"), job_id: job, posted_ms: now(), entry }
+}
+
 /// Postings that commit out of the order of their sequence are all folded: two processes append while both project.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_projector_skips_no_posting_of_another_process() {
-    const JOBS: u64 = 60;
+    const CALLERS: u64 = 6;
+    const EACH: u64 = 12;
     let schema = Schema::make().await;
     let ledgers = [schema.ledger().await, schema.ledger().await];
+    // Commits take their time, each another one, so that they overtake each other.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                    $$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $$;
+                CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON postings DEFERRABLE INITIALLY DEFERRED
+                    FOR EACH ROW EXECUTE FUNCTION slow()";
+    connect(&schema.within(&server())).await.batch_execute(slow).await.expect("a trigger");
     let node = NodeId::fresh();
     let mut callers = JoinSet::new();
-    for number in 0..JOBS {
+    for number in 0..CALLERS {
         let ledger = Arc::clone(&ledgers[usize::from(number % 2 == 0)]);
-        let entry = PostingEntry::Verdict {
-            node: node.clone(),
-            model: ModelName::new("m"),
-            verdict: Verdict::Valid,
-            millipoints: 1,
-            elapsed_ms: 1,
-            tokens: 1,
-            on_time: true,
-            numbers_outside: false,
-        };
-        let job = new_job(&AccountId::fresh());
-        let posting = Posting { id: format!("verdict:{}", job.id), job_id: job.id, posted_ms: now(), entry };
+        let node = node.clone();
         callers.spawn(async move {
-            ledger.post(job.id, &[posting], true).await.expect("post");
-            u64::from(ledger.project(3, now()).await.expect("project"))
+            let mut folded = 0;
+            for _ in 0..EACH {
+                let posting = valid(&node);
+                ledger.post(posting.job_id, &[posting], true).await.expect("post");
+                folded += u64::from(ledger.project(3, now()).await.expect("project"));
+            }
+            folded
         });
     }
     let mut folded: u64 = callers.join_all().await.into_iter().sum();
@@ -244,9 +261,9 @@ async fn a_projector_skips_no_posting_of_another_process() {
             more => folded += u64::from(more),
         }
     }
-    assert_eq!(folded, JOBS);
+    assert_eq!(folded, CALLERS * EACH);
     let balance = ledgers[0].balance(node.as_str()).await.expect("balance");
-    assert_eq!(balance.postings, JOBS);
+    assert_eq!(balance.postings, CALLERS * EACH);
     assert_eq!(ledgers[0].replay().await.expect("replay"), [(node.as_str().to_owned(), balance)]);
 }
 
