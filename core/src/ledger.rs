@@ -56,7 +56,8 @@ pub trait JobIntake: Send + Sync + fmt::Debug {
     /// [`LedgerError`]; a lost mark only costs a second notice.
     async fn confirm(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError>;
 
-    /// Ends a job as cancelled, unless it ended before. A job of another account is [`Cancelled::Unknown`].
+    /// Ends a job as cancelled, unless it ended before. A job of another account is [`Cancelled::Unknown`]. For one
+    /// that a verifier has in hand see [`JobOwner::settle`].
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -116,6 +117,10 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
     async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError>;
 
     /// Ends a job: the settlement, and the account's usage with it, in one transaction, unless the job ended before.
+    ///
+    /// A job that was cancelled or expired while a verifier had it in hand is not archived until that verifier has
+    /// said whom it had asked: the group of its own settlement, which lost, becomes the group of the one that won.
+    /// If none comes within half a minute, there is none.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown` settle the same again: it answers [`Settled::Before`] with what is there.
@@ -188,7 +193,8 @@ pub trait Sweeping: Send + Sync + fmt::Debug {
     async fn end_leases(&self, now: Timestamp) -> Result<(), LedgerError>;
 
     /// What needs hands, at most `limit` of each kind, oldest first. Changes nothing but this: what it returns for
-    /// handing out has become queued, unowned and unconfirmed (lost handouts are counted when it is taken).
+    /// handing out has become queued, unowned and unconfirmed (lost handouts are counted when it is taken), and jobs
+    /// whose verifier was waited for in vain (see [`JobOwner::settle`]) may be archived.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -131,6 +131,7 @@ macro_rules! ledger_conformance {
             an_account_is_made_once_and_keys_are_revoked
 
             closed_jobs_are_claimed_once
+            a_called_off_jobs_record_waits_for_its_group
             a_segment_is_recorded_and_its_records_found
             places_must_fit_the_claim
             only_archived_bodies_are_pruned

@@ -1,10 +1,10 @@
 //! Which settled records go to which segment, and finding them there.
 
-use super::sample::{accept, ended, group, new_job, succeeded, verdict, verifier};
+use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
 use crate::ids::{Digest, JobId, NodeId, SegmentId};
 use crate::job::{End, Settlement};
-use crate::ledger::{ArchivedRecord, NewJob, RecordPlace, SettledRecord, Verdict};
+use crate::ledger::{ArchivedRecord, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion, Verdict};
 
 /// Accepts a job and ends it at `now` milliseconds into the check.
 async fn end_at(ledger: &Halves, now: u64) -> NewJob {
@@ -57,6 +57,55 @@ pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     assert_eq!(record.settlement, settlement);
     assert_eq!(record.postings.len(), 2, "usage and verdict: {record:?}");
     assert_eq!(record.postings[1], posting);
+}
+
+/// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while
+/// without; one that nobody had in hand is archived at once.
+pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
+    let owner = verifier(ledger, 900_000).await;
+    let (cancelled, expired, silent, queued) =
+        (accept(ledger).await, accept(ledger).await, accept(ledger).await, accept(ledger).await);
+    for job in [&cancelled, &expired, &silent] {
+        taken(take(ledger, &owner, job.id, false, 1).await);
+    }
+    for job in [&cancelled, &silent, &queued] {
+        must(ledger.intake.cancel(&job.account, job.id, at(1_000)).await);
+    }
+    must(ledger.owner.settle(&ended(&expired, End::Expired)).await);
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [queued.id]);
+    assert!(must(ledger.sweeping.groups(&[cancelled.id, expired.id]).await).is_empty());
+
+    for (job, end) in [(&cancelled, End::Cancelled), (&expired, End::Expired)] {
+        let own = Settlement { group: Some(group(&owner)), ..succeeded(job) };
+        let won = Settlement { group: own.group.clone(), ..ended(job, end) };
+        assert_eq!(must(ledger.owner.settle(&own).await), Settled::Before(won.clone()));
+        // The first that comes stays.
+        let other = Settlement { group: Some(group(&owner)), ..succeeded(job) };
+        assert_eq!(must(ledger.owner.settle(&other).await), Settled::Before(won));
+        assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+        must(
+            ledger
+                .owner
+                .post(job.id, &[verdict(job.id, &NodeId::fresh(), Verdict::Valid, 2_000)], true)
+                .await,
+        );
+        let records = claim(ledger, SegmentId::new(), 9).await;
+        assert_eq!((records.len(), records[0].postings.len()), (1, 1));
+        assert_eq!(records[0].settlement.group, own.group);
+    }
+
+    let question = SweepQuestion {
+        empty_queues: Vec::new(),
+        unconfirmed_for: std::time::Duration::from_secs(5),
+        limit: 9,
+    };
+    assert!(must(ledger.sweeping.sweep(&question, at(30_999)).await).groups.is_empty());
+    assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+    assert!(must(ledger.sweeping.sweep(&question, at(31_000)).await).groups.is_empty());
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [silent.id]);
+    // Too late: the record is written, and a group that nobody would close must not come to be.
+    let late = Settlement { group: Some(group(&owner)), ..succeeded(&silent) };
+    assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::Cancelled)));
 }
 
 /// A claim is unfinished until it is recorded; then its records can be found.

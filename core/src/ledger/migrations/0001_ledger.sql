@@ -64,7 +64,7 @@ CREATE TABLE groups (
     verifier    TEXT     NOT NULL,
     deadline_ms BIGINT   NOT NULL,
     is_closed   SMALLINT NOT NULL,
-    record      BLOB     NOT NULL                  -- JSON
+    record      BLOB     NOT NULL                  -- JSON; empty while only the job's verifier knows it
 );
 CREATE INDEX groups_open ON groups (deadline_ms) WHERE is_closed = 0;
 

@@ -1,13 +1,19 @@
 //! The end of a job: the one way in, for every kind of end, and reading it back. Runs within the writer's transaction.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use super::values::{Blob, Numbered as _, Word, from_json, millis, to_json, whole};
+use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, to_json, whole};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName};
 use crate::job::{End, GroupRecord, Settlement};
 use crate::ledger::{LedgerError, Posting, PostingEntry, Settled};
 use crate::time::Timestamp;
+
+/// So long the record of a job that was called off in its verifier's hands waits for that verifier to say whom it had
+/// asked. It looks once a second; one that can't write for twice the lease that it lives by won't any more.
+const GROUP_WAIT: Duration = Duration::from_secs(30);
 
 /// A settlement ready for the tables: serialised before it reaches the writer's thread.
 pub(super) struct SettlementRow {
@@ -15,6 +21,8 @@ pub(super) struct SettlementRow {
     account: AccountId,
     settled_ms: Timestamp,
     status: &'static str,
+    /// It may have ended in a verifier's hands without that verifier's doing.
+    is_called_off: bool,
     settlement: String,
     group: Option<GroupRow>,
     usage: Option<Usage>,
@@ -54,6 +62,7 @@ impl SettlementRow {
             account: account.clone(),
             settled_ms: *settled_ms,
             status: end.word(),
+            is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
             settlement: to_json(&row)?,
             group,
             usage: usage(settlement),
@@ -93,13 +102,18 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
         )?
         .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement])?;
     if inserted == 0 {
+        if let Some(group) = &row.group {
+            fill_group(connection, row.job, group)?;
+        }
         let winner = read(connection, row.job, Groups::Included)?;
         let missing = || LedgerError::Row(format!("the settlement of {} is gone", row.job));
         return winner.map(Settled::Before).ok_or_else(missing);
     }
+    let has_owner = row.is_called_off && is_running(connection, row.job)?;
     end_job(connection, row)?;
     match &row.group {
         Some(group) => insert_group(connection, row.job, group)?,
+        None if has_owner => await_group(connection, row)?,
         None => make_claimable(connection, row.job)?,
     }
     add_to_total(connection, row.status, 1)?;
@@ -136,8 +150,55 @@ fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result
     Ok(())
 }
 
+fn is_running(connection: &Connection, job: JobId) -> Result<bool, LedgerError> {
+    Ok(connection.numbered("SELECT 1 FROM jobs WHERE id = $1 AND state = 1")?.exists([job.blob()])?)
+}
+
+/// Keeps the place of a group that only the job's verifier knows: nobody's, without content, closed after a while.
+fn await_group(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerError> {
+    let until = row.settled_ms.after(GROUP_WAIT);
+    insert_group(
+        connection,
+        row.job,
+        &GroupRow { verifier: String::new(), deadline_ms: until, record: Vec::new() },
+    )
+}
+
+/// Fills a place that was kept, as long as it is. A group that is there stays.
+fn fill_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), LedgerError> {
+    connection
+        .numbered(
+            "UPDATE groups SET verifier = $2, deadline_ms = $3, record = $4
+             WHERE job_id = $1 AND is_closed = 0 AND length(record) = 0",
+        )?
+        .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
+    Ok(())
+}
+
+/// Gives up places whose groups never came: their owners are gone, and whom they asked with them.
+pub(super) fn close_awaited(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), LedgerError> {
+    let mut statement = connection.numbered(
+        "SELECT job_id FROM groups
+         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0 ORDER BY deadline_ms LIMIT $2",
+    )?;
+    let found = statement.query_map(params![millis(now), limit], |row| job_id(row, 0))?;
+    let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
+    for job in jobs {
+        close(connection, job)?;
+    }
+    Ok(())
+}
+
+/// A group's postings are complete.
+pub(super) fn close(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
+    connection
+        .numbered("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
+        .execute([job.blob()])?;
+    make_claimable(connection, job)
+}
+
 /// Lets the archive have the record of a settled job.
-pub(super) fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
+fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
     connection
         .numbered(
             "INSERT INTO records (job_id, settled_ms, is_pruned)
@@ -198,7 +259,7 @@ pub(super) fn read(
     let mut settlement: Settlement = from_json("settlement", json.as_bytes())?;
     if groups == Groups::Included {
         let record: Option<Vec<u8>> = connection
-            .numbered("SELECT record FROM groups WHERE job_id = $1")?
+            .numbered("SELECT record FROM groups WHERE job_id = $1 AND length(record) > 0")?
             .query_row([job.blob()], |row| row.get(0))
             .optional()?;
         settlement.group = record.map(|record| from_json("group", &record)).transpose()?;
