@@ -44,7 +44,8 @@ pub enum LedgerError {
 #[async_trait]
 pub trait JobIntake: Send + Sync + fmt::Debug {
     /// Accepts a job. When this returns [`Accepted::New`], the job survives anything and will end exactly once.
-    /// With an idempotency key that the account used before, nothing is stored.
+    /// With an idempotency key that the account used before, nothing is stored; keys are remembered until their job's
+    /// body is pruned.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown` read the job back by its id.
@@ -79,6 +80,17 @@ pub trait JobReader: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError>;
+
+    /// What accepting under this idempotency key would come to, if the account used it before: [`Accepted::Existing`]
+    /// or [`Accepted::KeyReused`].
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError>;
 
     /// Counts for `GET /network_stats`.
     ///
@@ -313,7 +325,8 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
 
-    /// Nulls the request bodies of jobs archived and settled before `before`; returns how many.
+    /// Nulls the request bodies of jobs archived and settled before `before`, and forgets their idempotency keys;
+    /// returns how many.
     ///
     /// # Errors
     /// [`LedgerError`].

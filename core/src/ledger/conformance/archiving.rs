@@ -2,9 +2,12 @@
 
 use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
-use crate::ids::{Digest, JobId, NodeId, SegmentId};
+use crate::ids::{AccountId, Digest, JobId, NodeId, SegmentId};
 use crate::job::{End, Settlement};
-use crate::ledger::{ArchivedRecord, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion, Verdict};
+use crate::ledger::{
+    Accepted, ArchivedRecord, Idempotency, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion,
+    Verdict,
+};
 
 /// Accepts a job and ends it at `now` milliseconds into the check.
 async fn end_at(ledger: &Halves, now: u64) -> NewJob {
@@ -144,6 +147,25 @@ pub async fn places_must_fit_the_claim(ledger: &Halves) {
     must(ledger.index.record(segment, "jobs/one", &places(&[first.id])).await);
 }
 
+/// An idempotency key is remembered as long as its job's body, and no longer.
+pub async fn a_pruned_jobs_key_is_forgotten(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let idempotency =
+        |name: &str| Idempotency { key: Digest::of(name.as_bytes()), fingerprint: Digest::of(b"body") };
+    let with = |name| NewJob { idempotency: Some(idempotency(name)), ..new_job(&account) };
+    let (old, recent) = (with("old"), with("recent"));
+    for (job, now) in [(&old, 10), (&recent, 20)] {
+        must(ledger.intake.accept(job.clone()).await);
+        must(ledger.owner.settle(&Settlement { settled_ms: at(now), ..ended(job, End::Expired) }).await);
+    }
+    let segment = SegmentId::new();
+    let jobs = claimed_jobs(ledger, segment, 9).await;
+    must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
+    assert_eq!(must(ledger.index.prune(at(20), 9).await), 1);
+    assert_eq!(must(ledger.intake.accept(with("recent")).await), Accepted::Existing(recent.id));
+    assert_eq!(must(ledger.intake.accept(with("old")).await), Accepted::New);
+}
+
 /// Bodies go once they are archived and old enough, each counted once; their records stay readable.
 pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let mut jobs = Vec::new();
@@ -161,7 +183,7 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
         claim(ledger, segment, 9).await.iter().map(|record| record.request.is_some()).collect();
     assert_eq!(requests, [false, false, true]);
     // A body that can't be read is a record all the same.
-    let broken = NewJob { request: b"{".to_vec(), ..new_job(&crate::ids::AccountId::fresh()) };
+    let broken = NewJob { request: b"{".to_vec(), ..new_job(&AccountId::fresh()) };
     must(ledger.intake.accept(broken.clone()).await);
     must(ledger.owner.settle(&ended(&broken, End::Expired)).await);
     let rest = claim(ledger, SegmentId::new(), 9).await;
