@@ -2,7 +2,7 @@
 //! and every assignment is judged once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use infera_core::broker::{Broker as _, Published, topology};
 use infera_core::ids::{Digest, JobId, VerifierId};
@@ -342,8 +342,8 @@ async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
         Node::start(&network, "c", |number| if number == 0 { Act::Silence } else { right() }).await,
     ];
     let _chorus = keep_speaking(&nodes);
-    let is_deaf = Arc::new(AtomicBool::new(false));
-    let sweeping = DeafSweeping { inner: Arc::clone(&network.ledger) as _, is_deaf: Arc::clone(&is_deaf) };
+    let sweeping = DeafSweeping::new(Arc::clone(&network.ledger) as _);
+    let is_deaf = Arc::clone(&sweeping.is_deaf);
     let seams = Seams { sweeping: Arc::new(sweeping), ..network.seams() };
     let verifier = network.verifier_on(quick(), seams);
     let job = network.submit(Ask::quorum(3)).await;
@@ -358,5 +358,23 @@ async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
     let after = nodes[2].assignment(1).await;
     assert_ne!(before.verifier, after.verifier);
     assert_paid_once(&network, job).await;
+    verifier.drain().await;
+}
+
+#[tokio::test]
+async fn a_verifier_whose_sweeper_broke_begins_anew() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let sweeping = DeafSweeping::new(Arc::clone(&network.ledger) as _);
+    let breaks_once = Arc::clone(&sweeping.breaks_once);
+    let verifier = network.verifier_on(quick(), Seams { sweeping: Arc::new(sweeping), ..network.seams() });
+    network.end_of(network.submit(Ask::default()).await).await;
+    breaks_once.store(true, Ordering::SeqCst);
+    eventually("it broke", || async { (verifier.counters.get(Counted::Panic) == 1).then_some(()) }).await;
+    // A job without a notice is found by a sweeper only.
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    let job = network.accept(&request, Ask::default()).await;
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
     verifier.drain().await;
 }
