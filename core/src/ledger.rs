@@ -325,8 +325,8 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
 
-    /// Nulls the request bodies of jobs archived and settled before `before`, and forgets their idempotency keys;
-    /// returns how many.
+    /// Nulls the request bodies of jobs archived and settled before `before`, and forgets their groups, which are
+    /// larger still, and their idempotency keys; returns how many jobs. What they ended with stays.
     ///
     /// # Errors
     /// [`LedgerError`].

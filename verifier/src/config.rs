@@ -65,7 +65,7 @@ pub struct Config {
     pub archive_limit: u32,
     /// A segment that was claimed and not recorded for so long is written again.
     pub archive_retry_ms: u64,
-    /// Bodies of archived jobs stay in the ledger for so long.
+    /// Bodies, groups and idempotency keys of archived jobs stay in the ledger for so long.
     pub retention_ms: u64,
     /// How often gateways hear what there is room for.
     pub capacity_ms: u64,

@@ -135,7 +135,7 @@ macro_rules! ledger_conformance {
             a_segment_is_recorded_and_its_records_found
             places_must_fit_the_claim
             only_archived_bodies_are_pruned
-            a_pruned_jobs_key_is_forgotten
+            a_pruned_jobs_key_and_group_are_forgotten
         );
     };
     (@each $make:expr; $($check:ident)*) => {

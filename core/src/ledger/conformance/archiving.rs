@@ -2,7 +2,7 @@
 
 use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
-use crate::ids::{AccountId, Digest, JobId, NodeId, SegmentId};
+use crate::ids::{AccountId, Digest, JobId, NodeId, SegmentId, VerifierId};
 use crate::job::{End, Settlement};
 use crate::ledger::{
     Accepted, ArchivedRecord, Idempotency, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion,
@@ -147,8 +147,8 @@ pub async fn places_must_fit_the_claim(ledger: &Halves) {
     must(ledger.index.record(segment, "jobs/one", &places(&[first.id])).await);
 }
 
-/// An idempotency key is remembered as long as its job's body, and no longer.
-pub async fn a_pruned_jobs_key_is_forgotten(ledger: &Halves) {
+/// A job's idempotency key and its group are remembered as long as its body, and no longer; its end is.
+pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
     let account = AccountId::fresh();
     let idempotency =
         |name: &str| Idempotency { key: Digest::of(name.as_bytes()), fingerprint: Digest::of(b"body") };
@@ -156,12 +156,22 @@ pub async fn a_pruned_jobs_key_is_forgotten(ledger: &Halves) {
     let (old, recent) = (with("old"), with("recent"));
     for (job, now) in [(&old, 10), (&recent, 20)] {
         must(ledger.intake.accept(job.clone()).await);
-        must(ledger.owner.settle(&Settlement { settled_ms: at(now), ..ended(job, End::Expired) }).await);
+        let group = Some(group(&VerifierId::fresh()));
+        must(ledger.owner.settle(&Settlement { settled_ms: at(now), group, ..succeeded(job) }).await);
+        must(ledger.owner.post(job.id, &[], true).await);
     }
+    let groups = async || {
+        let groups = must(ledger.sweeping.groups(&[old.id, recent.id]).await);
+        groups.into_iter().map(|group| group.settlement.job_id).collect::<Vec<_>>()
+    };
+    assert_eq!(groups().await, [old.id, recent.id]);
     let segment = SegmentId::new();
     let jobs = claimed_jobs(ledger, segment, 9).await;
     must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
     assert_eq!(must(ledger.index.prune(at(20), 9).await), 1);
+    assert_eq!(groups().await, [recent.id]);
+    let ends = must(ledger.reader.settlements(&[old.id]).await);
+    assert_eq!(ends, [Settlement { settled_ms: at(10), ..succeeded(&old) }]);
     assert_eq!(must(ledger.intake.accept(with("recent")).await), Accepted::Existing(recent.id));
     assert_eq!(must(ledger.intake.accept(with("old")).await), Accepted::New);
 }

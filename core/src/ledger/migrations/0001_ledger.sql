@@ -58,7 +58,7 @@ CREATE TABLE settlements (
     settlement TEXT   NOT NULL                     -- JSON without the group
 );
 
--- The replica groups of settled jobs.
+-- The replica groups of settled jobs, until they are archived and past their retention.
 CREATE TABLE groups (
     job_id      BLOB     NOT NULL PRIMARY KEY,
     verifier    TEXT     NOT NULL,
