@@ -154,7 +154,7 @@ fn is_running(connection: &Connection, job: JobId) -> Result<bool, LedgerError> 
     Ok(connection.numbered("SELECT 1 FROM jobs WHERE id = $1 AND state = 1")?.exists([job.blob()])?)
 }
 
-/// Keeps the place of a group that only the job's verifier knows: nobody's, without content, closed after a while.
+/// Keeps the place of a group that only the job's verifier knows: nobody's, without content, given up after a while.
 fn await_group(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerError> {
     let until = row.settled_ms.after(GROUP_WAIT);
     insert_group(
@@ -176,7 +176,11 @@ fn fill_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(
 }
 
 /// Gives up places whose groups never came: their owners are gone, and whom they asked with them.
-pub(super) fn close_awaited(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) fn give_up_awaited(
+    connection: &Connection,
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let mut statement = connection.numbered(
         "SELECT job_id FROM groups
          WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0 ORDER BY deadline_ms LIMIT $2",
@@ -184,7 +188,8 @@ pub(super) fn close_awaited(connection: &Connection, limit: u32, now: Timestamp)
     let found = statement.query_map(params![millis(now), limit], |row| job_id(row, 0))?;
     let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
     for job in jobs {
-        close(connection, job)?;
+        connection.numbered("DELETE FROM groups WHERE job_id = $1")?.execute([job.blob()])?;
+        make_claimable(connection, job)?;
     }
     Ok(())
 }

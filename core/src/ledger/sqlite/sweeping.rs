@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Params, params};
 
 use super::SqliteLedger;
-use super::settling::{Groups, close_awaited, read};
+use super::settling::{Groups, give_up_awaited, read};
 use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
@@ -38,7 +38,7 @@ impl Sweeping for SqliteLedger {
     async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
         let question = question.clone();
         self.write(move |connection| {
-            close_awaited(connection, question.limit, now)?;
+            give_up_awaited(connection, question.limit, now)?;
             Ok(Sweep {
                 hand_out: hand_out(connection, &question, now)?,
                 expired: expired(connection, question.limit, now)?,
