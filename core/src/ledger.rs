@@ -267,11 +267,17 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
 /// Accounts and their keys. Keys come and go as SHA-256 only.
 #[async_trait]
 pub trait AccountBook: Send + Sync + fmt::Debug {
-    /// The account of this e-mail address, made if there is none.
+    /// The account of this e-mail address, made if there is none, and then with its first key in the same commit: no
+    /// account is left behind whose key nobody got. An account that exists gets no key by this.
     ///
     /// # Errors
     /// [`LedgerError`].
-    async fn sign_up(&self, email: &str, now: Timestamp) -> Result<SignedUp, LedgerError>;
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError>;
 
     /// Stores a key of an account.
     ///
