@@ -435,7 +435,7 @@ def main():
     print(f"kill: with 0 breaches in {options.jobs} jobs, at most {3 / options.jobs:.2%} of jobs break one (rule of three, 95 %);")
     print(f"kill: with 0 in {options.kills} kills, at most {min(1, 3 / max(options.kills, 1)):.0%} of kills do.")
     failed = sum(count > 0 for count in breaches.values())
-    print(f"{len(breaches) - failed} passed, {failed} failed")
+    print(f"kill: {len(breaches) - failed} promises kept, {failed} broken")
     sys.exit(1 if failed else 0)
 
 

@@ -48,7 +48,8 @@ pub enum LedgerError {
 #[async_trait]
 pub trait JobIntake: Send + Sync + fmt::Debug {
     /// Accepts a job. When this returns [`Accepted::New`], the job survives anything and will end exactly once.
-    /// With an idempotency key that the account used before, nothing is stored.
+    /// With an idempotency key that the account used before, nothing is stored; keys are remembered until their job's
+    /// body is pruned.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown` read the job back by its id.
@@ -60,7 +61,8 @@ pub trait JobIntake: Send + Sync + fmt::Debug {
     /// [`LedgerError`]; a lost mark only costs a second notice.
     async fn confirm(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError>;
 
-    /// Ends a job as cancelled, unless it ended before. A job of another account is [`Cancelled::Unknown`].
+    /// Ends a job as cancelled, unless it ended before. A job of another account is [`Cancelled::Unknown`]. For one
+    /// that a verifier has in hand see [`JobOwner::settle`].
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -82,6 +84,17 @@ pub trait JobReader: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError>;
+
+    /// What accepting under this idempotency key would come to, if the account used it before: [`Accepted::Existing`]
+    /// or [`Accepted::KeyReused`].
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError>;
 
     /// Counts for `GET /network_stats`.
     ///
@@ -120,6 +133,10 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
     async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError>;
 
     /// Ends a job: the settlement, and the account's usage with it, in one transaction, unless the job ended before.
+    ///
+    /// A job that was cancelled or expired while a verifier had it in hand is not archived until that verifier has
+    /// said whom it had asked: the group of its own settlement, which lost, becomes the group of the one that won.
+    /// If none comes within half a minute, there is none.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown` settle the same again: it answers [`Settled::Before`] with what is there.
@@ -192,7 +209,8 @@ pub trait Sweeping: Send + Sync + fmt::Debug {
     async fn end_leases(&self, now: Timestamp) -> Result<(), LedgerError>;
 
     /// What needs hands, at most `limit` of each kind, oldest first. Changes nothing but this: what it returns for
-    /// handing out has become queued, unowned and unconfirmed (lost handouts are counted when it is taken).
+    /// handing out has become queued, unowned and unconfirmed (lost handouts are counted when it is taken), and jobs
+    /// whose verifier was waited for in vain (see [`JobOwner::settle`]) may be archived.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -253,11 +271,17 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
 /// Accounts and their keys. Keys come and go as SHA-256 only.
 #[async_trait]
 pub trait AccountBook: Send + Sync + fmt::Debug {
-    /// The account of this e-mail address, made if there is none.
+    /// The account of this e-mail address, made if there is none, and then with its first key in the same commit: no
+    /// account is left behind whose key nobody got. An account that exists gets no key by this.
     ///
     /// # Errors
     /// [`LedgerError`].
-    async fn sign_up(&self, email: &str, now: Timestamp) -> Result<SignedUp, LedgerError>;
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError>;
 
     /// Stores a key of an account.
     ///
@@ -311,7 +335,8 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
 
-    /// Nulls the request bodies of jobs archived and settled before `before`; returns how many.
+    /// Nulls the request bodies of jobs archived and settled before `before`, and forgets their groups, which are
+    /// larger still, and their idempotency keys; returns how many jobs. What they ended with stays.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -6,6 +6,10 @@
 //! 4. its notice goes to the broker in the background;
 //! 5. a client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
 //!
+//! A request under an idempotency key that was used before makes no job: it gets the earlier one's answer, whether or
+//! not there is room for a new one. Keys are remembered until their job's body is pruned, a day after its end by
+//! default.
+//!
 //! A client that goes away while it waits has its job cancelled, unless it sent an idempotency key: then it means to
 //! ask again, and a retry must find the answer and not a cancelled job.
 
@@ -97,12 +101,17 @@ pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure
     let (job, timeout) = (JobId::new(), order.ask.timeout);
     let account = order.caller.account.clone();
     let owners_needed = if order.ask.policy.replicas == 1 { 1 } else { OWNERS_NEEDED };
-    let model_known = state.catalogue.model(order.ask.request.model.as_str()).is_some();
-    if model_known && state.capacity.owners(&order.ask.request.model, Instant::now()) < owners_needed {
-        return Err(ApiError::InsufficientNodes.into());
-    }
     let model = order.ask.request.model.clone();
-    let wait = state.waiters.begin(job).ok_or(ApiError::Overloaded)?;
+    let model_known = state.catalogue.model(model.as_str()).is_some();
+    let wait = if model_known && state.capacity.owners(&model, Instant::now()) < owners_needed {
+        Err(ApiError::InsufficientNodes)
+    } else {
+        state.waiters.begin(job).ok_or(ApiError::Overloaded)
+    };
+    let wait = match wait {
+        Ok(wait) => wait,
+        Err(error) => return replay_or(state, &order, error).await,
+    };
     let cancelled_with_us = order.idempotency.is_none().then_some(job);
     let mut guard =
         CancelGuard { state: Arc::clone(state), account: account.clone(), job: cancelled_with_us };
@@ -207,6 +216,21 @@ async fn commit(state: &Arc<State>, new: NewJob) -> Result<Accepted, ApiError> {
         LedgerError::Unavailable(_) | LedgerError::Unknown(_) => ApiError::LedgerAway,
         LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
     })
+}
+
+/// There is no room for a new job, which is no reason to keep back the answer of an earlier one.
+async fn replay_or(state: &Arc<State>, order: &Order, no_room: ApiError) -> Result<Outcome, Failure> {
+    let Some(idempotency) = &order.idempotency else { return Err(no_room.into()) };
+    let (account, begun) = (&order.caller.account, Instant::now());
+    match state.seams.reader.earlier_use(account, idempotency).await {
+        Ok(Some(Accepted::Existing(job))) => replay(state, account, job, begun.elapsed()).await,
+        Ok(Some(Accepted::KeyReused)) => Err(ApiError::KeyReused.into()),
+        Ok(_) => Err(no_room.into()),
+        Err(error) => {
+            tracing::error!(%error, "an idempotency key could not be looked up");
+            Err(ApiError::LedgerAway.into())
+        }
+    }
 }
 
 /// The same request was accepted before: its answer if there is one, 409 while it runs.

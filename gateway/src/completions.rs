@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Delivery, topology};
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, topology};
 use infera_core::ids::GatewayId;
 use infera_core::messages::{CapacitySummary, Completion, DecodeError, Wire};
 use infera_core::shutdown::Shutdown;
@@ -88,7 +88,9 @@ impl Completions {
         if error.is_parked() {
             let queue = topology::parked();
             if self.broker.declare(&queue).await.is_ok() {
-                self.broker.publish(&Address::Queue(queue.name), delivery.message.clone()).await;
+                // It waits for an operator, however short its own time was.
+                let message = Message { ttl_ms: None, ..delivery.message.clone() };
+                self.broker.publish(&Address::Queue(queue.name), message).await;
             }
         }
     }

@@ -35,7 +35,8 @@ pub struct Config {
     pub submit_deadline_ms: u64,
     /// Tokens of an answer if a request on `/v1` doesn't say: most chat answers fit, and no node is held for long.
     pub max_tokens_default: u32,
-    /// No request may ask for more. The longest context that today's open models have, rounded.
+    /// No request may ask for more. A replica reports four candidates a token, some 100 bytes: more tokens than this
+    /// might not fit into the 1 MiB that the broker carries.
     pub max_tokens_max: u32,
     /// A key looked up in the ledger is believed for so long; a revoked one works no longer than this.
     pub key_ttl_ms: u64,
@@ -65,7 +66,7 @@ impl Default for Config {
             request_timeout_s: 240,
             submit_deadline_ms: 60 * 60 * 1000,
             max_tokens_default: 256,
-            max_tokens_max: 131_072,
+            max_tokens_max: 8_192,
             key_ttl_ms: 5_000,
             keys_max: 10_000,
             capacity_ttl_ms: 5_000,

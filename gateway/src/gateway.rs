@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use infera_core::ids::GatewayId;
+use infera_core::ids::{GatewayId, ModelName};
 use infera_core::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -66,6 +66,12 @@ impl Gateway {
         &self.state.gateway
     }
 
+    /// Shows how the gateway sees the network, also while it runs.
+    #[must_use]
+    pub fn handle(&self) -> GatewayHandle {
+        GatewayHandle { state: Arc::clone(&self.state) }
+    }
+
     /// Serves on `listener` until `shutdown` and drains. Background work stops after the last connection, so that
     /// requests that are being drained still get their ends.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
@@ -111,6 +117,20 @@ impl Gateway {
             );
         }
         end.cancel();
+    }
+}
+
+/// What a gateway knows of the network.
+#[derive(Clone, Debug)]
+pub struct GatewayHandle {
+    state: Arc<State>,
+}
+
+impl GatewayHandle {
+    /// Owners of live nodes that serve the model, by the last summary of each verifier; 0 before the first.
+    #[must_use]
+    pub fn owners(&self, model: &ModelName) -> u32 {
+        self.state.capacity.owners(model, Instant::now())
     }
 }
 

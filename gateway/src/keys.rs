@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use infera_core::ids::{AccountId, Digest};
-use infera_core::ledger::{AccountBook, LedgerError, NewKey};
+use infera_core::ledger::{AccountBook, FirstKey, LedgerError, NewKey};
 
 const PREFIX: &str = "inf_";
 const RANDOM_LENGTH: usize = 30;
@@ -82,6 +82,12 @@ impl ApiKey {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// What the ledger keeps of it when an account begins with it.
+    #[must_use]
+    pub fn first(&self) -> FirstKey {
+        FirstKey { hash: self.hash(), hint: self.hint().to_owned() }
     }
 
     /// The row that stores it for `account`.

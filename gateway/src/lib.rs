@@ -26,5 +26,5 @@ pub mod validation;
 pub mod waiters;
 
 pub use config::Config;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, GatewayHandle};
 pub use state::Seams;

@@ -126,7 +126,9 @@ impl Publisher {
         self.counts.parked.add_one();
         let patience =
             Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: CancellationToken::new() };
-        match self.publish(&topology::parked_by(&self.node), message, &patience).await {
+        // It waits for an operator, however short the assignment's time was.
+        let lasting = Message { ttl_ms: None, ..message.clone() };
+        match self.publish(&topology::parked_by(&self.node), &lasting, &patience).await {
             Published::Confirmed => tracing::warn!(id = message.id, why, "message parked"),
             outcome => tracing::error!(id = message.id, kind = message.kind, ?outcome, why, "message lost"),
         }

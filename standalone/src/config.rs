@@ -97,7 +97,8 @@ impl Default for EngineConfig {
             // As many as the worker's slots, the largest batch that the engine's properties are tried at.
             sequences_max: 16,
             gpu_model: None,
-            reference_token_us: 200,
+            // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
+            reference_token_us: 150,
             stub: infera_core::engine::stub::StubConfig::default(),
         }
     }

@@ -6,14 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Binding, Broker, BrokerError, Exchange, Queue};
 use infera_core::chat::ChatModel;
-use infera_core::ids::{ModelName, VerifierId};
+use infera_core::ids::{ModelName, NodeId};
 use infera_core::ledger::CatalogueEntry;
-use infera_core::messages::{CapacitySummary, Wire as _};
 use infera_core::shutdown::Shutdown;
 use infera_core::time::Timestamp;
-use infera_gateway::Gateway;
+use infera_gateway::{Gateway, GatewayHandle};
 use infera_verifier::{Verifier, VerifierError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -68,14 +66,14 @@ pub enum NetworkError {
     /// The verifier's settings.
     #[error(transparent)]
     Verifier(#[from] VerifierError),
-    /// The embedded broker.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
 }
 
 /// How long the first replica group may take to come up. A session loads in well under a second; a model of gigabytes
 /// from a slow disk takes minutes.
 const READY_MAX: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether the first group has come up; too short for a person to notice.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A network that runs.
 pub struct Network {
@@ -87,12 +85,13 @@ pub struct Network {
     pub model: ModelName,
     /// What it stands on.
     pub seams: Seams,
+    view: GatewayHandle,
     gateway: JoinSet<Result<(), NetworkError>>,
     verifier: JoinSet<Result<(), NetworkError>>,
     nodes: JoinSet<Result<(), NetworkError>>,
     stages: [Shutdown; 3],
     // Held to the end, and dropped last.
-    _data: DataFolder,
+    data: DataFolder,
 }
 
 impl Network {
@@ -112,38 +111,51 @@ impl Network {
             .map_err(|source| NetworkError::Listen { address: config.listen, source })?;
         data.note(&format!("http://{address}"), key.expose())?;
 
+        // Registered before the verifier reads who there is, so that it knows them at its first look.
+        let mut residents = Vec::new();
+        for index in 1..=config.nodes.count {
+            residents.push(residents::node(&seams, &data, &format!("resident-{index}")).await?);
+        }
+        let gateway = Gateway::new(config.gateway.clone(), seams.of_gateway());
         let stages = [Shutdown::new(), Shutdown::new(), Shutdown::new()];
         let mut network = Self {
             address,
             key,
             model: model.clone(),
             seams,
+            view: gateway.handle(),
             gateway: JoinSet::new(),
             verifier: JoinSet::new(),
             nodes: JoinSet::new(),
             stages,
-            _data: data,
+            data,
         };
-        network.start_verifier(&config, HashMap::from([(model.clone(), Arc::clone(&chat))]))?;
-        for index in 1..=config.nodes.count {
-            network.start_node(&config, &format!("resident-{index}"), &chat).await?;
+        network.start_gateway(gateway, listener);
+        network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]))?;
+        for resident in residents {
+            network.start_resident(&config, resident.id, &chat).await?;
         }
-        network.start_gateway(&config, listener);
         // Three owners make a group; a network configured smaller is ready when it is as large as it will get.
         network.wait_for_owners(config.nodes.count.min(3)).await?;
         Ok(network)
     }
 
-    /// Waits until a verifier says that live nodes of so many owners serve the model.
+    /// Waits until the gateway knows of live nodes of so many owners that serve the model: then a client that waits is
+    /// not turned away.
     ///
     /// # Errors
     /// [`NetworkError::NotReady`] after five minutes.
     pub async fn wait_for_owners(&self, owners: u32) -> Result<(), NetworkError> {
-        CapacityWatch::start(self.seams.broker.as_ref()).await?.wait(&self.model, owners).await
+        let known = async {
+            while self.view.owners(&self.model) < owners {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let not_ready = || NetworkError::NotReady { model: self.model.clone(), seconds: READY_MAX.as_secs() };
+        tokio::time::timeout(READY_MAX, known).await.map_err(|_| not_ready())
     }
 
-    fn start_gateway(&mut self, config: &Config, listener: TcpListener) {
-        let gateway = Gateway::new(config.gateway.clone(), self.seams.of_gateway());
+    fn start_gateway(&mut self, gateway: Gateway, listener: TcpListener) {
         let shutdown = self.stages[0].clone();
         self.gateway.spawn(async move {
             gateway.run(listener, shutdown).await;
@@ -165,21 +177,18 @@ impl Network {
         Ok(())
     }
 
-    /// Starts one resident node.
-    async fn start_node(
+    async fn start_resident(
         &mut self,
         config: &Config,
-        name: &str,
+        id: NodeId,
         chat: &Arc<ChatModel>,
     ) -> Result<(), NetworkError> {
-        let record = residents::node(&self.seams, &self._data, name).await?;
         let engine = config.engine.clone();
         let loaded = tokio::task::spawn_blocking(move || node::load_engine(&engine)).await;
         let engine =
             loaded.map_err(|panic| NetworkError::Role { role: "engine", cause: panic.to_string() })?;
         let broker = Arc::clone(&self.seams.broker);
-        let node =
-            Node { id: record.id, broker, chat: Arc::clone(chat), engine: engine.map_err(ModelError::from)? };
+        let node = Node { id, broker, chat: Arc::clone(chat), engine: engine.map_err(ModelError::from)? };
         self.add_node(config.worker.clone(), node).await
     }
 
@@ -202,7 +211,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Residents`].
     pub async fn register(&self, name: &str) -> Result<infera_core::ledger::NodeRecord, NetworkError> {
-        Ok(residents::node(&self.seams, &self._data, name).await?)
+        Ok(residents::node(&self.seams, &self.data, name).await?)
     }
 
     /// Runs until shutdown or until a role ends by itself; then ends the rest, gateway first.
@@ -259,39 +268,4 @@ fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, 
         reference_token_us: config.engine.reference_token_us,
         created_ms: Timestamp::now(),
     })
-}
-
-/// Listens to what verifiers say of capacity, to know when the network is ready.
-struct CapacityWatch(Box<dyn infera_core::broker::Consumer>);
-
-impl CapacityWatch {
-    async fn start(broker: &dyn Broker) -> Result<Self, BrokerError> {
-        let queue = Queue {
-            name: format!("capacity.{}", VerifierId::fresh()),
-            bindings: vec![Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() }],
-            exclusive: true,
-            replicated: false,
-            length_max: None,
-            idle_ms: None,
-        };
-        broker.declare(&queue).await?;
-        /// A summary a second; more waiting than this would be old news.
-        const PREFETCH: u16 = 16;
-        Ok(Self(broker.consume(&queue.name, PREFETCH).await?))
-    }
-
-    async fn wait(mut self, model: &ModelName, owners: u32) -> Result<(), NetworkError> {
-        let has_room = async {
-            while let Some(delivery) = self.0.next().await {
-                let summary = CapacitySummary::from_message(&delivery.message);
-                delivery.ack().await;
-                let models = summary.map(|summary| summary.models).unwrap_or_default();
-                if models.iter().any(|capacity| capacity.model == *model && capacity.owners >= owners) {
-                    return;
-                }
-            }
-        };
-        let not_ready = || NetworkError::NotReady { model: model.clone(), seconds: READY_MAX.as_secs() };
-        tokio::time::timeout(READY_MAX, has_room).await.map_err(|_| not_ready())
-    }
 }

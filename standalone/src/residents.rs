@@ -36,7 +36,7 @@ pub enum ResidentsError {
 
 /// The account of an e-mail address that no person has: `.invalid` can't be registered (RFC 2606).
 async fn account(seams: &Seams, name: &str) -> Result<AccountId, ResidentsError> {
-    Ok(seams.ledger.sign_up(&format!("{name}@infera.invalid"), Timestamp::now()).await?.account)
+    Ok(seams.ledger.sign_up(&format!("{name}@infera.invalid"), None, Timestamp::now()).await?.account)
 }
 
 /// Registers node `name` under an owner of its own.

@@ -153,6 +153,14 @@ pub(crate) async fn run_strays(tenure: Arc<Tenure>) {
 
 /// Routes one message of this verifier's own queue, and settles it.
 async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
+    let is_summary = delivery.message.kind == CapacitySummary::KIND;
+    if is_summary && delivery.routing_key != topology::CAPACITY_KEY {
+        // A node that invents verifiers would take work from the real ones.
+        tenure.counters.count(Counted::ReplicaImpostor);
+        tracing::warn!(sender = delivery.sender(), "a node speaks as a verifier");
+        delivery.ack().await;
+        return;
+    }
     let read = match delivery.message.kind.as_str() {
         Heartbeat::KIND => Heartbeat::from_message(&delivery.message).map(|heartbeat| {
             let known = tenure.nodes.hear(delivery.sender(), heartbeat, Instant::now());

@@ -65,7 +65,7 @@ pub struct Config {
     pub archive_limit: u32,
     /// A segment that was claimed and not recorded for so long is written again.
     pub archive_retry_ms: u64,
-    /// Bodies of archived jobs stay in the ledger for so long.
+    /// Bodies, groups and idempotency keys of archived jobs stay in the ledger for so long.
     pub retention_ms: u64,
     /// How often gateways hear what there is room for.
     pub capacity_ms: u64,
@@ -89,8 +89,9 @@ impl Default for Config {
             lease_renew_ms: 3_000,
             // A node registered or ejected is seen within a second.
             refresh_ms: 1_000,
-            // Less than one fsync, so that waiting for company costs less than going alone.
-            take_wait_ms: 2,
+            // What waits already is taken together. Waiting for more would only delay a lone job: the ledger shares
+            // commits between concurrent takes anyway.
+            take_wait_ms: 0,
             take_max: 64,
             // A job in hand costs some kilobytes; more than this is for the queue.
             held_max: 1_024,

@@ -30,7 +30,8 @@ const SETTLE_DOWN: Duration = Duration::from_millis(5);
 /// A take that the ledger could not do so often is given back to the broker.
 const TAKE_TRIES: u32 = 8;
 
-/// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends.
+/// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It returns only
+/// if one of them broke, which ends the tenure.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let mut consumers = JoinSet::new();
@@ -39,7 +40,12 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.refresh_ms));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(ended) = consumers.join_next() => {
+                return tracing::error!(?ended, "a consumer of jobs broke");
+            }
+        }
         for model in tenure.book.page().catalogue.keys() {
             if started.contains(model) {
             } else if tenure.chats.contains_key(model) {

@@ -93,11 +93,13 @@ async fn live(
             collect(&mut asking, &mut ended).await
         }
     };
-    let settlement = match outcome {
+    let end = match outcome {
         Outcome::Release => return release(tenure, asking.job.id, held).await,
-        Outcome::Elsewhere(settlement) => *settlement,
-        Outcome::End(end) => settler::settle(tenure, settlement(tenure, &asking, end)).await?,
+        // That end stays; what this adds is whom we had asked, so that they are scored even if we die now.
+        Outcome::Elsewhere(settlement) => settlement.end,
+        Outcome::End(end) => end,
     };
+    let settlement = settler::settle(tenure, settlement(tenure, &asking, end)).await?;
     settler::publish_completion(tenure, &settlement).await;
     held.ack().await;
     tenure.in_flight.remove(asking.job.id);

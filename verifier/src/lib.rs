@@ -57,7 +57,7 @@ use crate::nodes::NodeTable;
 use crate::tenure::{Tenure, TenureEnd};
 use crate::thresholds::{Thresholds, ThresholdsError};
 
-/// After a lost lease, before the next tenure: the ledger was just away for long.
+/// After a tenure that ended badly, before the next: most often the ledger was away for long.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Everything outside that a verifier touches.
@@ -140,14 +140,14 @@ impl Verifier {
         Arc::clone(&self.counters)
     }
 
-    /// Owns jobs until `shutdown`, then drains. A lost lease ends everything in hand and begins anew under another
-    /// id, for as long as it takes.
+    /// Owns jobs until `shutdown`, then drains. A lost lease, or a task that breaks, ends everything in hand; then it
+    /// begins anew under another id, for as long as it takes.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let tenure = Arc::new(Tenure::new(&self));
             match tenure.run(&shutdown).await {
                 TenureEnd::Shutdown => return,
-                TenureEnd::LeaseLost => tokio::time::sleep(RETRY).await,
+                TenureEnd::LeaseLost | TenureEnd::TaskLost => tokio::time::sleep(RETRY).await,
             }
         }
     }

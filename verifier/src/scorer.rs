@@ -20,8 +20,8 @@ use crate::verdicts::{self, Case, Judged, Witness};
 /// Between tries while the ledger is away. The tenure's lease bounds how long that can go on.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Closes the group of a job that this verifier settled, or that ended under its hands. Tries until the ledger
-/// answers; what is cut off is closed later by the sweeper.
+/// Scores the group of a job that this verifier settled, or that ended under its hands, and closes it if it is the
+/// one on record. Tries until the ledger answers; what is cut off is closed later by the sweeper.
 ///
 /// # Errors
 /// What retrying can't mend.
@@ -30,8 +30,11 @@ pub(crate) async fn close_own(
     settlement: &Settlement,
     group: &GroupRecord,
 ) -> Result<(), LedgerError> {
+    // The group on record may be another verifier's, which settled the job while this one was at it too: that one
+    // closes it, and this one only posts what its own nodes are owed.
+    let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
     loop {
-        match close(tenure, settlement, group, Witness::Owner).await {
+        match close(tenure, settlement, group, (Witness::Owner, is_on_record)).await {
             Err(error @ (LedgerError::Unavailable(_) | LedgerError::Unknown(_))) => {
                 tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
                 tokio::time::sleep(RETRY).await;
@@ -46,14 +49,14 @@ pub(crate) async fn close_own(
 /// # Errors
 /// [`LedgerError`]; the sweeper finds the group again.
 pub(crate) async fn close_stored(tenure: &Tenure, group: &Group) -> Result<(), LedgerError> {
-    close(tenure, &group.settlement, &group.record, Witness::Successor).await
+    close(tenure, &group.settlement, &group.record, (Witness::Successor, true)).await
 }
 
 async fn close(
     tenure: &Tenure,
     settlement: &Settlement,
     group: &GroupRecord,
-    witness: Witness,
+    (witness, closes): (Witness, bool),
 ) -> Result<(), LedgerError> {
     let closing = verdicts::close(&case(tenure, settlement, group, witness));
     let postings: Vec<_> = closing
@@ -66,8 +69,10 @@ async fn close(
     if let Some(detail) = closing.dispute {
         dispute(tenure, settlement, &detail).await?;
     }
-    tenure.seams.owner.post(settlement.job_id, &postings, true).await?;
-    tenure.counters.count(Counted::GroupClosed);
+    tenure.seams.owner.post(settlement.job_id, &postings, closes).await?;
+    if closes {
+        tenure.counters.count(Counted::GroupClosed);
+    }
     Ok(())
 }
 

@@ -47,12 +47,24 @@ async fn sweep(tenure: &Arc<Tenure>) -> Result<(), LedgerError> {
     let found = sweeping.sweep(&question, now).await?;
     hand_out(tenure, &found.hand_out).await?;
     for overdue in found.expired {
-        expire(tenure, overdue).await?;
+        let job = overdue.id;
+        past_refused(job, expire(tenure, overdue).await)?;
     }
     for group in found.groups {
-        scorer::close_stored(tenure, &group).await?;
+        past_refused(group.settlement.job_id, scorer::close_stored(tenure, &group).await)?;
     }
     Ok(())
+}
+
+/// A row that can't be stored is reported and passed by, so that it doesn't keep its neighbours waiting for ever.
+fn past_refused(job: JobId, outcome: Result<(), LedgerError>) -> Result<(), LedgerError> {
+    match outcome {
+        Err(LedgerError::Row(problem)) => {
+            tracing::error!(%job, problem, "left behind by the sweeper; an operator must look at the ledger");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Models whose queue holds nothing, or was just declared (again). A queue that can't be asked isn't empty.

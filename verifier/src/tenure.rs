@@ -73,6 +73,8 @@ pub(crate) enum TenureEnd {
     Shutdown,
     /// The lease could not be renewed in time: others may take its jobs, so it must not go on.
     LeaseLost,
+    /// One of its tasks broke: it is deaf or blind somewhere, so it lets go of everything.
+    TaskLost,
 }
 
 impl Tenure {
@@ -129,6 +131,12 @@ impl Tenure {
         let end = tokio::select! {
             () = self.keep_lease(renewed) => TenureEnd::LeaseLost,
             () = self.serve(shutdown) => TenureEnd::Shutdown,
+            // None of them ends by itself.
+            Some(ended) = tasks.join_next() => {
+                self.counters.count(Counted::Panic);
+                tracing::error!(verifier = %self.id, ?ended, "a task that never ends has ended");
+                TenureEnd::TaskLost
+            }
         };
         self.ended.cancel();
         // Consumers go with their tasks, and what they held is given out again.

@@ -17,6 +17,9 @@ pub fn jobs(model: &ModelName) -> Queue {
     }
 }
 
+/// What verifiers' summaries are delivered under. Nodes can't: their keys begin with their ids.
+pub const CAPACITY_KEY: &str = "capacity";
+
 /// One node's private queue. `suffix` is random and told only to the node.
 #[must_use]
 pub fn node(node: &NodeId, suffix: &str) -> Queue {
@@ -39,7 +42,7 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
     let patterns =
         [format!("*.replica.{verifier}"), format!("*.refusal.{verifier}"), "*.heartbeat".to_owned()];
     let mut bindings = patterns.map(|pattern| Binding { exchange: Exchange::Nodes, pattern }).to_vec();
-    bindings.push(Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() });
+    bindings.push(Binding { exchange: Exchange::Network, pattern: CAPACITY_KEY.to_owned() });
     Queue {
         name: format!("replicas.{verifier}"),
         bindings,
@@ -68,7 +71,7 @@ pub fn replicas_any() -> Queue {
 pub fn completions(gateway: &GatewayId) -> Queue {
     Queue {
         name: format!("completions.{gateway}"),
-        bindings: vec![Binding { exchange: Exchange::Network, pattern: "capacity".to_owned() }],
+        bindings: vec![Binding { exchange: Exchange::Network, pattern: CAPACITY_KEY.to_owned() }],
         exclusive: true,
         replicated: false,
         length_max: None,
@@ -124,5 +127,5 @@ pub fn heartbeat_of(node: &NodeId) -> Address {
 /// Where a verifier tells all gateways what there is room for.
 #[must_use]
 pub fn capacity() -> Address {
-    Address::Network("capacity".to_owned())
+    Address::Network(CAPACITY_KEY.to_owned())
 }

@@ -23,7 +23,10 @@ impl Promise {
 
 /// Makes one test per promise: of an expression that makes an engine, and a [`Promise`].
 ///
-/// ```ignore
+/// ```
+/// use infera_core::engine::conformance::Promise;
+/// use infera_core::engine::stub::{StubConfig, StubEngine};
+///
 /// infera_core::engine_conformance!(StubEngine::new(StubConfig::default()).unwrap(), Promise::EXACT);
 /// ```
 #[macro_export]

@@ -131,9 +131,11 @@ macro_rules! ledger_conformance {
             an_account_is_made_once_and_keys_are_revoked
 
             closed_jobs_are_claimed_once
+            a_called_off_jobs_record_waits_for_its_group
             a_segment_is_recorded_and_its_records_found
             places_must_fit_the_claim
             only_archived_bodies_are_pruned
+            a_pruned_jobs_key_and_group_are_forgotten
         );
     };
     (@each $make:expr; $($check:ident)*) => {

@@ -1,6 +1,8 @@
 //! What a settlement becomes before it is stored, the same for every implementation with tables: JSON without the
 //! group, the group, and what the account owes. No SQL.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,12 +11,18 @@ use crate::ids::{AccountId, GatewayId, JobId, ModelName};
 use crate::job::{End, GroupRecord, Settlement};
 use crate::time::Timestamp;
 
+/// So long the record of a job that was called off in its verifier's hands waits for that verifier to say whom it had
+/// asked. It looks once a second; one that can't write for twice the lease that it lives by won't any more.
+const GROUP_WAIT: Duration = Duration::from_secs(30);
+
 /// A settlement ready for the tables: serialised before it reaches whoever writes.
 pub(super) struct SettlementRow {
     pub(super) job: JobId,
     pub(super) account: AccountId,
     pub(super) settled_ms: Timestamp,
     pub(super) status: &'static str,
+    /// It may have ended in a verifier's hands without that verifier's doing.
+    pub(super) is_called_off: bool,
     pub(super) settlement: String,
     pub(super) group: Option<GroupRow>,
     pub(super) usage: Option<Usage>,
@@ -56,6 +64,7 @@ impl SettlementRow {
             account: account.clone(),
             settled_ms: *settled_ms,
             status: end.word(),
+            is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
             settlement: to_json(&row)?,
             group,
             usage: usage(settlement),
@@ -64,6 +73,11 @@ impl SettlementRow {
 }
 
 impl GroupRow {
+    /// The place of a group that only the job's verifier knows: nobody's, without content, given up after a while.
+    pub(super) fn awaited(settled_ms: Timestamp) -> Self {
+        Self { verifier: String::new(), deadline_ms: settled_ms.after(GROUP_WAIT), record: Vec::new() }
+    }
+
     fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
         let record = serde_json::to_vec(group)
             .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;

@@ -46,5 +46,10 @@ fn id(call: &Call) -> Result<JobId, ApiError> {
 
 fn away(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
-    Failure { error: ApiError::LedgerAway, job: Some(job) }
+    // A damaged or unreadable row is as unreadable the next time.
+    let error = match error {
+        LedgerError::Unavailable(_) | LedgerError::Unknown(_) => ApiError::LedgerAway,
+        LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
+    };
+    Failure { error, job: Some(job) }
 }

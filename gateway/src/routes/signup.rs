@@ -29,16 +29,15 @@ pub async fn signup(call: Call) -> Result<Reply, Failure> {
     let now = Timestamp::now();
     // Mailboxes that differ in case only are the same person's, almost always, and must not get an account each.
     let email = email.into_text().to_ascii_lowercase();
-    let signed_up = call.state.seams.accounts.sign_up(&email, now).await.map_err(away)?;
-    if !signed_up.is_new {
-        let message = "This address has an account; its key was shown when it was made.";
-        return Ok(Reply::json(&json!({ "status": "known", "api_key": null, "message": message }))?);
-    }
     let key = ApiKey::generate().map_err(|error| {
         tracing::error!(%error, "no key could be made");
         ApiError::Internal
     })?;
-    call.state.seams.accounts.issue_key(&key.row(signed_up.account), now).await.map_err(away)?;
+    let signed_up = call.state.seams.accounts.sign_up(&email, Some(key.first()), now).await.map_err(away)?;
+    if !signed_up.is_new {
+        let message = "This address has an account; its key was shown when it was made.";
+        return Ok(Reply::json(&json!({ "status": "known", "api_key": null, "message": message }))?);
+    }
     let message = "Keep this key: it is not shown again.";
     Ok(Reply::json(&json!({ "status": "created", "api_key": key.expose(), "message": message }))?)
 }

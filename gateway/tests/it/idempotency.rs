@@ -3,11 +3,15 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use infera_core::broker::{Broker as _, topology};
+use infera_core::ids::{ModelName, VerifierId};
 use infera_core::ledger::JobReader;
+use infera_core::messages::{CapacitySummary, ModelCapacity, Wire as _};
 use infera_core::time::Timestamp;
+use infera_gateway::Config;
 use serde_json::json;
 
-use crate::support::rig::{Play, Rig, chat, job, new_key, unlimited};
+use crate::support::rig::{MODEL, Play, Rig, chat, job, new_key, unlimited};
 
 const KEY: (&str, &str) = ("Idempotency-Key", "\"8e03978e\"");
 
@@ -20,6 +24,36 @@ async fn a_finished_answer_is_replayed() {
     assert_eq!(first.json(), second.json());
     assert_eq!(first.header("idempotent-replayed"), None);
     assert_eq!(second.header("idempotent-replayed"), Some("true"));
+}
+
+#[tokio::test]
+async fn a_finished_answer_is_replayed_without_nodes() {
+    let rig = Rig::start_with(Config { capacity_ttl_ms: 1_500, ..unlimited() }, 0).await;
+    let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: 3, owners: 3, free_slots: 8 }];
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    let first = loop {
+        rig.broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
+        let reply = rig.post("/v1/chat/completions", &chat(), &[KEY]).await;
+        if reply.status == 200 {
+            break reply;
+        }
+        assert_eq!(reply.status, 503, "the summary has not come yet");
+    };
+    // Nobody says any more that there are nodes.
+    while rig.post("/v1/chat/completions", &chat(), &[]).await.status == 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let second = rig.post("/v1/chat/completions", &chat(), &[KEY]).await;
+    assert_eq!((second.status, second.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(first.json(), second.json());
+    let mut other = chat();
+    other["max_tokens"] = json!(17);
+    assert_eq!(
+        rig.post("/v1/chat/completions", &other, &[KEY]).await.json()["error"]["code"],
+        "idempotency_key_reused"
+    );
+    let fresh = rig.post("/v1/chat/completions", &chat(), &[("Idempotency-Key", "another")]).await;
+    assert_eq!(fresh.status, 503);
 }
 
 #[tokio::test]

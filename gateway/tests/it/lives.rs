@@ -168,8 +168,8 @@ async fn end_what_waits(rig: &Rig) {
 async fn a_message_that_nobody_knows_is_parked() {
     let rig = Rig::start(unlimited()).await;
     let body = vec![infera_core::messages::VERSION].into();
-    let message = Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: None };
-    let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message).await;
+    let message = Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: Some(60_000) };
+    let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message.clone()).await;
     assert_eq!(published, Published::Confirmed);
     let parked = topology::parked().name;
     let mut waited = Duration::ZERO;
@@ -178,6 +178,9 @@ async fn a_message_that_nobody_knows_is_parked() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         waited += Duration::from_millis(20);
     }
+    let mut parked = rig.broker.consume(&parked, 1).await.expect("the queue is there");
+    let lasting = Message { ttl_ms: None, ..message };
+    assert_eq!(parked.next().await.map(|delivery| delivery.message), Some(lasting));
     assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 200, "and life goes on");
 }
 

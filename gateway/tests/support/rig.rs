@@ -188,7 +188,7 @@ impl Rig {
 /// A new account with a key.
 pub(crate) async fn new_key(ledger: &SqliteLedger, email: &str) -> (AccountId, String) {
     let now = Timestamp::now();
-    let account = ledger.sign_up(email, now).await.expect("an account").account;
+    let account = ledger.sign_up(email, None, now).await.expect("an account").account;
     let key = ApiKey::generate().expect("randomness");
     ledger.issue_key(&key.row(account.clone()), now).await.expect("a key");
     (account, key.expose().to_owned())

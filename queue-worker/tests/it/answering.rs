@@ -182,7 +182,8 @@ async fn poison_is_dropped_the_unknown_is_parked_and_work_goes_on() {
     let sound = asked.to_message(asked.id.to_string());
     let malformed = Message { body: b"\x01{\"id\": 12".as_slice().into(), ..sound.clone() };
     let empty = Message { body: b"".as_slice().into(), ..sound.clone() };
-    let newer = Message { body: b"\x02\x00".as_slice().into(), ..sound.clone() };
+    let ttl_ms = Some(60_000);
+    let newer = Message { body: b"\x02\x00".as_slice().into(), ttl_ms, ..sound.clone() };
     let unknown = Message { kind: "tensor".to_owned(), ..sound.clone() };
     for message in [malformed, empty, newer.clone(), unknown.clone(), sound] {
         network.send(message).await;
@@ -192,7 +193,8 @@ async fn poison_is_dropped_the_unknown_is_parked_and_work_goes_on() {
     worker.stop().await.unwrap();
     let mut parked = network.broker.consume(&topology::parked().name, 10).await.unwrap();
     for expected in [newer, unknown] {
-        assert_eq!(parked.next().await.unwrap().message, expected);
+        let lasting = Message { ttl_ms: None, ..expected };
+        assert_eq!(parked.next().await.unwrap().message, lasting, "an assignment's time is not its own");
     }
     assert_eq!(network.waiting().await, 0);
 }

@@ -21,6 +21,8 @@ use crate::settings::{Pace, Settings, root};
 const BATCHES: [usize; 3] = [1, 4, 16];
 /// Jobs of mixed length that come all at once.
 const MIXED_JOBS: usize = 32;
+/// They are answered by then, or something is broken.
+const MIXED_WITHIN: Duration = Duration::from_secs(600);
 /// Tokens of prompts and answers lie in these ranges, evenly and mixed: short chat turns.
 const PROMPT_TOKENS: std::ops::Range<usize> = 8..25;
 const ANSWER_TOKENS: std::ops::Range<usize> = 8..65;
@@ -140,7 +142,8 @@ async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>,
     let (many, single) = (executor(config, config.sequences_max)?, executor(config, 1)?);
     let (mut batched, mut serial, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..pace.rounds {
-        let (alone, together) = (run_mixed(&single).await?, run_mixed(&many).await?);
+        let alone = tokio::time::timeout(MIXED_WITHIN, run_mixed(&single)).await??;
+        let together = tokio::time::timeout(MIXED_WITHIN, run_mixed(&many)).await??;
         ratios.push(together / alone);
         serial.push(alone);
         batched.push(together);

@@ -52,7 +52,7 @@ impl Accepting {
             created_ms: now,
         };
         ledger.list_model(&entry).await?;
-        let account = ledger.sign_up("bench@infera.invalid", now).await?.account;
+        let account = ledger.sign_up("bench@infera.invalid", None, now).await?.account;
         let key = ApiKey::generate()?;
         ledger.issue_key(&key.row(account), now).await?;
         let seams = Seams {

@@ -65,7 +65,7 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     let stage = Stage::open(settings).await?;
     let alone = Bench::open(folder.path()).await?;
     let now = Timestamp::now();
-    let account = stage.seams.ledger.sign_up("bench@infera.invalid", now).await?.account;
+    let account = stage.seams.ledger.sign_up("bench@infera.invalid", None, now).await?.account;
     // The network has its epoch; the secret would only be used if there was none.
     let epoch = stage.seams.ledger.epoch(None, Digest::of(b"unused"), now).await?;
     let asker = Asker::new(account, epoch.number)?;

@@ -101,6 +101,8 @@ pub(crate) enum Stop {
     BeforePost,
     /// No stop: whoever settles a success breaks.
     PanicOnSuccess,
+    /// No stop: no end of this job can be stored.
+    Refuse(JobId),
 }
 
 /// A ledger's half that stops at one call.
@@ -134,6 +136,9 @@ impl JobOwner for StopOwner {
         if self.stop == Stop::BeforeSettle {
             self.gate.stop().await;
         }
+        if self.stop == Stop::Refuse(settlement.job_id) {
+            return Err(LedgerError::Row("as the test wants".to_owned()));
+        }
         let succeeds = matches!(settlement.end, End::Succeeded { .. });
         assert!(self.stop != Stop::PanicOnSuccess || !succeeds, "as the test wants");
         let settled = self.inner.settle(settlement).await;
@@ -151,11 +156,19 @@ impl JobOwner for StopOwner {
     }
 }
 
-/// A ledger's half that fails every lease while it is deaf.
+/// A ledger's half that fails every lease while it is deaf, and breaks whoever sweeps first once it is to.
 #[derive(Debug)]
 pub(crate) struct DeafSweeping {
     pub(crate) inner: Arc<dyn Sweeping>,
     pub(crate) is_deaf: Arc<AtomicBool>,
+    pub(crate) breaks_once: Arc<AtomicBool>,
+}
+
+impl DeafSweeping {
+    /// Neither deaf nor about to break.
+    pub(crate) fn new(inner: Arc<dyn Sweeping>) -> Self {
+        Self { inner, is_deaf: Arc::default(), breaks_once: Arc::default() }
+    }
 }
 
 #[async_trait]
@@ -178,6 +191,7 @@ impl Sweeping for DeafSweeping {
     }
 
     async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        assert!(!self.breaks_once.swap(false, Ordering::SeqCst), "as the test wants");
         self.inner.sweep(question, now).await
     }
 

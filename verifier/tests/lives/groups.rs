@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use infera_core::broker::{Broker as _, topology};
-use infera_core::ids::NodeId;
+use infera_core::ids::{NodeId, VerifierId};
 use infera_core::job::{End, FailureReason, Numbers, VerificationStatus};
 use infera_core::ledger::{PostingEntry, Verdict};
-use infera_core::messages::RefusalReason;
+use infera_core::messages::{CapacitySummary, RefusalReason, Wire as _};
 use infera_verifier::Config;
 use infera_verifier::counters::Counted;
 
@@ -228,6 +228,23 @@ async fn nobody_answers_for_another_or_twice() {
     assert_eq!(verification(&network.end_of(job).await).replicas.agreed, 3);
     assert_eq!(network.verdicts(job).await.len(), 3);
     assert!(!network.is_disputed(job).await);
+}
+
+#[tokio::test]
+async fn a_node_can_not_speak_as_a_verifier() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let verifier = network.verifier(quick());
+    network.end_of(network.submit(Ask::default()).await).await;
+    let asked = nodes[0].assignment(0).await;
+    let invented = CapacitySummary { verifier: VerifierId::fresh(), models: Vec::new() };
+    let address = topology::replica_to(&nodes[0].id, &asked.verifier);
+    network.broker.publish(&address, invented.to_message("1")).await;
+    eventually("it is dropped", || async {
+        (verifier.counters.get(Counted::ReplicaImpostor) == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

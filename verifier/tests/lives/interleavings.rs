@@ -2,19 +2,22 @@
 //! and every assignment is judged once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use infera_core::broker::{Broker as _, Published, topology};
-use infera_core::ids::JobId;
-use infera_core::job::{End, FailureReason};
-use infera_core::ledger::{Cancelled, JobIntake as _, PostingEntry, Standing as _, Verdict};
+use infera_core::ids::{Digest, JobId, VerifierId};
+use infera_core::job::{End, FailureReason, GroupRecord, Settlement};
+use infera_core::ledger::{
+    ArchiveIndex as _, Cancelled, JobIntake as _, JobOwner as _, PostingEntry, Settled, Standing as _,
+    Sweeping as _, Verdict,
+};
 use infera_core::messages::{Completion, Wire as _};
 use infera_core::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
 
 use super::faults::{DeafSweeping, Gate, Stop, StopBroker, StopOwner};
-use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in};
+use super::network::{Ask, Network, PATIENCE, eventually, failure, quick, tokens, verdicts_in};
 use super::node::{Act, Node, RIGHT, keep_speaking, line, right, three};
 
 fn stop_broker(network: &Network, passes: bool, gate: &Arc<Gate>) -> Seams {
@@ -127,6 +130,70 @@ async fn death_between_the_settlement_and_the_group_s_close() {
     assert_eq!((of(&nodes[0]), of(&nodes[1])), (Verdict::Valid, Verdict::Valid));
     assert_eq!(of(&nodes[2]), Verdict::Neutral, "its answer may have died with the owner");
     assert_paid_once(&network, job).await;
+}
+
+#[tokio::test]
+async fn death_between_a_cancel_and_the_group_s_close() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, Act::Silence).await;
+    let _chorus = keep_speaking(&nodes);
+    let config = Config { assignment_base_ms: 3_000, assignment_slack: 0.0, ..quick() };
+    let gate = Arc::new(Gate::default());
+    let first = network.verifier_on(config.clone(), stop_owner(&network, Stop::BeforePost, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    eventually("two are in", || async { (first.counters.get(Counted::Replica) == 2).then_some(()) }).await;
+    let cancelled = network.ledger.cancel(&network.account, job, Timestamp::now()).await.unwrap();
+    assert!(matches!(cancelled, Cancelled::Now(_)));
+    gate.reached().await;
+    first.kill().await;
+    assert!(!network.is_closed(job).await);
+    assert_eq!(network.ledger.locate(job).await.unwrap(), None, "its verdicts are not in yet");
+    let _second = network.verifier(config);
+    let record = network.archived(job).await;
+    assert_eq!(record.settlement.end, End::Cancelled);
+    let verdicts = verdicts_in(&record.postings);
+    let of = |node: &Node| verdicts.iter().find(|(id, _)| *id == node.id).unwrap().1;
+    assert_eq!((of(&nodes[0]), of(&nodes[1])), (Verdict::Valid, Verdict::Valid), "in before the cancel");
+    network.assert_replays().await;
+}
+
+#[tokio::test]
+async fn a_job_that_two_settle_is_closed_by_the_one_that_won() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let _verifier = network.verifier_on(quick(), stop_owner(&network, Stop::BeforeSettle, &gate));
+    let job = network.submit(Ask::quorum(3)).await;
+    gate.reached().await;
+    // Another one that lives, as after a notice that the broker gave out twice.
+    let (winner, now) = (VerifierId::fresh(), Timestamp::now());
+    assert!(network.ledger.lease(winner.as_str(), &winner, now, PATIENCE).await.unwrap());
+    let group = GroupRecord {
+        verifier: winner,
+        assignments: Vec::new(),
+        deadline_ms: now.after(PATIENCE),
+        temperature: 0.0,
+        sample_key: Digest::of(b"key"),
+    };
+    let settlement = Settlement {
+        job_id: job,
+        account: network.account.clone(),
+        model: network.model.clone(),
+        gateway: network.gateway.clone(),
+        end: End::Expired,
+        group: Some(group),
+        settled_ms: now,
+    };
+    assert_eq!(network.ledger.settle(&settlement).await.unwrap(), Settled::Now);
+    gate.open();
+    eventually("the loser's nodes are paid", || async {
+        network.ledger.project(100, Timestamp::now()).await.unwrap();
+        let paid = network.balance_of(&nodes[0].id).await.millipoints;
+        (paid > 0).then_some(())
+    })
+    .await;
+    assert!(!network.is_closed(job).await, "the winner has posted nothing yet");
 }
 
 #[tokio::test]
@@ -275,8 +342,8 @@ async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
         Node::start(&network, "c", |number| if number == 0 { Act::Silence } else { right() }).await,
     ];
     let _chorus = keep_speaking(&nodes);
-    let is_deaf = Arc::new(AtomicBool::new(false));
-    let sweeping = DeafSweeping { inner: Arc::clone(&network.ledger) as _, is_deaf: Arc::clone(&is_deaf) };
+    let sweeping = DeafSweeping::new(Arc::clone(&network.ledger) as _);
+    let is_deaf = Arc::clone(&sweeping.is_deaf);
     let seams = Seams { sweeping: Arc::new(sweeping), ..network.seams() };
     let verifier = network.verifier_on(quick(), seams);
     let job = network.submit(Ask::quorum(3)).await;
@@ -291,5 +358,23 @@ async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
     let after = nodes[2].assignment(1).await;
     assert_ne!(before.verifier, after.verifier);
     assert_paid_once(&network, job).await;
+    verifier.drain().await;
+}
+
+#[tokio::test]
+async fn a_verifier_whose_sweeper_broke_begins_anew() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let sweeping = DeafSweeping::new(Arc::clone(&network.ledger) as _);
+    let breaks_once = Arc::clone(&sweeping.breaks_once);
+    let verifier = network.verifier_on(quick(), Seams { sweeping: Arc::new(sweeping), ..network.seams() });
+    network.end_of(network.submit(Ask::default()).await).await;
+    breaks_once.store(true, Ordering::SeqCst);
+    eventually("it broke", || async { (verifier.counters.get(Counted::Panic) == 1).then_some(()) }).await;
+    // A job without a notice is found by a sweeper only.
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    let job = network.accept(&request, Ask::default()).await;
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
     verifier.drain().await;
 }

@@ -83,7 +83,7 @@ impl Network {
         };
         ledger.list_model(&entry).await.unwrap();
         let epoch = ledger.epoch(None, Digest::of(b"the epoch's secret"), now).await.unwrap().number;
-        let account = ledger.sign_up("client@example.org", now).await.unwrap().account;
+        let account = ledger.sign_up("client@example.org", None, now).await.unwrap().account;
         let broker = MemoryBroker::new();
         broker.declare(&topology::jobs(&model)).await.unwrap();
         Self {
@@ -102,7 +102,7 @@ impl Network {
 
     /// An account that runs nodes.
     pub(crate) async fn runner(&self, name: &str) -> AccountId {
-        self.ledger.sign_up(&format!("{name}@example.org"), Timestamp::now()).await.unwrap().account
+        self.ledger.sign_up(&format!("{name}@example.org"), None, Timestamp::now()).await.unwrap().account
     }
 
     pub(crate) fn seams(&self) -> Seams {

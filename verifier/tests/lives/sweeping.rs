@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use infera_core::broker::{Address, Broker as _, Message, topology};
 use infera_core::job::End;
+use infera_core::ledger::JobReader as _;
 use infera_core::messages::{JobNotice, Wire as _};
 use infera_core::time::Timestamp;
 use infera_verifier::{Config, Seams};
 
-use super::faults::FailingArchive;
+use super::faults::{FailingArchive, Stop, StopOwner};
 use super::network::{Ask, Network, eventually, quick, tokens};
 use super::node::{RIGHT, keep_speaking, right, three};
 
@@ -61,6 +62,22 @@ async fn a_job_that_nobody_could_take_expires() {
     assert_eq!(settlement.end, End::Expired);
     assert_eq!(settlement.group, None);
     assert!(network.archived(job).await.postings.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_that_can_not_end_keeps_no_other_from_it() {
+    let network = Arc::new(Network::new().await);
+    let soon = |milliseconds| Ask { deadline: Duration::from_millis(milliseconds), ..Ask::default() };
+    let broken = network.submit(soon(1)).await;
+    let other = network.submit(soon(50)).await;
+    let owner = StopOwner {
+        inner: Arc::clone(&network.ledger) as _,
+        stop: Stop::Refuse(broken),
+        gate: Arc::default(),
+    };
+    let _verifier = network.verifier_on(quick(), Seams { owner: Arc::new(owner), ..network.seams() });
+    assert_eq!(network.end_of(other).await.end, End::Expired);
+    assert!(network.ledger.settlements(&[broken]).await.unwrap().is_empty());
 }
 
 #[tokio::test]

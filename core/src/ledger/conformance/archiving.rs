@@ -1,10 +1,13 @@
 //! Which settled records go to which segment, and finding them there.
 
-use super::sample::{accept, ended, group, new_job, succeeded, verdict, verifier};
+use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
-use crate::ids::{Digest, JobId, NodeId, SegmentId};
+use crate::ids::{AccountId, Digest, JobId, NodeId, SegmentId, VerifierId};
 use crate::job::{End, Settlement};
-use crate::ledger::{ArchivedRecord, NewJob, RecordPlace, SettledRecord, Verdict};
+use crate::ledger::{
+    Accepted, ArchivedRecord, Idempotency, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion,
+    Verdict,
+};
 
 /// Accepts a job and ends it at `now` milliseconds into the check.
 async fn end_at(ledger: &Halves, now: u64) -> NewJob {
@@ -59,6 +62,55 @@ pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     assert_eq!(record.postings[1], posting);
 }
 
+/// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while
+/// without; one that nobody had in hand is archived at once.
+pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
+    let owner = verifier(ledger, 900_000).await;
+    let (cancelled, expired, silent, queued) =
+        (accept(ledger).await, accept(ledger).await, accept(ledger).await, accept(ledger).await);
+    for job in [&cancelled, &expired, &silent] {
+        taken(take(ledger, &owner, job.id, false, 1).await);
+    }
+    for job in [&cancelled, &silent, &queued] {
+        must(ledger.intake.cancel(&job.account, job.id, at(1_000)).await);
+    }
+    must(ledger.owner.settle(&ended(&expired, End::Expired)).await);
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [queued.id]);
+    assert!(must(ledger.sweeping.groups(&[cancelled.id, expired.id]).await).is_empty());
+
+    for (job, end) in [(&cancelled, End::Cancelled), (&expired, End::Expired)] {
+        let own = Settlement { group: Some(group(&owner)), ..succeeded(job) };
+        let won = Settlement { group: own.group.clone(), ..ended(job, end) };
+        assert_eq!(must(ledger.owner.settle(&own).await), Settled::Before(won.clone()));
+        // The first that comes stays.
+        let other = Settlement { group: Some(group(&owner)), ..succeeded(job) };
+        assert_eq!(must(ledger.owner.settle(&other).await), Settled::Before(won));
+        assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+        must(
+            ledger
+                .owner
+                .post(job.id, &[verdict(job.id, &NodeId::fresh(), Verdict::Valid, 2_000)], true)
+                .await,
+        );
+        let records = claim(ledger, SegmentId::new(), 9).await;
+        assert_eq!((records.len(), records[0].postings.len()), (1, 1));
+        assert_eq!(records[0].settlement.group, own.group);
+    }
+
+    let question = SweepQuestion {
+        empty_queues: Vec::new(),
+        unconfirmed_for: std::time::Duration::from_secs(5),
+        limit: 9,
+    };
+    assert!(must(ledger.sweeping.sweep(&question, at(30_999)).await).groups.is_empty());
+    assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
+    assert!(must(ledger.sweeping.sweep(&question, at(31_000)).await).groups.is_empty());
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [silent.id]);
+    // Too late: the record is written, and a group that nobody would close must not come to be.
+    let late = Settlement { group: Some(group(&owner)), ..succeeded(&silent) };
+    assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::Cancelled)));
+}
+
 /// A claim is unfinished until it is recorded; then its records can be found.
 pub async fn a_segment_is_recorded_and_its_records_found(ledger: &Halves) {
     let (first, second) = (end_at(ledger, 10).await, end_at(ledger, 20).await);
@@ -95,6 +147,35 @@ pub async fn places_must_fit_the_claim(ledger: &Halves) {
     must(ledger.index.record(segment, "jobs/one", &places(&[first.id])).await);
 }
 
+/// A job's idempotency key and its group are remembered as long as its body, and no longer; its end is.
+pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let idempotency =
+        |name: &str| Idempotency { key: Digest::of(name.as_bytes()), fingerprint: Digest::of(b"body") };
+    let with = |name| NewJob { idempotency: Some(idempotency(name)), ..new_job(&account) };
+    let (old, recent) = (with("old"), with("recent"));
+    for (job, now) in [(&old, 10), (&recent, 20)] {
+        must(ledger.intake.accept(job.clone()).await);
+        let group = Some(group(&VerifierId::fresh()));
+        must(ledger.owner.settle(&Settlement { settled_ms: at(now), group, ..succeeded(job) }).await);
+        must(ledger.owner.post(job.id, &[], true).await);
+    }
+    let groups = async || {
+        let groups = must(ledger.sweeping.groups(&[old.id, recent.id]).await);
+        groups.into_iter().map(|group| group.settlement.job_id).collect::<Vec<_>>()
+    };
+    assert_eq!(groups().await, [old.id, recent.id]);
+    let segment = SegmentId::new();
+    let jobs = claimed_jobs(ledger, segment, 9).await;
+    must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
+    assert_eq!(must(ledger.index.prune(at(20), 9).await), 1);
+    assert_eq!(groups().await, [recent.id]);
+    let ends = must(ledger.reader.settlements(&[old.id]).await);
+    assert_eq!(ends, [Settlement { settled_ms: at(10), ..succeeded(&old) }]);
+    assert_eq!(must(ledger.intake.accept(with("recent")).await), Accepted::Existing(recent.id));
+    assert_eq!(must(ledger.intake.accept(with("old")).await), Accepted::New);
+}
+
 /// Bodies go once they are archived and old enough, each counted once; their records stay readable.
 pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let mut jobs = Vec::new();
@@ -112,7 +193,7 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
         claim(ledger, segment, 9).await.iter().map(|record| record.request.is_some()).collect();
     assert_eq!(requests, [false, false, true]);
     // A body that can't be read is a record all the same.
-    let broken = NewJob { request: b"{".to_vec(), ..new_job(&crate::ids::AccountId::fresh()) };
+    let broken = NewJob { request: b"{".to_vec(), ..new_job(&AccountId::fresh()) };
     must(ledger.intake.accept(broken.clone()).await);
     must(ledger.owner.settle(&ended(&broken, End::Expired)).await);
     let rest = claim(ledger, SegmentId::new(), 9).await;

@@ -35,12 +35,17 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     };
     let (account, other) = (AccountId::fresh(), AccountId::fresh());
     let first = with(&account, idempotency);
+    assert_eq!(must(ledger.reader.earlier_use(&account, &idempotency).await), None);
     assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
     // The account is full by now: what was accepted before is answered nevertheless.
     let again = must(ledger.intake.accept(with(&account, idempotency)).await);
     assert_eq!(again, Accepted::Existing(first.id));
     let changed = Idempotency { fingerprint: Digest::of(b"another body"), ..idempotency };
     assert_eq!(must(ledger.intake.accept(with(&account, changed)).await), Accepted::KeyReused);
+    for (used, expected) in [(idempotency, Accepted::Existing(first.id)), (changed, Accepted::KeyReused)] {
+        assert_eq!(must(ledger.reader.earlier_use(&account, &used).await), Some(expected));
+    }
+    assert_eq!(must(ledger.reader.earlier_use(&other, &idempotency).await), None);
     assert_eq!(must(ledger.intake.accept(with(&other, idempotency)).await), Accepted::New);
     // It stays so after the end.
     must(ledger.owner.settle(&succeeded(&first)).await);

@@ -3,7 +3,7 @@
 use super::sample::model;
 use super::{Halves, at, must, refused};
 use crate::ids::{AccountId, Digest, ModelName, OwnerId};
-use crate::ledger::{CatalogueEntry, Epoch, KeyRecord, NewKey, NewNode, Registered};
+use crate::ledger::{CatalogueEntry, Epoch, FirstKey, KeyRecord, NewKey, NewNode, Registered};
 
 /// An entry is there as it was listed last.
 pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
@@ -64,11 +64,22 @@ pub async fn the_first_epoch_stays(ledger: &Halves) {
 
 /// One account per address; a key works until it is revoked and never again.
 pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
-    let first = must(ledger.accounts.sign_up("a@example.org", at(0)).await);
+    let first = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await);
     assert!(first.is_new);
-    let again = must(ledger.accounts.sign_up("a@example.org", at(1)).await);
+    let again = must(ledger.accounts.sign_up("a@example.org", None, at(1)).await);
     assert_eq!((&again.account, again.is_new), (&first.account, false));
-    assert_ne!(must(ledger.accounts.sign_up("b@example.org", at(1)).await).account, first.account);
+    assert_ne!(must(ledger.accounts.sign_up("b@example.org", None, at(1)).await).account, first.account);
+
+    let first_key = |text: &[u8]| Some(FirstKey { hash: Digest::of(text), hint: "abcd".to_owned() });
+    let third = must(ledger.accounts.sign_up("c@example.org", first_key(b"first"), at(1)).await);
+    let record = KeyRecord { account: third.account, hint: "abcd".to_owned() };
+    assert_eq!(must(ledger.accounts.key(Digest::of(b"first")).await), Some(record), "made with its account");
+    must(ledger.accounts.sign_up("c@example.org", first_key(b"second"), at(1)).await);
+    assert_eq!(
+        must(ledger.accounts.key(Digest::of(b"second")).await),
+        None,
+        "an account that exists gets none"
+    );
 
     let key = NewKey { hash: Digest::of(b"key"), account: first.account.clone(), hint: "wxyz".to_owned() };
     assert_eq!(must(ledger.accounts.key(key.hash).await), None);

@@ -58,13 +58,13 @@ CREATE TABLE settlements (
     settlement TEXT   NOT NULL                     -- JSON without the group
 );
 
--- The replica groups of settled jobs.
+-- The replica groups of settled jobs, until they are archived and past their retention.
 CREATE TABLE groups (
     job_id      BLOB     NOT NULL PRIMARY KEY,
     verifier    TEXT     NOT NULL,
     deadline_ms BIGINT   NOT NULL,
     is_closed   SMALLINT NOT NULL,
-    record      BLOB     NOT NULL                  -- JSON
+    record      BLOB     NOT NULL                  -- JSON; empty while only the job's verifier knows it
 );
 CREATE INDEX groups_open ON groups (deadline_ms) WHERE is_closed = 0;
 

@@ -75,6 +75,15 @@ pub struct SignedUp {
     pub is_new: bool,
 }
 
+/// The key that an account begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstKey {
+    /// SHA-256 of the whole key.
+    pub hash: Digest,
+    /// Its last four characters, for lists.
+    pub hint: String,
+}
+
 /// A key about to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {

@@ -1,17 +1,22 @@
 //! Accounts and their keys.
 
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::values::{Blob, Numbered as _, Word, millis};
 use crate::ids::{AccountId, Digest};
-use crate::ledger::{AccountBook, KeyRecord, LedgerError, NewKey, SignedUp};
+use crate::ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use crate::time::Timestamp;
 
 #[async_trait]
 impl AccountBook for SqliteLedger {
-    async fn sign_up(&self, email: &str, now: Timestamp) -> Result<SignedUp, LedgerError> {
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError> {
         let email = email.to_owned();
         self.write(move |connection| {
             let fresh = AccountId::fresh();
@@ -22,6 +27,9 @@ impl AccountBook for SqliteLedger {
                 )?
                 .execute(params![fresh.as_str(), Word(&email), millis(now)])?;
             if inserted == 1 {
+                if let Some(FirstKey { hash, hint }) = key {
+                    insert_key(connection, &NewKey { hash, account: fresh.clone(), hint }, now)?;
+                }
                 return Ok(SignedUp { account: fresh, is_new: true });
             }
             let account: String = connection
@@ -34,22 +42,7 @@ impl AccountBook for SqliteLedger {
 
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
         let key = key.clone();
-        self.write(move |connection| {
-            // Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
-            connection
-                .numbered(
-                    "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
-                     ON CONFLICT (hash) DO NOTHING",
-                )?
-                .execute(params![
-                    key.hash.blob(),
-                    Word(key.account.as_str()),
-                    Word(&key.hint),
-                    millis(now)
-                ])?;
-            Ok(())
-        })
-        .await
+        self.write(move |connection| insert_key(connection, &key, now)).await
     }
 
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
@@ -74,4 +67,15 @@ impl AccountBook for SqliteLedger {
         })
         .await
     }
+}
+
+/// Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
+    connection
+        .numbered(
+            "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (hash) DO NOTHING",
+        )?
+        .execute(params![key.hash.blob(), Word(key.account.as_str()), Word(&key.hint), millis(now)])?;
+    Ok(())
 }

@@ -174,6 +174,10 @@ fn prune(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64, 
     let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
     for job in &jobs {
         connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
+        connection
+            .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
+            .execute([job.blob()])?;
+        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([job.blob()])?;
         connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
     }
     Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))

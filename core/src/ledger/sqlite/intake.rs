@@ -51,7 +51,7 @@ impl JobIntake for SqliteLedger {
 
 fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, LedgerError> {
     if let Some(idempotency) = &job.idempotency
-        && let Some(earlier) = earlier_use(connection, job, idempotency)?
+        && let Some(earlier) = earlier_use(connection, &job.account, idempotency)?
     {
         return Ok(earlier);
     }
@@ -76,14 +76,15 @@ fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, LedgerError
     Ok(Accepted::New)
 }
 
-fn earlier_use(
+/// What an idempotency key was used for before.
+pub(super) fn earlier_use(
     connection: &Connection,
-    job: &NewJob,
+    account: &AccountId,
     idempotency: &Idempotency,
 ) -> Result<Option<Accepted>, LedgerError> {
     let earlier = connection
         .numbered("SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2")?
-        .query_row(params![Word(job.account.as_str()), idempotency.key.blob()], |row| {
+        .query_row(params![Word(account.as_str()), idempotency.key.blob()], |row| {
             Ok((digest(row, 0)?, job_id(row, 1)?))
         })
         .optional()?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
-use super::settling::{Groups, insert_posting, make_claimable, read, settle};
+use super::settling::{Groups, close, insert_posting, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::{Settlement, VerificationPolicy};
@@ -78,13 +78,6 @@ impl JobOwner for SqliteLedger {
         })
         .await
     }
-}
-
-fn close(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
-    connection
-        .numbered("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
-        .execute([job.blob()])?;
-    make_claimable(connection, job)
 }
 
 const TAKEN_COLUMNS: &str = "account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, \

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
+use super::intake::earlier_use;
 use super::settling::{Groups, read};
 use super::values::{Blob, Numbered as _, Word, count, time};
 use crate::ids::{AccountId, JobId, ModelName};
 use crate::job::{Settlement, VerificationStatus};
-use crate::ledger::{JobReader, JobState, JobView, LedgerError, Statistics};
+use crate::ledger::{Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, Statistics};
 use crate::time::Timestamp;
 
 #[async_trait]
@@ -26,6 +27,15 @@ impl JobReader for SqliteLedger {
             found.filter_map(Result::transpose).collect()
         })
         .await
+    }
+
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError> {
+        let (account, idempotency) = (account.clone(), *idempotency);
+        self.read(move |connection| earlier_use(connection, &account, &idempotency)).await
     }
 
     async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {

@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::values::{Blob, Numbered as _, Word, from_json, millis, to_json, whole};
+use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, to_json, whole};
 use crate::ids::JobId;
 use crate::job::Settlement;
 use crate::ledger::stored::{GroupRow, SettlementRow};
 use crate::ledger::{LedgerError, Posting, Settled};
+use crate::time::Timestamp;
 
 /// Ends a job by this row, unless it ended before. Everything that belongs to the end hangs on that one insert.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, LedgerError> {
@@ -17,13 +18,18 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
         )?
         .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement])?;
     if inserted == 0 {
+        if let Some(group) = &row.group {
+            fill_group(connection, row.job, group)?;
+        }
         let winner = read(connection, row.job, Groups::Included)?;
         let missing = || LedgerError::Row(format!("the settlement of {} is gone", row.job));
         return winner.map(Settled::Before).ok_or_else(missing);
     }
+    let has_owner = row.is_called_off && is_running(connection, row.job)?;
     end_job(connection, row)?;
     match &row.group {
         Some(group) => insert_group(connection, row.job, group)?,
+        None if has_owner => await_group(connection, row)?,
         None => make_claimable(connection, row.job)?,
     }
     add_to_total(connection, row.status, 1)?;
@@ -60,8 +66,55 @@ fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result
     Ok(())
 }
 
+fn is_running(connection: &Connection, job: JobId) -> Result<bool, LedgerError> {
+    Ok(connection.numbered("SELECT 1 FROM jobs WHERE id = $1 AND state = 1")?.exists([job.blob()])?)
+}
+
+/// Keeps the place of a group that only the job's verifier knows.
+fn await_group(connection: &Connection, row: &SettlementRow) -> Result<(), LedgerError> {
+    insert_group(connection, row.job, &GroupRow::awaited(row.settled_ms))
+}
+
+/// Fills a place that was kept, as long as it is. A group that is there stays.
+fn fill_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), LedgerError> {
+    connection
+        .numbered(
+            "UPDATE groups SET verifier = $2, deadline_ms = $3, record = $4
+             WHERE job_id = $1 AND is_closed = 0 AND length(record) = 0",
+        )?
+        .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
+    Ok(())
+}
+
+/// Gives up places whose groups never came: their owners are gone, and whom they asked with them.
+pub(super) fn give_up_awaited(
+    connection: &Connection,
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let mut statement = connection.numbered(
+        "SELECT job_id FROM groups
+         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0 ORDER BY deadline_ms LIMIT $2",
+    )?;
+    let found = statement.query_map(params![millis(now), limit], |row| job_id(row, 0))?;
+    let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
+    for job in jobs {
+        connection.numbered("DELETE FROM groups WHERE job_id = $1")?.execute([job.blob()])?;
+        make_claimable(connection, job)?;
+    }
+    Ok(())
+}
+
+/// A group's postings are complete.
+pub(super) fn close(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
+    connection
+        .numbered("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
+        .execute([job.blob()])?;
+    make_claimable(connection, job)
+}
+
 /// Lets the archive have the record of a settled job.
-pub(super) fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
+fn make_claimable(connection: &Connection, job: JobId) -> Result<(), LedgerError> {
     connection
         .numbered(
             "INSERT INTO records (job_id, settled_ms, is_pruned)
@@ -122,7 +175,7 @@ pub(super) fn read(
     let mut settlement: Settlement = from_json("settlement", json.as_bytes())?;
     if groups == Groups::Included {
         let record: Option<Vec<u8>> = connection
-            .numbered("SELECT record FROM groups WHERE job_id = $1")?
+            .numbered("SELECT record FROM groups WHERE job_id = $1 AND length(record) > 0")?
             .query_row([job.blob()], |row| row.get(0))
             .optional()?;
         settlement.group = record.map(|record| from_json("group", &record)).transpose()?;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Params, params};
 
 use super::SqliteLedger;
-use super::settling::{Groups, read};
+use super::settling::{Groups, give_up_awaited, read};
 use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
@@ -38,6 +38,7 @@ impl Sweeping for SqliteLedger {
     async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
         let question = question.clone();
         self.write(move |connection| {
+            give_up_awaited(connection, question.limit, now)?;
             Ok(Sweep {
                 hand_out: hand_out(connection, &question, now)?,
                 expired: expired(connection, question.limit, now)?,
@@ -65,7 +66,8 @@ impl Sweeping for SqliteLedger {
         self.read(move |connection| {
             let mut groups = Vec::new();
             for job in &jobs {
-                let sql = "SELECT job_id, record, is_closed FROM groups WHERE job_id = $1";
+                let sql = "SELECT job_id, record, is_closed FROM groups
+                     WHERE job_id = $1 AND length(record) > 0";
                 groups.append(&mut read_groups(connection, sql, [job.blob()])?);
             }
             Ok(groups)
@@ -172,7 +174,7 @@ fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result
     read_groups(
         connection,
         "SELECT job_id, record, is_closed FROM groups
-         WHERE is_closed = 0 AND deadline_ms <= $1 AND NOT EXISTS (
+         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) > 0 AND NOT EXISTS (
              SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
                  AND leases.until_ms > $1)
          ORDER BY deadline_ms LIMIT $2",
