@@ -13,7 +13,7 @@ use super::pool::prepared;
 use super::settling::{ADD_TO_TOTALS, Totals};
 use super::values::{digest, get, job_id, millis, whole, word};
 use crate::ids::{Digest, JobId};
-use crate::ledger::{Accepted, LedgerError, NewJob};
+use crate::ledger::{Accepted, Idempotency, LedgerError, NewJob};
 
 /// An account's count is made if there is none, so that there is a row to lock.
 const MAKE_WAITING: &str =
@@ -99,8 +99,7 @@ impl Known {
         if let Some(idempotency) = &job.idempotency
             && let Some((fingerprint, id)) = self.keys.get(&(account.to_owned(), idempotency.key))
         {
-            let is_same = *fingerprint == idempotency.fingerprint;
-            return Ok(if is_same { Accepted::Existing(*id) } else { Accepted::KeyReused });
+            return Ok(used_again(idempotency, *fingerprint, *id));
         }
         // A job sent again after an unknown outcome is the same job.
         match self.jobs.get(&job.id) {
@@ -119,6 +118,12 @@ impl Known {
         }
         Ok(Accepted::New)
     }
+}
+
+/// What an idempotency key says that was first used with this fingerprint, for that job.
+pub(super) fn used_again(idempotency: &Idempotency, fingerprint: Digest, job: JobId) -> Accepted {
+    let is_same = fingerprint == idempotency.fingerprint;
+    if is_same { Accepted::Existing(job) } else { Accepted::KeyReused }
 }
 
 /// Begins the transaction, locks the accounts' counts and reads what is known: one round trip.
@@ -255,7 +260,6 @@ mod tests {
     use super::*;
     use crate::ids::{AccountId, GatewayId, ModelName};
     use crate::job::VerificationPolicy;
-    use crate::ledger::Idempotency;
     use crate::time::Timestamp;
 
     fn job(account: &AccountId, waiting_max: u32, key: Option<(u8, u8)>) -> NewJob {

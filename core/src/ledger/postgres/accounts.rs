@@ -1,20 +1,37 @@
 //! Accounts and their keys.
 
 use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
 use super::values::{get, millis, word};
 use crate::ids::{AccountId, Digest};
-use crate::ledger::{AccountBook, KeyRecord, LedgerError, NewKey, SignedUp};
+use crate::ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use crate::time::Timestamp;
+
+/// One statement, so that an account never begins without its key. An account that exists gets none.
+const SIGN_UP: &str = "WITH made AS (
+        INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
+        ON CONFLICT (email) DO NOTHING RETURNING id),
+    issued AS (
+        INSERT INTO api_keys (hash, account, hint, issued_ms)
+        SELECT $4::bytea, id, $5::text, $3::bigint FROM made WHERE $4::bytea IS NOT NULL
+        ON CONFLICT (hash) DO NOTHING)
+    SELECT 1 FROM made";
 
 #[async_trait]
 impl AccountBook for PostgresLedger {
-    async fn sign_up(&self, email: &str, now: Timestamp) -> Result<SignedUp, LedgerError> {
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError> {
         let fresh = AccountId::fresh();
-        let sql = "INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
-                   ON CONFLICT (email) DO NOTHING RETURNING 1";
-        let inserted = self.pool.change(sql, &[&fresh.as_str(), &word(email)?, &millis(now)]).await?;
+        let hash = key.as_ref().map(|key| &key.hash.as_bytes()[..]);
+        let hint = key.as_ref().map(|key| word(&key.hint)).transpose()?;
+        let values: [&(dyn ToSql + Sync); 5] = [&fresh.as_str(), &word(email)?, &millis(now), &hash, &hint];
+        let inserted = self.pool.change(SIGN_UP, &values).await?;
         if !inserted.is_empty() {
             return Ok(SignedUp { account: fresh, is_new: true });
         }

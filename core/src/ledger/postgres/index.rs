@@ -26,7 +26,7 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
 /// What is claimed; the second and third columns are where a settlement is read from.
 const CLAIMED: &str = "SELECT records.job_id, settlement, record, accepted_ms, request FROM records
         JOIN settlements ON settlements.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
-        LEFT JOIN groups ON groups.job_id = records.job_id
+        LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
     WHERE records.segment = $1 ORDER BY records.settled_ms, records.job_id";
 
 const LOCATE: &str = "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
@@ -45,7 +45,9 @@ const RECORD: &str = "WITH placed AS (
 const PRUNE: &str = "WITH chosen AS MATERIALIZED (
         SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
         ORDER BY settled_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
-    emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id)
+    emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id),
+    ungrouped AS (DELETE FROM groups USING chosen WHERE groups.job_id = chosen.job_id AND is_closed = 1),
+    unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
     UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
 
 #[async_trait]

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 
 use super::PostgresLedger;
+use super::accepting::used_again;
 use super::settling::{read, settlement};
-use super::values::{count, get, time};
+use super::values::{count, digest, get, job_id, time};
 use crate::ids::{AccountId, JobId, ModelName};
 use crate::job::{Settlement, VerificationStatus};
-use crate::ledger::{JobReader, JobState, JobView, LedgerError, Statistics};
+use crate::ledger::{Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, Statistics};
 use crate::time::Timestamp;
 
 /// The second column is where a settlement's JSON is read from.
@@ -45,6 +46,17 @@ impl JobReader for PostgresLedger {
 
     async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
         read(&self.pool, jobs).await
+    }
+
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError> {
+        let sql = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
+        let key = &idempotency.key.as_bytes()[..];
+        let found = self.pool.query_opt(sql, &[&account.as_str(), &key]).await?;
+        found.map(|row| Ok(used_again(idempotency, digest(&row, 0)?, job_id(&row, 1)?))).transpose()
     }
 
     async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {

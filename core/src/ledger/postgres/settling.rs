@@ -14,12 +14,21 @@ use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::values::{from_json, get, job_id, millis, ordered, whole};
 use crate::ids::JobId;
 use crate::job::Settlement;
-use crate::ledger::stored::SettlementRow;
+use crate::ledger::stored::{GroupRow, SettlementRow};
 use crate::ledger::{LedgerError, Settled};
 
 const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 const READ: &str = "SELECT settlements.job_id, settlement, record FROM settlements
-    LEFT JOIN groups ON groups.job_id = settlements.job_id WHERE settlements.job_id = ANY($1)";
+    LEFT JOIN groups ON groups.job_id = settlements.job_id AND length(record) > 0
+    WHERE settlements.job_id = ANY($1)";
+/// Fills places that were kept, as long as they are. A group that is there stays.
+const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed = 0 AND length(record) = 0
+        ORDER BY job_id FOR UPDATE)
+    UPDATE groups SET verifier = known.verifier, deadline_ms = known.deadline_ms, record = known.record
+    FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
+        AS known (job_id, verifier, deadline_ms, record) USING (job_id)
+    WHERE groups.job_id = locked.job_id AND groups.is_closed = 0 AND length(groups.record) = 0";
 const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement)
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])";
 const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
@@ -90,18 +99,24 @@ impl Work for Settling {
             .filter(|(_, outcome)| is_first(outcome))
             .map(|(row, _)| *row)
             .collect();
+        let places: Vec<Option<GroupRow>> = ending.iter().map(|row| known.place(row)).collect();
         if ending.is_empty() {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
-            Columns::of(&ending)?.write(client, self.share).await?;
+            Columns::of(&ending, &places)?.write(client, self.share).await?;
         }
         Ok(outcomes)
     }
 }
 
+struct Live {
+    account: String,
+    is_running: bool,
+}
+
 /// What the database knows of the jobs of a batch.
 struct Known {
-    live: HashMap<JobId, String>,
+    live: HashMap<JobId, Live>,
     ended: HashMap<JobId, Settlement>,
 }
 
@@ -111,29 +126,46 @@ impl Known {
             return Ok(Settled::Before(winner));
         }
         match self.live.get(&row.job) {
-            Some(account) if account == row.account.as_str() => Ok(Settled::Now),
+            Some(live) if live.account == row.account.as_str() => Ok(Settled::Now),
             _ => Err(LedgerError::Row(format!("{} was never accepted for {}", row.job, row.account))),
         }
     }
+
+    /// The place to keep for the group of a job that is called off in its verifier's hands.
+    fn place(&self, row: &SettlementRow) -> Option<GroupRow> {
+        let is_running = self.live.get(&row.job).is_some_and(|live| live.is_running);
+        (row.is_called_off && is_running).then(|| GroupRow::awaited(row.settled_ms))
+    }
 }
 
-/// Begins the transaction, locks the jobs and reads their ends: one round trip.
+/// Begins the transaction, locks the jobs, fills the places kept for their groups and reads their ends: one round
+/// trip.
 async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known, Failure> {
-    let [lock, read] = prepared(client, [LOCK_JOBS, READ]).await?;
+    let [lock, fill, read] = prepared(client, [LOCK_JOBS, FILL_GROUPS, READ]).await?;
     let jobs: Vec<JobId> = rows.iter().map(|row| row.job).collect();
     let ids = ordered(&jobs);
-    let (begun, locked, found) = tokio::join!(
+    let mut groups = GroupColumns::default();
+    for row in rows {
+        if let Some(group) = &row.group {
+            groups.push(row.job.as_bytes(), group);
+        }
+    }
+    let (begun, locked, filled, found) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         async { client.query(&lock, &[&ids]).await },
+        async { client.execute(&fill, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
         async { client.query(&read, &[&ids]).await },
     );
     begun?;
-    let (locked, found) = (locked?, found?);
+    let locked = locked?;
+    filled?;
+    let found = found?;
     let mut known = Known { live: HashMap::new(), ended: HashMap::new() };
     for row in &locked {
-        if get::<i16>(row, 2)? < 2 {
-            known.live.insert(job_id(row, 0)?, get(row, 1)?);
+        let state: i16 = get(row, 2)?;
+        if state < 2 {
+            known.live.insert(job_id(row, 0)?, Live { account: get(row, 1)?, is_running: state == 1 });
         }
     }
     for row in &found {
@@ -151,6 +183,15 @@ struct GroupColumns<'a> {
     records: Vec<&'a [u8]>,
 }
 
+impl<'a> GroupColumns<'a> {
+    fn push(&mut self, job: &'a [u8], group: &'a GroupRow) {
+        self.jobs.push(job);
+        self.verifiers.push(&group.verifier);
+        self.deadlines.push(millis(group.deadline_ms));
+        self.records.push(&group.record);
+    }
+}
+
 /// The columns of everything that belongs to the ends of a batch.
 #[derive(Default)]
 struct Columns<'a> {
@@ -165,18 +206,16 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &[&'a SettlementRow]) -> Result<Self, LedgerError> {
+    /// `places` are those to keep, one for each row or none.
+    fn of(rows: &[&'a SettlementRow], places: &'a [Option<GroupRow>]) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
-        for row in rows {
+        for (row, place) in rows.iter().zip(places) {
             let (job, settled) = (&row.job.as_bytes()[..], millis(row.settled_ms));
             columns.jobs.push(job);
             columns.settled.push(settled);
             columns.settlements.push(&row.settlement);
-            if let Some(group) = &row.group {
-                columns.groups.jobs.push(job);
-                columns.groups.verifiers.push(&group.verifier);
-                columns.groups.deadlines.push(millis(group.deadline_ms));
-                columns.groups.records.push(&group.record);
+            if let Some(group) = row.group.as_ref().or(place.as_ref()) {
+                columns.groups.push(job, group);
             } else {
                 columns.records.0.push(job);
                 columns.records.1.push(settled);

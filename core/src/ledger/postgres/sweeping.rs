@@ -49,9 +49,19 @@ const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
 const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
     WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
 
-/// The columns that [`group`] reads.
+/// Gives up places whose groups never came: their owners are gone, and whom they asked with them. Not those that
+/// somebody is just filling.
+const GIVE_UP_AWAITED: &str = "WITH awaited AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0
+        ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
+    given_up AS (DELETE FROM groups USING awaited WHERE groups.job_id = awaited.job_id RETURNING groups.job_id)
+    INSERT INTO records (job_id, settled_ms, is_pruned)
+    SELECT job_id, settled_ms, 0 FROM settlements JOIN given_up USING (job_id) ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING";
+
+/// The columns that [`group`] reads, of groups that are known.
 const GROUPS: &str = "SELECT groups.job_id, settlement, record, is_closed
-    FROM groups JOIN settlements ON settlements.job_id = groups.job_id";
+    FROM groups JOIN settlements ON settlements.job_id = groups.job_id AND length(record) > 0";
 
 const HANDED_OUT: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
@@ -85,6 +95,7 @@ impl Sweeping for PostgresLedger {
                      AND leases.until_ms > $1)
              ORDER BY deadline_ms LIMIT $2"
         );
+        self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit]).await?;
         let hand_out = self.hand_out(question, now).await?;
         let expired = self.pool.query(EXPIRED, &[&millis(now), &limit]).await?;
         let groups = self.pool.query(&groups, &[&millis(now), &limit]).await?;

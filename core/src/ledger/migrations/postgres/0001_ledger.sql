@@ -37,6 +37,7 @@ CREATE TABLE idempotency (
     job_id      BYTEA NOT NULL,
     PRIMARY KEY (account, key)
 );
+CREATE INDEX idempotency_job ON idempotency (job_id); -- they are forgotten with the job's body
 
 -- How many jobs of an account have not ended: counted in the transactions that change it, so that accepting need not
 -- count rows.
@@ -61,13 +62,13 @@ CREATE TABLE settlements (
     settlement TEXT   NOT NULL                     -- JSON without the group
 );
 
--- The replica groups of settled jobs.
+-- The replica groups of settled jobs, until they are archived and past their retention.
 CREATE TABLE groups (
     job_id      BYTEA    NOT NULL PRIMARY KEY,
     verifier    TEXT     NOT NULL,
     deadline_ms BIGINT   NOT NULL,
     is_closed   SMALLINT NOT NULL,
-    record      BYTEA    NOT NULL                  -- JSON
+    record      BYTEA    NOT NULL                  -- JSON; empty while only the job's verifier knows it
 );
 CREATE INDEX groups_open ON groups (deadline_ms) WHERE is_closed = 0;
 
