@@ -33,6 +33,8 @@ MODEL = "infera-tiny"
 # A submit that got no answer (the process was killed under it) is sent again under the same idempotency key.
 TRIES_MAX = 400
 DRAIN_MAX_S = 600
+# A kill waits until so many accepted jobs have not ended.
+OPEN_MIN = 8
 READY_MAX_S = 60
 
 
@@ -176,7 +178,7 @@ def campaign(network, bodies, kills, seed, run):
     """Submits everything, killing at random moments in between; returns the client when all jobs have ended."""
     rng = random.Random(seed)
     network.start()
-    client = Client(network, bodies, 8, run)
+    client = Client(network, bodies, 16, run)
     began = time.monotonic()
     client.start()
     # Moments are shares of the work done, so that they fall within it on a fast machine and on a slow one.
@@ -185,7 +187,10 @@ def campaign(network, bodies, kills, seed, run):
     for moment in moments:
         while ended(network) < moment * len(bodies) and time.monotonic() - began < DRAIN_MAX_S:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.1))
+        # A kill that finds nothing open tries nothing: wait for work, unless all has been submitted.
+        while len(client.accepted) - ended(network) < OPEN_MIN and client.next < len(bodies):
+            time.sleep(0.001)
         network.kill()
         in_flight.append(len(client.accepted) - ended(network))
         network.start()
@@ -402,8 +407,9 @@ def main():
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--set", action="append", default=[], help="passed on to infera up")
     options = parser.parse_args()
-    # Limits are for strangers; archiving at once lets the run end sooner. Neither changes what is checked.
-    settings = ["gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_retry_ms=2000"] + options.set
+    # Limits are for strangers; archiving at once lets the run end sooner; two slots a node keep a queue, so that kills
+    # find jobs in every state. None of it changes what is checked.
+    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_retry_ms=2000"] + options.set
     arguments = [word for setting in settings for word in ("--set", setting)]
     bodies = requests(options.jobs)
     tokens, breaches = [], {}
