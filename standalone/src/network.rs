@@ -39,7 +39,7 @@ pub enum NetworkError {
     Residents(#[from] ResidentsError),
     /// The address.
     #[error(
-        "{address}: {source}; stop what listens there, or choose another address with --set listen=127.0.0.1:8711"
+        "{address}: {source}; stop what listens there, or choose another address: INFERA_LISTEN=127.0.0.1:8711 make run, or --set listen=127.0.0.1:8711"
     )]
     Listen {
         /// Which.
