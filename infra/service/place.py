@@ -10,11 +10,14 @@ RUNTIME = ROOT / ".runtime"
 # Not in data/: that folder is private to `infera up`, and as root PostgreSQL runs as a user who couldn't enter it.
 FOLDER = Path(os.environ.get("SERVICES_DIR") or RUNTIME / "services").resolve()
 
+# For a second set beside the first, such as one that is to be killed: every port moves by as many.
+SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
+
 # Beside the usual ports, so that a developer's own servers are left alone. Not 35672 to 35682: RabbitMQ's tools use
 # those themselves.
-AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683, 25683, 4380
-POSTGRES_PORT = 55442
-MINIO_PORT, MOTO_PORT = 9010, 9011
+AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683 + SHIFT, 25683 + SHIFT, 4380 + SHIFT
+POSTGRES_PORT = 55442 + SHIFT
+MINIO_PORT, MOTO_PORT = 9010 + SHIFT, 9011 + SHIFT
 
 USER = "infera"
 NAME = "infera"  # database and bucket
