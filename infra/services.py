@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 
-from service import postgres, rabbitmq, s3
+from service import certificates, postgres, rabbitmq, s3
 from service.place import FOLDER, ROOT, write_private
 from service.process import Trouble, is_taken, wait_until
 
@@ -33,7 +33,7 @@ def missing():
     """One line for each thing that the machine lacks: what, and what to do."""
     if not shutil.which("ps"):
         yield "no ps: `apt-get install procps`"
-    for technology in (rabbitmq, postgres, s3):
+    for technology in (certificates, rabbitmq, postgres, s3):
         yield from technology.missing()
 
 
@@ -57,7 +57,7 @@ def up(services):
     for service in services:
         if service.process.pid() is None:
             service.up()
-    addresses = {}
+    addresses = dict(certificates.addresses())
     for service in services:
         wait_until(service.process, service.answers, PATIENCE_S)
         addresses.update(service.addresses())

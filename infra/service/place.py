@@ -15,6 +15,7 @@ SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
 
 # Beside the usual ports, so that a developer's own servers are left alone. Not 35672 to 35682: RabbitMQ's tools use
 # those themselves.
+AMQPS_PORT = 5684 + SHIFT
 AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683 + SHIFT, 25683 + SHIFT, 4380 + SHIFT
 POSTGRES_PORT = 55442 + SHIFT
 MINIO_PORT, MOTO_PORT = 9010 + SHIFT, 9011 + SHIFT

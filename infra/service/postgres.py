@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from .certificates import certificates
 from .place import FOLDER, NAME, POSTGRES_PORT, USER, password, write_private
 from .process import Process, Trouble
 
@@ -68,9 +69,19 @@ class Postgres:
             words.unlink()
             if done.returncode:
                 raise Trouble(f"initdb failed:\n{done.stdout}{done.stderr}")
-        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={POSTGRES_PORT}"]
+        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={POSTGRES_PORT}", *self.tls()]
         flags = [word for setting in settings for word in ("-c", setting)]
         self.process.start([postgres_bin() / "postgres", "-D", data, *flags], user=self.user)
+
+    def tls(self):
+        """Settings for TLS on the same port, for clients that ask for it; the key must be the server's own."""
+        for name in ("server.crt", "server.key"):
+            copy = self.folder / name
+            shutil.copyfile(certificates() / name, copy)
+            copy.chmod(0o600)
+            if self.user:
+                shutil.chown(copy, self.user)
+        return ["ssl=on", f"ssl_cert_file={self.folder / 'server.crt'}", f"ssl_key_file={self.folder / 'server.key'}"]
 
     def psql(self, program, *arguments):
         """One of PostgreSQL's programs, as our user of the database."""
@@ -94,4 +105,5 @@ class Postgres:
 
     def addresses(self):
         """What tests and programs need."""
-        return {"TEST_POSTGRES_URL": f"postgres://{USER}:{password()}@127.0.0.1:{POSTGRES_PORT}/{NAME}"}
+        url = f"postgres://{USER}:{password()}@127.0.0.1:{POSTGRES_PORT}/{NAME}"
+        return {"TEST_POSTGRES_URL": url, "TEST_POSTGRES_TLS_URL": f"{url}?sslmode=verify-full"}

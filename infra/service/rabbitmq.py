@@ -4,7 +4,8 @@ import shutil
 import socket
 from pathlib import Path
 
-from .place import AMQP_NODE_PORT, AMQP_PORT, EPMD_PORT, FOLDER, USER, password, write_private
+from .certificates import certificates
+from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, USER, password, write_private
 from .process import Process, is_taken, wait_until
 
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
@@ -14,6 +15,18 @@ def missing():
     """What the machine lacks for it, each with its remedy."""
     if not (RABBITMQ_BIN / "rabbitmq-server").exists() or not shutil.which("epmd"):
         yield "no RabbitMQ: `apt-get install rabbitmq-server`"
+
+
+def tls():
+    """The lines of a listener with TLS beside the plain one. Clients show a password or a token, no certificate."""
+    folder = certificates()
+    return (
+        f"listeners.ssl.default = 127.0.0.1:{AMQPS_PORT}\n"
+        f"ssl_options.cacertfile = {folder / 'ca.crt'}\n"
+        f"ssl_options.certfile = {folder / 'server.crt'}\nssl_options.keyfile = {folder / 'server.key'}\n"
+        "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
+        "ssl_options.versions.1 = tlsv1.3\nssl_options.versions.2 = tlsv1.2\n"
+    )
 
 
 class RabbitMq:
@@ -26,6 +39,7 @@ class RabbitMq:
         self.epmd = Process("epmd", self.folder)
         self.process = Process("rabbitmq", self.folder)
         self.ports = [(self.epmd, EPMD_PORT), (self.process, AMQP_PORT), (self.process, AMQP_NODE_PORT)]
+        self.ports.append((self.process, AMQPS_PORT))
 
     def up(self):
         """Starts both; the configuration is written anew each time."""
@@ -39,6 +53,7 @@ class RabbitMq:
             folder / "rabbitmq.conf",
             f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
             f"default_user = {USER}\ndefault_pass = {password()}\n"
+            f"{tls()}"
             "log.console = true\nlog.console.level = warning\nlog.file = false\n"
             "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GB\n",
         )
@@ -77,4 +92,7 @@ class RabbitMq:
 
     def addresses(self):
         """What tests and programs need."""
-        return {"TEST_RABBITMQ_URL": f"amqp://{USER}:{password()}@127.0.0.1:{AMQP_PORT}/%2f"}
+        return {
+            "TEST_RABBITMQ_URL": f"amqp://{USER}:{password()}@127.0.0.1:{AMQP_PORT}/%2f",
+            "TEST_RABBITMQ_TLS_URL": f"amqps://{USER}:{password()}@127.0.0.1:{AMQPS_PORT}/%2f",
+        }

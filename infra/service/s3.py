@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 
+from .certificates import certificates
 from .place import FOLDER, MINIO_PORT, MOTO_PORT, NAME, ROOT, RUNTIME, USER, output, password
 from .process import Process, Trouble
 
@@ -23,8 +24,6 @@ VENV = RUNTIME / "venv-services"
 
 def missing():
     """What the machine lacks for them, each with its remedy."""
-    if not shutil.which("openssl"):
-        yield "no openssl, which makes the test certificates: `apt-get install openssl`"
     if not is_minio_built():
         found = re.search(r"go(\d+)\.(\d+)", output("go", "version") or "")
         if found is None or tuple(map(int, found.groups())) < GO_MINIMUM:
@@ -64,26 +63,6 @@ def make_venv():
         if subprocess.run(command, check=False).returncode:
             raise Trouble("the second S3 server could not be installed: pip's words are above")
     shutil.copy(REQUIREMENTS, note)
-
-
-def certificates():
-    """An authority of our own and a certificate for loopback, both made once. The folder that they lie in."""
-    folder = FOLDER / "certificates"
-    if (folder / "server.crt").exists():
-        return folder
-    folder.mkdir(exist_ok=True)
-    (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    sign = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "3650", "-extfile", "server.ext"]
-    for command in (
-        ["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "3650", "-subj", "/CN=Infera test authority"],
-        ["req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=Infera test service"],
-        ["x509", "-req", "-in", "server.csr", *sign, "-out", "server.crt"],
-    ):
-        done = subprocess.run(["openssl", *command], cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Trouble(f"openssl {command[0]} failed:\n{done.stderr}")
-    return folder
 
 
 class S3:
