@@ -2,6 +2,8 @@
 //! one step of the whole batch. An engine knows no queue, no text and no noise; choosing tokens is `sampling`'s.
 
 mod admission;
+#[cfg(feature = "onnx")]
+pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "onnx")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use infera_core::chat::{ChatError, ChatModel};
+use infera_core::engine::config::EngineConfig;
 use infera_core::engine::{Engine, EngineError, Prompt, SequenceId};
 use infera_core::ids::Digest;
 use infera_core::job::{ChatMessage, ReplicaSummary, TokenId};
@@ -15,8 +16,8 @@ use infera_verifier::thresholds::calibration::{Calibration, CalibrationError, PA
 use infera_verifier::thresholds::{Thresholds, ThresholdsError};
 
 use crate::cli;
-use crate::config::{Config, EngineConfig};
-use crate::node::{PLAIN_VARIANT, load_engine};
+use crate::config::Config;
+use crate::node::PLAIN_VARIANT;
 
 /// What `infera calibrate` can be told.
 #[derive(Debug, Args)]
@@ -80,8 +81,7 @@ struct Job {
 pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
     let chat = ChatModel::load(&config.engine.folder)?;
     let jobs = jobs(&chat, options.jobs)?;
-    let variant =
-        |name: &str| load_engine(&EngineConfig { variant: name.to_owned(), ..config.engine.clone() });
+    let variant = |name: &str| EngineConfig { variant: name.to_owned(), ..config.engine.clone() }.load();
     let (mut model, mut plain) = (variant(&config.engine.variant)?, variant(PLAIN_VARIANT)?);
     // Each export answers every job twice, in batches of other sizes and with other neighbours.
     let answers = [

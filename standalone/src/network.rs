@@ -184,7 +184,7 @@ impl Network {
         chat: &Arc<ChatModel>,
     ) -> Result<(), NetworkError> {
         let engine = config.engine.clone();
-        let loaded = tokio::task::spawn_blocking(move || node::load_engine(&engine)).await;
+        let loaded = tokio::task::spawn_blocking(move || engine.load()).await;
         let engine =
             loaded.map_err(|panic| NetworkError::Role { role: "engine", cause: panic.to_string() })?;
         let broker = Arc::clone(&self.seams.broker);
@@ -265,7 +265,7 @@ fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, 
         tokenizer: chat.tokenizer_digest(),
         context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
         end_tokens: chat.end_tokens().to_vec(),
-        reference_token_us: config.engine.reference_token_us,
+        reference_token_us: config.reference_token_us,
         created_ms: Timestamp::now(),
     })
 }

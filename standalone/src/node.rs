@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use infera_core::broker::{Broker, topology};
 use infera_core::chat::{ChatError, ChatModel};
-use infera_core::engine::onnx::{OnnxConfig, OnnxEngine};
-use infera_core::engine::stub::StubEngine;
+use infera_core::engine::config::{EngineConfig, EngineKind};
 use infera_core::engine::{Engine, EngineError};
 use infera_core::ids::{Digest, NodeId};
 use infera_core::model_folder::{FolderError, model_digest, onnx_file};
 use infera_core::shutdown::Shutdown;
 use infera_worker::{Worker, WorkerError};
 
-use crate::config::{EngineConfig, EngineKind};
 use crate::residents::ResidentsError;
 
 /// Why a model can't be served.
@@ -28,31 +26,6 @@ pub enum ModelError {
     /// Its engine.
     #[error("the engine: {0}")]
     Engine(#[from] EngineError),
-}
-
-/// Loads one engine. Each node gets its own, as it would on its own machine.
-///
-/// # Errors
-/// [`EngineError::Load`] says what is missing and what to do.
-pub fn load_engine(config: &EngineConfig) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(match config.kind {
-        EngineKind::Stub => Box::new(StubEngine::new(config.stub.clone())?),
-        EngineKind::Onnx => Box::new(OnnxEngine::load(&onnx_config(config))?),
-    })
-}
-
-/// The engine's own settings.
-#[must_use]
-pub fn onnx_config(config: &EngineConfig) -> OnnxConfig {
-    OnnxConfig {
-        folder: config.folder.clone(),
-        variant: config.variant.clone(),
-        library_path: config.library.clone(),
-        device: config.device,
-        threads: config.threads,
-        sequences_max: config.sequences_max,
-        gpu_model: config.gpu_model.clone(),
-    }
 }
 
 /// The digests that may answer under the model's name: of the configured file first, and of the plain-operator export

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use infera::config::EngineConfig;
+use infera_core::engine::config::EngineConfig;
 use infera_core::engine::onnx::{OnnxConfig, OnnxEngine};
 use infera_core::engine::{Engine as _, Prompt, SequenceId};
 use infera_core::ids::Digest;
@@ -70,7 +70,7 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
 pub(crate) fn onnx_config(folder: &Path, threads: usize) -> OnnxConfig {
     let config = EngineConfig { folder: folder.to_owned(), threads, ..EngineConfig::default() };
     let config = EngineConfig { library: root().join(&config.library), ..config };
-    infera::node::onnx_config(&config)
+    config.onnx()
 }
 
 /// Numbers spread evenly over a range, in an order that mixes large and small: multiples of a prime.

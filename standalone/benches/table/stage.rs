@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use infera::config::{Config, EngineKind};
+use infera::config::Config;
 use infera::network::{Network, NetworkError};
 use infera::seams::Seams;
+use infera_core::engine::config::EngineKind;
 use infera_core::shutdown::Shutdown;
 use infera_gateway::keys::ApiKey;
 use tempfile::TempDir;

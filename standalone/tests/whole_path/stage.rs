@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use infera::config::Config;
 use infera::network::{Network, NetworkError};
-use infera::node::{Node, load_engine};
+use infera::node::Node;
 use infera_core::chat::ChatModel;
 use infera_core::engine::Engine;
+use infera_core::engine::config::EngineConfig;
 use infera_core::shutdown::Shutdown;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -73,9 +74,8 @@ impl Stage {
 
     /// An engine for one more node.
     pub(crate) fn engine(&self, variant: &str) -> Box<dyn Engine> {
-        let engine =
-            infera::config::EngineConfig { variant: variant.to_owned(), ..self.config.engine.clone() };
-        load_engine(&engine).expect("the engine loads; run `make setup` first")
+        let engine = EngineConfig { variant: variant.to_owned(), ..self.config.engine.clone() };
+        engine.load().expect("the engine loads; run `make setup` first")
     }
 
     /// Adds a node under an owner of its own, as `shape` makes it from an honest one.
