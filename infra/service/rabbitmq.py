@@ -1,20 +1,58 @@
 """RabbitMQ as Debian packages it, but as a private process: own node name, own ports, own name service."""
 
+import base64
+import json
+import os
 import shutil
 import socket
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-from .certificates import certificates
-from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, USER, password, write_private
+from .certificates import certificates, openssl
+from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, MANAGEMENT_PORT, METRICS_PORT
+from .place import USER, password, write_private
 from .process import Process, is_taken, wait_until
 
 RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
+PLUGINS = ["rabbitmq_auth_backend_oauth2", "rabbitmq_management", "rabbitmq_prometheus"]
+
+# What the gateway names in the head of a node's token, so that keys can be changed one after the other.
+KEY_ID = "nodes"
+# `impersonator`: tests speak for nodes; RabbitMQ else refuses a message that names another user than its sender.
+TAGS = "administrator,impersonator"
 
 
 def missing():
     """What the machine lacks for it, each with its remedy."""
     if not (RABBITMQ_BIN / "rabbitmq-server").exists() or not shutil.which("epmd"):
         yield "no RabbitMQ: `apt-get install rabbitmq-server`"
+
+
+def token_key():
+    """The key that signs nodes' tokens, made once. Gateways have the private half, RabbitMQ the public one."""
+    folder = FOLDER / "tokens"
+    if not (folder / "nodes.pub").exists():
+        folder.mkdir(mode=0o700, exist_ok=True)
+        openssl(folder, "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "nodes.key")
+        openssl(folder, "pkey", "-in", "nodes.key", "-pubout", "-out", "nodes.new")
+        os.replace(folder / "nodes.new", folder / "nodes.pub")
+    return folder / "nodes.key", folder / "nodes.pub"
+
+
+def access():
+    """Who may log in: nodes by a token that our key signed, the operator by password. One kind of signature only, so
+    that the public key can't be taken for a shared secret. Messages and connections of strangers are bounded."""
+    return (
+        "auth_backends.1 = rabbit_auth_backend_internal\nauth_backends.2 = rabbit_auth_backend_oauth2\n"
+        f"auth_oauth2.resource_server_id = rabbitmq\nauth_oauth2.default_key = {KEY_ID}\n"
+        f"auth_oauth2.signing_keys.{KEY_ID} = {token_key()[1]}\nauth_oauth2.algorithms.1 = RS256\n"
+        "max_message_size = 1048576\nchannel_max = 256\n"
+        f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {MANAGEMENT_PORT}\n"
+        # Rates are for a page that nobody looks at; whose connections there are is told without.
+        "management.rates_mode = none\n"
+        f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {METRICS_PORT}\n"
+    )
 
 
 def tls():
@@ -40,6 +78,7 @@ class RabbitMq:
         self.process = Process("rabbitmq", self.folder)
         self.ports = [(self.epmd, EPMD_PORT), (self.process, AMQP_PORT), (self.process, AMQP_NODE_PORT)]
         self.ports.append((self.process, AMQPS_PORT))
+        self.ports += [(self.process, MANAGEMENT_PORT), (self.process, METRICS_PORT)]
 
     def up(self):
         """Starts both; the configuration is written anew each time."""
@@ -54,11 +93,12 @@ class RabbitMq:
             f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
             f"default_user = {USER}\ndefault_pass = {password()}\n"
             f"{tls()}"
+            f"{access()}"
             "log.console = true\nlog.console.level = warning\nlog.file = false\n"
             "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GB\n",
         )
         (folder / "advanced.config").write_text("[].\n")
-        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
         environment = {
             **names,
             "RABBITMQ_NODENAME": "infera-services@localhost",
@@ -77,6 +117,26 @@ class RabbitMq:
         self.process.start([RABBITMQ_BIN / "rabbitmq-server"], environment)
 
     def answers(self):
+        """Whether clients are greeted and the operator has the tags of today, which are set on the way: those in the
+        configuration count for a new server only."""
+        return self.greets() and self.sets_tags()
+
+    def sets_tags(self):
+        """Whether the management plugin took the operator's user, as it should be."""
+        identity = base64.b64encode(f"{USER}:{password()}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{MANAGEMENT_PORT}/api/users/{USER}",
+            data=json.dumps({"password": password(), "tags": TAGS}).encode(),
+            headers={"Authorization": f"Basic {identity}", "Content-Type": "application/json"},
+            method="PUT",
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+                return answer.status in (201, 204)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def greets(self):
         """Whether it greets a client: its first frame after the protocol's header is a method."""
         try:
             with socket.create_connection(("127.0.0.1", AMQP_PORT), timeout=2) as connection:
@@ -95,4 +155,7 @@ class RabbitMq:
         return {
             "TEST_RABBITMQ_URL": f"amqp://{USER}:{password()}@127.0.0.1:{AMQP_PORT}/%2f",
             "TEST_RABBITMQ_TLS_URL": f"amqps://{USER}:{password()}@127.0.0.1:{AMQPS_PORT}/%2f",
+            "TEST_RABBITMQ_MANAGEMENT_URL": f"http://{USER}:{password()}@127.0.0.1:{MANAGEMENT_PORT}",
+            "TEST_RABBITMQ_METRICS_URL": f"http://127.0.0.1:{METRICS_PORT}/metrics",
+            "TEST_TOKEN_KEY": token_key()[0],
         }
