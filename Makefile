@@ -35,7 +35,7 @@ services: ## RabbitMQ, PostgreSQL and MinIO, private processes on loopback, for 
 services-down: ## end them; their data stay
 	@$(PYTHON) infra/services.py down
 
-test-services: services ## the suites of broker, ledger and archive on the real servers
+test-services: setup services ## what must hold on the real servers: suites of broker, ledger and archive, the cluster
 	@bash infra/test_services.sh
 
 clean: ## what the build made; data/ and .runtime/ stay

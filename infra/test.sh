@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Everything that must hold, in the order that fails soonest. A failed step doesn't stop the others: one run tells all.
-# Everything is built in the dev profile, so that clippy, docs and tests share what they can.
+# Everything is built in the dev profile and with all features, so that clippy, docs, tests and `make test-services` share
+# what they can: the tree is built once.
 #
 #   infra/test.sh        all of it; the last line sums the checks of tests, smoke and kill campaign
 #   infra/test.sh lint   format, clippy, docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=infra/suites.sh
+. infra/suites.sh
 
 target=${CARGO_TARGET_DIR:-target}
 counts=$(mktemp)
@@ -21,14 +24,14 @@ step() {
 }
 
 documentation() {
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked --quiet
 }
 
 # The workspace's tests; what they say is kept for the sums. A file of tests without a test in it has been switched off
 # by a feature or a mistake.
 tests() {
     local status=0
-    cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$counts" || status=1
+    cargo test --workspace --all-features --locked --no-fail-fast 2>&1 | tee -a "$counts" || status=1
     if awk '/Running tests\// { file = $2 } /Running unittests|Doc-tests/ { file = "" }
             /^running 0 tests/ && file { print "no test ran in " file; empty = 1 } END { exit !empty }' "$counts"; then
         status=1
@@ -44,7 +47,9 @@ sums() {
 }
 
 step "format" cargo fmt --all --check
-step "clippy, warnings are errors" cargo clippy --workspace --all-targets --locked --quiet --keep-going -- -D warnings
+# shellcheck disable=SC2046 # one word for each argument
+step "clippy, warnings are errors" cargo clippy --workspace --all-features --all-targets $(server_suites) --locked --quiet \
+    --keep-going -- -D warnings
 step "docs, warnings are errors" documentation
 
 if [ "${1:-all}" != lint ]; then

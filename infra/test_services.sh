@@ -1,12 +1,53 @@
 #!/usr/bin/env bash
-# The same suites as on the embedded implementations, on the servers that `make services` started. They are left running.
+# What must hold on real servers, which `make services` started and this leaves running: the suites of broker, ledger and
+# archive, the same tests as on the embedded implementations, and everything else that a manifest marks as theirs.
+# Built like `make test`, so that the tree is built once for both. The last line sums the checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=infra/suites.sh
+. infra/suites.sh
 
+target=${CARGO_TARGET_DIR:-target}
+counts=$(mktemp)
+trap 'rm -f "$counts"' EXIT
+failed=()
+
+# Runs one step and remembers when it fails: step NAME COMMAND...
+step() {
+    local name=$1
+    shift
+    printf '\n== %s (%ss)\n' "$name" "$SECONDS"
+    "$@" 2>&1 | tee -a "$counts" || failed+=("$name")
+}
+
+# A suite that ran no test is a suite that was skipped.
+suites() {
+    local arguments
+    mapfile -t arguments < <(server_suites | tr ' ' '\n')
+    [ "${#arguments[@]}" -gt 0 ] || { echo "no suite was found"; return 1; }
+    local said
+    said=$(mktemp)
+    local status=0
+    cargo test --workspace --all-features --locked --no-fail-fast "${arguments[@]}" 2>&1 | tee "$said" || status=1
+    ! grep -q '^running 0 tests' "$said" || { echo "a suite ran no test"; status=1; }
+    rm -f "$said"
+    return "$status"
+}
+
+[ -e data/services.env ] || { echo "test-services: no data/services.env: run \`make services\`" >&2; exit 1; }
 set -a
 # shellcheck source=/dev/null
 . data/services.env
 set +a
 
-cargo test --locked --no-fail-fast --package infera-core --features rabbitmq,postgres,s3,conformance \
-    --test broker_rabbitmq --test ledger_postgres --test archive_s3
+step "suites on real servers" suites
+
+printf '\n== done (%ss)\n' "$SECONDS"
+awk '/^test result:/ { passed += $4; failed += $6 }
+     /^[a-z ]+: [0-9]+ promises kept, [0-9]+ broken$/ { split($0, words, ": "); split(words[2], counts, " ")
+         passed += counts[1]; failed += counts[4] }
+     END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
