@@ -27,6 +27,9 @@ pub struct Message {
     pub body: Bytes,
     /// Dropped by the broker if nobody took it for so long.
     pub ttl_ms: Option<u64>,
+    /// The span that it was sent in, as W3C's `traceparent`, so that one trace crosses the roles. A stranger may have
+    /// written it: it says where a span is drawn, and nothing may be decided by it.
+    pub trace: Option<String>,
 }
 
 /// Where a message is sent.

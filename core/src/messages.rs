@@ -60,7 +60,13 @@ pub trait Wire: Serialize + DeserializeOwned {
         let mut body = vec![VERSION];
         // Writing our own plain values to memory can't fail; if it did, the reader names the empty body malformed.
         let _ = serde_json::to_writer(&mut body, self);
-        Message { id: id.into(), kind: Self::KIND.to_owned(), body: Bytes::from(body), ttl_ms: None }
+        Message {
+            id: id.into(),
+            kind: Self::KIND.to_owned(),
+            body: Bytes::from(body),
+            ttl_ms: None,
+            trace: None,
+        }
     }
 
     /// The value in a message.

@@ -29,7 +29,13 @@ fn queue(name: &str) -> Queue {
 }
 
 fn message(id: u64) -> Message {
-    Message { id: id.to_string(), kind: "load".to_owned(), body: Bytes::from_static(b"\x01{}"), ttl_ms: None }
+    Message {
+        id: id.to_string(),
+        kind: "load".to_owned(),
+        body: Bytes::from_static(b"\x01{}"),
+        ttl_ms: None,
+        trace: None,
+    }
 }
 
 async fn produce(broker: Arc<MemoryBroker>, producer: u64) {

@@ -95,6 +95,7 @@ fn message(text: &str) -> Message {
         kind: "conformance".to_owned(),
         body: Bytes::from(format!("\u{1}{text} \u{e9}")),
         ttl_ms: None,
+        trace: Some(format!("00-{}-00f067aa0ba902b7-01", Uuid::new_v4().as_simple())),
     }
 }
 

@@ -24,7 +24,13 @@ pub(crate) fn queue() -> Queue {
 }
 
 pub(crate) fn message(id: &str) -> Message {
-    Message { id: id.to_owned(), kind: "outage".to_owned(), body: Bytes::from_static(b"\x01"), ttl_ms: None }
+    Message {
+        id: id.to_owned(),
+        kind: "outage".to_owned(),
+        body: Bytes::from_static(b"\x01"),
+        ttl_ms: None,
+        trace: None,
+    }
 }
 
 async fn send(broker: &dyn Broker, queue: &Queue, id: &str) -> Published {

@@ -168,7 +168,8 @@ async fn end_what_waits(rig: &Rig) {
 async fn a_message_that_nobody_knows_is_parked() {
     let rig = Rig::start(unlimited()).await;
     let body = vec![infera_core::messages::VERSION].into();
-    let message = Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: Some(60_000) };
+    let message =
+        Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: Some(60_000), trace: None };
     let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message.clone()).await;
     assert_eq!(published, Published::Confirmed);
     let parked = topology::parked().name;

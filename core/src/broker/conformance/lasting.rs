@@ -6,7 +6,8 @@ use crate::broker::BrokerError;
 /// A confirmed message reaches a consumer as it was, and after those that were sent before it.
 pub async fn confirmed_messages_arrive_whole_and_in_order(broker: &dyn Broker) {
     let queue = declared(broker, queue()).await;
-    let sent: Vec<Message> = (0..20).map(|number| message(&format!("m{number}"))).collect();
+    let mut sent: Vec<Message> = (0..20).map(|number| message(&format!("m{number}"))).collect();
+    sent.push(Message { trace: None, ..message("traceless") });
     let mut consumer = consume(broker, &queue, 50).await;
     for message in &sent {
         let outcome = broker.publish(&Address::Queue(queue.name.clone()), message.clone()).await;

@@ -195,7 +195,8 @@ mod tests {
     }
 
     fn envelope(ttl_ms: Option<u64>, now: Instant) -> Envelope {
-        let message = Message { id: "m".to_owned(), kind: "k".to_owned(), body: Bytes::new(), ttl_ms };
+        let message =
+            Message { id: "m".to_owned(), kind: "k".to_owned(), body: Bytes::new(), ttl_ms, trace: None };
         Envelope::new(message, "q".into(), now)
     }
 

@@ -17,6 +17,12 @@ const PERSISTENT: u8 = 2;
 /// The longest time to live that RabbitMQ takes, in milliseconds: 49 days.
 const TTL_MAX_MS: u64 = u32::MAX as u64;
 
+/// The header that carries a message's place in its trace, named as in HTTP.
+const TRACE_HEADER: &str = "traceparent";
+
+/// How long a `traceparent` of the version in use is; anything longer is a stranger's and dropped.
+const TRACE_MAX_BYTES: usize = 55;
+
 /// What both exchanges are called at the broker; permissions of nodes name the first.
 pub(super) const fn exchange_name(exchange: Exchange) -> &'static str {
     match exchange {
@@ -95,6 +101,11 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
     if let Some(ttl_ms) = message.ttl_ms {
         properties = properties.with_expiration(ShortString::try_new(ttl_ms.min(TTL_MAX_MS).to_string())?);
     }
+    if let Some(trace) = message.trace {
+        let mut headers = FieldTable::default();
+        headers.insert(short(TRACE_HEADER), AMQPValue::LongString(trace.into()));
+        properties = properties.with_headers(headers);
+    }
     let route = Route { exchange: short(exchange), key: ShortString::try_new(key.as_str())?, id: Some(id) };
     Ok(Parcel { route, properties, body: message.body })
 }
@@ -112,7 +123,17 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Option<Mes
         kind: text(properties.kind()),
         body: body.into(),
         ttl_ms: properties.expiration().as_ref().and_then(|expiration| expiration.as_str().parse().ok()),
+        trace: headers.and_then(trace),
     })
+}
+
+fn trace(headers: &FieldTable) -> Option<String> {
+    match headers.inner().get(TRACE_HEADER)? {
+        AMQPValue::LongString(text) if text.as_bytes().len() <= TRACE_MAX_BYTES => {
+            String::from_utf8(text.as_bytes().to_vec()).ok()
+        }
+        _ => None,
+    }
 }
 
 /// Why the broker didn't do what it was asked to.
@@ -256,6 +277,7 @@ mod tests {
             kind: "k".to_owned(),
             body: Bytes::from_static(b"\x01b"),
             ttl_ms: Some(u64::MAX),
+            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
         };
         let parcel = parcel(&Address::Nodes("n1.heartbeat".to_owned()), sent.clone()).unwrap();
         assert_eq!(parcel.route.exchange.as_str(), "infera.nodes");
@@ -264,13 +286,19 @@ mod tests {
         assert_eq!(received, Some(Message { ttl_ms: Some(TTL_MAX_MS), ..sent }));
 
         let mut headers = FieldTable::default();
+        headers.insert(short(TRACE_HEADER), AMQPValue::LongString("x".repeat(TRACE_MAX_BYTES + 1).into()));
+        let strange = parcel.properties.clone().with_headers(headers);
+        assert_eq!(message(&strange, Vec::new()).unwrap().trace, None, "longer than any");
+
+        let mut headers = FieldTable::default();
         headers.insert(short("CC"), AMQPValue::LongString("n2.heartbeat".into()));
         assert_eq!(message(&parcel.properties.with_headers(headers), Vec::new()), None);
     }
 
     #[test]
     fn what_amqp_cannot_carry_is_an_error() {
-        let message = |id: String| Message { id, kind: String::new(), body: Bytes::new(), ttl_ms: None };
+        let message =
+            |id: String| Message { id, kind: String::new(), body: Bytes::new(), ttl_ms: None, trace: None };
         assert!(parcel(&Address::Queue("q".repeat(256)), message(String::new())).is_err());
         assert!(parcel(&Address::Queue("q".to_owned()), message("i".repeat(256))).is_err());
         assert!(name(&"q".repeat(256)).is_err());

@@ -171,7 +171,8 @@ impl Network {
             idle_ms: None,
         };
         self.broker.declare(&queue).await.unwrap();
-        let filler = Message { id: "x".to_owned(), kind: "x".to_owned(), body: "x".into(), ttl_ms: None };
+        let filler =
+            Message { id: "x".to_owned(), kind: "x".to_owned(), body: "x".into(), ttl_ms: None, trace: None };
         let published = self.broker.publish(&Address::Queue(queue.name.clone()), filler).await;
         assert_eq!(published, Published::Confirmed);
         (queue, id)
