@@ -28,3 +28,5 @@ pub mod chat;
 pub mod config;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(feature = "tls")]
+pub mod tls;

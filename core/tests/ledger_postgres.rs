@@ -4,6 +4,8 @@
 
 #[path = "ledger_postgres/cutting.rs"]
 mod cutting;
+#[path = "ledger_postgres/secured.rs"]
+mod secured;
 
 use std::ops::Deref;
 use std::sync::Arc;

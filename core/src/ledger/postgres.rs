@@ -3,8 +3,8 @@
 //! Accepting, confirming, settling and posting go through lanes (`lane`): what waits shares one transaction, sent with
 //! its COMMIT in two round trips at most. Everything else is one statement on a connection of its own (`pool`), so that
 //! it needs no transaction to be whole. Read `opening` for what a connection is told, `failure` for what is tried again
-//! and what is reported as unknown, then a module per half. Not here: what verdicts weigh (`super::fold`), TLS (a URL
-//! that requires it is refused).
+//! and what is reported as unknown, `transport` for when it is TLS, then a module per half. Not here: what verdicts weigh
+//! (`super::fold`).
 
 mod accepting;
 mod accounts;
@@ -22,9 +22,11 @@ mod reader;
 mod settling;
 mod standing;
 mod sweeping;
+mod transport;
 mod values;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -35,13 +37,18 @@ use self::lane::Lane;
 use self::pool::Pool;
 use self::posting::PostingLines;
 use self::settling::Settling;
+use self::transport::Transport;
 use super::LedgerError;
 
 /// Where the database is, and how much of it one process takes.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database`; options in it (a search path, say) are kept.
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`; options in it (a search path, say) are kept.
+    /// Without `sslmode` a database on this machine is asked in plain text, and one elsewhere over TLS if there is a
+    /// `ca_file`, else not at all.
     pub url: String,
+    /// PEM file of the authorities that may vouch for the database; none: the system's.
+    pub ca_file: Option<PathBuf>,
     /// At most so many connections for reading and single statements; the four lanes have one more each. Eight: such
     /// statements take about a millisecond, and a server allows a hundred connections for all processes together.
     pub connections: usize,
@@ -50,7 +57,7 @@ pub struct PostgresConfig {
 impl PostgresConfig {
     /// The database at `url`, with everything else at its default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections: 8 }
+        Self { url: url.into(), ca_file: None, connections: 8 }
     }
 }
 
@@ -59,6 +66,7 @@ impl fmt::Debug for PostgresConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("PostgresConfig")
+            .field("ca_file", &self.ca_file)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
@@ -87,14 +95,15 @@ impl PostgresLedger {
     /// it and the others wait.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: no server, no access, or a newer program's schema. [`LedgerError::Damaged`]: the
+    /// [`LedgerError::Unavailable`]: no server, no access, no TLS where it must be, or a newer program's
+    /// schema. [`LedgerError::Damaged`]: the
     /// tables there are not a ledger's.
     pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
-        let connections = opening::connections(&config.url)?;
-        let pool = Pool::open(connections.clone(), config.connections)?;
+        let transport = Transport::new(opening::connections(&config.url)?, config.ca_file.as_deref())?;
+        let pool = Pool::open(transport.clone(), config.connections)?;
         opening::migrate(&pool).await?;
         opening::check_durability(&pool).await?;
-        let lane_pool = || Pool::open(connections.clone(), 1);
+        let lane_pool = || Pool::open(transport.clone(), 1);
         let share = opening::share()?;
         Ok(Arc::new(Self {
             accepting: Lane::start(Accepting { share }, lane_pool()?),

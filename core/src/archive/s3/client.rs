@@ -1,6 +1,6 @@
 //! How the store is reached: its settings, and the SDK's client made from them. What is asked of it is not here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -13,13 +13,11 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::ArchiveError;
 use crate::config::Secret;
+use crate::tls;
 
 /// Tries of one call, the first included; the SDK waits between them with jitter. The archiver comes again anyway.
 const ATTEMPTS_MAX: u32 = 3;
@@ -126,7 +124,12 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
         )));
     }
     let trusted = match &config.ca_file {
-        Some(path) => TrustStore::empty().with_pem_certificate(authorities(path)?),
+        Some(path) => {
+            // The client panics over a file that is something else.
+            let pem = tls::authorities_pem(path);
+            let pem = pem.map_err(|error| ArchiveError::Unavailable(error.to_string()))?;
+            TrustStore::empty().with_pem_certificate(pem)
+        }
         None => TrustStore::default(),
     };
     let context = TlsContext::builder().with_trust_store(trusted).build();
@@ -135,20 +138,10 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
     Ok(builder.tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(context).build_https())
 }
 
-/// The file's bytes, if they are certificates: the client panics over others.
-fn authorities(path: &Path) -> Result<Vec<u8>, ArchiveError> {
-    let wrong = |problem: String| ArchiveError::Unavailable(format!("ca_file {}: {problem}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        store.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if store.is_empty() { Err(wrong("no certificate in it".to_owned())) } else { Ok(pem) }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -106,9 +106,19 @@ fn is_ours(error: &Error) -> bool {
 fn text(error: &Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(refusal), _) => format!("{} ({})", refusal.message(), refusal.code().code()),
+        (None, Some(source)) if is_distrust(source) => format!(
+            "{error}: {source}; is the ca_file that of the database's authority, and its name the one in the URL?"
+        ),
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
     }
+}
+
+/// The server's certificate was not believed: its operator's and ours to mend, trying again changes nothing.
+fn is_distrust(source: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let refusal = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(refusal, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// The SQLSTATE classes of PostgreSQL's manual, appendix A.

@@ -6,6 +6,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 
 use super::failure::Failure;
 use super::pool::Pool;
+use super::transport::known_words;
 use crate::ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
@@ -29,7 +30,7 @@ const MIGRATION_WAIT: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL l
 /// How connections are made: to a server that may be written to, under [`SETTINGS`].
 pub(super) fn connections(url: &str) -> Result<tokio_postgres::Config, LedgerError> {
     // The parser's error quotes no part of the URL, which has a password in it.
-    let mut connections: tokio_postgres::Config = url
+    let mut connections: tokio_postgres::Config = known_words(url)
         .parse()
         .map_err(|error| LedgerError::Unavailable(format!("the database's URL can't be read: {error}")))?;
     let given = connections.get_options().unwrap_or_default();

@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row, Statement};
 
 use super::failure::{Effect, Failure};
+use super::transport::Transport;
 use crate::ledger::LedgerError;
 
 /// For a free connection, or for a new one, a caller waits so long: longer is an outage, and clients are told so
@@ -32,10 +33,13 @@ pub(super) struct Pool(deadpool_postgres::Pool);
 
 impl Pool {
     /// At most `size` connections, made when they are needed.
-    pub(super) fn open(connections: tokio_postgres::Config, size: usize) -> Result<Self, LedgerError> {
+    pub(super) fn open(transport: Transport, size: usize) -> Result<Self, LedgerError> {
         // Whether a connection has ended is known without asking the server.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(connections, NoTls, manager);
+        let manager = match transport.connector {
+            Some(connector) => Manager::from_config(transport.connections, connector, manager),
+            None => Manager::from_config(transport.connections, NoTls, manager),
+        };
         let timeouts =
             Timeouts { wait: Some(ACQUIRE_WAIT), create: Some(ACQUIRE_WAIT), recycle: Some(ACQUIRE_WAIT) };
         let pool = deadpool_postgres::Pool::builder(manager)
