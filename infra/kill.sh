@@ -1,13 +1,4 @@
 #!/usr/bin/env bash
-# Runs the kill campaign in a Python of its own (.runtime/venv), made once. Arguments go to kill.py.
+# Runs the kill campaign; arguments go to kill.py.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-
-venv=.runtime/venv
-if ! cmp -s infra/requirements.txt "$venv/installed.txt"; then
-  rm -rf "$venv"
-  python3 -m venv "$venv" || { echo "kill: no venv module: apt-get install python3-venv" >&2; exit 1; }
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
-  cp infra/requirements.txt "$venv/installed.txt"
-fi
-exec "$venv/bin/python" infra/kill.py "$@"
+exec bash "$(dirname "$0")/python.sh" infra/kill.py "$@"

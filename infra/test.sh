@@ -42,7 +42,7 @@ tests() {
 # Sums what the test binaries and the campaigns said. A check that never spoke is in the failed steps instead.
 sums() {
     awk '/^test result:/ { passed += $4; failed += $6 }
-         /^(smoke|kill): [0-9]+ promises kept, [0-9]+ broken$/ { passed += $2; failed += $5 }
+         /^(smoke|kill|chaos): [0-9]+ promises kept, [0-9]+ broken$/ { passed += $2; failed += $5 }
          END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
 }
 
@@ -54,6 +54,7 @@ step "docs, warnings are errors" documentation
 
 if [ "${1:-all}" != lint ]; then
     step "tests" tests
+    step "chaos: its own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra/chaos -t infra
     # The program that the tests built.
     step "smoke: a newcomer's first minutes" bash -o pipefail -c \
         '"${PYTHON:-python3}" infra/smoke.py --binary "$1/debug/infera" | tee -a "$2"' smoke "$target" "$counts"
