@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""One page about one run, made of what run.py wrote: it opens without internet, in light and in dark.
+
+    page.py FOLDER      reads run.json, summary.json and series.json, writes report.html
+
+Not: what is measured, or which thresholds there are.
+"""
+
+import json
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+from plot import Line, Plot, clock, svg
+
+TITLES = {
+    "answer_latency": "Synchronous answers: intended start to verified answer",
+    "settle_latency": "Submitted jobs: intended start to the poll that finds the end",
+    "submit_latency": "Submissions: intended start to the job's id",
+}
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --text: #1b1f24; --quiet: #5b6570; --rule: #d7dce1; --good: #116b2f;
+  --bad: #b3261e; --line-0: #1f5fbf; --line-1: #c4571a; --line-2: #1d7d5f; --line-3: #8a3ab9; --line-4: #a8323e;
+  --line-5: #6b6b00; --line-6: #4a5568; --line-7: #0e7490; }
+@media (prefers-color-scheme: dark) { :root { --ground: #15181c; --text: #e4e8ec; --quiet: #9aa5b1; --rule: #343b43;
+  --good: #5bd182; --bad: #ff8a80; --line-0: #74aaff; --line-1: #ff9d5c; --line-2: #56d3ae; --line-3: #cf93f5;
+  --line-4: #ff8591; --line-5: #d6d65a; --line-6: #b6c2d1; --line-7: #5fd4ea; } }
+body { font: 15px/1.45 system-ui, sans-serif; background: var(--ground); color: var(--text); margin: 2rem auto;
+  max-width: 54rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
+td.n, th.n { text-align: right; } small, .quiet, figure p { color: var(--quiet); }
+.good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
+figure { margin: 1.2rem 0; } figure p { margin: .2rem 0 0; font-size: 13px; }
+figcaption span { margin-left: .8rem; white-space: nowrap; font-size: 13px; }
+figcaption i { display: inline-block; width: .9rem; height: 3px; margin-right: .3rem; vertical-align: middle; }
+svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--quiet); }
+svg .grid { stroke: var(--rule); } svg path { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
+.wide { overflow-x: auto; }
+"""
+
+
+def number(value, digits=1):
+    """A figure for a cell; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
+
+
+def is_figure(cell):
+    """Whether a cell is a number or the dash for none: such columns stand to the right."""
+    return re.fullmatch(r"[0-9.,–]+", str(cell)) is not None
+
+
+def table(heads, rows):
+    """A table. Cells that begin with `raw:` are HTML already."""
+    to_the_right = [bool(rows) and is_figure(rows[0][column]) for column in range(len(heads))]
+
+    def cells(values, tag):
+        texts = [value[4:] if value.startswith("raw:") else escape(value) for value in map(str, values)]
+        classes = [" class=n" if right else "" for right in to_the_right]
+        return "".join(f"<{tag}{name}>{text}</{tag}>" for name, text in zip(classes, texts))
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{cells(heads, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def mark(holds):
+    """Pass or fail, in words and in colour."""
+    return 'raw:<span class="good">pass</span>' if holds else 'raw:<span class="bad">FAIL</span>'
+
+
+def thresholds(summary):
+    """(metric, rule, found, whether it holds) of each threshold."""
+    rows = []
+    for metric, about in sorted(summary["metrics"].items()):
+        for rule, result in about.get("thresholds", {}).items():
+            statistic = re.split(r"[<>=!]", rule)[0].strip()
+            found = about["values"].get(statistic)
+            rows.append((metric, rule, number(float(found), 4).rstrip("0").rstrip(".") if found is not None else "–", result["ok"]))
+    return rows
+
+
+def latency_rows(found):
+    """Rows of percentiles."""
+    return [
+        (label, *(number(values.get(key)) for key in ("count", "min", "p50", "p95", "p99", "max")))
+        for label, values in found.items()
+    ]
+
+
+HEADS = ("", "count", "min ms", "p50 ms", "p95 ms", "p99 ms", "max ms")
+
+
+def plots(series, resources):
+    """All diagrams of a run."""
+    step_s, per_second = series["step_s"], series["per_second"]
+    ended = [values for name, values in per_second.items() if name.startswith("end ")]
+    arrivals = [Line("started", per_second.get("started", [])), Line("all ends", [sum(counts) for counts in zip(*ended)])]
+    for name, label in (("end shed", "shed"), ("end broken", "broken"), ("dropped", "dropped")):
+        arrivals += [Line(label, per_second[name])] if name in per_second else []
+    yield Plot("Arrivals, and what they came to", "per second", arrivals, step_s,
+               note="Where fewer end than started, arrivals wait.")
+    for name, title in TITLES.items():
+        lines = [Line(percent, values) for percent, values in series["latency_ms"][name].items()]
+        yield Plot(title, "ms", lines, step_s, is_logarithmic=True, note="By the moment of the end of what is timed.")
+    statuses = [Line(name.removeprefix("status "), values) for name, values in per_second.items() if name.startswith("status ")]
+    yield Plot("Replies by status", "per second", statuses, step_s, note="401, 404 and 422 are asked for: mistakes are part of the load.")
+    late = series["latency_ms"]["lateness"]
+    yield Plot("How late the load generator starts what is due", "ms", [Line("p50", late["p50"]), Line("p99", late["p99"])], step_s,
+               note="Part of every latency above: k6 shares the machine with what it measures.")
+    yield Plot("Virtual users at work", "users", [Line("users", series["virtual_users"])], step_s)
+    for key, title, unit in (("cores", "Processor", "cores in use"), ("mib", "Memory", "MiB resident")):
+        lines = [
+            Line(name, found[key], [max(0.0, at_s - series["began_s"]) for at_s in found["at_s"]])
+            for name, found in sorted(resources.items())
+        ]
+        if lines:
+            yield Plot(f"{title} by program, children included", unit, lines)
+
+
+def facts(run, series):
+    """What was run, where, and how much of it."""
+    totals = series["totals"]
+    ends = ", ".join(f"{number(count)} {name.removeprefix('end ')}" for name, count in totals.items() if name.startswith("end "))
+    rows = [
+        ("when", f"{run['began']}, {clock(run['seconds'])} long"),
+        ("machine", run["machine"]),
+        ("revision", run["revision"] or "not a clone"),
+        ("load generator", run["k6"]),
+        ("target", f"{run['target']}: {', '.join(run['urls'])}"),
+        ("settings", ", ".join(f"{name}={value}" for name, value in run["settings"].items()) or "the scenario's own"),
+        ("arrivals", f"{number(totals.get('started', 0))} started, {number(totals.get('dropped', 0))} dropped: {ends or 'none ended'}"),
+    ]
+    knee = series["knee"]
+    if run["scenario"] == "breakpoint":
+        found = f"{knee['per_second']:.0f} arrivals a second, answers' p95 {knee['answer_p95_ms']} ms" if knee else "not found"
+        rows.append(("knee", found))
+    return table(("", ""), rows)
+
+
+def html(run, summary, series):
+    """The whole page."""
+    rules = thresholds(summary)
+    checks = [
+        (sentence, number(found["held"]), number(found["broken"]), mark(found["broken"] == 0))
+        for sentence, found in series["checks"].items()
+    ]
+    is_kept = run["broken"] == 0
+    verdict = "kept" if is_kept else "broken"
+    phases = {
+        f"{phase}: {name.removesuffix('_latency')}": values
+        for phase, found in series["latency_by_phase_ms"].items()
+        for name, values in found.items()
+    }
+    requests = [
+        (name, *row[1:], ", ".join(f"{status}: {number(count)}" for status, count in sorted(series["requests"][name]["statuses"].items())))
+        for row in latency_rows(series["requests"])
+        for name in [row[0]]
+    ]
+    sections = [
+        f'<h1>Load: {escape(run["scenario"])} <span class="{"good" if is_kept else "bad"}">{verdict}</span></h1>',
+        f'<p>{run["kept"]} promises kept, {run["broken"]} broken. k6 ended with {run["k6_status"]}.</p>',
+        facts(run, series),
+        "<h2>Thresholds</h2>",
+        table(("metric", "rule", "found", ""), [(m, rule, found, mark(ok)) for m, rule, found, ok in rules]),
+        "<h2>Latency from the intended start</h2>",
+        table(HEADS, latency_rows(series["latency_total_ms"])),
+        "<p class=quiet>The least lateness is k6 waking its virtual users after it noted the start: every latency here is too "
+        "long by that, and none too short.</p>",
+        *(["<h3>By phase</h3>", table(HEADS, latency_rows(phases))] if phases else []),
+        "<h2>Over time</h2>",
+        *(svg(plot) for plot in plots(series, run["resources"])),
+        "<h2>Requests</h2>",
+        "<p class=quiet>From the first byte sent to the last one read; the queue in front of k6 is not in it.</p>",
+        table((*HEADS, "statuses"), requests),
+        "<h2>Checks of what came back</h2>",
+        table(("what holds", "held", "broken", ""), checks),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<title>Load: {escape(run["scenario"])}, {verdict}</title><style>{STYLE}</style></head><body>'
+        f'{"".join(sections)}</body></html>\n'
+    )
+
+
+def write(folder):
+    """Writes the page of a run's folder."""
+    folder = Path(folder)
+    parts = [json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("run", "summary", "series")]
+    page = folder / "report.html"
+    page.write_text(html(*parts), encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    print(write(sys.argv[1]))

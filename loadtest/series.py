@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""From k6's samples (CSV, one line each) to series over time: rates, latency percentiles, checks. Not: what is drawn.
+
+    series.py k6.csv > series.json
+"""
+
+import csv
+import json
+import sys
+from collections import Counter, defaultdict
+
+# Trends of lib/metrics.js that are kept sample by sample, so that percentiles of any window are exact.
+LATENCIES = ("submit_latency", "answer_latency", "settle_latency")
+TRENDS = (*LATENCIES, "lateness")
+PERCENTILES = (50, 95, 99)
+
+# More points than this can't be told apart on the page: longer runs get wider steps.
+STEPS_MAX = 300
+
+# A window of the breakpoint's search for the knee. Ten seconds hold enough arrivals for a p95 at twenty a second.
+KNEE_WINDOW_S = 10
+# Beyond this a synchronous answer counts as late: a hundred times what an idle network with the stub engine takes.
+KNEE_ANSWER_P95_MS = 1000
+
+
+def percentile(ordered, percent):
+    """The nearest-rank percentile of an ordered list; None of nothing."""
+    if not ordered:
+        return None
+    rank = max(1, -(-len(ordered) * percent // 100))
+    return ordered[int(rank) - 1]
+
+
+def percentiles(values):
+    """The percentiles of the report, with count and both ends."""
+    ordered = sorted(values)
+    named = {f"p{percent}": percentile(ordered, percent) for percent in PERCENTILES}
+    lowest, highest = (ordered[0], ordered[-1]) if ordered else (None, None)
+    return {"count": len(ordered), "min": lowest, **named, "max": highest}
+
+
+def tags_of(text):
+    """`a=1&b=2` as a dictionary."""
+    return dict(pair.split("=", 1) for pair in text.split("&") if "=" in pair)
+
+
+class Series:
+    """Takes samples as they come; gives the series when all have come."""
+
+    def __init__(self):
+        self.columns = None
+        self.first_ms = self.last_ms = None
+        self.trends = defaultdict(list)  # name: [(ms, value, phase)]
+        self.counts = defaultdict(Counter)  # series: {second since the epoch: count}
+        self.requests = defaultdict(list)  # request's name: [ms that it took]
+        self.statuses = defaultdict(Counter)  # request's name: {status: count}
+        self.checks = defaultdict(lambda: [0, 0])  # sentence: [held, broken]
+        self.users = {}  # second: virtual users at work
+
+    def feed(self, line):
+        """One line of k6's CSV; the first one names the columns."""
+        row = next(csv.reader([line]))
+        if self.columns is None:
+            self.columns = {name: index for index, name in enumerate(row)}
+            return
+        metric, at_ms, value = row[0], int(row[1]), float(row[2])
+        take = getattr(self, f"_take_{metric}", None)
+        if metric in TRENDS:
+            phase = tags_of(self._column(row, "extra_tags")).get("phase", "")
+            self.trends[metric].append((at_ms, value, phase))
+            if metric == "lateness":
+                self.counts["started"][at_ms // 1000] += 1
+        elif take is not None:
+            take(row, at_ms, value)
+        else:
+            return
+        self.first_ms = at_ms if self.first_ms is None else min(self.first_ms, at_ms)
+        self.last_ms = at_ms if self.last_ms is None else max(self.last_ms, at_ms)
+
+    def _column(self, row, name):
+        return row[self.columns[name]]
+
+    def _take_http_reqs(self, row, at_ms, value):
+        status = self._column(row, "status") or "0"
+        # k6 says 0 where there was no reply at all.
+        status = "no reply" if status == "0" else status
+        self.counts[f"status {status}"][at_ms // 1000] += int(value)
+        self.statuses[self._column(row, "name")][status] += int(value)
+
+    def _take_http_req_duration(self, row, _, value):
+        self.requests[self._column(row, "name")].append(value)
+
+    def _take_ends(self, row, at_ms, value):
+        end = tags_of(self._column(row, "extra_tags")).get("end", "?")
+        self.counts[f"end {end}"][at_ms // 1000] += int(value)
+
+    def _take_dropped_iterations(self, _, at_ms, value):
+        self.counts["dropped"][at_ms // 1000] += int(value)
+
+    def _take_checks(self, row, _, value):
+        self.checks[self._column(row, "check")][0 if value else 1] += 1
+
+    def _take_vus(self, _, at_ms, value):
+        self.users[at_ms // 1000] = int(value)
+
+    def as_dict(self):
+        """Everything, over time and in sum."""
+        first, last = (self.first_ms or 0) // 1000, (self.last_ms or 0) // 1000
+        step_s = max(1, -(-(last - first + 1) // STEPS_MAX))
+        steps = (last - first) // step_s + 1
+        return {
+            "began_s": first,
+            "step_s": step_s,
+            "steps": steps,
+            "per_second": {name: self._rates(counts, first, step_s, steps) for name, counts in sorted(self.counts.items())},
+            "latency_ms": {name: self._over_time(name, first, step_s, steps) for name in TRENDS},
+            "virtual_users": [self._users_in(first + step * step_s, step_s) for step in range(steps)],
+            "totals": {name: sum(counts.values()) for name, counts in sorted(self.counts.items())},
+            "latency_total_ms": {name: percentiles([value for _, value, _ in self.trends[name]]) for name in TRENDS},
+            "latency_by_phase_ms": self._by_phase(),
+            "requests": self._requests(),
+            "checks": {name: {"held": held, "broken": broken} for name, (held, broken) in sorted(self.checks.items())},
+            "knee": self.knee(),
+        }
+
+    @staticmethod
+    def _rates(counts, first, step_s, steps):
+        rates = [0] * steps
+        for second, count in counts.items():
+            rates[min(steps - 1, (second - first) // step_s)] += count
+        return [round(count / step_s, 3) for count in rates]
+
+    def _over_time(self, name, first, step_s, steps):
+        windows = [[] for _ in range(steps)]
+        for at_ms, value, _ in self.trends[name]:
+            windows[min(steps - 1, (at_ms // 1000 - first) // step_s)].append(value)
+        found = [percentiles(values) for values in windows]
+        return {f"p{percent}": [window[f"p{percent}"] for window in found] for percent in PERCENTILES}
+
+    def _users_in(self, second, step_s):
+        seen = [self.users[at] for at in range(second, second + step_s) if at in self.users]
+        return max(seen) if seen else None
+
+    def _by_phase(self):
+        phases = {}
+        for name in LATENCIES:
+            for _, value, phase in self.trends[name]:
+                if phase:
+                    phases.setdefault(phase, {}).setdefault(name, []).append(value)
+        return {phase: {name: percentiles(values) for name, values in found.items()} for phase, found in phases.items()}
+
+    def _requests(self):
+        names = sorted(self.requests)
+        return {name: {**percentiles(self.requests[name]), "statuses": dict(self.statuses[name])} for name in names}
+
+    def knee(self):
+        """The highest rate of arrivals over a window that was served: none dropped, hardly any broken, answers in time."""
+        best = None
+        first, last = (self.first_ms or 0) // 1000, (self.last_ms or 0) // 1000
+        answers = defaultdict(list)
+        for at_ms, value, _ in self.trends["answer_latency"]:
+            answers[(at_ms // 1000 - first) // KNEE_WINDOW_S].append(value)
+        for window in range((last - first + 1) // KNEE_WINDOW_S):
+            begin = first + window * KNEE_WINDOW_S
+            summed = {
+                name: sum(counts[second] for second in range(begin, begin + KNEE_WINDOW_S))
+                for name, counts in self.counts.items()
+            }
+            bad = summed.get("dropped", 0) + summed.get("end shed", 0) + 20 * summed.get("end broken", 0)
+            p95_ms = percentile(sorted(answers[window]), 95)
+            in_time = p95_ms is not None and p95_ms <= KNEE_ANSWER_P95_MS
+            rate = summed.get("started", 0) / KNEE_WINDOW_S
+            if in_time and bad <= summed.get("started", 0) * 0.05 and (best is None or rate > best["per_second"]):
+                best = {"per_second": rate, "answer_p95_ms": round(p95_ms, 1), "at_s": window * KNEE_WINDOW_S}
+        return best
+
+
+def main():
+    """A recorded file in, series out."""
+    series = Series()
+    with open(sys.argv[1], encoding="utf-8", newline="") as lines:
+        for line in lines:
+            series.feed(line)
+    json.dump(series.as_dict(), sys.stdout, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    main()

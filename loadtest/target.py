@@ -1,0 +1,81 @@
+"""Where the load goes: the cluster if one is up, else `infera up`, else whatever the caller names. Starts nothing."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+
+NOTHING_THERE = """nothing to load: neither data/cluster.env nor data/local.env leads to a gateway that answers. Start one of them:
+  make cluster                                  two gateways, two verifiers, six workers, on RabbitMQ and PostgreSQL
+  INFERA_ENGINE__KIND=stub INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0 make run
+                                                all in one process, without a model: prices everything else
+or name gateways and key: INFERA_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
+
+
+class Trouble(Exception):
+    """Why there can be no run, and what to do about it."""
+
+
+@dataclass
+class Target:
+    """Gateways, the key that opens them, and what is known of the processes behind them."""
+
+    name: str
+    urls: list
+    key: str = field(repr=False)
+    # Folders with notes `NAME.pid`, first line a pid: whose processor time and memory the report shows.
+    notes: list = field(default_factory=list)
+
+
+def settings(path):
+    """A file of NAME=value lines, as a shell reads it; empty if there is none."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.removeprefix("export ").partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+
+
+def of_settings(name, values):
+    """A target from a file's values, or None if they name no gateway or no key."""
+    urls = [values[key] for key in sorted(values) if key.startswith("INFERA_GATEWAY_") and key.endswith("_URL")]
+    urls = values["INFERA_URLS"].split(",") if values.get("INFERA_URLS") else urls
+    urls = urls or ([values["INFERA_URL"]] if values.get("INFERA_URL") else [])
+    key = values.get("INFERA_API_KEY")
+    if not urls or not key:
+        return None
+    notes = [folder for folder in values.get("INFERA_PID_NOTES", "").split(":") if folder]
+    return Target(name, urls, key, notes)
+
+
+def answers(url):
+    """Whether somebody listens at a URL's address."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def find(environment=None, data=DATA):
+    """The target of this run. TARGET may name an env file, or `cluster` or `local` for those in data/."""
+    environment = os.environ if environment is None else environment
+    if environment.get("INFERA_URLS"):
+        candidates = [("the named gateways", environment)]
+    elif environment.get("TARGET"):
+        chosen = environment["TARGET"]
+        path = Path(data) / f"{chosen}.env" if chosen in ("cluster", "local") else Path(chosen)
+        candidates = [(path.stem, settings(path))]
+    else:
+        candidates = [(name, settings(Path(data) / f"{name}.env")) for name in ("cluster", "local")]
+    for name, values in candidates:
+        target = of_settings(name, values)
+        if target and all(answers(url) for url in target.urls):
+            return target
+    raise Trouble(NOTHING_THERE)

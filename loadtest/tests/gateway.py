@@ -1,0 +1,126 @@
+"""A gateway in name only: gives what a scenario expects, or lies in every way that the checks are there to notice. It
+tries the load programs, not Infera."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+MODELS = {"object": "list", "data": [{"id": "infera-tiny", "object": "model", "created": 1, "context_length": 512, "nodes": 3}]}
+COUNTS = dict.fromkeys(("accepted", "queued", "running", "succeeded", "failed", "cancelled", "expired", "nodes"), 1)
+
+
+def completion(job, lies):
+    """A chat.completion; each of its parts is wrong if it lies."""
+    text, status, asked, total = ("", "unverified", 2, 9) if lies else ("85.", "verified", 3, 8)
+    return {
+        "id": f"chatcmpl-{'' if lies else job.removeprefix('job_')}", "object": "text" if lies else "chat.completion",
+        "model": "infera-tiny", "job_id": job,
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "no" if lies else "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 99 if lies else 3, "total_tokens": total},
+        "verification": {
+            "status": status, "rung": "identical", "numbers": "outside" if lies else "inside",
+            "replicas": {"asked": asked, "answered": 1 if lies else 3, "agreed": 1 if lies else 3},
+        },
+    }
+
+
+class Gateway(ThreadingHTTPServer):
+    """Listens on a port of its own; answers after `delay_s`."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, lies=False, delay_s=0.0, refusal=None):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lies, self.delay_s, self.refusal = lies, delay_s, refusal
+        self.jobs = {}  # id: status
+        self.keys = {}  # idempotency key: id
+        self.lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    def job(self, key=None):
+        """A job's id, and whether the key had it before."""
+        with self.lock:
+            known = key is not None and key in self.keys
+            number = len(self.jobs) + 1
+            # A liar forgets keys and shouts.
+            name = f"JOB_{number:032X}" if self.lies and key else self.keys[key] if known else f"job_{number:032x}"
+            self.keys[key] = name
+            self.jobs.setdefault(name, "succeeded")
+            return name, known
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Routes and replies."""
+
+    protocol_version = "HTTP/1.1"
+    # Two small writes per reply would wait for each other's acknowledgement.
+    disable_nagle_algorithm = True
+
+    def reply(self, status, body, **headers):
+        """Sends JSON with the headers that every reply has."""
+        data = json.dumps(body).encode()
+        common = {"content-type": "application/json", "cache-control": "no-store", "x-request-id": "req_1"}
+        common = {"content-type": "text/plain"} if self.server.lies and self.path != "/v1/models" else common
+        self.send_response(status)
+        for name, value in {**common, **headers, "content-length": str(len(data))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def error(self, status, code):
+        """An error of either face."""
+        if self.server.lies:
+            return self.reply(status, {"error": "no"})
+        if self.path.startswith("/v1/"):
+            error = {"message": code, "type": "invalid_request_error", "param": None, "code": code}
+            return self.reply(status, {"error": error})
+        entry = {"type": "missing", "loc": ["body", "model"], "msg": "Field required"}
+        return self.reply(status, {"detail": [entry, entry]})
+
+    def do_GET(self):
+        """Models, counts, jobs."""
+        if self.path == "/v1/models":
+            if not self.headers.get("authorization"):
+                return self.error(401, "invalid_api_key")
+            return self.reply(200, MODELS)
+        if self.path == "/network_stats":
+            return self.reply(200, {} if self.server.lies else COUNTS)
+        name = self.path.rpartition("/")[2]
+        status = self.server.jobs.get(name)
+        if status is None:
+            return self.error(404, "not_found")
+        body = {"id": name, "job_id": name, "status": status, "created": 1, "expires": 2}
+        return self.reply(200, {**body, "result": completion(name, self.server.lies)})
+
+    def do_DELETE(self):
+        """Cancels, whatever the job was; a liar forgets it at once."""
+        name = self.path.rpartition("/")[2]
+        self.server.jobs[name] = "running" if self.server.lies else "cancelled"
+        return self.reply(200, {"id": name, "job_id": name, "status": "cancelled", "created": 1, "expires": 2})
+
+    def do_POST(self):
+        """Conversations."""
+        ask = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        time.sleep(self.server.delay_s)
+        if self.server.refusal is not None:
+            return self.reply(429, {"detail": "Too many", "error": {"code": "queue_full"}}, **self.server.refusal)
+        if ask.get("model") != "infera-tiny":
+            return self.error(404 if ask.get("model") else 422, "model_not_found")
+        job, known = self.server.job(self.headers.get("idempotency-key"))
+        if self.path == "/submit_job":
+            replayed = {"idempotent_replayed": "true"} if known else {}
+            return self.reply(200, {"job_id": job, "status": "queued"}, x_job_id=job, **replayed)
+        return self.reply(200, completion(job, self.server.lies), x_job_id=job)
+
+    def log_message(self, *_):
+        """Nothing: the load generator's words are enough."""
