@@ -1,8 +1,8 @@
 //! Every promise of the broker's seam, tried on a RabbitMQ server: with classic queues, again with quorum queues, and
 //! what happens when the line to the server is cut, closed or dead.
 //!
-//! `TEST_RABBITMQ_URL` says where it is. Queues have names of their own and go at the end of their check.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by panicking")]
+//! `TEST_RABBITMQ_URL` says where it is, its neighbours in `data/services.env` how nodes log in and what TLS needs. Queues have names of their own and go at the end of their check.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
 #[path = "broker_rabbitmq/line.rs"]
 mod line;
@@ -10,6 +10,10 @@ mod line;
 mod outages;
 #[path = "broker_rabbitmq/queues.rs"]
 mod queues;
+#[path = "broker_rabbitmq/tls.rs"]
+mod tls;
+#[path = "broker_rabbitmq/tokens.rs"]
+mod tokens;
 
 use std::sync::Arc;
 
@@ -18,10 +22,15 @@ use infera_core::broker::rabbitmq::{Config, RabbitBroker};
 use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 use infera_core::config::Secret;
 
+/// What the services say of themselves under this name.
+fn named(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} isn't set; `make services` starts the servers and tells their addresses")
+    })
+}
+
 fn url() -> String {
-    std::env::var("TEST_RABBITMQ_URL").expect(
-        "TEST_RABBITMQ_URL isn't set; `make services` starts a RabbitMQ server and prints its address",
-    )
+    named("TEST_RABBITMQ_URL")
 }
 
 fn broker() -> Arc<dyn Broker> {

@@ -13,6 +13,7 @@
 //! Beyond the contract: asking for a queue's depth counts as using it, so it starts its idle time anew; and bindings
 //! that an earlier version declared and this one doesn't want stay until the queue is deleted.
 
+mod access;
 mod claims;
 mod consumer;
 mod credit;
@@ -23,21 +24,27 @@ mod returns;
 mod terms;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 use crate::config::Secret;
+use access::Access;
+pub use access::Token;
 use claims::{Claims, Leaving};
-use link::{Link, answer};
+use link::{Endpoint, Link, answer};
 use publisher::Request;
 use terms::{Refusal, exchange_name, short};
 
@@ -55,8 +62,12 @@ const CONNECT_MS: u64 = 5_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `amqp://user:password@host:port/vhost`; the vhost `/` is written `%2F`. Hidden because of the password.
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS; the vhost `/` is written `%2F`. Hidden because of
+    /// the password. A node logs in by its token: user and password are left out.
     pub url: Secret,
+    /// With `amqps://`: a PEM file of certificates to trust beside the system's, such as a private authority's. None:
+    /// the system's alone.
+    pub ca_file: Option<PathBuf>,
     /// When a publish without an answer ends `Unknown`, in milliseconds.
     pub publish_timeout_ms: u64,
 }
@@ -65,18 +76,30 @@ impl Default for Config {
     /// A broker on this machine as its package leaves it. Five seconds: confirmations wait for a disk, which may stall
     /// for a second or two, and a broker that is short of memory or disk gives none at all.
     fn default() -> Self {
-        Self { url: Secret::new("amqp://guest:guest@127.0.0.1:5672/%2F"), publish_timeout_ms: 5_000 }
+        Self {
+            url: Secret::new("amqp://guest:guest@127.0.0.1:5672/%2F"),
+            ca_file: None,
+            publish_timeout_ms: 5_000,
+        }
     }
 }
 
 /// The configuration can't be used; the operator's to mend.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the broker's url {0}")]
-pub struct UrlError(String);
+pub enum ConfigError {
+    /// What is wrong with the URL, without quoting it: it holds a password.
+    #[error("the broker's url {0}")]
+    Url(&'static str),
+    /// The file of authorities can't be used.
+    #[error("the broker's ca_file {0}")]
+    Authorities(String),
+}
 
 /// A RabbitMQ server, or a cluster of them behind one address.
 pub struct RabbitBroker {
     consuming: Link,
+    /// A node declares nothing.
+    as_node: bool,
     requests: mpsc::Sender<Request>,
     publish_timeout: Duration,
     claims: Claims,
@@ -84,27 +107,35 @@ pub struct RabbitBroker {
 }
 
 impl RabbitBroker {
-    /// A broker that connects when it is first used, and again whenever it has to. Must be called inside a Tokio
-    /// runtime, which runs its tasks.
+    /// The broker as the operator's roles see it. It connects when it is first used, and again whenever it has to.
+    /// Must be called inside a Tokio runtime, which runs its tasks.
     ///
     /// # Errors
-    /// A URL that can't be one. A broker that is away is no error here.
-    pub fn start(config: &Config) -> Result<Arc<Self>, UrlError> {
-        // The parser's own words may quote the URL, and with it the password.
-        let parsed: Result<AMQPUri, _> = config.url.expose().parse();
-        let mut uri =
-            parsed.map_err(|_| UrlError("isn't of the form amqp://user:password@host:port/vhost".into()))?;
-        if uri.scheme != AMQPScheme::AMQP {
-            return Err(UrlError("asks for TLS, which this build can't".into()));
-        }
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
-        uri.query.connection_timeout.get_or_insert(CONNECT_MS);
+    /// A configuration that can't be right. A broker that is away is no error here.
+    pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
+        Self::start_as(config, Access::Operator)
+    }
 
+    /// The broker as a node sees it: it logs in by the newest of `tokens`, and shows the broker each newer one on the
+    /// connections that are open, so whoever sends them has to send the next before one expires. It declares nothing:
+    /// declaring a queue only makes sure that the gateway did, or ends [`BrokerError::NoSuchQueue`]; and what it
+    /// publishes goes out under the node's id, which the broker checks against the token.
+    ///
+    /// # Errors
+    /// Like [`RabbitBroker::start`]. A token that the broker refuses is no error here either; every call then ends
+    /// [`BrokerError::Unavailable`].
+    pub fn start_as_node(config: &Config, tokens: watch::Receiver<Token>) -> Result<Arc<Self>, ConfigError> {
+        Self::start_as(config, Access::Node(tokens))
+    }
+
+    fn start_as(config: &Config, access: Access) -> Result<Arc<Self>, ConfigError> {
+        let as_node = access.is_node();
+        let endpoint = endpoint(config, access)?;
         let (requests, waiting) = mpsc::channel(publisher::WAITING);
-        tokio::spawn(publisher::run(Link::new(uri.clone(), "publishing"), waiting));
+        tokio::spawn(publisher::run(Link::new(endpoint.clone(), "publishing"), waiting));
         Ok(Arc::new(Self {
-            consuming: Link::new(uri, "consuming"),
+            consuming: Link::new(endpoint, "consuming"),
+            as_node,
             requests,
             publish_timeout: Duration::from_millis(config.publish_timeout_ms),
             claims: Claims::default(),
@@ -154,6 +185,33 @@ impl RabbitBroker {
     }
 }
 
+/// Where the configuration leads.
+fn endpoint(config: &Config, access: Access) -> Result<Endpoint, ConfigError> {
+    // The parser's own words may quote the URL, and with it the password.
+    let parsed: Result<AMQPUri, _> = config.url.expose().parse();
+    let mut uri =
+        parsed.map_err(|_| ConfigError::Url("isn't of the form amqp(s)://user:password@host:port/vhost"))?;
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.connection_timeout.get_or_insert(CONNECT_MS);
+    let mut tls = OwnedTLSConfig::default();
+    if let Some(path) = &config.ca_file {
+        if uri.scheme != AMQPScheme::AMQPS {
+            return Err(ConfigError::Url("doesn't ask for TLS (amqps://), but there is a ca_file"));
+        }
+        let wrong = |problem: &dyn fmt::Display| {
+            ConfigError::Authorities(format!("{} can't be used: {problem}", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        match CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => tls.cert_chain = Some(text),
+            Ok(_) => return Err(wrong(&"it holds no certificate in PEM form")),
+            Err(error) => return Err(wrong(&error)),
+        }
+    }
+    Ok(Endpoint { uri, tls, access })
+}
+
 impl fmt::Debug for RabbitBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("RabbitBroker").finish_non_exhaustive()
@@ -166,6 +224,10 @@ impl Broker for RabbitBroker {
         let name = terms::name(&queue.name)?;
         // An exclusive queue of this name may be going just now.
         self.leaving.left().await;
+        if self.as_node {
+            let there = self.count(name).await.map_err(|refusal| refusal.of(&queue.name))?;
+            return there.map(|_| ()).ok_or_else(|| BrokerError::NoSuchQueue(queue.name.clone()));
+        }
         self.declare_and_bind(queue, &name).await.map_err(|refusal| refusal.of(&queue.name))
     }
 
@@ -208,16 +270,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn urls_that_cannot_be_used_say_why_without_the_password() {
-        let start = |url: &str| {
-            let config = Config { url: Secret::new(url), ..Config::default() };
+    async fn what_cannot_be_used_says_why_without_the_password() {
+        let start = |url: &str, ca_file: Option<&str>| {
+            let ca_file = ca_file.map(PathBuf::from);
+            let config = Config { url: Secret::new(url), ca_file, ..Config::default() };
             RabbitBroker::start(&config).map(|_| ()).map_err(|error| error.to_string())
         };
-        for (url, word) in [("http://u:hunter2@h", "form"), ("amqps://u:hunter2@h/%2F", "TLS"), ("", "form")]
-        {
-            let error = start(url).unwrap_err();
+        let this_file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/broker/rabbitmq.rs");
+        for (url, ca_file, word) in [
+            ("http://u:hunter2@h", None, "form"),
+            ("", None, "form"),
+            ("amqp://u:hunter2@h/%2F", Some("/nowhere"), "TLS"),
+            ("amqps://u:hunter2@h/%2F", Some("/nowhere"), "/nowhere"),
+            ("amqps://u:hunter2@h/%2F", Some(this_file), "no certificate"),
+        ] {
+            let error = start(url, ca_file).unwrap_err();
             assert!(error.contains(word) && !error.contains("hunter2"), "{url}: {error}");
         }
-        assert_eq!(start("amqp://u:p@127.0.0.1:1/%2F"), Ok(()));
+        for url in ["amqp://u:p@127.0.0.1:1/%2F", "amqps://u:p@127.0.0.1:1/%2F"] {
+            assert_eq!(start(url, None), Ok(()), "{url}");
+        }
     }
 }

@@ -42,7 +42,8 @@ impl Line {
     }
 
     pub(crate) fn broker(&self, publish_timeout_ms: u64) -> Arc<RabbitBroker> {
-        RabbitBroker::start(&Config { url: Secret::new(self.url.as_str()), publish_timeout_ms }).unwrap()
+        let url = Secret::new(self.url.as_str());
+        RabbitBroker::start(&Config { url, publish_timeout_ms, ..Config::default() }).unwrap()
     }
 }
 

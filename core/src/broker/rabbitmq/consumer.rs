@@ -36,6 +36,9 @@ const EFFECT: Duration = Duration::from_secs(2);
 /// How long a consumer that goes may take to give back what it holds, before it just closes its channel.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Counts deliveries that were dropped because their sender is in doubt, by why.
+const DROPPED: &str = "infera_broker_dropped_deliveries_total";
+
 /// One subscription at the broker.
 struct Tap {
     number: u32,
@@ -103,14 +106,17 @@ impl Subscription {
     }
 
     async fn receive(&self, tap: u32, delivered: Delivered) {
-        let Delivered { delivery_tag, routing_key, redelivered, properties, data, acker, .. } = delivered;
-        match message(&properties, data) {
-            Some(message) => {
+        let Delivered { delivery_tag, exchange, routing_key, redelivered, properties, data, acker } =
+            delivered;
+        match message((exchange.as_str(), routing_key.as_str()), &properties, data) {
+            Ok(message) => {
                 let routing_key = routing_key.to_string();
                 self.inbox.put(delivery_tag, Arrival { message, routing_key, redelivered, tap, acker });
             }
-            None => {
-                tracing::warn!(queue = %self.queue, key = %routing_key, "dropped a message sent with CC");
+            // Only a rogue sends such; it must not fill our logs.
+            Err(why) => {
+                metrics::counter!(DROPPED, "why" => why.word()).increment(1);
+                tracing::debug!(queue = %self.queue, key = %routing_key, ?why, "dropped a delivery");
                 if let Err(error) = acker.reject(BasicRejectOptions { requeue: false }).await {
                     tracing::debug!(%error, "dropping a delivery");
                 }

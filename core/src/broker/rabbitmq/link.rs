@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::ExchangeDeclareOptions;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use super::access::Access;
 use super::terms::{Refusal, connection_name, exchange_name, short};
 use crate::broker::Exchange;
 
@@ -25,20 +28,28 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// One connection, and which one in its link's life it is.
 #[derive(Debug)]
 pub(super) struct Line {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Counts connections: what was declared as exclusive on an earlier one is gone.
     pub(super) epoch: u64,
 }
 
 impl Line {
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
 }
 
+/// Where connections lead, by which certificates, and as whom.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    pub(super) uri: AMQPUri,
+    pub(super) tls: OwnedTLSConfig,
+    pub(super) access: Access,
+}
+
 /// A connection that is made anew.
 pub(super) struct Link {
-    uri: AMQPUri,
+    endpoint: Endpoint,
     purpose: &'static str,
     state: Mutex<State>,
 }
@@ -49,11 +60,21 @@ struct State {
     epoch: u64,
     /// When and why the last attempt failed.
     failed: Option<(Instant, Refusal)>,
+    /// Tells the broker of new tokens.
+    keeper: Option<AbortHandle>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
+    }
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, purpose: &'static str) -> Self {
-        Self { uri, purpose, state: Mutex::default() }
+    pub(super) fn new(endpoint: Endpoint, purpose: &'static str) -> Self {
+        Self { endpoint, purpose, state: Mutex::default() }
     }
 
     /// A new channel. Whoever holds the line keeps the connection open.
@@ -82,10 +103,16 @@ impl Link {
             return Err(why.clone());
         }
         match self.connect().await {
-            Ok(connection) => {
+            Ok((connection, access)) => {
                 state.epoch += 1;
                 state.failed = None;
                 let line = Arc::new(Line { connection, epoch: state.epoch });
+                if access.is_node() {
+                    let keeper = tokio::spawn(access.keep(Arc::downgrade(&line))).abort_handle();
+                    if let Some(earlier) = state.keeper.replace(keeper) {
+                        earlier.abort();
+                    }
+                }
                 state.line = Some(Arc::clone(&line));
                 tracing::info!(purpose = self.purpose, epoch = line.epoch, "connected to RabbitMQ");
                 Ok(line)
@@ -106,24 +133,34 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Refusal> {
+    /// A new connection, and as whom it was made.
+    async fn connect(&self) -> Result<(Connection, Access), Refusal> {
+        let Endpoint { uri, tls, mut access } = self.endpoint.clone();
         let properties = ConnectionProperties::default().with_connection_name(connection_name(self.purpose));
-        let connection = answer(Connection::connect_uri(self.uri.clone(), properties)).await?;
-        for exchange in [Exchange::Nodes, Exchange::Network] {
-            // Each on a channel of its own, because a refusal closes it.
-            let channel = answer(connection.create_channel()).await?;
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            let name = short(exchange_name(exchange));
-            let declared =
-                channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
-            match answer(declared).await {
-                // Who may not declare relies on the operator's roles, who may.
-                Ok(()) | Err(Refusal::Forbidden(_)) => {}
-                Err(refusal) => return Err(refusal),
-            }
+        let properties = access.introduce(properties)?;
+        let runtime = lapin::runtime::default_runtime()?;
+        let connection = answer(Connection::connect_uri_with_config(uri, properties, tls, runtime)).await?;
+        if !access.is_node() {
+            declare_exchanges(&connection).await?;
         }
-        Ok(connection)
+        Ok((connection, access))
     }
+}
+
+async fn declare_exchanges(connection: &Connection) -> Result<(), Refusal> {
+    for exchange in [Exchange::Nodes, Exchange::Network] {
+        // Each on a channel of its own, because a refusal closes it.
+        let channel = answer(connection.create_channel()).await?;
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let name = short(exchange_name(exchange));
+        let declared = channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
+        match answer(declared).await {
+            // Who may not declare relies on the operator's other roles, who may.
+            Ok(()) | Err(Refusal::Forbidden(_)) => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(())
 }
 
 /// One answer of the broker, in time.

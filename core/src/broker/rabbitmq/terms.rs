@@ -98,6 +98,10 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
         .with_message_id(id.clone())
         .with_type(ShortString::try_new(message.kind)?)
         .with_delivery_mode(PERSISTENT);
+    if let Address::Nodes(key) = address {
+        // The broker lets a connection name nobody but its own user here (or it has the tag `impersonator`).
+        properties = properties.with_user_id(ShortString::try_new(first_word(key))?);
+    }
     if let Some(ttl_ms) = message.ttl_ms {
         properties = properties.with_expiration(ShortString::try_new(ttl_ms.min(TTL_MAX_MS).to_string())?);
     }
@@ -110,15 +114,51 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
     Ok(Parcel { route, properties, body: message.body })
 }
 
-/// A delivered message. `None`: it carries `CC`, by which a sender gets it past the check of its routing key, so the
-/// key says nothing about who sent it.
-pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Option<Message> {
+/// The first word of a key: in the nodes' exchange, who speaks.
+fn first_word(key: &str) -> &str {
+    key.split('.').next().unwrap_or_default()
+}
+
+/// Why a delivery is dropped: nobody can say whose word it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dubious {
+    /// It carries `CC`, by which a sender gets it to queues that its key doesn't reach.
+    Copied,
+    /// It came by the nodes' exchange, and the user whom the broker vouches for isn't the node that its key names.
+    Unvouched,
+}
+
+impl Dubious {
+    /// As metrics name it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::Unvouched => "unvouched",
+        }
+    }
+}
+
+/// A message as it was delivered by `exchange` under `key`.
+///
+/// # Errors
+/// Its key doesn't tell who sent it, or not reliably.
+pub(super) fn message(
+    (exchange, key): (&str, &str),
+    properties: &BasicProperties,
+    body: Vec<u8>,
+) -> Result<Message, Dubious> {
     let headers = properties.headers().as_ref();
     if headers.is_some_and(|headers| headers.inner().contains_key("CC")) {
-        return None;
+        return Err(Dubious::Copied);
+    }
+    if exchange == exchange_name(Exchange::Nodes) {
+        let user = properties.user_id().as_ref().map(ShortString::as_str);
+        if user != Some(first_word(key)) {
+            return Err(Dubious::Unvouched);
+        }
     }
     let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
-    Some(Message {
+    Ok(Message {
         id: text(properties.message_id()),
         kind: text(properties.kind()),
         body: body.into(),
@@ -282,17 +322,40 @@ mod tests {
         let parcel = parcel(&Address::Nodes("n1.heartbeat".to_owned()), sent.clone()).unwrap();
         assert_eq!(parcel.route.exchange.as_str(), "infera.nodes");
         assert_eq!(parcel.route.key.as_str(), "n1.heartbeat");
-        let received = message(&parcel.properties, parcel.body.to_vec());
-        assert_eq!(received, Some(Message { ttl_ms: Some(TTL_MAX_MS), ..sent }));
+        let from = ("infera.nodes", "n1.heartbeat");
+        let received = message(from, &parcel.properties, parcel.body.to_vec());
+        assert_eq!(received, Ok(Message { ttl_ms: Some(TTL_MAX_MS), ..sent }));
 
         let mut headers = FieldTable::default();
         headers.insert(short(TRACE_HEADER), AMQPValue::LongString("x".repeat(TRACE_MAX_BYTES + 1).into()));
         let strange = parcel.properties.clone().with_headers(headers);
-        assert_eq!(message(&strange, Vec::new()).unwrap().trace, None, "longer than any");
+        assert_eq!(message(from, &strange, Vec::new()).unwrap().trace, None, "longer than any");
 
         let mut headers = FieldTable::default();
         headers.insert(short("CC"), AMQPValue::LongString("n2.heartbeat".into()));
-        assert_eq!(message(&parcel.properties.with_headers(headers), Vec::new()), None);
+        let copied = parcel.properties.with_headers(headers);
+        assert_eq!(message(from, &copied, Vec::new()), Err(Dubious::Copied));
+    }
+
+    #[test]
+    fn only_the_node_that_the_broker_vouches_for_speaks_as_itself() {
+        let plain = BasicProperties::default();
+        let as_n1 = BasicProperties::default().with_user_id("n1".into());
+        for (exchange, key, properties, heard) in [
+            ("infera.nodes", "n1.replica.v", &as_n1, true),
+            ("infera.nodes", "n1", &as_n1, true),
+            ("infera.nodes", "n2.replica.v", &as_n1, false),
+            ("infera.nodes", "n12.replica.v", &as_n1, false),
+            ("infera.nodes", "n1.replica.v", &plain, false),
+            ("infera.nodes", "", &plain, false),
+            // Nodes may write to neither of these.
+            ("infera.network", "capacity", &plain, true),
+            ("", "replicas.v", &plain, true),
+        ] {
+            let outcome = message((exchange, key), properties, Vec::new());
+            assert_eq!(outcome.is_ok(), heard, "{exchange} {key} {properties:?}");
+            assert!(heard || outcome == Err(Dubious::Unvouched));
+        }
     }
 
     #[test]
