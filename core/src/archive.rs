@@ -35,6 +35,9 @@ pub enum ArchiveError {
     /// The key isn't one that we make; our fault.
     #[error("archive key {0:?} is not a relative path of plain words")]
     InvalidKey(String),
+    /// The store won't have it from us, and trying again won't help until an operator changes what it says.
+    #[error("archive refused: {0}")]
+    Refused(String),
     /// The store is away or full; retry.
     #[error("archive unavailable: {0}")]
     Unavailable(String),

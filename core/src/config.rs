@@ -1,4 +1,4 @@
-//! Configuration of every program: defaults < `infera.toml` < environment (`INFERA_…`) < flags. Unknown keys are
+//! Configuration of every program: defaults < its TOML file < environment (`INFERA_…`) < flags. Unknown keys are
 //! refused, and all mistakes are listed at once, each with its key and where it came from.
 //!
 //! A program's configuration is a plain serde struct with `#[serde(default, deny_unknown_fields)]` on every level;
@@ -22,14 +22,12 @@ use toml::{Table, Value};
 
 use layers::{Layer, Layers, Refusal, index_word};
 
-/// Where a program looks for its file if it isn't told.
-pub const DEFAULT_FILE: &str = "infera.toml";
-
 /// What all our environment variables begin with.
 const PREFIX: &str = "INFERA_";
 
 /// Variables that clients and logging use; they are no keys.
-const RESERVED: [&str; 3] = ["INFERA_URL", "INFERA_API_KEY", LOG_VARIABLE];
+const RESERVED: [&str; 5] =
+    ["INFERA_URL", "INFERA_API_KEY", "INFERA_GATEWAY_1_URL", "INFERA_GATEWAY_2_URL", LOG_VARIABLE];
 
 /// Overrides the log filter of every program.
 const LOG_VARIABLE: &str = "INFERA_LOG";
@@ -46,10 +44,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// This process's sources. Without a file, [`DEFAULT_FILE`] in the working directory is used if it is there.
+    /// This process's sources. Without a file, `default_file` in the working directory is used if it is there.
     #[must_use]
-    pub fn from_process(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+    pub fn from_process(default_file: &str, file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
+        let default = || Some(PathBuf::from(default_file)).filter(|path| path.exists());
         // A variable that isn't Unicode is shown with replacement characters in the mistake that it makes.
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))

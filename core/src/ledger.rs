@@ -33,6 +33,9 @@ pub enum LedgerError {
     /// Not committed; safe to retry.
     #[error("ledger unavailable: {0}")]
     Unavailable(String),
+    /// Not committed, and trying again won't help until an operator changes what it says.
+    #[error("ledger refused: {0}")]
+    Refused(String),
     /// It may or may not be committed: read back by id before answering anybody.
     #[error("outcome of a commit is unknown: {0}")]
     Unknown(String),

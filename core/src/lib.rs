@@ -3,7 +3,7 @@
 //! Read in this order: what things are called (`ids`, `time`), what a client may ask and what a settled job is
 //! (`job`), what crosses the broker (`messages`), then the seams, each a small trait with its contract in the
 //! doc comment and its implementations beside it (`broker`, `ledger`, `archive`, `engine`), and last the
-//! plumbing that every program needs (`config`, `telemetry`, `shutdown`).
+//! plumbing that every program needs (`config`, `program`, `telemetry`, `shutdown`).
 //!
 //! This crate never imports a role.
 
@@ -26,6 +26,8 @@ pub mod model_folder;
 pub mod chat;
 
 pub mod config;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(feature = "tls")]

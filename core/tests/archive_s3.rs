@@ -79,7 +79,9 @@ async fn a_bucket_is_made_once_and_found_again() {
 #[tokio::test]
 async fn wrong_credentials_are_said_so_without_being_shown() {
     let config = S3Config { secret_access_key: Secret::new("not-the-secret"), ..first() };
-    let refused = S3Archive::open(&config).await.expect_err("a refusal").to_string();
+    let refused = S3Archive::open(&config).await.expect_err("a refusal");
+    assert!(matches!(refused, ArchiveError::Refused(_)), "{refused:?}");
+    let refused = refused.to_string();
     assert!(refused.contains("403"), "{refused}");
     assert!(!refused.contains("not-the-secret"), "{refused}");
 }

@@ -279,7 +279,7 @@ fn reserved_variables_are_no_keys() {
     let sources = Sources { environment: pairs(&variables), ..Sources::default() };
     assert_eq!(sources.log_filter(), Some("debug"));
     assert_eq!(Sources::default().log_filter(), None);
-    let process = Sources::from_process(None, Vec::new());
+    let process = Sources::from_process("nowhere.toml", None, Vec::new());
     assert!(process.environment.iter().all(|(name, _)| name.starts_with("INFERA_")));
 }
 

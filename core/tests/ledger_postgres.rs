@@ -366,7 +366,7 @@ async fn a_newer_schema_is_refused() {
     drop(schema.ledger().await);
     execute(&format!("INSERT INTO {}.schema_versions (version) VALUES (1000)", schema.name)).await;
     let outcome = PostgresLedger::connect(&PostgresConfig::new(schema.within(&server()))).await;
-    assert!(matches!(&outcome, Err(LedgerError::Unavailable(text)) if text.contains("newer")), "{outcome:?}");
+    assert!(matches!(&outcome, Err(LedgerError::Refused(text)) if text.contains("newer")), "{outcome:?}");
 }
 
 /// Tables that aren't a ledger's are named as such, and left alone.

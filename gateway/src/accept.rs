@@ -213,7 +213,9 @@ async fn commit(state: &Arc<State>, new: NewJob) -> Result<Accepted, ApiError> {
     }
     tracing::error!(%job, %error, "a job was not accepted");
     Err(match error {
-        LedgerError::Unavailable(_) | LedgerError::Unknown(_) => ApiError::LedgerAway,
+        LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_) => {
+            ApiError::LedgerAway
+        }
         LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
     })
 }

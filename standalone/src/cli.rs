@@ -1,10 +1,10 @@
-//! The command line: what can be typed, and what is printed back. What happens then is `network`'s.
+//! The command line: what can be typed, and what a newcomer is told. What happens then is `network`'s.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use infera_core::config::{self, ConfigErrors, Sources};
+use infera_core::config::ConfigErrors;
+use infera_core::program;
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
@@ -31,21 +31,17 @@ pub enum Command {
     Calibrate(Calibrate),
 }
 
-/// Where settings come from, beside the environment (`INFERA_LISTEN=…`, two underscores for a dot).
+/// Where settings come from, and short ways to say two of them.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// A TOML file; `infera.toml` in this folder is read if it is there.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: program::Settings,
     /// The folder of everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// What the nodes' engines run on, `cpu` or `cuda`, and never another; short for `--set engine.device=DEVICE`.
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// One setting, as `key=value`; may be repeated. `infera config` lists the keys.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = config::parse_flag)]
-    set: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -53,43 +49,15 @@ impl Settings {
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn load(self) -> Result<Config, ConfigErrors> {
-        let mut flags = self.set;
-        flags.extend(self.data.map(|folder| ("data".to_owned(), folder.display().to_string())));
-        flags.extend(self.device.map(|device| ("engine.device".to_owned(), device)));
-        let sources = Sources::from_process(self.config, flags);
-        let mut config: Config = config::load(&sources)?;
-        if let Some(filter) = sources.log_filter() {
-            filter.clone_into(&mut config.log.filter);
+    pub fn load(mut self) -> Result<Config, ConfigErrors> {
+        if let Some(folder) = self.data {
+            self.settings.set("data", folder.display());
         }
-        Ok(config)
-    }
-}
-
-/// Prints text for whoever called, where a closed pipe is no fault.
-///
-/// # Errors
-/// The output can't be written to.
-pub fn print(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-/// Says on standard error why the program ends: each cause once, the outermost first. Nothing can be done if nobody
-/// reads it.
-pub fn complain(error: &dyn std::error::Error) {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let text = deeper.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
+        if let Some(device) = self.device {
+            self.settings.set("engine.device", device);
         }
-        cause = deeper.source();
+        self.settings.load("infera.toml", |config: &mut Config| &mut config.log)
     }
-    let _ = writeln!(io::stderr().lock(), "infera: {message}");
 }
 
 /// What a newcomer needs when the network is ready: where it is, the key, and a request to paste.

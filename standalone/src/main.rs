@@ -7,9 +7,10 @@ use infera::calibrate;
 use infera::cli::{self, Cli, Command, Settings};
 use infera::config::Config;
 use infera::network::Network;
+use infera_core::program::{self, Failure};
 use infera_core::{config, shutdown, telemetry};
 
-type Done = Result<(), Box<dyn std::error::Error>>;
+type Done = Result<(), Failure>;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -17,27 +18,22 @@ fn main() -> ExitCode {
         Command::Config(settings) => show(settings),
         Command::Calibrate(options) => calibrate::run(&Config::default(), &options).map_err(Into::into),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::complain(error.as_ref());
-            ExitCode::FAILURE
-        }
-    }
+    program::ended("infera", done)
 }
 
 fn show(settings: Settings) -> Done {
-    Ok(cli::print(&config::dump(&settings.load()?)?)?)
+    let config = settings.load().map_err(Failure::settings)?;
+    Ok(program::print(&config::dump(&config)?)?)
 }
 
 fn up(settings: Settings) -> Done {
-    let config = settings.load()?;
+    let config = settings.load().map_err(Failure::settings)?;
     telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
         let network = Network::start(config.clone()).await?;
-        cli::print(&cli::welcome(&network, &config))?;
+        program::print(&cli::welcome(&network, &config))?;
         Ok(network.run(shutdown).await?)
     })
 }

@@ -108,7 +108,9 @@ async fn render(job: &TakenJob, request: &JobRequest, chat: &Arc<ChatModel>) -> 
 async fn epoch_secret(tenure: &Tenure, number: u64) -> Result<Digest, LedgerError> {
     loop {
         match tenure.book.epoch_secret(&*tenure.seams.network, number).await {
-            Err(LedgerError::Unavailable(_) | LedgerError::Unknown(_)) => tokio::time::sleep(RETRY).await,
+            Err(LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)) => {
+                tokio::time::sleep(RETRY).await
+            }
             decided => return decided,
         }
     }

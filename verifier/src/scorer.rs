@@ -35,7 +35,9 @@ pub(crate) async fn close_own(
     let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
     loop {
         match close(tenure, settlement, group, (Witness::Owner, is_on_record)).await {
-            Err(error @ (LedgerError::Unavailable(_) | LedgerError::Unknown(_))) => {
+            Err(
+                error @ (LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)),
+            ) => {
                 tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
                 tokio::time::sleep(RETRY).await;
             }

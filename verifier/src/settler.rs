@@ -30,7 +30,9 @@ pub(crate) async fn settle(tenure: &Tenure, settlement: Settlement) -> Result<Se
             }
             // Also the answer to a second try of what did commit (rule 8).
             Ok(Settled::Before(before)) => return Ok(before),
-            Err(error @ (LedgerError::Unavailable(_) | LedgerError::Unknown(_))) => {
+            Err(
+                error @ (LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)),
+            ) => {
                 tracing::warn!(job = %wanted.job_id, %error, "not settled yet; trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -52,7 +52,7 @@ impl S3Archive {
     /// The archive in `config.bucket`, which must be there; nothing is asked of the store yet.
     ///
     /// # Errors
-    /// [`ArchiveError::Unavailable`] for an endpoint or an authority's file that can't be used.
+    /// [`ArchiveError::Refused`] for an endpoint or an authority's file that can't be used.
     pub fn new(config: &S3Config) -> Result<Arc<Self>, ArchiveError> {
         Ok(Arc::new(Self {
             client: client::client(config)?,
@@ -66,7 +66,8 @@ impl S3Archive {
     /// Like [`S3Archive::new`], and asks the store for the bucket, making it if it isn't there.
     ///
     /// # Errors
-    /// [`ArchiveError::Unavailable`] if the store is away, refuses these credentials, or keeps the bucket for others.
+    /// [`ArchiveError::Unavailable`] if the store is away; [`ArchiveError::Refused`] if it refuses these credentials or
+    /// keeps the bucket for others, and as [`S3Archive::new`].
     pub async fn open(config: &S3Config) -> Result<Arc<Self>, ArchiveError> {
         let archive = Self::new(config)?;
         if !archive.has_bucket().await? {
@@ -79,7 +80,7 @@ impl S3Archive {
         match self.client.head_bucket().bucket(&self.bucket).send().await {
             Ok(_) => Ok(true),
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
-            Err(error) => Err(self.unavailable("bucket", &error)),
+            Err(error) => Err(self.kept_out("bucket", &error)),
         }
     }
 
@@ -98,7 +99,7 @@ impl S3Archive {
             {
                 Ok(())
             }
-            Err(error) => Err(self.unavailable("making the bucket", &error)),
+            Err(error) => Err(self.kept_out("making the bucket", &error)),
         }
     }
 
@@ -148,6 +149,24 @@ impl S3Archive {
             return Err(self.refused(key, "its answer ended early"));
         }
         Ok(bytes.freeze())
+    }
+
+    /// An error about the bucket as such: what the store decides about us, it will decide again.
+    fn kept_out<E>(&self, what: &str, error: &SdkError<E>) -> ArchiveError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let status = error.raw_response().map(|answer| answer.status().as_u16());
+        match status {
+            Some(408 | 429) | None | Some(500..) => self.unavailable(what, error),
+            Some(_) => {
+                let Self { endpoint, bucket, .. } = self;
+                let words = words(error);
+                ArchiveError::Refused(format!(
+                    "{endpoint}, bucket {bucket}, {what}: {words}; check the bucket's name and region and the credentials"
+                ))
+            }
+        }
     }
 
     fn unavailable<E>(&self, what: &str, error: &SdkError<E>) -> ArchiveError

@@ -29,6 +29,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use self::accepting::Accepting;
@@ -39,36 +40,35 @@ use self::posting::PostingLines;
 use self::settling::Settling;
 use self::transport::Transport;
 use super::LedgerError;
+use crate::config::Secret;
 
 /// Where the database is, and how much of it one process takes.
-#[derive(Clone)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?sslmode=verify-full`; options in it (a search path, say) are kept.
     /// Without `sslmode` a database on this machine is asked in plain text, and one elsewhere over TLS if there is a
-    /// `ca_file`, else not at all.
-    pub url: String,
+    /// `ca_file`, else not at all. Hidden because of the password.
+    pub url: Secret,
     /// PEM file of the authorities that may vouch for the database; none: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// At most so many connections for reading and single statements; the four lanes have one more each. Eight: such
     /// statements take about a millisecond, and a server allows a hundred connections for all processes together.
     pub connections: usize,
 }
 
-impl PostgresConfig {
-    /// The database at `url`, with everything else at its default.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ca_file: None, connections: 8 }
+impl Default for PostgresConfig {
+    /// A database on this machine under our name.
+    fn default() -> Self {
+        Self { url: Secret::new("postgres://infera@127.0.0.1:5432/infera"), ca_file: None, connections: 8 }
     }
 }
 
-impl fmt::Debug for PostgresConfig {
-    /// Without the URL: there is a password in it.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("PostgresConfig")
-            .field("ca_file", &self.ca_file)
-            .field("connections", &self.connections)
-            .finish_non_exhaustive()
+impl PostgresConfig {
+    /// The database at `url`, with everything else at its default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: Secret::new(url), ..Self::default() }
     }
 }
 
@@ -95,11 +95,11 @@ impl PostgresLedger {
     /// it and the others wait.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: no server, no access, no TLS where it must be, or a newer program's
-    /// schema. [`LedgerError::Damaged`]: the
-    /// tables there are not a ledger's.
+    /// [`LedgerError::Unavailable`]: no server, or it starts. [`LedgerError::Refused`]: a URL that can't be one, no
+    /// access, or a newer program's schema. [`LedgerError::Damaged`]: the tables there are not a ledger's.
     pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
-        let transport = Transport::new(opening::connections(&config.url)?, config.ca_file.as_deref())?;
+        let connections = opening::connections(config.url.expose())?;
+        let transport = Transport::new(connections, config.ca_file.as_deref())?;
         let pool = Pool::open(transport.clone(), config.connections)?;
         opening::migrate(&pool).await?;
         opening::check_durability(&pool).await?;

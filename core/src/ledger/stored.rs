@@ -127,6 +127,7 @@ impl LedgerError {
     pub(super) fn copy(&self) -> Self {
         match self {
             Self::Unavailable(text) => Self::Unavailable(text.clone()),
+            Self::Refused(text) => Self::Refused(text.clone()),
             Self::Unknown(text) => Self::Unknown(text.clone()),
             Self::Row(text) => Self::Row(text.clone()),
             Self::Damaged(text) => Self::Damaged(text.clone()),

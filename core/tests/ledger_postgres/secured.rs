@@ -26,7 +26,7 @@ async fn outcome(url: &str, authority: &str) -> Result<Arc<PostgresLedger>, Ledg
 
 /// Refused, with these words and without the password.
 fn assert_refused(outcome: Result<Arc<PostgresLedger>, LedgerError>, words: &[&str]) {
-    let Err(LedgerError::Unavailable(text)) = outcome else {
+    let Err(LedgerError::Unavailable(text) | LedgerError::Refused(text)) = outcome else {
         unreachable!("expected a refusal with {words:?}: {outcome:?}");
     };
     assert!(words.iter().all(|word| text.contains(word)), "{text}");

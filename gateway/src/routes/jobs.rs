@@ -48,7 +48,9 @@ fn away(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
     // A damaged or unreadable row is as unreadable the next time.
     let error = match error {
-        LedgerError::Unavailable(_) | LedgerError::Unknown(_) => ApiError::LedgerAway,
+        LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_) => {
+            ApiError::LedgerAway
+        }
         LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
     };
     Failure { error, job: Some(job) }

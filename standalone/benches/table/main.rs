@@ -46,11 +46,11 @@ fn main() -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(&settings), settings.is_quick());
     for (name, measure) in settings::SECTIONS {
         if settings.wants(name) {
-            infera::cli::print(&format!("measuring: {name}"))?;
+            infera_core::program::print(&format!("measuring: {name}"))?;
             report.add(measure(&settings, &runtime)?);
         }
     }
     report.end(machine::load());
-    infera::cli::print(&report.text())?;
+    infera_core::program::print(&report.text())?;
     report.write(settings.json())
 }

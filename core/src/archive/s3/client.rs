@@ -119,7 +119,7 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
     }
     if !config.endpoint.starts_with("https://") {
         let endpoint = &config.endpoint;
-        return Err(ArchiveError::Unavailable(format!(
+        return Err(ArchiveError::Refused(format!(
             "endpoint {endpoint:?} is no http:// or https:// address"
         )));
     }
@@ -127,13 +127,13 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
         Some(path) => {
             // The client panics over a file that is something else.
             let pem = tls::authorities_pem(path);
-            let pem = pem.map_err(|error| ArchiveError::Unavailable(error.to_string()))?;
+            let pem = pem.map_err(|error| ArchiveError::Refused(error.to_string()))?;
             TrustStore::empty().with_pem_certificate(pem)
         }
         None => TrustStore::default(),
     };
     let context = TlsContext::builder().with_trust_store(trusted).build();
-    let context = context.map_err(|error| ArchiveError::Unavailable(format!("TLS: {error}")))?;
+    let context = context.map_err(|error| ArchiveError::Refused(format!("TLS: {error}")))?;
     // `ring` instead of the default `aws-lc`: no CMake, and minutes less of C.
     Ok(builder.tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(context).build_https())
 }
@@ -155,7 +155,7 @@ mod tests {
         };
         let absent = folder.path().join("absent.crt");
         for config in [config("127.0.0.1:9000", None), config("https://127.0.0.1:9000", Some(&absent))] {
-            assert!(matches!(client(&config), Err(ArchiveError::Unavailable(_))), "{config:?}");
+            assert!(matches!(client(&config), Err(ArchiveError::Refused(_))), "{config:?}");
         }
         let not_certificates = [
             "",
@@ -166,7 +166,7 @@ mod tests {
         for text in not_certificates {
             std::fs::write(&file, text).expect("a file");
             let refused = client(&config("https://127.0.0.1:9000", Some(&file)));
-            assert!(matches!(refused, Err(ArchiveError::Unavailable(_))), "{text:?}");
+            assert!(matches!(refused, Err(ArchiveError::Refused(_))), "{text:?}");
         }
         assert!(client(&config("http://127.0.0.1:9000", None)).is_ok());
     }

@@ -130,6 +130,9 @@ fn judge(code: &str, text: String) -> Failure {
         _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => LedgerError::Row(text),
         // No such table or column: somebody changed what we made. A corrupted page or index.
         "42P01" | "42703" | "42804" | "42P07" | "XX001" | "XX002" => LedgerError::Damaged(text),
+        // A wrong user or password; no such database; no right to do it.
+        _ if code.starts_with("28") => LedgerError::Refused(text),
+        "3D000" | "42501" => LedgerError::Refused(text),
         _ => LedgerError::Unavailable(text),
     };
     Failure { error, is_transient }
@@ -147,6 +150,7 @@ mod tests {
                 LedgerError::Row(_) => "row",
                 LedgerError::Damaged(_) => "damaged",
                 LedgerError::Unavailable(_) => "unavailable",
+                LedgerError::Refused(_) => "refused",
                 LedgerError::Unknown(_) => "unknown",
             };
             (kind, is_transient)
@@ -162,6 +166,10 @@ mod tests {
             ("55P03", ("unavailable", false)), // lock timeout
             ("53100", ("unavailable", false)), // disk full
             ("25006", ("unavailable", false)), // read-only
+            ("57P03", ("unavailable", false)), // the server starts
+            ("28P01", ("refused", false)),     // wrong password
+            ("3D000", ("refused", false)),     // no such database
+            ("42501", ("refused", false)),     // no right to it
             ("42P01", ("damaged", false)),     // no such table
             ("XX001", ("damaged", false)),     // a corrupted page
         ] {

@@ -32,7 +32,7 @@ pub(super) fn connections(url: &str) -> Result<tokio_postgres::Config, LedgerErr
     // The parser's error quotes no part of the URL, which has a password in it.
     let mut connections: tokio_postgres::Config = known_words(url)
         .parse()
-        .map_err(|error| LedgerError::Unavailable(format!("the database's URL can't be read: {error}")))?;
+        .map_err(|error| LedgerError::Refused(format!("the database's URL can't be read: {error}")))?;
     let given = connections.get_options().unwrap_or_default();
     let options = format!("{SETTINGS} {given}");
     connections
@@ -74,7 +74,7 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), LedgerError> {
         let stored: i64 = row.try_get(0)?;
         let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
         if stored > known {
-            return Err(LedgerError::Unavailable(format!(
+            return Err(LedgerError::Refused(format!(
                 "the database was written by a newer program (schema {stored}, this one knows {known}); run that one"
             ))
             .into());

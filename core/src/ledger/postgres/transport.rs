@@ -41,7 +41,7 @@ impl Transport {
         let mode = connections.get_ssl_mode();
         let is_near = is_loopback(connections.get_hosts(), connections.get_hostaddrs());
         let protection = decide(mode, is_near, ca_file.is_some())
-            .map_err(|problem| LedgerError::Unavailable(problem.to_owned()))?;
+            .map_err(|problem| LedgerError::Refused(problem.to_owned()))?;
         if protection == Protection::None {
             if !is_near {
                 tracing::warn!(
@@ -52,7 +52,7 @@ impl Transport {
             connections.ssl_mode(SslMode::Disable);
             return Ok(Self { connections, connector: None });
         }
-        let client = tls::client(ca_file).map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let client = tls::client(ca_file).map_err(|error| LedgerError::Refused(error.to_string()))?;
         let mut connections = connections;
         connections.ssl_mode(SslMode::Require);
         Ok(Self { connections, connector: Some(MakeRustlsConnect::new(client)) })
