@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use infera_core::ids::{GatewayId, ModelName};
 use infera_core::shutdown::Shutdown;
-use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::capacity::Capacity;
@@ -16,7 +15,7 @@ use crate::config::Config;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
 use crate::outbox::{Courier, outbox};
-use crate::server;
+use crate::server::{self, Door};
 use crate::state::{Seams, State};
 use crate::waiters::Waiters;
 
@@ -72,10 +71,11 @@ impl Gateway {
         GatewayHandle { state: Arc::clone(&self.state) }
     }
 
-    /// Serves on `listener` until `shutdown` and drains. Background work stops after the last connection, so that
+    /// Serves at the door, a listener at least, until `shutdown` and drains. Background work stops after the last connection, so that
     /// requests that are being drained still get their ends.
-    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
+    pub async fn run(self, door: impl Into<Door>, shutdown: Shutdown) {
         let Self { state, courier } = self;
+        let door = door.into();
         let background = TaskTracker::new();
         let end = Shutdown::new();
         refresh(&state).await;
@@ -94,6 +94,10 @@ impl Gateway {
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.limits.clean(&end).await }
         });
+        #[cfg(feature = "program")]
+        if let Some(tls) = door.tls() {
+            background.spawn(tls.clone().keep_fresh(end.clone()));
+        }
         tokio::spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
             async move {
@@ -103,7 +107,7 @@ impl Gateway {
                 }
             }
         });
-        server::serve(Arc::clone(&state), listener).await;
+        server::serve(Arc::clone(&state), door).await;
         state.tasks.close();
         let all_ended = async {
             state.tasks.wait().await;

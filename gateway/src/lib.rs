@@ -22,9 +22,12 @@ pub mod router;
 pub mod routes;
 pub mod server;
 pub mod state;
+#[cfg(feature = "program")]
+pub mod tls;
 pub mod validation;
 pub mod waiters;
 
 pub use config::Config;
 pub use gateway::{Gateway, GatewayHandle};
+pub use server::Door;
 pub use state::Seams;

@@ -11,12 +11,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::layers;
 use crate::state::State;
+#[cfg(feature = "program")]
+use crate::tls::Tls;
 
 /// After the drain's time, replies that say so still have to be written.
 const FORCE_AFTER: Duration = Duration::from_secs(2);
@@ -27,9 +30,42 @@ const BUFFER_MAX_BYTES: usize = 64 * 1024;
 /// Out of file descriptors (or memory): closing connections will free some, so wait instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Where clients come in: a socket that listens, and whether they speak TLS there.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    #[cfg(feature = "program")]
+    tls: Option<Tls>,
+}
+
+impl From<TcpListener> for Door {
+    /// In plain text.
+    fn from(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            #[cfg(feature = "program")]
+            tls: None,
+        }
+    }
+}
+
+#[cfg(feature = "program")]
+impl Door {
+    /// Over TLS if there is one.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// What has to be kept fresh while the door is open.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+}
+
 /// Serves until `state.stop`, then drains: open requests have `drain_ms`, then those that wait are answered 503
 /// (`state.force`), then what is left is cut.
-pub async fn serve(state: Arc<State>, listener: TcpListener) {
+pub async fn serve(state: Arc<State>, door: Door) {
     let places = Arc::new(Semaphore::new(state.config.connections_max.max(1)));
     let connections = TaskTracker::new();
     loop {
@@ -39,12 +75,20 @@ pub async fn serve(state: Arc<State>, listener: TcpListener) {
         };
         let accepted = tokio::select! {
             () = state.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = door.listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let state = Arc::clone(&state);
+                #[cfg(feature = "program")]
+                let tls = door.tls.clone();
                 connections.spawn(async move {
+                    #[cfg(feature = "program")]
+                    match tls {
+                        None => serve_connection(state, stream, peer.ip()).await,
+                        Some(tls) => serve_secured(&tls, state, stream, peer.ip()).await,
+                    }
+                    #[cfg(not(feature = "program"))]
                     serve_connection(state, stream, peer.ip()).await;
                     drop(place);
                 });
@@ -52,7 +96,7 @@ pub async fn serve(state: Arc<State>, listener: TcpListener) {
             Err(error) => wait_after(&error).await,
         }
     }
-    drop(listener);
+    drop(door);
     connections.close();
     if tokio::time::timeout(state.config.drain(), connections.wait()).await.is_err() {
         tracing::info!(open = connections.len(), "drain is over; waiting requests are answered now");
@@ -74,12 +118,41 @@ async fn wait_after(error: &io::Error) {
     }
 }
 
+/// A handshake asks for nothing yet, so a drain doesn't wait for it.
+#[cfg(feature = "program")]
+async fn serve_secured(tls: &Tls, state: Arc<State>, stream: TcpStream, peer: IpAddr) {
+    if !send_at_once(&stream) {
+        return;
+    }
+    let secured = tokio::select! {
+        () = state.stop.cancelled() => return,
+        secured = tls.accept(stream) => secured,
+    };
+    if let Some(stream) = secured {
+        serve_requests(state, stream, peer).await;
+    }
+}
+
 async fn serve_connection(state: Arc<State>, stream: TcpStream, peer: IpAddr) {
+    if send_at_once(&stream) {
+        serve_requests(state, stream, peer).await;
+    }
+}
+
+/// Whether the connection is still there.
+fn send_at_once(stream: &TcpStream) -> bool {
     // Replies are small and complete: waiting to fill a packet would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection gone before it began");
-        return;
+        return false;
     }
+    true
+}
+
+async fn serve_requests<S>(state: Arc<State>, stream: S, peer: IpAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
     let service = service_fn({
         let state = Arc::clone(&state);
         move |request: Request<Incoming>| {

@@ -1,0 +1,233 @@
+//! The public port over TLS, by rustls with `ring`: the certificate, renewed while connections are open, and handshakes
+//! that end. Only for the program: `infera up` is a loopback affair and links none of this.
+//!
+//! Renewed files are found by looking at them, not by a signal: a mounted secret changes without one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use infera_core::shutdown::Shutdown;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Whether the public port speaks TLS, and as whom. Both files or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file: the server's certificate, then those that lead to its authority.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub key_file: Option<PathBuf>,
+    /// A handshake that isn't complete by then ends its connection; until then it has one of the connections' places.
+    /// Two round trips and some arithmetic: 10 s is a bad line.
+    pub handshake_timeout_ms: u64,
+    /// The files are looked at so often. A renewed certificate has days until the old one expires, and a minute is soon
+    /// enough for an operator who watches.
+    pub reload_ms: u64,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { certificate_file: None, key_file: None, handshake_timeout_ms: 10_000, reload_ms: 60_000 }
+    }
+}
+
+/// Why the port can't speak TLS. The operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// One file without the other.
+    #[error("tls.certificate_file and tls.key_file are set together, or neither is")]
+    Half,
+    /// A file can't be used.
+    #[error("{key} {}: {problem}", path.display())]
+    File {
+        /// Which setting names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never its content.
+        problem: String,
+    },
+    /// The certificate and the key are no pair, or of a kind that isn't known.
+    #[error("tls.certificate_file and tls.key_file: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// What makes a connection secure. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    handshake: Duration,
+    credentials: Arc<Credentials>,
+    reload: Duration,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("files", &self.credentials.files).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads the files; none if none are named.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the setting and what is wrong with it.
+    pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
+        let files = match (&config.certificate_file, &config.key_file) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => Files { certificate: certificate.clone(), key: key.clone() },
+            _ => return Err(TlsError::Half),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let read = files.read()?;
+        let current = RwLock::new(Arc::new(read.certified(&provider)?));
+        let credentials = Arc::new(Credentials { files, current, provider: Arc::clone(&provider) });
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&credentials) as _);
+        // The server speaks nothing else; a client that insists on HTTP/2 hears so in the handshake.
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Some(Self {
+            acceptor: TlsAcceptor::from(Arc::new(server)),
+            handshake: Duration::from_millis(config.handshake_timeout_ms.max(1)),
+            credentials,
+            reload: Duration::from_millis(config.reload_ms.max(1)),
+        }))
+    }
+
+    /// The connection after its handshake; none if that failed or took too long, which is the client's trouble.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        match tokio::time::timeout(self.handshake, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "handshake failed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("handshake took too long");
+                None
+            }
+        }
+    }
+
+    /// Looks for renewed files until told to stop. What can't be used is said once, and the certificate that works
+    /// stays.
+    pub(crate) async fn keep_fresh(self, end: Shutdown) {
+        let mut last_problem = None;
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(self.reload) => {}
+            }
+            let credentials = Arc::clone(&self.credentials);
+            // Reading files blocks.
+            let renewed = tokio::task::spawn_blocking(move || credentials.renew()).await;
+            let problem = match renewed {
+                Ok(Ok(false)) => None,
+                Ok(Ok(true)) => {
+                    tracing::info!("the certificate was renewed");
+                    None
+                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if problem != last_problem
+                && let Some(problem) = &problem
+            {
+                tracing::error!(problem, "the renewed certificate can't be used; the old one stays");
+            }
+            last_problem = problem;
+        }
+    }
+}
+
+/// Where certificate and key are.
+#[derive(Clone, Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// What was in them.
+struct Read {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Files {
+    fn read(&self) -> Result<Read, TlsError> {
+        let wrong_certificate = |problem: String| TlsError::File {
+            key: "tls.certificate_file",
+            path: self.certificate.clone(),
+            problem,
+        };
+        let chain = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| wrong_certificate(error.to_string()))?;
+        if chain.is_empty() {
+            return Err(wrong_certificate("no certificate in it".to_owned()));
+        }
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| TlsError::File {
+            key: "tls.key_file",
+            path: self.key.clone(),
+            problem: error.to_string(),
+        })?;
+        Ok(Read { chain, key })
+    }
+}
+
+impl Read {
+    /// Fails if they are no pair: also what is seen of files of which only one is renewed yet.
+    fn certified(self, provider: &CryptoProvider) -> Result<CertifiedKey, rustls::Error> {
+        CertifiedKey::from_der(self.chain, self.key, provider)
+    }
+}
+
+/// The certificate of new connections.
+struct Credentials {
+    files: Files,
+    current: RwLock<Arc<CertifiedKey>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credentials").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the files hold another certificate, which is used from now on.
+    fn renew(&self) -> Result<bool, TlsError> {
+        let read = self.files.read()?;
+        // A key is renewed only with its certificate.
+        if read.chain == self.current().cert {
+            return Ok(false);
+        }
+        let renewed = Arc::new(read.certified(&self.provider)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(true)
+    }
+}
+
+impl ResolvesServerCert for Credentials {
+    fn resolve(&self, _client: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}

@@ -1,0 +1,210 @@
+//! The public port over TLS, with a real client: who believes it, what a bad handshake costs, and that a renewed
+//! certificate is used without a restart. What requests mean is tried in plain text.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use infera_core::broker::memory::MemoryBroker;
+use infera_core::ledger::sqlite::SqliteLedger;
+use infera_core::shutdown::Shutdown;
+use infera_gateway::tls::{Tls, TlsConfig, TlsError};
+use infera_gateway::{Config, Door, Gateway, Seams};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Long enough for a busy machine, and short for one that hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An authority with a certificate for loopback, as `make services` makes them.
+fn certificates(folder: &Path) -> TlsConfig {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/service/certificates.py");
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let made = Command::new(python).arg(script).arg(folder).arg("gateway").output();
+    let made = made.expect("Python, and the openssl command");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    TlsConfig {
+        certificate_file: Some(folder.join("gateway.crt")),
+        key_file: Some(folder.join("gateway.key")),
+        ..TlsConfig::default()
+    }
+}
+
+/// A gateway that speaks TLS. It knows no keys: who gets a 401 has spoken with it.
+struct Secured {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    running: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Secured {
+    async fn start(config: Config, tls: &TlsConfig) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a ledger");
+        let seams = Seams {
+            intake: Arc::clone(&ledger) as _,
+            reader: Arc::clone(&ledger) as _,
+            accounts: Arc::clone(&ledger) as _,
+            network: ledger as _,
+            broker: MemoryBroker::new() as _,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let door = Door::from(listener).with_tls(Tls::load(tls).expect("usable files"));
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(Gateway::new(config, seams).run(door, shutdown.clone()));
+        Self { address, shutdown, running, _folder: folder }
+    }
+
+    /// The status of a request by somebody who believes this authority.
+    async fn ask(&self, authority: &Path) -> Result<u16, String> {
+        let trusted = infera_core::tls::client(Some(authority)).expect("an authority");
+        self.ask_with(trusted).await
+    }
+
+    async fn ask_with(&self, trusted: rustls::ClientConfig) -> Result<u16, String> {
+        let client = reqwest::Client::builder().tls_backend_preconfigured(trusted).no_proxy();
+        let client = client.timeout(PATIENCE).build().expect("a client");
+        let url = format!("https://{}/v1/models", self.address);
+        // Its own text names only the outermost cause.
+        let reply = client.get(url).send().await.map_err(|error| format!("{error:?}"))?;
+        assert!(reply.headers().contains_key("x-request-id"), "{reply:?}");
+        Ok(reply.status().as_u16())
+    }
+
+    /// What somebody gets who says this, until the connection ends.
+    async fn say(&self, words: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).await.expect("a connection");
+        stream.write_all(words).await.expect("said");
+        let mut heard = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+        // Cut or closed: either is an end.
+        drop(ended.expect("the connection ends"));
+        heard
+    }
+}
+
+#[tokio::test]
+async fn only_who_knows_its_authority_speaks_with_it() {
+    let (ours, theirs) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let tls = certificates(ours.path());
+    certificates(theirs.path());
+    let gateway = Secured::start(Config::default(), &tls).await;
+    assert_eq!(gateway.ask(&ours.path().join("ca.crt")).await, Ok(401));
+    let refused = gateway.ask(&theirs.path().join("ca.crt")).await.expect_err("a stranger's authority");
+    // As `rustls` calls it in the whole chain of causes.
+    assert!(refused.contains("InvalidCertificate"), "{refused}");
+}
+
+#[tokio::test]
+async fn http_2_alone_is_refused_in_the_handshake() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Secured::start(Config::default(), &certificates(folder.path())).await;
+    for (protocols, expected) in [(vec!["h2"], None), (vec!["h2", "http/1.1"], Some(b"http/1.1".as_slice()))]
+    {
+        let trusted = infera_core::tls::client(Some(&folder.path().join("ca.crt")));
+        let mut trusted = trusted.expect("an authority");
+        trusted.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(gateway.address).await.expect("a connection");
+        let name = "127.0.0.1".try_into().expect("a name");
+        let agreed = tokio_rustls::TlsConnector::from(Arc::new(trusted)).connect(name, stream).await;
+        let agreed = agreed.ok().and_then(|stream| stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
+        assert_eq!(agreed.as_deref(), expected, "{protocols:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_ends_and_harms_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Secured::start(Config::default(), &certificates(folder.path())).await;
+    // Plain text, noise, and the first bytes of a handshake with an impossible length.
+    for words in
+        [&b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 4096], &[22, 3, 1, 0xff, 0xff, 9]]
+    {
+        let heard = gateway.say(words).await;
+        assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
+    }
+    assert_eq!(gateway.ask(&folder.path().join("ca.crt")).await, Ok(401));
+}
+
+/// With one place for connections, somebody who only connects gets it for as long as a handshake may take.
+#[tokio::test]
+async fn a_handshake_that_never_ends_gives_its_place_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tls = TlsConfig { handshake_timeout_ms: 500, ..certificates(folder.path()) };
+    let config = Config { connections_max: 1, ..Config::default() };
+    let gateway = Secured::start(config, &tls).await;
+    let mut silent = TcpStream::connect(gateway.address).await.expect("a connection");
+    // The kernel hands connections over in order: this one has the place before the client asks.
+    let began = Instant::now();
+    assert_eq!(gateway.ask(&folder.path().join("ca.crt")).await, Ok(401));
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_handshakes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tls = TlsConfig { handshake_timeout_ms: 60_000, ..certificates(folder.path()) };
+    let gateway = Secured::start(Config::default(), &tls).await;
+    assert_eq!(gateway.ask(&folder.path().join("ca.crt")).await, Ok(401));
+    let _silent = TcpStream::connect(gateway.address).await.expect("a connection");
+    let began = Instant::now();
+    gateway.shutdown.cancel();
+    gateway.running.await.expect("an end");
+    // The drain's own time is 20 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_and_half_of_one_is_not() {
+    let (old, new) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let tls = TlsConfig { reload_ms: 20, ..certificates(old.path()) };
+    certificates(new.path());
+    let gateway = Secured::start(Config::default(), &tls).await;
+    let (old_authority, new_authority) = (old.path().join("ca.crt"), new.path().join("ca.crt"));
+    let renew = |name: &str| std::fs::copy(new.path().join(name), old.path().join(name)).expect("copied");
+
+    // Only the certificate is there yet: it doesn't fit the key, and the old pair goes on.
+    renew("gateway.crt");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gateway.ask(&old_authority).await, Ok(401));
+
+    renew("gateway.key");
+    let began = Instant::now();
+    while gateway.ask(&new_authority).await != Ok(401) {
+        assert!(began.elapsed() < PATIENCE, "the new certificate is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(gateway.ask(&old_authority).await.is_err(), "the old certificate is still used");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (good, strange) = (certificates(one.path()), certificates(other.path()));
+    assert!(Tls::load(&TlsConfig::default()).expect("no TLS").is_none());
+    assert!(Tls::load(&good).expect("TLS").is_some());
+
+    let half = TlsConfig { key_file: None, ..good.clone() };
+    assert!(matches!(Tls::load(&half), Err(TlsError::Half)));
+    let absent = Some(PathBuf::from("/nowhere/gateway.pem"));
+    let refusal = |config: &TlsConfig| Tls::load(config).err().map(|error| error.to_string());
+    for (config, words) in [
+        (TlsConfig { certificate_file: absent.clone(), ..good.clone() }, "tls.certificate_file /nowhere"),
+        (TlsConfig { key_file: absent, ..good.clone() }, "tls.key_file /nowhere"),
+        // A key is no certificate, a certificate no key, and strangers are no pair.
+        (TlsConfig { certificate_file: good.key_file.clone(), ..good.clone() }, "no certificate in it"),
+        (TlsConfig { key_file: good.certificate_file.clone(), ..good.clone() }, "tls.key_file"),
+        (TlsConfig { key_file: strange.key_file, ..good.clone() }, "tls.certificate_file and tls.key_file"),
+    ] {
+        let refusal = refusal(&config).expect("refused");
+        assert!(refusal.contains(words), "{refusal}");
+    }
+}
