@@ -32,8 +32,8 @@ def is_valid(posting):
 
 
 def is_plain(group):
-    """Three asked, three answered."""
-    return [one[3] for one in group.assignments] == ["answered"] * 3
+    """Three were asked, and none gave it back."""
+    return len(group.assignments) == 3 and all(one[3] != "neutral" for one in group.assignments)
 
 
 def with_entry(posting, **fields):
@@ -69,7 +69,8 @@ def other_verdict(postings):
 def paid_again(postings):
     """Another verdict for a node that was paid."""
     one = postings[first(postings, is_valid)]
-    return [*postings, Posting(one.sequence + 1_000_000, "verdict:again", one.job, one.posted_ms, one.entry)]
+    others = [Posting(one.sequence + 1_000_000 + at, f"verdict:again{at}", one.job, one.posted_ms, one.entry) for at in range(2)]
+    return [*postings, *others]
 
 
 def told_ok(evidence, **fields):
@@ -97,8 +98,8 @@ def ended_as(reason):
 
 
 def many_expired(evidence):
-    """Two in a hundred ends changed to `expired`."""
-    ends = [with_end(one, status="expired") if at % 50 == 0 else one for at, one in enumerate(evidence.settlements)]
+    """One in twenty ends changed to `expired`."""
+    ends = [with_end(one, status="expired") if at % 20 == 0 else one for at, one in enumerate(evidence.settlements)]
     return replace(evidence, settlements=ends)
 
 
@@ -126,7 +127,7 @@ SABOTAGES = [
     ("usage owed and not posted, or wrong", lambda e: replace(e, postings=changed(e.postings, lambda one: with_entry(one, completion_tokens=9_999), is_usage))),
     ("verdict owed and not posted", lambda e: replace(e, postings=without(e.postings, is_valid))),
     ("posted and not owed", lambda e: replace(e, postings=other_verdict(e.postings))),
-    ("a node paid twice for a job", lambda e: replace(e, postings=paid_again(e.postings))),
+    ("a node paid twice for a job by one verifier", lambda e: replace(e, postings=paid_again(e.postings))),
     ("honest work judged invalid", lambda e: replace(e, postings=changed(e.postings, lambda one: with_entry(one, verdict="invalid"), is_valid))),
     ("paid, and not valid", lambda e: replace(e, postings=changed(e.postings, lambda one: with_entry(one, verdict="missed"), is_valid))),
     ("valid work that earned nothing", lambda e: replace(e, postings=changed(e.postings, lambda one: with_entry(one, millipoints=0), is_valid))),

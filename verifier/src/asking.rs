@@ -19,8 +19,8 @@ use crate::compare::Context;
 use crate::counters::Counted;
 use crate::dispatch::{self, Sent};
 use crate::fleet::{Fleet, fleet};
-use crate::group::{Asked, Group, Hold, summarise};
-use crate::harmonizer::{Candidate, Draw, Medians, Member, draw};
+use crate::group::{Asked, Barred, Group, Hold, summarise};
+use crate::harmonizer::{Candidate, Draw, Member, draw};
 use crate::integrity::{self, Expected};
 use crate::nodes::{NodeView, Slot};
 use crate::prompt::Prepared;
@@ -154,44 +154,45 @@ impl Asking {
         Ok(reserved.into_iter().zip(members).map(|((view, slot), member)| (view, slot, member)).collect())
     }
 
-    /// Indexes of candidates; all that are wanted, or why not.
+    /// Indexes of candidates; all that are wanted, or why not. Rather than let a job wait for nodes that may never come,
+    /// those that were silent are asked again: an outage on the way may have been at fault, for all of them at once.
     fn draw(&self, fleet: &Fleet, wanted: usize) -> Result<Vec<usize>, Room> {
+        match self.draw_without(fleet, wanted, Barred::Missed) {
+            Err(Room::Nobody) if !self.job.synchronous => self.draw_without(fleet, wanted, Barred::Failed),
+            drawn => drawn,
+        }
+    }
+
+    fn draw_without(&self, fleet: &Fleet, wanted: usize, barred: Barred) -> Result<Vec<usize>, Room> {
         let Some(medians) = &fleet.medians else { return Err(Room::Nobody) };
         let now = Timestamp::now();
         let still = self.resting.iter().filter(|(_, (_, until))| *until > now);
         let resting: Vec<_> = still.map(|(node, _)| node.clone()).collect();
-        let picked = self.draw_among(&fleet.candidates, wanted, &resting, medians);
+        let draw_among = |candidates: &[Candidate], resting: &[NodeId]| {
+            let (excluded_owners, mut excluded_nodes) = self.group.excluded(barred);
+            excluded_nodes.extend_from_slice(resting);
+            draw(
+                candidates,
+                &Draw {
+                    key: &self.prepared.draw_key,
+                    account: &self.job.account,
+                    wanted,
+                    members: &self.group.members(),
+                    excluded_owners: &excluded_owners,
+                    excluded_nodes: &excluded_nodes,
+                    distinct: self.tenure.config.distinct,
+                    medians,
+                },
+            )
+        };
+        let picked = draw_among(&fleet.candidates, &resting);
         if picked.len() >= wanted {
             return Ok(picked);
         }
         let mut rested = fleet.candidates.clone();
         rested.iter_mut().for_each(|candidate| candidate.free_slots = candidate.free_slots.max(1));
-        let possible = self.draw_among(&rested, wanted, &[], medians);
+        let possible = draw_among(&rested, &[]);
         Err(if possible.len() >= wanted { Room::Full } else { Room::Nobody })
-    }
-
-    fn draw_among(
-        &self,
-        candidates: &[Candidate],
-        wanted: usize,
-        resting: &[NodeId],
-        medians: &Medians,
-    ) -> Vec<usize> {
-        let (excluded_owners, mut excluded_nodes) = self.group.excluded();
-        excluded_nodes.extend_from_slice(resting);
-        draw(
-            candidates,
-            &Draw {
-                key: &self.prepared.draw_key,
-                account: &self.job.account,
-                wanted,
-                members: &self.group.members(),
-                excluded_owners: &excluded_owners,
-                excluded_nodes: &excluded_nodes,
-                distinct: self.tenure.config.distinct,
-                medians,
-            },
-        )
     }
 
     /// Sends an assignment to each; those that nobody got are neutral at once.
@@ -281,7 +282,7 @@ impl Asking {
         let detail: String = refusal.detail.chars().take(200).collect();
         tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = ?refusal.reason, detail, "refused");
         if refusal.reason.counts() {
-            self.miss(index).await;
+            self.miss(index, false).await;
         } else {
             self.neutral(index);
         }
@@ -313,29 +314,40 @@ impl Asking {
 
     /// Ends the wait for those whose time is up.
     pub(crate) async fn expire_overdue(&mut self) {
-        for index in self.group.overdue(Timestamp::now()) {
-            if self.group.get(index).is_some_and(|asked| asked.uncertain) {
+        let now = Timestamp::now();
+        for index in self.group.overdue(now) {
+            let excused = |asked: &Asked| {
+                asked.uncertain || self.tenure.hearing.was_deaf_since(asked.record.sent_ms, now)
+            };
+            if self.group.get(index).is_some_and(excused) {
                 self.neutral(index);
             } else {
-                self.miss(index).await;
+                // Should it be asked again for want of others, then not at once.
+                self.rest(index);
+                self.miss(index, true).await;
             }
         }
     }
 
     /// Not the node's fault: it may be asked again, after a rest.
     fn neutral(&mut self, index: usize) {
+        self.rest(index);
+        self.group.neutral(index);
+    }
+
+    /// Leaves its node alone for a while, longer each time.
+    fn rest(&mut self, index: usize) {
         if let Some(asked) = self.group.get(index) {
             let times = self.resting.get(&asked.record.node).map_or(0, |(times, _)| *times);
             let doubled = 1_u64 << times.min(REST_DOUBLINGS_MAX);
             let rest = Duration::from_millis(self.tenure.config.rest_ms.saturating_mul(doubled));
             self.resting.insert(asked.record.node.clone(), (times + 1, Timestamp::now().after(rest)));
         }
-        self.group.neutral(index);
     }
 
     /// The node's fault, written on the job's row for whoever owns it next.
-    async fn miss(&mut self, index: usize) {
-        let Some(miss) = self.group.miss(index) else { return };
+    async fn miss(&mut self, index: usize, was_silent: bool) {
+        let Some(miss) = self.group.miss(index, was_silent) else { return };
         if let Err(error) = self.tenure.seams.owner.record_miss(self.job.id, &miss).await {
             // This owner knows it all the same; only a next one might ask the node again.
             tracing::warn!(job = %self.job.id, %error, "a miss is not on record");

@@ -153,6 +153,7 @@ pub(crate) async fn run_strays(tenure: Arc<Tenure>) {
 
 /// Routes one message of this verifier's own queue, and settles it.
 async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
+    tenure.hearing.heard(Timestamp::now());
     let is_summary = delivery.message.kind == CapacitySummary::KIND;
     if is_summary && delivery.routing_key != topology::CAPACITY_KEY {
         // A node that invents verifiers would take work from the real ones.

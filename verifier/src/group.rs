@@ -32,6 +32,15 @@ impl Hold {
     }
 }
 
+/// Who isn't asked for a job any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barred {
+    /// Who answered, and whose miss counts: rule 5.
+    Missed,
+    /// Who answered, and who said that it can't. For want of others: who was silent may be asked again.
+    Failed,
+}
+
 /// One assignment.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -45,6 +54,8 @@ pub(crate) struct Asked {
     pub(crate) due: Timestamp,
     /// Whether the broker may have lost it: then silence isn't the node's fault.
     pub(crate) uncertain: bool,
+    /// Its time ran out without a word.
+    pub(crate) was_silent: bool,
     /// While it is open.
     pub(crate) hold: Option<Hold>,
     /// What can be served of its replica.
@@ -55,7 +66,16 @@ impl Asked {
     /// An open assignment.
     pub(crate) fn new(record: AssignmentRecord, member: Member, due: Timestamp, hold: Hold) -> Self {
         let model_digest = member.numeric_class.model_digest;
-        Self { record, member, model_digest, due, uncertain: false, hold: Some(hold), text: None }
+        Self {
+            record,
+            member,
+            model_digest,
+            due,
+            uncertain: false,
+            was_silent: false,
+            hold: Some(hold),
+            text: None,
+        }
     }
 
     fn is(&self, state: AssignmentState) -> bool {
@@ -149,8 +169,9 @@ impl Group {
     }
 
     /// It missed, refused or broke it, and that counts. The miss is for the job's row.
-    pub(crate) fn miss(&mut self, index: usize) -> Option<Miss> {
+    pub(crate) fn miss(&mut self, index: usize, was_silent: bool) -> Option<Miss> {
         let one = self.asked.get_mut(index)?;
+        one.was_silent = was_silent;
         one.leave_open(AssignmentState::Missed);
         let record = &one.record;
         Some(Miss { assignment: record.id, node: record.node.clone(), owner: record.owner.clone() })
@@ -215,13 +236,18 @@ impl Group {
         self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
     }
 
-    /// Owners and nodes that answered or whose miss counts: never asked again for this job.
-    pub(crate) fn excluded(&self) -> (Vec<OwnerId>, Vec<NodeId>) {
-        let done = |one: &&Asked| one.is(AssignmentState::Missed) || one.is(AssignmentState::Answered);
-        let own =
-            self.asked.iter().filter(done).map(|one| (one.record.owner.clone(), one.record.node.clone()));
-        let earlier = self.earlier.iter().map(|miss| (miss.owner.clone(), miss.node.clone()));
-        own.chain(earlier).unzip()
+    /// Owners and nodes that aren't asked (again) for this job.
+    pub(crate) fn excluded(&self, barred: Barred) -> (Vec<OwnerId>, Vec<NodeId>) {
+        let is_barred = |one: &&Asked| match one.record.state {
+            AssignmentState::Answered => true,
+            AssignmentState::Missed => barred == Barred::Missed || !one.was_silent,
+            AssignmentState::Open | AssignmentState::Neutral => false,
+        };
+        let own = self.asked.iter().filter(is_barred);
+        let own = own.map(|one| (one.record.owner.clone(), one.record.node.clone()));
+        // How those missed isn't on record; whoever is asked again is bounded by the six misses all the same.
+        let earlier = self.earlier.iter().filter(|_| barred == Barred::Missed);
+        own.chain(earlier.map(|miss| (miss.owner.clone(), miss.node.clone()))).unzip()
     }
 
     /// Whether what is in makes an answer.

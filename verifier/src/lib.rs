@@ -28,6 +28,7 @@ mod consumer;
 mod dispatch;
 mod fleet;
 mod group;
+mod hearing;
 mod in_flight;
 mod job;
 mod nodes;

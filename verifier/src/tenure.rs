@@ -21,6 +21,7 @@ use crate::book::Book;
 use crate::collector::Routes;
 use crate::config::Config;
 use crate::counters::{Counted, Counters};
+use crate::hearing::Hearing;
 use crate::in_flight::InFlight;
 use crate::nodes::NodeTable;
 use crate::peers::Peers;
@@ -30,7 +31,7 @@ use crate::{Seams, archiver, capacity, collector, consumer, in_flight, projector
 /// Between tries of what must work before anything is taken.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// A verifier counts as alive for so many summaries after its last.
+/// A verifier counts as alive for so many summaries after its last, and hears its nodes as long as its own come back.
 const PEER_SUMMARIES: u64 = 4;
 
 /// A fair lock: who waits first goes first.
@@ -48,6 +49,8 @@ pub(crate) struct Tenure {
     pub(crate) nodes: Arc<NodeTable>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) peers: Peers,
+    /// Whether nodes could be heard.
+    pub(crate) hearing: Hearing,
     pub(crate) in_flight: InFlight,
     pub(crate) counters: Arc<Counters>,
     /// The tolerances in force.
@@ -85,6 +88,7 @@ impl Tenure {
         let peer_silence = Duration::from_millis(config.capacity_ms.saturating_mul(PEER_SUMMARIES));
         Self {
             peers: Peers::new(id.clone(), peer_silence),
+            hearing: Hearing::new(peer_silence),
             id,
             config,
             seams: verifier.seams.clone(),

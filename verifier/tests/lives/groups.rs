@@ -84,6 +84,26 @@ async fn silence_is_a_miss_once_its_budget_is_over() {
 }
 
 #[tokio::test]
+async fn the_silent_are_asked_again_for_want_of_others() {
+    let network = Arc::new(Network::new().await);
+    let at_first_silent = |number| if number == 0 { Act::Silence } else { right() };
+    let nodes = [
+        Node::start(&network, "a", |_| right()).await,
+        Node::start(&network, "b", at_first_silent).await,
+        Node::start(&network, "c", at_first_silent).await,
+    ];
+    let _chorus = keep_speaking(&nodes);
+    let _verifier = network.verifier(short());
+    let job = network.submit(Ask::default()).await;
+    assert_eq!(verification(&network.end_of(job).await).replicas.agreed, 2);
+    let verdicts = network.verdicts(job).await;
+    assert_eq!(of(&verdicts, &nodes[0]), [Verdict::Valid]);
+    for silent in &nodes[1..] {
+        assert_eq!(of(&verdicts, silent), [Verdict::Missed, Verdict::Valid]);
+    }
+}
+
+#[tokio::test]
 async fn six_misses_fail_the_job_and_blame_nobody() {
     let network = Arc::new(Network::new().await);
     let mut nodes = Vec::new();
