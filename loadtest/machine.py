@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def describe():
     """Processor, cores, memory and system, in words."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory_gib = PAGE_BYTES * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{processor()}, {cores} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.release()}"
 
 
@@ -42,13 +43,15 @@ def revision():
 
 
 def stat(pid):
-    """(parent, processor seconds, resident bytes) of a process; None if it is gone."""
+    """(parent, processor seconds, bytes of its own) of a process; None if it is gone. Pages shared with others, such as
+    PostgreSQL's buffers, are nobody's own: summed over processes they would count many times."""
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        _, resident, shared, *_ = map(int, (PROC / str(pid) / "statm").read_text().split())
+    except (OSError, ValueError):
         return None
     busy_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-    return int(fields[1]), busy_s, int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    return int(fields[1]), busy_s, (resident - shared) * PAGE_BYTES
 
 
 def listener(url):
@@ -77,11 +80,12 @@ def watched(target, load_generator_pid):
     """{name: [pid, …]} of what is to be watched: noted processes, else whoever listens at the gateways' ports."""
     groups = {"k6": [load_generator_pid]}
     for folder in target.notes:
-        for note in sorted(Path(folder).glob("*.pid")):
-            pid = note.read_text().split("\n")[0].strip()
+        for note in sorted([*Path(folder).glob("*.pid"), *Path(folder).glob("*/*.pid")]):
+            # infra's notes hold the pid and when it began; a pid alone is some program's own file.
+            pid, _, began = note.read_text(encoding="utf-8").strip().partition("\n")
             # gateway-1 and gateway-2 are one line: the report is about roles.
             name = re.sub(r"-?[0-9]+$", "", note.stem)
-            if pid.isdigit() and stat(pid):
+            if pid.isdigit() and began and stat(pid):
                 groups.setdefault(name, []).append(int(pid))
     if len(groups) == 1:
         pids = {pid for pid in map(listener, target.urls) if pid}
@@ -91,20 +95,20 @@ def watched(target, load_generator_pid):
 
 
 def usage(groups):
-    """{name: (processor seconds, resident bytes)} now, children included."""
+    """{name: (processor seconds, bytes)} now, children included."""
     everything = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit() and (found := stat(entry.name)):
             everything[int(entry.name)] = found
     names = {pid: name for name, pids in groups.items() for pid in pids}
     sums = {name: [0.0, 0] for name in groups}
-    for pid, (parent, busy_s, resident) in everything.items():
+    for pid, (parent, busy_s, own_bytes) in everything.items():
         name = names.get(pid)
         while name is None and parent in everything:
             name, parent = names.get(parent), everything[parent][0]
         if name is not None:
             sums[name][0] += busy_s
-            sums[name][1] += resident
+            sums[name][1] += own_bytes
     return {name: tuple(found) for name, found in sums.items()}
 
 
@@ -125,14 +129,14 @@ class Watch(threading.Thread):
                 return
 
     def stop(self):
-        """Takes a last reading; gives the series by name: cores in use and resident MiB, per second."""
+        """Takes a last reading; gives the series by name: cores in use and MiB, per second."""
         self.is_over.set()
         self.join(timeout=5)
         series = {}
         for (before_s, before), (after_s, after) in zip(self.samples, self.samples[1:]):
-            for name, (busy_s, resident) in after.items():
+            for name, (busy_s, own_bytes) in after.items():
                 found = series.setdefault(name, {"at_s": [], "cores": [], "mib": []})
                 found["at_s"].append(round(after_s, 1))
                 found["cores"].append(round(max(0.0, busy_s - before[name][0]) / (after_s - before_s), 3))
-                found["mib"].append(round(resident / 2**20, 1))
+                found["mib"].append(round(own_bytes / 2**20, 1))
         return series

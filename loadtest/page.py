@@ -20,6 +20,11 @@ TITLES = {
     "submit_latency": "Submissions: intended start to the job's id",
 }
 
+DROPPED = (
+    '<p class="bad">Arrivals were dropped: k6 had no virtual user free. The load was not what the scenario says, and k6 gives '
+    "dropped arrivals no number, so that those after the first seem later than they were. Judge by what came before it.</p>"
+)
+
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --text: #1b1f24; --quiet: #5b6570; --rule: #d7dce1; --good: #116b2f;
   --bad: #b3261e; --line-0: #1f5fbf; --line-1: #c4571a; --line-2: #1d7d5f; --line-3: #8a3ab9; --line-4: #a8323e;
@@ -113,7 +118,7 @@ def plots(series, resources):
     yield Plot("How late the load generator starts what is due", "ms", [Line("p50", late["p50"]), Line("p99", late["p99"])], step_s,
                note="Part of every latency above: k6 shares the machine with what it measures.")
     yield Plot("Virtual users at work", "users", [Line("users", series["virtual_users"])], step_s)
-    for key, title, unit in (("cores", "Processor", "cores in use"), ("mib", "Memory", "MiB resident")):
+    for key, title, unit in (("cores", "Processor", "cores in use"), ("mib", "Memory", "MiB, without shared pages")):
         lines = [
             Line(name, found[key], [max(0.0, at_s - series["began_s"]) for at_s in found["at_s"]])
             for name, found in sorted(resources.items())
@@ -165,6 +170,7 @@ def html(run, summary, series):
         f'<h1>Load: {escape(run["scenario"])} <span class="{"good" if is_kept else "bad"}">{verdict}</span></h1>',
         f'<p>{run["kept"]} promises kept, {run["broken"]} broken. k6 ended with {run["k6_status"]}.</p>',
         facts(run, series),
+        *([DROPPED] if series["totals"].get("dropped") else []),
         "<h2>Thresholds</h2>",
         table(("metric", "rule", "found", ""), [(m, rule, found, mark(ok)) for m, rule, found, ok in rules]),
         "<h2>Latency from the intended start</h2>",

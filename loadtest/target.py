@@ -27,7 +27,7 @@ class Target:
     name: str
     urls: list
     key: str = field(repr=False)
-    # Folders with notes `NAME.pid`, first line a pid: whose processor time and memory the report shows.
+    # Folders with infra's notes `NAME.pid`, there or one below: whose processor time and memory the report shows.
     notes: list = field(default_factory=list)
 
 

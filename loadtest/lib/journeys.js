@@ -24,7 +24,7 @@ const PAUSE_MAX_MS = 1_000;
 /** Notes that an arrival began, and how late. */
 function begin() {
   const now = arrival();
-  lateness.add(Math.max(0, Date.now() - now.due_ms), now.tags);
+  lateness.add(Math.max(0, now.began_ms - now.due_ms), now.tags);
   return now;
 }
 
@@ -107,7 +107,7 @@ function settled(now, id) {
       const quorum = payloads.quorumOf(now.index);
       return shapes.completion(object.result || {}, quorum, payloads.TOKENS_MAX) ? 'succeeded' : 'broken';
     }
-    if (!['queued', 'running'].includes(object.status) || elapsed(now) > SETTLED_WITHIN_MS) return 'broken';
+    if (!['queued', 'running'].includes(object.status) || Date.now() > now.began_ms + SETTLED_WITHIN_MS) return 'broken';
   }
 }
 
