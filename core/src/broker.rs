@@ -6,6 +6,7 @@ pub mod topology;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod measured;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "rabbitmq")]

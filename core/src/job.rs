@@ -175,6 +175,34 @@ pub enum FailureReason {
     Unprocessable,
 }
 
+impl FailureReason {
+    /// Its word, the same as in replies.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Poison => "poison",
+            Self::NoConsensus => "no_consensus",
+            Self::TooManyMisses => "too_many_misses",
+            Self::InsufficientNodes => "insufficient_nodes",
+            Self::ContextLength => "context_length",
+            Self::Unprocessable => "unprocessable",
+        }
+    }
+}
+
+impl Rung {
+    /// Its word, the same as in replies.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Identical => "identical",
+            Self::Benign => "benign",
+            Self::Text => "text",
+            Self::Referee => "referee",
+        }
+    }
+}
+
 /// How a job ended. There is exactly one end per job, whoever gets there first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]

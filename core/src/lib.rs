@@ -26,6 +26,8 @@ pub mod model_folder;
 pub mod chat;
 
 pub mod config;
+#[cfg(feature = "operations")]
+pub mod operations;
 #[cfg(feature = "program")]
 pub mod program;
 pub mod shutdown;

@@ -90,6 +90,21 @@ pub trait Wire: Serialize + DeserializeOwned {
     }
 }
 
+/// A kind as a metric's label: ours by their words, all others under one, since a stranger may write anything.
+#[must_use]
+pub fn kind_label(kind: &str) -> &'static str {
+    const KINDS: [&str; 7] = [
+        JobNotice::KIND,
+        Assignment::KIND,
+        Replica::KIND,
+        Refusal::KIND,
+        Heartbeat::KIND,
+        Completion::KIND,
+        CapacitySummary::KIND,
+    ];
+    KINDS.into_iter().find(|known| *known == kind).unwrap_or("other")
+}
+
 /// On `jobs.{model}`: a job waits. Only its id; the ledger has the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNotice {

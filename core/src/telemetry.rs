@@ -1,12 +1,21 @@
-//! Logs: one subscriber per process, on standard error. What is worth a line is said where it happens, with
-//! `tracing`; metrics are not its business.
+//! Operators' eyes. Here: logs, one subscriber per process, on standard error; what is worth a line is said where it
+//! happens, with `tracing`. Beside it: `metrics` (every metric's name), `readiness` (what makes a role ready), `trace`
+//! (one trace over several processes) and `traces` (where those go). Serving any of it is `operations`'.
+
+pub mod metrics;
+pub mod readiness;
+pub mod trace;
+#[cfg(feature = "otlp")]
+pub mod traces;
 
 use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +61,9 @@ pub enum TelemetryError {
     /// Logs were started before in this process; ours to mend.
     #[error("logs were started before")]
     Started,
+    /// The operator's to mend: where traces go, or how many.
+    #[error("{0}")]
+    Traces(String),
 }
 
 /// Starts logging for the whole process.
@@ -63,22 +75,81 @@ pub fn start(config: &Config) -> Result<(), TelemetryError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Started)
 }
 
+/// Starts logging, and traces if they go anywhere, for the whole process, which is called `service` in them. Call it
+/// within the runtime, and end what it returns last.
+///
+/// # Errors
+/// See [`TelemetryError`].
+#[cfg(feature = "otlp")]
+pub fn start_traced(
+    config: &Config,
+    traces: &traces::Config,
+    service: &'static str,
+) -> Result<Option<traces::Traces>, TelemetryError> {
+    let opened = traces::Traces::open(traces, service)?;
+    match &opened {
+        None => start(config)?,
+        Some(traces) => {
+            let subscriber = traced(config, io::stderr, io::stderr().is_terminal(), traces)?;
+            tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Started)?;
+        }
+    }
+    Ok(opened)
+}
+
 type AnySubscriber = Box<dyn Subscriber + Send + Sync>;
 
+/// Logs alone. Spans of traces are off where they are made: their fields aren't even looked at.
 fn subscriber(
     config: &Config,
     writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
     colours: bool,
 ) -> Result<AnySubscriber, TelemetryError> {
-    let filter = EnvFilter::builder().parse(&config.filter).map_err(|error| TelemetryError::Filter {
-        filter: config.filter.clone(),
-        problem: error.to_string(),
-    })?;
-    let builder = fmt::fmt().with_env_filter(filter).with_writer(writer);
-    Ok(match config.format {
-        Format::Text => Box::new(builder.with_ansi(colours).finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
-    })
+    let filter = filter(config, "off")?;
+    Ok(Box::new(Registry::default().with(filter).with(lines(config.format, writer, colours))))
+}
+
+/// Logs and traces. A trace's spans pass the log's filter whatever it is, so that lines within carry its id.
+#[cfg(feature = "otlp")]
+fn traced(
+    config: &Config,
+    writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+    colours: bool,
+    traces: &traces::Traces,
+) -> Result<AnySubscriber, TelemetryError> {
+    let spans = tracing_subscriber::filter::Targets::new().with_target(trace::TARGET, tracing::Level::INFO);
+    let exported = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer())
+        .with_location(false)
+        .with_threads(false)
+        .with_filter(spans);
+    let lines = lines(config.format, writer, colours).with_filter(filter(config, "info")?);
+    Ok(Box::new(Registry::default().with(exported).with(lines)))
+}
+
+/// The operator's filter, and what of traces' spans passes it.
+fn filter(config: &Config, spans: &str) -> Result<EnvFilter, TelemetryError> {
+    let fault = |problem: String| TelemetryError::Filter { filter: config.filter.clone(), problem };
+    let filter = EnvFilter::builder().parse(&config.filter).map_err(|error| fault(error.to_string()))?;
+    let directive =
+        format!("{}={spans}", trace::TARGET).parse().map_err(|error| fault(format!("{error}")))?;
+    Ok(filter.add_directive(directive))
+}
+
+fn lines<S>(
+    format: Format,
+    writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+    colours: bool,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let layer = fmt::layer().with_writer(writer);
+    match format {
+        Format::Text => layer.with_ansi(colours).boxed(),
+        // The innermost span says which trace; the list of all around it would say it again.
+        Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use infera_core::ids::{AccountId, JobId};
 use infera_core::job::{JobRequest, Settlement};
 use infera_core::ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
 use infera_core::time::Timestamp;
+use tracing::{Span, field};
 
 use crate::ask::Ask;
 use crate::capacity::OWNERS_NEEDED;
@@ -184,6 +185,8 @@ async fn accept(
         }
     };
     if is_new {
+        state.meters.accepted(&request.model, begun.elapsed());
+        Span::current().record("job", field::display(job));
         state.outbox.put(job, request.model);
     }
     let accepted_ms = is_new.then_some(accepted_ms);

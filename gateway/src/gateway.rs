@@ -14,6 +14,7 @@ use crate::completions::Completions;
 use crate::config::Config;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
+use crate::meters::Meters;
 use crate::outbox::{Courier, outbox};
 use crate::server::{self, Door};
 use crate::state::{Seams, State};
@@ -33,8 +34,8 @@ impl Gateway {
     /// A gateway that doesn't run yet. Its id is new, and with it its queue.
     #[must_use]
     pub fn new(config: Config, seams: Seams) -> Self {
-        let (outbox, courier) =
-            outbox(config.outbox_max, Arc::clone(&seams.broker), Arc::clone(&seams.intake));
+        let meters = Arc::<Meters>::default();
+        let (outbox, courier) = outbox(config.outbox_max, &seams, &meters);
         let keys = KeyCache::new(
             Arc::clone(&seams.accounts),
             Duration::from_millis(config.key_ttl_ms),
@@ -46,6 +47,7 @@ impl Gateway {
             capacity: Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms))),
             waiters: Waiters::new(config.waiters_max),
             outbox,
+            meters,
             keys,
             limits: Limits::new(&config),
             completions_ready: Arc::new(AtomicBool::new(false)),
@@ -135,6 +137,18 @@ impl GatewayHandle {
     #[must_use]
     pub fn owners(&self, model: &ModelName) -> u32 {
         self.state.capacity.owners(model, Instant::now())
+    }
+}
+
+#[cfg(feature = "program")]
+#[async_trait::async_trait]
+impl infera_core::operations::Watched for GatewayHandle {
+    fn observe(&self) {
+        crate::meters::observe(&self.state);
+    }
+
+    async fn readiness(&self) -> infera_core::telemetry::readiness::Readiness {
+        crate::readiness::decide(crate::readiness::look(&self.state).await)
     }
 }
 

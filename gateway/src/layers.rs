@@ -16,6 +16,7 @@ pub mod request_id;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -23,6 +24,8 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
+use infera_core::telemetry::trace;
+use tracing::{Instrument as _, Span, field};
 
 use crate::accept::Failure;
 use crate::error::ApiError;
@@ -65,10 +68,30 @@ impl Call {
 
 /// From a request to its response.
 pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let trace = request_id::begin(&request);
-    let mut headers = HeaderMap::new();
-    let outcome = pass(state, peer, request, &mut headers).await;
-    trace.finish(outcome, headers)
+    let route = router::template(request.uri().path());
+    let span = tracing::info_span!(
+        target: trace::TARGET,
+        "request",
+        otel.kind = "server",
+        http.route = route,
+        http.response.status_code = field::Empty,
+        job = field::Empty,
+        trace_id = field::Empty,
+    );
+    let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    trace::continue_from(&span, parent);
+    let meters = Arc::clone(&state.meters);
+    let answering = async move {
+        let (begun, trace) = (Instant::now(), request_id::begin(&request));
+        let mut headers = HeaderMap::new();
+        let outcome = pass(state, peer, request, &mut headers).await;
+        let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
+        let response = trace.finish(outcome, headers);
+        Span::current().record("http.response.status_code", response.status().as_u16());
+        meters.answered(route, response.status(), refusal, begun.elapsed());
+        response
+    };
+    answering.instrument(span).await
 }
 
 /// `headers` are those that the reply gets whatever becomes of the request.

@@ -20,6 +20,9 @@ pub enum Access {
     Key,
 }
 
+/// What requests for no path of the table are counted as.
+const UNMATCHED: &str = "unmatched";
+
 /// A route's work.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Reply, Failure>>;
 
@@ -77,6 +80,20 @@ pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Api
     })
 }
 
+/// Every path once, as the table has it, and what all others are counted as.
+pub fn templates() -> impl Iterator<Item = &'static str> {
+    let first = |index: &usize| !ROUTES.iter().take(*index).any(|route| route.path == ROUTES[*index].path);
+    let paths = (0..ROUTES.len()).filter(first).map(|index| ROUTES[index].path);
+    paths.chain([UNMATCHED])
+}
+
+/// The table's path that a request's path fits: for counting, where the path itself would have no bound.
+#[must_use]
+pub fn template(path: &str) -> &'static str {
+    let found = ROUTES.iter().find(|route| matches(route.path, path).is_some());
+    found.map_or(UNMATCHED, |route| route.path)
+}
+
 /// What stands for `{id}`, or nothing for a pattern without it; none if the path is another one.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     match pattern.strip_suffix("{id}") {
@@ -94,6 +111,22 @@ pub fn face(path: &str) -> Face {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_is_asked_for_is_counted_under_a_known_template() {
+        let templates: Vec<&str> = templates().collect();
+        let distinct: std::collections::BTreeSet<&str> = templates.iter().copied().collect();
+        assert_eq!(distinct.len(), templates.len(), "a template twice");
+        for (path, expected) in [
+            ("/v1/jobs/job_1", "/v1/jobs/{id}"),
+            ("/submit_job", "/submit_job"),
+            ("/v1/jobs/", "unmatched"),
+            ("/etc/passwd", "unmatched"),
+        ] {
+            assert_eq!(template(path), expected);
+            assert!(templates.contains(&expected), "{expected}");
+        }
+    }
 
     #[test]
     fn paths_are_found_or_not() {

@@ -15,6 +15,7 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
+use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::waiters::Waiters;
 
@@ -50,6 +51,8 @@ pub struct State {
     pub waiters: Arc<Waiters>,
     /// Notices on their way.
     pub outbox: Outbox,
+    /// What is counted.
+    pub meters: Arc<Meters>,
     /// Keys seen lately.
     pub keys: KeyCache,
     /// Who asked how much.

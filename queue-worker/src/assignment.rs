@@ -12,9 +12,13 @@ use std::time::Duration;
 use infera_core::broker::Delivery;
 use infera_core::chat::prompt_hash;
 use infera_core::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
+use infera_core::telemetry::metrics::{WORKER_DECODE, WORKER_QUEUE_WAIT};
+use infera_core::telemetry::trace;
+use metrics::histogram;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, info_span};
 
 use crate::admission::{Refused, Situation, admit};
 use crate::answer::{Answer, AnswerKey};
@@ -24,6 +28,7 @@ use crate::executor::{Executor, Health, Work};
 use crate::publisher::Publisher;
 use crate::redelivery::TriedAlone;
 use crate::tokenizer::Tokenizer;
+use crate::vitals::Vitals;
 
 /// No budget counts as longer: a slip of the sender's must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,6 +43,7 @@ pub(crate) struct Stations {
     /// Prompt and answer together, in tokens; the model's.
     pub(crate) context_max: usize,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) vitals: Arc<Vitals>,
     /// Runs in progress.
     pub(crate) runs: TaskTracker,
     /// Cancelled: nothing new is begun.
@@ -72,7 +78,7 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
         }
         Entered::Seated(seat, run, placement) => {
             let running = run_in_seat(Arc::clone(&stations), assignment.clone(), seat, placement, received);
-            stations.runs.spawn(running);
+            stations.runs.spawn(running.instrument(info_span!(target: trace::TARGET, "run")));
             wait(&stations, run, deadline).await
         }
         Entered::Refused(refused) => Err(refused),
@@ -190,6 +196,10 @@ async fn run(
     };
     let decoded = stations.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
 
+    let queued = decoded.started.saturating_duration_since(received.into_std());
+    let decoding = decoded.ended.saturating_duration_since(decoded.started);
+    histogram!(WORKER_QUEUE_WAIT).record(queued);
+    histogram!(WORKER_DECODE).record(decoding);
     let text = stations.tokenizer.decode(decoded.tokens.clone()).await;
     let text = text.map_err(|error| Refused::broken(error.to_string()))?;
     Ok(Answer {
@@ -199,10 +209,7 @@ async fn run(
         text,
         finish_reason: decoded.finish_reason,
         numbers: decoded.numbers,
-        timing: ReplicaTiming {
-            queued_ms: whole_ms(decoded.started.saturating_duration_since(received.into_std())),
-            decode_ms: whole_ms(decoded.ended.saturating_duration_since(decoded.started)),
-        },
+        timing: ReplicaTiming { queued_ms: whole_ms(queued), decode_ms: whole_ms(decoding) },
     })
 }
 

@@ -2,11 +2,14 @@
 //! at shutdown drains. It never looks into a message and never touches the engine.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infera_core::broker::{Broker, BrokerError, Consumer, Delivery};
 use infera_core::shutdown::Shutdown;
+use infera_core::telemetry::trace;
 use tokio::task::{JoinError, JoinSet};
+use tracing::{Instrument as _, field, info_span};
 
 use crate::assignment::{self, Stations};
 use crate::config::Config;
@@ -56,7 +59,10 @@ impl Intake {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            match self.take(taken_from, shutdown).await {
+            self.note_consuming(true);
+            let ended = self.take(taken_from, shutdown).await;
+            self.note_consuming(false);
+            match ended {
                 Ended::Lost => consumer = None,
                 Ended::Shutdown => break Ok(()),
                 Ended::EngineGone(why) => break Err(WorkerError::EngineGone(why)),
@@ -64,6 +70,10 @@ impl Intake {
         };
         self.drain(consumer).await;
         result
+    }
+
+    fn note_consuming(&self, consuming: bool) {
+        self.stations.vitals.consuming.store(consuming, Ordering::Relaxed);
     }
 
     /// A consumer, however long the broker is away. `None`: shutdown came first.
@@ -113,11 +123,20 @@ impl Intake {
     }
 
     fn begin(&mut self, delivery: Delivery) {
-        self.tasks.spawn(assignment::live(Arc::clone(&self.stations), delivery));
+        let span = info_span!(
+            target: trace::TARGET,
+            parent: None,
+            "assignment",
+            otel.kind = "consumer",
+            trace_id = field::Empty,
+        );
+        trace::continue_from(&span, delivery.message.trace.as_deref());
+        self.tasks.spawn(assignment::live(Arc::clone(&self.stations), delivery).instrument(span));
     }
 
     /// Takes nothing new, refuses what still arrives, lets running work finish in its time and gives the rest back.
     async fn drain(mut self, mut consumer: Option<Box<dyn Consumer>>) {
+        self.stations.vitals.draining.store(true, Ordering::Relaxed);
         self.stations.draining.cancel();
         if let Some(consumer) = &mut consumer {
             consumer.set_prefetch(0).await;

@@ -17,6 +17,8 @@ use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt
 use infera_core::ids::Digest;
 use infera_core::job::{FinishReason, TokenId};
 use infera_core::messages::TokenNumbers;
+use infera_core::telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
+use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::batcher::{BatchLimits, Batcher, Candidate, Step};
@@ -115,8 +117,16 @@ impl Executor {
         let (health, health_receiver) = watch::channel(Health::Ready);
         let batcher = Batcher::new(limits.batch);
         let failures_max = limits.failures_max;
-        let stepper =
-            Stepper { engine, batcher, end_tokens, inbox, sequences: HashMap::new(), named: 0, failures: 0 };
+        let stepper = Stepper {
+            engine,
+            batcher,
+            end_tokens,
+            inbox,
+            sequences: HashMap::new(),
+            named: 0,
+            failures: 0,
+            meters: Meters::default(),
+        };
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             // The engine is never used again after a panic, so a broken invariant in it can't be seen.
             let end = catch_unwind(AssertUnwindSafe(|| stepper.serve(failures_max)));
@@ -160,6 +170,25 @@ impl Executor {
     }
 }
 
+/// Handles taken once: a step takes milliseconds, and a look-up among all metrics need not be part of each.
+struct Meters {
+    prefill: Histogram,
+    decode: Histogram,
+    tokens: Counter,
+    failures: Counter,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            prefill: histogram!(WORKER_BATCH, "step" => "prefill"),
+            decode: histogram!(WORKER_BATCH, "step" => "decode"),
+            tokens: counter!(WORKER_TOKENS),
+            failures: counter!(WORKER_ENGINE_FAILURES),
+        }
+    }
+}
+
 /// The thread's state.
 struct Stepper {
     engine: Box<dyn Engine>,
@@ -171,6 +200,7 @@ struct Stepper {
     named: u64,
     /// Calls of the engine that failed since the last one that didn't.
     failures: u32,
+    meters: Meters,
 }
 
 impl Stepper {
@@ -248,6 +278,7 @@ impl Stepper {
             .filter_map(|id| self.sequences.get(id).map(|sequence| (id, sequence)))
             .map(|(id, sequence)| Prompt { sequence: *id, tokens: sequence.prompt() })
             .collect();
+        self.meters.prefill.record(joining.len() as f64);
         let result = self.engine.prefill(&prompts);
         self.take_in(joining, result);
     }
@@ -257,6 +288,7 @@ impl Stepper {
             .iter()
             .filter_map(|id| self.sequences.get(id)?.last_token().map(|token| (*id, token)))
             .collect();
+        self.meters.decode.record(running.len() as f64);
         let result = self.engine.decode(&steps);
         self.take_in(running, result);
     }
@@ -276,6 +308,7 @@ impl Stepper {
             }
             Err(why) => {
                 self.failures += 1;
+                self.meters.failures.increment(1);
                 tracing::error!(
                     sequences = called.len(),
                     failures = self.failures,
@@ -303,6 +336,7 @@ impl Stepper {
         let Some(sequence) = self.sequences.get_mut(&id) else { return true };
         let Progress::Complete(finish_reason) = sequence.advance(row, &self.end_tokens) else { return false };
         if let Some(sequence) = self.sequences.remove(&id) {
+            self.meters.tokens.increment(sequence.tokens_count());
             sequence.complete(finish_reason);
         }
         true

@@ -22,8 +22,10 @@ mod heartbeat;
 mod publisher;
 mod redelivery;
 mod tokenizer;
+pub mod vitals;
 mod worker;
 
 pub use config::Config;
 pub use counts::CountsSnapshot;
-pub use worker::{Worker, WorkerError, WorkerHandle};
+pub use vitals::WorkerHandle;
+pub use worker::{Worker, WorkerError};

@@ -17,6 +17,7 @@ use std::time::Duration;
 use infera_core::broker::{Address, Broker, Message, Published, topology};
 use infera_core::ids::NodeId;
 use infera_core::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, NumericClass, Refusal, Wire as _};
+use infera_core::telemetry::trace;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,7 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> bool {
         let replica = answer.to_replica(assignment, &self.numeric_class);
-        let message = replica.to_message(assignment.id.to_string());
+        let message = Message { trace: trace::current(), ..replica.to_message(assignment.id.to_string()) };
         if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
             let detail = format!("the replica would take {} bytes", message.body.len());
             self.refuse(assignment, &Refused::broken(detail)).await;

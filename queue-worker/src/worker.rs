@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use infera_core::broker::{Broker, BrokerError};
 use infera_core::chat::ChatModel;
 use infera_core::engine::{Engine, EngineDescription};
 use infera_core::ids::NodeId;
 use infera_core::shutdown::Shutdown;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,13 +18,14 @@ use crate::batcher::BatchLimits;
 use crate::cache::ResultCache;
 use crate::config::Config;
 use crate::consumer::Intake;
-use crate::counts::{Counts, CountsSnapshot};
+use crate::counts::Counts;
 use crate::desk::Desk;
 use crate::executor::{Executor, ExecutorLimits};
 use crate::heartbeat::Heart;
 use crate::publisher::Publisher;
 use crate::redelivery::TriedAlone;
 use crate::tokenizer::Tokenizer;
+use crate::vitals::{Vitals, WorkerHandle};
 
 /// Why a worker ended, or didn't begin.
 #[derive(Debug, thiserror::Error)]
@@ -67,27 +68,7 @@ pub struct Worker {
     engine: Box<dyn Engine>,
     desk: Arc<Desk>,
     counts: Arc<Counts>,
-}
-
-/// Shows how a worker is doing, also while it runs.
-#[derive(Clone, Debug)]
-pub struct WorkerHandle {
-    counts: Arc<Counts>,
-    free_slots: watch::Receiver<u32>,
-}
-
-impl WorkerHandle {
-    /// How often what happened so far.
-    #[must_use]
-    pub fn counts(&self) -> CountsSnapshot {
-        self.counts.snapshot()
-    }
-
-    /// How many slots are free, and when that changes.
-    #[must_use]
-    pub fn free_slots(&self) -> watch::Receiver<u32> {
-        self.free_slots.clone()
-    }
+    vitals: Arc<Vitals>,
 }
 
 impl fmt::Debug for Worker {
@@ -112,14 +93,19 @@ impl Worker {
         let sequences_max = u32::try_from(engine.description().sequences_max).unwrap_or(u32::MAX);
         let slots = config.slots.min(sequences_max);
         let cache = ResultCache::new(config.result_cache_entries, config.result_cache_bytes);
-        let (desk, counts) = (Desk::new(slots, cache), Arc::default());
-        Self { config, node, queue, broker, chat, engine, desk, counts }
+        let (desk, counts, vitals) = (Desk::new(slots, cache), Arc::default(), Arc::default());
+        Self { config, node, queue, broker, chat, engine, desk, counts, vitals }
     }
 
     /// A handle that stays good when `run` has taken the worker.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
-        WorkerHandle { counts: Arc::clone(&self.counts), free_slots: self.desk.free_slots() }
+        WorkerHandle {
+            counts: Arc::clone(&self.counts),
+            vitals: Arc::clone(&self.vitals),
+            slots: self.desk.slots(),
+            free_slots: self.desk.free_slots(),
+        }
     }
 
     /// Works until `shutdown` is cancelled, then drains: nothing new is begun, running answers get `drain_ms`, the
@@ -131,7 +117,9 @@ impl Worker {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let (node, queue, broker, config) =
             (self.node.clone(), self.queue.clone(), Arc::clone(&self.broker), self.config.clone());
+        let vitals = Arc::clone(&self.vitals);
         let stations = Arc::new(self.begin()?);
+        vitals.engine.store(true, Ordering::Relaxed);
         let executor = stations.executor.clone();
         let heart = Heart {
             node,
@@ -147,6 +135,7 @@ impl Worker {
             let result = intake.run(&shutdown).await;
             // Also where it ended without draining.
             draining.cancel();
+            vitals.engine.store(false, Ordering::Relaxed);
             result
         };
         let (result, ()) = tokio::join!(taking, heart.beat(&config, &draining));
@@ -183,6 +172,7 @@ impl Worker {
             publisher: Publisher::new(self.node, numeric_class, self.broker, Arc::clone(&self.counts)),
             context_max,
             counts: self.counts,
+            vitals: self.vitals,
             runs: TaskTracker::new(),
             draining: CancellationToken::new(),
             giving_back: CancellationToken::new(),

@@ -18,14 +18,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Libraries that only one of our crates may name, because it holds the seam to what they speak to. Tests and
 /// benchmarks may: they look at such a seam from the other side.
-const OWNED: &[(&str, &str)] = &[
-    ("ort", "infera-core"),
-    ("rusqlite", "infera-core"),
-    ("tokenizers", "infera-core"),
-    ("minijinja", "infera-core"),
-    ("zstd", "infera-core"),
-    ("hyper", "infera-gateway"),
-    ("governor", "infera-gateway"),
+const OWNED: &[(&str, &[&str])] = &[
+    ("ort", &["infera-core"]),
+    ("rusqlite", &["infera-core"]),
+    ("tokenizers", &["infera-core"]),
+    ("minijinja", &["infera-core"]),
+    ("zstd", &["infera-core"]),
+    // The public face is the gateway's; what operators see of every program is core's `operations`.
+    ("hyper", &["infera-core", "infera-gateway"]),
+    ("governor", &["infera-gateway"]),
+    ("metrics-exporter-prometheus", &["infera-core"]),
+    ("opentelemetry", &["infera-core"]),
+    ("tracing-opentelemetry", &["infera-core"]),
 ];
 
 /// No source file may be longer, whatever it says.
@@ -100,10 +104,10 @@ fn arrows_between_crates_are_the_ones_on_the_map() {
 #[test]
 fn libraries_behind_a_seam_are_named_by_its_owner_alone() {
     for (name, dependencies) in dependencies(&[Kind::Normal, Kind::Build]) {
-        for (library, owner) in OWNED {
+        for (library, owners) in OWNED {
             assert!(
-                !dependencies.contains(*library) || name == *owner,
-                "{name} names {library}, which is {owner}'s"
+                !dependencies.contains(*library) || owners.contains(&name.as_str()),
+                "{name} names {library}, which is {owners:?}'s"
             );
         }
     }

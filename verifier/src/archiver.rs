@@ -9,7 +9,9 @@ use infera_core::archive::ArchiveError;
 use infera_core::archive::segment::{self, SegmentError};
 use infera_core::ids::SegmentId;
 use infera_core::ledger::LedgerError;
+use infera_core::telemetry::metrics::{VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVED};
 use infera_core::time::Timestamp;
+use metrics::{counter, histogram};
 
 use crate::tenure::Tenure;
 
@@ -37,6 +39,7 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     loop {
         ticks.tick().await;
         if let Err(error) = archive(tenure).await {
+            counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
             tracing::warn!(%error, "settled jobs can't be archived now");
         }
     }
@@ -68,10 +71,14 @@ async fn write(tenure: &Tenure, segment: SegmentId) -> Result<usize, ArchivingEr
     if records.is_empty() {
         return Ok(0);
     }
+    let settled: Vec<Timestamp> = records.iter().map(|record| record.settlement.settled_ms).collect();
     // Compressing a thousand records takes tens of milliseconds: not on a thread that jobs run on.
     let built = tokio::task::spawn_blocking(move || segment::build(segment, &records));
     let built = built.await.map_err(|_| ArchivingError::CutOff)??;
     tenure.seams.archive.put(&built.key, built.bytes.into()).await?;
     tenure.seams.index.record(segment, &built.key, &built.places).await?;
+    let now = Timestamp::now();
+    settled.iter().for_each(|settled| histogram!(VERIFIER_ARCHIVE_LAG).record(now.since(*settled)));
+    counter!(VERIFIER_ARCHIVED).increment(settled.len() as u64);
     Ok(built.places.len())
 }

@@ -10,9 +10,11 @@ use infera_core::ids::{AssignmentId, NodeId};
 use infera_core::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
 use infera_core::ledger::TakenJob;
 use infera_core::messages::{Assignment, Refusal, Replica};
+use infera_core::telemetry::trace;
 use infera_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::info_span;
 
 use crate::collector::{Arrival, Arrived};
 use crate::compare::Context;
@@ -264,6 +266,9 @@ impl Asking {
         match arrived.what {
             Arrival::Replica(replica) => {
                 self.tenure.counters.count(Counted::Replica);
+                let span = info_span!(target: trace::TARGET, "replica", assignment = %arrived.assignment);
+                trace::link(&span, arrived.trace.as_deref());
+                let _entered = span.entered();
                 let sound = self.is_sound(index, &replica);
                 let context = Context {
                     temperature: self.prepared.request.temperature,

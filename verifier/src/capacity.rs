@@ -7,6 +7,7 @@ use std::time::Duration;
 use infera_core::broker::{Published, topology};
 use infera_core::ids::ModelName;
 use infera_core::messages::{CapacitySummary, ModelCapacity, Wire};
+use infera_core::telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIFIER_OWNERS};
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, fleet};
@@ -47,6 +48,18 @@ fn who(summary: &CapacitySummary) -> Vec<(u32, u32)> {
     summary.models.iter().map(|model| (model.nodes, model.owners)).collect()
 }
 
+fn show(summary: &CapacitySummary) {
+    for model in &summary.models {
+        for (name, count) in [
+            (VERIFIER_NODES, model.nodes),
+            (VERIFIER_OWNERS, model.owners),
+            (VERIFIER_FREE_SLOTS, model.free_slots),
+        ] {
+            metrics::gauge!(name, "model" => model.model.to_string()).set(count);
+        }
+    }
+}
+
 /// Broadcasts until the tenure ends. A lost summary is replaced by the next.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
@@ -59,6 +72,7 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
         let present = who(&summary);
         if present != said || due <= Instant::now() {
             said = present;
+            show(&summary);
             due = Instant::now() + pause;
             let message = summary.to_message(tenure.id.as_str());
             if tenure.seams.broker.publish(&topology::capacity(), message).await == Published::Unknown {

@@ -3,6 +3,7 @@
 //! the assignment went to) and passes on.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) struct Arrived {
     pub(crate) at: Timestamp,
     /// What it is.
     pub(crate) what: Arrival,
+    /// The span that its node sent it in, as the node says.
+    pub(crate) trace: Option<String>,
 }
 
 /// Where an open assignment's messages go, and from whom they must come.
@@ -120,9 +123,11 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
         match consumer {
             Ok(mut consumer) => {
                 tenure.listening.notify_one();
+                tenure.vitals.listening.store(true, Ordering::Relaxed);
                 while let Some(delivery) = consumer.next().await {
                     receive(tenure, delivery).await;
                 }
+                tenure.vitals.listening.store(false, Ordering::Relaxed);
             }
             Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
         }
@@ -172,18 +177,19 @@ async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
         }),
         Refusal::KIND => Refusal::from_message(&delivery.message).map(|refusal| {
             let assignment = refusal.assignment_id;
-            route(tenure, delivery.sender(), assignment, Arrival::Refusal(refusal));
+            route(tenure, &delivery, assignment, Arrival::Refusal(refusal));
         }),
         _ => Replica::from_message(&delivery.message).map(|replica| {
             let assignment = replica.assignment_id;
-            route(tenure, delivery.sender(), assignment, Arrival::Replica(Box::new(replica)));
+            route(tenure, &delivery, assignment, Arrival::Replica(Box::new(replica)));
         }),
     };
     dispose(tenure, delivery, read.err()).await;
 }
 
-fn route(tenure: &Tenure, sender: &str, assignment: AssignmentId, what: Arrival) {
-    let arrived = Arrived { assignment, at: Timestamp::now(), what };
+fn route(tenure: &Tenure, delivery: &Delivery, assignment: AssignmentId, what: Arrival) {
+    let (sender, trace) = (delivery.sender(), delivery.message.trace.clone());
+    let arrived = Arrived { assignment, at: Timestamp::now(), what, trace };
     match tenure.routes.deliver(sender, arrived) {
         Routed::Delivered => {}
         Routed::Unknown => tenure.counters.count(Counted::ReplicaUnknown),
@@ -257,7 +263,7 @@ mod tests {
             reason: RefusalReason::Busy,
             detail: String::new(),
         };
-        Arrived { assignment, at: Timestamp::from_millis(1), what: Arrival::Refusal(refusal) }
+        Arrived { assignment, at: Timestamp::from_millis(1), what: Arrival::Refusal(refusal), trace: None }
     }
 
     #[test]

@@ -10,15 +10,18 @@ use infera_core::broker::{Consumer, Delivery, topology};
 use infera_core::ids::{JobId, ModelName};
 use infera_core::ledger::{Notice, Take};
 use infera_core::messages::{JobNotice, Wire};
+use infera_core::telemetry::trace;
 use infera_core::time::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::{Instrument as _, field, info_span};
 
 use crate::collector;
 use crate::counters::Counted;
 use crate::job;
 use crate::settler;
 use crate::tenure::Tenure;
+use crate::vitals::Consuming;
 use crate::{capacity, peers};
 
 /// Before consuming again what went away, and between tries of a take.
@@ -50,6 +53,7 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
             if started.contains(model) {
             } else if tenure.chats.contains_key(model) {
                 started.insert(model.clone());
+                tenure.vitals.models.store(started.len(), Ordering::Relaxed);
                 let (tenure, model) = (Arc::clone(tenure), model.clone());
                 consumers.spawn(async move { consume(&tenure, &model).await });
             } else if ignored.insert(model.clone()) {
@@ -113,7 +117,10 @@ async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
             Err(error) => Err(error),
         };
         match consumer {
-            Ok(consumer) => read(tenure, model, consumer).await,
+            Ok(consumer) => {
+                let _consuming = Consuming::begin(&tenure.vitals);
+                read(tenure, model, consumer).await;
+            }
             Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
         }
         tokio::time::sleep(RETRY).await;
@@ -255,9 +262,18 @@ async fn begin(
                 return;
             };
             tenure.counters.count(Counted::Taken);
+            let span = info_span!(
+                target: trace::TARGET,
+                parent: None,
+                "job",
+                otel.kind = "consumer",
+                job = %taken.id,
+                trace_id = field::Empty,
+            );
+            trace::continue_from(&span, delivery.message.trace.as_deref());
             let held = Held { delivery: Some(delivery), running: Arc::clone(running), counted: false };
             let jobs = tenure.jobs.clone();
-            jobs.spawn(job::run(Arc::clone(tenure), taken, held, ended));
+            jobs.spawn(job::run(Arc::clone(tenure), taken, held, ended).instrument(span));
         }
         Take::Settled(settlement) => {
             settler::publish_completion(tenure, &settlement).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use infera_core::broker::{Address, Broker, Published};
 use infera_core::messages::{Assignment, Wire};
+use infera_core::telemetry::trace;
 
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(crate) async fn send(broker: &Arc<dyn Broker>, queue: &str, assignment: &Ass
     let mut message = assignment.to_message(assignment.id.to_string());
     // On the broker's clock from now; the node's own clock counts the same budget from receipt.
     message.ttl_ms = Some(assignment.budget_ms);
+    message.trace = trace::current();
     let address = Address::Queue(queue.to_owned());
     for _ in 0..tries {
         match broker.publish(&address, message.clone()).await {

@@ -33,6 +33,11 @@ impl InFlight {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&job)
     }
 
+    /// How many are in hand.
+    pub(crate) fn len(&self) -> usize {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The job is in hand until [`InFlight::remove`]; the receiver hears of its end if someone else ends it. None if
     /// it was in hand already.
     pub(crate) fn insert(&self, job: JobId) -> Option<oneshot::Receiver<Settlement>> {

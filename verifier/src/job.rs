@@ -10,6 +10,7 @@ use futures::FutureExt;
 use infera_core::ids::JobId;
 use infera_core::job::{End, FailureReason, Settlement};
 use infera_core::ledger::{LedgerError, TakenJob};
+use infera_core::telemetry::metrics::VERIFIER_JOB;
 use infera_core::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -100,6 +101,11 @@ async fn live(
         Outcome::End(end) => end,
     };
     let settlement = settler::settle(tenure, settlement(tenure, &asking, end)).await?;
+    if matches!(settlement.end, End::Succeeded { .. }) {
+        let model = settlement.model.to_string();
+        let lived = settlement.settled_ms.since(asking.job.accepted_ms);
+        metrics::histogram!(VERIFIER_JOB, "model" => model).record(lived);
+    }
     settler::publish_completion(tenure, &settlement).await;
     held.ack().await;
     tenure.in_flight.remove(asking.job.id);

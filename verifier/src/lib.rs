@@ -39,6 +39,7 @@ mod scorer;
 mod settler;
 mod sweeper;
 mod tenure;
+mod vitals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ use crate::counters::Counters;
 use crate::nodes::NodeTable;
 use crate::tenure::{Tenure, TenureEnd};
 use crate::thresholds::{Thresholds, ThresholdsError};
+pub use crate::vitals::VerifierHandle;
+use crate::vitals::Vitals;
 
 /// After a tenure that ended badly, before the next: most often the ledger was away for long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -104,6 +107,7 @@ pub struct Verifier {
     chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
     thresholds: Arc<Thresholds>,
     counters: Arc<Counters>,
+    vitals: Arc<Vitals>,
     /// Which nodes live is no tenure's secret: a new one need not wait for their next heartbeats.
     nodes: Arc<NodeTable>,
     began: Instant,
@@ -132,6 +136,7 @@ impl Verifier {
             chats: Arc::new(chats),
             thresholds,
             counters: Arc::default(),
+            vitals: Arc::default(),
         })
     }
 
@@ -139,6 +144,13 @@ impl Verifier {
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Shows how it is doing; stays good when [`Verifier::run`] has taken it.
+    #[must_use]
+    pub fn handle(&self) -> VerifierHandle {
+        let thresholds = self.thresholds.version().to_owned();
+        VerifierHandle { vitals: Arc::clone(&self.vitals), counters: self.counters(), thresholds }
     }
 
     /// Owns jobs until `shutdown`, then drains. A lost lease, or a task that breaks, ends everything in hand; then it

@@ -7,7 +7,9 @@ use infera_core::ids::{AssignmentId, NodeId};
 use infera_core::job::{AssignmentState, End, FinishReason, GroupRecord, Settlement};
 use infera_core::ledger::{CatalogueEntry, Group, LedgerError, Posting, PostingEntry};
 use infera_core::messages::Replica;
+use infera_core::telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_core::time::Timestamp;
+use metrics::{counter, histogram};
 
 use crate::collector::{Arrival, Arrived, Routed};
 use crate::counters::Counted;
@@ -72,10 +74,20 @@ async fn close(
         dispute(tenure, settlement, &detail).await?;
     }
     tenure.seams.owner.post(settlement.job_id, &postings, closes).await?;
+    count_verdicts(settlement, closing.judged.iter());
     if closes {
+        histogram!(VERIFIER_CLOSE_LAG).record(Timestamp::now().since(settlement.settled_ms));
         tenure.counters.count(Counted::GroupClosed);
     }
     Ok(())
+}
+
+/// As far as this verifier knows: one that posts the same again after an unknown commit counts it again.
+fn count_verdicts<'a>(settlement: &Settlement, judged: impl Iterator<Item = &'a Judged>) {
+    for judged in judged {
+        let model = settlement.model.to_string();
+        counter!(VERIFIER_VERDICTS, "model" => model, "verdict" => judged.verdict.word()).increment(1);
+    }
 }
 
 async fn dispute(tenure: &Tenure, settlement: &Settlement, detail: &str) -> Result<(), LedgerError> {
@@ -140,14 +152,16 @@ pub(crate) async fn score_stray(
     tenure.counters.count(Counted::ReplicaStray);
     let (job, assignment, at) = (replica.job_id, replica.assignment_id, Timestamp::now());
     let Some(group) = tenure.seams.sweeping.groups(&[job]).await?.into_iter().next() else {
-        let arrived = Arrived { assignment, at, what: Arrival::Replica(Box::new(replica)) };
+        let what = Arrival::Replica(Box::new(replica));
+        let arrived = Arrived { assignment, at, what, trace: None };
         if tenure.routes.deliver(sender.as_str(), arrived) == Routed::Unknown {
             tenure.counters.count(Counted::ReplicaUnknown);
         }
         return Ok(());
     };
     if group.record.verifier == tenure.id {
-        let arrived = Arrived { assignment, at, what: Arrival::Replica(Box::new(replica)) };
+        let what = Arrival::Replica(Box::new(replica));
+        let arrived = Arrived { assignment, at, what, trace: None };
         tenure.routes.deliver(sender.as_str(), arrived);
         return Ok(());
     }
@@ -187,7 +201,9 @@ async fn post_stray(
         dispute(tenure, &settlement, &detail).await?;
     }
     let posting = posting(tenure, &settlement, &judged, budget_ms);
-    tenure.seams.owner.post(settlement.job_id, &[posting], false).await
+    tenure.seams.owner.post(settlement.job_id, &[posting], false).await?;
+    count_verdicts(&settlement, [&judged].into_iter());
+    Ok(())
 }
 
 /// L0 as far as a stored group allows: the prompt and the request's bound went with the owner, so those are taken as

@@ -4,9 +4,14 @@
 use std::time::Duration;
 
 use infera_core::broker::{Address, Published, topology};
-use infera_core::job::{End, FailureReason, Settlement};
+use infera_core::job::{End, FailureReason, Rung, Settlement};
 use infera_core::ledger::{LedgerError, Settled};
 use infera_core::messages::{Completion, Wire};
+use infera_core::telemetry::metrics::{VERIFIER_COMMIT, VERIFIER_SETTLED};
+use infera_core::telemetry::trace;
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+use tracing::{Instrument as _, info_span};
 
 use crate::counters::Counted;
 use crate::tenure::Tenure;
@@ -20,11 +25,19 @@ const RETRY: Duration = Duration::from_millis(250);
 /// # Errors
 /// Only what retrying can't mend: the row is refused even without its content, or the ledger is damaged.
 pub(crate) async fn settle(tenure: &Tenure, settlement: Settlement) -> Result<Settlement, LedgerError> {
+    let span = info_span!(target: trace::TARGET, "settle", end = settlement.end.word());
+    settle_in_ledger(tenure, settlement).instrument(span).await
+}
+
+async fn settle_in_ledger(tenure: &Tenure, settlement: Settlement) -> Result<Settlement, LedgerError> {
     let mut wanted = settlement;
     let mut reduced = false;
     loop {
+        let begun = Instant::now();
         match tenure.seams.owner.settle(&wanted).await {
             Ok(Settled::Now) => {
+                histogram!(VERIFIER_COMMIT).record(begun.elapsed());
+                count_end(&wanted.end);
                 tenure.counters.count(Counted::Settled);
                 return Ok(wanted);
             }
@@ -44,6 +57,16 @@ pub(crate) async fn settle(tenure: &Tenure, settlement: Settlement) -> Result<Se
             Err(error) => return Err(error),
         }
     }
+}
+
+/// By its end, and what says more about it: a failure's reason, a success's rung.
+fn count_end(end: &End) {
+    let (reason, rung) = match end {
+        End::Failed { reason, .. } => (reason.word(), ""),
+        End::Succeeded { verification, .. } => ("", verification.rung.map_or("none", Rung::word)),
+        End::Cancelled | End::Expired => ("", ""),
+    };
+    counter!(VERIFIER_SETTLED, "end" => end.word(), "reason" => reason, "rung" => rung).increment(1);
 }
 
 /// The same job's end as nothing but a failure of ours: content that can't be stored must not keep it from ending.

@@ -10,7 +10,9 @@ use infera_core::ids::{JobId, ModelName};
 use infera_core::job::{End, Settlement};
 use infera_core::ledger::{LedgerError, OverdueJob, SweepQuestion};
 use infera_core::messages::{JobNotice, Wire};
+use infera_core::telemetry::metrics::{VERIFIER_HANDOUTS, VERIFIER_QUEUE, VERIFIER_SWEEPS};
 use infera_core::time::Timestamp;
+use metrics::{counter, gauge};
 
 use crate::tenure::Tenure;
 use crate::{scorer, settler};
@@ -25,19 +27,25 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sweep(tenure).await {
-            tracing::warn!(%error, "nothing can be swept now");
-        }
+        let outcome = match sweep(tenure).await {
+            Ok(true) => "done",
+            Ok(false) => "elsewhere",
+            Err(error) => {
+                tracing::warn!(%error, "nothing can be swept now");
+                "failed"
+            }
+        };
+        counter!(VERIFIER_SWEEPS, "outcome" => outcome).increment(1);
     }
 }
 
-/// One look, if the lease is ours.
-async fn sweep(tenure: &Arc<Tenure>) -> Result<(), LedgerError> {
+/// One look, if the lease is ours. Whether it was.
+async fn sweep(tenure: &Arc<Tenure>) -> Result<bool, LedgerError> {
     let sweeping = &tenure.seams.sweeping;
     let now = Timestamp::now();
     let ttl = Duration::from_millis(tenure.config.shared_lease_ms);
     if !sweeping.lease(LEASE, &tenure.id, now, ttl).await? {
-        return Ok(());
+        return Ok(false);
     }
     let question = SweepQuestion {
         empty_queues: empty_queues(tenure).await,
@@ -53,7 +61,7 @@ async fn sweep(tenure: &Arc<Tenure>) -> Result<(), LedgerError> {
     for group in found.groups {
         past_refused(group.settlement.job_id, scorer::close_stored(tenure, &group).await)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A row that can't be stored is reported and passed by, so that it doesn't keep its neighbours waiting for ever.
@@ -77,12 +85,20 @@ async fn empty_queues(tenure: &Tenure) -> Vec<ModelName> {
             Err(error) => Err(error),
         };
         match depth {
-            Ok(Some(0) | None) => empty.push(model.clone()),
-            Ok(Some(_)) => {}
+            Ok(Some(0) | None) => {
+                show(model, 0);
+                empty.push(model.clone());
+            }
+            Ok(Some(waiting)) => show(model, waiting),
             Err(error) => tracing::warn!(%model, %error, "the jobs' queue can't be asked"),
         }
     }
     empty
+}
+
+fn show(model: &ModelName, waiting: u64) {
+    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+    gauge!(VERIFIER_QUEUE, "model" => model.to_string()).set(waiting);
 }
 
 /// Publishes notices again. Those that the broker doesn't confirm stay unconfirmed and come up again.
@@ -95,6 +111,7 @@ async fn hand_out(tenure: &Tenure, jobs: &[(JobId, ModelName)]) -> Result<(), Le
             confirmed.push(*job);
         }
     }
+    counter!(VERIFIER_HANDOUTS).increment(confirmed.len() as u64);
     if confirmed.is_empty() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 //! for its own.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::in_flight::InFlight;
 use crate::nodes::NodeTable;
 use crate::peers::Peers;
 use crate::thresholds::Thresholds;
+use crate::vitals::Vitals;
 use crate::{Seams, archiver, capacity, collector, consumer, in_flight, projector, sweeper};
 
 /// Between tries of what must work before anything is taken.
@@ -51,8 +53,9 @@ pub(crate) struct Tenure {
     pub(crate) peers: Peers,
     /// Whether nodes could be heard.
     pub(crate) hearing: Hearing,
-    pub(crate) in_flight: InFlight,
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) vitals: Arc<Vitals>,
     /// The tolerances in force.
     pub(crate) thresholds: Arc<Thresholds>,
     /// Jobs that wait for room, one line per model.
@@ -85,6 +88,8 @@ impl Tenure {
     pub(crate) fn new(verifier: &Verifier) -> Self {
         let id = VerifierId::fresh();
         let config = verifier.config.clone();
+        let in_flight = Arc::default();
+        verifier.vitals.watch(&in_flight);
         let peer_silence = Duration::from_millis(config.capacity_ms.saturating_mul(PEER_SUMMARIES));
         Self {
             peers: Peers::new(id.clone(), peer_silence),
@@ -96,8 +101,9 @@ impl Tenure {
             book: Book::default(),
             nodes: Arc::clone(&verifier.nodes),
             routes: Arc::default(),
-            in_flight: InFlight::default(),
+            in_flight,
             counters: Arc::clone(&verifier.counters),
+            vitals: Arc::clone(&verifier.vitals),
             thresholds: Arc::clone(&verifier.thresholds),
             lines: Mutex::default(),
             began: verifier.began,
@@ -143,6 +149,7 @@ impl Tenure {
             }
         };
         self.ended.cancel();
+        self.vitals.hold_lease(None);
         // Consumers go with their tasks, and what they held is given out again.
         tasks.shutdown().await;
         self.jobs.close();
@@ -169,6 +176,7 @@ impl Tenure {
     /// Waits for shutdown, then for the jobs in hand, as long as draining may take.
     async fn serve(&self, shutdown: &Shutdown) {
         shutdown.cancelled().await;
+        self.vitals.draining.store(true, Ordering::Relaxed);
         self.draining.cancel();
         self.jobs.close();
         let drain = Duration::from_millis(self.config.drain_ms);
@@ -184,7 +192,10 @@ impl Tenure {
             let began = Instant::now();
             let book = self.book.refresh(&self.seams).await;
             match (book, self.renew().await) {
-                (Ok(()), Ok(true)) => return began,
+                (Ok(()), Ok(true)) => {
+                    self.vitals.hold_lease(Some(began + Duration::from_millis(self.config.lease_ttl_ms)));
+                    return began;
+                }
                 (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the ledger is not ready"),
                 (Ok(()), Ok(false)) => tracing::warn!("a fresh id's lease is taken"),
             }
@@ -206,7 +217,10 @@ impl Tenure {
             tokio::time::sleep(pause.min(ttl / 3)).await;
             let began = Instant::now();
             match tokio::time::timeout_at(renewed + ttl, self.renew()).await {
-                Ok(Ok(true)) => renewed = began,
+                Ok(Ok(true)) => {
+                    renewed = began;
+                    self.vitals.hold_lease(Some(renewed + ttl));
+                }
                 Ok(Ok(false)) => return tracing::error!(verifier = %self.id, "lease taken by another"),
                 Ok(Err(error)) => tracing::warn!(%error, "lease not renewed"),
                 Err(_) => {}

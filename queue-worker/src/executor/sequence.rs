@@ -84,6 +84,11 @@ impl Sequence {
         Progress::Running
     }
 
+    /// How many tokens the answer has so far.
+    pub(super) fn tokens_count(&self) -> u64 {
+        self.tokens.len() as u64
+    }
+
     /// Hands the answer to whoever waits; if nobody does any more, it is gone.
     pub(super) fn complete(self, finish_reason: FinishReason) {
         let decoded = Decoded {

@@ -21,6 +21,20 @@ pub enum Verdict {
     Neutral,
 }
 
+impl Verdict {
+    /// As metrics say it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Inconclusive => "inconclusive",
+            Self::Missed => "missed",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
 /// One line of the append-only account book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Posting {

@@ -1,0 +1,149 @@
+//! Every metric's name, kind and meaning, in one place: roles count under these constants, dashboards and alerts are
+//! checked against them. Who collects is not its business (the `metrics` facade, `operations`).
+//!
+//! Names are Prometheus' conventions: one prefix, base units, `_total` for what only grows. Labels are bounded by what
+//! we wrote ourselves: routes' templates, models of the catalogue, words of our own enumerations. Never an account's, a
+//! node's or a job's id: each would be a time series for ever.
+
+use std::fmt;
+
+/// What kind of number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from the process's start.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+impl fmt::Display for Kind {
+    /// As Prometheus says it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        })
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it counts, and by which labels.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($kind:ident $constant:ident = $name:literal: $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: &str = $name;
+        )*
+
+        /// All of them.
+        pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help },)*];
+    };
+}
+
+metrics! {
+    Gauge BUILD_INFO = "infera_build_info": "1, by version of the program.";
+    Gauge READY = "infera_ready": "1 while /readyz says so, as of the last scrape.";
+    Counter BROKER_PUBLISHES = "infera_broker_publishes_total": "Messages published, by kind and outcome (confirmed, full, unroutable, unknown).";
+    Histogram BROKER_PUBLISH = "infera_broker_publish_seconds": "From publishing to its outcome.";
+    Gauge BROKER_BLOCKED = "infera_broker_blocked": "1 while the broker takes no publishes (an alarm of its memory or disk).";
+
+    Counter GATEWAY_REQUESTS = "infera_gateway_requests_total": "HTTP requests answered, by route and status.";
+    Histogram GATEWAY_REQUEST = "infera_gateway_request_seconds": "From a request's head to its reply, by route; a synchronous chat's includes its job.";
+    Counter GATEWAY_REFUSALS = "infera_gateway_refusals_total": "Requests answered with an error, by the error's code.";
+    Counter GATEWAY_ACCEPTED = "infera_gateway_jobs_accepted_total": "Jobs committed to the ledger, by model.";
+    Histogram GATEWAY_COMMIT = "infera_gateway_ledger_commit_seconds": "The commit that accepts a job.";
+    Gauge GATEWAY_OUTBOX = "infera_gateway_outbox_notices": "Accepted jobs whose notice has not gone to the broker.";
+    Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many the outbox holds.";
+    Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because the outbox was full or the broker did not confirm.";
+    Gauge GATEWAY_WAITERS = "infera_gateway_waiters": "Clients that wait for their job's end.";
+
+    Counter VERIFIER_TAKEN = "infera_verifier_jobs_taken_total": "Jobs taken.";
+    Counter VERIFIER_RELEASED = "infera_verifier_jobs_released_total": "Jobs given back undispatched.";
+    Counter VERIFIER_SETTLED = "infera_verifier_jobs_settled_total": "Jobs settled here, by end (succeeded, failed, cancelled, expired), a failure's reason and a success's rung.";
+    Histogram VERIFIER_JOB = "infera_verifier_job_seconds": "From acceptance to settlement of jobs that succeeded, by model.";
+    Histogram VERIFIER_COMMIT = "infera_verifier_settle_commit_seconds": "The commit that settles a job.";
+    Gauge VERIFIER_IN_FLIGHT = "infera_verifier_jobs_in_flight": "Jobs in hand.";
+    Counter VERIFIER_ASSIGNMENTS = "infera_verifier_assignments_total": "Assignments sent.";
+    Counter VERIFIER_REPLICAS = "infera_verifier_replicas_total": "Replicas and refusals from nodes, by what they were (answer, unknown, impostor, stray).";
+    Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats from no proper node, or with another's queue.";
+    Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked).";
+    Counter VERIFIER_VERDICTS = "infera_verifier_verdicts_total": "Verdicts on nodes' replicas, by model and verdict.";
+    Counter VERIFIER_DISPUTES = "infera_verifier_disputes_total": "Answers that a later replica contradicted.";
+    Counter VERIFIER_GROUPS_CLOSED = "infera_verifier_groups_closed_total": "Replica groups scored and closed.";
+    Histogram VERIFIER_CLOSE_LAG = "infera_verifier_group_close_lag_seconds": "From a job's settlement to its group's close, when points are posted.";
+    Counter VERIFIER_HANDOUTS = "infera_verifier_handouts_total": "Notices published again by the sweeper for jobs that were left lying.";
+    Counter VERIFIER_SWEEPS = "infera_verifier_sweeps_total": "Looks of the sweeper, by outcome (done, failed, elsewhere: another verifier's turn).";
+    Gauge VERIFIER_QUEUE = "infera_verifier_queue_jobs": "Jobs that wait in the model's queue, by model, as the active sweeper saw it.";
+    Counter VERIFIER_ARCHIVED = "infera_verifier_archived_records_total": "Records written to the archive.";
+    Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to its record's place in the archive.";
+    Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Tries to archive that failed; tried again.";
+    Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Jobs' tasks and tasks of the verifier that broke.";
+    Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the own lease was lost, and everything in hand with it.";
+    Gauge VERIFIER_LEASE = "infera_verifier_lease_held": "1 while the verifier holds its lease.";
+    Gauge VERIFIER_NODES = "infera_verifier_nodes": "Live nodes that serve a model and are not ejected, by model.";
+    Gauge VERIFIER_OWNERS = "infera_verifier_owners": "Different owners of those, by model; below three no group can be drawn.";
+    Gauge VERIFIER_FREE_SLOTS = "infera_verifier_free_slots": "Free slots of those, by model.";
+    Gauge VERIFIER_THRESHOLDS = "infera_verifier_thresholds_info": "1, by version of the thresholds that judge.";
+
+    Counter WORKER_DELIVERIES = "infera_worker_deliveries_total": "Deliveries taken.";
+    Counter WORKER_ASSIGNMENTS = "infera_worker_assignments_total": "Assignments, by what became of them (run, cached, joined, refused).";
+    Counter WORKER_RUNS_ALONE = "infera_worker_runs_alone_total": "Runs of redelivered assignments, alone in the engine.";
+    Counter WORKER_REPLICAS = "infera_worker_replicas_total": "Replicas, by what became of them (confirmed, ownerless: their verifier was gone, unpublished).";
+    Counter WORKER_MESSAGES_REFUSED = "infera_worker_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked).";
+    Histogram WORKER_BATCH = "infera_worker_batch_sequences": "Sequences in one call of the engine, by step (prefill, decode).";
+    Histogram WORKER_QUEUE_WAIT = "infera_worker_queue_wait_seconds": "From an assignment's receipt to the beginning of its prefill.";
+    Histogram WORKER_DECODE = "infera_worker_decode_seconds": "From prefill to the last token of an answer.";
+    Counter WORKER_TOKENS = "infera_worker_tokens_total": "Tokens of complete answers.";
+    Counter WORKER_ENGINE_FAILURES = "infera_worker_engine_failures_total": "Calls of the engine that failed.";
+    Gauge WORKER_SLOTS = "infera_worker_slots": "Assignments taken at once.";
+    Gauge WORKER_SLOTS_FREE = "infera_worker_slots_free": "Free ones of those.";
+}
+
+/// Tells the recorder of this process what each metric means. Once, after it is installed.
+pub fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_keep_prometheus_conventions() {
+        let names: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len(), "a name twice");
+        for Metric { name, kind, help } in ALL {
+            let words = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+            assert!(name.starts_with("infera_") && words, "{name}");
+            assert!(help.ends_with('.') && help.len() <= 200, "{name}: {help}");
+            // What Prometheus itself appends must not be part of a name, and only counters are totals.
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name} is a {kind}");
+            for suffix in ["_sum", "_count", "_bucket", "_ms", "_milliseconds"] {
+                assert!(!name.ends_with(suffix), "{name}");
+            }
+            if *kind == Kind::Histogram {
+                assert!(name.ends_with("_seconds") || name.ends_with("_sequences"), "{name} has no unit");
+            }
+        }
+    }
+}

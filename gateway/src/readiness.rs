@@ -1,0 +1,112 @@
+//! Whether this gateway can take work: what is looked at, and what that comes to. The public `/readyz` and the
+//! operators' are both this. Nodes are not among it: jobs can be accepted without any.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use infera_core::broker::topology;
+use infera_core::ids::JobId;
+use infera_core::telemetry::readiness::{Condition, Readiness};
+
+use crate::state::State;
+
+/// A part that takes longer to answer doesn't answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What was seen in one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot {
+    /// The ledger answered.
+    pub ledger: bool,
+    /// The catalogue and an epoch were read.
+    pub catalogue: bool,
+    /// No shutdown has begun.
+    pub accepting: bool,
+    /// The completions' queue is there and consumed: the broker works both ways.
+    pub completions: bool,
+    /// Notices that wait in the outbox.
+    pub outbox: usize,
+    /// How many it holds.
+    pub outbox_max: usize,
+}
+
+/// What a look comes to. Without the broker jobs are accepted all the same, ends are read from the ledger and notices
+/// wait, until the outbox is full: then a job taken here would wait for the sweeper, and another gateway is better.
+#[must_use]
+pub fn decide(seen: Snapshot) -> Readiness {
+    Readiness::new([
+        ("ledger", Condition::of(seen.ledger, Condition::Failing)),
+        ("completions", Condition::of(seen.completions, Condition::Degraded)),
+        ("outbox", Condition::of(seen.outbox < seen.outbox_max, Condition::Failing)),
+        ("catalogue", Condition::of(seen.catalogue, Condition::Failing)),
+        ("accepting", Condition::of(seen.accepting, Condition::Failing)),
+    ])
+}
+
+/// Looks now: asks ledger and broker, both at once.
+pub async fn look(state: &State) -> Snapshot {
+    let (ledger, completions) = tokio::join!(ledger_answers(state), completions_flow(state));
+    Snapshot {
+        ledger,
+        completions,
+        catalogue: state.catalogue.epoch().is_some(),
+        accepting: !state.stop.is_cancelled(),
+        outbox: state.outbox.len(),
+        outbox_max: state.outbox.max(),
+    }
+}
+
+/// Whether the ledger can be read: by asking for a job that can't be there.
+async fn ledger_answers(state: &State) -> bool {
+    let nobody = [JobId::from_bytes([0; 16])];
+    let asked = state.seams.reader.settlements(&nobody);
+    matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(_)))
+}
+
+async fn completions_flow(state: &State) -> bool {
+    let queue = topology::completions(&state.gateway);
+    let asked = state.seams.broker.depth(&queue.name);
+    let is_there = matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(Some(_))));
+    is_there && state.completions_ready.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_away_decides() {
+        let well = Snapshot {
+            ledger: true,
+            catalogue: true,
+            accepting: true,
+            completions: true,
+            outbox: 0,
+            outbox_max: 10,
+        };
+        let cases: [(&str, Snapshot, bool, &[&str]); 8] = [
+            ("all is well", well, true, &[]),
+            (
+                "broker away, room in the outbox",
+                Snapshot { completions: false, outbox: 9, ..well },
+                true,
+                &["completions"],
+            ),
+            (
+                "broker away, outbox full",
+                Snapshot { completions: false, outbox: 10, ..well },
+                false,
+                &["completions"],
+            ),
+            ("outbox full though the broker is there", Snapshot { outbox: 10, ..well }, false, &[]),
+            ("ledger away", Snapshot { ledger: false, ..well }, false, &[]),
+            ("draining", Snapshot { accepting: false, ..well }, false, &[]),
+            ("nothing read yet", Snapshot { catalogue: false, ..well }, false, &[]),
+            ("almost full", Snapshot { outbox: 9, ..well }, true, &[]),
+        ];
+        for (case, seen, ready, degraded) in cases {
+            let readiness = decide(seen);
+            assert_eq!((readiness.is_ready(), &readiness.degraded()[..]), (ready, degraded), "{case}");
+        }
+    }
+}

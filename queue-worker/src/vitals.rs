@@ -1,0 +1,125 @@
+//! How the worker is, for whoever runs the node: what its parts note as they go, what a look at it comes to, and its
+//! metrics. Verifiers hear nothing of it but heartbeats.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use infera_core::telemetry::metrics as names;
+use infera_core::telemetry::readiness::{Condition, Readiness};
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+
+use crate::counts::{Counts, CountsSnapshot};
+
+/// Noted by the worker's parts.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    pub(crate) engine: AtomicBool,
+    pub(crate) consuming: AtomicBool,
+    pub(crate) draining: AtomicBool,
+}
+
+/// What was seen in one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot {
+    /// The engine is loaded and works.
+    pub engine: bool,
+    /// The node's queue is consumed.
+    pub consuming: bool,
+    /// The worker is shutting down.
+    pub draining: bool,
+    /// The broker would let the node in: its token has not expired.
+    pub token: bool,
+}
+
+/// What a look comes to: each of these alone keeps the node from answering anybody.
+#[must_use]
+pub fn decide(seen: Snapshot) -> Readiness {
+    Readiness::new([
+        ("engine", Condition::of(seen.engine, Condition::Failing)),
+        ("queue", Condition::of(seen.consuming, Condition::Failing)),
+        ("token", Condition::of(seen.token, Condition::Failing)),
+        ("accepting", Condition::of(!seen.draining, Condition::Failing)),
+    ])
+}
+
+/// Shows how a worker is doing, also while it runs.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) slots: u32,
+    pub(crate) free_slots: watch::Receiver<u32>,
+}
+
+impl WorkerHandle {
+    /// How often what happened so far.
+    #[must_use]
+    pub fn counts(&self) -> CountsSnapshot {
+        self.counts.snapshot()
+    }
+
+    /// How many slots are free, and when that changes.
+    #[must_use]
+    pub fn free_slots(&self) -> watch::Receiver<u32> {
+        self.free_slots.clone()
+    }
+
+    /// How it is now. Whether the node's token is good is known to whoever fetches it.
+    #[must_use]
+    pub fn look(&self, token: bool) -> Snapshot {
+        let noted = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        Snapshot {
+            engine: noted(&self.vitals.engine),
+            consuming: noted(&self.vitals.consuming),
+            draining: noted(&self.vitals.draining),
+            token,
+        }
+    }
+
+    /// Brings the metrics up to date that are counted here or that are levels.
+    pub fn observe(&self) {
+        let counts = self.counts();
+        counter!(names::WORKER_DELIVERIES).absolute(counts.deliveries);
+        counter!(names::WORKER_RUNS_ALONE).absolute(counts.run_alone);
+        for (outcome, count) in [
+            ("run", counts.run),
+            ("cached", counts.from_cache),
+            ("joined", counts.joined),
+            ("refused", counts.refused),
+        ] {
+            counter!(names::WORKER_ASSIGNMENTS, "outcome" => outcome).absolute(count);
+        }
+        for (outcome, count) in [
+            ("confirmed", counts.replicas),
+            ("ownerless", counts.ownerless),
+            ("unpublished", counts.unpublished),
+        ] {
+            counter!(names::WORKER_REPLICAS, "outcome" => outcome).absolute(count);
+        }
+        for (outcome, count) in [("dropped", counts.malformed), ("parked", counts.parked)] {
+            counter!(names::WORKER_MESSAGES_REFUSED, "outcome" => outcome).absolute(count);
+        }
+        gauge!(names::WORKER_SLOTS).set(self.slots);
+        gauge!(names::WORKER_SLOTS_FREE).set(*self.free_slots.borrow());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_them_alone_makes_it_unready() {
+        let well = Snapshot { engine: true, consuming: true, draining: false, token: true };
+        assert!(decide(well).is_ready());
+        for seen in [
+            Snapshot { engine: false, ..well },
+            Snapshot { consuming: false, ..well },
+            Snapshot { draining: true, ..well },
+            Snapshot { token: false, ..well },
+        ] {
+            assert!(!decide(seen).is_ready(), "{seen:?}");
+        }
+    }
+}
