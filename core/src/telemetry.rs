@@ -202,6 +202,47 @@ mod tests {
         assert_eq!(line["level"], "INFO");
     }
 
+    #[cfg(feature = "otlp")]
+    #[tokio::test]
+    async fn lines_within_a_trace_carry_its_id() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        // Nobody listens there: that costs the traces, not the lines.
+        let config = traces::Config { endpoint: "http://127.0.0.1:9/v1/traces".to_owned(), ratio: 0.0 };
+        let traces = traces::Traces::open(&config, "test").unwrap().unwrap();
+        let written = Written::default();
+        let writer = written.clone();
+        let log = Config { format: Format::Json, filter: "warn".to_owned() };
+        let subscriber = traced(&log, move || writer.clone(), false, &traces).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let field = tracing::field::Empty;
+            let span = tracing::info_span!(target: trace::TARGET, "job", trace_id = field);
+            trace::continue_from(&span, Some(PARENT));
+            let sent = span.in_scope(|| {
+                tracing::warn!("within");
+                trace::current().unwrap()
+            });
+            assert_eq!((&sent[..35], &sent[52..]), (&PARENT[..35], "-01"));
+            assert_ne!(sent, PARENT, "a span of its own");
+            tracing::warn!("without");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "{text}");
+        assert_eq!(lines[1].get("span"), None, "{text}");
+    }
+
+    #[test]
+    fn without_traces_their_spans_are_not_even_made() {
+        let config = Config { filter: "trace".to_owned(), ..Config::default() };
+        let subscriber = subscriber(&config, io::sink, false).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(tracing::info_span!(target: trace::TARGET, "job").is_none());
+            assert!(!tracing::info_span!("other").is_none());
+            assert_eq!(trace::current(), None);
+        });
+    }
+
     #[test]
     fn a_filter_that_does_not_parse_is_named() {
         let config = Config { filter: "info,[[".to_owned(), ..Config::default() };

@@ -1,14 +1,16 @@
 //! One connection to the broker, made when it is first needed and made anew when it is gone. The client library's own
 //! recovery is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
 use lapin::options::ExchangeDeclareOptions;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{Channel, Connection, ConnectionProperties, Event, ExchangeKind};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -16,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::access::Access;
 use super::terms::{Refusal, connection_name, exchange_name, short};
 use crate::broker::Exchange;
+use crate::telemetry::metrics::BROKER_BLOCKED;
 
 /// How long the broker may take for one answer. A healthy one takes milliseconds, a quorum queue without a leader for
 /// ever.
@@ -140,10 +143,34 @@ impl Link {
         let properties = access.introduce(properties)?;
         let runtime = lapin::runtime::default_runtime()?;
         let connection = answer(Connection::connect_uri_with_config(uri, properties, tls, runtime)).await?;
+        tokio::spawn(note_alarms(connection.events_listener()));
         if !access.is_node() {
             declare_exchanges(&connection).await?;
         }
         Ok((connection, access))
+    }
+}
+
+/// Shows operators whether the broker takes publishes, as long as the connection lasts.
+async fn note_alarms(events: impl Stream<Item = Event>) {
+    let mut events = pin!(events);
+    let mut blocked = false;
+    while let Some(event) = events.next().await {
+        let is_blocked = match event {
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(reason, "RabbitMQ takes no publishes until its alarm is over");
+                true
+            }
+            Event::ConnectionUnblocked => false,
+            Event::Error(_) => break,
+            _ => continue,
+        };
+        blocked = is_blocked;
+        metrics::gauge!(BROKER_BLOCKED).set(f64::from(u8::from(blocked)));
+    }
+    // Another connection's alarm isn't this one's to end.
+    if blocked {
+        metrics::gauge!(BROKER_BLOCKED).set(0.0);
     }
 }
 
