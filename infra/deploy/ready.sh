@@ -1,0 +1,10 @@
+#!/bin/bash
+# Whether the program in this container is ready: /readyz of its operations port answers 200. Bash alone, because the
+# images have no HTTP client. Containers only; Kubernetes asks by itself.
+set -euo pipefail
+port=${1:-9100}
+
+exec 3<>"/dev/tcp/127.0.0.1/$port"
+printf 'GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+read -r -t 3 _ status _ <&3
+[ "$status" = 200 ]

@@ -1,0 +1,85 @@
+"""Rules for compose.yaml beyond its schema: what is used is declared and made, and who is waited for can be."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from .place import COMPOSE, DEPLOY, ISSUED, ROOT, command, documents
+
+
+def schema():
+    """The Compose specification's own schema, as check-jsonschema ships it."""
+    tool = Path(sys.executable).parent / "check-jsonschema"
+    yield command(tool, "--builtin-schema", "vendor.compose-spec", COMPOSE)
+
+
+def dockerfile():
+    """hadolint's rules; bases by version; and the S3 server is the version that the tests run."""
+    yield command(Path(sys.executable).parent / "hadolint", DEPLOY / "Dockerfile")
+    text = (DEPLOY / "Dockerfile").read_text()
+    # hadolint doesn't look into arguments.
+    bases = re.findall(r"^ARG \w+=(\S+)$", text, re.M)
+    (whole,) = documents(COMPOSE)
+    bases += [service["image"] for service in whole["services"].values() if "build" not in service]
+    yield from (f"{base} is no version" for base in bases if not re.search(r":\d+\.\d", base))
+    pin = re.search(r'"github\.com/minio/minio@(\S+)"', (ROOT / "infra/service/s3.py").read_text())
+    if pin is None or f"minio@{pin[1]}" not in text:
+        yield "Dockerfile builds another MinIO than infra/service/s3.py"
+
+
+def name_of(mount):
+    """The name in a short or a long mount."""
+    return mount if isinstance(mount, str) else mount["source"]
+
+
+def references():
+    """What services use is declared at the top, what is declared is used, and a secret's file is made by the script."""
+    (whole,) = documents(COMPOSE)
+    used = {"secrets": set(), "configs": set(), "volumes": set()}
+    for service in whole["services"].values():
+        for kind in ("secrets", "configs"):
+            used[kind].update(name_of(mount) for mount in service.get(kind, []))
+        volumes = [volume.split(":")[0] for volume in service.get("volumes", [])]
+        used["volumes"].update(volume for volume in volumes if not volume.startswith(("/", ".")))
+    for kind, names in used.items():
+        for name in sorted(names ^ set(whole[kind])):
+            yield f"{kind}: {name} is {'declared and not used' if name in whole[kind] else 'used and not declared'}"
+    for name, config in whole["configs"].items():
+        if not (DEPLOY / config["file"]).is_file():
+            yield f"configs: {name}: there is no {config['file']}"
+    with tempfile.TemporaryDirectory() as folder:
+        yield command(sys.executable, DEPLOY / "make_secrets.py", folder)
+        made = {path.name for path in Path(folder).iterdir()}
+    for name, secret in whole["secrets"].items():
+        if secret["file"] != f"secrets/{name}":
+            yield f"secrets: {name} is not the file of its name"
+        if name not in made | ISSUED:
+            yield f"secrets: {name} is made by nobody"
+
+
+def waiting():
+    """Who is waited for says how it is; who may be killed has time to end; programs are told of mounted files only."""
+    (whole,) = documents(COMPOSE)
+    services = whole["services"]
+    for name, service in services.items():
+        for other in service.get("depends_on", {}):
+            if "healthcheck" not in services.get(other, {}):
+                yield f"{name} waits for {other}, which has no health check"
+        if "healthcheck" not in service:
+            yield f"{name} has no health check"
+        mounted = {f"/run/secrets/{name_of(mount)}" for mount in service.get("secrets", [])}
+        for key, value in service.get("environment", {}).items():
+            if str(value).startswith("/run/secrets/") and value not in mounted:
+                yield f"{name}: {key} names {value}, which isn't mounted there"
+
+
+def programs():
+    """Each of our containers: its program, and its settings with the mounted files by name."""
+    (whole,) = documents(COMPOSE)
+    for name, service in whole["services"].items():
+        if service.get("image") in {"infera-gateway", "infera-verifier", "infera-worker"}:
+            yield f"compose.yaml, {name}", service["image"], service["environment"]
+
+
+RULES = (schema, dockerfile, references, waiting)
