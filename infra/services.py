@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Brings up what a cluster stands on, as private processes on loopback, and down again.
+"""Brings up what a cluster stands on, on loopback, and down again: by Docker Compose where a Docker daemon answers, else
+as private processes (SERVICES=processes: those in any case).
 
     infra/services.py up      start what isn't running, wait until each answers, write data/services.env
     infra/services.py down    end what was started, by the pids that were noted; the data stay
     infra/services.py status  one line for each
 
-RabbitMQ and PostgreSQL are Debian's packages, never their system services. MinIO is built from its Go module (pinned,
+Without containers RabbitMQ and PostgreSQL are Debian's packages, never their system services. MinIO is built from its Go module (pinned,
 once); a second S3 server comes from PyPI. Everything lies in .runtime/, the data in .runtime/services/ (or
 $SERVICES_DIR). What is missing on the machine is named at once, each with its remedy. Needs Python 3.9, nothing else.
 """
@@ -14,7 +15,7 @@ import shutil
 import sys
 import time
 
-from service import certificates, postgres, rabbitmq, s3
+from service import certificates, containers, postgres, rabbitmq, s3
 from service.place import FOLDER, ROOT, write_private
 from service.process import Trouble, is_taken, wait_until
 
@@ -26,11 +27,16 @@ PATIENCE_S = 180
 
 def all_services():
     """In the order in which they are started; the slowest first, so that it starts while others do."""
-    return [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio(), s3.Moto()]
+    private = [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio()]
+    return [*([containers.Containers()] if containers.wanted(private) else private), s3.Moto()]
 
 
-def missing():
+def missing(contained):
     """One line for each thing that the machine lacks: what, and what to do."""
+    if contained:
+        yield from certificates.missing()
+        yield from s3.missing(builds=False)
+        return
     if not shutil.which("ps"):
         yield "no ps: `apt-get install procps`"
     for technology in (certificates, rabbitmq, postgres, s3):
@@ -47,10 +53,12 @@ def foreign(services):
 
 def up(services):
     """Starts what isn't running and waits for all."""
-    problems = [*missing(), *foreign(services)]
+    contained = isinstance(services[0], containers.Containers)
+    problems = [*missing(contained), *foreign(services)]
     if problems:
         raise Trouble("this machine lacks something:\n" + "\n".join(f"  - {problem}" for problem in problems))
-    s3.build_minio()
+    if not contained:
+        s3.build_minio()
     s3.make_venv()
     FOLDER.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

@@ -67,6 +67,18 @@ def tls():
     )
 
 
+def configuration():
+    """The whole file."""
+    return (
+        f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
+        f"default_user = {USER}\ndefault_pass = {password()}\n"
+        f"{tls()}"
+        f"{access()}"
+        "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+        "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GB\n"
+    )
+
+
 class RabbitMq:
     """The broker, and the name service that every Erlang node needs, which would else be left behind."""
 
@@ -88,15 +100,7 @@ class RabbitMq:
         if self.epmd.pid() is None:
             self.epmd.start(["epmd"], names)
             wait_until(self.epmd, lambda: is_taken(EPMD_PORT), 10)
-        write_private(
-            folder / "rabbitmq.conf",
-            f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
-            f"default_user = {USER}\ndefault_pass = {password()}\n"
-            f"{tls()}"
-            f"{access()}"
-            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
-            "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GB\n",
-        )
+        write_private(folder / "rabbitmq.conf", configuration())
         (folder / "advanced.config").write_text("[].\n")
         (folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
         environment = {

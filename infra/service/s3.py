@@ -22,9 +22,9 @@ REQUIREMENTS = ROOT / "infra" / "requirements-services.txt"
 VENV = RUNTIME / "venv-services"
 
 
-def missing():
-    """What the machine lacks for them, each with its remedy."""
-    if not is_minio_built():
+def missing(builds=True):
+    """What the machine lacks for them, each with its remedy; `builds`: whether MinIO is built here."""
+    if builds and not is_minio_built():
         found = re.search(r"go(\d+)\.(\d+)", output("go", "version") or "")
         if found is None or tuple(map(int, found.groups())) < GO_MINIMUM:
             wanted = ".".join(map(str, GO_MINIMUM))

@@ -5,13 +5,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .place import COMPOSE, DEPLOY, ISSUED, ROOT, command, documents
+from .place import COMPOSE, DEPLOY, ISSUED, ROOT, SERVICES, command, documents
 
 
 def schema():
-    """The Compose specification's own schema, as check-jsonschema ships it."""
+    """The Compose specification's own schema for our two files, as check-jsonschema ships it."""
     tool = Path(sys.executable).parent / "check-jsonschema"
-    yield command(tool, "--builtin-schema", "vendor.compose-spec", COMPOSE)
+    for path in (COMPOSE, SERVICES):
+        yield command(tool, "--builtin-schema", "vendor.compose-spec", path)
 
 
 def dockerfile():

@@ -8,6 +8,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 DEPLOY = ROOT / "infra" / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
+# What `make services` starts where there is Docker.
+SERVICES = ROOT / "infra" / "service" / "compose.yaml"
 KUBERNETES = DEPLOY / "kubernetes" / "base"
 
 # Made by an operator through a gateway, so by no script.

@@ -1,0 +1,117 @@
+"""RabbitMQ, PostgreSQL and MinIO by Docker Compose (compose.yaml beside this), where a Docker daemon answers: the same
+ports, passwords, certificates and addresses as the private processes, so that nobody who uses them can tell.
+
+Only for the first set: a second one ($SERVICES_DIR, $SERVICES_PORT_SHIFT) is there to be killed by pid. SERVICES=processes
+asks for private processes all the same.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from . import place, postgres, rabbitmq, s3
+from .place import FOLDER, SHIFT, write_private
+from .process import Trouble
+
+FILE = Path(__file__).resolve().parent / "compose.yaml"
+NAMES = ("rabbitmq", "postgres", "minio")
+# A daemon that doesn't say how it is by then is none.
+ASKING_S = 10
+# The first time images are fetched and MinIO is built.
+STARTING_S = 1800
+# PostgreSQL runs as anybody but root: for root the servers run as this number, to which it gives their files.
+NOBODY = 10001
+
+
+def owner():
+    """As whom the servers run."""
+    return (NOBODY, NOBODY) if os.getuid() == 0 else (os.getuid(), os.getgid())
+
+
+def docker(*words, patience_s=60):
+    """Runs docker; its outcome, or None if there is none or it hangs."""
+    ports = {name: str(value) for name, value in vars(place).items() if name.endswith("_PORT")}
+    user, group = owner()
+    told = {"SERVICES_DIR": str(FOLDER), "SERVICES_USER": f"{user}:{group}", **ports}
+    options = {"capture_output": True, "text": True, "check": False, "timeout": patience_s}
+    try:
+        return subprocess.run(["docker", *words], env={**os.environ, **told}, **options)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def compose(*words, patience_s=60):
+    """Runs docker compose on our file."""
+    return docker("compose", "--file", str(FILE), *words, patience_s=patience_s)
+
+
+def answers(*words):
+    """Whether such a command succeeds soon."""
+    done = docker(*words, patience_s=ASKING_S)
+    return done is not None and done.returncode == 0
+
+
+def wanted(private):
+    """Whether containers are the way: a daemon with compose, nothing else asked for, and no private process running."""
+    if os.environ.get("SERVICES") == "processes" or os.environ.get("SERVICES_DIR") or SHIFT:
+        return False
+    if any(service.process.pid() for service in private):
+        return False
+    return answers("info") and answers("compose", "version")
+
+
+class Containers:
+    """The three servers as one service, which is also its own process."""
+
+    name = "docker compose"
+    title = "RabbitMQ, PostgreSQL and MinIO in containers"
+    log = "docker compose logs"
+    ports = ()
+
+    def __init__(self):
+        self.process = self
+        self.parts = [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio()]
+
+    def pid(self):
+        """None if no container runs; a process's number means nothing here."""
+        done = compose("ps", "--quiet")
+        return 0 if done is not None and done.returncode == 0 and done.stdout.strip() else None
+
+    def up(self):
+        """Starts them and waits until each is healthy by its own check."""
+        for name in NAMES:
+            (FOLDER / f"{name}-container").mkdir(parents=True, exist_ok=True)
+        folder = FOLDER / "rabbitmq-container"
+        write_private(folder / "rabbitmq.conf", rabbitmq.configuration())
+        (folder / "enabled_plugins").write_text(f"[{','.join(rabbitmq.PLUGINS)}].\n")
+        place.password()
+        if os.getuid() == 0:
+            for name in ("password", "certificates", "tokens", *(f"{name}-container" for name in NAMES)):
+                for path in (FOLDER / name, *(FOLDER / name).glob("*")):
+                    os.chown(path, *owner())
+        done = compose("up", "--detach", "--build", "--wait", patience_s=STARTING_S)
+        if done is None or done.returncode:
+            words = "it took too long" if done is None else done.stderr.strip()
+            raise Trouble(f"docker compose didn't start them: {words}\nSERVICES=processes goes without containers")
+
+    def answers(self):
+        """They were healthy when they were started; the broker's user gets its tags now."""
+        return self.parts[0].answers()
+
+    def last_words(self):
+        """The end of their logs."""
+        done = compose("logs", "--tail", "8")
+        return done.stdout if done else "(no logs)"
+
+    def down(self):
+        """Ends them; their data stay in the services' folder. True if there were some."""
+        if self.pid() is None:
+            return False
+        done = compose("down", patience_s=120)
+        if done is None or done.returncode:
+            raise Trouble(f"docker compose didn't end them: {done.stderr.strip() if done else 'it took too long'}")
+        return True
+
+    def addresses(self):
+        """Those of its parts."""
+        return {name: value for part in self.parts for name, value in part.addresses().items()}
