@@ -84,7 +84,7 @@ def watched(target, load_generator_pid):
             # infra's notes hold the pid and when it began; a pid alone is some program's own file.
             pid, _, began = note.read_text(encoding="utf-8").strip().partition("\n")
             # gateway-1 and gateway-2 are one line: the report is about roles.
-            name = re.sub(r"-?[0-9]+$", "", note.stem)
+            name = note.stem.split("-")[0]
             if pid.isdigit() and began and stat(pid):
                 groups.setdefault(name, []).append(int(pid))
     if len(groups) == 1:

@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 
 NOTHING_THERE = """nothing to load: neither data/cluster.env nor data/local.env leads to a gateway that answers. Start one of them:
-  make cluster                                  two gateways, two verifiers, six workers, on RabbitMQ and PostgreSQL
-  INFERA_ENGINE__KIND=stub INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0 make run
-                                                all in one process, without a model: prices everything else
+  make cluster    two gateways, two verifiers, six workers, on RabbitMQ, PostgreSQL and MinIO
+  make run        all in one process; INFERA_ENGINE__KIND=stub prices everything but the model
+with INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0 for all scenarios but smoke,
 or name gateways and key: INFERA_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
 
 
@@ -49,8 +49,12 @@ def of_settings(name, values):
     key = values.get("INFERA_API_KEY")
     if not urls or not key:
         return None
-    notes = [folder for folder in values.get("INFERA_PID_NOTES", "").split(":") if folder]
-    return Target(name, urls, key, notes)
+    return Target(name, urls, key, [notes(os.environ)] if name == "cluster" else [])
+
+
+def notes(environment):
+    """Where `make services` and `make cluster` note their processes."""
+    return Path(environment.get("SERVICES_DIR") or ROOT / ".runtime" / "services")
 
 
 def answers(url):
