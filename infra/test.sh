@@ -42,7 +42,7 @@ tests() {
 # Sums what the test binaries and the campaigns said. A check that never spoke is in the failed steps instead.
 sums() {
     awk '/^test result:/ { passed += $4; failed += $6 }
-         /^(smoke|kill|chaos): [0-9]+ promises kept, [0-9]+ broken$/ { passed += $2; failed += $5 }
+         /^(smoke|kill|chaos|load): [0-9]+ promises kept, [0-9]+ broken$/ { passed += $2; failed += $5 }
          END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
 }
 
@@ -54,12 +54,16 @@ step "docs, warnings are errors" documentation
 
 if [ "${1:-all}" != lint ]; then
     step "tests" tests
+    step "load: its own parts, k6 against a gateway that lies" "${PYTHON:-python3}" -m unittest discover --quiet \
+        --start-directory loadtest/tests --top-level-directory loadtest
     step "chaos: its own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra/chaos -t infra
     # The program that the tests built.
     step "smoke: a newcomer's first minutes" bash -o pipefail -c \
         '"${PYTHON:-python3}" infra/smoke.py --binary "$1/debug/infera" | tee -a "$2"' smoke "$target" "$counts"
     step "kill -9: 300 jobs, 3 kills" bash -o pipefail -c \
         'bash infra/kill.sh --binary "$1/debug/infera" --jobs 300 --kills 3 | tee -a "$2"' kill "$target" "$counts"
+    step "load: k6's smoke for twenty seconds" bash -o pipefail -c \
+        'bash infra/load.sh --binary "$1/debug/infera" | tee -a "$2"' load "$target" "$counts"
     printf '\n== done (%ss)\n' "$SECONDS"
     sums
 fi
