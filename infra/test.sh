@@ -57,6 +57,7 @@ if [ "${1:-all}" != lint ]; then
     step "load: its own parts, k6 against a gateway that lies" "${PYTHON:-python3}" -m unittest discover --quiet \
         --start-directory loadtest/tests --top-level-directory loadtest
     step "chaos: its own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra/chaos -t infra
+    step "dashboards and alerts: names" bash infra/python.sh -m unittest discover --quiet -s infra/dashboards
     # The program that the tests built.
     step "smoke: a newcomer's first minutes" bash -o pipefail -c \
         '"${PYTHON:-python3}" infra/smoke.py --binary "$1/debug/infera" | tee -a "$2"' smoke "$target" "$counts"

@@ -2,6 +2,8 @@
 //! taken, and what is wrong), `/livez` (the process answers). It asks for no key, so it listens where only operators
 //! come; it tells no secret and changes nothing. What it shows is brought by [`Watched`].
 
+mod panel;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+pub use panel::Panel;
 
 use crate::shutdown::Shutdown;
 use crate::telemetry::metrics::{BUILD_INFO, READY, describe};
@@ -267,17 +271,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_shows_its_metrics_and_whether_it_is_ready() {
-        let metrics = Metrics::install().unwrap();
         let config = Config { listen: Some(([127, 0, 0, 1], 0).into()) };
-        let operations = Operations::bind(&config, &metrics).await.unwrap().unwrap();
-        let address = operations.address().unwrap();
-        let taken = Config { listen: Some(address) };
-        assert!(matches!(
-            Operations::bind(&taken, &metrics).await.err(),
-            Some(OperationsError::Listen { .. })
-        ));
-        let (role, end) = (Arc::new(Role(AtomicBool::new(true))), Shutdown::new());
-        let serving = tokio::spawn(operations.serve(Arc::clone(&role) as Arc<dyn Watched>, end.clone()));
+        let panel = Panel::open(&config).await.unwrap();
+        let address = panel.address.unwrap();
+        let metrics = Metrics(builder().unwrap().build_recorder().handle());
+        let taken = Operations::bind(&Config { listen: Some(address) }, &metrics).await;
+        assert!(matches!(taken.err(), Some(OperationsError::Listen { .. })));
+        let starting = get(address, "GET /readyz").await;
+        assert!(starting.starts_with("HTTP/1.1 503") && starting.contains("started"), "{starting}");
+        let role = Arc::new(Role(AtomicBool::new(true)));
+        panel.show(Arc::clone(&role) as Arc<dyn Watched>);
 
         metrics::histogram!(GATEWAY_REQUEST, "route" => "/x").record(0.003);
         let text = get(address, "GET /metrics").await;
@@ -303,8 +306,7 @@ mod tests {
         assert!(get(address, "GET /livez").await.starts_with("HTTP/1.1 200"), "alive though not ready");
         assert!(get(address, "GET /").await.starts_with("HTTP/1.1 404"));
         assert!(get(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));
-        end.cancel();
-        serving.await.unwrap();
+        panel.end().await;
         assert!(TcpStream::connect(address).await.is_err(), "closed with its program");
     }
 

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[cfg(feature = "otlp")]
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn lines_within_a_trace_carry_its_id() {
         const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         // Nobody listens there: that costs the traces, not the lines.
@@ -225,6 +225,7 @@ mod tests {
             assert_ne!(sent, PARENT, "a span of its own");
             tracing::warn!("without");
         });
+        traces.end().await;
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
