@@ -9,11 +9,16 @@
 //! * [`REFUSED`]: something that it stands on won't have it as it is (a password, a bucket, an address); trying again
 //!   without changing something is pointless.
 
+#[cfg(all(feature = "operations", feature = "otlp"))]
+pub mod instruments;
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(feature = "postgres")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,6 +26,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::config::{self, ConfigErrors, Sources};
+#[cfg(feature = "postgres")]
+use crate::ledger::{
+    LedgerError,
+    postgres::{PostgresConfig, PostgresLedger},
+};
 use crate::shutdown::Shutdown;
 
 /// The exit code of a wrong command line or configuration; the one that the command line's parser ends with.
@@ -186,6 +196,29 @@ pub async fn wait_for<T, E: Into<Box<dyn Error + Send + Sync>> + fmt::Display>(
         }
     }
 }
+
+/// The ledger in a database, waited for while it is away; none if the shutdown came first.
+///
+/// # Errors
+/// [`REFUSED`]: a URL that can't be one, no access, tables that aren't ours.
+#[cfg(feature = "postgres")]
+pub async fn ledger(
+    config: &PostgresConfig,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<PostgresLedger>>, Failure> {
+    let connect = async || match PostgresLedger::connect(config).await {
+        Ok(ledger) => Try::Done(ledger),
+        Err(error @ (LedgerError::Refused(_) | LedgerError::Damaged(_))) => Try::Refused(Ledger(error)),
+        Err(error) => Try::Away(Ledger(error)),
+    };
+    wait_for("the ledger's database", shutdown, connect).await
+}
+
+/// Which setting it is about.
+#[cfg(feature = "postgres")]
+#[derive(Debug, thiserror::Error)]
+#[error("ledger.url: {0}")]
+struct Ledger(LedgerError);
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,8 @@ pub mod keys;
 pub mod layers;
 pub mod meters;
 pub mod outbox;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod readiness;
 pub mod reply;
 pub mod router;

@@ -10,9 +10,8 @@ use infera_core::chat::ChatModel;
 use infera_core::ids::{ModelName, NodeId};
 use infera_core::ledger::CatalogueEntry;
 use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
 use infera_gateway::{Gateway, GatewayHandle};
-use infera_verifier::{Verifier, VerifierError};
+use infera_verifier::{Verifier, VerifierError, catalogue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -104,7 +103,8 @@ impl Network {
         let listener = listen(config.listen).await?;
         let seams = Seams::open(&data).await?;
         let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
-        let model = residents::model(&seams, catalogue_entry(&config, &chat)?).await?;
+        let entry = catalogue_entry(&config, &chat)?;
+        let model = catalogue::list(seams.ledger.as_ref(), entry).await.map_err(ResidentsError::from)?;
         let key = residents::local_key(&seams, &data).await?;
         let address = listener
             .local_addr()
@@ -259,13 +259,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, NetworkError> {
 }
 
 fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, ModelError> {
-    Ok(CatalogueEntry {
-        name: ModelName::new(node::model_name(&config.engine.folder)),
-        digests: node::digests(&config.engine)?,
-        tokenizer: chat.tokenizer_digest(),
-        context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
-        end_tokens: chat.end_tokens().to_vec(),
-        reference_token_us: config.reference_token_us,
-        created_ms: Timestamp::now(),
-    })
+    let digests = node::digests(&config.engine)?;
+    Ok(catalogue::entry(&config.engine.folder, digests, config.reference_token_us, chat))
 }

@@ -1,6 +1,5 @@
 //! One node within this process: its queue, its engine, its worker. What a node answers is the worker's business.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use infera_core::broker::{Broker, topology};
@@ -83,10 +82,4 @@ impl Node {
     ) -> Result<(), WorkerError> {
         Worker::new(config, self.id, queue, self.broker, self.chat, self.engine).run(shutdown).await
     }
-}
-
-/// The model's name is its folder's.
-#[must_use]
-pub fn model_name(folder: &Path) -> String {
-    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

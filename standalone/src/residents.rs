@@ -2,10 +2,8 @@
 //! the account of the key for local use, which owns none of them. Registering again finds what is there.
 
 use infera_core::broker::BrokerError;
-use infera_core::ids::{AccountId, Digest, ModelName};
-use infera_core::ledger::{
-    AccountBook as _, CatalogueEntry, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered,
-};
+use infera_core::ids::{AccountId, Digest};
+use infera_core::ledger::{AccountBook as _, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered};
 use infera_core::time::Timestamp;
 use infera_gateway::keys::{ApiKey, NoRandomness};
 
@@ -67,19 +65,4 @@ pub async fn local_key(seams: &Seams, data: &DataFolder) -> Result<ApiKey, Resid
     let key = ApiKey::generate()?;
     seams.ledger.issue_key(&key.row(account), Timestamp::now()).await?;
     Ok(key)
-}
-
-/// Lists a model, unless the catalogue says the same already. The time of its first listing is kept.
-///
-/// # Errors
-/// [`ResidentsError`].
-pub async fn model(seams: &Seams, entry: CatalogueEntry) -> Result<ModelName, ResidentsError> {
-    let listed = seams.ledger.catalogue().await?;
-    let before = listed.iter().find(|listed| listed.name == entry.name);
-    let entry =
-        CatalogueEntry { created_ms: before.map_or(entry.created_ms, |before| before.created_ms), ..entry };
-    if before != Some(&entry) {
-        seams.ledger.list_model(&entry).await?;
-    }
-    Ok(entry.name)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use infera_core::archive::ArchiveError;
 use infera_core::archive::local::LocalArchive;
+use infera_core::broker::Broker;
 use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Broker, BrokerError, topology};
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::ledger::{LedgerError, Sweeping as _};
 use infera_core::time::Timestamp;
@@ -18,9 +18,6 @@ pub enum SeamsError {
     /// The ledger says why.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),
-    /// The broker says why.
-    #[error("the broker: {0}")]
-    Broker(#[from] BrokerError),
     /// The archive says why.
     #[error("the archive: {0}")]
     Archive(#[from] ArchiveError),
@@ -49,7 +46,6 @@ impl Seams {
         ledger.end_leases(Timestamp::now()).await?;
         let archive = LocalArchive::open(data.archive())?;
         let broker = MemoryBroker::new();
-        broker.declare(&topology::parked()).await?;
         Ok(Self { ledger, broker, archive })
     }
 

@@ -135,9 +135,14 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     }
 }
 
-/// Reads replicas whose verifier is gone, until the tenure ends. They are acked when they are scored.
+/// Reads replicas whose verifier is gone, until the tenure ends. They are acked when they are scored. Makes sure too that
+/// there is a queue for what nodes don't know: they declare none.
 pub(crate) async fn run_strays(tenure: Arc<Tenure>) {
     let tenure = &tenure;
+    while let Err(error) = tenure.seams.broker.declare(&topology::parked()).await {
+        tracing::warn!(%error, "the queue for unknown messages can't be declared; trying again");
+        tokio::time::sleep(RETRY).await;
+    }
     let queue = topology::replicas_any();
     loop {
         let consumer = match tenure.seams.broker.declare(&queue).await {

@@ -8,12 +8,15 @@
 //! ends it, `scorer` closes its group. `tenure` is what keeps all of them together, and `sweeper`, `projector` and
 //! `archiver` look after what no job does.
 
+pub mod catalogue;
 pub mod compare;
 pub mod config;
 pub mod counters;
 pub mod harmonizer;
 pub mod integrity;
 pub mod points;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod quorum;
 pub mod reputation;
 pub mod thresholds;

@@ -1,0 +1,50 @@
+//! What an operator sees of a role that runs: its logs, traces, metrics and readiness, started before it and ended after
+//! it. What there is to see is the role's.
+
+use std::sync::Arc;
+
+use super::Failure;
+use crate::operations::{Config, Metrics, Operations, Watched};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{self, traces};
+
+/// Logs that are written, metrics that are collected, and the addresses that show them.
+pub struct Instruments {
+    operations: Option<Operations>,
+    traces: Option<traces::Traces>,
+}
+
+impl Instruments {
+    /// Starts logs, and what else is configured, for the program called `service`. Before any part of it is made, and
+    /// once in a process.
+    ///
+    /// # Errors
+    /// Settings that can't be used, or an address that can't be had.
+    pub async fn start(
+        service: &'static str,
+        log: &telemetry::Config,
+        traces: &traces::Config,
+        operations: &Config,
+    ) -> Result<Self, Failure> {
+        let traces = telemetry::start_traced(log, traces, service).map_err(Failure::settings)?;
+        let metrics = Metrics::install()?;
+        let operations = Operations::bind(operations, &metrics).await.map_err(Failure::refused)?;
+        Ok(Self { operations, traces })
+    }
+
+    /// Runs a role to its end while `watched` is shown, and sends what is left of its traces.
+    pub async fn watch(self, watched: Arc<dyn Watched>, role: impl Future<Output = ()>) {
+        let end = Shutdown::new();
+        let shown = self.operations.map(|operations| tokio::spawn(operations.serve(watched, end.clone())));
+        role.await;
+        end.cancel();
+        if let Some(shown) = shown
+            && let Err(panic) = shown.await
+        {
+            tracing::error!(%panic, "the operator's server broke");
+        }
+        if let Some(traces) = self.traces {
+            traces.end().await;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The program `infera-gateway`: one gateway of a cluster, and an operator's commands on its ledger. Composing only.
+
+pub mod cli;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use infera_core::broker::measured::MeasuredBroker;
+use infera_core::broker::rabbitmq::{self, RabbitBroker};
+use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
+use infera_core::operations;
+use infera_core::program::instruments::Instruments;
+use infera_core::program::{self, Failure};
+use infera_core::shutdown::Shutdown;
+use infera_core::telemetry::{self, traces};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::tls::{Tls, TlsConfig};
+use crate::{Door, Gateway, Seams};
+
+/// Where the program looks for its settings if it isn't told. A file of its own: another role's settings, such as the
+/// archive's credentials, are none of its business, and are refused.
+pub const DEFAULT_FILE: &str = "infera-gateway.toml";
+
+/// The whole configuration of `infera-gateway`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients come in. Loopback, so that nothing is open to a network before its operator says so.
+    pub listen: SocketAddr,
+    /// Whether they speak TLS there.
+    pub tls: TlsConfig,
+    /// What carries messages.
+    pub broker: rabbitmq::Config,
+    /// What remembers.
+    pub ledger: PostgresConfig,
+    /// HTTP in.
+    pub gateway: crate::Config,
+    /// Metrics and readiness, for operators.
+    pub operations: operations::Config,
+    /// Logs.
+    pub log: telemetry::Config,
+    /// Traces.
+    pub traces: traces::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8710)),
+            tls: TlsConfig::default(),
+            broker: rabbitmq::Config::default(),
+            ledger: PostgresConfig::default(),
+            gateway: crate::Config::default(),
+            operations: operations::Config::default(),
+            log: telemetry::Config::default(),
+            traces: traces::Config::default(),
+        }
+    }
+}
+
+/// The address can't be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "listen: {address}: {source}; stop what listens there, or choose another: --set listen=127.0.0.1:8711"
+)]
+struct Listen {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Serves until shutdown, and drains then. A broker that is away is waited for while jobs are accepted; without the
+/// ledger nothing can be promised, so nobody is let in before it is there.
+///
+/// # Errors
+/// What can't be used; each says what to do.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let Config { log, traces, operations, .. } = &config;
+    let instruments = Instruments::start("infera-gateway", log, traces, operations).await?;
+    let tls = Tls::load(&config.tls).map_err(Failure::settings)?;
+    let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
+    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
+    let gateway = Gateway::new(config.gateway, seams(ledger, broker));
+    tracing::info!(gateway = %gateway.id(), address = %listener.local_addr()?, tls = tls.is_some(), "serves");
+    let door = Door::from(listener).with_tls(tls);
+    instruments.watch(Arc::new(gateway.handle()), gateway.run(door, shutdown)).await;
+    Ok(())
+}
+
+/// What a gateway may hold of them.
+fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
+    Seams {
+        intake: ledger.clone(),
+        reader: ledger.clone(),
+        accounts: ledger.clone(),
+        network: ledger,
+        broker: MeasuredBroker::new(broker),
+    }
+}

@@ -1,0 +1,53 @@
+//! The command line of `infera-gateway`: what can be typed, and which part does it.
+
+use clap::{Parser, Subcommand};
+use infera_core::program::{self, EXIT_CODES, Failure, Settings};
+use infera_core::{config, shutdown};
+
+use super::{Config, DEFAULT_FILE, run};
+
+/// A gateway: HTTP in, jobs accepted. Without a command it serves until it is told to end.
+#[derive(Debug, Parser)]
+#[command(name = "infera-gateway", version, about, after_help = after_help())]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What can be done beside serving.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the configuration that it would run with, as TOML.
+    Config,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:
+  infera-gateway --config /etc/infera/gateway.toml
+  INFERA_LEDGER__URL_FILE=/run/secrets/ledger infera-gateway --set listen=0.0.0.0:8710
+
+Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
+{EXIT_CODES}"
+    )
+}
+
+impl Cli {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// What went wrong, with the exit code.
+    pub fn act(self) -> Result<(), Failure> {
+        let config = self
+            .settings
+            .load(DEFAULT_FILE, |config: &mut Config| &mut config.log)
+            .map_err(Failure::settings)?;
+        if let Some(Command::Config) = self.command {
+            return Ok(program::print(&config::dump(&config)?)?);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+    }
+}

@@ -1,0 +1,91 @@
+//! Which models this network's operator offers: read from their folders, written to the ledger's catalogue, where
+//! gateways and verifiers find them. Nodes have no say in it.
+
+use std::path::{Path, PathBuf};
+
+use infera_core::chat::ChatModel;
+use infera_core::ids::{Digest, ModelName};
+use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook};
+use infera_core::model_folder::{FolderError, model_digest, onnx_file};
+use infera_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One model on offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The model's folder, as the Hub lays it out. The folder's name is the model's name.
+    pub folder: PathBuf,
+    /// Its ONNX files that nodes may answer with: `model`, or `q4` for `model_q4.onnx` and the like. Their honest
+    /// answers must lie within the thresholds of each other, so a quantised one is another model.
+    pub variants: Vec<String>,
+    /// Digests of further ones that don't lie in the folder.
+    pub digests: Vec<Digest>,
+    /// Microseconds that a token takes on the reference machine: what points for the model are scaled by.
+    pub reference_token_us: u64,
+}
+
+impl Default for ModelConfig {
+    /// The bundled model.
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("models/infera-tiny"),
+            // The usual export, and the one in standard operators only, whose pairs the thresholds were measured on.
+            variants: vec!["model".to_owned(), "plain".to_owned()],
+            digests: Vec::new(),
+            // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
+            reference_token_us: 150,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// What the catalogue will say of it. Reads its files whole.
+    ///
+    /// # Errors
+    /// [`FolderError`] names the file.
+    pub fn entry(&self, chat: &ChatModel) -> Result<CatalogueEntry, FolderError> {
+        let digest = |variant: &String| model_digest(&self.folder, &onnx_file(&self.folder, variant)?);
+        let mut digests = self.variants.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+        digests.extend(&self.digests);
+        Ok(entry(&self.folder, digests, self.reference_token_us, chat))
+    }
+}
+
+/// What the catalogue says of the model in `folder` that answers under these digests.
+#[must_use]
+pub fn entry(
+    folder: &Path,
+    digests: Vec<Digest>,
+    reference_token_us: u64,
+    chat: &ChatModel,
+) -> CatalogueEntry {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    CatalogueEntry {
+        name: ModelName::new(name),
+        digests,
+        tokenizer: chat.tokenizer_digest(),
+        context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
+        end_tokens: chat.end_tokens().to_vec(),
+        reference_token_us,
+        created_ms: Timestamp::now(),
+    }
+}
+
+/// Lists a model, unless the catalogue says the same already. The time of its first listing is kept.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn list(book: &dyn NetworkBook, entry: CatalogueEntry) -> Result<ModelName, LedgerError> {
+    let listed = book.catalogue().await?;
+    let before = listed.iter().find(|listed| listed.name == entry.name);
+    let entry =
+        CatalogueEntry { created_ms: before.map_or(entry.created_ms, |before| before.created_ms), ..entry };
+    if before != Some(&entry) {
+        if before.is_some() {
+            tracing::warn!(model = %entry.name, "the catalogue said something else of this model; replaced");
+        }
+        book.list_model(&entry).await?;
+    }
+    Ok(entry.name)
+}

@@ -1,0 +1,49 @@
+//! The `infera-verifier` program: reads the command line, acts, says how it ended.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use infera_core::program::{self, EXIT_CODES, Failure, Settings};
+use infera_core::{config, shutdown};
+use infera_verifier::program::{Config, DEFAULT_FILE, run};
+
+/// A verifier: owns jobs, judges the answers, settles. Without a command it works until it is told to end.
+#[derive(Debug, Parser)]
+#[command(name = "infera-verifier", version, about, after_help = after_help())]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the configuration that it would run with, as TOML.
+    Config,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:
+  infera-verifier --config /etc/infera/verifier.toml
+  infera-verifier --set verifier.distinct=node
+
+Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
+{EXIT_CODES}"
+    )
+}
+
+fn main() -> ExitCode {
+    program::ended("infera-verifier", act(Cli::parse()))
+}
+
+fn act(cli: Cli) -> Result<(), Failure> {
+    let config =
+        cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
+    if let Some(Command::Config) = cli.command {
+        return Ok(program::print(&config::dump(&config)?)?);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+}

@@ -1,0 +1,165 @@
+//! The program `infera-verifier`: one verifier of a cluster. Composing only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::archive::ArchiveError;
+use infera_core::archive::s3::{S3Archive, S3Config};
+use infera_core::broker::measured::MeasuredBroker;
+use infera_core::broker::rabbitmq::{self, RabbitBroker};
+use infera_core::chat::ChatModel;
+use infera_core::ids::ModelName;
+use infera_core::ledger::CatalogueEntry;
+use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
+use infera_core::operations;
+use infera_core::program::instruments::Instruments;
+use infera_core::program::{self, Failure, Try, wait_for};
+use infera_core::shutdown::Shutdown;
+use infera_core::telemetry::{self, traces};
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{self, ModelConfig};
+use crate::{Seams, Verifier};
+
+/// Where the program looks for its settings if it isn't told. A file of its own, as every role has.
+pub const DEFAULT_FILE: &str = "infera-verifier.toml";
+
+/// The whole configuration of `infera-verifier`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The models on offer; the bundled one unless others are named. All verifiers of a network name the same.
+    pub models: Vec<ModelConfig>,
+    /// What carries messages.
+    pub broker: rabbitmq::Config,
+    /// What remembers.
+    pub ledger: PostgresConfig,
+    /// What keeps.
+    pub archive: S3Config,
+    /// Answers judged.
+    pub verifier: crate::Config,
+    /// Metrics and readiness, for operators.
+    pub operations: operations::Config,
+    /// Logs.
+    pub log: telemetry::Config,
+    /// Traces.
+    pub traces: traces::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            models: vec![ModelConfig::default()],
+            broker: rabbitmq::Config::default(),
+            ledger: PostgresConfig::default(),
+            archive: S3Config::default(),
+            verifier: crate::Config::default(),
+            operations: operations::Config::default(),
+            log: telemetry::Config::default(),
+            traces: traces::Config::default(),
+        }
+    }
+}
+
+/// How long the archive may take to say at start whether it will have us. Past it, it counts as away.
+const ARCHIVE_WAIT: Duration = Duration::from_secs(10);
+
+/// So often it is looked whether an archive that was away at start is there.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Works until shutdown, and drains then. The ledger is waited for; broker and archive may be away: what needs them
+/// waits for them, and says so.
+///
+/// # Errors
+/// What can't be used; each says what to do.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let Config { log, traces, operations, .. } = &config;
+    let instruments = Instruments::start("infera-verifier", log, traces, operations).await?;
+    let models = config.models.clone();
+    let models = tokio::task::spawn_blocking(move || load(&models)).await??;
+    let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
+    let archive = archive(&config.archive, &shutdown).await?;
+    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    let mut chats = HashMap::new();
+    for (entry, chat) in models {
+        chats.insert(entry.name.clone(), chat);
+        if listed(entry, &ledger, &shutdown).await?.is_none() {
+            return Ok(());
+        }
+    }
+    let verifier =
+        Verifier::new(config.verifier, seams(ledger, archive, broker), chats).map_err(Failure::settings)?;
+    instruments.watch(Arc::new(verifier.handle()), verifier.run(shutdown)).await;
+    Ok(())
+}
+
+type Model = (CatalogueEntry, Arc<ChatModel>);
+
+fn load(models: &[ModelConfig]) -> Result<Vec<Model>, Failure> {
+    let load = |model: &ModelConfig| {
+        let chat = ChatModel::load(&model.folder).map_err(Failure::refused)?;
+        let entry = model.entry(&chat).map_err(Failure::refused)?;
+        Ok((entry, Arc::new(chat)))
+    };
+    models.iter().map(load).collect()
+}
+
+/// The ledger may go away between two words; none if the shutdown came first.
+async fn listed(
+    entry: CatalogueEntry,
+    ledger: &Arc<PostgresLedger>,
+    shutdown: &Shutdown,
+) -> Result<Option<ModelName>, Failure> {
+    let list = async || match catalogue::list(ledger.as_ref(), entry.clone()).await {
+        Ok(name) => Try::Done(name),
+        Err(error) => Try::Away(error),
+    };
+    wait_for("the ledger, to list a model", shutdown, list).await
+}
+
+/// The archive, which is there or at least doesn't refuse us. While it is away records wait in the ledger.
+async fn archive(config: &S3Config, shutdown: &Shutdown) -> Result<Arc<S3Archive>, Failure> {
+    match tokio::time::timeout(ARCHIVE_WAIT, S3Archive::open(config)).await {
+        Ok(Ok(archive)) => return Ok(archive),
+        Ok(Err(error @ ArchiveError::Refused(_))) => return Err(Failure::refused(error)),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the archive is away; records wait in the ledger until it is back")
+        }
+        Err(_) => tracing::warn!("the archive doesn't answer; records wait in the ledger until it does"),
+    }
+    let archive = S3Archive::new(config).map_err(Failure::refused)?;
+    tokio::spawn(until_there(config.clone(), shutdown.clone()));
+    Ok(archive)
+}
+
+/// Its bucket may still have to be made. A refusal now is no reason to drop the work in hand: it is said.
+async fn until_there(config: S3Config, shutdown: Shutdown) {
+    loop {
+        match S3Archive::open(&config).await {
+            Ok(_) => return tracing::info!("the archive is there"),
+            Err(error @ ArchiveError::Refused(_)) => {
+                return tracing::error!(%error, "records wait in the ledger until that is changed");
+            }
+            Err(error) => tracing::debug!(%error, "the archive is still away"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// What a verifier may hold of them.
+fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<RabbitBroker>) -> Seams {
+    Seams {
+        owner: ledger.clone(),
+        reader: ledger.clone(),
+        standing: ledger.clone(),
+        sweeping: ledger.clone(),
+        network: ledger.clone(),
+        index: ledger,
+        archive,
+        broker: MeasuredBroker::new(broker),
+    }
+}
