@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench kill load services services-down test-services model-check clean
+.PHONY: help setup build run test lint bench kill load services services-down cluster-build cluster cluster-down test-services model-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,18 @@ services: ## RabbitMQ, PostgreSQL and MinIO, private processes on loopback, for 
 
 services-down: ## end them; their data stay
 	@$(PYTHON) infra/services.py down
+
+# One package at a time: together, cargo would give each program what the others need.
+cluster-build: setup ## the release builds of a cluster's programs
+	@cargo build --release --locked --package infera-gateway --features program --bin infera-gateway
+	@cargo build --release --locked --package infera-verifier --features program --bin infera-verifier
+	@cargo build --release --locked --package infera-worker --features program --bin infera-worker
+
+cluster: cluster-build services ## two gateways, two verifiers, six workers of three owners, on this machine's servers
+	@$(PYTHON) infra/cluster.py up
+
+cluster-down: ## end them; their data stay
+	@$(PYTHON) infra/cluster.py down
 
 test-services: setup services ## what must hold on the real servers: suites of broker, ledger and archive, the cluster
 	@bash infra/test_services.sh

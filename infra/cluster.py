@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Brings up a cluster on this machine, every role a process of its own, and down again.
+
+    infra/cluster.py up [--engine onnx|stub] [--binaries DIR]
+    infra/cluster.py down
+    infra/cluster.py status
+
+Two gateways, two verifiers, and six workers of three owners, none of which is the account whose key is printed. They
+stand on the servers of `make services`. Everything lies in .runtime/services/cluster/ (or $SERVICES_DIR/cluster):
+settings, logs and noted pids; the addresses and the key are in data/cluster.env. Needs Python 3.9, nothing else.
+"""
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from cluster_members import GATEWAY_PORTS, GATEWAYS, HOME, gateway, verifier, worker
+from service.place import ROOT, SHIFT, write_private
+from service.process import Process, Trouble, is_taken, wait_until
+from service.web import ask
+
+ENVIRONMENT = ROOT / "data" / "cluster.env"
+ACCOUNTS = HOME / "accounts.json"
+
+OPERATIONS_PORT = 8731 + SHIFT  # of the first member; the others follow
+OWNERS = ["owner-1", "owner-2", "owner-3"]
+WORKERS_PER_OWNER = 2
+
+# A program is up within a second on an idle machine; a development build on a busy one was seen to take ten.
+PATIENCE_S = 60
+# A verifier counts a node once its first heartbeat came, and gateways hear of capacity once a second.
+FLEET_PATIENCE_S = 120
+
+
+def members(binaries, engine):
+    """Every process, in the order in which they start: (name, command, port to ask, where it tells its readiness)."""
+    operations = iter(range(OPERATIONS_PORT, OPERATIONS_PORT + 100))
+    for number, port in enumerate(GATEWAY_PORTS, 1):
+        yield gateway(f"gateway-{number}", binaries, (port, next(operations)))
+    for number in (1, 2):
+        yield verifier(f"verifier-{number}", binaries, next(operations), engine)
+    for owner in OWNERS:
+        for number in range(1, WORKERS_PER_OWNER + 1):
+            yield worker(f"worker-{owner}-{number}", binaries, next(operations), engine)
+
+
+def accounts(gateway_process):
+    """The API key of each owner and of the account for local use: made once, remembered, checked."""
+    known = json.loads(ACCOUNTS.read_text()) if ACCOUNTS.exists() else {}
+    for name in (*OWNERS, "local"):
+        if name in known and ask(f"{GATEWAYS[0]}/v1/models", key=known[name]["key"]).status == 200:
+            continue
+        email = f"{name}-{secrets.token_hex(4)}@example.com"  # a new one, if the ledger was made anew meanwhile
+        answer = ask(f"{GATEWAYS[0]}/signup_user", {"email": email})
+        if answer.status != 200 or not answer.json().get("api_key"):
+            raise Trouble(f"no account for {name}: the gateway answers {answer.status}: {answer.text[:300]}")
+        known[name] = {"email": email, "key": answer.json()["api_key"]}
+        write_private(ACCOUNTS, json.dumps(known))
+        if name in OWNERS:
+            gateway_process.command("account", "fleet", email)
+    return known
+
+
+def up(options):
+    """Starts what isn't running, in order, and waits until a replica group can be drawn at both gateways."""
+    binaries = options.binaries.resolve()
+    for program in ("infera-gateway", "infera-verifier", "infera-worker"):
+        if not (binaries / program).exists():
+            raise Trouble(f"{binaries / program} is missing: `make cluster` builds it")
+    if not (ROOT / "data" / "services.env").exists():
+        raise Trouble("the servers are not up: `make services`")
+    HOME.mkdir(parents=True, exist_ok=True)
+    fleet = list(members(binaries, options.engine))
+    for member in fleet:
+        for port in member.ports:
+            if member.process.pid() is None and is_taken(port):
+                raise Trouble(f"port {port}, which {member.name} needs, is taken by a process that isn't ours: end that one")
+    gateways = [member for member in fleet if member.name.startswith("gateway")]
+    for member in gateways:
+        member.up()
+    for member in gateways:
+        wait_until(member.process, member.answers, PATIENCE_S)
+    keys = accounts(gateways[0])
+    for member in fleet[len(gateways) :]:
+        owner = next((owner for owner in OWNERS if f"-{owner}-" in member.name), None)
+        member.up(keys[owner]["key"] if owner else None)
+    for member in fleet[len(gateways) :]:
+        wait_until(member.process, member.answers, PATIENCE_S)
+    model = wait_for_fleet(gateways, keys["local"]["key"])
+    note(keys["local"]["key"], model)
+    print(f"cluster: {len(fleet)} processes; logs in {HOME}; end them with `make cluster-down`")
+
+
+def wait_for_fleet(gateways, key):
+    """Until a job is answered at both gateways: then there are three owners' nodes. Its model's name."""
+    model = None
+    for member, url in zip(gateways, GATEWAYS):
+
+        def answered(url=url):
+            nonlocal model
+            listed = ask(f"{url}/v1/models", key=key)
+            if listed.status != 200 or not listed.json()["data"]:
+                return False
+            model = listed.json()["data"][0]["id"]
+            body = {"model": model, "messages": [{"role": "user", "content": "What is 2 + 3?"}], "max_tokens": 16}
+            return ask(f"{url}/v1/chat/completions", body, key).status == 200
+
+        wait_until(member.process, answered, FLEET_PATIENCE_S)
+    return model
+
+
+def note(key, model):
+    """Addresses and key, for whoever comes next, and a request to paste."""
+    lines = {f"INFERA_GATEWAY_{number}_URL": url for number, url in enumerate(GATEWAYS, 1)}
+    lines |= {"INFERA_URL": GATEWAYS[0], "INFERA_API_KEY": key, "INFERA_MODEL": model}
+    ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)
+    write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in lines.items()))
+    print(f"\nThe cluster is ready: six nodes of three owners serve {model}. The same request works at either gateway:\n")
+    for url in GATEWAYS:
+        print(
+            f"  curl -s {url}/v1/chat/completions \\\n"
+            f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+            f'    -d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 47 + 38?"}}]}}\'\n'
+        )
+
+
+def running():
+    """The processes that were noted, in the order in which they end."""
+    order = ("gateway", "verifier", "worker")
+    names = sorted((note.stem for note in HOME.glob("*.pid")), key=lambda name: order.index(name.split("-")[0]))
+    return [Process(name, HOME) for name in names]
+
+
+def down(_options):
+    """Ends every process that was noted: gateways first, so that what they accepted is still answered."""
+    ENVIRONMENT.unlink(missing_ok=True)
+    for process in running():
+        print(f"cluster: {process.name} {'ended' if process.stop() else 'was not running'}", flush=True)
+
+
+def status(_options):
+    """What runs."""
+    for process in running():
+        pid = process.pid()
+        print(f"cluster: {process.name}: {'not running' if pid is None else f'pid {pid}'}")
+
+
+def main():
+    """One command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["up", "down", "status"])
+    parser.add_argument("--engine", choices=["onnx", "stub"], default="onnx", help="stub: no model, to price the rest")
+    parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release", help="where the programs are")
+    options = parser.parse_args()
+    try:
+        {"up": up, "down": down, "status": status}[options.command](options)
+    except Trouble as trouble:
+        sys.exit(f"cluster: {trouble}")
+
+
+if __name__ == "__main__":
+    main()
