@@ -79,13 +79,14 @@ def mark(holds):
 
 
 def thresholds(summary):
-    """(metric, rule, found, whether it holds) of each threshold."""
+    """(metric, rule, found, whether it holds) of each threshold. k6 lets a threshold pass that nothing was measured for."""
     rows = []
     for metric, about in sorted(summary["metrics"].items()):
+        is_empty = about.get("type") == "trend" and not about["values"].get("count")
         for rule, result in about.get("thresholds", {}).items():
-            statistic = re.split(r"[<>=!]", rule)[0].strip()
-            found = about["values"].get(statistic)
-            rows.append((metric, rule, number(float(found), 4).rstrip("0").rstrip(".") if found is not None else "–", result["ok"]))
+            found = about["values"].get(re.split(r"[<>=!]", rule)[0].strip())
+            shown = number(float(found), 4).rstrip("0").rstrip(".") if found is not None else "–"
+            rows.append((metric, rule, "no samples" if is_empty else shown, result["ok"] and not is_empty))
     return rows
 
 

@@ -140,6 +140,10 @@ class Page(unittest.TestCase):
         self.assertIn("FAIL", words)
         self.assertIn("0.97", words)
 
+    def test_a_threshold_that_nothing_was_measured_for_is_broken(self):
+        empty = {"type": "trend", "values": {"count": 0, "p(99)": 0}, "thresholds": {"p(99)<200": {"ok": True}}}
+        self.assertEqual(page.thresholds({"metrics": {"m{phase:after}": empty}}), [("m{phase:after}", "p(99)<200", "no samples", False)])
+
     @unittest.skipUnless(any(map(shutil.which, BROWSERS)), "no browser here: the page was parsed instead")
     def test_a_browser_draws_it(self):
         browser = next(filter(None, map(shutil.which, BROWSERS)))
