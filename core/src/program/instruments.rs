@@ -4,19 +4,18 @@
 use std::sync::Arc;
 
 use super::Failure;
-use crate::operations::{Config, Metrics, Operations, Watched};
-use crate::shutdown::Shutdown;
+use crate::operations::{Config, Panel, Watched};
 use crate::telemetry::{self, traces};
 
 /// Logs that are written, metrics that are collected, and the addresses that show them.
 pub struct Instruments {
-    operations: Option<Operations>,
+    panel: Panel,
     traces: Option<traces::Traces>,
 }
 
 impl Instruments {
     /// Starts logs, and what else is configured, for the program called `service`. Before any part of it is made, and
-    /// once in a process.
+    /// once in a process. Until [`Instruments::watch`] the program is shown as alive and not ready.
     ///
     /// # Errors
     /// Settings that can't be used, or an address that can't be had.
@@ -27,22 +26,15 @@ impl Instruments {
         operations: &Config,
     ) -> Result<Self, Failure> {
         let traces = telemetry::start_traced(log, traces, service).map_err(Failure::settings)?;
-        let metrics = Metrics::install()?;
-        let operations = Operations::bind(operations, &metrics).await.map_err(Failure::refused)?;
-        Ok(Self { operations, traces })
+        let panel = Panel::open(operations).await.map_err(Failure::refused)?;
+        Ok(Self { panel, traces })
     }
 
     /// Runs a role to its end while `watched` is shown, and sends what is left of its traces.
     pub async fn watch(self, watched: Arc<dyn Watched>, role: impl Future<Output = ()>) {
-        let end = Shutdown::new();
-        let shown = self.operations.map(|operations| tokio::spawn(operations.serve(watched, end.clone())));
+        self.panel.show(watched);
         role.await;
-        end.cancel();
-        if let Some(shown) = shown
-            && let Err(panic) = shown.await
-        {
-            tracing::error!(%panic, "the operator's server broke");
-        }
+        self.panel.end().await;
         if let Some(traces) = self.traces {
             traces.end().await;
         }
