@@ -12,7 +12,7 @@ DATA = ROOT / "data"
 NOTHING_THERE = """nothing to load: neither data/cluster.env nor data/local.env leads to a gateway that answers. Start one of them:
   make cluster    two gateways, two verifiers, six workers, on RabbitMQ, PostgreSQL and MinIO
   make run        all in one process; INFERA_ENGINE__KIND=stub prices everything but the model
-with INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0 for all scenarios but smoke,
+                  (for all scenarios but smoke: INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0)
 or name gateways and key: INFERA_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
 
 

@@ -17,7 +17,7 @@ export function setup() {
     if (allowed < requestsPerMinute() / URLS.length) {
       exec.test.abort(
         `this key may make ${allowed} requests a minute, the run some ${Math.round(requestsPerMinute())}: it would measure ` +
-          'the limit. Start the network with INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0',
+          'the limit. `make cluster` has none; `infera up` needs INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0',
       );
     }
     if (!models(response)) exec.test.abort(`three nodes of ${MODEL} are needed: ${JSON.stringify(bodyOf(response))}`);
