@@ -2,6 +2,7 @@
 //!
 //! Read [`Broker`] for the contract, [`topology`] for which queues there are, then an implementation.
 
+pub mod connections;
 pub mod topology;
 
 #[cfg(feature = "conformance")]

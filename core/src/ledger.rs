@@ -6,6 +6,7 @@
 //! returns, and implementations may share one commit between concurrent calls.
 
 pub mod fold;
+mod node_book;
 pub mod rows;
 
 #[cfg(feature = "conformance")]
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 use crate::ids::{AccountId, Digest, JobId, ModelName, SegmentId, VerifierId};
 use crate::job::Settlement;
 use crate::time::Timestamp;
+pub use node_book::NodeBook;
 pub use rows::*;
 
 /// What went wrong with the ledger itself. What a caller may be told is a value, not an error.

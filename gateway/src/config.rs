@@ -28,6 +28,9 @@ pub struct Config {
     pub waiting_max: u32,
     /// Sign-ups per minute and address. One person needs one.
     pub signups_per_minute: u32,
+    /// Registrations and checks of nodes per minute and address. A node asks every five minutes: three hundred of them
+    /// may share an address, and a secret can be guessed at no useful rate.
+    pub node_checks_per_minute: u32,
     /// What a synchronous request waits for if it doesn't say. The seed's default.
     pub request_timeout_s: u64,
     /// A submitted job expires after so long. An hour outlives a lost verifier, a backlog and a restart; a client
@@ -63,6 +66,7 @@ impl Default for Config {
             in_flight_max: 64,
             waiting_max: 10_000,
             signups_per_minute: 5,
+            node_checks_per_minute: 60,
             request_timeout_s: 240,
             submit_deadline_ms: 60 * 60 * 1000,
             max_tokens_default: 256,

@@ -9,6 +9,7 @@ use infera_core::ids::JobId;
 use infera_core::job::FailureReason;
 use serde_json::{Value, json};
 
+use crate::nodes::Refusal;
 use crate::validation::json::{write_all, write_text};
 use crate::validation::{Mistake, Step, Unfit};
 
@@ -32,6 +33,8 @@ pub enum Limit {
     Waiting,
     /// Sign-ups from one address.
     Signups,
+    /// Nodes from one address.
+    Nodes,
 }
 
 /// Why a request has no proper answer. The doc of each says whose fault it is; 4xx are the client's.
@@ -47,6 +50,8 @@ pub enum ApiError {
     NotFound,
     /// The path takes other methods.
     MethodNotAllowed(&'static str),
+    /// A node isn't let in.
+    Node(Refusal),
     /// The catalogue has no such model.
     ModelUnknown(String),
     /// The headers are too large.
@@ -102,6 +107,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::ModelUnknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Node(refusal) => refusal.status(),
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -133,6 +139,7 @@ impl ApiError {
             Self::Unauthorized => "invalid_api_key",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Node(refusal) => refusal.code(),
             Self::ModelUnknown(_) => "model_not_found",
             Self::HeadTooLarge => "headers_too_large",
             Self::TooLarge(_) => "request_too_large",
@@ -140,7 +147,7 @@ impl ApiError {
             Self::SlowBody => "body_timeout",
             Self::KeyReused => "idempotency_key_reused",
             Self::InProgress => "idempotency_in_progress",
-            Self::Limited(Limit::Rate | Limit::Signups, _) => "rate_limit_exceeded",
+            Self::Limited(Limit::Rate | Limit::Signups | Limit::Nodes, _) => "rate_limit_exceeded",
             Self::Limited(Limit::InFlight, _) => "concurrency_limit_exceeded",
             Self::Limited(Limit::Waiting, _) => "queue_full",
             Self::InsufficientNodes => "insufficient_nodes",
@@ -173,6 +180,7 @@ impl ApiError {
                 .to_owned(),
             Self::NotFound => "Not Found".to_owned(),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
+            Self::Node(refusal) => refusal.message().to_owned(),
             Self::ModelUnknown(name) => {
                 let name: String = name.chars().take(100).collect();
                 format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
@@ -203,9 +211,11 @@ impl ApiError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limited(_, wait) => Some(*wait),
-            Self::InProgress | Self::Overloaded | Self::LedgerAway | Self::Draining => {
-                Some(Duration::from_secs(1))
-            }
+            Self::InProgress
+            | Self::Overloaded
+            | Self::LedgerAway
+            | Self::Draining
+            | Self::Node(Refusal::BrokerAway) => Some(Duration::from_secs(1)),
             Self::InsufficientNodes | Self::Failed(FailureReason::InsufficientNodes, _) => {
                 Some(Duration::from_secs(5))
             }
@@ -232,7 +242,7 @@ impl ApiError {
             (Face::Seed, error) => {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
-                if job.is_some() {
+                if job.is_some() || matches!(error, Self::Node(_)) {
                     out.push_str(",\"code\":");
                     write_text(error.code(), &mut out);
                 }
@@ -280,6 +290,7 @@ const fn limit_message(limit: Limit) -> &'static str {
         Limit::InFlight => "Too many requests at once for this key.",
         Limit::Waiting => "Too many jobs of this account are waiting; let some end first.",
         Limit::Signups => "Too many sign-ups from this address.",
+        Limit::Nodes => "Too many registrations and checks of nodes from this address.",
     }
 }
 

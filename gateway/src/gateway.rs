@@ -1,7 +1,7 @@
 //! The gateway as a part: made from settings and seams, run until told to stop.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use infera_core::ids::{GatewayId, ModelName};
@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
 use crate::meters::Meters;
+use crate::nodes::Admission;
 use crate::outbox::{Courier, outbox};
 use crate::server::{self, Door};
 use crate::state::{Seams, State};
@@ -50,6 +51,7 @@ impl Gateway {
             meters,
             keys,
             limits: Limits::new(&config),
+            admission: OnceLock::new(),
             completions_ready: Arc::new(AtomicBool::new(false)),
             statistics: tokio::sync::Mutex::default(),
             force: Shutdown::new(),
@@ -59,6 +61,14 @@ impl Gateway {
             seams,
         });
         Self { state, courier }
+    }
+
+    /// The same gateway, which lets nodes in from outside. Without, it says that it doesn't.
+    #[must_use]
+    pub fn admitting(self, admission: Admission) -> Self {
+        // A second one changes nothing.
+        let _ = self.state.admission.set(admission);
+        self
     }
 
     /// This process's id.

@@ -134,10 +134,12 @@ async fn admit(
     let (route, id) = router::find(&head.method, head.uri.path())?;
     let caller = match route.access {
         Access::Key => Some(auth::caller(&state.keys, &head.headers).await?),
-        Access::Open | Access::SignUp => None,
+        Access::Open | Access::SignUp | Access::Node => None,
     };
-    if route.access == Access::SignUp {
-        state.limits.admit_address(peer)?;
+    match route.access {
+        Access::SignUp => state.limits.admit_signup(peer)?,
+        Access::Node => state.limits.admit_node(peer)?,
+        Access::Open | Access::Key => {}
     }
     let turn = match &caller {
         Some(caller) => Some(state.limits.admit(caller, headers)?),

@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod keys;
 pub mod layers;
 pub mod meters;
+pub mod nodes;
 pub mod outbox;
 #[cfg(feature = "program")]
 pub mod program;

@@ -7,7 +7,7 @@ use crate::accept::Failure;
 use crate::error::{ApiError, Face};
 use crate::layers::Call;
 use crate::reply::Reply;
-use crate::routes::{chat, health, jobs, models, ping, signup, statistics, submit};
+use crate::routes::{chat, health, jobs, models, nodes, ping, signup, statistics, submit};
 
 /// Who may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Access {
     Open,
     /// Anybody, counted by address.
     SignUp,
+    /// Nodes, which have a secret instead of a key, counted by address.
+    Node,
     /// Whoever has a key, counted by it.
     Key,
 }
@@ -41,13 +43,15 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
     Route { method, path, access, handler }
 }
 
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 13] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |call| Box::pin(chat::seed(call))),
     route(Method::POST, "/submit_job", Access::Key, |call| Box::pin(submit::submit(call))),
     route(Method::GET, "/network_stats", Access::Key, |call| Box::pin(statistics::network(call))),
     route(Method::POST, "/signup_user", Access::SignUp, |call| Box::pin(signup::signup(call))),
     route(Method::GET, "/worker/ping", Access::Open, |call| Box::pin(ping::ping(call))),
+    route(Method::POST, "/register_node_secret", Access::Node, |call| Box::pin(nodes::register(call))),
+    route(Method::POST, "/check_node_secret", Access::Node, |call| Box::pin(nodes::admit(call))),
     // OpenAI's face.
     route(Method::POST, "/v1/chat/completions", Access::Key, |call| Box::pin(chat::openai(call))),
     route(Method::GET, "/v1/models", Access::Key, |call| Box::pin(models::list(call))),

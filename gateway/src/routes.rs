@@ -5,6 +5,7 @@ pub mod chat;
 pub mod health;
 pub mod jobs;
 pub mod models;
+pub mod nodes;
 pub mod ping;
 pub mod signup;
 pub mod statistics;

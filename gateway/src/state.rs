@@ -1,7 +1,7 @@
 //! Everything that requests share, made once. It holds the parts together and does nothing itself.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use infera_core::broker::Broker;
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
 use crate::meters::Meters;
+use crate::nodes::Admission;
 use crate::outbox::Outbox;
 use crate::waiters::Waiters;
 
@@ -57,6 +58,8 @@ pub struct State {
     pub keys: KeyCache,
     /// Who asked how much.
     pub limits: Limits,
+    /// Lets nodes in from outside, where this gateway does.
+    pub admission: OnceLock<Admission>,
     /// Whether completions are being consumed.
     pub completions_ready: Arc<AtomicBool>,
     /// The network's counts, for as long as they are worth showing.

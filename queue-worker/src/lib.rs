@@ -6,6 +6,9 @@
 //! tokens and back, `batcher` decides who joins the next step (pure), `executor` owns the engine and takes that step, `publisher` says the
 //! answer or the refusal, and `heartbeat` says that the node lives. `redelivery` remembers what may have killed us.
 //!
+//! Where the worker is a program of its own, on a stranger's machine, `registration` gets it in at a gateway and
+//! `program` composes it.
+//!
 //! This crate is not the verifier's engine, knows no ledger and no archive, and compares nothing.
 
 mod admission;
@@ -19,8 +22,12 @@ mod counts;
 mod desk;
 pub mod executor;
 mod heartbeat;
+#[cfg(feature = "program")]
+pub mod program;
 mod publisher;
 mod redelivery;
+#[cfg(feature = "program")]
+pub mod registration;
 mod tokenizer;
 pub mod vitals;
 mod worker;

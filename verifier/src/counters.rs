@@ -35,10 +35,12 @@ pub enum Counted {
     Panic,
     /// Times that this verifier lost its lease.
     LeaseLost,
+    /// Connections of nodes closed at the broker.
+    ConnectionClosed,
 }
 
 /// How many there are of [`Counted`].
-const COUNT: usize = Counted::LeaseLost as usize + 1;
+const COUNT: usize = Counted::ConnectionClosed as usize + 1;
 
 /// The counts since the start.
 #[derive(Debug, Default)]

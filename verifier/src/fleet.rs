@@ -78,8 +78,8 @@ pub(crate) fn fleet(page: &Page, model: &ModelName, views: &[NodeView]) -> Fleet
             let candidate = Candidate {
                 node: view.id.clone(),
                 owner: node.owner.clone(),
-                // Neither the embedded broker nor RabbitMQ's deliveries say where a node connects from.
-                address: None,
+                // Known where a warden looks at the broker's connections; nodes of one process have none.
+                address: view.address,
                 numeric_class: view.class.clone(),
                 free_slots: view.free_slots,
                 reputation: profile.reputation,

@@ -6,7 +6,7 @@
 //!
 //! Read `job` first: the life of a job, top to bottom. `consumer` starts it, `asking` speaks with its nodes, `settler`
 //! ends it, `scorer` closes its group. `tenure` is what keeps all of them together, and `sweeper`, `projector` and
-//! `archiver` look after what no job does.
+//! `archiver` look after what no job does; `warden` after who is connected to the broker.
 
 pub mod catalogue;
 pub mod compare;
@@ -43,6 +43,7 @@ mod settler;
 mod sweeper;
 mod tenure;
 mod vitals;
+pub mod warden;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ use crate::tenure::{Tenure, TenureEnd};
 use crate::thresholds::{Thresholds, ThresholdsError};
 pub use crate::vitals::VerifierHandle;
 use crate::vitals::Vitals;
+use crate::warden::Gate;
 
 /// After a tenure that ended badly, before the next: most often the ledger was away for long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -111,6 +113,8 @@ pub struct Verifier {
     thresholds: Arc<Thresholds>,
     counters: Arc<Counters>,
     vitals: Arc<Vitals>,
+    /// The broker's door, where this verifier looks after it.
+    gate: Option<Arc<Gate>>,
     /// Which nodes live is no tenure's secret: a new one need not wait for their next heartbeats.
     nodes: Arc<NodeTable>,
     began: Instant,
@@ -140,7 +144,14 @@ impl Verifier {
             thresholds,
             counters: Arc::default(),
             vitals: Arc::default(),
+            gate: None,
         })
+    }
+
+    /// The same verifier, which looks after nodes' connections to the broker.
+    #[must_use]
+    pub fn guarding(self, gate: Gate) -> Self {
+        Self { gate: Some(Arc::new(gate)), ..self }
     }
 
     /// What happened so far; stays readable while it runs.

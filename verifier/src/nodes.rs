@@ -2,7 +2,8 @@
 //! Whether a node is registered, ejected or wanted is decided where groups are drawn, not here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use infera_core::ids::{Digest, NodeId};
@@ -24,6 +25,8 @@ pub(crate) struct NodeView {
     pub(crate) class: NumericClass,
     /// How many assignments it has room for.
     pub(crate) free_slots: u32,
+    /// Where it connects from, if anybody knows.
+    pub(crate) address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct NodeTable {
     silence_max: Duration,
     nodes_max: usize,
     nodes: Mutex<HashMap<NodeId, LiveNode>>,
+    /// Where nodes connect from, as the broker says.
+    addresses: RwLock<HashMap<NodeId, IpAddr>>,
     changed: watch::Sender<()>,
 }
 
@@ -56,7 +61,13 @@ fn free_slots(served: &ServedModel, outstanding_then: u32, outstanding_now: u32)
 impl NodeTable {
     /// An empty table; nodes silent for longer than `silence_max` are dead.
     pub(crate) fn new(silence_max: Duration, nodes_max: usize) -> Self {
-        Self { silence_max, nodes_max, nodes: Mutex::default(), changed: watch::Sender::default() }
+        Self {
+            silence_max,
+            nodes_max,
+            nodes: Mutex::default(),
+            addresses: RwLock::default(),
+            changed: watch::Sender::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, LiveNode>> {
@@ -96,6 +107,16 @@ impl NodeTable {
         true
     }
 
+    /// From now on nodes connect from these addresses.
+    pub(crate) fn set_addresses(&self, addresses: HashMap<NodeId, IpAddr>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// The queue that a node reads, as it said.
+    pub(crate) fn queue(&self, node: &NodeId) -> Option<String> {
+        self.lock().get(node).map(|node| node.queue.clone())
+    }
+
     /// Drops nodes that are dead and hold nothing of ours, so that the table doesn't grow with those that left.
     pub(crate) fn forget_silent(&self, now: Instant) {
         let silence_max = self.silence_max;
@@ -106,16 +127,12 @@ impl NodeTable {
 
     /// The live nodes that serve one of `digests`.
     pub(crate) fn views(&self, digests: &[Digest], now: Instant) -> Vec<NodeView> {
-        Self::views_of(&self.lock(), digests, self.silence_max, now)
+        self.views_of(&self.lock(), digests, now)
     }
 
-    fn views_of(
-        nodes: &HashMap<NodeId, LiveNode>,
-        digests: &[Digest],
-        silence_max: Duration,
-        now: Instant,
-    ) -> Vec<NodeView> {
-        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= silence_max);
+    fn views_of(&self, nodes: &HashMap<NodeId, LiveNode>, digests: &[Digest], now: Instant) -> Vec<NodeView> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= self.silence_max);
         let mut views = Vec::new();
         for (id, node) in alive {
             for served in &node.models {
@@ -131,6 +148,7 @@ impl NodeTable {
                             count(&node.outstanding_then),
                             count(&node.outstanding),
                         ),
+                        address: addresses.get(id).copied(),
                     });
                 }
             }
@@ -147,7 +165,7 @@ impl NodeTable {
         choose: impl FnOnce(&[NodeView]) -> Result<Vec<usize>, T>,
     ) -> Result<Vec<(NodeView, Slot)>, T> {
         let mut nodes = self.lock();
-        let views = Self::views_of(&nodes, digests, self.silence_max, now);
+        let views = self.views_of(&nodes, digests, now);
         let picked = choose(&views)?;
         let mut reserved = Vec::with_capacity(picked.len());
         for view in picked.into_iter().filter_map(|index| views.get(index)) {
@@ -247,6 +265,19 @@ mod tests {
         assert!(table.views(&digests, later).is_empty());
         table.forget_silent(later);
         assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn a_node_comes_from_where_the_broker_says() {
+        let table = NodeTable::new(Duration::from_secs(30), 9);
+        let now = Instant::now();
+        table.hear("na", heartbeat("na", 1, 1), now);
+        let address = || table.views(&[class().model_digest], now)[0].address;
+        assert_eq!(address(), None);
+        let there = IpAddr::from([10, 0, 0, 1]);
+        table.set_addresses(HashMap::from([(NodeId::new("na"), there)]));
+        assert_eq!(address(), Some(there));
+        assert_eq!(table.queue(&NodeId::new("na")).as_deref(), Some("node.na.x"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::nodes::NodeTable;
 use crate::peers::Peers;
 use crate::thresholds::Thresholds;
 use crate::vitals::Vitals;
+use crate::warden::{self, Gate};
 use crate::{Seams, archiver, capacity, collector, consumer, in_flight, projector, sweeper};
 
 /// Between tries of what must work before anything is taken.
@@ -56,6 +57,8 @@ pub(crate) struct Tenure {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) vitals: Arc<Vitals>,
+    /// The broker's door, if it is looked after here.
+    gate: Option<Arc<Gate>>,
     /// The tolerances in force.
     pub(crate) thresholds: Arc<Thresholds>,
     /// Jobs that wait for room, one line per model.
@@ -104,6 +107,7 @@ impl Tenure {
             in_flight,
             counters: Arc::clone(&verifier.counters),
             vitals: Arc::clone(&verifier.vitals),
+            gate: verifier.gate.clone(),
             thresholds: Arc::clone(&verifier.thresholds),
             lines: Mutex::default(),
             began: verifier.began,
@@ -171,6 +175,9 @@ impl Tenure {
         tasks.spawn(sweeper::run(Arc::clone(self)));
         tasks.spawn(projector::run(Arc::clone(self)));
         tasks.spawn(archiver::run(Arc::clone(self)));
+        if let Some(gate) = &self.gate {
+            tasks.spawn(warden::run(Arc::clone(self), Arc::clone(gate)));
+        }
     }
 
     /// Waits for shutdown, then for the jobs in hand, as long as draining may take.

@@ -126,6 +126,7 @@ impl VerifierHandle {
             (names::VERIFIER_DISPUTES, Counted::Dispute),
             (names::VERIFIER_PANICS, Counted::Panic),
             (names::VERIFIER_LEASES_LOST, Counted::LeaseLost),
+            (names::VERIFIER_CONNECTIONS_CLOSED, Counted::ConnectionClosed),
         ];
         for (name, what) in plain {
             counter!(name).absolute(count(what));

@@ -17,6 +17,9 @@ pub fn jobs(model: &ModelName) -> Queue {
     }
 }
 
+/// The topic exchange that nodes speak to, as permissions name it.
+pub const NODES_EXCHANGE: &str = "infera.nodes";
+
 /// What verifiers' summaries are delivered under. Nodes can't: their keys begin with their ids.
 pub const CAPACITY_KEY: &str = "capacity";
 

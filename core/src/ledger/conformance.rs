@@ -26,7 +26,8 @@ pub use sweeping::*;
 pub use taking::*;
 
 use super::{
-    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, Standing, Sweeping,
+    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook, Standing,
+    Sweeping,
 };
 use crate::time::Timestamp;
 
@@ -45,6 +46,8 @@ pub struct Halves {
     pub sweeping: Arc<dyn Sweeping>,
     /// Catalogue, nodes, epochs.
     pub network: Arc<dyn NetworkBook>,
+    /// Which nodes may come in.
+    pub nodes: Arc<dyn NodeBook>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// The archive's index.
@@ -61,6 +64,7 @@ impl Halves {
             + Standing
             + Sweeping
             + NetworkBook
+            + NodeBook
             + AccountBook
             + ArchiveIndex
             + 'static,
@@ -72,6 +76,7 @@ impl Halves {
             standing: Arc::clone(ledger) as Arc<dyn Standing>,
             sweeping: Arc::clone(ledger) as Arc<dyn Sweeping>,
             network: Arc::clone(ledger) as Arc<dyn NetworkBook>,
+            nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
         }
@@ -127,6 +132,8 @@ macro_rules! ledger_conformance {
 
             the_catalogue_replaces_by_name
             a_node_is_found_again_by_its_secret
+            a_node_comes_in_with_its_secret_and_its_accounts_scope
+            a_revoked_node_stays_out
             the_first_epoch_stays
             an_account_is_made_once_and_keys_are_revoked
 

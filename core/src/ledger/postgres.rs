@@ -13,6 +13,7 @@ mod index;
 mod intake;
 mod lane;
 mod network;
+mod nodes;
 mod opening;
 mod owner;
 mod pool;

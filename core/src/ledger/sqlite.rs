@@ -8,6 +8,7 @@ mod accounts;
 mod index;
 mod intake;
 mod network;
+mod nodes;
 mod opening;
 mod owner;
 mod reader;

@@ -91,6 +91,7 @@ metrics! {
     Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Tries to archive that failed; tried again.";
     Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Jobs' tasks and tasks of the verifier that broke.";
     Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the own lease was lost, and everything in hand with it.";
+    Counter VERIFIER_CONNECTIONS_CLOSED = "infera_verifier_connections_closed_total": "Nodes' connections to the broker that were closed: revoked, token run out, or too many.";
     Gauge VERIFIER_LEASE = "infera_verifier_lease_held": "1 while the verifier holds its lease.";
     Gauge VERIFIER_NODES = "infera_verifier_nodes": "Live nodes that serve a model and are not ejected, by model.";
     Gauge VERIFIER_OWNERS = "infera_verifier_owners": "Different owners of those, by model; below three no group can be drawn.";

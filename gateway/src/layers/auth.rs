@@ -23,6 +23,17 @@ pub async fn caller(keys: &KeyCache, headers: &HeaderMap) -> Result<Arc<Caller>,
     }
 }
 
+/// The same, where a key is optional: none without any.
+///
+/// # Errors
+/// As [`caller`], for a key that is there.
+pub async fn caller_if_any(keys: &KeyCache, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, ApiError> {
+    if !headers.contains_key(AUTHORIZATION) && !headers.contains_key("api_key") {
+        return Ok(None);
+    }
+    caller(keys, headers).await.map(Some)
+}
+
 /// The key, if there is exactly one and it is well formed. The same key in both headers is one key.
 fn key(headers: &HeaderMap) -> Option<ApiKey> {
     let bearer = single(headers, AUTHORIZATION.as_str())?.map(|value| {

@@ -1,5 +1,5 @@
-//! How much one key may ask: requests per minute (governor, in memory, per process) and requests at once. Sign-ups,
-//! which have no key, are counted by address. Limits that cost money belong in the ledger; these keep one client from
+//! How much one key may ask: requests per minute (governor, in memory, per process) and requests at once. Sign-ups
+//! and nodes, which have no key, are counted by address. Limits that cost money belong in the ledger; these keep one client from
 //! crowding out the others.
 
 use std::collections::HashMap;
@@ -38,7 +38,8 @@ pub struct Limits {
     per_minute: u32,
     in_flight_max: u32,
     in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
-    addresses: Option<Limiter<u128>>,
+    signups: Option<Limiter<u128>>,
+    nodes: Option<Limiter<u128>>,
 }
 
 /// One request in flight; dropping it gives the turn back.
@@ -62,7 +63,8 @@ impl Limits {
             per_minute: config.requests_per_minute,
             in_flight_max: config.in_flight_max,
             in_flight: Arc::default(),
-            addresses: limiter(config.signups_per_minute),
+            signups: limiter(config.signups_per_minute),
+            nodes: limiter(config.node_checks_per_minute),
         }
     }
 
@@ -87,22 +89,20 @@ impl Limits {
         turn.map(|(turn, _)| turn).ok_or(ApiError::Limited(Limit::InFlight, TURN_WAIT))
     }
 
-    /// Counts a sign-up by its address: an IPv6 host has a /64 to itself.
+    /// Counts a sign-up by its address.
     ///
     /// # Errors
     /// [`ApiError::Limited`].
-    pub fn admit_address(&self, address: IpAddr) -> Result<(), ApiError> {
-        let Some(limiter) = &self.addresses else { return Ok(()) };
-        let network = match address.to_canonical() {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-        };
-        if limiter.len() >= ADDRESSES_MAX {
-            return Err(ApiError::Limited(Limit::Signups, CLEAN_EVERY));
-        }
-        let now = DefaultClock::default().now();
-        let checked = limiter.check_key(&network);
-        checked.map(|_| ()).map_err(|not| ApiError::Limited(Limit::Signups, not.wait_time_from(now)))
+    pub fn admit_signup(&self, address: IpAddr) -> Result<(), ApiError> {
+        admit_address(self.signups.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Signups, wait))
+    }
+
+    /// Counts a node's registration or check by its address.
+    ///
+    /// # Errors
+    /// [`ApiError::Limited`].
+    pub fn admit_node(&self, address: IpAddr) -> Result<(), ApiError> {
+        admit_address(self.nodes.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
     }
 
     /// A turn and how many the key has now, its own included.
@@ -152,12 +152,26 @@ impl Limits {
                 limiter.retain_recent();
                 limiter.shrink_to_fit();
             }
-            if let Some(limiter) = &self.addresses {
+            for limiter in [&self.signups, &self.nodes].into_iter().flatten() {
                 limiter.retain_recent();
                 limiter.shrink_to_fit();
             }
         }
     }
+}
+
+/// Counts an address: an IPv6 host has a /64 to itself. The error is how long to wait.
+fn admit_address(limiter: Option<&Limiter<u128>>, address: IpAddr) -> Result<(), Duration> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    let network = match address.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    };
+    if limiter.len() >= ADDRESSES_MAX {
+        return Err(CLEAN_EVERY);
+    }
+    let now = DefaultClock::default().now();
+    limiter.check_key(&network).map(|_| ()).map_err(|not| not.wait_time_from(now))
 }
 
 impl Drop for Turn {

@@ -65,7 +65,13 @@ pub(crate) struct Rig {
 
 /// Settings for tests: no limits but those that a test sets itself.
 pub(crate) fn unlimited() -> Config {
-    Config { requests_per_minute: 0, in_flight_max: 0, signups_per_minute: 0, ..Config::default() }
+    Config {
+        requests_per_minute: 0,
+        in_flight_max: 0,
+        signups_per_minute: 0,
+        node_checks_per_minute: 0,
+        ..Config::default()
+    }
 }
 
 /// The answer that the verifier's part gives.
@@ -104,6 +110,16 @@ impl Rig {
         owners: u32,
         intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
     ) -> Self {
+        Self::start_as(config, owners, intake, |gateway, _| gateway).await
+    }
+
+    /// The same with the gateway changed before it runs.
+    pub(crate) async fn start_as<I: JobIntake + 'static>(
+        config: Config,
+        owners: u32,
+        intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
+        change: impl FnOnce(Gateway, &Arc<SqliteLedger>) -> Gateway,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
@@ -119,7 +135,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
-        let gateway = Gateway::new(config, seams);
+        let gateway = change(Gateway::new(config, seams), &ledger);
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
         tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));

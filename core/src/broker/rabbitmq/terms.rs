@@ -5,7 +5,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString, ShortStringError};
 use lapin::{BasicProperties, ErrorKind};
 
-use crate::broker::{Address, BrokerError, Exchange, Message, Queue};
+use crate::broker::{Address, BrokerError, Exchange, Message, Queue, topology};
 
 /// How often a replicated queue gives out one message before it drops it: a backstop. The ledger counts handouts and
 /// decides long before.
@@ -26,7 +26,7 @@ const TRACE_MAX_BYTES: usize = 55;
 /// What both exchanges are called at the broker; permissions of nodes name the first.
 pub(super) const fn exchange_name(exchange: Exchange) -> &'static str {
     match exchange {
-        Exchange::Nodes => "infera.nodes",
+        Exchange::Nodes => topology::NODES_EXCHANGE,
         Exchange::Network => "infera.network",
     }
 }

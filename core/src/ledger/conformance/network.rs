@@ -2,8 +2,10 @@
 
 use super::sample::model;
 use super::{Halves, at, must, refused};
-use crate::ids::{AccountId, Digest, ModelName, OwnerId};
-use crate::ledger::{CatalogueEntry, Epoch, FirstKey, KeyRecord, NewKey, NewNode, Registered};
+use crate::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
+use crate::ledger::{
+    CatalogueEntry, Epoch, FirstKey, KeyRecord, NewKey, NewNode, NodeCheck, NodeRecord, Registered,
+};
 
 /// An entry is there as it was listed last.
 pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
@@ -45,6 +47,79 @@ pub async fn a_node_is_found_again_by_its_secret(ledger: &Halves) {
     let Registered::Node(anonymous) = &second else { unreachable!("not registered: {second:?}") };
     assert_eq!(anonymous.owner, OwnerId::anonymous());
     assert_eq!(must(ledger.network.nodes().await), [record.clone(), anonymous.clone()]);
+}
+
+/// A node named `name` with the secret `secret`.
+async fn registered(ledger: &Halves, name: &str, account: Option<AccountId>) -> NodeRecord {
+    let node = NewNode { name: name.to_owned(), secret: Digest::of(b"secret"), account };
+    match must(ledger.network.register_node(&node, at(1)).await) {
+        Registered::Node(record) => record,
+        Registered::WrongSecret => unreachable!("a fresh name"),
+    }
+}
+
+/// The scope is the account's and counts for all its nodes, registered before and after; others have none.
+pub async fn a_node_comes_in_with_its_secret_and_its_accounts_scope(ledger: &Halves) {
+    let check = async |name: &str, secret: &[u8]| {
+        must(ledger.nodes.admit_node(name, Digest::of(secret), at(9)).await)
+    };
+    assert_eq!(check("a", b"secret").await, NodeCheck::Unknown);
+    let account = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await).account;
+    let other = must(ledger.accounts.sign_up("b@example.org", None, at(0)).await).account;
+    let first = registered(ledger, "a", Some(account.clone())).await;
+    let others = registered(ledger, "b", Some(other.clone())).await;
+    let anonymous = registered(ledger, "c", None).await;
+    assert_eq!(check("a", b"secret").await, NodeCheck::NoFleet(first.clone()));
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+
+    assert_eq!(must(ledger.nodes.allow_fleet("nobody@example.org", at(2)).await), None);
+    for now in [2, 3] {
+        assert_eq!(must(ledger.nodes.allow_fleet("a@example.org", at(now)).await), Some(account.clone()));
+    }
+    assert!(must(ledger.nodes.is_fleet(&account).await));
+    for without in [other, AccountId::fresh()] {
+        assert!(!must(ledger.nodes.is_fleet(&without).await));
+    }
+    let second = registered(ledger, "d", Some(account)).await;
+    let ids = (first.id.clone(), second.id.clone());
+    assert_eq!(check("a", b"secret").await, NodeCheck::Admitted(first));
+    assert_eq!(check("d", b"secret").await, NodeCheck::Admitted(second));
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+    assert_eq!(check("b", b"secret").await, NodeCheck::NoFleet(others));
+    assert_eq!(check("c", b"secret").await, NodeCheck::NoFleet(anonymous));
+
+    let mut let_in = [ids.0, ids.1];
+    let_in.sort();
+    assert_eq!(must(ledger.nodes.admitted(at(9)).await), let_in, "those who were let in, and nobody else");
+    assert_eq!(must(ledger.nodes.admitted(at(10)).await), []);
+    must(ledger.nodes.admit_node("a", Digest::of(b"secret"), at(5)).await);
+    assert_eq!(must(ledger.nodes.admitted(at(9)).await), let_in, "an earlier end shortens nothing");
+}
+
+/// Revoking is for good, and for that node alone.
+pub async fn a_revoked_node_stays_out(ledger: &Halves) {
+    let account = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await).account;
+    must(ledger.nodes.allow_fleet("a@example.org", at(0)).await);
+    let (gone, stays) = (
+        registered(ledger, "a", Some(account.clone())).await,
+        registered(ledger, "b", Some(account.clone())).await,
+    );
+    assert_eq!(must(ledger.nodes.revoke_node(&NodeId::fresh(), at(2)).await), None);
+    let admit = async |name: &str| must(ledger.nodes.admit_node(name, Digest::of(b"secret"), at(9)).await);
+    assert_eq!(admit("a").await, NodeCheck::Admitted(gone.clone()));
+    for now in [2, 3] {
+        assert_eq!(must(ledger.nodes.revoke_node(&gone.id, at(now)).await), Some(gone.clone()));
+    }
+    let check = async |name: &str, secret: &[u8]| {
+        must(ledger.nodes.admit_node(name, Digest::of(secret), at(9)).await)
+    };
+    assert_eq!(check("a", b"secret").await, NodeCheck::Revoked);
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+    assert_eq!(check("b", b"secret").await, NodeCheck::Admitted(stays.clone()));
+    assert_eq!(must(ledger.nodes.admitted(at(2)).await), [stays.id.clone()]);
+    assert_eq!(must(ledger.network.nodes().await), [stays]);
+    let again = NewNode { name: "a".to_owned(), secret: Digest::of(b"secret"), account: Some(account) };
+    assert_eq!(must(ledger.network.register_node(&again, at(4)).await), Registered::WrongSecret);
 }
 
 /// The first caller's secret is the epoch's; many callers agree on it.

@@ -94,7 +94,7 @@ impl PostgresLedger {
     }
 }
 
-fn node_record(row: &Row) -> Result<NodeRecord, LedgerError> {
+pub(super) fn node_record(row: &Row) -> Result<NodeRecord, LedgerError> {
     Ok(NodeRecord {
         id: NodeId::new(get::<String>(row, 0)?),
         name: get(row, 1)?,

@@ -10,7 +10,10 @@ use super::transport::known_words;
 use crate::ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/postgres/0001_ledger.sql"),
+    include_str!("../migrations/postgres/0002_fleet.sql"),
+];
 
 /// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are
 /// held for a commit: 5 s is a circle or an operator's session. A transaction of ours never waits for anything but the

@@ -44,6 +44,19 @@ pub enum Registered {
     WrongSecret,
 }
 
+/// What became of a node's wish to come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeCheck {
+    /// It is who it says, and its account's nodes may speak to the broker themselves.
+    Admitted(NodeRecord),
+    /// It is who it says, but its account has no scope `fleet`, or it has no account: the operator's to change.
+    NoFleet(NodeRecord),
+    /// It is who it says, and was revoked for good.
+    Revoked,
+    /// No node of that name has that secret.
+    Unknown,
+}
+
 /// A node on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {

@@ -77,7 +77,7 @@ impl NetworkBook for SqliteLedger {
     }
 }
 
-fn node_record(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
+pub(super) fn node_record(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
     Ok(NodeRecord {
         id: NodeId::new(row.get::<_, String>(0)?),
         name: row.get(1)?,

@@ -12,8 +12,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_ledger.sql"), include_str!("../migrations/0002_idempotency_job.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_ledger.sql"),
+    include_str!("../migrations/0002_idempotency_job.sql"),
+    include_str!("../migrations/0003_fleet.sql"),
+];
 
 /// So long the file's structure is checked at start: a start must stay fast, and within this time a ledger of some
 /// hundred megabytes is read whole. What a longer file hides after that is found when it is read.

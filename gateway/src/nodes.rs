@@ -1,0 +1,292 @@
+//! How nodes come in from outside: what a node's token says, which queue is its own, and why one may be kept out. It
+//! reads no request, and it knows no broker's protocol: RabbitMQ enforces what the token says.
+//!
+//! A token lets its node read its own queue and write to the nodes' exchange under keys that begin with its id; nothing
+//! else. It lives for minutes, so a node that is shut out is out when it runs out, wherever the warden isn't.
+
+#[cfg(feature = "program")]
+pub mod rs256;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use infera_core::broker::{Queue, topology};
+use infera_core::config::Secret;
+use infera_core::ids::{AccountId, Digest, NodeId};
+use infera_core::ledger::{LedgerError, NodeBook, NodeRecord};
+use infera_core::time::Timestamp;
+use serde::Serialize;
+
+use crate::validation::email;
+
+/// Whom RabbitMQ takes our tokens for: its `auth_oauth2.resource_server_id`, and the prefix of every scope.
+const AUDIENCE: &str = "rabbitmq";
+
+/// What a token says (RFC 7519); RabbitMQ takes `sub` for the user's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// For which service.
+    pub aud: &'static str,
+    /// The node's id.
+    pub sub: String,
+    /// Since when, in seconds since 1970.
+    pub iat: u64,
+    /// Until when, likewise.
+    pub exp: u64,
+    /// What it may do, in the words of RabbitMQ's OAuth 2 plugin.
+    pub scope: Vec<String>,
+}
+
+/// A token could not be signed: the key's or ours.
+#[derive(Debug, thiserror::Error)]
+#[error("a token can't be signed: {0}")]
+pub struct SigningError(pub String);
+
+/// Whoever holds the key that the broker trusts.
+pub trait TokenSigner: Send + Sync + fmt::Debug {
+    /// The token that says `claims`.
+    ///
+    /// # Errors
+    /// [`SigningError`]; trying again doesn't help.
+    fn sign(&self, claims: &Claims) -> Result<Secret, SigningError>;
+
+    /// The random end of a node's queue: the same at every gateway that holds the key, and nobody else can tell it.
+    fn suffix(&self, node: &NodeId) -> String;
+}
+
+/// What a node that was let in is told.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Its proof towards the broker.
+    pub token: Secret,
+    /// For so long, in seconds.
+    pub expires_in_s: u64,
+    /// The queue that it reads.
+    pub queue: Queue,
+}
+
+/// Lets nodes in.
+#[derive(Debug)]
+pub struct Admission {
+    /// Whose nodes may come in.
+    pub book: Arc<dyn NodeBook>,
+    signer: Arc<dyn TokenSigner>,
+    token_ttl_s: u64,
+    broker: BrokerAddress,
+}
+
+impl Admission {
+    /// An admission to the broker at `broker`, by tokens that live for `token_ttl_s` seconds.
+    #[must_use]
+    pub fn new(
+        book: Arc<dyn NodeBook>,
+        signer: Arc<dyn TokenSigner>,
+        token_ttl_s: u64,
+        broker: BrokerAddress,
+    ) -> Self {
+        Self { book, signer, token_ttl_s, broker }
+    }
+
+    /// Where nodes find the broker.
+    #[must_use]
+    pub const fn broker(&self) -> &BrokerAddress {
+        &self.broker
+    }
+
+    /// Until when a token lives that is made now.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Timestamp {
+        now.after(Duration::from_secs(self.token_ttl_s))
+    }
+
+    /// A token for `node`, and its queue, which isn't declared here.
+    ///
+    /// # Errors
+    /// [`SigningError`].
+    pub fn access(&self, node: &NodeId, now: Timestamp) -> Result<Access, SigningError> {
+        let queue = topology::node(node, &self.signer.suffix(node));
+        let claims = claims(node, &queue.name, &self.broker, (now.as_secs(), self.token_ttl_s));
+        Ok(Access { token: self.signer.sign(&claims)?, expires_in_s: self.token_ttl_s, queue })
+    }
+}
+
+/// What the token of a node says that reads `queue`, from a moment (seconds since 1970) on for so many seconds.
+fn claims(node: &NodeId, queue: &str, broker: &BrokerAddress, (now_s, ttl_s): (u64, u64)) -> Claims {
+    let (vhost, exchange) = (broker.vhost(), topology::NODES_EXCHANGE);
+    Claims {
+        aud: AUDIENCE,
+        sub: node.to_string(),
+        iat: now_s,
+        exp: now_s + ttl_s,
+        scope: vec![
+            format!("{AUDIENCE}.read:{vhost}/{queue}"),
+            // RabbitMQ's `*` is any text. The dot before it keeps n1 from writing as n12.
+            format!("{AUDIENCE}.write:{vhost}/{exchange}/{node}.*"),
+        ],
+    }
+}
+
+/// The broker's address as nodes are told it: `amqp(s)://host:port/vhost`, without user and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAddress(String);
+
+impl BrokerAddress {
+    /// The address in `url`.
+    ///
+    /// # Errors
+    /// One sentence for the operator. It doesn't quote the URL, which may hold a password.
+    pub fn parse(url: &str) -> Result<Self, &'static str> {
+        let rest = ["amqp://", "amqps://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
+        let (host, vhost) = rest
+            .and_then(|rest| rest.split_once('/'))
+            .ok_or("isn't of the form amqps://host:port/vhost, where the vhost / is written %2F")?;
+        if host.contains('@') {
+            return Err("holds a user; every node is told it, and logs in by its token");
+        }
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+        if host.is_empty() || vhost.is_empty() || !vhost.bytes().all(is_plain) {
+            return Err("has no host, or no vhost of plain characters (/ is written %2F)");
+        }
+        Ok(Self(url.to_owned()))
+    }
+
+    /// The whole address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The vhost as URLs and scopes write it.
+    fn vhost(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// Why a node isn't let in, and who can change that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This gateway has no key to sign tokens with: its operator.
+    NoAdmission,
+    /// The account has no scope `fleet`, or there is no account: the operator.
+    NoFleet,
+    /// The name has another secret: the runner.
+    NameTaken,
+    /// No node of this name has this secret: the runner.
+    Unknown,
+    /// Shut out for good: the operator did that.
+    Revoked,
+    /// The broker is away: a retry is safe.
+    BrokerAway,
+}
+
+impl Refusal {
+    /// The status.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NoAdmission | Self::BrokerAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoFleet | Self::Unknown | Self::Revoked => StatusCode::FORBIDDEN,
+            Self::NameTaken => StatusCode::CONFLICT,
+        }
+    }
+
+    /// The word that programs compare.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoAdmission => "nodes_not_admitted",
+            Self::NoFleet => "fleet_scope_required",
+            Self::NameTaken => "node_name_taken",
+            Self::Unknown => "node_unknown",
+            Self::Revoked => "node_revoked",
+            Self::BrokerAway => "broker_unavailable",
+        }
+    }
+
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NoAdmission => {
+                "This gateway lets no nodes in from outside. Its operator sets nodes.token_key_file and nodes.broker_url \
+                 of the program infera-gateway."
+            }
+            Self::NoFleet => {
+                "Nodes connect to the broker under an account with the scope 'fleet'. Send that account's key in the \
+                 header 'api_key' when registering, and ask the operator for the scope: infera-gateway account fleet \
+                 <the account's e-mail address>."
+            }
+            Self::NameTaken => {
+                "This node_id is registered with another secret, or was revoked. Send the secret that it was registered \
+                 with, or choose another node_id."
+            }
+            Self::Unknown => {
+                "No node of this node_id has this secret. Register it first, with POST /register_node_secret."
+            }
+            Self::Revoked => "This node was revoked by the operator.",
+            Self::BrokerAway => "The broker is not available. Try again soon.",
+        }
+    }
+}
+
+/// Gives the account of an e-mail address, in any spelling that signs up, the scope `fleet`. None: no such account.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn allow_fleet(book: &dyn NodeBook, address: &str) -> Result<Option<AccountId>, LedgerError> {
+    let Ok(address) = email::normalise(address) else { return Ok(None) };
+    book.allow_fleet(&address.to_ascii_lowercase(), Timestamp::now()).await
+}
+
+/// Shuts a node out for good: it gets no token any more, and the warden closes its connections. None: no such node.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn revoke(book: &dyn NodeBook, node: &NodeId) -> Result<Option<NodeRecord>, LedgerError> {
+    book.revoke_node(node, Timestamp::now()).await
+}
+
+/// What the ledger keeps of a node's secret. A fast hash is right for the long random secrets that are asked for.
+#[must_use]
+pub fn secret_digest(secret: &str) -> Digest {
+    Digest::of(secret.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_for_one_node_and_its_queue() {
+        let broker = BrokerAddress::parse("amqps://broker.example:5671/%2F").unwrap();
+        let claims = claims(&NodeId::new("n1"), "node.n1.abc", &broker, (1_000, 600));
+        assert_eq!(
+            (claims.aud, claims.sub.as_str(), claims.iat, claims.exp),
+            ("rabbitmq", "n1", 1_000, 1_600)
+        );
+        let expected = ["rabbitmq.read:%2F/node.n1.abc", "rabbitmq.write:%2F/infera.nodes/n1.*"];
+        assert_eq!(claims.scope, expected);
+    }
+
+    #[test]
+    fn addresses_tell_no_secret_and_have_a_vhost() {
+        for good in ["amqp://127.0.0.1:5672/%2F", "amqps://b.example/infera", "amqps://[::1]:5671/%2f"] {
+            assert_eq!(BrokerAddress::parse(good).as_ref().map(BrokerAddress::as_str), Ok(good));
+        }
+        for wrong in [
+            "",
+            "http://b/x",
+            "amqp://b",
+            "amqp://b/",
+            "amqp:///x",
+            "amqp://u:p@b/%2F",
+            "amqp://b/*",
+            "amqp://b/a/b",
+            "amqp://b/x?heartbeat=1",
+        ] {
+            assert!(BrokerAddress::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

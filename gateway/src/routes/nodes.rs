@@ -1,0 +1,131 @@
+//! `POST /register_node_secret` and `POST /check_node_secret`: a node from outside is put on record, and comes in.
+//!
+//! Only nodes of accounts with the scope `fleet` are put on record: others could do nothing with it, and strangers'
+//! names would pile up in the ledger. Checking is what a node does from then on: it gets a token, again before that runs
+//! out, and its queue, which is declared anew if it is gone.
+
+use infera_core::broker::BrokerError;
+use infera_core::ledger::{LedgerError, NewNode, NodeCheck, NodeRecord, Registered};
+use infera_core::time::Timestamp;
+use serde_json::json;
+
+use crate::accept::Failure;
+use crate::error::ApiError;
+use crate::layers::{Call, auth};
+use crate::nodes::{Admission, Refusal, secret_digest};
+use crate::reply::Reply;
+use crate::validation::{Field, Kind, Mistake, Step, Unfit, check};
+
+const NODE_SECRET: &[Field] =
+    &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
+
+/// Characters of a `node_id`: enough for any host's name.
+const NAME_MAX: usize = 255;
+
+/// Characters of a secret. Sixteen random ones can't be guessed at the rate that is allowed, nor from their hash.
+const SECRET_MIN: usize = 16;
+/// Longer ones prove nothing more.
+const SECRET_MAX: usize = 255;
+
+/// Puts a node on record, or finds it again.
+///
+/// # Errors
+/// [`Refusal`]; the ledger being away.
+pub async fn register(call: Call) -> Result<Reply, Failure> {
+    let (name, secret) = fields(&call)?;
+    let book = &admission(&call)?.book;
+    let caller = auth::caller_if_any(&call.state.keys, &call.head.headers).await?;
+    let account = caller.map(|caller| caller.account.clone()).ok_or(refused(Refusal::NoFleet))?;
+    if !book.is_fleet(&account).await.map_err(away)? {
+        return Err(refused(Refusal::NoFleet).into());
+    }
+    let node = NewNode { name, secret: secret_digest(&secret), account: Some(account) };
+    match call.state.seams.network.register_node(&node, Timestamp::now()).await.map_err(away)? {
+        Registered::Node(node) => {
+            Ok(Reply::json(&json!({ "status": "registered", "node": node.id, "node_id": node.name }))?)
+        }
+        Registered::WrongSecret => Err(refused(Refusal::NameTaken).into()),
+    }
+}
+
+/// Lets a node in: its token, its queue, and where the broker is.
+///
+/// # Errors
+/// [`Refusal`]; the ledger or the broker being away.
+pub async fn admit(call: Call) -> Result<Reply, Failure> {
+    let (name, secret) = fields(&call)?;
+    let admission = admission(&call)?;
+    let now = Timestamp::now();
+    let checked = admission.book.admit_node(&name, secret_digest(&secret), admission.until(now)).await;
+    let refusal = match checked.map_err(away)? {
+        NodeCheck::Admitted(node) => return Ok(let_in(&call, admission, &node, now).await?),
+        NodeCheck::NoFleet(_) => Refusal::NoFleet,
+        NodeCheck::Revoked => Refusal::Revoked,
+        NodeCheck::Unknown => Refusal::Unknown,
+    };
+    Err(refused(refusal).into())
+}
+
+async fn let_in(
+    call: &Call,
+    admission: &Admission,
+    node: &NodeRecord,
+    now: Timestamp,
+) -> Result<Reply, ApiError> {
+    let access = admission.access(&node.id, now).map_err(|error| {
+        tracing::error!(%error, "no node can be let in");
+        ApiError::Internal
+    })?;
+    // Declared before it is told, or the node would look for what isn't there.
+    call.state.seams.broker.declare(&access.queue).await.map_err(|error: BrokerError| {
+        tracing::error!(node = %node.id, %error, "the queue of a node can't be declared");
+        refused(Refusal::BrokerAway)
+    })?;
+    Reply::json(&json!({
+        "status": "admitted",
+        "node": node.id,
+        "node_id": node.name,
+        "token": access.token.expose(),
+        "expires_in_s": access.expires_in_s,
+        "queue": access.queue.name,
+        "broker": { "url": admission.broker().as_str() },
+    }))
+}
+
+fn admission(call: &Call) -> Result<&Admission, ApiError> {
+    call.state.admission.get().ok_or(refused(Refusal::NoAdmission))
+}
+
+const fn refused(refusal: Refusal) -> ApiError {
+    ApiError::Node(refusal)
+}
+
+fn away(error: LedgerError) -> ApiError {
+    tracing::error!(%error, "a node could not be looked up");
+    ApiError::LedgerAway
+}
+
+/// The name and the secret. What is wrong with a secret is said without repeating it.
+fn fields(call: &Call) -> Result<(String, String), Unfit> {
+    let [name, secret] = check(&super::json(call)?, NODE_SECRET).map_err(Unfit::Mistakes)?.into_fields();
+    let (name, secret) = (name.into_text(), secret.into_text());
+    let mut mistakes = Vec::new();
+    let mut wrong = |field: &'static str, message: String| {
+        let location = vec![Step::Name(field.into())];
+        let (message, input) = (message.into(), crate::validation::Json::Null);
+        mistakes.push(Mistake { kind: "value_error", location, message, input, context: None });
+    };
+    if name.is_empty() || name.chars().count() > NAME_MAX || name.contains(char::is_control) {
+        wrong(
+            "node_id",
+            format!("String should have 1 to {NAME_MAX} characters, none of them a control character"),
+        );
+    }
+    if !(SECRET_MIN..=SECRET_MAX).contains(&secret.chars().count()) {
+        wrong(
+            "secret",
+            format!("String should have {SECRET_MIN} to {SECRET_MAX} characters; draw it at random"),
+        );
+    }
+    if mistakes.is_empty() { Ok((name, secret)) } else { Err(Unfit::Mistakes(mistakes)) }
+}

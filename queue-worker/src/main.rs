@@ -1,0 +1,39 @@
+//! The `infera-worker` program: reads the command line, runs, says how it ended.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use infera_core::program::{self, EXIT_CODES, Failure, Settings};
+use infera_core::{config, shutdown};
+use infera_worker::program::{Config, DEFAULT_FILE, run};
+
+/// A node of the network on this machine: it comes in at a gateway and answers assignments with its engine.
+#[derive(Debug, Parser)]
+#[command(name = "infera-worker", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the configuration that it would run with, as TOML.
+    Config,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    program::ended("infera-worker", act(cli))
+}
+
+fn act(cli: Cli) -> Result<(), Failure> {
+    let config: Config =
+        cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
+    if let Some(Command::Config) = cli.command {
+        return Ok(program::print(&config::dump(&config)?)?);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+}

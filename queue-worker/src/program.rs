@@ -1,0 +1,180 @@
+//! The program `infera-worker`: one node on a machine of its own, which comes in at a gateway and works for as long as it
+//! is let. Composing only: what a gateway says is `registration`'s, what a node answers the worker's.
+
+mod watched;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use infera_core::broker::rabbitmq::{self, RabbitBroker};
+use infera_core::chat::ChatModel;
+use infera_core::config::Secret;
+use infera_core::engine::Engine;
+use infera_core::engine::config::EngineConfig;
+use infera_core::operations::{self, Metrics, Operations};
+use infera_core::program::Failure;
+use infera_core::shutdown::Shutdown;
+use infera_core::telemetry;
+use serde::{Deserialize, Serialize};
+
+use crate::registration::membership::{Membership, MembershipEnd};
+use crate::registration::readmitting::Readmitting;
+use crate::registration::{Admitted, NodeConfig, Registrar, RegistrationError};
+use crate::{Worker, WorkerError};
+use watched::Present;
+
+/// Where the program looks for its settings if it isn't told.
+pub const DEFAULT_FILE: &str = "infera-worker.toml";
+
+/// The whole configuration of `infera-worker`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// URLs of gateways, such as `["https://gateway.example"]`, tried in turn.
+    pub gateway: Vec<String>,
+    /// Who this node is.
+    pub node: NodeConfig,
+    /// How it speaks to the broker, whose address a gateway tells it.
+    pub broker: BrokerConfig,
+    /// What it answers with.
+    pub engine: EngineConfig,
+    /// Assignments answered.
+    pub worker: crate::Config,
+    /// Metrics and readiness.
+    pub operations: operations::Config,
+    /// Logs.
+    pub log: telemetry::Config,
+    /// Traces.
+    pub traces: telemetry::traces::Config,
+}
+
+/// How a node speaks to the broker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// Another address than the one that gateways tell, such as a tunnel's: `amqps://host:port/vhost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Secret>,
+    /// With `amqps://`: a PEM file of certificates to trust beside the system's. None: the system's alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// When a publish without an answer ends unknown, in milliseconds; as for every other program.
+    pub publish_timeout_ms: u64,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let publish_timeout_ms = rabbitmq::Config::default().publish_timeout_ms;
+        Self { url: None, ca_file: None, publish_timeout_ms }
+    }
+}
+
+/// How one stay in the network ended.
+enum Stay {
+    /// Asked to end.
+    Over,
+    /// Gateways have another queue for the node: begin anew.
+    Moved,
+}
+
+/// Serves until shutdown, and drains then; operators can look at it all the while.
+///
+/// # Errors
+/// What can't be used, what refuses the node, or what broke; each says what to do.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let traces =
+        telemetry::start_traced(&config.log, &config.traces, "infera-worker").map_err(Failure::settings)?;
+    let metrics = Metrics::install()?;
+    let (present, end) = (Present::default(), Shutdown::new());
+    let operations = Operations::bind(&config.operations, &metrics).await.map_err(Failure::refused)?;
+    let shown =
+        operations.map(|operations| tokio::spawn(operations.serve(Arc::new(present.clone()), end.clone())));
+    let worked = serve(config, &present, &shutdown).await;
+    end.cancel();
+    if let Some(shown) = shown {
+        shown.await?;
+    }
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    worked
+}
+
+async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result<(), Failure> {
+    let registrar = Registrar::new(&config.gateway, config.node.clone()).map_err(Failure::settings)?;
+    let mistakes = config.worker.mistakes();
+    if !mistakes.is_empty() {
+        return Err(Failure::settings(WorkerError::Config(mistakes)));
+    }
+    let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(Failure::refused)?);
+    loop {
+        // Loaded before the node comes in: what is loading can't answer.
+        let engine = load(&config.engine).await?;
+        let Some(admitted) = registrar.until_admitted(shutdown).await.map_err(refused)? else {
+            return Ok(());
+        };
+        tracing::info!(node = %admitted.node, queue = admitted.queue, broker = admitted.broker_url, "let in");
+        let inside = (&registrar, admitted, present);
+        match stay(&config, inside, (Arc::clone(&chat), engine), shutdown).await? {
+            Stay::Over => return Ok(()),
+            Stay::Moved => tracing::warn!("gateways have another queue for this node; beginning anew"),
+        }
+    }
+}
+
+/// Works, and stays in, until one of both ends; then the other ends too.
+async fn stay(
+    config: &Config,
+    (registrar, admitted, present): (&Registrar, Admitted, &Present),
+    (chat, engine): (Arc<ChatModel>, Box<dyn Engine>),
+    shutdown: &Shutdown,
+) -> Result<Stay, Failure> {
+    let url = config.broker.url.clone().unwrap_or_else(|| Secret::new(admitted.broker_url.as_str()));
+    let (node, queue) = (admitted.node.clone(), admitted.queue.clone());
+    let (membership, tokens, doorbell) = Membership::new(admitted);
+    let settings = rabbitmq::Config {
+        url,
+        ca_file: config.broker.ca_file.clone(),
+        publish_timeout_ms: config.broker.publish_timeout_ms,
+    };
+    let broker = RabbitBroker::start_as_node(&settings, tokens.clone()).map_err(Failure::settings)?;
+    let broker = Readmitting::new(broker, doorbell);
+    let worker = Worker::new(config.worker.clone(), node, queue, broker, chat, engine);
+    present.begin(worker.handle(), tokens);
+    let (working, member) = (shutdown.child_token(), Shutdown::new());
+    let (worked, ended) = tokio::join!(
+        async {
+            let worked = worker.run(working.clone()).await;
+            // Only now: draining takes a token too.
+            member.cancel();
+            worked
+        },
+        async {
+            let ended = membership.keep(registrar, &member).await;
+            working.cancel();
+            ended
+        },
+    );
+    worked?;
+    match ended {
+        MembershipEnd::Shutdown => Ok(Stay::Over),
+        MembershipEnd::Moved if shutdown.is_cancelled() => Ok(Stay::Over),
+        MembershipEnd::Moved => Ok(Stay::Moved),
+        MembershipEnd::Lost(error) => Err(refused(error)),
+    }
+}
+
+async fn load(config: &EngineConfig) -> Result<Box<dyn Engine>, Failure> {
+    let config = config.clone();
+    let loaded = tokio::task::spawn_blocking(move || config.load()).await?;
+    loaded.map_err(Failure::refused)
+}
+
+/// The exit code by whose fault it is: away may be over the next time.
+fn refused(error: RegistrationError) -> Failure {
+    match error {
+        RegistrationError::Settings(_) => Failure::settings(error),
+        RegistrationError::Refused { .. } => Failure::refused(error),
+        RegistrationError::Away(_) => error.into(),
+    }
+}

@@ -1,0 +1,147 @@
+//! What a gateway's answer to a node means. Pure.
+
+use std::time::Duration;
+
+use infera_core::broker::rabbitmq::Token;
+use infera_core::config::Secret;
+use infera_core::ids::NodeId;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Admitted;
+
+/// What a gateway says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard<T> {
+    /// It did what it was asked.
+    Done(T),
+    /// It won't, however often it is asked.
+    No {
+        /// Its word for it.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// It can't now, and why.
+    NotNow(String),
+}
+
+/// The word of a gateway that has no such node, or another secret for it.
+const UNKNOWN: &str = "node_unknown";
+
+impl<T> Heard<T> {
+    /// Whether it doesn't know the node.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::No { code, .. } if code == UNKNOWN)
+    }
+}
+
+/// What `POST /check_node_secret` answers; more may come.
+#[derive(Deserialize)]
+struct Admission {
+    node: NodeId,
+    token: Secret,
+    expires_in_s: u64,
+    queue: String,
+    broker: Broker,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    url: String,
+}
+
+impl Heard<Vec<u8>> {
+    /// The admission in the answer, which came at `now`.
+    pub(super) fn admission(self, now: Instant) -> Heard<Admitted> {
+        let body = match self {
+            Self::Done(body) => body,
+            Self::No { code, message } => return Heard::No { code, message },
+            Self::NotNow(why) => return Heard::NotNow(why),
+        };
+        let read = serde_json::from_slice(&body).ok().filter(|read: &Admission| read.expires_in_s > 0);
+        let Some(Admission { node, token, expires_in_s, queue, broker }) = read else {
+            return Heard::NotNow(
+                "answers what is no admission: is it a gateway of this version?".to_owned(),
+            );
+        };
+        let lifetime = Duration::from_secs(expires_in_s);
+        let token = Token { value: token, expires: now + lifetime };
+        Heard::Done(Admitted { node, token, lifetime, queue, broker_url: broker.url })
+    }
+}
+
+/// An answer by its status and body.
+pub(super) fn read(status: u16, body: Vec<u8>) -> Heard<Vec<u8>> {
+    if status == 200 {
+        return Heard::Done(body);
+    }
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let message = match &json["detail"] {
+        Value::String(sentence) => sentence.clone(),
+        Value::Null => String::new(),
+        list => list.to_string(),
+    };
+    let code = json["code"].as_str().unwrap_or_default();
+    match (status, code) {
+        // What this gateway can't, another may.
+        (_, "nodes_not_admitted") | (404 | 405 | 408 | 429 | 500.., _) => {
+            Heard::NotNow(format!("answers {status}: {message}"))
+        }
+        (401, _) => {
+            Heard::No { code: "invalid_api_key".to_owned(), message: format!("node.api_key: {message}") }
+        }
+        (400..500, "") => Heard::No { code: status.to_string(), message },
+        (400..500, code) => Heard::No { code: code.to_owned(), message },
+        _ => Heard::NotNow(format!("answers {status}, which no gateway does")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_a_yes_a_no_or_a_not_now() {
+        let body = |code: &str| format!("{{\"detail\":\"words\",\"code\":\"{code}\"}}").into_bytes();
+        for (status, code, expected) in [
+            (403, "node_unknown", Some("node_unknown")),
+            (403, "fleet_scope_required", Some("fleet_scope_required")),
+            (403, "node_revoked", Some("node_revoked")),
+            (409, "node_name_taken", Some("node_name_taken")),
+            (401, "", Some("invalid_api_key")),
+            (503, "nodes_not_admitted", None),
+            (503, "broker_unavailable", None),
+            (429, "", None),
+            (404, "", None),
+            (301, "", None),
+        ] {
+            match read(status, body(code)) {
+                Heard::No { code, message } => {
+                    assert_eq!(Some(code.as_str()), expected, "{status}");
+                    assert!(message.contains("words"), "{message}");
+                }
+                Heard::NotNow(_) => assert_eq!(expected, None, "{status} {code}"),
+                Heard::Done(_) => panic!("{status} is no yes"),
+            }
+        }
+        assert!(
+            matches!(read(422, b"{\"detail\":[{\"msg\":\"m\"}]}".to_vec()), Heard::No { message, .. } if message.contains("\"m\""))
+        );
+        assert!(read(403, body("node_unknown")).is_unknown() && !read(403, body("x")).is_unknown());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_admission_is_read_whole_or_not() {
+        let whole = r#"{"status":"admitted","node":"n1","token":"a.b.c","expires_in_s":60,"queue":"node.n1.x",
+                        "broker":{"url":"amqp://b/%2F","later":1}}"#;
+        let now = Instant::now();
+        let Heard::Done(admitted) = read(200, whole.into()).admission(now) else { panic!("not read") };
+        assert_eq!((admitted.node.as_str(), admitted.queue.as_str()), ("n1", "node.n1.x"));
+        assert_eq!(admitted.token.expires, now + Duration::from_secs(60));
+        for broken in ["", "{}", "[]", "<html>", &whole.replace("60", "0")] {
+            assert!(matches!(read(200, broken.into()).admission(now), Heard::NotNow(_)), "{broken}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Staying in: a new token at half the old one's life, and whenever somebody finds that the queue is gone. It goes on
+//! while no gateway answers, for as long as it takes to be sure that the node is out.
+
+use std::time::Duration;
+
+use infera_core::broker::rabbitmq::Token;
+use infera_core::shutdown::Shutdown;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::{Admitted, Registrar, RegistrationError, back_off};
+
+/// After the token's end the broker is out of reach, but a gateway may be back soon: so long it is still asked.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// Who asks to be let in again waits no longer: a round at two gateways that don't answer.
+const AGAIN_WITHIN: Duration = Duration::from_secs(25);
+
+/// Why a membership ended.
+#[derive(Debug)]
+pub enum MembershipEnd {
+    /// Asked to.
+    Shutdown,
+    /// The gateways have another queue for the node now: their key was changed. Begin anew.
+    Moved,
+    /// Refused for good, or no gateway for long after the token's end.
+    Lost(RegistrationError),
+}
+
+/// A node that is in.
+#[derive(Debug)]
+pub struct Membership {
+    admitted: Admitted,
+    tokens: watch::Sender<Token>,
+    requests: mpsc::Receiver<oneshot::Sender<bool>>,
+}
+
+/// Lets whoever needs it ask for being let in again.
+#[derive(Clone, Debug)]
+pub struct Doorbell(mpsc::Sender<oneshot::Sender<bool>>);
+
+impl Doorbell {
+    /// Asks a gateway now, which declares the queue if it is gone. Whether that was done.
+    pub async fn ring(&self) -> bool {
+        let asked = async {
+            let (answer, answered) = oneshot::channel();
+            self.0.send(answer).await.ok()?;
+            answered.await.ok()
+        };
+        tokio::time::timeout(AGAIN_WITHIN, asked).await.ok().flatten().unwrap_or(false)
+    }
+}
+
+impl Membership {
+    /// The membership of a node that was just let in, the tokens that it will have, and its doorbell.
+    #[must_use]
+    pub fn new(admitted: Admitted) -> (Self, watch::Receiver<Token>, Doorbell) {
+        let (tokens, receiver) = watch::channel(admitted.token.clone());
+        // One at a time: the next one rings again and finds the queue there.
+        let (bell, requests) = mpsc::channel(1);
+        (Self { admitted, tokens, requests }, receiver, Doorbell(bell))
+    }
+
+    /// Renews until `shutdown`, or until the node is out.
+    pub async fn keep(mut self, registrar: &Registrar, shutdown: &Shutdown) -> MembershipEnd {
+        let mut next = renewal(&self.admitted);
+        let mut failures = 0;
+        loop {
+            let mut waiting = None;
+            tokio::select! {
+                () = shutdown.cancelled() => return MembershipEnd::Shutdown,
+                Some(asked) = self.requests.recv() => waiting = Some(asked),
+                () = tokio::time::sleep_until(next) => {}
+            }
+            let checked = tokio::select! {
+                () = shutdown.cancelled() => return MembershipEnd::Shutdown,
+                checked = registrar.check_in() => checked,
+            };
+            let is_in = checked.is_ok();
+            match checked {
+                Ok(again) if (&again.node, &again.queue) != (&self.admitted.node, &self.admitted.queue) => {
+                    return MembershipEnd::Moved;
+                }
+                Ok(again) => {
+                    if failures > 0 {
+                        tracing::info!(failures, "a gateway answers again");
+                    }
+                    failures = 0;
+                    next = renewal(&again);
+                    self.tokens.send_replace(again.token.clone());
+                    self.admitted = again;
+                }
+                Err(RegistrationError::Away(why)) if Instant::now() < self.admitted.token.expires + GRACE => {
+                    if failures == 0 {
+                        let left_s = self.admitted.token.expires.duration_since(Instant::now()).as_secs();
+                        tracing::warn!(why, left_s, "the token can't be renewed; going on while it lives");
+                    }
+                    failures += 1;
+                    next = Instant::now() + back_off(failures);
+                }
+                Err(error) => return MembershipEnd::Lost(error),
+            }
+            if let Some(waiting) = waiting {
+                // Who asked may have given up.
+                let _ = waiting.send(is_in);
+            }
+        }
+    }
+}
+
+/// When to renew: at half of the token's life, so that there is as much time again to find a gateway.
+fn renewal(admitted: &Admitted) -> Instant {
+    admitted.token.expires - admitted.lifetime / 2
+}

@@ -1,0 +1,64 @@
+//! The broker as a node from outside sees it, whose queue may be gone: after ten minutes without this node RabbitMQ
+//! removes it. Then a gateway declares it again, under the same name, and the worker needn't know.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+
+use super::membership::Doorbell;
+
+/// A broker whose missing queue is asked for.
+#[derive(Debug)]
+pub struct Readmitting {
+    inner: Arc<dyn Broker>,
+    doorbell: Doorbell,
+}
+
+impl Readmitting {
+    /// `inner`, with somebody to ask.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Broker>, doorbell: Doorbell) -> Arc<Self> {
+        Arc::new(Self { inner, doorbell })
+    }
+}
+
+#[async_trait]
+impl Broker for Readmitting {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        self.inner.publish(address, message).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        match self.inner.consume(queue, prefetch).await {
+            Err(BrokerError::NoSuchQueue(name)) => {
+                tracing::warn!(queue = name, "the node's queue is gone; asking a gateway for it");
+                if !self.doorbell.ring().await {
+                    return Err(BrokerError::Unavailable(format!(
+                        "queue {name} is gone and no gateway declares it"
+                    )));
+                }
+                // Gone again at once is the broker's trouble, not the node's end.
+                self.inner.consume(queue, prefetch).await.map_err(|error| match error {
+                    BrokerError::NoSuchQueue(name) => {
+                        BrokerError::Unavailable(format!("queue {name} doesn't stay"))
+                    }
+                    other => other,
+                })
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.inner.delete(queue).await
+    }
+}
