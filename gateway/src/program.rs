@@ -1,6 +1,7 @@
 //! The program `infera-gateway`: one gateway of a cluster, and an operator's commands on its ledger. Composing only.
 
 pub mod cli;
+mod fleet;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use crate::nodes::rs256;
 use crate::tls::{Tls, TlsConfig};
 use crate::{Door, Gateway, Seams};
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub broker: rabbitmq::Config,
     /// What remembers.
     pub ledger: PostgresConfig,
+    /// How nodes from outside are let in.
+    pub nodes: rs256::Config,
     /// HTTP in.
     pub gateway: crate::Config,
     /// Metrics and readiness, for operators.
@@ -52,6 +56,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             broker: rabbitmq::Config::default(),
             ledger: PostgresConfig::default(),
+            nodes: rs256::Config::default(),
             gateway: crate::Config::default(),
             operations: operations::Config::default(),
             log: telemetry::Config::default(),
@@ -84,7 +89,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
-    let gateway = Gateway::new(config.gateway, seams(ledger, broker));
+    let admission = rs256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
+    let mut gateway = Gateway::new(config.gateway, seams(ledger, broker));
+    if let Some(admission) = admission {
+        gateway = gateway.admitting(admission);
+    }
     tracing::info!(gateway = %gateway.id(), address = %listener.local_addr()?, tls = tls.is_some(), "serves");
     let door = Door::from(listener).with_tls(tls);
     instruments.watch(Arc::new(gateway.handle()), gateway.run(door, shutdown)).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use infera_core::archive::ArchiveError;
 use infera_core::archive::s3::{S3Archive, S3Config};
+use infera_core::broker::connections::management::{self, ManagementApi};
 use infera_core::broker::measured::MeasuredBroker;
 use infera_core::broker::rabbitmq::{self, RabbitBroker};
 use infera_core::chat::ChatModel;
@@ -20,6 +21,7 @@ use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, ModelConfig};
+use crate::warden::Gate;
 use crate::{Seams, Verifier};
 
 /// Where the program looks for its settings if it isn't told. A file of its own, as every role has.
@@ -33,6 +35,8 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// What carries messages.
     pub broker: rabbitmq::Config,
+    /// Who is connected to it. Without a URL nobody closes the connections of nodes that were shut out.
+    pub management: management::Config,
     /// What remembers.
     pub ledger: PostgresConfig,
     /// What keeps.
@@ -52,6 +56,7 @@ impl Default for Config {
         Self {
             models: vec![ModelConfig::default()],
             broker: rabbitmq::Config::default(),
+            management: management::Config::default(),
             ledger: PostgresConfig::default(),
             archive: S3Config::default(),
             verifier: crate::Config::default(),
@@ -79,6 +84,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let models = config.models.clone();
     let models = tokio::task::spawn_blocking(move || load(&models)).await??;
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
+    let connections = ManagementApi::open(&config.management).map_err(Failure::settings)?;
     let archive = archive(&config.archive, &shutdown).await?;
     let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
     let mut chats = HashMap::new();
@@ -88,8 +94,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    let verifier =
-        Verifier::new(config.verifier, seams(ledger, archive, broker), chats).map_err(Failure::settings)?;
+    let seams = seams(ledger.clone(), archive, broker);
+    let mut verifier = Verifier::new(config.verifier, seams, chats).map_err(Failure::settings)?;
+    if let Some(connections) = connections {
+        verifier = verifier.guarding(Gate { connections, book: ledger });
+    }
     instruments.watch(Arc::new(verifier.handle()), verifier.run(shutdown)).await;
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use clap::{Parser, Subcommand};
 use infera_core::program::{self, EXIT_CODES, Failure, Settings};
-use infera_core::{config, shutdown};
+use infera_core::{config, shutdown, telemetry};
 
+use super::fleet::{self, AccountCommand, NodeCommand};
 use super::{Config, DEFAULT_FILE, run};
 
 /// A gateway: HTTP in, jobs accepted. Without a command it serves until it is told to end.
@@ -21,6 +22,12 @@ pub struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
+    /// Whose nodes may come in.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Single nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
 }
 
 fn after_help() -> String {
@@ -28,6 +35,8 @@ fn after_help() -> String {
         "Examples:
   infera-gateway --config /etc/infera/gateway.toml
   INFERA_LEDGER__URL_FILE=/run/secrets/ledger infera-gateway --set listen=0.0.0.0:8710
+  infera-gateway account fleet runner@example.com
+  infera-gateway node revoke n0123456789abcdef
 
 Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
 {EXIT_CODES}"
@@ -44,10 +53,25 @@ impl Cli {
             .settings
             .load(DEFAULT_FILE, |config: &mut Config| &mut config.log)
             .map_err(Failure::settings)?;
-        if let Some(Command::Config) = self.command {
-            return Ok(program::print(&config::dump(&config)?)?);
-        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+        match self.command {
+            None => runtime.block_on(async { run(config, shutdown::on_signals()?).await }),
+            Some(Command::Config) => Ok(program::print(&config::dump(&config)?)?),
+            Some(command) => {
+                telemetry::start(&config.log).map_err(Failure::settings)?;
+                runtime.block_on(operate(&command, &config))
+            }
+        }
+    }
+}
+
+/// What an operator does on the ledger; none of it needs the broker or a gateway that runs.
+async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
+    let shutdown = shutdown::on_signals()?;
+    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    match command {
+        Command::Config => Ok(()),
+        Command::Account(command) => fleet::account(command, ledger.as_ref()).await,
+        Command::Node(command) => fleet::node(command, ledger.as_ref()).await,
     }
 }

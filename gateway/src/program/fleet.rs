@@ -1,0 +1,50 @@
+//! What an operator does about nodes' owners and nodes, until accounts manage their own: let an account's nodes in, and
+//! shut one node out. One row each; what follows from it is the gateways' and the warden's.
+
+use clap::Subcommand;
+use infera_core::ids::NodeId;
+use infera_core::ledger::NodeBook;
+use infera_core::program::{Failure, print};
+use infera_core::time::Timestamp;
+
+/// About accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Give an account the scope `fleet`: its nodes may come in over the broker.
+    Fleet {
+        /// The address that it signed up with.
+        email: String,
+    },
+}
+
+/// About nodes.
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// Shut a node out for good; what it earned stays.
+    Revoke {
+        /// Its id, as its worker's log says it (`node=…`).
+        id: String,
+    },
+}
+
+/// Does one of the first kind.
+pub(super) async fn account(command: &AccountCommand, book: &dyn NodeBook) -> Result<(), Failure> {
+    let AccountCommand::Fleet { email } = command;
+    match book.allow_fleet(email, Timestamp::now()).await? {
+        Some(account) => Ok(print(&format!("{account}: its nodes may come in"))?),
+        None => Err(Failure::refused(format!("nobody signed up as {email}: POST /signup_user first"))),
+    }
+}
+
+/// Does one of the second kind.
+pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(), Failure> {
+    let NodeCommand::Revoke { id } = command;
+    let unknown = || Failure::refused(format!("there is no node {id}"));
+    match book.revoke_node(&NodeId::new(id.as_str()), Timestamp::now()).await? {
+        Some(node) => Ok(print(&format!(
+            "{} ({}) is shut out; its connections close within a minute",
+            node.id, node.name
+        ))?),
+        None => Err(unknown()),
+    }
+}
