@@ -25,8 +25,10 @@ use tokio_rustls::server::TlsStream;
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// PEM file: the server's certificate, then those that lead to its authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<PathBuf>,
     /// PEM file of the certificate's private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// A handshake that isn't complete by then ends its connection; until then it has one of the connections' places.
     /// Two round trips and some arithmetic: 10 s is a bad line.
