@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench kill load services services-down cluster-build cluster cluster-down test-services model-check clean
+.PHONY: help setup build run test lint bench kill chaos load services services-down cluster-build cluster cluster-down test-services model-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench: build ## one table: throughput, latency, memory, each as a ratio to a lim
 
 kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is left
 	@bash infra/kill.sh
+
+chaos: cluster-build ## SIZE=full|small: a cluster killed, frozen and cut off under load, and an independent checker
+	@bash infra/chaos.sh --size $(or $(SIZE),full)
 
 load: ## k6 against what is up: SCENARIO=smoke|average|stress|spike|soak|breakpoint, RATE, DURATION, TARGET
 	@$(PYTHON) loadtest/run.py $(or $(SCENARIO),smoke)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from cluster_members import GATEWAY_PORTS, GATEWAYS, HOME, gateway, verifier, worker
-from service.place import ROOT, SHIFT, write_private
+from service.place import ADDRESSES, ROOT, SHIFT, write_private
 from service.process import Process, Trouble, is_taken, wait_until
 from service.web import ask
 
@@ -69,7 +69,7 @@ def up(options):
     for program in ("infera-gateway", "infera-verifier", "infera-worker"):
         if not (binaries / program).exists():
             raise Trouble(f"{binaries / program} is missing: `make cluster` builds it")
-    if not (ROOT / "data" / "services.env").exists():
+    if not ADDRESSES.exists():
         raise Trouble("the servers are not up: `make services`")
     HOME.mkdir(parents=True, exist_ok=True)
     fleet = list(members(binaries, options.engine))

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from service.place import FOLDER, ROOT, SHIFT, write_private
+from service.place import ADDRESSES, FOLDER, ROOT, SHIFT, write_private
 from service.process import Process, Trouble
 from service.web import ask
 
@@ -82,7 +82,7 @@ def inline(value):
 
 def services():
     """The addresses that `make services` wrote."""
-    lines = (ROOT / "data" / "services.env").read_text().splitlines()
+    lines = ADDRESSES.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 

@@ -16,10 +16,8 @@ import sys
 import time
 
 from service import certificates, containers, postgres, rabbitmq, s3
-from service.place import FOLDER, ROOT, write_private
+from service.place import ADDRESSES, FOLDER, write_private
 from service.process import Trouble, is_taken, wait_until
-
-ENVIRONMENT = ROOT / "data" / "services.env"
 
 # The broker takes 8 s on an idle machine and was seen to take 48 s on a busy one.
 PATIENCE_S = 180
@@ -70,14 +68,14 @@ def up(services):
         wait_until(service.process, service.answers, PATIENCE_S)
         addresses.update(service.addresses())
         print(f"services: {service.title} answers ({time.monotonic() - began:.1f} s)", flush=True)
-    ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)  # as private as `infera up` makes it
-    write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in addresses.items()))
-    print(f"services: addresses are in {ENVIRONMENT.relative_to(ROOT)}; end them with `make services-down`")
+    ADDRESSES.parent.mkdir(mode=0o700, exist_ok=True)  # as private as `infera up` makes it
+    write_private(ADDRESSES, "".join(f"{name}={value}\n" for name, value in addresses.items()))
+    print(f"services: addresses are in {ADDRESSES}; end them with `make services-down`")
 
 
 def down(services):
     """Ends them in the reverse order. The addresses go first: nobody should trust them any more."""
-    ENVIRONMENT.unlink(missing_ok=True)
+    ADDRESSES.unlink(missing_ok=True)
     for service in reversed(services):
         print(f"services: {service.title} {'ended' if service.down() else 'was not running'}", flush=True)
 

@@ -10,6 +10,9 @@ RUNTIME = ROOT / ".runtime"
 # Not in data/: that folder is private to `infera up`, and as root PostgreSQL runs as a user who couldn't enter it.
 FOLDER = Path(os.environ.get("SERVICES_DIR") or RUNTIME / "services").resolve()
 
+# Where the addresses of what runs are noted.
+ADDRESSES = Path(os.environ.get("SERVICES_ENV") or ROOT / "data" / "services.env").resolve()
+
 # For a second set beside the first, such as one that is to be killed: every port moves by as many.
 SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
 

@@ -1,0 +1,153 @@
+"""A campaign: the load, the faults one after another, the drain. It judges nothing but standstill; see `checker`.
+
+Each fault is healed, and the next begins only when a job that was accepted after the heal has ended: recovery is part of
+the fault. No such job for a minute, with everything healed and running, is a standstill: the campaign ends with a dump.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from service.process import reap
+
+from . import ledger
+from .schedule import LINKS
+
+# Longer than every wait of a program (a lease of 15 s, a statement of 12 s, a database's reconnect) together.
+STANDSTILL_S = 60
+# A component that is not back by then has not survived. A broker took 48 s on a busy machine.
+BACK_S = 120
+# The first nodes have to come in and be heard of.
+START_S = 180
+LOOK_S = 0.25
+# A fault waits so long for jobs to meet.
+OPEN_S = 10
+
+
+class Broken(Exception):
+    """The campaign can't go on."""
+
+
+def now_ms():
+    """The wall clock, which deadlines are on."""
+    return round(time.time() * 1000)
+
+
+class Campaign:
+    """One run of a schedule against a fleet."""
+
+    def __init__(self, fleet, client, folder, faults):
+        self.fleet, self.client, self.folder, self.faults = fleet, client, Path(folder), faults
+        self.log = open(self.folder / "faults.jsonl", "w", encoding="utf-8")
+        self.done = []
+
+    def run(self, size):
+        """Offers, breaks, drains."""
+        began_ms = now_ms()
+        self.client.start(size.rate)
+        self.wait_for_progress(began_ms, "the start", START_S)
+        for fault in self.faults:
+            time.sleep(fault.calm_s)
+            self.suffer(fault)
+        while self.client.offered < size.jobs:
+            time.sleep(LOOK_S)
+        self.client.stop()
+        self.drain()
+
+    def suffer(self, fault):
+        """One fault from its beginning to the recovery."""
+        row = {"number": fault.number, "kind": fault.name, "target": fault.target, "began_ms": now_ms()}
+        if fault.target in LINKS:
+            self.fleet.proxy.break_down(fault.target, fault.kind, fault.direction, fault.delay_s)
+            time.sleep(fault.lasts_s)
+            row["met"] = self.fleet.proxy.heal(fault.target)
+        else:
+            member = self.fleet.pick(fault.target, fault.pick)
+            row["member"] = member.name
+            row["open_jobs"] = self.open_jobs()
+            row["began_ms"] = now_ms()
+            if fault.kind == "kill":
+                self.kill(member, fault.lasts_s)
+            else:
+                freeze(member, fault.lasts_s)
+        row["healed_ms"] = now_ms()
+        self.wait_for_progress(row["healed_ms"], f"{fault.name} of {row.get('member', fault.target)}")
+        row["recovered_ms"] = now_ms()
+        self.log.write(json.dumps(row) + "\n")
+        self.log.flush()
+        self.done.append(row)
+        lasted, recovered = row["healed_ms"] - row["began_ms"], row["recovered_ms"] - row["healed_ms"]
+        what = f"{fault.name} {row.get('member', fault.target)}"
+        offered = f"{self.client.accepted}/{self.client.offered} accepted"
+        print(f"chaos: {fault.number + 1}/{len(self.faults)} {what}: {lasted / 1000:.1f} s, recovered in {recovered / 1000:.1f} s; {offered}", flush=True)
+
+    def open_jobs(self):
+        """How many jobs are under way, once some are: a fault that finds none tries nothing."""
+        until = time.monotonic() + OPEN_S
+        while True:
+            left = ledger.left()
+            if left is not None and (left["jobs"] > 0 or time.monotonic() > until):
+                return left["jobs"]
+            time.sleep(LOOK_S)
+
+    def kill(self, member, down_s):
+        """Ends a process without warning, leaves it away for a while, starts it again."""
+        for pid in member.pids()[:1]:
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(down_s)
+            reap(pid)
+        until = time.monotonic() + BACK_S
+        member.start()
+        while not member.answers():
+            if time.monotonic() > until:
+                raise self.standstill(f"{member.name} isn't back {BACK_S} s after it was started")
+            if not member.pids():
+                # A database that finds the shared memory of the dead one still in use ends; its service manager tries again.
+                time.sleep(LOOK_S)
+                member.start()
+            time.sleep(LOOK_S)
+
+    def wait_for_progress(self, since_ms, what, patience_s=STANDSTILL_S):
+        """Until a job that was accepted since then has ended."""
+        until = time.monotonic() + patience_s
+        while not ledger.has_moved_since(since_ms):
+            if time.monotonic() > until:
+                raise self.standstill(f"no job accepted after {what} has ended for {patience_s} s")
+            time.sleep(LOOK_S)
+
+    def drain(self):
+        """Until nothing is left to do. As long as something changes there is hope."""
+        before, until = None, time.monotonic() + STANDSTILL_S
+        while True:
+            left = ledger.left()
+            if left is not None and not any(left.values()):
+                return
+            if left != before:
+                before, until = left, time.monotonic() + STANDSTILL_S
+            if time.monotonic() > until:
+                raise self.standstill(f"left over, and nothing changes for {STANDSTILL_S} s: {left}")
+            time.sleep(1)
+
+    def standstill(self, why):
+        """The failure, after everything was written down that may tell why."""
+        path = self.folder / "standstill.txt"
+        path.write_text(ledger.account_of(why) + self.fleet.account(), encoding="utf-8")
+        return Broken(f"{why}; see {path}")
+
+
+def freeze(member, lasts_s):
+    """Stops a process and its children where they are, and lets them go on."""
+    stopped = []
+    try:
+        for pid in member.pids():
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        time.sleep(lasts_s)
+    finally:
+        for pid in reversed(stopped):
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass  # a server process that had just ended
