@@ -5,7 +5,8 @@ use clap::Subcommand;
 use infera_core::ids::NodeId;
 use infera_core::ledger::NodeBook;
 use infera_core::program::{Failure, print};
-use infera_core::time::Timestamp;
+
+use crate::nodes;
 
 /// About accounts.
 #[derive(Debug, Subcommand)]
@@ -30,7 +31,7 @@ pub(super) enum NodeCommand {
 /// Does one of the first kind.
 pub(super) async fn account(command: &AccountCommand, book: &dyn NodeBook) -> Result<(), Failure> {
     let AccountCommand::Fleet { email } = command;
-    match book.allow_fleet(email, Timestamp::now()).await? {
+    match nodes::allow_fleet(book, email).await? {
         Some(account) => Ok(print(&format!("{account}: its nodes may come in"))?),
         None => Err(Failure::refused(format!("nobody signed up as {email}: POST /signup_user first"))),
     }
@@ -39,12 +40,11 @@ pub(super) async fn account(command: &AccountCommand, book: &dyn NodeBook) -> Re
 /// Does one of the second kind.
 pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(), Failure> {
     let NodeCommand::Revoke { id } = command;
-    let unknown = || Failure::refused(format!("there is no node {id}"));
-    match book.revoke_node(&NodeId::new(id.as_str()), Timestamp::now()).await? {
+    match nodes::revoke(book, &NodeId::new(id.as_str())).await? {
         Some(node) => Ok(print(&format!(
             "{} ({}) is shut out; its connections close within a minute",
             node.id, node.name
         ))?),
-        None => Err(unknown()),
+        None => Err(Failure::refused(format!("there is no node {id}"))),
     }
 }
