@@ -67,8 +67,10 @@ impl Panel {
     /// Stops serving. After the role's drain, which an operator wants to see.
     pub async fn end(self) {
         self.end.cancel();
-        if let Some(serving) = self.serving {
-            let _ = serving.await;
+        if let Some(serving) = self.serving
+            && let Err(panic) = serving.await
+        {
+            tracing::error!(%panic, "the operators' server broke");
         }
     }
 }
