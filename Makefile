@@ -35,7 +35,7 @@ chaos: cluster-build ## SIZE=full|small: a cluster killed, frozen and cut off un
 load: ## k6 against what is up: SCENARIO=smoke|average|stress|spike|soak|breakpoint, RATE, DURATION, TARGET
 	@$(PYTHON) loadtest/run.py $(or $(SCENARIO),smoke)
 
-services: ## RabbitMQ, PostgreSQL and MinIO, private processes on loopback, for a cluster and for tests
+services: ## RabbitMQ, PostgreSQL and MinIO on loopback, in containers where Docker answers, else private processes
 	@$(PYTHON) infra/services.py up
 
 services-down: ## end them; their data stay
