@@ -11,8 +11,9 @@ use infera_core::chat::ChatModel;
 use infera_core::config::Secret;
 use infera_core::engine::Engine;
 use infera_core::engine::config::EngineConfig;
-use infera_core::operations::{self, Metrics, Operations};
+use infera_core::operations;
 use infera_core::program::Failure;
+use infera_core::program::instruments::Instruments;
 use infera_core::shutdown::Shutdown;
 use infera_core::telemetry;
 use serde::{Deserialize, Serialize};
@@ -82,21 +83,11 @@ enum Stay {
 /// # Errors
 /// What can't be used, what refuses the node, or what broke; each says what to do.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
-    let traces =
-        telemetry::start_traced(&config.log, &config.traces, "infera-worker").map_err(Failure::settings)?;
-    let metrics = Metrics::install()?;
-    let (present, end) = (Present::default(), Shutdown::new());
-    let operations = Operations::bind(&config.operations, &metrics).await.map_err(Failure::refused)?;
-    let shown =
-        operations.map(|operations| tokio::spawn(operations.serve(Arc::new(present.clone()), end.clone())));
-    let worked = serve(config, &present, &shutdown).await;
-    end.cancel();
-    if let Some(shown) = shown {
-        shown.await?;
-    }
-    if let Some(traces) = traces {
-        traces.end().await;
-    }
+    let Config { log, traces, operations, .. } = config.clone();
+    let instruments = Instruments::start("infera-worker", &log, &traces, &operations).await?;
+    let (present, mut worked) = (Present::default(), Ok(()));
+    let watched = Arc::new(present.clone());
+    instruments.watch(watched, async { worked = serve(config, &present, &shutdown).await }).await;
     worked
 }
 

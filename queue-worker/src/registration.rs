@@ -135,6 +135,8 @@ impl Registrar {
             .timeout(ANSWERS_WITHIN)
             .redirect(redirect::Policy::none())
             .tls_certs_merge(authorities)
+            // Visits are minutes apart: a connection kept would be found closed.
+            .pool_max_idle_per_host(0)
             // A node that needs a proxy for this couldn't reach the broker either.
             .no_proxy()
             .build()
