@@ -4,7 +4,7 @@
 //!
 //! What RabbitMQ lets pass, a warden ends; that is tried beside the warden. `make services` starts the broker;
 //! `data/services.env` says where it is and which key signs tokens.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a check fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
 #[path = "hostile_node/queues.rs"]
 mod queues;

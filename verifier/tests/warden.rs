@@ -4,7 +4,7 @@
 //!
 //! `make services` starts it; `data/services.env` says where it is, how its management is asked, and which key signs.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a check fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
