@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench kill chaos load services services-down cluster-build cluster cluster-down test-services model-check clean
+.PHONY: help setup build run test lint bench bench-cluster kill chaos load services services-down cluster-build cluster cluster-down test-services model-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ lint: ## format, clippy, docs
 
 bench: build ## one table: throughput, latency, memory, each as a ratio to a limit measured in the same run
 	@bash infra/bench.sh
+
+bench-cluster: cluster-build ## the same for the cluster's programs on RabbitMQ, PostgreSQL and MinIO of its own
+	@bash infra/bench_cluster.sh
 
 kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is left
 	@bash infra/kill.sh

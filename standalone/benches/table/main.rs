@@ -15,30 +15,21 @@
 //! Every figure is the median of interleaved rounds with the lowest and the highest beside it; a ratio is made within
 //! a round, then its median is taken. Clients run in this process and share the cores with what they measure.
 
-mod bare;
-mod client;
 mod commits;
 mod decoding;
-mod fixtures;
 mod footprint;
 mod latency;
 mod machine;
-mod measure;
-mod report;
 mod settings;
 mod stage;
 mod submits;
 mod verifying;
 
-use std::error::Error;
-
 use clap::Parser as _;
+use infera_bench::{Fault, bare, client, fixtures, measure, report};
 
 use crate::report::Report;
 use crate::settings::Settings;
-
-/// Whatever goes wrong ends the run: a table with holes would be read as a whole one.
-type Fault = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Fault> {
     let settings = Settings::parse();

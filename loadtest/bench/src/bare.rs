@@ -17,7 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::Fault;
 
 /// Serves `reply` on a free port, until the runtime ends.
-pub(crate) async fn serve(reply: String) -> Result<SocketAddr, Fault> {
+///
+/// # Errors
+/// No port could be opened.
+pub async fn serve(reply: String) -> Result<SocketAddr, Fault> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let reply = Bytes::from(reply);

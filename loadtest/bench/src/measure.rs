@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 /// The middle value; the mean of the two middle ones of an even number. 0 of none.
-pub(crate) fn median(values: &[f64]) -> f64 {
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -15,7 +16,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 /// The value that `share` of the times lie at or below (nearest rank), in milliseconds. Sorts the times.
-pub(crate) fn percentile_ms(times: &mut [Duration], share: f64) -> f64 {
+pub fn percentile_ms(times: &mut [Duration], share: f64) -> f64 {
     times.sort_unstable();
     let rank = (share * as_f64(times.len())).ceil().max(1.0);
     // Between 1 and the number of times, both far below 2^52.
@@ -26,12 +27,14 @@ pub(crate) fn percentile_ms(times: &mut [Duration], share: f64) -> f64 {
 
 /// A count as a number to divide by.
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
-pub(crate) const fn as_f64(count: usize) -> f64 {
+#[must_use]
+pub const fn as_f64(count: usize) -> f64 {
     count as f64
 }
 
 /// CPU time that this process has used, all threads together; none where the kernel doesn't say. Steps of 10 ms.
-pub(crate) fn cpu_time() -> Option<Duration> {
+#[must_use]
+pub fn cpu_time() -> Option<Duration> {
     /// Linux shows clock ticks to programs at this rate whatever its own is.
     const TICKS_PER_SECOND: f64 = 100.0;
     let text = fs::read_to_string("/proc/self/stat").ok()?;
@@ -43,7 +46,8 @@ pub(crate) fn cpu_time() -> Option<Duration> {
 }
 
 /// CPU time since `before`, in microseconds for each of `count`.
-pub(crate) fn cpu_us_each(before: Option<Duration>, count: usize) -> Option<f64> {
+#[must_use]
+pub fn cpu_us_each(before: Option<Duration>, count: usize) -> Option<f64> {
     let used = cpu_time()?.checked_sub(before?)?;
     Some(used.as_secs_f64() * 1e6 / as_f64(count.max(1)))
 }

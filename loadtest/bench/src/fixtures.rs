@@ -15,14 +15,15 @@ use infera_core::messages::{NumericClass, TokenNumbers};
 use infera_core::time::Timestamp;
 
 /// The model that everything here is about.
-pub(crate) const MODEL: &str = "infera-tiny";
+pub const MODEL: &str = "infera-tiny";
 /// What is asked.
-pub(crate) const QUESTION: &str = "What is 47 + 38?";
+pub const QUESTION: &str = "What is 47 + 38?";
 /// At most so long an answer is asked for; the stub's are 16 tokens.
-pub(crate) const ANSWER_TOKENS_MAX: u32 = 64;
+pub const ANSWER_TOKENS_MAX: u32 = 64;
 
 /// The same question as the body of a route; `length` is the name of the field for the answer's length.
-pub(crate) fn body(length: &str) -> String {
+#[must_use]
+pub fn body(length: &str) -> String {
     format!(
         r#"{{"model":"{MODEL}","messages":[{{"role":"user","content":"{QUESTION}"}}],"{length}":{ANSWER_TOKENS_MAX},"temperature":0.7}}"#
     )
@@ -30,15 +31,20 @@ pub(crate) fn body(length: &str) -> String {
 
 /// Jobs of one account.
 #[derive(Clone, Debug)]
-pub(crate) struct Asker {
-    pub(crate) account: AccountId,
+pub struct Asker {
+    /// Whose jobs they are.
+    pub account: AccountId,
     gateway: GatewayId,
     request: Vec<u8>,
     epoch: u64,
 }
 
 impl Asker {
-    pub(crate) fn new(account: AccountId, epoch: u64) -> Result<Self, serde_json::Error> {
+    /// Someone with this account, in this epoch.
+    ///
+    /// # Errors
+    /// The request can't be written as JSON, which would be a mistake here.
+    pub fn new(account: AccountId, epoch: u64) -> Result<Self, serde_json::Error> {
         let message = ChatMessage { role: "user".to_owned(), content: QUESTION.to_owned() };
         let request = JobRequest {
             model: ModelName::new(MODEL),
@@ -51,7 +57,8 @@ impl Asker {
     }
 
     /// A job that the gateway would make of [`body`].
-    pub(crate) fn job(&self) -> NewJob {
+    #[must_use]
+    pub fn job(&self) -> NewJob {
         let now = Timestamp::now();
         NewJob {
             id: JobId::new(),
@@ -70,7 +77,8 @@ impl Asker {
     }
 
     /// That job's end, with three replicas of the stub's length that agree.
-    pub(crate) fn settlement(&self, job: JobId, verifier: &VerifierId) -> Settlement {
+    #[must_use]
+    pub fn settlement(&self, job: JobId, verifier: &VerifierId) -> Settlement {
         let now = Timestamp::now();
         let answer = Answer {
             text: "an answer of some sixteen tokens, as long as the stub's are".to_owned(),
@@ -106,7 +114,8 @@ impl Asker {
 }
 
 /// What a settled group's members are owed.
-pub(crate) fn postings(settlement: &Settlement) -> Vec<Posting> {
+#[must_use]
+pub fn postings(settlement: &Settlement) -> Vec<Posting> {
     let assignments = settlement.group.iter().flat_map(|group| &group.assignments);
     let posting = |assignment: &AssignmentRecord| Posting {
         id: format!("verdict:{}", assignment.id),

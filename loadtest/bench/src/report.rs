@@ -11,21 +11,45 @@ use crate::measure::median;
 
 /// One figure, with one value per round.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub struct Row {
     name: String,
     unit: &'static str,
     values: Vec<f64>,
     least: Option<f64>,
+    most: Option<f64>,
+    loads: Vec<f64>,
 }
 
 impl Row {
-    pub(crate) fn new(name: impl Into<String>, unit: &'static str, values: Vec<f64>) -> Self {
-        Self { name: name.into(), unit, values, least: None }
+    /// A figure and its value in each round.
+    pub fn new(name: impl Into<String>, unit: &'static str, values: Vec<f64>) -> Self {
+        Self { name: name.into(), unit, values, least: None, most: None, loads: Vec::new() }
     }
 
     /// The figure must not be lower.
-    pub(crate) fn at_least(self, least: f64) -> Self {
+    #[must_use]
+    pub fn at_least(self, least: f64) -> Self {
         Self { least: Some(least), ..self }
+    }
+
+    /// The figure must not be higher.
+    #[must_use]
+    pub fn at_most(self, most: f64) -> Self {
+        Self { most: Some(most), ..self }
+    }
+
+    /// The machine's load average in each round.
+    #[must_use]
+    pub fn under(self, loads: &[f64]) -> Self {
+        Self { loads: loads.to_vec(), ..self }
+    }
+
+    /// The limit that was set, in words, and whether the median keeps it.
+    fn verdict(&self) -> Option<(String, bool)> {
+        let median = median(&self.values);
+        let least = self.least.map(|least| (format!("at least {least}"), median >= least));
+        let most = self.most.map(|most| (format!("at most {most}"), median <= most));
+        least.or(most)
     }
 
     fn line(&self) -> String {
@@ -39,9 +63,11 @@ impl Row {
             self.unit,
             spread
         );
-        if let Some(least) = self.least {
-            let word = if median(&self.values) >= least { "holds" } else { "MISSED" };
-            let _ = write!(line, "   at least {least}: {word}");
+        if !self.loads.is_empty() {
+            let _ = write!(line, "   load {:.1}", median(&self.loads));
+        }
+        if let Some((limit, holds)) = self.verdict() {
+            let _ = write!(line, "   {limit}: {}", if holds { "holds" } else { "MISSED" });
         }
         line
     }
@@ -53,6 +79,8 @@ impl Row {
             "median": median(&self.values),
             "rounds": self.values,
             "at_least": self.least,
+            "at_most": self.most,
+            "loads": self.loads,
         })
     }
 }
@@ -96,37 +124,43 @@ fn wrapped(note: &str) -> String {
 
 /// A part of the table with what must be known to read it.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub struct Section {
     /// What is measured.
-    pub(crate) title: String,
+    pub title: String,
     /// The figures.
-    pub(crate) rows: Vec<Row>,
+    pub rows: Vec<Row>,
     /// The traps.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// The whole table.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     machine: Vec<(&'static str, String)>,
     quick: bool,
     sections: Vec<Section>,
 }
 
 impl Report {
-    pub(crate) const fn new(machine: Vec<(&'static str, String)>, quick: bool) -> Self {
+    /// A table without a section yet, measured on this machine.
+    #[must_use]
+    pub const fn new(machine: Vec<(&'static str, String)>, quick: bool) -> Self {
         Self { machine, quick, sections: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, section: Section) {
+    /// Adds a section at its end.
+    pub fn add(&mut self, section: Section) {
         self.sections.push(section);
     }
 
-    pub(crate) fn end(&mut self, load: String) {
+    /// Notes how busy the machine was at the end.
+    pub fn end(&mut self, load: String) {
         self.machine.push(("load at the end", load));
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = String::from(
             "\nInfera, measured. Medians of interleaved rounds, lowest to highest beside them.\n\n",
         );
@@ -150,7 +184,11 @@ impl Report {
         text
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Fault> {
+    /// As JSON, with every round's value.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn write(&self, path: &Path) -> Result<(), Fault> {
         let machine: serde_json::Map<String, Value> =
             self.machine.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let sections: Vec<Value> = self

@@ -20,21 +20,16 @@ const REPLY_MAX_BYTES: usize = 64 * 1024;
 
 /// One request: its bytes, and what its reply's body must hold.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub struct Ask {
     bytes: Arc<[u8]>,
     address: SocketAddr,
     expected: &'static str,
 }
 
 impl Ask {
-    /// `POST path` with a JSON body and a key.
-    pub(crate) fn post(
-        address: SocketAddr,
-        path: &str,
-        key: &str,
-        body: &str,
-        expected: &'static str,
-    ) -> Self {
+    /// `POST path` with a JSON body and a key; `expected` must be in the reply.
+    #[must_use]
+    pub fn post(address: SocketAddr, path: &str, key: &str, body: &str, expected: &'static str) -> Self {
         let text = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -44,30 +39,43 @@ impl Ask {
     }
 
     /// The same request, elsewhere.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }
     }
 
-    /// Asks once.
-    pub(crate) async fn once(&self) -> Result<String, Fault> {
-        Connection::open(self.address).await?.ask(self).await
+    /// Asks once, on a connection of its own.
+    ///
+    /// # Errors
+    /// No reply, or not the expected one.
+    pub async fn once(&self) -> Result<String, Fault> {
+        Connection::open(self).await?.ask(self).await
     }
 }
 
-struct Connection {
+/// A kept connection.
+#[derive(Debug)]
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self, Fault> {
-        let stream = TcpStream::connect(address).await?;
+    /// A connection to whom this is asked.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn open(ask: &Ask) -> Result<Self, Fault> {
+        let stream = TcpStream::connect(ask.address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(REPLY_MAX_BYTES) })
     }
 
     /// Writes the request, reads the reply, and gives its body if it is a 200 with what was expected.
-    async fn ask(&mut self, ask: &Ask) -> Result<String, Fault> {
+    ///
+    /// # Errors
+    /// Any other reply, or none.
+    pub async fn ask(&mut self, ask: &Ask) -> Result<String, Fault> {
         self.buffer.clear();
         self.stream.write_all(&ask.bytes).await?;
         loop {
@@ -103,23 +111,21 @@ fn content_length(head: &str) -> Option<usize> {
 
 /// What came of a load.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     /// Replies a second.
-    pub(crate) rate: f64,
+    pub rate: f64,
     /// How long each took.
-    pub(crate) times: Vec<Duration>,
+    pub times: Vec<Duration>,
     /// CPU time of this process for each reply, the client's own included.
-    pub(crate) cpu_us: Option<f64>,
+    pub cpu_us: Option<f64>,
 }
 
 /// Asks on so many connections at once, each waiting for its reply before it asks again: for `warm_up` uncounted,
 /// then for `span`. On a thread of its own, so that no client's task takes a turn among the server's.
-pub(crate) async fn load(
-    ask: Ask,
-    connections: usize,
-    warm_up: Duration,
-    span: Duration,
-) -> Result<Load, Fault> {
+///
+/// # Errors
+/// A connection that breaks, or one reply that isn't the expected one.
+pub async fn load(ask: Ask, connections: usize, warm_up: Duration, span: Duration) -> Result<Load, Fault> {
     let (reply, outcome) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("client".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -139,7 +145,7 @@ async fn load_here(ask: &Ask, connections: usize, warm_up: Duration, span: Durat
     for _ in 0..connections {
         let ask = ask.clone();
         tasks.spawn(async move {
-            let mut connection = Connection::open(ask.address).await?;
+            let mut connection = Connection::open(&ask).await?;
             let mut times = Vec::new();
             loop {
                 let asked = Instant::now();
@@ -162,4 +168,26 @@ async fn load_here(ask: &Ask, connections: usize, warm_up: Duration, span: Durat
     }
     let cpu_us = cpu_us_each(cpu_before, times.len());
     Ok(Load { rate: as_f64(times.len()) / span.as_secs_f64(), times, cpu_us })
+}
+
+/// Asks so often altogether, on so many connections at once, each waiting for its reply before it asks again.
+///
+/// # Errors
+/// A connection that breaks, or one reply that isn't the expected one.
+pub async fn fill(ask: Ask, connections: usize, count: usize) -> Result<(), Fault> {
+    let mut tasks = JoinSet::new();
+    for index in 0..connections {
+        let (ask, share) = (ask.clone(), count / connections + usize::from(index < count % connections));
+        tasks.spawn(async move {
+            let mut connection = Connection::open(&ask).await?;
+            for _ in 0..share {
+                connection.ask(&ask).await?;
+            }
+            Ok::<_, Fault>(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
 }

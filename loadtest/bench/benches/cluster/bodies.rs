@@ -1,0 +1,72 @@
+//! The messages of one job as the programs write them, byte for byte as long: the echo carries these.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use infera_core::ids::{AssignmentId, Digest, JobId, VerifierId};
+use infera_core::job::{FinishReason, JobRequest, Settlement};
+use infera_core::messages::{
+    Assignment, Completion, JobNotice, NumericClass, Replica, ReplicaTiming, TokenNumbers, Wire as _,
+};
+use infera_core::time::Timestamp;
+
+use crate::Fault;
+use crate::fixtures::Asker;
+
+/// One body per kind.
+pub(crate) struct Bodies {
+    pub(crate) notice: Bytes,
+    pub(crate) assignment: Bytes,
+    pub(crate) replica: Bytes,
+    pub(crate) completion: Bytes,
+}
+
+impl Bodies {
+    pub(crate) fn new(asker: &Asker) -> Result<Self, Fault> {
+        let (job, verifier) = (asker.job(), VerifierId::fresh());
+        let request: JobRequest = serde_json::from_slice(&job.request)?;
+        let settlement = asker.settlement(job.id, &verifier);
+        let settlement = Settlement { group: None, ..settlement };
+        let assignment = Assignment {
+            id: AssignmentId::new(),
+            job_id: job.id,
+            verifier,
+            model_digest: Digest::of(b"model"),
+            request,
+            sample_key: Digest::of(b"sample key"),
+            now_ms: Timestamp::now(),
+            budget_ms: Duration::from_secs(10).as_secs() * 1_000,
+        };
+        Ok(Self {
+            notice: JobNotice { job_id: job.id }.to_message("").body,
+            assignment: assignment.to_message("").body,
+            replica: replica(job.id).to_message("").body,
+            completion: Completion { settlement }.to_message("").body,
+        })
+    }
+}
+
+/// The stub's answer: 16 tokens and the end, four candidates each.
+fn replica(job_id: JobId) -> Replica {
+    let tokens: Vec<u32> = (100..116).collect();
+    let top = vec![(100, 128.0), (200, 0.0), (300, 0.0), (400, 0.0)];
+    let numbers = TokenNumbers { top, log_sum_exp: 128.0 };
+    Replica {
+        assignment_id: AssignmentId::new(),
+        job_id,
+        numeric_class: NumericClass {
+            model_digest: Digest::of(b"model"),
+            provider: "stub".to_owned(),
+            hardware: "none".to_owned(),
+            runtime: "none".to_owned(),
+            compute: "none".to_owned(),
+        },
+        prompt_hash: Digest::of(b"prompt"),
+        prompt_tokens: 16,
+        numbers: vec![numbers; tokens.len() + 1],
+        tokens,
+        text: "an answer of some sixteen tokens, as long as the stub's are".to_owned(),
+        finish_reason: FinishReason::Stop,
+        timing: ReplicaTiming::default(),
+    }
+}

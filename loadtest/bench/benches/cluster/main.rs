@@ -1,0 +1,43 @@
+//! `make bench-cluster`: one table of what the programs cost on RabbitMQ, PostgreSQL and MinIO, each figure beside a
+//! limit measured in the same run.
+//!
+//! * **(a)** accepted submits a second through a gateway, over what PostgreSQL, RabbitMQ and hyper alone could do one
+//!   after the other; and the tail at half that rate, over single commits at the same rate.
+//! * **(b)** jobs ended a second by the whole cluster with the stub engine, over a bare echo of the same messages with
+//!   the ledger's commits; CPU time of each role for each job.
+//! * **(c)** what the archive is sent. **(d)** memory while jobs queue up. **(e)** a gateway's start and idle memory.
+//! * **(f)** jobs ended a second with one, two and four verifiers.
+//!
+//! Every figure is the median of interleaved rounds with the lowest and the highest beside it, and the machine's load
+//! average (this benchmark's own work included); a ratio is made within a round, then its median is taken.
+
+mod accepts;
+mod bare_postgres;
+mod bodies;
+mod databases;
+mod echo;
+mod echo_queues;
+mod footprint;
+mod lives;
+mod network;
+mod process;
+mod publisher;
+mod queued;
+mod run;
+mod settings;
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use infera_bench::{Fault, bare, client, fixtures, machine, measure, puts, report, schedule};
+
+fn main() -> Result<(), Fault> {
+    let settings = settings::Settings::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run::all(&settings))
+}
+
+/// The repository's root; cargo starts benchmarks in their package's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,0 +1,354 @@
+//! A cluster of our programs: gateways, verifiers and workers as processes, on a database of its own and an object
+//! store whose PUTs are counted. Only what is measured runs: who needs a verifier or a worker asks for it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use infera_core::broker::rabbitmq::{Config as BrokerConfig, RabbitBroker};
+use infera_core::broker::{Broker as _, topology};
+use infera_core::config::Secret;
+use infera_core::engine::stub::StubConfig;
+use infera_core::ids::{Digest, ModelName};
+use infera_core::ledger::{CatalogueEntry, NetworkBook as _};
+use infera_core::time::Timestamp;
+use tokio_postgres::Client;
+
+use crate::client::Ask;
+use crate::fixtures::{MODEL, body};
+use crate::process::{Process, free_address, run};
+use crate::puts::Puts;
+use crate::settings::{Settings, told};
+use crate::{Fault, databases, root};
+
+/// A node's first heartbeat reaches a new verifier within ten seconds, and a verifier's summary its gateways within
+/// one more.
+const KNOWN_WITHIN: Duration = Duration::from_secs(12);
+/// How often it is looked for what must come.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Verifiers that have begun: each has a lease under its own name, and a new name at each start.
+const LEASES: &str = "SELECT name FROM leases WHERE name = holder";
+/// Accounts that workers run under: three make a group.
+const OWNERS: usize = 3;
+
+/// A gateway and where it listens.
+struct Gateway {
+    process: Process,
+    address: SocketAddr,
+}
+
+/// The programs that run.
+pub(crate) struct Network {
+    settings: Common,
+    gateways: Vec<Gateway>,
+    verifiers: Vec<Process>,
+    workers: Vec<Process>,
+    /// The key of whoever asks; the owners' come after.
+    keys: Vec<String>,
+    puts: Arc<Puts>,
+    database: Client,
+    broker: Arc<RabbitBroker>,
+}
+
+/// What all programs are told.
+struct Common {
+    programs: [PathBuf; 3],
+    logs: PathBuf,
+    common: Vec<(&'static str, String)>,
+    archive: Vec<(&'static str, String)>,
+    /// What a gateway is told that lets nodes in.
+    nodes: Vec<(&'static str, String)>,
+}
+
+impl Network {
+    /// Empty tables and an empty queue; nothing runs.
+    pub(crate) async fn prepare(settings: &Settings, name: &str) -> Result<Self, Fault> {
+        let url = databases::make(settings, name).await?;
+        databases::open(&url).await?.list_model(&listed()).await?;
+        let broker_url = settings.broker()?;
+        let config = BrokerConfig { url: Secret::new(&broker_url), ..BrokerConfig::default() };
+        let broker = RabbitBroker::start(&config)?;
+        let jobs = topology::jobs(&ModelName::new(MODEL));
+        broker.delete(&jobs.name).await?;
+        broker.declare(&jobs).await?;
+        let store = Store::told()?;
+        let (puts, address) = Puts::in_front_of(store.address).await?;
+        let archive = vec![
+            ("archive.endpoint", format!("http://{address}")),
+            ("archive.bucket", store.bucket),
+            ("archive.access_key_id", store.access_key_id),
+            ("archive.secret_access_key", store.secret_access_key),
+        ];
+        let programs =
+            ["infera-gateway", "infera-verifier", "infera-worker"].map(|name| settings.program(name));
+        let common = vec![("broker.url", broker_url), ("ledger.url", url.clone())];
+        Ok(Self {
+            settings: Common {
+                programs,
+                logs: settings.scratch().join(name),
+                common,
+                archive,
+                nodes: Vec::new(),
+            },
+            gateways: Vec::new(),
+            verifiers: Vec::new(),
+            workers: Vec::new(),
+            keys: Vec::new(),
+            puts,
+            database: databases::connect(&url).await?,
+            broker,
+        })
+    }
+
+    /// The same with one gateway, and a key.
+    pub(crate) async fn open(settings: &Settings, name: &str) -> Result<Self, Fault> {
+        let mut network = Self::prepare(settings, name).await?;
+        network.add_gateway().await?;
+        network.sign_up("bench@infera.invalid").await?;
+        Ok(network)
+    }
+
+    /// The same with a gateway that lets nodes in, and owners whose nodes may come.
+    pub(crate) async fn open_to_nodes(settings: &Settings, name: &str) -> Result<Self, Fault> {
+        let mut network = Self::prepare(settings, name).await?;
+        network.settings.nodes = vec![
+            ("nodes.token_key_file", told("TEST_TOKEN_KEY")?),
+            ("nodes.broker_url", address_of(&told("TEST_RABBITMQ_URL")?)),
+        ];
+        network.add_gateway().await?;
+        network.sign_up("bench@infera.invalid").await?;
+        for owner in 1..=OWNERS {
+            let email = format!("owner-{owner}@infera.invalid");
+            network.sign_up(&email).await?;
+            network.let_in(&email)?;
+        }
+        Ok(network)
+    }
+
+    /// A gateway that is starting, and where it will listen.
+    pub(crate) fn start_gateway(&self) -> Result<(Process, SocketAddr), Fault> {
+        let listen = free_address()?;
+        let mut settings = self.settings.common.clone();
+        settings.push(("listen", listen.to_string()));
+        settings.extend_from_slice(&self.settings.nodes);
+        // Every limit of a key is there and checked, and none is reached.
+        for limit in ["gateway.requests_per_minute", "gateway.in_flight_max", "gateway.waiting_max"] {
+            settings.push((limit, u32::MAX.to_string()));
+        }
+        settings.push(("gateway.signups_per_minute", "60".to_owned()));
+        let name = format!("gateway-{}", self.gateways.len() + 1);
+        let Common { programs: [program, ..], logs, .. } = &self.settings;
+        Ok((Process::start(program, &name, &settings, logs)?, listen))
+    }
+
+    pub(crate) async fn add_gateway(&mut self) -> Result<(), Fault> {
+        let (mut process, address) = self.start_gateway()?;
+        process.ready(address).await?;
+        self.gateways.push(Gateway { process, address });
+        Ok(())
+    }
+
+    async fn sign_up(&mut self, email: &str) -> Result<(), Fault> {
+        let first = self.gateways.first().ok_or("no gateway runs")?;
+        let body = format!(r#"{{"email":"{email}"}}"#);
+        let reply = Ask::post(first.address, "/signup_user", "", &body, "\"api_key\":\"").once().await?;
+        let reply: serde_json::Value = serde_json::from_str(&reply)?;
+        self.keys.push(reply["api_key"].as_str().ok_or("no key in the reply")?.to_owned());
+        Ok(())
+    }
+
+    /// Lets an account's nodes in from outside, as an operator does.
+    fn let_in(&self, email: &str) -> Result<(), Fault> {
+        let Common { programs: [program, ..], common, .. } = &self.settings;
+        run(program, &["account", "fleet", email], common)
+    }
+
+    /// So many verifiers run afterwards. New ones know the nodes by then.
+    pub(crate) async fn set_verifiers(&mut self, count: usize) -> Result<(), Fault> {
+        while self.verifiers.len() > count {
+            if let Some(last) = self.verifiers.pop() {
+                last.end().await?;
+            }
+        }
+        let more = count - self.verifiers.len();
+        for _ in 0..more {
+            let before = self.leases().await?;
+            let mut process = self.start_verifier(&format!("verifier-{}", self.verifiers.len() + 1))?;
+            process.wait_until(async || Ok(!self.leases().await?.is_subset(&before))).await?;
+            self.verifiers.push(process);
+        }
+        if more > 0 && !self.workers.is_empty() {
+            tokio::time::sleep(KNOWN_WITHIN).await;
+        }
+        Ok(())
+    }
+
+    fn start_verifier(&self, name: &str) -> Result<Process, Fault> {
+        let mut settings = [&self.settings.common[..], &self.settings.archive[..]].concat();
+        let model =
+            format!(r#"[{{ folder = "models/{MODEL}", variants = [], digests = ["{}"] }}]"#, stub_digest());
+        settings.push(("models", model));
+        let Common { programs: [_, program, _], logs, .. } = &self.settings;
+        Process::start(program, name, &settings, logs)
+    }
+
+    /// So many workers of three owners run afterwards, and all verifiers know them.
+    pub(crate) async fn set_workers(&mut self, count: usize) -> Result<(), Fault> {
+        let gateway = self.gateways.first().ok_or("no gateway runs")?.address;
+        for index in self.workers.len()..count {
+            let name = format!("worker-{}", index + 1);
+            let settings = [
+                ("gateway", format!(r#"["http://{gateway}"]"#)),
+                ("node.name", name.clone()),
+                ("node.secret", format!("bench secret {index}, long enough")),
+                ("node.api_key", self.keys[1 + index % OWNERS].clone()),
+                ("engine.kind", "stub".to_owned()),
+                ("engine.folder", root().join("models/infera-tiny").display().to_string()),
+            ];
+            let Common { programs: [.., program], logs, .. } = &self.settings;
+            self.workers.push(Process::start(program, &name, &settings, logs)?);
+        }
+        let ask = self.chat(0);
+        if let Some(last) = self.workers.last_mut() {
+            last.wait_until(async || Ok(ask.once().await.is_ok())).await?;
+        }
+        tokio::time::sleep(KNOWN_WITHIN).await;
+        Ok(())
+    }
+
+    /// A job that nobody waits for.
+    pub(crate) fn submit(&self, gateway: usize) -> Ask {
+        let body = body("max_output");
+        Ask::post(self.gateways[gateway].address, "/submit_job", &self.keys[0], &body, "\"job_id\":\"job_")
+    }
+
+    /// A request that waits for its verified answer.
+    pub(crate) fn chat(&self, gateway: usize) -> Ask {
+        let (address, body) = (self.gateways[gateway].address, body("max_tokens"));
+        Ask::post(address, "/v1/chat/completions", &self.keys[0], &body, "\"status\":\"verified\"")
+    }
+
+    /// Every gateway and verifier with its process.
+    pub(crate) fn roles(&self) -> Vec<(String, u32)> {
+        let gateways = self.gateways.iter().map(|gateway| &gateway.process);
+        let gateways =
+            gateways.enumerate().map(|(index, process)| (format!("gateway {}", index + 1), process.pid()));
+        let verifiers = self.verifiers.iter().enumerate();
+        gateways
+            .chain(verifiers.map(|(index, process)| (format!("verifier {}", index + 1), process.pid())))
+            .collect()
+    }
+
+    /// Whose CPU time is counted, in the table's order: broker, database, gateways, verifiers, workers, client.
+    pub(crate) fn users(&self, settings: &Settings) -> Vec<Vec<u32>> {
+        let pids = |processes: &[Process]| processes.iter().map(Process::pid).collect();
+        vec![
+            vec![settings.broker_pid],
+            vec![settings.database_pid],
+            self.gateways.iter().map(|gateway| gateway.process.pid()).collect(),
+            pids(&self.verifiers),
+            pids(&self.workers),
+            vec![std::process::id()],
+        ]
+    }
+
+    /// Jobs that wait or run.
+    pub(crate) async fn queued(&self) -> Result<usize, Fault> {
+        self.count("SELECT count(*) FROM jobs WHERE state < 2").await
+    }
+
+    async fn leases(&self) -> Result<HashSet<String>, Fault> {
+        let rows = self.database.query(LEASES, &[]).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
+    async fn count(&self, sql: &str) -> Result<usize, Fault> {
+        let count: i64 = self.database.query_one(sql, &[]).await?.try_get(0)?;
+        Ok(usize::try_from(count)?)
+    }
+
+    /// Waits until every job that ended is archived, and gives their number.
+    pub(crate) async fn wait_until_archived(&self, within: Duration) -> Result<usize, Fault> {
+        let begun = Instant::now();
+        loop {
+            let ended = self.count("SELECT count(*) FROM settlements").await?;
+            let archived = self.count("SELECT count(*) FROM records WHERE hash IS NOT NULL").await?;
+            if archived == ended {
+                return Ok(ended);
+            }
+            if begun.elapsed() > within {
+                return Err(format!("{archived} of {ended} jobs are archived after {within:?}").into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// PUTs and their bytes so far.
+    pub(crate) fn puts(&self) -> (u64, u64) {
+        self.puts.counts()
+    }
+
+    /// Ends all of them, whoever depends on others first.
+    pub(crate) async fn close(mut self) -> Result<(), Fault> {
+        for worker in self.workers.drain(..) {
+            worker.end().await?;
+        }
+        for verifier in self.verifiers.drain(..) {
+            verifier.end().await?;
+        }
+        for gateway in self.gateways.drain(..) {
+            gateway.process.end().await?;
+        }
+        Ok(self.broker.delete(&topology::jobs(&ModelName::new(MODEL)).name).await?)
+    }
+}
+
+/// The object store, as `http://key:secret@address/bucket` names it.
+struct Store {
+    address: String,
+    bucket: String,
+    access_key_id: String,
+    secret_access_key: String,
+}
+
+impl Store {
+    fn told() -> Result<Self, Fault> {
+        let url = told("TEST_S3_URL")?;
+        let parts = || {
+            let (credentials, place) = url.strip_prefix("http://")?.split_once('@')?;
+            let ((id, secret), (address, bucket)) = (credentials.split_once(':')?, place.split_once('/')?);
+            Some([address, bucket, id, secret].map(str::to_owned))
+        };
+        let [address, bucket, access_key_id, secret_access_key] =
+            parts().ok_or("TEST_S3_URL is not of the form http://key:secret@host:port/bucket")?;
+        Ok(Self { address, bucket, access_key_id, secret_access_key })
+    }
+}
+
+/// What the stub engine announces unless it is told otherwise.
+fn stub_digest() -> Digest {
+    StubConfig::default().model_digest
+}
+
+/// A broker's URL as nodes are told it: without user and password.
+fn address_of(url: &str) -> String {
+    match url.split_once('@') {
+        Some((_, place)) => format!("amqp://{place}"),
+        None => url.to_owned(),
+    }
+}
+
+/// The model as the catalogue has it before a verifier lists it in full: enough for a gateway.
+fn listed() -> CatalogueEntry {
+    CatalogueEntry {
+        name: ModelName::new(MODEL),
+        digests: vec![stub_digest()],
+        tokenizer: Digest::of(b"tokenizer"),
+        context_max: 512,
+        end_tokens: vec![2],
+        reference_token_us: 150,
+        created_ms: Timestamp::now(),
+    }
+}

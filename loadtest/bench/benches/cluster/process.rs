@@ -1,0 +1,137 @@
+//! One of our programs as a process: started with settings, waited for until it says that it is ready, asked to end.
+//! What it writes goes to a log of its own.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::Fault;
+
+/// It is ready or broken by then.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A drain is over by then.
+const END_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A program that runs. Killed if it is dropped before it has ended.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    began: Instant,
+}
+
+impl Process {
+    /// Starts `program` under `name` with `settings`, by their keys.
+    pub(crate) fn start(
+        program: &Path,
+        name: &str,
+        settings: &[(&str, String)],
+        logs: &Path,
+    ) -> Result<Self, Fault> {
+        std::fs::create_dir_all(logs)?;
+        let log = File::options().create(true).append(true).open(logs.join(format!("{name}.log")))?;
+        let began = Instant::now();
+        let child = Command::new(program)
+            .envs(variables(settings))
+            .env("INFERA_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .current_dir(crate::root())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.display()))?;
+        Ok(Self { name: name.to_owned(), child, began })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until `/readyz` at `address` says that it is ready, and gives the time since it was started.
+    pub(crate) async fn ready(&mut self, address: SocketAddr) -> Result<Duration, Fault> {
+        self.wait_until(async || Ok(says_ready(address).await)).await?;
+        Ok(self.began.elapsed())
+    }
+
+    /// Waits until something that it does can be seen.
+    pub(crate) async fn wait_until(
+        &mut self,
+        is_seen: impl AsyncFn() -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
+        while !is_seen().await? {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended with {status}: look at its log", self.name).into());
+            }
+            if self.began.elapsed() > READY_WITHIN {
+                return Err(format!("{} did not become ready: look at its log", self.name).into());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, as a service manager would, and waits. It must end well.
+    pub(crate) async fn end(mut self) -> Result<(), Fault> {
+        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        let begun = Instant::now();
+        while asked.success() && begun.elapsed() < END_WITHIN {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("{} ended with {status}", self.name).into()),
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+        Err(format!("{} did not end when it was asked to", self.name).into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Settings as variables: they hold passwords, and an environment isn't everybody's to read as a command line is.
+fn variables(settings: &[(&str, String)]) -> impl Iterator<Item = (String, String)> {
+    settings
+        .iter()
+        .map(|(key, value)| (format!("INFERA_{}", key.to_uppercase().replace('.', "__")), value.clone()))
+}
+
+/// Runs one of an operator's commands to its end, which must be a good one.
+pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), Fault> {
+    let done = Command::new(program)
+        .args(arguments)
+        .envs(variables(settings))
+        .current_dir(crate::root())
+        .output()?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(format!("{} {arguments:?} ended with {}: {said}", program.display(), done.status).into())
+}
+
+async fn says_ready(address: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.ok()?;
+        Some(reply.starts_with(b"HTTP/1.1 200 "))
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(5), asked).await, Ok(Some(true)))
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_address() -> Result<SocketAddr, Fault> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
