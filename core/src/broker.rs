@@ -78,7 +78,15 @@ pub struct Queue {
     pub length_max: Option<u64>,
     /// Goes away after so long without a consumer.
     pub idle_ms: Option<u64>,
+    /// The queue where a message goes that was given out more than [`GIVEN_BACK_MAX`] times without being acked; while
+    /// that queue isn't there the message is kept. None: such a message may be dropped. Only `replicated` queues can
+    /// have one.
+    pub dead_letters: Option<String>,
 }
+
+/// So often a message is given out again; the next time it comes back it is a dead letter. A backstop against a message
+/// that nobody survives: the ledger counts handouts too and decides long before.
+pub const GIVEN_BACK_MAX: u32 = 20;
 
 /// How a publish ended. It never waits for a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +97,9 @@ pub enum Published {
     Full,
     /// No queue matched; nothing was kept. Retrying is pointless until the queue exists.
     Unroutable,
+    /// The queue has no limit and took nothing all the same, or said nothing while the broker answered: it may be stuck,
+    /// see [`BrokerError::Stuck`], or slow. Whether the message arrived isn't known; retry under the same message id.
+    Refused,
     /// It may or may not have arrived (cut connection, time out). Retry under the same message id.
     Unknown,
 }
@@ -104,7 +115,8 @@ pub enum BrokerError {
     Exclusive(String),
     /// Declared before with other properties; an operator's decision.
     #[error(
-        "queue {name} exists with other properties: {difference}; delete it or change the configuration back"
+        "queue {name} exists with other properties: {difference}; delete it (rabbitmqctl delete_queue {name}; what \
+         waits in it must be published again) or go back to the version that declared it"
     )]
     Mismatch {
         /// The queue.
@@ -112,6 +124,13 @@ pub enum BrokerError {
         /// Property, value there, value wanted.
         difference: String,
     },
+    /// The queue doesn't answer and the broker does: it has lost its leader, for good if the broker was killed just
+    /// after the queue was made. Retrying is pointless until it is deleted and declared anew.
+    #[error(
+        "queue {0} is stuck: it doesn't answer, though the broker does; delete it, declare it anew and publish again \
+         what waited there"
+    )]
+    Stuck(String),
     /// The broker is away; retry.
     #[error("broker unavailable: {0}")]
     Unavailable(String),
@@ -119,18 +138,19 @@ pub enum BrokerError {
 
 /// Carries messages at least once. The promises that every implementation keeps (and the conformance suite tries):
 ///
-/// * `publish` never waits for a consumer and ends in one of four outcomes. Only `Confirmed` means kept.
+/// * `publish` never waits for a consumer and ends in one of five outcomes. Only `Confirmed` means kept.
 /// * A message taken and neither acked nor nacked is given out again, marked redelivered, as soon as its consumer
 ///   is dropped or its connection ends. Order is kept between messages of one queue that were delivered once.
 /// * A consumer holds at most `prefetch` unsettled deliveries; further ones wait.
 /// * A message with a time to live that nobody took in time is dropped.
+/// * A message that comes back too often goes to its queue's dead letters, if the queue has any.
 /// * Nothing is said about surviving the broker's own end: the ledger is the truth, and it publishes again.
 #[async_trait]
 pub trait Broker: Send + Sync + fmt::Debug {
     /// Makes sure the queue is there, as described.
     ///
     /// # Errors
-    /// [`BrokerError::Mismatch`] if it is there and different.
+    /// [`BrokerError::Mismatch`] if it is there and different, [`BrokerError::Stuck`] if it is there and dead.
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError>;
 
     /// Sends one message. Bounded in time: what takes too long ends `Unknown`.

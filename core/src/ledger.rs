@@ -353,6 +353,9 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
 pub struct SweepQuestion {
     /// Models whose queue holds nothing, or was declared anew: what waits there was lost.
     pub empty_queues: Vec<ModelName>,
+    /// Jobs whose notices the broker gave out so often that it gave up. Those that are queued are handed out again, all
+    /// of them whatever the limit.
+    pub dead: Vec<JobId>,
     /// A notice not confirmed for so long is published again. The rule says 5 s.
     pub unconfirmed_for: Duration,
     /// At most so many of each kind.

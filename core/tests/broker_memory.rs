@@ -25,6 +25,7 @@ fn queue(name: &str) -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 

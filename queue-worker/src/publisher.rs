@@ -81,8 +81,8 @@ impl Publisher {
         match self.publish(&address, &message, &patience).await {
             Published::Confirmed => self.counts.replicas.add_one(),
             Published::Unroutable => self.answer_any(assignment, message).await,
-            Published::Full | Published::Unknown if stop.is_cancelled() => return false,
-            outcome @ (Published::Full | Published::Unknown) => {
+            Published::Full | Published::Refused | Published::Unknown if stop.is_cancelled() => return false,
+            outcome @ (Published::Full | Published::Refused | Published::Unknown) => {
                 self.counts.unpublished.add_one();
                 let id = assignment.id;
                 tracing::warn!(assignment = %id, ?outcome, "replica not published in time; kept in the cache");
@@ -141,7 +141,7 @@ impl Publisher {
         loop {
             let outcome = self.broker.publish(address, message.clone()).await;
             tries += 1;
-            let again = matches!(outcome, Published::Full | Published::Unknown);
+            let again = matches!(outcome, Published::Full | Published::Refused | Published::Unknown);
             let wait = backoff(tries);
             let in_time = tries < patience.tries_min || Instant::now() + wait < patience.until;
             if !again || !in_time || patience.stop.is_cancelled() {

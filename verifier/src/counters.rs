@@ -31,6 +31,10 @@ pub enum Counted {
     GroupClosed,
     /// Disputes opened.
     Dispute,
+    /// Notices that the broker gave up because they came back too often.
+    DeadLetter,
+    /// Stuck queues of jobs that were made anew.
+    QueueRepaired,
     /// Job tasks that panicked.
     Panic,
     /// Times that this verifier lost its lease.

@@ -29,7 +29,7 @@ pub(crate) async fn send(broker: &Arc<dyn Broker>, queue: &str, assignment: &Ass
         match broker.publish(&address, message.clone()).await {
             Published::Confirmed => return Sent::Confirmed,
             Published::Full | Published::Unroutable => return Sent::Undeliverable,
-            Published::Unknown => {}
+            Published::Refused | Published::Unknown => {}
         }
     }
     Sent::Uncertain

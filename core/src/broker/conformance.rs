@@ -15,7 +15,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Address, Binding, Broker, Consumer, Delivery, Exchange, Message, Published, Queue};
+use super::{
+    Address, Binding, Broker, Consumer, Delivery, Exchange, GIVEN_BACK_MAX, Message, Published, Queue,
+};
 
 /// How long something that must come may take; generous, because a broker may be starting or busy.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +57,7 @@ macro_rules! broker_conformance {
             a_prefetch_of_zero_pauses
             an_abandoned_wait_loses_nothing
             consumers_of_one_queue_share
+            what_comes_back_too_often_is_a_dead_letter
         );
     };
     (@each $make:expr; $($check:ident)*) => {
@@ -76,6 +79,7 @@ fn queue() -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 

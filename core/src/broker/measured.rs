@@ -36,6 +36,7 @@ impl Broker for MeasuredBroker {
             Published::Confirmed => "confirmed",
             Published::Full => "full",
             Published::Unroutable => "unroutable",
+            Published::Refused => "refused",
             Published::Unknown => "unknown",
         };
         counter!(BROKER_PUBLISHES, "kind" => kind, "outcome" => word).increment(1);

@@ -177,12 +177,31 @@ impl State {
     }
 
     fn leave(&mut self, place: &Place, now: Instant) {
+        let grave = self.grave(place);
         let Some(queue) = self.queue_of(place) else { return };
-        queue.leave(place.consumer);
-        if queue.declared.exclusive {
+        let dead = queue.leave(place.consumer, grave.is_some());
+        let is_exclusive = queue.declared.exclusive;
+        self.bury(grave, dead, now);
+        if is_exclusive {
             self.remove(&place.queue);
         } else {
             self.restart_idle(&place.queue, now);
+        }
+    }
+
+    /// Where the dead letters of a queue go, if that queue is there.
+    fn grave(&mut self, place: &Place) -> Option<Address> {
+        let name = self.queue_of(place)?.declared.dead_letters.clone()?;
+        self.queues.contains_key(name.as_str()).then_some(Address::Queue(name))
+    }
+
+    fn bury(&mut self, grave: Option<Address>, dead: impl IntoIterator<Item = Message>, now: Instant) {
+        let Some(grave) = grave else { return };
+        for message in dead {
+            let id = message.id.clone();
+            if self.publish(&grave, message, now) != Published::Confirmed {
+                tracing::warn!(id, "a dead letter found no room");
+            }
         }
     }
 
@@ -230,6 +249,8 @@ fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
         differs("length_max", &there.length_max, &wanted.length_max)
     } else if there.idle_ms != wanted.idle_ms {
         differs("idle_ms", &there.idle_ms, &wanted.idle_ms)
+    } else if there.dead_letters != wanted.dead_letters {
+        differs("dead_letters", &there.dead_letters, &wanted.dead_letters)
     } else {
         None
     }
@@ -327,9 +348,11 @@ impl Settle for Receipt {
 
     async fn nack(self: Box<Self>) {
         let mut state = self.shared.lock();
+        let grave = state.grave(&self.place);
         let Some(queue) = state.queue_of(&self.place) else { return };
         if let Some(envelope) = queue.settle(self.place.consumer, self.number) {
-            queue.put_back(self.number, envelope);
+            let dead = queue.put_back(self.number, envelope, grave.is_some());
+            state.bury(grave, dead, Instant::now());
         }
     }
 }

@@ -26,6 +26,7 @@ mod terms;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,14 +38,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 use crate::config::Secret;
 use access::Access;
 pub use access::Token;
-use claims::{Claims, Leaving};
-use link::{Endpoint, Link, answer};
+use claims::{Claims, Leaving, Limits};
+use link::{Endpoint, Link, answer, answer_of_deletion, answer_of_queue};
 use publisher::Request;
 use terms::{Refusal, exchange_name, short};
 
@@ -57,6 +58,9 @@ const HEARTBEAT_S: u16 = 10;
 
 /// How long making a connection may take.
 const CONNECT_MS: u64 = 5_000;
+
+/// Between tries for an exclusive queue that a lost connection of ours may still hold.
+const HEIR_WAITS: Duration = Duration::from_millis(250);
 
 /// Where the broker is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,11 +102,13 @@ pub enum ConfigError {
 /// A RabbitMQ server, or a cluster of them behind one address.
 pub struct RabbitBroker {
     consuming: Link,
+    publishing: Arc<Link>,
     /// A node declares nothing.
     as_node: bool,
     requests: mpsc::Sender<Request>,
     publish_timeout: Duration,
     claims: Claims,
+    limits: Limits,
     leaving: Leaving,
 }
 
@@ -132,28 +138,46 @@ impl RabbitBroker {
         let as_node = access.is_node();
         let endpoint = endpoint(config, access)?;
         let (requests, waiting) = mpsc::channel(publisher::WAITING);
-        tokio::spawn(publisher::run(Link::new(endpoint.clone(), "publishing"), waiting));
+        let limits = Limits::default();
+        let publishing = Arc::new(Link::new(endpoint.clone(), "publishing"));
+        tokio::spawn(publisher::run(Arc::clone(&publishing), limits.clone(), waiting));
         Ok(Arc::new(Self {
             consuming: Link::new(endpoint, "consuming"),
+            publishing,
             as_node,
             requests,
             publish_timeout: Duration::from_millis(config.publish_timeout_ms),
             claims: Claims::default(),
+            limits,
             leaving: Leaving::default(),
         }))
     }
 
     async fn declare_and_bind(&self, queue: &Queue, name: &ShortString) -> Result<(), Refusal> {
-        let (line, channel) = self.consuming.channel().await?;
-        let (options, arguments) = (terms::declare_options(queue), terms::arguments(queue));
-        answer(channel.queue_declare(name.clone(), options, arguments)).await?;
-        for binding in &queue.bindings {
-            let pattern = ShortString::try_new(binding.pattern.as_str())
-                .map_err(|error| Refusal::Different(error.to_string()))?;
-            let (exchange, options) = (short(exchange_name(binding.exchange)), QueueBindOptions::default());
-            answer(channel.queue_bind(name.clone(), exchange, pattern, options, FieldTable::default()))
-                .await?;
-        }
+        let line = loop {
+            let (line, channel) = self.consuming.channel().await?;
+            let (options, arguments) = (terms::declare_options(queue), terms::arguments(queue));
+            let declared =
+                answer_of_queue(&line, channel.queue_declare(name.clone(), options, arguments)).await;
+            match declared {
+                Ok(_) => {}
+                Err(Refusal::Taken) if queue.exclusive && line.is_fresh_heir() => {
+                    sleep(HEIR_WAITS).await;
+                    continue;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+            for binding in &queue.bindings {
+                let pattern = ShortString::try_new(binding.pattern.as_str())
+                    .map_err(|error| Refusal::Different(error.to_string()))?;
+                let (exchange, options) =
+                    (short(exchange_name(binding.exchange)), QueueBindOptions::default());
+                answer(channel.queue_bind(name.clone(), exchange, pattern, options, FieldTable::default()))
+                    .await?;
+            }
+            break line;
+        };
+        self.limits.declared(&queue.name, queue.length_max.is_some());
         if queue.exclusive {
             self.claims.declared(&queue.name, line.epoch);
         }
@@ -167,9 +191,9 @@ impl RabbitBroker {
     }
 
     async fn count(&self, name: ShortString) -> Result<Option<u64>, Refusal> {
-        let (_line, channel) = self.consuming.channel().await?;
+        let (line, channel) = self.consuming.channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        match answer(channel.queue_declare(name, options, FieldTable::default())).await {
+        match answer_of_queue(&line, channel.queue_declare(name, options, FieldTable::default())).await {
             Ok(queue) => Ok(Some(u64::from(queue.message_count()))),
             Err(Refusal::Missing) => Ok(None),
             Err(refusal) => Err(refusal),
@@ -178,7 +202,7 @@ impl RabbitBroker {
 
     async fn remove(&self, name: ShortString) -> Result<(), Refusal> {
         let (_line, channel) = self.consuming.channel().await?;
-        match answer(channel.queue_delete(name, QueueDeleteOptions::default())).await {
+        match answer_of_deletion(channel.queue_delete(name, QueueDeleteOptions::default())).await {
             Ok(_) | Err(Refusal::Missing) => Ok(()),
             Err(refusal) => Err(refusal),
         }
@@ -240,11 +264,24 @@ impl Broker for RabbitBroker {
             }
         };
         let (reply, answer) = oneshot::channel();
+        let sent = Arc::new(AtomicBool::new(false));
+        let request = Request { parcel, reply, sent: Arc::clone(&sent) };
         let asked = async {
-            self.requests.send(Request { parcel, reply }).await.ok()?;
+            self.requests.send(request).await.ok()?;
             answer.await.ok()
         };
-        timeout(self.publish_timeout, asked).await.ok().flatten().unwrap_or(Published::Unknown)
+        match timeout(self.publish_timeout, asked).await {
+            Ok(outcome) => outcome.unwrap_or(Published::Unknown),
+            // It is out, and the broker answers: so it is the queue that doesn't.
+            Err(_)
+                if matches!(address, Address::Queue(_))
+                    && sent.load(Ordering::Relaxed)
+                    && self.publishing.answers().await =>
+            {
+                Published::Refused
+            }
+            Err(_) => Published::Unknown,
+        }
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {

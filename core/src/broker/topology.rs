@@ -4,7 +4,8 @@
 use super::{Address, Binding, Exchange, Queue};
 use crate::ids::{GatewayId, ModelName, NodeId, VerifierId};
 
-/// Jobs of one model, by id. Shared by all verifiers; survives.
+/// Jobs of one model, by id. Shared by all verifiers; survives. A notice that came back too often goes to the
+/// [`dead_jobs`].
 #[must_use]
 pub fn jobs(model: &ModelName) -> Queue {
     Queue {
@@ -14,6 +15,24 @@ pub fn jobs(model: &ModelName) -> Queue {
         replicated: true,
         length_max: None,
         idle_ms: None,
+        dead_letters: Some(DEAD_JOBS.to_owned()),
+    }
+}
+
+/// A model of this last word can't be: declaring its queue would be a mismatch.
+const DEAD_JOBS: &str = "jobs.dead";
+
+/// Notices of jobs of any model that were given out too often. The sweeper asks the ledger what became of each.
+#[must_use]
+pub fn dead_jobs() -> Queue {
+    Queue {
+        name: DEAD_JOBS.to_owned(),
+        bindings: Vec::new(),
+        exclusive: false,
+        replicated: true,
+        length_max: None,
+        idle_ms: None,
+        dead_letters: None,
     }
 }
 
@@ -35,6 +54,7 @@ pub fn node(node: &NodeId, suffix: &str) -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: Some(IDLE_MS),
+        dead_letters: None,
     }
 }
 
@@ -53,6 +73,7 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 
@@ -66,6 +87,7 @@ pub fn replicas_any() -> Queue {
         replicated: true,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 
@@ -79,6 +101,7 @@ pub fn completions(gateway: &GatewayId) -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 
@@ -94,6 +117,7 @@ pub fn parked() -> Queue {
         replicated: true,
         length_max: Some(LENGTH_MAX),
         idle_ms: None,
+        dead_letters: None,
     }
 }
 

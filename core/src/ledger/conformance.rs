@@ -120,6 +120,7 @@ macro_rules! ledger_conformance {
             a_late_confirmation_hides_nothing
             a_dead_owners_jobs_are_handed_out_again
             jobs_of_an_empty_queue_are_handed_out_again
+            jobs_with_dead_notices_are_handed_out_again
             jobs_past_their_deadline_are_to_expire
             overdue_groups_of_dead_verifiers_are_found
             a_sweep_is_bounded_and_begins_with_the_oldest

@@ -20,6 +20,7 @@ pub(crate) fn queue() -> Queue {
         replicated: false,
         length_max: None,
         idle_ms: None,
+        dead_letters: None,
     }
 }
 

@@ -143,11 +143,14 @@ async fn a_mismatch_names_what_differs() {
         (Queue { replicated: true, ..queue.clone() }, "x-queue-type"),
         (Queue { length_max: Some(7), ..queue.clone() }, "x-max-length"),
         (Queue { idle_ms: Some(60_000), ..queue.clone() }, "x-expires"),
+        (Queue { dead_letters: Some("dead".to_owned()), ..queue.clone() }, "x-dead-letter-exchange"),
     ] {
         match broker.declare(&other).await {
             Err(BrokerError::Mismatch { name, difference }) => {
                 assert_eq!(name, queue.name);
                 assert!(difference.starts_with(word), "{difference}");
+                let said = BrokerError::Mismatch { name: name.clone(), difference }.to_string();
+                assert!(said.contains(&format!("rabbitmqctl delete_queue {name}")), "no remedy in: {said}");
             }
             outcome => panic!("{outcome:?}"),
         }

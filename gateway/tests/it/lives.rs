@@ -143,6 +143,7 @@ async fn end_what_waits(rig: &Rig) {
     let later = Timestamp::now().after(Duration::from_secs(60));
     let question = SweepQuestion {
         empty_queues: vec![infera_core::ids::ModelName::new(crate::support::rig::MODEL)],
+        dead: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 10,
     };

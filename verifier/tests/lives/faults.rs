@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use infera_core::archive::{Archive, ArchiveError, ArchiveReader};
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
 use infera_core::ids::{JobId, VerifierId};
 use infera_core::job::{End, Settlement};
 use infera_core::ledger::{
@@ -87,6 +87,60 @@ impl Broker for StopBroker {
 
     async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
         self.inner.delete(queue).await
+    }
+}
+
+/// A broker whose queues of jobs take nothing and tell nothing until they are made anew, as RabbitMQ's do when they have
+/// lost their leader.
+#[derive(Debug)]
+pub(crate) struct StuckBroker {
+    pub(crate) inner: Arc<dyn Broker>,
+    pub(crate) is_stuck: AtomicBool,
+    /// Whether it shows in every call about the queue, or in publishes alone.
+    pub(crate) is_silent: bool,
+}
+
+impl StuckBroker {
+    fn sticks(&self, queue: &str) -> bool {
+        queue.starts_with("jobs.")
+            && queue != topology::dead_jobs().name
+            && self.is_stuck.load(Ordering::SeqCst)
+    }
+
+    fn silent(&self, queue: &str) -> Result<(), BrokerError> {
+        if self.is_silent && self.sticks(queue) { Err(BrokerError::Stuck(queue.to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Broker for StuckBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.silent(&queue.name)?;
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        match address {
+            Address::Queue(name) if self.sticks(name) => Published::Refused,
+            _ => self.inner.publish(address, message).await,
+        }
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.silent(queue)?;
+        self.inner.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.silent(queue)?;
+        // A leader that isn't there counts nothing.
+        if self.sticks(queue) { Ok(Some(0)) } else { self.inner.depth(queue).await }
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.inner.delete(queue).await?;
+        self.is_stuck.store(false, Ordering::SeqCst);
+        Ok(())
     }
 }
 

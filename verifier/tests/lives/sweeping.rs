@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Address, Broker as _, Message, topology};
+use infera_core::broker::{Address, Broker as _, GIVEN_BACK_MAX, Message, topology};
 use infera_core::job::End;
 use infera_core::ledger::JobReader as _;
 use infera_core::messages::{JobNotice, Wire as _};
 use infera_core::time::Timestamp;
+use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
 
-use super::faults::{FailingArchive, Stop, StopOwner};
+use super::faults::{FailingArchive, Stop, StopOwner, StuckBroker};
 use super::network::{Ask, Network, eventually, quick, tokens};
 use super::node::{RIGHT, keep_speaking, right, three};
 
@@ -51,6 +52,51 @@ async fn a_queue_deleted_under_its_consumer_is_read_again() {
     let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
     let second = network.accept(&request, Ask::default()).await;
     assert_eq!(tokens(&network.end_of(second).await), RIGHT);
+}
+
+/// Without nodes nothing is taken, and a queue in which another job waits isn't empty: only the dead letter tells.
+#[tokio::test]
+async fn a_job_whose_notice_was_given_up_is_handed_out() {
+    let network = Arc::new(Network::new().await);
+    let jobs = topology::jobs(&network.model).name;
+    network.broker.declare(&topology::dead_jobs()).await.unwrap();
+    let cursed = network.submit(Ask::default()).await;
+    let mut consumer = network.broker.consume(&jobs, 1).await.unwrap();
+    for _ in 0..=GIVEN_BACK_MAX {
+        consumer.next().await.unwrap().nack().await;
+    }
+    drop(consumer);
+    assert_eq!(network.broker.depth(&jobs).await.unwrap(), Some(0));
+    assert_eq!(network.broker.depth(&topology::dead_jobs().name).await.unwrap(), Some(1));
+    network.submit(Ask::default()).await;
+
+    let verifier = network.verifier(quick());
+    eventually("both wait", || async {
+        (network.broker.depth(&jobs).await.unwrap() == Some(2)).then_some(())
+    })
+    .await;
+    assert_eq!(verifier.counters.get(Counted::DeadLetter), 1);
+    assert_eq!(network.broker.depth(&topology::dead_jobs().name).await.unwrap(), Some(0));
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    assert_eq!(tokens(&network.end_of(cursed).await), RIGHT);
+}
+
+#[tokio::test]
+async fn a_stuck_queue_is_made_anew_and_its_jobs_end() {
+    for is_silent in [true, false] {
+        let network = Arc::new(Network::new().await);
+        let nodes = three(&network, right()).await;
+        let _chorus = keep_speaking(&nodes);
+        let job = network.submit(Ask::default()).await;
+        let stuck = StuckBroker { inner: Arc::clone(&network.broker) as _, is_stuck: true.into(), is_silent };
+        // What waits in such a queue is never given out.
+        let mut thief = network.broker.consume(&topology::jobs(&network.model).name, 1).await.unwrap();
+        let _stolen = thief.next().await.unwrap();
+        let verifier = network.verifier_on(quick(), Seams { broker: Arc::new(stuck), ..network.seams() });
+        assert_eq!(tokens(&network.end_of(job).await), RIGHT, "silent: {is_silent}");
+        assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
+    }
 }
 
 #[tokio::test]

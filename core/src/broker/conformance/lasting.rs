@@ -83,11 +83,12 @@ pub async fn a_topic_reaches_every_matching_queue_once(broker: &dyn Broker) {
         declared(broker, queue.clone()).await;
     }
     let key = format!("{node}.replica.{verifier}");
-    assert_eq!(broker.publish(&Address::Nodes(key.clone()), message("topic")).await, Published::Confirmed);
+    let sent = message("topic");
+    assert_eq!(broker.publish(&Address::Nodes(key.clone()), sent.clone()).await, Published::Confirmed);
     for queue in [&both, &stars] {
         let mut consumer = consume(broker, queue, 5).await;
         let delivery = next(&mut consumer).await;
-        assert_eq!(delivery.message, message("topic"));
+        assert_eq!(delivery.message, sent);
         assert_eq!(delivery.routing_key, key);
         assert_eq!(delivery.sender(), node);
         assert!(delivery.ack().await);

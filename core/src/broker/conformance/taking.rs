@@ -175,3 +175,34 @@ pub async fn consumers_of_one_queue_share(broker: &dyn Broker) {
     }
     removed(broker, &[&queue]).await;
 }
+
+/// What comes back too often goes to its queue's dead letters as it was; its neighbour is none.
+pub async fn what_comes_back_too_often_is_a_dead_letter(broker: &dyn Broker) {
+    let grave = declared(broker, Queue { replicated: true, ..queue() }).await;
+    let dead_letters = Some(grave.name.clone());
+    let queue = declared(broker, Queue { replicated: true, dead_letters, ..queue() }).await;
+    let cursed = message("cursed");
+    let address = Address::Queue(queue.name.clone());
+    assert_eq!(broker.publish(&address, cursed.clone()).await, Published::Confirmed);
+    let mut consumer = consume(broker, &queue, 1).await;
+    let (mut given, until) = (0, Instant::now() + PATIENCE);
+    while !matches!(broker.depth(&grave.name).await, Ok(Some(1))) {
+        assert!(Instant::now() < until, "given {given} times, and no dead letter");
+        if let Ok(Some(delivery)) = timeout(Duration::from_millis(100), consumer.next()).await {
+            assert_eq!(delivery.redelivered, given > 0);
+            given += 1;
+            delivery.nack().await;
+        }
+    }
+    // A broker may count the first time too, or not.
+    assert!((GIVEN_BACK_MAX..=GIVEN_BACK_MAX + 1).contains(&given), "given {given} times");
+    assert_eq!(send(broker, &queue, "fine").await, Published::Confirmed);
+    next(&mut consumer).await.nack().await;
+    expect_in_order(&mut consumer, &["fine"]).await;
+    let mut consumer = consume(broker, &grave, 5).await;
+    let dead = next(&mut consumer).await;
+    assert_eq!(dead.message, cursed);
+    assert!(dead.ack().await);
+    expect_silence(&mut consumer).await;
+    removed(broker, &[&queue, &grave]).await;
+}

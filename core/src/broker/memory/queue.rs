@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::broker::{Message, Queue};
+use crate::broker::{GIVEN_BACK_MAX, Message, Queue};
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Envelope {
     pub(super) message: Message,
     pub(super) routing_key: Arc<str>,
     pub(super) redelivered: bool,
+    /// How often it came back.
+    given_back: u32,
     expires: Option<Instant>,
 }
 
@@ -23,7 +25,7 @@ impl Envelope {
     pub(super) fn new(message: Message, routing_key: Arc<str>, now: Instant) -> Self {
         // A time to live beyond the clock's range is none.
         let expires = message.ttl_ms.and_then(|ttl_ms| now.checked_add(Duration::from_millis(ttl_ms)));
-        Self { message, routing_key, redelivered: false, expires }
+        Self { message, routing_key, redelivered: false, given_back: 0, expires }
     }
 }
 
@@ -103,14 +105,14 @@ impl QueueState {
         self.consumers.insert(consumer, holder);
     }
 
-    /// Ends a consumer; what it held waits again, marked redelivered.
-    pub(super) fn leave(&mut self, consumer: u64) {
-        let Some(holder) = self.consumers.remove(&consumer) else { return };
-        for (number, envelope) in holder.held {
-            self.put_back(number, envelope);
-        }
+    /// Ends a consumer; what it held waits again, marked redelivered. What came back too often is returned if it `may_die`.
+    pub(super) fn leave(&mut self, consumer: u64, may_die: bool) -> Vec<Message> {
+        let Some(holder) = self.consumers.remove(&consumer) else { return Vec::new() };
+        let held = holder.held.into_iter();
+        let dead = held.filter_map(|(number, envelope)| self.put_back(number, envelope, may_die)).collect();
         // Its turn, if it was just told of an arrival.
         self.arrivals.notify_one();
+        dead
     }
 
     /// The oldest waiting message, now held by `consumer`.
@@ -139,10 +141,16 @@ impl QueueState {
         envelope
     }
 
-    /// Makes a message wait again, marked redelivered. Its time to live goes on from when it came.
-    pub(super) fn put_back(&mut self, number: u64, mut envelope: Envelope) {
+    /// Makes a message wait again, marked redelivered. Its time to live goes on from when it came. Returned instead: one
+    /// that came back too often, if it `may_die`.
+    pub(super) fn put_back(&mut self, number: u64, mut envelope: Envelope, may_die: bool) -> Option<Message> {
         envelope.redelivered = true;
+        envelope.given_back += 1;
+        if may_die && envelope.given_back > GIVEN_BACK_MAX {
+            return Some(envelope.message);
+        }
         self.put(number, envelope);
+        None
     }
 
     pub(super) fn set_prefetch(&mut self, consumer: u64, prefetch: u16) {
@@ -190,6 +198,7 @@ mod tests {
             replicated: false,
             length_max: Some(3),
             idle_ms: None,
+            dead_letters: None,
         };
         QueueState::new(declared, 1)
     }
@@ -242,7 +251,7 @@ mod tests {
             assert!(matches!(queue.take(1, at(15)), Next::Message(number, _) if number == expected));
         }
         assert_eq!(queue.depth(at(30)), 0);
-        queue.leave(1);
+        assert_eq!(queue.leave(1, true), []);
         assert_eq!(queue.depth(at(19)), 3);
         assert_eq!(queue.depth(at(30)), 2);
     }

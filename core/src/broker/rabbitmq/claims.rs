@@ -1,7 +1,7 @@
 //! What AMQP doesn't tell or does later than the seam promises: which exclusive queues are ours and whether they have
-//! their consumer, and which consumers are still giving back what they held.
+//! their consumer, which queues have a limit, and which consumers are still giving back what they held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::terms::Refusal;
+use crate::broker::Published;
 
 /// How long to wait for consumers that leave; longer than they have.
 const LEAVING: Duration = Duration::from_secs(6);
@@ -68,6 +69,32 @@ impl Drop for Claim {
         if claims.get(&self.queue).is_some_and(|claim| claim.epoch == self.epoch) {
             claims.remove(&self.queue);
         }
+    }
+}
+
+/// The queues that this process declared with a limit of length. The broker's refusal of a publish says nothing of its
+/// reason: such a queue is full, any other is stuck.
+#[derive(Clone, Default)]
+pub(super) struct Limits(Arc<Mutex<HashSet<String>>>);
+
+impl Limits {
+    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue was declared, and so.
+    pub(super) fn declared(&self, queue: &str, is_limited: bool) {
+        if is_limited {
+            self.lock().insert(queue.to_owned());
+        } else {
+            self.lock().remove(queue);
+        }
+    }
+
+    /// What a refusal means that came for this queue.
+    pub(super) fn refusal(&self, queue: &str) -> Published {
+        if self.lock().contains(queue) { Published::Full } else { Published::Refused }
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::claims::{Claim, Leave, Leaving};
 use super::credit::Step;
 use super::inbox::{Arrival, Inbox, Taken, put_back};
-use super::link::{Line, answer};
+use super::link::{Line, answer, answer_of_queue};
 use super::terms::{Refusal, message};
 use crate::broker::{Consumer, Delivery};
 
@@ -54,7 +54,7 @@ pub(super) struct Subscription {
     /// Of an exclusive queue, which ends with its consumer.
     claim: Option<Claim>,
     /// Keeps the connection open.
-    _line: Arc<Line>,
+    line: Arc<Line>,
 }
 
 /// Begins to consume. The queue must be there.
@@ -66,10 +66,10 @@ pub(super) async fn open(
     leaving: Leaving,
 ) -> Result<Box<dyn Consumer>, Refusal> {
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    answer(channel.queue_declare(queue.clone(), options, FieldTable::default())).await?;
+    answer_of_queue(&line, channel.queue_declare(queue.clone(), options, FieldTable::default())).await?;
     let inbox = Arc::new(Inbox::new(prefetch));
     let mut subscription =
-        Subscription { queue, channel, taps: Vec::new(), inbox: Arc::clone(&inbox), claim, _line: line };
+        Subscription { queue, channel, taps: Vec::new(), inbox: Arc::clone(&inbox), claim, line };
     subscription.adjust().await?;
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(subscription.run(stopped));
@@ -149,7 +149,7 @@ impl Subscription {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let stream = answer(consuming).await?;
+        let stream = answer_of_queue(&self.line, consuming).await?;
         self.inbox.opened(number, limit);
         self.taps.push(Tap { number, stream });
         Ok(())

@@ -24,6 +24,16 @@ use crate::telemetry::metrics::BROKER_BLOCKED;
 /// ever.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// A healthy broker opens a channel in a millisecond.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How long it may take to delete a queue. One without a leader takes longer than an answer, and has to go.
+const DELETION: Duration = Duration::from_secs(20);
+
+/// How long a broker that answers may take to notice that a connection of ours ended. If the line was cut without a
+/// word, it takes two heartbeats, and callers have to go on trying.
+const INHERITANCE: Duration = Duration::from_secs(10);
+
 /// After a failed attempt everybody is told so for this long before the next: callers retry by themselves, and a
 /// broker that starts must not meet a storm.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -34,9 +44,16 @@ pub(super) struct Line {
     pub(super) connection: Connection,
     /// Counts connections: what was declared as exclusive on an earlier one is gone.
     pub(super) epoch: u64,
+    since: Instant,
 }
 
 impl Line {
+    /// Whether the broker may not have noticed yet that the connection before this one ended: what was exclusive to
+    /// that one seems to be taken by somebody else.
+    pub(super) fn is_fresh_heir(&self) -> bool {
+        self.epoch > 1 && self.since.elapsed() < INHERITANCE
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
@@ -87,6 +104,16 @@ impl Link {
         Ok((line, channel))
     }
 
+    /// Whether the broker reads the present connection and answers, and soon: not one that is gone, nor one that it
+    /// doesn't listen to because it is short of memory or disk.
+    pub(super) async fn answers(&self) -> bool {
+        let line = self.state.lock().await.line.clone();
+        match line.filter(|line| line.is_up()) {
+            Some(line) => matches!(timeout(SOON, line.connection.create_channel()).await, Ok(Ok(_))),
+            None => false,
+        }
+    }
+
     /// Gives a connection up that answers no more, though it seems to be up.
     pub(super) async fn give_up(&self, line: &Line) {
         let mut state = self.state.lock().await;
@@ -109,7 +136,7 @@ impl Link {
             Ok((connection, access)) => {
                 state.epoch += 1;
                 state.failed = None;
-                let line = Arc::new(Line { connection, epoch: state.epoch });
+                let line = Arc::new(Line { connection, epoch: state.epoch, since: Instant::now() });
                 if access.is_node() {
                     let keeper = tokio::spawn(access.keep(Arc::downgrade(&line))).abort_handle();
                     if let Some(earlier) = state.keeper.replace(keeper) {
@@ -192,9 +219,39 @@ async fn declare_exchanges(connection: &Connection) -> Result<(), Refusal> {
 
 /// One answer of the broker, in time.
 pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, Refusal> {
+    answer_within(ANSWER, asked).await
+}
+
+async fn answer_within<T>(
+    limit: Duration,
+    asked: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Refusal> {
+    match timeout(limit, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Refusal::Away(format!("no answer in {limit:?}"))),
+    }
+}
+
+/// One answer about a queue, in time. If none comes the connection is asked for something else: a broker that answers
+/// that has the queue, and the queue has no leader.
+pub(super) async fn answer_of_queue<T>(
+    line: &Line,
+    asked: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Refusal> {
     match timeout(ANSWER, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Refusal::Away(format!("no answer in {ANSWER:?}"))),
+        Err(_) => match answer(line.connection.create_channel()).await {
+            Ok(_) => Err(Refusal::Stuck),
+            Err(_) => Err(Refusal::Away(format!("no answer in {ANSWER:?}"))),
+        },
     }
+}
+
+/// The deletion of a queue, for which the broker looks for the queue's replicas, each for a while.
+pub(super) async fn answer_of_deletion<T>(
+    asked: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Refusal> {
+    answer_within(DELETION, asked).await
 }

@@ -2,6 +2,7 @@
 //! each other's confirmations (measured). Requests come by a bounded queue, answers go back one by one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
@@ -9,8 +10,9 @@ use futures::{FutureExt as _, StreamExt as _};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::claims::Limits;
 use super::link::{Line, Link, answer};
 use super::returns::Returns;
 use super::terms::{Parcel, Refusal, Route};
@@ -23,8 +25,8 @@ const WINDOW: usize = 256;
 /// Requests that wait for the window.
 pub(super) const WAITING: usize = 1024;
 
-/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. The
-/// connection is given up; whoever asked was told `Unknown` long before.
+/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. Unless
+/// others get theirs the connection is given up; whoever asked was told long before.
 const STALLED: Duration = Duration::from_secs(15);
 
 /// Between two attempts to connect.
@@ -34,10 +36,12 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) struct Request {
     pub(super) parcel: Parcel,
     pub(super) reply: oneshot::Sender<Published>,
+    /// Set when it went to the connection.
+    pub(super) sent: Arc<AtomicBool>,
 }
 
 /// Publishes what comes until nobody can ask any more.
-pub(super) async fn run(link: Link, mut requests: mpsc::Receiver<Request>) {
+pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Receiver<Request>) {
     let mut first = None;
     loop {
         let request = match first.take() {
@@ -52,7 +56,7 @@ pub(super) async fn run(link: Link, mut requests: mpsc::Receiver<Request>) {
         }
         match open(&link).await {
             Ok((line, channel)) => {
-                let mut window = Window::new(&channel);
+                let mut window = Window::new(&channel, &limits);
                 first = window.serve(request, &mut requests).await;
                 link.give_up(&line).await;
             }
@@ -72,19 +76,23 @@ async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
 }
 
 /// How one publish ended at the channel.
-type Ended = (Route, oneshot::Sender<Published>, Option<Confirmation>);
+type Ended = (Route, oneshot::Sender<Published>, Option<lapin::Result<Confirmation>>);
 
 /// What one channel has in flight.
 struct Window<'channel> {
     channel: &'channel Channel,
+    limits: &'channel Limits,
     in_flight: FuturesUnordered<futures::future::BoxFuture<'static, Ended>>,
     returns: Returns<oneshot::Sender<Published>>,
     broken: bool,
+    /// When anything was confirmed last; at first, when the channel was made.
+    confirmed: Instant,
 }
 
 impl<'channel> Window<'channel> {
-    fn new(channel: &'channel Channel) -> Self {
-        Self { channel, in_flight: FuturesUnordered::new(), returns: Returns::default(), broken: false }
+    fn new(channel: &'channel Channel, limits: &'channel Limits) -> Self {
+        let (in_flight, returns) = (FuturesUnordered::new(), Returns::default());
+        Self { channel, limits, in_flight, returns, broken: false, confirmed: Instant::now() }
     }
 
     /// Publishes until the channel is no good any more. What is in flight then is unknown: its askers see that nobody
@@ -114,13 +122,16 @@ impl<'channel> Window<'channel> {
             self.broken = true;
             return Some(request);
         }
-        let Request { parcel: Parcel { route, properties, body }, reply } = request;
+        let Request { parcel: Parcel { route, properties, body }, reply, sent: is_sent } = request;
         // Without `mandatory` the broker confirms what it drops.
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (route.exchange.clone(), route.key.clone());
         let sent = answer(self.channel.basic_publish(exchange, key, options, &body, properties)).await;
         match sent {
-            Ok(confirm) => self.in_flight.push(await_confirm(route, reply, confirm).boxed()),
+            Ok(confirm) => {
+                is_sent.store(true, Ordering::Relaxed);
+                self.in_flight.push(await_confirm(route, reply, confirm).boxed());
+            }
             // Dropping the reply tells the asker that its end is unknown.
             Err(_) => self.broken = true,
         }
@@ -144,7 +155,8 @@ impl<'channel> Window<'channel> {
 
     fn note(&mut self, (route, reply, confirmation): Ended) {
         match confirmation {
-            Some(Confirmation::Ack(returned)) => {
+            Some(Ok(Confirmation::Ack(returned))) => {
+                self.confirmed = Instant::now();
                 let returned = returned.map(|message| Route {
                     exchange: message.exchange.clone(),
                     key: message.routing_key.clone(),
@@ -152,16 +164,24 @@ impl<'channel> Window<'channel> {
                 });
                 self.returns.confirmed(route, returned, reply);
             }
-            Some(Confirmation::Nack(None)) => {
-                let _ = reply.send(Published::Full);
+            Some(Ok(Confirmation::Nack(None))) => {
+                // A topic reaches many queues, and what it was that refused isn't said: only a limit is no fault.
+                let is_queue = route.exchange.as_str().is_empty();
+                let why = if is_queue { self.limits.refusal(route.key.as_str()) } else { Published::Full };
+                let _ = reply.send(why);
             }
-            // A refusal that carries another's return, no confirm mode, an error, no answer: start over.
-            Some(Confirmation::Nack(Some(_)) | Confirmation::NotRequested) | None => self.broken = true,
+            // Others are confirmed meanwhile: its queue is stuck, and the channel is as good as any. Whoever asked has
+            // given up long ago.
+            None if self.confirmed.elapsed() < STALLED => {}
+            // No answer to anybody, an error, a refusal that carries another's return, no confirm mode: start over.
+            None | Some(Err(_) | Ok(Confirmation::Nack(Some(_)) | Confirmation::NotRequested)) => {
+                self.broken = true;
+            }
         }
     }
 }
 
 async fn await_confirm(route: Route, reply: oneshot::Sender<Published>, confirm: PublisherConfirm) -> Ended {
     let confirmation = timeout(STALLED, confirm).await;
-    (route, reply, confirmation.ok().and_then(Result::ok))
+    (route, reply, confirmation.ok())
 }

@@ -5,11 +5,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString, ShortStringError};
 use lapin::{BasicProperties, ErrorKind};
 
-use crate::broker::{Address, BrokerError, Exchange, Message, Queue, topology};
-
-/// How often a replicated queue gives out one message before it drops it: a backstop. The ledger counts handouts and
-/// decides long before.
-const DELIVERY_LIMIT: i64 = 20;
+use crate::broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Queue, topology};
 
 /// AMQP's mark of a message that a durable queue writes to disk before it confirms.
 const PERSISTENT: u8 = 2;
@@ -50,7 +46,7 @@ pub(super) fn arguments(queue: &Queue) -> FieldTable {
     table.insert(short("x-queue-type"), AMQPValue::LongString(kind.into()));
     table.insert(short("x-overflow"), AMQPValue::LongString("reject-publish".into()));
     if queue.replicated {
-        table.insert(short("x-delivery-limit"), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+        table.insert(short("x-delivery-limit"), AMQPValue::LongLongInt(i64::from(GIVEN_BACK_MAX)));
     }
     let mut number = |name: &'static str, value: Option<u64>| {
         if let Some(value) = value {
@@ -59,6 +55,16 @@ pub(super) fn arguments(queue: &Queue) -> FieldTable {
     };
     number("x-max-length", queue.length_max);
     number("x-expires", queue.idle_ms);
+    if let Some(dead_letters) = &queue.dead_letters {
+        // At least once: only confirmed there does it leave here. It needs `reject-publish`, and a quorum queue.
+        for (name, value) in [
+            ("x-dead-letter-exchange", ""),
+            ("x-dead-letter-routing-key", dead_letters.as_str()),
+            ("x-dead-letter-strategy", "at-least-once"),
+        ] {
+            table.insert(short(name), AMQPValue::LongString(value.into()));
+        }
+    }
     table
 }
 
@@ -189,6 +195,8 @@ pub(super) enum Refusal {
     Forbidden(String),
     /// It is away, or gave no answer in time.
     Away(String),
+    /// It gave no answer about this queue in time, and answers otherwise.
+    Stuck,
 }
 
 impl Refusal {
@@ -201,6 +209,7 @@ impl Refusal {
             Self::Different(difference) => BrokerError::Mismatch { name, difference },
             Self::Forbidden(why) => BrokerError::Unavailable(format!("not allowed: {why}")),
             Self::Away(why) => BrokerError::Unavailable(why),
+            Self::Stuck => BrokerError::Stuck(name),
         }
     }
 }
@@ -255,6 +264,7 @@ mod tests {
             replicated: false,
             length_max: None,
             idle_ms: None,
+            dead_letters: None,
         }
     }
 
@@ -276,7 +286,20 @@ mod tests {
     fn every_kind_of_queue_says_all_that_it_is() {
         let classic = ["x-overflow=reject-publish", "x-queue-type=classic"];
         let lasting = "durable=true exclusive=false";
-        let cases: [(Queue, Vec<&str>); 4] = [
+        let dead_letters = Some("dead".to_owned());
+        let cases: [(Queue, Vec<&str>); 5] = [
+            (
+                Queue { replicated: true, dead_letters, ..queue() },
+                vec![
+                    "x-dead-letter-exchange=",
+                    "x-dead-letter-routing-key=dead",
+                    "x-dead-letter-strategy=at-least-once",
+                    "x-delivery-limit=20",
+                    "x-overflow=reject-publish",
+                    "x-queue-type=quorum",
+                    lasting,
+                ],
+            ),
             (queue(), [&classic[..], &[lasting]].concat()),
             (
                 Queue { replicated: true, length_max: Some(7), ..queue() },

@@ -12,7 +12,8 @@ use crate::job::{End, Settlement};
 use crate::ledger::{Accepted, Group, JobState, NewJob, OverdueJob, Settled, Sweep, SweepQuestion, Verdict};
 
 fn question() -> SweepQuestion {
-    SweepQuestion { empty_queues: Vec::new(), unconfirmed_for: Duration::from_secs(5), limit: 100 }
+    let unconfirmed_for = Duration::from_secs(5);
+    SweepQuestion { empty_queues: Vec::new(), dead: Vec::new(), unconfirmed_for, limit: 100 }
 }
 
 async fn sweep(ledger: &Halves, now: u64) -> Sweep {
@@ -100,6 +101,43 @@ pub async fn jobs_of_an_empty_queue_are_handed_out_again(ledger: &Halves) {
     let empty = SweepQuestion { empty_queues: vec![model()], ..question() };
     let found = must(ledger.sweeping.sweep(&empty, at(60_000)).await);
     assert_eq!(found.hand_out, [(waiting.id, model())]);
+}
+
+/// A job whose notice is dead is handed out again if it is queued, whether confirmed or not, and comes up again until the
+/// broker has it. One that is in live hands, ended, expiring or unknown is left as it is.
+pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let [confirmed, fresh, owned, ended, late] = [
+        accept_at(ledger, &account, 0).await,
+        accept_at(ledger, &account, 0).await,
+        accept_at(ledger, &account, 0).await,
+        accept_at(ledger, &account, 0).await,
+        accept_at(ledger, &account, 0).await,
+    ];
+    must(ledger.intake.confirm(&[confirmed.id, owned.id, ended.id, late.id], at(1)).await);
+    let alive = verifier(ledger, 60_000).await;
+    taken(take(ledger, &alive, owned.id, false, 2).await);
+    must(ledger.owner.settle(&succeeded(&ended)).await);
+
+    let dead = vec![confirmed.id, owned.id, fresh.id, ended.id, JobId::new(), confirmed.id];
+    let asked = SweepQuestion { dead, limit: 1, ..question() };
+    let mut found = must(ledger.sweeping.sweep(&asked, at(3)).await).hand_out;
+    found.sort();
+    let mut expected = vec![(confirmed.id, model()), (fresh.id, model())];
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(handed(ledger, 5_002).await, [], "handed out just now");
+    let mut again = handed(ledger, 5_003).await;
+    again.sort();
+    assert_eq!(
+        again,
+        expected.iter().map(|(job, _)| *job).collect::<Vec<_>>(),
+        "nobody said that it arrived"
+    );
+    let view = must(ledger.reader.job(&owned.account, owned.id).await);
+    assert_eq!(view.map(|view| view.state), Some(JobState::Running));
+    let expiring = SweepQuestion { dead: vec![late.id], ..question() };
+    assert!(must(ledger.sweeping.sweep(&expiring, at(DEADLINE)).await).hand_out.is_empty());
 }
 
 /// A job past its deadline, queued or running, is to be settled as expired and not to be handed out.

@@ -109,6 +109,7 @@ pub async fn a_released_job_was_never_handed_out(ledger: &Halves) {
     assert_eq!(view.map(|view| view.state), Some(JobState::Queued));
     let question = SweepQuestion {
         empty_queues: Vec::new(),
+        dead: Vec::new(),
         unconfirmed_for: std::time::Duration::from_secs(5),
         limit: 10,
     };

@@ -46,6 +46,12 @@ const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
     UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
     RETURNING jobs.id, model, accepted_ms";
 
+/// Queued jobs whose notices are dead become unconfirmed since now. Locked in one order, as everywhere.
+const DEAD: &str = "WITH dead AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) AND state = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
+    UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
+    RETURNING jobs.id, model, accepted_ms";
+
 const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
     WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
 
@@ -132,10 +138,15 @@ impl PostgresLedger {
         let empty: Vec<&str> =
             question.empty_queues.iter().map(|model| word(model.as_str())).collect::<Result<_, _>>()?;
         let limit = i64::from(question.limit);
-        let rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit]).await?;
+        let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit]).await?;
+        if !question.dead.is_empty() {
+            // If this one fails, those that became unconfirmed before it come up again.
+            rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
+        }
         let found = |row: &Row| Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(get::<String>(row, 1)?)));
         let mut found = rows.iter().map(found).collect::<Result<Vec<_>, LedgerError>>()?;
         found.sort();
+        found.dedup();
         Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
     }
 }

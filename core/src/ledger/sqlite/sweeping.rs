@@ -151,6 +151,13 @@ fn hand_out(
     for (_, job, _) in &found {
         statement.execute(params![job.blob(), millis(now)])?;
     }
+    for dead in &question.dead {
+        let sql = "UPDATE jobs SET unconfirmed_ms = $2 WHERE id = $1 AND state = 0 AND deadline_ms > $2
+             RETURNING id, model, accepted_ms";
+        found.append(&mut find(connection, sql, params![dead.blob(), millis(now)])?);
+    }
+    found.sort();
+    found.dedup();
     Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
 }
 

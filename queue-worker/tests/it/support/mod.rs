@@ -169,6 +169,7 @@ impl Network {
             replicated: false,
             length_max: Some(1),
             idle_ms: None,
+            dead_letters: None,
         };
         self.broker.declare(&queue).await.unwrap();
         let filler =
