@@ -11,6 +11,7 @@ use infera_core::telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIF
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, fleet};
+use crate::harmonizer::Distinct;
 use crate::tenure::Tenure;
 
 /// Changes within so long are looked at together.
@@ -39,8 +40,13 @@ pub(crate) fn of_model(tenure: &Tenure, model: &ModelName) -> ModelCapacity {
         owners.insert(&candidate.owner);
         free_slots = free_slots.saturating_add(candidate.free_slots);
     }
+    // What a group's members must differ in is the verifier's setting; the gateway only compares numbers.
+    let different = match tenure.config.distinct {
+        Distinct::Owner => owners.len(),
+        Distinct::Node => nodes.len(),
+    };
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(owners.len()), free_slots }
+    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
 }
 
 /// Who is there, which gateways must hear of at once: a network whose third owner just came has room from now on.
