@@ -40,7 +40,23 @@ set -a
 . data/services.env
 set +a
 
+# The programs that the suites' build made, as processes of their own. Ended again whatever happens; the servers stay.
+cluster() {
+    trap '"${PYTHON:-python3}" infra/cluster.py down' RETURN
+    "${PYTHON:-python3}" infra/cluster.py up --binaries "$target/debug" || return
+    "${PYTHON:-python3}" infra/smoke_cluster.py || return
+    bash infra/load.sh
+}
+
+# A cluster of its own, beside the servers of this run.
+chaos() {
+    bash infra/chaos.sh --size small --binaries "$target/debug"
+}
+
 step "suites on real servers" suites
+step "programs" cargo build --workspace --all-features --bins --locked --quiet
+step "a cluster: both gateways agree; k6's smoke for twenty seconds" cluster
+step "chaos: 1,000 jobs, one kill of each, six network faults" chaos
 
 printf '\n== done (%ss)\n' "$SECONDS"
 awk '/^test result:/ { passed += $4; failed += $6 }
