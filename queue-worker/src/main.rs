@@ -35,5 +35,5 @@ fn act(cli: Cli) -> Result<(), Failure> {
         return Ok(program::print(&config::dump(&config)?)?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+    runtime.block_on(async { Box::pin(run(config, shutdown::on_signals()?)).await })
 }

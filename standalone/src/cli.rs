@@ -33,6 +33,7 @@ pub enum Command {
 
 /// Where settings come from, and short ways to say two of them.
 #[derive(Debug, Args)]
+#[group(skip)] // the parser names groups by type, and the settings within are called the same
 pub struct Settings {
     #[command(flatten)]
     settings: program::Settings,
@@ -81,4 +82,17 @@ Paste this into another terminal:
 Ctrl-C ends it; what was accepted is kept."#,
         note = note.display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What the parser checks at the first use only: names that clash, flags that are given twice.
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -75,3 +75,16 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Node(command) => fleet::node(command, ledger.as_ref()).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What the parser checks at the first use only: names that clash, flags that are given twice.
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -12,9 +12,12 @@ use tokio::time::Instant;
 use crate::WorkerHandle;
 use crate::vitals::{Snapshot, decide};
 
+/// One stay: its worker, and the token that it is let in by.
+type Stay = (WorkerHandle, watch::Receiver<Token>);
+
 /// What is known of the present stay; nothing before the first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Present(Arc<Mutex<Option<(WorkerHandle, watch::Receiver<Token>)>>>);
+pub(super) struct Present(Arc<Mutex<Option<Stay>>>);
 
 impl Present {
     /// A stay begins.
