@@ -2,7 +2,8 @@
 //!
 //! 1. the model is in the catalogue, and a client that waits has nodes to wait for;
 //! 2. a waiting client's place is taken, before anything can end;
-//! 3. the ledger accepts: one row, one group commit. From here on the job ends exactly once, whatever happens to us;
+//! 3. a place in the outbox is taken, and the ledger accepts: one row, one group commit. From here on the job ends
+//!    exactly once, whatever happens to us;
 //! 4. its notice goes to the broker in the background;
 //! 5. a client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
 //!
@@ -157,6 +158,14 @@ async fn accept(
     let Some(entry) = state.catalogue.model(request.model.as_str()) else {
         return Err(ApiError::ModelUnknown(request.model.as_str().to_owned()).into());
     };
+    let Some(place) = state.outbox.reserve() else {
+        let job = earlier(state, &caller.account, idempotency.as_ref()).await?;
+        let job = job.ok_or_else(|| {
+            state.meters.outbox_full();
+            ApiError::OutboxFull
+        })?;
+        return Ok(Receipt { job, accepted_ms: None, accepting: begun.elapsed() });
+    };
     // More than the context holds can't be answered anyway, and a smaller number costs nodes a smaller reserve.
     request.max_tokens = request.max_tokens.min(entry.context_max);
     let accepted_ms = Timestamp::now();
@@ -187,7 +196,7 @@ async fn accept(
     if is_new {
         state.meters.accepted(&request.model, begun.elapsed());
         Span::current().record("job", field::display(job));
-        state.outbox.put(job, request.model);
+        state.outbox.put(place, job, request.model);
     }
     let accepted_ms = is_new.then_some(accepted_ms);
     Ok(Receipt { job, accepted_ms, accepting: begun.elapsed() })
@@ -225,15 +234,27 @@ async fn commit(state: &Arc<State>, new: NewJob) -> Result<Accepted, ApiError> {
 
 /// There is no room for a new job, which is no reason to keep back the answer of an earlier one.
 async fn replay_or(state: &Arc<State>, order: &Order, no_room: ApiError) -> Result<Outcome, Failure> {
-    let Some(idempotency) = &order.idempotency else { return Err(no_room.into()) };
     let (account, begun) = (&order.caller.account, Instant::now());
+    match earlier(state, account, order.idempotency.as_ref()).await? {
+        Some(job) => replay(state, account, job, begun.elapsed()).await,
+        None => Err(no_room.into()),
+    }
+}
+
+/// The job that the same request made before, if it came with an idempotency key and was accepted.
+async fn earlier(
+    state: &State,
+    account: &AccountId,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<JobId>, ApiError> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
     match state.seams.reader.earlier_use(account, idempotency).await {
-        Ok(Some(Accepted::Existing(job))) => replay(state, account, job, begun.elapsed()).await,
-        Ok(Some(Accepted::KeyReused)) => Err(ApiError::KeyReused.into()),
-        Ok(_) => Err(no_room.into()),
+        Ok(Some(Accepted::Existing(job))) => Ok(Some(job)),
+        Ok(Some(Accepted::KeyReused)) => Err(ApiError::KeyReused),
+        Ok(_) => Ok(None),
         Err(error) => {
             tracing::error!(%error, "an idempotency key could not be looked up");
-            Err(ApiError::LedgerAway.into())
+            Err(ApiError::LedgerAway)
         }
     }
 }

@@ -49,7 +49,8 @@ pub struct Config {
     pub capacity_ttl_ms: u64,
     /// The catalogue is read again so often.
     pub catalogue_refresh_ms: u64,
-    /// Jobs accepted whose notice waits to be published. Beyond it the sweeper publishes them, after 5 s.
+    /// Jobs accepted whose notice the broker doesn't have yet. Beyond it new ones are answered 503. Each costs some
+    /// 200 bytes, and time to work off when the broker is back: more jobs than this are better asked for again then.
     pub outbox_max: usize,
 }
 

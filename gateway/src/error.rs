@@ -72,6 +72,8 @@ pub enum ApiError {
     InsufficientNodes,
     /// More clients wait than this gateway holds: ours.
     Overloaded,
+    /// More accepted jobs wait for the broker than this gateway holds: ours. Nothing was accepted.
+    OutboxFull,
     /// The ledger is away: ours; a retry is safe under an idempotency key.
     LedgerAway,
     /// This gateway shuts down; the job goes on.
@@ -115,9 +117,11 @@ impl ApiError {
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InProgress | Self::Cancelled => StatusCode::CONFLICT,
             Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
-            Self::InsufficientNodes | Self::Overloaded | Self::LedgerAway | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::InsufficientNodes
+            | Self::Overloaded
+            | Self::OutboxFull
+            | Self::LedgerAway
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::Failed(reason, _) => match reason {
                 FailureReason::ContextLength => StatusCode::BAD_REQUEST,
@@ -152,6 +156,7 @@ impl ApiError {
             Self::Limited(Limit::Waiting, _) => "queue_full",
             Self::InsufficientNodes => "insufficient_nodes",
             Self::Overloaded => "overloaded",
+            Self::OutboxFull => "outbox_full",
             Self::LedgerAway => "ledger_unavailable",
             Self::Draining => "shutting_down",
             Self::Timeout => "timeout",
@@ -196,6 +201,7 @@ impl ApiError {
                                         again later, submit it with POST /submit_job, or ask for one unverified replica."
                 .to_owned(),
             Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
+            Self::OutboxFull => "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.".to_owned(),
             Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
             Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
             Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),
@@ -216,9 +222,10 @@ impl ApiError {
             | Self::LedgerAway
             | Self::Draining
             | Self::Node(Refusal::BrokerAway) => Some(Duration::from_secs(1)),
-            Self::InsufficientNodes | Self::Failed(FailureReason::InsufficientNodes, _) => {
-                Some(Duration::from_secs(5))
-            }
+            // A broker or nodes that are away rarely are for less than seconds.
+            Self::InsufficientNodes
+            | Self::OutboxFull
+            | Self::Failed(FailureReason::InsufficientNodes, _) => Some(Duration::from_secs(5)),
             _ => None,
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use infera_core::ids::ModelName;
 use infera_core::telemetry::metrics::{
-    GATEWAY_ACCEPTED, GATEWAY_COMMIT, GATEWAY_NOTICES_LEFT, GATEWAY_OUTBOX, GATEWAY_OUTBOX_MAX,
-    GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS, GATEWAY_WAITERS,
+    GATEWAY_ACCEPTED, GATEWAY_COMMIT, GATEWAY_NOTICES_LEFT, GATEWAY_OUTBOX, GATEWAY_OUTBOX_FULL,
+    GATEWAY_OUTBOX_MAX, GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS, GATEWAY_WAITERS,
 };
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 
@@ -27,6 +27,7 @@ pub struct Meters {
     routes: Vec<RouteMeters>,
     commit: Histogram,
     left: Counter,
+    outbox_full: Counter,
 }
 
 impl Default for Meters {
@@ -40,6 +41,7 @@ impl Default for Meters {
             routes: routes.collect(),
             commit: histogram!(GATEWAY_COMMIT),
             left: counter!(GATEWAY_NOTICES_LEFT),
+            outbox_full: counter!(GATEWAY_OUTBOX_FULL),
         }
     }
 }
@@ -80,6 +82,11 @@ impl Meters {
     pub fn accepted(&self, model: &ModelName, duration: Duration) {
         self.commit.record(duration);
         counter!(GATEWAY_ACCEPTED, "model" => model.to_string()).increment(1);
+    }
+
+    /// A job was not accepted because the outbox was full.
+    pub fn outbox_full(&self) {
+        self.outbox_full.increment(1);
     }
 
     /// A notice was left to the sweeper.

@@ -24,14 +24,14 @@ pub struct Snapshot {
     pub accepting: bool,
     /// The completions' queue is there and consumed: the broker works both ways.
     pub completions: bool,
-    /// Notices that wait in the outbox.
+    /// Places taken in the outbox.
     pub outbox: usize,
-    /// How many it holds.
+    /// How many there are.
     pub outbox_max: usize,
 }
 
 /// What a look comes to. Without the broker jobs are accepted all the same, ends are read from the ledger and notices
-/// wait, until the outbox is full: then a job taken here would wait for the sweeper, and another gateway is better.
+/// wait, until the outbox is full: then jobs are refused here, and another gateway is better.
 #[must_use]
 pub fn decide(seen: Snapshot) -> Readiness {
     Readiness::new([

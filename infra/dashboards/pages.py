@@ -56,6 +56,8 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
                 (rate("infera_verifier_handouts_total"), "handed out again"),
                 (rate("infera_verifier_jobs_released_total"), "given back undispatched"),
                 (rate("infera_gateway_notices_left_total"), "left to the sweeper by gateways"),
+                (rate("infera_verifier_dead_letters_total"), "given up by the broker"),
+                (rate("infera_verifier_queues_repaired_total"), "queues made anew"),
             ]),
             ("Broker: publishes that were not confirmed", "ops", [
                 (rate("infera_broker_publishes_total", "kind, outcome", '{outcome!="confirmed"}'),

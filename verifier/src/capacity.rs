@@ -11,7 +11,7 @@ use infera_core::telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIF
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, fleet};
-use crate::harmonizer::Distinct;
+use crate::harmonizer::{Candidate, Distinct};
 use crate::tenure::Tenure;
 
 /// Changes within so long are looked at together.
@@ -32,16 +32,21 @@ pub(crate) fn of_model(tenure: &Tenure, model: &ModelName) -> ModelCapacity {
         Some(entry) => fleet(&page, model, &tenure.nodes.views(&entry.digests, Instant::now())),
         None => Fleet::default(),
     };
+    room(model, &fleet.candidates, tenure.config.distinct)
+}
+
+/// What that comes to for a gateway, which compares numbers and knows no settings of the verifier's: with nodes as the
+/// parties that a group's members must differ in, they count as owners.
+fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> ModelCapacity {
     let mut nodes = HashSet::new();
     let mut owners = HashSet::new();
     let mut free_slots = 0_u32;
-    for candidate in fleet.candidates.iter().filter(|candidate| !candidate.ejected) {
+    for candidate in candidates.iter().filter(|candidate| !candidate.ejected) {
         nodes.insert(&candidate.node);
         owners.insert(&candidate.owner);
         free_slots = free_slots.saturating_add(candidate.free_slots);
     }
-    // What a group's members must differ in is the verifier's setting; the gateway only compares numbers.
-    let different = match tenure.config.distinct {
+    let different = match distinct {
         Distinct::Owner => owners.len(),
         Distinct::Node => nodes.len(),
     };
@@ -88,5 +93,55 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
         // Slots come and go with every job: those are looked at together, and told when the next summary is due.
         tokio::time::sleep(SETTLE_DOWN.min(pause)).await;
         let _ = tokio::time::timeout_at(due, changes.changed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_core::ids::{Digest, NodeId, OwnerId};
+    use infera_core::messages::NumericClass;
+
+    use super::*;
+
+    fn candidate((owner, node, free_slots, ejected): (&str, &str, u32, bool)) -> Candidate {
+        Candidate {
+            node: NodeId::new(node),
+            owner: OwnerId::new(owner),
+            address: None,
+            numeric_class: NumericClass {
+                model_digest: Digest::of(b"model"),
+                provider: "stub".to_owned(),
+                hardware: "any".to_owned(),
+                runtime: "none".to_owned(),
+                compute: "f32".to_owned(),
+            },
+            free_slots,
+            reputation: 0.5,
+            tokens_per_second: None,
+            newcomer: false,
+            ejected,
+        }
+    }
+
+    #[test]
+    fn gateways_are_told_as_many_owners_as_a_group_may_have_members() {
+        let (here, gone) = (false, true);
+        let one_owner = [("a", "a1", 4, here), ("a", "a2", 0, here), ("a", "a3", 2, here)];
+        let two_owners = [("a", "a1", 4, here), ("a", "a2", 1, here), ("b", "b1", 2, here)];
+        let ejected = [("a", "a1", 4, here), ("b", "b1", 8, gone), ("a", "a2", 1, gone)];
+        for (fleet, distinct, told) in [
+            (&one_owner[..], Distinct::Owner, (3, 1, 6)),
+            (&one_owner, Distinct::Node, (3, 3, 6)),
+            (&two_owners, Distinct::Owner, (3, 2, 7)),
+            (&two_owners, Distinct::Node, (3, 3, 7)),
+            (&ejected, Distinct::Owner, (1, 1, 4)),
+            (&ejected, Distinct::Node, (1, 1, 4)),
+            (&[], Distinct::Node, (0, 0, 0)),
+        ] {
+            let candidates: Vec<_> = fleet.iter().copied().map(candidate).collect();
+            let ModelCapacity { nodes, owners, free_slots, .. } =
+                room(&ModelName::new("m"), &candidates, distinct);
+            assert_eq!((nodes, owners, free_slots), told, "{fleet:?} {distinct:?}");
+        }
     }
 }

@@ -124,6 +124,8 @@ impl VerifierHandle {
             (names::VERIFIER_HEARTBEATS_REFUSED, Counted::HeartbeatRefused),
             (names::VERIFIER_GROUPS_CLOSED, Counted::GroupClosed),
             (names::VERIFIER_DISPUTES, Counted::Dispute),
+            (names::VERIFIER_DEAD_LETTERS, Counted::DeadLetter),
+            (names::VERIFIER_QUEUES_REPAIRED, Counted::QueueRepaired),
             (names::VERIFIER_PANICS, Counted::Panic),
             (names::VERIFIER_LEASES_LOST, Counted::LeaseLost),
             (names::VERIFIER_CONNECTIONS_CLOSED, Counted::ConnectionClosed),

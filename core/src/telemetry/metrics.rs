@@ -55,7 +55,7 @@ macro_rules! metrics {
 metrics! {
     Gauge BUILD_INFO = "infera_build_info": "1, by version of the program.";
     Gauge READY = "infera_ready": "1 while /readyz says so, as of the last scrape.";
-    Counter BROKER_PUBLISHES = "infera_broker_publishes_total": "Messages published, by kind and outcome (confirmed, full, unroutable, unknown).";
+    Counter BROKER_PUBLISHES = "infera_broker_publishes_total": "Messages published, by kind and outcome (confirmed, full, unroutable, refused, unknown).";
     Histogram BROKER_PUBLISH = "infera_broker_publish_seconds": "From publishing to its outcome.";
     Gauge BROKER_BLOCKED = "infera_broker_blocked": "1 while the broker takes no publishes (an alarm of its memory or disk).";
 
@@ -64,9 +64,10 @@ metrics! {
     Counter GATEWAY_REFUSALS = "infera_gateway_refusals_total": "Requests answered with an error, by the error's code.";
     Counter GATEWAY_ACCEPTED = "infera_gateway_jobs_accepted_total": "Jobs committed to the ledger, by model.";
     Histogram GATEWAY_COMMIT = "infera_gateway_ledger_commit_seconds": "The commit that accepts a job.";
-    Gauge GATEWAY_OUTBOX = "infera_gateway_outbox_notices": "Accepted jobs whose notice has not gone to the broker.";
+    Gauge GATEWAY_OUTBOX = "infera_gateway_outbox_notices": "Accepted jobs whose notice the broker does not have yet.";
     Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many the outbox holds.";
-    Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because the outbox was full or the broker did not confirm.";
+    Counter GATEWAY_OUTBOX_FULL = "infera_gateway_jobs_refused_outbox_full_total": "Jobs not accepted because the outbox was full.";
+    Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because their queue did not take them, or at shutdown.";
     Gauge GATEWAY_WAITERS = "infera_gateway_waiters": "Clients that wait for their job's end.";
 
     Counter VERIFIER_TAKEN = "infera_verifier_jobs_taken_total": "Jobs taken.";
@@ -84,6 +85,8 @@ metrics! {
     Counter VERIFIER_GROUPS_CLOSED = "infera_verifier_groups_closed_total": "Replica groups scored and closed.";
     Histogram VERIFIER_CLOSE_LAG = "infera_verifier_group_close_lag_seconds": "From a job's settlement to its group's close, when points are posted.";
     Counter VERIFIER_HANDOUTS = "infera_verifier_handouts_total": "Notices published again by the sweeper for jobs that were left lying.";
+    Counter VERIFIER_DEAD_LETTERS = "infera_verifier_dead_letters_total": "Notices that the broker gave up because they came back too often.";
+    Counter VERIFIER_QUEUES_REPAIRED = "infera_verifier_queues_repaired_total": "Stuck queues of jobs that were deleted and made anew.";
     Counter VERIFIER_SWEEPS = "infera_verifier_sweeps_total": "Looks of the sweeper, by outcome (done, failed, elsewhere: another verifier's turn).";
     Gauge VERIFIER_QUEUE = "infera_verifier_queue_jobs": "Jobs that wait in the model's queue, by model, as the active sweeper saw it.";
     Counter VERIFIER_ARCHIVED = "infera_verifier_archived_records_total": "Records written to the archive.";

@@ -10,5 +10,6 @@ mod idempotency;
 mod input;
 mod limits;
 mod lives;
+mod outbox;
 mod raw;
 mod routes;

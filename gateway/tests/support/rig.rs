@@ -120,17 +120,28 @@ impl Rig {
         intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
         change: impl FnOnce(Gateway, &Arc<SqliteLedger>) -> Gateway,
     ) -> Self {
+        Self::start_between(config, owners, |ledger, broker| (intake(ledger), broker), change).await
+    }
+
+    /// The same with something between the gateway and both, the ledger where jobs are accepted and the broker.
+    pub(crate) async fn start_between<I: JobIntake + 'static, B: Broker + 'static>(
+        config: Config,
+        owners: u32,
+        between: impl FnOnce(Arc<SqliteLedger>, Arc<MemoryBroker>) -> (Arc<I>, Arc<B>),
+        change: impl FnOnce(Gateway, &Arc<SqliteLedger>) -> Gateway,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
         list_model(&ledger).await;
         let (_, key) = new_key(&ledger, "ada@example.com").await;
+        let (intake, gateways_broker) = between(Arc::clone(&ledger), Arc::clone(&broker));
         let seams = Seams {
-            intake: intake(Arc::clone(&ledger)),
+            intake,
             reader: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
-            broker: Arc::clone(&broker) as _,
+            broker: gateways_broker,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");

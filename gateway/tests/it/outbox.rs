@@ -1,0 +1,201 @@
+//! The broker keeps no notice of a job while it is away. What is behind is real; only publishes to the jobs' queues are
+//! lost, and no sweeper is there to make good for it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use infera_core::broker::memory::MemoryBroker;
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::ledger::JobReader as _;
+use infera_core::time::Timestamp;
+use infera_gateway::Config;
+use serde_json::{Value, json};
+
+use crate::support::client::Reply;
+use crate::support::rig::{Rig, chat, job, unlimited};
+
+/// How many jobs the gateway promises to hand on.
+const OUTBOX_MAX: usize = 3;
+
+/// A broker that loses notices as long as it is told to.
+#[derive(Debug)]
+struct Losing {
+    inner: Arc<MemoryBroker>,
+    /// How a notice's publish ends instead of being done.
+    instead: Mutex<Option<Published>>,
+    /// The jobs whose notice it has.
+    kept: Mutex<Vec<String>>,
+}
+
+impl Losing {
+    fn new(inner: Arc<MemoryBroker>) -> Self {
+        Self { inner, instead: Mutex::default(), kept: Mutex::default() }
+    }
+
+    fn end_publishes(&self, instead: Option<Published>) {
+        *self.instead.lock().expect("no panic while publishing") = instead;
+    }
+}
+
+#[async_trait]
+impl Broker for Losing {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        if !matches!(address, Address::Queue(name) if name.starts_with("jobs.")) {
+            return self.inner.publish(address, message).await;
+        }
+        let instead = *self.instead.lock().expect("no panic while publishing");
+        if let Some(outcome) = instead {
+            return outcome;
+        }
+        let id = message.id.clone();
+        let published = self.inner.publish(address, message).await;
+        if published == Published::Confirmed {
+            self.kept.lock().expect("no panic while publishing").push(id);
+        }
+        published
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.inner.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.inner.delete(queue).await
+    }
+}
+
+async fn start() -> (Rig, Arc<Losing>) {
+    let mut broker = None;
+    let config = Config { outbox_max: OUTBOX_MAX, ..unlimited() };
+    let between = |ledger, inner| (ledger, Arc::clone(broker.insert(Arc::new(Losing::new(inner)))));
+    let rig = Rig::start_between(config, 3, between, |gateway, _| gateway).await;
+    (rig, broker.expect("the gateway's broker"))
+}
+
+async fn outbox_has_room(rig: &Rig) -> bool {
+    rig.send("GET", "/readyz", &[], b"").await.status == 200
+}
+
+async fn until_room(rig: &Rig) {
+    for _ in 0..600 {
+        if outbox_has_room(rig).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the outbox never had room again");
+}
+
+fn id(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    reply.json()["job_id"].as_str().expect("an id").to_owned()
+}
+
+async fn accepted(rig: &Rig) -> u64 {
+    rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted
+}
+
+/// What the gateway answers on each of its faces to a job that it doesn't accept.
+async fn is_refused_everywhere(rig: &Rig, more: &[(&str, &str)]) {
+    for (path, body) in
+        [("/submit_job", job()), ("/chat/completions", chat()), ("/v1/chat/completions", chat())]
+    {
+        let reply = rig.post(path, &body, more).await;
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{path}");
+        assert_eq!(reply.header("x-job-id"), None, "{path}: there is no job");
+        let told = reply.json();
+        if path.starts_with("/v1") {
+            let error = &told["error"];
+            assert_eq!((&error["code"], &error["type"]), (&json!("outbox_full"), &json!("server_error")));
+        } else {
+            assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("not accepted")), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_broker_jobs_are_accepted_up_to_the_cap_and_published_when_it_is_back() {
+    let (rig, broker) = start().await;
+    broker.end_publishes(Some(Published::Unknown));
+    let mut ids = Vec::new();
+    for _ in 1..OUTBOX_MAX {
+        assert!(outbox_has_room(&rig).await);
+        ids.push(id(&rig.post("/submit_job", &job(), &[]).await));
+    }
+    // The last place: a client that waits is accepted like the others, and is out of time by its own deadline.
+    let mut waiting: Value = chat();
+    waiting["request_timeout_time"] = json!(1);
+    let waited = rig.post("/v1/chat/completions", &waiting, &[]).await;
+    assert_eq!((waited.status, &waited.json()["error"]["code"]), (504, &json!("timeout")));
+    ids.push(waited.header("x-job-id").expect("the job goes on").to_owned());
+    for _ in 0..3 {
+        is_refused_everywhere(&rig, &[]).await;
+        assert!(!outbox_has_room(&rig).await, "what refuses jobs is not ready");
+    }
+    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64, "what was refused is no job");
+    assert!(broker.kept.lock().expect("no panic").is_empty());
+
+    broker.end_publishes(None);
+    for id in &ids {
+        rig.get_until(&format!("/v1/jobs/{id}"), |job| job["status"] == "succeeded").await;
+    }
+    until_room(&rig).await;
+    let mut kept = broker.kept.lock().expect("no panic").clone();
+    kept.sort();
+    ids.sort();
+    assert_eq!(kept, ids, "each notice once");
+    assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 200);
+    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 1);
+}
+
+#[tokio::test]
+async fn a_full_outbox_keeps_back_no_answer_of_an_earlier_job() {
+    let (rig, broker) = start().await;
+    let ended = [("Idempotency-Key", "ended")];
+    let first = rig.post("/v1/chat/completions", &chat(), &ended).await;
+    assert_eq!(first.status, 200);
+    broker.end_publishes(Some(Published::Unknown));
+    let open = [("Idempotency-Key", "open")];
+    let submitted = id(&rig.post("/submit_job", &job(), &open).await);
+    for _ in 1..OUTBOX_MAX {
+        id(&rig.post("/submit_job", &job(), &[]).await);
+    }
+    is_refused_everywhere(&rig, &[]).await;
+
+    let again = rig.post("/v1/chat/completions", &chat(), &ended).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(again.json(), first.json());
+    let again = rig.post("/submit_job", &job(), &open).await;
+    assert_eq!((id(&again), again.header("idempotent-replayed")), (submitted, Some("true")));
+    let mut other = job();
+    other["max_output"] = json!(17);
+    assert_eq!(rig.post("/submit_job", &other, &open).await.status, 422, "another request under the key");
+    is_refused_everywhere(&rig, &[("Idempotency-Key", "fresh")]).await;
+    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 1);
+
+    // A key that was refused is not used up.
+    broker.end_publishes(None);
+    until_room(&rig).await;
+    let fresh = rig.post("/chat/completions", &chat(), &[("Idempotency-Key", "fresh")]).await;
+    assert_eq!((fresh.status, fresh.header("idempotent-replayed")), (200, None));
+}
+
+#[tokio::test]
+async fn a_queue_that_takes_nothing_is_left_to_the_sweeper_and_fills_no_outbox() {
+    let (rig, broker) = start().await;
+    broker.end_publishes(Some(Published::Refused));
+    for _ in 0..OUTBOX_MAX * 3 {
+        until_room(&rig).await;
+        id(&rig.post("/submit_job", &job(), &[]).await);
+    }
+    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 * 3);
+}
