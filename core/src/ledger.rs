@@ -101,6 +101,13 @@ pub trait JobReader: Send + Sync + fmt::Debug {
         idempotency: &Idempotency,
     ) -> Result<Option<Accepted>, LedgerError>;
 
+    /// Jobs that ended as `poison`, newest first, at most `limit`; with `only`, that one if it did. For an operator: each
+    /// comes with its request.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError>;
+
     /// Counts for `GET /network_stats`.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use infera_core::ids::{AccountId, GatewayId, JobId, ModelName};
-use infera_core::job::VerificationPolicy;
+use infera_core::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{Accepted, JobIntake, JobReader as _, LedgerError, NewJob};
+use infera_core::ledger::{Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob};
 use infera_core::time::Timestamp;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -111,6 +111,39 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let outcome = SqliteLedger::open(&path);
     assert!(matches!(&outcome, Err(LedgerError::Unavailable(text)) if text.contains("newer")), "{outcome:?}");
     assert_eq!(fs::read(&path).expect("read"), before);
+}
+
+/// A ledger from before failures had a column of their own: its poison is found as any other.
+#[tokio::test]
+async fn an_older_ledgers_poison_is_found() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let account = AccountId::fresh();
+    let mut jobs = Vec::new();
+    for reason in [FailureReason::NoConsensus, FailureReason::Poison] {
+        let job = new_job(&account);
+        ledger.accept(job.clone()).await.expect("accept");
+        let NewJob { id: job_id, model, gateway, .. } = job;
+        let end = End::Failed { reason, message: "\0".to_owned() };
+        let settlement = Settlement {
+            job_id,
+            account: account.clone(),
+            model,
+            gateway,
+            end,
+            group: None,
+            settled_ms: now(),
+        };
+        ledger.settle(&settlement).await.expect("settle");
+        jobs.push(job_id);
+    }
+    drop(ledger);
+    let older = "DROP INDEX settlements_poison; ALTER TABLE settlements DROP COLUMN reason;
+                 DELETE FROM schema_versions WHERE version >= 4";
+    rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
+    let ledger = SqliteLedger::open(&path).expect("it opens again");
+    let found = ledger.poisoned(None, 9).await.expect("poison");
+    assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);
 }
 
 #[test]

@@ -34,6 +34,16 @@ pub enum CatalogueError {
     Randomness(String),
 }
 
+/// The present epoch's number, made if there is none.
+///
+/// # Errors
+/// [`CatalogueError`].
+pub async fn present_epoch(network: &dyn NetworkBook) -> Result<u64, CatalogueError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| CatalogueError::Randomness(error.to_string()))?;
+    Ok(network.epoch(None, Digest::from_bytes(secret), Timestamp::now()).await?.number)
+}
+
 impl Catalogue {
     /// The entry of a name.
     #[must_use]
@@ -66,9 +76,7 @@ impl Catalogue {
         network: &dyn NetworkBook,
         broker: &dyn Broker,
     ) -> Result<(), CatalogueError> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| CatalogueError::Randomness(error.to_string()))?;
-        let epoch = network.epoch(None, Digest::from_bytes(secret), Timestamp::now()).await?;
+        let epoch = present_epoch(network).await?;
         let entries = network.catalogue().await?;
         for entry in &entries {
             if self.model(entry.name.as_str()).is_none() {
@@ -77,7 +85,7 @@ impl Catalogue {
         }
         let models = entries.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect();
         let mut reading = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *reading = Reading { models, epoch: Some(epoch.number) };
+        *reading = Reading { models, epoch: Some(epoch) };
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ pub mod outbox;
 #[cfg(feature = "program")]
 pub mod program;
 pub mod readiness;
+pub mod replay;
 pub mod reply;
 pub mod router;
 pub mod routes;

@@ -2,6 +2,7 @@
 
 pub mod cli;
 mod fleet;
+mod poison;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -144,6 +144,7 @@ macro_rules! ledger_conformance {
             places_must_fit_the_claim
             only_archived_bodies_are_pruned
             a_pruned_jobs_key_and_group_are_forgotten
+            poisoned_jobs_are_found_whole_until_they_are_pruned
         );
     };
     (@each $make:expr; $($check:ident)*) => {

@@ -21,6 +21,8 @@ pub(super) struct SettlementRow {
     pub(super) account: AccountId,
     pub(super) settled_ms: Timestamp,
     pub(super) status: &'static str,
+    /// Why it failed, if it did.
+    pub(super) reason: Option<&'static str>,
     /// It may have ended in a verifier's hands without that verifier's doing.
     pub(super) is_called_off: bool,
     pub(super) settlement: String,
@@ -64,6 +66,7 @@ impl SettlementRow {
             account: account.clone(),
             settled_ms: *settled_ms,
             status: end.word(),
+            reason: reason(end),
             is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
             settlement: to_json(&row)?,
             group,
@@ -83,6 +86,10 @@ impl GroupRow {
             .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
         Ok(Self { verifier: group.verifier.as_str().to_owned(), deadline_ms: group.deadline_ms, record })
     }
+}
+
+fn reason(end: &End) -> Option<&'static str> {
+    if let End::Failed { reason, .. } = end { Some(reason.word()) } else { None }
 }
 
 /// What an account owes for a settled job: only answers are charged.

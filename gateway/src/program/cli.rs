@@ -5,6 +5,7 @@ use infera_core::program::{self, EXIT_CODES, Failure, Settings};
 use infera_core::{config, shutdown, telemetry};
 
 use super::fleet::{self, AccountCommand, NodeCommand};
+use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
 
 /// A gateway: HTTP in, jobs accepted. Without a command it serves until it is told to end.
@@ -28,6 +29,9 @@ enum Command {
     /// Single nodes.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Jobs that were given up because their verifiers kept dying with them.
+    #[command(subcommand)]
+    Poison(PoisonCommand),
 }
 
 fn after_help() -> String {
@@ -37,6 +41,7 @@ fn after_help() -> String {
   INFERA_LEDGER__URL_FILE=/run/secrets/ledger infera-gateway --set listen=0.0.0.0:8710
   infera-gateway account fleet runner@example.com
   infera-gateway node revoke n0123456789abcdef
+  infera-gateway poison list
 
 Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
 {EXIT_CODES}"
@@ -73,6 +78,7 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Config => Ok(()),
         Command::Account(command) => fleet::account(command, ledger.as_ref()).await,
         Command::Node(command) => fleet::node(command, ledger.as_ref()).await,
+        Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,
     }
 }
 

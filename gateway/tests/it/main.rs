@@ -11,5 +11,6 @@ mod input;
 mod limits;
 mod lives;
 mod outbox;
+mod poison;
 mod raw;
 mod routes;

@@ -3,10 +3,10 @@
 use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
 use crate::ids::{AccountId, Digest, JobId, NodeId, SegmentId, VerifierId};
-use crate::job::{End, Settlement};
+use crate::job::{End, FailureReason, Settlement};
 use crate::ledger::{
-    Accepted, ArchivedRecord, Idempotency, NewJob, RecordPlace, Settled, SettledRecord, SweepQuestion,
-    Verdict,
+    Accepted, ArchivedRecord, Idempotency, NewJob, PoisonedJob, RecordPlace, Settled, SettledRecord,
+    SweepQuestion, Verdict,
 };
 
 /// Accepts a job and ends it at `now` milliseconds into the check.
@@ -200,4 +200,43 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let rest = claim(ledger, SegmentId::new(), 9).await;
     assert_eq!(rest.len(), 2);
     assert_eq!(rest[1].request, Some(serde_json::Value::from("{")));
+}
+
+/// Poison is found by how a job ended and nothing else, newest first, whole; without its request once that is pruned.
+pub async fn poisoned_jobs_are_found_whole_until_they_are_pruned(ledger: &Halves) {
+    let failed = |reason| End::Failed { reason, message: "owners died".to_owned() };
+    let mut poisoned = Vec::new();
+    for now in [10, 30, 20] {
+        let job = accept(ledger).await;
+        let end = failed(FailureReason::Poison);
+        must(ledger.owner.settle(&Settlement { settled_ms: at(now), ..ended(&job, end) }).await);
+        poisoned.push(PoisonedJob {
+            id: job.id,
+            account: job.account,
+            model: job.model,
+            request: Some(job.request),
+            policy: job.policy,
+            settled_ms: at(now),
+        });
+    }
+    let (waiting, other, answered) = (accept(ledger).await, accept(ledger).await, accept(ledger).await);
+    must(ledger.owner.settle(&ended(&other, failed(FailureReason::NoConsensus))).await);
+    let mut said = succeeded(&answered);
+    if let End::Succeeded { answer, .. } = &mut said.end {
+        answer.text = r#""end":{"status":"failed","reason":"poison","message":"#.to_owned();
+    }
+    must(ledger.owner.settle(&said).await);
+    poisoned.sort_by_key(|job| std::cmp::Reverse(job.settled_ms));
+    assert_eq!(must(ledger.reader.poisoned(None, 9).await), poisoned);
+    assert_eq!(must(ledger.reader.poisoned(None, 2).await), poisoned[..2]);
+    assert_eq!(must(ledger.reader.poisoned(Some(poisoned[2].id), 1).await), poisoned[2..]);
+    for job in [waiting.id, other.id, answered.id, JobId::new()] {
+        assert!(must(ledger.reader.poisoned(Some(job), 9).await).is_empty());
+    }
+    let segment = SegmentId::new();
+    let archived = claimed_jobs(ledger, segment, 9).await;
+    must(ledger.index.record(segment, "jobs/one", &places(&archived)).await);
+    must(ledger.index.prune(at(20), 9).await);
+    poisoned[2].request = None;
+    assert_eq!(must(ledger.reader.poisoned(None, 9).await), poisoned);
 }

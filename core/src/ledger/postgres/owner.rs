@@ -8,9 +8,11 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::posting::Lines;
 use super::settling::read;
-use super::values::{count, flag, from_json, get, job_id, millis, ordered, small, time, to_json, word};
+use super::values::{
+    count, flag, from_json, get, job_id, millis, ordered, policy, small, time, to_json, word,
+};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
-use crate::job::{Settlement, VerificationPolicy};
+use crate::job::Settlement;
 use crate::ledger::stored::SettlementRow;
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
 use crate::time::Timestamp;
@@ -116,14 +118,13 @@ impl PostgresLedger {
 }
 
 fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
-    let small_word = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));
     Ok(TakenJob {
         id: job_id(row, 0)?,
         account: AccountId::new(get::<String>(row, 1)?),
         model: ModelName::new(get::<String>(row, 2)?),
         // Bodies are only nulled after the end.
         request: get::<Option<Vec<u8>>>(row, 3)?.unwrap_or_default(),
-        policy: VerificationPolicy { quorum: small_word(4)?, replicas: small_word(5)? },
+        policy: policy(row, 4)?,
         gateway: GatewayId::new(get::<String>(row, 6)?),
         synchronous: flag(row, 7)?,
         accepted_ms: time(row, 8)?,

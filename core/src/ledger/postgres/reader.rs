@@ -1,14 +1,17 @@
 //! Reading jobs, for both roles.
 
 use async_trait::async_trait;
+use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::accepting::used_again;
 use super::settling::{read, settlement};
-use super::values::{count, digest, get, job_id, time};
+use super::values::{count, digest, get, job_id, policy, time};
 use crate::ids::{AccountId, JobId, ModelName};
 use crate::job::{Settlement, VerificationStatus};
-use crate::ledger::{Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, Statistics};
+use crate::ledger::{
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+};
 use crate::time::Timestamp;
 
 /// The second column is where a settlement's JSON is read from.
@@ -18,6 +21,12 @@ const VIEW: &str =
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
     WHERE jobs.id = $1 AND jobs.account = $2";
+
+const POISONED: &str =
+    "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+    FROM settlements JOIN jobs ON jobs.id = settlements.job_id
+    WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
+    ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
 
 const STATISTICS: &str = "SELECT name, SUM(value)::bigint FROM totals GROUP BY name
     UNION ALL SELECT 'queued', COUNT(*) FROM jobs WHERE state = 0
@@ -59,6 +68,12 @@ impl JobReader for PostgresLedger {
         found.map(|row| Ok(used_again(idempotency, digest(&row, 0)?, job_id(&row, 1)?))).transpose()
     }
 
+    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
+        let only = only.as_ref().map(|job| &job.as_bytes()[..]);
+        let rows = self.pool.query(POISONED, &[&only, &i64::from(limit)]).await?;
+        rows.iter().map(poisoned_job).collect()
+    }
+
     async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
         let mut statistics = Statistics::default();
         for row in &self.pool.query(STATISTICS, &[]).await? {
@@ -80,6 +95,17 @@ impl JobReader for PostgresLedger {
         }
         Ok(statistics)
     }
+}
+
+fn poisoned_job(row: &Row) -> Result<PoisonedJob, LedgerError> {
+    Ok(PoisonedJob {
+        id: job_id(row, 0)?,
+        account: AccountId::new(get::<String>(row, 1)?),
+        model: ModelName::new(get::<String>(row, 2)?),
+        request: get(row, 3)?,
+        policy: policy(row, 4)?,
+        settled_ms: time(row, 6)?,
+    })
 }
 
 fn state_of(state: i16) -> JobState {

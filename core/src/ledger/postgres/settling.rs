@@ -29,8 +29,8 @@ const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
     FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
         AS known (job_id, verifier, deadline_ms, record) USING (job_id)
     WHERE groups.job_id = locked.job_id AND groups.is_closed = 0 AND length(groups.record) = 0";
-const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement)
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[])";
+const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason)
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[])";
 const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
     WHERE id = ANY($1)";
 const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record)
@@ -198,6 +198,7 @@ struct Columns<'a> {
     jobs: Vec<&'a [u8]>,
     settled: Vec<i64>,
     settlements: Vec<&'a str>,
+    reasons: Vec<Option<&'static str>>,
     groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
     waiting: BTreeMap<&'a str, i64>,
@@ -214,6 +215,7 @@ impl<'a> Columns<'a> {
             columns.jobs.push(job);
             columns.settled.push(settled);
             columns.settlements.push(&row.settlement);
+            columns.reasons.push(row.reason);
             if let Some(group) = row.group.as_ref().or(place.as_ref()) {
                 columns.groups.push(job, group);
             } else {
@@ -246,7 +248,7 @@ impl<'a> Columns<'a> {
         let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
         let outcomes = tokio::join!(
             biased;
-            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements]).await },
+            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await },
             async { client.execute(&end, &[&self.jobs]).await },
             async { client.execute(&group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
             async { client.execute(&record, &[&records.0, &records.1]).await },

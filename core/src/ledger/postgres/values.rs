@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::ids::{Digest, JobId, SegmentId};
+use crate::job::VerificationPolicy;
 use crate::ledger::LedgerError;
 pub(super) use crate::ledger::stored::{from_json, millis, to_json, whole};
 use crate::time::Timestamp;
@@ -48,6 +49,12 @@ pub(super) fn flag(row: &Row, index: usize) -> Result<bool, LedgerError> {
 /// A time from column `index`.
 pub(super) fn time(row: &Row, index: usize) -> Result<Timestamp, LedgerError> {
     Ok(Timestamp::from_millis(count(row, index)?))
+}
+
+/// A policy from column `index` (its quorum) and the next (its replicas).
+pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, LedgerError> {
+    let small = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));
+    Ok(VerificationPolicy { quorum: small(index)?, replicas: small(index + 1)? })
 }
 
 fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError> {

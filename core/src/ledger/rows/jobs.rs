@@ -129,6 +129,23 @@ pub struct Statistics {
     pub disputed: u64,
 }
 
+/// A job that ended as `poison`, with what it takes to make another like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoisonedJob {
+    /// The job.
+    pub id: JobId,
+    /// Who asked.
+    pub account: AccountId,
+    /// Which model.
+    pub model: ModelName,
+    /// The request's JSON; none once its body is pruned.
+    pub request: Option<Vec<u8>>,
+    /// How much agreement was asked for.
+    pub policy: VerificationPolicy,
+    /// When it ended.
+    pub settled_ms: Timestamp,
+}
+
 /// One message from `jobs.{model}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {

@@ -6,10 +6,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteLedger;
 use super::intake::earlier_use;
 use super::settling::{Groups, read};
-use super::values::{Blob, Numbered as _, Word, count, time};
+use super::values::{Blob, Numbered as _, Word, count, job_id, time};
 use crate::ids::{AccountId, JobId, ModelName};
-use crate::job::{Settlement, VerificationStatus};
-use crate::ledger::{Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, Statistics};
+use crate::job::{Settlement, VerificationPolicy, VerificationStatus};
+use crate::ledger::{
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+};
 use crate::time::Timestamp;
 
 #[async_trait]
@@ -36,6 +38,10 @@ impl JobReader for SqliteLedger {
     ) -> Result<Option<Accepted>, LedgerError> {
         let (account, idempotency) = (account.clone(), *idempotency);
         self.read(move |connection| earlier_use(connection, &account, &idempotency)).await
+    }
+
+    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
+        self.read(move |connection| poisoned(connection, only, limit)).await
     }
 
     async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
@@ -67,6 +73,30 @@ fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Opti
         settlement: read(connection, job, Groups::LeftOut)?,
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
     }))
+}
+
+fn poisoned(
+    connection: &Connection,
+    only: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<PoisonedJob>, LedgerError> {
+    let mut statement = connection.numbered(
+        "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+         FROM settlements JOIN jobs ON jobs.id = settlements.job_id
+         WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1 IS NULL)
+         ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2",
+    )?;
+    let found = statement.query_map(params![only.as_ref().map(Blob::blob), limit], |row| {
+        Ok(PoisonedJob {
+            id: job_id(row, 0)?,
+            account: AccountId::new(row.get::<_, String>(1)?),
+            model: ModelName::new(row.get::<_, String>(2)?),
+            request: row.get(3)?,
+            policy: VerificationPolicy { quorum: row.get(4)?, replicas: row.get(5)? },
+            settled_ms: time(row, 6)?,
+        })
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 fn state_of(state: i64) -> JobState {

@@ -13,10 +13,10 @@ use crate::time::Timestamp;
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, LedgerError> {
     let inserted = connection
         .numbered(
-            "INSERT INTO settlements (job_id, settled_ms, settlement) VALUES ($1, $2, $3)
+            "INSERT INTO settlements (job_id, settled_ms, settlement, reason) VALUES ($1, $2, $3, $4)
              ON CONFLICT (job_id) DO NOTHING",
         )?
-        .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement])?;
+        .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement, row.reason])?;
     if inserted == 0 {
         if let Some(group) = &row.group {
             fill_group(connection, row.job, group)?;

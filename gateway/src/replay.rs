@@ -1,0 +1,106 @@
+//! A poison job made again: what an operator does once the fault that ended its verifiers is mended. The old job and its
+//! end stay; the new one asks the same for the same account. Nobody waits for it, and no broker is needed: the sweeper
+//! publishes its notice.
+
+use std::time::Duration;
+
+use infera_core::ids::{GatewayId, JobId};
+use infera_core::job::End;
+use infera_core::ledger::{Accepted, JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
+use infera_core::time::Timestamp;
+
+use crate::catalogue::{CatalogueError, present_epoch};
+use crate::config::Config;
+
+/// Why there is no new job.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReplayed {
+    /// A wrong id, or too early.
+    #[error("{0} has not ended, or there is no such job; `poison list` names those that can be replayed")]
+    Unended(JobId),
+    /// Only poison is replayed: its account knows of every other end, and asks again itself.
+    #[error("{job} did not end as poison but as {end}; its account can ask again")]
+    EndedOtherwise {
+        /// The job.
+        job: JobId,
+        /// How it ended.
+        end: &'static str,
+    },
+    /// Too late.
+    #[error("the request of {0} is pruned, so nothing can be replayed; its account has to ask again")]
+    Pruned(JobId),
+    /// A replay counts among the account's waiting jobs. A later try may succeed.
+    #[error(
+        "its account has {waiting} waiting jobs, as many as it may (gateway.waiting_max); try again later"
+    )]
+    Full {
+        /// How many.
+        waiting: u32,
+    },
+    /// Nothing was accepted, but for an unknown outcome: then look for a new job of the account before another try.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The present epoch can't be had. A retry is safe.
+    #[error(transparent)]
+    Epoch(#[from] CatalogueError),
+}
+
+impl NotReplayed {
+    /// Whether another try of the same can't help.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Unended(_) | Self::EndedOtherwise { .. } | Self::Pruned(_))
+    }
+}
+
+/// Accepts a new job that asks what the poison `job` asked: its account, model, request and policy, with a deadline as a
+/// job submitted now. Returns its id.
+///
+/// # Errors
+/// [`NotReplayed`].
+pub async fn replay<L>(ledger: &L, job: JobId, config: &Config) -> Result<JobId, NotReplayed>
+where
+    L: JobReader + JobIntake + NetworkBook,
+{
+    let Some(poisoned) = ledger.poisoned(Some(job), 1).await?.pop() else {
+        return Err(why_not(ledger, job).await?);
+    };
+    let PoisonedJob { account, model, request, policy, .. } = poisoned;
+    let accepted_ms = Timestamp::now();
+    let new = NewJob {
+        id: JobId::new(),
+        account,
+        model,
+        request: request.ok_or(NotReplayed::Pruned(job))?,
+        policy,
+        // None that is there: the job's end is read from the ledger.
+        gateway: GatewayId::fresh(),
+        synchronous: false,
+        accepted_ms,
+        deadline_ms: accepted_ms.after(Duration::from_millis(config.submit_deadline_ms)),
+        epoch: present_epoch(ledger).await?,
+        idempotency: None,
+        waiting_max: config.waiting_limit(),
+    };
+    let id = new.id;
+    let accepted = match ledger.accept(new.clone()).await {
+        // Sent again it is the same job, whatever became of it.
+        Err(LedgerError::Unknown(_)) => ledger.accept(new).await?,
+        accepted => accepted?,
+    };
+    match accepted {
+        Accepted::Full { waiting } => Err(NotReplayed::Full { waiting }),
+        // Existing is this one, sent again; without a key none can have been used before.
+        Accepted::New | Accepted::Existing(_) | Accepted::KeyReused => Ok(id),
+    }
+}
+
+/// What is to be said of a job that isn't poison.
+async fn why_not(reader: &dyn JobReader, job: JobId) -> Result<NotReplayed, LedgerError> {
+    let Some(settlement) = reader.settlements(&[job]).await?.pop() else {
+        return Ok(NotReplayed::Unended(job));
+    };
+    let end =
+        if let End::Failed { reason, .. } = &settlement.end { reason.word() } else { settlement.end.word() };
+    Ok(NotReplayed::EndedOtherwise { job, end })
+}

@@ -1,0 +1,135 @@
+//! A poison job is made again by its operator, and nothing else is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_core::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
+use infera_core::job::{End, FailureReason, Settlement, VerificationPolicy};
+use infera_core::ledger::sqlite::SqliteLedger;
+use infera_core::ledger::{
+    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
+    RecordPlace, Sweeping as _, Take,
+};
+use infera_core::time::Timestamp;
+use infera_gateway::Config;
+use infera_gateway::replay::{NotReplayed, replay};
+use tempfile::TempDir;
+
+fn ledger() -> (TempDir, Arc<SqliteLedger>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a ledger");
+    (folder, ledger)
+}
+
+fn poison() -> End {
+    End::Failed { reason: FailureReason::Poison, message: "its verifiers stopped".to_owned() }
+}
+
+async fn accept(ledger: &SqliteLedger) -> NewJob {
+    let accepted_ms = Timestamp::from_millis(1_790_000_000_000);
+    let job = NewJob {
+        id: JobId::new(),
+        account: AccountId::fresh(),
+        model: ModelName::new("m"),
+        request: b"any bytes".to_vec(),
+        policy: VerificationPolicy { quorum: 3, replicas: 3 },
+        gateway: GatewayId::fresh(),
+        synchronous: true,
+        accepted_ms,
+        deadline_ms: accepted_ms.after(Duration::from_secs(1)),
+        epoch: 1,
+        idempotency: None,
+        waiting_max: 9,
+    };
+    assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+    job
+}
+
+/// A job that ended so.
+async fn ended(ledger: &SqliteLedger, end: End) -> NewJob {
+    let job = accept(ledger).await;
+    let settlement = Settlement {
+        job_id: job.id,
+        account: job.account.clone(),
+        model: job.model.clone(),
+        gateway: job.gateway.clone(),
+        end,
+        group: None,
+        settled_ms: job.accepted_ms,
+    };
+    ledger.settle(&settlement).await.expect("settle");
+    job
+}
+
+#[tokio::test]
+async fn a_replay_asks_the_same_as_a_new_job() {
+    let (_folder, ledger) = ledger();
+    let job = ended(&ledger, poison()).await;
+    let before = Timestamp::now();
+    let config = Config { submit_deadline_ms: 60_000, ..Config::default() };
+    let new = replay(ledger.as_ref(), job.id, &config).await.expect("a replay");
+    assert_ne!(new, job.id);
+    let view = ledger.job(&job.account, new).await.expect("reading").expect("its account sees it");
+    assert_eq!((view.state, &view.model), (JobState::Queued, &job.model));
+    assert!(view.accepted_ms >= before);
+    assert_eq!(view.deadline_ms.since(view.accepted_ms), Duration::from_secs(60));
+    // No notice was published: the sweeper is to do it.
+    let question = infera_core::ledger::SweepQuestion {
+        empty_queues: Vec::new(),
+        dead: Vec::new(),
+        unconfirmed_for: Duration::from_secs(5),
+        limit: 9,
+    };
+    let due = view.accepted_ms.after(Duration::from_secs(5));
+    assert_eq!(ledger.sweep(&question, due).await.expect("sweep").hand_out, [(new, job.model.clone())]);
+    let owner = infera_core::ids::VerifierId::fresh();
+    let notices = [Notice { job: new, redelivered: false }];
+    let taken = ledger.take(&owner, &notices, due).await.expect("take").remove(0);
+    let Take::Taken(taken) = taken else { panic!("not taken: {taken:?}") };
+    assert_eq!((taken.request, taken.policy), (job.request.clone(), job.policy));
+    assert_eq!((taken.synchronous, taken.lost_handouts), (false, 0));
+    // The old end stays, and may be replayed again.
+    assert_eq!(ledger.settlements(&[job.id]).await.expect("reading")[0].end, poison());
+    assert_ne!(replay(ledger.as_ref(), job.id, &config).await.expect("another"), new);
+}
+
+#[tokio::test]
+async fn what_is_not_poison_is_not_replayed() {
+    let (_folder, ledger) = ledger();
+    let other = End::Failed { reason: FailureReason::NoConsensus, message: String::new() };
+    let cases = [
+        (ended(&ledger, other).await.id, "no_consensus"),
+        (ended(&ledger, End::Expired).await.id, "expired"),
+        (accept(&ledger).await.id, "not ended"),
+        (JobId::new(), "not ended"),
+    ];
+    for (job, word) in cases {
+        let error = replay(ledger.as_ref(), job, &Config::default()).await.expect_err(word);
+        assert!(error.is_final() && error.to_string().contains(word), "{word}: {error}");
+    }
+    assert_eq!(ledger.statistics(Timestamp::now()).await.expect("statistics").accepted, 3);
+}
+
+#[tokio::test]
+async fn a_replay_counts_among_the_accounts_waiting_jobs() {
+    let (_folder, ledger) = ledger();
+    let job = ended(&ledger, poison()).await;
+    let config = Config { waiting_max: 1, ..Config::default() };
+    replay(ledger.as_ref(), job.id, &config).await.expect("room for one");
+    let error = replay(ledger.as_ref(), job.id, &config).await.expect_err("no room for two");
+    assert!(matches!(error, NotReplayed::Full { waiting: 1 }) && !error.is_final(), "{error}");
+}
+
+#[tokio::test]
+async fn without_its_request_nothing_is_replayed() {
+    let (_folder, ledger) = ledger();
+    let job = ended(&ledger, poison()).await;
+    let (segment, now) = (SegmentId::new(), Timestamp::now());
+    assert_eq!(ledger.claim(segment, 9, now).await.expect("claim").len(), 1);
+    let hash = Digest::of(b"line");
+    let place = RecordPlace { job: job.id, frame_offset: 0, frame_length: 1, index: 0, hash };
+    ledger.record(segment, "jobs/one", &[place]).await.expect("record");
+    assert_eq!(ledger.prune(now, 9).await.expect("prune"), 1);
+    let error = replay(ledger.as_ref(), job.id, &Config::default()).await.expect_err("pruned");
+    assert!(matches!(error, NotReplayed::Pruned(pruned) if pruned == job.id) && error.is_final());
+}
