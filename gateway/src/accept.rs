@@ -155,6 +155,8 @@ async fn accept(
 ) -> Result<Receipt, Failure> {
     let begun = Instant::now();
     let Order { caller, ask: Ask { mut request, policy, .. }, idempotency } = order;
+    // Before the first reading nothing is known to exist or not.
+    let epoch = state.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = state.catalogue.model(request.model.as_str()) else {
         return Err(ApiError::ModelUnknown(request.model.as_str().to_owned()).into());
     };
@@ -179,7 +181,7 @@ async fn accept(
         synchronous,
         accepted_ms,
         deadline_ms: accepted_ms.after(deadline),
-        epoch: state.catalogue.epoch().ok_or(ApiError::LedgerAway)?,
+        epoch,
         idempotency,
         waiting_max: state.config.waiting_limit(),
     };
