@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Open connections; more wait in the kernel's queue. 10,000 idle ones cost some 200 MB of buffers at worst.
     pub connections_max: usize,
-    /// A head that isn't complete by then ends its connection (slowloris); also how long an idle connection is kept.
+    /// A head that isn't complete by then, from its first byte or from the opening, ends its connection (slowloris).
     pub header_timeout_ms: u64,
+    /// A connection without a request is kept for so long after the last reply. Go's clients drop theirs after 90 s,
+    /// others sooner: were we the first, a request that is just being sent would get no reply.
+    pub idle_timeout_ms: u64,
     /// A body that isn't complete by then is answered 408. At the largest size that is still 17 kB/s.
     pub body_timeout_ms: u64,
     /// Larger bodies are answered 413. Half of what the broker carries, so that an assignment always fits.
@@ -59,6 +62,7 @@ impl Default for Config {
         Self {
             connections_max: 10_000,
             header_timeout_ms: 15_000,
+            idle_timeout_ms: 95_000,
             body_timeout_ms: 30_000,
             body_max_bytes: 512 * 1024,
             drain_ms: 20_000,
@@ -89,6 +93,12 @@ impl Config {
     #[must_use]
     pub const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// How long a connection may idle.
+    #[must_use]
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
     }
 
     /// How long a body may take.

@@ -19,6 +19,7 @@ pub mod layers;
 pub mod meters;
 pub mod nodes;
 pub mod outbox;
+mod patience;
 #[cfg(feature = "program")]
 pub mod program;
 pub mod readiness;

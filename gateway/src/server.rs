@@ -10,13 +10,14 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::layers;
+use crate::patience::{Heard, Patience};
 use crate::state::State;
 #[cfg(feature = "program")]
 use crate::tls::Tls;
@@ -153,21 +154,29 @@ async fn serve_requests<S>(state: Arc<State>, stream: S, peer: IpAddr)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
+    let patience = Patience::begin(state.config.header_timeout(), state.config.idle_timeout());
     let service = service_fn({
-        let state = Arc::clone(&state);
+        let (state, patience) = (Arc::clone(&state), Arc::clone(&patience));
         move |request: Request<Incoming>| {
-            let state = Arc::clone(&state);
-            async move { Ok::<_, std::convert::Infallible>(layers::handle(state, peer, request).await) }
+            let (state, patience) = (Arc::clone(&state), Arc::clone(&patience));
+            async move {
+                patience.serve();
+                let reply = layers::handle(state, peer, request).await;
+                patience.rest();
+                Ok::<_, std::convert::Infallible>(reply)
+            }
         }
     });
+    // Without a timer, hyper leaves the waiting to us: it has one time for a head and for the pause before it.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(state.config.header_timeout())
         .max_buf_size(BUFFER_MAX_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Heard::new(stream, Arc::clone(&patience))), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = patience.lend(connection.as_mut()) => match ended {
+            Some(ended) => ended,
+            None => return tracing::debug!("connection closed: its client was waited for long enough"),
+        },
         () = state.stop.cancelled() => {
             // Idle connections close now, the others after the reply that they wait for.
             connection.as_mut().graceful_shutdown();

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use crate::support::client;
 use crate::support::rig::{Rig, unlimited};
 
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+
 /// Everything that comes back until the connection ends, or a bounded wait.
 async fn exchange(rig: &Rig, bytes: &[u8]) -> (String, bool) {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
@@ -22,7 +24,7 @@ async fn exchange(rig: &Rig, bytes: &[u8]) -> (String, bool) {
 #[tokio::test]
 async fn heads_that_smuggle_are_refused_and_closed() {
     // Idle connections are kept for much longer than the exchange waits: it is the refusal that closes.
-    let rig = Rig::start(Config { header_timeout_ms: 60_000, body_timeout_ms: 1_000, ..unlimited() }).await;
+    let rig = Rig::start(Config { idle_timeout_ms: 60_000, body_timeout_ms: 1_000, ..unlimited() }).await;
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let post =
         |headers: &str, body: &str| format!("POST /signup_user HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}");
@@ -105,4 +107,36 @@ async fn a_connection_carries_many_requests() {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
         assert_eq!(client::read(&mut stream).await.expect("a reply").status, 200);
     }
+}
+
+/// A connection that has carried a request.
+async fn used(rig: &Rig) -> TcpStream {
+    let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
+    stream.write_all(HEALTH).await.expect("sent");
+    assert_eq!(client::read(&mut stream).await.expect("a reply").status, 200);
+    stream
+}
+
+/// Closed by the gateway, long before the other of the two limits.
+async fn assert_closed(stream: &mut TcpStream) {
+    let end = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 16])).await;
+    assert_eq!(end.expect("closed in time").expect("an end"), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_time_of_a_head() {
+    let rig = Rig::start(Config { header_timeout_ms: 300, idle_timeout_ms: 60_000, ..unlimited() }).await;
+    let mut stream = used(&rig).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    stream.write_all(HEALTH).await.expect("sent");
+    assert_eq!(client::read(&mut stream).await.expect("a reply").status, 200);
+    // The next head begins, and never ends.
+    stream.write_all(&HEALTH[..9]).await.expect("sent");
+    assert_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_the_end() {
+    let rig = Rig::start(Config { header_timeout_ms: 60_000, idle_timeout_ms: 300, ..unlimited() }).await;
+    assert_closed(&mut used(&rig).await).await;
 }
