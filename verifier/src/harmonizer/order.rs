@@ -56,19 +56,28 @@ pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
     }
 }
 
-/// One IPv4 /24 or IPv6 /48: what one person commonly rents. Loopback is no network, and an unknown address is no
-/// evidence. An IPv4 address written as IPv6 is the IPv4 address.
+/// One IPv4 /24 or IPv6 /48: what one person commonly rents. An unknown address is no evidence, and neither is one that
+/// nobody rents: loopback, private, link-local. Those are a proxy's, a container's, or the operator's own machines', and
+/// whoever has one of them is told from others by the account. An IPv4 address written as IPv6 is the IPv4 address.
 pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     let (Some(a), Some(b)) = (a.map(|one| one.to_canonical()), b.map(|one| one.to_canonical())) else {
         return false;
     };
-    if a.is_loopback() || b.is_loopback() {
-        return false;
-    }
+    // Of one network, both are rented or neither is.
     match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
-        (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..3] == b.segments()[..3],
+        (IpAddr::V4(a), IpAddr::V4(b)) => is_rented(a.into()) && a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => is_rented(a.into()) && a.segments()[..3] == b.segments()[..3],
         _ => false,
+    }
+}
+
+/// Whether an address is one of the internet's.
+fn is_rented(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),
+        IpAddr::V6(address) => {
+            !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
+        }
     }
 }
 

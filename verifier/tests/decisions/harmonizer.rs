@@ -284,11 +284,21 @@ fn the_clients_own_nodes_and_neighbours_are_left_out() {
     assert!((0..50).all(|job| group(&fleet, job).len() == 3));
     fleet[2].address = Some("2001:db8:1:2::1".parse().unwrap());
     assert!((0..50).all(|job| group(&fleet, job).len() == 2));
-    // One machine is no network.
-    for one in &mut fleet {
-        one.address = Some("127.0.0.1".parse().unwrap());
+    // One machine is no network, and neither is what nobody rents.
+    for own in
+        ["127.0.0.1", "::1", "10.1.2.3", "172.20.0.5", "192.168.7.9", "169.254.1.1", "fd00:1:2::5", "fe80::7"]
+    {
+        for one in &mut fleet {
+            one.address = Some(own.parse().unwrap());
+        }
+        assert!((0..50).all(|job| group(&fleet, job).len() == 3), "{own}");
     }
-    assert!((0..50).all(|job| group(&fleet, job).len() == 3));
+    for rented in ["100.64.0.9", "172.32.0.5", "192.169.7.9", "2001:db8:1::5"] {
+        for one in &mut fleet {
+            one.address = Some(rented.parse().unwrap());
+        }
+        assert!((0..50).all(|job| group(&fleet, job).len() == 1), "{rented}");
+    }
 }
 
 #[test]
