@@ -8,7 +8,9 @@ use infera_core::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, Ve
 use infera_core::ledger::{Cancelled, JobIntake as _, JobReader as _, JobState, Verdict};
 use infera_core::messages::{Completion, Wire as _};
 use infera_core::time::Timestamp;
+use infera_verifier::Config;
 use infera_verifier::counters::Counted;
+use infera_verifier::harmonizer::Distinct;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
 use super::node::{Act, Node, RIGHT, keep_speaking, right, three};
@@ -127,12 +129,39 @@ async fn two_owners_are_too_few_for_a_client_that_waits() {
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
 }
 
+/// A whole fleet of one owner answers nobody, unless the operator says that its nodes may stand beside each other.
+#[tokio::test]
+async fn one_owners_fleet_is_the_operators_choice() {
+    let network = Arc::new(Network::new().await);
+    let owner = network.runner("fleet").await;
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        nodes.push(Node::register_for(&network, owner.clone(), name, |_| right()).await);
+    }
+    let _chorus = keep_speaking(&nodes);
+    let waits = Ask { synchronous: true, ..Ask::quorum(3) };
+    let by_owner = network.verifier(quick());
+    let job = network.submit(waits).await;
+    assert_eq!(failure(&network.end_of(job).await), FailureReason::InsufficientNodes);
+    by_owner.drain().await;
+
+    // It waits for the nodes' heartbeats before it says that there are none.
+    let _by_node = network.verifier(Config { distinct: Distinct::Node, warm_up_ms: 60_000, ..quick() });
+    let job = network.submit(waits).await;
+    let settlement = network.end_of(job).await;
+    assert_eq!(tokens(&settlement), RIGHT);
+    assert_eq!(verification(&settlement).status, VerificationStatus::Verified);
+    assert_eq!(verification(&settlement).replicas.agreed, 3);
+    let asked = nodes.iter().filter(|node| !node.seen().is_empty()).count();
+    assert_eq!(asked, 3, "three different nodes");
+}
+
 #[tokio::test]
 async fn others_wait_are_given_back_and_taken_when_there_are_three() {
     let network = Arc::new(Network::new().await);
     let two = [Node::start(&network, "a", |_| right()).await, Node::start(&network, "b", |_| right()).await];
     let _chorus = keep_speaking(&two);
-    let verifier = network.verifier(infera_verifier::Config { hold_ms: 200, ..quick() });
+    let verifier = network.verifier(Config { hold_ms: 200, ..quick() });
     let job = network.submit(Ask::default()).await;
     eventually("it is given back", || async { (verifier.counters.get(Counted::Released) > 0).then_some(()) })
         .await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use infera_core::broker::{Address, Broker as _, Published, topology};
 use infera_core::chat::prompt_hash;
-use infera_core::ids::NodeId;
+use infera_core::ids::{AccountId, NodeId};
 use infera_core::job::{FinishReason, TokenId};
 use infera_core::ledger::{NetworkBook as _, NewNode, Registered};
 use infera_core::messages::{
@@ -98,6 +98,16 @@ impl Node {
         act: impl Fn(usize) -> Act + Send + 'static,
     ) -> Self {
         let account = network.runner(name).await;
+        Self::register_for(network, account, name, act).await
+    }
+
+    /// The same for an account that has nodes already.
+    pub(crate) async fn register_for(
+        network: &Arc<Network>,
+        account: AccountId,
+        name: &str,
+        act: impl Fn(usize) -> Act + Send + 'static,
+    ) -> Self {
         let new = NewNode {
             name: name.to_owned(),
             secret: infera_core::ids::Digest::of(name.as_bytes()),
