@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Brings up a cluster on this machine, every role a process of its own, and down again.
 
-    infra/cluster.py up [--engine onnx|stub] [--binaries DIR]
+    infra/cluster.py up [--engine onnx|stub] [--binaries DIR] [--traces URL]
     infra/cluster.py down
     infra/cluster.py status
 
@@ -74,6 +74,8 @@ def up(options):
     HOME.mkdir(parents=True, exist_ok=True)
     fleet = list(members(binaries, options.engine))
     for member in fleet:
+        if options.traces:
+            member.settings["traces.endpoint"] = options.traces
         for port in member.ports:
             if member.process.pid() is None and is_taken(port):
                 raise Trouble(f"port {port}, which {member.name} needs, is taken by a process that isn't ours: end that one")
@@ -89,7 +91,7 @@ def up(options):
     for member in fleet[len(gateways) :]:
         wait_until(member.process, member.answers, PATIENCE_S)
     model = wait_for_fleet(gateways, keys["local"]["key"])
-    note(keys["local"]["key"], model)
+    note(keys["local"]["key"], model, options.traces)
     print(f"cluster: {len(fleet)} processes; logs in {HOME}; end them with `make cluster-down`")
 
 
@@ -111,10 +113,12 @@ def wait_for_fleet(gateways, key):
     return model
 
 
-def note(key, model):
+def note(key, model, traces):
     """Addresses and key, for whoever comes next, and a request to paste."""
     lines = {f"INFERA_GATEWAY_{number}_URL": url for number, url in enumerate(GATEWAYS, 1)}
     lines |= {"INFERA_URL": GATEWAYS[0], "INFERA_API_KEY": key, "INFERA_MODEL": model}
+    if traces:
+        lines["TEST_TRACES_URL"] = traces
     ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in lines.items()))
     print(f"\nThe cluster is ready: six nodes of three owners serve {model}. The same request works at either gateway:\n")
@@ -153,6 +157,7 @@ def main():
     parser.add_argument("command", choices=["up", "down", "status"])
     parser.add_argument("--engine", choices=["onnx", "stub"], default="onnx", help="stub: no model, to price the rest")
     parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release", help="where the programs are")
+    parser.add_argument("--traces", metavar="URL", help="where every program sends its traces, such as http://127.0.0.1:4318/v1/traces")
     options = parser.parse_args()
     try:
         {"up": up, "down": down, "status": status}[options.command](options)

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
+from service.collector import Collector
 from service.place import ROOT
 from service.web import Answer, ask
 
@@ -47,11 +48,13 @@ class Client:
         """A request's body."""
         return {"model": self.model, "messages": [{"role": "user", "content": "What is 47 + 38?"}], **more}
 
-    def send(self, gateway, method, path, body=None, idempotency=None):
-        """A request with a method and a header that `ask` doesn't have."""
+    def send(self, gateway, method, path, body=None, idempotency=None, traceparent=None):
+        """A request with a method and headers that `ask` doesn't have."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         if idempotency:
             headers["Idempotency-Key"] = idempotency
+        if traceparent:
+            headers["traceparent"] = traceparent
         request = urllib.request.Request(self.urls[gateway] + path, body, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -115,12 +118,33 @@ def jobs(client):
     hold("no key, no job", ask(f"{stranger.urls[1]}/v1/jobs/{job}", key=stranger.key).status == 401)
 
 
+def traces(client, url):
+    """One request of a client that traces: gateway, verifier and workers send spans of that trace to the collector."""
+    programs = {"infera-gateway", "infera-verifier", "infera-worker"}
+    collector = Collector(url)
+    try:
+        trace = secrets.token_hex(16)
+        body = json.dumps(client.order(max_tokens=16)).encode()
+        answer = client.send(0, "POST", "/v1/chat/completions", body, traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
+        hold("a traced request is answered", answer.status == 200, answer)
+        until = time.monotonic() + ENDS_WITHIN_S
+        while (found := collector.senders(trace, programs)) != programs and time.monotonic() < until:
+            time.sleep(0.2)
+        hold("gateway, verifier and worker tell of it in one trace", found == programs, sorted(found))
+        hold("nobody tells of a trace that was not", not collector.senders(secrets.token_hex(16), programs))
+    finally:
+        collector.close()
+
+
 def main():
     """All of it, and the sum."""
-    client = Client(environment())
+    at = environment()
+    client = Client(at)
     began = time.monotonic()
     chats(client)
     jobs(client)
+    if "TEST_TRACES_URL" in at:
+        traces(client, at["TEST_TRACES_URL"])
     print(f"smoke: the cluster was tried for {time.monotonic() - began:.1f} s")
     print(f"smoke: {len(KEPT)} promises kept, {len(BROKEN)} broken")
     sys.exit(1 if BROKEN else 0)

@@ -43,14 +43,15 @@ set +a
 # The programs that the suites' build made, as processes of their own. Ended again whatever happens; the servers stay.
 cluster() {
     trap '"${PYTHON:-python3}" infra/cluster.py down' RETURN
-    "${PYTHON:-python3}" infra/cluster.py up --binaries "$target/debug" || return
+    "${PYTHON:-python3}" infra/cluster.py up --binaries "$target/debug" \
+        --traces "http://127.0.0.1:$((8780 + ${SERVICES_PORT_SHIFT:-0}))/v1/traces" || return
     "${PYTHON:-python3}" infra/smoke_cluster.py || return
     bash infra/load.sh
 }
 
-# A cluster of its own, beside the servers of this run.
+# A cluster of its own, beside the servers of this run, wherever these are.
 chaos() {
-    bash infra/chaos.sh --size small --binaries "$target/debug"
+    env -u SERVICES_DIR SERVICES_PORT_SHIFT=$((${SERVICES_PORT_SHIFT:-0} + 200)) bash infra/chaos.sh --size small --binaries "$target/debug"
 }
 
 step "suites on real servers" suites
