@@ -289,12 +289,14 @@ class Checker:
             entry = posted.get(f"usage:{job}")
             right = entry and (entry["prompt_tokens"], entry["completion_tokens"]) == (answer["prompt_tokens"], len(answer["tokens"]))
             self.count("usage owed and not posted, or wrong", not right, job)
+        # One VALID for each node of a job: who has it from another assignment of that job is judged.
+        valid = {(job, entry["node"]) for _, job, entry in self.postings if entry.get("verdict") == "valid"}
         for job, (closed, record) in self.groups.items():
             self.count("groups never closed", not closed, job)
             for assignment in record["assignments"]:
                 name = f"verdict:{assignment['id']}"
                 owed.add(name)
-                self.count("verdict owed and not posted", name not in posted, (job, assignment["state"]))
+                self.count("verdict owed and not posted", name not in posted and (job, assignment["node"]) not in valid, (job, assignment["state"]))
         self.count("posted and not owed", len(set(posted) - owed), next(iter(set(posted) - owed), None))
         paid = [entry for entry in posted.values() if entry["kind"] == "verdict" and entry["verdict"] == "valid"]
         self.count("valid work that earned nothing", sum(entry["millipoints"] <= 0 for entry in paid))
@@ -409,7 +411,7 @@ def main():
     options = parser.parse_args()
     # Limits are for strangers; archiving at once lets the run end sooner; two slots a node keep a queue, so that kills
     # find jobs in every state. None of it changes what is checked.
-    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_retry_ms=2000"] + options.set
+    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_wait_ms=500", "verifier.archive_retry_ms=2000"] + options.set
     arguments = [word for setting in settings for word in ("--set", setting)]
     bodies = requests(options.jobs)
     tokens, breaches = [], {}

@@ -155,7 +155,8 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError>;
 
     /// Appends the postings of a group and, with `closes`, marks the group closed. Postings whose id is there
-    /// already are left out silently: each is posted once.
+    /// already are left out silently: each is posted once. So is a second VALID of one node for one job: two verifiers
+    /// that had the job one after the other may both have asked it.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -317,8 +318,9 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
 /// Which settled records lie in which archive segment.
 #[async_trait]
 pub trait ArchiveIndex: Send + Sync + fmt::Debug {
-    /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first. A
-    /// segment that was claimed before gets the same rows again.
+    /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first; none
+    /// while fewer than `limit` wait and all of them were settled after `ripe`. A segment that was claimed before gets
+    /// the same rows again.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -326,6 +328,7 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
         &self,
         segment: SegmentId,
         limit: u32,
+        ripe: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError>;
 

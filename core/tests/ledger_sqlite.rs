@@ -139,6 +139,7 @@ async fn an_older_ledgers_poison_is_found() {
     }
     drop(ledger);
     let older = "DROP INDEX settlements_poison; ALTER TABLE settlements DROP COLUMN reason;
+                 DROP INDEX postings_valid; ALTER TABLE postings DROP COLUMN valid_node;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");

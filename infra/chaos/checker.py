@@ -122,7 +122,8 @@ def check_times(evidence, tally, ended):
 
 
 def check_postings(evidence, tally):
-    """Each answer's usage once and right; one verdict for each assignment of each group."""
+    """Each answer's usage once and right; one verdict for each assignment of each group, but one VALID for each node of a
+    job: who was paid for it by another verifier, or for another answer, has that one."""
     names = [one.id for one in evidence.postings]
     tally.count("posted twice", len(names) - len(set(names)))
     posted = {one.id: one for one in evidence.postings}
@@ -137,7 +138,13 @@ def check_postings(evidence, tally):
     tally.each("usage owed and not posted, or wrong", succeeded, is_unpaid)
     tally.each("groups never closed", evidence.groups, lambda group: not group.is_closed)
     judged = [(group.job, one) for group in evidence.groups for one in group.assignments]
-    tally.each("verdict owed and not posted", judged, lambda one: f"verdict:{one[1][0]}" not in posted)
+    paid = {(one.job, one.entry["node"]) for one in evidence.postings if one.entry.get("verdict") == "valid"}
+
+    def is_unjudged(pair):
+        job, (name, node, *_) = pair
+        return f"verdict:{name}" not in posted and (job, node) not in paid
+
+    tally.each("verdict owed and not posted", judged, is_unjudged)
     owed = {f"usage:{one.job}" for one in succeeded} | {f"verdict:{one[0]}" for _, one in judged}
     check_outside(evidence, tally, posted, owed)
     check_pay(evidence, tally)
@@ -160,16 +167,7 @@ def check_pay(evidence, tally):
     tally.each("honest work judged invalid", verdicts, lambda one: one.entry["verdict"] == "invalid")
     tally.each("paid, and not valid", verdicts, lambda one: one.entry["verdict"] != "valid" and one.entry["millipoints"] != 0)
     tally.each("valid work that earned nothing", valid, lambda one: one.entry["millipoints"] <= 0)
-    # Two verifiers that had the same job one after the other may have asked the same node: two assignments, two answers.
-    grouped = {f"verdict:{name}" for group in evidence.groups for name, *_ in group.assignments}
-    paid, again = set(), []
-    for one in valid:
-        subject = (one.job, one.entry["node"], one.id in grouped)
-        again += [one] if subject in paid else []
-        paid.add(subject)
-    tally.each("a node paid twice for a job by one verifier", again, lambda _: True)
-    twice = len(paid) - len({subject[:2] for subject in paid})
-    tally.figure("nodes that worked on a job for two verifiers, and were paid for both", twice)
+    tally.count("a node paid twice for a job", len(valid) - len({(one.job, one.entry["node"]) for one in valid}))
 
 
 def check_balances(evidence, tally):

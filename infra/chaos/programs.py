@@ -20,7 +20,7 @@ DEADLINE_MS = (LONGEST_FAULT_S + 120) * 1000
 ENGINE = {"engine.stub.prefill_us": 50_000, "engine.stub.decode_us": 40_000}
 
 # Archiving often, and again soon, puts more of it under faults and ends the campaign sooner.
-VERIFIER = {"verifier.archive_ms": 1_000, "verifier.archive_retry_ms": 15_000}
+VERIFIER = {"verifier.archive_ms": 1_000, "verifier.archive_wait_ms": 2_000, "verifier.archive_retry_ms": 15_000}
 
 
 def through(port, url):

@@ -1,6 +1,7 @@
 //! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
-//! one object, then recorded. Whatever stops in between is done again under the same key. It never deletes from the
-//! ledger but the bodies of jobs that are archived and past retention.
+//! one object, then recorded. Whatever stops in between is done again under the same key. One verifier at a time does
+//! it, under a shared lease: two that wrote the same object might not agree on its bytes. It never deletes from the ledger
+//! but the bodies of jobs that are archived and past retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use infera_core::time::Timestamp;
 use metrics::{counter, histogram};
 
 use crate::tenure::Tenure;
+
+/// The shared lease's name.
+const LEASE: &str = "archiver";
 
 /// Bodies nulled in one statement, so that settlements never wait long behind it.
 const PRUNE_LIMIT: u32 = 1_000;
@@ -45,19 +49,32 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     }
 }
 
-/// Segments that were left unfinished, then new ones while there are whole batches, then pruning.
+/// Segments that were left unfinished, then new ones while there are whole or old batches, then pruning; all of it only
+/// while the lease is ours. One segment that can't be written keeps no other from it.
 async fn archive(tenure: &Tenure) -> Result<(), ArchivingError> {
     let index = &tenure.seams.index;
     let now = Timestamp::now();
     for segment in index.unfinished(before(now, tenure.config.archive_retry_ms)).await? {
+        if !is_ours(tenure).await? {
+            return Ok(());
+        }
         tracing::info!(%segment, "a segment is written again");
-        write(tenure, segment).await?;
+        if let Err(error) = write(tenure, segment).await {
+            counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
+            tracing::warn!(%segment, %error, "a segment can't be written now");
+        }
     }
     let whole = usize::try_from(tenure.config.archive_limit).unwrap_or(usize::MAX);
-    while write(tenure, SegmentId::new()).await? >= whole {}
+    while is_ours(tenure).await? && write(tenure, SegmentId::new()).await? >= whole {}
     let expired = before(now, tenure.config.retention_ms);
-    while index.prune(expired, PRUNE_LIMIT).await? >= u64::from(PRUNE_LIMIT) {}
+    while is_ours(tenure).await? && index.prune(expired, PRUNE_LIMIT).await? >= u64::from(PRUNE_LIMIT) {}
     Ok(())
+}
+
+/// Whether this verifier may write, for as long as the longest put takes.
+async fn is_ours(tenure: &Tenure) -> Result<bool, LedgerError> {
+    let ttl = Duration::from_millis(tenure.config.archive_retry_ms);
+    tenure.seams.sweeping.lease(LEASE, &tenure.id, Timestamp::now(), ttl).await
 }
 
 fn before(now: Timestamp, milliseconds: u64) -> Timestamp {
@@ -67,7 +84,9 @@ fn before(now: Timestamp, milliseconds: u64) -> Timestamp {
 /// Claims, writes and records one segment; returns how many records are in it.
 async fn write(tenure: &Tenure, segment: SegmentId) -> Result<usize, ArchivingError> {
     let limit = tenure.config.archive_limit;
-    let records = tenure.seams.index.claim(segment, limit, Timestamp::now()).await?;
+    let now = Timestamp::now();
+    let ripe = before(now, tenure.config.archive_wait_ms);
+    let records = tenure.seams.index.claim(segment, limit, ripe, now).await?;
     if records.is_empty() {
         return Ok(0);
     }

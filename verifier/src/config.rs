@@ -59,11 +59,14 @@ pub struct Config {
     pub project_ms: u64,
     /// At most so many postings in one fold.
     pub project_limit: u32,
-    /// How often settled jobs are archived.
+    /// How often it is looked for settled jobs to archive.
     pub archive_ms: u64,
+    /// A settled job waits for so long, at most, until there are enough for a whole segment.
+    pub archive_wait_ms: u64,
     /// At most so many records in one segment.
     pub archive_limit: u32,
-    /// A segment that was claimed and not recorded for so long is written again.
+    /// A segment that was claimed and not recorded for so long is written again; also how long a verifier that died keeps
+    /// the others from archiving.
     pub archive_retry_ms: u64,
     /// Bodies, groups and idempotency keys of archived jobs stay in the ledger for so long.
     pub retention_ms: u64,
@@ -117,11 +120,13 @@ impl Default for Config {
             // Balances lag by a quarter of a second at most while nothing is behind.
             project_ms: 250,
             project_limit: 1_000,
-            // Few enough objects (17,280 a day) and a record is archived seconds after its group closed.
             archive_ms: 5_000,
+            // Stores charge for each PUT: a busy network makes whole segments (ten PUTs for 10,000 jobs), and an idle one
+            // no more than 2,880 objects a day.
+            archive_wait_ms: 30_000,
             archive_limit: 1_024,
-            // Longer than any put that is still going on.
-            archive_retry_ms: 60_000,
+            // Longer than any put that is still going on: S3's ends after two minutes.
+            archive_retry_ms: 150_000,
             // A day in which a body can be read without the archive.
             retention_ms: 24 * 60 * 60 * 1_000,
             // The rule: each second.

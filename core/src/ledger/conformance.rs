@@ -112,6 +112,7 @@ macro_rules! ledger_conformance {
             a_job_that_was_never_accepted_cannot_end
             any_text_survives_in_an_answer
             postings_are_posted_once
+            a_node_has_one_valid_for_a_job
             a_poison_posting_harms_no_neighbour
 
             a_lease_has_one_holder_until_it_ends
@@ -139,6 +140,7 @@ macro_rules! ledger_conformance {
             an_account_is_made_once_and_keys_are_revoked
 
             closed_jobs_are_claimed_once
+            a_segment_waits_until_it_is_full_or_ripe
             a_called_off_jobs_record_waits_for_its_group
             a_segment_is_recorded_and_its_records_found
             places_must_fit_the_claim

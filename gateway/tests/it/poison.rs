@@ -125,7 +125,7 @@ async fn without_its_request_nothing_is_replayed() {
     let (_folder, ledger) = ledger();
     let job = ended(&ledger, poison()).await;
     let (segment, now) = (SegmentId::new(), Timestamp::now());
-    assert_eq!(ledger.claim(segment, 9, now).await.expect("claim").len(), 1);
+    assert_eq!(ledger.claim(segment, 9, now, now).await.expect("claim").len(), 1);
     let hash = Digest::of(b"line");
     let place = RecordPlace { job: job.id, frame_offset: 0, frame_length: 1, index: 0, hash };
     ledger.record(segment, "jobs/one", &[place]).await.expect("record");

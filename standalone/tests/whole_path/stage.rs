@@ -32,6 +32,7 @@ pub(crate) fn config(data: &Path, nodes: u32) -> Config {
     config.gateway.requests_per_minute = 0;
     config.gateway.in_flight_max = 0;
     config.verifier.archive_ms = 200;
+    config.verifier.archive_wait_ms = 0;
     config
 }
 

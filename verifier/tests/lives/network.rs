@@ -274,6 +274,8 @@ pub(crate) fn quick() -> Config {
         unconfirmed_ms: 500,
         project_ms: 50,
         archive_ms: 100,
+        archive_wait_ms: 0,
+        archive_retry_ms: 2_000,
         capacity_ms: 100,
         ..Config::default()
     }

@@ -18,7 +18,7 @@ async fn end_at(ledger: &Halves, now: u64) -> NewJob {
 }
 
 async fn claim(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<SettledRecord> {
-    must(ledger.index.claim(segment, limit, at(5_000)).await)
+    must(ledger.index.claim(segment, limit, at(5_000), at(5_000)).await)
 }
 
 async fn claimed_jobs(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<JobId> {
@@ -60,6 +60,24 @@ pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     assert_eq!(record.settlement, settlement);
     assert_eq!(record.postings.len(), 2, "usage and verdict: {record:?}");
     assert_eq!(record.postings[1], posting);
+}
+
+/// Records wait for company, until there are enough of them or the oldest has waited for long enough.
+pub async fn a_segment_waits_until_it_is_full_or_ripe(ledger: &Halves) {
+    let claim = async |limit, ripe| {
+        let claimed = ledger.index.claim(SegmentId::new(), limit, at(ripe), at(5_000)).await;
+        must(claimed).into_iter().map(|record| record.job_id).collect::<Vec<_>>()
+    };
+    let jobs = [end_at(ledger, 10).await.id, end_at(ledger, 20).await.id, end_at(ledger, 30).await.id];
+    assert!(claim(4, 9).await.is_empty());
+    assert_eq!(claim(2, 9).await, jobs[..2]);
+    assert!(claim(2, 29).await.is_empty());
+    assert_eq!(claim(2, 30).await, jobs[2..]);
+    assert!(claim(1, 5_000).await.is_empty());
+    assert!(
+        must(ledger.index.unfinished(at(9_000)).await).len() == 2,
+        "nothing was claimed for an empty one"
+    );
 }
 
 /// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while

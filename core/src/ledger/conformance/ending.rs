@@ -114,13 +114,42 @@ pub async fn postings_are_posted_once(ledger: &Halves) {
     must(ledger.owner.settle(&succeeded(&job)).await);
     let node = NodeId::fresh();
     let (first, second) =
-        (verdict(job.id, &node, Verdict::Valid, 1), verdict(job.id, &node, Verdict::Valid, 2));
+        (verdict(job.id, &node, Verdict::Valid, 1), verdict(job.id, &node, Verdict::Missed, 2));
     must(ledger.owner.post(job.id, std::slice::from_ref(&first), false).await);
     must(ledger.owner.post(job.id, &[first, second.clone()], true).await);
     must(ledger.owner.post(job.id, &[second], true).await);
     while must(ledger.standing.project(1, at(10)).await) > 0 {}
-    let expected = Balance { millipoints: 1_000, prompt_tokens: 0, completion_tokens: 6, postings: 2 };
+    let expected = Balance { millipoints: 500, prompt_tokens: 0, completion_tokens: 3, postings: 2 };
     assert_eq!(must(ledger.standing.balance(node.as_str()).await), expected);
+}
+
+/// Verifiers that had the same job and asked the same nodes are paid for by the network once, whoever comes first and
+/// in whatever order; other verdicts on the same nodes stay.
+pub async fn a_node_has_one_valid_for_a_job(ledger: &Halves) {
+    const JOBS: u32 = 20;
+    let nodes = [NodeId::fresh(), NodeId::fresh(), NodeId::fresh()];
+    let mut callers = JoinSet::new();
+    for _ in 0..JOBS {
+        let job = accept(ledger).await;
+        must(ledger.owner.settle(&succeeded(&job)).await);
+        for verifier in 0..3 {
+            let mut postings = nodes.each_ref().map(|node| verdict(job.id, node, Verdict::Valid, verifier));
+            postings.rotate_left(usize::try_from(verifier).unwrap_or(0));
+            let (owner, missed) =
+                (ledger.owner.clone(), verdict(job.id, &nodes[0], Verdict::Missed, verifier));
+            callers.spawn(async move {
+                must(owner.post(job.id, &postings, verifier == 0).await);
+                must(owner.post(job.id, &[missed], false).await);
+            });
+        }
+    }
+    callers.join_all().await;
+    while must(ledger.standing.project(1_000, at(10)).await) > 0 {}
+    for (node, missed) in nodes.iter().zip([3, 0, 0]) {
+        let balance = must(ledger.standing.balance(node.as_str()).await);
+        assert_eq!(balance.millipoints, 500 * i64::from(JOBS));
+        assert_eq!(balance.postings, u64::from(JOBS) * (1 + missed));
+    }
 }
 
 /// Postings and settlements that share a commit with one that can't be stored are stored.

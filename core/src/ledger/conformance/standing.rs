@@ -64,6 +64,8 @@ pub async fn standings_are_kept_by_node_and_model(ledger: &Halves) {
         must(ledger.owner.post(job.id, &[verdict(job.id, node, kind, now)], false).await);
         must(ledger.standing.project(10, at(now)).await);
     };
+    let other = accept(ledger).await;
+    must(ledger.owner.settle(&succeeded(&other)).await);
     for kind in [Verdict::Neutral, Verdict::Inconclusive] {
         post(&silent, kind, 0).await;
     }
@@ -71,7 +73,8 @@ pub async fn standings_are_kept_by_node_and_model(ledger: &Halves) {
     for kind in [Verdict::Valid, Verdict::Invalid, Verdict::Missed, Verdict::Neutral] {
         post(&node, kind, 0).await;
     }
-    post(&node, Verdict::Valid, later).await;
+    must(ledger.owner.post(other.id, &[verdict(other.id, &node, Verdict::Valid, later)], false).await);
+    must(ledger.standing.project(10, at(later)).await);
     let standings = must(ledger.standing.standings().await);
     assert_eq!(standings.len(), 1);
     let standing = &standings[0];

@@ -19,7 +19,9 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
         SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2
         FOR UPDATE SKIP LOCKED),
     fresh AS (
-        INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint WHERE EXISTS (SELECT 1 FROM chosen)
+        INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint
+        FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms FROM chosen JOIN records USING (job_id)) AS found
+        WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4)
         ON CONFLICT (id) DO NOTHING RETURNING id)
     UPDATE records SET segment = fresh.id FROM chosen, fresh WHERE records.job_id = chosen.job_id";
 
@@ -56,10 +58,11 @@ impl ArchiveIndex for PostgresLedger {
         &self,
         segment: SegmentId,
         limit: u32,
+        ripe: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         let id = &segment.as_bytes()[..];
-        self.pool.put(CLAIM, &[&id, &i64::from(limit), &millis(now)]).await?;
+        self.pool.put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe)]).await?;
         let rows = self.pool.query(CLAIMED, &[&id]).await?;
         let jobs = rows.iter().map(|row| job_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
         let mut postings = self.postings(&jobs).await?;

@@ -10,10 +10,11 @@ use super::transport::known_words;
 use crate::ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/postgres/0001_ledger.sql"),
     include_str!("../migrations/postgres/0002_fleet.sql"),
     include_str!("../migrations/postgres/0003_reason.sql"),
+    include_str!("../migrations/postgres/0004_valid_node.sql"),
 ];
 
 /// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are

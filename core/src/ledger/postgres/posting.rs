@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::prepared;
 use super::values::{millis, ordered, to_json, word};
-use crate::ids::JobId;
+use crate::ids::{JobId, NodeId};
 use crate::ledger::{LedgerError, Posting};
 
 /// Taken before a posting's sequence is given out. The class is ours alone; the schema tells ledgers in one database
@@ -22,9 +22,9 @@ pub(super) const SHARE_SEQUENCE: &str =
 /// Waits until nobody is appending, and keeps everybody from it until the transaction's end.
 pub(super) const HOLD_SEQUENCE: &str = "SELECT pg_advisory_xact_lock(1229866574, hashtext(current_schema()))";
 
-/// Appends postings, without those whose id is there already.
-pub(super) const INSERT_POSTINGS: &str = "INSERT INTO postings (id, job_id, posted_ms, entry)
-    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[]) ON CONFLICT (id) DO NOTHING";
+/// Appends postings, without those whose id is there already, or whose node has its VALID for the job.
+pub(super) const INSERT_POSTINGS: &str = "INSERT INTO postings (id, job_id, posted_ms, entry, valid_node)
+    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING";
 
 const CLOSE_GROUPS: &str = "WITH locked AS MATERIALIZED (
         SELECT job_id FROM groups WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE)
@@ -42,6 +42,7 @@ pub(super) struct PostingColumns<'a> {
     pub(super) jobs: Vec<&'a [u8]>,
     pub(super) times: Vec<i64>,
     pub(super) entries: Vec<String>,
+    pub(super) valid_nodes: Vec<Option<&'a str>>,
 }
 
 impl<'a> PostingColumns<'a> {
@@ -50,6 +51,7 @@ impl<'a> PostingColumns<'a> {
         self.ids.push(&posting.id);
         self.jobs.push(posting.job_id.as_bytes());
         self.times.push(millis(posting.posted_ms));
+        self.valid_nodes.push(posting.entry.valid_node().map(NodeId::as_str));
         Ok(())
     }
 }
@@ -66,6 +68,9 @@ impl Lines {
     pub(super) fn of(job: JobId, postings: &[Posting], closes: bool) -> Result<Self, LedgerError> {
         for posting in postings {
             word(&posting.id)?;
+            if let Some(node) = posting.entry.valid_node() {
+                word(node.as_str())?;
+            }
         }
         Ok(Self { job, postings: postings.to_vec(), closes })
     }
@@ -94,8 +99,9 @@ impl Work for PostingLines {
         items: &[&Lines],
     ) -> Result<Vec<Result<(), LedgerError>>, Failure> {
         let mut postings: Vec<&Posting> = items.iter().flat_map(|lines| &lines.postings).collect();
-        // Two transactions that append the same ids wait for each other in one direction only. The sort is stable.
-        postings.sort_by(|one, other| one.id.cmp(&other.id));
+        // Two transactions that append the same ids, or VALIDs of the same nodes, wait for each other in one direction
+        // only: an id belongs to one job and one node.
+        postings.sort_by_key(|posting| (posting.job_id, posting.entry.node(), &posting.id));
         let mut columns = PostingColumns::default();
         for posting in postings {
             columns.push(posting)?;
@@ -108,7 +114,7 @@ impl Work for PostingLines {
             biased;
             client.batch_execute("BEGIN"),
             async { client.execute(&sequence, &[]).await },
-            async { client.execute(&post, &[&columns.ids, &columns.jobs, &columns.times, &columns.entries]).await },
+            async { client.execute(&post, &[&columns.ids, &columns.jobs, &columns.times, &columns.entries, &columns.valid_nodes]).await },
             async { client.execute(&close, &[&closed]).await },
             async { client.execute(&claimable, &[&closed]).await },
             client.batch_execute("COMMIT"),

@@ -254,7 +254,7 @@ impl<'a> Columns<'a> {
             async { client.execute(&record, &[&records.0, &records.1]).await },
             async { client.execute(&wait, &[&accounts, &ended]).await },
             async { client.execute(&sequence, &[]).await },
-            async { client.execute(&post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries]).await },
+            async { client.execute(&post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await },
             client.batch_execute("COMMIT"),
         );

@@ -82,6 +82,26 @@ pub enum PostingEntry {
     },
 }
 
+impl PostingEntry {
+    /// Whose work was judged.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Usage { .. } => None,
+            Self::Verdict { node, .. } => Some(node),
+        }
+    }
+
+    /// Whose work was found VALID, and so is paid: once for a job.
+    #[must_use]
+    pub fn valid_node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Verdict { node, verdict: Verdict::Valid, .. } => Some(node),
+            Self::Usage { .. } | Self::Verdict { .. } => None,
+        }
+    }
+}
+
 /// Totals of an account or a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {

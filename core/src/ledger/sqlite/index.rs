@@ -20,9 +20,10 @@ impl ArchiveIndex for SqliteLedger {
         &self,
         segment: SegmentId,
         limit: u32,
+        ripe: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError> {
-        self.write(move |connection| claim(connection, segment, limit, now)).await?;
+        self.write(move |connection| claim(connection, segment, limit, (ripe, now))).await?;
         self.read(move |connection| {
             let jobs = claimed(connection, segment)?;
             jobs.iter().map(|job| settled_record(connection, *job)).collect()
@@ -79,7 +80,12 @@ impl ArchiveIndex for SqliteLedger {
     }
 }
 
-fn claim(connection: &Connection, segment: SegmentId, limit: u32, now: Timestamp) -> Result<(), LedgerError> {
+fn claim(
+    connection: &Connection,
+    segment: SegmentId,
+    limit: u32,
+    (ripe, now): (Timestamp, Timestamp),
+) -> Result<(), LedgerError> {
     let is_known = connection.numbered("SELECT 1 FROM segments WHERE id = $1")?.exists([segment.blob()])?;
     if is_known {
         return Ok(());
@@ -87,9 +93,12 @@ fn claim(connection: &Connection, segment: SegmentId, limit: u32, now: Timestamp
     let claimed = connection
         .numbered(
             "UPDATE records SET segment = $1 WHERE job_id IN (
-                 SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)",
+                 SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)
+             AND (EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms <= $3)
+                 OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id
+                     LIMIT 1 OFFSET $2 - 1))",
         )?
-        .execute(params![segment.blob(), limit])?;
+        .execute(params![segment.blob(), limit, millis(ripe)])?;
     // A segment of nothing would be unfinished for ever.
     if claimed > 0 {
         connection

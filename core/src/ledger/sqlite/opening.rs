@@ -12,11 +12,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
     include_str!("../migrations/0004_reason.sql"),
+    include_str!("../migrations/0005_valid_node.sql"),
 ];
 
 /// So long the file's structure is checked at start: a start must stay fast, and within this time a ledger of some

@@ -136,18 +136,19 @@ pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> 
     Ok(())
 }
 
-/// Appends a posting, unless its id is there already.
+/// Appends a posting, unless its id is there already, or its node has its VALID for the job.
 pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Result<(), LedgerError> {
     connection
         .numbered(
-            "INSERT INTO postings (id, job_id, posted_ms, entry) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO postings (id, job_id, posted_ms, entry, valid_node) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             Word(&posting.id),
             posting.job_id.blob(),
             millis(posting.posted_ms),
-            to_json(&posting.entry)?
+            to_json(&posting.entry)?,
+            posting.entry.valid_node().map(|node| Word(node.as_str()))
         ])?;
     Ok(())
 }
