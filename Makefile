@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench bench-cluster kill chaos load services services-down cluster-build cluster cluster-down test-services model-check clean
+.PHONY: help setup build run test lint bench bench-cluster kill chaos load services services-down cluster-build cluster cluster-down test-services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14

@@ -26,8 +26,15 @@ use layers::{Layer, Layers, Refusal, index_word};
 const PREFIX: &str = "INFERA_";
 
 /// Variables that clients and logging use; they are no keys.
-const RESERVED: [&str; 5] =
-    ["INFERA_URL", "INFERA_API_KEY", "INFERA_GATEWAY_1_URL", "INFERA_GATEWAY_2_URL", LOG_VARIABLE];
+const RESERVED: [&str; 7] = [
+    "INFERA_URL",
+    "INFERA_URLS",
+    "INFERA_API_KEY",
+    "INFERA_MODEL",
+    "INFERA_GATEWAY_1_URL",
+    "INFERA_GATEWAY_2_URL",
+    LOG_VARIABLE,
+];
 
 /// Overrides the log filter of every program.
 const LOG_VARIABLE: &str = "INFERA_LOG";

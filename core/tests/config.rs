@@ -274,7 +274,16 @@ fn secrets_come_from_files_and_are_not_shown() {
 
 #[test]
 fn reserved_variables_are_no_keys() {
-    let variables = [("INFERA_URL", "http://x"), ("INFERA_API_KEY", "inf_x"), ("INFERA_LOG", "debug")];
+    // `data/cluster.env` and `data/local.env`, exported, and what `make load` reads: programs start all the same.
+    let variables = [
+        ("INFERA_URL", "http://x"),
+        ("INFERA_URLS", "http://x,http://y"),
+        ("INFERA_API_KEY", "inf_x"),
+        ("INFERA_MODEL", "infera-tiny"),
+        ("INFERA_GATEWAY_1_URL", "http://x"),
+        ("INFERA_GATEWAY_2_URL", "http://y"),
+        ("INFERA_LOG", "debug"),
+    ];
     assert_eq!(loaded(None, &variables, &[]), Ok(Program::default()));
     let sources = Sources { environment: pairs(&variables), ..Sources::default() };
     assert_eq!(sources.log_filter(), Some("debug"));

@@ -3,8 +3,8 @@
     python3 -m unittest discover -s infra/dashboards
 
 The names and kinds are read from core/src/telemetry/metrics.rs, the one place where they are. If `promtool` is there
-(Debian: apt-get install prometheus; or PROMTOOL=path), every dashboard query and every rule is parsed by it, and
-alerts_test.yaml is run; otherwise that test says that it was left out.
+(Debian: apt-get install prometheus; or PROMTOOL=path), every dashboard query, every rule and prometheus.yaml is parsed by it,
+and alerts_test.yaml is run; otherwise that test says that it was left out.
 """
 
 from __future__ import annotations
@@ -119,6 +119,14 @@ class Dashboards(unittest.TestCase):
         self.assertEqual(text.count("summary: "), count)
         self.assertEqual(text.count("action: "), count)
 
+    def test_the_alerts_know_the_jobs_that_are_scraped(self) -> None:
+        known_by = re.findall(r'job=~"([^"]+)"', (FOLDER / "alerts.yaml").read_text())
+        jobs = re.findall(r"job_name: (\S+)", (FOLDER / "prometheus.yaml").read_text())
+        self.assertTrue(known_by)
+        self.assertEqual(jobs, ["infera-gateway", "infera-verifier", "infera-worker"])
+        for pattern in known_by:
+            self.assertEqual([job for job in jobs if not re.fullmatch(pattern, job)], [], pattern)
+
     def test_promtool_takes_all_of_it(self) -> None:
         promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
         if not promtool:
@@ -126,6 +134,10 @@ class Dashboards(unittest.TestCase):
         for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
             done = subprocess.run([promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        done = subprocess.run(
+            [promtool, "check", "config", "prometheus.yaml"], cwd=FOLDER, capture_output=True, text=True, timeout=120
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         # promtool reads queries only as rules, so the dashboards' become some.
         recorded = "groups:\n- name: pages\n  rules:\n" + "".join(
             f"  - record: page:query{number}\n    expr: {json.dumps(expression.replace('$__rate_interval', '1m'))}\n"

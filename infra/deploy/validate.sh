@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what can be checked without a container engine and without a cluster; under a minute once its tools are there.
 #
-#   infra/deploy/validate.sh                          schemas, references, and that what is mounted is made
+#   infra/deploy/validate.sh                          schemas, references, units, and that what is mounted is made
 #   infra/deploy/validate.sh --binaries target/debug  also that our programs take every setting as it is written
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import compose, keda, kubernetes, settings
+from . import compose, keda, kubernetes, machines, settings
 from .place import DEPLOY, documents
 
 
@@ -20,7 +20,7 @@ def main():
     parser = argparse.ArgumentParser(prog="infra/deploy/validate.sh")
     parser.add_argument("--binaries", type=Path, help="folder of our programs, which are asked about their settings")
     binaries = parser.parse_args().binaries
-    rules = [syntax, *compose.RULES, *kubernetes.RULES, *keda.RULES]
+    rules = [syntax, *compose.RULES, *kubernetes.RULES, *keda.RULES, *machines.RULES]
     broken = 0
     for rule in rules:
         problems = [problem for problem in rule() if problem]

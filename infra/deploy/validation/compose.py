@@ -3,6 +3,7 @@
 import re
 import sys
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from .place import COMPOSE, DEPLOY, ISSUED, ROOT, SERVICES, command, documents
@@ -27,6 +28,30 @@ def dockerfile():
     pin = re.search(r'"github\.com/minio/minio@(\S+)"', (ROOT / "infra/service/s3.py").read_text())
     if pin is None or f"minio@{pin[1]}" not in text:
         yield "Dockerfile builds another MinIO than infra/service/s3.py"
+
+
+def is_let_through(path, patterns):
+    """Whether a path reaches the build: of the lines that fit it or a folder above it, the last one decides."""
+    parts = path.split("/")
+    above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    is_let = True
+    for pattern in patterns:
+        if any(fnmatchcase(one, pattern.removeprefix("!").removeprefix("**/")) for one in above):
+            is_let = pattern.startswith("!")
+    return is_let
+
+
+def context():
+    """Cargo reads the manifest of every member of the workspace, also of those that an image doesn't build."""
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    members = re.search(r"^members = \[(.*?)\]", (ROOT / "Cargo.toml").read_text(), re.M | re.S)
+    for path in ("", *re.findall(r'"([^"]+)"', members[1])):
+        manifest = f"{path}/Cargo.toml".lstrip("/")
+        if not is_let_through(manifest, patterns):
+            yield f"Dockerfile.dockerignore keeps {manifest} out, without which cargo builds nothing"
+    if is_let_through("infra/deploy/secrets/ca.key", patterns):
+        yield "Dockerfile.dockerignore lets secrets through"
 
 
 def name_of(mount):
@@ -83,4 +108,4 @@ def programs():
             yield f"compose.yaml, {name}", service["image"], service["environment"]
 
 
-RULES = (schema, dockerfile, references, waiting)
+RULES = (schema, dockerfile, context, references, waiting)

@@ -1,0 +1,78 @@
+"""Rules for programs on machines without containers: the services' units and the settings that they name."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .kubernetes import DRAINS_S, OURS
+from .place import DEPLOY
+
+SETTINGS = DEPLOY / "settings"
+UNITS = DEPLOY / "systemd"
+# What the units and README.md say is installed where.
+PROGRAMS, CONFIGURED, STATE = "/opt/infera/bin/", "/etc/infera/", "/var/lib/infera"
+
+
+def unit(program):
+    """A unit's lines by key; a key that comes twice has its last value."""
+    text = (UNITS / f"{program}.service").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
+
+
+def units():
+    """Each unit starts its program with its settings, leaves it time to drain, and restarts what a restart can mend."""
+    for program in sorted(OURS):
+        says = unit(program)
+        wanted = {
+            "ExecStart": f"{PROGRAMS}{program} --config {CONFIGURED}{program}.toml",
+            "Restart": "on-failure",
+            "RestartPreventExitStatus": "2 3",
+        }
+        yield from (f"{program}.service: {key} is {says.get(key)}" for key, value in wanted.items() if says.get(key) != value)
+        if int(says["TimeoutStopSec"]) <= DRAINS_S[program]:
+            yield f"{program}.service: killed before its drain of {DRAINS_S[program]} s ends"
+
+
+def systemd():
+    """systemd's own reading. It says what it ignores and succeeds all the same, so any word is a problem."""
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        print("validate: machines.systemd: NOT asked: there is no systemd-analyze (apt-get install systemd)")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copies = []
+        for program in sorted(OURS):
+            # The program isn't installed here, which systemd would complain about.
+            text = (UNITS / f"{program}.service").read_text(encoding="utf-8")
+            copy = Path(folder) / f"{program}.service"
+            copy.write_text(text.replace(f"{PROGRAMS}{program}", shutil.which("true")), encoding="utf-8")
+            copies.append(copy)
+        done = subprocess.run([tool, "verify", "--man=no", *copies], capture_output=True, text=True, check=False)
+        yield f"{done.stdout}{done.stderr}".strip().replace(f"{folder}/", "")
+        if done.returncode:
+            yield f"systemd-analyze ends with {done.returncode}"
+
+
+def settings():
+    """Each program has an example of settings, whose files lie where the unit lets it read and write them. Whether it is
+    TOML, and the program takes it, `--binaries` tells."""
+    for program in sorted(OURS):
+        path = SETTINGS / f"{program}.toml"
+        told = dict(re.findall(r'^([\w.]+_file) = "([^"]+)"', path.read_text(encoding="utf-8"), re.M))
+        written = {key: file for key, file in told.items() if file.startswith(f"{STATE}/")}
+        if written and unit(program).get("StateDirectory") != Path(STATE).name:
+            yield f"{path.name}: {written} can't be written to under {program}.service"
+        for key in sorted(set(told) - set(written)):
+            if key == "worker.alone_file" or not told[key].startswith(CONFIGURED):
+                yield f"{path.name}: {key} is {told[key]}, which is no place for it"
+
+
+def programs():
+    """Each example: its program and its file."""
+    for program in sorted(OURS):
+        yield f"settings/{program}.toml", program, SETTINGS / f"{program}.toml"
+
+
+RULES = (units, systemd, settings)
