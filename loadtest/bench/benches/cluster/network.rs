@@ -106,7 +106,7 @@ impl Network {
     pub(crate) async fn open(settings: &Settings, name: &str) -> Result<Self, Fault> {
         let mut network = Self::prepare(settings, name).await?;
         network.add_gateway().await?;
-        network.sign_up("bench@infera.invalid").await?;
+        network.sign_up("bench@example.com").await?;
         Ok(network)
     }
 
@@ -118,9 +118,9 @@ impl Network {
             ("nodes.broker_url", address_of(&told("TEST_RABBITMQ_URL")?)),
         ];
         network.add_gateway().await?;
-        network.sign_up("bench@infera.invalid").await?;
+        network.sign_up("bench@example.com").await?;
         for owner in 1..=OWNERS {
-            let email = format!("owner-{owner}@infera.invalid");
+            let email = format!("owner-{owner}@example.com");
             network.sign_up(&email).await?;
             network.let_in(&email)?;
         }
