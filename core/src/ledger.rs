@@ -49,6 +49,14 @@ pub enum LedgerError {
     Damaged(String),
 }
 
+impl LedgerError {
+    /// Whether trying the same again may help, if only after an operator did something: it isn't the row's fault.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Refused(_) | Self::Unknown(_))
+    }
+}
+
 /// The gateway's writing half: a job begins, and may be called off.
 #[async_trait]
 pub trait JobIntake: Send + Sync + fmt::Debug {
@@ -203,7 +211,8 @@ pub trait Standing: Send + Sync + fmt::Debug {
 #[async_trait]
 pub trait Sweeping: Send + Sync + fmt::Debug {
     /// Takes or renews the lease `name` for `holder` until `now + ttl`. `false`: someone else holds it. A
-    /// verifier's own liveness is the lease named by its id; the sweeper's and the projector's are shared names.
+    /// verifier's own liveness is the lease named by its id; the sweeper's, the projector's and the archiver's are shared
+    /// names. Taking it for no time lets go of it, and does nothing to one that someone else holds.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -223,7 +232,8 @@ pub trait Sweeping: Send + Sync + fmt::Debug {
 
     /// What needs hands, at most `limit` of each kind, oldest first. Changes nothing but this: what it returns for
     /// handing out has become queued, unowned and unconfirmed (lost handouts are counted when it is taken), and jobs
-    /// whose verifier was waited for in vain (see [`JobOwner::settle`]) may be archived.
+    /// whose verifier was waited for in vain (see [`JobOwner::settle`]) may be archived. Rows that can't be read are left
+    /// out and logged.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -6,6 +6,8 @@
 mod cutting;
 #[path = "ledger_postgres/secured.rs"]
 mod secured;
+#[path = "ledger_postgres/unreadable.rs"]
+mod unreadable;
 
 use std::ops::Deref;
 use std::sync::Arc;

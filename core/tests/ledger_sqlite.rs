@@ -147,6 +147,21 @@ async fn an_older_ledgers_poison_is_found() {
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);
 }
 
+/// As a later version may write one that this version doesn't understand.
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn an_unreadable_group_keeps_no_other_waiting() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let halves = infera_core::ledger::conformance::Halves::of(&ledger);
+    let spoil = async |job: JobId| {
+        let connection = rusqlite::Connection::open(&path).expect("a database");
+        let sql = "UPDATE groups SET record = CAST('{' AS BLOB) WHERE job_id = ?1";
+        assert_eq!(connection.execute(sql, [&job.as_bytes()[..]]).expect("update"), 1);
+    };
+    infera_core::ledger::conformance::an_unreadable_group_keeps_no_other_waiting(&halves, spoil).await;
+}
+
 #[test]
 fn what_is_not_a_ledger_is_damage_and_left_alone() {
     let (_folder, path) = place();

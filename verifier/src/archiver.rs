@@ -4,6 +4,7 @@
 //! but the bodies of jobs that are archived and past retention.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infera_core::archive::ArchiveError;
@@ -17,7 +18,7 @@ use metrics::{counter, histogram};
 use crate::tenure::Tenure;
 
 /// The shared lease's name.
-const LEASE: &str = "archiver";
+pub(crate) const LEASE: &str = "archiver";
 
 /// Bodies nulled in one statement, so that settlements never wait long behind it.
 const PRUNE_LIMIT: u32 = 1_000;
@@ -94,7 +95,11 @@ async fn write(tenure: &Tenure, segment: SegmentId) -> Result<usize, ArchivingEr
     // Compressing a thousand records takes tens of milliseconds: not on a thread that jobs run on.
     let built = tokio::task::spawn_blocking(move || segment::build(segment, &records));
     let built = built.await.map_err(|_| ArchivingError::CutOff)??;
+    // One that failed may still arrive, as one that is cut off may: until a put has ended well, nobody else writes before
+    // the lease has run out.
+    tenure.writing.store(true, Ordering::Relaxed);
     tenure.seams.archive.put(&built.key, built.bytes.into()).await?;
+    tenure.writing.store(false, Ordering::Relaxed);
     tenure.seams.index.record(segment, &built.key, &built.places).await?;
     let now = Timestamp::now();
     settled.iter().for_each(|settled| histogram!(VERIFIER_ARCHIVE_LAG).record(now.since(*settled)));

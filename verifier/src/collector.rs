@@ -5,9 +5,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use infera_core::broker::{Address, Delivery, topology};
+use infera_core::broker::{Delivery, topology};
 use infera_core::ids::{AssignmentId, NodeId};
 use infera_core::messages::{CapacitySummary, DecodeError, Heartbeat, Refusal, Replica, Wire};
 use infera_core::time::Timestamp;
@@ -15,14 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::counters::Counted;
-use crate::scorer;
 use crate::tenure::Tenure;
+use crate::{parking, queues, scorer};
 
 /// Unsettled deliveries at once: each is settled as soon as it is routed, so this only fills the pipe.
 const PREFETCH: u16 = 256;
-
-/// Before consuming again what went away.
-const RETRY: Duration = Duration::from_millis(250);
 
 /// What came for an assignment.
 #[derive(Debug)]
@@ -116,140 +112,117 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let queue = topology::replicas(&tenure.id);
     loop {
-        let consumer = match tenure.seams.broker.declare(&queue).await {
-            Ok(()) => tenure.seams.broker.consume(&queue.name, PREFETCH).await,
-            Err(error) => Err(error),
-        };
-        match consumer {
-            Ok(mut consumer) => {
-                tenure.listening.notify_one();
-                tenure.vitals.listening.store(true, Ordering::Relaxed);
-                while let Some(delivery) = consumer.next().await {
-                    receive(tenure, delivery).await;
-                }
-                tenure.vitals.listening.store(false, Ordering::Relaxed);
-            }
-            Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
+        let mut consumer = queues::consume(tenure, &queue, PREFETCH).await;
+        tenure.listening.notify_one();
+        tenure.vitals.listening.store(true, Ordering::Relaxed);
+        while let Some(delivery) = consumer.next().await {
+            receive(tenure, delivery).await;
         }
-        tokio::time::sleep(RETRY).await;
+        tenure.vitals.listening.store(false, Ordering::Relaxed);
+        tokio::time::sleep(queues::RETRY).await;
     }
 }
 
-/// Reads replicas whose verifier is gone, until the tenure ends. They are acked when they are scored. Makes sure too that
-/// there is a queue for what nodes don't know: they declare none.
+/// Reads replicas whose verifier is gone, until the tenure ends. They are acked when they are scored.
 pub(crate) async fn run_strays(tenure: Arc<Tenure>) {
     let tenure = &tenure;
-    while let Err(error) = tenure.seams.broker.declare(&topology::parked()).await {
-        tracing::warn!(%error, "the queue for unknown messages can't be declared; trying again");
-        tokio::time::sleep(RETRY).await;
-    }
     let queue = topology::replicas_any();
     loop {
-        let consumer = match tenure.seams.broker.declare(&queue).await {
-            Ok(()) => tenure.seams.broker.consume(&queue.name, PREFETCH).await,
-            Err(error) => Err(error),
-        };
-        match consumer {
-            Ok(mut consumer) => {
-                while let Some(delivery) = consumer.next().await {
-                    receive_stray(tenure, delivery).await;
-                }
-            }
-            Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
+        let mut consumer = queues::consume(tenure, &queue, PREFETCH).await;
+        while let Some(delivery) = consumer.next().await {
+            receive_stray(tenure, delivery).await;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(queues::RETRY).await;
     }
 }
 
 /// Routes one message of this verifier's own queue, and settles it.
 async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
+    // Whatever it is, and whoever sent it: it came the way that replicas come, and all that was said before it came too.
     tenure.hearing.heard(Timestamp::now());
     let is_summary = delivery.message.kind == CapacitySummary::KIND;
     if is_summary && delivery.routing_key != topology::CAPACITY_KEY {
         // A node that invents verifiers would take work from the real ones.
-        tenure.counters.count(Counted::ReplicaImpostor);
-        tracing::warn!(sender = delivery.sender(), "a node speaks as a verifier");
+        impostor(tenure, delivery.sender(), "a node speaks as a verifier");
         delivery.ack().await;
         return;
     }
+    let sender = delivery.sender();
     let read = match delivery.message.kind.as_str() {
         Heartbeat::KIND => Heartbeat::from_message(&delivery.message).map(|heartbeat| {
-            let known = tenure.nodes.hear(delivery.sender(), heartbeat, Instant::now());
+            let known = tenure.nodes.hear(sender, heartbeat, Instant::now());
             tenure.counters.count_unless(known, Counted::HeartbeatRefused);
         }),
         CapacitySummary::KIND => CapacitySummary::from_message(&delivery.message).map(|summary| {
             tenure.peers.hear(summary.verifier, Instant::now());
         }),
         Refusal::KIND => Refusal::from_message(&delivery.message).map(|refusal| {
-            let assignment = refusal.assignment_id;
-            route(tenure, &delivery, assignment, Arrival::Refusal(refusal));
+            route(tenure, sender, arrived(&delivery, refusal.assignment_id, Arrival::Refusal(refusal)));
         }),
         _ => Replica::from_message(&delivery.message).map(|replica| {
             let assignment = replica.assignment_id;
-            route(tenure, &delivery, assignment, Arrival::Replica(Box::new(replica)));
+            route(tenure, sender, arrived(&delivery, assignment, Arrival::Replica(Box::new(replica))));
         }),
     };
     dispose(tenure, delivery, read.err()).await;
 }
 
-fn route(tenure: &Tenure, delivery: &Delivery, assignment: AssignmentId, what: Arrival) {
-    let (sender, trace) = (delivery.sender(), delivery.message.trace.clone());
-    let arrived = Arrived { assignment, at: Timestamp::now(), what, trace };
+fn arrived(delivery: &Delivery, assignment: AssignmentId, what: Arrival) -> Arrived {
+    Arrived { assignment, at: Timestamp::now(), what, trace: delivery.message.trace.clone() }
+}
+
+/// Brings what came for an assignment to its job, if it is one of ours and `sender` was asked.
+pub(crate) fn route(tenure: &Tenure, sender: &str, arrived: Arrived) {
     match tenure.routes.deliver(sender, arrived) {
         Routed::Delivered => {}
         Routed::Unknown => tenure.counters.count(Counted::ReplicaUnknown),
-        Routed::Impostor => {
-            tenure.counters.count(Counted::ReplicaImpostor);
-            tracing::warn!(sender, %assignment, "a node answers for another's assignment");
-        }
+        Routed::Impostor => impostor(tenure, sender, "a node answers for another's assignment"),
     }
 }
 
-/// A replica whose verifier is gone: ours after all, or one of a stored group's.
+fn impostor(tenure: &Tenure, sender: &str, what: &str) {
+    tenure.counters.count(Counted::ReplicaImpostor);
+    if let Some(times) = tenure.complaints.impostor.again(Instant::now()) {
+        tracing::warn!(sender, times, "{what}");
+    }
+}
+
+/// A replica whose verifier is gone: ours after all, or one of a stored group's. While the ledger is away it is held, and
+/// those behind it wait in the queue: given back again and again, it would be one that came back too often, which the
+/// broker drops, and its node would go unpaid. When the tenure ends before the ledger is back, it is given back by that.
 async fn receive_stray(tenure: &Arc<Tenure>, delivery: Delivery) {
     let replica = match Replica::from_message(&delivery.message) {
         Ok(replica) => replica,
         Err(error) => return dispose(tenure, delivery, Some(error)).await,
     };
+    tenure.counters.count(Counted::ReplicaStray);
     let sender = NodeId::new(delivery.sender());
-    match scorer::score_stray(tenure, &sender, replica).await {
-        Ok(()) => dispose(tenure, delivery, None).await,
-        Err(error) => {
-            // The ledger is away. Given back after a moment, so that another verifier may have better luck.
-            tracing::warn!(%error, "a stray replica can't be scored now");
-            tokio::time::sleep(RETRY).await;
-            delivery.nack().await;
+    while let Err(error) = scorer::score_stray(tenure, &sender, &replica).await {
+        let job = replica.job_id;
+        if !error.may_pass() {
+            tenure.counters.count(Counted::MessageMalformed);
+            tracing::error!(%job, %sender, %error, "a stray replica can't be scored and is dropped");
+            break;
         }
+        if let Some(times) = tenure.complaints.waiting.again(Instant::now()) {
+            tracing::warn!(%job, times, %error, "a stray replica can't be scored now; trying again");
+        }
+        tokio::time::sleep(queues::RETRY).await;
     }
+    delivery.ack().await;
 }
 
 /// Acks what was used; parks what a newer program may know; drops and counts what is malformed.
 async fn dispose(tenure: &Tenure, delivery: Delivery, error: Option<DecodeError>) {
     match error {
-        Some(error) if error.is_parked() => park(tenure, delivery, &error).await,
+        Some(error) if error.is_parked() => return parking::park(tenure, delivery, &error).await,
         Some(error) => {
             tenure.counters.count(Counted::MessageMalformed);
-            tracing::warn!(sender = delivery.sender(), %error, "malformed message dropped");
-            delivery.ack().await;
+            if let Some(times) = tenure.complaints.malformed.again(Instant::now()) {
+                tracing::warn!(sender = delivery.sender(), times, %error, "malformed messages are dropped");
+            }
         }
-        None => {
-            delivery.ack().await;
-        }
-    }
-}
-
-/// Moves a message that this version doesn't know to where an operator finds it.
-pub(crate) async fn park(tenure: &Tenure, delivery: Delivery, error: &DecodeError) {
-    tenure.counters.count(Counted::MessageParked);
-    tracing::warn!(sender = delivery.sender(), %error, "unknown message parked");
-    let parked = topology::parked();
-    if let Err(error) = tenure.seams.broker.declare(&parked).await {
-        tracing::warn!(%error, "the queue for unknown messages can't be declared");
-    }
-    let message = infera_core::broker::Message { ttl_ms: None, ..delivery.message.clone() };
-    let published = tenure.seams.broker.publish(&Address::Queue(parked.name), message).await;
-    if published != infera_core::broker::Published::Confirmed {
-        tracing::warn!(?published, kind = delivery.message.kind, "an unknown message could not be parked");
+        None => {}
     }
     delivery.ack().await;
 }

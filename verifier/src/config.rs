@@ -183,6 +183,7 @@ impl Config {
             ("look_again_ms", self.look_again_ms),
             ("assignment_base_ms", self.assignment_base_ms),
             ("sweep_ms", self.sweep_ms),
+            ("shared_lease_ms", self.shared_lease_ms),
             ("project_ms", self.project_ms),
             ("archive_ms", self.archive_ms),
             ("capacity_ms", self.capacity_ms),

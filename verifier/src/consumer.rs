@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use infera_core::broker::{Consumer, Delivery, topology};
 use infera_core::ids::{JobId, ModelName};
-use infera_core::ledger::{Notice, Take};
+use infera_core::ledger::{LedgerError, Notice, Take};
 use infera_core::messages::{JobNotice, Wire};
 use infera_core::telemetry::trace;
 use infera_core::time::Timestamp;
@@ -16,15 +16,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field, info_span};
 
-use crate::collector;
 use crate::counters::Counted;
 use crate::job;
 use crate::settler;
 use crate::tenure::Tenure;
 use crate::vitals::Consuming;
-use crate::{capacity, peers};
+use crate::{capacity, parking, peers, queues};
 
-/// Before consuming again what went away, and between tries of a take.
+/// Between tries of a take.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Changes of room within so long are answered together.
@@ -112,18 +111,11 @@ impl Drop for Held {
 async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
     let queue = topology::jobs(model);
     loop {
-        let consumer = match tenure.seams.broker.declare(&queue).await {
-            Ok(()) => tenure.seams.broker.consume(&queue.name, 0).await,
-            Err(error) => Err(error),
-        };
-        match consumer {
-            Ok(consumer) => {
-                let _consuming = Consuming::begin(&tenure.vitals);
-                read(tenure, model, consumer).await;
-            }
-            Err(error) => tracing::warn!(queue = queue.name, %error, "can't consume; trying again"),
-        }
-        tokio::time::sleep(RETRY).await;
+        let consumer = queues::consume(tenure, &queue, 0).await;
+        let consuming = Consuming::begin(&tenure.vitals);
+        read(tenure, model, consumer).await;
+        drop(consuming);
+        tokio::time::sleep(queues::RETRY).await;
     }
 }
 
@@ -147,7 +139,13 @@ async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Con
                 let batch = gather(tenure, &mut consumer, first).await;
                 let (tenure, running) = (Arc::clone(tenure), Arc::clone(&running));
                 let jobs = tenure.jobs.clone();
-                jobs.spawn(async move { take(&tenure, batch, &running).await });
+                jobs.spawn(async move {
+                    tokio::select! {
+                        // What it holds is given out again with the rest of the consumer's.
+                        () = tenure.ended.cancelled() => {}
+                        () = take(&tenure, batch, &running) => {}
+                    }
+                });
             }
             Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + SETTLE_DOWN); }
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
@@ -204,7 +202,7 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
                 notices.push(Notice { job: notice.job_id, redelivered: delivery.redelivered });
                 held.insert(notice.job_id, delivery);
             }
-            Err(error) if error.is_parked() => collector::park(tenure, delivery, &error).await,
+            Err(error) if error.is_parked() => parking::park(tenure, delivery, &error).await,
             Err(error) => {
                 tracing::error!(%error, "malformed notice dropped; the sweeper will send its job again");
                 delivery.ack().await;
@@ -236,9 +234,11 @@ async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<T
             Ok(takes) => return Some(takes),
             Err(error) => {
                 tracing::warn!(%error, "jobs can't be taken now");
-                // If the first try did take them, they are ours and alive, and only a redelivered notice may take
-                // them again.
-                notices.iter_mut().for_each(|notice| notice.redelivered = true);
+                // If this try did take them, they are ours and alive, and only a redelivered notice may take them
+                // again. One that took nothing must not change that: such a notice takes a live owner's job too.
+                if !matches!(error, LedgerError::Unavailable(_) | LedgerError::Refused(_)) {
+                    notices.iter_mut().for_each(|notice| notice.redelivered = true);
+                }
                 tokio::time::sleep(RETRY).await;
             }
         }

@@ -27,6 +27,8 @@ pub enum Counted {
     MessageMalformed,
     /// Messages of unknown kinds or versions, parked.
     MessageParked,
+    /// Those that could not be parked, or not as fast as they came.
+    MessageUnparked,
     /// Groups scored and closed.
     GroupClosed,
     /// Disputes opened.

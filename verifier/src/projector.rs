@@ -10,7 +10,7 @@ use infera_core::time::Timestamp;
 use crate::tenure::Tenure;
 
 /// The shared lease's name.
-const LEASE: &str = "projector";
+pub(crate) const LEASE: &str = "projector";
 
 /// Folds until the tenure ends.
 pub(crate) async fn run(tenure: Arc<Tenure>) {

@@ -11,7 +11,7 @@ use infera_core::telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_core::time::Timestamp;
 use metrics::{counter, histogram};
 
-use crate::collector::{Arrival, Arrived, Routed};
+use crate::collector::{self, Arrival, Arrived};
 use crate::counters::Counted;
 use crate::group::summarise;
 use crate::integrity::{self, Expected};
@@ -37,9 +37,7 @@ pub(crate) async fn close_own(
     let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
     loop {
         match close(tenure, settlement, group, (Witness::Owner, is_on_record)).await {
-            Err(
-                error @ (LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)),
-            ) => {
+            Err(error) if error.may_pass() => {
                 tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
                 tokio::time::sleep(RETRY).await;
             }
@@ -147,30 +145,21 @@ fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged, budget_ms:
 pub(crate) async fn score_stray(
     tenure: &Tenure,
     sender: &NodeId,
-    replica: Replica,
+    replica: &Replica,
 ) -> Result<(), LedgerError> {
-    tenure.counters.count(Counted::ReplicaStray);
     let (job, assignment, at) = (replica.job_id, replica.assignment_id, Timestamp::now());
-    let Some(group) = tenure.seams.sweeping.groups(&[job]).await?.into_iter().next() else {
-        let what = Arrival::Replica(Box::new(replica));
-        let arrived = Arrived { assignment, at, what, trace: None };
-        if tenure.routes.deliver(sender.as_str(), arrived) == Routed::Unknown {
-            tenure.counters.count(Counted::ReplicaUnknown);
-        }
+    let group = tenure.seams.sweeping.groups(&[job]).await?.into_iter().next();
+    let Some(group) = group.filter(|group| group.record.verifier != tenure.id) else {
+        let what = Arrival::Replica(Box::new(replica.clone()));
+        collector::route(tenure, sender.as_str(), Arrived { assignment, at, what, trace: None });
         return Ok(());
     };
-    if group.record.verifier == tenure.id {
-        let what = Arrival::Replica(Box::new(replica));
-        let arrived = Arrived { assignment, at, what, trace: None };
-        tenure.routes.deliver(sender.as_str(), arrived);
-        return Ok(());
-    }
     let open = is_open(&group, assignment, sender);
     if group.closed || !open {
         tenure.counters.count(Counted::ReplicaUnknown);
         return Ok(());
     }
-    post_stray(tenure, group, &replica, at).await
+    post_stray(tenure, group, replica, at).await
 }
 
 /// Whether the stored group still waits for this assignment's replica, and from this sender.

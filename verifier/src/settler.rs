@@ -43,9 +43,7 @@ async fn settle_in_ledger(tenure: &Tenure, settlement: Settlement) -> Result<Set
             }
             // Also the answer to a second try of what did commit (rule 8).
             Ok(Settled::Before(before)) => return Ok(before),
-            Err(
-                error @ (LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)),
-            ) => {
+            Err(error) if error.may_pass() => {
                 tracing::warn!(job = %wanted.job_id, %error, "not settled yet; trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -3,42 +3,43 @@
 //! lease. Everything else that waits is waiting, not lost. It also makes queues of jobs anew that are stuck; the ledger
 //! knows what waited there.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod notices;
+mod signs;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Address, BrokerError, Consumer, Delivery, Published, topology};
-use infera_core::ids::{JobId, ModelName};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use infera_core::broker::{BrokerError, Consumer, Delivery, topology};
+use infera_core::ids::JobId;
 use infera_core::job::{End, Settlement};
-use infera_core::ledger::{LedgerError, OverdueJob, SweepQuestion};
+use infera_core::ledger::{Group, LedgerError, OverdueJob, SweepQuestion};
 use infera_core::messages::{JobNotice, Wire};
-use infera_core::telemetry::metrics::{VERIFIER_HANDOUTS, VERIFIER_QUEUE, VERIFIER_SWEEPS};
+use infera_core::telemetry::metrics::VERIFIER_SWEEPS;
 use infera_core::time::Timestamp;
-use metrics::{counter, gauge};
+use metrics::counter;
+use tokio::time::Instant;
 
 use crate::counters::Counted;
 use crate::tenure::Tenure;
 use crate::{scorer, settler};
+use notices::hand_out;
+use signs::{Signs, condemned, empty_queues, make_anew};
+
+/// Queues that are asked or written to, publishes to one of them, and jobs that are ended or closed, at the same time.
+const AT_ONCE: usize = 32;
 
 /// The shared lease's name.
-const LEASE: &str = "sweeper";
+pub(crate) const LEASE: &str = "sweeper";
 
 /// Dead letters come one after the other; whoever waits longer has seen all of this sweep.
 const DEAD_LETTERS_PAUSE: Duration = Duration::from_millis(200);
 
 /// So many dead letters in one sweep: they are a handful, and what is held is held in memory.
 const DEAD_LETTERS_MAX: u16 = 256;
-
-/// A queue is made anew when it was found stuck so often without a sign of life between: one that elects a leader just
-/// now isn't stuck, and would lose its order.
-const STUCK_TIMES: u32 = 2;
-
-/// What a sweep saw of the models' queues. One that showed nothing is in neither.
-#[derive(Default)]
-struct Signs {
-    stuck: BTreeSet<ModelName>,
-    alive: BTreeSet<ModelName>,
-}
 
 /// Sweeps until the tenure ends.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
@@ -48,52 +49,78 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     let mut suspects = BTreeMap::new();
     loop {
         ticks.tick().await;
-        let outcome = match sweep(tenure).await {
-            Ok(Some(signs)) => {
-                for model in condemned(&mut suspects, signs) {
-                    make_anew(tenure, &model).await;
-                }
-                "done"
-            }
-            Ok(None) => "elsewhere",
+        let mut signs = Signs::default();
+        let outcome = match sweep_if_ours(tenure, &mut signs).await {
+            Ok(true) => "done",
+            Ok(false) => "elsewhere",
             Err(error) => {
-                tracing::warn!(%error, "nothing can be swept now");
+                tracing::warn!(%error, "not everything can be swept now");
                 "failed"
             }
         };
         counter!(VERIFIER_SWEEPS, "outcome" => outcome).increment(1);
+        for model in condemned(&mut suspects, signs) {
+            make_anew(tenure, &model).await;
+        }
     }
 }
 
-/// One look, if the lease is ours; none if it isn't.
-async fn sweep(tenure: &Arc<Tenure>) -> Result<Option<Signs>, LedgerError> {
-    let sweeping = &tenure.seams.sweeping;
-    let now = Timestamp::now();
-    let ttl = Duration::from_millis(tenure.config.shared_lease_ms);
-    if !sweeping.lease(LEASE, &tenure.id, now, ttl).await? {
-        return Ok(None);
+/// One look, as long as the lease is ours; false if it isn't.
+async fn sweep_if_ours(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<bool, LedgerError> {
+    if !renew(tenure).await? {
+        return Ok(false);
     }
-    let mut signs = Signs::default();
+    tokio::select! {
+        swept = sweep(tenure, signs) => swept.map(|()| true),
+        // Whatever is cut off by that comes up again.
+        () = keep_lease(tenure) => Ok(false),
+    }
+}
+
+async fn renew(tenure: &Tenure) -> Result<bool, LedgerError> {
+    let ttl = Duration::from_millis(tenure.config.shared_lease_ms);
+    tenure.seams.sweeping.lease(LEASE, &tenure.id, Timestamp::now(), ttl).await
+}
+
+/// Renews the lease until another has it: a queue without a leader takes seconds to tell, and so may the ledger.
+async fn keep_lease(tenure: &Tenure) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(tenure.config.shared_lease_ms.div_ceil(3))).await;
+        match renew(tenure).await {
+            Ok(true) => {}
+            Ok(false) => return tracing::warn!("another verifier sweeps now"),
+            Err(error) => tracing::warn!(%error, "the sweeper's lease is not renewed"),
+        }
+    }
+}
+
+/// One look. What the ledger alone can do comes first: publishing waits for the broker.
+async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerError> {
     let mut dead = DeadLetters::default();
-    dead.read(tenure).await;
+    let ((), empty_queues) = tokio::join!(dead.read(tenure), empty_queues(tenure, signs));
     let question = SweepQuestion {
-        empty_queues: empty_queues(tenure, &mut signs).await,
+        empty_queues,
         dead: dead.letters.iter().map(|(job, _)| *job).collect(),
         unconfirmed_for: Duration::from_millis(tenure.config.unconfirmed_ms),
         limit: tenure.config.sweep_limit,
     };
-    let found = sweeping.sweep(&question, now).await?;
+    let found = tenure.seams.sweeping.sweep(&question, Timestamp::now()).await?;
     // Only now is it the ledger's to remember them.
     dead.ack().await;
-    hand_out(tenure, &found.hand_out, &mut signs).await?;
-    for overdue in found.expired {
-        let job = overdue.id;
-        past_refused(job, expire(tenure, overdue).await)?;
-    }
-    for group in found.groups {
-        past_refused(group.settlement.job_id, scorer::close_stored(tenure, &group).await)?;
-    }
-    Ok(Some(signs))
+    // Neither keeps the other, or what is to be handed out, from its turn.
+    let mut ended = Vec::new();
+    let expired = expire(tenure, found.expired, &mut ended).await;
+    let closed = close(tenure, &found.groups).await;
+    let until = Instant::now() + publishing_time(tenure);
+    let (handed_out, ()) =
+        tokio::join!(hand_out(tenure, found.hand_out, signs, until), complete(tenure, &ended, until));
+    expired.and(closed).and(handed_out)
+}
+
+/// How long one sweep may publish: expired jobs wait for the next. Shorter than the lease, and longer than a broker that
+/// answers takes to tell that a queue doesn't (six seconds of the default's ten).
+fn publishing_time(tenure: &Tenure) -> Duration {
+    Duration::from_millis(tenure.config.shared_lease_ms) * 3 / 4
 }
 
 /// What the broker gave up, to be acked once the ledger knows. Dropped before that it comes again.
@@ -153,153 +180,67 @@ async fn open_dead_letters(tenure: &Tenure) -> Result<Option<Box<dyn Consumer>>,
     }
 }
 
-/// The models whose queue was found stuck often enough, with these signs. They are no suspects any more.
-fn condemned(suspects: &mut BTreeMap<ModelName, u32>, signs: Signs) -> Vec<ModelName> {
-    suspects.retain(|model, _| !signs.alive.contains(model));
-    for model in signs.stuck.difference(&signs.alive) {
-        *suspects.entry(model.clone()).or_default() += 1;
-    }
-    suspects.extract_if(.., |_, times| *times >= STUCK_TIMES).map(|(model, _)| model).collect()
-}
-
-/// Deletes the model's queue and declares it again. The next sweep finds it empty and hands out what waited there.
-async fn make_anew(tenure: &Tenure, model: &ModelName) {
-    let queue = topology::jobs(model);
-    let made = match tenure.seams.broker.delete(&queue.name).await {
-        Ok(()) => tenure.seams.broker.declare(&queue).await,
-        Err(error) => Err(error),
-    };
-    match made {
-        Ok(()) => {
-            tenure.counters.count(Counted::QueueRepaired);
-            tracing::error!(%model, "the jobs' queue was stuck and is made anew; its jobs are handed out again");
-        }
-        Err(error) => tracing::error!(%model, %error, "the jobs' queue is stuck and can't be made anew"),
-    }
+/// What comes of each, some at a time, as it comes.
+fn several<'a, T: 'a>(
+    works: impl Iterator<Item = impl Future<Output = T> + Send + 'a>,
+) -> impl Stream<Item = T> + Send + Unpin + 'a {
+    let works: Vec<BoxFuture<'a, T>> = works.map(|work| work.boxed()).collect();
+    stream::iter(works).buffer_unordered(AT_ONCE)
 }
 
 /// A row that can't be stored is reported and passed by, so that it doesn't keep its neighbours waiting for ever.
-fn past_refused(job: JobId, outcome: Result<(), LedgerError>) -> Result<(), LedgerError> {
+fn past_refused<T>(job: JobId, outcome: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
     match outcome {
         Err(LedgerError::Row(problem)) => {
             tracing::error!(%job, problem, "left behind by the sweeper; an operator must look at the ledger");
-            Ok(())
+            Ok(None)
         }
-        other => other,
+        other => other.map(Some),
     }
 }
 
-/// Models whose queue holds nothing, or was just declared (again). A queue that can't be asked isn't empty.
-async fn empty_queues(tenure: &Tenure, signs: &mut Signs) -> Vec<ModelName> {
-    let mut empty = Vec::new();
-    for model in tenure.book.page().catalogue.keys() {
-        let queue = topology::jobs(model);
-        let depth = match tenure.seams.broker.declare(&queue).await {
-            Ok(()) => tenure.seams.broker.depth(&queue.name).await,
-            Err(error) => Err(error),
-        };
-        match depth {
-            Ok(Some(0) | None) => {
-                show(model, 0);
-                empty.push(model.clone());
-            }
-            Ok(Some(waiting)) => {
-                show(model, waiting);
-                signs.alive.insert(model.clone());
-            }
-            Err(BrokerError::Stuck(_)) => drop(signs.stuck.insert(model.clone())),
-            Err(error) => tracing::warn!(%model, %error, "the jobs' queue can't be asked"),
-        }
-    }
-    empty
-}
-
-fn show(model: &ModelName, waiting: u64) {
-    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-    gauge!(VERIFIER_QUEUE, "model" => model.to_string()).set(waiting);
-}
-
-/// Publishes notices again. Those that the broker doesn't confirm stay unconfirmed and come up again.
-async fn hand_out(
+/// Ends jobs whose deadline passed, and adds their ends to `ended`. One that is in hand here ends by its own task, which
+/// knows its group.
+async fn expire(
     tenure: &Tenure,
-    jobs: &[(JobId, ModelName)],
-    signs: &mut Signs,
+    jobs: Vec<OverdueJob>,
+    ended: &mut Vec<Settlement>,
 ) -> Result<(), LedgerError> {
-    let mut confirmed = Vec::with_capacity(jobs.len());
-    for (job, model) in jobs {
-        let message = JobNotice { job_id: *job }.to_message(job.to_string());
-        let address = Address::Queue(topology::jobs(model).name);
-        match tenure.seams.broker.publish(&address, message).await {
-            Published::Confirmed => {
-                signs.alive.insert(model.clone());
-                confirmed.push(*job);
-            }
-            Published::Refused => drop(signs.stuck.insert(model.clone())),
-            Published::Full | Published::Unroutable | Published::Unknown => {}
-        }
-    }
-    counter!(VERIFIER_HANDOUTS).increment(confirmed.len() as u64);
-    if !confirmed.is_empty() {
-        tracing::info!(jobs = confirmed.len(), "handed out again");
-        tenure.seams.sweeping.handed_out(&confirmed, Timestamp::now()).await?;
+    let overdue = jobs.into_iter().filter(|job| !tenure.in_flight.has(job.id));
+    let ending = overdue.map(|overdue| async move {
+        let job = overdue.id;
+        let settlement = Settlement {
+            job_id: job,
+            account: overdue.account,
+            model: overdue.model,
+            gateway: overdue.gateway,
+            end: End::Expired,
+            group: None,
+            settled_ms: Timestamp::now(),
+        };
+        past_refused(job, settler::settle(tenure, settlement).await)
+    });
+    let mut ending = several(ending);
+    while let Some(settled) = ending.try_next().await? {
+        ended.extend(settled);
     }
     Ok(())
 }
 
-/// Ends a job whose deadline passed. One that is in hand here ends by its own task, which knows its group.
-async fn expire(tenure: &Tenure, overdue: OverdueJob) -> Result<(), LedgerError> {
-    if tenure.in_flight.has(overdue.id) {
-        return Ok(());
-    }
-    let settlement = Settlement {
-        job_id: overdue.id,
-        account: overdue.account,
-        model: overdue.model,
-        gateway: overdue.gateway,
-        end: End::Expired,
-        group: None,
-        settled_ms: Timestamp::now(),
-    };
-    let settled = settler::settle(tenure, settlement).await?;
-    settler::publish_completion(tenure, &settled).await;
+/// Closes groups that nobody is alive to close.
+async fn close(tenure: &Tenure, groups: &[Group]) -> Result<(), LedgerError> {
+    let closing = groups.iter().map(|group| async move {
+        past_refused(group.settlement.job_id, scorer::close_stored(tenure, group).await)
+    });
+    let mut closing = several(closing);
+    while closing.try_next().await?.is_some() {}
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn models(names: &[&str]) -> BTreeSet<ModelName> {
-        names.iter().map(|name| ModelName::new((*name).to_owned())).collect()
-    }
-
-    #[test]
-    fn a_queue_is_condemned_by_two_findings_without_a_sign_of_life_between() {
-        for (sweeps, condemned_at) in [
-            (vec![("m", ""), ("m", "")], Some(1)),
-            // Nothing was to be seen for a while.
-            (vec![("m", ""), ("", ""), ("", ""), ("m", "")], Some(3)),
-            (vec![("m", ""), ("", "m"), ("m", "")], None),
-            // Both in one sweep: it lives.
-            (vec![("m", ""), ("m", "m"), ("m", "")], None),
-            (vec![("m", ""), ("other", "other")], None),
-            (vec![("m", "")], None),
-        ] {
-            let mut suspects = BTreeMap::new();
-            let found = sweeps.iter().position(|(stuck, alive)| {
-                let signs = Signs { stuck: models(&[stuck]), alive: models(&[alive]) };
-                condemned(&mut suspects, signs).contains(&ModelName::new("m".to_owned()))
-            });
-            assert_eq!(found, condemned_at, "{sweeps:?}");
-        }
-    }
-
-    #[test]
-    fn a_queue_made_anew_is_no_suspect() {
-        let mut suspects = BTreeMap::new();
-        let stuck = || Signs { stuck: models(&["m"]), ..Signs::default() };
-        assert!(condemned(&mut suspects, stuck()).is_empty());
-        assert_eq!(condemned(&mut suspects, stuck()).len(), 1);
-        assert!(condemned(&mut suspects, stuck()).is_empty());
+/// Tells the gateways of ends. What there is no time for is lost, which may be: they read the ledger as well.
+async fn complete(tenure: &Tenure, ended: &[Settlement], until: Instant) {
+    let telling = several(ended.iter().map(|settlement| settler::publish_completion(tenure, settlement)));
+    if tokio::time::timeout_at(until, telling.for_each(|()| async {})).await.is_err() {
+        tracing::debug!("completions of expired jobs may be lost");
     }
 }

@@ -3,7 +3,7 @@
 //! for its own.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use infera_core::ids::{ModelName, VerifierId};
 use infera_core::shutdown::Shutdown;
 use infera_core::time::Timestamp;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,16 +20,18 @@ use tokio_util::task::TaskTracker;
 use crate::Verifier;
 use crate::book::Book;
 use crate::collector::Routes;
+use crate::complaints::Complaints;
 use crate::config::Config;
 use crate::counters::{Counted, Counters};
 use crate::hearing::Hearing;
 use crate::in_flight::InFlight;
 use crate::nodes::NodeTable;
+use crate::parking::Parking;
 use crate::peers::Peers;
 use crate::thresholds::Thresholds;
 use crate::vitals::Vitals;
 use crate::warden::{self, Gate};
-use crate::{Seams, archiver, capacity, collector, consumer, in_flight, projector, sweeper};
+use crate::{Seams, archiver, capacity, collector, consumer, in_flight, parking, projector, sweeper};
 
 /// Between tries of what must work before anything is taken.
 const RETRY: Duration = Duration::from_millis(250);
@@ -61,6 +63,11 @@ pub(crate) struct Tenure {
     gate: Option<Arc<Gate>>,
     /// The tolerances in force.
     pub(crate) thresholds: Arc<Thresholds>,
+    /// Messages that this program doesn't know.
+    pub(crate) parking: Parking,
+    pub(crate) complaints: Complaints,
+    /// An object is on its way to the archive, or was when its writer was cut off: it may still arrive.
+    pub(crate) writing: AtomicBool,
     /// Jobs that wait for room, one line per model.
     lines: Mutex<HashMap<ModelName, Line>>,
     /// When the verifier began to listen to nodes, in whichever tenure.
@@ -109,6 +116,9 @@ impl Tenure {
             vitals: Arc::clone(&verifier.vitals),
             gate: verifier.gate.clone(),
             thresholds: Arc::clone(&verifier.thresholds),
+            parking: Parking::default(),
+            complaints: Complaints::default(),
+            writing: AtomicBool::new(false),
             lines: Mutex::default(),
             began: verifier.began,
             listening: Notify::new(),
@@ -133,24 +143,27 @@ impl Tenure {
     pub(crate) async fn run(self: Arc<Self>, shutdown: &Shutdown) -> TenureEnd {
         // However this future ends, the jobs' tasks end with it.
         let _ends = self.ended.clone().drop_guard();
-        // Listening comes first: a heartbeat missed now would not come again for a while.
+        // Listening comes first: a heartbeat missed now would not come again for a while. And nobody renews the lease
+        // before there is work, so it is taken last: while the broker is away it would run out.
         let mut tasks = JoinSet::new();
         tasks.spawn(collector::run(Arc::clone(&self)));
+        tasks.spawn(parking::run(Arc::clone(&self)));
+        let ready = async {
+            // A word that came before this waits is kept for it.
+            self.listening.notified().await;
+            self.prepare().await
+        };
         let renewed = tokio::select! {
             () = shutdown.cancelled() => return TenureEnd::Shutdown,
-            (renewed, ()) = async { (self.prepare().await, self.listening.notified().await) } => renewed,
+            renewed = ready => renewed,
+            Some(ended) = tasks.join_next() => return self.lost(&ended),
         };
         self.start(&mut tasks);
         tracing::info!(verifier = %self.id, "owns jobs from now on");
         let end = tokio::select! {
             () = self.keep_lease(renewed) => TenureEnd::LeaseLost,
             () = self.serve(shutdown) => TenureEnd::Shutdown,
-            // None of them ends by itself.
-            Some(ended) = tasks.join_next() => {
-                self.counters.count(Counted::Panic);
-                tracing::error!(verifier = %self.id, ?ended, "a task that never ends has ended");
-                TenureEnd::TaskLost
-            }
+            Some(ended) = tasks.join_next() => self.lost(&ended),
         };
         self.ended.cancel();
         self.vitals.hold_lease(None);
@@ -161,9 +174,16 @@ impl Tenure {
         if end == TenureEnd::LeaseLost {
             self.counters.count(Counted::LeaseLost);
         } else {
-            self.end_lease().await;
+            self.end_leases().await;
         }
         end
+    }
+
+    /// None of the tasks ends by itself.
+    fn lost(&self, ended: &Result<(), JoinError>) -> TenureEnd {
+        self.counters.count(Counted::Panic);
+        tracing::error!(verifier = %self.id, ?ended, "a task that never ends has ended");
+        TenureEnd::TaskLost
     }
 
     fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
@@ -196,8 +216,8 @@ impl Tenure {
     /// The first lease and the first reading of the book; returns when the lease was taken.
     async fn prepare(&self) -> Instant {
         loop {
-            let began = Instant::now();
             let book = self.book.refresh(&self.seams).await;
+            let began = Instant::now();
             match (book, self.renew().await) {
                 (Ok(()), Ok(true)) => {
                     self.vitals.hold_lease(Some(began + Duration::from_millis(self.config.lease_ttl_ms)));
@@ -238,11 +258,20 @@ impl Tenure {
         }
     }
 
-    /// Lets go of the lease at once, so that nobody waits for it to run out.
-    async fn end_lease(&self) {
-        let ended = self.seams.sweeping.lease(self.id.as_str(), &self.id, Timestamp::now(), Duration::ZERO);
-        if let Err(error) = ended.await {
-            tracing::warn!(%error, "own lease not ended; it runs out by itself");
+    /// Lets go of the own lease and the shared ones at once, so that nobody waits for them to run out. Those that another
+    /// holds stay theirs.
+    async fn end_leases(&self) {
+        let mut names = vec![self.id.as_str(), sweeper::LEASE, projector::LEASE];
+        if self.writing.load(Ordering::Relaxed) {
+            tracing::warn!("a segment's write was cut off; others archive when the lease for it has run out");
+        } else {
+            names.push(archiver::LEASE);
+        }
+        for name in names {
+            let ended = self.seams.sweeping.lease(name, &self.id, Timestamp::now(), Duration::ZERO);
+            if let Err(error) = ended.await {
+                return tracing::warn!(%error, "leases not ended; they run out by themselves");
+            }
         }
     }
 

@@ -141,7 +141,11 @@ impl VerifierHandle {
         ] {
             counter!(names::VERIFIER_REPLICAS, "outcome" => word).absolute(count(what));
         }
-        for (word, what) in [("dropped", Counted::MessageMalformed), ("parked", Counted::MessageParked)] {
+        for (word, what) in [
+            ("dropped", Counted::MessageMalformed),
+            ("parked", Counted::MessageParked),
+            ("unparked", Counted::MessageUnparked),
+        ] {
             counter!(names::VERIFIER_MESSAGES_REFUSED, "outcome" => word).absolute(count(what));
         }
         let jobs = u32::try_from(self.vitals.jobs()).unwrap_or(u32::MAX);

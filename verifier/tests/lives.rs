@@ -4,12 +4,14 @@
 
 mod lives {
     pub(crate) mod faults;
+    pub(crate) mod moody;
     pub(crate) mod network;
     pub(crate) mod node;
 
     mod ends;
     mod groups;
     mod interleavings;
+    mod outages;
     mod sharing;
     mod sweeping;
 }

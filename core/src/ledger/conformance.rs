@@ -116,6 +116,7 @@ macro_rules! ledger_conformance {
             a_poison_posting_harms_no_neighbour
 
             a_lease_has_one_holder_until_it_ends
+            a_lease_is_let_go_of_by_its_holder_alone
             all_leases_can_be_ended
             unconfirmed_jobs_are_handed_out_again
             a_late_confirmation_hides_nothing

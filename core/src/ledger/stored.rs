@@ -119,6 +119,35 @@ pub(super) fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<
         .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
 }
 
+/// Those of the rows that can be read. The log says what is wrong with the others: a row that this version doesn't
+/// understand must not keep its neighbours from whoever looks after them.
+pub(super) fn readable<T>(
+    rows: impl IntoIterator<Item = Result<T, LedgerError>>,
+) -> Result<Vec<T>, LedgerError> {
+    let mut read = Vec::new();
+    for row in rows {
+        match row {
+            Ok(row) => read.push(row),
+            Err(LedgerError::Row(problem)) => {
+                tracing::error!(
+                    problem,
+                    "a row can't be read and is passed by; an operator must look at the ledger"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// The same error, which says whose row it is about.
+pub(super) fn of_job(job: JobId, error: LedgerError) -> LedgerError {
+    match error {
+        LedgerError::Row(problem) => LedgerError::Row(format!("job {job}: {problem}")),
+        other => other,
+    }
+}
+
 /// A time for a column.
 pub(super) fn millis(time: Timestamp) -> i64 {
     whole(time.as_millis())

@@ -79,7 +79,7 @@ metrics! {
     Counter VERIFIER_ASSIGNMENTS = "infera_verifier_assignments_total": "Assignments sent.";
     Counter VERIFIER_REPLICAS = "infera_verifier_replicas_total": "Replicas and refusals from nodes, by what they were (answer, unknown, impostor, stray).";
     Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats from no proper node, or with another's queue.";
-    Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked).";
+    Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked, unparked: unknown, and dropped for want of a place).";
     Counter VERIFIER_VERDICTS = "infera_verifier_verdicts_total": "Verdicts on nodes' replicas, by model and verdict.";
     Counter VERIFIER_DISPUTES = "infera_verifier_disputes_total": "Answers that a later replica contradicted.";
     Counter VERIFIER_GROUPS_CLOSED = "infera_verifier_groups_closed_total": "Replica groups scored and closed.";

@@ -98,6 +98,8 @@ pub(crate) struct StuckBroker {
     pub(crate) is_stuck: AtomicBool,
     /// Whether it shows in every call about the queue, or in publishes alone.
     pub(crate) is_silent: bool,
+    /// How many publishes it refused.
+    pub(crate) refused: AtomicU32,
 }
 
 impl StuckBroker {
@@ -121,7 +123,10 @@ impl Broker for StuckBroker {
 
     async fn publish(&self, address: &Address, message: Message) -> Published {
         match address {
-            Address::Queue(name) if self.sticks(name) => Published::Refused,
+            Address::Queue(name) if self.sticks(name) => {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                Published::Refused
+            }
             _ => self.inner.publish(address, message).await,
         }
     }

@@ -1,6 +1,7 @@
 //! What was lost on the way is found again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infera_core::broker::{Address, Broker as _, GIVEN_BACK_MAX, Message, topology};
@@ -11,7 +12,7 @@ use infera_core::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
 
-use super::faults::{FailingArchive, Stop, StopOwner, StuckBroker};
+use super::faults::{FailingArchive, Gate, Stop, StopBroker, StopOwner, StuckBroker};
 use super::network::{Ask, Network, eventually, quick, tokens};
 use super::node::{RIGHT, keep_speaking, right, three};
 
@@ -89,7 +90,12 @@ async fn a_stuck_queue_is_made_anew_and_its_jobs_end() {
         let nodes = three(&network, right()).await;
         let _chorus = keep_speaking(&nodes);
         let job = network.submit(Ask::default()).await;
-        let stuck = StuckBroker { inner: Arc::clone(&network.broker) as _, is_stuck: true.into(), is_silent };
+        let stuck = StuckBroker {
+            inner: Arc::clone(&network.broker) as _,
+            is_stuck: true.into(),
+            is_silent,
+            refused: 0.into(),
+        };
         // What waits in such a queue is never given out.
         let mut thief = network.broker.consume(&topology::jobs(&network.model).name, 1).await.unwrap();
         let _stolen = thief.next().await.unwrap();
@@ -97,6 +103,52 @@ async fn a_stuck_queue_is_made_anew_and_its_jobs_end() {
         assert_eq!(tokens(&network.end_of(job).await), RIGHT, "silent: {is_silent}");
         assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
     }
+}
+
+/// Without nodes all of them wait, and can be counted.
+#[tokio::test]
+async fn a_queue_that_takes_nothing_is_tried_once_a_sweep() {
+    let network = Arc::new(Network::new().await);
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    for _ in 0..100 {
+        network.accept(&request, Ask::default()).await;
+    }
+    let stuck = Arc::new(StuckBroker {
+        inner: Arc::clone(&network.broker) as _,
+        is_stuck: true.into(),
+        is_silent: false,
+        refused: 0.into(),
+    });
+    let seams = Seams { broker: Arc::clone(&stuck) as _, ..network.seams() };
+    let verifier = network.verifier_on(quick(), seams);
+    let jobs = topology::jobs(&network.model).name;
+    eventually("all are handed out", || async {
+        (network.broker.depth(&jobs).await.unwrap() >= Some(100)).then_some(())
+    })
+    .await;
+    assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
+    // Two sweeps condemn it, unless the verifier began anew between them; each tries one notice and not all.
+    let refused = stuck.refused.load(Ordering::SeqCst);
+    assert!((2..20).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
+async fn jobs_expire_while_no_notice_can_be_published() {
+    let network = Arc::new(Network::new().await);
+    let gate = Arc::new(Gate::default());
+    let broker = StopBroker {
+        inner: Arc::clone(&network.broker) as _,
+        prefix: "jobs.",
+        passes: false,
+        gate: Arc::clone(&gate),
+    };
+    let config = Config { shared_lease_ms: 400, ..quick() };
+    let _verifier = network.verifier_on(config, Seams { broker: Arc::new(broker), ..network.seams() });
+    let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+    network.accept(&request, Ask::default()).await;
+    gate.reached().await;
+    let job = network.submit(Ask { deadline: Duration::from_millis(1), ..Ask::default() }).await;
+    assert_eq!(network.end_of(job).await.end, End::Expired);
 }
 
 #[tokio::test]

@@ -40,6 +40,21 @@ pub async fn a_lease_has_one_holder_until_it_ends(ledger: &Halves) {
     assert!(must(ledger.sweeping.lease("projector", &first, at(200), Duration::from_millis(1)).await));
 }
 
+/// Its holder lets go of a lease by taking it for no time. Whoever doesn't hold it does nothing to it by that.
+pub async fn a_lease_is_let_go_of_by_its_holder_alone(ledger: &Halves) {
+    let (holder, other, third) = (VerifierId::fresh(), VerifierId::fresh(), VerifierId::fresh());
+    let lease = async |who: &VerifierId, now: u64, milliseconds: u64| {
+        must(ledger.sweeping.lease("sweeper", who, at(now), Duration::from_millis(milliseconds)).await)
+    };
+    lease(&other, 0, 0).await;
+    assert!(lease(&holder, 0, 100).await, "nobody held it before");
+    assert!(!lease(&other, 1, 0).await);
+    assert!(!lease(&third, 2, 100).await, "it is still held");
+    assert!(lease(&holder, 3, 100).await);
+    lease(&holder, 4, 0).await;
+    assert!(lease(&third, 4, 100).await, "let go of");
+}
+
 /// After the embedded start nobody from before is alive.
 pub async fn all_leases_can_be_ended(ledger: &Halves) {
     let job = accept(ledger).await;
@@ -187,6 +202,24 @@ pub async fn overdue_groups_of_dead_verifiers_are_found(ledger: &Halves) {
     let groups = must(ledger.sweeping.groups(&[left.id, kept.id, JobId::new()]).await);
     let groups: Vec<_> = groups.into_iter().map(Some).collect();
     assert_eq!(groups, [expected(&orphan, true), expected(&cared_for, false)]);
+}
+
+/// One row that can't be read keeps no other waiting. For implementations with tables to call themselves: `spoil` makes a
+/// settled job's group unreadable behind the ledger's back.
+pub async fn an_unreadable_group_keeps_no_other_waiting(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
+    let [broken, sound, lost] = [accept(ledger).await, accept(ledger).await, accept(ledger).await];
+    let dead = verifier(ledger, 1_000).await;
+    for job in [&broken, &sound] {
+        let settlement = Settlement { group: Some(group(&dead)), ..succeeded(job) };
+        assert_eq!(must(ledger.owner.settle(&settlement).await), Settled::Now);
+    }
+    spoil(broken.id).await;
+    let found = sweep(ledger, GROUP_DEADLINE).await;
+    assert_eq!(found.hand_out, [(lost.id, model())]);
+    let groups: Vec<JobId> = found.groups.iter().map(|group| group.settlement.job_id).collect();
+    assert_eq!(groups, [sound.id]);
+    // Who asks for that one hears of it.
+    super::refused(&ledger.sweeping.groups(&[sound.id, broken.id]).await);
 }
 
 /// No more than asked for comes at once, oldest first, and nothing is skipped.

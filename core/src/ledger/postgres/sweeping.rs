@@ -10,6 +10,7 @@ use super::settling::settlement;
 use super::values::{flag, from_json, get, job_id, millis, ordered, time, word};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
+use crate::ledger::stored::{of_job, readable};
 use crate::ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
 use crate::time::Timestamp;
 
@@ -107,8 +108,8 @@ impl Sweeping for PostgresLedger {
         let groups = self.pool.query(&groups, &[&millis(now), &limit]).await?;
         Ok(Sweep {
             hand_out,
-            expired: expired.iter().map(overdue).collect::<Result<_, _>>()?,
-            groups: groups.iter().map(group).collect::<Result<_, _>>()?,
+            expired: readable(expired.iter().map(|row| named(row, overdue)))?,
+            groups: readable(groups.iter().map(|row| named(row, group)))?,
         })
     }
 
@@ -144,11 +145,16 @@ impl PostgresLedger {
             rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
         }
         let found = |row: &Row| Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(get::<String>(row, 1)?)));
-        let mut found = rows.iter().map(found).collect::<Result<Vec<_>, LedgerError>>()?;
+        let mut found = readable(rows.iter().map(|row| named(row, found)))?;
         found.sort();
         found.dedup();
         Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
     }
+}
+
+/// What `read` makes of a row whose first column is its job's id.
+fn named<T>(row: &Row, read: impl Fn(&Row) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    read(row).map_err(|error| job_id(row, 0).map_or_else(|worse| worse, |job| of_job(job, error)))
 }
 
 fn overdue(row: &Row) -> Result<OverdueJob, LedgerError> {

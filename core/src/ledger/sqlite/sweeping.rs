@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::SqliteLedger;
 use super::settling::{Groups, give_up_awaited, read};
 use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
+use crate::ledger::stored::{of_job, readable};
 use crate::ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
 use crate::time::Timestamp;
 
@@ -68,7 +69,9 @@ impl Sweeping for SqliteLedger {
             for job in &jobs {
                 let sql = "SELECT job_id, record, is_closed FROM groups
                      WHERE job_id = $1 AND length(record) > 0";
-                groups.append(&mut read_groups(connection, sql, [job.blob()])?);
+                for group in read_groups(connection, sql, [job.blob()])? {
+                    groups.push(group?);
+                }
             }
             Ok(groups)
         })
@@ -99,10 +102,14 @@ type Found = (Timestamp, JobId, ModelName);
 
 fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<Vec<Found>, LedgerError> {
     let mut statement = connection.numbered(sql)?;
-    let found = statement.query_map(parameters, |row| {
-        Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
-    })?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(named(row, |row| {
+            Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
+        }));
+    }
+    readable(found)
 }
 
 /// Jobs to hand out again, which become queued, unowned and unconfirmed since now. Those past their deadline are not
@@ -166,19 +173,23 @@ fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Ov
         "SELECT id, account, model, gateway FROM jobs
          WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2",
     )?;
-    let jobs = statement.query_map(params![millis(now), limit], |row| {
-        Ok(OverdueJob {
-            id: job_id(row, 0)?,
-            account: AccountId::new(row.get::<_, String>(1)?),
-            model: ModelName::new(row.get::<_, String>(2)?),
-            gateway: GatewayId::new(row.get::<_, String>(3)?),
-        })
-    })?;
-    Ok(jobs.collect::<rusqlite::Result<_>>()?)
+    let mut rows = statement.query(params![millis(now), limit])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        jobs.push(named(row, |row| {
+            Ok(OverdueJob {
+                id: job_id(row, 0)?,
+                account: AccountId::new(row.get::<_, String>(1)?),
+                model: ModelName::new(row.get::<_, String>(2)?),
+                gateway: GatewayId::new(row.get::<_, String>(3)?),
+            })
+        }));
+    }
+    readable(jobs)
 }
 
 fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Group>, LedgerError> {
-    read_groups(
+    readable(read_groups(
         connection,
         "SELECT job_id, record, is_closed FROM groups
          WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) > 0 AND NOT EXISTS (
@@ -186,26 +197,35 @@ fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result
                  AND leases.until_ms > $1)
          ORDER BY deadline_ms LIMIT $2",
         params![millis(now), limit],
-    )
+    )?)
 }
 
+/// Groups by a query that selects job, record and whether it is closed; each by itself, so that one may be unreadable.
 fn read_groups<P: Params>(
     connection: &Connection,
     sql: &str,
     parameters: P,
-) -> Result<Vec<Group>, LedgerError> {
+) -> Result<Vec<Result<Group, LedgerError>>, LedgerError> {
     let mut statement = connection.numbered(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        let job = job_id(row, 0)?;
-        let record: GroupRecord = from_json("group", &row.get::<_, Vec<u8>>(1)?)?;
-        let closed = row.get::<_, i64>(2)? != 0;
-        let settlement = read(connection, job, Groups::LeftOut)?;
-        let mut settlement =
-            settlement.ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is gone")))?;
-        settlement.group = Some(record.clone());
-        groups.push(Group { settlement, record, closed });
+        groups.push(named(row, |row| group(connection, row)));
     }
     Ok(groups)
+}
+
+fn group(connection: &Connection, row: &Row<'_>) -> Result<Group, LedgerError> {
+    let job = job_id(row, 0)?;
+    let record: GroupRecord = from_json("group", &row.get::<_, Vec<u8>>(1)?)?;
+    let closed = row.get::<_, i64>(2)? != 0;
+    let settlement = read(connection, job, Groups::LeftOut)?;
+    let mut settlement = settlement.ok_or_else(|| LedgerError::Row("its settlement is gone".to_owned()))?;
+    settlement.group = Some(record.clone());
+    Ok(Group { settlement, record, closed })
+}
+
+/// What `read` makes of a row whose first column is its job's id.
+fn named<T>(row: &Row<'_>, read: impl Fn(&Row<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    read(row).map_err(|error| job_id(row, 0).map_or_else(LedgerError::from, |job| of_job(job, error)))
 }

@@ -1,0 +1,249 @@
+//! What is away for a while, or floods, stops nothing else; and whoever stops leaves nothing behind that others wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use infera_core::broker::{Broker as _, Message, Published, topology};
+use infera_core::ids::VerifierId;
+use infera_core::ledger::{LedgerError, Sweeping as _};
+use infera_core::messages::{Heartbeat, Wire as _};
+use infera_core::time::Timestamp;
+use infera_verifier::counters::Counted;
+use infera_verifier::{Config, Seams};
+
+use super::faults::{FailingArchive, Gate, StopBroker};
+use super::moody::{MoodyBroker, MoodyOwner, MoodySweeping};
+use super::network::{Ask, Network, Running, eventually, quick, tokens};
+use super::node::{Act, Node, RIGHT, keep_speaking, line, right, three};
+
+fn away() -> LedgerError {
+    LedgerError::Unavailable("as the test wants".to_owned())
+}
+
+/// A queue whose job is being taken looks as if it had lost it: without sweeps there is one notice.
+fn without_sweeps() -> Config {
+    Config { sweep_ms: 600_000, ..quick() }
+}
+
+/// What a node says that comes from another year.
+async fn say_something_unknown(node: &Node, network: &Network, times: u32) {
+    let known = Heartbeat { models: Vec::new(), queue: String::new() }.to_message("1");
+    for number in 0..times {
+        let message = Message { id: number.to_string(), kind: "next year's".to_owned(), ..known.clone() };
+        let published = network.broker.publish(&topology::heartbeat_of(&node.id), message).await;
+        assert_eq!(published, Published::Confirmed);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_messages_stops_no_job() {
+    const FLOOD: u32 = 500;
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let gate = Arc::new(Gate::default());
+    let broker = StopBroker {
+        inner: Arc::clone(&network.broker) as _,
+        prefix: "parked",
+        passes: false,
+        gate: Arc::clone(&gate),
+    };
+    let verifier = network.verifier_on(quick(), Seams { broker: Arc::new(broker), ..network.seams() });
+    network.end_of(network.submit(Ask::default()).await).await;
+
+    say_something_unknown(&nodes[0], &network, FLOOD).await;
+    gate.reached().await;
+    // None of them can be parked now, and the next job's replicas come behind them all.
+    assert_eq!(tokens(&network.end_of(network.submit(Ask::quorum(3)).await).await), RIGHT);
+    let dropped = verifier.counters.get(Counted::MessageUnparked);
+    assert!(dropped > 0 && dropped < u64::from(FLOOD), "{dropped}");
+    gate.open();
+    eventually("those that waited are parked", || async {
+        let parked = verifier.counters.get(Counted::MessageParked);
+        (parked + verifier.counters.get(Counted::MessageUnparked) == u64::from(FLOOD)).then_some(())
+    })
+    .await;
+    let parked = verifier.counters.get(Counted::MessageParked);
+    assert_eq!(network.broker.depth(&topology::parked().name).await.unwrap(), Some(parked));
+}
+
+#[tokio::test]
+async fn a_parking_queue_that_went_is_made_anew() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let verifier = network.verifier(quick());
+    network.end_of(network.submit(Ask::default()).await).await;
+    let parked = topology::parked().name;
+    for _ in 0..2 {
+        eventually("it is there", || async { network.broker.depth(&parked).await.unwrap() }).await;
+        network.broker.delete(&parked).await.unwrap();
+        say_something_unknown(&nodes[0], &network, 1).await;
+        eventually("it is parked", || async {
+            (network.broker.depth(&parked).await.unwrap() == Some(1)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(verifier.counters.get(Counted::MessageParked), 2);
+    assert_eq!(verifier.counters.get(Counted::MessageUnparked), 0);
+}
+
+#[tokio::test]
+async fn no_lease_is_taken_before_nodes_can_be_heard() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let broker = Arc::new(MoodyBroker::new(Arc::clone(&network.broker) as _, "replicas."));
+    broker.is_away.store(true, Ordering::SeqCst);
+    let sweeping = Arc::new(MoodySweeping::new(Arc::clone(&network.ledger) as _, []));
+    let seams =
+        Seams { broker: Arc::clone(&broker) as _, sweeping: Arc::clone(&sweeping) as _, ..network.seams() };
+    let verifier = network.verifier_on(quick(), seams);
+    eventually("it has tried again and again", || async {
+        (broker.refused.load(Ordering::SeqCst) >= 5).then_some(())
+    })
+    .await;
+    assert_eq!(*sweeping.leases.lock().unwrap(), [""; 0]);
+    broker.is_away.store(false, Ordering::SeqCst);
+    assert_eq!(tokens(&network.end_of(network.submit(Ask::default()).await).await), RIGHT);
+    assert_eq!(verifier.counters.get(Counted::LeaseLost), 0);
+    verifier.drain().await;
+}
+
+#[tokio::test]
+async fn a_verifier_that_waits_for_the_broker_can_be_stopped() {
+    let network = Arc::new(Network::new().await);
+    let broker = Arc::new(MoodyBroker::new(Arc::clone(&network.broker) as _, "replicas."));
+    broker.is_away.store(true, Ordering::SeqCst);
+    let verifier =
+        network.verifier_on(quick(), Seams { broker: Arc::clone(&broker) as _, ..network.seams() });
+    eventually("it tries", || async { (broker.refused.load(Ordering::SeqCst) > 0).then_some(()) }).await;
+    verifier.drain().await;
+}
+
+/// A verifier that looks for the groups of strays by `sweeping`, for a job whose owner was killed and whose third node
+/// answers now; with the broker, which counts the strays that it gives out.
+async fn with_a_stray(
+    network: &Arc<Network>,
+    third: &Node,
+    sweeping: &Arc<MoodySweeping>,
+) -> (Running, Arc<MoodyBroker>) {
+    let first = network.verifier(quick());
+    let job = network.submit(Ask::default()).await;
+    network.end_of(job).await;
+    let late = third.assignment(0).await;
+    first.kill().await;
+    let broker = Arc::new(MoodyBroker::new(Arc::clone(&network.broker) as _, "replicas.any"));
+    let seams =
+        Seams { broker: Arc::clone(&broker) as _, sweeping: Arc::clone(sweeping) as _, ..network.seams() };
+    let second = network.verifier_on(quick(), seams);
+    eventually("it has somewhere to go", || async {
+        (third.reply_to_any(&late, &line(&RIGHT)).await == Published::Confirmed).then_some(())
+    })
+    .await;
+    (second, broker)
+}
+
+#[tokio::test]
+async fn a_stray_waits_in_hand_while_the_ledger_is_away() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, Act::Silence).await;
+    let _chorus = keep_speaking(&nodes);
+    let failures = std::iter::repeat_with(away).take(5);
+    let sweeping = Arc::new(MoodySweeping::new(Arc::clone(&network.ledger) as _, failures));
+    let (_verifier, broker) = with_a_stray(&network, &nodes[2], &sweeping).await;
+    eventually("its node is paid", || async {
+        (network.balance_of(&nodes[2].id).await.millipoints > 0).then_some(())
+    })
+    .await;
+    assert_eq!(sweeping.asked.load(Ordering::SeqCst), 6);
+    assert_eq!(broker.given.load(Ordering::SeqCst), 1, "never given back");
+}
+
+#[tokio::test]
+async fn a_stray_that_can_not_be_scored_is_dropped() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, Act::Silence).await;
+    let _chorus = keep_speaking(&nodes);
+    let sweeping = Arc::new(MoodySweeping::new(
+        Arc::clone(&network.ledger) as _,
+        [LedgerError::Row("as the test wants".to_owned())],
+    ));
+    let (verifier, broker) = with_a_stray(&network, &nodes[2], &sweeping).await;
+    eventually("it is dropped", || async {
+        (verifier.counters.get(Counted::MessageMalformed) == 1).then_some(())
+    })
+    .await;
+    verifier.drain().await;
+    assert_eq!(network.broker.depth(&topology::replicas_any().name).await.unwrap(), Some(0));
+    assert_eq!(broker.given.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn only_a_take_that_may_have_committed_is_repeated_as_redelivered() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let failures = [away(), LedgerError::Refused("as the test wants".to_owned()), away()];
+    let failures = failures.into_iter().chain([LedgerError::Unknown("as the test wants".to_owned()), away()]);
+    let owner = Arc::new(MoodyOwner::new(Arc::clone(&network.ledger) as _, failures));
+    let seams = Seams { owner: Arc::clone(&owner) as _, ..network.seams() };
+    let _verifier = network.verifier_on(without_sweeps(), seams);
+    assert_eq!(tokens(&network.end_of(network.submit(Ask::default()).await).await), RIGHT);
+    assert_eq!(*owner.redelivered.lock().unwrap(), [false, false, false, false, true, true]);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_take() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let owner = Arc::new(MoodyOwner::hanging(Arc::clone(&network.ledger) as _));
+    let seams = Seams { owner: Arc::clone(&owner) as _, ..network.seams() };
+    let verifier = network.verifier_on(Config { drain_ms: 100, ..without_sweeps() }, seams);
+    network.submit(Ask::default()).await;
+    eventually("it takes", || async { (!owner.redelivered.lock().unwrap().is_empty()).then_some(()) }).await;
+    verifier.drain().await;
+    let depth = network.broker.depth(&topology::jobs(&network.model).name).await.unwrap();
+    assert_eq!(depth, Some(1), "given back");
+}
+
+/// Whether another verifier could have this shared lease now.
+async fn is_free(network: &Network, lease: &str) -> bool {
+    let ttl = Duration::from_secs(1);
+    network.ledger.lease(lease, &VerifierId::fresh(), Timestamp::now(), ttl).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_stops_lets_go_of_what_it_shared() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let config = Config { shared_lease_ms: 600_000, archive_retry_ms: 600_000, ..quick() };
+    let verifier = network.verifier(config);
+    network.archived(network.submit(Ask::default()).await).await;
+    for lease in ["sweeper", "projector", "archiver"] {
+        assert!(!is_free(&network, lease).await, "{lease}");
+    }
+    verifier.drain().await;
+    for lease in ["sweeper", "projector", "archiver"] {
+        assert!(is_free(&network, lease).await, "{lease}");
+    }
+}
+
+#[tokio::test]
+async fn who_stops_in_the_middle_of_a_segment_keeps_others_from_it() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let archive = Arc::new(FailingArchive::new(Arc::clone(&network.archive) as _, u32::MAX));
+    let config = Config { archive_retry_ms: 600_000, ..quick() };
+    let seams = Seams { archive: Arc::clone(&archive) as _, ..network.seams() };
+    let verifier = network.verifier_on(config, seams);
+    network.submit(Ask::default()).await;
+    eventually("it was written in vain", || async { (!archive.keys().is_empty()).then_some(()) }).await;
+    verifier.drain().await;
+    assert!(is_free(&network, "sweeper").await);
+    assert!(!is_free(&network, "archiver").await, "what it wrote may still arrive");
+}
