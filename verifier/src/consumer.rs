@@ -29,6 +29,10 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Changes of room within so long are answered together.
 const SETTLE_DOWN: Duration = Duration::from_millis(5);
 
+/// Less is taken only after more was not wanted for so long. Room comes and goes with every job, and each change is a
+/// subscription begun or ended, which a replicated queue writes down: under load the broker did little else.
+const LESS_AFTER: Duration = Duration::from_secs(1);
+
 /// A take that the ledger could not do so often is given back to the broker.
 const TAKE_TRIES: u32 = 8;
 
@@ -125,7 +129,7 @@ async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Con
     let mut changes = tenure.nodes.changes();
     let mut look = tokio::time::interval(Duration::from_millis(tenure.config.look_again_ms));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut prefetch = 0;
+    let mut room = Prefetch::default();
     let mut due = None;
     loop {
         tokio::select! {
@@ -150,9 +154,9 @@ async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Con
             Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + SETTLE_DOWN); }
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
-                adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await;
+                adapt(tenure, model, &mut *consumer, &running, &mut room).await;
             }
-            _ = look.tick() => adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await,
+            _ = look.tick() => adapt(tenure, model, &mut *consumer, &running, &mut room).await,
         }
     }
 }
@@ -163,15 +167,50 @@ async fn adapt(
     model: &ModelName,
     consumer: &mut dyn Consumer,
     running: &AtomicU16,
-    prefetch: &mut u16,
+    room: &mut Prefetch,
 ) {
     let free_slots = capacity::of_model(tenure, model).free_slots;
     let share = peers::share(free_slots, tenure.peers.alive(Instant::now()));
     let waiting_max = u16::try_from(share).unwrap_or(u16::MAX);
     let wanted = running.load(Ordering::Relaxed).saturating_add(waiting_max).min(tenure.config.held_max);
-    if wanted != *prefetch {
-        consumer.set_prefetch(wanted).await;
-        *prefetch = wanted;
+    if let Some(prefetch) = room.follow(wanted, Instant::now()) {
+        consumer.set_prefetch(prefetch).await;
+    }
+}
+
+/// What the broker was last told, and since when less would have done.
+#[derive(Debug, Default)]
+struct Prefetch {
+    told: u16,
+    less: Option<Less>,
+}
+
+/// The most that was wanted since `since`, when it began to be less than what was told.
+#[derive(Clone, Copy, Debug)]
+struct Less {
+    since: Instant,
+    most: u16,
+}
+
+impl Prefetch {
+    /// What to tell the broker now that `wanted` is wanted: more and nothing at once, less after a while.
+    fn follow(&mut self, wanted: u16, now: Instant) -> Option<u16> {
+        if wanted == self.told {
+            self.less = None;
+            return None;
+        }
+        if wanted < self.told && wanted > 0 {
+            let less = self.less.get_or_insert(Less { since: now, most: wanted });
+            less.most = less.most.max(wanted);
+            if now.duration_since(less.since) < LESS_AFTER {
+                return None;
+            }
+            self.told = less.most;
+        } else {
+            self.told = wanted;
+        }
+        self.less = None;
+        Some(self.told)
     }
 }
 
@@ -285,6 +324,41 @@ async fn begin(
             if let Some(delivery) = held.remove(&job) {
                 delivery.ack().await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More is told at once, and so is nothing; less only when it has been less for a second, and then the most of it.
+    #[test]
+    fn the_broker_is_told_less_after_a_while() {
+        let begin = Instant::now();
+        let mut room = Prefetch::default();
+        for (at_ms, wanted, told) in [
+            (0, 8, Some(8)),
+            (5, 8, None),
+            (10, 6, None),
+            (20, 12, Some(12)),
+            (100, 4, None),
+            (600, 7, None),
+            (1_000, 5, None),
+            (1_100, 5, Some(7)),
+            (1_200, 5, None),
+            (1_300, 7, None),
+            (1_400, 5, None),
+            (2_300, 5, None),
+            (2_350, 0, Some(0)),
+            (2_360, 0, None),
+            (2_400, 1, Some(1)),
+        ] {
+            assert_eq!(
+                room.follow(wanted, begin + Duration::from_millis(at_ms)),
+                told,
+                "{at_ms} ms: {wanted}"
+            );
         }
     }
 }
