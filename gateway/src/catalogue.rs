@@ -1,17 +1,16 @@
 //! What model names mean, and the present epoch: read from the ledger now and then, so that no request waits for
-//! either. Each model's queue is declared before its first job is published.
+//! either. Models' queues at the broker are another matter (`queues`): what was read is true without them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use infera_core::broker::{Broker, BrokerError, topology};
 use infera_core::ids::{Digest, ModelName};
 use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook};
 use infera_core::time::Timestamp;
 
 /// What is known, all of it from one reading.
 #[derive(Debug, Default)]
-struct Reading {
+pub struct Reading {
     models: HashMap<ModelName, Arc<CatalogueEntry>>,
     epoch: Option<u64>,
 }
@@ -26,9 +25,6 @@ pub enum CatalogueError {
     /// The ledger's fault.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A queue couldn't be declared.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
     /// The operating system's.
     #[error("no randomness from the operating system: {0}")]
     Randomness(String),
@@ -42,6 +38,24 @@ pub async fn present_epoch(network: &dyn NetworkBook) -> Result<u64, CatalogueEr
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| CatalogueError::Randomness(error.to_string()))?;
     Ok(network.epoch(None, Digest::from_bytes(secret), Timestamp::now()).await?.number)
+}
+
+impl Reading {
+    /// What the ledger says now.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub async fn take(network: &dyn NetworkBook) -> Result<Self, CatalogueError> {
+        let epoch = present_epoch(network).await?;
+        let entries = network.catalogue().await?.into_iter();
+        let models = entries.map(|entry| (entry.name.clone(), Arc::new(entry))).collect();
+        Ok(Self { models, epoch: Some(epoch) })
+    }
+
+    /// The models that it names, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &ModelName> {
+        self.models.keys()
+    }
 }
 
 impl Catalogue {
@@ -67,25 +81,8 @@ impl Catalogue {
         self.0.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
-    /// Reads everything again. New models' queues are declared before anybody can see the models.
-    ///
-    /// # Errors
-    /// [`CatalogueError`]; the last reading stays.
-    pub async fn refresh(
-        &self,
-        network: &dyn NetworkBook,
-        broker: &dyn Broker,
-    ) -> Result<(), CatalogueError> {
-        let epoch = present_epoch(network).await?;
-        let entries = network.catalogue().await?;
-        for entry in &entries {
-            if self.model(entry.name.as_str()).is_none() {
-                broker.declare(&topology::jobs(&entry.name)).await?;
-            }
-        }
-        let models = entries.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect();
-        let mut reading = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *reading = Reading { models, epoch: Some(epoch) };
-        Ok(())
+    /// From now on this is what is known.
+    pub fn show(&self, reading: Reading) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reading;
     }
 }

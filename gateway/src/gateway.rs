@@ -9,14 +9,17 @@ use infera_core::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
 use crate::capacity::Capacity;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Reading};
 use crate::completions::Completions;
 use crate::config::Config;
+use crate::courier::Courier;
 use crate::keys::KeyCache;
 use crate::layers::rate_limit::Limits;
 use crate::meters::Meters;
 use crate::nodes::Admission;
-use crate::outbox::{Courier, outbox};
+use crate::outbox::outbox;
+use crate::queues::Queues;
+use crate::readiness::Looks;
 use crate::server::{self, Door};
 use crate::state::{Seams, State};
 use crate::waiters::Waiters;
@@ -54,6 +57,7 @@ impl Gateway {
             admission: OnceLock::new(),
             completions_ready: Arc::new(AtomicBool::new(false)),
             statistics: tokio::sync::Mutex::default(),
+            looks: Looks::default(),
             force: Shutdown::new(),
             stop: Shutdown::new(),
             tasks: TaskTracker::new(),
@@ -90,7 +94,8 @@ impl Gateway {
         let door = door.into();
         let background = TaskTracker::new();
         let end = Shutdown::new();
-        refresh(&state).await;
+        let mut queues = Queues::new(Arc::clone(&state.seams.broker));
+        refresh(&state, &mut queues).await;
         let completions = Completions {
             gateway: state.gateway.clone(),
             broker: Arc::clone(&state.seams.broker),
@@ -101,7 +106,7 @@ impl Gateway {
         background.spawn(completions.run(end.clone()));
         background.spawn(courier.run(end.clone()));
         background.spawn(Arc::clone(&state.waiters).run(Arc::clone(&state.seams.reader), end.clone()));
-        background.spawn(keep_fresh(Arc::clone(&state), end.clone()));
+        background.spawn(keep_fresh(Arc::clone(&state), queues, end.clone()));
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.limits.clean(&end).await }
@@ -162,18 +167,25 @@ impl infera_core::operations::Watched for GatewayHandle {
     }
 }
 
-async fn keep_fresh(state: Arc<State>, end: Shutdown) {
+async fn keep_fresh(state: Arc<State>, mut queues: Queues, end: Shutdown) {
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(state.config.catalogue_refresh_ms.max(1))) => {}
         }
-        refresh(&state).await;
+        refresh(&state, &mut queues).await;
     }
 }
 
-async fn refresh(state: &State) {
-    if let Err(error) = state.catalogue.refresh(&*state.seams.network, &*state.seams.broker).await {
-        tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays");
+/// Reads everything again. Whatever becomes of the queues, what was read is shown: jobs are accepted without a broker.
+async fn refresh(state: &State, queues: &mut Queues) {
+    match Reading::take(&*state.seams.network).await {
+        Ok(reading) => {
+            queues.see_to(reading.names()).await;
+            state.catalogue.show(reading);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays");
+        }
     }
 }

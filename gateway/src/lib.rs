@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod completion;
 pub mod completions;
 pub mod config;
+mod courier;
 pub mod error;
 pub mod gateway;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod outbox;
 mod patience;
 #[cfg(feature = "program")]
 pub mod program;
+mod queues;
 pub mod readiness;
 pub mod replay;
 pub mod reply;

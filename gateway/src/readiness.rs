@@ -2,7 +2,7 @@
 //! operators' are both this. Nodes are not among it: jobs can be accepted without any.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use infera_core::broker::topology;
 use infera_core::ids::JobId;
@@ -12,6 +12,36 @@ use crate::state::State;
 
 /// A part that takes longer to answer doesn't answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What was asked of others is shared for so long: anybody may ask whether we are ready, and each time anew would be a
+/// statement and a channel at the broker.
+const TTL: Duration = Duration::from_secs(1);
+
+/// What others answered.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    ledger: bool,
+    completions: bool,
+}
+
+/// What others answered last, and when. Whoever comes while they are asked waits for that and shares it.
+#[derive(Debug, Default)]
+pub struct Looks(tokio::sync::Mutex<Option<(Instant, Answers)>>);
+
+impl Looks {
+    async fn share(&self, state: &State) -> Answers {
+        let mut last = self.0.lock().await;
+        match *last {
+            Some((since, answers)) if since.elapsed() < TTL => answers,
+            _ => {
+                let (ledger, completions) = tokio::join!(ledger_answers(state), completions_flow(state));
+                let answers = Answers { ledger, completions };
+                *last = Some((Instant::now(), answers));
+                answers
+            }
+        }
+    }
+}
 
 /// What was seen in one look.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +73,12 @@ pub fn decide(seen: Snapshot) -> Readiness {
     ])
 }
 
-/// Looks now: asks ledger and broker, both at once.
+/// Looks: asks ledger and broker, both at once, unless they were asked just now. What is our own is as it is now.
 pub async fn look(state: &State) -> Snapshot {
-    let (ledger, completions) = tokio::join!(ledger_answers(state), completions_flow(state));
+    let Answers { ledger, completions } = state.looks.share(state).await;
     Snapshot {
         ledger,
-        completions,
+        completions: completions && state.completions_ready.load(Ordering::Relaxed),
         catalogue: state.catalogue.epoch().is_some(),
         accepting: !state.stop.is_cancelled(),
         outbox: state.outbox.len(),
@@ -63,11 +93,11 @@ async fn ledger_answers(state: &State) -> bool {
     matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(_)))
 }
 
+/// Whether the queue of completions is there.
 async fn completions_flow(state: &State) -> bool {
     let queue = topology::completions(&state.gateway);
     let asked = state.seams.broker.depth(&queue.name);
-    let is_there = matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(Some(_))));
-    is_there && state.completions_ready.load(Ordering::Relaxed)
+    matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(Some(_))))
 }
 
 #[cfg(test)]

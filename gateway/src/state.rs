@@ -18,6 +18,7 @@ use crate::layers::rate_limit::Limits;
 use crate::meters::Meters;
 use crate::nodes::Admission;
 use crate::outbox::Outbox;
+use crate::readiness::Looks;
 use crate::waiters::Waiters;
 
 /// What a gateway needs from outside. It can't take, settle or post: it isn't given the halves of the ledger that do.
@@ -64,6 +65,8 @@ pub struct State {
     pub completions_ready: Arc<AtomicBool>,
     /// The network's counts, for as long as they are worth showing.
     pub statistics: tokio::sync::Mutex<Option<(Instant, Statistics)>>,
+    /// What ledger and broker answered when somebody last asked whether this gateway is ready.
+    pub looks: Looks,
     /// Cancelled when waiting requests must be answered at once: the drain's time is over.
     pub force: Shutdown,
     /// Cancelled when the shutdown begins.

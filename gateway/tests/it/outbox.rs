@@ -1,77 +1,21 @@
 //! The broker keeps no notice of a job while it is away. What is behind is real; only publishes to the jobs' queues are
 //! lost, and no sweeper is there to make good for it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_core::broker::Published;
 use infera_core::ledger::JobReader as _;
 use infera_core::time::Timestamp;
 use infera_gateway::Config;
 use serde_json::{Value, json};
 
+use crate::losing::Losing;
 use crate::support::client::Reply;
 use crate::support::rig::{Rig, chat, job, unlimited};
 
 /// How many jobs the gateway promises to hand on.
 const OUTBOX_MAX: usize = 3;
-
-/// A broker that loses notices as long as it is told to.
-#[derive(Debug)]
-struct Losing {
-    inner: Arc<MemoryBroker>,
-    /// How a notice's publish ends instead of being done.
-    instead: Mutex<Option<Published>>,
-    /// The jobs whose notice it has.
-    kept: Mutex<Vec<String>>,
-}
-
-impl Losing {
-    fn new(inner: Arc<MemoryBroker>) -> Self {
-        Self { inner, instead: Mutex::default(), kept: Mutex::default() }
-    }
-
-    fn end_publishes(&self, instead: Option<Published>) {
-        *self.instead.lock().expect("no panic while publishing") = instead;
-    }
-}
-
-#[async_trait]
-impl Broker for Losing {
-    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
-        self.inner.declare(queue).await
-    }
-
-    async fn publish(&self, address: &Address, message: Message) -> Published {
-        if !matches!(address, Address::Queue(name) if name.starts_with("jobs.")) {
-            return self.inner.publish(address, message).await;
-        }
-        let instead = *self.instead.lock().expect("no panic while publishing");
-        if let Some(outcome) = instead {
-            return outcome;
-        }
-        let id = message.id.clone();
-        let published = self.inner.publish(address, message).await;
-        if published == Published::Confirmed {
-            self.kept.lock().expect("no panic while publishing").push(id);
-        }
-        published
-    }
-
-    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.inner.consume(queue, prefetch).await
-    }
-
-    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
-        self.inner.depth(queue).await
-    }
-
-    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
-        self.inner.delete(queue).await
-    }
-}
 
 async fn start() -> (Rig, Arc<Losing>) {
     let mut broker = None;
@@ -142,14 +86,14 @@ async fn without_the_broker_jobs_are_accepted_up_to_the_cap_and_published_when_i
         assert!(!outbox_has_room(&rig).await, "what refuses jobs is not ready");
     }
     assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64, "what was refused is no job");
-    assert!(broker.kept.lock().expect("no panic").is_empty());
+    assert!(broker.kept().is_empty());
 
     broker.end_publishes(None);
     for id in &ids {
         rig.get_until(&format!("/v1/jobs/{id}"), |job| job["status"] == "succeeded").await;
     }
     until_room(&rig).await;
-    let mut kept = broker.kept.lock().expect("no panic").clone();
+    let mut kept = broker.kept();
     kept.sort();
     ids.sort();
     assert_eq!(kept, ids, "each notice once");

@@ -133,7 +133,7 @@ impl Rig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
-        list_model(&ledger).await;
+        list_model(&ledger, MODEL).await;
         let (_, key) = new_key(&ledger, "ada@example.com").await;
         let (intake, gateways_broker) = between(Arc::clone(&ledger), Arc::clone(&broker));
         let seams = Seams {
@@ -160,7 +160,7 @@ impl Rig {
     }
 
     async fn until_ready(&self, owners: u32) {
-        loop {
+        for _ in 0..3_000 {
             let reply = self.send("GET", "/readyz", &[], b"").await;
             let seen = reply.json()["owners"][MODEL].as_u64();
             if reply.status == 200 && seen == Some(u64::from(owners)) {
@@ -168,6 +168,7 @@ impl Rig {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        panic!("the gateway was never ready");
     }
 
     /// From now on the verifier's part does so.
@@ -221,9 +222,10 @@ pub(crate) async fn new_key(ledger: &SqliteLedger, email: &str) -> (AccountId, S
     (account, key.expose().to_owned())
 }
 
-async fn list_model(ledger: &SqliteLedger) {
+/// Puts a model into the catalogue.
+pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
     let entry = CatalogueEntry {
-        name: ModelName::new(MODEL),
+        name: ModelName::new(name),
         digests: vec![Digest::of(b"model")],
         tokenizer: Digest::of(b"tokenizer"),
         context_max: 512,

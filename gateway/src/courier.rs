@@ -1,0 +1,274 @@
+//! Takes notices from the outbox to the broker and marks as confirmed what the broker has, in batches. One model's queue
+//! that takes nothing holds up no other's: its notices are left to the sweeper for a while, and only a probe goes out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use infera_core::broker::{Address, Broker, Message, Published, topology};
+use infera_core::ids::{JobId, ModelName};
+use infera_core::ledger::{JobIntake, LedgerError};
+use infera_core::messages::{JobNotice, Wire};
+use infera_core::shutdown::Shutdown;
+use infera_core::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::meters::Meters;
+use crate::outbox::Notice;
+
+/// Notices in hand at once: on their way, or waiting for another try. The others wait in the outbox.
+const IN_HAND_MAX: usize = 256;
+
+/// So many marks aren't kept waiting for more.
+const MARKS_AT_ONCE: usize = 256;
+
+/// A mark may wait so long for company: far below the sweeper's five seconds, and one commit instead of many.
+const MARK_EVERY: Duration = Duration::from_millis(200);
+
+/// Marks kept for a ledger that is away; beyond it they are forgotten, which costs a second notice each.
+const MARKS_MAX: usize = 10_000;
+
+/// Between two tries to publish what a broker that is away did not confirm. Its own time out comes on top.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Between two probes of a queue that took nothing. The sweeper comes as often.
+const REST: Duration = Duration::from_secs(5);
+
+/// The outbox's other end, to be run.
+#[derive(Debug)]
+pub struct Courier {
+    jobs: mpsc::Receiver<Notice>,
+    broker: Arc<dyn Broker>,
+    intake: Arc<dyn JobIntake>,
+    meters: Arc<Meters>,
+    on_their_way: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// Those that a broker that is away did not confirm.
+    again: Vec<Notice>,
+    resting: Resting,
+    /// Confirmed by the broker, and to be marked so.
+    marks: Vec<JobId>,
+    /// One statement that marks some, at most.
+    marking: FuturesUnordered<BoxFuture<'static, Marked>>,
+    /// When anything was confirmed last.
+    confirmed: Option<Instant>,
+}
+
+/// How a publish ended that began then.
+type Ended = (Notice, Instant, Published);
+
+/// How the marking of these ended.
+type Marked = (Vec<JobId>, Result<(), LedgerError>);
+
+impl Courier {
+    pub(crate) fn new(
+        jobs: mpsc::Receiver<Notice>,
+        (broker, intake): (Arc<dyn Broker>, Arc<dyn JobIntake>),
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self {
+            jobs,
+            broker,
+            intake,
+            meters,
+            on_their_way: FuturesUnordered::new(),
+            again: Vec::new(),
+            resting: Resting::default(),
+            marks: Vec::new(),
+            marking: FuturesUnordered::new(),
+            confirmed: None,
+        }
+    }
+
+    /// Publishes and marks until told to stop; then what is in the outbox still goes out.
+    pub async fn run(mut self, stop: Shutdown) {
+        let mut fresh = Vec::with_capacity(IN_HAND_MAX);
+        let mut ticks = interval(MARK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retry = Instant::now();
+        loop {
+            let room = IN_HAND_MAX.saturating_sub(self.on_their_way.len() + self.again.len());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = self.on_their_way.next(), if !self.on_their_way.is_empty() => {
+                    if self.again.is_empty() {
+                        retry = Instant::now() + RETRY;
+                    }
+                    self.note(ended);
+                }
+                () = sleep_until(retry), if !self.again.is_empty() => {
+                    for notice in std::mem::take(&mut self.again) {
+                        self.send(notice);
+                    }
+                }
+                taken = self.jobs.recv_many(&mut fresh, room), if room > 0 => {
+                    if taken == 0 {
+                        break;
+                    }
+                    fresh.drain(..).for_each(|notice| self.send(notice));
+                }
+                Some(marked) = self.marking.next(), if !self.marking.is_empty() => self.note_marked(marked),
+                _ = ticks.tick(), if !self.marks.is_empty() => self.mark(),
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Everything gets one more try; there is no time for another.
+    async fn finish(mut self) {
+        self.jobs.close();
+        for notice in std::mem::take(&mut self.again) {
+            self.send(notice);
+        }
+        loop {
+            while self.on_their_way.len() < IN_HAND_MAX
+                && let Ok(notice) = self.jobs.try_recv()
+            {
+                self.send(notice);
+            }
+            let Some(ended) = self.on_their_way.next().await else { break };
+            self.note(ended);
+            for notice in std::mem::take(&mut self.again) {
+                self.leave(&notice);
+            }
+        }
+        if let Some(marked) = self.marking.next().await {
+            self.note_marked(marked);
+        }
+        self.mark();
+        if let Some(marked) = self.marking.next().await {
+            self.note_marked(marked);
+        }
+    }
+
+    /// Begins to publish, unless the queue is resting.
+    fn send(&mut self, notice: Notice) {
+        let now = Instant::now();
+        if !self.resting.may_go(&notice.model, now) {
+            self.leave(&notice);
+            return;
+        }
+        let broker = Arc::clone(&self.broker);
+        self.on_their_way.push(Box::pin(async move {
+            let address = Address::Queue(topology::jobs(&notice.model).name);
+            let plain = JobNotice { job_id: notice.job }.to_message(notice.job.to_string());
+            let message = Message { trace: notice.trace.clone(), ..plain };
+            let outcome = broker.publish(&address, message).await;
+            (notice, now, outcome)
+        }));
+    }
+
+    fn note(&mut self, (mut notice, begun, outcome): Ended) {
+        match outcome {
+            Published::Confirmed => {
+                self.confirmed = Some(Instant::now());
+                self.resting.wakes(&notice.model);
+                self.marks.push(notice.job);
+                if self.marks.len() == MARKS_AT_ONCE {
+                    self.mark();
+                }
+            }
+            // The broker took others meanwhile, and not for the first time: so it is the queue.
+            Published::Unknown if notice.is_tried && self.confirmed.is_some_and(|last| last > begun) => {
+                self.resting.rests(&notice.model, Instant::now());
+                self.leave(&notice);
+            }
+            Published::Unknown => {
+                notice.is_tried = true;
+                self.again.push(notice);
+            }
+            // One model's queue, not the broker: it must not hold back the jobs of the others.
+            Published::Full | Published::Refused => {
+                self.resting.rests(&notice.model, Instant::now());
+                self.leave(&notice);
+            }
+            // It costs no time to be told.
+            Published::Unroutable => self.leave(&notice),
+        }
+    }
+
+    /// The sweeper finds it unmarked. Its place is free.
+    fn leave(&self, notice: &Notice) {
+        self.meters.left();
+        tracing::debug!(job = %notice.job, "notice not confirmed; the sweeper will publish it again");
+    }
+
+    /// Begins to mark what waits for it, one statement after the other.
+    fn mark(&mut self) {
+        if self.marks.is_empty() || !self.marking.is_empty() {
+            return;
+        }
+        let (jobs, intake) = (std::mem::take(&mut self.marks), Arc::clone(&self.intake));
+        self.marking.push(Box::pin(async move {
+            let outcome = intake.confirm(&jobs, Timestamp::now()).await;
+            (jobs, outcome)
+        }));
+    }
+
+    fn note_marked(&mut self, (mut jobs, outcome): Marked) {
+        if let Err(error) = outcome {
+            jobs.append(&mut self.marks);
+            let waiting = jobs.len();
+            tracing::warn!(%error, waiting, "confirmed notices could not be marked; tried again");
+            jobs.drain(..waiting.saturating_sub(MARKS_MAX));
+            self.marks = jobs;
+        }
+    }
+}
+
+/// Models whose queue took nothing, and when the next probe may go. Only models of jobs that were accepted get here, so
+/// the catalogue bounds it.
+#[derive(Debug, Default)]
+struct Resting(HashMap<ModelName, Instant>);
+
+impl Resting {
+    /// Whether a notice may go out now. Of a resting queue's one may, and then none for a while.
+    fn may_go(&mut self, model: &ModelName, now: Instant) -> bool {
+        match self.0.get_mut(model) {
+            None => true,
+            Some(next) if *next <= now => {
+                *next = now + REST;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    fn rests(&mut self, model: &ModelName, now: Instant) {
+        if self.0.insert(model.clone(), now + REST).is_none() {
+            tracing::warn!(%model, "the jobs' queue takes nothing; its notices are left to the sweeper for now");
+        }
+    }
+
+    fn wakes(&mut self, model: &ModelName) {
+        if self.0.remove(model).is_some() {
+            tracing::info!(%model, "the jobs' queue takes notices again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_resting_queue_one_probe_goes_at_a_time() {
+        let mut resting = Resting::default();
+        let (stuck, other) = (ModelName::new("stuck"), ModelName::new("other"));
+        let mut now = Instant::now();
+        assert!(resting.may_go(&stuck, now));
+        resting.rests(&stuck, now);
+        assert!(!resting.may_go(&stuck, now) && resting.may_go(&other, now));
+        now += REST;
+        assert!(resting.may_go(&stuck, now), "the probe");
+        assert!(!resting.may_go(&stuck, now), "one is enough");
+        resting.rests(&stuck, now);
+        assert!(!resting.may_go(&stuck, now + REST / 2));
+        resting.wakes(&stuck);
+        assert!(resting.may_go(&stuck, now));
+    }
+}
