@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use infera_core::ids::{AccountId, JobId};
 use infera_core::job::{JobRequest, Settlement};
-use infera_core::ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
+use infera_core::ledger::{Accepted, Cancelled, Idempotency, JobView, LedgerError, NewJob};
 use infera_core::time::Timestamp;
 use tracing::{Span, field};
 
 use crate::ask::Ask;
 use crate::capacity::OWNERS_NEEDED;
+use crate::commit::{Committed, commit};
 use crate::error::{ApiError, Limit};
 use crate::keys::Caller;
 use crate::state::State;
@@ -185,11 +186,11 @@ async fn accept(
         idempotency,
         waiting_max: state.config.waiting_limit(),
     };
-    let (job, is_new) = match commit(state, new).await? {
-        Accepted::New => (job, true),
-        Accepted::Existing(job) => (job, false),
-        Accepted::KeyReused => return Err(ApiError::KeyReused.into()),
-        Accepted::Full { .. } => {
+    let (job, is_new) = match committed(state, new).await? {
+        Committed::New => (job, true),
+        Committed::Earlier(job) => (job, false),
+        Committed::KeyReused => return Err(ApiError::KeyReused.into()),
+        Committed::Full(_) => {
             /// Waiting jobs end in seconds when the network has room; asking more often only costs requests.
             const WAIT: Duration = Duration::from_secs(2);
             return Err(ApiError::Limited(Limit::Waiting, WAIT).into());
@@ -211,21 +212,18 @@ fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
     })
 }
 
-/// Commits the row. Nobody is answered while it is unknown whether it is there.
-async fn commit(state: &Arc<State>, new: NewJob) -> Result<Accepted, ApiError> {
-    let (job, account) = (new.id, new.account.clone());
-    let error = match state.seams.intake.accept(new).await {
-        Ok(accepted) => return Ok(accepted),
+/// Commits the row. A client that is told that its job was not accepted must not pay for it: where the commit may still
+/// come, the job is cancelled as soon as it does. Not one under an idempotency key, by which the client finds it again.
+async fn committed(state: &Arc<State>, new: NewJob) -> Result<Committed, ApiError> {
+    let (job, account, has_key) = (new.id, new.account.clone(), new.idempotency.is_some());
+    let error = match commit(&*state.seams.intake, &*state.seams.reader, new).await {
+        Ok(committed) => return Ok(committed),
         Err(error) => error,
     };
-    if matches!(error, LedgerError::Unknown(_)) {
-        match state.seams.reader.job(&account, job).await {
-            Ok(Some(_)) => return Ok(Accepted::New),
-            Ok(None) => {}
-            Err(error) => tracing::error!(%job, %error, "whether a job was accepted could not be read back"),
-        }
-    }
     tracing::error!(%job, %error, "a job was not accepted");
+    if matches!(error, LedgerError::Unknown(_)) && !has_key {
+        cancel(Arc::clone(state), account, job);
+    }
     Err(match error {
         LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_) => {
             ApiError::LedgerAway
@@ -312,25 +310,34 @@ struct CancelGuard {
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        let Some(job) = self.job.take() else { return };
-        let (state, account) = (Arc::clone(&self.state), self.account.clone());
-        // A row that is being committed in this moment isn't there yet for the first try.
-        const TRIES: u32 = 5;
-        const BETWEEN: Duration = Duration::from_millis(200);
-        self.state.tasks.spawn(async move {
-            for _ in 0..TRIES {
-                match state.seams.intake.cancel(&account, job, Timestamp::now()).await {
-                    Ok(infera_core::ledger::Cancelled::Unknown) => tokio::time::sleep(BETWEEN).await,
-                    Ok(_) => {
-                        tracing::debug!(%job, "client went away; job cancelled");
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%job, %error, "client went away; its job could not be cancelled yet");
-                        tokio::time::sleep(BETWEEN).await;
-                    }
+        if let Some(job) = self.job.take() {
+            cancel(Arc::clone(&self.state), self.account.clone(), job);
+        }
+    }
+}
+
+/// Cancels a job that nobody waits for, beside everything else. A row that is being committed isn't there yet for the
+/// first try, and may come as late as a server lets a commit hang; for a job that never comes nothing happens.
+fn cancel(state: Arc<State>, account: AccountId, job: JobId) {
+    const FIRST_WAIT: Duration = Duration::from_millis(200);
+    const LONGEST_WAIT: Duration = Duration::from_secs(5);
+    const LASTS: Duration = Duration::from_secs(60);
+    let tasks = state.tasks.clone();
+    tasks.spawn(async move {
+        let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
+        while begun.elapsed() < LASTS {
+            match state.seams.intake.cancel(&account, job, Timestamp::now()).await {
+                Ok(Cancelled::Unknown) => {}
+                Ok(_) => {
+                    tracing::debug!(%job, "nobody waits for it; job cancelled");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%job, %error, "a job that nobody waits for can't be cancelled yet")
                 }
             }
-        });
-    }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    });
 }

@@ -9,6 +9,7 @@ pub mod accept;
 pub mod ask;
 pub mod capacity;
 pub mod catalogue;
+pub mod commit;
 pub mod completion;
 pub mod completions;
 pub mod config;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use infera_core::ids::{GatewayId, JobId};
 use infera_core::job::End;
-use infera_core::ledger::{Accepted, JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
+use infera_core::ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
 use infera_core::time::Timestamp;
 
 use crate::catalogue::{CatalogueError, present_epoch};
+use crate::commit::{Committed, commit};
 use crate::config::Config;
 
 /// Why there is no new job.
@@ -83,15 +84,10 @@ where
         waiting_max: config.waiting_limit(),
     };
     let id = new.id;
-    let accepted = match ledger.accept(new.clone()).await {
-        // Sent again it is the same job, whatever became of it.
-        Err(LedgerError::Unknown(_)) => ledger.accept(new).await?,
-        accepted => accepted?,
-    };
-    match accepted {
-        Accepted::Full { waiting } => Err(NotReplayed::Full { waiting }),
-        // Existing is this one, sent again; without a key none can have been used before.
-        Accepted::New | Accepted::Existing(_) | Accepted::KeyReused => Ok(id),
+    match commit(ledger, ledger, new).await? {
+        Committed::Full(waiting) => Err(NotReplayed::Full { waiting }),
+        // Without a key none can have been used before.
+        Committed::New | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The ledger fails while a job is accepted. The real one is behind; only its answer is lost, or the call never
-//! reaches it.
+//! reaches it, or late.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use infera_core::ids::{AccountId, JobId};
+use infera_core::job::End;
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::ledger::{Accepted, Cancelled, JobIntake, JobReader, LedgerError, NewJob};
 use infera_core::time::Timestamp;
@@ -19,6 +22,10 @@ enum Fault {
     AnswerLost,
     /// It is not committed, and nobody knows.
     CommitLost,
+    /// The same for the first try only.
+    FirstCommitLost,
+    /// The first try's commit comes when everybody was told that its outcome is unknown, the second's too.
+    CommitLate,
     /// It is refused before anything happens.
     Away,
 }
@@ -27,18 +34,35 @@ enum Fault {
 struct Failing {
     ledger: Arc<SqliteLedger>,
     fault: Fault,
+    /// How often it was asked to accept a job.
+    asked: AtomicUsize,
+    /// The job that is committed late.
+    late: Arc<Mutex<Option<JobId>>>,
 }
 
 #[async_trait]
 impl JobIntake for Failing {
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
-        match self.fault {
-            Fault::AnswerLost => {
-                self.ledger.accept(job).await?;
-                Err(LedgerError::Unknown("the answer was lost".to_owned()))
+        let unknown = || Err(LedgerError::Unknown("the answer was lost".to_owned()));
+        match (self.fault, self.asked.fetch_add(1, Ordering::Relaxed)) {
+            (Fault::CommitLate, 0) => {
+                let (ledger, late) = (Arc::clone(&self.ledger), Arc::clone(&self.late));
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    let id = job.id;
+                    ledger.accept(job).await.expect("a ledger");
+                    *late.lock().expect("no panic") = Some(id);
+                });
+                unknown()
             }
-            Fault::CommitLost => Err(LedgerError::Unknown("the answer was lost".to_owned())),
-            Fault::Away => Err(LedgerError::Unavailable("away".to_owned())),
+            (Fault::FirstCommitLost, 0) | (Fault::CommitLate, 1) => unknown(),
+            (Fault::FirstCommitLost | Fault::CommitLate, _) => self.ledger.accept(job).await,
+            (Fault::AnswerLost, _) => {
+                self.ledger.accept(job).await?;
+                unknown()
+            }
+            (Fault::CommitLost, _) => unknown(),
+            (Fault::Away, _) => Err(LedgerError::Unavailable("away".to_owned())),
         }
     }
 
@@ -57,7 +81,25 @@ impl JobIntake for Failing {
 }
 
 async fn start(fault: Fault) -> Rig {
-    Rig::start_over(unlimited(), 3, |ledger| Arc::new(Failing { ledger, fault })).await
+    start_with(fault).await.0
+}
+
+/// The gateway, and the job that is committed late.
+async fn start_with(fault: Fault) -> (Rig, Arc<Mutex<Option<JobId>>>) {
+    let late = Arc::<Mutex<Option<JobId>>>::default();
+    let its = Arc::clone(&late);
+    let failing = |ledger| Arc::new(Failing { ledger, fault, asked: AtomicUsize::new(0), late: its });
+    (Rig::start_over(unlimited(), 3, failing).await, late)
+}
+
+async fn until_committed(late: &Mutex<Option<JobId>>) -> JobId {
+    for _ in 0..600 {
+        if let Some(job) = *late.lock().expect("no panic") {
+            return job;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the late commit never came")
 }
 
 #[tokio::test]
@@ -84,4 +126,48 @@ async fn a_job_that_is_not_there_is_not_called_accepted() {
         assert_eq!(reply.json()["error"]["code"], json!("ledger_unavailable"));
         assert_eq!(rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted, 0);
     }
+}
+
+#[tokio::test]
+async fn a_job_whose_first_commit_was_lost_is_accepted_by_the_second() {
+    for path in ["/chat/completions", "/submit_job"] {
+        let rig = start(Fault::FirstCommitLost).await;
+        let body = if path == "/submit_job" { job() } else { chat() };
+        assert_eq!(rig.post(path, &body, &[]).await.status, 200, "{path}");
+        assert_eq!(rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_there_after_it_was_called_not_accepted_is_cancelled() {
+    for path in ["/chat/completions", "/submit_job"] {
+        let (rig, late) = start_with(Fault::CommitLate).await;
+        let body = if path == "/submit_job" { job() } else { chat() };
+        assert_eq!(rig.post(path, &body, &[]).await.status, 503, "{path}");
+        let job = until_committed(&late).await;
+        let mut ends = Vec::new();
+        for _ in 0..600 {
+            ends = rig.ledger.settlements(&[job]).await.expect("a ledger");
+            if !ends.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(ends.first().map(|settlement| &settlement.end), Some(&End::Cancelled), "{path}");
+    }
+}
+
+/// The client asks again under its key, and must not find a cancelled job.
+#[tokio::test]
+async fn a_late_job_under_an_idempotency_key_is_the_next_requests() {
+    let (rig, late) = start_with(Fault::CommitLate).await;
+    let key = [("Idempotency-Key", "late")];
+    assert_eq!(rig.post("/submit_job", &job(), &key).await.status, 503);
+    let id = until_committed(&late).await;
+    let again = rig.post("/submit_job", &job(), &key).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(again.json()["job_id"], json!(id.to_string()));
+    // Longer than the first tries to cancel one that nobody asks for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.ledger.settlements(&[id]).await.expect("a ledger"), []);
 }
