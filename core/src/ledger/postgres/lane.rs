@@ -1,6 +1,7 @@
 //! One way for one kind of write: callers wait in a bounded queue, and what waits shares a transaction. A batch that
-//! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. It knows no
-//! table.
+//! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. After every other
+//! failure nothing more of what was taken together is tried: its callers would wait for one time out after the other. It
+//! knows no table.
 
 use std::collections::HashSet;
 
@@ -84,18 +85,37 @@ impl<W: Work> Lane<W> {
 async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waiting<W>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let mut outcomes = Vec::with_capacity(batch.len());
         let items: Vec<&W::Item> = batch.iter().map(|waiting| &waiting.item).collect();
-        let mut rest = &items[..];
-        while !rest.is_empty() {
-            let (next, later) = rest.split_at(fitting(&work, rest));
-            outcomes.append(&mut isolate(&work, &pool, next).await);
-            rest = later;
-        }
+        let outcomes = commit_all(&work, &pool, &items).await;
         for (waiting, outcome) in batch.drain(..).zip(outcomes) {
             // The caller may have gone away; what was committed stays.
             let _ = waiting.reply.send(outcome);
         }
+    }
+}
+
+/// Commits all of these, in as many transactions as it takes, until one fails.
+async fn commit_all<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<Outcome<W>> {
+    let mut outcomes = Vec::with_capacity(items.len());
+    let mut rest = items;
+    while !rest.is_empty() {
+        let (next, later) = rest.split_at(fitting(work, rest));
+        let failure = isolate(work, pool, next, &mut outcomes).await;
+        if let Some(failure) = failure {
+            tracing::error!(%failure, untried = later.len(), "a ledger commit failed");
+            outcomes.extend(later.iter().map(|_| Err(untried(&failure))));
+            break;
+        }
+        rest = later;
+    }
+    outcomes
+}
+
+/// What those are told whose turn didn't come after this failure: it is certain that they are not committed.
+fn untried(failure: &LedgerError) -> LedgerError {
+    match failure {
+        LedgerError::Unknown(text) => LedgerError::Unavailable(text.clone()),
+        failure => failure.copy(),
     }
 }
 
@@ -111,9 +131,14 @@ fn fitting<W: Work>(work: &W, items: &[&W::Item]) -> usize {
     items.iter().enumerate().take_while(fits).count()
 }
 
-/// Commits all of these together, or, if a row among them is refused, in halves.
-async fn isolate<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<Outcome<W>> {
-    let mut outcomes = Vec::with_capacity(items.len());
+/// Commits all of these together, or, if a row among them is refused, in halves. Gives the failure that ended it, if it
+/// was another.
+async fn isolate<W: Work>(
+    work: &W,
+    pool: &Pool,
+    items: &[&W::Item],
+    outcomes: &mut Vec<Outcome<W>>,
+) -> Option<LedgerError> {
     let mut parts = vec![items];
     while let Some(part) = parts.pop() {
         match attempt(work, pool, part).await {
@@ -123,15 +148,16 @@ async fn isolate<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<Outc
                 parts.push(second);
                 parts.push(first);
             }
-            Err(error) => {
-                if !matches!(error, LedgerError::Row(_)) {
-                    tracing::error!(%error, operations = part.len(), "a ledger commit failed");
-                }
-                outcomes.extend(part.iter().map(|_| Err(error.copy())));
+            Err(row @ LedgerError::Row(_)) => outcomes.extend(part.iter().map(|_| Err(row.copy()))),
+            Err(failure) => {
+                outcomes.extend(part.iter().map(|_| Err(failure.copy())));
+                let later = parts.iter().map(|part| part.len()).sum();
+                outcomes.extend(std::iter::repeat_with(|| Err(untried(&failure))).take(later));
+                return Some(failure);
             }
         }
     }
-    outcomes
+    None
 }
 
 async fn attempt<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<Outcome<W>>, LedgerError> {
@@ -162,7 +188,10 @@ async fn once<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::ledger::postgres::transport::Transport;
 
     struct Sized;
 
@@ -186,6 +215,23 @@ mod tests {
         ) -> Result<Vec<Result<(), LedgerError>>, Failure> {
             Ok(items.iter().map(|_| Ok(())).collect())
         }
+    }
+
+    /// A server that takes connections and says nothing. Time is the test's, so it costs none.
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_answers_nobody_is_waited_for_once_a_batch() {
+        let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("postgres://u:p@{}/d", deaf.local_addr().expect("an address"));
+        let transport = Transport::new(url.parse().expect("a URL"), None).expect("plain");
+        let pool = Pool::open(transport, 1).expect("a pool");
+        // All of one account: none shares a transaction with another.
+        let items = vec![(1, 1); 64];
+        let items: Vec<&(u8, usize)> = items.iter().collect();
+        let begun = Instant::now();
+        let outcomes = commit_all(&Sized, &pool, &items).await;
+        assert_eq!(outcomes.len(), items.len());
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(LedgerError::Unavailable(_)))));
+        assert!(begun.elapsed() < ANSWER_WAIT, "{:?}", begun.elapsed());
     }
 
     #[test]
