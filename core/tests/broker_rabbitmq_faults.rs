@@ -95,6 +95,7 @@ fn queue(name: &str) -> Queue {
         exclusive: false,
         replicated: true,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }
@@ -282,10 +283,35 @@ async fn an_alarm_stops_publishes_only(server: &Server, broker: &dyn Broker) {
     take_until(&mut consumer, "after").await;
 }
 
+/// A queue's process is halted, so that its publishes are never confirmed: more of them than may be in flight at once. When
+/// those who asked have given up, other queues have the room.
+async fn a_stuck_queue_holds_up_no_other(server: &Server, broker: &Arc<dyn Broker>) {
+    let (stuck, other) = (queue("jobs.stuck"), queue("jobs.other"));
+    for queue in [&stuck, &other] {
+        broker.declare(queue).await.unwrap();
+        assert_eq!(send(&**broker, queue, "before").await, Published::Confirmed);
+    }
+    server.tell(&["control", "eval", "sys:suspend(whereis('%2F_jobs.stuck'))."]);
+    let sends: Vec<_> = (0..400)
+        .map(|number| {
+            let (broker, stuck) = (Arc::clone(broker), stuck.clone());
+            tokio::spawn(async move { send(&*broker, &stuck, &format!("s{number}")).await })
+        })
+        .collect();
+    for sent in sends {
+        let outcome = sent.await.unwrap();
+        assert!(matches!(outcome, Published::Refused | Published::Unknown), "{outcome:?}");
+    }
+    assert_eq!(send(&**broker, &other, "after").await, Published::Confirmed);
+    server.tell(&["control", "eval", "sys:resume(whereis('%2F_jobs.stuck'))."]);
+    send_until_kept(&**broker, &stuck, "after", BACK).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closed_frozen_and_short_of_memory_it_is_found_again() {
+async fn halted_closed_frozen_and_short_of_memory_it_is_found_again() {
     let server = Server::start().await;
     let broker = server.broker();
+    a_stuck_queue_holds_up_no_other(&server, &broker).await;
     closed_connections_are_made_anew(&server, &*broker).await;
     an_alarm_stops_publishes_only(&server, &*broker).await;
     a_frozen_server_thaws(&server, &*broker).await;

@@ -17,6 +17,7 @@ mod access;
 mod claims;
 mod consumer;
 mod credit;
+mod in_flight;
 mod inbox;
 mod link;
 mod publisher;

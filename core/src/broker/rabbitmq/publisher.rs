@@ -5,29 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::FutureExt as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation, PublisherConfirm};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::claims::Limits;
+use super::in_flight::{Ended, Event, InFlight, STALLED};
 use super::link::{Line, Link, answer};
 use super::returns::Returns;
 use super::terms::{Parcel, Refusal, Route};
 use crate::broker::Published;
 
-/// Unconfirmed publishes at once. 64 give most of what there is to get and 512 hardly more for several times the
-/// latency (both measured on one machine); a network's round trips want some room.
-const WINDOW: usize = 256;
+/// How long sending may rest for returns to find their messages; a broker that answers takes milliseconds.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Requests that wait for the window.
 pub(super) const WAITING: usize = 1024;
-
-/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. Unless
-/// others get theirs the connection is given up; whoever asked was told long before.
-const STALLED: Duration = Duration::from_secs(15);
 
 /// Between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(250);
@@ -75,24 +70,30 @@ async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
     Ok((line, channel))
 }
 
-/// How one publish ended at the channel.
-type Ended = (Route, oneshot::Sender<Published>, Option<lapin::Result<Confirmation>>);
-
 /// What one channel has in flight.
 struct Window<'channel> {
     channel: &'channel Channel,
     limits: &'channel Limits,
-    in_flight: FuturesUnordered<futures::future::BoxFuture<'static, Ended>>,
+    in_flight: InFlight<PublisherConfirm>,
     returns: Returns<oneshot::Sender<Published>>,
     broken: bool,
     /// When anything was confirmed last; at first, when the channel was made.
     confirmed: Instant,
+    /// Until when returns must have found their messages.
+    settled_until: Option<Instant>,
 }
 
 impl<'channel> Window<'channel> {
     fn new(channel: &'channel Channel, limits: &'channel Limits) -> Self {
-        let (in_flight, returns) = (FuturesUnordered::new(), Returns::default());
-        Self { channel, limits, in_flight, returns, broken: false, confirmed: Instant::now() }
+        Self {
+            channel,
+            limits,
+            in_flight: InFlight::default(),
+            returns: Returns::default(),
+            broken: false,
+            confirmed: Instant::now(),
+            settled_until: None,
+        }
     }
 
     /// Publishes until the channel is no good any more. What is in flight then is unknown: its askers see that nobody
@@ -100,10 +101,12 @@ impl<'channel> Window<'channel> {
     async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
         let mut unsent = self.send(first).await;
         while !self.broken {
-            let room = self.in_flight.len() < WINDOW && !self.returns.must_settle();
+            let room = self.in_flight.has_room() && self.settled_until.is_none();
+            let too_late = sleep_until(self.settled_until.unwrap_or_else(Instant::now));
             tokio::select! {
                 biased;
-                Some(ended) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(ended),
+                Some(event) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(event),
+                () = too_late, if self.settled_until.is_some() => self.broken = true,
                 request = requests.recv(), if room => match request {
                     Some(request) => unsent = self.send(request).await,
                     None => break,
@@ -130,7 +133,7 @@ impl<'channel> Window<'channel> {
         match sent {
             Ok(confirm) => {
                 is_sent.store(true, Ordering::Relaxed);
-                self.in_flight.push(await_confirm(route, reply, confirm).boxed());
+                self.in_flight.push(route, reply, confirm);
             }
             // Dropping the reply tells the asker that its end is unknown.
             Err(_) => self.broken = true,
@@ -139,21 +142,29 @@ impl<'channel> Window<'channel> {
     }
 
     /// Takes in this end and all others that are in, and answers those that are certain.
-    fn settle(&mut self, ended: Ended) {
-        self.note(ended);
-        while let Some(Some(ended)) = self.in_flight.next().now_or_never() {
-            self.note(ended);
+    fn settle(&mut self, event: Event) {
+        self.note(event);
+        while let Some(Some(event)) = self.in_flight.next().now_or_never() {
+            self.note(event);
         }
         if self.broken {
             return;
         }
-        for (reply, kept) in self.returns.decided(self.in_flight.is_empty()) {
+        let decided = self.returns.decided();
+        self.settled_until = match self.settled_until {
+            _ if !self.returns.must_settle() => None,
+            None => Some(Instant::now() + SETTLED_WITHIN),
+            until => until,
+        };
+        for (reply, kept) in decided {
             // An asker that waits no more is told nothing.
             let _ = reply.send(if kept { Published::Confirmed } else { Published::Unroutable });
         }
     }
 
-    fn note(&mut self, (route, reply, confirmation): Ended) {
+    fn note(&mut self, event: Event) {
+        let Event::Ended(ended) = event else { return };
+        let Ended { route, reply, confirmation } = *ended;
         match confirmation {
             Some(Ok(Confirmation::Ack(returned))) => {
                 self.confirmed = Instant::now();
@@ -179,9 +190,4 @@ impl<'channel> Window<'channel> {
             }
         }
     }
-}
-
-async fn await_confirm(route: Route, reply: oneshot::Sender<Published>, confirm: PublisherConfirm) -> Ended {
-    let confirmation = timeout(STALLED, confirm).await;
-    (route, reply, confirmation.ok())
 }
