@@ -76,6 +76,9 @@ pub struct Queue {
     pub replicated: bool,
     /// At most so many waiting messages; a publish beyond it ends [`Published::Full`]. None: no limit.
     pub length_max: Option<u64>,
+    /// At most so many bytes in the bodies of all that wait; a publish beyond it ends [`Published::Full`]. None: no
+    /// limit.
+    pub bytes_max: Option<u64>,
     /// Goes away after so long without a consumer.
     pub idle_ms: Option<u64>,
     /// The queue where a message goes that was given out more than [`GIVEN_BACK_MAX`] times without being acked; while
@@ -87,6 +90,14 @@ pub struct Queue {
 /// So often a message is given out again; the next time it comes back it is a dead letter. A backstop against a message
 /// that nobody survives: the ledger counts handouts too and decides long before.
 pub const GIVEN_BACK_MAX: u32 = 20;
+
+impl Queue {
+    /// Whether it has a limit, so that a publish may find it full.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.length_max.is_some() || self.bytes_max.is_some()
+    }
+}
 
 /// How a publish ended. It never waits for a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

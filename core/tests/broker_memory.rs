@@ -24,6 +24,7 @@ fn queue(name: &str) -> Queue {
         exclusive: false,
         replicated: false,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }

@@ -6,6 +6,8 @@
 //! `data/services.env` says where it is and which key signs tokens.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
+#[path = "hostile_node/flooding.rs"]
+mod flooding;
 #[path = "hostile_node/queues.rs"]
 mod queues;
 #[path = "hostile_node/speaking.rs"]

@@ -37,6 +37,7 @@ macro_rules! broker_conformance {
             confirmed_messages_arrive_whole_and_in_order
             what_matches_no_queue_is_unroutable
             a_full_queue_refuses_and_keeps_nothing
+            a_queue_with_too_many_bytes_refuses_and_keeps_nothing
             a_topic_reaches_every_matching_queue_once
             the_two_exchanges_are_apart
             publishing_never_waits_for_a_consumer
@@ -78,6 +79,7 @@ fn queue() -> Queue {
         exclusive: false,
         replicated: false,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }

@@ -1,7 +1,7 @@
 //! The broker in this process: queues behind one lock that is never held across a wait. It keeps nothing on disk;
 //! the ledger is the truth and publishes again.
 //!
-//! A queue without `length_max` is unbounded here, as the contract says; what bounds it is the ledger, which limits
+//! A queue without a limit is unbounded here, as the contract says; what bounds it is the ledger, which limits
 //! the jobs that may wait. No task runs in the background: whatever is due (a time to live, an idle queue) is done
 //! by the next call that could notice.
 
@@ -123,7 +123,10 @@ impl State {
         if targets.is_empty() {
             return Published::Unroutable;
         }
-        if targets.iter().any(|name| self.queues.get_mut(name).is_some_and(|queue| queue.is_full(now))) {
+        let bytes = message.body.len() as u64;
+        let mut full =
+            |name: &Arc<str>| self.queues.get_mut(name).is_some_and(|queue| !queue.has_room(bytes, now));
+        if targets.iter().any(&mut full) {
             return Published::Full;
         }
         let envelope = Envelope::new(message, routing_key.as_str().into(), now);
@@ -247,6 +250,8 @@ fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
         differs("replicated", &there.replicated, &wanted.replicated)
     } else if there.length_max != wanted.length_max {
         differs("length_max", &there.length_max, &wanted.length_max)
+    } else if there.bytes_max != wanted.bytes_max {
+        differs("bytes_max", &there.bytes_max, &wanted.bytes_max)
     } else if there.idle_ms != wanted.idle_ms {
         differs("idle_ms", &there.idle_ms, &wanted.idle_ms)
     } else if there.dead_letters != wanted.dead_letters {

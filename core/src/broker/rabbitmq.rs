@@ -178,7 +178,7 @@ impl RabbitBroker {
             }
             break line;
         };
-        self.limits.declared(&queue.name, queue.length_max.is_some());
+        self.limits.declared(&queue.name, queue.is_limited());
         if queue.exclusive {
             self.claims.declared(&queue.name, line.epoch);
         }

@@ -14,6 +14,7 @@ pub fn jobs(model: &ModelName) -> Queue {
         exclusive: false,
         replicated: true,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: Some(DEAD_JOBS.to_owned()),
     }
@@ -31,6 +32,7 @@ pub fn dead_jobs() -> Queue {
         exclusive: false,
         replicated: true,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }
@@ -53,15 +55,24 @@ pub fn node(node: &NodeId, suffix: &str) -> Queue {
         exclusive: false,
         replicated: false,
         length_max: None,
+        bytes_max: None,
         idle_ms: Some(IDLE_MS),
         dead_letters: None,
     }
 }
 
+/// What strangers may have waiting in one queue, in bytes: 64 of the largest messages that a node can send, thousands
+/// of a usual replica's size. Three such queues per verifier are far from any disk's alarm, which would stop every
+/// publish of the cluster.
+const STRANGERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// What nodes say to one verifier, every node's heartbeat, and every verifier's summary, by which each knows how many
 /// share the work.
 #[must_use]
 pub fn replicas(verifier: &VerifierId) -> Queue {
+    /// Three replicas of every job that a verifier may hold, and the heartbeats of 10,000 nodes while it stands still for
+    /// five seconds. A bound beside that of bytes, because what a message has beside its body counts in none.
+    const LENGTH_MAX: u64 = 10_000;
     let patterns =
         [format!("*.replica.{verifier}"), format!("*.refusal.{verifier}"), "*.heartbeat".to_owned()];
     let mut bindings = patterns.map(|pattern| Binding { exchange: Exchange::Nodes, pattern }).to_vec();
@@ -71,7 +82,8 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
         bindings,
         exclusive: true,
         replicated: false,
-        length_max: None,
+        length_max: Some(LENGTH_MAX),
+        bytes_max: Some(STRANGERS_BYTES_MAX),
         idle_ms: None,
         dead_letters: None,
     }
@@ -80,12 +92,15 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
 /// Replicas whose verifier is gone; all verifiers share it.
 #[must_use]
 pub fn replicas_any() -> Queue {
+    /// What a verifier that is gone had asked for: three replicas of each job that it may hold, and some.
+    const LENGTH_MAX: u64 = 4_096;
     Queue {
         name: "replicas.any".to_owned(),
         bindings: vec![Binding { exchange: Exchange::Nodes, pattern: "*.replica.any".to_owned() }],
         exclusive: false,
         replicated: true,
-        length_max: None,
+        length_max: Some(LENGTH_MAX),
+        bytes_max: Some(STRANGERS_BYTES_MAX),
         idle_ms: None,
         dead_letters: None,
     }
@@ -100,6 +115,7 @@ pub fn completions(gateway: &GatewayId) -> Queue {
         exclusive: true,
         replicated: false,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }
@@ -116,6 +132,7 @@ pub fn parked() -> Queue {
         exclusive: false,
         replicated: true,
         length_max: Some(LENGTH_MAX),
+        bytes_max: Some(STRANGERS_BYTES_MAX),
         idle_ms: None,
         dead_letters: None,
     }
@@ -155,4 +172,29 @@ pub fn heartbeat_of(node: &NodeId) -> Address {
 #[must_use]
 pub fn capacity() -> Address {
     Address::Network(CAPACITY_KEY.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever was let in as a node writes what it likes to these.
+    #[test]
+    fn every_queue_that_a_node_can_write_to_is_bounded() {
+        let (node, verifier, gateway) = (NodeId::fresh(), VerifierId::fresh(), GatewayId::fresh());
+        let model = ModelName::new("m");
+        let all = [
+            jobs(&model),
+            dead_jobs(),
+            super::node(&node, "s"),
+            replicas(&verifier),
+            replicas_any(),
+            completions(&gateway),
+            parked(),
+        ];
+        for queue in all {
+            let is_open = queue.bindings.iter().any(|binding| binding.exchange == Exchange::Nodes);
+            assert_eq!(is_open, queue.length_max.is_some() && queue.bytes_max.is_some(), "{queue:?}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) fn queue() -> Queue {
         exclusive: false,
         replicated: false,
         length_max: None,
+        bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }

@@ -142,6 +142,7 @@ async fn a_mismatch_names_what_differs() {
     for (other, word) in [
         (Queue { replicated: true, ..queue.clone() }, "x-queue-type"),
         (Queue { length_max: Some(7), ..queue.clone() }, "x-max-length"),
+        (Queue { bytes_max: Some(7), ..queue.clone() }, "x-max-length-bytes"),
         (Queue { idle_ms: Some(60_000), ..queue.clone() }, "x-expires"),
         (Queue { dead_letters: Some("dead".to_owned()), ..queue.clone() }, "x-dead-letter-exchange"),
     ] {

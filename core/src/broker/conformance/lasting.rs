@@ -43,14 +43,34 @@ pub async fn what_matches_no_queue_is_unroutable(broker: &dyn Broker) {
 /// At its limit a queue refuses, and what it refused is nowhere. Once there is room it takes again. A broker may
 /// count its limit a few messages late.
 pub async fn a_full_queue_refuses_and_keeps_nothing(broker: &dyn Broker) {
-    const LENGTH_MAX: u64 = 5;
+    const LENGTH_MAX: usize = 5;
+    let limited = Queue { length_max: Some(LENGTH_MAX as u64), ..queue() };
+    refuses_beyond(broker, limited, LENGTH_MAX).await;
+}
+
+/// The same where the bodies that wait have reached the limit together.
+pub async fn a_queue_with_too_many_bytes_refuses_and_keeps_nothing(broker: &dyn Broker) {
+    const KEPT_MIN: usize = 5;
+    // One more doesn't fit any more.
+    let bytes_max = KEPT_MIN * (sized("m00").body.len() + 1);
+    let limited = Queue { bytes_max: Some(bytes_max as u64), ..queue() };
+    refuses_beyond(broker, limited, KEPT_MIN).await;
+}
+
+/// A message of some size, which is the same for all.
+fn sized(id: &str) -> Message {
+    Message { body: Bytes::from(vec![b'x'; 1_000]), ..message(id) }
+}
+
+async fn refuses_beyond(broker: &dyn Broker, limited: Queue, kept_min: usize) {
     const LATE_MAX: usize = 20;
-    let queue = declared(broker, Queue { length_max: Some(LENGTH_MAX), ..queue() }).await;
+    let queue = declared(broker, limited).await;
+    let address = Address::Queue(queue.name.clone());
     let mut kept = Vec::new();
     let mut refused = 0;
-    for number in 0..LENGTH_MAX as usize + LATE_MAX {
-        let id = format!("m{number}");
-        match send(broker, &queue, &id).await {
+    for number in 0..kept_min + LATE_MAX {
+        let id = format!("m{number:02}");
+        match broker.publish(&address, sized(&id)).await {
             Published::Confirmed => kept.push(id),
             outcome => {
                 assert_eq!(outcome, Published::Full);
@@ -58,7 +78,7 @@ pub async fn a_full_queue_refuses_and_keeps_nothing(broker: &dyn Broker) {
             }
         }
     }
-    assert!(kept.len() as u64 >= LENGTH_MAX, "only {kept:?} kept");
+    assert!(kept.len() >= kept_min, "only {kept:?} kept");
     assert!(refused > 0, "never full");
     let mut consumer = consume(broker, &queue, 1).await;
     let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
@@ -146,12 +166,15 @@ pub async fn declaring_again_changes_nothing(broker: &dyn Broker) {
 /// Declaring it with other properties is refused by name, and leaves it as it was.
 pub async fn declaring_otherwise_is_a_mismatch(broker: &dyn Broker) {
     let queue = filled(broker, &["kept"]).await;
-    let other = Queue { length_max: Some(7), ..queue.clone() };
-    let outcome = broker.declare(&other).await;
-    assert!(
-        matches!(&outcome, Err(BrokerError::Mismatch { name, .. }) if *name == queue.name),
-        "declaring otherwise: {outcome:?}"
-    );
+    for other in
+        [Queue { length_max: Some(7), ..queue.clone() }, Queue { bytes_max: Some(7_000), ..queue.clone() }]
+    {
+        let outcome = broker.declare(&other).await;
+        assert!(
+            matches!(&outcome, Err(BrokerError::Mismatch { name, .. }) if *name == queue.name),
+            "declaring otherwise: {outcome:?}"
+        );
+    }
     let mut consumer = consume(broker, &queue, 1).await;
     expect_in_order(&mut consumer, &["kept"]).await;
     removed(broker, &[&queue]).await;

@@ -27,6 +27,10 @@ impl Envelope {
         let expires = message.ttl_ms.and_then(|ttl_ms| now.checked_add(Duration::from_millis(ttl_ms)));
         Self { message, routing_key, redelivered: false, given_back: 0, expires }
     }
+
+    fn bytes(&self) -> u64 {
+        self.message.body.len() as u64
+    }
 }
 
 /// One consumer of a queue: how much it may hold, and what it does.
@@ -57,6 +61,8 @@ pub(super) struct QueueState {
     /// Told once per arrival; whoever takes a message and leaves others tells the next.
     pub(super) arrivals: Arc<Notify>,
     waiting: BTreeMap<u64, Envelope>,
+    /// What the bodies of those come to.
+    waiting_bytes: u64,
     /// When which of the waiting expires.
     expiring: BTreeSet<(Instant, u64)>,
     consumers: HashMap<u64, Holder>,
@@ -69,6 +75,7 @@ impl QueueState {
             incarnation,
             arrivals: Arc::new(Notify::new()),
             waiting: BTreeMap::new(),
+            waiting_bytes: 0,
             expiring: BTreeSet::new(),
             consumers: HashMap::new(),
         }
@@ -80,10 +87,12 @@ impl QueueState {
         self.waiting.len() as u64
     }
 
-    /// Whether one more message is refused.
-    pub(super) fn is_full(&mut self, now: Instant) -> bool {
-        let Some(length_max) = self.declared.length_max else { return false };
-        self.depth(now) >= length_max
+    /// Whether one more message with so many bytes is taken.
+    pub(super) fn has_room(&mut self, bytes: u64, now: Instant) -> bool {
+        self.drop_expired(now);
+        let Queue { length_max, bytes_max, .. } = self.declared;
+        length_max.is_none_or(|max| (self.waiting.len() as u64) < max)
+            && bytes_max.is_none_or(|max| self.waiting_bytes.saturating_add(bytes) <= max)
     }
 
     pub(super) fn has_consumers(&self) -> bool {
@@ -95,6 +104,7 @@ impl QueueState {
         if let Some(expires) = envelope.expires {
             self.expiring.insert((expires, number));
         }
+        self.waiting_bytes += envelope.bytes();
         self.waiting.insert(number, envelope);
         self.arrivals.notify_one();
     }
@@ -125,6 +135,7 @@ impl QueueState {
             return Next::AtLimit;
         }
         let Some((number, envelope)) = self.waiting.pop_first() else { return Next::Empty };
+        self.waiting_bytes -= envelope.bytes();
         if let Some(expires) = envelope.expires {
             self.expiring.remove(&(expires, number));
         }
@@ -178,7 +189,9 @@ impl QueueState {
             && expires <= now
         {
             self.expiring.pop_first();
-            self.waiting.remove(&number);
+            if let Some(envelope) = self.waiting.remove(&number) {
+                self.waiting_bytes -= envelope.bytes();
+            }
         }
     }
 }
@@ -197,6 +210,7 @@ mod tests {
             exclusive: false,
             replicated: false,
             length_max: Some(3),
+            bytes_max: None,
             idle_ms: None,
             dead_letters: None,
         };
@@ -242,8 +256,8 @@ mod tests {
         for (number, ttl_ms) in [(1, None), (2, Some(10)), (3, Some(u64::MAX))] {
             queue.put(number, envelope(ttl_ms, now));
         }
-        assert!(queue.is_full(at(9)));
-        assert!(!queue.is_full(at(10)), "the expired one behind the first still counts");
+        assert!(!queue.has_room(0, at(9)));
+        assert!(queue.has_room(0, at(10)), "the expired one behind the first still counts");
         // What is held doesn't expire; given back too late, it does.
         queue.put(4, envelope(Some(20), now));
         queue.join(1, 9, Arc::new(Notify::new()));

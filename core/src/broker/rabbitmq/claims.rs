@@ -72,7 +72,7 @@ impl Drop for Claim {
     }
 }
 
-/// The queues that this process declared with a limit of length. The broker's refusal of a publish says nothing of its
+/// The queues that this process declared with a limit. The broker's refusal of a publish says nothing of its
 /// reason: such a queue is full, any other is stuck.
 #[derive(Clone, Default)]
 pub(super) struct Limits(Arc<Mutex<HashSet<String>>>);

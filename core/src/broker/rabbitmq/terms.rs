@@ -54,6 +54,7 @@ pub(super) fn arguments(queue: &Queue) -> FieldTable {
         }
     };
     number("x-max-length", queue.length_max);
+    number("x-max-length-bytes", queue.bytes_max);
     number("x-expires", queue.idle_ms);
     if let Some(dead_letters) = &queue.dead_letters {
         // At least once: only confirmed there does it leave here. It needs `reject-publish`, and a quorum queue.
@@ -263,6 +264,7 @@ mod tests {
             exclusive: false,
             replicated: false,
             length_max: None,
+            bytes_max: None,
             idle_ms: None,
             dead_letters: None,
         }
@@ -302,10 +304,11 @@ mod tests {
             ),
             (queue(), [&classic[..], &[lasting]].concat()),
             (
-                Queue { replicated: true, length_max: Some(7), ..queue() },
+                Queue { replicated: true, length_max: Some(7), bytes_max: Some(9), ..queue() },
                 vec![
                     "x-delivery-limit=20",
                     "x-max-length=7",
+                    "x-max-length-bytes=9",
                     "x-overflow=reject-publish",
                     "x-queue-type=quorum",
                     lasting,

@@ -168,6 +168,7 @@ impl Network {
             exclusive: false,
             replicated: false,
             length_max: Some(1),
+            bytes_max: None,
             idle_ms: None,
             dead_letters: None,
         };
@@ -180,8 +181,18 @@ impl Network {
     }
 
     pub(crate) fn start(&self, config: Config, engine: Box<dyn Engine>) -> Running {
+        self.start_over(self.broker.clone(), config, engine)
+    }
+
+    /// The same with something between the worker and the broker.
+    pub(crate) fn start_over(
+        &self,
+        broker: Arc<dyn Broker>,
+        config: Config,
+        engine: Box<dyn Engine>,
+    ) -> Running {
         let (node, queue) = (self.node.clone(), self.queue.name.clone());
-        let worker = Worker::new(config, node, queue, self.broker.clone(), chat(), engine);
+        let worker = Worker::new(config, node, queue, broker, chat(), engine);
         let (handle, shutdown) = (worker.handle(), Shutdown::new());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         Running { handle, shutdown, task }
