@@ -76,7 +76,9 @@ impl Intake {
         self.stations.vitals.consuming.store(consuming, Ordering::Relaxed);
     }
 
-    /// A consumer, however long the broker is away. `None`: shutdown came first.
+    /// A consumer, however long the broker is away, or the queue is: a broker that pauses for seconds, or has not noticed
+    /// yet that our last connection ended, makes it seem stuck or taken, and the model would have to be loaded again.
+    /// `None`: shutdown came first.
     async fn connect(&self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
         let slots = u16::try_from(self.stations.desk.slots()).unwrap_or(u16::MAX);
         let prefetch = slots.saturating_add(self.config.prefetch_spare);
@@ -84,9 +86,11 @@ impl Intake {
         loop {
             match self.broker.consume(&self.queue, prefetch).await {
                 Ok(consumer) => return Ok(Some(consumer)),
-                Err(BrokerError::Unavailable(why)) => {
+                Err(
+                    error @ (BrokerError::Unavailable(_) | BrokerError::Stuck(_) | BrokerError::Exclusive(_)),
+                ) => {
                     if tries == 0 {
-                        tracing::warn!(queue = self.queue, why, "broker away; trying until it is back");
+                        tracing::warn!(queue = self.queue, %error, "can't consume; trying until it works");
                     }
                 }
                 Err(error) => return Err(WorkerError::Queue(error)),

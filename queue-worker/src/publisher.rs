@@ -4,10 +4,11 @@
 //!
 //! * `Confirmed`: done.
 //! * `Unroutable`: the verifier is gone. The answer is in the result cache for the job's next assignment, and goes
-//!   out once more under `{n}.replica.any`, where any verifier can score it. A refusal is for nobody else.
-//! * `Full` or `Unknown`: again, under the same message id, at growing intervals until the assignment's budget is
-//!   over (a later replica is worth nothing to the verifier that asked) or the worker must stop; at least
-//!   [`TRIES_MIN`] times. Then the answer stays in the result cache only, and is counted as `unpublished`: the
+//!   out under `{n}.replica.any`, where any verifier can score it: in [`TRIES_MIN`] tries, because nobody waits for
+//!   it. A refusal is for nobody else.
+//! * `Full` (so many wait already, perhaps a stranger's), `Refused` or `Unknown`: again, under the same message id, at
+//!   growing intervals until the assignment's budget is over (a later replica is worth nothing to the verifier that
+//!   asked) or the worker must stop; at least [`TRIES_MIN`] times. Then the answer stays in the result cache only, and is counted as `unpublished`: the
 //!   verifier sees a miss, and if it hands the job out again to us, it gets the answer at once. Where it was the
 //!   stop that ended the trying, the assignment is left unsettled, for the next worker of the queue.
 
@@ -80,7 +81,7 @@ impl Publisher {
         let patience = Patience { tries_min: TRIES_MIN, until: deadline, stop: stop.clone() };
         match self.publish(&address, &message, &patience).await {
             Published::Confirmed => self.counts.replicas.add_one(),
-            Published::Unroutable => self.answer_any(assignment, message).await,
+            Published::Unroutable => self.answer_any(assignment, message, stop).await,
             Published::Full | Published::Refused | Published::Unknown if stop.is_cancelled() => return false,
             outcome @ (Published::Full | Published::Refused | Published::Unknown) => {
                 self.counts.unpublished.add_one();
@@ -91,10 +92,11 @@ impl Publisher {
         true
     }
 
-    /// Once, whatever comes of it: another verifier may score it, and nobody waits for it.
-    async fn answer_any(&self, assignment: &Assignment, message: Message) {
+    /// Another verifier may score it. Nobody waits for it, so whatever comes of it the assignment is done.
+    async fn answer_any(&self, assignment: &Assignment, message: Message, stop: &CancellationToken) {
         self.counts.ownerless.add_one();
-        let outcome = self.broker.publish(&topology::replica_to_any(&self.node), message).await;
+        let patience = Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: stop.clone() };
+        let outcome = self.publish(&topology::replica_to_any(&self.node), &message, &patience).await;
         if outcome == Published::Confirmed {
             self.counts.replicas.add_one();
         }

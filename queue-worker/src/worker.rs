@@ -41,7 +41,7 @@ pub enum WorkerError {
         /// What the model folder says.
         model: usize,
     },
-    /// The queue can't be consumed: gone (register the node again) or somebody else's.
+    /// The queue can't be consumed and won't be: gone (register the node again), or not what it should be.
     #[error("the node's queue: {0}")]
     Queue(#[source] BrokerError),
     /// The engine failed for good; a restart of the process may help.

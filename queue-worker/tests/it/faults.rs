@@ -1,5 +1,11 @@
-//! An engine that fails in a step, in every step, or panics.
+//! An engine that fails in a step, in every step, or panics; a broker whose queue seems lost, and isn't.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use infera_core::broker::memory::MemoryBroker;
+use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
 use infera_core::messages::RefusalReason;
 use infera_worker::{Config, WorkerError};
 
@@ -75,7 +81,79 @@ async fn mistakes_and_a_missing_queue_are_named() {
     let error = network.start(config, Box::new(stub(0))).task.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("slots") && error.to_string().contains("tokenizer_threads"));
 
-    infera_core::broker::Broker::delete(&*network.broker, &network.queue.name).await.unwrap();
+    network.broker.delete(&network.queue.name).await.unwrap();
     let error = network.start(Config::default(), Box::new(stub(0))).task.await.unwrap().unwrap_err();
     assert!(matches!(&error, WorkerError::Queue(_)) && error.to_string().contains(&network.queue.name));
+}
+
+/// A broker that pauses while its queue is consumed, and then takes too long to forget the connection before; and whose
+/// strays have no room at first.
+#[derive(Debug)]
+struct Pausing {
+    inner: Arc<MemoryBroker>,
+    consumed: AtomicUsize,
+    strays: AtomicUsize,
+}
+
+impl Pausing {
+    fn new(inner: &Arc<MemoryBroker>) -> Arc<Self> {
+        let (consumed, strays) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { inner: Arc::clone(inner), consumed, strays })
+    }
+}
+
+#[async_trait]
+impl Broker for Pausing {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.inner.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        let is_stray = matches!(address, Address::Nodes(key) if key.ends_with(".replica.any"));
+        if is_stray && self.strays.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Published::Full;
+        }
+        self.inner.publish(address, message).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        match self.consumed.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(BrokerError::Stuck(queue.to_owned())),
+            1 => Err(BrokerError::Exclusive(queue.to_owned())),
+            _ => self.inner.consume(queue, prefetch).await,
+        }
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.inner.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.inner.delete(queue).await
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_seems_stuck_or_taken_is_consumed_when_it_answers() {
+    let network = Network::new().await;
+    let mut verifier = network.verifier().await;
+    let worker = network.start_over(Pausing::new(&network.broker), Config::default(), Box::new(stub(0)));
+    let asked = assignment(&verifier, "at last");
+    network.assign(&asked).await;
+    assert_eq!(verifier.next().await.replica().assignment_id, asked.id);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stray_replica_that_finds_no_room_is_offered_again() {
+    let network = Network::new().await;
+    let verifier = network.verifier().await;
+    let worker = network.start_over(Pausing::new(&network.broker), Config::default(), Box::new(stub(0)));
+    let asked = assignment(&verifier, "for any");
+    let mut any = network.broker.consume(&topology::replicas_any().name, 10).await.unwrap();
+    drop(verifier);
+    network.assign(&asked).await;
+    let stray = tokio::time::timeout(PATIENCE, any.next()).await.unwrap().unwrap();
+    assert_eq!(stray.message.id, asked.id.to_string());
+    worker.stop().await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use infera_core::broker::memory::MemoryBroker;
 use infera_core::broker::{
-    Address, Binding, Broker as _, Consumer, Delivery, Exchange, Message, Published, Queue, topology,
+    Address, Binding, Broker, Consumer, Delivery, Exchange, Message, Published, Queue, topology,
 };
 use infera_core::chat::ChatModel;
 use infera_core::engine::Engine;
