@@ -205,7 +205,11 @@ mod projected {
             let postings: Vec<Posting> = postings
                 .into_iter()
                 .enumerate()
-                .map(|(number, posting)| Posting { id: format!("verdict:{number}"), ..posting })
+                .map(|(number, posting)| {
+                    // A job of its own for each: a node has one VALID for a job.
+                    let job_id = JobId::from_bytes((number as u128).to_be_bytes());
+                    Posting { id: format!("verdict:{number}"), job_id, ..posting }
+                })
                 .collect();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let mut expected = None;
