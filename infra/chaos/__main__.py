@@ -49,6 +49,7 @@ def run(options, tally):
     history = History(options.folder / "history.jsonl")
     try:
         fleet.up()
+        programs.wait_for_model(fleet)
         ports, bucket = programs.access()
         client = Client(ports, fleet.key, history, programs.MODEL, f"chaos-{options.seed}")
         campaign = Campaign(fleet, client, options.folder, faults)

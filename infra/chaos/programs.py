@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import cluster
 from cluster_members import GATEWAY_PORTS, HOME, services
 from service.process import Trouble, wait_until
+from service.web import ask
 
 from .fleet import Member
 from .schedule import LONGEST_FAULT_S
@@ -72,6 +73,12 @@ def of(binaries):
         return members, keys["local"]["key"]
 
     return make
+
+
+def wait_for_model(fleet):
+    """Until every gateway knows the model: the verifiers list it when they start, and a gateway reads that a moment later."""
+    for member, url in zip(fleet.members["gateway"], cluster.GATEWAYS):
+        wait_until(member.process, lambda url=url: MODEL in ask(f"{url}/v1/models", key=fleet.key).text, cluster.PATIENCE_S)
 
 
 def access():
