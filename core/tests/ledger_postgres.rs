@@ -4,6 +4,10 @@
 
 #[path = "ledger_postgres/cutting.rs"]
 mod cutting;
+#[path = "ledger_postgres/planning.rs"]
+mod planning;
+#[path = "ledger_postgres/schema.rs"]
+mod schema;
 #[path = "ledger_postgres/secured.rs"]
 mod secured;
 #[path = "ledger_postgres/unreadable.rs"]
@@ -25,66 +29,7 @@ use infera_core::time::Timestamp;
 use tokio::task::JoinSet;
 
 use self::cutting::CuttingProxy;
-
-const REMEDY: &str = "TEST_POSTGRES_URL is not set: start the services (`make services`) and set it to the database's \
-                      URL, such as postgres://user:password@127.0.0.1:5432/postgres";
-
-fn server() -> String {
-    std::env::var("TEST_POSTGRES_URL").expect(REMEDY)
-}
-
-/// A schema of its own, which goes with the value.
-struct Schema {
-    name: String,
-}
-
-impl Schema {
-    async fn make() -> Self {
-        let name = format!("test_{}", JobId::new());
-        execute(&format!("CREATE SCHEMA {name}")).await;
-        Self { name }
-    }
-
-    /// The server's URL with this schema as search path.
-    fn within(&self, url: &str) -> String {
-        let join = if url.contains('?') { '&' } else { '?' };
-        format!("{url}{join}options=-c%20search_path%3D{}", self.name)
-    }
-
-    async fn ledger(&self) -> Arc<PostgresLedger> {
-        let config = PostgresConfig { connections: 4, ..PostgresConfig::new(self.within(&server())) };
-        PostgresLedger::connect(&config).await.expect("a ledger")
-    }
-
-    /// A number that a statement in this schema gives.
-    async fn number(&self, sql: &str) -> i64 {
-        let client = connect(&self.within(&server())).await;
-        client.query_one(sql, &[]).await.expect(sql).get(0)
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let drop = format!("DROP SCHEMA {} CASCADE", self.name);
-        // A test's runtime can't be waited for from within.
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(execute(&drop));
-        });
-        assert!(thread.join().is_ok() || std::thread::panicking(), "the schema could not be dropped");
-    }
-}
-
-async fn connect(url: &str) -> tokio_postgres::Client {
-    let (client, connection) =
-        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the server answers");
-    tokio::spawn(connection);
-    client
-}
-
-async fn execute(sql: &str) {
-    connect(&server()).await.batch_execute(sql).await.expect(sql);
-}
+use self::schema::{Schema, connect, execute, server};
 
 struct Temporary {
     halves: Halves,

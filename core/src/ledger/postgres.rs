@@ -16,6 +16,7 @@ mod network;
 mod nodes;
 mod opening;
 mod owner;
+mod planning;
 mod pool;
 mod posting;
 mod projecting;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use self::accepting::Accepting;
 use self::intake::Confirming;
@@ -83,6 +85,8 @@ pub struct PostgresLedger {
     posting: Lane<PostingLines>,
     /// One projector of this process at a time asks the database, so that the others don't hold connections meanwhile.
     projecting: Mutex<()>,
+    /// Ends with the ledger.
+    _planning: JoinSet<()>,
 }
 
 impl fmt::Debug for PostgresLedger {
@@ -106,12 +110,15 @@ impl PostgresLedger {
         opening::check_durability(&pool).await?;
         let lane_pool = || Pool::open(transport.clone(), 1);
         let share = opening::share()?;
+        let mut planning = JoinSet::new();
+        planning.spawn(planning::learn(pool.clone()));
         Ok(Arc::new(Self {
             accepting: Lane::start(Accepting { share }, lane_pool()?),
             confirming: Lane::start(Confirming, lane_pool()?),
             settling: Lane::start(Settling { share }, lane_pool()?),
             posting: Lane::start(PostingLines, lane_pool()?),
             projecting: Mutex::new(()),
+            _planning: planning,
             pool,
         }))
     }
