@@ -61,6 +61,10 @@ impl Stage {
     pub(crate) async fn set() -> Self {
         let config = Config { url: Secret::new(named("TEST_RABBITMQ_URL")), ..Config::default() };
         let operator = RabbitBroker::start(&config).unwrap();
+        // A cluster that was here leaves them: read by nobody, they would fill up with what is tried, and refuse.
+        for left in [topology::replicas_any(), topology::parked()] {
+            operator.delete(&left.name).await.unwrap();
+        }
         let (node, victim) = (NodeId::fresh(), NodeId::fresh());
         let (own, private) = (topology::node(&node, "0123"), topology::node(&victim, "4567"));
         let jobs = topology::jobs(&ModelName::new(format!("hostile-{node}")));
