@@ -14,6 +14,8 @@
 //!   [[`GUMBEL_MIN`], [`GUMBEL_MAX`]].
 //! * Choice. The noised score of a token is `logit + temperature * gumbel`; the highest wins, the lowest id among
 //!   equals (Gumbel-max: that is a draw from softmax(logits / temperature)). At temperature 0 the score is the logit.
+//! * Log-sum-exp. In f64, `libm::exp` and `libm::log`, added in the order of the ids; logits more than 64 below the
+//!   highest are left out.
 //! * Odd values. NaN and -inf count as the lowest finite f32, +inf as the highest, so that every reported number
 //!   is finite. A temperature that is not a finite number above 0 counts as 0.
 
@@ -41,6 +43,14 @@ const SAMPLE_LABEL: &[u8] = b"infera/sample/v1";
 
 /// ln 2, rounded up: bounds the noise of a word from its leading bits.
 const LN_2_ABOVE: f64 = 0.6932;
+
+/// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change no bit of it that
+/// an f64 keeps.
+const COUNTED_BELOW: f64 = 64.0;
+
+/// Tokens that are passed over at once, and how many of them are compared at once.
+const BLOCK: usize = 32;
+const LANES: usize = 8;
 
 /// The key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the label, the
 /// request's digest and the model's digest as the info.
@@ -192,11 +202,13 @@ pub fn choose(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Ch
 
 fn best_by_logit(row: &[f32]) -> Best {
     let mut best = Best::default();
-    for (token, &logit) in (0..).zip(row) {
-        let logit = finite(logit);
-        let score = f64::from(logit);
-        if score > best.bar() || best.entries.len() < TOP_COUNT {
-            best.offer(score, token, logit);
+    for (first, block) in blocks(row) {
+        if best.entries.len() == TOP_COUNT && f64::from(finite(peak(block))) <= best.bar() {
+            continue;
+        }
+        for (token, &logit) in (first..).zip(block) {
+            let logit = finite(logit);
+            best.offer(f64::from(logit), token, logit);
         }
     }
     best
@@ -210,26 +222,58 @@ fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, ra
         None => f64::NEG_INFINITY,
     };
     let mut best = Best::default();
-    for (quad, logits) in (0..).zip(row.chunks(4)) {
-        let bar = best.bar().max(sure);
-        let highest = logits.iter().fold(f32::MIN, |highest, &logit| highest.max(finite(logit)));
-        if score(highest, temperature, GUMBEL_MAX) < bar {
+    for (first, block) in blocks(row) {
+        if score(finite(peak(block)), temperature, GUMBEL_MAX) < best.bar().max(sure) {
             continue;
         }
-        let words = noise.words(position, quad);
-        for ((token, &logit), word) in (4 * quad..).zip(logits).zip(words) {
-            let logit = finite(logit);
-            if score(logit, temperature, gumbel_above(word)) >= bar {
-                best.offer(score(logit, temperature, gumbel_of_word(word)), token, logit);
+        for (quad, logits) in (first / 4..).zip(block.chunks(4)) {
+            let bar = best.bar().max(sure);
+            let highest = finite(peak(logits));
+            if score(highest, temperature, GUMBEL_MAX) < bar {
+                continue;
+            }
+            let words = noise.words(position, quad);
+            // The highest word has the highest noise.
+            let above = gumbel_above(words.into_iter().fold(0, u32::max));
+            if score(highest, temperature, above) < bar {
+                continue;
+            }
+            for ((token, &logit), word) in (4 * quad..).zip(logits).zip(words) {
+                let logit = finite(logit);
+                if score(logit, temperature, gumbel_above(word)) >= bar {
+                    best.offer(score(logit, temperature, gumbel_of_word(word)), token, logit);
+                }
             }
         }
     }
     best
 }
 
-/// ln of the sum of exp of all logits, in f64, added in the order of the ids. `highest` is the row's highest logit.
+/// ln of the sum of exp of the logits, in f64, added in the order of the ids. `highest` is the row's highest logit, and
+/// those more than [`COUNTED_BELOW`] under it are left out.
 fn log_sum_exp(row: &[f32], highest: f32) -> f64 {
     let highest = f64::from(highest);
-    let sum: f64 = row.iter().map(|&logit| libm::exp(f64::from(finite(logit)) - highest)).sum();
+    let counts = |logit: f32| highest - f64::from(logit) <= COUNTED_BELOW;
+    let counted = blocks(row).filter(|(_, block)| counts(finite(peak(block)))).flat_map(|(_, block)| block);
+    let counted = counted.map(|&logit| finite(logit)).filter(|&logit| counts(logit));
+    let sum: f64 = counted.map(|logit| libm::exp(f64::from(logit) - highest)).sum();
     if row.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
+}
+
+/// The row in pieces, each with the id of its first token, for whole pieces to be passed over.
+fn blocks(row: &[f32]) -> impl Iterator<Item = (TokenId, &[f32])> {
+    (0..).step_by(BLOCK).zip(row.chunks(BLOCK))
+}
+
+/// The highest logit, NaN being the lowest. In lanes, which a processor compares all at once.
+fn peak(logits: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; LANES];
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for logits in whole.iter().map(|logits| logits.as_slice()).chain([rest]) {
+        for (lane, &logit) in lanes.iter_mut().zip(logits) {
+            // Not `f32::max`, whose rules for NaN keep it from being one instruction.
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::MIN, f32::max)
 }

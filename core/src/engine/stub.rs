@@ -2,7 +2,8 @@
 //! everything around an engine can be priced and tested alone: benchmarks of gateway, verifier and broker, and
 //! whole-path tests that need no ONNX Runtime.
 //!
-//! Not a model of a model: its logits are one high number in a row of zeros. They depend on the prompt and the
+//! Not a model of a model: its logits are one high number and three lower ones in a row of zeros, so that sampling costs
+//! what it does where a model is sure, and not what a row without any order would. They depend on the prompt and the
 //! position alone, so any number of stubs with the same configuration agree on every answer, at any temperature up
 //! to [`TEMPERATURE_MAX`].
 
@@ -16,14 +17,18 @@ use super::admission::{check_decode, check_prefill, check_score};
 use super::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
 use crate::ids::Digest;
 use crate::job::TokenId;
-use crate::messages::NumericClass;
+use crate::messages::{NumericClass, TOP_COUNT};
 use crate::sampling::GUMBEL_RANGE;
 
-/// The logit of the token that comes next; all others have 0.
-const PEAK: f32 = 128.0;
+/// The logit of the token that comes next.
+const PEAK: f32 = 256.0;
+
+/// The logit of the three tokens after it, as many as are reported beside it; all others have 0.
+const RUNNER_UP: f32 = 128.0;
+const RUNNERS_UP: usize = TOP_COUNT - 1;
 
 /// Up to this temperature noise can't lift another token over the canned one.
-pub const TEMPERATURE_MAX: f64 = PEAK as f64 / GUMBEL_RANGE;
+pub const TEMPERATURE_MAX: f64 = (PEAK - RUNNER_UP) as f64 / GUMBEL_RANGE;
 
 /// What a stub answers, and how long it takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,7 +165,13 @@ impl StubEngine {
         };
         let start = logits.values.len();
         logits.values.resize(start + logits.vocabulary, 0.0);
-        logits.values[start + next as usize] = PEAK;
+        let row = &mut logits.values[start..];
+        let next = next as usize;
+        for place in 1..=RUNNERS_UP {
+            let after = (next + place) % row.len();
+            row[after] = RUNNER_UP;
+        }
+        row[next] = PEAK;
     }
 
     fn canned(&self, sequence: &Sequence) -> TokenId {

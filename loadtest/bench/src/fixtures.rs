@@ -140,8 +140,8 @@ fn tokens() -> Vec<TokenId> {
 }
 
 fn assignment(now: Timestamp) -> AssignmentRecord {
-    let top = vec![(100, 128.0), (200, 0.0), (300, 0.0), (400, 0.0)];
-    let numbers = TokenNumbers { top, log_sum_exp: 128.0 };
+    let top = vec![(100, 256.0), (101, 128.0), (102, 128.0), (103, 128.0)];
+    let numbers = TokenNumbers { top, log_sum_exp: 256.0 };
     let numeric_class = NumericClass {
         model_digest: Digest::of(b"model"),
         provider: "stub".to_owned(),

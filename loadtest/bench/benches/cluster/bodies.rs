@@ -49,8 +49,8 @@ impl Bodies {
 /// The stub's answer: 16 tokens and the end, four candidates each.
 fn replica(job_id: JobId) -> Replica {
     let tokens: Vec<u32> = (100..116).collect();
-    let top = vec![(100, 128.0), (200, 0.0), (300, 0.0), (400, 0.0)];
-    let numbers = TokenNumbers { top, log_sum_exp: 128.0 };
+    let top = vec![(100, 256.0), (101, 128.0), (102, 128.0), (103, 128.0)];
+    let numbers = TokenNumbers { top, log_sum_exp: 256.0 };
     Replica {
         assignment_id: AssignmentId::new(),
         job_id,
