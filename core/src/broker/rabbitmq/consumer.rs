@@ -67,7 +67,7 @@ pub(super) async fn open(
 ) -> Result<Box<dyn Consumer>, Refusal> {
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     answer_of_queue(&line, channel.queue_declare(queue.clone(), options, FieldTable::default())).await?;
-    let inbox = Arc::new(Inbox::new(prefetch));
+    let inbox = Arc::new(Inbox::new(prefetch, channel.clone()));
     let mut subscription =
         Subscription { queue, channel, taps: Vec::new(), inbox: Arc::clone(&inbox), claim, line };
     subscription.adjust().await?;
@@ -78,6 +78,7 @@ pub(super) async fn open(
 
 impl Subscription {
     async fn run(mut self, mut stopped: oneshot::Receiver<Leave>) {
+        let mut looks = tokio::time::interval(LOOK);
         let leave = loop {
             tokio::select! {
                 leave = &mut stopped => break leave.ok(),
@@ -90,7 +91,7 @@ impl Subscription {
                     tracing::debug!(queue = %self.queue, ?refusal, "the subscription can't be changed");
                     break None;
                 },
-                () = tokio::time::sleep(LOOK) => if !self.channel.status().connected() { break None },
+                _ = looks.tick() => if !self.channel.status().connected() { break None },
             }
         };
         self.inbox.end();

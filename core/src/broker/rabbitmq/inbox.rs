@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use lapin::Acker;
+use futures::FutureExt as _;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::{Acker, Channel};
 use tokio::sync::{Notify, watch};
 
 use super::credit::{Credit, Step};
@@ -33,7 +34,8 @@ pub(super) enum Taken {
 
 #[derive(Default)]
 struct State {
-    over: bool,
+    /// Where deliveries are acked; none when the subscription is over.
+    channel: Option<Channel>,
     /// By delivery tag, which is the order in which the broker gave them on this channel.
     waiting: BTreeMap<u64, Arrival>,
     credit: Credit,
@@ -53,8 +55,8 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(prefetch: u16) -> Self {
-        let mut state = State::default();
+    pub(super) fn new(prefetch: u16, channel: Channel) -> Self {
+        let mut state = State { channel: Some(channel), ..State::default() };
         state.credit.want(prefetch);
         Self {
             state: Mutex::new(state),
@@ -80,17 +82,17 @@ impl Inbox {
     /// The oldest delivery, if its consumer may hold one more.
     pub(super) fn take(self: &Arc<Self>) -> Taken {
         let mut state = self.lock();
-        if state.over {
+        if state.channel.is_none() {
             return Taken::Over;
         }
         let held = state.credit.unsettled() as usize - state.waiting.len();
         if held >= state.credit.wanted() as usize {
             return Taken::Nothing;
         }
-        let Some((_, arrival)) = state.waiting.pop_first() else { return Taken::Nothing };
+        let Some((tag, arrival)) = state.waiting.pop_first() else { return Taken::Nothing };
         drop(state);
         let Arrival { message, routing_key, redelivered, tap, acker } = arrival;
-        let receipt = Receipt { inbox: Arc::clone(self), tap, acker };
+        let receipt = Receipt { inbox: Arc::clone(self), tap, tag, acker };
         Taken::Delivery(Delivery::new(message, routing_key, redelivered, Box::new(receipt)))
     }
 
@@ -140,7 +142,7 @@ impl Inbox {
     /// Ends the subscription: nothing more is given out, and what is held can't be settled any more.
     pub(super) fn end(&self) {
         let mut state = self.lock();
-        state.over = true;
+        state.channel = None;
         state.waiting.clear();
         drop(state);
         self.changed.notify_one();
@@ -149,18 +151,32 @@ impl Inbox {
 
     /// Counts one delivery as settled; `false`: the subscription is over.
     fn settled(&self, tap: u32) -> bool {
-        let mut state = self.lock();
-        if state.over {
-            return false;
-        }
+        let state = self.lock();
+        let lasts = state.channel.is_some();
+        self.settle(state, tap);
+        lasts
+    }
+
+    /// Hands an acknowledgement to the connection; `false`: there is none any more. That it was written isn't waited
+    /// for. Not by the library's own `Acker`, which takes the way over a task of the connection's.
+    fn ack(&self, tap: u32, tag: u64) -> bool {
+        let state = self.lock();
+        let Some(channel) = &state.channel else { return false };
+        let acked = channel.basic_ack(tag, BasicAckOptions::default()).now_or_never();
+        self.settle(state, tap);
+        acked.is_none_or(|acked| acked.is_ok())
+    }
+
+    fn settle(&self, mut state: MutexGuard<'_, State>, tap: u32) {
         state.credit.settled(tap);
-        let due = state.credit.step().is_some();
+        let (is_due, waits) = (state.credit.step().is_some(), !state.waiting.is_empty());
         drop(state);
-        if due {
+        if is_due {
             self.due.notify_one();
         }
-        self.changed.notify_one();
-        true
+        if waits {
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -168,6 +184,7 @@ impl Inbox {
 struct Receipt {
     inbox: Arc<Inbox>,
     tap: u32,
+    tag: u64,
     acker: Acker,
 }
 
@@ -176,7 +193,7 @@ impl Settle for Receipt {
     /// `true` says that the acknowledgement went to the connection. AMQP doesn't answer it: should the connection be cut
     /// just then, the message comes again.
     async fn ack(self: Box<Self>) -> bool {
-        self.inbox.settled(self.tap) && self.acker.ack(BasicAckOptions::default()).await.unwrap_or(false)
+        self.inbox.ack(self.tap, self.tag)
     }
 
     async fn nack(self: Box<Self>) {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, Confirmation};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -51,7 +52,7 @@ pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Rec
         }
         match open(&link).await {
             Ok((line, channel)) => {
-                let mut window = Window::new(&channel, &limits);
+                let mut window = Window::new(Arc::new(channel), &limits);
                 first = window.serve(request, &mut requests).await;
                 link.give_up(&line).await;
             }
@@ -71,10 +72,10 @@ async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
 }
 
 /// What one channel has in flight.
-struct Window<'channel> {
-    channel: &'channel Channel,
-    limits: &'channel Limits,
-    in_flight: InFlight<PublisherConfirm>,
+struct Window<'limits> {
+    channel: Arc<Channel>,
+    limits: &'limits Limits,
+    in_flight: InFlight<BoxFuture<'static, lapin::Result<Confirmation>>>,
     returns: Returns<oneshot::Sender<Published>>,
     broken: bool,
     /// When anything was confirmed last; at first, when the channel was made.
@@ -83,8 +84,8 @@ struct Window<'channel> {
     settled_until: Option<Instant>,
 }
 
-impl<'channel> Window<'channel> {
-    fn new(channel: &'channel Channel, limits: &'channel Limits) -> Self {
+impl<'limits> Window<'limits> {
+    fn new(channel: Arc<Channel>, limits: &'limits Limits) -> Self {
         Self {
             channel,
             limits,
@@ -99,7 +100,7 @@ impl<'channel> Window<'channel> {
     /// Publishes until the channel is no good any more. What is in flight then is unknown: its askers see that nobody
     /// answers. Gives back a request that was never sent.
     async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
-        let mut unsent = self.send(first).await;
+        let mut unsent = self.send(first);
         while !self.broken {
             let room = self.in_flight.has_room() && self.settled_until.is_none();
             let too_late = sleep_until(self.settled_until.unwrap_or_else(Instant::now));
@@ -108,7 +109,7 @@ impl<'channel> Window<'channel> {
                 Some(event) = self.in_flight.next(), if !self.in_flight.is_empty() => self.settle(event),
                 () = too_late, if self.settled_until.is_some() => self.broken = true,
                 request = requests.recv(), if room => match request {
-                    Some(request) => unsent = self.send(request).await,
+                    Some(request) => unsent = self.send(request),
                     None => break,
                 },
             }
@@ -117,7 +118,7 @@ impl<'channel> Window<'channel> {
     }
 
     /// Sends one; gives it back if the channel was closed before anything of it was sent.
-    async fn send(&mut self, request: Request) -> Option<Request> {
+    fn send(&mut self, request: Request) -> Option<Request> {
         if request.reply.is_closed() {
             return None;
         }
@@ -125,18 +126,24 @@ impl<'channel> Window<'channel> {
             self.broken = true;
             return Some(request);
         }
-        let Request { parcel: Parcel { route, properties, body }, reply, sent: is_sent } = request;
-        // Without `mandatory` the broker confirms what it drops.
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let Request { parcel: Parcel { route, properties, body }, reply, sent } = request;
+        let channel = Arc::clone(&self.channel);
         let (exchange, key) = (route.exchange.clone(), route.key.clone());
-        let sent = answer(self.channel.basic_publish(exchange, key, options, &body, properties)).await;
-        match sent {
-            Ok(confirm) => {
-                is_sent.store(true, Ordering::Relaxed);
-                self.in_flight.push(route, reply, confirm);
-            }
+        let mut confirm = async move {
+            // Without `mandatory` the broker confirms what it drops.
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let confirm = channel.basic_publish(exchange, key, options, &body, properties).await?;
+            sent.store(true, Ordering::Relaxed);
+            confirm.await
+        }
+        .boxed();
+        // The first look hands it to the connection, in the order of the requests. That it was written isn't waited for:
+        // so what is asked for at once goes out at once, and not one by one.
+        match (&mut confirm).now_or_never() {
             // Dropping the reply tells the asker that its end is unknown.
-            Err(_) => self.broken = true,
+            Some(Err(_)) => self.broken = true,
+            Some(Ok(confirmation)) => self.in_flight.push(route, reply, ready(Ok(confirmation)).boxed()),
+            None => self.in_flight.push(route, reply, confirm),
         }
         None
     }
