@@ -34,6 +34,8 @@ fn act(cli: Cli) -> Result<(), Failure> {
     if let Some(Command::Config) = cli.command {
         return Ok(program::print(&config::dump(&config)?)?);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread: what costs time is the engine's, which has its own, and handing messages from thread to thread costs more
+    // than reading them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { Box::pin(run(config, shutdown::on_signals()?)).await })
 }

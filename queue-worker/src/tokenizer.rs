@@ -1,5 +1,5 @@
-//! Text to tokens and back, away from the async threads: a few prompts at a time on the runtime's blocking pool. It
-//! knows the model folder's chat template and nothing of engines.
+//! Text to tokens and back: what is short at once, what is longer away from the async thread, a few prompts at a time on
+//! the runtime's blocking pool. It knows the model folder's chat template and nothing of engines.
 
 use std::sync::Arc;
 
@@ -7,6 +7,13 @@ use infera_core::chat::{ChatError, ChatModel};
 use infera_core::job::{ChatMessage, TokenId};
 use infera_core::time::Timestamp;
 use tokio::sync::Semaphore;
+
+/// Conversations up to this length are rendered where they are: it takes a tenth of a millisecond, and a thread to hand
+/// them to and back costs as much.
+const SHORT_BYTES: usize = 1_024;
+
+/// The same for answers.
+const SHORT_TOKENS: usize = 256;
 
 /// See the module.
 pub(crate) struct Tokenizer {
@@ -37,11 +44,17 @@ impl Tokenizer {
         messages: Vec<ChatMessage>,
         now: Timestamp,
     ) -> Result<Vec<TokenId>, TokenizerError> {
+        if messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT_BYTES {
+            return Ok(self.chat.render(&messages, now)?);
+        }
         self.on_a_thread(move |chat| chat.render(&messages, now)).await
     }
 
     /// The text of an answer.
     pub(crate) async fn decode(&self, tokens: Vec<TokenId>) -> Result<String, TokenizerError> {
+        if tokens.len() <= SHORT_TOKENS {
+            return Ok(self.chat.decode(&tokens)?);
+        }
         self.on_a_thread(move |chat| chat.decode(&tokens)).await
     }
 
