@@ -16,12 +16,13 @@ ADDRESSES = Path(os.environ.get("SERVICES_ENV") or ROOT / "data" / "services.env
 # For a second set beside the first, such as one that is to be killed: every port moves by as many.
 SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
 
-# Beside the usual ports, so that a developer's own servers are left alone. Not 35672 to 35682: RabbitMQ's tools use
-# those themselves.
+# Beside the usual ports, so that a developer's own servers are left alone. Below 32768, where the system takes ports for
+# outgoing connections from: a program that tries again and again to reach a server that is away meets itself there sooner
+# or later, and keeps the server from coming back (seen).
 AMQPS_PORT = 5684 + SHIFT
 AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683 + SHIFT, 25683 + SHIFT, 4380 + SHIFT
 MANAGEMENT_PORT, METRICS_PORT = 15683 + SHIFT, 15793 + SHIFT
-POSTGRES_PORT = 55442 + SHIFT
+POSTGRES_PORT = 15442 + SHIFT
 MINIO_PORT, MOTO_PORT = 9010 + SHIFT, 9011 + SHIFT
 
 USER = "infera"
