@@ -13,16 +13,16 @@ use tokio::task::JoinSet;
 use crate::bare_postgres::BarePostgres;
 use crate::client::{Connection, load};
 use crate::databases;
-use crate::echo_queues::Queues;
+use crate::echo::queues::{JOBS, Queues};
 use crate::fixtures::Asker;
 use crate::machine::load as load_average;
 use crate::measure::{as_f64, percentile_ms};
 use crate::network::Network;
-use crate::publisher::{Parcel, Publisher};
+use crate::publisher::{Parcel, Publisher, connect};
 use crate::report::{Row, Section};
 use crate::schedule::Schedule;
 use crate::settings::{Pace, Settings};
-use crate::{Fault, bare, client, echo_queues};
+use crate::{Fault, bare, client};
 
 /// Connections, callers of the database, publishers: many clients, and few enough that two cores keep up with them.
 const CONNECTIONS: usize = 64;
@@ -86,8 +86,8 @@ struct Peers {
     ledger: Arc<PostgresLedger>,
     asker: Asker,
     publisher: Publisher,
-    /// The publisher's queue is among them.
-    _queues: Queues,
+    /// What it publishes on: a connection ends when nobody holds it.
+    _publishing: lapin::Connection,
     hyper: client::Ask,
     gateway: client::Ask,
 }
@@ -98,12 +98,14 @@ impl Peers {
         let asker = Asker::new(AccountId::fresh(), 1)?;
         let ledger = databases::ledger(settings, "bare").await?;
         let bare_postgres = BarePostgres::open(&settings.database("bare")?, asker.clone()).await?;
-        let queues = Queues::declare(&settings.broker()?, 0, 0).await?;
-        let (publisher, _) = queues.gateway().await?;
+        let broker = settings.broker()?;
+        Queues::over(connect(&broker).await?).declare_shared(0).await?;
+        let publishing = connect(&broker).await?;
+        let publisher = Publisher::open(&publishing).await?;
         let gateway = network.submit(0);
         // The gateway's first reply is what hyper answers with, to the byte.
         let hyper = gateway.at(bare::serve(gateway.once().await?).await?);
-        Ok(Self { network, bare_postgres, ledger, asker, publisher, _queues: queues, hyper, gateway })
+        Ok(Self { network, bare_postgres, ledger, asker, publisher, _publishing: publishing, hyper, gateway })
     }
 }
 
@@ -199,7 +201,7 @@ async fn publishes(publisher: &Publisher, span: Duration) -> Result<f64, Fault> 
             while Instant::now() < end {
                 let job_id = asker.job().id;
                 let body = JobNotice { job_id }.to_message("").body;
-                let key = echo_queues::JOBS.to_owned();
+                let key = JOBS.to_owned();
                 publisher.publish(Parcel { exchange: "", key, id: job_id.to_string(), body }).await?;
                 count += 1;
             }

@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use infera_core::ids::AccountId;
 use infera_core::time::Timestamp;
 
 use crate::client::{Load, load};
 use crate::databases;
 use crate::echo::Echo;
-use crate::fixtures::Asker;
 use crate::machine::{cpu_time, load as load_average};
 use crate::measure::as_f64;
 use crate::network::Network;
@@ -20,6 +18,7 @@ use crate::{Fault, client};
 /// Clients that wait for their answers: twice the jobs that six nodes' slots hold at once, so that none is idle.
 const CLIENTS: usize = 64;
 /// As `make cluster` starts them.
+const GATEWAYS: usize = 2;
 const NODES: usize = 6;
 const VERIFIERS: usize = 2;
 /// What else is tried, the most first: a verifier leaves in a moment, and comes within a heartbeat.
@@ -69,7 +68,7 @@ fn lives(rounds: &Rounds) -> Section {
         title: "(b) jobs ended: chat requests on 64 connections, stub engine, three replicas each".to_owned(),
         rows: rows.into_iter().map(|row| row.under(&rounds.loads)).collect(),
         notes: vec![
-            "The echo parses nothing, speaks no HTTP, draws, decodes, compares and scores nothing, and nothing of it is \
+            "The echo's parts are as many processes. It parses nothing, speaks no HTTP, draws, decodes, compares and scores nothing, and nothing of it is \
              swept, folded or archived; its accepting, marking, taking, settling and posting are the ledger's own."
                 .to_owned(),
         ],
@@ -112,10 +111,11 @@ fn verifiers(rounds: &Rounds) -> Section {
 
 async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     let pace = settings.pace();
-    let asker = Asker::new(AccountId::fresh(), 1)?;
-    let echo_url = databases::make(settings, "echo").await?;
-    let connect = async || databases::open(&echo_url).await;
-    let echo = Echo::open(&settings.broker()?, connect, (VERIFIERS, NODES), asker).await?;
+    let database = databases::make(settings, "echo").await?;
+    // The first connection makes the tables.
+    drop(databases::open(&database).await?);
+    let echo =
+        Echo { broker: settings.broker()?, database, gateways: GATEWAYS, verifiers: VERIFIERS, nodes: NODES };
     let mut network = Network::open_to_nodes(settings, "lives").await?;
     network.add_gateway().await?;
     network.set_verifiers(VERIFIER_COUNTS[0]).await?;
@@ -151,12 +151,14 @@ fn last(values: &[f64]) -> f64 {
 async fn measure_echo(settings: &Settings, echo: &Echo, rounds: &mut Rounds) -> Result<(), Fault> {
     let pace = settings.pace();
     let roots = [vec![settings.broker_pid], vec![settings.database_pid], vec![std::process::id()]];
-    let before: Vec<_> = roots.iter().map(|roots| cpu_time(roots)).collect();
-    let rate = echo.run(CLIENTS, pace.warm_up, pace.life_span).await?;
+    let mut looks: Vec<Vec<_>> = Vec::new();
+    let look = || looks.push(roots.iter().map(|roots| cpu_time(roots)).collect());
+    let rate = echo.run(CLIENTS, (pace.warm_up, pace.life_span), look).await?;
+    let [before, after] = looks.as_slice() else { return Err("the echo was not looked at twice".into()) };
     // The warm-up's jobs are paid for as well, so they count here, at the same rate.
     let jobs = rate * (pace.warm_up + pace.life_span).as_secs_f64();
-    for ((roots, before), each) in roots.iter().zip(before).zip(&mut rounds.echo_cpu_us) {
-        each.push(cpu_time(roots).saturating_sub(before).as_secs_f64() * 1e6 / jobs);
+    for ((before, after), each) in before.iter().zip(after).zip(&mut rounds.echo_cpu_us) {
+        each.push(after.saturating_sub(*before).as_secs_f64() * 1e6 / jobs);
     }
     rounds.echo.push(rate);
     Ok(())

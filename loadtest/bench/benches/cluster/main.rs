@@ -16,7 +16,6 @@ mod bare_postgres;
 mod bodies;
 mod databases;
 mod echo;
-mod echo_queues;
 mod footprint;
 mod lives;
 mod network;
@@ -32,8 +31,12 @@ use clap::Parser as _;
 use infera_bench::{Fault, bare, client, fixtures, machine, measure, puts, report, schedule};
 
 fn main() -> Result<(), Fault> {
-    let settings = settings::Settings::parse();
+    let part = echo::Part::told()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(part) = part {
+        return runtime.block_on(part.act());
+    }
+    let settings = settings::Settings::parse();
     runtime.block_on(run::all(&settings))
 }
 

@@ -15,6 +15,9 @@ use crate::Fault;
 /// Unconfirmed publishes at once: what the programs allow themselves.
 const WINDOW: usize = 256;
 
+/// As the programs mark theirs: quorum queues write them to disk all the same.
+const TRANSIENT: u8 = 1;
+
 /// One message.
 pub(crate) struct Parcel {
     pub(crate) exchange: &'static str,
@@ -75,7 +78,7 @@ async fn serve(channel: &Channel, mut requests: mpsc::Receiver<Request>) -> Resu
                 let Some((parcel, reply)) = request else { return Ok(()) };
                 let properties = BasicProperties::default()
                     .with_message_id(ShortString::try_new(parcel.id)?)
-                    .with_delivery_mode(2);
+                    .with_delivery_mode(TRANSIENT);
                 let key = ShortString::try_new(parcel.key)?;
                 let confirm =
                     channel.basic_publish(parcel.exchange.into(), key, options, &parcel.body, properties).await?;

@@ -1,0 +1,116 @@
+//! The echo's queues and exchange: declared as the programs' are, under names of its own. Each part has connections of
+//! its own, as each program has: one for publishing, one for consuming.
+
+use lapin::options::{
+    BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ExchangeKind};
+
+use crate::Fault;
+
+pub(crate) const JOBS: &str = "echo.jobs";
+pub(super) const EXCHANGE: &str = "echo.nodes";
+
+/// As many deliveries in hand as the programs hold in this test.
+const PREFETCH: u16 = 256;
+
+/// The queue of one node.
+pub(super) fn node_queue(node: usize) -> String {
+    format!("echo.node.{node}")
+}
+
+/// The queue of one gateway.
+pub(super) fn completions_queue(gateway: usize) -> String {
+    format!("echo.completions.{gateway}")
+}
+
+/// How a queue is declared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Quorum,
+    Classic,
+    /// Lives as long as the connection that declared it.
+    Exclusive,
+}
+
+/// A connection that declares queues and consumes them.
+pub(crate) struct Queues {
+    connection: Connection,
+}
+
+impl Queues {
+    pub(crate) const fn over(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// Declares what several parts use, anew and empty.
+    pub(crate) async fn declare_shared(&self, nodes: usize) -> Result<(), Fault> {
+        let channel = self.connection.create_channel().await?;
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        channel
+            .exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, options, FieldTable::default())
+            .await?;
+        self.make(JOBS, Kind::Quorum).await?;
+        for node in 0..nodes {
+            self.make(&node_queue(node), Kind::Classic).await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, name: &str, kind: Kind) -> Result<(), Fault> {
+        let channel = self.connection.create_channel().await?;
+        let name = ShortString::try_new(name)?;
+        channel.queue_delete(name.clone(), QueueDeleteOptions::default()).await?;
+        let mut arguments = FieldTable::default();
+        let word = if kind == Kind::Quorum { "quorum" } else { "classic" };
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(word.into()));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        if kind == Kind::Quorum {
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(20));
+        }
+        let exclusive = kind == Kind::Exclusive;
+        let options =
+            QueueDeclareOptions { durable: !exclusive, exclusive, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name, options, arguments).await?;
+        Ok(())
+    }
+
+    async fn consumer(&self, queue: &str) -> Result<lapin::Consumer, Fault> {
+        let channel = self.connection.create_channel().await?;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let queue = ShortString::try_new(queue)?;
+        Ok(channel.basic_consume(queue, "".into(), options, arguments).await?)
+    }
+
+    /// What a node is assigned.
+    pub(super) async fn assignments(&self, node: usize) -> Result<lapin::Consumer, Fault> {
+        self.consumer(&node_queue(node)).await
+    }
+
+    /// The jobs, which verifiers share.
+    pub(super) async fn notices(&self) -> Result<lapin::Consumer, Fault> {
+        self.consumer(JOBS).await
+    }
+
+    /// What a verifier is answered.
+    pub(super) async fn replicas(&self, verifier: usize) -> Result<lapin::Consumer, Fault> {
+        let queue = format!("echo.replicas.{verifier}");
+        self.make(&queue, Kind::Exclusive).await?;
+        let pattern = ShortString::try_new(format!("*.replica.{verifier}"))?;
+        let name = ShortString::try_new(queue.as_str())?;
+        let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+        let channel = self.connection.create_channel().await?;
+        channel.queue_bind(name, EXCHANGE.into(), pattern, options, arguments).await?;
+        self.consumer(&queue).await
+    }
+
+    /// What a gateway waits for.
+    pub(super) async fn completions(&self, gateway: usize) -> Result<lapin::Consumer, Fault> {
+        let queue = completions_queue(gateway);
+        self.make(&queue, Kind::Exclusive).await?;
+        self.consumer(&queue).await
+    }
+}

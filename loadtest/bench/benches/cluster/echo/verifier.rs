@@ -1,0 +1,156 @@
+//! A verifier's part of the echo: take, assignments, replicas, settle, completion, post.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _};
+use infera_core::ids::{JobId, VerifierId};
+use infera_core::ledger::postgres::PostgresLedger;
+use infera_core::ledger::{JobOwner as _, Notice, Settled, Sweeping as _, Take};
+use infera_core::time::Timestamp;
+use lapin::message::Delivery;
+use lapin::options::BasicAckOptions;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::queues::{Queues, completions_queue, node_queue};
+use super::{Part, QUORUM, READY, REPLICAS, message_id, say};
+use crate::bodies::Bodies;
+use crate::fixtures::{Asker, postings};
+use crate::publisher::{Parcel, Publisher, connect};
+use crate::{Fault, databases};
+
+/// As many notices as a verifier takes in one statement.
+const TAKE_MAX: usize = 64;
+
+/// Longer than a run.
+const LEASE: Duration = Duration::from_secs(24 * 3600);
+
+/// Which job a replica is for.
+type Waiting = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<()>>>>;
+
+pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
+    let (id, ledger) = (VerifierId::fresh(), databases::open(&part.database).await?);
+    ledger.lease(id.as_str(), &id, Timestamp::now(), LEASE).await?;
+    let asker = Asker::new(part.account.clone(), 1)?;
+    let bodies = Bodies::new(&asker)?;
+    let publishing = connect(&part.broker).await?;
+    let publisher = Publisher::open(&publishing).await?;
+    let consuming = Queues::over(connect(&part.broker).await?);
+    let (replicas, notices) = (consuming.replicas(index).await?, consuming.notices().await?);
+    let waiting = Waiting::default();
+    let owner = Owner {
+        index,
+        id,
+        ledger,
+        publisher,
+        waiting: Arc::clone(&waiting),
+        nodes: part.nodes,
+        asker,
+        bodies,
+    };
+    say(READY)?;
+    tokio::select! {
+        failed = tokio::spawn(collect(replicas, waiting)) => failed?,
+        failed = tokio::spawn(own(Arc::new(owner), notices)) => failed?,
+    }
+}
+
+/// What a job's life needs.
+struct Owner {
+    index: usize,
+    id: VerifierId,
+    ledger: Arc<PostgresLedger>,
+    publisher: Publisher,
+    waiting: Waiting,
+    nodes: usize,
+    asker: Asker,
+    bodies: Bodies,
+}
+
+async fn own(owner: Arc<Owner>, mut notices: lapin::Consumer) -> Result<(), Fault> {
+    let mut jobs = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = jobs.join_next() => ended??,
+            notice = notices.next() => {
+                let mut batch = vec![notice.ok_or("no more notices")??];
+                while batch.len() < TAKE_MAX && let Some(Some(more)) = notices.next().now_or_never() {
+                    batch.push(more?);
+                }
+                // While these are taken the next may be, as in the verifier.
+                jobs.spawn(take(Arc::clone(&owner), batch));
+            }
+        }
+    }
+}
+
+async fn take(owner: Arc<Owner>, batch: Vec<Delivery>) -> Result<(), Fault> {
+    let mut jobs: Vec<(JobId, usize)> = Vec::with_capacity(batch.len());
+    for notice in &batch {
+        let (gateway, job) = message_id(notice)?.split_once(':').ok_or("not a notice of ours")?;
+        jobs.push((job.parse()?, gateway.parse()?));
+    }
+    let notices: Vec<Notice> = jobs.iter().map(|(job, _)| Notice { job: *job, redelivered: false }).collect();
+    let takes = owner.ledger.take(&owner.id, &notices, Timestamp::now()).await?;
+    if !takes.iter().all(|take| matches!(take, Take::Taken(_))) {
+        return Err("a job could not be taken".into());
+    }
+    let mut lives = JoinSet::new();
+    for (job, notice) in jobs.into_iter().zip(batch) {
+        let owner = Arc::clone(&owner);
+        lives.spawn(async move { owner.live(job, notice).await });
+    }
+    while let Some(ended) = lives.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+impl Owner {
+    async fn live(&self, (job, gateway): (JobId, usize), notice: Delivery) -> Result<(), Fault> {
+        let (sender, mut replicas) = mpsc::unbounded_channel();
+        lock(&self.waiting).insert(job.to_string(), sender);
+        // Another group for each job, as if it was drawn.
+        let first = usize::from(job.as_bytes()[15]);
+        let assigned = (0..REPLICAS).map(|place| {
+            let key = node_queue((first + place) % self.nodes);
+            let id = format!("{}:{job}", self.index);
+            self.publisher.publish(Parcel { exchange: "", key, id, body: self.bodies.assignment.clone() })
+        });
+        futures::future::try_join_all(assigned).await?;
+        for _ in 0..QUORUM {
+            replicas.recv().await.ok_or("no more replicas")?;
+        }
+        let settlement = self.asker.settlement(job, &self.id);
+        if self.ledger.settle(&settlement).await? != Settled::Now {
+            return Err("a job ended twice".into());
+        }
+        let (key, body) = (completions_queue(gateway), self.bodies.completion.clone());
+        self.publisher.publish(Parcel { exchange: "", key, id: job.to_string(), body }).await?;
+        notice.acker.ack(BasicAckOptions::default()).await?;
+        for _ in QUORUM..REPLICAS {
+            replicas.recv().await.ok_or("no more replicas")?;
+        }
+        lock(&self.waiting).remove(&job.to_string());
+        Ok(self.ledger.post(job, &postings(&settlement), true).await?)
+    }
+}
+
+/// Hands the replicas to the jobs that wait for them.
+async fn collect(mut replicas: lapin::Consumer, waiting: Waiting) -> Result<(), Fault> {
+    while let Some(replica) = replicas.next().await {
+        let replica = replica?;
+        if let Some(job) = lock(&waiting).get(message_id(&replica)?) {
+            job.send(())?;
+        }
+        replica.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Err("no more replicas".into())
+}
+
+/// No section under this lock can panic halfway.
+fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<()>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
