@@ -44,8 +44,8 @@ const SAMPLE_LABEL: &[u8] = b"infera/sample/v1";
 /// ln 2, rounded up: bounds the noise of a word from its leading bits.
 const LN_2_ABOVE: f64 = 0.6932;
 
-/// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change no bit of it that
-/// an f64 keeps.
+/// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change its last bit at
+/// most, and so rarely.
 const COUNTED_BELOW: f64 = 64.0;
 
 /// Tokens that are passed over at once, and how many of them are compared at once.

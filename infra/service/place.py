@@ -18,7 +18,7 @@ SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
 
 # Beside the usual ports, so that a developer's own servers are left alone. Below 32768, where the system takes ports for
 # outgoing connections from: a program that tries again and again to reach a server that is away meets itself there sooner
-# or later, and keeps the server from coming back (seen).
+# or later, and keeps the server from coming back (seen). RabbitMQ's own tools use 35672 to 35682.
 AMQPS_PORT = 5684 + SHIFT
 AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683 + SHIFT, 25683 + SHIFT, 4380 + SHIFT
 MANAGEMENT_PORT, METRICS_PORT = 15683 + SHIFT, 15793 + SHIFT

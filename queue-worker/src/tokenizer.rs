@@ -12,6 +12,9 @@ use tokio::sync::Semaphore;
 /// them to and back costs as much.
 const SHORT_BYTES: usize = 1_024;
 
+/// What a template puts around each message, at least about: many empty ones are no short conversation.
+const MESSAGE_BYTES: usize = 32;
+
 /// The same for answers.
 const SHORT_TOKENS: usize = 256;
 
@@ -44,7 +47,8 @@ impl Tokenizer {
         messages: Vec<ChatMessage>,
         now: Timestamp,
     ) -> Result<Vec<TokenId>, TokenizerError> {
-        if messages.iter().map(|message| message.content.len()).sum::<usize>() <= SHORT_BYTES {
+        let length = |message: &ChatMessage| MESSAGE_BYTES + message.role.len() + message.content.len();
+        if messages.iter().map(length).sum::<usize>() <= SHORT_BYTES {
             return Ok(self.chat.render(&messages, now)?);
         }
         self.on_a_thread(move |chat| chat.render(&messages, now)).await

@@ -52,7 +52,7 @@ pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Rec
         }
         match open(&link).await {
             Ok((line, channel)) => {
-                let mut window = Window::new(Arc::new(channel), &limits);
+                let mut window = Window::new(&line, Arc::new(channel), &limits);
                 first = window.serve(request, &mut requests).await;
                 link.give_up(&line).await;
             }
@@ -72,9 +72,10 @@ async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
 }
 
 /// What one channel has in flight.
-struct Window<'limits> {
+struct Window<'link> {
+    line: &'link Line,
     channel: Arc<Channel>,
-    limits: &'limits Limits,
+    limits: &'link Limits,
     in_flight: InFlight<BoxFuture<'static, lapin::Result<Confirmation>>>,
     returns: Returns<oneshot::Sender<Published>>,
     broken: bool,
@@ -84,9 +85,10 @@ struct Window<'limits> {
     settled_until: Option<Instant>,
 }
 
-impl<'limits> Window<'limits> {
-    fn new(channel: Arc<Channel>, limits: &'limits Limits) -> Self {
+impl<'link> Window<'link> {
+    fn new(line: &'link Line, channel: Arc<Channel>, limits: &'link Limits) -> Self {
         Self {
+            line,
             channel,
             limits,
             in_flight: InFlight::default(),
@@ -102,7 +104,9 @@ impl<'limits> Window<'limits> {
     async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
         let mut unsent = self.send(first);
         while !self.broken {
-            let room = self.in_flight.has_room() && self.settled_until.is_none();
+            // What a broker short of memory or disk doesn't read would wait in the connection: better in our own queue.
+            let is_blocked = self.line.is_up() && self.line.connection.status().blocked();
+            let room = self.in_flight.has_room() && self.settled_until.is_none() && !is_blocked;
             let too_late = sleep_until(self.settled_until.unwrap_or_else(Instant::now));
             tokio::select! {
                 biased;
@@ -112,6 +116,7 @@ impl<'limits> Window<'limits> {
                     Some(request) => unsent = self.send(request),
                     None => break,
                 },
+                () = sleep(RETRY), if is_blocked => {}
             }
         }
         unsent
@@ -134,6 +139,7 @@ impl<'limits> Window<'limits> {
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let confirm = channel.basic_publish(exchange, key, options, &body, properties).await?;
             sent.store(true, Ordering::Relaxed);
+            drop(body);
             confirm.await
         }
         .boxed();

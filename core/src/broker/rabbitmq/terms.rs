@@ -9,8 +9,8 @@ use crate::broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Que
 
 /// AMQP's mark of a message that a classic queue keeps in memory; quorum queues write every message to disk before they
 /// confirm it, whatever its mark. A classic queue here is one node's or one program's: what is lost with the broker are
-/// assignments, which are asked of another node when nobody answers, and what a program was told that lost its
-/// connection too. On disk each assignment was a wait for a disk of its own: 2.4 a job (measured).
+/// assignments, which other nodes are asked when nobody answers, and what was told a program whose connection went too.
+/// On disk each assignment was a wait for the disk of its own: 2.4 a job (measured).
 const TRANSIENT: u8 = 1;
 
 /// The longest time to live that RabbitMQ takes, in milliseconds: 49 days.

@@ -11,13 +11,14 @@ mod node;
 pub(crate) mod queues;
 mod verifier;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use infera_core::ids::AccountId;
 use lapin::message::Delivery;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Builder, Runtime};
 
 use self::queues::Queues;
 use crate::Fault;
@@ -78,8 +79,22 @@ impl Part {
         Ok(std::env::var(PART).ok().map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
-    /// Works until the process is ended; a gateway until its clients have asked long enough.
+    /// A runtime like that of the program that it stands for.
+    pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
+        let mut builder = match self.role {
+            Role::Node { .. } => Builder::new_current_thread(),
+            Role::Gateway { .. } | Role::Verifier { .. } => Builder::new_multi_thread(),
+        };
+        builder.enable_all().build()
+    }
+
+    /// Works until the process is ended, by the benchmark or with it.
     pub(crate) async fn act(self) -> Result<(), Fault> {
+        std::thread::spawn(|| {
+            // The benchmark says nothing; what is read is its end.
+            let _ = std::io::stdin().read(&mut [0]);
+            std::process::exit(1);
+        });
         match self.role {
             Role::Gateway { .. } => gateway::run(&self).await,
             Role::Verifier { index } => verifier::run(&self, index).await,
@@ -105,7 +120,7 @@ impl Running {
     fn start(part: &Part) -> Result<Self, Fault> {
         let mut child = Command::new(std::env::current_exe()?)
             .env(PART, serde_json::to_string(part)?)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let lines = BufReader::new(child.stdout.take().ok_or("a part has no output")?);

@@ -31,11 +31,10 @@ use clap::Parser as _;
 use infera_bench::{Fault, bare, client, fixtures, machine, measure, puts, report, schedule};
 
 fn main() -> Result<(), Fault> {
-    let part = echo::Part::told()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Some(part) = part {
-        return runtime.block_on(part.act());
+    if let Some(part) = echo::Part::told()? {
+        return part.runtime()?.block_on(part.act());
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let settings = settings::Settings::parse();
     runtime.block_on(run::all(&settings))
 }

@@ -1,11 +1,15 @@
 //! lapin alone: one connection, one channel in confirm mode that one task owns, mandatory publishes, a window of
-//! unconfirmed ones. The limit of what a program in Rust gets through RabbitMQ; it retries nothing.
+//! unconfirmed ones, no wait for what is only written; acks as the programs give theirs. The limit of what a program in
+//! Rust gets through RabbitMQ; it retries nothing.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use futures::stream::FuturesUnordered;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use futures::{FutureExt as _, StreamExt as _};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +51,7 @@ impl Publisher {
         let (sender, requests) = mpsc::channel(4 * WINDOW);
         tokio::spawn(async move {
             // Whoever waits learns of an end that isn't a confirmation by its lost reply.
-            let _ = serve(&channel, requests).await;
+            let _ = serve(&Arc::new(channel), requests).await;
         });
         Ok(Self(sender))
     }
@@ -60,9 +64,17 @@ impl Publisher {
     }
 }
 
+/// Hands an acknowledgement to the connection of `channel`, on which `delivery` came.
+pub(crate) fn ack(channel: &Channel, delivery: &Delivery) -> Result<(), Fault> {
+    match channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).now_or_never() {
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
 type Ended = (lapin::Result<Confirmation>, oneshot::Sender<()>);
 
-async fn serve(channel: &Channel, mut requests: mpsc::Receiver<Request>) -> Result<(), Fault> {
+async fn serve(channel: &Arc<Channel>, mut requests: mpsc::Receiver<Request>) -> Result<(), Fault> {
     let mut in_flight: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     loop {
@@ -80,9 +92,22 @@ async fn serve(channel: &Channel, mut requests: mpsc::Receiver<Request>) -> Resu
                     .with_message_id(ShortString::try_new(parcel.id)?)
                     .with_delivery_mode(TRANSIENT);
                 let key = ShortString::try_new(parcel.key)?;
-                let confirm =
-                    channel.basic_publish(parcel.exchange.into(), key, options, &parcel.body, properties).await?;
-                in_flight.push(Box::pin(async move { (confirm.await, reply) }));
+                let channel = Arc::clone(channel);
+                let mut ended = async move {
+                    let (exchange, body) = (parcel.exchange.into(), parcel.body);
+                    let sent = channel.basic_publish(exchange, key, options, &body, properties).await;
+                    let confirmation = match sent {
+                        Ok(confirm) => confirm.await,
+                        Err(error) => Err(error),
+                    };
+                    (confirmation, reply)
+                }
+                .boxed();
+                // The first look hands it to the connection, in the order of the requests.
+                match (&mut ended).now_or_never() {
+                    Some(early) => in_flight.push(ready(early).boxed()),
+                    None => in_flight.push(ended),
+                }
             }
         }
     }

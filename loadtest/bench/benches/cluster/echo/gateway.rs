@@ -9,15 +9,14 @@ use infera_core::ids::JobId;
 use infera_core::ledger::JobIntake as _;
 use infera_core::ledger::postgres::PostgresLedger;
 use infera_core::time::Timestamp;
-use lapin::options::BasicAckOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::queues::{JOBS, Queues};
+use super::queues::{Deliveries, JOBS, Queues};
 use super::{Part, READY, Role, message_id, say};
 use crate::bodies::Bodies;
 use crate::fixtures::Asker;
-use crate::publisher::{Parcel, Publisher, connect};
+use crate::publisher::{Parcel, Publisher, ack, connect};
 use crate::{Fault, databases};
 
 /// As the gateway's courier does it.
@@ -117,14 +116,15 @@ impl Client {
 }
 
 /// Wakes the clients whose jobs have ended.
-async fn complete(mut completions: lapin::Consumer, waiting: Waiting) -> Result<(), Fault> {
+async fn complete(completions: Deliveries, waiting: Waiting) -> Result<(), Fault> {
+    let Deliveries { channel, consumer: mut completions } = completions;
     while let Some(completion) = completions.next().await {
         let completion = completion?;
         if let Some(client) = lock(&waiting).remove(message_id(&completion)?) {
             // A client that has given up has ended the run.
             let _ = client.send(());
         }
-        completion.acker.ack(BasicAckOptions::default()).await?;
+        ack(&channel, &completion)?;
     }
     Err("no more completions".into())
 }

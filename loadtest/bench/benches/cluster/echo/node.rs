@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use lapin::options::BasicAckOptions;
+use lapin::Channel;
+use lapin::message::Delivery;
 use tokio::task::JoinSet;
 
-use super::queues::{EXCHANGE, Queues};
+use super::queues::{Deliveries, EXCHANGE, Queues};
 use super::{Part, READY, message_id, say};
 use crate::Fault;
 use crate::bodies::Bodies;
 use crate::fixtures::Asker;
-use crate::publisher::{Parcel, Publisher, connect};
+use crate::publisher::{Parcel, Publisher, ack, connect};
 
 pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
     let bodies = Arc::new(Bodies::new(&Asker::new(part.account.clone(), 1)?)?);
     let publishing = connect(&part.broker).await?;
     let publisher = Publisher::open(&publishing).await?;
     let consuming = Queues::over(connect(&part.broker).await?);
-    let mut assignments = consuming.assignments(index).await?;
+    let Deliveries { channel, consumer: mut assignments } = consuming.assignments(index).await?;
     say(READY)?;
     let mut answers = JoinSet::new();
     loop {
@@ -26,7 +27,8 @@ pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
             Some(ended) = answers.join_next() => { ended??; }
             assignment = assignments.next() => {
                 let assignment = assignment.ok_or("no more assignments")??;
-                answers.spawn(answer(index, assignment, publisher.clone(), Arc::clone(&bodies)));
+                let (publisher, bodies) = (publisher.clone(), Arc::clone(&bodies));
+                answers.spawn(answer(index, (assignment, Arc::clone(&channel)), publisher, bodies));
             }
         }
     }
@@ -34,13 +36,12 @@ pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
 
 async fn answer(
     index: usize,
-    assignment: lapin::message::Delivery,
+    (assignment, channel): (Delivery, Arc<Channel>),
     publisher: Publisher,
     bodies: Arc<Bodies>,
 ) -> Result<(), Fault> {
     let (verifier, job) = message_id(&assignment)?.split_once(':').ok_or("not an assignment of ours")?;
     let (key, id) = (format!("n{index}.replica.{verifier}"), job.to_owned());
     publisher.publish(Parcel { exchange: EXCHANGE, key, id, body: bodies.replica.clone() }).await?;
-    assignment.acker.ack(BasicAckOptions::default()).await?;
-    Ok(())
+    ack(&channel, &assignment)
 }

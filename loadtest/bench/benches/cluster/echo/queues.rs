@@ -1,12 +1,14 @@
 //! The echo's queues and exchange: declared as the programs' are, under names of its own. Each part has connections of
 //! its own, as each program has: one for publishing, one for consuming.
 
+use std::sync::Arc;
+
 use lapin::options::{
     BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
     QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
 use crate::Fault;
 
@@ -24,6 +26,12 @@ pub(super) fn node_queue(node: usize) -> String {
 /// The queue of one gateway.
 pub(super) fn completions_queue(gateway: usize) -> String {
     format!("echo.completions.{gateway}")
+}
+
+/// What is consumed, and where it is acked.
+pub(super) struct Deliveries {
+    pub(super) channel: Arc<Channel>,
+    pub(super) consumer: lapin::Consumer,
 }
 
 /// How a queue is declared.
@@ -77,26 +85,27 @@ impl Queues {
         Ok(())
     }
 
-    async fn consumer(&self, queue: &str) -> Result<lapin::Consumer, Fault> {
+    async fn consumer(&self, queue: &str) -> Result<Deliveries, Fault> {
         let channel = self.connection.create_channel().await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let queue = ShortString::try_new(queue)?;
-        Ok(channel.basic_consume(queue, "".into(), options, arguments).await?)
+        let consumer = channel.basic_consume(queue, "".into(), options, arguments).await?;
+        Ok(Deliveries { channel: Arc::new(channel), consumer })
     }
 
     /// What a node is assigned.
-    pub(super) async fn assignments(&self, node: usize) -> Result<lapin::Consumer, Fault> {
+    pub(super) async fn assignments(&self, node: usize) -> Result<Deliveries, Fault> {
         self.consumer(&node_queue(node)).await
     }
 
     /// The jobs, which verifiers share.
-    pub(super) async fn notices(&self) -> Result<lapin::Consumer, Fault> {
+    pub(super) async fn notices(&self) -> Result<Deliveries, Fault> {
         self.consumer(JOBS).await
     }
 
     /// What a verifier is answered.
-    pub(super) async fn replicas(&self, verifier: usize) -> Result<lapin::Consumer, Fault> {
+    pub(super) async fn replicas(&self, verifier: usize) -> Result<Deliveries, Fault> {
         let queue = format!("echo.replicas.{verifier}");
         self.make(&queue, Kind::Exclusive).await?;
         let pattern = ShortString::try_new(format!("*.replica.{verifier}"))?;
@@ -108,7 +117,7 @@ impl Queues {
     }
 
     /// What a gateway waits for.
-    pub(super) async fn completions(&self, gateway: usize) -> Result<lapin::Consumer, Fault> {
+    pub(super) async fn completions(&self, gateway: usize) -> Result<Deliveries, Fault> {
         let queue = completions_queue(gateway);
         self.make(&queue, Kind::Exclusive).await?;
         self.consumer(&queue).await

@@ -9,16 +9,16 @@ use infera_core::ids::{JobId, VerifierId};
 use infera_core::ledger::postgres::PostgresLedger;
 use infera_core::ledger::{JobOwner as _, Notice, Settled, Sweeping as _, Take};
 use infera_core::time::Timestamp;
+use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::BasicAckOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::queues::{Queues, completions_queue, node_queue};
+use super::queues::{Deliveries, Queues, completions_queue, node_queue};
 use super::{Part, QUORUM, READY, REPLICAS, message_id, say};
 use crate::bodies::Bodies;
 use crate::fixtures::{Asker, postings};
-use crate::publisher::{Parcel, Publisher, connect};
+use crate::publisher::{Parcel, Publisher, ack, connect};
 use crate::{Fault, databases};
 
 /// As many notices as a verifier takes in one statement.
@@ -69,7 +69,8 @@ struct Owner {
     bodies: Bodies,
 }
 
-async fn own(owner: Arc<Owner>, mut notices: lapin::Consumer) -> Result<(), Fault> {
+async fn own(owner: Arc<Owner>, notices: Deliveries) -> Result<(), Fault> {
+    let Deliveries { channel, consumer: mut notices } = notices;
     let mut jobs = JoinSet::new();
     loop {
         tokio::select! {
@@ -80,13 +81,13 @@ async fn own(owner: Arc<Owner>, mut notices: lapin::Consumer) -> Result<(), Faul
                     batch.push(more?);
                 }
                 // While these are taken the next may be, as in the verifier.
-                jobs.spawn(take(Arc::clone(&owner), batch));
+                jobs.spawn(take(Arc::clone(&owner), (batch, Arc::clone(&channel))));
             }
         }
     }
 }
 
-async fn take(owner: Arc<Owner>, batch: Vec<Delivery>) -> Result<(), Fault> {
+async fn take(owner: Arc<Owner>, (batch, channel): (Vec<Delivery>, Arc<Channel>)) -> Result<(), Fault> {
     let mut jobs: Vec<(JobId, usize)> = Vec::with_capacity(batch.len());
     for notice in &batch {
         let (gateway, job) = message_id(notice)?.split_once(':').ok_or("not a notice of ours")?;
@@ -99,8 +100,8 @@ async fn take(owner: Arc<Owner>, batch: Vec<Delivery>) -> Result<(), Fault> {
     }
     let mut lives = JoinSet::new();
     for (job, notice) in jobs.into_iter().zip(batch) {
-        let owner = Arc::clone(&owner);
-        lives.spawn(async move { owner.live(job, notice).await });
+        let (owner, channel) = (Arc::clone(&owner), Arc::clone(&channel));
+        lives.spawn(async move { owner.live(job, (notice, channel)).await });
     }
     while let Some(ended) = lives.join_next().await {
         ended??;
@@ -109,7 +110,11 @@ async fn take(owner: Arc<Owner>, batch: Vec<Delivery>) -> Result<(), Fault> {
 }
 
 impl Owner {
-    async fn live(&self, (job, gateway): (JobId, usize), notice: Delivery) -> Result<(), Fault> {
+    async fn live(
+        &self,
+        (job, gateway): (JobId, usize),
+        (notice, channel): (Delivery, Arc<Channel>),
+    ) -> Result<(), Fault> {
         let (sender, mut replicas) = mpsc::unbounded_channel();
         lock(&self.waiting).insert(job.to_string(), sender);
         // Another group for each job, as if it was drawn.
@@ -129,7 +134,7 @@ impl Owner {
         }
         let (key, body) = (completions_queue(gateway), self.bodies.completion.clone());
         self.publisher.publish(Parcel { exchange: "", key, id: job.to_string(), body }).await?;
-        notice.acker.ack(BasicAckOptions::default()).await?;
+        ack(&channel, &notice)?;
         for _ in QUORUM..REPLICAS {
             replicas.recv().await.ok_or("no more replicas")?;
         }
@@ -139,13 +144,14 @@ impl Owner {
 }
 
 /// Hands the replicas to the jobs that wait for them.
-async fn collect(mut replicas: lapin::Consumer, waiting: Waiting) -> Result<(), Fault> {
+async fn collect(replicas: Deliveries, waiting: Waiting) -> Result<(), Fault> {
+    let Deliveries { channel, consumer: mut replicas } = replicas;
     while let Some(replica) = replicas.next().await {
         let replica = replica?;
         if let Some(job) = lock(&waiting).get(message_id(&replica)?) {
             job.send(())?;
         }
-        replica.acker.ack(BasicAckOptions::default()).await?;
+        ack(&channel, &replica)?;
     }
     Err("no more replicas".into())
 }
