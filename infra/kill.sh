@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
-# Runs the kill campaign; arguments go to kill.py.
+# Runs the kill campaign; arguments go to it: infra/kill.sh --help.
 set -euo pipefail
-exec bash "$(dirname "$0")/python.sh" infra/kill.py "$@"
+cd "$(dirname "$0")/.."
+PYTHONPATH=infra exec bash infra/python.sh -m kill "$@"
