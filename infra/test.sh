@@ -9,41 +9,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=infra/suites.sh
 . infra/suites.sh
+# shellcheck source=infra/steps.sh
+. infra/steps.sh
 
 target=${CARGO_TARGET_DIR:-target}
-counts=$(mktemp)
-trap 'rm -f "$counts"' EXIT
-failed=()
-
-# Runs one step and remembers when it fails: step NAME COMMAND...
-step() {
-    local name=$1
-    shift
-    printf '\n== %s (%ss)\n' "$name" "$SECONDS"
-    "$@" || failed+=("$name")
-}
 
 documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked --quiet
 }
 
-# The workspace's tests; what they say is kept for the sums. A file of tests without a test in it has been switched off
-# by a feature or a mistake.
+# The workspace's tests. A file of tests without a test in it has been switched off by a feature or a mistake.
 tests() {
-    local status=0
-    cargo test --workspace --all-features --locked --no-fail-fast 2>&1 | tee -a "$counts" || status=1
-    if awk '/Running tests\// { file = $2 } /Running unittests|Doc-tests/ { file = "" }
-            /^running 0 tests/ && file { print "no test ran in " file; empty = 1 } END { exit !empty }' "$counts"; then
-        status=1
-    fi
+    local said status=0
+    said=$(mktemp)
+    cargo test --workspace --all-features --locked --no-fail-fast 2>&1 | tee "$said" || status=1
+    awk '/Running tests\// { file = $2 } /Running unittests|Doc-tests/ { file = "" }
+         /^running 0 tests/ && file { print "no test ran in " file; empty = 1 } END { exit empty }' "$said" || status=1
+    rm -f "$said"
     return "$status"
-}
-
-# Sums what the test binaries and the campaigns said. A check that never spoke is in the failed steps instead.
-sums() {
-    awk '/^test result:/ { passed += $4; failed += $6 }
-         /^(smoke|kill|chaos|load): [0-9]+ promises kept, [0-9]+ broken$/ { passed += $2; failed += $5 }
-         END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
 }
 
 step "format" cargo fmt --all --check
@@ -59,17 +42,10 @@ if [ "${1:-all}" != lint ]; then
     step "chaos: its own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra/chaos -t infra
     step "dashboards and alerts: names" bash infra/python.sh -m unittest discover --quiet -s infra/dashboards
     # The program that the tests built.
-    step "smoke: a newcomer's first minutes" bash -o pipefail -c \
-        '"${PYTHON:-python3}" infra/smoke.py --binary "$1/debug/infera" | tee -a "$2"' smoke "$target" "$counts"
-    step "kill -9: 300 jobs, 3 kills" bash -o pipefail -c \
-        'bash infra/kill.sh --binary "$1/debug/infera" --jobs 300 --kills 3 | tee -a "$2"' kill "$target" "$counts"
-    step "load: k6's smoke for twenty seconds" bash -o pipefail -c \
-        'bash infra/load.sh --binary "$1/debug/infera" | tee -a "$2"' load "$target" "$counts"
-    printf '\n== done (%ss)\n' "$SECONDS"
-    sums
+    infera=$target/debug/infera
+    step "smoke: a newcomer's first minutes" "${PYTHON:-python3}" infra/smoke.py --binary "$infera"
+    step "kill -9: 300 jobs, 3 kills" bash infra/kill.sh --binary "$infera" --jobs 300 --kills 3
+    step "load: k6's smoke for twenty seconds" bash infra/load.sh --binary "$infera"
+    sum_up
 fi
-
-if [ "${#failed[@]}" -gt 0 ]; then
-    printf 'failed: %s\n' "${failed[@]}" >&2
-    exit 1
-fi
+verdict

@@ -6,20 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=infra/suites.sh
 . infra/suites.sh
+# shellcheck source=infra/steps.sh
+. infra/steps.sh
 
 target=${CARGO_TARGET_DIR:-target}
-counts=$(mktemp)
-trap 'rm -f "$counts"' EXIT
-failed=()
-
-# Runs one step and remembers when it fails: step NAME COMMAND...
-step() {
-    local name=$1
-    shift
-    printf '\n== %s (%ss)\n' "$name" "$SECONDS"
-    "$@" 2>&1 | tee -a "$counts" || failed+=("$name")
-}
-
 # A suite that ran no test is a suite that was skipped.
 suites() {
     local arguments
@@ -60,12 +50,5 @@ step "programs" cargo test --workspace --all-features --locked --no-run --quiet
 step "a cluster: both gateways agree; k6's smoke for twenty seconds" cluster
 step "chaos: 1,000 jobs, one kill of each, six network faults" chaos
 
-printf '\n== done (%ss)\n' "$SECONDS"
-awk '/^test result:/ { passed += $4; failed += $6 }
-     /^[a-z ]+: [0-9]+ promises kept, [0-9]+ broken$/ { split($0, words, ": "); split(words[2], counts, " ")
-         passed += counts[1]; failed += counts[4] }
-     END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
-if [ "${#failed[@]}" -gt 0 ]; then
-    printf 'failed: %s\n' "${failed[@]}" >&2
-    exit 1
-fi
+sum_up
+verdict
