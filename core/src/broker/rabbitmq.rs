@@ -39,7 +39,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 use crate::config::Secret;
@@ -266,7 +266,10 @@ impl Broker for RabbitBroker {
         };
         let (reply, answer) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
-        let request = Request { parcel, reply, sent: Arc::clone(&sent) };
+        // Those that waited behind a stuck queue's give up with them; sent just before, they would fill what the broker
+        // reads ahead.
+        let send_until = Instant::now() + self.publish_timeout.mul_f32(0.75);
+        let request = Request { parcel, reply, sent: Arc::clone(&sent), send_until };
         let asked = async {
             self.requests.send(request).await.ok()?;
             answer.await.ok()

@@ -34,6 +34,14 @@ pub(super) struct Request {
     pub(super) reply: oneshot::Sender<Published>,
     /// Set when it went to the connection.
     pub(super) sent: Arc<AtomicBool>,
+    /// Later there is no point in sending it: whoever asked gives up before an answer comes.
+    pub(super) send_until: Instant,
+}
+
+impl Request {
+    fn is_stale(&self) -> bool {
+        self.reply.is_closed() || Instant::now() >= self.send_until
+    }
 }
 
 /// Publishes what comes until nobody can ask any more.
@@ -47,7 +55,7 @@ pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Rec
                 None => return,
             },
         };
-        if request.reply.is_closed() {
+        if request.is_stale() {
             continue;
         }
         match open(&link).await {
@@ -124,14 +132,14 @@ impl<'link> Window<'link> {
 
     /// Sends one; gives it back if the channel was closed before anything of it was sent.
     fn send(&mut self, request: Request) -> Option<Request> {
-        if request.reply.is_closed() {
+        if request.is_stale() {
             return None;
         }
         if !self.channel.status().connected() {
             self.broken = true;
             return Some(request);
         }
-        let Request { parcel: Parcel { route, properties, body }, reply, sent } = request;
+        let Request { parcel: Parcel { route, properties, body }, reply, sent, .. } = request;
         let channel = Arc::clone(&self.channel);
         let (exchange, key) = (route.exchange.clone(), route.key.clone());
         let mut confirm = async move {
