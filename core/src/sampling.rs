@@ -45,7 +45,7 @@ const SAMPLE_LABEL: &[u8] = b"infera/sample/v1";
 const LN_2_ABOVE: f64 = 0.6932;
 
 /// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change its last bit at
-/// most, and so rarely.
+/// most, and rarely that.
 const COUNTED_BELOW: f64 = 64.0;
 
 /// Tokens that are passed over at once, and how many of them are compared at once.

@@ -68,7 +68,8 @@ fn lives(rounds: &Rounds) -> Section {
         title: "(b) jobs ended: chat requests on 64 connections, stub engine, three replicas each".to_owned(),
         rows: rows.into_iter().map(|row| row.under(&rounds.loads)).collect(),
         notes: vec![
-            "The echo's parts are as many processes. It parses nothing, speaks no HTTP, draws, decodes, compares and scores nothing, and nothing of it is \
+            "The echo's parts are as many processes. It parses nothing, speaks no HTTP, draws, decodes, compares and \
+             scores nothing, and nothing of it is \
              swept, folded or archived; its accepting, marking, taking, settling and posting are the ledger's own."
                 .to_owned(),
         ],
