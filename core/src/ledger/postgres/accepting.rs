@@ -9,13 +9,13 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::lane::Work;
-use super::pool::prepared;
+use super::pool::{Parameters, execute_over, prepared};
 use super::settling::{ADD_TO_TOTALS, Totals};
 use super::values::{digest, get, job_id, millis, whole, word};
 use crate::ids::{Digest, JobId};
 use crate::ledger::{Accepted, Idempotency, LedgerError, NewJob};
 
-/// An account's count is made if there is none, so that there is a row to lock.
+/// An account's count is made before its first job, so that there is a row to lock. It is never taken away.
 const MAKE_WAITING: &str =
     "INSERT INTO waiting (account, jobs) SELECT account, 0 FROM unnest($1::text[]) AS account
                             ON CONFLICT (account) DO NOTHING";
@@ -126,13 +126,24 @@ pub(super) fn used_again(idempotency: &Idempotency, fingerprint: Digest, job: Jo
     if is_same { Accepted::Existing(job) } else { Accepted::KeyReused }
 }
 
-/// Begins the transaction, locks the accounts' counts and reads what is known: one round trip.
+/// Begins the transaction, locks the accounts' counts and reads what is known: one round trip, unless an account is new.
 async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure> {
-    let [make, lock, known_jobs, known_keys] =
-        prepared(client, [MAKE_WAITING, LOCK_WAITING, KNOWN_JOBS, KNOWN_KEYS]).await?;
     let mut accounts: Vec<&str> = jobs.iter().map(|job| job.account.as_str()).collect();
     accounts.sort_unstable();
     accounts.dedup();
+    let known = read_locked(client, jobs, &accounts).await?;
+    if known.waiting.len() == accounts.len() {
+        return Ok(known);
+    }
+    // What was read without its lock is worth nothing. No lock is held while counts are made, so nobody can wait in a circle.
+    client.batch_execute("ROLLBACK").await?;
+    let make = client.prepare_cached(MAKE_WAITING).await?;
+    client.execute(&make, &[&accounts]).await?;
+    read_locked(client, jobs, &accounts).await
+}
+
+async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]) -> Result<Known, Failure> {
+    let [lock, known_jobs, known_keys] = prepared(client, [LOCK_WAITING, KNOWN_JOBS, KNOWN_KEYS]).await?;
     let ids: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
     let (mut owners, mut keys) = (Vec::new(), Vec::new());
     for job in jobs {
@@ -142,16 +153,16 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
         }
     }
     // Sent in this order without waiting for each other; each sees what was committed before it got its lock.
-    let (begun, made, waiting, jobs, keys) = tokio::join!(
+    let (begun, waiting, jobs, keys) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
-        async { client.execute(&make, &[&accounts]).await },
         async { client.query(&lock, &[&accounts]).await },
         async { client.query(&known_jobs, &[&ids]).await },
-        async { client.query(&known_keys, &[&owners, &keys]).await },
+        async {
+            if keys.is_empty() { Ok(Vec::new()) } else { client.query(&known_keys, &[&owners, &keys]).await }
+        },
     );
     begun?;
-    made?;
     known(&waiting?, &jobs?, &keys?).map_err(Failure::from)
 }
 
@@ -236,16 +247,14 @@ async fn write(
     let (inserted, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
-            client.execute(
-            &insert_jobs,
-            &[
+            let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
-            ],
-            ).await
+            ];
+            client.execute(&insert_jobs, columns).await.map(drop)
         },
-        async { client.execute(&insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
-        async { client.execute(&add_waiting, &[&accounts, &more]).await },
-        async { client.execute(&add_totals, &[&names, &share, &amounts]).await },
+        async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
+        async { execute_over(client, accounts.len(), &add_waiting, &[&accounts, &more]).await },
+        async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
         client.batch_execute("COMMIT"),
     );
     // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.

@@ -63,7 +63,7 @@ impl JobIntake for PostgresLedger {
 /// Only what is still unconfirmed since it was accepted: a mark that comes late must not hide a job that was released
 /// or swept meanwhile.
 const CONFIRM: &str = "WITH locked AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id = ANY($1) AND state = 0 AND unconfirmed_ms = accepted_ms
+        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND unconfirmed_ms = accepted_ms
         ORDER BY id FOR UPDATE)
     UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id";
 

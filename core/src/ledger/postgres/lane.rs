@@ -1,14 +1,16 @@
-//! One way for one kind of write: callers wait in a bounded queue, and what waits shares a transaction. A batch that
+//! One way for one kind of write: callers wait in a bounded queue, and what waits shares a transaction. Under load a lane
+//! rests after a transaction for as long as that took, so that more come to share the next one ([`Rest`]). A batch that
 //! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. After every other
 //! failure nothing more of what was taken together is tried: its callers would wait for one time out after the other. It
 //! knows no table.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::{Effect, Failure};
 use super::pool::{ANSWER_WAIT, Pool, TRIES, discard};
@@ -21,6 +23,12 @@ const BATCH_MAX: usize = 512;
 /// At most so many bytes share a transaction, unless one item is larger: a batch is held in memory three times, here,
 /// in the connection's buffer and in the server.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// So many share a transaction well enough: what a transaction costs by itself is then less than what its rows cost.
+const COMPANY: usize = 16;
+
+/// No lane rests longer: callers of a database that is this slow come to more than enough by then.
+const REST_MAX: Duration = Duration::from_millis(10);
 
 /// At most so many items wait; the next ones wait for room.
 const WAITING_MAX: usize = 4 * BATCH_MAX;
@@ -82,11 +90,44 @@ impl<W: Work> Lane<W> {
     }
 }
 
+/// After a transaction: until when the next one waits for company, and how much of it is enough. Whoever comes later
+/// than that waits for nobody, so a lone caller pays nothing, and a lane is at rest for half of its time at most.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    until: Instant,
+    enough: usize,
+}
+
+impl Rest {
+    /// Before the first transaction.
+    fn none() -> Self {
+        Self { until: Instant::now(), enough: 0 }
+    }
+
+    /// After a transaction of so many items. Callers who ask again as soon as they are answered come back in that number,
+    /// and there is nobody else to wait for.
+    fn after(items: usize, (begun, ended): (Instant, Instant)) -> Self {
+        let took = ended.saturating_duration_since(begun);
+        Self { until: ended + took.min(REST_MAX), enough: items.clamp(COMPANY, BATCH_MAX) }
+    }
+}
+
 async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waiting<W>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut rest = Rest::none();
     while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        while batch.len() < rest.enough {
+            let room = BATCH_MAX - batch.len();
+            let more = receiver.recv_many(&mut batch, room);
+            // Over, or nobody can ask any more.
+            if !matches!(timeout_at(rest.until, more).await, Ok(1..)) {
+                break;
+            }
+        }
+        let begun = Instant::now();
         let items: Vec<&W::Item> = batch.iter().map(|waiting| &waiting.item).collect();
         let outcomes = commit_all(&work, &pool, &items).await;
+        rest = Rest::after(items.len(), (begun, Instant::now()));
         for (waiting, outcome) in batch.drain(..).zip(outcomes) {
             // The caller may have gone away; what was committed stays.
             let _ = waiting.reply.send(outcome);
@@ -188,8 +229,6 @@ async fn once<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
     use crate::ledger::postgres::transport::Transport;
 

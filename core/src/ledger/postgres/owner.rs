@@ -1,11 +1,15 @@
 //! The verifier's half of a job's life: take, release, misses, settle, post.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
+use super::failure::Failure;
+use super::lane::Work;
 use super::posting::Lines;
 use super::settling::read;
 use super::values::{
@@ -17,22 +21,28 @@ use crate::ledger::stored::SettlementRow;
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
 use crate::time::Timestamp;
 
-/// Alive is who asks, and who has the lease named by its own id.
+/// Alive is who asks, and who has the lease named by its own id. The ids are named once more for the rows to be changed: by the
+/// join alone the planner may look through all jobs for them.
 const TAKE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET state = 1, owner = $3, handouts = handouts + 1,
+    UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + 1,
         lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
-    FROM locked JOIN unnest($1::bytea[], $2::smallint[]) AS notices (id, redelivered) USING (id)
-    WHERE jobs.id = locked.id AND state < 2 AND (owner IS NULL OR redelivered = 1 OR (owner <> $3 AND NOT EXISTS (
-        SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-            AND leases.until_ms > $4)))
+    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[])
+        AS notices (id, redelivered, owner, now_ms) USING (id)
+    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2 AND (jobs.owner IS NULL OR redelivered = 1
+        OR (jobs.owner <> notices.owner AND NOT EXISTS (
+            SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                AND leases.until_ms > now_ms)))
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
         epoch, lost_handouts, misses";
 
 const RELEASE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
-    FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state = 1";
+    FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = 1";
+
+/// What a job's body is reckoned at before it is read, by which takes that share a statement are bounded.
+const BODY_BYTES: usize = 4 * 1024;
 
 /// A job has one owner, which has a handful of assignments open: more misses than this never come between.
 const MISS_TRIES: u32 = 16;
@@ -48,7 +58,9 @@ impl JobOwner for PostgresLedger {
         if notices.is_empty() {
             return Ok(Vec::new());
         }
-        let mut taken = self.take_those_free(owner, notices, now).await?;
+        let taking = Taking { owner: owner.clone(), notices: notices.to_vec(), now };
+        word(owner.as_str())?;
+        let mut taken = self.taking.run(taking).await?;
         let others: Vec<JobId> =
             notices.iter().map(|notice| notice.job).filter(|job| !taken.contains_key(job)).collect();
         let mut ended = HashMap::new();
@@ -100,20 +112,62 @@ impl JobOwner for PostgresLedger {
     }
 }
 
-impl PostgresLedger {
-    async fn take_those_free(
+/// What one caller takes.
+pub(super) struct Taking {
+    owner: VerifierId,
+    notices: Vec<Notice>,
+    now: Timestamp,
+}
+
+/// The lane of [`JobOwner::take`].
+pub(super) struct Takings;
+
+#[async_trait]
+impl Work for Takings {
+    type Item = Taking;
+    type Outcome = HashMap<JobId, TakenJob>;
+
+    fn key(&self, _taking: &Taking) -> Option<[u8; 16]> {
+        None
+    }
+
+    /// A body comes back for each.
+    fn weight(&self, taking: &Taking) -> usize {
+        taking.notices.len() * BODY_BYTES
+    }
+
+    /// One statement, which commits by itself.
+    async fn commit(
         &self,
-        owner: &VerifierId,
-        notices: &[Notice],
-        now: Timestamp,
-    ) -> Result<HashMap<JobId, TakenJob>, LedgerError> {
-        let mut seen = HashSet::with_capacity(notices.len());
-        let first: Vec<&Notice> = notices.iter().filter(|notice| seen.insert(notice.job)).collect();
-        let jobs: Vec<&[u8]> = first.iter().map(|notice| &notice.job.as_bytes()[..]).collect();
-        let redelivered: Vec<i16> = first.iter().map(|notice| i16::from(notice.redelivered)).collect();
-        let rows =
-            self.pool.change(TAKE, &[&jobs, &redelivered, &word(owner.as_str())?, &millis(now)]).await?;
-        rows.iter().map(|row| taken(row).map(|job| (job.id, job))).collect()
+        client: &ClientWrapper,
+        takings: &[&Taking],
+    ) -> Result<Vec<Result<HashMap<JobId, TakenJob>, LedgerError>>, Failure> {
+        // Whoever names a job first has it, if it is to be had: it is taken once.
+        let mut first: HashMap<JobId, usize> = HashMap::new();
+        let (mut jobs, mut redelivered, mut owners, mut times) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (index, taking) in takings.iter().enumerate() {
+            for notice in &taking.notices {
+                if let Entry::Vacant(place) = first.entry(notice.job) {
+                    place.insert(index);
+                    jobs.push(&notice.job.as_bytes()[..]);
+                    redelivered.push(i16::from(notice.redelivered));
+                    owners.push(taking.owner.as_str());
+                    times.push(millis(taking.now));
+                }
+            }
+        }
+        let take = client.prepare_cached(TAKE).await?;
+        let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times]).await;
+        let mut outcomes: Vec<Result<HashMap<JobId, TakenJob>, LedgerError>> =
+            takings.iter().map(|_| Ok(HashMap::new())).collect();
+        for row in &rows.map_err(Failure::of_commit)? {
+            let job = taken(row)?;
+            if let Some(Ok(outcome)) = first.get(&job.id).and_then(|index| outcomes.get_mut(*index)) {
+                outcome.insert(job.id, job);
+            }
+        }
+        Ok(outcomes)
     }
 }
 

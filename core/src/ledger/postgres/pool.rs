@@ -131,6 +131,19 @@ pub(super) async fn prepared<const N: usize>(
     statements.try_into().map_err(|_| LedgerError::Row("a statement is missing".to_owned()).into())
 }
 
+/// Runs a statement over the rows of a batch, unless it has none: over no rows it costs what it costs over some.
+pub(super) async fn execute_over(
+    client: &ClientWrapper,
+    rows: usize,
+    statement: &Statement,
+    values: Parameters<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    if rows > 0 {
+        client.execute(statement, values).await?;
+    }
+    Ok(())
+}
+
 /// Closes a connection that can't be trusted to be idle.
 pub(super) fn discard(connection: Object) {
     drop(Object::take(connection));

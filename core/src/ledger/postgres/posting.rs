@@ -28,7 +28,7 @@ pub(super) const INSERT_POSTINGS: &str = "INSERT INTO postings (id, job_id, post
 
 const CLOSE_GROUPS: &str = "WITH locked AS MATERIALIZED (
         SELECT job_id FROM groups WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE)
-    UPDATE groups SET is_closed = 1 FROM locked WHERE groups.job_id = locked.job_id AND is_closed = 0";
+    UPDATE groups SET is_closed = 1 FROM locked WHERE groups.job_id = locked.job_id AND is_closed + 0 = 0";
 
 /// Lets the archive have the records of settled jobs.
 const MAKE_CLAIMABLE: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)

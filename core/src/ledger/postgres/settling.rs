@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::lane::Work;
-use super::pool::{Pool, prepared};
+use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::values::{from_json, get, job_id, millis, ordered, whole};
 use crate::ids::JobId;
@@ -23,12 +23,12 @@ const READ: &str = "SELECT settlements.job_id, settlement, record FROM settlemen
     WHERE settlements.job_id = ANY($1)";
 /// Fills places that were kept, as long as they are. A group that is there stays.
 const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
-        SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed = 0 AND length(record) = 0
+        SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed + 0 = 0 AND length(record) = 0
         ORDER BY job_id FOR UPDATE)
     UPDATE groups SET verifier = known.verifier, deadline_ms = known.deadline_ms, record = known.record
     FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
         AS known (job_id, verifier, deadline_ms, record) USING (job_id)
-    WHERE groups.job_id = locked.job_id AND groups.is_closed = 0 AND length(groups.record) = 0";
+    WHERE groups.job_id = locked.job_id AND groups.is_closed + 0 = 0 AND length(groups.record) = 0";
 const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason)
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[])";
 const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
@@ -138,38 +138,58 @@ impl Known {
     }
 }
 
-/// Begins the transaction, locks the jobs, fills the places kept for their groups and reads their ends: one round
-/// trip.
+/// Begins the transaction and locks the jobs: one round trip. Where some have ended before, it fills the places kept for their
+/// groups and reads their ends: one more.
 async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known, Failure> {
-    let [lock, fill, read] = prepared(client, [LOCK_JOBS, FILL_GROUPS, READ]).await?;
+    let lock = client.prepare_cached(LOCK_JOBS).await?;
     let jobs: Vec<JobId> = rows.iter().map(|row| row.job).collect();
     let ids = ordered(&jobs);
+    let (begun, locked) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        async { client.query(&lock, &[&ids]).await },
+    );
+    begun?;
+    let mut known = Known { live: HashMap::new(), ended: HashMap::new() };
+    let mut ended = Vec::new();
+    for row in &locked? {
+        let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
+        if state < 2 {
+            known.live.insert(job, Live { account: get(row, 1)?, is_running: state == 1 });
+        } else {
+            ended.push(job);
+        }
+    }
+    if !ended.is_empty() {
+        known.ended = fill_and_read(client, rows, &ended).await?;
+    }
+    Ok(known)
+}
+
+/// The ends that jobs had before, with the groups that are in their places by then.
+async fn fill_and_read(
+    client: &ClientWrapper,
+    rows: &[&SettlementRow],
+    ended: &[JobId],
+) -> Result<HashMap<JobId, Settlement>, Failure> {
+    let [fill, read] = prepared(client, [FILL_GROUPS, READ]).await?;
+    let ids = ordered(ended);
     let mut groups = GroupColumns::default();
     for row in rows {
         if let Some(group) = &row.group {
             groups.push(row.job.as_bytes(), group);
         }
     }
-    let (begun, locked, filled, found) = tokio::join!(
+    let GroupColumns { jobs, verifiers, deadlines, records } = &groups;
+    let (filled, found) = tokio::join!(
         biased;
-        client.batch_execute("BEGIN"),
-        async { client.query(&lock, &[&ids]).await },
-        async { client.execute(&fill, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
+        async { execute_over(client, jobs.len(), &fill, &[jobs, verifiers, deadlines, records]).await },
         async { client.query(&read, &[&ids]).await },
     );
-    begun?;
-    let locked = locked?;
     filled?;
-    let found = found?;
-    let mut known = Known { live: HashMap::new(), ended: HashMap::new() };
-    for row in &locked {
-        let state: i16 = get(row, 2)?;
-        if state < 2 {
-            known.live.insert(job_id(row, 0)?, Live { account: get(row, 1)?, is_running: state == 1 });
-        }
-    }
-    for row in &found {
-        known.ended.insert(job_id(row, 0)?, settlement(row, Some(2))?);
+    let mut known = HashMap::new();
+    for row in &found? {
+        known.insert(job_id(row, 0)?, settlement(row, Some(2))?);
     }
     Ok(known)
 }
@@ -246,16 +266,17 @@ impl<'a> Columns<'a> {
             self.waiting.iter().map(|(account, jobs)| (*account, *jobs)).unzip();
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
+        let (jobs, postings) = (self.jobs.len(), posted.ids.len());
         let outcomes = tokio::join!(
             biased;
-            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await },
-            async { client.execute(&end, &[&self.jobs]).await },
-            async { client.execute(&group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
-            async { client.execute(&record, &[&records.0, &records.1]).await },
-            async { client.execute(&wait, &[&accounts, &ended]).await },
-            async { client.execute(&sequence, &[]).await },
-            async { client.execute(&post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
-            async { client.execute(&total, &[&names, &share, &amounts]).await },
+            async { execute_over(client, jobs, &settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await },
+            async { execute_over(client, jobs, &end, &[&self.jobs]).await },
+            async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
+            async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
+            async { execute_over(client, jobs, &wait, &[&accounts, &ended]).await },
+            async { execute_over(client, postings, &sequence, &[]).await },
+            async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
+            async { execute_over(client, jobs, &total, &[&names, &share, &amounts]).await },
             client.batch_execute("COMMIT"),
         );
         let (settled, ended, grouped, recorded, counted, shared, posted, added, committed) = outcomes;

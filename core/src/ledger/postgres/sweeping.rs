@@ -49,7 +49,7 @@ const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
 
 /// Queued jobs whose notices are dead become unconfirmed since now. Locked in one order, as everywhere.
 const DEAD: &str = "WITH dead AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id = ANY($1) AND state = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
+        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
     UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
     RETURNING jobs.id, model, accepted_ms";
 
@@ -72,7 +72,7 @@ const GROUPS: &str = "SELECT groups.job_id, settlement, record, is_closed
 
 const HANDED_OUT: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id AND state = 0";
+    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id AND state + 0 = 0";
 
 #[async_trait]
 impl Sweeping for PostgresLedger {
