@@ -274,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_is_as_long_as_the_transaction_and_ends_when_all_are_back() {
+        let begun = Instant::now();
+        for (items, took_ms, rests_ms, enough) in
+            [(1, 2, 2, COMPANY), (64, 5, 5, 64), (BATCH_MAX + 1, 300, 10, BATCH_MAX)]
+        {
+            let ended = begun + Duration::from_millis(took_ms);
+            let rest = Rest::after(items, (begun, ended));
+            assert_eq!((rest.until - ended, rest.enough), (Duration::from_millis(rests_ms), enough));
+        }
+    }
+
+    #[test]
     fn a_batch_ends_before_a_key_comes_twice_and_before_it_is_too_large() {
         for (items, expected) in [
             (vec![(1, 1), (2, 1), (3, 1)], 3),

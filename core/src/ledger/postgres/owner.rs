@@ -162,9 +162,13 @@ impl Work for Takings {
         let mut outcomes: Vec<Result<HashMap<JobId, TakenJob>, LedgerError>> =
             takings.iter().map(|_| Ok(HashMap::new())).collect();
         for row in &rows.map_err(Failure::of_commit)? {
-            let job = taken(row)?;
-            if let Some(Ok(outcome)) = first.get(&job.id).and_then(|index| outcomes.get_mut(*index)) {
-                outcome.insert(job.id, job);
+            let id = job_id(row, 0)?;
+            let Some(outcome) = first.get(&id).and_then(|index| outcomes.get_mut(*index)) else { continue };
+            // It is taken by now, and so are its neighbours: one that can't be read is its own caller's trouble alone.
+            match (taken(row), &mut *outcome) {
+                (Ok(job), Ok(jobs)) => drop(jobs.insert(id, job)),
+                (Err(error), _) => *outcome = Err(error),
+                (Ok(_), Err(_)) => {}
             }
         }
         Ok(outcomes)
