@@ -128,10 +128,11 @@ pub trait JobReader: Send + Sync + fmt::Debug {
 pub trait JobOwner: Send + Sync + fmt::Debug {
     /// Takes jobs for `owner` in one statement, and says of each id what became of it. Taken: not ended, and its
     /// owner is null, has no live lease, or the notice was redelivered. Taking counts as a handout; if the row was
-    /// handed out to an owner that never gave it back, `lost_handouts` has been raised by one.
+    /// handed out to an owner that never gave it back, `lost_handouts` has been raised by one. One whose row can't be read is
+    /// passed by: [`Take::Nothing`] comes of it, and the log says why.
     ///
     /// # Errors
-    /// [`LedgerError`].
+    /// [`LedgerError`]; after `Unknown` some may be taken, which only a redelivered notice takes again.
     async fn take(
         &self,
         owner: &VerifierId,

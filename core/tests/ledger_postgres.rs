@@ -10,6 +10,8 @@ mod planning;
 mod schema;
 #[path = "ledger_postgres/secured.rs"]
 mod secured;
+#[path = "ledger_postgres/taking.rs"]
+mod taking;
 #[path = "ledger_postgres/unreadable.rs"]
 mod unreadable;
 

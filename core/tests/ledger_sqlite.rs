@@ -162,6 +162,20 @@ async fn an_unreadable_group_keeps_no_other_waiting() {
     infera_core::ledger::conformance::an_unreadable_group_keeps_no_other_waiting(&halves, spoil).await;
 }
 
+#[cfg(feature = "conformance")]
+#[tokio::test]
+async fn an_unreadable_job_keeps_no_other() {
+    let (_folder, path) = place();
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let halves = infera_core::ledger::conformance::Halves::of(&ledger);
+    let spoil = async |job: JobId| {
+        let connection = rusqlite::Connection::open(&path).expect("a database");
+        let sql = "UPDATE jobs SET misses = '{' WHERE id = ?1";
+        assert_eq!(connection.execute(sql, [&job.as_bytes()[..]]).expect("update"), 1);
+    };
+    infera_core::ledger::conformance::an_unreadable_job_keeps_no_other(&halves, spoil).await;
+}
+
 #[test]
 fn what_is_not_a_ledger_is_damage_and_left_alone() {
     let (_folder, path) = place();

@@ -1,7 +1,9 @@
 //! Rows that this version doesn't understand, as a later one may write them.
 
 use infera_core::ids::JobId;
-use infera_core::ledger::conformance::{Halves, an_unreadable_group_keeps_no_other_waiting};
+use infera_core::ledger::conformance::{
+    Halves, an_unreadable_group_keeps_no_other_waiting, an_unreadable_job_keeps_no_other,
+};
 
 use super::{Schema, connect, server};
 
@@ -9,10 +11,19 @@ use super::{Schema, connect, server};
 async fn an_unreadable_group_keeps_no_other() {
     let schema = Schema::make().await;
     let halves = Halves::of(&schema.ledger().await);
-    let spoil = async |job: JobId| {
-        let client = connect(&schema.within(&server())).await;
-        let sql = "UPDATE groups SET record = '{'::bytea WHERE job_id = $1";
-        assert_eq!(client.execute(sql, &[&&job.as_bytes()[..]]).await.expect("update"), 1);
-    };
-    an_unreadable_group_keeps_no_other_waiting(&halves, spoil).await;
+    let sql = "UPDATE groups SET record = '{'::bytea WHERE job_id = $1";
+    an_unreadable_group_keeps_no_other_waiting(&halves, async |job| spoil(&schema, sql, job).await).await;
+}
+
+#[tokio::test]
+async fn an_unreadable_job_is_passed_by() {
+    let schema = Schema::make().await;
+    let halves = Halves::of(&schema.ledger().await);
+    let sql = "UPDATE jobs SET misses = '{' WHERE id = $1";
+    an_unreadable_job_keeps_no_other(&halves, async |job| spoil(&schema, sql, job).await).await;
+}
+
+async fn spoil(schema: &Schema, sql: &str, job: JobId) {
+    let client = connect(&schema.within(&server())).await;
+    assert_eq!(client.execute(sql, &[&&job.as_bytes()[..]]).await.expect("update"), 1);
 }

@@ -32,6 +32,26 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
     assert_eq!(take(ledger, &owner, unknown, true, 1).await, Take::Nothing(unknown));
 }
 
+/// One row that can't be read keeps no other from being taken. For implementations with tables to call themselves: `spoil`
+/// makes a waiting job's row unreadable behind the ledger's back.
+pub async fn an_unreadable_job_keeps_no_other(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
+    let [sound, broken, other] = [accept(ledger).await, accept(ledger).await, accept(ledger).await];
+    spoil(broken.id).await;
+    let owner = verifier(ledger, 1_000).await;
+    let notices = [&sound, &broken, &other].map(|job| Notice { job: job.id, redelivered: true });
+    let takes = must(ledger.owner.take(&owner, &notices, at(1)).await);
+    assert_eq!(takes.len(), notices.len());
+    for (take, job) in takes.into_iter().zip([Some(&sound), None, Some(&other)]) {
+        match job {
+            Some(job) => {
+                let taken = taken(take);
+                assert_eq!((taken.id, taken.lost_handouts), (job.id, 0));
+            }
+            None => assert_eq!(take, Take::Nothing(broken.id)),
+        }
+    }
+}
+
 /// A notice that came twice disturbs nobody while the owner lives, were it the same verifier.
 pub async fn a_live_owners_job_is_left_alone(ledger: &Halves) {
     let job = accept(ledger).await;

@@ -253,7 +253,7 @@ async fn write(
             client.execute(&insert_jobs, columns).await.map(drop)
         },
         async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
-        async { execute_over(client, accounts.len(), &add_waiting, &[&accounts, &more]).await },
+        async { client.execute(&add_waiting, &[&accounts, &more]).await.map(drop) },
         async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
         client.batch_execute("COMMIT"),
     );

@@ -41,6 +41,9 @@ pub(super) trait Work: Send + Sync + 'static {
     /// What it is told.
     type Outcome: Send + 'static;
 
+    /// Whether an item is done though its caller has gone away while it waited.
+    const OUTLIVES_CALLER: bool = true;
+
     /// Items with the same key never share a transaction.
     fn key(&self, item: &Self::Item) -> Option<[u8; 16]>;
 
@@ -76,7 +79,8 @@ impl<W: Work> Lane<W> {
         Self { sender }
     }
 
-    /// Returns when the item's transaction is committed. If the caller goes away meanwhile, it is done nevertheless.
+    /// Returns when the item's transaction is committed. If the caller goes away meanwhile, it is done nevertheless, unless
+    /// [`Work::OUTLIVES_CALLER`] says otherwise and its transaction hasn't begun.
     pub(super) async fn run(&self, item: W::Item) -> Outcome<W> {
         let (reply, answer) = oneshot::channel();
         self.sender.send_timeout(Waiting { item, reply }, ANSWER_WAIT).await.map_err(|error| {
@@ -90,8 +94,8 @@ impl<W: Work> Lane<W> {
     }
 }
 
-/// After a transaction: until when the next one waits for company, and how much of it is enough. Whoever comes later
-/// than that waits for nobody, so a lone caller pays nothing, and a lane is at rest for half of its time at most.
+/// After a transaction that several shared: until when the next one waits for company, and how much of it is enough. Whoever
+/// comes later than that waits for nobody, nor does who had the last transaction to himself.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     until: Instant,
@@ -104,11 +108,12 @@ impl Rest {
         Self { until: Instant::now(), enough: 0 }
     }
 
-    /// After a transaction of so many items. Callers who ask again as soon as they are answered come back in that number,
-    /// and there is nobody else to wait for.
+    /// After a transaction of so many items. Callers who ask again as soon as they are answered come back in that number; a
+    /// few are waited for until the rest is over, since a transaction of a few costs little less than one of [`COMPANY`].
     fn after(items: usize, (begun, ended): (Instant, Instant)) -> Self {
         let took = ended.saturating_duration_since(begun);
-        Self { until: ended + took.min(REST_MAX), enough: items.clamp(COMPANY, BATCH_MAX) }
+        let enough = if items > 1 { items.clamp(COMPANY, BATCH_MAX) } else { 0 };
+        Self { until: ended + took.min(REST_MAX), enough }
     }
 }
 
@@ -123,6 +128,12 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
             if !matches!(timeout_at(rest.until, more).await, Ok(1..)) {
                 break;
             }
+        }
+        if !W::OUTLIVES_CALLER {
+            batch.retain(|waiting| !waiting.reply.is_closed());
+        }
+        if batch.is_empty() {
+            continue;
         }
         let begun = Instant::now();
         let items: Vec<&W::Item> = batch.iter().map(|waiting| &waiting.item).collect();
@@ -274,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_is_as_long_as_the_transaction_and_ends_when_all_are_back() {
+    fn a_rest_is_as_long_as_the_transaction_that_several_shared() {
         let begun = Instant::now();
         for (items, took_ms, rests_ms, enough) in
-            [(1, 2, 2, COMPANY), (64, 5, 5, 64), (BATCH_MAX + 1, 300, 10, BATCH_MAX)]
+            [(1, 2, 2, 0), (2, 2, 2, COMPANY), (64, 5, 5, 64), (BATCH_MAX + 1, 300, 10, BATCH_MAX)]
         {
             let ended = begun + Duration::from_millis(took_ms);
             let rest = Rest::after(items, (begun, ended));

@@ -1,7 +1,6 @@
 //! The verifier's half of a job's life: take, release, misses, settle, post.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
@@ -11,18 +10,18 @@ use super::PostgresLedger;
 use super::failure::Failure;
 use super::lane::Work;
 use super::posting::Lines;
-use super::settling::read;
+use super::settling::readable_ends;
 use super::values::{
-    count, flag, from_json, get, job_id, millis, ordered, policy, small, time, to_json, word,
+    count, flag, from_json, get, job_id, millis, named, ordered, policy, small, time, to_json, word,
 };
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::Settlement;
-use crate::ledger::stored::SettlementRow;
+use crate::ledger::stored::{SettlementRow, readable};
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
 use crate::time::Timestamp;
 
 /// Alive is who asks, and who has the lease named by its own id. The ids are named once more for the rows to be changed: by the
-/// join alone the planner may look through all jobs for them.
+/// join of three alone the planner may look through all jobs for them.
 const TAKE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + 1,
@@ -41,8 +40,9 @@ const RELEASE: &str = "WITH locked AS MATERIALIZED (
     UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
     FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = 1";
 
-/// What a job's body is reckoned at before it is read, by which takes that share a statement are bounded.
-const BODY_BYTES: usize = 4 * 1024;
+/// What a job's body is reckoned at before it is read: some hundred jobs share a statement. Few are as long, but all that come
+/// back are in memory together, and if the answer is lost all are handed out once more.
+const BODY_BYTES: usize = 32 * 1024;
 
 /// A job has one owner, which has a handful of assignments open: more misses than this never come between.
 const MISS_TRIES: u32 = 16;
@@ -65,7 +65,10 @@ impl JobOwner for PostgresLedger {
             notices.iter().map(|notice| notice.job).filter(|job| !taken.contains_key(job)).collect();
         let mut ended = HashMap::new();
         if !others.is_empty() {
-            ended.extend(read(&self.pool, &others).await?.into_iter().map(|end| (end.job_id, end)));
+            let found = readable_ends(&self.pool, &others).await;
+            // Told that nothing was taken, the caller would leave what was to nobody.
+            let found = found.map_err(|error| if taken.is_empty() { error } else { half_told(&error) })?;
+            ended.extend(found.into_iter().map(|end| (end.job_id, end)));
         }
         // The same job twice in a batch is one handout.
         let outcome = |notice: &Notice| match taken.remove(&notice.job) {
@@ -112,6 +115,10 @@ impl JobOwner for PostgresLedger {
     }
 }
 
+fn half_told(error: &LedgerError) -> LedgerError {
+    LedgerError::Unknown(format!("some jobs are taken, but what became of the others can't be read: {error}"))
+}
+
 /// What one caller takes.
 pub(super) struct Taking {
     owner: VerifierId,
@@ -126,6 +133,9 @@ pub(super) struct Takings;
 impl Work for Takings {
     type Item = Taking;
     type Outcome = HashMap<JobId, TakenJob>;
+
+    /// Nobody would do the jobs, and the next owner would count a handout as lost.
+    const OUTLIVES_CALLER: bool = false;
 
     fn key(&self, _taking: &Taking) -> Option<[u8; 16]> {
         None
@@ -142,36 +152,38 @@ impl Work for Takings {
         client: &ClientWrapper,
         takings: &[&Taking],
     ) -> Result<Vec<Result<HashMap<JobId, TakenJob>, LedgerError>>, Failure> {
-        // Whoever names a job first has it, if it is to be had: it is taken once.
-        let mut first: HashMap<JobId, usize> = HashMap::new();
-        let (mut jobs, mut redelivered, mut owners, mut times) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // A job that several name is taken once, for the first of them, or the first who may take it from whoever has it.
+        let mut takers: HashMap<JobId, (usize, bool)> = HashMap::new();
         for (index, taking) in takings.iter().enumerate() {
             for notice in &taking.notices {
-                if let Entry::Vacant(place) = first.entry(notice.job) {
-                    place.insert(index);
-                    jobs.push(&notice.job.as_bytes()[..]);
-                    redelivered.push(i16::from(notice.redelivered));
-                    owners.push(taking.owner.as_str());
-                    times.push(millis(taking.now));
+                let by = takers.entry(notice.job).or_insert((index, notice.redelivered));
+                if notice.redelivered && !by.1 {
+                    *by = (index, true);
                 }
+            }
+        }
+        let (mut jobs, mut redelivered, mut owners, mut times) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (job, (index, is_redelivered)) in &takers {
+            if let Some(taking) = takings.get(*index) {
+                jobs.push(&job.as_bytes()[..]);
+                redelivered.push(i16::from(*is_redelivered));
+                owners.push(taking.owner.as_str());
+                times.push(millis(taking.now));
             }
         }
         let take = client.prepare_cached(TAKE).await?;
         let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times]).await;
-        let mut outcomes: Vec<Result<HashMap<JobId, TakenJob>, LedgerError>> =
-            takings.iter().map(|_| Ok(HashMap::new())).collect();
-        for row in &rows.map_err(Failure::of_commit)? {
-            let id = job_id(row, 0)?;
-            let Some(outcome) = first.get(&id).and_then(|index| outcomes.get_mut(*index)) else { continue };
-            // It is taken by now, and so are its neighbours: one that can't be read is its own caller's trouble alone.
-            match (taken(row), &mut *outcome) {
-                (Ok(job), Ok(jobs)) => drop(jobs.insert(id, job)),
-                (Err(error), _) => *outcome = Err(error),
-                (Ok(_), Err(_)) => {}
+        let rows = rows.map_err(Failure::of_commit)?;
+        let mut outcomes: Vec<HashMap<JobId, TakenJob>> = takings.iter().map(|_| HashMap::new()).collect();
+        // All are taken by now. One that can't be read is passed by, and is overdue some day; its neighbours are told.
+        for job in readable(rows.iter().map(|row| named(row, taken)))? {
+            let outcome = takers.get(&job.id).and_then(|(index, _)| outcomes.get_mut(*index));
+            if let Some(outcome) = outcome {
+                outcome.insert(job.id, job);
             }
         }
-        Ok(outcomes)
+        Ok(outcomes.into_iter().map(Ok).collect())
     }
 }
 

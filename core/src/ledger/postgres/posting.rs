@@ -9,7 +9,7 @@ use deadpool_postgres::ClientWrapper;
 
 use super::failure::Failure;
 use super::lane::Work;
-use super::pool::prepared;
+use super::pool::{execute_over, prepared};
 use super::values::{millis, ordered, to_json, word};
 use crate::ids::{JobId, NodeId};
 use crate::ledger::{LedgerError, Posting};
@@ -107,16 +107,16 @@ impl Work for PostingLines {
             columns.push(posting)?;
         }
         let closed: Vec<JobId> = items.iter().filter(|lines| lines.closes).map(|lines| lines.job).collect();
-        let closed = ordered(&closed);
+        let (closed, posts) = (ordered(&closed), columns.ids.len());
         let [sequence, post, close, claimable] =
             prepared(client, [SHARE_SEQUENCE, INSERT_POSTINGS, CLOSE_GROUPS, MAKE_CLAIMABLE]).await?;
         let (begun, shared, posted, closed, claimable, committed) = tokio::join!(
             biased;
             client.batch_execute("BEGIN"),
-            async { client.execute(&sequence, &[]).await },
-            async { client.execute(&post, &[&columns.ids, &columns.jobs, &columns.times, &columns.entries, &columns.valid_nodes]).await },
-            async { client.execute(&close, &[&closed]).await },
-            async { client.execute(&claimable, &[&closed]).await },
+            async { execute_over(client, posts, &sequence, &[]).await },
+            async { execute_over(client, posts, &post, &[&columns.ids, &columns.jobs, &columns.times, &columns.entries, &columns.valid_nodes]).await },
+            async { execute_over(client, closed.len(), &close, &[&closed]).await },
+            async { execute_over(client, closed.len(), &claimable, &[&closed]).await },
             client.batch_execute("COMMIT"),
         );
         let before_commit = |error| Failure::before_sent_commit(error).repeatable();

@@ -11,10 +11,10 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
-use super::values::{from_json, get, job_id, millis, ordered, whole};
+use super::values::{from_json, get, job_id, millis, named, ordered, whole};
 use crate::ids::JobId;
 use crate::job::Settlement;
-use crate::ledger::stored::{GroupRow, SettlementRow};
+use crate::ledger::stored::{GroupRow, SettlementRow, readable};
 use crate::ledger::{LedgerError, Settled};
 
 const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
@@ -175,7 +175,7 @@ async fn fill_and_read(
     let [fill, read] = prepared(client, [FILL_GROUPS, READ]).await?;
     let ids = ordered(ended);
     let mut groups = GroupColumns::default();
-    for row in rows {
+    for row in rows.iter().filter(|row| ended.contains(&row.job)) {
         if let Some(group) = &row.group {
             groups.push(row.job.as_bytes(), group);
         }
@@ -266,17 +266,17 @@ impl<'a> Columns<'a> {
             self.waiting.iter().map(|(account, jobs)| (*account, *jobs)).unzip();
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
-        let (jobs, postings) = (self.jobs.len(), posted.ids.len());
+        let postings = posted.ids.len();
         let outcomes = tokio::join!(
             biased;
-            async { execute_over(client, jobs, &settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await },
-            async { execute_over(client, jobs, &end, &[&self.jobs]).await },
+            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await.map(drop) },
+            async { client.execute(&end, &[&self.jobs]).await.map(drop) },
             async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
             async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
-            async { execute_over(client, jobs, &wait, &[&accounts, &ended]).await },
+            async { client.execute(&wait, &[&accounts, &ended]).await.map(drop) },
             async { execute_over(client, postings, &sequence, &[]).await },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
-            async { execute_over(client, jobs, &total, &[&names, &share, &amounts]).await },
+            async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
             client.batch_execute("COMMIT"),
         );
         let (settled, ended, grouped, recorded, counted, shared, posted, added, committed) = outcomes;
@@ -302,6 +302,12 @@ pub(super) fn settlement(row: &Row, group: Option<usize>) -> Result<Settlement, 
 pub(super) async fn read(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
     let rows = pool.query(READ, &[&ordered(jobs)]).await?;
     rows.iter().map(|row| settlement(row, Some(2))).collect()
+}
+
+/// The same, without those that can't be read.
+pub(super) async fn readable_ends(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+    let rows = pool.query(READ, &[&ordered(jobs)]).await?;
+    readable(rows.iter().map(|row| named(row, |row| settlement(row, Some(2)))))
 }
 
 /// The settlement of a job, if it ended, without its group.

@@ -7,10 +7,10 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::settling::settlement;
-use super::values::{flag, from_json, get, job_id, millis, ordered, time, word};
+use super::values::{flag, from_json, get, job_id, millis, named, ordered, time, word};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::GroupRecord;
-use crate::ledger::stored::{of_job, readable};
+use crate::ledger::stored::readable;
 use crate::ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
 use crate::time::Timestamp;
 
@@ -150,11 +150,6 @@ impl PostgresLedger {
         found.dedup();
         Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
     }
-}
-
-/// What `read` makes of a row whose first column is its job's id.
-fn named<T>(row: &Row, read: impl Fn(&Row) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-    read(row).map_err(|error| job_id(row, 0).map_or_else(|worse| worse, |job| of_job(job, error)))
 }
 
 fn overdue(row: &Row) -> Result<OverdueJob, LedgerError> {

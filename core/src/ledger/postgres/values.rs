@@ -6,6 +6,7 @@ use tokio_postgres::types::FromSql;
 use crate::ids::{Digest, JobId, SegmentId};
 use crate::job::VerificationPolicy;
 use crate::ledger::LedgerError;
+use crate::ledger::stored::of_job;
 pub(super) use crate::ledger::stored::{from_json, millis, to_json, whole};
 use crate::time::Timestamp;
 
@@ -67,6 +68,11 @@ fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError
 /// A job's id from column `index`.
 pub(super) fn job_id(row: &Row, index: usize) -> Result<JobId, LedgerError> {
     bytes(row, index).map(JobId::from_bytes)
+}
+
+/// What `read` makes of a row whose first column is its job's id.
+pub(super) fn named<T>(row: &Row, read: impl Fn(&Row) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    read(row).map_err(|error| job_id(row, 0).map_or_else(|worse| worse, |job| of_job(job, error)))
 }
 
 /// A segment's id from column `index`.

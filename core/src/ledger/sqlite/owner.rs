@@ -10,7 +10,7 @@ use super::settling::{Groups, close, insert_posting, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
 use crate::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use crate::job::{Settlement, VerificationPolicy};
-use crate::ledger::stored::SettlementRow;
+use crate::ledger::stored::{SettlementRow, of_job, readable};
 use crate::ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
 use crate::time::Timestamp;
 
@@ -105,12 +105,14 @@ fn take_one(
             |row| taken(row, notice.job),
         )
         .optional()?;
-    if let Some((mut job, misses)) = taken {
-        job.misses = from_json("misses", misses.as_bytes())?;
-        return Ok(Take::Taken(job));
-    }
-    let settlement = read(connection, notice.job, Groups::Included)?;
-    Ok(settlement.map_or(Take::Nothing(notice.job), Take::Settled))
+    let found = if let Some((job, misses)) = taken {
+        let misses = from_json("misses", misses.as_bytes()).map_err(|error| of_job(notice.job, error));
+        readable([misses.map(|misses| Take::Taken(TakenJob { misses, ..job }))])?.pop()
+    } else {
+        let settlement = read(connection, notice.job, Groups::Included);
+        readable([settlement.map_err(|error| of_job(notice.job, error))])?.pop().flatten().map(Take::Settled)
+    };
+    Ok(found.unwrap_or(Take::Nothing(notice.job)))
 }
 
 fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String)> {
