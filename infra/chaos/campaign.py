@@ -22,6 +22,9 @@ BACK_S = 120
 # The first nodes have to come in and be heard of.
 START_S = 180
 LOOK_S = 0.25
+# So long a fault of a link waits for something to meet: the archive is written to every half minute, other links always.
+# With the longest fault of a link it is within what jobs' deadlines allow for.
+MEET_S = 40
 # A fault waits so long for jobs to meet.
 OPEN_S = 10
 
@@ -56,11 +59,18 @@ class Campaign:
         self.client.stop()
         self.drain()
 
+    def wait_until_met(self, link):
+        """A fault that meets nothing tries nothing."""
+        until = time.monotonic() + MEET_S
+        while not self.fleet.proxy.met(link) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+
     def suffer(self, fault):
         """One fault from its beginning to the recovery."""
         row = {"number": fault.number, "kind": fault.name, "target": fault.target, "began_ms": now_ms()}
         if fault.target in LINKS:
             self.fleet.proxy.break_down(fault.target, fault.kind, fault.direction, fault.delay_s)
+            self.wait_until_met(fault.target)
             time.sleep(fault.lasts_s)
             row["met"] = self.fleet.proxy.heal(fault.target)
         else:

@@ -151,6 +151,10 @@ class Proxy:
 
         self.on_loop(begin())
 
+    def met(self, name):
+        """What the fault of a link has met so far."""
+        return self.links[name].met
+
     def heal(self, name):
         """Ends it; returns what it met."""
 

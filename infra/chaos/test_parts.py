@@ -118,6 +118,7 @@ class ProxyTest(unittest.TestCase):
     def test_a_fault_that_met_nothing_says_so(self):
         self.assertEqual(self.say(self.connection, b"x"), b"x")
         self.proxy.break_down("a-b", "hole", "up")
+        self.assertEqual(self.proxy.met("a-b"), 0)
         self.assertEqual(self.proxy.heal("a-b"), 0)
 
 
