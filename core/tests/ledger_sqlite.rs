@@ -154,11 +154,8 @@ async fn an_unreadable_group_keeps_no_other_waiting() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&path).expect("a ledger");
     let halves = infera_core::ledger::conformance::Halves::of(&ledger);
-    let spoil = async |job: JobId| {
-        let connection = rusqlite::Connection::open(&path).expect("a database");
-        let sql = "UPDATE groups SET record = CAST('{' AS BLOB) WHERE job_id = ?1";
-        assert_eq!(connection.execute(sql, [&job.as_bytes()[..]]).expect("update"), 1);
-    };
+    let sql = "UPDATE groups SET record = CAST('{' AS BLOB) WHERE job_id = ?1";
+    let spoil = async |job| spoil(&path, sql, job);
     infera_core::ledger::conformance::an_unreadable_group_keeps_no_other_waiting(&halves, spoil).await;
 }
 
@@ -168,12 +165,14 @@ async fn an_unreadable_job_keeps_no_other() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&path).expect("a ledger");
     let halves = infera_core::ledger::conformance::Halves::of(&ledger);
-    let spoil = async |job: JobId| {
-        let connection = rusqlite::Connection::open(&path).expect("a database");
-        let sql = "UPDATE jobs SET misses = '{' WHERE id = ?1";
-        assert_eq!(connection.execute(sql, [&job.as_bytes()[..]]).expect("update"), 1);
-    };
+    let spoil = async |job| spoil(&path, "UPDATE jobs SET misses = '{' WHERE id = ?1", job);
     infera_core::ledger::conformance::an_unreadable_job_keeps_no_other(&halves, spoil).await;
+}
+
+#[cfg(feature = "conformance")]
+fn spoil(path: &Path, sql: &str, job: JobId) {
+    let connection = rusqlite::Connection::open(path).expect("a database");
+    assert_eq!(connection.execute(sql, [&job.as_bytes()[..]]).expect("update"), 1);
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Rest {
     }
 
     /// After a transaction of so many items. Callers who ask again as soon as they are answered come back in that number; a
-    /// few are waited for until the rest is over, since a transaction of a few costs little less than one of [`COMPANY`].
+    /// few are waited for until the rest is over, since most of what a few cost is what a transaction costs by itself.
     fn after(items: usize, (begun, ended): (Instant, Instant)) -> Self {
         let took = ended.saturating_duration_since(begun);
         let enough = if items > 1 { items.clamp(COMPANY, BATCH_MAX) } else { 0 };
@@ -129,9 +129,7 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
                 break;
             }
         }
-        if !W::OUTLIVES_CALLER {
-            batch.retain(|waiting| !waiting.reply.is_closed());
-        }
+        batch.retain(|waiting| W::OUTLIVES_CALLER || !waiting.reply.is_closed());
         if batch.is_empty() {
             continue;
         }

@@ -58,8 +58,8 @@ impl JobOwner for PostgresLedger {
         if notices.is_empty() {
             return Ok(Vec::new());
         }
-        let taking = Taking { owner: owner.clone(), notices: notices.to_vec(), now };
         word(owner.as_str())?;
+        let taking = Taking { owner: owner.clone(), notices: notices.to_vec(), now };
         let mut taken = self.taking.run(taking).await?;
         let others: Vec<JobId> =
             notices.iter().map(|notice| notice.job).filter(|job| !taken.contains_key(job)).collect();
