@@ -2,7 +2,7 @@
 
     python3 -m unittest discover -s infra/dashboards
 
-The names and kinds are read from core/src/telemetry/metrics.rs, the one place where they are. If `promtool` is there
+The names and kinds are read from core/telemetry/src/metrics.rs, the one place where they are. If `promtool` is there
 (Debian: apt-get install prometheus; or PROMTOOL=path), every dashboard query, every rule and prometheus.yaml is parsed by it,
 and alerts_test.yaml is run; otherwise that test says that it was left out.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import pages
 
 FOLDER = Path(__file__).resolve().parent
-CONSTANTS = FOLDER.parents[1] / "core" / "src" / "telemetry" / "metrics.rs"
+CONSTANTS = FOLDER.parents[1] / "core" / "telemetry" / "src" / "metrics.rs"
 NAME = re.compile(r"\binfera_[a-z_]+")
 
 

@@ -1,0 +1,218 @@
+//! Segments: many settled records in one object. A segment is newline-delimited JSON in independent zstd frames, so
+//! that any zstd reads the whole file and one ranged read gets one record. Which records go into which segment, and
+//! where they ended up, is the ledger's business.
+
+use std::io::Read as _;
+
+use crate::{ArchiveError, ArchiveReader};
+use infera_ledger::{ArchivedRecord, RecordPlace, SettledRecord};
+use infera_types::ids::{Digest, JobId, SegmentId};
+use infera_types::time::Timestamp;
+
+/// At most so many records share a frame: more would compress better, and cost every reader of one record more.
+pub const FRAME_RECORDS_MAX: usize = 64;
+
+/// No frame holds more text: 64 records of a few MiB each (a request and its replicas are bounded by the size of a
+/// message) stay far below it, and a damaged frame can't fill the memory.
+const FRAME_TEXT_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// zstd's own default: beyond it, time grows faster than size falls.
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// What went wrong with a segment.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The store said no; retry where it says so.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// There is nothing to put into it; our fault.
+    #[error("a segment needs at least one record")]
+    Empty,
+    /// A record could not be written as one line; our fault, and the others are not to blame.
+    #[error("record of {job} can't be written: {problem}")]
+    Unwritable {
+        /// The record's job.
+        job: JobId,
+        /// Why.
+        problem: String,
+    },
+    /// What is stored isn't what was recorded. Retrying won't help; an operator must look.
+    #[error("record of {job} in {key} is damaged: {problem}")]
+    Damaged {
+        /// The record's job.
+        job: JobId,
+        /// The object.
+        key: String,
+        /// What doesn't fit.
+        problem: String,
+    },
+}
+
+/// A segment ready to be put into the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentBytes {
+    /// The object's key.
+    pub key: String,
+    /// The object.
+    pub bytes: Vec<u8>,
+    /// Where each record lies in it, in the order of the records.
+    pub places: Vec<RecordPlace>,
+}
+
+/// The key of a segment whose first record was settled at `settled`: `jobs/{year}/{month}/{day}/{hour}/…`, UTC.
+#[must_use]
+pub fn key(segment: SegmentId, settled: Timestamp) -> String {
+    let hours = settled.as_secs() / 3600;
+    let (year, month, day) = date(hours / 24);
+    format!("jobs/{year:04}/{month:02}/{day:02}/{:02}/{segment}.ndjson.zst", hours % 24)
+}
+
+/// Year, month and day of the day `days` after 1970-01-01, in the Gregorian calendar. Years are counted from March,
+/// so that the leap day comes last (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`);
+/// ten lines instead of a dependency for the one date that is formatted here.
+const fn date(days: u64) -> (u64, u64, u64) {
+    const ERA_DAYS: u64 = 146_097; // 400 years
+    const MARCH_0000_TO_1970: u64 = 719_468;
+    let shifted = days + MARCH_0000_TO_1970;
+    let day_of_era = shifted % ERA_DAYS;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = shifted / ERA_DAYS * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+/// Builds the segment of these records. The key follows from the earliest settlement, so that building the same
+/// records again gives the same key.
+///
+/// # Errors
+/// [`SegmentError::Empty`] and [`SegmentError::Unwritable`].
+pub fn build(segment: SegmentId, records: &[SettledRecord]) -> Result<SegmentBytes, SegmentError> {
+    let earliest =
+        records.iter().map(|record| record.settlement.settled_ms).min().ok_or(SegmentError::Empty)?;
+    let mut bytes = Vec::new();
+    let mut places = Vec::with_capacity(records.len());
+    for records in records.chunks(FRAME_RECORDS_MAX) {
+        let (text, hashes) = lines(records)?;
+        let frame = zstd::bulk::compress(&text, COMPRESSION_LEVEL).map_err(|error| {
+            SegmentError::Unwritable { job: records[0].job_id, problem: error.to_string() }
+        })?;
+        let (frame_offset, frame_length) = (bytes.len() as u64, frame.len() as u64);
+        places.extend((0..).zip(records.iter().zip(hashes)).map(|(index, (record, hash))| RecordPlace {
+            job: record.job_id,
+            frame_offset,
+            frame_length,
+            index,
+            hash,
+        }));
+        bytes.extend_from_slice(&frame);
+    }
+    Ok(SegmentBytes { key: key(segment, earliest), bytes, places })
+}
+
+/// One line of JSON per record, and each line's hash.
+fn lines(records: &[SettledRecord]) -> Result<(Vec<u8>, Vec<Digest>), SegmentError> {
+    let mut text = Vec::new();
+    let mut hashes = Vec::with_capacity(records.len());
+    for record in records {
+        let begin = text.len();
+        serde_json::to_writer(&mut text, record)
+            .map_err(|error| SegmentError::Unwritable { job: record.job_id, problem: error.to_string() })?;
+        hashes.push(Digest::of(&text[begin..]));
+        text.push(b'\n');
+    }
+    Ok((text, hashes))
+}
+
+/// The record that lies where `archived` says, by one ranged read. What comes back has the hash that the ledger has.
+///
+/// # Errors
+/// [`SegmentError::Damaged`] if it has another, or can't be read at all; otherwise what the store says.
+pub async fn read(
+    archive: &dyn ArchiveReader,
+    archived: &ArchivedRecord,
+) -> Result<SettledRecord, SegmentError> {
+    let RecordPlace { frame_offset, frame_length, .. } = archived.place;
+    let damaged = |problem: String| SegmentError::Damaged {
+        job: archived.place.job,
+        key: archived.key.clone(),
+        problem,
+    };
+    let end =
+        frame_offset.checked_add(frame_length).ok_or_else(|| damaged("its place has no end".to_owned()))?;
+    let frame = archive.get(&archived.key, frame_offset..end).await?;
+    record_in(&frame, &archived.place).map_err(damaged)
+}
+
+/// The record at `place` of a frame's bytes, or what is wrong with it.
+fn record_in(frame: &[u8], place: &RecordPlace) -> Result<SettledRecord, String> {
+    let text = text_of(frame).map_err(|error| format!("its frame can't be decompressed: {error}"))?;
+    let index = usize::try_from(place.index).unwrap_or(usize::MAX);
+    let line = text.split(|byte| *byte == b'\n').nth(index).ok_or("its frame has fewer lines")?;
+    let hash = Digest::of(line);
+    if hash != place.hash {
+        return Err(format!("its hash is {hash}, not {}", place.hash));
+    }
+    serde_json::from_slice(line).map_err(|error| format!("its line isn't a settled record: {error}"))
+}
+
+fn text_of(frame: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    zstd::stream::read::Decoder::with_buffer(frame)?.take(FRAME_TEXT_MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_name_the_hour() {
+        let segment = SegmentId::from_bytes([7; 16]);
+        let cases = [
+            (0, "1970/01/01/00"),
+            (3_599_999, "1970/01/01/00"),
+            (3_600_000, "1970/01/01/01"),
+            (68_169_599_999, "1972/02/28/23"),
+            (68_169_600_000, "1972/02/29/00"),
+            (951_827_696_789, "2000/02/29/12"),
+            (1_709_164_800_000, "2024/02/29/00"),
+            (1_709_251_200_000, "2024/03/01/00"),
+            (1_735_689_599_999, "2024/12/31/23"),
+            (1_795_354_200_000, "2026/11/22/13"),
+            (4_107_542_400_000, "2100/03/01/00"),
+        ];
+        for (millis, hour) in cases {
+            let expected = format!("jobs/{hour}/seg_07070707070707070707070707070707.ndjson.zst");
+            assert_eq!(key(segment, Timestamp::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn days_follow_each_other() {
+        let length = |year: u64, month: u64| match month {
+            2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..200_000 {
+            assert_eq!(date(days), (year, month, day));
+            day += 1;
+            if day > length(year, month) {
+                (day, month) = (1, month + 1);
+            }
+            if month > 12 {
+                (month, year) = (1, year + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_makes_no_segment() {
+        assert!(matches!(build(SegmentId::new(), &[]), Err(SegmentError::Empty)));
+    }
+}

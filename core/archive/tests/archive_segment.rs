@@ -1,0 +1,240 @@
+//! Segments: what was settled can be read back, alone and as a whole, and nothing else ever.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use infera_archive::segment::{self, FRAME_RECORDS_MAX, SegmentBytes, SegmentError};
+use infera_archive::{ArchiveError, ArchiveReader};
+use infera_ledger::{ArchivedRecord, Posting, PostingEntry, SettledRecord};
+use infera_types::ids::{
+    AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, SegmentId, VerifierId,
+};
+use infera_types::job::{
+    AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, ReplicaSummary, Settlement,
+};
+use infera_types::numbers::{NumericClass, TokenNumbers};
+use infera_types::time::Timestamp;
+use proptest::prelude::*;
+
+/// One object, and how it was read: no archive's bytes can be changed behind its back through the seam.
+struct OneObject {
+    bytes: Vec<u8>,
+    reads: Mutex<Vec<Range<u64>>>,
+}
+
+impl OneObject {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, reads: Mutex::default() }
+    }
+}
+
+impl fmt::Debug for OneObject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes", self.bytes.len())
+    }
+}
+
+#[async_trait]
+impl ArchiveReader for OneObject {
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
+        self.reads.lock().expect("no test panics with it").push(range.clone());
+        let indices = range.start as usize..range.end as usize;
+        let slice = self.bytes.get(indices);
+        slice.map(Bytes::copy_from_slice).ok_or(ArchiveError::OutOfRange { key: key.to_owned(), range })
+    }
+
+    async fn size(&self, _key: &str) -> Result<Option<u64>, ArchiveError> {
+        Ok(Some(self.bytes.len() as u64))
+    }
+}
+
+fn numbers() -> impl Strategy<Value = TokenNumbers> {
+    let finite = any::<f32>().prop_filter("logits are finite", |logit| logit.is_finite());
+    let sum = any::<f64>().prop_filter("sums are finite", |sum| sum.is_finite());
+    (prop::collection::vec((any::<u32>(), finite), 0..5), sum)
+        .prop_map(|(top, log_sum_exp)| TokenNumbers { top, log_sum_exp })
+}
+
+fn replica() -> impl Strategy<Value = ReplicaSummary> {
+    (prop::collection::vec(any::<u32>(), 0..6), prop::collection::vec(numbers(), 0..6), ".*", any::<bool>())
+        .prop_map(|(tokens, numbers, word, sound)| ReplicaSummary {
+            tokens,
+            numbers,
+            numeric_class: NumericClass {
+                model_digest: Digest::of(word.as_bytes()),
+                provider: word.clone(),
+                hardware: word.clone(),
+                runtime: word.clone(),
+                compute: word,
+            },
+            arrived_ms: Timestamp::from_millis(1),
+            prompt_tokens: 3,
+            sound,
+        })
+}
+
+fn group() -> impl Strategy<Value = GroupRecord> {
+    let assignment = (any::<[u8; 16]>(), "[a-z0-9]{1,8}", prop::option::of(replica()));
+    let assignment = assignment.prop_map(|(id, node, replica)| AssignmentRecord {
+        id: AssignmentId::from_bytes(id),
+        node: NodeId::new(node.clone()),
+        owner: OwnerId::new(node),
+        state: AssignmentState::Answered,
+        sent_ms: Timestamp::from_millis(5),
+        budget_ms: 9,
+        replica,
+    });
+    (prop::collection::vec(assignment, 0..4), 0.0..2.0f64, any::<[u8; 32]>()).prop_map(
+        |(assignments, temperature, key)| GroupRecord {
+            verifier: VerifierId::new("v1"),
+            assignments,
+            deadline_ms: Timestamp::from_millis(77),
+            temperature,
+            sample_key: Digest::from_bytes(key),
+        },
+    )
+}
+
+fn record() -> impl Strategy<Value = SettledRecord> {
+    let end = prop_oneof![
+        Just(End::Cancelled),
+        Just(End::Expired),
+        // Any text, with newlines, quotes and U+0000 in it.
+        "(?s).*".prop_map(|message| End::Failed { reason: FailureReason::NoConsensus, message }),
+    ];
+    let request =
+        prop::option::of(("(?s).*", any::<f64>().prop_filter("finite", |number| number.is_finite())));
+    let times = 0..4_000_000_000_000u64;
+    (any::<[u8; 16]>(), request, end, prop::option::of(group()), times).prop_map(
+        |(id, request, end, group, at)| {
+            let job_id = JobId::from_bytes(id);
+            let at = Timestamp::from_millis(at);
+            SettledRecord {
+                job_id,
+                accepted_ms: at,
+                request: request
+                    .map(|(text, number)| serde_json::json!({"z": text, "a": number, "text": [null, 1]})),
+                settlement: Settlement {
+                    job_id,
+                    account: AccountId::new("acct1"),
+                    model: ModelName::new("tiny"),
+                    gateway: GatewayId::new("g1"),
+                    end,
+                    group,
+                    settled_ms: at,
+                },
+                postings: vec![Posting {
+                    id: format!("usage:{job_id}"),
+                    job_id,
+                    posted_ms: at,
+                    entry: PostingEntry::Usage {
+                        account: AccountId::new("acct1"),
+                        prompt_tokens: 1,
+                        completion_tokens: 2,
+                    },
+                }],
+            }
+        },
+    )
+}
+
+/// `count` records that differ, drawn without a property's shrinking.
+fn records(count: usize) -> Vec<SettledRecord> {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    (0..count).map(|_| record().new_tree(&mut runner).expect("a record").current()).collect()
+}
+
+fn archived(segment: SegmentId, built: &SegmentBytes, index: usize) -> ArchivedRecord {
+    ArchivedRecord { segment, key: built.key.clone(), place: built.places[index] }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_record_is_read_back_alone_and_as_a_whole(records in prop::collection::vec(record(), 1..200)) {
+        let segment = SegmentId::from_bytes([1; 16]);
+        let built = segment::build(segment, &records).expect("a segment");
+        prop_assert_eq!(&segment::build(segment, &records).expect("a segment"), &built);
+        prop_assert_eq!(built.places.len(), records.len());
+
+        let archive = OneObject::new(built.bytes.clone());
+        for (index, record) in records.iter().enumerate() {
+            let place = built.places[index];
+            prop_assert_eq!(place.job, record.job_id);
+            let read = wait(segment::read(&archive, &archived(segment, &built, index))).expect("a record");
+            prop_assert_eq!(&read, record);
+            let reads = std::mem::take(&mut *archive.reads.lock().expect("whole"));
+            let range = place.frame_offset..place.frame_offset + place.frame_length;
+            prop_assert_eq!(reads, vec![range]);
+        }
+
+        let whole = zstd::decode_all(built.bytes.as_slice()).expect("plain zstd");
+        let text = whole.strip_suffix(b"\n").expect("a last newline");
+        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        prop_assert_eq!(lines.len(), records.len());
+        for (line, (record, place)) in lines.iter().zip(records.iter().zip(&built.places)) {
+            prop_assert_eq!(&serde_json::from_slice::<SettledRecord>(line).expect("JSON"), record);
+            prop_assert_eq!(Digest::of(line), place.hash);
+        }
+    }
+}
+
+#[test]
+fn frames_are_full_but_the_last() {
+    let records = records(2 * FRAME_RECORDS_MAX + 3);
+    let built = segment::build(SegmentId::new(), &records).expect("a segment");
+    let mut frames: Vec<(u64, usize)> = Vec::new();
+    for place in &built.places {
+        match frames.last_mut() {
+            Some((offset, count)) if *offset == place.frame_offset => *count += 1,
+            _ => frames.push((place.frame_offset, 1)),
+        }
+    }
+    let counts: Vec<usize> = frames.iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [FRAME_RECORDS_MAX, FRAME_RECORDS_MAX, 3]);
+}
+
+#[test]
+fn damage_is_an_error_and_never_a_record() {
+    let segment = SegmentId::from_bytes([2; 16]);
+    let records = records(5);
+    let built = segment::build(segment, &records).expect("a segment");
+    let read =
+        |bytes: Vec<u8>, archived: &ArchivedRecord| wait(segment::read(&OneObject::new(bytes), archived));
+    // Any byte may rot: what is read is the record or an error.
+    let mut found = 0;
+    for position in 0..built.bytes.len() {
+        let mut bytes = built.bytes.clone();
+        bytes[position] ^= 0x10;
+        match read(bytes, &archived(segment, &built, 3)) {
+            Ok(record) => assert_eq!(record, records[3], "byte {position}"),
+            Err(SegmentError::Damaged { job, .. }) => {
+                assert_eq!(job, records[3].job_id);
+                found += 1;
+            }
+            Err(other) => panic!("byte {position}: {other}"),
+        }
+    }
+    assert!(found > 0, "no damage was found");
+    // A place that points at another record, at none, or outside.
+    let whole = archived(segment, &built, 3);
+    let wrong_index =
+        ArchivedRecord { place: infera_ledger::RecordPlace { index: 2, ..whole.place }, ..whole.clone() };
+    assert!(matches!(read(built.bytes.clone(), &wrong_index), Err(SegmentError::Damaged { .. })));
+    let no_index =
+        ArchivedRecord { place: infera_ledger::RecordPlace { index: 900, ..whole.place }, ..whole.clone() };
+    assert!(matches!(read(built.bytes.clone(), &no_index), Err(SegmentError::Damaged { .. })));
+    let cut = built.bytes[..built.bytes.len() - 1].to_vec();
+    assert!(matches!(read(cut, &whole), Err(SegmentError::Archive(ArchiveError::OutOfRange { .. }))));
+}

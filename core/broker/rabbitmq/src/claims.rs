@@ -1,0 +1,134 @@
+//! What AMQP doesn't tell or does later than the seam promises: which exclusive queues are ours and whether they have
+//! their consumer, which queues have a limit, and which consumers are still giving back what they held.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::terms::Refusal;
+use infera_broker::Published;
+
+/// How long to wait for consumers that leave; longer than they have.
+const LEAVING: Duration = Duration::from_secs(6);
+
+/// An exclusive queue that this process declared.
+struct Exclusive {
+    /// The connection that owns it.
+    epoch: u64,
+    taken: bool,
+}
+
+/// The exclusive queues of this process.
+#[derive(Clone, Default)]
+pub(super) struct Claims(Arc<Mutex<HashMap<String, Exclusive>>>);
+
+impl Claims {
+    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Exclusive>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An exclusive queue was declared on this connection.
+    pub(super) fn declared(&self, queue: &str, epoch: u64) {
+        let mut claims = self.lock();
+        // Those of earlier connections went with them.
+        claims.retain(|_, claim| claim.epoch >= epoch);
+        claims.entry(queue.to_owned()).or_insert(Exclusive { epoch, taken: false });
+    }
+
+    /// The queue was deleted.
+    pub(super) fn gone(&self, queue: &str) {
+        self.lock().remove(queue);
+    }
+
+    /// Takes an exclusive queue for one consumer; none if the queue isn't one of ours.
+    pub(super) fn take(&self, queue: &str, epoch: u64) -> Result<Option<Claim>, Refusal> {
+        let mut claims = self.lock();
+        let Some(claim) = claims.get_mut(queue).filter(|claim| claim.epoch == epoch) else { return Ok(None) };
+        if claim.taken {
+            return Err(Refusal::Taken);
+        }
+        claim.taken = true;
+        Ok(Some(Claim { claims: self.clone(), queue: queue.to_owned(), epoch }))
+    }
+}
+
+/// The right to be an exclusive queue's consumer. The queue ends with it.
+pub(super) struct Claim {
+    claims: Claims,
+    queue: String,
+    epoch: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = self.claims.lock();
+        if claims.get(&self.queue).is_some_and(|claim| claim.epoch == self.epoch) {
+            claims.remove(&self.queue);
+        }
+    }
+}
+
+/// The queues that this process declared with a limit. The broker's refusal of a publish says nothing of its
+/// reason: such a queue is full, any other is stuck.
+#[derive(Clone, Default)]
+pub(super) struct Limits(Arc<Mutex<HashSet<String>>>);
+
+impl Limits {
+    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queue was declared, and so.
+    pub(super) fn declared(&self, queue: &str, is_limited: bool) {
+        if is_limited {
+            self.lock().insert(queue.to_owned());
+        } else {
+            self.lock().remove(queue);
+        }
+    }
+
+    /// What a refusal means that came for this queue.
+    pub(super) fn refusal(&self, queue: &str) -> Published {
+        if self.lock().contains(queue) { Published::Full } else { Published::Refused }
+    }
+}
+
+/// How many consumers are leaving.
+#[derive(Clone)]
+pub(super) struct Leaving(watch::Sender<u32>);
+
+impl Default for Leaving {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Leaving {
+    /// One more, until the guard is dropped.
+    pub(super) fn enter(&self) -> Leave {
+        self.0.send_modify(|count| *count += 1);
+        Leave(self.0.clone())
+    }
+
+    /// Until all that are leaving now have left, so that what they held waits again.
+    pub(super) async fn left(&self) {
+        let mut count = self.0.subscribe();
+        if timeout(LEAVING, count.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::debug!("consumers that leave take long");
+        }
+    }
+}
+
+/// Somebody is leaving.
+pub(super) struct Leave(watch::Sender<u32>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! What one channel has published and has no confirmation of yet, and how much more may go out. It knows no channel.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use lapin::Confirmation;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::terms::Route;
+use infera_broker::Published;
+
+/// Unconfirmed publishes at once. 64 give most of what there is to get and 512 hardly more for several times the
+/// latency (both measured on one machine); a network's round trips want some room.
+const WINDOW: usize = 256;
+
+/// Publishes altogether that have no confirmation. One whose asker has given up is in nobody's way: a queue that is stuck
+/// must not take the window from all others until its publishes are given up too.
+const UNCONFIRMED_MAX: usize = 4 * WINDOW;
+
+/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. Unless
+/// others get theirs the connection is given up; whoever asked was told long before.
+pub(super) const STALLED: Duration = Duration::from_secs(15);
+
+/// How one publish ended at the channel.
+pub(super) struct Ended {
+    pub(super) route: Route,
+    /// Who asked; closed if nobody waits any more.
+    pub(super) reply: oneshot::Sender<Published>,
+    /// None: it didn't come in time.
+    pub(super) confirmation: Option<lapin::Result<Confirmation>>,
+}
+
+/// What happens to publishes in flight.
+pub(super) enum Event {
+    /// An asker has given up, which makes room. The confirmation may still come.
+    Left,
+    /// A publish ended.
+    Ended(Box<Ended>),
+}
+
+/// A publish, and what will confirm it.
+struct Unconfirmed<Confirm> {
+    route: Route,
+    reply: oneshot::Sender<Published>,
+    confirm: Confirm,
+    until: Instant,
+}
+
+enum Step<Confirm> {
+    Left(Unconfirmed<Confirm>),
+    Ended { ended: Box<Ended>, was_left: bool },
+}
+
+/// Publishes in flight, which end in the order in which their confirmations come.
+pub(super) struct InFlight<Confirm> {
+    all: FuturesUnordered<BoxFuture<'static, Step<Confirm>>>,
+    /// How many of them nobody waits for.
+    left: usize,
+}
+
+impl<Confirm> Default for InFlight<Confirm> {
+    fn default() -> Self {
+        Self { all: FuturesUnordered::new(), left: 0 }
+    }
+}
+
+impl<Confirm> InFlight<Confirm>
+where
+    Confirm: Future<Output = lapin::Result<Confirmation>> + Send + Unpin + 'static,
+{
+    pub(super) fn push(&mut self, route: Route, reply: oneshot::Sender<Published>, confirm: Confirm) {
+        let until = Instant::now() + STALLED;
+        self.all.push(Box::pin(asked_for(Unconfirmed { route, reply, confirm, until })));
+    }
+
+    /// Whether one more may be published.
+    pub(super) fn has_room(&self) -> bool {
+        self.all.len() - self.left < WINDOW && self.all.len() < UNCONFIRMED_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The next event; none if nothing is in flight. Giving up the wait loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        match self.all.next().await? {
+            Step::Left(publish) => {
+                self.left += 1;
+                self.all.push(Box::pin(left(publish)));
+                Some(Event::Left)
+            }
+            Step::Ended { ended, was_left } => {
+                self.left -= usize::from(was_left);
+                Some(Event::Ended(ended))
+            }
+        }
+    }
+}
+
+async fn asked_for<Confirm>(mut publish: Unconfirmed<Confirm>) -> Step<Confirm>
+where
+    Confirm: Future<Output = lapin::Result<Confirmation>> + Unpin,
+{
+    tokio::select! {
+        biased;
+        confirmation = timeout_at(publish.until, &mut publish.confirm) => {
+            let Unconfirmed { route, reply, .. } = publish;
+            let ended = Box::new(Ended { route, reply, confirmation: confirmation.ok() });
+            Step::Ended { ended, was_left: false }
+        }
+        () = publish.reply.closed() => Step::Left(publish),
+    }
+}
+
+async fn left<Confirm>(publish: Unconfirmed<Confirm>) -> Step<Confirm>
+where
+    Confirm: Future<Output = lapin::Result<Confirmation>> + Unpin,
+{
+    let Unconfirmed { route, reply, confirm, until } = publish;
+    let confirmation = timeout_at(until, confirm).await.ok();
+    Step::Ended { ended: Box::new(Ended { route, reply, confirmation }), was_left: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use futures::channel::oneshot as promise;
+
+    use super::*;
+
+    type Confirm = BoxFuture<'static, lapin::Result<Confirmation>>;
+
+    fn route(number: usize) -> Route {
+        Route { exchange: "".into(), key: "q".into(), id: Some(number.to_string().as_str().into()) }
+    }
+
+    /// A publish that is confirmed when it is told, and who waits for it.
+    fn publish(
+        in_flight: &mut InFlight<Confirm>,
+        number: usize,
+    ) -> (promise::Sender<Confirmation>, oneshot::Receiver<Published>) {
+        let (confirm, confirmed) = promise::channel();
+        let (reply, answer) = oneshot::channel();
+        let confirmed = async move {
+            match confirmed.await {
+                Ok(confirmation) => Ok(confirmation),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        in_flight.push(route(number), reply, confirmed.boxed());
+        (confirm, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gives_up_makes_room_and_may_still_be_confirmed() {
+        let mut in_flight = InFlight::default();
+        let mut askers: Vec<_> = (0..WINDOW).map(|number| publish(&mut in_flight, number)).collect();
+        assert!(!in_flight.has_room());
+        assert!(in_flight.next().now_or_never().is_none(), "nothing has happened");
+        let (confirm, answer) = askers.swap_remove(7);
+        drop(answer);
+        assert!(matches!(in_flight.next().await, Some(Event::Left)));
+        assert!(in_flight.has_room());
+        confirm.send(Confirmation::Ack(None)).unwrap();
+        let Some(Event::Ended(ended)) = in_flight.next().await else { panic!("not confirmed") };
+        assert!(ended.route == route(7) && ended.reply.is_closed());
+        assert!(in_flight.has_room());
+        askers.push(publish(&mut in_flight, WINDOW));
+        assert!(!in_flight.has_room());
+        // Nobody is answered in time: each ends so, and everything is as at first.
+        for _ in 0..WINDOW {
+            let Some(Event::Ended(ended)) = in_flight.next().await else { panic!("not ended") };
+            assert!(ended.confirmation.is_none());
+        }
+        assert!(in_flight.is_empty() && in_flight.has_room());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_nobody_waits_for_are_bounded_too() {
+        let mut in_flight = InFlight::default();
+        let mut confirms = Vec::new();
+        while in_flight.has_room() {
+            let (confirm, answer) = publish(&mut in_flight, confirms.len());
+            confirms.push(confirm);
+            drop(answer);
+            assert!(matches!(in_flight.next().await, Some(Event::Left)));
+        }
+        assert_eq!(confirms.len(), UNCONFIRMED_MAX);
+    }
+}

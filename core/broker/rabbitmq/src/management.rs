@@ -1,0 +1,202 @@
+//! RabbitMQ's book of connections, over the HTTP API of its management plugin.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+
+use infera_broker::connections::{Connection, Connections, ConnectionsError};
+use infera_types::causes::causes;
+use infera_types::secret::Secret;
+use infera_types::time::Timestamp;
+
+/// It answers within milliseconds; under a flood of connections it takes seconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+
+/// Some 200 bytes a connection: more than a broker holds.
+const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Where the management plugin is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `http(s)://user:password@host:15672`, of a user with the tag `administrator`. Hidden because of the password.
+    /// Empty: nobody looks, and nodes that were shut out stay connected until they hang up.
+    pub url: Secret,
+    /// With `https://`: a PEM file of certificates to trust beside the system's. None: the system's alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The configuration can't be used; the operator's to mend. Nothing of the URL is quoted: it holds a password.
+#[derive(Debug, thiserror::Error)]
+#[error("management.{0}")]
+pub struct ConfigError(String);
+
+/// The management API of one RabbitMQ cluster.
+#[derive(Debug)]
+pub struct ManagementApi {
+    client: Client,
+    base: Url,
+    user: String,
+    password: Secret,
+}
+
+/// As the API writes a connection. One that is still being opened has no user yet.
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    user: Option<String>,
+    peer_host: Option<String>,
+    connected_at: Option<u64>,
+}
+
+impl ManagementApi {
+    /// The API that the configuration names; none without a URL. It is first asked when it is first used.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn open(config: &Config) -> Result<Option<Arc<Self>>, ConfigError> {
+        if config.url.expose().is_empty() {
+            return Ok(None);
+        }
+        let form = || ConfigError("url isn't of the form http(s)://user:password@host:port".to_owned());
+        let mut base: Url = config.url.expose().parse().map_err(|_| form())?;
+        let user = percent_decoded(base.username()).ok_or_else(form)?;
+        let password = percent_decoded(base.password().unwrap_or_default()).ok_or_else(form)?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || user.is_empty() {
+            return Err(form());
+        }
+        // It must not come up in an error's text.
+        base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| form())?;
+        // A program may have chosen one before; then that one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .timeout(ANSWERS_WITHIN)
+            .no_proxy()
+            .tls_certs_merge(authorities(config)?)
+            .build()
+            .map_err(|error| ConfigError(format!("url: no client for HTTP: {error}")))?;
+        Ok(Some(Arc::new(Self { client, base, user, password: Secret::new(password) })))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        segments: &[&str],
+        reason: &str,
+    ) -> Result<Response, ConnectionsError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| ConnectionsError::Refused("management.url has no path".to_owned()))?
+            .pop_if_empty()
+            .extend(segments);
+        if method == Method::GET {
+            url.set_query(Some("columns=name,user,peer_host,connected_at"));
+        }
+        let request = self.client.request(method, url).basic_auth(&self.user, Some(self.password.expose()));
+        let answer = request.header("X-Reason", reason).send().await;
+        let answer = answer.map_err(|error| ConnectionsError::Away(causes(&error)))?;
+        match answer.status() {
+            status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(answer),
+            status if status.is_server_error() => Err(ConnectionsError::Away(format!("it answers {status}"))),
+            status => Err(ConnectionsError::Refused(format!("it answers {status}"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Connections for ManagementApi {
+    async fn list(&self) -> Result<Vec<Connection>, ConnectionsError> {
+        let away = |error: reqwest::Error| ConnectionsError::Away(causes(&error));
+        let mut answer = self.ask(Method::GET, &["api", "connections"], "").await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Err(ConnectionsError::Refused("it has no /api/connections".to_owned()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(away)? {
+            if body.len() + chunk.len() > ANSWER_MAX_BYTES {
+                return Err(ConnectionsError::Away(format!("it lists more than {ANSWER_MAX_BYTES} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let listed: Vec<Listed> = serde_json::from_slice(&body)
+            .map_err(|error| ConnectionsError::Refused(format!("it lists something else: {error}")))?;
+        Ok(listed.into_iter().filter_map(connection).collect())
+    }
+
+    async fn close(&self, name: &str, reason: &str) -> Result<(), ConnectionsError> {
+        self.ask(Method::DELETE, &["api", "connections", name], reason).await.map(|_| ())
+    }
+}
+
+/// A connection as listed; none before it has logged in.
+fn connection(listed: Listed) -> Option<Connection> {
+    Some(Connection {
+        name: listed.name,
+        user: listed.user?,
+        peer: listed.peer_host.and_then(|host| host.parse::<IpAddr>().ok()),
+        since: Timestamp::from_millis(listed.connected_at.unwrap_or(0)),
+    })
+}
+
+fn authorities(config: &Config) -> Result<Vec<Certificate>, ConfigError> {
+    let Some(path) = &config.ca_file else { return Ok(Vec::new()) };
+    let wrong =
+        |problem: &dyn std::fmt::Display| ConfigError(format!("ca_file: {}: {problem}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(wrong(&"holds no certificate in PEM form")),
+        Err(error) => Err(wrong(&error)),
+    }
+}
+
+/// What a part of a URL says; none if that is no text.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = match after.split_at_checked(2) {
+            Some((digits, after)) if first == b'%' => {
+                bytes.push(hex::decode(digits).ok()?.first().copied()?);
+                after
+            }
+            _ => {
+                bytes.push(first);
+                after
+            }
+        };
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_are_used_or_refused_without_the_password() {
+        let open = |url: &str, ca_file: Option<&str>| {
+            let config = Config { url: Secret::new(url), ca_file: ca_file.map(PathBuf::from) };
+            ManagementApi::open(&config)
+                .map(|api| api.map(|api| (api.user.clone(), api.password.expose().to_owned())))
+        };
+        assert_eq!(open("", None).unwrap(), None);
+        let decoded = Some(("u".to_owned(), "p@:/".to_owned()));
+        assert_eq!(open("http://u:p%40%3A%2f@127.0.0.1:15672", None).unwrap(), decoded);
+        for (url, ca_file) in [
+            ("127.0.0.1", None),
+            ("amqp://u:hunter2@h", None),
+            ("http://h:1", None),
+            ("https://u:hunter2@h", Some("/nowhere")),
+        ] {
+            let error = open(url, ca_file).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.starts_with("management."), "{error}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Our words in AMQP's: queues, addresses, messages, and what a refusal means. Values only; nothing here waits.
+
+use bytes::Bytes;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString, ShortStringError};
+use lapin::{BasicProperties, ErrorKind};
+
+use infera_broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Queue, topology};
+
+/// AMQP's mark of a message that a classic queue keeps in memory; quorum queues write every message to disk before they
+/// confirm it, whatever its mark. A classic queue here is one node's or one program's: what is lost with the broker are
+/// assignments, which other nodes are asked when nobody answers, and what was told a program whose connection went too.
+/// On disk each assignment was a wait for the disk of its own: 2.4 a job (measured).
+const TRANSIENT: u8 = 1;
+
+/// The longest time to live that RabbitMQ takes, in milliseconds: 49 days.
+const TTL_MAX_MS: u64 = u32::MAX as u64;
+
+/// The header that carries a message's place in its trace, named as in HTTP.
+const TRACE_HEADER: &str = "traceparent";
+
+/// How long a `traceparent` of the version in use is; anything longer is a stranger's and dropped.
+const TRACE_MAX_BYTES: usize = 55;
+
+/// What both exchanges are called at the broker; permissions of nodes name the first.
+pub(super) const fn exchange_name(exchange: Exchange) -> &'static str {
+    match exchange {
+        Exchange::Nodes => topology::NODES_EXCHANGE,
+        Exchange::Network => "infera.network",
+    }
+}
+
+/// How a queue is declared, besides its arguments.
+pub(super) const fn declare_options(queue: &Queue) -> QueueDeclareOptions {
+    QueueDeclareOptions {
+        passive: false,
+        // An exclusive queue ends with its connection, so its messages needn't reach a disk.
+        durable: !queue.exclusive,
+        exclusive: queue.exclusive,
+        auto_delete: false,
+        nowait: false,
+    }
+}
+
+/// Every argument that matters, none left to the server's defaults: those differ between its versions.
+pub(super) fn arguments(queue: &Queue) -> FieldTable {
+    let mut table = FieldTable::default();
+    let kind = if queue.replicated { "quorum" } else { "classic" };
+    table.insert(short("x-queue-type"), AMQPValue::LongString(kind.into()));
+    table.insert(short("x-overflow"), AMQPValue::LongString("reject-publish".into()));
+    if queue.replicated {
+        table.insert(short("x-delivery-limit"), AMQPValue::LongLongInt(i64::from(GIVEN_BACK_MAX)));
+    }
+    let mut number = |name: &'static str, value: Option<u64>| {
+        if let Some(value) = value {
+            table.insert(short(name), AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX)));
+        }
+    };
+    number("x-max-length", queue.length_max);
+    number("x-max-length-bytes", queue.bytes_max);
+    number("x-expires", queue.idle_ms);
+    if let Some(dead_letters) = &queue.dead_letters {
+        // At least once: only confirmed there does it leave here. It needs `reject-publish`, and a quorum queue.
+        for (name, value) in [
+            ("x-dead-letter-exchange", ""),
+            ("x-dead-letter-routing-key", dead_letters.as_str()),
+            ("x-dead-letter-strategy", "at-least-once"),
+        ] {
+            table.insert(short(name), AMQPValue::LongString(value.into()));
+        }
+    }
+    table
+}
+
+/// A constant that is short enough.
+pub(super) fn short(text: &'static str) -> ShortString {
+    ShortString::from(text)
+}
+
+/// Where a publish goes and as what: exchange, routing key and id, by which a message that comes back is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Route {
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+    pub(super) id: Option<ShortString>,
+}
+
+/// One message as it is sent.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) route: Route,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// A message as it is sent.
+///
+/// # Errors
+/// A key, an id or a kind that is longer than AMQP's 255 bytes; no retry helps.
+pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, ShortStringError> {
+    let (exchange, key) = match address {
+        Address::Queue(queue) => ("", queue),
+        Address::Nodes(key) => (exchange_name(Exchange::Nodes), key),
+        Address::Network(key) => (exchange_name(Exchange::Network), key),
+    };
+    let id = ShortString::try_new(message.id)?;
+    let mut properties = BasicProperties::default()
+        .with_message_id(id.clone())
+        .with_type(ShortString::try_new(message.kind)?)
+        .with_delivery_mode(TRANSIENT);
+    if let Address::Nodes(key) = address {
+        // The broker lets a connection name nobody but its own user here (or it has the tag `impersonator`).
+        properties = properties.with_user_id(ShortString::try_new(first_word(key))?);
+    }
+    if let Some(ttl_ms) = message.ttl_ms {
+        properties = properties.with_expiration(ShortString::try_new(ttl_ms.min(TTL_MAX_MS).to_string())?);
+    }
+    if let Some(trace) = message.trace {
+        let mut headers = FieldTable::default();
+        headers.insert(short(TRACE_HEADER), AMQPValue::LongString(trace.into()));
+        properties = properties.with_headers(headers);
+    }
+    let route = Route { exchange: short(exchange), key: ShortString::try_new(key.as_str())?, id: Some(id) };
+    Ok(Parcel { route, properties, body: message.body })
+}
+
+/// The first word of a key: in the nodes' exchange, who speaks.
+fn first_word(key: &str) -> &str {
+    key.split('.').next().unwrap_or_default()
+}
+
+/// Why a delivery is dropped: nobody can say whose word it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dubious {
+    /// It carries `CC`, by which a sender gets it to queues that its key doesn't reach.
+    Copied,
+    /// It came by the nodes' exchange, and the user whom the broker vouches for isn't the node that its key names.
+    Unvouched,
+}
+
+impl Dubious {
+    /// As metrics name it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::Unvouched => "unvouched",
+        }
+    }
+}
+
+/// A message as it was delivered by `exchange` under `key`.
+///
+/// # Errors
+/// Its key doesn't tell who sent it, or not reliably.
+pub(super) fn message(
+    (exchange, key): (&str, &str),
+    properties: &BasicProperties,
+    body: Vec<u8>,
+) -> Result<Message, Dubious> {
+    let headers = properties.headers().as_ref();
+    if headers.is_some_and(|headers| headers.inner().contains_key("CC")) {
+        return Err(Dubious::Copied);
+    }
+    if exchange == exchange_name(Exchange::Nodes) {
+        let user = properties.user_id().as_ref().map(ShortString::as_str);
+        if user != Some(first_word(key)) {
+            return Err(Dubious::Unvouched);
+        }
+    }
+    let text = |value: &Option<ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(Message {
+        id: text(properties.message_id()),
+        kind: text(properties.kind()),
+        body: body.into(),
+        ttl_ms: properties.expiration().as_ref().and_then(|expiration| expiration.as_str().parse().ok()),
+        trace: headers.and_then(trace),
+    })
+}
+
+fn trace(headers: &FieldTable) -> Option<String> {
+    match headers.inner().get(TRACE_HEADER)? {
+        AMQPValue::LongString(text) if text.as_bytes().len() <= TRACE_MAX_BYTES => {
+            String::from_utf8(text.as_bytes().to_vec()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Why the broker didn't do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No such queue.
+    Missing,
+    /// It belongs to another connection, or has its one consumer.
+    Taken,
+    /// It is there with other properties; what differs.
+    Different(String),
+    /// We may not; retrying is pointless until an operator changes that.
+    Forbidden(String),
+    /// It is away, or gave no answer in time.
+    Away(String),
+    /// It gave no answer about this queue in time, and answers otherwise.
+    Stuck,
+}
+
+impl Refusal {
+    /// As the seam says it, for the queue that it is about.
+    pub(super) fn of(self, queue: &str) -> BrokerError {
+        let name = queue.to_owned();
+        match self {
+            Self::Missing => BrokerError::NoSuchQueue(name),
+            Self::Taken => BrokerError::Exclusive(name),
+            Self::Different(difference) => BrokerError::Mismatch { name, difference },
+            Self::Forbidden(why) => BrokerError::Unavailable(format!("not allowed: {why}")),
+            Self::Away(why) => BrokerError::Unavailable(why),
+            Self::Stuck => BrokerError::Stuck(name),
+        }
+    }
+}
+
+impl From<lapin::Error> for Refusal {
+    fn from(error: lapin::Error) -> Self {
+        let ErrorKind::ProtocolError(protocol) = error.kind() else { return Self::Away(error.to_string()) };
+        let text = protocol.get_message().as_str();
+        match protocol.get_id() {
+            403 if text.contains("in exclusive use") => Self::Taken,
+            403 => Self::Forbidden(text.to_owned()),
+            404 => Self::Missing,
+            405 => Self::Taken,
+            406 => Self::Different(difference(text)),
+            _ => Self::Away(error.to_string()),
+        }
+    }
+}
+
+/// What differs, out of `PRECONDITION_FAILED - inequivalent arg 'x' for queue 'q' in vhost '/': received W but current
+/// is T`; the whole text if it is another one.
+fn difference(text: &str) -> String {
+    let parts = || {
+        let (_, rest) = text.split_once("inequivalent arg '")?;
+        let (argument, rest) = rest.split_once('\'')?;
+        let (_, values) = rest.split_once("received ")?;
+        let (wanted, there) = values.split_once(" but current is ")?;
+        Some(format!("{argument} is {there}, wanted {wanted}"))
+    };
+    parts().unwrap_or_else(|| text.to_owned())
+}
+
+/// A name as AMQP takes it. One that is too long names nothing.
+pub(super) fn name(queue: &str) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(queue).map_err(|_| BrokerError::NoSuchQueue(queue.to_owned()))
+}
+
+/// What this client is called in the broker's lists.
+pub(super) fn connection_name(purpose: &str) -> LongString {
+    format!("infera {purpose}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Queue {
+        Queue {
+            name: "q".to_owned(),
+            bindings: Vec::new(),
+            exclusive: false,
+            replicated: false,
+            length_max: None,
+            bytes_max: None,
+            idle_ms: None,
+            dead_letters: None,
+        }
+    }
+
+    fn told(queue: &Queue) -> Vec<String> {
+        let options = declare_options(queue);
+        let mut told: Vec<String> = arguments(queue)
+            .into_iter()
+            .map(|(name, value)| match value {
+                AMQPValue::LongString(text) => format!("{name}={text}"),
+                AMQPValue::LongLongInt(number) => format!("{name}={number}"),
+                other => panic!("{name}={other:?}"),
+            })
+            .collect();
+        told.push(format!("durable={} exclusive={}", options.durable, options.exclusive));
+        told
+    }
+
+    #[test]
+    fn every_kind_of_queue_says_all_that_it_is() {
+        let classic = ["x-overflow=reject-publish", "x-queue-type=classic"];
+        let lasting = "durable=true exclusive=false";
+        let dead_letters = Some("dead".to_owned());
+        let cases: [(Queue, Vec<&str>); 5] = [
+            (
+                Queue { replicated: true, dead_letters, ..queue() },
+                vec![
+                    "x-dead-letter-exchange=",
+                    "x-dead-letter-routing-key=dead",
+                    "x-dead-letter-strategy=at-least-once",
+                    "x-delivery-limit=20",
+                    "x-overflow=reject-publish",
+                    "x-queue-type=quorum",
+                    lasting,
+                ],
+            ),
+            (queue(), [&classic[..], &[lasting]].concat()),
+            (
+                Queue { replicated: true, length_max: Some(7), bytes_max: Some(9), ..queue() },
+                vec![
+                    "x-delivery-limit=20",
+                    "x-max-length=7",
+                    "x-max-length-bytes=9",
+                    "x-overflow=reject-publish",
+                    "x-queue-type=quorum",
+                    lasting,
+                ],
+            ),
+            (
+                Queue { idle_ms: Some(600_000), ..queue() },
+                [&["x-expires=600000"][..], &classic, &[lasting]].concat(),
+            ),
+            (
+                Queue { exclusive: true, ..queue() },
+                [&classic[..], &["durable=false exclusive=true"]].concat(),
+            ),
+        ];
+        for (queue, expected) in cases {
+            assert_eq!(told(&queue), expected, "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn a_mismatch_names_the_argument_and_both_values() {
+        let text = "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received the \
+                    value '7' of type 'long' but current is none";
+        assert_eq!(difference(text), "x-max-length is none, wanted the value '7' of type 'long'");
+        assert_eq!(difference("PRECONDITION_FAILED - else"), "PRECONDITION_FAILED - else");
+    }
+
+    #[test]
+    fn a_message_comes_back_as_it_was_unless_it_was_copied() {
+        let sent = Message {
+            id: "i".to_owned(),
+            kind: "k".to_owned(),
+            body: Bytes::from_static(b"\x01b"),
+            ttl_ms: Some(u64::MAX),
+            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+        };
+        let parcel = parcel(&Address::Nodes("n1.heartbeat".to_owned()), sent.clone()).unwrap();
+        assert_eq!(parcel.route.exchange.as_str(), "infera.nodes");
+        assert_eq!(parcel.route.key.as_str(), "n1.heartbeat");
+        let from = ("infera.nodes", "n1.heartbeat");
+        let received = message(from, &parcel.properties, parcel.body.to_vec());
+        assert_eq!(received, Ok(Message { ttl_ms: Some(TTL_MAX_MS), ..sent }));
+
+        let mut headers = FieldTable::default();
+        headers.insert(short(TRACE_HEADER), AMQPValue::LongString("x".repeat(TRACE_MAX_BYTES + 1).into()));
+        let strange = parcel.properties.clone().with_headers(headers);
+        assert_eq!(message(from, &strange, Vec::new()).unwrap().trace, None, "longer than any");
+
+        let mut headers = FieldTable::default();
+        headers.insert(short("CC"), AMQPValue::LongString("n2.heartbeat".into()));
+        let copied = parcel.properties.with_headers(headers);
+        assert_eq!(message(from, &copied, Vec::new()), Err(Dubious::Copied));
+    }
+
+    #[test]
+    fn only_the_node_that_the_broker_vouches_for_speaks_as_itself() {
+        let plain = BasicProperties::default();
+        let as_n1 = BasicProperties::default().with_user_id("n1".into());
+        for (exchange, key, properties, heard) in [
+            ("infera.nodes", "n1.replica.v", &as_n1, true),
+            ("infera.nodes", "n1", &as_n1, true),
+            ("infera.nodes", "n2.replica.v", &as_n1, false),
+            ("infera.nodes", "n12.replica.v", &as_n1, false),
+            ("infera.nodes", "n1.replica.v", &plain, false),
+            ("infera.nodes", "", &plain, false),
+            // Nodes may write to neither of these.
+            ("infera.network", "capacity", &plain, true),
+            ("", "replicas.v", &plain, true),
+        ] {
+            let outcome = message((exchange, key), properties, Vec::new());
+            assert_eq!(outcome.is_ok(), heard, "{exchange} {key} {properties:?}");
+            assert!(heard || outcome == Err(Dubious::Unvouched));
+        }
+    }
+
+    #[test]
+    fn what_amqp_cannot_carry_is_an_error() {
+        let message =
+            |id: String| Message { id, kind: String::new(), body: Bytes::new(), ttl_ms: None, trace: None };
+        assert!(parcel(&Address::Queue("q".repeat(256)), message(String::new())).is_err());
+        assert!(parcel(&Address::Queue("q".to_owned()), message("i".repeat(256))).is_err());
+        assert!(name(&"q".repeat(256)).is_err());
+    }
+}

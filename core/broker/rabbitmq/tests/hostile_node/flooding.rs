@@ -1,0 +1,99 @@
+//! A node that sends as much as it can to queues that nobody reads just now. What waits there is bounded, so the broker's
+//! disk is far from its alarm, which would stop every publish; and whoever is honest is told, and gets through again.
+
+use std::time::Instant;
+
+use infera_broker::{Address, Binding, Broker as _, Exchange, Published, Queue, topology};
+use infera_types::ids::VerifierId;
+use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Channel};
+use tokio::time::timeout;
+
+use crate::stage::{PATIENCE, Stage, message, next};
+
+/// Almost the largest that the broker takes.
+const EACH_BYTES: usize = 1_000_000;
+
+/// More than any bound lets in.
+const FLOOD: usize = 110;
+
+/// A broker may count its limits a few messages late.
+const LATE_MAX: usize = 20;
+
+/// How many of a flood were kept; all others were refused.
+async fn flood(stage: &Stage, channel: &Channel, key: &str) -> usize {
+    let body = vec![b'x'; EACH_BYTES];
+    let mut kept = 0;
+    for number in 0..FLOOD {
+        let properties = BasicProperties::default()
+            .with_user_id(stage.node.as_str().into())
+            .with_message_id(number.to_string().as_str().into());
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let sent =
+            channel.basic_publish(topology::NODES_EXCHANGE.into(), key.into(), options, &body, properties);
+        let confirmation = timeout(PATIENCE, async { sent.await?.await }).await.expect("an outcome").unwrap();
+        kept += usize::from(confirmation.is_ack());
+    }
+    kept
+}
+
+/// A queue as the topology has it, that hears only this stage's nodes: other tests use the same broker.
+fn apart(queue: Queue, stage: &Stage, word: &str) -> Queue {
+    let bindings = [&stage.node, &stage.victim]
+        .map(|node| Binding { exchange: Exchange::Nodes, pattern: format!("{node}.{word}") })
+        .to_vec();
+    Queue { name: format!("flooded.{word}.{}", stage.node), bindings, ..queue }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_refused_and_who_is_honest_gets_through() {
+    let stage = Stage::set().await;
+    // It would keep a copy of everything.
+    stage.operator.delete(&stage.heard.name).await.unwrap();
+    let connection = stage.connect().await;
+    for (queue, word) in [
+        (topology::replicas_any(), "replica.any"),
+        (topology::replicas(&VerifierId::fresh()), "replica.v"),
+        (topology::parked(), "parked"),
+    ] {
+        let bytes_max = usize::try_from(queue.bytes_max.expect("a bound")).unwrap();
+        let queue = apart(queue, &stage, word);
+        stage.operator.declare(&queue).await.unwrap();
+        let channel = stage.channel(&connection).await;
+        let kept = flood(&stage, &channel, &format!("{}.{word}", stage.node)).await;
+        assert!(kept >= bytes_max / EACH_BYTES, "{word}: only {kept} kept");
+        assert!(kept <= bytes_max / EACH_BYTES + LATE_MAX, "{word}: {kept} kept");
+
+        // Others' queues take what they took, and the honest node is told that there is no room.
+        let elsewhere = Address::Queue(stage.own.name.clone());
+        assert_eq!(stage.operator.publish(&elsewhere, message("work")).await, Published::Confirmed);
+        let honest = Address::Nodes(format!("{}.{word}", stage.victim));
+        let large = infera_broker::Message { body: vec![b'x'; EACH_BYTES].into(), ..message("early") };
+        assert_eq!(stage.operator.publish(&honest, large).await, Published::Full, "{word}");
+
+        // Somebody reads: it gets through with another try, behind the flood.
+        let mut consumer = stage.operator.consume(&queue.name, 20).await.unwrap();
+        let reading = async {
+            loop {
+                let delivery = next(&mut consumer).await;
+                let (sender, id) = (delivery.sender().to_owned(), delivery.message.id.clone());
+                assert!(delivery.ack().await);
+                if sender == stage.victim.as_str() {
+                    return id;
+                }
+            }
+        };
+        let trying = async {
+            let begun = Instant::now();
+            while stage.operator.publish(&honest, message("again")).await != Published::Confirmed {
+                assert!(begun.elapsed() < PATIENCE, "{word}: never room");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let (id, ()) = tokio::join!(reading, trying);
+        assert_eq!(id, "again");
+        drop(consumer);
+        stage.operator.delete(&queue.name).await.unwrap();
+    }
+    stage.clear().await;
+}

@@ -1,0 +1,53 @@
+//! The seam to the broker's book of connections: who is connected, from where, and closing a door. It carries no message.
+//!
+//! RabbitMQ lets a connection go on after its token has run out and after its node was revoked: a consumer goes on
+//! receiving. So somebody has to look, and here is what with.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use infera_types::time::Timestamp;
+
+/// One connection to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The broker's name for it.
+    pub name: String,
+    /// As whom it logged in: a node's id, or the operator's user.
+    pub user: String,
+    /// Where it comes from, as the broker sees it.
+    pub peer: Option<IpAddr>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The book can't be read or a connection not closed; a retry is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionsError {
+    /// The operator's to mend: address, user or tag.
+    #[error(
+        "the broker's management refuses us: {0}; management.url needs a user with the tag administrator"
+    )]
+    Refused(String),
+    /// Away, or too slow.
+    #[error("the broker's management is away: {0}")]
+    Away(String),
+}
+
+/// Who is connected to the broker.
+#[async_trait]
+pub trait Connections: Send + Sync + fmt::Debug {
+    /// All connections, nodes' and the operator's. One that was just made may be missing for some seconds.
+    ///
+    /// # Errors
+    /// [`ConnectionsError`].
+    async fn list(&self) -> Result<Vec<Connection>, ConnectionsError>;
+
+    /// Closes the connection of this name, with a reason that its owner is told. One that is gone is closed.
+    ///
+    /// # Errors
+    /// [`ConnectionsError`].
+    async fn close(&self, name: &str, reason: &str) -> Result<(), ConnectionsError>;
+}

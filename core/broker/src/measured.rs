@@ -1,0 +1,57 @@
+//! Any broker, with its publishes counted by kind and outcome, and timed. It changes nothing on the way.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+
+use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_telemetry::metrics::{BROKER_PUBLISH, BROKER_PUBLISHES};
+use infera_types::messages::kind_label;
+
+/// See the module.
+#[derive(Debug)]
+pub struct MeasuredBroker(Arc<dyn Broker>);
+
+impl MeasuredBroker {
+    /// `broker`, measured.
+    #[must_use]
+    pub fn new(broker: Arc<dyn Broker>) -> Arc<Self> {
+        Arc::new(Self(broker))
+    }
+}
+
+#[async_trait]
+impl Broker for MeasuredBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.0.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        let (kind, begun) = (kind_label(&message.kind), Instant::now());
+        let outcome = self.0.publish(address, message).await;
+        histogram!(BROKER_PUBLISH).record(begun.elapsed());
+        let word = match outcome {
+            Published::Confirmed => "confirmed",
+            Published::Full => "full",
+            Published::Unroutable => "unroutable",
+            Published::Refused => "refused",
+            Published::Unknown => "unknown",
+        };
+        counter!(BROKER_PUBLISHES, "kind" => kind, "outcome" => word).increment(1);
+        outcome
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.0.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.0.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.0.delete(queue).await
+    }
+}

@@ -1,0 +1,57 @@
+//! What every [`Broker`] promises, tried one promise at a time. Written against the trait alone: each check makes
+//! its own queues under names that nobody else has, and waits for what may take a broker a while.
+//!
+//! An implementation runs all of it with [`broker_conformance!`](crate::broker_conformance).
+
+mod lasting;
+mod stage;
+mod taking;
+
+pub use lasting::*;
+pub use taking::*;
+
+/// Makes one test per promise. The argument is an expression that makes a `Arc<dyn Broker>`, awaited once a test.
+///
+/// ```text
+/// infera_conformance::broker_conformance!(async { MemoryBroker::new() as Arc<dyn Broker> });
+/// ```
+#[macro_export]
+macro_rules! broker_conformance {
+    ($make:expr) => {
+        $crate::broker_conformance!(@each $make;
+            confirmed_messages_arrive_whole_and_in_order
+            what_matches_no_queue_is_unroutable
+            a_full_queue_refuses_and_keeps_nothing
+            a_queue_with_too_many_bytes_refuses_and_keeps_nothing
+            a_topic_reaches_every_matching_queue_once
+            the_two_exchanges_are_apart
+            publishing_never_waits_for_a_consumer
+            declaring_again_changes_nothing
+            declaring_otherwise_is_a_mismatch
+            depth_counts_what_waits
+            deleting_ends_the_queue_and_its_consumers
+            an_exclusive_queue_goes_with_its_consumer
+            an_idle_queue_goes
+            expired_messages_are_dropped
+            what_is_not_there_cannot_be_consumed
+            acked_messages_never_come_again
+            nacked_messages_come_again_marked
+            a_dropped_consumer_gives_back_in_order_and_marked
+            a_dropped_delivery_is_held_until_its_consumer_goes
+            an_ack_after_the_consumer_is_too_late
+            prefetch_bounds_what_is_held
+            a_prefetch_of_zero_pauses
+            an_abandoned_wait_loses_nothing
+            consumers_of_one_queue_share
+            what_comes_back_too_often_is_a_dead_letter
+        );
+    };
+    (@each $make:expr; $($check:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                $crate::broker::$check(&*$make.await).await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,104 @@
+//! What every ledger promises, tried one promise at a time through the halves' traits alone.
+//!
+//! Each check wants a ledger of its own: the sweep, the projector and the archive look at all that is there. An
+//! implementation runs them all with [`ledger_conformance!`](crate::ledger_conformance). That what was answered
+//! survives the end of the process can't be tried from within; each implementation tries that beside this suite.
+
+mod archiving;
+mod ending;
+mod halves;
+mod intake;
+mod network;
+mod sample;
+mod standing;
+mod sweeping;
+mod taking;
+
+pub use archiving::*;
+pub use ending::*;
+pub use halves::Halves;
+pub use intake::*;
+pub use network::*;
+pub use standing::*;
+pub use sweeping::*;
+pub use taking::*;
+
+use halves::{at, must, refused};
+
+/// Makes one test per promise. The argument is an expression that makes an empty ledger as a value that dereferences
+/// to [`Halves`], awaited once a test.
+#[macro_export]
+macro_rules! ledger_conformance {
+    ($make:expr) => {
+        $crate::ledger_conformance!(@each $make;
+            an_accepted_job_waits_and_only_its_account_sees_it
+            an_idempotency_key_makes_one_job
+            a_job_accepted_again_is_the_same_job
+            an_account_has_no_more_waiting_jobs_than_it_may
+            waiting_jobs_are_counted_right_among_many_callers
+            a_poison_job_harms_no_neighbour
+            a_job_is_cancelled_once_and_by_its_account
+
+            an_unowned_job_is_taken_whole
+            a_live_owners_job_is_left_alone
+            a_dead_owners_job_is_taken_and_counted
+            a_redelivered_job_is_taken
+            an_ended_job_answers_with_its_end
+            a_job_twice_in_a_batch_is_one_handout
+            a_released_job_was_never_handed_out
+            misses_stay_with_the_job
+
+            the_first_end_stays
+            usage_is_posted_once_and_for_answers_only
+            one_of_many_ends_wins
+            a_job_that_was_never_accepted_cannot_end
+            any_text_survives_in_an_answer
+            postings_are_posted_once
+            a_node_has_one_valid_for_a_job
+            a_poison_posting_harms_no_neighbour
+
+            a_lease_has_one_holder_until_it_ends
+            a_lease_is_let_go_of_by_its_holder_alone
+            all_leases_can_be_ended
+            unconfirmed_jobs_are_handed_out_again
+            a_late_confirmation_hides_nothing
+            a_dead_owners_jobs_are_handed_out_again
+            jobs_of_an_empty_queue_are_handed_out_again
+            jobs_with_dead_notices_are_handed_out_again
+            jobs_past_their_deadline_are_to_expire
+            overdue_groups_of_dead_verifiers_are_found
+            a_sweep_is_bounded_and_begins_with_the_oldest
+
+            balances_are_what_a_replay_gives
+            projectors_take_turns
+            standings_are_kept_by_node_and_model
+            a_dispute_is_opened_once
+            statistics_count_every_job_once
+
+            the_catalogue_replaces_by_name
+            a_node_is_found_again_by_its_secret
+            a_node_comes_in_with_its_secret_and_its_accounts_scope
+            a_revoked_node_stays_out
+            the_first_epoch_stays
+            an_account_is_made_once_and_keys_are_revoked
+
+            closed_jobs_are_claimed_once
+            a_segment_waits_until_it_is_full_or_ripe
+            a_called_off_jobs_record_waits_for_its_group
+            a_segment_is_recorded_and_its_records_found
+            places_must_fit_the_claim
+            only_archived_bodies_are_pruned
+            a_pruned_jobs_key_and_group_are_forgotten
+            poisoned_jobs_are_found_whole_until_they_are_pruned
+        );
+    };
+    (@each $make:expr; $($check:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let ledger = $make.await;
+                $crate::ledger::$check(&ledger).await;
+            }
+        )*
+    };
+}

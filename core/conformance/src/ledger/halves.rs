@@ -1,0 +1,84 @@
+//! What a check is given, and how it says that a call went otherwise than it must.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_ledger::{
+    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook, Standing,
+    Sweeping,
+};
+use infera_types::time::Timestamp;
+
+/// The halves of one ledger.
+#[derive(Clone, Debug)]
+pub struct Halves {
+    /// Accepting and cancelling.
+    pub intake: Arc<dyn JobIntake>,
+    /// Reading.
+    pub reader: Arc<dyn JobReader>,
+    /// Taking and settling.
+    pub owner: Arc<dyn JobOwner>,
+    /// Reputation and balances.
+    pub standing: Arc<dyn Standing>,
+    /// Leases and leftovers.
+    pub sweeping: Arc<dyn Sweeping>,
+    /// Catalogue, nodes, epochs.
+    pub network: Arc<dyn NetworkBook>,
+    /// Which nodes may come in.
+    pub nodes: Arc<dyn NodeBook>,
+    /// Accounts and keys.
+    pub accounts: Arc<dyn AccountBook>,
+    /// The archive's index.
+    pub index: Arc<dyn ArchiveIndex>,
+}
+
+impl Halves {
+    /// The halves of something that implements all of them.
+    pub fn of<L>(ledger: &Arc<L>) -> Self
+    where
+        L: JobIntake
+            + JobReader
+            + JobOwner
+            + Standing
+            + Sweeping
+            + NetworkBook
+            + NodeBook
+            + AccountBook
+            + ArchiveIndex
+            + 'static,
+    {
+        Self {
+            intake: Arc::clone(ledger) as Arc<dyn JobIntake>,
+            reader: Arc::clone(ledger) as Arc<dyn JobReader>,
+            owner: Arc::clone(ledger) as Arc<dyn JobOwner>,
+            standing: Arc::clone(ledger) as Arc<dyn Standing>,
+            sweeping: Arc::clone(ledger) as Arc<dyn Sweeping>,
+            network: Arc::clone(ledger) as Arc<dyn NetworkBook>,
+            nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
+            accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
+            index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
+        }
+    }
+}
+
+/// The value of a call that must succeed.
+#[expect(clippy::panic, reason = "a check fails by panicking")]
+#[track_caller]
+pub(super) fn must<T>(outcome: Result<T, LedgerError>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(error) => panic!("the ledger failed: {error}"),
+    }
+}
+
+/// A call that must be refused as this row's own fault.
+#[track_caller]
+pub(super) fn refused<T: Debug>(outcome: &Result<T, LedgerError>) {
+    assert!(matches!(outcome, Err(LedgerError::Row(_))), "not refused: {outcome:?}");
+}
+
+/// So many milliseconds into the check.
+pub(super) fn at(milliseconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000).after(Duration::from_millis(milliseconds))
+}

@@ -1,0 +1,144 @@
+//! A job begins, and may be called off.
+
+use tokio::task::JoinSet;
+
+use super::sample::{accept, accept_at, new_job, succeeded};
+use super::{Halves, at, must, refused};
+use infera_ledger::{Accepted, Cancelled, Idempotency, JobState, JobView, NewJob, Settled};
+use infera_types::ids::{AccountId, Digest, JobId, ModelName};
+use infera_types::job::End;
+
+/// An accepted job is queued, and other accounts can't tell that it exists.
+pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves) {
+    let job = accept(ledger).await;
+    let expected = JobView {
+        id: job.id,
+        model: job.model.clone(),
+        state: JobState::Queued,
+        accepted_ms: job.accepted_ms,
+        deadline_ms: job.deadline_ms,
+        settlement: None,
+        dispute: None,
+    };
+    assert_eq!(must(ledger.reader.job(&job.account, job.id).await), Some(expected));
+    assert_eq!(must(ledger.reader.job(&AccountId::fresh(), job.id).await), None);
+    assert_eq!(must(ledger.reader.job(&job.account, JobId::new()).await), None);
+}
+
+/// The same key with the same request is the same job, with another request an error; keys are each account's own.
+pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
+    let idempotency = Idempotency { key: Digest::of(b"key"), fingerprint: Digest::of(b"body") };
+    let with = |account: &AccountId, idempotency| NewJob {
+        idempotency: Some(idempotency),
+        waiting_max: 1,
+        ..new_job(account)
+    };
+    let (account, other) = (AccountId::fresh(), AccountId::fresh());
+    let first = with(&account, idempotency);
+    assert_eq!(must(ledger.reader.earlier_use(&account, &idempotency).await), None);
+    assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
+    // The account is full by now: what was accepted before is answered nevertheless.
+    let again = must(ledger.intake.accept(with(&account, idempotency)).await);
+    assert_eq!(again, Accepted::Existing(first.id));
+    let changed = Idempotency { fingerprint: Digest::of(b"another body"), ..idempotency };
+    assert_eq!(must(ledger.intake.accept(with(&account, changed)).await), Accepted::KeyReused);
+    for (used, expected) in [(idempotency, Accepted::Existing(first.id)), (changed, Accepted::KeyReused)] {
+        assert_eq!(must(ledger.reader.earlier_use(&account, &used).await), Some(expected));
+    }
+    assert_eq!(must(ledger.reader.earlier_use(&other, &idempotency).await), None);
+    assert_eq!(must(ledger.intake.accept(with(&other, idempotency)).await), Accepted::New);
+    // It stays so after the end.
+    must(ledger.owner.settle(&succeeded(&first)).await);
+    let late = must(ledger.intake.accept(with(&account, idempotency)).await);
+    assert_eq!(late, Accepted::Existing(first.id));
+}
+
+/// A job whose acceptance is sent again under its id is stored and counted once.
+pub async fn a_job_accepted_again_is_the_same_job(ledger: &Halves) {
+    let job = NewJob { waiting_max: 1, ..new_job(&AccountId::fresh()) };
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::Existing(job.id));
+    assert_eq!(must(ledger.reader.statistics(at(1)).await).accepted, 1);
+    refused(&ledger.intake.accept(NewJob { account: AccountId::fresh(), ..job }).await);
+}
+
+/// The limit is each account's own, and every kind of end makes room.
+pub async fn an_account_has_no_more_waiting_jobs_than_it_may(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let job = || NewJob { waiting_max: 2, ..new_job(&account) };
+    let (first, second) = (job(), job());
+    assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(second.clone()).await), Accepted::New);
+    let full = Accepted::Full { waiting: 2 };
+    assert_eq!(must(ledger.intake.accept(job()).await), full);
+    accept(ledger).await;
+    must(ledger.intake.cancel(&account, first.id, at(5)).await);
+    assert_eq!(must(ledger.intake.accept(job()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job()).await), full);
+    assert_eq!(must(ledger.owner.settle(&succeeded(&second)).await), Settled::Now);
+    assert!(matches!(must(ledger.owner.settle(&succeeded(&second)).await), Settled::Before(_)));
+    assert_eq!(must(ledger.intake.accept(job()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job()).await), full);
+    let none = NewJob { waiting_max: 0, ..new_job(&AccountId::fresh()) };
+    assert_eq!(must(ledger.intake.accept(none).await), Accepted::Full { waiting: 0 });
+}
+
+/// However callers interleave, exactly as many are accepted as there is room for.
+pub async fn waiting_jobs_are_counted_right_among_many_callers(ledger: &Halves) {
+    let account = AccountId::fresh();
+    for round in 1..=3 {
+        let mut callers = JoinSet::new();
+        for _ in 0..64 {
+            let job = NewJob { waiting_max: 20 * round, ..new_job(&account) };
+            let intake = ledger.intake.clone();
+            callers.spawn(async move { must(intake.accept(job).await) });
+        }
+        let answers = callers.join_all().await;
+        assert_eq!(answers.iter().filter(|answer| **answer == Accepted::New).count(), 20, "round {round}");
+    }
+}
+
+/// A job that can't be stored is refused alone, however many are accepted in the same moment.
+pub async fn a_poison_job_harms_no_neighbour(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let mut callers = JoinSet::new();
+    for number in 0..40 {
+        let mut job = new_job(&account);
+        if number == 20 {
+            job.model = ModelName::new("poi\0son");
+        }
+        let intake = ledger.intake.clone();
+        callers.spawn(async move { (job.clone(), intake.accept(job).await) });
+    }
+    let mut stored = 0;
+    for (job, outcome) in callers.join_all().await {
+        if job.model.as_str().contains('\0') {
+            refused(&outcome);
+            assert_eq!(must(ledger.reader.job(&account, job.id).await), None);
+        } else {
+            assert_eq!(must(outcome), Accepted::New);
+            stored += u64::from(must(ledger.reader.job(&account, job.id).await).is_some());
+        }
+    }
+    assert_eq!(stored, 39);
+    assert_eq!(must(ledger.reader.statistics(at(1)).await).queued, 39);
+    // Nor is the refused one counted as waiting.
+    let next = NewJob { waiting_max: 40, ..new_job(&account) };
+    assert_eq!(must(ledger.intake.accept(next).await), Accepted::New);
+}
+
+/// Cancelling ends a job once; afterwards, and for other accounts, it changes nothing.
+pub async fn a_job_is_cancelled_once_and_by_its_account(ledger: &Halves) {
+    let job = accept_at(ledger, &AccountId::fresh(), 0).await;
+    let stranger = AccountId::fresh();
+    assert_eq!(must(ledger.intake.cancel(&stranger, job.id, at(3)).await), Cancelled::Unknown);
+    assert_eq!(must(ledger.intake.cancel(&job.account, JobId::new(), at(3)).await), Cancelled::Unknown);
+    let cancelled = must(ledger.intake.cancel(&job.account, job.id, at(4)).await);
+    let Cancelled::Now(settlement) = cancelled else { unreachable!("not cancelled: {cancelled:?}") };
+    assert_eq!((&settlement.end, settlement.settled_ms), (&End::Cancelled, at(4)));
+    assert_eq!(settlement.gateway, job.gateway);
+    let again = must(ledger.intake.cancel(&job.account, job.id, at(5)).await);
+    assert_eq!(again, Cancelled::Before(settlement.clone()));
+    let view = must(ledger.reader.job(&job.account, job.id).await);
+    assert_eq!(view.map(|view| (view.state, view.settlement)), Some((JobState::Ended, Some(settlement))));
+}

@@ -1,0 +1,169 @@
+//! The catalogue, nodes, epochs, accounts and keys.
+
+use super::sample::model;
+use super::{Halves, at, must, refused};
+use infera_ledger::{
+    CatalogueEntry, Epoch, FirstKey, KeyRecord, NewKey, NewNode, NodeCheck, NodeRecord, Registered,
+};
+use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
+
+/// An entry is there as it was listed last.
+pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
+    assert!(must(ledger.network.catalogue().await).is_empty());
+    let entry = CatalogueEntry {
+        name: model(),
+        digests: vec![Digest::of(b"one"), Digest::of(b"two")],
+        tokenizer: Digest::of(b"tokenizer"),
+        context_max: 512,
+        end_tokens: vec![2, 5],
+        reference_token_us: 1_500,
+        created_ms: at(0),
+    };
+    let other = CatalogueEntry { name: ModelName::new("another"), ..entry.clone() };
+    let changed = CatalogueEntry { context_max: 1_024, ..entry.clone() };
+    for entry in [&entry, &other, &changed] {
+        must(ledger.network.list_model(entry).await);
+    }
+    assert_eq!(must(ledger.network.catalogue().await), [other, changed]);
+}
+
+/// A name belongs to who registered it; ids are ours, whatever the name.
+pub async fn a_node_is_found_again_by_its_secret(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let node = |name: &str, secret: &[u8], account: Option<&AccountId>| NewNode {
+        name: name.to_owned(),
+        secret: Digest::of(secret),
+        account: account.cloned(),
+    };
+    let register = async |node: NewNode, now| must(ledger.network.register_node(&node, at(now)).await);
+    let first = register(node("*.#", b"secret", Some(&account)), 1).await;
+    let Registered::Node(record) = &first else { unreachable!("not registered: {first:?}") };
+    assert_eq!(record.owner, OwnerId::of_account(&account));
+    assert_eq!((record.name.as_str(), record.registered_ms), ("*.#", at(1)));
+    assert!(record.id.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+    assert_eq!(register(node("*.#", b"secret", Some(&account)), 2).await, first);
+    assert_eq!(register(node("*.#", b"guess", Some(&account)), 2).await, Registered::WrongSecret);
+    let second = register(node("b", b"secret", None), 3).await;
+    let Registered::Node(anonymous) = &second else { unreachable!("not registered: {second:?}") };
+    assert_eq!(anonymous.owner, OwnerId::anonymous());
+    assert_eq!(must(ledger.network.nodes().await), [record.clone(), anonymous.clone()]);
+}
+
+/// A node named `name` with the secret `secret`.
+async fn registered(ledger: &Halves, name: &str, account: Option<AccountId>) -> NodeRecord {
+    let node = NewNode { name: name.to_owned(), secret: Digest::of(b"secret"), account };
+    match must(ledger.network.register_node(&node, at(1)).await) {
+        Registered::Node(record) => record,
+        Registered::WrongSecret => unreachable!("a fresh name"),
+    }
+}
+
+/// The scope is the account's and counts for all its nodes, registered before and after; others have none.
+pub async fn a_node_comes_in_with_its_secret_and_its_accounts_scope(ledger: &Halves) {
+    let check = async |name: &str, secret: &[u8]| {
+        must(ledger.nodes.admit_node(name, Digest::of(secret), at(9)).await)
+    };
+    assert_eq!(check("a", b"secret").await, NodeCheck::Unknown);
+    let account = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await).account;
+    let other = must(ledger.accounts.sign_up("b@example.org", None, at(0)).await).account;
+    let first = registered(ledger, "a", Some(account.clone())).await;
+    let others = registered(ledger, "b", Some(other.clone())).await;
+    let anonymous = registered(ledger, "c", None).await;
+    assert_eq!(check("a", b"secret").await, NodeCheck::NoFleet(first.clone()));
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+
+    assert_eq!(must(ledger.nodes.allow_fleet("nobody@example.org", at(2)).await), None);
+    for now in [2, 3] {
+        assert_eq!(must(ledger.nodes.allow_fleet("a@example.org", at(now)).await), Some(account.clone()));
+    }
+    assert!(must(ledger.nodes.is_fleet(&account).await));
+    for without in [other, AccountId::fresh()] {
+        assert!(!must(ledger.nodes.is_fleet(&without).await));
+    }
+    let second = registered(ledger, "d", Some(account)).await;
+    let ids = (first.id.clone(), second.id.clone());
+    assert_eq!(check("a", b"secret").await, NodeCheck::Admitted(first));
+    assert_eq!(check("d", b"secret").await, NodeCheck::Admitted(second));
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+    assert_eq!(check("b", b"secret").await, NodeCheck::NoFleet(others));
+    assert_eq!(check("c", b"secret").await, NodeCheck::NoFleet(anonymous));
+
+    let mut let_in = [ids.0, ids.1];
+    let_in.sort();
+    assert_eq!(must(ledger.nodes.admitted(at(9)).await), let_in, "those who were let in, and nobody else");
+    assert_eq!(must(ledger.nodes.admitted(at(10)).await), []);
+    must(ledger.nodes.admit_node("a", Digest::of(b"secret"), at(5)).await);
+    assert_eq!(must(ledger.nodes.admitted(at(9)).await), let_in, "an earlier end shortens nothing");
+}
+
+/// Revoking is for good, and for that node alone.
+pub async fn a_revoked_node_stays_out(ledger: &Halves) {
+    let account = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await).account;
+    must(ledger.nodes.allow_fleet("a@example.org", at(0)).await);
+    let (gone, stays) = (
+        registered(ledger, "a", Some(account.clone())).await,
+        registered(ledger, "b", Some(account.clone())).await,
+    );
+    assert_eq!(must(ledger.nodes.revoke_node(&NodeId::fresh(), at(2)).await), None);
+    let admit = async |name: &str| must(ledger.nodes.admit_node(name, Digest::of(b"secret"), at(9)).await);
+    assert_eq!(admit("a").await, NodeCheck::Admitted(gone.clone()));
+    for now in [2, 3] {
+        assert_eq!(must(ledger.nodes.revoke_node(&gone.id, at(now)).await), Some(gone.clone()));
+    }
+    let check = async |name: &str, secret: &[u8]| {
+        must(ledger.nodes.admit_node(name, Digest::of(secret), at(9)).await)
+    };
+    assert_eq!(check("a", b"secret").await, NodeCheck::Revoked);
+    assert_eq!(check("a", b"guess").await, NodeCheck::Unknown);
+    assert_eq!(check("b", b"secret").await, NodeCheck::Admitted(stays.clone()));
+    assert_eq!(must(ledger.nodes.admitted(at(2)).await), std::slice::from_ref(&stays.id));
+    assert_eq!(must(ledger.network.nodes().await), [stays]);
+    let again = NewNode { name: "a".to_owned(), secret: Digest::of(b"secret"), account: Some(account) };
+    assert_eq!(must(ledger.network.register_node(&again, at(4)).await), Registered::WrongSecret);
+}
+
+/// The first caller's secret is the epoch's; many callers agree on it.
+pub async fn the_first_epoch_stays(ledger: &Halves) {
+    refused(&ledger.network.epoch(Some(1), Digest::of(b"unused"), at(0)).await);
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..10_u8 {
+        let network = ledger.network.clone();
+        callers.spawn(async move { must(network.epoch(None, Digest::of(&[number]), at(1)).await) });
+    }
+    let epochs: Vec<Epoch> = callers.join_all().await;
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+    let known = must(ledger.network.epoch(Some(epochs[0].number), Digest::of(b"unused"), at(2)).await);
+    assert_eq!(known, epochs[0]);
+    refused(&ledger.network.epoch(Some(epochs[0].number + 1), Digest::of(b"unused"), at(2)).await);
+}
+
+/// One account per address; a key works until it is revoked and never again.
+pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
+    let first = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await);
+    assert!(first.is_new);
+    let again = must(ledger.accounts.sign_up("a@example.org", None, at(1)).await);
+    assert_eq!((&again.account, again.is_new), (&first.account, false));
+    assert_ne!(must(ledger.accounts.sign_up("b@example.org", None, at(1)).await).account, first.account);
+
+    let first_key = |text: &[u8]| Some(FirstKey { hash: Digest::of(text), hint: "abcd".to_owned() });
+    let third = must(ledger.accounts.sign_up("c@example.org", first_key(b"first"), at(1)).await);
+    let record = KeyRecord { account: third.account, hint: "abcd".to_owned() };
+    assert_eq!(must(ledger.accounts.key(Digest::of(b"first")).await), Some(record), "made with its account");
+    must(ledger.accounts.sign_up("c@example.org", first_key(b"second"), at(1)).await);
+    assert_eq!(
+        must(ledger.accounts.key(Digest::of(b"second")).await),
+        None,
+        "an account that exists gets none"
+    );
+
+    let key = NewKey { hash: Digest::of(b"key"), account: first.account.clone(), hint: "wxyz".to_owned() };
+    assert_eq!(must(ledger.accounts.key(key.hash).await), None);
+    must(ledger.accounts.issue_key(&key, at(2)).await);
+    let record = KeyRecord { account: first.account, hint: "wxyz".to_owned() };
+    assert_eq!(must(ledger.accounts.key(key.hash).await), Some(record));
+    must(ledger.accounts.revoke_key(Digest::of(b"unknown"), at(3)).await);
+    must(ledger.accounts.revoke_key(key.hash, at(3)).await);
+    assert_eq!(must(ledger.accounts.key(key.hash).await), None);
+    must(ledger.accounts.issue_key(&key, at(4)).await);
+    assert_eq!(must(ledger.accounts.key(key.hash).await), None, "a revoked key came back");
+}

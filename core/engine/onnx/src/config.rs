@@ -1,0 +1,100 @@
+//! Which engine a node runs, as its operator says it, and that engine, loaded. What an engine does is its own module's;
+//! which digests the network accepts is the catalogue's.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use infera_engine::stub::{StubConfig, StubEngine};
+use infera_engine::{Engine, EngineError};
+
+use crate::OnnxEngine;
+use crate::settings::{Device, OnnxConfig};
+
+/// Which engine a node runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// `onnx`: the model in `folder`. `stub`: no model at all, to price everything else.
+    pub kind: EngineKind,
+    /// The model's folder, as the Hub lays it out. The folder's name is the model's name.
+    pub folder: PathBuf,
+    /// Which ONNX file of the folder: `model`, or `q4` for `model_q4.onnx` and the like.
+    pub variant: String,
+    /// ONNX Runtime's shared library.
+    pub library: PathBuf,
+    /// `cpu` or `cuda`; never another than the one asked for.
+    pub device: Device,
+    /// Threads within one engine. One: several nodes may share a machine's cores, and the bundled model is too small
+    /// to be worth splitting.
+    pub threads: usize,
+    /// Sequences that one engine holds at once.
+    pub sequences_max: usize,
+    /// What the GPU is, where its driver doesn't say; part of the numeric class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_model: Option<String>,
+    /// How the stub behaves.
+    pub stub: StubConfig,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            kind: EngineKind::Onnx,
+            folder: PathBuf::from("models/infera-tiny"),
+            variant: "model".to_owned(),
+            library: PathBuf::from(LIBRARY),
+            device: Device::Cpu,
+            threads: 1,
+            // As many as the worker's slots, the largest batch that the engine's properties are tried at.
+            sequences_max: 16,
+            gpu_model: None,
+            stub: StubConfig::default(),
+        }
+    }
+}
+
+/// Where `make setup` puts the library.
+#[cfg(target_os = "macos")]
+const LIBRARY: &str = ".runtime/onnxruntime/libonnxruntime.1.31.1.dylib";
+/// Where `make setup` puts the library.
+#[cfg(not(target_os = "macos"))]
+const LIBRARY: &str = ".runtime/onnxruntime/libonnxruntime.so.1.31.1";
+
+/// Kinds of engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// A real model on ONNX Runtime.
+    Onnx,
+    /// Canned tokens after a fixed service time.
+    Stub,
+}
+
+impl EngineConfig {
+    /// Loads the engine; takes as long as its file is large, so not on a thread that others wait for. Each node gets
+    /// its own, as it would on its own machine.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] says what is missing and what to do.
+    pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(match self.kind {
+            EngineKind::Stub => Box::new(StubEngine::new(self.stub.clone())?),
+            EngineKind::Onnx => Box::new(OnnxEngine::load(&self.onnx())?),
+        })
+    }
+
+    /// The part that an ONNX engine is told.
+    #[must_use]
+    pub fn onnx(&self) -> OnnxConfig {
+        OnnxConfig {
+            folder: self.folder.clone(),
+            variant: self.variant.clone(),
+            library_path: self.library.clone(),
+            device: self.device,
+            threads: self.threads,
+            sequences_max: self.sequences_max,
+            gpu_model: self.gpu_model.clone(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! ONNX Runtime itself: one library and one environment per process, sessions made in it, and what the numbers of
+//! a session depend on. Knows nothing of language models.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::ep;
+use ort::session::Session;
+
+use crate::settings::{Device, OnnxConfig};
+use infera_engine::EngineError;
+
+/// The environment, once made, and the library that it came from. ONNX Runtime allows one in a process's life.
+static ENVIRONMENT: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+fn load_error(text: String) -> EngineError {
+    EngineError::Load(text)
+}
+
+/// The process's environment, made from the library at `path` by whoever comes first.
+///
+/// # Errors
+/// If the library is missing, of another version, or another one is in use already.
+pub fn environment(path: &Path) -> Result<Environment, EngineError> {
+    // Loading a library that isn't there would panic further on, and a relative path would be looked for elsewhere.
+    let path = path.canonicalize().map_err(|error| {
+        let path = path.display();
+        load_error(format!(
+            "ONNX Runtime isn't at {path} ({error}): `make setup` fetches it, or name its library yourself"
+        ))
+    })?;
+    let mut made = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    match made.as_ref() {
+        Some((used, environment)) if *used == path => return Ok(environment.clone()),
+        Some((used, _)) => {
+            let (used, path) = (used.display(), path.display());
+            return Err(load_error(format!(
+                "ONNX Runtime is loaded from {used}; {path} needs a process of its own"
+            )));
+        }
+        None => {}
+    }
+    let builder = ort::init_from(&path).map_err(|error| {
+        load_error(format!(
+            "ONNX Runtime can't be loaded: {error}; `make setup` fetches the version that is needed"
+        ))
+    })?;
+    // A node runner's machine reports to nobody.
+    let environment = builder.with_telemetry(false).build();
+    let environment =
+        environment.map_err(|error| load_error(format!("ONNX Runtime doesn't start: {error}")))?;
+    *made = Some((path, environment.clone()));
+    Ok(environment)
+}
+
+/// A session of the file on the configured device. CUDA is registered strictly: without it there is no session,
+/// never a slow one in its place.
+pub(super) fn session(config: &OnnxConfig, file: &Path) -> Result<Session, EngineError> {
+    let environment = environment(&config.library_path)?;
+    build_session(&environment, config, file).map_err(|error| {
+        let remedy = match config.device {
+            Device::Cpu => "the model may need a newer ONNX Runtime, or be damaged",
+            Device::Cuda => "CUDA needs the GPU build of ONNX Runtime, and CUDA's and cuDNN's libraries where the loader finds them",
+        };
+        load_error(format!("no session on {} for {}: {error}; {remedy}", config.device.word(), file.display()))
+    })
+}
+
+fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) -> ort::Result<Session> {
+    let mut builder = Session::builder(environment)?
+        .with_intra_threads(config.threads)?
+        .with_inter_threads(1)?
+        .with_deterministic_compute(true)?;
+    if config.device == Device::Cuda {
+        builder = builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?;
+    }
+    builder.commit_from_file(file)
+}
+
+/// The library's version and the commit that it was built from, such as `1.31.1+6af1a93`: a patched build differs.
+pub(super) fn version(library_path: &Path) -> Result<String, EngineError> {
+    let whole = library_path.canonicalize().unwrap_or_else(|_| library_path.to_owned());
+    let number = version_number(&whole).map_err(|error| {
+        load_error(format!("{} doesn't say its version: {error}", library_path.display()))
+    })?;
+    let commit = ort::info().split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+    Ok(commit.map_or(number.clone(), |commit| format!("{number}+{commit}")))
+}
+
+/// Asks the library's one exported function, which `ort` asks too and keeps to itself.
+#[expect(
+    unsafe_code,
+    reason = "C functions can't be called otherwise; ONNX Runtime's header promises their types"
+)]
+fn version_number(library_path: &Path) -> Result<String, libloading::Error> {
+    type GetApiBase = unsafe extern "system" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the same file is loaded already, so no initialiser runs; the function's type is the header's; the base
+    // it returns and the text are static and never null.
+    unsafe {
+        let library = libloading::Library::new(library_path)?;
+        let base = library.get::<GetApiBase>(b"OrtGetApiBase\0")?();
+        let text = ((*base).GetVersionString)();
+        Ok(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+    }
+}
+
+/// The instruction set that decides which kernels ONNX Runtime takes on this CPU, the widest first.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn instruction_set() -> String {
+    let word = if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+        if is_x86_feature_detected!("avx512vnni") { "avx512vnni" } else { "avx512" }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_x86_feature_detected!("avxvnni") { "avxvnni" } else { "avx2" }
+    } else if is_x86_feature_detected!("avx") {
+        "avx"
+    } else {
+        "baseline"
+    };
+    format!("x86_64-{word}")
+}
+
+/// The instruction set that decides which kernels ONNX Runtime takes on this CPU, the widest first.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn instruction_set() -> String {
+    use std::arch::is_aarch64_feature_detected;
+    let word = if is_aarch64_feature_detected!("i8mm") {
+        "i8mm"
+    } else if is_aarch64_feature_detected!("dotprod") {
+        "dotprod"
+    } else {
+        "baseline"
+    };
+    format!("aarch64-{word}")
+}
+
+/// The instruction set that decides which kernels ONNX Runtime takes on this CPU.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn instruction_set() -> String {
+    std::env::consts::ARCH.to_owned()
+}
+
+/// The model of the first GPU as its driver names it, such as `nvidia-h200`. Finer than the compute capability, so
+/// that two GPUs of one class never differ.
+pub(super) fn gpu_model() -> Result<String, EngineError> {
+    let folder = Path::new("/proc/driver/nvidia/gpus");
+    let mut files: Vec<PathBuf> = folder
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("information"))
+        .collect();
+    files.sort();
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.filter_map(|text| gpu_model_in(&text)).next().ok_or_else(|| {
+        load_error(format!("the GPU's model isn't in {}; say it yourself as `gpu_model`", folder.display()))
+    })
+}
+
+fn gpu_model_in(information: &str) -> Option<String> {
+    let (_, model) = information
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|parts| parts.0.trim() == "Model"))?;
+    let model = model.trim().to_lowercase().replace(' ', "-");
+    (!model.is_empty()).then_some(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpus_model_is_what_its_driver_says() {
+        let text = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 123\nGPU UUID: \t GPU-1\n";
+        assert_eq!(gpu_model_in(text).as_deref(), Some("nvidia-h200"));
+        assert_eq!(gpu_model_in("IRQ: 1\nModel:\n"), None);
+    }
+
+    #[test]
+    fn a_missing_library_is_an_error_with_its_remedy() {
+        let error =
+            environment(Path::new("/nowhere/libonnxruntime.so")).expect_err("nothing there").to_string();
+        assert!(error.contains("/nowhere/libonnxruntime.so") && error.contains("make setup"), "{error}");
+    }
+}

@@ -1,0 +1,316 @@
+//! Accepting jobs, many in one transaction. What becomes of each is decided here, in the order in which they came, from
+//! what was read under the lock of its account's count; that lock makes the reading true until the commit.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::lane::Work;
+use super::pool::{Parameters, execute_over, prepared};
+use super::settling::{ADD_TO_TOTALS, Totals};
+use super::values::{digest, get, job_id, millis, whole, word};
+use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob};
+use infera_types::ids::{Digest, JobId};
+
+/// An account's count is made before its first job, so that there is a row to lock. It is never taken away.
+const MAKE_WAITING: &str =
+    "INSERT INTO waiting (account, jobs) SELECT account, 0 FROM unnest($1::text[]) AS account
+                            ON CONFLICT (account) DO NOTHING";
+const LOCK_WAITING: &str =
+    "SELECT account, jobs FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE";
+const KNOWN_JOBS: &str = "SELECT id, account FROM jobs WHERE id = ANY($1)";
+const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerprint, job_id FROM idempotency
+    JOIN unnest($1::text[], $2::bytea[]) AS asked (account, key)
+        ON asked.account = idempotency.account AND asked.key = idempotency.key";
+const INSERT_JOBS: &str = "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous,
+        accepted_ms, deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms)
+    SELECT id, account, model, request, quorum, replicas, gateway, synchronous,
+        accepted_ms, deadline_ms, epoch, 0, 0, 0, 0, '[]', accepted_ms
+    FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
+        $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch)";
+const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
+    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
+const ADD_WAITING: &str = "UPDATE waiting SET jobs = waiting.jobs + fresh.jobs
+    FROM unnest($1::text[], $2::bigint[]) AS fresh (account, jobs) WHERE waiting.account = fresh.account";
+
+/// The lane of [`infera_ledger::JobIntake::accept`].
+pub(super) struct Accepting {
+    pub(super) share: i16,
+}
+
+/// A job whose texts can't be stored is refused before it gets into a batch.
+pub(super) fn check(job: &NewJob) -> Result<(), LedgerError> {
+    for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str()] {
+        word(text)?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Work for Accepting {
+    type Item = NewJob;
+    type Outcome = Accepted;
+
+    fn key(&self, _job: &NewJob) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn weight(&self, job: &NewJob) -> usize {
+        job.request.len()
+    }
+
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        jobs: &[&NewJob],
+    ) -> Result<Vec<Result<Accepted, LedgerError>>, Failure> {
+        let mut known = read(client, jobs).await?;
+        let before = known.waiting.clone();
+        let outcomes: Vec<_> = jobs.iter().map(|job| known.decide(job)).collect();
+        let is_new = |outcome: &Result<Accepted, LedgerError>| matches!(outcome, Ok(Accepted::New));
+        let fresh: Vec<&NewJob> =
+            jobs.iter().zip(&outcomes).filter(|(_, outcome)| is_new(outcome)).map(|(job, _)| *job).collect();
+        let counts: Vec<(&str, i64)> = known
+            .waiting
+            .iter()
+            .map(|(account, jobs)| (account.as_str(), jobs - before.get(account).copied().unwrap_or(0)))
+            .filter(|(_, jobs)| *jobs > 0)
+            .collect();
+        write(client, &fresh, &counts, self.share).await?;
+        Ok(outcomes)
+    }
+}
+
+/// What the database knows of the accounts, ids and keys of a batch, kept up to date while the batch is decided.
+#[derive(Default)]
+struct Known {
+    waiting: HashMap<String, i64>,
+    jobs: HashMap<JobId, String>,
+    keys: HashMap<(String, Digest), (Digest, JobId)>,
+}
+
+impl Known {
+    fn decide(&mut self, job: &NewJob) -> Result<Accepted, LedgerError> {
+        let account = job.account.as_str();
+        if let Some(idempotency) = &job.idempotency
+            && let Some((fingerprint, id)) = self.keys.get(&(account.to_owned(), idempotency.key))
+        {
+            return Ok(used_again(idempotency, *fingerprint, *id));
+        }
+        // A job sent again after an unknown outcome is the same job.
+        match self.jobs.get(&job.id) {
+            Some(owner) if owner == account => return Ok(Accepted::Existing(job.id)),
+            Some(_) => return Err(LedgerError::Row(format!("{} is another account's job", job.id))),
+            None => {}
+        }
+        let waiting = self.waiting.entry(account.to_owned()).or_insert(0);
+        if *waiting >= i64::from(job.waiting_max) {
+            return Ok(Accepted::Full { waiting: u32::try_from(*waiting).unwrap_or(u32::MAX) });
+        }
+        *waiting += 1;
+        self.jobs.insert(job.id, account.to_owned());
+        if let Some(idempotency) = &job.idempotency {
+            self.keys.insert((account.to_owned(), idempotency.key), (idempotency.fingerprint, job.id));
+        }
+        Ok(Accepted::New)
+    }
+}
+
+/// What an idempotency key says that was first used with this fingerprint, for that job.
+pub(super) fn used_again(idempotency: &Idempotency, fingerprint: Digest, job: JobId) -> Accepted {
+    let is_same = fingerprint == idempotency.fingerprint;
+    if is_same { Accepted::Existing(job) } else { Accepted::KeyReused }
+}
+
+/// Begins the transaction, locks the accounts' counts and reads what is known: one round trip, unless an account is new.
+async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure> {
+    let mut accounts: Vec<&str> = jobs.iter().map(|job| job.account.as_str()).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let known = read_locked(client, jobs, &accounts).await?;
+    if known.waiting.len() == accounts.len() {
+        return Ok(known);
+    }
+    // What was read without its lock is worth nothing. No lock is held while counts are made, so nobody can wait in a circle.
+    client.batch_execute("ROLLBACK").await?;
+    let make = client.prepare_cached(MAKE_WAITING).await?;
+    client.execute(&make, &[&accounts]).await?;
+    read_locked(client, jobs, &accounts).await
+}
+
+async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]) -> Result<Known, Failure> {
+    let [lock, known_jobs, known_keys] = prepared(client, [LOCK_WAITING, KNOWN_JOBS, KNOWN_KEYS]).await?;
+    let ids: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
+    let (mut owners, mut keys) = (Vec::new(), Vec::new());
+    for job in jobs {
+        if let Some(idempotency) = &job.idempotency {
+            owners.push(job.account.as_str());
+            keys.push(&idempotency.key.as_bytes()[..]);
+        }
+    }
+    // Sent in this order without waiting for each other; each sees what was committed before it got its lock.
+    let (begun, waiting, jobs, keys) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        async { client.query(&lock, &[&accounts]).await },
+        async { client.query(&known_jobs, &[&ids]).await },
+        async {
+            if keys.is_empty() { Ok(Vec::new()) } else { client.query(&known_keys, &[&owners, &keys]).await }
+        },
+    );
+    begun?;
+    known(&waiting?, &jobs?, &keys?).map_err(Failure::from)
+}
+
+fn known(waiting: &[Row], jobs: &[Row], keys: &[Row]) -> Result<Known, LedgerError> {
+    let mut known = Known::default();
+    for row in waiting {
+        known.waiting.insert(get(row, 0)?, get(row, 1)?);
+    }
+    for row in jobs {
+        known.jobs.insert(job_id(row, 0)?, get(row, 1)?);
+    }
+    for row in keys {
+        known.keys.insert((get(row, 0)?, digest(row, 1)?), (digest(row, 2)?, job_id(row, 3)?));
+    }
+    Ok(known)
+}
+
+/// The columns of the jobs of a batch.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<&'a [u8]>,
+    accounts: Vec<&'a str>,
+    models: Vec<&'a str>,
+    requests: Vec<&'a [u8]>,
+    quorums: Vec<i16>,
+    replicas: Vec<i16>,
+    gateways: Vec<&'a str>,
+    synchronous: Vec<i16>,
+    accepted: Vec<i64>,
+    deadlines: Vec<i64>,
+    epochs: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(jobs: &[&'a NewJob]) -> Self {
+        let mut columns = Self::default();
+        for job in jobs {
+            columns.ids.push(job.id.as_bytes());
+            columns.accounts.push(job.account.as_str());
+            columns.models.push(job.model.as_str());
+            columns.requests.push(&job.request);
+            columns.quorums.push(i16::from(job.policy.quorum));
+            columns.replicas.push(i16::from(job.policy.replicas));
+            columns.gateways.push(job.gateway.as_str());
+            columns.synchronous.push(i16::from(job.synchronous));
+            columns.accepted.push(millis(job.accepted_ms));
+            columns.deadlines.push(millis(job.deadline_ms));
+            columns.epochs.push(whole(job.epoch));
+        }
+        columns
+    }
+}
+
+/// Stores the new jobs and commits: one round trip.
+async fn write(
+    client: &ClientWrapper,
+    jobs: &[&NewJob],
+    counts: &[(&str, i64)],
+    share: i16,
+) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        return client.batch_execute("COMMIT").await.map_err(Failure::of_commit);
+    }
+    let [insert_jobs, insert_keys, add_waiting, add_totals] =
+        prepared(client, [INSERT_JOBS, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
+    let columns = Columns::of(jobs);
+    let (accounts, more): (Vec<&str>, Vec<i64>) = counts.iter().copied().unzip();
+    let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for job in jobs {
+        if let Some(idempotency) = &job.idempotency {
+            keyed.0.push(job.account.as_str());
+            keyed.1.push(&idempotency.key.as_bytes()[..]);
+            keyed.2.push(&idempotency.fingerprint.as_bytes()[..]);
+            keyed.3.push(&job.id.as_bytes()[..]);
+        }
+    }
+    let mut totals = Totals::default();
+    totals.add("accepted", u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+    let (names, amounts) = totals.columns();
+    let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
+    let Columns { gateways, synchronous, accepted, deadlines, epochs, .. } = &columns;
+    let (inserted, keys, waiting, totals, committed) = tokio::join!(
+        biased;
+        async {
+            let columns: Parameters<'_> = &[
+                ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
+            ];
+            client.execute(&insert_jobs, columns).await.map(drop)
+        },
+        async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
+        async { client.execute(&add_waiting, &[&accounts, &more]).await.map(drop) },
+        async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
+        client.batch_execute("COMMIT"),
+    );
+    // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.
+    for outcome in [inserted, keys, waiting, totals] {
+        outcome.map_err(Failure::before_sent_commit)?;
+    }
+    committed.map_err(Failure::of_commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infera_types::ids::{AccountId, GatewayId, ModelName};
+    use infera_types::job::VerificationPolicy;
+    use infera_types::time::Timestamp;
+
+    fn job(account: &AccountId, waiting_max: u32, key: Option<(u8, u8)>) -> NewJob {
+        NewJob {
+            id: JobId::new(),
+            account: account.clone(),
+            model: ModelName::new("m"),
+            request: Vec::new(),
+            policy: VerificationPolicy::default(),
+            gateway: GatewayId::new("g"),
+            synchronous: false,
+            accepted_ms: Timestamp::from_millis(1),
+            deadline_ms: Timestamp::from_millis(2),
+            epoch: 1,
+            idempotency: key
+                .map(|(key, body)| Idempotency { key: Digest::of(&[key]), fingerprint: Digest::of(&[body]) }),
+            waiting_max,
+        }
+    }
+
+    /// Within one batch each job sees those before it, as it would in the next batch.
+    #[test]
+    fn a_batch_is_decided_in_its_order() {
+        let (account, other) = (AccountId::fresh(), AccountId::fresh());
+        let mut known = Known::default();
+        known.waiting.insert(account.as_str().to_owned(), 1);
+        let first = job(&account, 3, Some((1, 1)));
+        let stolen = NewJob { account: other.clone(), ..first.clone() };
+        let batch = [
+            (first.clone(), Some(Accepted::New)),
+            (job(&account, 3, Some((1, 1))), Some(Accepted::Existing(first.id))),
+            (job(&account, 3, Some((1, 2))), Some(Accepted::KeyReused)),
+            (NewJob { idempotency: None, ..first.clone() }, Some(Accepted::Existing(first.id))),
+            (NewJob { idempotency: None, ..stolen }, None),
+            (job(&account, 3, None), Some(Accepted::New)),
+            (job(&account, 3, None), Some(Accepted::Full { waiting: 3 })),
+            (job(&other, 3, Some((1, 2))), Some(Accepted::New)),
+            (job(&other, 0, None), Some(Accepted::Full { waiting: 1 })),
+        ];
+        for (index, (job, expected)) in batch.iter().enumerate() {
+            assert_eq!(known.decide(job).ok(), *expected, "number {index}");
+        }
+        assert_eq!((known.waiting[account.as_str()], known.waiting[other.as_str()]), (3, 1));
+    }
+}

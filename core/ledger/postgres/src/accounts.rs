@@ -1,0 +1,66 @@
+//! Accounts and their keys.
+
+use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
+
+use super::PostgresLedger;
+use super::values::{get, millis, word};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
+use infera_types::ids::{AccountId, Digest};
+use infera_types::time::Timestamp;
+
+/// One statement, so that an account never begins without its key. An account that exists gets none.
+const SIGN_UP: &str = "WITH made AS (
+        INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
+        ON CONFLICT (email) DO NOTHING RETURNING id),
+    issued AS (
+        INSERT INTO api_keys (hash, account, hint, issued_ms)
+        SELECT $4::bytea, id, $5::text, $3::bigint FROM made WHERE $4::bytea IS NOT NULL
+        ON CONFLICT (hash) DO NOTHING)
+    SELECT 1 FROM made";
+
+#[async_trait]
+impl AccountBook for PostgresLedger {
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError> {
+        let fresh = AccountId::fresh();
+        let hash = key.as_ref().map(|key| &key.hash.as_bytes()[..]);
+        let hint = key.as_ref().map(|key| word(&key.hint)).transpose()?;
+        let values: [&(dyn ToSql + Sync); 5] = [&fresh.as_str(), &word(email)?, &millis(now), &hash, &hint];
+        let inserted = self.pool.change(SIGN_UP, &values).await?;
+        if !inserted.is_empty() {
+            return Ok(SignedUp { account: fresh, is_new: true });
+        }
+        let row = self.pool.query_opt("SELECT id FROM accounts WHERE email = $1", &[&email]).await?;
+        let gone = || LedgerError::Row("the account was there and is gone".to_owned());
+        let account = AccountId::new(get::<String>(&row.ok_or_else(gone)?, 0)?);
+        Ok(SignedUp { account, is_new: false })
+    }
+
+    async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
+        // Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+        let sql = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (hash) DO NOTHING";
+        let (account, hint) = (word(key.account.as_str())?, word(&key.hint)?);
+        self.pool.put(sql, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
+        Ok(())
+    }
+
+    async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
+        let sql = "SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL";
+        let row = self.pool.query_opt(sql, &[&&hash.as_bytes()[..]]).await?;
+        let record =
+            |row| Ok(KeyRecord { account: AccountId::new(get::<String>(&row, 0)?), hint: get(&row, 1)? });
+        row.map(record).transpose()
+    }
+
+    async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
+        let sql = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";
+        self.pool.put(sql, &[&&hash.as_bytes()[..], &millis(now)]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! The archive's index: which settled records a segment claims, and where they lie in it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::PostgresLedger;
+use super::settling::settlement;
+use super::values::{
+    count, digest, from_json, get, job_id, millis, ordered, segment_id, small, time, whole, word,
+};
+use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
+use infera_types::ids::{JobId, SegmentId};
+use infera_types::time::Timestamp;
+
+/// A segment that is known claims nothing more; one of nothing, which would be unfinished for ever, is not made.
+const CLAIM: &str = "WITH chosen AS MATERIALIZED (
+        SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2
+        FOR UPDATE SKIP LOCKED),
+    fresh AS (
+        INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint
+        FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms FROM chosen JOIN records USING (job_id)) AS found
+        WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4)
+        ON CONFLICT (id) DO NOTHING RETURNING id)
+    UPDATE records SET segment = fresh.id FROM chosen, fresh WHERE records.job_id = chosen.job_id";
+
+/// What is claimed; the second and third columns are where a settlement is read from.
+const CLAIMED: &str = "SELECT records.job_id, settlement, record, accepted_ms, request FROM records
+        JOIN settlements ON settlements.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
+        LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
+    WHERE records.segment = $1 ORDER BY records.settled_ms, records.job_id";
+
+const LOCATE: &str = "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
+        records.line, records.hash
+    FROM records JOIN segments ON segments.id = records.segment
+    WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL";
+
+const RECORD: &str = "WITH placed AS (
+        UPDATE records SET frame_offset = places.frame_offset, frame_length = places.frame_length,
+            line = places.line, hash = places.hash
+        FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[])
+            AS places (job_id, frame_offset, frame_length, line, hash)
+        WHERE records.job_id = places.job_id)
+    UPDATE segments SET object_key = $2 WHERE id = $1";
+
+const PRUNE: &str = "WITH chosen AS MATERIALIZED (
+        SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
+        ORDER BY settled_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
+    emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id),
+    ungrouped AS (DELETE FROM groups USING chosen WHERE groups.job_id = chosen.job_id AND is_closed = 1),
+    unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
+    UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
+
+#[async_trait]
+impl ArchiveIndex for PostgresLedger {
+    async fn claim(
+        &self,
+        segment: SegmentId,
+        limit: u32,
+        ripe: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<SettledRecord>, LedgerError> {
+        let id = &segment.as_bytes()[..];
+        self.pool.put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe)]).await?;
+        let rows = self.pool.query(CLAIMED, &[&id]).await?;
+        let jobs = rows.iter().map(|row| job_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        let mut postings = self.postings(&jobs).await?;
+        let record = |row: &Row| {
+            let job = job_id(row, 0)?;
+            let request: Option<&[u8]> = get(row, 4)?;
+            // A body that isn't JSON failed its job as unprocessable; its record shows it as text.
+            let request = request.map(|body| {
+                serde_json::from_slice(body)
+                    .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(body).into_owned()))
+            });
+            let (settlement, postings) =
+                (settlement(row, Some(2))?, postings.remove(&job).unwrap_or_default());
+            Ok(SettledRecord { job_id: job, accepted_ms: time(row, 3)?, request, settlement, postings })
+        };
+        rows.iter().map(record).collect()
+    }
+
+    async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
+        let sql =
+            "SELECT id FROM segments WHERE object_key IS NULL AND claimed_ms < $1 ORDER BY claimed_ms, id";
+        self.pool.query(sql, &[&millis(older_than)]).await?.iter().map(|row| segment_id(row, 0)).collect()
+    }
+
+    /// Places must be those of exactly the records that the segment claimed: one left out would never be archived.
+    async fn record(&self, segment: SegmentId, key: &str, places: &[RecordPlace]) -> Result<(), LedgerError> {
+        let id = &segment.as_bytes()[..];
+        // What a segment claimed never changes, so it may be compared before.
+        let rows = self.pool.query("SELECT job_id FROM records WHERE segment = $1", &[&id]).await?;
+        let claimed = rows.iter().map(|row| job_id(row, 0)).collect::<Result<BTreeSet<_>, _>>()?;
+        let placed: BTreeSet<JobId> = places.iter().map(|place| place.job).collect();
+        if claimed.is_empty() || claimed != placed || placed.len() != places.len() {
+            return Err(LedgerError::Row(format!(
+                "{segment} claimed {} records and {} places came, or of other jobs",
+                claimed.len(),
+                places.len()
+            )));
+        }
+        let jobs: Vec<&[u8]> = places.iter().map(|place| &place.job.as_bytes()[..]).collect();
+        let offsets: Vec<i64> = places.iter().map(|place| whole(place.frame_offset)).collect();
+        let lengths: Vec<i64> = places.iter().map(|place| whole(place.frame_length)).collect();
+        let lines: Vec<i64> = places.iter().map(|place| i64::from(place.index)).collect();
+        let hashes: Vec<&[u8]> = places.iter().map(|place| &place.hash.as_bytes()[..]).collect();
+        self.pool.put(RECORD, &[&id, &word(key)?, &jobs, &offsets, &lengths, &lines, &hashes]).await?;
+        Ok(())
+    }
+
+    async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError> {
+        let found = self.pool.query_opt(LOCATE, &[&&job.as_bytes()[..]]).await?;
+        let Some(row) = found else { return Ok(None) };
+        let place = RecordPlace {
+            job,
+            frame_offset: count(&row, 2)?,
+            frame_length: count(&row, 3)?,
+            index: small(&row, 4)?,
+            hash: digest(&row, 5)?,
+        };
+        Ok(Some(ArchivedRecord { segment: segment_id(&row, 0)?, key: get(&row, 1)?, place }))
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let pruned = self.pool.change(PRUNE, &[&millis(before), &i64::from(limit)]).await?;
+        Ok(u64::try_from(pruned.len()).unwrap_or(u64::MAX))
+    }
+}
+
+impl PostgresLedger {
+    /// The postings of some jobs, each job's in the order of their sequence.
+    async fn postings(&self, jobs: &[JobId]) -> Result<HashMap<JobId, Vec<Posting>>, LedgerError> {
+        let sql =
+            "SELECT id, job_id, posted_ms, entry FROM postings WHERE job_id = ANY($1) ORDER BY sequence";
+        let mut postings = HashMap::<JobId, Vec<Posting>>::new();
+        for row in &self.pool.query(sql, &[&ordered(jobs)]).await? {
+            let posting = posting(row, 0)?;
+            postings.entry(posting.job_id).or_default().push(posting);
+        }
+        Ok(postings)
+    }
+}
+
+/// A posting whose four columns begin at `first`.
+pub(super) fn posting(row: &Row, first: usize) -> Result<Posting, LedgerError> {
+    Ok(Posting {
+        id: get(row, first)?,
+        job_id: job_id(row, first + 1)?,
+        posted_ms: time(row, first + 2)?,
+        entry: from_json("posting", get::<&str>(row, first + 3)?.as_bytes())?,
+    })
+}

@@ -1,0 +1,58 @@
+//! The gateway's writing half: accept, confirm, cancel.
+
+use async_trait::async_trait;
+
+use super::PostgresLedger;
+use super::accepting;
+use super::settling::read_one;
+use super::values::get;
+use infera_ledger::stored::SettlementRow;
+use infera_ledger::{Accepted, Cancelled, JobIntake, LedgerError, NewJob, Settled};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::job::{End, Settlement};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl JobIntake for PostgresLedger {
+    /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
+    /// outcome is safe.
+    async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
+        accepting::check(&job)?;
+        self.accepting.run(job).await
+    }
+
+    async fn confirm(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.confirming.run(jobs.to_vec()).await
+    }
+
+    /// A settlement that was there before comes without its group, as in a job's view.
+    async fn cancel(
+        &self,
+        account: &AccountId,
+        job: JobId,
+        now: Timestamp,
+    ) -> Result<Cancelled, LedgerError> {
+        let sql = "SELECT model, gateway FROM jobs WHERE id = $1 AND account = $2";
+        let found = self.pool.query_opt(sql, &[&&job.as_bytes()[..], &account.as_str()]).await?;
+        let Some(row) = found else { return Ok(Cancelled::Unknown) };
+        if let Some(winner) = read_one(&self.pool, job).await? {
+            return Ok(Cancelled::Before(winner));
+        }
+        let settlement = Settlement {
+            job_id: job,
+            account: account.clone(),
+            model: ModelName::new(get::<String>(&row, 0)?),
+            gateway: GatewayId::new(get::<String>(&row, 1)?),
+            end: End::Cancelled,
+            group: None,
+            settled_ms: now,
+        };
+        Ok(match self.settling.run(SettlementRow::of(&settlement)?).await? {
+            Settled::Now => Cancelled::Now(settlement),
+            Settled::Before(winner) => Cancelled::Before(Settlement { group: None, ..winner }),
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! The ledger in a PostgreSQL database that many processes share: the implementation of every half for a cluster.
+//!
+//! Accepting, confirming, taking, settling and posting go through lanes (`lane`): what waits shares one transaction, sent
+//! with its COMMIT in two round trips where nothing is out of the ordinary. Everything else is one statement on a
+//! connection of its own (`pool`), so that it needs no transaction to be whole. A statement that names its rows by their
+//! ids writes `state + 0` and `is_closed + 0` for those columns: the bare condition would invite the planner to look
+//! through a partial index instead, which has an entry for every row that ever was in it until the server tidies up. Read
+//! `opening` for what a connection is told, `failure` for what is tried again and what is reported as unknown, `transport`
+//! for when it is TLS, then a module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
+
+mod accepting;
+mod accounts;
+mod confirming;
+mod failure;
+mod index;
+mod intake;
+mod lane;
+mod network;
+mod nodes;
+mod opening;
+mod owner;
+mod planning;
+mod pool;
+mod posting;
+mod projecting;
+mod reader;
+mod settling;
+mod standing;
+mod sweeping;
+mod taking;
+mod transport;
+mod values;
+pub mod waiting;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use self::accepting::Accepting;
+use self::confirming::Confirming;
+use self::lane::Lane;
+use self::pool::Pool;
+use self::posting::PostingLines;
+use self::settling::Settling;
+use self::taking::Takings;
+use self::transport::Transport;
+use infera_ledger::LedgerError;
+use infera_types::secret::Secret;
+
+/// Where the database is, and how much of it one process takes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`; options in it (a search path, say) are kept.
+    /// Without `sslmode` a database on this machine is asked in plain text, and one elsewhere over TLS if there is a
+    /// `ca_file`, else not at all. Hidden because of the password.
+    pub url: Secret,
+    /// PEM file of the authorities that may vouch for the database; none: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// At most so many connections for reading and single statements; the lanes have one more each, three in any role. Eight: such
+    /// statements take about a millisecond, and a server allows a hundred connections for all processes together.
+    pub connections: usize,
+}
+
+impl Default for PostgresConfig {
+    /// A database on this machine under our name.
+    fn default() -> Self {
+        Self { url: Secret::new("postgres://infera@127.0.0.1:5432/infera"), ca_file: None, connections: 8 }
+    }
+}
+
+impl PostgresConfig {
+    /// The database at `url`, with everything else at its default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: Secret::new(url), ..Self::default() }
+    }
+}
+
+/// A ledger in a database. Implements all halves; give each role only its own. Dropping the last handle commits what
+/// waits, as long as the runtime lives.
+pub struct PostgresLedger {
+    pool: Pool,
+    accepting: Lane<Accepting>,
+    confirming: Lane<Confirming>,
+    taking: Lane<Takings>,
+    settling: Lane<Settling>,
+    posting: Lane<PostingLines>,
+    /// One projector of this process at a time asks the database, so that the others don't hold connections meanwhile.
+    projecting: Mutex<()>,
+    /// Ends with the ledger.
+    _planning: JoinSet<()>,
+}
+
+impl fmt::Debug for PostgresLedger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresLedger").finish_non_exhaustive()
+    }
+}
+
+impl PostgresLedger {
+    /// Connects, and brings the schema up to date if it is older; of several processes that do so at once, one does
+    /// it and the others wait.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: no server, or it starts. [`LedgerError::Refused`]: a URL that can't be one, no
+    /// access, or a newer program's schema. [`LedgerError::Damaged`]: the tables there are not a ledger's.
+    pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
+        let connections = opening::connections(config.url.expose())?;
+        let transport = Transport::new(connections, config.ca_file.as_deref())?;
+        let pool = Pool::open(transport.clone(), config.connections)?;
+        opening::migrate(&pool).await?;
+        opening::check_durability(&pool).await?;
+        let lane_pool = || Pool::open(transport.clone(), 1);
+        let share = opening::share()?;
+        let mut planning = JoinSet::new();
+        planning.spawn(planning::learn(pool.clone()));
+        Ok(Arc::new(Self {
+            accepting: Lane::start(Accepting { share }, lane_pool()?),
+            confirming: Lane::start(Confirming, lane_pool()?),
+            taking: Lane::start(Takings, lane_pool()?),
+            settling: Lane::start(Settling { share }, lane_pool()?),
+            posting: Lane::start(PostingLines, lane_pool()?),
+            projecting: Mutex::new(()),
+            _planning: planning,
+            pool,
+        }))
+    }
+}

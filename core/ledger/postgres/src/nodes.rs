@@ -1,0 +1,72 @@
+//! Which nodes may come in from outside.
+
+use async_trait::async_trait;
+
+use super::PostgresLedger;
+use super::network::node_record;
+use super::values::{digest, get, millis, word};
+use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
+use infera_types::ids::{AccountId, Digest, NodeId};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl NodeBook for PostgresLedger {
+    async fn allow_fleet(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
+        let sql = "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id";
+        let rows = self.pool.put(sql, &[&word(email)?, &millis(now)]).await?;
+        rows.first().map(|row| Ok(AccountId::new(get::<String>(row, 0)?))).transpose()
+    }
+
+    async fn is_fleet(&self, account: &AccountId) -> Result<bool, LedgerError> {
+        let sql = "SELECT 1 FROM accounts WHERE id = $1 AND fleet_ms IS NOT NULL";
+        Ok(self.pool.query_opt(sql, &[&word(account.as_str())?]).await?.is_some())
+    }
+
+    async fn admit_node(
+        &self,
+        name: &str,
+        secret: Digest,
+        until: Timestamp,
+    ) -> Result<NodeCheck, LedgerError> {
+        let check = self.check(name, secret).await?;
+        let NodeCheck::Admitted(node) = &check else { return Ok(check) };
+        // Revoked since it was read, it isn't let in.
+        let sql = "UPDATE nodes SET admitted_until_ms = GREATEST(COALESCE(admitted_until_ms, 0), $2)
+                   WHERE id = $1 AND revoked_ms IS NULL RETURNING 1";
+        let admitted = self.pool.put(sql, &[&node.id.as_str(), &millis(until)]).await?;
+        Ok(if admitted.is_empty() { NodeCheck::Revoked } else { check })
+    }
+
+    async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError> {
+        let sql = "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms >= $1 ORDER BY id";
+        let rows = self.pool.query(sql, &[&millis(now)]).await?;
+        rows.iter().map(|row| Ok(NodeId::new(get::<String>(row, 0)?))).collect()
+    }
+
+    async fn revoke_node(&self, node: &NodeId, now: Timestamp) -> Result<Option<NodeRecord>, LedgerError> {
+        let sql = "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
+                   RETURNING id, name, owner, registered_ms";
+        let rows = self.pool.put(sql, &[&word(node.as_str())?, &millis(now)]).await?;
+        rows.first().map(node_record).transpose()
+    }
+}
+
+impl PostgresLedger {
+    async fn check(&self, name: &str, secret: Digest) -> Result<NodeCheck, LedgerError> {
+        let sql = "SELECT id, name, owner, registered_ms, secret, revoked_ms,
+                          (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner)
+                   FROM nodes WHERE name = $1";
+        let Some(row) = self.pool.query_opt(sql, &[&word(name)?]).await? else {
+            return Ok(NodeCheck::Unknown);
+        };
+        if digest(&row, 4)? != secret {
+            return Ok(NodeCheck::Unknown);
+        }
+        if get::<Option<i64>>(&row, 5)?.is_some() {
+            return Ok(NodeCheck::Revoked);
+        }
+        let node = node_record(&row)?;
+        let is_fleet = get::<Option<i64>>(&row, 6)?.is_some();
+        Ok(if is_fleet { NodeCheck::Admitted(node) } else { NodeCheck::NoFleet(node) })
+    }
+}

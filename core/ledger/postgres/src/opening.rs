@@ -1,0 +1,112 @@
+//! What a connection is told, and bringing the schema up to date before anything else is asked.
+
+use std::time::Duration;
+
+use tokio_postgres::config::TargetSessionAttrs;
+
+use super::failure::Failure;
+use super::pool::Pool;
+use super::transport::known_words;
+use infera_ledger::LedgerError;
+
+/// The schema's versions in order; the first is version 1.
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../migrations/0001_ledger.sql"),
+    include_str!("../migrations/0002_fleet.sql"),
+    include_str!("../migrations/0003_reason.sql"),
+    include_str!("../migrations/0004_valid_node.sql"),
+];
+
+/// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are
+/// held for a commit: 5 s is a circle or an operator's session. A transaction of ours never waits for anything but the
+/// server: idle in one for 10 s, its client is gone.
+const SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s \
+                        -c default_transaction_isolation=read\\ committed -c client_min_messages=warning";
+
+/// A server that can't be reached in that time is away; the pool waits no longer either.
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
+
+/// So long sent bytes may go unacknowledged before the connection counts as broken.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// Migrating holds everything up, so it may take longer than a statement.
+const MIGRATION_WAIT: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '10min'";
+
+/// How connections are made: to a server that may be written to, under [`SETTINGS`].
+pub(super) fn connections(url: &str) -> Result<tokio_postgres::Config, LedgerError> {
+    // The parser's error quotes no part of the URL, which has a password in it.
+    let mut connections: tokio_postgres::Config = known_words(url)
+        .parse()
+        .map_err(|error| LedgerError::Refused(format!("the database's URL can't be read: {error}")))?;
+    let given = connections.get_options().unwrap_or_default();
+    let options = format!("{SETTINGS} {given}");
+    connections
+        .options(options)
+        .connect_timeout(CONNECT_WAIT)
+        .tcp_user_timeout(UNACKNOWLEDGED)
+        .keepalives_idle(UNACKNOWLEDGED)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+    if connections.get_application_name().is_none() {
+        connections.application_name("infera");
+    }
+    Ok(connections)
+}
+
+/// Which rows of the totals this process adds to. Sixty-four are enough that two processes seldom share one, and few
+/// to add up.
+pub(super) fn share() -> Result<i16, LedgerError> {
+    let mut byte = [0; 1];
+    getrandom::fill(&mut byte)
+        .map_err(|error| LedgerError::Unavailable(format!("no randomness: {error}")))?;
+    Ok(i16::from(byte[0] % 64))
+}
+
+/// Brings the schema up to date, in one transaction: interrupted, nothing of it is there. Of several processes one
+/// does it, holding an advisory lock, and the others find it done.
+pub(super) async fn migrate(pool: &Pool) -> Result<(), LedgerError> {
+    let mut connection = pool.lend().await.map_err(|failure| failure.error)?;
+    let migrated = async {
+        let transaction = connection.transaction().await?;
+        transaction.batch_execute(MIGRATION_WAIT).await?;
+        // The class is ours alone; the schema tells ledgers in one database apart.
+        transaction
+            .batch_execute("SELECT pg_advisory_xact_lock(1229866573, hashtext(current_schema()))")
+            .await?;
+        transaction
+            .batch_execute("CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT NOT NULL PRIMARY KEY)")
+            .await?;
+        let row = transaction.query_one("SELECT COALESCE(MAX(version), 0) FROM schema_versions", &[]).await?;
+        let stored: i64 = row.try_get(0)?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        if stored > known {
+            return Err(LedgerError::Refused(format!(
+                "the database was written by a newer program (schema {stored}, this one knows {known}); run that one"
+            ))
+            .into());
+        }
+        for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > stored) {
+            transaction.batch_execute(migration).await?;
+            transaction.execute("INSERT INTO schema_versions (version) VALUES ($1)", &[&version]).await?;
+            tracing::info!(version, "the ledger's schema was brought up to date");
+        }
+        transaction.commit().await.map_err(Failure::of_commit)
+    };
+    migrated.await.map_err(|failure: Failure| match failure.error {
+        LedgerError::Damaged(text) => LedgerError::Damaged(format!(
+            "the tables in this database are not a ledger's ({text}); give it a database or a schema of its own"
+        )),
+        other => other,
+    })
+}
+
+/// A server that answers before its disk has the commit breaks the ledger's promise; only its operator can know
+/// whether that is meant.
+pub(super) async fn check_durability(pool: &Pool) -> Result<(), LedgerError> {
+    let sql = "SELECT name || '=' || setting FROM pg_settings
+               WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off'";
+    for row in pool.query(sql, &[]).await? {
+        let setting: String = super::values::get(&row, 0)?;
+        tracing::warn!(setting, "the database forgets commits when its machine fails; use it for tests only");
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The verifier's half of a job's life: take, release, misses, settle, post.
+
+use std::collections::HashMap;
+
+use super::PostgresLedger;
+use super::posting::Lines;
+use super::settling::readable_ends;
+use super::taking::Taking;
+use super::values::{from_json, get, millis, ordered, to_json, word};
+use async_trait::async_trait;
+use infera_ledger::stored::SettlementRow;
+use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take};
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::job::Settlement;
+use infera_types::time::Timestamp;
+
+const RELEASE: &str = "WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+    UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
+    FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = 1";
+
+/// A job has one owner, which has a handful of assignments open: more misses than this never come between.
+const MISS_TRIES: u32 = 16;
+
+#[async_trait]
+impl JobOwner for PostgresLedger {
+    async fn take(
+        &self,
+        owner: &VerifierId,
+        notices: &[Notice],
+        now: Timestamp,
+    ) -> Result<Vec<Take>, LedgerError> {
+        if notices.is_empty() {
+            return Ok(Vec::new());
+        }
+        word(owner.as_str())?;
+        let taking = Taking { owner: owner.clone(), notices: notices.to_vec(), now };
+        let mut taken = self.taking.run(taking).await?;
+        let others: Vec<JobId> =
+            notices.iter().map(|notice| notice.job).filter(|job| !taken.contains_key(job)).collect();
+        let mut ended = HashMap::new();
+        if !others.is_empty() {
+            let found = readable_ends(&self.pool, &others).await;
+            // Told that nothing was taken, the caller would leave what was to nobody.
+            let found = found.map_err(|error| if taken.is_empty() { error } else { half_told(&error) })?;
+            ended.extend(found.into_iter().map(|end| (end.job_id, end)));
+        }
+        // The same job twice in a batch is one handout.
+        let outcome = |notice: &Notice| match taken.remove(&notice.job) {
+            Some(job) => Take::Taken(job),
+            None => ended.remove(&notice.job).map_or(Take::Nothing(notice.job), Take::Settled),
+        };
+        Ok(notices.iter().map(outcome).collect())
+    }
+
+    async fn release(&self, owner: &VerifierId, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
+        self.pool.put(RELEASE, &[&ordered(jobs), &owner.as_str(), &millis(now)]).await?;
+        Ok(())
+    }
+
+    async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError> {
+        let id = &job.as_bytes()[..];
+        for _ in 0..MISS_TRIES {
+            let row = self.pool.query_opt("SELECT misses FROM jobs WHERE id = $1", &[&id]).await?;
+            let row = row.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
+            let stored: &str = get(&row, 0)?;
+            let mut misses: Vec<Miss> = from_json("misses", stored.as_bytes())?;
+            // Written again after an unknown outcome, it is the same miss.
+            if misses.iter().any(|known| known.assignment == miss.assignment) {
+                return Ok(());
+            }
+            misses.push(miss.clone());
+            // Another miss that came between is read again.
+            let sql = "UPDATE jobs SET misses = $3 WHERE id = $1 AND misses = $2 RETURNING 1";
+            if !self.pool.change(sql, &[&id, &stored, &to_json(&misses)?]).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::Unavailable(format!("{job} misses faster than it can be written down")))
+    }
+
+    async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
+        let row = SettlementRow::of(settlement)?;
+        word(row.account.as_str())?;
+        self.settling.run(row).await
+    }
+
+    async fn post(&self, job: JobId, postings: &[Posting], closes: bool) -> Result<(), LedgerError> {
+        self.posting.run(Lines::of(job, postings, closes)?).await
+    }
+}
+
+fn half_told(error: &LedgerError) -> LedgerError {
+    LedgerError::Unknown(format!("some jobs are taken, but what became of the others can't be read: {error}"))
+}

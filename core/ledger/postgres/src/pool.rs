@@ -1,0 +1,150 @@
+//! Connections that outlive one caller, and single statements on them. A connection that failed to answer in time is
+//! thrown away. No SQL.
+
+use std::time::Duration;
+
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{NoTls, Row, Statement};
+
+use super::failure::{Effect, Failure};
+use super::transport::Transport;
+use infera_ledger::LedgerError;
+
+/// For a free connection, or for a new one, a caller waits so long: longer is an outage, and clients are told so
+/// while they still listen.
+const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
+
+/// Longer than the server lets a statement run (see `opening`): past this the connection is dead.
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(12);
+
+/// What fails in passing is tried so often altogether.
+pub(super) const TRIES: u32 = 3;
+
+/// Parameters of a statement.
+pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Some connections.
+#[derive(Clone)]
+pub(super) struct Pool(deadpool_postgres::Pool);
+
+impl Pool {
+    /// At most `size` connections, made when they are needed.
+    pub(super) fn open(transport: Transport, size: usize) -> Result<Self, LedgerError> {
+        // Whether a connection has ended is known without asking the server.
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match transport.connector {
+            Some(connector) => Manager::from_config(transport.connections, connector, manager),
+            None => Manager::from_config(transport.connections, NoTls, manager),
+        };
+        let timeouts =
+            Timeouts { wait: Some(ACQUIRE_WAIT), create: Some(ACQUIRE_WAIT), recycle: Some(ACQUIRE_WAIT) };
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(size.max(1))
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build();
+        pool.map(Self).map_err(|error| LedgerError::Unavailable(format!("no pool: {error}")))
+    }
+
+    /// A connection. Give it back by dropping it, or [`discard`] it.
+    pub(super) async fn lend(&self) -> Result<Object, Failure> {
+        self.0.get().await.map_err(|error| match error {
+            // Nobody answers, or not us: asking again at once would only load a server that is starting.
+            PoolError::Backend(error) => Failure { is_transient: false, ..Failure::from(error) },
+            error => LedgerError::Unavailable(format!("no connection: {error}")).into(),
+        })
+    }
+
+    /// The rows of a statement that changes nothing.
+    pub(super) async fn query(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
+        self.until_done(sql, values, Effect::Nothing).await
+    }
+
+    /// The row of a statement that changes nothing, if there is one.
+    pub(super) async fn query_opt(
+        &self,
+        sql: &str,
+        values: Parameters<'_>,
+    ) -> Result<Option<Row>, LedgerError> {
+        Ok(self.query(sql, values).await?.into_iter().next())
+    }
+
+    /// The rows of a statement that changes something and commits by itself.
+    pub(super) async fn change(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
+        self.until_done(sql, values, Effect::Commits).await
+    }
+
+    /// The rows of such a statement that may be carried out twice: where an outcome is unknown, it is tried again.
+    pub(super) async fn put(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
+        self.until_done(sql, values, Effect::Repeats).await
+    }
+
+    async fn until_done(
+        &self,
+        sql: &str,
+        values: Parameters<'_>,
+        effect: Effect,
+    ) -> Result<Vec<Row>, LedgerError> {
+        let mut tried = 1;
+        loop {
+            match self.once(sql, values, effect).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) if failure.is_transient && tried < TRIES => tried += 1,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+
+    async fn once(&self, sql: &str, values: Parameters<'_>, effect: Effect) -> Result<Vec<Row>, Failure> {
+        let connection = self.lend().await?;
+        let Ok(done) = timeout(ANSWER_WAIT, statement(&connection, sql, values, effect)).await else {
+            discard(connection);
+            return Err(effect.silence());
+        };
+        done
+    }
+}
+
+async fn statement(
+    client: &ClientWrapper,
+    sql: &str,
+    values: Parameters<'_>,
+    effect: Effect,
+) -> Result<Vec<Row>, Failure> {
+    let statement = client.prepare_cached(sql).await?;
+    client.query(&statement, values).await.map_err(|error| effect.failure(error))
+}
+
+/// Statements compiled once per connection.
+pub(super) async fn prepared<const N: usize>(
+    client: &ClientWrapper,
+    texts: [&str; N],
+) -> Result<[Statement; N], Failure> {
+    let mut statements = Vec::with_capacity(N);
+    for text in texts {
+        statements.push(client.prepare_cached(text).await?);
+    }
+    statements.try_into().map_err(|_| LedgerError::Row("a statement is missing".to_owned()).into())
+}
+
+/// Runs a statement over the rows of a batch, unless it has none: over no rows it costs what it costs over some.
+pub(super) async fn execute_over(
+    client: &ClientWrapper,
+    rows: usize,
+    statement: &Statement,
+    values: Parameters<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    if rows > 0 {
+        client.execute(statement, values).await?;
+    }
+    Ok(())
+}
+
+/// Closes a connection that can't be trusted to be idle.
+pub(super) fn discard(connection: Object) {
+    drop(Object::take(connection));
+}

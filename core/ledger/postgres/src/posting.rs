@@ -1,0 +1,130 @@
+//! The account book: appending to it, many callers in one transaction.
+//!
+//! Postings are folded in the order of their sequence, and a sequence is given out before its row is committed. So that
+//! the projector skips none, whoever appends holds an advisory lock shared until its commit, and the projector takes it
+//! alone for the moment in which it asks how far the sequence has come.
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+
+use super::failure::Failure;
+use super::lane::Work;
+use super::pool::{execute_over, prepared};
+use super::values::{millis, ordered, to_json, word};
+use infera_ledger::{LedgerError, Posting};
+use infera_types::ids::{JobId, NodeId};
+
+/// Taken before a posting's sequence is given out. The class is ours alone; the schema tells ledgers in one database
+/// apart.
+pub(super) const SHARE_SEQUENCE: &str =
+    "SELECT pg_advisory_xact_lock_shared(1229866574, hashtext(current_schema()))";
+
+/// Waits until nobody is appending, and keeps everybody from it until the transaction's end.
+pub(super) const HOLD_SEQUENCE: &str = "SELECT pg_advisory_xact_lock(1229866574, hashtext(current_schema()))";
+
+/// Appends postings, without those whose id is there already, or whose node has its VALID for the job.
+pub(super) const INSERT_POSTINGS: &str = "INSERT INTO postings (id, job_id, posted_ms, entry, valid_node)
+    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING";
+
+const CLOSE_GROUPS: &str = "WITH locked AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE)
+    UPDATE groups SET is_closed = 1 FROM locked WHERE groups.job_id = locked.job_id AND is_closed + 0 = 0";
+
+/// Lets the archive have the records of settled jobs.
+const MAKE_CLAIMABLE: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
+    SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = ANY($1) ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING";
+
+/// The columns of postings.
+#[derive(Default)]
+pub(super) struct PostingColumns<'a> {
+    pub(super) ids: Vec<&'a str>,
+    pub(super) jobs: Vec<&'a [u8]>,
+    pub(super) times: Vec<i64>,
+    pub(super) entries: Vec<String>,
+    pub(super) valid_nodes: Vec<Option<&'a str>>,
+}
+
+impl<'a> PostingColumns<'a> {
+    pub(super) fn push(&mut self, posting: &'a Posting) -> Result<(), LedgerError> {
+        self.entries.push(to_json(&posting.entry)?);
+        self.ids.push(&posting.id);
+        self.jobs.push(posting.job_id.as_bytes());
+        self.times.push(millis(posting.posted_ms));
+        self.valid_nodes.push(posting.entry.valid_node().map(NodeId::as_str));
+        Ok(())
+    }
+}
+
+/// What one caller appends.
+pub(super) struct Lines {
+    job: JobId,
+    postings: Vec<Posting>,
+    closes: bool,
+}
+
+impl Lines {
+    /// A posting that can't be stored is refused before it gets into a batch.
+    pub(super) fn of(job: JobId, postings: &[Posting], closes: bool) -> Result<Self, LedgerError> {
+        for posting in postings {
+            word(&posting.id)?;
+            if let Some(node) = posting.entry.valid_node() {
+                word(node.as_str())?;
+            }
+        }
+        Ok(Self { job, postings: postings.to_vec(), closes })
+    }
+}
+
+/// The lane of [`infera_ledger::JobOwner::post`].
+pub(super) struct PostingLines;
+
+#[async_trait]
+impl Work for PostingLines {
+    type Item = Lines;
+    type Outcome = ();
+
+    fn key(&self, _lines: &Lines) -> Option<[u8; 16]> {
+        None
+    }
+
+    /// A posting is some names and numbers.
+    fn weight(&self, lines: &Lines) -> usize {
+        512 * (1 + lines.postings.len())
+    }
+
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        items: &[&Lines],
+    ) -> Result<Vec<Result<(), LedgerError>>, Failure> {
+        let mut postings: Vec<&Posting> = items.iter().flat_map(|lines| &lines.postings).collect();
+        // Two transactions that append the same ids, or VALIDs of the same nodes, wait for each other in one direction
+        // only: an id belongs to one job and one node.
+        postings.sort_by_key(|posting| (posting.job_id, posting.entry.node(), &posting.id));
+        let mut columns = PostingColumns::default();
+        for posting in postings {
+            columns.push(posting)?;
+        }
+        let closed: Vec<JobId> = items.iter().filter(|lines| lines.closes).map(|lines| lines.job).collect();
+        let (closed, posts) = (ordered(&closed), columns.ids.len());
+        let [sequence, post, close, claimable] =
+            prepared(client, [SHARE_SEQUENCE, INSERT_POSTINGS, CLOSE_GROUPS, MAKE_CLAIMABLE]).await?;
+        let (begun, shared, posted, closed, claimable, committed) = tokio::join!(
+            biased;
+            client.batch_execute("BEGIN"),
+            async { execute_over(client, posts, &sequence, &[]).await },
+            async { execute_over(client, posts, &post, &[&columns.ids, &columns.jobs, &columns.times, &columns.entries, &columns.valid_nodes]).await },
+            async { execute_over(client, closed.len(), &close, &[&closed]).await },
+            async { execute_over(client, closed.len(), &claimable, &[&closed]).await },
+            client.batch_execute("COMMIT"),
+        );
+        let before_commit = |error| Failure::before_sent_commit(error).repeatable();
+        begun.map_err(before_commit)?;
+        for outcome in [shared, posted, closed, claimable] {
+            outcome.map_err(before_commit)?;
+        }
+        committed.map_err(|error| Failure::of_commit(error).repeatable())?;
+        Ok(items.iter().map(|_| Ok(())).collect())
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading jobs, for both roles.
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::PostgresLedger;
+use super::accepting::used_again;
+use super::settling::{read, settlement};
+use super::values::{count, digest, get, job_id, policy, time};
+use infera_ledger::{
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+};
+use infera_types::ids::{AccountId, JobId, ModelName};
+use infera_types::job::{Settlement, VerificationStatus};
+use infera_types::time::Timestamp;
+
+/// The second column is where a settlement's JSON is read from.
+const VIEW: &str =
+    "SELECT jobs.state, settlements.settlement, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
+        disputes.status
+    FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
+        LEFT JOIN disputes ON disputes.job_id = jobs.id
+    WHERE jobs.id = $1 AND jobs.account = $2";
+
+const POISONED: &str =
+    "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+    FROM settlements JOIN jobs ON jobs.id = settlements.job_id
+    WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
+    ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
+
+const STATISTICS: &str = "SELECT name, SUM(value)::bigint FROM totals GROUP BY name
+    UNION ALL SELECT 'queued', COUNT(*) FROM jobs WHERE state = 0
+    UNION ALL SELECT 'running', COUNT(*) FROM jobs WHERE state = 1
+    UNION ALL SELECT 'nodes', COUNT(*) FROM nodes WHERE revoked_ms IS NULL
+    UNION ALL SELECT 'disputed', COUNT(*) FROM disputes WHERE status = 'disputed'";
+
+#[async_trait]
+impl JobReader for PostgresLedger {
+    /// The group is left out of the view's settlement: it is large, and not the account's business.
+    async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
+        let found = self.pool.query_opt(VIEW, &[&&job.as_bytes()[..], &account.as_str()]).await?;
+        let Some(row) = found else { return Ok(None) };
+        let has_ended = get::<Option<&str>>(&row, 1)?.is_some();
+        let dispute: Option<String> = get(&row, 5)?;
+        Ok(Some(JobView {
+            id: job,
+            model: ModelName::new(get::<String>(&row, 2)?),
+            state: state_of(get(&row, 0)?),
+            accepted_ms: time(&row, 3)?,
+            deadline_ms: time(&row, 4)?,
+            settlement: has_ended.then(|| settlement(&row, None)).transpose()?,
+            dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
+        }))
+    }
+
+    async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+        read(&self.pool, jobs).await
+    }
+
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError> {
+        let sql = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
+        let key = &idempotency.key.as_bytes()[..];
+        let found = self.pool.query_opt(sql, &[&account.as_str(), &key]).await?;
+        found.map(|row| Ok(used_again(idempotency, digest(&row, 0)?, job_id(&row, 1)?))).transpose()
+    }
+
+    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
+        let only = only.as_ref().map(|job| &job.as_bytes()[..]);
+        let rows = self.pool.query(POISONED, &[&only, &i64::from(limit)]).await?;
+        rows.iter().map(poisoned_job).collect()
+    }
+
+    async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
+        let mut statistics = Statistics::default();
+        for row in &self.pool.query(STATISTICS, &[]).await? {
+            let value = count(row, 1)?;
+            match get::<&str>(row, 0)? {
+                "accepted" => statistics.accepted = value,
+                "queued" => statistics.queued = value,
+                "running" => statistics.running = value,
+                "succeeded" => statistics.succeeded = value,
+                "failed" => statistics.failed = value,
+                "cancelled" => statistics.cancelled = value,
+                "expired" => statistics.expired = value,
+                "prompt_tokens" => statistics.prompt_tokens = value,
+                "completion_tokens" => statistics.completion_tokens = value,
+                "nodes" => statistics.nodes = value,
+                "disputed" => statistics.disputed = value,
+                _ => {}
+            }
+        }
+        Ok(statistics)
+    }
+}
+
+fn poisoned_job(row: &Row) -> Result<PoisonedJob, LedgerError> {
+    Ok(PoisonedJob {
+        id: job_id(row, 0)?,
+        account: AccountId::new(get::<String>(row, 1)?),
+        model: ModelName::new(get::<String>(row, 2)?),
+        request: get(row, 3)?,
+        policy: policy(row, 4)?,
+        settled_ms: time(row, 6)?,
+    })
+}
+
+fn state_of(state: i16) -> JobState {
+    match state {
+        0 => JobState::Queued,
+        1 => JobState::Running,
+        _ => JobState::Ended,
+    }
+}
+
+fn dispute_of(word: &str) -> Result<VerificationStatus, LedgerError> {
+    serde_json::from_value(serde_json::Value::from(word))
+        .map_err(|error| LedgerError::Row(format!("stored dispute can't be read: {error}")))
+}

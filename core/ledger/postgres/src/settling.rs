@@ -1,0 +1,318 @@
+//! The end of a job: the one way in, for every kind of end, many in one transaction; and reading it back. Whoever ends
+//! a job holds its row's lock, so that what is read under it stays true until the commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::lane::Work;
+use super::pool::{Pool, execute_over, prepared};
+use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
+use super::values::{from_json, get, job_id, millis, named, ordered, whole};
+use infera_ledger::stored::{GroupRow, SettlementRow, readable};
+use infera_ledger::{LedgerError, Settled};
+use infera_types::ids::JobId;
+use infera_types::job::Settlement;
+
+const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+const READ: &str = "SELECT settlements.job_id, settlement, record FROM settlements
+    LEFT JOIN groups ON groups.job_id = settlements.job_id AND length(record) > 0
+    WHERE settlements.job_id = ANY($1)";
+/// Fills places that were kept, as long as they are. A group that is there stays.
+const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed + 0 = 0 AND length(record) = 0
+        ORDER BY job_id FOR UPDATE)
+    UPDATE groups SET verifier = known.verifier, deadline_ms = known.deadline_ms, record = known.record
+    FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
+        AS known (job_id, verifier, deadline_ms, record) USING (job_id)
+    WHERE groups.job_id = locked.job_id AND groups.is_closed + 0 = 0 AND length(groups.record) = 0";
+const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason)
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[])";
+const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
+    WHERE id = ANY($1)";
+const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record)
+    SELECT job_id, verifier, deadline_ms, 0, record
+    FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
+        AS groups (job_id, verifier, deadline_ms, record)";
+const INSERT_RECORDS: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
+    SELECT job_id, settled_ms, 0 FROM unnest($1::bytea[], $2::bigint[]) AS records (job_id, settled_ms)
+    ON CONFLICT (job_id) DO NOTHING";
+const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (
+        SELECT account FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE)
+    UPDATE waiting SET jobs = waiting.jobs - ended.jobs
+    FROM locked JOIN unnest($1::text[], $2::bigint[]) AS ended (account, jobs) USING (account)
+    WHERE waiting.account = locked.account";
+
+/// Adds to this process's share of the sums over all jobs.
+pub(super) const ADD_TO_TOTALS: &str = "INSERT INTO totals (name, share, value)
+    SELECT name, $2::smallint, amount FROM unnest($1::text[], $3::bigint[]) AS more (name, amount)
+    ON CONFLICT (name, share) DO UPDATE SET value = totals.value + excluded.value";
+
+/// What a batch adds to the sums, by name, in the order in which their rows are locked.
+#[derive(Default)]
+pub(super) struct Totals(BTreeMap<&'static str, u64>);
+
+impl Totals {
+    pub(super) fn add(&mut self, name: &'static str, amount: u64) {
+        let sum = self.0.entry(name).or_default();
+        *sum = sum.saturating_add(amount);
+    }
+
+    pub(super) fn columns(&self) -> (Vec<&'static str>, Vec<i64>) {
+        self.0.iter().map(|(name, amount)| (*name, whole(*amount))).unzip()
+    }
+}
+
+/// The lane of [`infera_ledger::JobOwner::settle`], and of cancelling.
+pub(super) struct Settling {
+    pub(super) share: i16,
+}
+
+#[async_trait]
+impl Work for Settling {
+    type Item = SettlementRow;
+    type Outcome = Settled;
+
+    /// Two ends of one job don't share a transaction: the second reads the first.
+    fn key(&self, row: &SettlementRow) -> Option<[u8; 16]> {
+        Some(*row.job.as_bytes())
+    }
+
+    fn weight(&self, row: &SettlementRow) -> usize {
+        row.settlement.len() + row.group.as_ref().map_or(0, |group| group.record.len())
+    }
+
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        rows: &[&SettlementRow],
+    ) -> Result<Vec<Result<Settled, LedgerError>>, Failure> {
+        let mut known = begin(client, rows).await?;
+        let outcomes: Vec<_> = rows.iter().map(|row| known.decide(row)).collect();
+        let is_first = |outcome: &Result<Settled, LedgerError>| matches!(outcome, Ok(Settled::Now));
+        let ending: Vec<&SettlementRow> = rows
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| is_first(outcome))
+            .map(|(row, _)| *row)
+            .collect();
+        let places: Vec<Option<GroupRow>> = ending.iter().map(|row| known.place(row)).collect();
+        if ending.is_empty() {
+            client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
+        } else {
+            Columns::of(&ending, &places)?.write(client, self.share).await?;
+        }
+        Ok(outcomes)
+    }
+}
+
+struct Live {
+    account: String,
+    is_running: bool,
+}
+
+/// What the database knows of the jobs of a batch.
+struct Known {
+    live: HashMap<JobId, Live>,
+    ended: HashMap<JobId, Settlement>,
+}
+
+impl Known {
+    fn decide(&mut self, row: &SettlementRow) -> Result<Settled, LedgerError> {
+        if let Some(winner) = self.ended.remove(&row.job) {
+            return Ok(Settled::Before(winner));
+        }
+        match self.live.get(&row.job) {
+            Some(live) if live.account == row.account.as_str() => Ok(Settled::Now),
+            _ => Err(LedgerError::Row(format!("{} was never accepted for {}", row.job, row.account))),
+        }
+    }
+
+    /// The place to keep for the group of a job that is called off in its verifier's hands.
+    fn place(&self, row: &SettlementRow) -> Option<GroupRow> {
+        let is_running = self.live.get(&row.job).is_some_and(|live| live.is_running);
+        (row.is_called_off && is_running).then(|| GroupRow::awaited(row.settled_ms))
+    }
+}
+
+/// Begins the transaction and locks the jobs: one round trip. Where some have ended before, it fills the places kept for their
+/// groups and reads their ends: one more.
+async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known, Failure> {
+    let lock = client.prepare_cached(LOCK_JOBS).await?;
+    let jobs: Vec<JobId> = rows.iter().map(|row| row.job).collect();
+    let ids = ordered(&jobs);
+    let (begun, locked) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        async { client.query(&lock, &[&ids]).await },
+    );
+    begun?;
+    let mut known = Known { live: HashMap::new(), ended: HashMap::new() };
+    let mut ended = Vec::new();
+    for row in &locked? {
+        let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
+        if state < 2 {
+            known.live.insert(job, Live { account: get(row, 1)?, is_running: state == 1 });
+        } else {
+            ended.push(job);
+        }
+    }
+    if !ended.is_empty() {
+        known.ended = fill_and_read(client, rows, &ended).await?;
+    }
+    Ok(known)
+}
+
+/// The ends that jobs had before, with the groups that are in their places by then.
+async fn fill_and_read(
+    client: &ClientWrapper,
+    rows: &[&SettlementRow],
+    ended: &[JobId],
+) -> Result<HashMap<JobId, Settlement>, Failure> {
+    let [fill, read] = prepared(client, [FILL_GROUPS, READ]).await?;
+    let ids = ordered(ended);
+    let mut groups = GroupColumns::default();
+    for row in rows.iter().filter(|row| ended.contains(&row.job)) {
+        if let Some(group) = &row.group {
+            groups.push(row.job.as_bytes(), group);
+        }
+    }
+    let GroupColumns { jobs, verifiers, deadlines, records } = &groups;
+    let (filled, found) = tokio::join!(
+        biased;
+        async { execute_over(client, jobs.len(), &fill, &[jobs, verifiers, deadlines, records]).await },
+        async { client.query(&read, &[&ids]).await },
+    );
+    filled?;
+    let mut known = HashMap::new();
+    for row in &found? {
+        known.insert(job_id(row, 0)?, settlement(row, Some(2))?);
+    }
+    Ok(known)
+}
+
+/// The columns of groups.
+#[derive(Default)]
+struct GroupColumns<'a> {
+    jobs: Vec<&'a [u8]>,
+    verifiers: Vec<&'a str>,
+    deadlines: Vec<i64>,
+    records: Vec<&'a [u8]>,
+}
+
+impl<'a> GroupColumns<'a> {
+    fn push(&mut self, job: &'a [u8], group: &'a GroupRow) {
+        self.jobs.push(job);
+        self.verifiers.push(&group.verifier);
+        self.deadlines.push(millis(group.deadline_ms));
+        self.records.push(&group.record);
+    }
+}
+
+/// The columns of everything that belongs to the ends of a batch.
+#[derive(Default)]
+struct Columns<'a> {
+    jobs: Vec<&'a [u8]>,
+    settled: Vec<i64>,
+    settlements: Vec<&'a str>,
+    reasons: Vec<Option<&'static str>>,
+    groups: GroupColumns<'a>,
+    records: (Vec<&'a [u8]>, Vec<i64>),
+    waiting: BTreeMap<&'a str, i64>,
+    postings: PostingColumns<'a>,
+    totals: Totals,
+}
+
+impl<'a> Columns<'a> {
+    /// `places` are those to keep, one for each row or none.
+    fn of(rows: &[&'a SettlementRow], places: &'a [Option<GroupRow>]) -> Result<Self, LedgerError> {
+        let mut columns = Self::default();
+        for (row, place) in rows.iter().zip(places) {
+            let (job, settled) = (&row.job.as_bytes()[..], millis(row.settled_ms));
+            columns.jobs.push(job);
+            columns.settled.push(settled);
+            columns.settlements.push(&row.settlement);
+            columns.reasons.push(row.reason);
+            if let Some(group) = row.group.as_ref().or(place.as_ref()) {
+                columns.groups.push(job, group);
+            } else {
+                columns.records.0.push(job);
+                columns.records.1.push(settled);
+            }
+            *columns.waiting.entry(row.account.as_str()).or_default() += 1;
+            columns.totals.add(row.status, 1);
+            if let Some(usage) = &row.usage {
+                columns.postings.push(&usage.posting)?;
+                columns.totals.add("prompt_tokens", usage.prompt_tokens);
+                columns.totals.add("completion_tokens", usage.completion_tokens);
+            }
+        }
+        Ok(columns)
+    }
+
+    /// Stores it all and commits: one round trip.
+    async fn write(&self, client: &ClientWrapper, share: i16) -> Result<(), Failure> {
+        let [settle, end, group, record, wait] = prepared(
+            client,
+            [INSERT_SETTLEMENTS, END_JOBS, INSERT_GROUPS, INSERT_RECORDS, TAKE_FROM_WAITING],
+        )
+        .await?;
+        let [sequence, post, total] =
+            prepared(client, [SHARE_SEQUENCE, INSERT_POSTINGS, ADD_TO_TOTALS]).await?;
+        let (accounts, ended): (Vec<&str>, Vec<i64>) =
+            self.waiting.iter().map(|(account, jobs)| (*account, *jobs)).unzip();
+        let (names, amounts) = self.totals.columns();
+        let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
+        let postings = posted.ids.len();
+        let outcomes = tokio::join!(
+            biased;
+            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await.map(drop) },
+            async { client.execute(&end, &[&self.jobs]).await.map(drop) },
+            async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
+            async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
+            async { client.execute(&wait, &[&accounts, &ended]).await.map(drop) },
+            async { execute_over(client, postings, &sequence, &[]).await },
+            async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
+            async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
+            client.batch_execute("COMMIT"),
+        );
+        let (settled, ended, grouped, recorded, counted, shared, posted, added, committed) = outcomes;
+        // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.
+        for outcome in [settled, ended, grouped, recorded, counted, shared, posted, added] {
+            outcome.map_err(Failure::before_sent_commit)?;
+        }
+        committed.map_err(Failure::of_commit)
+    }
+}
+
+/// A settlement from a row whose second column is its JSON, and whose column `group` is the group's.
+pub(super) fn settlement(row: &Row, group: Option<usize>) -> Result<Settlement, LedgerError> {
+    let mut settlement: Settlement = from_json("settlement", get::<&str>(row, 1)?.as_bytes())?;
+    if let Some(column) = group {
+        let record: Option<&[u8]> = get(row, column)?;
+        settlement.group = record.map(|record| from_json("group", record)).transpose()?;
+    }
+    Ok(settlement)
+}
+
+/// The settlements of those of `jobs` that ended, with their groups.
+pub(super) async fn read(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+    let rows = pool.query(READ, &[&ordered(jobs)]).await?;
+    rows.iter().map(|row| settlement(row, Some(2))).collect()
+}
+
+/// The same, without those that can't be read.
+pub(super) async fn readable_ends(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+    let rows = pool.query(READ, &[&ordered(jobs)]).await?;
+    readable(rows.iter().map(|row| named(row, |row| settlement(row, Some(2)))))
+}
+
+/// The settlement of a job, if it ended, without its group.
+pub(super) async fn read_one(pool: &Pool, job: JobId) -> Result<Option<Settlement>, LedgerError> {
+    let sql = "SELECT job_id, settlement FROM settlements WHERE job_id = $1";
+    let row = pool.query_opt(sql, &[&&job.as_bytes()[..]]).await?;
+    row.map(|row| settlement(&row, None)).transpose()
+}

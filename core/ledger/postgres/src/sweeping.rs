@@ -1,0 +1,169 @@
+//! Leases, and what was left lying by owners without one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+
+use super::PostgresLedger;
+use super::settling::settlement;
+use super::values::{flag, from_json, get, job_id, millis, named, ordered, time, word};
+use infera_ledger::stored::readable;
+use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::job::GroupRecord;
+use infera_types::time::Timestamp;
+
+/// Ended leases say nothing; each start leaves one behind. One that somebody is just renewing is left to them.
+const FORGET_LEASES: &str = "DELETE FROM leases WHERE name IN (
+    SELECT name FROM leases WHERE until_ms <= $1 FOR UPDATE SKIP LOCKED)";
+
+const LEASE: &str = "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
+    WHERE leases.holder = excluded.holder OR leases.until_ms <= $4 RETURNING 1";
+
+/// What becomes queued, unowned and unconfirmed since now: notices that the broker never confirmed, jobs of owners
+/// without a lease, and jobs of queues that hold nothing (what is unconfirmed may be on its way there; the first
+/// question finds it if it isn't). Not those past their deadline, which are about to expire, nor those that somebody is
+/// just changing.
+const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
+        SELECT id, accepted_ms FROM jobs
+        WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+        ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
+    orphaned AS MATERIALIZED (
+        SELECT id, accepted_ms FROM jobs
+        WHERE state = 1 AND deadline_ms > $2 AND NOT EXISTS (
+            SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                AND leases.until_ms > $2)
+        ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
+    lost AS MATERIALIZED (
+        SELECT id, accepted_ms FROM jobs
+        WHERE state = 0 AND model = ANY($3) AND unconfirmed_ms IS NULL AND deadline_ms > $2
+        ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
+    found AS MATERIALIZED (
+        SELECT id FROM (
+            SELECT * FROM unconfirmed UNION SELECT * FROM orphaned UNION SELECT * FROM lost) AS every
+        ORDER BY accepted_ms, id LIMIT $4)
+    UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
+    RETURNING jobs.id, model, accepted_ms";
+
+/// Queued jobs whose notices are dead become unconfirmed since now. Locked in one order, as everywhere.
+const DEAD: &str = "WITH dead AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
+    UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
+    RETURNING jobs.id, model, accepted_ms";
+
+const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
+    WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
+
+/// Gives up places whose groups never came: their owners are gone, and whom they asked with them. Not those that
+/// somebody is just filling.
+const GIVE_UP_AWAITED: &str = "WITH awaited AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0
+        ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
+    given_up AS (DELETE FROM groups USING awaited WHERE groups.job_id = awaited.job_id RETURNING groups.job_id)
+    INSERT INTO records (job_id, settled_ms, is_pruned)
+    SELECT job_id, settled_ms, 0 FROM settlements JOIN given_up USING (job_id) ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING";
+
+/// The columns that [`group`] reads, of groups that are known.
+const GROUPS: &str = "SELECT groups.job_id, settlement, record, is_closed
+    FROM groups JOIN settlements ON settlements.job_id = groups.job_id AND length(record) > 0";
+
+const HANDED_OUT: &str = "WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id AND state + 0 = 0";
+
+#[async_trait]
+impl Sweeping for PostgresLedger {
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &VerifierId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<bool, LedgerError> {
+        let (name, holder, until) = (word(name)?, word(holder.as_str())?, millis(now.after(ttl)));
+        let held = self.pool.put(LEASE, &[&name, &holder, &until, &millis(now)]).await?;
+        self.pool.put(FORGET_LEASES, &[&millis(now)]).await?;
+        Ok(!held.is_empty())
+    }
+
+    async fn end_leases(&self, _now: Timestamp) -> Result<(), LedgerError> {
+        self.pool.put("DELETE FROM leases", &[]).await?;
+        Ok(())
+    }
+
+    async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        let limit = i64::from(question.limit);
+        let groups = format!(
+            "{GROUPS} WHERE is_closed = 0 AND deadline_ms <= $1 AND NOT EXISTS (
+                 SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
+                     AND leases.until_ms > $1)
+             ORDER BY deadline_ms LIMIT $2"
+        );
+        self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit]).await?;
+        let hand_out = self.hand_out(question, now).await?;
+        let expired = self.pool.query(EXPIRED, &[&millis(now), &limit]).await?;
+        let groups = self.pool.query(&groups, &[&millis(now), &limit]).await?;
+        Ok(Sweep {
+            hand_out,
+            expired: readable(expired.iter().map(|row| named(row, overdue)))?,
+            groups: readable(groups.iter().map(|row| named(row, group)))?,
+        })
+    }
+
+    async fn handed_out(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
+        self.pool.put(HANDED_OUT, &[&ordered(jobs)]).await?;
+        Ok(())
+    }
+
+    async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
+        let sql = format!("{GROUPS} WHERE groups.job_id = ANY($1)");
+        let rows = self.pool.query(&sql, &[&ordered(jobs)]).await?;
+        // In the order of the question.
+        let mut groups = rows.iter().map(group).collect::<Result<Vec<_>, _>>()?;
+        groups.sort_by_key(|group| jobs.iter().position(|job| *job == group.settlement.job_id));
+        Ok(groups)
+    }
+}
+
+impl PostgresLedger {
+    async fn hand_out(
+        &self,
+        question: &SweepQuestion,
+        now: Timestamp,
+    ) -> Result<Vec<(JobId, ModelName)>, LedgerError> {
+        let wait = i64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(i64::MAX);
+        let since = millis(now).saturating_sub(wait);
+        let empty: Vec<&str> =
+            question.empty_queues.iter().map(|model| word(model.as_str())).collect::<Result<_, _>>()?;
+        let limit = i64::from(question.limit);
+        let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit]).await?;
+        if !question.dead.is_empty() {
+            // If this one fails, those that became unconfirmed before it come up again.
+            rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
+        }
+        let found = |row: &Row| Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(get::<String>(row, 1)?)));
+        let mut found = readable(rows.iter().map(|row| named(row, found)))?;
+        found.sort();
+        found.dedup();
+        Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
+    }
+}
+
+fn overdue(row: &Row) -> Result<OverdueJob, LedgerError> {
+    Ok(OverdueJob {
+        id: job_id(row, 0)?,
+        account: AccountId::new(get::<String>(row, 1)?),
+        model: ModelName::new(get::<String>(row, 2)?),
+        gateway: GatewayId::new(get::<String>(row, 3)?),
+    })
+}
+
+fn group(row: &Row) -> Result<Group, LedgerError> {
+    let record: GroupRecord = from_json("group", get::<&[u8]>(row, 2)?)?;
+    let mut settlement = settlement(row, None)?;
+    settlement.group = Some(record.clone());
+    Ok(Group { settlement, record, closed: flag(row, 3)? })
+}

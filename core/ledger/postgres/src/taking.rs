@@ -1,0 +1,120 @@
+//! Taking jobs: what several callers take shares one statement, which commits by itself.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::lane::Work;
+use super::values::{count, flag, from_json, get, job_id, millis, named, policy, small, time};
+use infera_ledger::stored::readable;
+use infera_ledger::{LedgerError, Notice, TakenJob};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::time::Timestamp;
+
+/// Alive is who asks, and who has the lease named by its own id. The ids are named once more for the rows to be changed: by the
+/// join of three alone the planner may look through all jobs for them.
+const TAKE: &str = "WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+    UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + 1,
+        lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
+    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[])
+        AS notices (id, redelivered, owner, now_ms) USING (id)
+    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2 AND (jobs.owner IS NULL OR redelivered = 1
+        OR (jobs.owner <> notices.owner AND NOT EXISTS (
+            SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                AND leases.until_ms > now_ms)))
+    RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
+        epoch, lost_handouts, misses";
+
+/// What a job's body is reckoned at before it is read: some hundred jobs share a statement. Few are as long, but all that come
+/// back are in memory together, and if the answer is lost all are handed out once more.
+const BODY_BYTES: usize = 32 * 1024;
+
+/// What one caller takes.
+pub(super) struct Taking {
+    pub(super) owner: VerifierId,
+    pub(super) notices: Vec<Notice>,
+    pub(super) now: Timestamp,
+}
+
+/// The lane of [`infera_ledger::JobOwner::take`].
+pub(super) struct Takings;
+
+#[async_trait]
+impl Work for Takings {
+    type Item = Taking;
+    type Outcome = HashMap<JobId, TakenJob>;
+
+    /// Nobody would do the jobs, and the next owner would count a handout as lost.
+    const OUTLIVES_CALLER: bool = false;
+
+    fn key(&self, _taking: &Taking) -> Option<[u8; 16]> {
+        None
+    }
+
+    /// A body comes back for each.
+    fn weight(&self, taking: &Taking) -> usize {
+        taking.notices.len() * BODY_BYTES
+    }
+
+    /// One statement, which commits by itself.
+    async fn commit(
+        &self,
+        client: &ClientWrapper,
+        takings: &[&Taking],
+    ) -> Result<Vec<Result<HashMap<JobId, TakenJob>, LedgerError>>, Failure> {
+        // A job that several name is taken once, for the first of them, or the first who may take it from whoever has it.
+        let mut takers: HashMap<JobId, (usize, bool)> = HashMap::new();
+        for (index, taking) in takings.iter().enumerate() {
+            for notice in &taking.notices {
+                let by = takers.entry(notice.job).or_insert((index, notice.redelivered));
+                if notice.redelivered && !by.1 {
+                    *by = (index, true);
+                }
+            }
+        }
+        let (mut jobs, mut redelivered, mut owners, mut times) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (job, (index, is_redelivered)) in &takers {
+            if let Some(taking) = takings.get(*index) {
+                jobs.push(&job.as_bytes()[..]);
+                redelivered.push(i16::from(*is_redelivered));
+                owners.push(taking.owner.as_str());
+                times.push(millis(taking.now));
+            }
+        }
+        let take = client.prepare_cached(TAKE).await?;
+        let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times]).await;
+        let rows = rows.map_err(Failure::of_commit)?;
+        let mut outcomes: Vec<HashMap<JobId, TakenJob>> = takings.iter().map(|_| HashMap::new()).collect();
+        // All are taken by now. One that can't be read is passed by, and is overdue some day; its neighbours are told.
+        for job in readable(rows.iter().map(|row| named(row, taken)))? {
+            let outcome = takers.get(&job.id).and_then(|(index, _)| outcomes.get_mut(*index));
+            if let Some(outcome) = outcome {
+                outcome.insert(job.id, job);
+            }
+        }
+        Ok(outcomes.into_iter().map(Ok).collect())
+    }
+}
+
+fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
+    Ok(TakenJob {
+        id: job_id(row, 0)?,
+        account: AccountId::new(get::<String>(row, 1)?),
+        model: ModelName::new(get::<String>(row, 2)?),
+        // Bodies are only nulled after the end.
+        request: get::<Option<Vec<u8>>>(row, 3)?.unwrap_or_default(),
+        policy: policy(row, 4)?,
+        gateway: GatewayId::new(get::<String>(row, 6)?),
+        synchronous: flag(row, 7)?,
+        accepted_ms: time(row, 8)?,
+        deadline_ms: time(row, 9)?,
+        epoch: count(row, 10)?,
+        lost_handouts: small(row, 11)?,
+        misses: from_json("misses", get::<&str>(row, 12)?.as_bytes())?,
+    })
+}

@@ -1,0 +1,86 @@
+//! How values become parameters and columns become values. No SQL.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use infera_ledger::LedgerError;
+use infera_ledger::stored::of_job;
+pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
+use infera_types::ids::{Digest, JobId, SegmentId};
+use infera_types::job::VerificationPolicy;
+use infera_types::time::Timestamp;
+
+/// Text for a column. Text with U+0000 is refused here, before it can spoil a batch: the server can't store it.
+pub(super) fn word(text: &str) -> Result<&str, LedgerError> {
+    if text.contains('\0') {
+        return Err(LedgerError::Row("text with U+0000".to_owned()));
+    }
+    Ok(text)
+}
+
+/// The ids' bytes, in the order in which rows are locked everywhere, so that two transactions don't wait for each
+/// other in a circle.
+pub(super) fn ordered(jobs: &[JobId]) -> Vec<&[u8]> {
+    let mut ids: Vec<&[u8]> = jobs.iter().map(|job| &job.as_bytes()[..]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Column `index`.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, LedgerError> {
+    row.try_get(index).map_err(|error| LedgerError::Row(format!("column {index} can't be read: {error}")))
+}
+
+/// A count from column `index`; negative ones are not written.
+pub(super) fn count(row: &Row, index: usize) -> Result<u64, LedgerError> {
+    Ok(u64::try_from(get::<i64>(row, index)?).unwrap_or(0))
+}
+
+/// A small count from column `index`, cut at the type's limit.
+pub(super) fn small(row: &Row, index: usize) -> Result<u32, LedgerError> {
+    Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
+}
+
+/// A flag from column `index`.
+pub(super) fn flag(row: &Row, index: usize) -> Result<bool, LedgerError> {
+    Ok(get::<i16>(row, index)? != 0)
+}
+
+/// A time from column `index`.
+pub(super) fn time(row: &Row, index: usize) -> Result<Timestamp, LedgerError> {
+    Ok(Timestamp::from_millis(count(row, index)?))
+}
+
+/// A policy from column `index` (its quorum) and the next (its replicas).
+pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, LedgerError> {
+    let small = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));
+    Ok(VerificationPolicy { quorum: small(index)?, replicas: small(index + 1)? })
+}
+
+fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError> {
+    let found = get::<&[u8]>(row, index)?;
+    found
+        .try_into()
+        .map_err(|_| LedgerError::Row(format!("column {index} has {} bytes and not {N}", found.len())))
+}
+
+/// A job's id from column `index`.
+pub(super) fn job_id(row: &Row, index: usize) -> Result<JobId, LedgerError> {
+    bytes(row, index).map(JobId::from_bytes)
+}
+
+/// What `read` makes of a row whose first column is its job's id.
+pub(super) fn named<T>(row: &Row, read: impl Fn(&Row) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    read(row).map_err(|error| job_id(row, 0).map_or_else(|worse| worse, |job| of_job(job, error)))
+}
+
+/// A segment's id from column `index`.
+pub(super) fn segment_id(row: &Row, index: usize) -> Result<SegmentId, LedgerError> {
+    bytes(row, index).map(SegmentId::from_bytes)
+}
+
+/// A hash from column `index`.
+pub(super) fn digest(row: &Row, index: usize) -> Result<Digest, LedgerError> {
+    bytes(row, index).map(Digest::from_bytes)
+}

@@ -1,0 +1,82 @@
+//! Accounts and their keys.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::values::{Blob, Numbered as _, Word, millis};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
+use infera_types::ids::{AccountId, Digest};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl AccountBook for SqliteLedger {
+    async fn sign_up(
+        &self,
+        email: &str,
+        key: Option<FirstKey>,
+        now: Timestamp,
+    ) -> Result<SignedUp, LedgerError> {
+        let email = email.to_owned();
+        self.write(move |connection| {
+            let fresh = AccountId::fresh();
+            let inserted = connection
+                .numbered(
+                    "INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
+                     ON CONFLICT (email) DO NOTHING",
+                )?
+                .execute(params![fresh.as_str(), Word(&email), millis(now)])?;
+            if inserted == 1 {
+                if let Some(FirstKey { hash, hint }) = key {
+                    insert_key(connection, &NewKey { hash, account: fresh.clone(), hint }, now)?;
+                }
+                return Ok(SignedUp { account: fresh, is_new: true });
+            }
+            let account: String = connection
+                .numbered("SELECT id FROM accounts WHERE email = $1")?
+                .query_row([Word(&email)], |row| row.get(0))?;
+            Ok(SignedUp { account: AccountId::new(account), is_new: false })
+        })
+        .await
+    }
+
+    async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
+        let key = key.clone();
+        self.write(move |connection| insert_key(connection, &key, now)).await
+    }
+
+    async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
+        self.read(move |connection| {
+            let record = connection
+                .numbered("SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL")?
+                .query_row([hash.blob()], |row| {
+                    Ok(KeyRecord { account: AccountId::new(row.get::<_, String>(0)?), hint: row.get(1)? })
+                })
+                .optional()?;
+            Ok(record)
+        })
+        .await
+    }
+
+    async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
+        self.write(move |connection| {
+            connection
+                .numbered("UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL")?
+                .execute(params![hash.blob(), millis(now)])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {
+    connection
+        .numbered(
+            "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (hash) DO NOTHING",
+        )?
+        .execute(params![key.hash.blob(), Word(key.account.as_str()), Word(&key.hint), millis(now)])?;
+    Ok(())
+}

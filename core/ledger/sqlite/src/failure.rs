@@ -1,0 +1,42 @@
+//! What an error of SQLite means for whoever asked the ledger.
+
+use rusqlite::ErrorCode;
+
+use infera_ledger::LedgerError;
+
+/// A [`LedgerError`] on its way to the caller. A type of this crate's, so that `?` says what SQLite's own errors mean.
+#[derive(Debug)]
+pub(super) struct Failure(LedgerError);
+
+impl Failure {
+    /// The row's own fault.
+    pub(super) fn row(problem: impl Into<String>) -> Self {
+        Self(LedgerError::Row(problem.into()))
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Failure> for LedgerError {
+    fn from(failure: Failure) -> Self {
+        failure.0
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    /// What an error of one statement means. (A failed commit is judged by the writer.)
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string();
+        Self(match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LedgerError::Damaged(text),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => {
+                LedgerError::Row(text)
+            }
+            Some(_) => LedgerError::Unavailable(text),
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The archive's index: which settled records a segment claims, and where they lie in it.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::settling::{Groups, read};
+use super::values::{
+    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, small, time, whole,
+};
+use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
+use infera_types::ids::{JobId, SegmentId};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl ArchiveIndex for SqliteLedger {
+    async fn claim(
+        &self,
+        segment: SegmentId,
+        limit: u32,
+        ripe: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<SettledRecord>, LedgerError> {
+        self.write(move |connection| claim(connection, segment, limit, (ripe, now))).await?;
+        self.read(move |connection| {
+            let jobs = claimed(connection, segment)?;
+            jobs.iter().map(|job| settled_record(connection, *job)).collect()
+        })
+        .await
+    }
+
+    async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
+        self.read(move |connection| {
+            let mut statement = connection.numbered(
+                "SELECT id FROM segments WHERE object_key IS NULL AND claimed_ms < $1 ORDER BY claimed_ms, id",
+            )?;
+            let found =
+                statement.query_map([millis(older_than)], |row| row.get(0).map(SegmentId::from_bytes))?;
+            Ok(found.collect::<rusqlite::Result<_>>()?)
+        })
+        .await
+    }
+
+    /// Places must be those of exactly the records that the segment claimed: one left out would never be archived.
+    async fn record(&self, segment: SegmentId, key: &str, places: &[RecordPlace]) -> Result<(), LedgerError> {
+        let key = key.to_owned();
+        let places = places.to_vec();
+        self.write(move |connection| record(connection, segment, &key, &places)).await
+    }
+
+    async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError> {
+        self.read(move |connection| {
+            let found = connection
+                .numbered(
+                    "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
+                         records.line, records.hash
+                     FROM records JOIN segments ON segments.id = records.segment
+                     WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL",
+                )?
+                .query_row([job.blob()], |row| {
+                    let place = RecordPlace {
+                        job,
+                        frame_offset: count(row, 2)?,
+                        frame_length: count(row, 3)?,
+                        index: small(row, 4)?,
+                        hash: digest(row, 5)?,
+                    };
+                    Ok(ArchivedRecord { segment: SegmentId::from_bytes(row.get(0)?), key: row.get(1)?, place })
+                })
+                .optional()?;
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        self.write(move |connection| prune(connection, before, limit)).await
+    }
+}
+
+fn claim(
+    connection: &Connection,
+    segment: SegmentId,
+    limit: u32,
+    (ripe, now): (Timestamp, Timestamp),
+) -> Result<(), Failure> {
+    let is_known = connection.numbered("SELECT 1 FROM segments WHERE id = $1")?.exists([segment.blob()])?;
+    if is_known {
+        return Ok(());
+    }
+    let claimed = connection
+        .numbered(
+            "UPDATE records SET segment = $1 WHERE job_id IN (
+                 SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)
+             AND (EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms <= $3)
+                 OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id
+                     LIMIT 1 OFFSET $2 - 1))",
+        )?
+        .execute(params![segment.blob(), limit, millis(ripe)])?;
+    // A segment of nothing would be unfinished for ever.
+    if claimed > 0 {
+        connection
+            .numbered("INSERT INTO segments (id, claimed_ms) VALUES ($1, $2)")?
+            .execute(params![segment.blob(), millis(now)])?;
+    }
+    Ok(())
+}
+
+fn claimed(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, Failure> {
+    let mut statement =
+        connection.numbered("SELECT job_id FROM records WHERE segment = $1 ORDER BY settled_ms, job_id")?;
+    let jobs = statement.query_map([segment.blob()], |row| job_id(row, 0))?;
+    Ok(jobs.collect::<rusqlite::Result<_>>()?)
+}
+
+fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, Failure> {
+    let (accepted_ms, request) = connection
+        .numbered("SELECT accepted_ms, request FROM jobs WHERE id = $1")?
+        .query_row([job.blob()], |row| Ok((time(row, 0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?;
+    // A body that isn't JSON failed its job as unprocessable; its record shows it as text.
+    let request = request.map(|body| {
+        serde_json::from_slice(&body)
+            .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(&body).into_owned()))
+    });
+    let settlement = read(connection, job, Groups::Included)?
+        .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is gone")))?;
+    Ok(SettledRecord { job_id: job, accepted_ms, request, settlement, postings: postings(connection, job)? })
+}
+
+fn postings(connection: &Connection, job: JobId) -> Result<Vec<Posting>, Failure> {
+    let mut statement = connection
+        .numbered("SELECT id, posted_ms, entry FROM postings WHERE job_id = $1 ORDER BY sequence")?;
+    let mut rows = statement.query([job.blob()])?;
+    let mut postings = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry = from_json("posting", row.get::<_, String>(2)?.as_bytes())?;
+        postings.push(Posting { id: row.get(0)?, job_id: job, posted_ms: time(row, 1)?, entry });
+    }
+    Ok(postings)
+}
+
+fn record(
+    connection: &Connection,
+    segment: SegmentId,
+    key: &str,
+    places: &[RecordPlace],
+) -> Result<(), Failure> {
+    let claimed: BTreeSet<JobId> = claimed(connection, segment)?.into_iter().collect();
+    let placed: BTreeSet<JobId> = places.iter().map(|place| place.job).collect();
+    if claimed.is_empty() || claimed != placed || placed.len() != places.len() {
+        return Err(Failure::row(format!(
+            "{segment} claimed {} records and {} places came, or of other jobs",
+            claimed.len(),
+            places.len()
+        )));
+    }
+    let mut statement = connection.numbered(
+        "UPDATE records SET frame_offset = $2, frame_length = $3, line = $4, hash = $5 WHERE job_id = $1",
+    )?;
+    for place in places {
+        statement.execute(params![
+            place.job.blob(),
+            whole(place.frame_offset),
+            whole(place.frame_length),
+            place.index,
+            place.hash.blob()
+        ])?;
+    }
+    connection
+        .numbered("UPDATE segments SET object_key = $2 WHERE id = $1")?
+        .execute(params![segment.blob(), Word(key)])?;
+    Ok(())
+}
+
+fn prune(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
+         ORDER BY settled_ms LIMIT $2",
+    )?;
+    let found = statement.query_map(params![millis(before), limit], |row| job_id(row, 0))?;
+    let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
+    for job in &jobs {
+        connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
+        connection
+            .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
+            .execute([job.blob()])?;
+        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([job.blob()])?;
+        connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
+    }
+    Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
+}

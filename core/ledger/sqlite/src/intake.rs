@@ -1,0 +1,182 @@
+//! The gateway's writing half: accept, confirm, cancel.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::settling::{Groups, add_to_total, read, settle};
+use super::values::{Blob, Numbered as _, Word, digest, job_id, millis, small, whole};
+use infera_ledger::stored::SettlementRow;
+use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::job::{End, Settlement};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl JobIntake for SqliteLedger {
+    /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
+    /// outcome is safe.
+    async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
+        self.write(move |connection| accept(connection, &job)).await
+    }
+
+    async fn confirm(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
+        let jobs = jobs.to_vec();
+        self.write(move |connection| {
+            // Only what is still unconfirmed since it was accepted: a mark that comes late must not hide a job that
+            // was released or swept meanwhile.
+            let mut statement = connection.numbered(
+                "UPDATE jobs SET unconfirmed_ms = NULL
+                 WHERE id = $1 AND state = 0 AND unconfirmed_ms = accepted_ms",
+            )?;
+            for job in &jobs {
+                statement.execute([job.blob()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A settlement that was there before comes without its group, as in a job's view.
+    async fn cancel(
+        &self,
+        account: &AccountId,
+        job: JobId,
+        now: Timestamp,
+    ) -> Result<Cancelled, LedgerError> {
+        let account = account.clone();
+        self.write(move |connection| cancel(connection, account, job, now)).await
+    }
+}
+
+fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, Failure> {
+    if let Some(idempotency) = &job.idempotency
+        && let Some(earlier) = earlier_use(connection, &job.account, idempotency)?
+    {
+        return Ok(earlier);
+    }
+    if let Some(known) = same_id(connection, job)? {
+        return Ok(known);
+    }
+    if let Some(waiting) = full(connection, job)? {
+        return Ok(Accepted::Full { waiting });
+    }
+    insert(connection, job)?;
+    if let Some(idempotency) = &job.idempotency {
+        connection
+            .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?
+            .execute(params![
+                Word(job.account.as_str()),
+                idempotency.key.blob(),
+                idempotency.fingerprint.blob(),
+                job.id.blob()
+            ])?;
+    }
+    add_to_total(connection, "accepted", 1)?;
+    Ok(Accepted::New)
+}
+
+/// What an idempotency key was used for before.
+pub(super) fn earlier_use(
+    connection: &Connection,
+    account: &AccountId,
+    idempotency: &Idempotency,
+) -> Result<Option<Accepted>, Failure> {
+    let earlier = connection
+        .numbered("SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2")?
+        .query_row(params![Word(account.as_str()), idempotency.key.blob()], |row| {
+            Ok((digest(row, 0)?, job_id(row, 1)?))
+        })
+        .optional()?;
+    Ok(earlier.map(|(fingerprint, id)| {
+        if fingerprint == idempotency.fingerprint { Accepted::Existing(id) } else { Accepted::KeyReused }
+    }))
+}
+
+/// A job sent again after an unknown outcome is the same job.
+fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failure> {
+    let account: Option<String> = connection
+        .numbered("SELECT account FROM jobs WHERE id = $1")?
+        .query_row([job.id.blob()], |row| row.get(0))
+        .optional()?;
+    match account {
+        None => Ok(None),
+        Some(account) if account == job.account.as_str() => Ok(Some(Accepted::Existing(job.id))),
+        Some(_) => Err(Failure::row(format!("{} is another account's job", job.id))),
+    }
+}
+
+/// Counts one more waiting job, or says how many there are if that is as many as may be.
+fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, Failure> {
+    let account = Word(job.account.as_str());
+    let waiting = connection
+        .numbered("SELECT jobs FROM waiting WHERE account = $1")?
+        .query_row([&account], |row| small(row, 0))
+        .optional()?
+        .unwrap_or(0);
+    if waiting >= job.waiting_max {
+        return Ok(Some(waiting));
+    }
+    connection
+        .numbered(
+            "INSERT INTO waiting (account, jobs) VALUES ($1, 1)
+             ON CONFLICT (account) DO UPDATE SET jobs = waiting.jobs + 1",
+        )?
+        .execute([&account])?;
+    Ok(None)
+}
+
+fn insert(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
+    connection
+        .numbered(
+            "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
+                 deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, 0, '[]', $9)",
+        )?
+        .execute(params![
+            job.id.blob(),
+            Word(job.account.as_str()),
+            Word(job.model.as_str()),
+            job.request,
+            job.policy.quorum,
+            job.policy.replicas,
+            Word(job.gateway.as_str()),
+            i64::from(job.synchronous),
+            millis(job.accepted_ms),
+            millis(job.deadline_ms),
+            whole(job.epoch)
+        ])?;
+    Ok(())
+}
+
+fn cancel(
+    connection: &Connection,
+    account: AccountId,
+    job: JobId,
+    now: Timestamp,
+) -> Result<Cancelled, Failure> {
+    let row = connection
+        .numbered("SELECT model, gateway FROM jobs WHERE id = $1 AND account = $2")?
+        .query_row(params![job.blob(), Word(account.as_str())], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()?;
+    let Some((model, gateway)) = row else { return Ok(Cancelled::Unknown) };
+    if let Some(winner) = read(connection, job, Groups::LeftOut)? {
+        return Ok(Cancelled::Before(winner));
+    }
+    let settlement = Settlement {
+        job_id: job,
+        account,
+        model: ModelName::new(model),
+        gateway: GatewayId::new(gateway),
+        end: End::Cancelled,
+        group: None,
+        settled_ms: now,
+    };
+    match settle(connection, &SettlementRow::of(&settlement)?)? {
+        Settled::Now => Ok(Cancelled::Now(settlement)),
+        Settled::Before(winner) => Ok(Cancelled::Before(winner)),
+    }
+}

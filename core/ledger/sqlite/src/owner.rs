@@ -1,0 +1,157 @@
+//! The verifier's half of a job's life: take, release, misses, settle, post.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::settling::{Groups, close, insert_posting, read, settle};
+use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
+use infera_ledger::stored::{SettlementRow, of_job, readable};
+use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::job::{Settlement, VerificationPolicy};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl JobOwner for SqliteLedger {
+    async fn take(
+        &self,
+        owner: &VerifierId,
+        notices: &[Notice],
+        now: Timestamp,
+    ) -> Result<Vec<Take>, LedgerError> {
+        let owner = owner.clone();
+        let notices = notices.to_vec();
+        self.write(move |connection| {
+            let mut seen = HashSet::with_capacity(notices.len());
+            let mut takes = Vec::with_capacity(notices.len());
+            for notice in &notices {
+                // The same job twice in a batch is one handout.
+                let is_first = seen.insert(notice.job);
+                takes.push(if is_first {
+                    take_one(connection, &owner, *notice, now)?
+                } else {
+                    Take::Nothing(notice.job)
+                });
+            }
+            Ok(takes)
+        })
+        .await
+    }
+
+    async fn release(&self, owner: &VerifierId, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
+        let owner = owner.clone();
+        let jobs = jobs.to_vec();
+        self.write(move |connection| {
+            let mut statement = connection.numbered(
+                "UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0,
+                     unconfirmed_ms = $3
+                 WHERE id = $1 AND owner = $2 AND state = 1",
+            )?;
+            for job in &jobs {
+                statement.execute(params![job.blob(), Word(owner.as_str()), millis(now)])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError> {
+        let miss = miss.clone();
+        self.write(move |connection| record_miss(connection, job, miss)).await
+    }
+
+    async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
+        let row = SettlementRow::of(settlement)?;
+        self.write(move |connection| settle(connection, &row)).await
+    }
+
+    async fn post(&self, job: JobId, postings: &[Posting], closes: bool) -> Result<(), LedgerError> {
+        let postings = postings.to_vec();
+        self.write(move |connection| {
+            for posting in &postings {
+                insert_posting(connection, posting)?;
+            }
+            if closes { close(connection, job) } else { Ok(()) }
+        })
+        .await
+    }
+}
+
+const TAKEN_COLUMNS: &str = "account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, \
+                             deadline_ms, epoch, lost_handouts, misses";
+
+fn take_one(
+    connection: &Connection,
+    owner: &VerifierId,
+    notice: Notice,
+    now: Timestamp,
+) -> Result<Take, Failure> {
+    // Alive is who asks, and who has the lease named by its own id.
+    let sql = format!(
+        "UPDATE jobs SET state = 1, owner = $2, handouts = handouts + 1,
+             lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
+         WHERE id = $1 AND state < 2 AND (owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
+             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                 AND leases.until_ms > $4)))
+         RETURNING {TAKEN_COLUMNS}"
+    );
+    let taken = connection
+        .numbered(&sql)?
+        .query_row(
+            params![notice.job.blob(), Word(owner.as_str()), i64::from(notice.redelivered), millis(now)],
+            |row| taken(row, notice.job),
+        )
+        .optional()?;
+    let found = if let Some((job, misses)) = taken {
+        let misses = from_json("misses", misses.as_bytes()).map_err(|error| of_job(notice.job, error));
+        readable([misses.map(|misses| Take::Taken(TakenJob { misses, ..job }))])?.pop()
+    } else {
+        let settlement = read(connection, notice.job, Groups::Included);
+        readable([settlement.map_err(|error| of_job(notice.job, error.into()))])?
+            .pop()
+            .flatten()
+            .map(Take::Settled)
+    };
+    Ok(found.unwrap_or(Take::Nothing(notice.job)))
+}
+
+fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String)> {
+    let job = TakenJob {
+        id,
+        account: AccountId::new(row.get::<_, String>(0)?),
+        model: ModelName::new(row.get::<_, String>(1)?),
+        // Bodies are only nulled after the end.
+        request: row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),
+        policy: VerificationPolicy { quorum: row.get(3)?, replicas: row.get(4)? },
+        gateway: GatewayId::new(row.get::<_, String>(5)?),
+        synchronous: row.get::<_, i64>(6)? != 0,
+        accepted_ms: time(row, 7)?,
+        deadline_ms: time(row, 8)?,
+        epoch: count(row, 9)?,
+        lost_handouts: small(row, 10)?,
+        misses: Vec::new(),
+    };
+    Ok((job, row.get(11)?))
+}
+
+fn record_miss(connection: &Connection, job: JobId, miss: Miss) -> Result<(), Failure> {
+    let stored: Option<String> = connection
+        .numbered("SELECT misses FROM jobs WHERE id = $1")?
+        .query_row([job.blob()], |row| row.get(0))
+        .optional()?;
+    let stored = stored.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
+    let mut misses: Vec<Miss> = from_json("misses", stored.as_bytes())?;
+    // Written again after an unknown outcome, it is the same miss.
+    if misses.iter().any(|known| known.assignment == miss.assignment) {
+        return Ok(());
+    }
+    misses.push(miss);
+    connection
+        .numbered("UPDATE jobs SET misses = $2 WHERE id = $1")?
+        .execute(params![job.blob(), to_json(&misses)?])?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Reading jobs, for both roles.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::intake::earlier_use;
+use super::settling::{Groups, read};
+use super::values::{Blob, Numbered as _, Word, count, job_id, time};
+use infera_ledger::{
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+};
+use infera_types::ids::{AccountId, JobId, ModelName};
+use infera_types::job::{Settlement, VerificationPolicy, VerificationStatus};
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl JobReader for SqliteLedger {
+    /// The group is left out of the view's settlement: it is large, and not the account's business.
+    async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
+        let account = account.clone();
+        self.read(move |connection| view(connection, &account, job)).await
+    }
+
+    async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
+        let jobs = jobs.to_vec();
+        self.read(move |connection| {
+            let found = jobs.iter().map(|job| read(connection, *job, Groups::Included));
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    async fn earlier_use(
+        &self,
+        account: &AccountId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<Accepted>, LedgerError> {
+        let (account, idempotency) = (account.clone(), *idempotency);
+        self.read(move |connection| earlier_use(connection, &account, &idempotency)).await
+    }
+
+    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
+        self.read(move |connection| poisoned(connection, only, limit)).await
+    }
+
+    async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
+        self.read(statistics).await
+    }
+}
+
+fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
+    let row = connection
+        .numbered(
+            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status
+             FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
+             WHERE jobs.id = $1 AND jobs.account = $2",
+        )?
+        .query_row(params![job.blob(), Word(account.as_str())], |row| {
+            let model: String = row.get(0)?;
+            let state: i64 = row.get(1)?;
+            let dispute: Option<String> = row.get(4)?;
+            Ok((model, state, time(row, 2)?, time(row, 3)?, dispute))
+        })
+        .optional()?;
+    let Some((model, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
+    Ok(Some(JobView {
+        id: job,
+        model: ModelName::new(model),
+        state: state_of(state),
+        accepted_ms,
+        deadline_ms,
+        settlement: read(connection, job, Groups::LeftOut)?,
+        dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
+    }))
+}
+
+fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+         FROM settlements JOIN jobs ON jobs.id = settlements.job_id
+         WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1 IS NULL)
+         ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2",
+    )?;
+    let found = statement.query_map(params![only.as_ref().map(Blob::blob), limit], |row| {
+        Ok(PoisonedJob {
+            id: job_id(row, 0)?,
+            account: AccountId::new(row.get::<_, String>(1)?),
+            model: ModelName::new(row.get::<_, String>(2)?),
+            request: row.get(3)?,
+            policy: VerificationPolicy { quorum: row.get(4)?, replicas: row.get(5)? },
+            settled_ms: time(row, 6)?,
+        })
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn state_of(state: i64) -> JobState {
+    match state {
+        0 => JobState::Queued,
+        1 => JobState::Running,
+        _ => JobState::Ended,
+    }
+}
+
+fn dispute_of(word: &str) -> Result<VerificationStatus, Failure> {
+    serde_json::from_value(serde_json::Value::from(word))
+        .map_err(|error| Failure::row(format!("stored dispute can't be read: {error}")))
+}
+
+fn statistics(connection: &Connection) -> Result<Statistics, Failure> {
+    let mut statistics = Statistics::default();
+    let mut statement = connection.numbered("SELECT name, value FROM totals")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = count(row, 1)?;
+        match row.get_ref(0)?.as_str().map_err(|error| LedgerError::Row(error.to_string()))? {
+            "accepted" => statistics.accepted = value,
+            "succeeded" => statistics.succeeded = value,
+            "failed" => statistics.failed = value,
+            "cancelled" => statistics.cancelled = value,
+            "expired" => statistics.expired = value,
+            "prompt_tokens" => statistics.prompt_tokens = value,
+            "completion_tokens" => statistics.completion_tokens = value,
+            _ => {}
+        }
+    }
+    let counted = |sql: &str| connection.numbered(sql)?.query_row([], |row| count(row, 0));
+    statistics.queued = counted("SELECT COUNT(*) FROM jobs WHERE state = 0")?;
+    statistics.running = counted("SELECT COUNT(*) FROM jobs WHERE state = 1")?;
+    statistics.nodes = counted("SELECT COUNT(*) FROM nodes WHERE revoked_ms IS NULL")?;
+    statistics.disputed = counted("SELECT COUNT(*) FROM disputes WHERE status = 'disputed'")?;
+    Ok(statistics)
+}

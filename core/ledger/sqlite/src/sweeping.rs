@@ -1,0 +1,237 @@
+//! Leases, and what was left lying by owners without one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Params, Row, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::settling::{Groups, give_up_awaited, read};
+use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
+use infera_ledger::stored::{of_job, readable};
+use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::job::GroupRecord;
+use infera_types::time::Timestamp;
+
+#[async_trait]
+impl Sweeping for SqliteLedger {
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &VerifierId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<bool, LedgerError> {
+        let name = name.to_owned();
+        let holder = holder.clone();
+        self.write(move |connection| lease(connection, &name, &holder, (now, now.after(ttl)))).await
+    }
+
+    async fn end_leases(&self, _now: Timestamp) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            connection.numbered("DELETE FROM leases")?.execute([])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        let question = question.clone();
+        self.write(move |connection| {
+            give_up_awaited(connection, question.limit, now)?;
+            Ok(Sweep {
+                hand_out: hand_out(connection, &question, now)?,
+                expired: expired(connection, question.limit, now)?,
+                groups: overdue_groups(connection, question.limit, now)?,
+            })
+        })
+        .await
+    }
+
+    async fn handed_out(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
+        let jobs = jobs.to_vec();
+        self.write(move |connection| {
+            let mut statement =
+                connection.numbered("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = 0")?;
+            for job in &jobs {
+                statement.execute([job.blob()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
+        let jobs = jobs.to_vec();
+        self.read(move |connection| {
+            let mut groups = Vec::new();
+            for job in &jobs {
+                let sql = "SELECT job_id, record, is_closed FROM groups
+                     WHERE job_id = $1 AND length(record) > 0";
+                for group in read_groups(connection, sql, [job.blob()])? {
+                    groups.push(group?);
+                }
+            }
+            Ok(groups)
+        })
+        .await
+    }
+}
+
+fn lease(
+    connection: &Connection,
+    name: &str,
+    holder: &VerifierId,
+    (now, until): (Timestamp, Timestamp),
+) -> Result<bool, Failure> {
+    // Ended leases say nothing; each start leaves one behind.
+    connection.numbered("DELETE FROM leases WHERE until_ms <= $1")?.execute([millis(now)])?;
+    let changed = connection
+        .numbered(
+            "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms
+             WHERE leases.holder = excluded.holder",
+        )?
+        .execute(params![Word(name), Word(holder.as_str()), millis(until)])?;
+    Ok(changed == 1)
+}
+
+/// One job found by a query that selects id, model and time of acceptance.
+type Found = (Timestamp, JobId, ModelName);
+
+fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<Vec<Found>, Failure> {
+    let mut statement = connection.numbered(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(named(row, |row| {
+            Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
+        }));
+    }
+    Ok(readable(found)?)
+}
+
+/// Jobs to hand out again, which become queued, unowned and unconfirmed since now. Those past their deadline are not
+/// among them: they are about to expire.
+fn hand_out(
+    connection: &Connection,
+    question: &SweepQuestion,
+    now: Timestamp,
+) -> Result<Vec<(JobId, ModelName)>, Failure> {
+    let unconfirmed_since =
+        now.as_millis().checked_sub(u64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(u64::MAX));
+    let mut found = Vec::new();
+    if let Some(since) = unconfirmed_since {
+        found = find(
+            connection,
+            "SELECT id, model, accepted_ms FROM jobs
+             WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+             ORDER BY unconfirmed_ms LIMIT $3",
+            params![millis(Timestamp::from_millis(since)), millis(now), question.limit],
+        )?;
+    }
+    found.append(&mut find(
+        connection,
+        "SELECT id, model, accepted_ms FROM jobs
+         WHERE state = 1 AND deadline_ms > $1 AND NOT EXISTS (
+             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                 AND leases.until_ms > $1)
+         ORDER BY accepted_ms LIMIT $2",
+        params![millis(now), question.limit],
+    )?);
+    for model in &question.empty_queues {
+        // What is unconfirmed may be on its way there; the first question finds it if it isn't.
+        found.append(&mut find(
+            connection,
+            "SELECT id, model, accepted_ms FROM jobs
+             WHERE state = 0 AND model = $1 AND unconfirmed_ms IS NULL AND deadline_ms > $2
+             ORDER BY accepted_ms LIMIT $3",
+            params![Word(model.as_str()), millis(now), question.limit],
+        )?);
+    }
+    found.sort();
+    found.dedup();
+    found.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));
+    let mut statement =
+        connection.numbered("UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 WHERE id = $1")?;
+    for (_, job, _) in &found {
+        statement.execute(params![job.blob(), millis(now)])?;
+    }
+    for dead in &question.dead {
+        let sql = "UPDATE jobs SET unconfirmed_ms = $2 WHERE id = $1 AND state = 0 AND deadline_ms > $2
+             RETURNING id, model, accepted_ms";
+        found.append(&mut find(connection, sql, params![dead.blob(), millis(now)])?);
+    }
+    found.sort();
+    found.dedup();
+    Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
+}
+
+fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT id, account, model, gateway FROM jobs
+         WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2",
+    )?;
+    let mut rows = statement.query(params![millis(now), limit])?;
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        jobs.push(named(row, |row| {
+            Ok(OverdueJob {
+                id: job_id(row, 0)?,
+                account: AccountId::new(row.get::<_, String>(1)?),
+                model: ModelName::new(row.get::<_, String>(2)?),
+                gateway: GatewayId::new(row.get::<_, String>(3)?),
+            })
+        }));
+    }
+    Ok(readable(jobs)?)
+}
+
+fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Group>, Failure> {
+    let groups = read_groups(
+        connection,
+        "SELECT job_id, record, is_closed FROM groups
+         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) > 0 AND NOT EXISTS (
+             SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
+                 AND leases.until_ms > $1)
+         ORDER BY deadline_ms LIMIT $2",
+        params![millis(now), limit],
+    )?;
+    Ok(readable(groups)?)
+}
+
+/// Groups by a query that selects job, record and whether it is closed; each by itself, so that one may be unreadable.
+fn read_groups<P: Params>(
+    connection: &Connection,
+    sql: &str,
+    parameters: P,
+) -> Result<Vec<Result<Group, LedgerError>>, Failure> {
+    let mut statement = connection.numbered(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        groups.push(named(row, |row| group(connection, row)));
+    }
+    Ok(groups)
+}
+
+fn group(connection: &Connection, row: &Row<'_>) -> Result<Group, Failure> {
+    let job = job_id(row, 0)?;
+    let record: GroupRecord = from_json("group", &row.get::<_, Vec<u8>>(1)?)?;
+    let closed = row.get::<_, i64>(2)? != 0;
+    let settlement = read(connection, job, Groups::LeftOut)?;
+    let mut settlement = settlement.ok_or_else(|| LedgerError::Row("its settlement is gone".to_owned()))?;
+    settlement.group = Some(record.clone());
+    Ok(Group { settlement, record, closed })
+}
+
+/// What `read` makes of a row whose first column is its job's id.
+fn named<T>(row: &Row<'_>, read: impl Fn(&Row<'_>) -> Result<T, Failure>) -> Result<T, LedgerError> {
+    let of_its_job = |failure: Failure| match job_id(row, 0) {
+        Ok(job) => of_job(job, failure.into()),
+        Err(error) => Failure::from(error).into(),
+    };
+    read(row).map_err(of_its_job)
+}

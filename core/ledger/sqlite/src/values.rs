@@ -1,0 +1,75 @@
+//! How values become columns and back. No SQL.
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Row};
+
+pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
+use infera_types::ids::{AssignmentId, Digest, JobId, SegmentId};
+use infera_types::time::Timestamp;
+
+/// Text for a column. Text with U+0000 is refused: PostgreSQL can't store it and SQLite's functions stop at it.
+pub(super) struct Word<'a>(pub(super) &'a str);
+
+impl ToSql for Word<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        if self.0.contains('\0') {
+            return Err(rusqlite::Error::ToSqlConversionFailure("text with U+0000".into()));
+        }
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0.as_bytes())))
+    }
+}
+
+/// Statements whose parameters are numbered as PostgreSQL writes them.
+pub(super) trait Numbered {
+    /// The statement, compiled once per connection. To SQLite `$2` is a name, numbered by where it first stands in
+    /// the text; only `?2` is the second parameter. So that the same text means the same to both, it is rewritten.
+    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>>;
+}
+
+impl Numbered for Connection {
+    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.prepare_cached(&sql.replace('$', "?"))
+    }
+}
+
+/// Bytes for a column.
+pub(super) trait Blob {
+    /// The bytes.
+    fn blob(&self) -> &[u8];
+}
+
+macro_rules! blob {
+    ($($id:ty),*) => {
+        $(impl Blob for $id {
+            fn blob(&self) -> &[u8] {
+                self.as_bytes()
+            }
+        })*
+    };
+}
+blob!(JobId, SegmentId, AssignmentId, Digest);
+
+/// A count from column `index`; negative ones are not written.
+pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+}
+
+/// A small count from column `index`, cut at the type's limit.
+pub(super) fn small(row: &Row<'_>, index: usize) -> rusqlite::Result<u32> {
+    Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
+}
+
+/// A time from column `index`.
+pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_millis(count(row, index)?))
+}
+
+/// A job's id from column `index`.
+pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
+    Ok(JobId::from_bytes(row.get(index)?))
+}
+
+/// A hash from column `index`.
+pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
+    Ok(Digest::from_bytes(row.get(index)?))
+}

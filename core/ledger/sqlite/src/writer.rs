@@ -1,0 +1,330 @@
+//! The one thread that writes. It commits whatever waits as one transaction (group commit: one fsync for all), each
+//! operation in its own savepoint, and answers only after the commit. It knows no table.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::Failure;
+use infera_ledger::LedgerError;
+
+/// At most so many operations share a commit: enough to make the fsync cheap, few enough that the first of them is
+/// not kept waiting by the last for more than some tens of milliseconds.
+const BATCH_MAX: usize = 512;
+
+/// At most so many operations wait for the writer; the next ones wait for room.
+const WAITING_MAX: usize = 4 * BATCH_MAX;
+
+/// For room the caller waits so long: a disk that stands still for longer is an outage.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+
+/// An operation on its way through the writer.
+trait Operation: Send {
+    /// Runs it within the open transaction and keeps its outcome. `false`: undo what it did.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells the caller, after the commit; with an error if there was none.
+    fn answer(self: Box<Self>, commit: Result<(), &LedgerError>);
+}
+
+struct Write<T, F> {
+    work: Option<F>,
+    outcome: Result<T, LedgerError>,
+    reply: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T, F> Operation for Write<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        // A panic in one operation is that caller's error; the thread and its neighbours go on.
+        self.outcome = catch_unwind(AssertUnwindSafe(|| work(connection).map_err(LedgerError::from)))
+            .unwrap_or_else(|_| Err(LedgerError::Row("the operation panicked".to_owned())));
+        self.outcome.is_ok()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), &LedgerError>) {
+        let outcome = match (commit, self.outcome) {
+            (Err(error), Ok(_)) => Err(error.copy()),
+            (_, outcome) => outcome,
+        };
+        // The caller may have gone away; what was written stays.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// How much was written since the file was opened: what group commit saves is the difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteCounts {
+    /// Transactions committed, each with its sync of the disk.
+    pub commits: u64,
+    /// Operations in them, those included whose outcome was an error of their own.
+    pub operations: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    commits: AtomicU64,
+    operations: AtomicU64,
+}
+
+/// The writing thread and the way to it. Dropping it commits what waits, checkpoints and closes the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sender: Option<mpsc::Sender<Box<dyn Operation>>>,
+    thread: Option<JoinHandle<()>>,
+    counts: Arc<Counts>,
+}
+
+impl std::fmt::Debug for dyn Operation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Operation")
+    }
+}
+
+impl Writer {
+    /// Starts the thread, which owns `connection` from now on.
+    pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let counts = Arc::new(Counts::default());
+        let counted = Arc::clone(&counts);
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || serve(&connection, receiver, &counted))
+            .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread), counts })
+    }
+
+    pub(super) fn counts(&self) -> WriteCounts {
+        WriteCounts {
+            commits: self.counts.commits.load(Ordering::Relaxed),
+            operations: self.counts.operations.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Runs `work` in a transaction and returns when it is committed. If the caller goes away meanwhile, the work is
+    /// done nevertheless.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let not_run = || LedgerError::Unavailable("the transaction was given up before it".to_owned());
+        let operation = Box::new(Write { work: Some(work), outcome: Err(not_run()), reply });
+        let Some(sender) = &self.sender else { return Err(stopped()) };
+        sender.send_timeout(operation, ROOM_WAIT).await.map_err(|error| match error {
+            mpsc::error::SendTimeoutError::Timeout(_) => {
+                LedgerError::Unavailable(format!("{WAITING_MAX} writes wait already"))
+            }
+            mpsc::error::SendTimeoutError::Closed(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| {
+            Err(LedgerError::Unknown("the ledger's writer stopped before it answered".to_owned()))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ledger's writer thread had panicked");
+        }
+    }
+}
+
+fn stopped() -> LedgerError {
+    LedgerError::Unavailable("the ledger's writer has stopped".to_owned())
+}
+
+fn serve(connection: &Connection, mut receiver: mpsc::Receiver<Box<dyn Operation>>, counts: &Counts) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let commit = commit_batch(connection, &mut batch).map_err(LedgerError::from);
+        match &commit {
+            Ok(()) => {
+                counts.commits.fetch_add(1, Ordering::Relaxed);
+                counts
+                    .operations
+                    .fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(%error, operations = batch.len(), "a ledger commit failed"),
+        }
+        for operation in batch.drain(..) {
+            operation.answer(commit.as_ref().map(|&()| ()));
+        }
+    }
+}
+
+/// One transaction for the whole batch. Whatever happens, no transaction is open afterwards.
+fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), Failure> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let done = run_batch(connection, batch).and_then(|()| {
+        execute(connection, "COMMIT").map_err(|error| match error.sqlite_error_code() {
+            // Nothing of the last frame can be complete on the disk, or nothing was begun.
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => {
+                LedgerError::Unavailable(error.to_string())
+            }
+            // The log may hold the whole commit although syncing it failed: a crash now could bring it back.
+            _ => LedgerError::Unknown(error.to_string()),
+        })?;
+        Ok(())
+    });
+    if done.is_err() && !connection.is_autocommit() {
+        // It failed already and that is what is reported; a rollback that fails too leaves nothing to tell.
+        let _ = execute(connection, "ROLLBACK");
+    }
+    done
+}
+
+fn run_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), Failure> {
+    for operation in batch {
+        execute(connection, "SAVEPOINT operation")?;
+        let is_kept = operation.run(connection);
+        // A full disk or an I/O error makes SQLite roll the whole transaction back by itself.
+        if connection.is_autocommit() {
+            return Err(LedgerError::Unavailable(
+                "the disk is full or failed within a transaction".to_owned(),
+            )
+            .into());
+        }
+        if !is_kept {
+            execute(connection, "ROLLBACK TO operation")?;
+        }
+        execute(connection, "RELEASE operation")?;
+    }
+    Ok(())
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Work = fn(&Connection) -> Result<(), Failure>;
+
+    fn writer(schema: &str) -> Arc<Writer> {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(schema).expect("a schema");
+        Arc::new(Writer::start(connection).expect("a thread"))
+    }
+
+    fn insert(connection: &Connection, number: i64) -> Result<(), Failure> {
+        connection.prepare_cached("INSERT INTO numbers (number) VALUES (?1)")?.execute([number])?;
+        Ok(())
+    }
+
+    async fn count(writer: &Writer) -> i64 {
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT COUNT(*) FROM numbers", [], |row| row.get(0))?)
+        };
+        writer.run(count).await.expect("counting")
+    }
+
+    /// Runs operations that certainly share one commit: the thread is kept busy until all of them wait.
+    async fn together(writer: &Arc<Writer>, works: Vec<Work>) -> Vec<Result<(), LedgerError>> {
+        let (enter, entered) = oneshot::channel();
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let keeper = Arc::clone(writer);
+        let hold = move |_: &Connection| {
+            let _ = enter.send(());
+            let _ = opened.recv_timeout(Duration::from_secs(10));
+            Ok(())
+        };
+        let gate = tokio::spawn(async move { keeper.run(hold).await });
+        entered.await.expect("the gate is entered");
+        let waiting = works.len();
+        let spawn = |work| {
+            let writer = Arc::clone(writer);
+            tokio::spawn(async move { writer.run(work).await })
+        };
+        let tasks: Vec<_> = works.into_iter().map(spawn).collect();
+        let sender = writer.sender.as_ref().expect("the writer runs");
+        while sender.max_capacity() - sender.capacity() < waiting {
+            tokio::task::yield_now().await;
+        }
+        open.send(()).expect("the gate waits");
+        gate.await.expect("a task").expect("the gate opens");
+        let mut outcomes = Vec::new();
+        for task in tasks {
+            outcomes.push(task.await.expect("a task"));
+        }
+        outcomes
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_undone_alone() {
+        let writer = writer("CREATE TABLE numbers (number INTEGER UNIQUE)");
+        let outcomes = together(
+            &writer,
+            vec![
+                |connection| insert(connection, 1),
+                |connection| insert(connection, 2).and_then(|()| insert(connection, 1)),
+                |connection| insert(connection, 3).map(|()| panic!("a bug")),
+                |connection| insert(connection, 4),
+            ],
+        )
+        .await;
+        assert!(matches!(outcomes[..], [Ok(()), Err(LedgerError::Row(_)), Err(LedgerError::Row(_)), Ok(())]));
+        // The gate's commit, and one for the four that waited behind it.
+        assert_eq!(writer.counts(), WriteCounts { commits: 2, operations: 5 });
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_everybodys_error() {
+        let writer = writer(
+            "PRAGMA foreign_keys = ON;
+             CREATE TABLE numbers (number INTEGER PRIMARY KEY,
+                 parent INTEGER REFERENCES numbers (number) DEFERRABLE INITIALLY DEFERRED)",
+        );
+        let outcomes = together(
+            &writer,
+            vec![
+                |connection| insert(connection, 1),
+                |connection| {
+                    connection.execute("INSERT INTO numbers (number, parent) VALUES (2, 99)", [])?;
+                    Ok(())
+                },
+                |connection| insert(connection, 1),
+            ],
+        )
+        .await;
+        assert!(
+            matches!(
+                outcomes[..],
+                [Err(LedgerError::Unknown(_)), Err(LedgerError::Unknown(_)), Err(LedgerError::Row(_))]
+            ),
+            "{outcomes:?}"
+        );
+        assert_eq!(count(&writer).await, 0);
+        writer.run(|connection| insert(connection, 5)).await.expect("the writer goes on");
+        assert_eq!(count(&writer).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_so_and_the_writer_goes_on() {
+        let writer = writer("CREATE TABLE numbers (number BLOB); PRAGMA max_page_count = 4");
+        let big = |connection: &Connection| {
+            connection.execute("INSERT INTO numbers (number) VALUES (zeroblob(100000))", [])?;
+            Ok(())
+        };
+        let outcome = writer.run(big).await;
+        assert!(matches!(outcome, Err(LedgerError::Unavailable(_))), "{outcome:?}");
+        writer.run(|connection| insert(connection, 5)).await.expect("a small one fits");
+        assert_eq!(count(&writer).await, 1);
+    }
+}

@@ -1,0 +1,241 @@
+//! A job on its way: accepted, taken, cancelled, settled, overdue.
+
+use serde::{Deserialize, Serialize};
+
+use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId};
+use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
+use infera_types::time::Timestamp;
+
+/// A job about to be accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its id, made at the edge.
+    pub id: JobId,
+    /// Who asks and pays.
+    pub account: AccountId,
+    /// Which model.
+    pub model: ModelName,
+    /// The request's JSON ([`infera_types::job::JobRequest`]).
+    pub request: Vec<u8>,
+    /// How much agreement is asked for.
+    pub policy: VerificationPolicy,
+    /// Which gateway waits for the completion.
+    pub gateway: GatewayId,
+    /// Whether a client waits: such a job fails at once where others would wait for nodes.
+    pub synchronous: bool,
+    /// When it was accepted; what chat templates see as the present.
+    pub accepted_ms: Timestamp,
+    /// When it ends as expired.
+    pub deadline_ms: Timestamp,
+    /// Whose secret keys its noise and its draw.
+    pub epoch: u64,
+    /// The client's key, if it sent one.
+    pub idempotency: Option<Idempotency>,
+    /// At most so many of the account's jobs may wait (queued or running); the next is [`Accepted::Full`].
+    pub waiting_max: u32,
+}
+
+/// A client's idempotency key, hashed, with what it was first used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// SHA-256 of the key.
+    pub key: Digest,
+    /// SHA-256 of the route and the raw body.
+    pub fingerprint: Digest,
+}
+
+/// What became of an acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is a job now.
+    New,
+    /// The same request under the same idempotency key was accepted before, as this job.
+    Existing(JobId),
+    /// Another request used that idempotency key; the client's fault.
+    KeyReused,
+    /// The account has as many waiting jobs as it may.
+    Full {
+        /// How many.
+        waiting: u32,
+    },
+}
+
+/// What became of a cancellation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cancelled {
+    /// The job ended by it. The settlement is the row that was written.
+    Now(Settlement),
+    /// It ended before, so.
+    Before(Settlement),
+    /// There is no such job for this account.
+    Unknown,
+}
+
+/// How a job that hasn't ended stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waiting for a verifier.
+    Queued,
+    /// A verifier has it.
+    Running,
+    /// See its settlement.
+    Ended,
+}
+
+/// A job as its account sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// The job.
+    pub id: JobId,
+    /// Which model.
+    pub model: ModelName,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was accepted.
+    pub accepted_ms: Timestamp,
+    /// When it expires or would have.
+    pub deadline_ms: Timestamp,
+    /// How it ended, if it did.
+    pub settlement: Option<Settlement>,
+    /// The dispute's state, if one was opened: `disputed`, `upheld` or `overturned`.
+    pub dispute: Option<VerificationStatus>,
+}
+
+/// Counts of the whole network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Jobs accepted since the ledger began.
+    pub accepted: u64,
+    /// Waiting for a verifier.
+    pub queued: u64,
+    /// In a verifier's hands.
+    pub running: u64,
+    /// Ended with an answer.
+    pub succeeded: u64,
+    /// Ended as failed.
+    pub failed: u64,
+    /// Ended as cancelled.
+    pub cancelled: u64,
+    /// Ended as expired.
+    pub expired: u64,
+    /// Tokens of all prompts answered.
+    pub prompt_tokens: u64,
+    /// Tokens of all answers.
+    pub completion_tokens: u64,
+    /// Nodes registered and not revoked.
+    pub nodes: u64,
+    /// Jobs with an open dispute.
+    pub disputed: u64,
+}
+
+/// A job that ended as `poison`, with what it takes to make another like it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoisonedJob {
+    /// The job.
+    pub id: JobId,
+    /// Who asked.
+    pub account: AccountId,
+    /// Which model.
+    pub model: ModelName,
+    /// The request's JSON; none once its body is pruned.
+    pub request: Option<Vec<u8>>,
+    /// How much agreement was asked for.
+    pub policy: VerificationPolicy,
+    /// When it ended.
+    pub settled_ms: Timestamp,
+}
+
+/// One message from `jobs.{model}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The job.
+    pub job: JobId,
+    /// Whether the broker gave it out before.
+    pub redelivered: bool,
+}
+
+/// What became of one notice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Take {
+    /// It is ours now.
+    Taken(TakenJob),
+    /// It ended: publish its completion again, ack.
+    Settled(Settlement),
+    /// Unknown, or another live verifier has it: ack and drop.
+    Nothing(JobId),
+}
+
+/// A job in a verifier's hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakenJob {
+    /// The job.
+    pub id: JobId,
+    /// Who asked.
+    pub account: AccountId,
+    /// Which model.
+    pub model: ModelName,
+    /// The request's JSON.
+    pub request: Vec<u8>,
+    /// How much agreement is asked for.
+    pub policy: VerificationPolicy,
+    /// Which gateway waits.
+    pub gateway: GatewayId,
+    /// Whether a client waits.
+    pub synchronous: bool,
+    /// When it was accepted.
+    pub accepted_ms: Timestamp,
+    /// When it expires.
+    pub deadline_ms: Timestamp,
+    /// Whose secret keys it.
+    pub epoch: u64,
+    /// How many owners died with it. Over five: `poison`.
+    pub lost_handouts: u32,
+    /// Misses that counted under earlier owners.
+    pub misses: Vec<Miss>,
+}
+
+/// A node that failed a job, kept on the job's row so that a new owner doesn't ask it or its owner again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Miss {
+    /// The assignment.
+    pub assignment: AssignmentId,
+    /// Who failed it.
+    pub node: NodeId,
+    /// Who owns that node.
+    pub owner: OwnerId,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, never stored in bulk")]
+pub enum Settled {
+    /// The job ended by it.
+    Now,
+    /// It ended before, so; ours is dropped. (The same settlement sent twice is `Before` with itself.)
+    Before(Settlement),
+}
+
+/// The group of a settled job, with what it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The settlement, with the group in it.
+    pub settlement: Settlement,
+    /// The group.
+    pub record: GroupRecord,
+    /// Whether its postings are complete.
+    pub closed: bool,
+}
+
+/// A job past its deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueJob {
+    /// The job.
+    pub id: JobId,
+    /// Who asked.
+    pub account: AccountId,
+    /// Which model.
+    pub model: ModelName,
+    /// Which gateway waits.
+    pub gateway: GatewayId,
+}

@@ -1,0 +1,143 @@
+//! What follows from work done: postings, balances, standings.
+
+use serde::{Deserialize, Serialize};
+
+use infera_types::ids::{AccountId, JobId, ModelName, NodeId};
+use infera_types::time::Timestamp;
+
+/// What a verdict says of one assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It agrees with a quorum.
+    Valid,
+    /// An objective fault (L0), or the referee's word.
+    Invalid,
+    /// Nobody can say: pays nothing, costs nothing.
+    Inconclusive,
+    /// Asked, and no answer in time, or refused for a reason that counts.
+    Missed,
+    /// Not the node's doing.
+    Neutral,
+}
+
+impl Verdict {
+    /// As metrics say it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Inconclusive => "inconclusive",
+            Self::Missed => "missed",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
+/// One line of the append-only account book.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Posting {
+    /// Unique for ever: `usage:{job}` or `verdict:{assignment}`.
+    pub id: String,
+    /// The job that it follows from.
+    pub job_id: JobId,
+    /// When it was decided.
+    pub posted_ms: Timestamp,
+    /// What it says.
+    pub entry: PostingEntry,
+}
+
+/// What a posting says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PostingEntry {
+    /// An account used the network.
+    Usage {
+        /// Who pays.
+        account: AccountId,
+        /// Tokens of the prompt.
+        prompt_tokens: u64,
+        /// Tokens of the answer.
+        completion_tokens: u64,
+    },
+    /// A node's work was judged.
+    Verdict {
+        /// The node.
+        node: NodeId,
+        /// Which model it served.
+        model: ModelName,
+        /// The verdict.
+        verdict: Verdict,
+        /// Thousandths of a point earned; integers, so that sums are exact.
+        millipoints: i64,
+        /// From sending to arrival, as we saw it; 0 where nothing arrived.
+        elapsed_ms: u64,
+        /// Tokens that it produced.
+        tokens: u64,
+        /// Whether it arrived within its budget.
+        on_time: bool,
+        /// Numbers outside the tolerance: recorded, costs nothing until the referee exists.
+        numbers_outside: bool,
+    },
+}
+
+impl PostingEntry {
+    /// Whose work was judged.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Usage { .. } => None,
+            Self::Verdict { node, .. } => Some(node),
+        }
+    }
+
+    /// Whose work was found VALID, and so is paid: once for a job.
+    #[must_use]
+    pub fn valid_node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Verdict { node, verdict: Verdict::Valid, .. } => Some(node),
+            Self::Usage { .. } | Self::Verdict { .. } => None,
+        }
+    }
+}
+
+/// Totals of an account or a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Thousandths of a point earned (nodes).
+    pub millipoints: i64,
+    /// Tokens of prompts used (accounts).
+    pub prompt_tokens: u64,
+    /// Tokens of answers used (accounts) or produced and paid (nodes).
+    pub completion_tokens: u64,
+    /// Postings folded in.
+    pub postings: u64,
+}
+
+/// A node's record for one model, as far as the projector has come. Counts decay; see the verifier's `reputation`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStanding {
+    /// The node.
+    pub node: NodeId,
+    /// The model.
+    pub model: ModelName,
+    /// Weight of VALID verdicts, decayed to `updated_ms`.
+    pub good: f64,
+    /// Weight of INVALID verdicts and misses, decayed to `updated_ms`.
+    pub bad: f64,
+    /// Weight of answers that were in time, decayed.
+    pub on_time: f64,
+    /// Weight of answers and misses together, decayed: what `on_time` is a share of.
+    pub asked: f64,
+    /// Decayed sum of tokens of VALID answers.
+    pub tokens: f64,
+    /// Decayed sum of the seconds that those took, as we saw it.
+    pub seconds: f64,
+    /// VALID verdicts ever.
+    pub valid_count: u64,
+    /// First VALID verdict.
+    pub first_valid_ms: Option<Timestamp>,
+    /// When this was last folded.
+    pub updated_ms: Timestamp,
+}

@@ -1,0 +1,76 @@
+//! A program's operators' side in three calls: opened before anything else, given its role when that is made, ended
+//! last. What is shown and served is `operations`' own.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+
+use super::{Config, Metrics, Operations, OperationsError, Watched};
+use infera_telemetry::readiness::{Condition, Readiness};
+use infera_types::shutdown::Shutdown;
+
+/// What is shown until the role is made: alive, and not ready.
+#[derive(Default)]
+struct Role(OnceLock<Arc<dyn Watched>>);
+
+#[async_trait]
+impl Watched for Role {
+    fn observe(&self) {
+        if let Some(role) = self.0.get() {
+            role.observe();
+        }
+    }
+
+    async fn readiness(&self) -> Readiness {
+        match self.0.get() {
+            Some(role) => role.readiness().await,
+            None => Readiness::new([("started", Condition::Failing)]),
+        }
+    }
+}
+
+/// See the module.
+pub struct Panel {
+    role: Arc<Role>,
+    end: Shutdown,
+    /// Where it listens; none: the configuration names no address, and nothing is collected either.
+    pub address: Option<SocketAddr>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Panel {
+    /// Collects metrics and serves from now on, if the configuration names an address. Before any part is made.
+    ///
+    /// # Errors
+    /// [`OperationsError`].
+    pub async fn open(config: &Config) -> Result<Self, OperationsError> {
+        let mut panel = Self { role: Arc::default(), end: Shutdown::new(), address: None, serving: None };
+        if config.listen.is_none() {
+            return Ok(panel);
+        }
+        let metrics = Metrics::install()?;
+        if let Some(operations) = Operations::bind(config, &metrics).await? {
+            panel.address = operations.address().ok();
+            let role = Arc::clone(&panel.role) as Arc<dyn Watched>;
+            panel.serving = Some(tokio::spawn(operations.serve(role, panel.end.clone())));
+        }
+        Ok(panel)
+    }
+
+    /// Shows this role from now on. A second one is not looked at.
+    pub fn show(&self, role: Arc<dyn Watched>) {
+        let _ = self.role.0.set(role);
+    }
+
+    /// Stops serving. After the role's drain, which an operator wants to see.
+    pub async fn end(self) {
+        self.end.cancel();
+        if let Some(serving) = self.serving
+            && let Err(panic) = serving.await
+        {
+            tracing::error!(%panic, "the operators' server broke");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Configuration of every program: defaults < its TOML file < environment (`INFERA_…`) < flags. Unknown keys are
+//! refused, and all mistakes are listed at once, each with its key and where it came from.
+//!
+//! A program's configuration is a plain serde struct with `#[serde(default, deny_unknown_fields)]` on every level;
+//! what its values mean is the program's business. This is the only module that reads the environment.
+//!
+//! * `INFERA_GATEWAY__LISTEN=…` is the key `gateway.listen`: two underscores are a dot.
+//! * A value from the environment or a flag is read as TOML where the key's type wants that (`8080`, `true`,
+//!   `["a", "b"]`) and taken as it stands where it wants text, quotes included.
+//! * `INFERA_GATEWAY__SECRET_FILE=/run/secrets/x` is the key `gateway.secret` with that file's content, unless there
+//!   is a key `gateway.secret_file`.
+
+mod layers;
+mod mistakes;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use toml::{Table, Value};
+
+pub use mistakes::{ConfigErrors, Mistake};
+
+use layers::{Layer, Layers, Refusal, index_word};
+
+/// What all our environment variables begin with.
+const PREFIX: &str = "INFERA_";
+
+/// Variables that clients and logging use; they are no keys.
+const RESERVED: [&str; 7] = [
+    "INFERA_URL",
+    "INFERA_URLS",
+    "INFERA_API_KEY",
+    "INFERA_MODEL",
+    "INFERA_GATEWAY_1_URL",
+    "INFERA_GATEWAY_2_URL",
+    LOG_VARIABLE,
+];
+
+/// Overrides the log filter of every program.
+const LOG_VARIABLE: &str = "INFERA_LOG";
+
+/// What a configuration is made of, beside the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The file, which must be there; none: no file.
+    pub file: Option<PathBuf>,
+    /// Environment variables. Those that don't begin with `INFERA_` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// Dotted keys and values, such as `gateway.listen` and `127.0.0.1:8080`. Later ones win.
+    pub flags: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// This process's sources. Without a file, `default_file` in the working directory is used if it is there.
+    #[must_use]
+    pub fn from_process(default_file: &str, file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
+        let default = || Some(PathBuf::from(default_file)).filter(|path| path.exists());
+        // A variable that isn't Unicode is shown with replacement characters in the mistake that it makes.
+        let environment = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .collect();
+        Self { file: file.or_else(default), environment, flags }
+    }
+
+    /// What `INFERA_LOG` says, if it is set.
+    #[must_use]
+    pub fn log_filter(&self) -> Option<&str> {
+        self.environment.iter().find(|(name, _)| name == LOG_VARIABLE).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A flag's `key=value`, for command lines.
+///
+/// # Errors
+/// One sentence for whoever typed it.
+pub fn parse_flag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not of the form key=value")),
+    }
+}
+
+/// Loads a configuration.
+///
+/// # Errors
+/// All mistakes that can be told apart: every unknown key and every value of a wrong type, of all sources. Within a
+/// list only the first wrong element is told.
+pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, ConfigErrors> {
+    let mut layers = Layers::default();
+    if let Some(path) = &sources.file {
+        add_file(&mut layers, path);
+    }
+    for (name, value) in &sources.environment {
+        let Some(key) = name.strip_prefix(PREFIX).filter(|_| !RESERVED.contains(&name.as_str())) else {
+            continue;
+        };
+        let path: Vec<String> = key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
+        layers.add_text(Layer::Environment, format!("environment variable {name}"), &path, value);
+    }
+    for (key, value) in &sources.flags {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        layers.add_text(Layer::Flags, format!("flag {key}"), &path, value);
+    }
+    read_all(layers)
+}
+
+fn add_file(layers: &mut Layers, path: &Path) {
+    let source = path.display().to_string();
+    let table = std::fs::read_to_string(path)
+        .map_err(|error| format!("can't be read: {error}"))
+        .and_then(|text| text.parse::<Table>().map_err(|error| format!("isn't TOML: {error}")));
+    match table {
+        Ok(table) => layers.add_table(&source, table),
+        Err(problem) => layers.mistake(source, "", problem),
+    }
+}
+
+/// Reads the layers as `T`. serde stops at the first mistake: so each one is noted, taken out (its default takes
+/// its place) and the rest read again.
+fn read_all<T: DeserializeOwned>(mut layers: Layers) -> Result<T, ConfigErrors> {
+    loop {
+        let error = match serde_path_to_error::deserialize(Value::Table(layers.table.clone())) {
+            Ok(config) => return layers.finish(config),
+            Err(error) => error,
+        };
+        let path: Vec<String> = error.path().iter().map_while(word).collect();
+        if layers.refused(&path, error.inner().message()) == Refusal::Final {
+            return Err(layers.into_errors());
+        }
+    }
+}
+
+fn word(segment: &Segment) -> Option<String> {
+    match segment {
+        Segment::Map { key } | Segment::Enum { variant: key } => Some(key.clone()),
+        Segment::Seq { index } => Some(index_word(*index)),
+        Segment::Unknown => None,
+    }
+}
+
+/// The configuration in effect, as TOML that [`load`] reads (but for its secrets, which aren't shown).
+///
+/// # Errors
+/// A value that TOML doesn't have, such as an integer over 2^63 - 1; our fault.
+pub fn dump<T: Serialize>(config: &T) -> Result<String, ConfigErrors> {
+    toml::to_string_pretty(config).map_err(|error| ConfigErrors {
+        mistakes: vec![Mistake {
+            source: "the configuration in effect".to_owned(),
+            key: String::new(),
+            problem: error.to_string(),
+        }],
+    })
+}

@@ -1,0 +1,277 @@
+//! Job-bound sampling: which token follows from a row of logits, and the numbers that a replica reports about it.
+//! Every honest node draws the same noise for a job, so that equal logits mean equal tokens at any temperature.
+//!
+//! Not a random generator with a state: the noise of one token is a pure function of the key, the choice, the
+//! position and the token's id, so nothing depends on what was drawn before or on the order of the work. Not in
+//! the engine either: an engine knows logits and nothing else.
+//!
+//! The definition, which `tests/vectors/sampling.json` holds examples of:
+//!
+//! * Words. A key's first three little-endian u32s are `k0 k1 k2`. The word of a token is the lane `token % 4` of
+//!   Philox4x32-10 over the counter `[token / 4, position, choice, k2]` under the key `[k0, k1]`.
+//! * Noise. `u = (word + 1) / (2^32 + 1)` and `gumbel = -ln(-ln u)`, in f64, each operation rounded once, `ln`
+//!   being `libm::log`: pure Rust, so the same to the bit on every machine. It lies within
+//!   [[`GUMBEL_MIN`], [`GUMBEL_MAX`]].
+//! * Choice. The noised score of a token is `logit + temperature * gumbel`; the highest wins, the lowest id among
+//!   equals (Gumbel-max: that is a draw from softmax(logits / temperature)). At temperature 0 the score is the logit.
+//! * Log-sum-exp. In f64, `libm::exp` and `libm::log`, added in the order of the ids; logits more than 64 below the
+//!   highest are left out.
+//! * Odd values. NaN and -inf count as the lowest finite f32, +inf as the highest, so that every reported number
+//!   is finite. A temperature that is not a finite number above 0 counts as 0.
+
+mod philox;
+
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use infera_types::ids::{Digest, JobId};
+use infera_types::job::JobRequest;
+use infera_types::messages::TOP_COUNT;
+use infera_types::numbers::{TokenId, TokenNumbers};
+
+/// No Gumbel noise is lower: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
+pub const GUMBEL_MIN: f64 = -3.1;
+
+/// No Gumbel noise is higher: -ln(ln(1 + 2^-32)) = 22.18070..., rounded up.
+pub const GUMBEL_MAX: f64 = 22.181;
+
+/// Separates this use of the secret from others; its version changes with the definition above.
+const SAMPLE_LABEL: &[u8] = b"infera/sample/v1";
+
+/// ln 2, rounded up: bounds the noise of a word from its leading bits.
+const LN_2_ABOVE: f64 = 0.6932;
+
+/// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change its last bit at
+/// most, and rarely that.
+const COUNTED_BELOW: f64 = 64.0;
+
+/// Tokens that are passed over at once, and how many of them are compared at once.
+const BLOCK: usize = 32;
+const LANES: usize = 8;
+
+/// The key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the label, the
+/// request's digest and the model's digest as the info.
+///
+/// A seed in the request takes the place of the secret (as `"seed"` and the seed's eight little-endian bytes) and
+/// of the salt (empty), so that the same request draws the same noise whenever it is sent. `model` is the first
+/// digest that the catalogue lists for the model's name: all digests of one name share their noise.
+#[must_use]
+pub fn sample_key(secret: &Digest, job: JobId, request: &JobRequest, model: &Digest) -> Digest {
+    let hkdf = match request.seed {
+        Some(seed) => Hkdf::<Sha256>::new(Some(&[]), &[b"seed".as_slice(), &seed.to_le_bytes()].concat()),
+        None => Hkdf::<Sha256>::new(Some(job.as_bytes()), secret.as_bytes()),
+    };
+    let request_digest = request.digest();
+    let info = [SAMPLE_LABEL, request_digest.as_bytes(), model.as_bytes()];
+    let mut key = [0; 32];
+    // HKDF refuses only outputs over 255 hashes long; this is one.
+    let _ = hkdf.expand_multi_info(&info, &mut key);
+    Digest::from_bytes(key)
+}
+
+/// The key that a job's nodes are drawn with: HMAC-SHA256 of `"draw"` and the job's id under the epoch's `secret`.
+/// It is never sent, and nothing that the client chose goes into it.
+#[must_use]
+pub fn draw_key(secret: &Digest, job: JobId) -> Digest {
+    // HMAC fills its key up to a block with zeros; a key of that length can't be refused.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(secret.as_bytes());
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(b"draw");
+    mac.update(job.as_bytes());
+    Digest::from_bytes(mac.finalize().into_bytes().into())
+}
+
+/// The noise of one answer to one job.
+#[derive(Clone, Copy, Debug)]
+pub struct Noise {
+    key: [u32; 2],
+    choice: u32,
+    counter_word: u32,
+}
+
+impl Noise {
+    /// The noise that `key` gives to the answer number `choice` (0 where a job has one answer).
+    #[must_use]
+    pub fn new(key: &Digest, choice: u32) -> Self {
+        let bytes = key.as_bytes();
+        let word = |index: usize| u32::from_le_bytes([0, 1, 2, 3].map(|offset| bytes[4 * index + offset]));
+        Self { key: [word(0), word(1)], choice, counter_word: word(2) }
+    }
+
+    /// The standard Gumbel noise of `token` as the answer's token number `position`, counted from 0.
+    #[must_use]
+    pub fn gumbel(&self, position: u32, token: TokenId) -> f64 {
+        let lane = (token % 4) as usize;
+        gumbel_of_word(self.words(position, token / 4)[lane])
+    }
+
+    /// The words of the tokens `4 * quad ..= 4 * quad + 3`.
+    fn words(&self, position: u32, quad: u32) -> [u32; 4] {
+        philox::block([quad, position, self.choice, self.counter_word], self.key)
+    }
+}
+
+fn gumbel_of_word(word: u32) -> f64 {
+    let uniform = (f64::from(word) + 1.0) / 4_294_967_297.0;
+    -libm::log(-libm::log(uniform))
+}
+
+/// At least the noise that `word` stands for, without a logarithm: -ln(-ln u) <= -ln(1 - u), and 1 - u is
+/// (2^32 - word) / (2^32 + 1), whose binary logarithm is bounded by the place of its highest bit.
+fn gumbel_above(word: u32) -> f64 {
+    let complement = (1_u64 << 32) - u64::from(word);
+    f64::from(32 - complement.ilog2()) * LN_2_ABOVE
+}
+
+/// The logit as it counts: see "odd values" above.
+fn finite(logit: f32) -> f32 {
+    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
+}
+
+fn is_greedy(temperature: f64) -> bool {
+    !(temperature > 0.0 && temperature.is_finite())
+}
+
+fn score(logit: f32, temperature: f64, gumbel: f64) -> f64 {
+    f64::from(logit) + temperature * gumbel
+}
+
+/// The noised score that tokens are ranked by, in units of logits: `logit + temperature * gumbel`.
+#[must_use]
+pub fn noised(logit: f32, temperature: f64, noise: &Noise, position: u32, token: TokenId) -> f64 {
+    let logit = finite(logit);
+    if is_greedy(temperature) {
+        return f64::from(logit);
+    }
+    score(logit, temperature, noise.gumbel(position, token))
+}
+
+/// A chosen token, and what is reported about the row that it was chosen from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: TokenId,
+    /// The best tokens by noised score, with raw logits, and the row's log-sum-exp.
+    pub numbers: TokenNumbers,
+}
+
+/// The best tokens so far, best first.
+#[derive(Default)]
+struct Best {
+    entries: Vec<(f64, TokenId, f32)>,
+}
+
+impl Best {
+    /// The score that a token with a higher id must exceed to enter.
+    fn bar(&self) -> f64 {
+        if self.entries.len() < TOP_COUNT { f64::NEG_INFINITY } else { self.entries[TOP_COUNT - 1].0 }
+    }
+
+    /// Takes tokens in the order of their ids, so that equals stay in it.
+    fn offer(&mut self, score: f64, token: TokenId, logit: f32) {
+        if self.entries.len() == TOP_COUNT {
+            if score <= self.bar() {
+                return;
+            }
+            self.entries.pop();
+        }
+        let place = self.entries.partition_point(|entry| entry.0 >= score);
+        self.entries.insert(place, (score, token, logit));
+    }
+}
+
+/// The token that follows from `row` as the answer's token number `position`, and its numbers. An empty row gives
+/// token 0 and no numbers; engines give none.
+///
+/// Exact, though most of the vocabulary's noise is never computed: a token whose logit can't reach the score that
+/// four others are sure to have is passed over (proven against the whole computation by a property test).
+#[must_use]
+pub fn choose(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Choice {
+    let raw = best_by_logit(row);
+    let log_sum_exp = log_sum_exp(row, raw.entries.first().map_or(f32::MIN, |entry| entry.2));
+    let best =
+        if is_greedy(temperature) { raw } else { best_by_score(row, temperature, noise, position, &raw) };
+    let top: Vec<(TokenId, f32)> = best.entries.iter().map(|&(_, token, logit)| (token, logit)).collect();
+    let token = top.first().map_or(0, |entry| entry.0);
+    Choice { token, numbers: TokenNumbers { top, log_sum_exp } }
+}
+
+fn best_by_logit(row: &[f32]) -> Best {
+    let mut best = Best::default();
+    for (first, block) in blocks(row) {
+        if best.entries.len() == TOP_COUNT && f64::from(finite(peak(block))) <= best.bar() {
+            continue;
+        }
+        for (token, &logit) in (first..).zip(block) {
+            let logit = finite(logit);
+            best.offer(f64::from(logit), token, logit);
+        }
+    }
+    best
+}
+
+fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, raw: &Best) -> Best {
+    // The four highest logits score at least this, whatever their noise; rounding is monotone, so comparing the
+    // rounded sums is as exact as the sums that it decides about.
+    let sure = match raw.entries.get(TOP_COUNT - 1) {
+        Some(fourth) => score(fourth.2, temperature, GUMBEL_MIN),
+        None => f64::NEG_INFINITY,
+    };
+    let mut best = Best::default();
+    for (first, block) in blocks(row) {
+        if score(finite(peak(block)), temperature, GUMBEL_MAX) < best.bar().max(sure) {
+            continue;
+        }
+        for (quad, logits) in (first / 4..).zip(block.chunks(4)) {
+            let bar = best.bar().max(sure);
+            let highest = finite(peak(logits));
+            if score(highest, temperature, GUMBEL_MAX) < bar {
+                continue;
+            }
+            let words = noise.words(position, quad);
+            // The highest word has the highest noise.
+            let above = gumbel_above(words.into_iter().fold(0, u32::max));
+            if score(highest, temperature, above) < bar {
+                continue;
+            }
+            for ((token, &logit), word) in (4 * quad..).zip(logits).zip(words) {
+                let logit = finite(logit);
+                if score(logit, temperature, gumbel_above(word)) >= bar {
+                    best.offer(score(logit, temperature, gumbel_of_word(word)), token, logit);
+                }
+            }
+        }
+    }
+    best
+}
+
+/// ln of the sum of exp of the logits, in f64, added in the order of the ids. `highest` is the row's highest logit, and
+/// those more than [`COUNTED_BELOW`] under it are left out.
+fn log_sum_exp(row: &[f32], highest: f32) -> f64 {
+    let highest = f64::from(highest);
+    let counts = |logit: f32| highest - f64::from(logit) <= COUNTED_BELOW;
+    let counted = blocks(row).filter(|(_, block)| counts(finite(peak(block)))).flat_map(|(_, block)| block);
+    let counted = counted.map(|&logit| finite(logit)).filter(|&logit| counts(logit));
+    let sum: f64 = counted.map(|logit| libm::exp(f64::from(logit) - highest)).sum();
+    if row.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
+}
+
+/// The row in pieces, each with the id of its first token, for whole pieces to be passed over.
+fn blocks(row: &[f32]) -> impl Iterator<Item = (TokenId, &[f32])> {
+    (0..).step_by(BLOCK).zip(row.chunks(BLOCK))
+}
+
+/// The highest logit, NaN being the lowest. In lanes, which a processor compares all at once.
+fn peak(logits: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; LANES];
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for logits in whole.iter().map(|logits| logits.as_slice()).chain([rest]) {
+        for (lane, &logit) in lanes.iter_mut().zip(logits) {
+            // Not `f32::max`, whose rules for NaN keep it from being one instruction.
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::MIN, f32::max)
+}

@@ -1,0 +1,72 @@
+//! Shutdown by real signals, sent to a process of its own: this test program, started again for one test.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use infera_types::shutdown::on_signals;
+
+/// Set in the child; says what to do after the first signal.
+const ROLE: &str = "SHUTDOWN_TEST_ROLE";
+
+/// Not a test by itself: what the child runs.
+#[test]
+fn child() {
+    let Ok(role) = env::var(ROLE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let shutdown = on_signals().unwrap();
+        println!("\nready");
+        shutdown.cancelled().await;
+        println!("\ndraining");
+        if role == "hangs" {
+            // Draining that doesn't end; the parent's second signal must.
+            tokio::time::sleep(Duration::from_secs(120)).await;
+        }
+    });
+}
+
+/// The child, once it listens to signals, and its output.
+fn started(role: &str) -> (Child, impl FnMut(&str)) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env(ROLE, role)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut wait_for = move |word: &str| {
+        assert!(lines.any(|line| line.unwrap() == word), "the child ended before {word:?}");
+    };
+    wait_for("ready");
+    (child, wait_for)
+}
+
+fn send(child: &Child, signal: &str) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn the_first_signal_lets_the_program_end_by_itself() {
+    for signal in ["-TERM", "-INT"] {
+        let (mut child, mut wait_for) = started("drains");
+        send(&child, signal);
+        wait_for("draining");
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
+        let (mut child, mut wait_for) = started("hangs");
+        send(&child, "-TERM");
+        wait_for("draining");
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{signal}");
+    }
+}
