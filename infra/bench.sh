@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one table of `make bench`; what its rows mean stands in standalone/benches/table/main.rs.
+# The one table of `make bench`; what its rows mean stands in loadtest/bench/benches/standalone/main.rs.
 #
 #   infra/bench.sh         the whole table, some ten minutes; keep the machine quiet meanwhile
 #   infra/bench.sh quick   every row for a fraction of a second, to try the harness
@@ -50,6 +50,6 @@ cp "$infera" "$bench/infera"
 # Scratch folders of a run that was killed.
 rm -rf "$bench/scratch"
 
-cargo bench --locked --quiet --package infera --bench table -- \
+cargo bench --locked --quiet --package infera-bench --bench standalone -- \
     "${arguments[@]}" --infera "$bench/infera" --large "$large" --scratch "$bench/scratch" \
     --json "$bench/latest.json" "$@"

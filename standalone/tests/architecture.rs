@@ -73,7 +73,7 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-archive-s3", &["infera-conformance"]),
     ("infera-engine", &["infera-conformance", "infera-sampling"]),
     ("infera-engine-onnx", &["infera-conformance", "infera-sampling"]),
-    ("infera", &["infera-bench"]),
+    ("infera-bench", &["infera", "infera-gateway", "infera-worker"]),
 ];
 
 /// Libraries that only these of our crates may name, because they hold the seam to what the libraries speak to. Tests and

@@ -11,8 +11,8 @@ use infera_gateway::keys::ApiKey;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::Fault;
 use crate::settings::{Settings, root};
+use infera_bench::Fault;
 
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,

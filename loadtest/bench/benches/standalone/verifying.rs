@@ -9,13 +9,13 @@ use infera_core::messages::{JobNotice, Wire as _};
 use infera_core::time::Timestamp;
 use tokio::runtime::Runtime;
 
-use crate::Fault;
 use crate::commits::{Bench, accept_all};
-use crate::fixtures::{Asker, MODEL};
-use crate::measure::{as_f64, cpu_time, cpu_us_each};
-use crate::report::{Row, Section};
 use crate::settings::Settings;
 use crate::stage::Stage;
+use infera_bench::Fault;
+use infera_bench::fixtures::{Asker, MODEL};
+use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
+use infera_bench::report::{Row, Section};
 
 /// As many jobs as the three nodes have slots for at once, by default.
 const CALLERS: usize = 16;

@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::client::{Ask, load};
 use crate::commits::Bench;
-use crate::fixtures::{MODEL, body};
-use crate::report::{Row, Section};
 use crate::settings::Settings;
 use crate::stage::generous;
-use crate::{Fault, bare};
+use infera_bench::client::{Ask, load};
+use infera_bench::fixtures::{MODEL, body};
+use infera_bench::report::{Row, Section};
+use infera_bench::{Fault, bare};
 
 /// Connections, and callers of the ledger alone: many clients, and few enough that two cores keep up with them.
 const CONNECTIONS: usize = 64;

@@ -26,16 +26,28 @@ mod submits;
 mod verifying;
 
 use clap::Parser as _;
-use infera_bench::{Fault, bare, client, fixtures, measure, report};
+use infera_bench::Fault;
+use infera_bench::report::{Report, Section};
+use tokio::runtime::Runtime;
 
-use crate::report::Report;
 use crate::settings::Settings;
+
+type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
+
+/// All sections, in the order of the table.
+const SECTIONS: [(&str, Measure); 5] = [
+    ("submits", submits::measure),
+    ("latency", latency::measure),
+    ("decoding", decoding::measure),
+    ("verifying", verifying::measure),
+    ("footprint", footprint::measure),
+];
 
 fn main() -> Result<(), Fault> {
     let settings = Settings::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new(machine::describe(&settings), settings.is_quick());
-    for (name, measure) in settings::SECTIONS {
+    for (name, measure) in SECTIONS {
         if settings.wants(name) {
             infera_core::program::print(&format!("measuring: {name}"))?;
             report.add(measure(&settings, &runtime)?);

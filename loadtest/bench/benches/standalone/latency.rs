@@ -2,14 +2,14 @@
 
 use tokio::runtime::Runtime;
 
-use crate::client::{Ask, load};
 use crate::commits::Bench;
-use crate::fixtures::body;
-use crate::measure::percentile_ms;
-use crate::report::{Row, Section};
 use crate::settings::Settings;
 use crate::stage::Stage;
-use crate::{Fault, bare};
+use infera_bench::client::{Ask, load};
+use infera_bench::fixtures::body;
+use infera_bench::measure::percentile_ms;
+use infera_bench::report::{Row, Section};
+use infera_bench::{Fault, bare};
 
 /// The shares of times that are shown.
 const SHARES: [(f64, &str); 2] = [(0.5, "p50"), (0.99, "p99")];

@@ -12,10 +12,10 @@ use infera_worker::executor::{Executor, ExecutorLimits, Work};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::Fault;
-use crate::measure::{as_f64, cpu_time, cpu_us_each};
-use crate::report::{Row, Section};
 use crate::settings::{Pace, Settings, root};
+use infera_bench::Fault;
+use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
+use infera_bench::report::{Row, Section};
 
 /// Sequences that decode side by side.
 const BATCHES: [usize; 3] = [1, 4, 16];

@@ -4,22 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use infera_bench::Fault;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
-
-use crate::report::Section;
-use crate::{Fault, decoding, footprint, latency, submits, verifying};
-
-type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
-
-/// All sections, in the order of the table.
-pub(crate) const SECTIONS: [(&str, Measure); 5] = [
-    ("submits", submits::measure),
-    ("latency", latency::measure),
-    ("decoding", decoding::measure),
-    ("verifying", verifying::measure),
-    ("footprint", footprint::measure),
-];
 
 /// The benchmark's command line.
 #[derive(Debug, Parser)]
@@ -113,5 +99,5 @@ impl Settings {
 
 /// The repository's root; cargo starts benchmarks in their package's folder.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::Fault;
 use crate::machine::field;
-use crate::report::{Row, Section};
 use crate::settings::{Settings, root};
+use infera_bench::Fault;
+use infera_bench::report::{Row, Section};
 
 /// What `infera up` prints when it is ready.
 const READY: &str = "Infera is ready";

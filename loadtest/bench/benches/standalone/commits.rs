@@ -11,9 +11,9 @@ use infera_core::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Fault;
-use crate::fixtures::{Asker, postings};
-use crate::measure::{as_f64, cpu_time, cpu_us_each};
+use infera_bench::Fault;
+use infera_bench::fixtures::{Asker, postings};
+use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
 
 /// A ledger of its own and someone whose jobs fill it.
 #[derive(Clone)]
