@@ -115,7 +115,7 @@ def wait_for_fleet(gateways, key):
 
 def note(key, model, traces):
     """Addresses and key, for whoever comes next, and a request to paste."""
-    lines = {f"INFERA_GATEWAY_{number}_URL": url for number, url in enumerate(GATEWAYS, 1)}
+    lines = {f"CLUSTER_GATEWAY_{number}_URL": url for number, url in enumerate(GATEWAYS, 1)}
     lines |= {"INFERA_URL": GATEWAYS[0], "INFERA_API_KEY": key, "INFERA_MODEL": model}
     if traces:
         lines["TEST_TRACES_URL"] = traces

@@ -41,7 +41,7 @@ class Client:
     """One account at both gateways."""
 
     def __init__(self, at):
-        self.urls = [at["INFERA_GATEWAY_1_URL"], at["INFERA_GATEWAY_2_URL"]]
+        self.urls = [at["CLUSTER_GATEWAY_1_URL"], at["CLUSTER_GATEWAY_2_URL"]]
         self.key, self.model = at["INFERA_API_KEY"], at.get("INFERA_MODEL", "infera-tiny")
 
     def order(self, **more):
@@ -114,7 +114,7 @@ def jobs(client):
     end = client.end(0, doomed)
     fine = end.status == 200 and end.json()["status"] in ("cancelled", "succeeded")
     hold("a job is called off at the other gateway, unless it had ended", fine, end)
-    stranger = Client({"INFERA_GATEWAY_1_URL": client.urls[0], "INFERA_GATEWAY_2_URL": client.urls[1], "INFERA_API_KEY": "inf_x"})
+    stranger = Client({"CLUSTER_GATEWAY_1_URL": client.urls[0], "CLUSTER_GATEWAY_2_URL": client.urls[1], "INFERA_API_KEY": "inf_x"})
     hold("no key, no job", ask(f"{stranger.urls[1]}/v1/jobs/{job}", key=stranger.key).status == 401)
 
 

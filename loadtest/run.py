@@ -4,7 +4,7 @@
     run.py SCENARIO      smoke, average, stress, spike, soak or breakpoint
 
 In the environment: RATE, DURATION (seconds), TIMES, HOLD_S, MODEL as the scenario takes them; TARGET (an env file, or
-`cluster` or `local`), or INFERA_URLS and INFERA_API_KEY; REPORTS, the folder of the reports. Exits with 1 if a promise is
+`cluster` or `local`), or LOAD_URLS and INFERA_API_KEY; REPORTS, the folder of the reports. Exits with 1 if a promise is
 broken, with 2 if there could be no run.
 """
 
@@ -57,7 +57,7 @@ def command_of(k6, scenario, folder, settings):
 def environment_of(target, run, folder):
     """What k6 and its scripts get."""
     ours = {
-        "INFERA_URLS": ",".join(target.urls),
+        "LOAD_URLS": ",".join(target.urls),
         "INFERA_API_KEY": target.key,
         "RUN": run,
         "SUMMARY": str(folder / "summary.json"),

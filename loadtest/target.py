@@ -13,7 +13,10 @@ NOTHING_THERE = """nothing to load: neither data/cluster.env nor data/local.env 
   make cluster    two gateways, two verifiers, six workers, on RabbitMQ, PostgreSQL and MinIO
   make run        all in one process; INFERA_ENGINE__KIND=stub prices everything but the model
                   (for all scenarios but smoke: INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0)
-or name gateways and key: INFERA_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
+or name gateways and key: LOAD_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
+
+
+TARGETS = "It is `cluster`, `local`, or a file of NAME=value lines with INFERA_URL (or LOAD_URLS) and INFERA_API_KEY"
 
 
 class Trouble(Exception):
@@ -43,8 +46,8 @@ def settings(path):
 
 def of_settings(name, values):
     """A target from a file's values, or None if they name no gateway or no key."""
-    urls = [values[key] for key in sorted(values) if key.startswith("INFERA_GATEWAY_") and key.endswith("_URL")]
-    urls = values["INFERA_URLS"].split(",") if values.get("INFERA_URLS") else urls
+    urls = [values[key] for key in sorted(values) if key.startswith("CLUSTER_GATEWAY_") and key.endswith("_URL")]
+    urls = values["LOAD_URLS"].split(",") if values.get("LOAD_URLS") else urls
     urls = urls or ([values["INFERA_URL"]] if values.get("INFERA_URL") else [])
     key = values.get("INFERA_API_KEY")
     if not urls or not key:
@@ -59,27 +62,47 @@ def notes(environment):
 
 def answers(url):
     """Whether somebody listens at a URL's address."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         with socket.create_connection((parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80)), timeout=2):
             return True
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
 def find(environment=None, data=DATA):
     """The target of this run. TARGET may name an env file, or `cluster` or `local` for those in data/."""
     environment = os.environ if environment is None else environment
-    if environment.get("INFERA_URLS"):
-        candidates = [("the named gateways", environment)]
-    elif environment.get("TARGET"):
-        chosen = environment["TARGET"]
-        path = Path(data) / f"{chosen}.env" if chosen in ("cluster", "local") else Path(chosen)
-        candidates = [(path.stem, settings(path))]
-    else:
-        candidates = [(name, settings(Path(data) / f"{name}.env")) for name in ("cluster", "local")]
-    for name, values in candidates:
-        target = of_settings(name, values)
+    if environment.get("LOAD_URLS"):
+        if not environment.get("INFERA_API_KEY"):
+            raise Trouble("LOAD_URLS names gateways, and INFERA_API_KEY, the key that opens them, isn't set")
+        return answering(of_settings("the named gateways", environment), "LOAD_URLS")
+    if environment.get("TARGET"):
+        return named(environment["TARGET"], data)
+    for name in ("cluster", "local"):
+        target = of_settings(name, settings(Path(data) / f"{name}.env"))
         if target and all(answers(url) for url in target.urls):
             return target
     raise Trouble(NOTHING_THERE)
+
+
+def named(chosen, data):
+    """The target that the caller named, or what is wrong with it."""
+    path = Path(data) / f"{chosen}.env" if chosen in ("cluster", "local") else Path(chosen)
+    if not path.is_file():
+        raise Trouble(f"TARGET={chosen}: there is no file {path}. {TARGETS}")
+    try:
+        target = of_settings(path.stem, settings(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Trouble(f"TARGET={chosen}: {path} can't be read: {error}") from error
+    if target is None:
+        raise Trouble(f"TARGET={chosen}: {path} names no gateway or no key. {TARGETS}")
+    return answering(target, f"TARGET={chosen}: {path}")
+
+
+def answering(target, source):
+    """The target, if all of its gateways answer; `source` is what named them."""
+    silent = [url for url in target.urls if not answers(url)]
+    if silent:
+        raise Trouble(f"{source} names {', '.join(silent)}, where nothing answers")
+    return target

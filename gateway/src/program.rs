@@ -18,7 +18,7 @@ use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::nodes::rs256;
+use crate::nodes::es256;
 use crate::tls::{Tls, TlsConfig};
 use crate::{Door, Gateway, Seams};
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// What remembers.
     pub ledger: PostgresConfig,
     /// How nodes from outside are let in.
-    pub nodes: rs256::Config,
+    pub nodes: es256::Config,
     /// HTTP in.
     pub gateway: crate::Config,
     /// Metrics and readiness, for operators.
@@ -57,7 +57,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             broker: rabbitmq::Config::default(),
             ledger: PostgresConfig::default(),
-            nodes: rs256::Config::default(),
+            nodes: es256::Config::default(),
             gateway: crate::Config::default(),
             operations: operations::Config::default(),
             log: telemetry::Config::default(),
@@ -90,7 +90,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
-    let admission = rs256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
+    let admission = es256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
     let mut gateway = Gateway::new(config.gateway, seams(ledger, broker));
     if let Some(admission) = admission {
         gateway = gateway.admitting(admission);

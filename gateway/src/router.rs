@@ -98,6 +98,13 @@ pub fn template(path: &str) -> &'static str {
     found.map_or(UNMATCHED, |route| route.path)
 }
 
+/// Whether a reply on this path may say what it took. Where nodes show a secret and get a token signed, no clock of ours
+/// helps to find out either.
+#[must_use]
+pub fn is_timed(path: &str) -> bool {
+    !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)
+}
+
 /// What stands for `{id}`, or nothing for a pattern without it; none if the path is another one.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     match pattern.strip_suffix("{id}") {

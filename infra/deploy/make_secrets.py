@@ -37,15 +37,6 @@ def write(folder, name, text):
     return path.read_text(encoding="utf-8")
 
 
-def token_key(folder):
-    """The key that signs nodes' tokens, and the half of it that RabbitMQ checks them with."""
-    if not (folder / "nodes.pub").exists():
-        make = certificates().openssl
-        make(folder, "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", "nodes.key")
-        make(folder, "pkey", "-in", "nodes.key", "-pubout", "-out", "nodes.new")
-        (folder / "nodes.new").rename(folder / "nodes.pub")
-
-
 def main():
     """All of them, each once."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "secrets"
@@ -62,7 +53,9 @@ def main():
         write(folder, f"owner-{owner}-node-secret", secrets.token_hex(16))
     for host in HOSTS:
         certificates().make_certificate(folder, host, f"DNS:{host},{certificates().LOOPBACK}")
-    token_key(folder)
+    had_key = (folder / "nodes.key").exists()
+    if certificates().make_token_key(folder) and had_key:
+        print("secrets: nodes.key was no key on P-256 (it is nodes.key.refused now): restart RabbitMQ and the gateways")
     for path in folder.glob("*"):
         # The authority's key is mounted nowhere.
         path.chmod(0o600 if path.name == "ca.key" else 0o644)

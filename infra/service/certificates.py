@@ -18,6 +18,7 @@ if __package__:
 
 # Ten years: a test's certificate that expires is a failure that nobody understands.
 DAYS = "3650"
+CURVE = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 LOOPBACK = "IP:127.0.0.1,IP:::1,DNS:localhost"
 
@@ -27,6 +28,20 @@ def openssl(folder, command, *arguments):
     done = subprocess.run(["openssl", command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"openssl {command} failed:\n{done.stderr}")
+
+
+def make_token_key(folder):
+    """`nodes.key`, which signs nodes' tokens, and `nodes.pub`, its half that RabbitMQ checks them with; once. A key of
+    another kind, such as the RSA of before, is put aside: gateways refuse it. True if a new pair was made."""
+    made = subprocess.run(["openssl", "pkey", "-in", folder / "nodes.key", "-noout", "-text"], capture_output=True, check=False)
+    if b"NIST CURVE: P-256" in made.stdout and (folder / "nodes.pub").exists():
+        return False
+    if (folder / "nodes.key").exists():
+        (folder / "nodes.key").rename(folder / "nodes.key.refused")
+    openssl(folder, "genpkey", *CURVE, "-out", "nodes.key")
+    openssl(folder, "pkey", "-in", "nodes.key", "-pubout", "-out", "nodes.new")
+    (folder / "nodes.new").rename(folder / "nodes.pub")
+    return True
 
 
 def make_authority(folder, name="ca"):

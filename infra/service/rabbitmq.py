@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .certificates import certificates, openssl
+from .certificates import certificates, make_token_key
 from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, MANAGEMENT_PORT, METRICS_PORT
 from .place import USER, password, write_private
 from .process import Process, is_taken, wait_until
@@ -32,11 +32,8 @@ def missing():
 def token_key():
     """The key that signs nodes' tokens, made once. Gateways have the private half, RabbitMQ the public one."""
     folder = FOLDER / "tokens"
-    if not (folder / "nodes.pub").exists():
-        folder.mkdir(mode=0o700, exist_ok=True)
-        openssl(folder, "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "nodes.key")
-        openssl(folder, "pkey", "-in", "nodes.key", "-pubout", "-out", "nodes.new")
-        os.replace(folder / "nodes.new", folder / "nodes.pub")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    make_token_key(folder)
     return folder / "nodes.key", folder / "nodes.pub"
 
 
@@ -46,7 +43,7 @@ def access():
     return (
         "auth_backends.1 = rabbit_auth_backend_internal\nauth_backends.2 = rabbit_auth_backend_oauth2\n"
         f"auth_oauth2.resource_server_id = rabbitmq\nauth_oauth2.default_key = {KEY_ID}\n"
-        f"auth_oauth2.signing_keys.{KEY_ID} = {token_key()[1]}\nauth_oauth2.algorithms.1 = RS256\n"
+        f"auth_oauth2.signing_keys.{KEY_ID} = {token_key()[1]}\nauth_oauth2.algorithms.1 = ES256\n"
         "max_message_size = 1048576\nchannel_max = 256\n"
         f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {MANAGEMENT_PORT}\n"
         # Rates are for a page that nobody looks at; whose connections there are is told without.

@@ -2,7 +2,7 @@
 // right; `make load` (run.py) sets these.
 
 /** Gateways, used in turn. A job submitted at one is asked for at the next. */
-export const URLS = (__ENV.INFERA_URLS || '').split(',').filter((url) => url !== '');
+export const URLS = (__ENV.LOAD_URLS || '').split(',').filter((url) => url !== '');
 
 /** The key that opens them. */
 export const API_KEY = __ENV.INFERA_API_KEY || '';

@@ -9,7 +9,7 @@ import { bodyOf, models } from './shapes.js';
 
 /** Looks at each gateway; says what to do if the run would only measure a limit. */
 export function setup() {
-  if (URLS.length === 0 || API_KEY === '') exec.test.abort('INFERA_URLS and INFERA_API_KEY are needed: use `make load`');
+  if (URLS.length === 0 || API_KEY === '') exec.test.abort('LOAD_URLS and INFERA_API_KEY are needed: use `make load`');
   for (let number = 0; number < URLS.length; number += 1) {
     const response = send('GET', `${gateway(number)}/v1/models`, { name: 'setup' });
     if (response.status !== 200) exec.test.abort(`${gateway(number)} answers ${response.status} ${response.error}`);

@@ -193,7 +193,7 @@ class Targets(unittest.TestCase):
     def test_env_files(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "cluster.env"
-            path.write_text("# two\nINFERA_GATEWAY_2_URL=http://b\nexport INFERA_GATEWAY_1_URL='http://a'\nINFERA_API_KEY=k\n")
+            path.write_text("# two\nCLUSTER_GATEWAY_2_URL=http://b\nexport CLUSTER_GATEWAY_1_URL='http://a'\nINFERA_API_KEY=k\n")
             target = of_settings("cluster", settings(path))
             self.assertEqual((target.urls, target.key), (["http://a", "http://b"], "k"))
             self.assertNotIn("'k'", repr(target))
@@ -203,6 +203,26 @@ class Targets(unittest.TestCase):
             with self.assertRaises(Trouble):
                 find({}, Path(folder) / "nothing")
         self.assertIsNone(of_settings("x", {"INFERA_URL": "http://a"}))
+
+    def test_what_the_caller_named_is_what_is_blamed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            keyless, silent = Path(folder) / "keyless.env", Path(folder) / "silent.env"
+            keyless.write_text("INFERA_URL=http://127.0.0.1:1\n")
+            silent.write_text("INFERA_URL=http://127.0.0.1:1\nINFERA_API_KEY=k\n")
+            for environment, words in [
+                ({"TARGET": "/nope.env"}, ["TARGET=/nope.env", "no file /nope.env"]),
+                ({"TARGET": "local"}, ["TARGET=local", f"no file {folder}/local.env"]),
+                ({"TARGET": folder}, [f"no file {folder}"]),
+                ({"TARGET": str(keyless)}, [f"{keyless} names no gateway or no key"]),
+                ({"TARGET": str(silent)}, [f"{silent} names http://127.0.0.1:1, where nothing answers"]),
+                ({"LOAD_URLS": "http://127.0.0.1:1"}, ["INFERA_API_KEY", "isn't set"]),
+                ({"LOAD_URLS": "http://127.0.0.1:1,b:x", "INFERA_API_KEY": "k"}, ["LOAD_URLS names http://127.0.0.1:1, b:x"]),
+            ]:
+                with self.subTest(environment), self.assertRaises(Trouble) as raised:
+                    find(environment, folder)
+                for word in [*words]:
+                    self.assertIn(word, str(raised.exception))
+                self.assertNotIn("neither", str(raised.exception))
 
 
 if __name__ == "__main__":

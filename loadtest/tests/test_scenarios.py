@@ -41,7 +41,7 @@ def load(gateway, **settings):
     """Runs smoke against a gateway; gives (exit code, promises broken by name, summary, folder's series)."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
-            **os.environ, "INFERA_URLS": f"{gateway.url},{gateway.url}", "INFERA_API_KEY": "inf_test", "REPORTS": folder,
+            **os.environ, "LOAD_URLS": f"{gateway.url},{gateway.url}", "INFERA_API_KEY": "inf_test", "REPORTS": folder,
             "RATE": "20", "DURATION": "3", **settings,
         }
         words = io.StringIO()

@@ -20,7 +20,7 @@ use infera_core::messages::{Heartbeat, Wire as _};
 use infera_core::shutdown::Shutdown;
 use infera_core::time::Timestamp;
 use infera_gateway::keys::ApiKey;
-use infera_gateway::nodes::{self, rs256};
+use infera_gateway::nodes::{self, es256};
 use infera_gateway::{Gateway, Seams};
 use infera_worker::program;
 use infera_worker::registration::{NodeConfig, Registrar, RegistrationError};
@@ -43,13 +43,13 @@ fn named(name: &str) -> String {
 async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdown: &Shutdown) -> String {
     let url = named("TEST_RABBITMQ_URL");
     let (_, address) = url.split_once('@').expect("a user");
-    let settings = rs256::Config {
+    let settings = es256::Config {
         token_key_file: Some(named("TEST_TOKEN_KEY").into()),
         token_ttl_s: TOKEN_TTL_S,
         broker_url: format!("amqp://{address}"),
-        ..rs256::Config::default()
+        ..es256::Config::default()
     };
-    let admission = rs256::open(&settings, Arc::clone(ledger) as _).expect("good settings").expect("a key");
+    let admission = es256::open(&settings, Arc::clone(ledger) as _).expect("good settings").expect("a key");
     let seams = Seams {
         intake: Arc::clone(ledger) as _,
         reader: Arc::clone(ledger) as _,

@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
+#[path = "../../core/tests/hostile_node/signing.rs"]
+mod signing;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +31,6 @@ use infera_core::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::warden::Gate;
 use infera_verifier::{Seams, Verifier};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -64,9 +66,8 @@ fn token(node: &NodeId, lives: Duration) -> Token {
         "exp": Timestamp::now().after(lives).as_secs(),
         "scope": [format!("rabbitmq.read:%2F/{queue}"), format!("rabbitmq.write:%2F/infera.nodes/{node}.*")],
     });
-    let key = EncodingKey::from_rsa_pem(&std::fs::read(named("TEST_TOKEN_KEY")).unwrap()).unwrap();
-    let header = Header { kid: Some("nodes".to_owned()), ..Header::new(Algorithm::RS256) };
-    Token { value: Secret::new(encode(&header, &claims, &key).unwrap()), expires: Instant::now() + lives }
+    let value = signing::signed(&claims, &named("TEST_TOKEN_KEY"));
+    Token { value: Secret::new(value), expires: Instant::now() + lives }
 }
 
 /// A connection that consumes the node's queue, and never gets another token.

@@ -9,9 +9,12 @@
 //!   `["a", "b"]`) and taken as it stands where it wants text, quotes included.
 //! * `INFERA_GATEWAY__SECRET_FILE=/run/secrets/x` is the key `gateway.secret` with that file's content, unless there
 //!   is a key `gateway.secret_file`.
+//! * What Kubernetes says of services in its pods' environment (`INFERA_PORT=tcp://…`, `INFERA_SERVICE_HOST=…`) is passed
+//!   over, see [`Sources::service_links`].
 
 mod layers;
 mod mistakes;
+mod service_link;
 
 use std::path::{Path, PathBuf};
 
@@ -28,15 +31,7 @@ use layers::{Layer, Layers, Refusal, index_word};
 const PREFIX: &str = "INFERA_";
 
 /// Variables that clients and logging use; they are no keys.
-const RESERVED: [&str; 7] = [
-    "INFERA_URL",
-    "INFERA_URLS",
-    "INFERA_API_KEY",
-    "INFERA_MODEL",
-    "INFERA_GATEWAY_1_URL",
-    "INFERA_GATEWAY_2_URL",
-    LOG_VARIABLE,
-];
+const RESERVED: [&str; 4] = ["INFERA_URL", "INFERA_API_KEY", "INFERA_MODEL", LOG_VARIABLE];
 
 /// Overrides the log filter of every program.
 const LOG_VARIABLE: &str = "INFERA_LOG";
@@ -63,6 +58,13 @@ impl Sources {
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
         Self { file: file.or_else(default), environment, flags }
+    }
+
+    /// The variables that Kubernetes sets in every pod for a service whose name begins with `infera`. They are no
+    /// settings; [`load`] passes over them, and the program says so.
+    pub fn service_links(&self) -> impl Iterator<Item = &str> {
+        let names = self.environment.iter().filter(|(name, value)| service_link::is_one(name, value));
+        names.map(|(name, _)| name.as_str())
     }
 
     /// What `INFERA_LOG` says, if it is set.
@@ -94,9 +96,8 @@ pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, ConfigErrors> {
         add_file(&mut layers, path);
     }
     for (name, value) in &sources.environment {
-        let Some(key) = name.strip_prefix(PREFIX).filter(|_| !RESERVED.contains(&name.as_str())) else {
-            continue;
-        };
+        let is_key = |_: &&str| !RESERVED.contains(&name.as_str()) && !service_link::is_one(name, value);
+        let Some(key) = name.strip_prefix(PREFIX).filter(is_key) else { continue };
         let path: Vec<String> = key.to_ascii_lowercase().split("__").map(str::to_owned).collect();
         layers.add_text(Layer::Environment, format!("environment variable {name}"), &path, value);
     }

@@ -59,6 +59,16 @@ impl Settings {
         log: impl FnOnce(&mut T) -> &mut infera_telemetry::Config,
     ) -> Result<T, ConfigErrors> {
         let sources = Sources::from_process(default_file, self.config, self.set);
+        let links: Vec<&str> = sources.service_links().collect();
+        if !links.is_empty() {
+            // Logs begin when their settings are known. Nothing can be done if nobody reads this.
+            let _ = writeln!(
+                io::stderr().lock(),
+                "passed over, as what Kubernetes tells of a service and no settings: {} (a pod's enableServiceLinks: \
+                 false keeps them away)",
+                links.join(", ")
+            );
+        }
         let mut loaded = config::load(&sources)?;
         if let Some(filter) = sources.log_filter() {
             filter.clone_into(&mut log(&mut loaded).filter);

@@ -275,14 +275,11 @@ fn secrets_come_from_files_and_are_not_shown() {
 
 #[test]
 fn reserved_variables_are_no_keys() {
-    // `data/cluster.env` and `data/local.env`, exported, and what `make load` reads: programs start all the same.
+    // `data/cluster.env` and `data/local.env`, exported: programs start all the same.
     let variables = [
         ("INFERA_URL", "http://x"),
-        ("INFERA_URLS", "http://x,http://y"),
         ("INFERA_API_KEY", "inf_x"),
         ("INFERA_MODEL", "infera-tiny"),
-        ("INFERA_GATEWAY_1_URL", "http://x"),
-        ("INFERA_GATEWAY_2_URL", "http://y"),
         ("INFERA_LOG", "debug"),
     ];
     assert_eq!(loaded(None, &variables, &[]), Ok(Program::default()));
@@ -291,6 +288,44 @@ fn reserved_variables_are_no_keys() {
     assert_eq!(Sources::default().log_filter(), None);
     let process = Sources::from_process("nowhere.toml", None, Vec::new());
     assert!(process.environment.iter().all(|(name, _)| name.starts_with("INFERA_")));
+}
+
+#[test]
+fn what_kubernetes_tells_of_services_is_no_setting() {
+    // As it sets them in every pod for a service `infera` and for a service `infera-gateway` with named ports.
+    let links = [
+        ("INFERA_SERVICE_HOST", "10.0.0.1"),
+        ("INFERA_SERVICE_PORT", "8710"),
+        ("INFERA_SERVICE_PORT_HTTPS", "8710"),
+        ("INFERA_PORT", "tcp://10.0.0.1:8710"),
+        ("INFERA_PORT_8710_TCP", "tcp://10.0.0.1:8710"),
+        ("INFERA_PORT_8710_TCP_PROTO", "tcp"),
+        ("INFERA_PORT_8710_TCP_PORT", "8710"),
+        ("INFERA_PORT_8710_TCP_ADDR", "10.0.0.1"),
+        ("INFERA_GATEWAY_SERVICE_HOST", "fd00::1"),
+        ("INFERA_GATEWAY_SERVICE_PORT_HTTP_ALT", "80"),
+        ("INFERA_GATEWAY_PORT", "udp://[fd00::1]:53"),
+        ("INFERA_GATEWAY_PORT_53_UDP", "udp://[fd00::1]:53"),
+        ("INFERA_GATEWAY_PORT_9_SCTP_ADDR", "fd00::1"),
+    ];
+    assert_eq!(loaded(None, &links, &[]), Ok(Program::default()));
+    let sources = Sources { environment: pairs(&links), ..Sources::default() };
+    assert_eq!(sources.service_links().collect::<Vec<_>>(), links.map(|(name, _)| name));
+
+    // What only looks like it is still a key, and told as unknown.
+    for (name, value) in [
+        ("INFERA_PORT", "8710"),
+        ("INFERA_PORT_HTTP_TCP", "1"),
+        ("INFERA_PORT_70000_TCP", "1"),
+        ("INFERA_PORT_1_TCP_OTHER", "1"),
+        ("INFERA_GATEWAY_1_URL", "http://x"),
+        ("INFERA_SERVICE_HOSTS", "x"),
+    ] {
+        let told = mistakes(loaded(None, &[(name, value)], &[]));
+        assert!(told.len() == 1 && told[0].contains("unknown field"), "{name}: {told:?}");
+    }
+    let port = loaded(None, &[("INFERA_GATEWAY__PORT", "9")], &[]).expect("a setting");
+    assert_eq!(port.gateway.port, 9);
 }
 
 #[test]

@@ -31,7 +31,11 @@ fn child() {
 
 /// The child, once it listens to signals, and its output.
 fn started(role: &str) -> (Child, impl FnMut(&str)) {
-    let mut child = Command::new(env::current_exe().unwrap())
+    started_by(&mut Command::new(env::current_exe().unwrap()), role)
+}
+
+fn started_by(command: &mut Command, role: &str) -> (Child, impl FnMut(&str) + use<>) {
+    let mut child = command
         .args(["--exact", "child", "--nocapture"])
         .env(ROLE, role)
         .stdout(Stdio::piped())
@@ -52,12 +56,39 @@ fn send(child: &Child, signal: &str) {
 
 #[test]
 fn the_first_signal_lets_the_program_end_by_itself() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["-TERM", "-INT", "-HUP"] {
         let (mut child, mut wait_for) = started("drains");
         send(&child, signal);
         wait_for("draining");
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
     }
+}
+
+/// A shell that ends and the terminal that it ran in send one each: the second doesn't cut the drain short.
+#[test]
+fn a_hangup_that_comes_twice_drains_on() {
+    let (mut child, mut wait_for) = started("hangs");
+    send(&child, "-HUP");
+    wait_for("draining");
+    send(&child, "-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(child.try_wait().unwrap(), None, "it drains on");
+    send(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// `nohup` promises that a closed terminal changes nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hangup_that_was_ignored_at_the_start_stays_ignored() {
+    let (mut child, mut wait_for) =
+        started_by(Command::new("nohup").arg(env::current_exe().unwrap()), "drains");
+    send(&child, "-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+    send(&child, "-TERM");
+    wait_for("draining");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

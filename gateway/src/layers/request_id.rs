@@ -26,6 +26,7 @@ pub struct Trace {
     client_id: Option<HeaderValue>,
     face: Face,
     begun: Instant,
+    is_timed: bool,
 }
 
 /// A request came.
@@ -38,6 +39,7 @@ pub fn begin<B>(request: &Request<B>) -> Trace {
         client_id: client_id.filter(is_fit).cloned(),
         face: router::face(request.uri().path()),
         begun: Instant::now(),
+        is_timed: router::is_timed(request.uri().path()),
     }
 }
 
@@ -67,7 +69,9 @@ impl Trace {
         all.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         all.extend(own);
         put(all, "x-request-id", &self.id);
-        put(all, "server-timing", &timings(&timing, self.begun.elapsed()));
+        if self.is_timed {
+            put(all, "server-timing", &timings(&timing, self.begun.elapsed()));
+        }
         if let Some(job) = job {
             put(all, "x-job-id", &job.to_string());
         }

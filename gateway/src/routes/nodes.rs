@@ -72,7 +72,7 @@ async fn let_in(
     node: &NodeRecord,
     now: Timestamp,
 ) -> Result<Reply, ApiError> {
-    let access = admission.access(&node.id, now).map_err(|error| {
+    let access = admission.access(&node.id, now).await.map_err(|error| {
         tracing::error!(%error, "no node can be let in");
         ApiError::Internal
     })?;

@@ -10,6 +10,8 @@ mod line;
 mod outages;
 #[path = "broker_rabbitmq/queues.rs"]
 mod queues;
+#[path = "hostile_node/signing.rs"]
+mod signing;
 #[path = "broker_rabbitmq/tls.rs"]
 mod tls;
 #[path = "broker_rabbitmq/tokens.rs"]

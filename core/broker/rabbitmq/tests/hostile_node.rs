@@ -10,6 +10,8 @@
 mod flooding;
 #[path = "hostile_node/queues.rs"]
 mod queues;
+#[path = "hostile_node/signing.rs"]
+mod signing;
 #[path = "hostile_node/speaking.rs"]
 mod speaking;
 #[path = "hostile_node/stage.rs"]

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use infera_broker::{Address, Binding, Broker, BrokerError, Exchange, Published, Queue};
 use infera_broker_rabbitmq::{Config, RabbitBroker, Token};
 use infera_types::secret::Secret;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::json;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::outages::{message, queue};
+use super::signing::signed;
 use super::{broker, named, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,9 +34,7 @@ fn token(node: &str, queue: &str, lives: Duration) -> Token {
         "exp": expires.duration_since(UNIX_EPOCH).unwrap().as_secs(),
         "scope": [format!("rabbitmq.read:%2F/{queue}"), format!("rabbitmq.write:%2F/infera.nodes/{node}.*")],
     });
-    let key = std::fs::read(named("TEST_TOKEN_KEY")).unwrap();
-    let header = Header { kid: Some("nodes".to_owned()), ..Header::new(Algorithm::RS256) };
-    let value = encode(&header, &claims, &EncodingKey::from_rsa_pem(&key).unwrap()).unwrap();
+    let value = signed(&claims, &named("TEST_TOKEN_KEY"));
     Token { value: Secret::new(value), expires: Instant::now() + lives }
 }
 

@@ -8,13 +8,14 @@ use infera_broker::{
 use infera_broker_rabbitmq::{Config, RabbitBroker};
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::secret::Secret;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ErrorKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::timeout;
+
+use crate::signing;
 
 /// Anything that takes longer doesn't happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -197,15 +198,9 @@ pub(crate) async fn silent(consumer: &mut Box<dyn Consumer>) {
     assert!(timeout(SILENCE, consumer.next()).await.is_err(), "something came");
 }
 
-/// The claims signed as a gateway signs them.
+/// The claims signed with the gateways' key.
 pub(crate) fn signed(claims: &Value) -> String {
-    let key = EncodingKey::from_rsa_pem(&std::fs::read(named("TEST_TOKEN_KEY")).unwrap()).unwrap();
-    encode(&header(Algorithm::RS256), claims, &key).unwrap()
-}
-
-/// The head that RabbitMQ finds its key by.
-pub(crate) fn header(algorithm: Algorithm) -> Header {
-    Header { kid: Some("nodes".to_owned()), ..Header::new(algorithm) }
+    signing::signed(claims, &named("TEST_TOKEN_KEY"))
 }
 
 /// A connection with `token` as the password of nobody.

@@ -3,26 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, EncodingKey, encode};
 use lapin::BasicProperties;
 use lapin::types::LongString;
+use ring::hmac;
 
-use crate::stage::{ACCESS_REFUSED, PATIENCE, Stage, code, header, in_seconds, log_in, named, signed};
-
-/// Base64 as JWTs have it (RFC 4648, URL alphabet, no padding).
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..=chunk.len() {
-            let digit = word >> (18 - 6 * place) & 63;
-            text.push(char::from(ALPHABET[digit as usize]));
-        }
-    }
-    text
-}
+use crate::signing::{self, head, token};
+use crate::stage::{ACCESS_REFUSED, PATIENCE, Stage, code, in_seconds, log_in, named, signed};
 
 async fn is_refused(token: &str) -> bool {
     match log_in(token).await {
@@ -45,41 +31,55 @@ async fn forged_tokens_are_refused() {
     let stage = Stage::set().await;
     let claims = stage.claims();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("other.key");
-    let made = Command::new("openssl")
-        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let other = EncodingKey::from_rsa_pem(&std::fs::read(&file).unwrap()).unwrap();
-    assert!(is_refused(&encode(&header(Algorithm::RS256), &claims, &other).unwrap()).await, "another key");
+    let others = |kind: &[&str]| {
+        let file = folder.path().join("other.key");
+        let made = Command::new("openssl").arg("genpkey").args(kind).arg("-out").arg(&file).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        file.to_str().unwrap().to_owned()
+    };
+    let other = others(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    assert!(is_refused(&signing::signed(&claims, &other)).await, "another key");
 
+    // What a forger has of ours is the public key. It is no shared secret, and RSA is no way in.
     let public = std::fs::read(named("TEST_TOKEN_KEY").replace(".key", ".pub")).unwrap();
     for text in [public.as_slice(), public.trim_ascii_end()] {
-        let shared = EncodingKey::from_secret(text);
-        let token = encode(&header(Algorithm::HS256), &claims, &shared).unwrap();
-        assert!(is_refused(&token).await, "the public key as a shared secret");
+        let forged = token(&head("HS256"), &claims, |message| by_secret(text, message));
+        assert!(is_refused(&forged).await, "the public key as a shared secret");
     }
+    let rsa = others(&["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    assert!(is_refused(&token(&head("RS256"), &claims, |message| by_rsa(&rsa, message))).await, "RSA");
 
-    let body = base64url(claims.to_string().as_bytes());
     for algorithm in ["none", "None", "NONE"] {
-        let head =
-            base64url(format!("{{\"alg\":\"{algorithm}\",\"typ\":\"JWT\",\"kid\":\"nodes\"}}").as_bytes());
-        for signature in ["", "AAAA"] {
-            assert!(is_refused(&format!("{head}.{body}.{signature}")).await, "{algorithm}");
+        for signature in [&b""[..], &[0; 3]] {
+            let forged = token(&head(algorithm), &claims, |_| signature.to_vec());
+            assert!(is_refused(&forged).await, "{algorithm}");
         }
     }
 
     let good = signed(&claims);
-    let (signing, signature) = good.rsplit_once('.').unwrap();
+    let signature = good.rsplit('.').next().unwrap();
     let mut better = claims.clone();
     better["scope"] =
         serde_json::json!(["rabbitmq.read:*/*", "rabbitmq.write:*/*", "rabbitmq.tag:administrator"]);
-    let (head, _) = signing.split_once('.').unwrap();
-    let body = base64url(better.to_string().as_bytes());
-    assert!(is_refused(&format!("{head}.{body}.{signature}")).await, "more scopes under the old signature");
+    let unsigned = token(&head("ES256"), &better, |_| Vec::new());
+    assert!(is_refused(&format!("{unsigned}{signature}")).await, "more scopes under the old signature");
     stage.clear().await;
+}
+
+/// A signature by a shared secret (`HS256`).
+fn by_secret(secret: &[u8], message: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
+}
+
+/// A signature by an RSA key in a PEM file (`RS256`).
+fn by_rsa(key_file: &str, message: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("message");
+    std::fs::write(&file, message).unwrap();
+    let signing = ["dgst", "-sha256", "-sign", key_file];
+    let signed = Command::new("openssl").args(signing).arg(&file).output().unwrap();
+    assert!(signed.status.success() && !signed.stdout.is_empty(), "{signed:?}");
+    signed.stdout
 }
 
 /// A token that our key signed, but for another service, or for nothing.
@@ -114,7 +114,7 @@ async fn a_connection_is_not_renewed_by_a_forgery() {
     let stage = Stage::set().await;
     let mut better = stage.claims();
     better["scope"] = serde_json::json!(["rabbitmq.read:*/*", "rabbitmq.write:*/*"]);
-    let forged = encode(&header(Algorithm::HS256), &better, &EncodingKey::from_secret(b"guess")).unwrap();
+    let forged = token(&head("HS256"), &better, |message| by_secret(b"guess", message));
     let connection = stage.connect().await;
     let renewed = connection.update_secret(LongString::from(forged), "mine".into());
     let renewed = tokio::time::timeout(PATIENCE, renewed).await.expect("an answer");

@@ -1,4 +1,8 @@
-//! Tokens signed by RSA with SHA-256, and the settings that lead to them. RabbitMQ holds the public half of the key.
+//! Tokens signed by ECDSA on P-256 with SHA-256 (JWT's `ES256`), and the settings that lead to them. RabbitMQ holds the
+//! public half of the key.
+//!
+//! ring signs, in constant time. `jsonwebtoken`'s own pure-Rust backend would bring RSA whose time tells of the key
+//! (RUSTSEC-2023-0071), and its other backend is minutes of C. RabbitMQ 4.0 fails at `EdDSA`; it, 3.10 and 4.3 take ES256.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +10,12 @@ use std::sync::Arc;
 use infera_core::config::Secret;
 use infera_core::ids::{Digest, NodeId};
 use infera_core::ledger::NodeBook;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::signature::{self, Signer};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::{Deserialize, Serialize};
 
 use super::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
@@ -15,7 +24,7 @@ use super::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The private RSA key (PEM) that signs nodes' tokens; the same at all gateways. None: nodes from outside are not
+    /// The private key (EC on the curve P-256; PEM, PKCS #8) that signs nodes' tokens; the same at all gateways. None: nodes from outside are not
     /// let in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_key_file: Option<PathBuf>,
@@ -71,25 +80,30 @@ pub fn open(config: &Config, book: Arc<dyn NodeBook>) -> Result<Option<Admission
         return Err(AdmissionError::Ttl);
     }
     let broker = BrokerAddress::parse(&config.broker_url).map_err(AdmissionError::Broker)?;
-    let signer = Rs256::open(path, &config.token_key_id)?;
+    let signer = TokenKey::open(path, &config.token_key_id)?;
     Ok(Some(Admission::new(book, Arc::new(signer), config.token_ttl_s, broker)))
 }
 
-/// A private RSA key.
-pub struct Rs256 {
+/// Which commands make a key that is taken, and what else changes with it.
+const MAKE: &str = "make a pair by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out nodes.key` and \
+                    `openssl pkey -in nodes.key -pubout -out nodes.pub`; give nodes.key to all gateways and nodes.pub to \
+                    RabbitMQ, with `auth_oauth2.algorithms.1 = ES256` in its configuration";
+
+/// A private key on P-256.
+pub struct TokenKey {
     header: Header,
     key: EncodingKey,
     /// What queues' names are made of; follows from the key, so that all gateways have the same.
     queues: Digest,
 }
 
-impl std::fmt::Debug for Rs256 {
+impl std::fmt::Debug for TokenKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Rs256").field("key_id", &self.header.kid).finish_non_exhaustive()
+        formatter.debug_struct("TokenKey").field("key_id", &self.header.kid).finish_non_exhaustive()
     }
 }
 
-impl Rs256 {
+impl TokenKey {
     /// The key in a PEM file.
     ///
     /// # Errors
@@ -97,19 +111,25 @@ impl Rs256 {
     pub fn open(path: &Path, key_id: &str) -> Result<Self, AdmissionError> {
         let wrong = |problem: String| AdmissionError::Key { path: path.to_owned(), problem };
         let pem = std::fs::read(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-        let key =
-            EncodingKey::from_rsa_pem(&pem).map_err(|error| wrong(format!("is no RSA key: {error}")))?;
-        let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::RS256) };
+        let is_rsa = || EncodingKey::from_rsa_pem(&pem).is_ok();
+        let unfit = || {
+            let found = if is_rsa() { "an RSA key, which signed tokens before" } else { "something else" };
+            wrong(format!("must be a private EC key on P-256 (PEM, PKCS #8), and this is {found}: {MAKE}"))
+        };
+        let key = EncodingKey::from_ec_pem(&pem).map_err(|_| unfit())?;
+        // Only this program signs in this process, so what was installed before is the same.
+        let _ = BY_RING.install_default();
+        let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) };
         let queues = Digest::of(&[b"infera/queues/v1|".as_slice(), &pem].concat());
-        let signer = Self { header, key, queues };
-        // A public key, or one too short, is found out now and not by the first node.
+        let opened = Self { header, key, queues };
+        // A key on another curve is found out now and not by the first node.
         let probe = Claims { aud: "", sub: String::new(), iat: 0, exp: 0, scope: Vec::new() };
-        signer.sign(&probe).map_err(|error| wrong(error.to_string()))?;
-        Ok(signer)
+        opened.sign(&probe).map_err(|_| unfit())?;
+        Ok(opened)
     }
 }
 
-impl TokenSigner for Rs256 {
+impl TokenSigner for TokenKey {
     fn sign(&self, claims: &Claims) -> Result<Secret, SigningError> {
         let token = jsonwebtoken::encode(&self.header, claims, &self.key);
         token.map(Secret::new).map_err(|error| SigningError(error.to_string()))
@@ -121,5 +141,40 @@ impl TokenSigner for Rs256 {
         let mut word = Digest::of(inner.as_bytes()).to_string();
         word.truncate(32);
         word
+    }
+}
+
+/// The cryptography of `jsonwebtoken` in this program: one algorithm, and signing alone, because gateways read no tokens.
+static BY_RING: CryptoProvider = CryptoProvider {
+    signer_factory: signer,
+    verifier_factory: no_verifier,
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>, Error> {
+    if *algorithm != Algorithm::ES256 {
+        return Err(ErrorKind::InvalidAlgorithm.into());
+    }
+    let random = SystemRandom::new();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_bytes(), &random);
+    Ok(Box::new(ByRing(pair.map_err(|_| ErrorKind::InvalidEcdsaKey)?, random)))
+}
+
+fn no_verifier(_: &Algorithm, _: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
+    Err(ErrorKind::InvalidAlgorithm.into())
+}
+
+struct ByRing(EcdsaKeyPair, SystemRandom);
+
+impl Signer<Vec<u8>> for ByRing {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        let signed = self.0.sign(&self.1, message).map_err(|_| signature::Error::new())?;
+        Ok(signed.as_ref().to_vec())
+    }
+}
+
+impl JwtSigner for ByRing {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::ES256
     }
 }
