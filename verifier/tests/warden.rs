@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
-#[path = "../../core/tests/hostile_node/signing.rs"]
+#[path = "../../core/broker/rabbitmq/tests/hostile_node/signing.rs"]
 mod signing;
 
 use std::collections::HashMap;
