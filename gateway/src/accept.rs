@@ -28,6 +28,7 @@ use crate::capacity::OWNERS_NEEDED;
 use crate::commit::{Committed, commit};
 use crate::error::{ApiError, Limit};
 use crate::keys::Caller;
+use crate::room::Held;
 use crate::state::State;
 use crate::waiters::Wait;
 
@@ -40,6 +41,8 @@ pub struct Order {
     pub ask: Ask,
     /// The client's idempotency key, if it sent one.
     pub idempotency: Option<Idempotency>,
+    /// The body's share of the room for large ones, until the order is accepted or refused.
+    pub held: Option<Held>,
 }
 
 /// An error, and the job that it has to do with, if there is one by then.
@@ -155,7 +158,7 @@ async fn accept(
     deadline: Duration,
 ) -> Result<Receipt, Failure> {
     let begun = Instant::now();
-    let Order { caller, ask: Ask { mut request, policy, .. }, idempotency } = order;
+    let Order { caller, ask: Ask { mut request, policy, .. }, idempotency, held: _held } = order;
     // Before the first reading nothing is known to exist or not.
     let epoch = state.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = state.catalogue.model(request.model.as_str()) else {

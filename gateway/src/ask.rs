@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use infera_core::ids::ModelName;
 use infera_core::job::{ChatMessage, JobRequest, VerificationPolicy};
+use serde_json::json;
 
 use crate::config::{Config, REQUEST_TIMEOUT_S};
-use crate::validation::check::MISTAKES_MAX;
-use crate::validation::{Checked, Field, Json, Kind, Mistake, Step, Unfit, check};
+use crate::validation::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
 const MESSAGE: &[Field] = &[Field::required("role", Kind::Text), Field::required("content", Kind::Text)];
+/// Which roles may leave the content out, a table can't say.
 const OPENAI_MESSAGE: &[Field] =
-    &[Field::required("role", Kind::Text), Field::required("content", Kind::Content)];
+    &[Field::required("role", Kind::Text), Field::optional("content", Kind::Nullable(&Kind::Content))];
 const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
+/// A seed is refused where it can't be kept as it is: two seeds that were made one would share their noise.
+const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger));
 
 /// The three forms, each with its field for the answer's length in third place.
 const CHAT: &[Field] = &[
@@ -23,7 +26,7 @@ const CHAT: &[Field] = &[
     Field::required("max_tokens", Kind::Integer),
     Field::required("temperature", Kind::Number),
     Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    Field::optional("seed", OPTIONAL_INTEGER),
+    SEED,
 ];
 const SUBMIT: &[Field] = &[
     Field::required("model", Kind::Text),
@@ -31,7 +34,7 @@ const SUBMIT: &[Field] = &[
     Field::required("max_output", Kind::Integer),
     Field::required("temperature", Kind::Number),
     Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    Field::optional("seed", OPTIONAL_INTEGER),
+    SEED,
 ];
 const OPENAI: &[Field] = &[
     Field::required("model", Kind::Text),
@@ -39,7 +42,7 @@ const OPENAI: &[Field] = &[
     Field::optional("max_tokens", OPTIONAL_INTEGER),
     Field::optional("temperature", Kind::Nullable(&Kind::Number)),
     Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    Field::optional("seed", OPTIONAL_INTEGER),
+    SEED,
     Field::optional("max_completion_tokens", OPTIONAL_INTEGER),
 ];
 
@@ -75,8 +78,8 @@ pub fn read(form: Form, body: &Json, config: &Config) -> Result<Ask, Unfit> {
         Form::Submit => SUBMIT,
         Form::OpenAi => OPENAI,
     };
-    let checked = check(body, fields).map_err(Unfit::Mistakes)?;
-    let mut ours = Ours { body, mistakes: Vec::new() };
+    let checked = check(body, fields)?;
+    let mut ours = Ours { body, mistakes: Mistakes::default() };
     if form == Form::OpenAi {
         ours.refuse_unsupported();
     }
@@ -91,12 +94,9 @@ pub fn read(form: Form, body: &Json, config: &Config) -> Result<Ask, Unfit> {
     // OpenAI's default; the seed's forms always say.
     let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
     let policy = ours.policy();
-    if !ours.mistakes.is_empty() {
-        return Err(Unfit::Mistakes(ours.mistakes));
-    }
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
-    Ok(Ask { request, policy, timeout: timeout_of(&timeout, config) })
+    Ok(ours.mistakes.none_or(Ask { request, policy, timeout: timeout_of(&timeout, config) })?)
 }
 
 /// Out of range is not refused: the seed doesn't say what the range is.
@@ -106,29 +106,31 @@ fn timeout_of(asked: &Checked, config: &Config) -> Duration {
     Duration::from_secs(seconds.clamp(*REQUEST_TIMEOUT_S.start(), *REQUEST_TIMEOUT_S.end()))
 }
 
-/// The checks that pydantic doesn't do.
+/// The checks that a table can't do.
 struct Ours<'a> {
     body: &'a Json,
-    mistakes: Vec<Mistake>,
+    mistakes: Mistakes,
 }
 
 impl Ours<'_> {
-    fn wrong(&mut self, kind: &'static str, location: Vec<Step>, message: String) {
+    /// A flaw of what the body has at `location`.
+    fn wrong(&mut self, location: &[Step], flaw: Flaw) {
         let input = location.iter().try_fold(self.body, |value, step| match (step, value) {
             (Step::Name(name), value) => value.get(name),
             (Step::Index(index), Json::List(items)) => items.get(*index),
             _ => None,
         });
-        let input = input.cloned().unwrap_or(Json::Null);
-        self.mistakes.push(Mistake { kind, location, message: message.into(), input, context: None });
+        self.mistakes.add(location, flaw, input.unwrap_or(&Json::Null));
     }
 
     fn messages(&mut self, checked: Checked, form: Form) -> Vec<ChatMessage> {
         let items = checked.into_items();
         if items.is_empty() {
             let message = "List should have at least 1 item after validation, not 0";
-            self.wrong("too_short", vec![name("messages")], message.to_owned());
+            let context = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
+            self.wrong(&[Step::name("messages")], Flaw::new("too_short", message).with(context));
         }
+        let given = self.body.get("messages");
         let mut messages = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let [role, content] = item.into_fields();
@@ -138,26 +140,47 @@ impl Ours<'_> {
                 role => role,
             };
             if !["system", "user", "assistant"].contains(&role.as_str()) {
-                let location = vec![name("messages"), Step::Index(index), name("role")];
-                let message = "Input should be 'system', 'user' or 'assistant'";
-                self.wrong("literal_error", location, message.to_owned());
-                if self.mistakes.len() >= MISTAKES_MAX {
-                    break;
-                }
+                let location = [Step::name("messages"), Step::Index(index), Step::name("role")];
+                self.wrong(&location, Flaw::not_among("'system', 'user' or 'assistant'"));
+            } else if form == Form::OpenAi
+                && let Some(Json::List(given)) = given
+                && let Some(given) = given.get(index)
+            {
+                self.message(index, given, &role, &content);
             }
             messages.push(ChatMessage { role, content: content.into_text() });
         }
         messages
     }
 
+    /// What OpenAI lets an assistant's message have instead of a content. None at all is an empty text; what stands in its place
+    /// would be lost and is refused.
+    fn message(&mut self, index: usize, given: &Json, role: &str, content: &Checked) {
+        let location = |field| [Step::name("messages"), Step::Index(index), Step::name(field)];
+        for (field, is_neutral) in UNSUPPORTED_IN_MESSAGES {
+            if let Some(value) = given.get(field).filter(|value| **value != Json::Null && !is_neutral(value))
+            {
+                self.mistakes.add(&location(field), unsupported(field), value);
+            }
+        }
+        match content {
+            Checked::Absent if role != "assistant" => {
+                self.mistakes.add(&location("content"), Flaw::missing(), given);
+            }
+            Checked::Null if role != "assistant" => {
+                let flaw = Flaw::new("string_type", "Input should be a valid string");
+                self.mistakes.add(&location("content"), flaw, &Json::Null);
+            }
+            _ => {}
+        }
+    }
+
     fn length(&mut self, field: &'static str, value: i64, config: &Config) -> u32 {
         let max = config.max_tokens_max;
         if value < 1 {
-            let message = "Input should be greater than or equal to 1";
-            self.wrong("greater_than_equal", vec![name(field)], message.to_owned());
+            self.wrong(&[Step::name(field)], Flaw::below(1));
         } else if value > i64::from(max) {
-            let message = format!("Input should be less than or equal to {max}");
-            self.wrong("less_than_equal", vec![name(field)], message);
+            self.wrong(&[Step::name(field)], Flaw::above(max));
         }
         u32::try_from(value).unwrap_or(max)
     }
@@ -165,11 +188,9 @@ impl Ours<'_> {
     /// OpenAI's range. Beyond 2 every model talks nonsense, and noise that large would hide cheating.
     fn temperature(&mut self, value: f64) -> f64 {
         if value < 0.0 {
-            let message = "Input should be greater than or equal to 0";
-            self.wrong("greater_than_equal", vec![name("temperature")], message.to_owned());
+            self.wrong(&[Step::name("temperature")], Flaw::below(0.0));
         } else if value > 2.0 {
-            let message = "Input should be less than or equal to 2";
-            self.wrong("less_than_equal", vec![name("temperature")], message.to_owned());
+            self.wrong(&[Step::name("temperature")], Flaw::above(2.0));
         }
         // -0.0 asks for the same as 0.0 and must have the same digest.
         if value == 0.0 { 0.0 } else { value }
@@ -181,15 +202,18 @@ impl Ours<'_> {
             None | Some(Json::Null) => return default,
             Some(Json::Object(members)) => members,
             Some(_) => {
-                let message = "Input should be a valid dictionary";
-                self.wrong("dict_type", vec![name("verification")], message.to_owned());
+                let flaw = Flaw::new("dict_type", "Input should be a valid dictionary");
+                self.wrong(&[Step::name("verification")], flaw);
                 return default;
             }
         };
-        let unknown = members.iter().filter(|(key, _)| key != "quorum" && key != "replicas");
-        for (key, _) in unknown.take(MISTAKES_MAX) {
-            let location = vec![name("verification"), Step::Name(key.clone().into())];
-            self.wrong("extra_forbidden", location, "Extra inputs are not permitted".to_owned());
+        for (key, value) in members.iter().filter(|(key, _)| key != "quorum" && key != "replicas") {
+            let location = [Step::name("verification"), Step::their_name(key)];
+            self.mistakes.add(
+                &location,
+                Flaw::new("extra_forbidden", "Extra inputs are not permitted"),
+                value,
+            );
         }
         let replicas = self.choice("replicas", default.replicas, &[1, 3]);
         let (quorum_default, quorums): (u8, &[u8]) = if replicas == 1 { (1, &[1]) } else { (2, &[2, 3]) };
@@ -206,8 +230,8 @@ impl Ours<'_> {
         };
         asked.unwrap_or_else(|| {
             let words: Vec<String> = allowed.iter().map(u8::to_string).collect();
-            let message = format!("Input should be {}", words.join(" or "));
-            self.wrong("literal_error", vec![name("verification"), name(member)], message);
+            let location = [Step::name("verification"), Step::name(member)];
+            self.wrong(&location, Flaw::not_among(&words.join(" or ")));
             default
         })
     }
@@ -217,15 +241,14 @@ impl Ours<'_> {
     fn refuse_unsupported(&mut self) {
         for (field, is_neutral) in UNSUPPORTED {
             if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
-                let message = format!("'{field}' with this value is not supported");
-                self.wrong("unsupported", vec![name(field)], message);
+                self.wrong(&[Step::name(field)], unsupported(field));
             }
         }
     }
 }
 
-const fn name(text: &'static str) -> Step {
-    Step::Name(std::borrow::Cow::Borrowed(text))
+fn unsupported(field: &str) -> Flaw {
+    Flaw::new("unsupported", format!("'{field}' with this value is not supported"))
 }
 
 type IsNeutral = fn(&Json) -> bool;
@@ -249,6 +272,10 @@ const UNSUPPORTED: [(&str, IsNeutral); 17] = [
     ("audio", |_| false),
     ("web_search_options", |_| false),
 ];
+
+/// The same within a message: what an assistant did beside talking, or instead.
+const UNSUPPORTED_IN_MESSAGES: [(&str, IsNeutral); 4] =
+    [("tool_calls", is_empty), ("function_call", is_empty), ("refusal", is_empty), ("audio", is_empty)];
 
 fn is_number(value: &Json, expected: f64) -> bool {
     crate::validation::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)

@@ -46,7 +46,7 @@ fn chat_completion(
     };
     let digits = job.to_string();
     let digits = digits.trim_start_matches("job_");
-    json!({
+    let mut completion = json!({
         "id": format!("chatcmpl-{digits}"),
         "object": "chat.completion",
         "created": accepted_ms.as_secs(),
@@ -70,10 +70,14 @@ fn chat_completion(
             },
         },
         "service_tier": "default",
-        "system_fingerprint": null,
         "verification": verification,
         "job_id": job,
-    })
+    });
+    // Another one means other files, with which a seed may give other tokens. OpenAI's schema has no null here.
+    if let Some(model) = answer.model {
+        completion["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
+    }
+    completion
 }
 
 /// The job object: `queued`, `running`, or its end with the answer or the reason.

@@ -2,6 +2,8 @@
 //! where a mistake gets the shape of its face: FastAPI's `{"detail": …}` on the seed's paths, OpenAI's
 //! `{"error": {…}}` under `/v1`. A reply that has to do with a job names it.
 
+mod unfit;
+
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -10,8 +12,8 @@ use infera_core::job::FailureReason;
 use serde_json::{Value, json};
 
 use crate::nodes::Refusal;
-use crate::validation::json::{write_all, write_text};
-use crate::validation::{Mistake, Step, Unfit};
+use crate::validation::Unfit;
+use crate::validation::echo::write_text;
 
 /// Which of the API's two shapes a path speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,9 +153,7 @@ impl ApiError {
             Self::SlowBody => "body_timeout",
             Self::KeyReused => "idempotency_key_reused",
             Self::InProgress => "idempotency_in_progress",
-            Self::Limited(Limit::Rate | Limit::Signups | Limit::Nodes, _) => "rate_limit_exceeded",
-            Self::Limited(Limit::InFlight, _) => "concurrency_limit_exceeded",
-            Self::Limited(Limit::Waiting, _) => "queue_full",
+            Self::Limited(limit, _) => limit_code(*limit),
             Self::InsufficientNodes => "insufficient_nodes",
             Self::Overloaded => "overloaded",
             Self::OutboxFull => "outbox_full",
@@ -178,9 +178,9 @@ impl ApiError {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Unfit(unfit) => unfit_message(unfit),
+            Self::Unfit(unfit) => unfit::message(unfit),
             Self::BadRequest(message) => (*message).to_owned(),
-            Self::Unauthorized => "Not authenticated: send a valid API key as 'Authorization: Bearer <key>' or in the \
+            Self::Unauthorized => "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the \
                                    header 'api_key'."
                 .to_owned(),
             Self::NotFound => "Not Found".to_owned(),
@@ -235,21 +235,15 @@ impl ApiError {
     pub fn body(&self, face: Face, job: Option<JobId>) -> String {
         let mut out = String::new();
         match (face, self) {
-            (Face::Seed, Self::Unfit(Unfit::Mistakes(mistakes))) => {
+            (Face::Seed, Self::Unfit(unfit)) => {
                 out.push_str("{\"detail\":");
-                write_all(&mut out, ['[', ']'], mistakes, write_mistake);
-            }
-            (Face::Seed, Self::Unfit(Unfit::Syntax { message, position })) => {
-                let context = json!({ "error": message });
-                out.push_str(&format!(
-                    "{{\"detail\":[{{\"type\":\"json_invalid\",\"loc\":[\"body\",{position}],\"msg\":\"JSON decode error\",\
-                     \"input\":{{}},\"ctx\":{context}}}]"
-                ));
+                unfit::write_detail(unfit, &self.message(), &mut out);
             }
             (Face::Seed, error) => {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
-                if job.is_some() || matches!(error, Self::Node(_)) {
+                // FastAPI has no word for programs. Where a client may try again, or a job is at stake, it must know what it met.
+                if job.is_some() || matches!(error, Self::Node(_)) || error.retry_after().is_some() {
                     out.push_str(",\"code\":");
                     write_text(error.code(), &mut out);
                 }
@@ -271,10 +265,8 @@ impl ApiError {
     pub fn object(&self) -> Value {
         let (param, code) = match self {
             Self::Unfit(Unfit::Mistakes(mistakes)) => {
-                let first = mistakes.first();
-                let is_missing = first.is_some_and(|mistake| mistake.kind == "missing");
-                let code = if is_missing { "missing_field" } else { self.code() };
-                (first.map(|mistake| dotted(&mistake.location)).filter(|param| !param.is_empty()), code)
+                let code = if unfit::is_missing(mistakes) { "missing_field" } else { self.code() };
+                (unfit::param(mistakes), code)
             }
             Self::ModelUnknown(_) => (Some("model".to_owned()), self.code()),
             _ => (None, self.code()),
@@ -291,6 +283,17 @@ impl ApiError {
     }
 }
 
+/// Which limit it was, for programs.
+const fn limit_code(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Rate => "rate_limit_exceeded",
+        Limit::InFlight => "concurrency_limit_exceeded",
+        Limit::Waiting => "queue_full",
+        Limit::Signups => "signup_limit_exceeded",
+        Limit::Nodes => "node_limit_exceeded",
+    }
+}
+
 const fn limit_message(limit: Limit) -> &'static str {
     match limit {
         Limit::Rate => "Too many requests per minute for this key.",
@@ -299,58 +302,4 @@ const fn limit_message(limit: Limit) -> &'static str {
         Limit::Signups => "Too many sign-ups from this address.",
         Limit::Nodes => "Too many registrations and checks of nodes from this address.",
     }
-}
-
-fn unfit_message(unfit: &Unfit) -> String {
-    match unfit {
-        Unfit::Unreadable => "There was an error parsing the body".to_owned(),
-        Unfit::Syntax { message, position } => {
-            format!("The body is not valid JSON: {message} at character {position}.")
-        }
-        Unfit::Mistakes(mistakes) => mistakes.first().map_or_else(String::new, |mistake| {
-            match (dotted(&mistake.location), mistakes.len()) {
-                (place, _) if place.is_empty() => mistake.message.to_string(),
-                (place, 1) => format!("{place}: {}", mistake.message),
-                (place, count) => format!("{place}: {} (and {} more)", mistake.message, count - 1),
-            }
-        }),
-    }
-}
-
-/// `messages[0].role`.
-fn dotted(location: &[Step]) -> String {
-    location.iter().fold(String::new(), |mut path, step| {
-        match step {
-            Step::Index(index) => path.push_str(&format!("[{index}]")),
-            Step::Name(name) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(name);
-            }
-        }
-        path
-    })
-}
-
-/// One mistake as pydantic prints it, keys in its order.
-fn write_mistake(mistake: &Mistake, out: &mut String) {
-    out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"body\"", mistake.kind));
-    for step in &mistake.location {
-        out.push(',');
-        match step {
-            Step::Index(index) => out.push_str(&index.to_string()),
-            Step::Name(name) => write_text(name, out),
-        }
-    }
-    out.push_str("],\"msg\":");
-    write_text(&mistake.message, out);
-    out.push_str(",\"input\":");
-    mistake.input.write(out);
-    if let Some((name, text)) = &mistake.context {
-        out.push_str(&format!(",\"ctx\":{{\"{name}\":"));
-        write_text(text, out);
-        out.push('}');
-    }
-    out.push('}');
 }

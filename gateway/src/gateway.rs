@@ -14,12 +14,14 @@ use crate::completions::Completions;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::keys::KeyCache;
+use crate::layers::body::Desks;
 use crate::layers::rate_limit::Limits;
 use crate::meters::Meters;
 use crate::nodes::Admission;
 use crate::outbox::outbox;
 use crate::queues::Queues;
 use crate::readiness::Looks;
+use crate::room::Room;
 use crate::server::{self, Door};
 use crate::state::{Seams, State};
 use crate::waiters::Waiters;
@@ -54,6 +56,8 @@ impl Gateway {
             meters,
             keys,
             limits: Limits::new(&config),
+            room: Room::new(config.room_max_bytes),
+            desks: Desks::default(),
             admission: OnceLock::new(),
             completions_ready: Arc::new(AtomicBool::new(false)),
             statistics: tokio::sync::Mutex::default(),

@@ -5,12 +5,15 @@
 //! 3. the router: an unknown path costs nobody a key's lookup;
 //! 4. `auth`: before limits by key, which need the key, and before the body, so that strangers can't make us read;
 //! 5. `rate_limit`: before the body, so that a refused request costs a head only;
-//! 6. `limits` on the body: size and time, last, because from here on we hold memory for the client.
+//! 6. `body`: size and time, last, because from here on we hold memory for the client.
 //!
-//! Then the route. It gets a [`Call`] and knows of none of this.
+//! Then the route. It gets a [`Call`] and knows of none of this. A large reply keeps the key's turn until it is written
+//! (`outgoing`).
 
 pub mod auth;
+pub mod body;
 pub mod limits;
+pub mod outgoing;
 pub mod rate_limit;
 pub mod request_id;
 
@@ -18,7 +21,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
@@ -30,6 +32,8 @@ use tracing::{Instrument as _, Span, field};
 use crate::accept::Failure;
 use crate::error::ApiError;
 use crate::keys::Caller;
+use crate::layers::body::{Body, Bounds};
+use crate::layers::outgoing::Outgoing;
 use crate::layers::rate_limit::Turn;
 use crate::reply::Reply;
 use crate::router::{self, Access, Route};
@@ -43,10 +47,10 @@ pub struct Call {
     /// The head.
     pub head: Parts,
     /// The body, whole.
-    pub body: Bytes,
+    pub body: Body,
     /// Who asks; none on public paths.
     caller: Option<Arc<Caller>>,
-    /// What stands for `{id}` in the path.
+    /// What stands for `{id}` or `{model}` in the path, as it is there.
     pub id: String,
 }
 
@@ -67,7 +71,7 @@ impl Call {
 }
 
 /// From a request to its response.
-pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Outgoing>> {
     let route = router::template(request.uri().path());
     let span = tracing::info_span!(
         target: trace::TARGET,
@@ -84,9 +88,10 @@ pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>)
     let answering = async move {
         let (begun, trace) = (Instant::now(), request_id::begin(&request));
         let mut headers = HeaderMap::new();
-        let outcome = pass(state, peer, request, &mut headers).await;
+        let (outcome, turn) = pass(Arc::clone(&state), peer, request, &mut headers).await;
         let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
         let response = trace.finish(outcome, headers);
+        let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.room)));
         Span::current().record("http.response.status_code", response.status().as_u16());
         meters.answered(route, response.status(), refusal, begun.elapsed());
         response
@@ -94,26 +99,29 @@ pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>)
     answering.instrument(span).await
 }
 
-/// `headers` are those that the reply gets whatever becomes of the request.
+/// What becomes of a request, and the turn that it had. `headers` are those that the reply gets either way.
 async fn pass(
     state: Arc<State>,
     peer: IpAddr,
     request: Request<Incoming>,
     headers: &mut HeaderMap,
-) -> Result<Reply, Failure> {
+) -> (Result<Reply, Failure>, Option<Turn>) {
     let (head, mut body) = request.into_parts();
     let admitted = match admit(&state, peer, &head, headers).await {
         Ok(admitted) => admitted,
         Err(error) => {
             limits::discard(&head, &mut body).await;
-            return Err(error.into());
+            return (Err(error.into()), None);
         }
     };
     let Admitted { route, id, caller, turn } = admitted;
-    let body = limits::read_body(&head, body, &state.config).await?;
-    let outcome = (route.handler)(Call { state, head, body, caller, id }).await;
-    drop(turn);
-    outcome
+    let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
+    let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
+    let outcome = match body::read(&head, body, bounds, &state.room).await {
+        Ok(body) => (route.handler)(Call { state, head, body, caller, id }).await,
+        Err(error) => Err(error.into()),
+    };
+    (outcome, turn)
 }
 
 /// A request whose body may be read.
@@ -132,6 +140,7 @@ async fn admit(
 ) -> Result<Admitted, ApiError> {
     limits::check_head(head, &state.config)?;
     let (route, id) = router::find(&head.method, head.uri.path())?;
+    limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
     let caller = match route.access {
         Access::Key => Some(auth::caller(&state.keys, &head.headers).await?),
         Access::Open | Access::SignUp | Access::Node => None,

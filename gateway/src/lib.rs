@@ -28,6 +28,7 @@ mod queues;
 pub mod readiness;
 pub mod replay;
 pub mod reply;
+pub mod room;
 pub mod router;
 pub mod routes;
 pub mod server;

@@ -7,6 +7,7 @@ use crate::accept::Failure;
 use crate::error::{ApiError, Face};
 use crate::layers::Call;
 use crate::reply::Reply;
+use crate::room::SMALL_MAX_BYTES;
 use crate::routes::{chat, health, jobs, models, nodes, ping, signup, statistics, submit};
 
 /// Who may come.
@@ -43,7 +44,16 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
     Route { method, path, access, handler }
 }
 
-static ROUTES: [Route; 13] = [
+impl Route {
+    /// The largest body that it takes. Only conversations are long; what needs no key, or reads no body, gets little.
+    #[must_use]
+    pub fn body_max_bytes(&self, conversation_max_bytes: usize) -> usize {
+        let is_conversation = self.access == Access::Key && self.method == Method::POST;
+        if is_conversation { conversation_max_bytes } else { conversation_max_bytes.min(SMALL_MAX_BYTES) }
+    }
+}
+
+static ROUTES: [Route; 14] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |call| Box::pin(chat::seed(call))),
     route(Method::POST, "/submit_job", Access::Key, |call| Box::pin(submit::submit(call))),
@@ -55,6 +65,7 @@ static ROUTES: [Route; 13] = [
     // OpenAI's face.
     route(Method::POST, "/v1/chat/completions", Access::Key, |call| Box::pin(chat::openai(call))),
     route(Method::GET, "/v1/models", Access::Key, |call| Box::pin(models::list(call))),
+    route(Method::GET, "/v1/models/{model}", Access::Key, |call| Box::pin(models::show(call))),
     route(Method::GET, "/v1/jobs/{id}", Access::Key, |call| Box::pin(jobs::show(call))),
     route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |call| Box::pin(jobs::cancel(call))),
     // For whoever runs us.
@@ -62,7 +73,7 @@ static ROUTES: [Route; 13] = [
     route(Method::GET, "/readyz", Access::Open, |call| Box::pin(health::ready(call))),
 ];
 
-/// The route, and what stands for `{id}` in its path.
+/// The route, and what stands for the variable end of its path, if it has one.
 ///
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
@@ -105,11 +116,14 @@ pub fn is_timed(path: &str) -> bool {
     !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)
 }
 
-/// What stands for `{id}`, or nothing for a pattern without it; none if the path is another one.
+/// What stands for the variable end of a pattern, as it is in the path, or nothing for a pattern without one; none if the path
+/// is another one. `{id}` is one segment; `{model}` is all the rest, because models' names may have slashes.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    match pattern.strip_suffix("{id}") {
-        None => (pattern == path).then_some(""),
-        Some(before) => path.strip_prefix(before).filter(|id| !id.is_empty() && !id.contains('/')),
+    let after = |end: &str| path.strip_prefix(pattern.strip_suffix(end)?).filter(|rest| !rest.is_empty());
+    match () {
+        () if pattern.ends_with("{id}") => after("{id}").filter(|id| !id.contains('/')),
+        () if pattern.ends_with("{model}") => after("{model}"),
+        () => (pattern == path).then_some(""),
     }
 }
 
@@ -132,6 +146,10 @@ mod tests {
             ("/v1/jobs/job_1", "/v1/jobs/{id}"),
             ("/submit_job", "/submit_job"),
             ("/v1/jobs/", "unmatched"),
+            ("/v1/models", "/v1/models"),
+            ("/v1/models/a%2Fb", "/v1/models/{model}"),
+            ("/v1/models/a/b", "/v1/models/{model}"),
+            ("/v1/models/", "unmatched"),
             ("/etc/passwd", "unmatched"),
         ] {
             assert_eq!(template(path), expected);
@@ -143,7 +161,10 @@ mod tests {
     fn paths_are_found_or_not() {
         let found = |method: Method, path: &str| find(&method, path).map(|(route, id)| (route.path, id));
         assert_eq!(found(Method::GET, "/v1/jobs/job_1"), Ok(("/v1/jobs/{id}", "job_1".to_owned())));
-        for path in ["/", "", "/v1/jobs/", "/v1/jobs/a/b", "/healthz/", "//healthz", "/%68ealthz", "*"] {
+        assert_eq!(found(Method::GET, "/v1/models/a/b"), Ok(("/v1/models/{model}", "a/b".to_owned())));
+        for path in
+            ["/", "", "/v1/jobs/", "/v1/models/", "/v1/jobs/a/b", "/healthz/", "//healthz", "/%68ealthz", "*"]
+        {
             assert_eq!(found(Method::GET, path), Err(ApiError::NotFound), "{path}");
         }
         assert_eq!(found(Method::PUT, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));

@@ -11,6 +11,8 @@ pub mod signup;
 pub mod statistics;
 pub mod submit;
 
+use std::sync::Arc;
+
 use hyper::header::CONTENT_TYPE;
 use infera_core::ids::Digest;
 use infera_core::ledger::Idempotency;
@@ -21,19 +23,29 @@ use crate::error::ApiError;
 use crate::layers::Call;
 use crate::validation::{self, Json, Unfit};
 
-/// The body as JSON.
+/// A short body as JSON.
 fn json(call: &Call) -> Result<Json, Unfit> {
-    validation::read(call.header(CONTENT_TYPE.as_str()), &call.body)
+    validation::read(call.head.headers.get(CONTENT_TYPE), call.body.bytes())
 }
 
-/// What a conversation's body orders.
-fn order(call: &Call, form: Form) -> Result<Order, Failure> {
-    let ask = ask::read(form, &json(call)?, &call.state.config)?;
-    Ok(Order { caller: call.caller()?, ask, idempotency: idempotency(call)? })
+/// What a conversation's body orders. The call keeps no body: what waits for an answer must not hold what was asked.
+async fn order(call: &mut Call, form: Form) -> Result<Order, Failure> {
+    let (caller, key) = (call.caller()?, idempotency_key(call)?);
+    let body = std::mem::take(&mut call.body);
+    let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
+    let (state, uri) = (Arc::clone(&call.state), call.head.uri.clone());
+    let reading = call.state.desks.work(body.bytes().len(), move || {
+        let ask = ask::read(form, &validation::read(content_type.as_ref(), body.bytes())?, &state.config)?;
+        let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
+        let idempotency =
+            key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
+        Ok::<_, Unfit>(Order { caller, ask, idempotency, held: body.into_held() })
+    });
+    Ok(reading.await??)
 }
 
-/// The client's idempotency key, hashed, and the hash of what it is used for: the path and the body's bytes.
-fn idempotency(call: &Call) -> Result<Option<Idempotency>, ApiError> {
+/// The client's idempotency key, if it sent one.
+fn idempotency_key(call: &Call) -> Result<Option<String>, ApiError> {
     const LENGTH_MAX: usize = 255;
     const WRONG: ApiError =
         ApiError::BadRequest("Idempotency-Key must be one header of 1 to 255 printable ASCII characters.");
@@ -48,7 +60,5 @@ fn idempotency(call: &Call) -> Result<Option<Idempotency>, ApiError> {
     if text.is_empty() || text.len() > LENGTH_MAX || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(WRONG);
     }
-    let path = call.head.uri.path();
-    let scoped = |bytes: &[u8]| Digest::of(&[path.as_bytes(), b"\0", bytes].concat());
-    Ok(Some(Idempotency { key: scoped(text.as_bytes()), fingerprint: scoped(&call.body) }))
+    Ok(Some(text.to_owned()))
 }

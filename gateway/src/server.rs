@@ -170,6 +170,8 @@ where
     // Without a timer, hyper leaves the waiting to us: it has one time for a head and for the pause before it.
     let connection = http1::Builder::new()
         .max_buf_size(BUFFER_MAX_BYTES)
+        // Replies are queued as they are, not copied into hyper's buffer: see `layers::outgoing`.
+        .writev(true)
         .serve_connection(TokioIo::new(Heard::new(stream, Arc::clone(&patience))), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

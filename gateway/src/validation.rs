@@ -1,22 +1,29 @@
 //! From a body's bytes to a checked request, or the list of everything that is wrong with it: JSON (`json`), the
-//! shape as a table (`check`), pydantic's idea of numbers (`number`) and addresses (`email`). It makes no reply:
-//! how mistakes are shown is the error module's business.
+//! shape as a table (`check`), pydantic's idea of numbers (`number`) and addresses (`email`), and what is wrong, in bounds
+//! (`mistakes`, `echo`). It makes no reply: how mistakes are shown is the error module's business.
 
 pub mod check;
+pub mod echo;
 pub mod email;
 pub mod json;
+pub mod mistakes;
 pub mod number;
 
-pub use check::{Checked, Field, Kind, Mistake, Step, check};
+pub use check::{Checked, Field, Kind, check};
 pub use json::Json;
+pub use mistakes::{Flaw, Mistake, Mistakes, Step};
 
+use hyper::header::HeaderValue;
 use json::JsonError;
+
+/// Of a client's `Content-Type`, so much is shown.
+const SHOWN_MAX_BYTES: usize = 100;
 
 /// Why a body was not understood.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unfit {
     /// Everything that is wrong, in order.
-    Mistakes(Vec<Mistake>),
+    Mistakes(Mistakes),
     /// Not JSON, at a character.
     Syntax {
         /// Python's message.
@@ -28,33 +35,42 @@ pub enum Unfit {
     Unreadable,
 }
 
+impl From<Mistakes> for Unfit {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
 /// The body as JSON, as FastAPI finds it: an empty body is a missing one, and a body of another content type is a
-/// text.
+/// text, which no route takes. FastAPI says of it only that it is no object; here the sentence names the header.
 ///
 /// # Errors
 /// [`Unfit`].
-pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Json, Unfit> {
-    let mistake = |kind, message: &'static str, input| {
-        Unfit::Mistakes(vec![Mistake {
-            kind,
-            location: Vec::new(),
-            message: message.into(),
-            input,
-            context: None,
-        }])
-    };
+pub fn read(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Json, Unfit> {
     if body.is_empty() {
-        return Err(mistake("missing", "Field required", Json::Null));
+        return Err(Mistakes::one(Flaw::missing(), &Json::Null).into());
     }
-    if !content_type.is_some_and(is_json) {
+    if !content_type.is_some_and(|value| value.to_str().is_ok_and(is_json)) {
+        let flaw = Flaw::new("model_attributes_type", wrong_type(content_type));
         let text = Json::Text(String::from_utf8_lossy(body).into_owned());
-        let message = "Input should be a valid dictionary or object to extract fields from";
-        return Err(mistake("model_attributes_type", message, text));
+        return Err(Mistakes::one(flaw, &text).into());
     }
     json::read(body).map_err(|error| match error {
         JsonError::Syntax { message, position } => Unfit::Syntax { message, position },
         JsonError::Unreadable => Unfit::Unreadable,
     })
+}
+
+/// What is wrong with a content type that isn't JSON's, and what to do.
+fn wrong_type(content_type: Option<&HeaderValue>) -> String {
+    const REMEDY: &str = "send the body as JSON with 'Content-Type: application/json'";
+    match content_type {
+        None => format!("The header Content-Type is missing: {REMEDY}"),
+        Some(value) => {
+            let shown = echo::cut(&String::from_utf8_lossy(value.as_bytes()), SHOWN_MAX_BYTES);
+            format!("The header Content-Type says '{shown}': {REMEDY}")
+        }
+    }
 }
 
 /// Whether a content type is `application/json` or `application/…+json`, in any case, with any parameters.
@@ -72,6 +88,7 @@ fn is_json(content_type: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::echo::echo;
     use super::json::{Json, JsonError, read};
 
     fn syntax(text: &str) -> (&'static str, usize) {
@@ -150,12 +167,9 @@ mod tests {
     proptest! {
         #[test]
         fn json_is_read_as_the_common_library_reads_it(value in any_json()) {
-            let mut out = String::new();
             let read = read(value.to_string().as_bytes());
             prop_assert!(read.is_ok());
-            if let Ok(read) = read {
-                read.write(&mut out);
-            }
+            let out = echo(&read.unwrap_or(Json::Null), usize::MAX);
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&out).ok(), Some(value));
         }
 

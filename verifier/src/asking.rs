@@ -92,7 +92,8 @@ impl Asking {
 
     /// The end that an agreement is.
     pub(crate) fn success(&self, agreed: &Agreed) -> End {
-        self.group.success(agreed, self.tenure.thresholds.version()).unwrap_or_else(|| {
+        let model = self.prepared.entry.digests.first().copied();
+        self.group.success(agreed, self.tenure.thresholds.version(), model).unwrap_or_else(|| {
             // Can't be: what was agreed on is in the group. Were it not, nothing could be served.
             tracing::error!(job = %self.job.id, "an agreed answer is not in the group");
             let message = "The answer was lost.".to_owned();

@@ -269,8 +269,8 @@ impl Group {
         })
     }
 
-    /// The answer that was agreed on.
-    pub(crate) fn success(&self, agreed: &Agreed, thresholds: &str) -> Option<End> {
+    /// The answer that was agreed on, of the model whose digest the noise was drawn by.
+    pub(crate) fn success(&self, agreed: &Agreed, thresholds: &str, model: Option<Digest>) -> Option<End> {
         let one = self.replies.get(agreed.canonical).and_then(|index| self.asked.get(*index))?;
         let (replica, (text, finish_reason)) = (one.record.replica.as_ref()?, one.text.as_ref()?);
         let answer = Answer {
@@ -279,6 +279,7 @@ impl Group {
             finish_reason: *finish_reason,
             prompt_tokens: replica.prompt_tokens,
             node: one.record.node.clone(),
+            model,
         };
         Some(End::Succeeded { answer, verification: agreed.verification(thresholds) })
     }

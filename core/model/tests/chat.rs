@@ -70,6 +70,17 @@ fn the_bundled_model_renders_as_python_does() {
     }
 }
 
+/// What OpenAI's clients send as `"content": null` arrives here as an empty text.
+#[test]
+fn an_assistants_turn_without_text_is_a_turn() {
+    let model = ChatModel::load(&bundled()).expect("a whole folder");
+    let messages = [user("a"), turn("assistant", ""), user("b")];
+    let whole = model.render_text(&messages, NOW).expect("sound");
+    let spoken = model.render_text(&[user("a"), turn("assistant", "x"), user("b")], NOW).expect("sound");
+    assert_eq!(whole, spoken.replacen('x', "", 1), "it is there, with its marks and nothing between them");
+    assert_ne!(whole, model.render_text(&[user("a"), user("b")], NOW).expect("sound"));
+}
+
 #[test]
 fn the_bundled_model_decodes_as_python_does() {
     let model = ChatModel::load(&bundled()).expect("a whole folder");

@@ -83,6 +83,9 @@ pub struct Answer {
     pub prompt_tokens: u32,
     /// Which node's replica was drawn; kept for operators, not shown to clients.
     pub node: NodeId,
+    /// The model's files whose digest the noise was drawn by; none in answers from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Digest>,
 }
 
 /// What verification says of an answer.

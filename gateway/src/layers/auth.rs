@@ -13,14 +13,7 @@ use crate::keys::{ApiKey, Caller, KeyCache};
 /// # Errors
 /// [`ApiError::Unauthorized`]; [`ApiError::LedgerAway`] if the key had to be looked up and couldn't.
 pub async fn caller(keys: &KeyCache, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
-    let key = key(headers).ok_or(ApiError::Unauthorized)?;
-    match keys.caller(&key).await {
-        Ok(caller) => caller.ok_or(ApiError::Unauthorized),
-        Err(error) => {
-            tracing::error!(%error, "a key could not be looked up");
-            Err(ApiError::LedgerAway)
-        }
-    }
+    caller_if_any(keys, headers).await?.ok_or(ApiError::Unauthorized)
 }
 
 /// The same, where a key is optional: none without any.
@@ -28,33 +21,43 @@ pub async fn caller(keys: &KeyCache, headers: &HeaderMap) -> Result<Arc<Caller>,
 /// # Errors
 /// As [`caller`], for a key that is there.
 pub async fn caller_if_any(keys: &KeyCache, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, ApiError> {
-    if !headers.contains_key(AUTHORIZATION) && !headers.contains_key("api_key") {
-        return Ok(None);
-    }
-    caller(keys, headers).await.map(Some)
-}
-
-/// The key, if there is exactly one and it is well formed. The same key in both headers is one key.
-fn key(headers: &HeaderMap) -> Option<ApiKey> {
-    let bearer = single(headers, AUTHORIZATION.as_str())?.map(|value| {
-        let (scheme, key) = value.split_once(' ').unwrap_or_default();
-        if scheme.eq_ignore_ascii_case("bearer") { key.trim() } else { "" }
-    });
-    let own = single(headers, "api_key")?;
-    match (bearer, own) {
-        (Some(one), Some(other)) if one != other => None,
-        (Some(text), _) | (None, Some(text)) => ApiKey::parse(text),
-        (None, None) => None,
+    let Some(text) = credential(headers)? else { return Ok(None) };
+    let key = ApiKey::parse(text).ok_or(ApiError::Unauthorized)?;
+    match keys.caller(&key).await {
+        Ok(caller) => caller.map(Some).ok_or(ApiError::Unauthorized),
+        Err(error) => {
+            tracing::error!(%error, "a key could not be looked up");
+            Err(ApiError::LedgerAway)
+        }
     }
 }
 
-/// The header's value: `Some(None)` if it isn't there, `None` if it is there twice or is no text.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Option<&'a str>> {
-    let mut values = headers.get_all(name).iter();
+/// The one credential of a request; none if there is none. A header without a value is as if it weren't there: programs send
+/// both headers and fill one. The same key in both headers is one key; two that differ, or one header twice, prove nothing.
+fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let bearer = match single(headers, AUTHORIZATION.as_str())? {
+        None => None,
+        Some(value) => {
+            let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(ApiError::Unauthorized);
+            }
+            Some(key.trim()).filter(|key| !key.is_empty())
+        }
+    };
+    match (bearer, single(headers, "api_key")?) {
+        (Some(one), Some(other)) if one != other => Err(ApiError::Unauthorized),
+        (bearer, own) => Ok(bearer.or(own)),
+    }
+}
+
+/// A header's value; none if it isn't there or empty.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter().filter(|value| !value.as_bytes().trim_ascii().is_empty());
     match (values.next(), values.next()) {
-        (None, _) => Some(None),
-        (Some(value), None) => value.to_str().ok().map(Some),
-        (Some(_), Some(_)) => None,
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ApiError::Unauthorized),
+        (Some(_), Some(_)) => Err(ApiError::Unauthorized),
     }
 }
 
@@ -69,11 +72,18 @@ mod tests {
         let bearer = format!("Bearer {key_text}");
         let lower = format!("bearer {key_text}");
         let wrong_scheme = format!("Basic {key_text}");
-        let table: [(&[(&str, &str)], bool); 10] = [
+        let table: [(&[(&str, &str)], bool); 17] = [
             (&[("authorization", &bearer)], true),
             (&[("authorization", &lower)], true),
             (&[("api_key", &key_text)], true),
             (&[("authorization", &bearer), ("api_key", &key_text)], true),
+            (&[("authorization", "Bearer"), ("api_key", &key_text)], true),
+            (&[("authorization", "bearer  "), ("api_key", &key_text)], true),
+            (&[("authorization", ""), ("api_key", &key_text)], true),
+            (&[("authorization", &bearer), ("api_key", "")], true),
+            (&[("authorization", &bearer), ("api_key", " "), ("api_key", "")], true),
+            (&[("authorization", &wrong_scheme), ("api_key", &key_text)], false),
+            (&[("authorization", "Bearer"), ("api_key", "")], false),
             (&[("authorization", &bearer), ("api_key", &other)], false),
             (&[("authorization", &bearer), ("authorization", &bearer)], false),
             (&[("api_key", &key_text), ("api_key", &other)], false),
@@ -87,7 +97,8 @@ mod tests {
                 let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).unwrap();
                 headers.append(name, value.parse().unwrap());
             }
-            assert_eq!(key(&headers).is_some(), expected, "{given:?}");
+            let key = credential(&headers).map(|text| text.and_then(ApiKey::parse));
+            assert_eq!(matches!(key, Ok(Some(_))), expected, "{given:?}");
         }
     }
 }

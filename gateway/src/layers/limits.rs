@@ -1,10 +1,10 @@
-//! Limits on what a client may make us read: the head's form, the body's size, time and encoding. hyper itself holds
-//! the limits on the head's size and time (`server`).
+//! Limits on what a client may make us read that its head is enough for: the head's form, the body's declared size and
+//! encoding. hyper itself holds the limits on the head's size and time (`server`).
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::Version;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
@@ -45,29 +45,20 @@ pub fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
     if head.headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(ApiError::BadRequest("Only 'Expect: 100-continue' is understood."));
     }
-    let declared =
-        head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > config.body_max_bytes as u64) {
-        return Err(ApiError::TooLarge(config.body_max_bytes));
-    }
-    Ok(())
+    check_length(head, config.body_max_bytes)
 }
 
-/// The whole body, within its size and time.
+/// Refuses a body that says by its head that it is larger than its route takes.
 ///
 /// # Errors
-/// The client's fault: [`ApiError::TooLarge`], [`ApiError::SlowBody`], [`ApiError::BadRequest`].
-pub async fn read_body(head: &Parts, mut body: Incoming, config: &Config) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(&mut body, config.body_max_bytes).collect();
-    match tokio::time::timeout(config.body_timeout(), whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            discard(head, &mut body).await;
-            Err(ApiError::TooLarge(config.body_max_bytes))
-        }
-        Ok(Err(_)) => Err(ApiError::BadRequest("The body is broken off or badly framed.")),
-        Err(_) => Err(ApiError::SlowBody),
+/// [`ApiError::TooLarge`].
+pub fn check_length(head: &Parts, max_bytes: usize) -> Result<(), ApiError> {
+    let declared =
+        head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > max_bytes as u64) {
+        return Err(ApiError::TooLarge(max_bytes));
     }
+    Ok(())
 }
 
 /// Reads on, into nothing, for a bounded time, what a refused client still sends. Closing a connection with unread

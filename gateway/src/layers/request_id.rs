@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -46,7 +45,7 @@ pub fn begin<B>(request: &Request<B>) -> Trace {
 impl Trace {
     /// The response, with what all responses have.
     #[must_use]
-    pub fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Full<Bytes>> {
+    pub fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Bytes> {
         let (status, body, job, timing, own) = match outcome {
             Ok(reply) => {
                 let status = if reply.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
@@ -61,7 +60,7 @@ impl Trace {
                 (status, Bytes::from(body), job, Vec::new(), error_headers(&error))
             }
         };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         let all = response.headers_mut();
         *all = headers;

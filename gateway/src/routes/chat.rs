@@ -23,8 +23,8 @@ pub async fn openai(call: Call) -> Result<Reply, Failure> {
     chat(call, Form::OpenAi).await
 }
 
-async fn chat(call: Call, form: Form) -> Result<Reply, Failure> {
-    let order = super::order(&call, form)?;
+async fn chat(mut call: Call, form: Form) -> Result<Reply, Failure> {
+    let order = super::order(&mut call, form).await?;
     let outcome = accept::answer(&call.state, order).await?;
     let job = outcome.view.id;
     let fail = |error| Failure { error, job: Some(job) };

@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::layers::{Call, auth};
 use crate::nodes::{Admission, Refusal, secret_digest};
 use crate::reply::Reply;
-use crate::validation::{Field, Kind, Mistake, Step, Unfit, check};
+use crate::validation::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
 const NODE_SECRET: &[Field] =
     &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
@@ -107,13 +107,11 @@ fn away(error: LedgerError) -> ApiError {
 
 /// The name and the secret. What is wrong with a secret is said without repeating it.
 fn fields(call: &Call) -> Result<(String, String), Unfit> {
-    let [name, secret] = check(&super::json(call)?, NODE_SECRET).map_err(Unfit::Mistakes)?.into_fields();
+    let [name, secret] = check(&super::json(call)?, NODE_SECRET)?.into_fields();
     let (name, secret) = (name.into_text(), secret.into_text());
-    let mut mistakes = Vec::new();
+    let mut mistakes = Mistakes::default();
     let mut wrong = |field: &'static str, message: String| {
-        let location = vec![Step::Name(field.into())];
-        let (message, input) = (message.into(), crate::validation::Json::Null);
-        mistakes.push(Mistake { kind: "value_error", location, message, input, context: None });
+        mistakes.add(&[Step::name(field)], Flaw::new("value_error", message), &Json::Null);
     };
     if name.is_empty() || name.chars().count() > NAME_MAX || name.contains(char::is_control) {
         wrong(
@@ -127,5 +125,5 @@ fn fields(call: &Call) -> Result<(String, String), Unfit> {
             format!("String should have {SECRET_MIN} to {SECRET_MAX} characters; draw it at random"),
         );
     }
-    if mistakes.is_empty() { Ok((name, secret)) } else { Err(Unfit::Mistakes(mistakes)) }
+    Ok(mistakes.none_or((name, secret))?)
 }

@@ -21,7 +21,7 @@ const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)];
 /// # Errors
 /// [`Failure`].
 pub async fn signup(call: Call) -> Result<Reply, Failure> {
-    let [email] = check(&super::json(&call)?, SIGN_UP).map_err(Unfit::Mistakes)?.into_fields();
+    let [email] = check(&super::json(&call)?, SIGN_UP).map_err(Unfit::from)?.into_fields();
     let away = |error| {
         tracing::error!(%error, "a sign-up failed");
         ApiError::LedgerAway

@@ -11,8 +11,8 @@ use crate::reply::Reply;
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn submit(call: Call) -> Result<Reply, Failure> {
-    let order = super::order(&call, Form::Submit)?;
+pub async fn submit(mut call: Call) -> Result<Reply, Failure> {
+    let order = super::order(&mut call, Form::Submit).await?;
     let receipt = accept::submit(&call.state, order).await?;
     let reply = Reply::json(&json!({ "job_id": receipt.job, "status": "queued" }))?;
     Ok(reply.about(receipt.job).replayed(receipt.accepted_ms.is_none()).timed("accept", receipt.accepting))

@@ -1,15 +1,12 @@
 //! A request's shape as a table, and the check of a body against it: every mistake, in FastAPI's words and order.
 //! It knows no route; the tables stand with the routes that use them.
 
-use std::borrow::Cow;
+use serde_json::json;
 
 use super::email;
 use super::json::Json;
-use super::number::{self, NotANumber};
-
-/// No more mistakes than this are listed, so that a body of a million wrong items isn't answered with a reply many
-/// times its size.
-pub const MISTAKES_MAX: usize = 100;
+use super::mistakes::{Flaw, Mistakes, Step};
+use super::number;
 
 /// What a field may hold.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +15,10 @@ pub enum Kind {
     Text,
     /// A string that is an e-mail address; checked as `pydantic.EmailStr`, kept in its normal form.
     Email,
-    /// What pydantic takes for an integer.
+    /// What pydantic takes for an integer. One beyond 64 bits counts as the nearest that fits, so that a range can be checked.
     Integer,
+    /// The same where it tells one thing from another: one that 64 bits don't hold exactly is refused.
+    ExactInteger,
     /// What pydantic takes for a number, finite.
     Number,
     /// The inner kind, or `null`.
@@ -55,30 +54,6 @@ impl Field {
     pub const fn optional(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, required: false }
     }
-}
-
-/// One step on the way to a mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Into a member.
-    Name(Cow<'static, str>),
-    /// Into an item.
-    Index(usize),
-}
-
-/// One thing that is wrong with a body.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mistake {
-    /// Pydantic's word for it, or ours.
-    pub kind: &'static str,
-    /// Where, from the body inwards (`body` itself left out).
-    pub location: Vec<Step>,
-    /// The sentence.
-    pub message: Cow<'static, str>,
-    /// What was there instead.
-    pub input: Json,
-    /// Pydantic's `ctx`: one name and one text.
-    pub context: Option<(&'static str, String)>,
 }
 
 /// A checked value: what the table promised, coerced.
@@ -151,39 +126,35 @@ impl Checked {
 /// Checks a body against the fields of its object.
 ///
 /// # Errors
-/// All mistakes, in the order of the table, at most [`MISTAKES_MAX`].
-pub fn check(body: &Json, fields: &'static [Field]) -> Result<Checked, Vec<Mistake>> {
-    let mut checker = Checker { mistakes: Vec::new(), path: Vec::new() };
+/// All mistakes, in the order of the table.
+pub fn check(body: &Json, fields: &'static [Field]) -> Result<Checked, Mistakes> {
+    let mut checker = Checker { mistakes: Mistakes::default(), path: Vec::new() };
     let checked = checker.object(body, fields);
-    if checker.mistakes.is_empty() { Ok(checked) } else { Err(checker.mistakes) }
+    checker.mistakes.none_or(checked)
 }
 
 struct Checker {
-    mistakes: Vec<Mistake>,
+    mistakes: Mistakes,
     path: Vec<Step>,
 }
 
 impl Checker {
-    fn wrong(&mut self, kind: &'static str, message: impl Into<Cow<'static, str>>, input: &Json) -> Checked {
-        if self.mistakes.len() < MISTAKES_MAX {
-            let location = self.path.clone();
-            let input = input.clone();
-            self.mistakes.push(Mistake { kind, location, message: message.into(), input, context: None });
-        }
+    fn wrong(&mut self, flaw: Flaw, input: &Json) -> Checked {
+        self.mistakes.add(&self.path, flaw, input);
         Checked::Absent
     }
 
     fn object(&mut self, value: &Json, fields: &'static [Field]) -> Checked {
         if !matches!(value, Json::Object(_)) {
             let message = "Input should be a valid dictionary or object to extract fields from";
-            return self.wrong("model_attributes_type", message, value);
+            return self.wrong(Flaw::new("model_attributes_type", message), value);
         }
         let mut checked = Vec::with_capacity(fields.len());
         for field in fields {
-            self.path.push(Step::Name(Cow::Borrowed(field.name)));
+            self.path.push(Step::name(field.name));
             checked.push(match value.get(field.name) {
                 Some(member) => self.value(member, &field.kind),
-                None if field.required => self.wrong("missing", "Field required", value),
+                None if field.required => self.wrong(Flaw::missing(), value),
                 None => Checked::Absent,
             });
             self.path.pop();
@@ -195,11 +166,13 @@ impl Checker {
         match kind {
             Kind::Text => self.text(value).map_or(Checked::Absent, |text| Checked::Text(text.to_owned())),
             Kind::Email => self.email(value),
-            Kind::Integer => {
-                number::integer(value).map_or_else(|not| self.not_a_number(not, value), Checked::Integer)
+            Kind::Integer => number::integer(value)
+                .map_or_else(|flaw| self.wrong(flaw, value), |integer| Checked::Integer(integer.nearest())),
+            Kind::ExactInteger => {
+                number::exact_integer(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Integer)
             }
             Kind::Number => {
-                number::number(value).map_or_else(|not| self.not_a_number(not, value), Checked::Number)
+                number::number(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Number)
             }
             Kind::Nullable(_) if *value == Json::Null => Checked::Null,
             Kind::Nullable(inner) => self.value(value, inner),
@@ -209,19 +182,15 @@ impl Checker {
         }
     }
 
-    fn not_a_number(&mut self, not: NotANumber, value: &Json) -> Checked {
-        self.wrong(not.kind, not.message, value)
-    }
-
     fn text<'a>(&mut self, value: &'a Json) -> Option<&'a str> {
         match value {
             Json::Text(text) => return Some(text),
             Json::BrokenText(_) => {
                 let message = "Input should be a valid string, unable to parse raw data as a unicode string";
-                self.wrong("string_unicode", message, value);
+                self.wrong(Flaw::new("string_unicode", message), value);
             }
             _ => {
-                self.wrong("string_type", "Input should be a valid string", value);
+                self.wrong(Flaw::new("string_type", "Input should be a valid string"), value);
             }
         }
         None
@@ -234,24 +203,18 @@ impl Checker {
         match email::normalise(text) {
             Ok(address) => Checked::Text(address),
             Err(reason) => {
-                self.wrong("value_error", format!("value is not a valid email address: {reason}"), value);
-                if let Some(mistake) = self.mistakes.last_mut() {
-                    mistake.context = Some(("reason", reason));
-                }
-                Checked::Absent
+                let message = format!("value is not a valid email address: {reason}");
+                self.wrong(Flaw::new("value_error", message).with(json!({ "reason": reason })), value)
             }
         }
     }
 
     fn list(&mut self, value: &Json, inner: &'static Kind) -> Checked {
         let Json::List(items) = value else {
-            return self.wrong("list_type", "Input should be a valid list", value);
+            return self.wrong(Flaw::new("list_type", "Input should be a valid list"), value);
         };
         let mut checked = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            if self.mistakes.len() >= MISTAKES_MAX {
-                break;
-            }
             self.path.push(Step::Index(index));
             checked.push(self.value(item, inner));
             self.path.pop();
@@ -266,16 +229,13 @@ impl Checker {
         };
         let mut whole = String::new();
         for (index, part) in parts.iter().enumerate() {
-            if self.mistakes.len() >= MISTAKES_MAX {
-                break;
-            }
             self.path.push(Step::Index(index));
-            if part.get("type") == Some(&Json::Text("text".to_owned())) {
-                self.path.push(Step::Name(Cow::Borrowed("text")));
+            if matches!(part.get("type"), Some(Json::Text(kind)) if kind == "text") {
+                self.path.push(Step::name("text"));
                 whole.push_str(self.text(part.get("text").unwrap_or(&Json::Null)).unwrap_or_default());
                 self.path.pop();
             } else {
-                self.wrong("unsupported", "Only parts of type 'text' are supported", part);
+                self.wrong(Flaw::new("unsupported", "Only parts of type 'text' are supported"), part);
             }
             self.path.pop();
         }

@@ -117,18 +117,19 @@ impl Reader<'_> {
     }
 
     fn literal(&mut self) -> Option<Json> {
-        let literals = [
-            ("null", Json::Null),
-            ("true", Json::Bool(true)),
-            ("false", Json::Bool(false)),
-            ("NaN", Json::Float(f64::NAN)),
-            ("Infinity", Json::Float(f64::INFINITY)),
-            ("-Infinity", Json::Float(f64::NEG_INFINITY)),
-        ];
-        let rest = &self.bytes[self.at..];
-        let (word, value) = literals.into_iter().find(|(word, _)| rest.starts_with(word.as_bytes()))?;
-        self.at += word.len();
-        Some(value)
+        let (word, value) = match self.peek()? {
+            b'n' => ("null", Json::Null),
+            b't' => ("true", Json::Bool(true)),
+            b'f' => ("false", Json::Bool(false)),
+            b'N' => ("NaN", Json::Float(f64::NAN)),
+            b'I' => ("Infinity", Json::Float(f64::INFINITY)),
+            b'-' => ("-Infinity", Json::Float(f64::NEG_INFINITY)),
+            _ => return None,
+        };
+        self.bytes[self.at..].starts_with(word.as_bytes()).then(|| {
+            self.at += word.len();
+            value
+        })
     }
 
     fn digits(&mut self) -> usize {
@@ -193,11 +194,12 @@ impl Reader<'_> {
     fn list(&mut self, depth: u32) -> Result<Json, Stop> {
         self.at += 1;
         self.skip_space();
-        let mut items = Vec::new();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Json::List(items));
+            return Ok(Json::List(Vec::new()));
         }
+        // Room for one, or lists of one item within each other would hold four times what they need.
+        let mut items = Vec::with_capacity(1);
         loop {
             items.push(self.value(depth + 1)?);
             self.skip_space();
@@ -350,46 +352,4 @@ impl Json {
             _ => None,
         }
     }
-
-    /// Writes the value as JSON. Numbers that JSON has no word for (`NaN`, infinities) become `null`.
-    pub fn write(&self, out: &mut String) {
-        match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Self::Int(value) => out.push_str(&value.to_string()),
-            Self::BigInt(digits) => out.push_str(digits),
-            Self::Float(value) if value.is_finite() => out.push_str(&serde_json::json!(value).to_string()),
-            Self::Float(_) => out.push_str("null"),
-            Self::Text(text) | Self::BrokenText(text) => write_text(text, out),
-            Self::List(items) => write_all(out, ['[', ']'], items, |item, out| item.write(out)),
-            Self::Object(members) => write_all(out, ['{', '}'], members, |(key, value), out| {
-                write_text(key, out);
-                out.push(':');
-                value.write(out);
-            }),
-        }
-    }
-}
-
-/// Writes a text as a JSON string.
-pub(crate) fn write_text(text: &str, out: &mut String) {
-    // A string always serialises.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-/// Writes items between brackets with commas.
-pub(crate) fn write_all<T>(
-    out: &mut String,
-    [open, close]: [char; 2],
-    items: &[T],
-    write: impl Fn(&T, &mut String),
-) {
-    out.push(open);
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        write(item, out);
-    }
-    out.push(close);
 }

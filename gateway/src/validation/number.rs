@@ -1,18 +1,22 @@
 //! How pydantic (lax mode) makes integers and numbers out of what JSON holds: `"5"`, `5.0` and `true` are integers,
-//! `"5.5"` isn't. Found out by trying pydantic 2.14; `tests/fastapi.rs` compares. No ranges: those are ours.
+//! `"5.5"` isn't. Found out by trying pydantic 2.14; `tests/fastapi.rs` compares. No ranges but that of 64 bits: others are ours.
 
 use super::json::Json;
+use super::mistakes::Flaw;
 
 /// Longer texts are refused unread.
 const DIGITS_MAX: usize = 4300;
 
-/// Why something is no number: pydantic's word and its sentence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotANumber {
-    /// The error's `type`.
-    pub kind: &'static str,
-    /// The error's `msg`.
-    pub message: &'static str,
+/// A flaw that needs no context: pydantic's word and its sentence.
+struct NotANumber {
+    kind: &'static str,
+    message: &'static str,
+}
+
+impl From<NotANumber> for Flaw {
+    fn from(NotANumber { kind, message }: NotANumber) -> Self {
+        Self::new(kind, message)
+    }
 }
 
 const INT_TYPE: NotANumber = NotANumber { kind: "int_type", message: "Input should be a valid integer" };
@@ -35,25 +39,84 @@ const FLOAT_PARSING: NotANumber = NotANumber {
     message: "Input should be a valid number, unable to parse string as a number",
 };
 
-/// The integer that `value` stands for; one beyond 64 bits is the nearest that fits (no field takes either).
-///
-/// # Errors
-/// [`NotANumber`], in pydantic's words.
-pub fn integer(value: &Json) -> Result<i64, NotANumber> {
-    match value {
-        Json::Int(value) => Ok(*value),
-        Json::BigInt(digits) => Ok(saturated(digits)),
-        Json::Bool(value) => Ok(i64::from(*value)),
-        Json::Float(value) => integer_of_float(*value),
-        Json::Text(text) => integer_of_text(text),
-        Json::BrokenText(_) => Err(INT_PARSING),
-        Json::Null | Json::List(_) | Json::Object(_) => Err(INT_TYPE),
+/// What an integer of a body is to one of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integer {
+    /// One.
+    Within(i64),
+    /// Less than the least.
+    Below,
+    /// More than the largest.
+    Above,
+}
+
+impl Integer {
+    /// The nearest one of 64 bits.
+    #[must_use]
+    pub const fn nearest(self) -> i64 {
+        match self {
+            Self::Within(value) => value,
+            Self::Below => i64::MIN,
+            Self::Above => i64::MAX,
+        }
+    }
+
+    /// Of digits with a sign if negative: what doesn't fit is beyond.
+    fn of_digits(digits: &str) -> Self {
+        let beyond = if digits.starts_with('-') { Self::Below } else { Self::Above };
+        digits.parse().map_or(beyond, Self::Within)
     }
 }
 
+/// The integer that `value` stands for.
+///
+/// # Errors
+/// A flaw in pydantic's words.
+pub fn integer(value: &Json) -> Result<Integer, Flaw> {
+    match value {
+        Json::Int(value) => Ok(Integer::Within(*value)),
+        Json::BigInt(digits) => Ok(Integer::of_digits(digits)),
+        Json::Bool(value) => Ok(Integer::Within(i64::from(*value))),
+        Json::Float(value) => Ok(Integer::Within(integer_of_float(*value)?)),
+        Json::Text(text) => Ok(integer_of_text(text)?),
+        Json::BrokenText(_) => Err(INT_PARSING.into()),
+        Json::Null | Json::List(_) | Json::Object(_) => Err(INT_TYPE.into()),
+    }
+}
+
+/// The same where two integers must never be taken for one: what 64 bits don't hold is refused, and so is a number with a
+/// fraction or an exponent that is so large that its neighbours read as the same.
+///
+/// # Errors
+/// A flaw in pydantic's words, which names the range.
+pub fn exact_integer(value: &Json) -> Result<i64, Flaw> {
+    /// 2^53: from here on a float stands for several integers.
+    const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+    let (is_ambiguous, is_negative) = match value {
+        Json::Float(value) => (value.abs() >= EXACT_BELOW && (-BOUND..BOUND).contains(value), *value < 0.0),
+        Json::Text(text) => (false, text.trim_start().starts_with('-')),
+        _ => (false, false),
+    };
+    match integer(value) {
+        _ if is_ambiguous => {
+            let message = "Input should be an integer written with digits alone: with a fraction or an exponent it is exact \
+                           up to 9007199254740991 only";
+            Err(Flaw::new(INT_FROM_FLOAT.kind, message))
+        }
+        Ok(Integer::Within(value)) => Ok(value),
+        Ok(Integer::Below) => Err(Flaw::below(i64::MIN)),
+        Ok(Integer::Above) => Err(Flaw::above(i64::MAX)),
+        // Pydantic names no range here.
+        Err(flaw) if flaw.kind == INT_SIZE.kind && is_negative => Err(Flaw::below(i64::MIN)),
+        Err(flaw) if flaw.kind == INT_SIZE.kind => Err(Flaw::above(i64::MAX)),
+        Err(flaw) => Err(flaw),
+    }
+}
+
+/// 2^63: the first number on either side that pydantic finds too large for a float, the lower bound included.
+const BOUND: f64 = 9_223_372_036_854_775_808.0;
+
 fn integer_of_float(value: f64) -> Result<i64, NotANumber> {
-    /// 2^63: the first number on either side that pydantic finds too large, the lower bound included.
-    const BOUND: f64 = 9_223_372_036_854_775_808.0;
     if !value.is_finite() {
         Err(FINITE)
     } else if value.fract() != 0.0 {
@@ -67,7 +130,7 @@ fn integer_of_float(value: f64) -> Result<i64, NotANumber> {
 }
 
 /// A sign, digits with single underscores between them, and perhaps a point and zeros.
-fn integer_of_text(text: &str) -> Result<i64, NotANumber> {
+fn integer_of_text(text: &str) -> Result<Integer, NotANumber> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = match unsigned.split_once('.') {
@@ -88,19 +151,15 @@ fn integer_of_text(text: &str) -> Result<i64, NotANumber> {
         return Err(INT_SIZE);
     }
     let sign = if text.starts_with('-') { "-" } else { "" };
-    Ok(if digits.is_empty() { 0 } else { saturated(&format!("{sign}{digits}")) })
-}
-
-fn saturated(digits: &str) -> i64 {
-    digits.parse().unwrap_or(if digits.starts_with('-') { i64::MIN } else { i64::MAX })
+    Ok(if digits.is_empty() { Integer::Within(0) } else { Integer::of_digits(&format!("{sign}{digits}")) })
 }
 
 /// The number that `value` stands for. Unlike pydantic's default it must be finite: FastAPI itself fails with 500
 /// when it has to print one that isn't.
 ///
 /// # Errors
-/// [`NotANumber`], in pydantic's words.
-pub fn number(value: &Json) -> Result<f64, NotANumber> {
+/// A flaw in pydantic's words.
+pub fn number(value: &Json) -> Result<f64, Flaw> {
     let value = match value {
         #[expect(clippy::cast_precision_loss, reason = "what Python's float() does, too")]
         Json::Int(value) => *value as f64,
@@ -111,10 +170,10 @@ pub fn number(value: &Json) -> Result<f64, NotANumber> {
         Json::Bool(value) => f64::from(u8::from(*value)),
         Json::Float(value) => *value,
         Json::Text(text) => number_of_text(text.trim()).ok_or(FLOAT_PARSING)?,
-        Json::BrokenText(_) => return Err(FLOAT_PARSING),
-        Json::Null | Json::List(_) | Json::Object(_) => return Err(FLOAT_TYPE),
+        Json::BrokenText(_) => return Err(FLOAT_PARSING.into()),
+        Json::Null | Json::List(_) | Json::Object(_) => return Err(FLOAT_TYPE.into()),
     };
-    if value.is_finite() { Ok(value) } else { Err(FINITE) }
+    if value.is_finite() { Ok(value) } else { Err(FINITE.into()) }
 }
 
 /// What Rust reads as a float, or would without single underscores inside.
@@ -127,4 +186,67 @@ fn number_of_text(text: &str) -> Option<f64> {
         return None;
     }
     text.replace('_', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validation::json::read;
+
+    fn exact(text: &str) -> Result<i64, Flaw> {
+        exact_integer(&read(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn an_exact_integer_is_kept_or_refused_in_whichever_spelling() {
+        for (text, value) in [
+            ("0", 0),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("1.0", 1),
+            ("1e3", 1_000),
+            ("true", 1),
+            ("\"7\"", 7),
+            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("9223372036854775807", i64::MAX),
+            ("\"9223372036854775807\"", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            assert_eq!(exact(text), Ok(value), "{text}");
+        }
+        let ten_to_forty = format!("1{}", "0".repeat(40));
+        let long = format!("\"{}\"", "1".repeat(5_000));
+        for text in [
+            "9223372036854775808",
+            "18446744073709551615",
+            "\"9223372036854775808\"",
+            "1e19",
+            &ten_to_forty,
+            &long,
+        ] {
+            assert_eq!(exact(text), Err(Flaw::above(i64::MAX)), "{text}");
+        }
+        for text in ["-9223372036854775809", "\"-9223372036854775809\"", "-1e19", "-1e300"] {
+            assert_eq!(exact(text), Err(Flaw::below(i64::MIN)), "{text}");
+        }
+        // Each of these stands for several integers.
+        for text in [
+            "9007199254740992.0",
+            "9007199254740993.0",
+            "9223372036854774784.0",
+            "-9.223372036854775808e18",
+            "1e18",
+        ] {
+            assert_eq!(exact(text).map_err(|flaw| flaw.kind), Err("int_from_float"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_names_its_bound_as_pydantic_prints_it() {
+        let flaw = Flaw::above(2.0);
+        assert_eq!(flaw.message, "Input should be less than or equal to 2");
+        assert_eq!(flaw.context.unwrap().to_string(), "{\"le\":2.0}");
+        assert_eq!(Flaw::below(1_u32).context.unwrap().to_string(), "{\"ge\":1}");
+    }
 }

@@ -10,7 +10,8 @@ use super::Case;
 use super::values::*;
 use crate::support::rig::MODEL;
 
-const JSON: Option<&str> = Some("application/json");
+/// The content type of all bodies but a few.
+pub(crate) const JSON: Option<&str> = Some("application/json");
 const MESSAGES: &str = r#"[{"role":"user","content":"x"}]"#;
 
 /// A body with its fields in order, some replaced.
@@ -86,7 +87,8 @@ pub(crate) fn bad() -> Vec<Case> {
         BROKEN.iter().for_each(|broken| add(path, JSON, broken.to_vec()));
         add(path, JSON, vec![b'['; 10_000]);
         add(path, JSON, vec![b'1'; 5_000]);
-        add(path, JSON, [vec![b'['; 300], vec![b']'; 300]].concat());
+        // Deeper ones are taken, too; the echo is cut then.
+        add(path, JSON, [vec![b'['; 90], vec![b']'; 90]].concat());
     }
     for email in WRONG_EMAILS {
         add("/signup_user", JSON, format!("{{\"email\":\"{email}\"}}").into_bytes());
@@ -100,6 +102,29 @@ pub(crate) fn bad() -> Vec<Case> {
     WRONG_TEXTS.iter().for_each(|value| add("/signup_user", JSON, body(&[("email", "")], "email", value)));
     let mut seen = std::collections::HashSet::new();
     cases.retain(|case| seen.insert(case.clone()));
+    cases
+}
+
+/// Bodies of the right shape, each with one value beyond a limit of ours.
+pub(crate) fn beyond_limits() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for path in ["/chat/completions", "/submit_job"] {
+        let mut fields = fields(path);
+        fields.truncate(4);
+        fields.extend([("seed", "7"), ("verification", "{}")]);
+        for (name, _) in &fields {
+            let beyond: &[&str] = match *name {
+                "messages" => BEYOND_MESSAGES,
+                "max_tokens" | "max_output" => BEYOND_LENGTHS,
+                "temperature" => BEYOND_TEMPERATURES,
+                "seed" => BEYOND_SEEDS,
+                "verification" => BEYOND_VERIFICATIONS,
+                _ => &[],
+            };
+            let bodies = beyond.iter().map(|value| body(&fields, name, value));
+            cases.extend(bodies.map(|body| Case { path, content_type: JSON, body }));
+        }
+    }
     cases
 }
 

@@ -117,6 +117,52 @@ pub(super) const WRONG_MESSAGES: &[&str] = &[
     r#"[{"role":"user","content":"x","extra":{"deep":[1,2]}},7]"#,
 ];
 
+pub(super) const BEYOND_MESSAGES: &[&str] = &[
+    "[]",
+    r#"[{"role":"tool","content":"x"}]"#,
+    r#"[{"role":"user","content":"x"},{"role":"","content":"x"},{"role":"User","content":"x"}]"#,
+];
+
+pub(super) const BEYOND_LENGTHS: &[&str] = &[
+    "0",
+    "-5",
+    "8193",
+    "-0",
+    "-0.0",
+    "0.0",
+    "false",
+    "1e4",
+    r#""0""#,
+    r#""8193""#,
+    "4294967296",
+    "18446744073709551615",
+    "1000000000000000000000000000000",
+    "-1000000000000000000000000000000",
+    r#""1000000000000000000000000000000""#,
+];
+
+pub(super) const BEYOND_TEMPERATURES: &[&str] =
+    &["3", "-0.1", "2.0000001", "-1", "1e308", r#""2.5""#, r#""-1""#, "12345678901234567890123"];
+
+/// Not those with a fraction or an exponent: of them pydantic doesn't say the range, and takes some for their neighbours.
+pub(super) const BEYOND_SEEDS: &[&str] = &[
+    "9223372036854775808",
+    "18446744073709551615",
+    "-9223372036854775809",
+    "10000000000000000000000000000000000000000",
+    r#""9223372036854775808""#,
+    r#""-9223372036854775809""#,
+];
+
+pub(super) const BEYOND_VERIFICATIONS: &[&str] = &[
+    r#"{"quorum":1}"#,
+    r#"{"quorum":4}"#,
+    r#"{"quorum":"2"}"#,
+    r#"{"replicas":2}"#,
+    r#"{"referee":true}"#,
+    r#"{"a":1,"b":{"c":[2]}}"#,
+];
+
 pub(super) const BROKEN: &[&[u8]] = &[
     b"",
     b" ",

@@ -19,10 +19,12 @@ async fn every_wrong_key_gets_the_same_401() {
     let bearer = |key: &str| format!("Bearer {key}");
     let (unknown_bearer, good_bearer) = (bearer(&unknown), bearer(&good));
     let (long, basic) = ("k".repeat(8_000), format!("Basic {good}"));
-    let table: [(&str, &[(&str, &str)]); 13] = [
+    let table: [(&str, &[(&str, &str)]); 15] = [
         ("missing", &[]),
         ("empty", &[("api_key", "")]),
         ("empty bearer", &[("Authorization", "Bearer ")]),
+        ("both empty", &[("Authorization", "Bearer "), ("api_key", "")]),
+        ("another scheme beside a good key", &[("Authorization", "Basic eDp5"), ("api_key", &good)]),
         ("no scheme", &[("Authorization", &good)]),
         ("other scheme", &[("Authorization", &basic)]),
         ("unknown", &[("Authorization", &unknown_bearer)]),
@@ -55,6 +57,25 @@ async fn every_wrong_key_gets_the_same_401() {
     }
 }
 
+/// Programs that know both headers fill one and send the other empty.
+#[tokio::test]
+async fn an_empty_value_is_no_value() {
+    let rig = Rig::start(unlimited()).await;
+    let bearer = format!("Bearer {}", rig.key);
+    for path in ["/network_stats", "/v1/models"] {
+        for headers in [
+            [("Authorization", "Bearer "), ("api_key", rig.key.as_str())],
+            [("Authorization", "Bearer"), ("api_key", rig.key.as_str())],
+            [("Authorization", ""), ("api_key", rig.key.as_str())],
+            [("Authorization", bearer.as_str()), ("api_key", "")],
+            [("Authorization", bearer.as_str()), ("api_key", rig.key.as_str())],
+            [("api_key", ""), ("api_key", rig.key.as_str())],
+        ] {
+            assert_eq!(rig.send("GET", path, &headers, b"").await.status, 200, "{path} {headers:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_revoked_key_stops_working_when_its_cache_entry_is_stale() {
     let rig = Rig::start(Config { key_ttl_ms: 300, ..unlimited() }).await;
@@ -77,6 +98,7 @@ async fn no_route_but_the_open_ones_answers_without_a_key() {
         ("GET", "/network_stats"),
         ("POST", "/v1/chat/completions"),
         ("GET", "/v1/models"),
+        ("GET", "/v1/models/test-model"),
         ("GET", "/v1/jobs/job_00000000000000000000000000000000"),
         ("DELETE", "/v1/jobs/job_00000000000000000000000000000000"),
     ] {

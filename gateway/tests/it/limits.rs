@@ -49,6 +49,31 @@ async fn requests_at_once() {
     assert_eq!(rig.get("/v1/models").await.status, 200, "turns come back");
 }
 
+/// The network's own face says by the same word as OpenAI's which limit it was.
+#[tokio::test]
+async fn limits_of_a_key_can_be_told_apart() {
+    let rig = Rig::start(Config { requests_per_minute: 2, ..unlimited() }).await;
+    for _ in 0..2 {
+        assert_eq!(rig.get("/network_stats").await.status, 200);
+    }
+    let reply = rig.get("/network_stats").await;
+    let expected =
+        json!({ "detail": "Too many requests per minute for this key.", "code": "rate_limit_exceeded" });
+    assert_eq!((reply.status, reply.json()), (429, expected));
+
+    let rig = Rig::start(Config { in_flight_max: 1, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    let mut body = chat();
+    body["request_timeout_time"] = json!(2);
+    let (_, refused) = tokio::join!(rig.post("/chat/completions", &body, &[]), async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        rig.get("/network_stats").await
+    });
+    let expected =
+        json!({ "detail": "Too many requests at once for this key.", "code": "concurrency_limit_exceeded" });
+    assert_eq!((refused.status, refused.json()), (429, expected));
+}
+
 #[tokio::test]
 async fn jobs_that_wait() {
     let rig = Rig::start(Config { waiting_max: 2, ..unlimited() }).await;
@@ -59,6 +84,7 @@ async fn jobs_that_wait() {
     let reply = rig.post("/submit_job", &job(), &[]).await;
     assert_eq!(reply.status, 429);
     assert!(reply.json()["detail"].is_string() && reply.header("retry-after").is_some());
+    assert_eq!(reply.json()["code"], "queue_full");
 }
 
 #[tokio::test]
@@ -78,13 +104,16 @@ async fn clients_that_wait() {
 #[tokio::test]
 async fn sign_ups_from_one_address() {
     let rig = Rig::start(Config { signups_per_minute: 2, ..unlimited() }).await;
-    let mut statuses = Vec::new();
+    let (mut statuses, mut codes) = (Vec::new(), Vec::new());
     for name in ["a", "b", "c"] {
         let body = json!({ "email": format!("{name}@example.com") }).to_string();
         let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", name)];
-        statuses.push(rig.send("POST", "/signup_user", &headers, body.as_bytes()).await.status);
+        let reply = rig.send("POST", "/signup_user", &headers, body.as_bytes()).await;
+        statuses.push(reply.status);
+        codes.push(reply.json()["code"].clone());
     }
     assert_eq!(statuses, [200, 200, 429]);
+    assert_eq!(codes, [json!(null), json!(null), json!("signup_limit_exceeded")]);
 }
 
 #[tokio::test]

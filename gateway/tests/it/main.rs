@@ -5,6 +5,7 @@
 mod support;
 
 mod auth;
+mod bodies;
 mod faults;
 mod idempotency;
 mod input;
@@ -16,3 +17,4 @@ mod poison;
 mod queues;
 mod raw;
 mod routes;
+mod seeds;

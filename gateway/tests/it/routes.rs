@@ -1,11 +1,11 @@
 //! Each route, as it is meant to be used.
 
-use infera_core::job::{End, FailureReason, VerificationStatus};
+use infera_core::job::{Answer, End, FailureReason, VerificationStatus};
 use infera_core::ledger::Standing;
 use infera_core::time::Timestamp;
 use serde_json::json;
 
-use crate::support::rig::{MODEL, Play, Rig, chat, job, new_key, unlimited};
+use crate::support::rig::{MODEL, Play, Rig, answered, chat, job, list_model, new_key, unlimited};
 
 #[tokio::test]
 async fn a_chat_is_answered_on_both_faces() {
@@ -158,11 +158,48 @@ async fn models_statistics_and_ping() {
     let models = rig.get("/v1/models").await.json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!(MODEL)));
     assert_eq!(models["data"][0]["nodes"], 3);
+    assert_eq!(rig.get(&format!("/v1/models/{MODEL}")).await.json(), models["data"][0]);
     let statistics = rig.get("/network_stats").await.json();
     assert_eq!((&statistics["accepted"], &statistics["succeeded"]), (&json!(1), &json!(1)));
     for path in ["/worker/ping", "/healthz", "/readyz"] {
         assert_eq!(rig.send("GET", path, &[], b"").await.status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
+    let rig = Rig::start(unlimited()).await;
+    list_model(&rig.ledger, "org/mo del é").await;
+    rig.get_until("/v1/models", |models| models["data"].as_array().is_some_and(|data| data.len() == 2)).await;
+    for path in ["org%2Fmo%20del%20%C3%A9", "org%2fmo%20del%20%c3%a9", "org/mo%20del%20%C3%A9"] {
+        let reply = rig.get(&format!("/v1/models/{path}")).await;
+        assert_eq!((reply.status, &reply.json()["id"]), (200, &json!("org/mo del é")), "{path}");
+        assert_eq!(reply.json()["object"], "model");
+    }
+    for path in ["none", "org%2Fnone", "org/none", "%", "%ff", "test-model/", "test-model%00", "TEST-MODEL"] {
+        let reply = rig.get(&format!("/v1/models/{path}")).await;
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["code"]), (404, &json!("model_not_found")), "{path}");
+        assert_eq!((&error["param"], &error["type"]), (&json!("model"), &json!("invalid_request_error")));
+    }
+    let reply = rig.send("DELETE", "/v1/models/test-model", &[("api_key", &rig.key)], b"").await;
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")));
+}
+
+#[tokio::test]
+async fn an_answer_has_its_models_fingerprint_or_none() {
+    let rig = Rig::start(unlimited()).await;
+    // The rig's model has the digest of the word.
+    let expected = json!(format!("fp_{}", &infera_core::ids::Digest::of(b"model").to_string()[..16]));
+    let answer = rig.post("/v1/chat/completions", &chat(), &[]).await.json();
+    assert_eq!(answer["system_fingerprint"], expected);
+    let path = format!("/v1/jobs/{}", answer["job_id"].as_str().expect("an id"));
+    assert_eq!(rig.get(&path).await.json()["result"]["system_fingerprint"], expected);
+    // Answers from before it was kept have none, which is not the same as null.
+    let End::Succeeded { answer, verification } = answered() else { panic!("the rig answers") };
+    rig.play(Play::End(End::Succeeded { answer: Answer { model: None, ..answer }, verification }));
+    let answer = rig.post("/v1/chat/completions", &chat(), &[]).await.json();
+    assert_eq!((&answer["object"], answer.get("system_fingerprint")), (&json!("chat.completion"), None));
 }
 
 #[tokio::test]

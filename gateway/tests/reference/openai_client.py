@@ -20,7 +20,9 @@ seen = {
     "finish_reason": completion.choices[0].finish_reason,
     "total_tokens": completion.usage.total_tokens,
     "verification": completion.model_extra["verification"],
+    "fingerprint": completion.system_fingerprint,
     "models": [entry.id for entry in client.models.list()],
+    "model": client.models.retrieve(model).id,
 }
 
 
@@ -33,6 +35,10 @@ def refused(client, **changes):
     return None
 
 
+try:
+    client.models.retrieve("no/such model")
+except openai.NotFoundError as error:
+    seen["unknown_model_retrieved"] = [error.code, error.param]
 seen["unknown_model"] = refused(client, model="no-such-model")
 seen["streaming"] = refused(client, stream=True)
 seen["wrong_key"] = refused(openai.OpenAI(base_url=base_url, api_key="inf_wrong", max_retries=0))

@@ -82,6 +82,7 @@ pub(crate) fn answered() -> End {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 12,
         node: NodeId::new("n1"),
+        model: Some(Digest::of(b"model")),
     };
     let verification = Verification {
         status: VerificationStatus::Verified,

@@ -86,6 +86,7 @@ impl Asker {
             finish_reason: FinishReason::Stop,
             prompt_tokens: 16,
             node: NodeId::fresh(),
+            model: None,
         };
         let verification = Verification {
             status: VerificationStatus::Verified,

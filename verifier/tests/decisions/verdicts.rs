@@ -116,6 +116,7 @@ fn succeeded(status: VerificationStatus, sampling: &Sampling) -> End {
         finish_reason: FinishReason::Length,
         prompt_tokens: 5,
         node: NodeId::new("n0"),
+        model: None,
     };
     let replicas = ReplicaCounts { asked: 3, answered: 2, agreed: 2 };
     let verification =

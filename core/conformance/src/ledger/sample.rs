@@ -93,6 +93,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 11,
         node: NodeId::new("nsample"),
+        model: Some(Digest::of(b"model")),
     };
     let verification = Verification {
         status: VerificationStatus::Verified,

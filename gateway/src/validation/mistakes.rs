@@ -1,0 +1,159 @@
+//! Everything that is wrong with a body, in bounds: so many mistakes are listed and the others counted, and what is echoed
+//! of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::echo::{cut, echo};
+use super::json::Json;
+
+/// Mistakes that are listed. More help nobody to mend a body.
+pub const MISTAKES_MAX: usize = 100;
+
+/// Of one input, about so much is echoed: the longest integer that Python reads fits.
+const ECHO_MAX_BYTES: usize = 8 * 1024;
+
+/// Of all inputs together, about so much is echoed; the later ones are cut shorter.
+const ECHOES_MAX_BYTES: usize = 32 * 1024;
+
+/// Of a member's name that the client chose, so much is shown.
+const NAME_MAX_BYTES: usize = 200;
+
+/// One step on the way to a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Into a member.
+    Name(Cow<'static, str>),
+    /// Into an item.
+    Index(usize),
+}
+
+impl Step {
+    /// Into a member whose name is ours.
+    #[must_use]
+    pub const fn name(name: &'static str) -> Self {
+        Self::Name(Cow::Borrowed(name))
+    }
+
+    /// Into a member whose name the client chose: cut if it is long.
+    #[must_use]
+    pub fn their_name(name: &str) -> Self {
+        Self::Name(Cow::Owned(cut(name, NAME_MAX_BYTES)))
+    }
+}
+
+/// What is wrong with a value, in pydantic's words where it has some.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flaw {
+    /// Pydantic's word for it, or ours.
+    pub kind: &'static str,
+    /// The sentence.
+    pub message: Cow<'static, str>,
+    /// Pydantic's `ctx`: an object of what the sentence was made from.
+    pub context: Option<Value>,
+}
+
+impl Flaw {
+    /// A flaw without context.
+    #[must_use]
+    pub fn new(kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, message: message.into(), context: None }
+    }
+
+    /// The same with context.
+    #[must_use]
+    pub fn with(mut self, context: Value) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// A member that must be there isn't.
+    #[must_use]
+    pub fn missing() -> Self {
+        Self::new("missing", "Field required")
+    }
+
+    /// A number is less than `least`.
+    #[must_use]
+    pub fn below(least: impl fmt::Display + Into<Value>) -> Self {
+        let message = format!("Input should be greater than or equal to {least}");
+        Self::new("greater_than_equal", message).with(json!({ "ge": least.into() }))
+    }
+
+    /// A number is more than `most`.
+    #[must_use]
+    pub fn above(most: impl fmt::Display + Into<Value>) -> Self {
+        let message = format!("Input should be less than or equal to {most}");
+        Self::new("less_than_equal", message).with(json!({ "le": most.into() }))
+    }
+
+    /// A value is none of a few; `expected` names them, as in "1 or 3".
+    #[must_use]
+    pub fn not_among(expected: &str) -> Self {
+        let message = format!("Input should be {expected}");
+        Self::new("literal_error", message).with(json!({ "expected": expected }))
+    }
+}
+
+/// One thing that is wrong with a body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistake {
+    /// Where, from the body inwards (`body` itself left out).
+    pub location: Vec<Step>,
+    /// What.
+    pub flaw: Flaw,
+    /// What was there instead, as JSON, cut if it is long.
+    pub input: String,
+}
+
+/// All things that are wrong with a body, in the order found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mistakes {
+    listed: Vec<Mistake>,
+    unlisted: usize,
+    echoed_bytes: usize,
+}
+
+impl Mistakes {
+    /// One mistake.
+    #[must_use]
+    pub fn one(flaw: Flaw, input: &Json) -> Self {
+        let mut mistakes = Self::default();
+        mistakes.add(&[], flaw, input);
+        mistakes
+    }
+
+    /// Lists another one at `location`, or only counts it.
+    pub fn add(&mut self, location: &[Step], flaw: Flaw, input: &Json) {
+        if self.listed.len() >= MISTAKES_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        let left = ECHOES_MAX_BYTES.saturating_sub(self.echoed_bytes);
+        let input = echo(input, left.min(ECHO_MAX_BYTES));
+        self.echoed_bytes += input.len();
+        self.listed.push(Mistake { location: location.to_vec(), flaw, input });
+    }
+
+    /// Those that are listed.
+    #[must_use]
+    pub fn listed(&self) -> &[Mistake] {
+        &self.listed
+    }
+
+    /// How many there are, those that aren't listed included.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.listed.len() + self.unlisted
+    }
+
+    /// The body itself, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// These mistakes.
+    pub fn none_or<T>(self, fine: T) -> Result<T, Self> {
+        if self.listed.is_empty() { Ok(fine) } else { Err(self) }
+    }
+}
