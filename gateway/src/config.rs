@@ -4,12 +4,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::hosts::HostName;
+use crate::proxies::{ClientAddress, TrustedProxies};
+
 /// The gateway's settings. A limit of 0 means: no such limit (for load tests).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Open connections; more wait in the kernel's queue. 10,000 idle ones cost some 200 MB of buffers at worst.
+    /// Open connections, or fewer if the limit on open files (`ulimit -n`, which is raised to its hard value at start)
+    /// leaves room for fewer beside what the gateway itself needs. Who comes when all are taken gets the place of the one
+    /// that has been idle for the longest. 10,000 idle ones cost some 200 MB of buffers at worst.
     pub connections_max: usize,
+    /// Of these, connections of one address (of IPv6: one /64); at most half of all, whatever is set. An address that has
+    /// so many loses its longest idle for each new one. A quarter of all: a large office behind one address has fewer,
+    /// and three that mean ill can't shut everybody else out. Trusted proxies have no share.
+    pub connections_per_address_max: usize,
+    /// Addresses and networks of the proxies in front of this gateway (`["10.0.0.0/8"]`), which are believed when they say
+    /// whose connection or request it is. None: everybody counts by the address that they connect from, and behind a
+    /// proxy everybody is one address.
+    pub trusted_proxies: TrustedProxies,
+    /// How these say it: `x-forwarded-for`, the default because most proxies do; `forwarded` (RFC 7239); or
+    /// `proxy-protocol`, which each of their connections then has to begin with. Only one of them, because a proxy that
+    /// writes the one header passes the other as its client wrote it.
+    pub client_address_from: ClientAddress,
+    /// Names that requests may ask for, without ports, beside those of loopback (`localhost`, `127.0.0.0/8`, `[::1]`). On a
+    /// loopback address no others are answered, or any web page could have its name lead there and use it from its
+    /// visitors' browsers. On another address none, the default, allows all.
+    pub hosts: Vec<HostName>,
     /// A head that isn't complete by then, from its first byte or from the opening, ends its connection (slowloris).
     pub header_timeout_ms: u64,
     /// A connection without a request is kept for so long after the last reply. Go's clients drop theirs after 90 s,
@@ -64,6 +85,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            connections_per_address_max: 2_500,
+            trusted_proxies: TrustedProxies::default(),
+            client_address_from: ClientAddress::default(),
+            hosts: Vec::new(),
             header_timeout_ms: 15_000,
             idle_timeout_ms: 95_000,
             body_timeout_ms: 30_000,
@@ -92,7 +117,30 @@ impl Default for Config {
 /// Shortest and longest that a synchronous request may wait, in seconds. The longest is what OpenAI's SDK waits.
 pub const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 
+/// Settings that don't go together; the operator's to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigMistake {
+    /// Nobody could send the header that is expected.
+    #[error(
+        "gateway.client_address_from is \"proxy-protocol\" and gateway.trusted_proxies is empty: name the proxies that send it, such as [\"10.0.0.0/8\"]"
+    )]
+    NoProxies,
+}
+
 impl Config {
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// [`ConfigMistake`].
+    pub fn check(&self) -> Result<(), ConfigMistake> {
+        let expects_proxies = self.client_address_from == ClientAddress::ProxyProtocol;
+        if expects_proxies && self.trusted_proxies.is_empty() {
+            Err(ConfigMistake::NoProxies)
+        } else {
+            Ok(())
+        }
+    }
+
     /// How long a head may take.
     #[must_use]
     pub const fn header_timeout(&self) -> Duration {

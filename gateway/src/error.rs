@@ -37,6 +37,8 @@ pub enum Limit {
     Signups,
     /// Nodes from one address.
     Nodes,
+    /// Connections of one address.
+    Connections,
 }
 
 /// Why a request has no proper answer. The doc of each says whose fault it is; 4xx are the client's.
@@ -56,8 +58,12 @@ pub enum ApiError {
     Node(Refusal),
     /// The catalogue has no such model.
     ModelUnknown(String),
+    /// The host that it asks for is none that this gateway answers for.
+    WrongHost(String),
     /// The headers are too large.
     HeadTooLarge,
+    /// The head didn't come in time.
+    SlowHead,
     /// The body is too large.
     TooLarge(usize),
     /// The body is encoded.
@@ -112,10 +118,11 @@ impl ApiError {
             Self::NotFound | Self::ModelUnknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Node(refusal) => refusal.status(),
+            Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InProgress | Self::Cancelled => StatusCode::CONFLICT,
             Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
@@ -147,7 +154,9 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),
             Self::ModelUnknown(_) => "model_not_found",
+            Self::WrongHost(_) => "wrong_host",
             Self::HeadTooLarge => "headers_too_large",
+            Self::SlowHead => "headers_timeout",
             Self::TooLarge(_) => "request_too_large",
             Self::Encoded => "encoding_not_supported",
             Self::SlowBody => "body_timeout",
@@ -190,7 +199,15 @@ impl ApiError {
                 let name: String = name.chars().take(100).collect();
                 format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
             }
+            Self::WrongHost(name) => {
+                let name: String = name.chars().take(100).collect();
+                format!(
+                    "This gateway does not answer as '{name}'. Ask for localhost or 127.0.0.1; whoever runs it can add the \
+                     name to gateway.hosts."
+                )
+            }
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
+            Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
             Self::Encoded => "Encoded bodies are not taken; send it without Content-Encoding.".to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),
@@ -291,6 +308,7 @@ const fn limit_code(limit: Limit) -> &'static str {
         Limit::Waiting => "queue_full",
         Limit::Signups => "signup_limit_exceeded",
         Limit::Nodes => "node_limit_exceeded",
+        Limit::Connections => "connection_limit_exceeded",
     }
 }
 
@@ -301,5 +319,6 @@ const fn limit_message(limit: Limit) -> &'static str {
         Limit::Waiting => "Too many jobs of this account are waiting; let some end first.",
         Limit::Signups => "Too many sign-ups from this address.",
         Limit::Nodes => "Too many registrations and checks of nodes from this address.",
+        Limit::Connections => "Too many connections from this address, each in the middle of a request.",
     }
 }

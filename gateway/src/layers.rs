@@ -1,7 +1,7 @@
 //! What every request goes through, outermost first. The order has reasons, one line each:
 //!
 //! 1. `request_id`: outermost, so that every reply has an id and a time, refused ones too;
-//! 2. `limits` on the head: what must not be read at all is refused before anything is looked up;
+//! 2. `limits` on the head and `hosts`: what must not be read at all is refused before anything is looked up;
 //! 3. the router: an unknown path costs nobody a key's lookup;
 //! 4. `auth`: before limits by key, which need the key, and before the body, so that strangers can't make us read;
 //! 5. `rate_limit`: before the body, so that a refused request costs a head only;
@@ -12,6 +12,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod hosts;
 pub mod limits;
 pub mod outgoing;
 pub mod rate_limit;
@@ -30,6 +31,7 @@ use infera_core::telemetry::trace;
 use tracing::{Instrument as _, Span, field};
 
 use crate::accept::Failure;
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::keys::Caller;
 use crate::layers::body::{Body, Bounds};
@@ -70,8 +72,37 @@ impl Call {
     }
 }
 
+/// What a connection says about all of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The address at its other end, or the one that a proxy gave by the PROXY protocol.
+    pub peer: IpAddr,
+    /// Whether that is a trusted proxy, whose requests say for whom they are.
+    pub is_proxy: bool,
+    /// Whether it came to a loopback address of ours.
+    pub is_loopback: bool,
+}
+
+impl Origin {
+    /// Whose request it is: what counts by address counts by this.
+    fn client(self, headers: &HeaderMap, config: &Config) -> IpAddr {
+        if !self.is_proxy {
+            return self.peer;
+        }
+        config.trusted_proxies.client(self.peer, config.client_address_from, headers)
+    }
+}
+
+/// Stands in the extensions of a request that was made up in the place of one whose head is refused.
+#[derive(Clone, Debug)]
+pub struct RefusedHead(pub ApiError);
+
 /// From a request to its response.
-pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Outgoing>> {
+pub async fn handle(
+    state: Arc<State>,
+    origin: Origin,
+    request: Request<Incoming>,
+) -> Response<Full<Outgoing>> {
     let route = router::template(request.uri().path());
     let span = tracing::info_span!(
         target: trace::TARGET,
@@ -88,7 +119,7 @@ pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>)
     let answering = async move {
         let (begun, trace) = (Instant::now(), request_id::begin(&request));
         let mut headers = HeaderMap::new();
-        let (outcome, turn) = pass(Arc::clone(&state), peer, request, &mut headers).await;
+        let (outcome, turn) = pass(Arc::clone(&state), origin, request, &mut headers).await;
         let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
         let response = trace.finish(outcome, headers);
         let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.room)));
@@ -102,12 +133,12 @@ pub async fn handle(state: Arc<State>, peer: IpAddr, request: Request<Incoming>)
 /// What becomes of a request, and the turn that it had. `headers` are those that the reply gets either way.
 async fn pass(
     state: Arc<State>,
-    peer: IpAddr,
+    origin: Origin,
     request: Request<Incoming>,
     headers: &mut HeaderMap,
 ) -> (Result<Reply, Failure>, Option<Turn>) {
     let (head, mut body) = request.into_parts();
-    let admitted = match admit(&state, peer, &head, headers).await {
+    let admitted = match admit(&state, origin, &head, headers).await {
         Ok(admitted) => admitted,
         Err(error) => {
             limits::discard(&head, &mut body).await;
@@ -134,11 +165,15 @@ struct Admitted {
 
 async fn admit(
     state: &State,
-    peer: IpAddr,
+    origin: Origin,
     head: &Parts,
     headers: &mut HeaderMap,
 ) -> Result<Admitted, ApiError> {
+    if let Some(RefusedHead(error)) = head.extensions.get() {
+        return Err(error.clone());
+    }
     limits::check_head(head, &state.config)?;
+    hosts::check(&head.uri, &head.headers, origin.is_loopback, &state.config.hosts)?;
     let (route, id) = router::find(&head.method, head.uri.path())?;
     limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
     let caller = match route.access {
@@ -146,8 +181,8 @@ async fn admit(
         Access::Open | Access::SignUp | Access::Node => None,
     };
     match route.access {
-        Access::SignUp => state.limits.admit_signup(peer)?,
-        Access::Node => state.limits.admit_node(peer)?,
+        Access::SignUp => state.limits.admit_signup(origin.client(&head.headers, &state.config))?,
+        Access::Node => state.limits.admit_node(origin.client(&head.headers, &state.config))?,
         Access::Open | Access::Key => {}
     }
     let turn = match &caller {

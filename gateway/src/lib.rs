@@ -19,11 +19,13 @@ pub mod gateway;
 pub mod keys;
 pub mod layers;
 pub mod meters;
+mod network;
 pub mod nodes;
 pub mod outbox;
 mod patience;
 #[cfg(feature = "program")]
 pub mod program;
+pub mod proxies;
 mod queues;
 pub mod readiness;
 pub mod replay;
@@ -38,7 +40,7 @@ pub mod tls;
 pub mod validation;
 pub mod waiters;
 
-pub use config::Config;
+pub use config::{Config, ConfigMistake};
 pub use gateway::{Gateway, GatewayHandle};
 pub use server::Door;
 pub use state::Seams;

@@ -7,10 +7,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 use infera_core::ids::ModelName;
 use infera_core::telemetry::metrics::{
-    GATEWAY_ACCEPTED, GATEWAY_COMMIT, GATEWAY_NOTICES_LEFT, GATEWAY_OUTBOX, GATEWAY_OUTBOX_FULL,
-    GATEWAY_OUTBOX_MAX, GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS, GATEWAY_WAITERS,
+    GATEWAY_ACCEPTED, GATEWAY_COMMIT, GATEWAY_CONNECTIONS, GATEWAY_CONNECTIONS_CLOSED,
+    GATEWAY_CONNECTIONS_MAX, GATEWAY_CONNECTIONS_REFUSED, GATEWAY_NOTICES_LEFT, GATEWAY_OUTBOX,
+    GATEWAY_OUTBOX_FULL, GATEWAY_OUTBOX_MAX, GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS,
+    GATEWAY_WAITERS,
 };
-use metrics::{Counter, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::router;
 use crate::state::State;
@@ -28,6 +30,7 @@ pub struct Meters {
     commit: Histogram,
     left: Counter,
     outbox_full: Counter,
+    connections: Gauge,
 }
 
 impl Default for Meters {
@@ -42,6 +45,7 @@ impl Default for Meters {
             commit: histogram!(GATEWAY_COMMIT),
             left: counter!(GATEWAY_NOTICES_LEFT),
             outbox_full: counter!(GATEWAY_OUTBOX_FULL),
+            connections: gauge!(GATEWAY_CONNECTIONS),
         }
     }
 }
@@ -87,6 +91,26 @@ impl Meters {
     /// A job was not accepted because the outbox was full.
     pub fn outbox_full(&self) {
         self.outbox_full.increment(1);
+    }
+
+    /// There are so many places for connections.
+    pub(crate) fn places(&self, max: usize) {
+        gauge!(GATEWAY_CONNECTIONS_MAX).set(u32::try_from(max).unwrap_or(u32::MAX));
+    }
+
+    /// A connection opened (1) or closed (-1).
+    pub(crate) fn connected(&self, change: i8) {
+        self.connections.increment(f64::from(change));
+    }
+
+    /// An idle connection made room, because `taken` was: all places, or its address's share.
+    pub(crate) fn sent_away(&self, taken: &'static str) {
+        counter!(GATEWAY_CONNECTIONS_CLOSED, "taken" => taken).increment(1);
+    }
+
+    /// A connection was refused, for this reason.
+    pub(crate) fn connection_refused(&self, reason: &'static str) {
+        counter!(GATEWAY_CONNECTIONS_REFUSED, "reason" => reason).increment(1);
     }
 
     /// A notice was left to the sweeper.

@@ -12,7 +12,7 @@ use infera_core::broker::rabbitmq::{self, RabbitBroker};
 use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
 use infera_core::operations;
 use infera_core::program::instruments::Instruments;
-use infera_core::program::{self, Failure};
+use infera_core::program::{self, Failure, descriptors};
 use infera_core::shutdown::Shutdown;
 use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,8 @@ struct Listen {
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let Config { log, traces, operations, .. } = &config;
     let instruments = Instruments::start("infera-gateway", log, traces, operations).await?;
+    config.gateway.check().map_err(Failure::settings)?;
+    let descriptors = descriptors::raise();
     let tls = Tls::load(&config.tls).map_err(Failure::settings)?;
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
     let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
@@ -96,7 +98,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         gateway = gateway.admitting(admission);
     }
     tracing::info!(gateway = %gateway.id(), address = %listener.local_addr()?, tls = tls.is_some(), "serves");
-    let door = Door::from(listener).with_tls(tls);
+    let door = Door::from(listener).within(descriptors).with_tls(tls);
     instruments.watch(Arc::new(gateway.handle()), gateway.run(door, shutdown)).await;
     Ok(())
 }

@@ -78,10 +78,12 @@ static ROUTES: [Route; 14] = [
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
 pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), ApiError> {
+    // Asking for a head alone is asking; hyper leaves the body out.
+    let wanted = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
     for route in &ROUTES {
         if let Some(id) = matches(route.path, path) {
-            if route.method == method {
+            if route.method == wanted {
                 return Ok((route, id.to_owned()));
             }
             allowed.push(route.method.as_str());
@@ -90,8 +92,8 @@ pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), Api
     Err(match allowed[..] {
         [] => ApiError::NotFound,
         ["POST"] => ApiError::MethodNotAllowed("POST"),
-        ["GET"] => ApiError::MethodNotAllowed("GET"),
-        _ => ApiError::MethodNotAllowed("GET, DELETE"),
+        ["GET"] => ApiError::MethodNotAllowed("GET, HEAD"),
+        _ => ApiError::MethodNotAllowed("GET, HEAD, DELETE"),
     })
 }
 
@@ -168,7 +170,12 @@ mod tests {
             assert_eq!(found(Method::GET, path), Err(ApiError::NotFound), "{path}");
         }
         assert_eq!(found(Method::PUT, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
-        assert_eq!(found(Method::OPTIONS, "/healthz"), Err(ApiError::MethodNotAllowed("GET")));
-        assert_eq!(found(Method::POST, "/v1/jobs/x"), Err(ApiError::MethodNotAllowed("GET, DELETE")));
+        assert_eq!(found(Method::HEAD, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
+        assert_eq!(found(Method::OPTIONS, "/healthz"), Err(ApiError::MethodNotAllowed("GET, HEAD")));
+        assert_eq!(found(Method::POST, "/v1/jobs/x"), Err(ApiError::MethodNotAllowed("GET, HEAD, DELETE")));
+        for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+            let path = route.path.replace("{id}", "job_1");
+            assert_eq!(found(Method::HEAD, &path), found(Method::GET, &path), "{path}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The public port over TLS, with a real client: who believes it, what a bad handshake costs, and that a renewed
 //! certificate is used without a restart. What requests mean is tried in plain text.
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use infera_core::broker::memory::MemoryBroker;
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::shutdown::Shutdown;
+use infera_gateway::proxies::ClientAddress;
 use infera_gateway::tls::{Tls, TlsConfig, TlsError};
 use infera_gateway::{Config, Door, Gateway, Seams};
 use tempfile::TempDir;
@@ -133,19 +134,80 @@ async fn what_is_no_handshake_ends_and_harms_nobody() {
     assert_eq!(gateway.ask(&folder.path().join("ca.crt")).await, Ok(401));
 }
 
-/// With one place for connections, somebody who only connects gets it for as long as a handshake may take.
 #[tokio::test]
-async fn a_handshake_that_never_ends_gives_its_place_back() {
+async fn a_handshake_that_never_ends_is_given_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let tls = TlsConfig { handshake_timeout_ms: 500, ..certificates(folder.path()) };
+    let gateway = Secured::start(Config::default(), &tls).await;
+    let began = Instant::now();
+    let mut silent = TcpStream::connect(gateway.address).await.expect("a connection");
+    assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
+    // Idle connections are closed much later.
+    assert!((300..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+}
+
+/// With one place for connections, somebody who only connects keeps it from nobody.
+#[tokio::test]
+async fn a_handshake_that_waits_makes_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tls = TlsConfig { handshake_timeout_ms: 60_000, ..certificates(folder.path()) };
     let config = Config { connections_max: 1, ..Config::default() };
     let gateway = Secured::start(config, &tls).await;
     let mut silent = TcpStream::connect(gateway.address).await.expect("a connection");
-    // The kernel hands connections over in order: this one has the place before the client asks.
-    let began = Instant::now();
     assert_eq!(gateway.ask(&folder.path().join("ca.crt")).await, Ok(401));
-    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
+}
+
+/// What comes back over TLS until the gateway closes.
+async fn exchange(gateway: &Secured, authority: &Path, before: &[u8], half_close: bool) -> String {
+    let trusted = infera_core::tls::client(Some(authority)).expect("an authority");
+    let mut stream = TcpStream::connect(gateway.address).await.expect("a connection");
+    stream.write_all(before).await.expect("sent");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(trusted));
+    let name = "127.0.0.1".try_into().expect("a name");
+    let Ok(mut stream) = connector.connect(name, stream).await else { return String::new() };
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.expect("sent");
+    if half_close {
+        // Says that it sends no more, in TLS' words and in TCP's.
+        stream.shutdown().await.expect("half closed");
+    } else {
+        stream.write_all(b"GET /healthz HTTP/1.1\nHost: 127.0.0.1\r\n\r\n").await.expect("sent");
+    }
+    let mut back = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut back)).await;
+    let back = String::from_utf8_lossy(&back).into_owned();
+    ended.expect("closed").unwrap_or_else(|error| panic!("{error}: {back}"));
+    back
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_is_answered_and_bad_heads_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = Secured::start(Config::default(), &certificates(folder.path())).await;
+    let authority = folder.path().join("ca.crt");
+    let back = exchange(&gateway, &authority, b"", true).await;
+    assert!(back.starts_with("HTTP/1.1 200 ") && back.ends_with('}'), "{back}");
+    let back = exchange(&gateway, &authority, b"", false).await;
+    assert!(back.contains("HTTP/1.1 400 ") && back.contains("bare LF"), "{back}");
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_comes_before_the_handshake() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Config {
+        trusted_proxies: serde_json::from_str("[\"127.0.0.0/8\"]").expect("a network"),
+        client_address_from: ClientAddress::ProxyProtocol,
+        ..Config::default()
+    };
+    let gateway = Secured::start(config, &certificates(folder.path())).await;
+    let authority = folder.path().join("ca.crt");
+    let back = exchange(&gateway, &authority, b"PROXY TCP4 203.0.113.1 10.0.0.1 1 2\r\n", true).await;
+    assert!(back.starts_with("HTTP/1.1 200 "), "{back}");
+    assert_eq!(
+        exchange(&gateway, &authority, b"", true).await,
+        "",
+        "a proxy that doesn't say for whom it is"
+    );
 }
 
 #[tokio::test]

@@ -150,6 +150,13 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
             ("Outbox, of what it holds", "percentunit", [
                 ("infera_gateway_outbox_notices / infera_gateway_outbox_notices_max", "{{instance}}"),
             ]),
+            ("Connections, of what there may be", "percentunit", [
+                ("infera_gateway_connections / infera_gateway_connections_max", "{{instance}}"),
+            ]),
+            ("Connections closed for others, refused", "ops", [
+                (rate("infera_gateway_connections_closed_total", "taken"), "idle, taken: {{taken}}"),
+                (rate("infera_gateway_connections_refused_total", "reason"), "refused: {{reason}}"),
+            ]),
             ("Broker blocked", "short", [("max by (job) (infera_broker_blocked)", "{{job}}")]),
             ("Nodes of ours: slots", "short", [
                 ("sum(infera_worker_slots)", "slots"),

@@ -28,6 +28,7 @@ fn show(settings: Settings) -> Done {
 
 fn up(settings: Settings) -> Done {
     let config = settings.load().map_err(Failure::settings)?;
+    config.gateway.check().map_err(Failure::settings)?;
     telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

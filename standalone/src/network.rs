@@ -9,8 +9,9 @@ use std::time::Duration;
 use infera_core::chat::ChatModel;
 use infera_core::ids::{ModelName, NodeId};
 use infera_core::ledger::CatalogueEntry;
+use infera_core::program::descriptors;
 use infera_core::shutdown::Shutdown;
-use infera_gateway::{Gateway, GatewayHandle};
+use infera_gateway::{Door, Gateway, GatewayHandle};
 use infera_verifier::{Verifier, VerifierError, catalogue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -157,8 +158,9 @@ impl Network {
 
     fn start_gateway(&mut self, gateway: Gateway, listener: TcpListener) {
         let shutdown = self.stages[0].clone();
+        let door = Door::from(listener).within(descriptors::raise());
         self.gateway.spawn(async move {
-            gateway.run(listener, shutdown).await;
+            gateway.run(door, shutdown).await;
             Ok(())
         });
     }

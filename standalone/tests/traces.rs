@@ -70,7 +70,7 @@ async fn chat(network: (SocketAddr, &str), traceparent: &str) {
     let (address, key) = network;
     let body = r#"{"model":"infera-tiny","messages":[{"role":"user","content":"what is 3 plus 4?"}],"max_tokens":8}"#;
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
          {traceparent}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );

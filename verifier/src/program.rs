@@ -15,7 +15,7 @@ use infera_core::ledger::CatalogueEntry;
 use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
 use infera_core::operations;
 use infera_core::program::instruments::Instruments;
-use infera_core::program::{self, Failure, Try, wait_for};
+use infera_core::program::{self, Failure, Try, descriptors, wait_for};
 use infera_core::shutdown::Shutdown;
 use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let Config { log, traces, operations, .. } = &config;
     let instruments = Instruments::start("infera-verifier", log, traces, operations).await?;
+    descriptors::raise();
     let models = config.models.clone();
     let models = tokio::task::spawn_blocking(move || load(&models)).await??;
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;

@@ -9,6 +9,7 @@
 //!   without changing something is pointless.
 
 pub mod config;
+pub mod descriptors;
 
 use std::error::Error;
 use std::fmt;

@@ -68,6 +68,10 @@ metrics! {
     Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many the outbox holds.";
     Counter GATEWAY_OUTBOX_FULL = "infera_gateway_jobs_refused_outbox_full_total": "Jobs not accepted because the outbox was full.";
     Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because their queue did not take them, or at shutdown.";
+    Gauge GATEWAY_CONNECTIONS = "infera_gateway_connections": "Open connections of clients.";
+    Gauge GATEWAY_CONNECTIONS_MAX = "infera_gateway_connections_max": "How many there may be.";
+    Counter GATEWAY_CONNECTIONS_CLOSED = "infera_gateway_connections_closed_total": "Idle connections closed for new ones, by what was taken (all: every place; share: that of the address).";
+    Counter GATEWAY_CONNECTIONS_REFUSED = "infera_gateway_connections_refused_total": "Connections refused, by reason (share: the address's are all busy; proxy: a trusted one sent no proper PROXY header).";
     Gauge GATEWAY_WAITERS = "infera_gateway_waiters": "Clients that wait for their job's end.";
 
     Counter VERIFIER_TAKEN = "infera_verifier_jobs_taken_total": "Jobs taken.";

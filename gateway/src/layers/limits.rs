@@ -1,5 +1,5 @@
 //! Limits on what a client may make us read that its head is enough for: the head's form, the body's declared size and
-//! encoding. hyper itself holds the limits on the head's size and time (`server`).
+//! encoding. Whether the head can be believed, and its size and time, are looked at before (`server`).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Version;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST};
 use hyper::http::request::Parts;
 
 use crate::config::Config;
@@ -32,11 +32,6 @@ pub fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
     let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if size > HEADERS_MAX_BYTES {
         return Err(ApiError::HeadTooLarge);
-    }
-    // A proxy in front might believe the other one: the way requests are smuggled.
-    let lengths = head.headers.get_all(CONTENT_LENGTH).iter().count();
-    if lengths > 1 || (lengths == 1 && head.headers.contains_key(TRANSFER_ENCODING)) {
-        return Err(ApiError::BadRequest("The body's length is stated twice."));
     }
     let is_plain = |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {

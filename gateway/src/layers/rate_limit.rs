@@ -19,6 +19,7 @@ use infera_core::shutdown::Shutdown;
 use crate::config::Config;
 use crate::error::{ApiError, Limit};
 use crate::keys::Caller;
+use crate::network::Network;
 
 type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
@@ -38,8 +39,8 @@ pub struct Limits {
     per_minute: u32,
     in_flight_max: u32,
     in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
-    signups: Option<Limiter<u128>>,
-    nodes: Option<Limiter<u128>>,
+    signups: Option<Limiter<Network>>,
+    nodes: Option<Limiter<Network>>,
 }
 
 /// One request in flight; dropping it gives the turn back.
@@ -160,18 +161,14 @@ impl Limits {
     }
 }
 
-/// Counts an address: an IPv6 host has a /64 to itself. The error is how long to wait.
-fn admit_address(limiter: Option<&Limiter<u128>>, address: IpAddr) -> Result<(), Duration> {
+/// Counts an address. The error is how long to wait.
+fn admit_address(limiter: Option<&Limiter<Network>>, address: IpAddr) -> Result<(), Duration> {
     let Some(limiter) = limiter else { return Ok(()) };
-    let network = match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-    };
     if limiter.len() >= ADDRESSES_MAX {
         return Err(CLEAN_EVERY);
     }
     let now = DefaultClock::default().now();
-    limiter.check_key(&network).map(|_| ()).map_err(|not| not.wait_time_from(now))
+    limiter.check_key(&Network::from(address)).map(|_| ()).map_err(|not| not.wait_time_from(now))
 }
 
 impl Drop for Turn {

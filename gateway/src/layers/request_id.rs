@@ -105,6 +105,7 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
         | ApiError::HeadTooLarge
         | ApiError::TooLarge(_)
         | ApiError::Encoded
+        | ApiError::SlowHead
         | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
         // OpenAI's SDKs would repeat these on their own, and the same would come of it.
         ApiError::Cancelled | ApiError::Failed(..) => {

@@ -135,7 +135,7 @@ async fn draining_lets_an_answer_through_and_closes_idle_connections() {
 }
 
 /// Ends the job that the verifier's part left, behind the gateway's back.
-async fn end_what_waits(rig: &Rig) {
+pub(crate) async fn end_what_waits(rig: &Rig) {
     use infera_core::ids::VerifierId;
     use infera_core::ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
     use infera_core::time::Timestamp;

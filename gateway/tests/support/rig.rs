@@ -19,6 +19,7 @@ use infera_core::messages::{CapacitySummary, Completion, JobNotice, ModelCapacit
 use infera_core::shutdown::Shutdown;
 use infera_core::time::Timestamp;
 use infera_gateway::keys::ApiKey;
+use infera_gateway::layers::hosts::HostName;
 use infera_gateway::{Config, Gateway, Seams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -72,6 +73,13 @@ pub(crate) fn unlimited() -> Config {
         node_checks_per_minute: 0,
         ..Config::default()
     }
+}
+
+/// Under the names, too, that the tests' clients ask for: what other names are for is tried with others.
+fn named(mut config: Config) -> Config {
+    let names = ["a", "test"].map(|name| HostName::try_from(name.to_owned()).expect("a name"));
+    config.hosts.extend(names);
+    config
 }
 
 /// The answer that the verifier's part gives.
@@ -147,6 +155,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
+        let config = named(config);
         let gateway = change(Gateway::new(config, seams), &ledger);
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));

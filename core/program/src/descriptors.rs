@@ -1,0 +1,35 @@
+//! How many files and sockets a program may have open at once.
+//!
+//! The soft limit that a shell or a service manager gives, often 1,024, is for programs that can't count further. The hard one
+//! is what the machine's operator allows.
+
+use rlimit::Resource;
+
+/// Raises this process's limit on open files as far as its operator allows and returns it; none if the operating system
+/// doesn't tell. Once, at start.
+pub fn raise() -> Option<u64> {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => Some(limit),
+        Err(error) => {
+            let limit = Resource::NOFILE.get_soft().ok();
+            tracing::warn!(%error, limit, "the limit on open files can't be raised; it stays as it is");
+            limit
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let hard = Resource::NOFILE.get_hard().unwrap();
+        // Enough for tests that run beside this one.
+        let lower = hard.min(4_096).saturating_sub(1);
+        Resource::NOFILE.set(lower, hard).unwrap();
+        let raised = raise().unwrap();
+        assert!(raised > lower, "{raised} of {hard}");
+        assert_eq!(Resource::NOFILE.get_soft().unwrap(), raised);
+    }
+}

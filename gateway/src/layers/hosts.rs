@@ -1,0 +1,145 @@
+//! Under which names a gateway answers. A web page can have its own name resolve to this machine's loopback (DNS
+//! rebinding), and its visitor's browser then lets it speak with whatever listens there, as one and the same site. What
+//! gives it away is the name that it asks for.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use hyper::header::{HOST, HeaderMap};
+use hyper::http::uri::Uri;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
+
+/// One name, or address, as it stands in a URL, without a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct HostName(String);
+
+impl TryFrom<String> for HostName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
+        let name = text.to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(is_fit) || bare(&name) != name {
+            return Err(format!(
+                "{text:?} is no host's name; give it without scheme, port and path, as in infera.example"
+            ));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl From<HostName> for String {
+    fn from(name: HostName) -> Self {
+        name.0
+    }
+}
+
+/// Refuses a request for another name. On a loopback address, which `is_loopback` says, these are answered: loopback's
+/// own names and `listed`; on another address all are, or, if any are listed, the same. HTTP/1.0 needs to name no host,
+/// and no browser sends it.
+///
+/// # Errors
+/// [`ApiError::WrongHost`].
+pub fn check(uri: &Uri, headers: &HeaderMap, is_loopback: bool, listed: &[HostName]) -> Result<(), ApiError> {
+    if !is_loopback && listed.is_empty() {
+        return Ok(());
+    }
+    let from_header = headers.get(HOST).map(|value| value.as_bytes());
+    let from_target = uri.authority().map(|authority| authority.as_str().as_bytes());
+    for host in [from_target, from_header].into_iter().flatten() {
+        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        let name = bare(&host);
+        if !is_loopback_name(name) && !listed.iter().any(|one| one.0 == name) {
+            return Err(ApiError::WrongHost(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Without a port and the dot that ends a full name.
+fn bare(host: &str) -> &str {
+    let name = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    let in_brackets = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match in_brackets {
+        Some(address) => {
+            address.parse().is_ok_and(|address: Ipv6Addr| IpAddr::V6(address).to_canonical().is_loopback())
+        }
+        None => {
+            name == "localhost" || name.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> HostName {
+        HostName::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn loopback_answers_to_its_own_names_and_to_those_listed() {
+        let listed = [name("Infera.example"), name("[2001:db8::1]")];
+        let table = [
+            ("localhost", true),
+            ("LOCALHOST:8710", true),
+            ("localhost.:8710", true),
+            ("127.0.0.1", true),
+            ("127.0.0.1:8710", true),
+            ("127.255.255.254:1", true),
+            ("[::1]", true),
+            ("[::1]:8710", true),
+            ("[::ffff:127.0.0.1]:8710", true),
+            ("infera.example:443", true),
+            ("infera.example", true),
+            ("[2001:db8::1]:80", true),
+            ("evil.example", false),
+            ("evil.example:8710", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("evil.example@localhost", false),
+            ("localhost:8710:1", false),
+            ("192.168.1.1:8710", false),
+            ("::1", false),
+            ("[::2]", false),
+            ("0.0.0.0:8710", false),
+            ("", false),
+        ];
+        for (host, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            let outcome = check(&Uri::from_static("/healthz"), &headers, true, &listed);
+            assert_eq!(outcome.is_ok(), expected, "{host:?}: {outcome:?}");
+            assert_eq!(check(&Uri::from_static("/"), &headers, false, &listed).is_ok(), expected, "{host:?}");
+            assert!(check(&Uri::from_static("/"), &headers, false, &[]).is_ok(), "{host:?}");
+        }
+        assert!(check(&Uri::from_static("/"), &HeaderMap::new(), true, &[]).is_ok(), "HTTP/1.0");
+    }
+
+    #[test]
+    fn a_target_that_names_a_host_must_name_one_of_them_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "localhost".parse().unwrap());
+        for (target, expected) in [("http://localhost:1/x", true), ("http://evil.example/x", false)] {
+            assert_eq!(check(&target.parse().unwrap(), &headers, true, &[]).is_ok(), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn settings_hold_names_alone() {
+        for text in ["", "https://a.example", "a.example:80", "a.example/x", "a b", "a.example."] {
+            assert!(HostName::try_from(text.to_owned()).unwrap_err().contains("without scheme"), "{text:?}");
+        }
+        assert_eq!(String::from(name("A.Example")), "a.example");
+    }
+}

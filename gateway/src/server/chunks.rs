@@ -1,0 +1,137 @@
+//! Where a chunked body ends in the bytes that come, so that the next head can be looked at before hyper reads it. hyper
+//! decodes the body; this only counts, and takes nothing but the strict form.
+
+/// How far a chunked body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chunks {
+    /// In the digits of a chunk's size, so far this.
+    Size { so_far: u64, digits: u8 },
+    /// Behind the size, up to the line's end.
+    Extension { size: u64 },
+    /// At the LF that ends the size's line.
+    SizeEnd { size: u64 },
+    /// In the chunk's bytes.
+    Data { left: u64 },
+    /// At the CR behind them.
+    DataReturn,
+    /// At the LF behind that.
+    DataEnd,
+    /// In the lines behind the last chunk; whether the line has anything yet.
+    Trailer { is_empty: bool },
+    /// At the LF of such a line.
+    TrailerEnd { is_last: bool },
+    /// The body is over.
+    Over,
+    /// It has no proper form. What follows could be anything.
+    Broken,
+}
+
+/// Hexadecimal digits of a chunk's size: 2^60 bytes, more than any body.
+const DIGITS_MAX: u8 = 15;
+
+impl Chunks {
+    /// At the beginning of a body.
+    pub(crate) const BEGINNING: Self = Self::Size { so_far: 0, digits: 0 };
+
+    /// Goes over `bytes` and returns how many of them belong to the body; fewer than all once it is over or broken.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !matches!(self, Self::Over | Self::Broken) {
+            if let Self::Data { left } = *self {
+                let available = (bytes.len() - at) as u64;
+                let step = left.min(available);
+                // No more than there are bytes, which fit.
+                at += usize::try_from(step).unwrap_or(bytes.len() - at);
+                *self = if step == left { Self::DataReturn } else { Self::Data { left: left - step } };
+            } else {
+                *self = self.after(bytes[at]);
+                at += 1;
+            }
+        }
+        at
+    }
+
+    /// What comes after one byte outside of a chunk's data.
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Size { so_far, digits }, _) => match char::from(byte).to_digit(16) {
+                Some(digit) if digits < DIGITS_MAX => {
+                    Self::Size { so_far: so_far * 16 + u64::from(digit), digits: digits + 1 }
+                }
+                None if digits > 0 && byte == b'\r' => Self::SizeEnd { size: so_far },
+                None if digits > 0 && byte == b';' => Self::Extension { size: so_far },
+                _ => Self::Broken,
+            },
+            (Self::Extension { size }, b'\r') => Self::SizeEnd { size },
+            (Self::Extension { .. }, b'\n') | (Self::Trailer { .. }, b'\n') => Self::Broken,
+            (Self::Extension { size }, _) => Self::Extension { size },
+            (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { is_empty: true },
+            (Self::SizeEnd { size }, b'\n') => Self::Data { left: size },
+            (Self::DataReturn, b'\r') => Self::DataEnd,
+            (Self::DataEnd, b'\n') => Self::BEGINNING,
+            (Self::Trailer { is_empty }, b'\r') => Self::TrailerEnd { is_last: is_empty },
+            (Self::Trailer { .. }, _) => Self::Trailer { is_empty: false },
+            (Self::TrailerEnd { is_last: true }, b'\n') => Self::Over,
+            (Self::TrailerEnd { is_last: false }, b'\n') => Self::Trailer { is_empty: true },
+            _ => Self::Broken,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(text: &str, step: usize) -> (usize, Chunks) {
+        let (mut chunks, mut total) = (Chunks::BEGINNING, 0);
+        for piece in text.as_bytes().chunks(step) {
+            let length = chunks.take(piece);
+            total += length;
+            if length < piece.len() {
+                break;
+            }
+        }
+        (total, chunks)
+    }
+
+    #[test]
+    fn a_body_ends_where_it_ends_however_it_is_cut() {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nabcde\r\n0\r\n\r\n",
+            "1;a=b\r\nx\r\n00\r\nTrailer: v\r\nAnother: w\r\n\r\n",
+            "A\r\n0123\r\n6789\r\n0;x\r\n\r\n",
+        ] {
+            let text = format!("{body}GET / HTTP/1.1\r\n\r\n");
+            for step in 1..=text.len() {
+                let (length, chunks) = taken(&text, step);
+                assert_eq!((length, chunks), (body.len(), Chunks::Over), "{body:?} by {step}");
+            }
+            for cut in 1..body.len() {
+                let (length, chunks) = taken(&body[..cut], 3);
+                assert!(
+                    length == cut && !matches!(chunks, Chunks::Over | Chunks::Broken),
+                    "{body:?} up to {cut}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_proper_form_is_broken() {
+        for body in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "5 \r\nabcde\r\n",
+            "5\nabcde\r\n",
+            "5;a\nabcde\r\n",
+            "5\r\nabcdef\r\n",
+            "5\r\nabcde\n0\r\n\r\n",
+            "0\r\nTrailer: v\n\r\n",
+            "fffffffffffffffff\r\n",
+        ] {
+            assert_eq!(taken(body, 4).1, Chunks::Broken, "{body:?}");
+        }
+    }
+}

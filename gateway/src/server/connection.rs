@@ -1,0 +1,205 @@
+//! One connection, from its acceptance to its end: whose it is, whether there is a place for it, TLS where the door has it,
+//! and requests until one side has enough.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::FORCE_AFTER;
+use super::gate::Gate;
+use super::places::{Episode, Place, Places};
+use super::presence::Wire;
+use super::proxy::{self, ProxyError};
+use super::refused::Refused;
+use crate::error::{ApiError, Limit};
+use crate::layers::{self, Origin, RefusedHead, request_id};
+use crate::network::Network;
+use crate::patience::Patience;
+use crate::proxies::ClientAddress;
+use crate::state::State;
+#[cfg(feature = "program")]
+use crate::tls::Tls;
+
+/// What hyper reads at once, and holds of replies. A whole head fits, with room to spare (`gate`).
+const BUFFER_MAX_BYTES: usize = 64 * 1024;
+
+/// When an address that has its share may try again: one of its own requests must end first.
+const SHARE_WAIT: Duration = Duration::from_secs(1);
+
+/// What all connections of a door share.
+pub(crate) struct Entrance {
+    pub(crate) state: Arc<State>,
+    pub(crate) places: Arc<Places>,
+    /// Whether only this machine reaches the door.
+    pub(crate) is_loopback: bool,
+    #[cfg(feature = "program")]
+    pub(crate) tls: Option<Tls>,
+    pub(crate) strange: Mutex<Episode>,
+}
+
+impl Entrance {
+    /// Serves a connection to its end. `turn` is given back once it has a place.
+    pub(crate) async fn receive(&self, mut stream: TcpStream, peer: IpAddr, turn: OwnedSemaphorePermit) {
+        // Replies are small and complete: waiting to fill a packet would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            return tracing::debug!(%error, "connection gone before it began");
+        }
+        let origin = tokio::select! {
+            () = self.state.stop.cancelled() => return,
+            origin = self.origin(&mut stream, peer) => origin,
+        };
+        let origin = match origin {
+            Ok(origin) => origin,
+            Err(error) => return self.tell_of(&error, peer),
+        };
+        let config = &self.state.config;
+        let patience = Patience::begin(config.header_timeout(), config.idle_timeout());
+        let counted = (!origin.is_proxy).then(|| Network::from(origin.peer));
+        let place = tokio::select! {
+            () = self.state.stop.cancelled() => return,
+            place = self.places.enter(counted, &patience) => place,
+        };
+        drop(turn);
+        match place {
+            Ok(place) => self.serve(stream, origin, &patience, place).await,
+            Err(_) => self.turn_away(stream).await,
+        }
+    }
+
+    /// Whose connection it is, as far as connections tell.
+    async fn origin(&self, stream: &mut TcpStream, peer: IpAddr) -> Result<Origin, ProxyError> {
+        let config = &self.state.config;
+        let origin = |peer, is_proxy| Origin { peer, is_proxy, is_loopback: self.is_loopback };
+        if !config.trusted_proxies.contains(peer) {
+            return Ok(origin(peer, false));
+        }
+        if config.client_address_from != ClientAddress::ProxyProtocol {
+            return Ok(origin(peer, true));
+        }
+        Ok(proxy::read(stream).await?.map_or(origin(peer, true), |client| origin(client, false)))
+    }
+
+    /// Once in a while: every connection of a proxy that is set up otherwise than we expect is like this.
+    fn tell_of(&self, error: &ProxyError, proxy: IpAddr) {
+        self.state.meters.connection_refused("proxy");
+        let is_gone = matches!(error, ProxyError::Gone(_));
+        let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_gone && strange.begins(Instant::now()) {
+            tracing::warn!(%error, %proxy, "a trusted proxy's connection was closed; gateway.client_address_from expects the PROXY protocol");
+        } else {
+            tracing::debug!(%error, %proxy, "a trusted proxy's connection was closed");
+        }
+    }
+
+    /// Says why, where that can be said without a handshake. It is not waited for the request: that would take a place.
+    async fn turn_away(&self, mut stream: TcpStream) {
+        #[cfg(feature = "program")]
+        if self.tls.is_some() {
+            return;
+        }
+        let error = ApiError::Limited(Limit::Connections, SHARE_WAIT);
+        let reply = request_id::begin(&Request::new(())).finish(Err(error.into()), HeaderMap::new());
+        // A reply fits into the socket's buffer, which is empty.
+        let _ = tokio::time::timeout(FORCE_AFTER, stream.write_all(&written(reply))).await;
+    }
+
+    #[cfg(feature = "program")]
+    async fn serve(&self, stream: TcpStream, origin: Origin, patience: &Arc<Patience>, place: Place) {
+        match &self.tls {
+            None => self.serve_requests(stream, origin, patience).await,
+            Some(tls) => {
+                // A handshake asks for nothing yet, so neither a drain nor another client waits for it.
+                let secured = tokio::select! {
+                    () = self.state.stop.cancelled() => return,
+                    () = patience.sent_away() => return,
+                    secured = tls.accept(stream) => secured,
+                };
+                if let Some(stream) = secured {
+                    self.serve_requests(stream, origin, patience).await;
+                }
+            }
+        }
+        drop(place);
+    }
+
+    #[cfg(not(feature = "program"))]
+    async fn serve(&self, stream: TcpStream, origin: Origin, patience: &Arc<Patience>, place: Place) {
+        self.serve_requests(stream, origin, patience).await;
+        drop(place);
+    }
+
+    async fn serve_requests<S: Wire>(&self, stream: S, origin: Origin, patience: &Arc<Patience>) {
+        let state = &self.state;
+        let refused = Refused::default();
+        let service = service_fn({
+            let (state, patience, refused) = (Arc::clone(state), Arc::clone(patience), refused.clone());
+            move |mut request: Request<Incoming>| {
+                let (state, patience) = (Arc::clone(&state), Arc::clone(&patience));
+                // Now, not when the future is polled first: hyper looks for the client's end before that.
+                patience.serve();
+                if let Some(error) = refused.take() {
+                    request.extensions_mut().insert(RefusedHead(error));
+                }
+                async move {
+                    let reply = layers::handle(state, origin, request).await;
+                    patience.rest();
+                    Ok::<_, std::convert::Infallible>(reply)
+                }
+            }
+        });
+        let gate = Gate::new(stream, Arc::clone(patience), refused);
+        // Without a timer, hyper leaves the waiting to us: it has one time for a head and for the pause before it.
+        let connection = http1::Builder::new()
+            .max_buf_size(BUFFER_MAX_BYTES)
+            // Replies are queued as they are, not copied into hyper's buffer: see `layers::outgoing`.
+            .writev(true)
+            .serve_connection(TokioIo::new(gate), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = patience.lend(connection.as_mut()) => ended,
+            () = async { tokio::select! { () = state.stop.cancelled() => {}, () = patience.sent_away() => {} } } => {
+                // An idle connection closes now, another after the reply that it waits for.
+                connection.as_mut().graceful_shutdown();
+                let forced = async {
+                    state.force.cancelled().await;
+                    tokio::time::sleep(FORCE_AFTER).await;
+                };
+                tokio::select! {
+                    ended = patience.lend(connection.as_mut()) => ended,
+                    () = forced => return,
+                }
+            }
+        };
+        match ended {
+            None => tracing::debug!("connection closed: its client was waited for long enough"),
+            Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
+            Some(Ok(())) => {}
+        }
+    }
+}
+
+/// A reply as bytes, for a connection that hyper doesn't serve. Its end is the connection's.
+fn written(reply: Response<Bytes>) -> Vec<u8> {
+    let (head, body) = reply.into_parts();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes
+        .extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}

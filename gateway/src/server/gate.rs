@@ -1,0 +1,384 @@
+//! Between a client's connection and hyper: every head passes here before hyper reads it (`head`), and a client that only
+//! sends no more is told from one that is gone (`presence`). What a request means is no concern of it.
+//!
+//! A head that is refused is replaced by a plain one, and the reason is left in a slot ([`Refused`]): the request that hyper
+//! then makes is answered with it, so that refusals are replies like all others. After it the connection ends.
+//!
+//! Bytes are handed on where they were read, in hyper's own buffer. Only a head that comes in pieces, and what comes
+//! behind the end of a body, is held back here until it is its turn.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tokio_util::io::poll_read_buf;
+
+use super::chunks::Chunks;
+use super::head::{self, Examined, Framing, Head};
+use super::presence::{Presence, Wire};
+use super::refused::{self, Refused};
+use crate::error::ApiError;
+use crate::patience::Patience;
+
+/// A head that is longer is refused. hyper's buffer holds more, so that every whole head fits into it.
+const HEAD_MAX_BYTES: usize = 60 * 1024;
+
+/// Read at once while a head is gathered.
+const PIECE_BYTES: usize = 8 * 1024;
+
+/// What a refused client still sends is read into nothing, at most so much and for so long: closing a connection with
+/// unread bytes resets it, and the client would get the reset instead of the reply.
+const LINGER_MAX_BYTES: usize = 32 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What the next bytes are.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// A head, or what is here of it.
+    Head,
+    /// So many bytes of a body.
+    Body { left: u64 },
+    /// A body in chunks.
+    Chunked(Chunks),
+    /// Nothing that is looked at: a head was refused, and so many bytes were thrown away since.
+    Refused { thrown: usize },
+}
+
+/// A client's connection, as hyper sees it.
+pub(crate) struct Gate<S> {
+    stream: S,
+    patience: Arc<Patience>,
+    refused: Refused,
+    reading: Reading,
+    /// What was read and not handed on.
+    held: BytesMut,
+    /// So many of the held bytes may be handed on.
+    cleared: usize,
+    /// In so many of them there is no head's end.
+    searched: usize,
+    /// Whether the last request's client takes interim replies.
+    is_http_11: bool,
+    /// Something was written that isn't flushed yet.
+    unflushed: bool,
+    /// Set once the client has sent its last byte.
+    presence: Option<Presence>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Wire> Gate<S> {
+    pub(crate) fn new(stream: S, patience: Arc<Patience>, refused: Refused) -> Self {
+        Self {
+            stream,
+            patience,
+            refused,
+            reading: Reading::Head,
+            held: BytesMut::new(),
+            cleared: 0,
+            searched: 0,
+            is_http_11: false,
+            unflushed: false,
+            presence: None,
+            linger: None,
+        }
+    }
+
+    /// Hands on what was cleared; whether that was anything.
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let length = self.cleared.min(buffer.remaining());
+        if length == 0 {
+            return false;
+        }
+        buffer.put_slice(&self.held[..length]);
+        self.held.advance(length);
+        self.cleared -= length;
+        if self.held.is_empty() {
+            // An idle connection needs no buffer.
+            self.held = BytesMut::new();
+        }
+        true
+    }
+
+    /// Reads into hyper's buffer and returns where the new bytes begin.
+    fn poll_fresh(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let start = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > start {
+            self.patience.hear();
+        }
+        Poll::Ready(Ok(start))
+    }
+
+    /// Where a head is due and nothing is held: most heads come whole, with their bodies, and stay where they were read.
+    fn poll_first(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
+        if self.presence.is_some() {
+            return self.poll_end(context);
+        }
+        let start = ready!(self.poll_fresh(context, buffer))?;
+        let fresh = &buffer.filled()[start..];
+        if fresh.is_empty() {
+            return self.poll_end(context);
+        }
+        match head::examine(fresh) {
+            Examined::Whole(head) => {
+                let rest = fresh.len() - head.length;
+                self.begin(head);
+                let body = self.count(&buffer.filled()[start + head.length..]);
+                if body < rest {
+                    self.hold_back(buffer, start + head.length + body);
+                }
+                Poll::Ready(Ok(Step::Done))
+            }
+            Examined::Partial => {
+                self.hold_back(buffer, start);
+                Poll::Ready(Ok(Step::Again))
+            }
+            Examined::Refused(error) => {
+                self.hold_back(buffer, start);
+                self.refuse(error);
+                Poll::Ready(Ok(Step::Again))
+            }
+        }
+    }
+
+    /// Where a part of a head is held: reads more until it is whole.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        // What is held may be whole already: it came behind the request before.
+        while !self.holds_a_head() {
+            if self.held.len() > HEAD_MAX_BYTES {
+                self.refuse(ApiError::HeadTooLarge);
+                return Poll::Ready(Ok(Step::Again));
+            }
+            if self.patience.is_overdue() {
+                self.refuse(ApiError::SlowHead);
+                return Poll::Ready(Ok(Step::Again));
+            }
+            self.held.reserve(PIECE_BYTES);
+            if ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.held))? == 0 {
+                return self.poll_end(context);
+            }
+            self.patience.hear();
+        }
+        self.searched = 0;
+        match head::examine(&self.held) {
+            Examined::Whole(head) if head.length > HEAD_MAX_BYTES => self.refuse(ApiError::HeadTooLarge),
+            Examined::Whole(head) => {
+                self.begin(head);
+                self.cleared = head.length;
+            }
+            Examined::Refused(error) => self.refuse(error),
+            // An end that is none for the parser: there is nothing before it but such lines.
+            Examined::Partial => self.refuse(head::BARE_LINE_FEED),
+        }
+        Poll::Ready(Ok(Step::Again))
+    }
+
+    /// Whether what is held ends a head. What was searched before isn't searched again, or heads that come byte by byte
+    /// would cost their square.
+    fn holds_a_head(&mut self) -> bool {
+        // Empty lines may stand before a request.
+        while self.held.starts_with(b"\r\n") {
+            self.held.advance(2);
+            self.searched = 0;
+        }
+        let ends = head::has_end(&self.held, self.searched);
+        self.searched = self.held.len();
+        ends
+    }
+
+    /// The client has sent its last byte where a head was due.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        if !head::is_blank(&self.held) {
+            self.refuse(ApiError::BadRequest("The request's head is broken off."));
+            return Poll::Ready(Ok(Step::Again));
+        }
+        // The end is told once no reply is due: hyper would drop the request that is being worked on.
+        if !self.patience.owes_a_reply() {
+            return Poll::Ready(Ok(Step::Done));
+        }
+        let presence = self.presence.get_or_insert_with(Presence::begin);
+        let may_ask = self.is_http_11 && !self.unflushed && self.patience.is_served();
+        presence.poll_gone(&mut self.stream, context, may_ask).map(Err)
+    }
+
+    /// Reads a body; what comes behind it is held back.
+    fn poll_body(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
+        if self.is_broken() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a badly framed chunk")));
+        }
+        if self.held.is_empty() {
+            let start = ready!(self.poll_fresh(context, buffer))?;
+            let length = self.count(&buffer.filled()[start..]);
+            if start + length < buffer.filled().len() {
+                self.hold_back(buffer, start + length);
+            }
+        } else {
+            let held = std::mem::take(&mut self.held);
+            self.cleared = self.count(&held);
+            self.held = held;
+            return Poll::Ready(Ok(Step::Again));
+        }
+        Poll::Ready(Ok(Step::Done))
+    }
+
+    /// A head was let through.
+    fn begin(&mut self, head: Head) {
+        self.is_http_11 = head.is_http_11;
+        self.reading = match head.body {
+            Framing::Length(left) => Reading::Body { left },
+            Framing::Chunked => Reading::Chunked(Chunks::BEGINNING),
+        };
+        self.count(&[]);
+    }
+
+    /// How many of the bytes belong to the body that is being read; at its end a head is due.
+    fn count(&mut self, bytes: &[u8]) -> usize {
+        let (length, is_over) = match &mut self.reading {
+            Reading::Body { left } => {
+                let length = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                *left -= length as u64;
+                (length, *left == 0)
+            }
+            Reading::Chunked(chunks) => (chunks.take(bytes), *chunks == Chunks::Over),
+            Reading::Head | Reading::Refused { .. } => (0, false),
+        };
+        if is_over {
+            self.reading = Reading::Head;
+        }
+        length
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self.reading, Reading::Chunked(Chunks::Broken))
+    }
+
+    /// Takes back what was read from `from` on.
+    fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
+        self.held.extend_from_slice(&buffer.filled()[from..]);
+        buffer.set_filled(from);
+    }
+
+    /// Puts a plain head into the place of the one that is held, which must not reach hyper.
+    fn refuse(&mut self, error: ApiError) {
+        self.held = BytesMut::from(refused::substitute(&self.held));
+        self.cleared = self.held.len();
+        self.reading = Reading::Refused { thrown: 0 };
+        self.refused.put(error);
+    }
+
+    /// Ready when hyper may write.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unflushed = true;
+        match &mut self.presence {
+            Some(presence) => presence.poll_said(&mut self.stream, context),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads what a refused client still sends, into nothing. Pending is for ever where it sends no more.
+    fn poll_throw(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut scrap = [0; PIECE_BYTES];
+        while let Reading::Refused { thrown } = &mut self.reading {
+            if *thrown >= LINGER_MAX_BYTES {
+                break;
+            }
+            let mut buffer = ReadBuf::new(&mut scrap);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => *thrown += buffer.filled().len(),
+                // Its end, or that of the connection.
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// What came of one step of reading.
+enum Step {
+    /// hyper's buffer has what there is; nothing is the end.
+    Done,
+    /// The state is another one now.
+    Again,
+}
+
+impl<S: Wire> AsyncRead for Gate<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.hand_on(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            let step = match this.reading {
+                Reading::Head if this.held.is_empty() => ready!(this.poll_first(context, buffer))?,
+                Reading::Head => ready!(this.poll_more(context))?,
+                Reading::Body { .. } | Reading::Chunked(_) => ready!(this.poll_body(context, buffer))?,
+                Reading::Refused { .. } => {
+                    ready!(this.poll_throw(context));
+                    return Poll::Pending;
+                }
+            };
+            if matches!(step, Step::Done) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: Wire> AsyncWrite for Gate<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context))?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context))?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.stream).poll_flush(context))?;
+        if std::mem::take(&mut this.unflushed) {
+            this.patience.written();
+            if this.presence.is_some() {
+                // hyper thinks that the client may send more; now it may hear that it won't.
+                context.waker().wake_by_ref();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+        }
+        if matches!(this.reading, Reading::Refused { .. }) {
+            let linger = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+            if linger.as_mut().poll(context).is_pending() {
+                ready!(this.poll_throw(context));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

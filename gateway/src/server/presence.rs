@@ -1,0 +1,125 @@
+//! Whether a client that has sent its last byte still listens.
+//!
+//! TCP says the same of a client that only sends no more and of one that closed its end entirely: a FIN. They differ once
+//! something is sent to them, because the latter answers with a reset. HTTP has something that may be sent to a client
+//! at any time before its reply and that means nothing: an interim reply. So a client that has sent its last byte is
+//! asked by `100 Continue`, which every client skips, and it is asked only if its reply takes longer than most do.
+//!
+//! HTTP/1.0 has no interim replies: such a client is believed to listen until it resets the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// A connection that knows of its own end.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What the operating system has noted against the connection, such as a reset that came after its last byte.
+    fn error(&self) -> Option<io::Error>;
+}
+
+impl Wire for TcpStream {
+    fn error(&self) -> Option<io::Error> {
+        self.take_error().unwrap_or_else(Some)
+    }
+}
+
+#[cfg(feature = "program")]
+impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
+    fn error(&self) -> Option<io::Error> {
+        self.get_ref().0.error()
+    }
+}
+
+/// A question without a meaning.
+const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// After the last byte it is asked and looked, in ms. The first is later than replies that need no job's end; a client
+/// that is gone resets the connection within a round trip. Go's client takes five interim replies and no more.
+const STEPS: [(u64, Act); 10] = [
+    (1_000, Act::Ask),
+    (1_050, Act::Look),
+    (1_250, Act::Look),
+    (2_000, Act::Look),
+    (10_000, Act::Ask),
+    (10_500, Act::Look),
+    (60_000, Act::Ask),
+    (60_500, Act::Look),
+    (240_000, Act::Ask),
+    (240_500, Act::Look),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Ask,
+    Look,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    since: Instant,
+    step: usize,
+    alarm: Pin<Box<Sleep>>,
+    /// What is left to be said of the question.
+    unsaid: &'static [u8],
+}
+
+impl Presence {
+    /// Of a client that sent its last byte now.
+    pub(crate) fn begin() -> Self {
+        let since = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep_until(since + Duration::from_millis(STEPS[0].0)));
+        Self { since, step: 0, alarm, unsaid: &[] }
+    }
+
+    /// Ready when the client is known to be gone. `may_ask`: it takes interim replies, and nothing else is being
+    /// written.
+    pub(crate) fn poll_gone<S: Wire>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+        may_ask: bool,
+    ) -> Poll<io::Error> {
+        while let Some((_, act)) = STEPS.get(self.step) {
+            ready!(self.alarm.as_mut().poll(context));
+            if let Some(error) = stream.error() {
+                return Poll::Ready(error);
+            }
+            if matches!(act, Act::Ask) && may_ask {
+                self.unsaid = QUESTION;
+            }
+            if let Poll::Ready(Err(error)) = self.poll_said(stream, context) {
+                return Poll::Ready(error);
+            }
+            self.step += 1;
+            if let Some((after_ms, _)) = STEPS.get(self.step) {
+                self.alarm.as_mut().reset(self.since + Duration::from_millis(*after_ms));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ready when no question is half said: before that, nothing else may be written.
+    pub(crate) fn poll_said<S: Wire>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.unsaid.is_empty() {
+            let length = ready!(Pin::new(&mut *stream).poll_write(context, self.unsaid))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unsaid = &self.unsaid[length..];
+            if self.unsaid.is_empty() {
+                ready!(Pin::new(&mut *stream).poll_flush(context))?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

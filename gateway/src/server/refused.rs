@@ -1,0 +1,37 @@
+//! What stands for a head that was refused: a plain one in its place, and the reason in a slot beside it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::head;
+use crate::error::{ApiError, Face};
+use crate::router;
+
+/// Why the head that was replaced last was refused; taken by the request that stands for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused(Arc<Mutex<Option<ApiError>>>);
+
+impl Refused {
+    /// The reason, if the request that hyper makes now stands for a refused one.
+    pub(crate) fn take(&self) -> Option<ApiError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Leaves the reason for it.
+    pub(crate) fn put(&self, error: ApiError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// What hyper is given instead of the refused `bytes`: a route that isn't there, on the face that was asked, and without
+/// a body in the reply if none was.
+pub(crate) fn substitute(bytes: &[u8]) -> &'static [u8] {
+    let (method, target) = head::first_words(bytes);
+    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    let face = router::face(&String::from_utf8_lossy(path));
+    match (method == b"HEAD", face) {
+        (false, Face::Seed) => b"GET /refused HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        (false, Face::OpenAi) => b"GET /v1/refused HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        (true, Face::Seed) => b"HEAD /refused HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        (true, Face::OpenAi) => b"HEAD /v1/refused HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    }
+}
