@@ -257,7 +257,7 @@ async fn earlier(
         Ok(_) => Ok(None),
         Err(error) => {
             tracing::error!(%error, "an idempotency key could not be looked up");
-            Err(ApiError::LedgerAway)
+            Err(ApiError::of_reading(&error))
         }
     }
 }
@@ -277,7 +277,7 @@ async fn replay(
         Ok(_) => Err(fail(ApiError::InProgress)),
         Err(error) => {
             tracing::error!(%job, %error, "a job under an idempotency key could not be read");
-            Err(fail(ApiError::LedgerAway))
+            Err(fail(ApiError::of_reading(&error)))
         }
     }
 }
@@ -290,7 +290,7 @@ async fn wait_for(
     timeout: Duration,
 ) -> Result<Settlement, ApiError> {
     let error = tokio::select! {
-        settlement = wait.end() => return Ok(settlement),
+        end = wait.end() => return end.map_err(|_| ApiError::Damaged),
         () = tokio::time::sleep(timeout) => ApiError::Timeout,
         () = state.force.cancelled() => ApiError::Draining,
     };
@@ -299,7 +299,7 @@ async fn wait_for(
         Ok(ended) => ended.into_iter().next().ok_or(error),
         Err(ledger_error) => {
             tracing::warn!(%job, error = %ledger_error, "a job's end could not be looked up before giving up on it");
-            Err(error)
+            Err(if ledger_error.may_pass() { error } else { ApiError::Damaged })
         }
     }
 }

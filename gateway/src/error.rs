@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use infera_core::ids::JobId;
 use infera_core::job::FailureReason;
+use infera_core::ledger::LedgerError;
 use serde_json::{Value, json};
 
 use crate::nodes::Refusal;
@@ -94,6 +95,8 @@ pub enum ApiError {
     Cancelled,
     /// The job's deadline passed.
     Expired,
+    /// What is stored of the job is not what was stored: ours. A retry finds the same until an operator mends it.
+    Damaged,
     /// A mistake of ours.
     Internal,
 }
@@ -105,6 +108,12 @@ impl From<Unfit> for ApiError {
 }
 
 impl ApiError {
+    /// What a client is told whose job can't be read: that the ledger is away, or that the job's record is damaged.
+    #[must_use]
+    pub const fn of_reading(error: &LedgerError) -> Self {
+        if error.may_pass() { Self::LedgerAway } else { Self::Damaged }
+    }
+
     /// The status on a face. They differ where FastAPI and OpenAI differ.
     #[must_use]
     pub const fn status(&self, face: Face) -> StatusCode {
@@ -138,7 +147,7 @@ impl ApiError {
                 FailureReason::NoConsensus | FailureReason::TooManyMisses => StatusCode::BAD_GATEWAY,
                 FailureReason::Poison | FailureReason::Unprocessable => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Damaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -179,6 +188,7 @@ impl ApiError {
             },
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Damaged => "damaged",
             Self::Internal => "internal_error",
         }
     }
@@ -225,6 +235,9 @@ impl ApiError {
             Self::Failed(_, message) => message.clone(),
             Self::Cancelled => "The job was cancelled.".to_owned(),
             Self::Expired => "The job's deadline passed before it had an answer.".to_owned(),
+            Self::Damaged => "The stored record of this job is damaged, so its answer is not shown. Asking again gives the same; \
+                              the operator has been told."
+                .to_owned(),
             Self::Internal => "An error of ours; it was logged under this request's id.".to_owned(),
         }
     }

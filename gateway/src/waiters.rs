@@ -21,15 +21,23 @@ const BATCH_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct Waiters {
     max: usize,
-    waiting: Mutex<HashMap<JobId, oneshot::Sender<Settlement>>>,
+    waiting: Mutex<HashMap<JobId, oneshot::Sender<Found>>>,
 }
+
+/// The job has ended, and what is stored of its end is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored end of the job is damaged")]
+pub struct Damaged;
+
+/// What a client that waits gets to know.
+type Found = Result<Settlement, Damaged>;
 
 /// One client's wait. Dropping it ends it.
 #[derive(Debug)]
 pub struct Wait {
     job: JobId,
     waiters: Arc<Waiters>,
-    end: oneshot::Receiver<Settlement>,
+    end: oneshot::Receiver<Found>,
 }
 
 impl Waiters {
@@ -53,10 +61,14 @@ impl Waiters {
 
     /// A job ended. Whoever waits for it gets to know; most often nobody does any more, or someone was told before.
     pub fn complete(&self, settlement: Settlement) {
-        let sender = self.lock().remove(&settlement.job_id);
+        self.tell(settlement.job_id, Ok(settlement));
+    }
+
+    fn tell(&self, job: JobId, found: Found) {
+        let sender = self.lock().remove(&job);
         if let Some(sender) = sender {
             // The client may have gone in this very moment; its job has ended all the same.
-            let _ = sender.send(settlement);
+            let _ = sender.send(found);
         }
     }
 
@@ -72,19 +84,36 @@ impl Waiters {
         self.len() == 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, oneshot::Sender<Settlement>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, oneshot::Sender<Found>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the ledger once about everything that is waited for.
+    /// Asks the ledger once about everything that is waited for. Where one end is damaged, each of its batch is asked about by
+    /// itself, so that it keeps no other from its waiter.
     ///
     /// # Errors
     /// The ledger's.
     pub async fn poll(&self, reader: &dyn JobReader) -> Result<(), LedgerError> {
         let ids: Vec<JobId> = self.lock().keys().copied().collect();
         for batch in ids.chunks(BATCH_MAX) {
-            for settlement in reader.settlements(batch).await? {
-                self.complete(settlement);
+            match reader.settlements(batch).await {
+                Ok(settlements) => settlements.into_iter().for_each(|settlement| self.complete(settlement)),
+                Err(error) if error.may_pass() => return Err(error),
+                Err(_) => self.poll_each(reader, batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn poll_each(&self, reader: &dyn JobReader, jobs: &[JobId]) -> Result<(), LedgerError> {
+        for job in jobs {
+            match reader.settlements(&[*job]).await {
+                Ok(settlements) => settlements.into_iter().for_each(|settlement| self.complete(settlement)),
+                Err(error) if error.may_pass() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%job, %error, "a job's end can't be read; its client is told that it is damaged");
+                    self.tell(*job, Err(Damaged));
+                }
             }
         }
         Ok(())
@@ -110,9 +139,12 @@ impl Waiters {
 
 impl Wait {
     /// The job's end. It never fails on its own: whoever holds the sender sends or is outlived by the timeout.
-    pub async fn end(&mut self) -> Settlement {
+    ///
+    /// # Errors
+    /// [`Damaged`].
+    pub async fn end(&mut self) -> Result<Settlement, Damaged> {
         match (&mut self.end).await {
-            Ok(settlement) => settlement,
+            Ok(found) => found,
             // Only a second wait for the same id would drop the sender, and ids are never reused.
             Err(_) => std::future::pending().await,
         }
@@ -156,7 +188,7 @@ mod tests {
         waiters.complete(settlement(one));
         waiters.complete(settlement(one));
         waiters.complete(settlement(two));
-        assert_eq!(wait.end().await.job_id, one);
+        assert_eq!(wait.end().await.map(|end| end.job_id), Ok(one));
         drop(wait);
         assert!(waiters.is_empty());
     }

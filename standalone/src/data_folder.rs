@@ -1,12 +1,22 @@
 //! The folder that everything durable of one `infera up` lies in: its lock, its secret, the ledger, the archive, and
 //! the note for local clients. Not what is in the ledger or the archive.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use infera_core::ids::Digest;
+use infera_core::private_files;
+
+/// What lies in the folder.
+const LOCK: &str = "lock";
+const SECRET: &str = "secret";
+const LEDGER: &str = "ledger.sqlite";
+const ARCHIVE: &str = "archive";
+const NOTE: &str = "local.env";
+
+/// The extension of a file that is being written.
+const SCRATCH: &str = "new";
 
 /// What is wrong with the folder, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +38,29 @@ pub enum DataFolderError {
          nodes out of their names"
     )]
     Secret(PathBuf),
+    /// Other users can read what lies there, and it isn't ours to change.
+    #[error(
+        "other users can read {path}, and that can't be changed: {source}; make this user its owner, or choose \
+             another folder with --data"
+    )]
+    Exposed {
+        /// Where.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// An empty ledger would make every key invalid and every job unknown.
+    #[error(
+        "{ledger} is missing, and {trace} shows that there was one: put it back with its -wal and its .mark, restore \
+         the whole folder from a backup, or begin anew in another folder with --data (keys and jobs of this one are \
+         then unknown)"
+    )]
+    LedgerGone {
+        /// Where it should be.
+        ledger: PathBuf,
+        /// What shows that it was there.
+        trace: PathBuf,
+    },
 }
 
 /// An open data folder. Holds the lock until it is dropped; the operating system takes the lock back when the process
@@ -46,39 +79,36 @@ impl DataFolder {
     /// [`DataFolderError`], each with its remedy.
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
         let io = |source| DataFolderError::Io { path: path.to_owned(), source };
-        // Prompts and answers lie here: nobody else on this machine reads them.
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join("lock"))
-            .map_err(io)?;
+        private_files::create_folder(path).map_err(io)?;
+        let mut options = private_files::options();
+        let lock = options.create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataFolderError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        let secret = read_or_make_secret(&path.join("secret"))?;
+        tighten(path)?;
+        refuse_if_ledger_is_gone(path)?;
+        let secret = read_or_make_secret(&path.join(SECRET))?;
         Ok(Self { path: path.to_owned(), secret, _lock: lock })
     }
 
     /// Where the ledger's file is.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
-        self.path.join("ledger.sqlite")
+        self.path.join(LEDGER)
     }
 
     /// Where the archive's objects are.
     #[must_use]
     pub fn archive(&self) -> PathBuf {
-        self.path.join("archive")
+        self.path.join(ARCHIVE)
     }
 
     /// The address and key that local clients use, as `NAME=value` lines.
     #[must_use]
     pub fn local_env(&self) -> PathBuf {
-        self.path.join("local.env")
+        self.path.join(NOTE)
     }
 
     /// A secret of its own for each purpose and name, the same at every start.
@@ -105,6 +135,59 @@ impl DataFolder {
     }
 }
 
+/// Takes others' rights to the folder and its files away: prompts, answers and secrets lie here. A folder that holds
+/// other things as well stays as it is, since it may be meant for others too; what is ours in it does not.
+fn tighten(path: &Path) -> Result<(), DataFolderError> {
+    let exposed = |path: &Path| {
+        let path = path.to_owned();
+        |source| DataFolderError::Exposed { path, source }
+    };
+    let mut tightened = Vec::new();
+    let is_ours = holds_nothing_else(path).map_err(exposed(path))?;
+    let files = [path.join(LOCK), path.join(SECRET), path.join(NOTE)];
+    let folder = is_ours.then(|| path.to_owned());
+    for path in folder.iter().chain(&files) {
+        if private_files::tighten(path).map_err(exposed(path))? {
+            tightened.push(path.display().to_string());
+        }
+    }
+    if !tightened.is_empty() {
+        let paths = tightened.join(", ");
+        tracing::warn!(paths, "other users could read them; from now on only their owner can");
+    }
+    Ok(())
+}
+
+fn holds_nothing_else(path: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = [LOCK, SECRET, ARCHIVE, NOTE].contains(&name.as_ref())
+            || name.starts_with(LEDGER)
+            || [SECRET, NOTE]
+                .iter()
+                .any(|file| Path::new(file).with_extension(SCRATCH) == Path::new(name.as_ref()));
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The secret alone shows nothing: a first start may have ended right after making it.
+fn refuse_if_ledger_is_gone(path: &Path) -> Result<(), DataFolderError> {
+    let (ledger, note, archive) = (path.join(LEDGER), path.join(NOTE), path.join(ARCHIVE));
+    if ledger.exists() {
+        return Ok(());
+    }
+    let has_objects = std::fs::read_dir(&archive).is_ok_and(|mut objects| objects.next().is_some());
+    let traces = [(note.exists(), note), (has_objects, archive)];
+    match traces.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, trace)) => Err(DataFolderError::LedgerGone { ledger, trace }),
+        None => Ok(()),
+    }
+}
+
 fn read_or_make_secret(path: &Path) -> Result<Digest, DataFolderError> {
     let mut text = String::new();
     match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
@@ -127,9 +210,10 @@ fn read_or_make_secret(path: &Path) -> Result<Digest, DataFolderError> {
 /// old file or the new one.
 fn write_private(path: &Path, text: &str) -> Result<(), DataFolderError> {
     let io = |source| DataFolderError::Io { path: path.to_owned(), source };
-    let scratch = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&scratch).map_err(io)?;
+    let scratch = path.with_extension(SCRATCH);
+    private_files::tighten(&scratch).map_err(io)?;
+    let mut options = private_files::options();
+    let mut file = options.create(true).truncate(true).write(true).open(&scratch).map_err(io)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
     std::fs::rename(&scratch, path).map_err(io)?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -178,5 +262,56 @@ mod tests {
         assert_eq!(std::fs::metadata(data.local_env()).unwrap().permissions().mode() & 0o777, 0o600);
         let fresh = DataFolder::open(&folder.path().join("deeper/data")).unwrap();
         assert_eq!(std::fs::metadata(&fresh.path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_that_others_could_read_is_theirs_no_more() {
+        use std::fs::{self, Permissions};
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        fs::create_dir(&path).unwrap();
+        open(&path, 0o755);
+        let data = DataFolder::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        fs::write(data.ledger(), "not looked into here").unwrap();
+        data.note("http://127.0.0.1:1", "inf_x").unwrap();
+        drop(data);
+
+        let files = ["lock", "secret", "local.env"].map(|name| path.join(name));
+        for path in files.iter().chain([&path]) {
+            open(path, 0o755);
+        }
+        drop(DataFolder::open(&path).unwrap());
+        assert_eq!((mode(&path), files.each_ref().map(|file| mode(file))), (0o700, [0o700; 3]));
+
+        // Other things in it are others' business; ours in it is not.
+        fs::write(path.join("theirs.txt"), "").unwrap();
+        open(&path, 0o755);
+        open(&files[1], 0o644);
+        drop(DataFolder::open(&path).unwrap());
+        assert_eq!((mode(&path), mode(&files[1])), (0o755, 0o600));
+    }
+
+    #[test]
+    fn a_ledger_that_is_gone_is_told_and_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        std::fs::create_dir(data.archive()).unwrap();
+        drop(data);
+        // A first start that ended early.
+        let data = DataFolder::open(folder.path()).unwrap();
+        data.note("http://127.0.0.1:1", "inf_x").unwrap();
+        let (note, archive) = (data.local_env(), data.archive());
+        drop(data);
+        let refused = DataFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("ledger.sqlite is missing") && refused.contains("backup"), "{refused}");
+        std::fs::remove_file(note).unwrap();
+        std::fs::create_dir(archive.join("jobs")).unwrap();
+        assert!(matches!(DataFolder::open(folder.path()), Err(DataFolderError::LedgerGone { .. })));
+        std::fs::write(folder.path().join("ledger.sqlite"), "").unwrap();
+        assert!(DataFolder::open(folder.path()).is_ok());
     }
 }

@@ -19,7 +19,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "core/types",
         &[
-            "ids", "time", "numbers", "envelope", "secret", "causes", "shutdown", "retry", "job", "messages",
+            "ids",
+            "time",
+            "numbers",
+            "envelope",
+            "secret",
+            "causes",
+            "private_files",
+            "shutdown",
+            "retry",
+            "job",
+            "messages",
             "lib",
         ],
     ),
@@ -50,8 +60,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "core/ledger/sqlite",
         &[
-            "failure", "values", "opening", "readers", "writer", "lib", "settling", "intake", "network",
-            "nodes", "accounts", "index", "reader", "owner", "standing", "sweeping",
+            "failure", "values", "files", "log", "mark", "commits", "schema", "checking", "opening",
+            "readers", "writer", "lib", "settling", "intake", "network", "nodes", "accounts", "index",
+            "reader", "owner", "standing", "sweeping",
         ],
     ),
     (

@@ -55,7 +55,7 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
 async fn archive(tenure: &Tenure) -> Result<(), ArchivingError> {
     let index = &tenure.seams.index;
     let now = Timestamp::now();
-    for segment in index.unfinished(before(now, tenure.config.archive_retry_ms)).await? {
+    for segment in index.unfinished(before(now, tenure.config.archive_retry_ms), now).await? {
         if !is_ours(tenure).await? {
             return Ok(());
         }

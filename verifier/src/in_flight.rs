@@ -82,10 +82,23 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
         if jobs.is_empty() {
             continue;
         }
-        match tenure.seams.reader.settlements(&jobs).await {
-            Ok(settlements) => {
-                settlements.into_iter().for_each(|settlement| tenure.in_flight.tell(settlement))
-            }
+        tell_ends(tenure, &jobs).await;
+    }
+}
+
+/// Where one end is damaged, each is asked about by itself, so that it keeps no other from being heard of.
+async fn tell_ends(tenure: &Tenure, jobs: &[JobId]) {
+    let reader = &tenure.seams.reader;
+    let mut found = vec![reader.settlements(jobs).await];
+    if jobs.len() > 1 && found.iter().any(|found| found.as_ref().is_err_and(|error| !error.may_pass())) {
+        found.clear();
+        for job in jobs {
+            found.push(reader.settlements(&[*job]).await);
+        }
+    }
+    for found in found {
+        match found {
+            Ok(ends) => ends.into_iter().for_each(|settlement| tenure.in_flight.tell(settlement)),
             Err(error) => tracing::warn!(%error, "ends of jobs in flight can't be read now"),
         }
     }

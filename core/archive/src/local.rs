@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{Archive, ArchiveError, ArchiveReader, key};
+use infera_types::private_files;
 
 /// Temporary names begin so, and no word of a key does.
 const TEMPORARY_PREFIX: &str = ".writing-";
@@ -27,14 +28,22 @@ pub struct LocalArchive {
 }
 
 impl LocalArchive {
-    /// Opens the archive in `folder`, which is made if it isn't there, and removes what an interrupted `put` left.
+    /// Opens the archive in `folder`, which is made if it isn't there, and removes what an interrupted `put` left. Others
+    /// lose their rights to what is in it.
     ///
     /// # Errors
     /// [`ArchiveError::Unavailable`] if the folder can't be made or read.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Arc<Self>, ArchiveError> {
         let folder = folder.into();
-        let opened = fs::create_dir_all(&folder).and_then(|()| remove_temporary(&folder));
-        opened.map_err(|error| unavailable(&folder, &error))?;
+        let opened = private_files::create_folder(&folder).and_then(|()| tidy(&folder));
+        let tightened = opened.map_err(|error| unavailable(&folder, &error))?;
+        if tightened > 0 {
+            tracing::warn!(
+                folder = %folder.display(),
+                tightened,
+                "other users could read the archive; from now on only its owner can"
+            );
+        }
         Ok(Arc::new(Self { folder }))
     }
 
@@ -47,23 +56,28 @@ fn unavailable(path: &Path, error: &dyn std::fmt::Display) -> ArchiveError {
     ArchiveError::Unavailable(format!("{}: {error}", path.display()))
 }
 
-/// Removes temporary files in `folder` and below. Links are not followed.
-fn remove_temporary(folder: &Path) -> io::Result<()> {
+/// Removes temporary files in `folder` and below, and takes others' rights to the rest away; says of how many. Links are
+/// not followed.
+fn tidy(folder: &Path) -> io::Result<u64> {
+    let mut tightened = u64::from(private_files::tighten(folder)?);
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_temporary(&entry.path())?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            tightened += tidy(&entry.path())?;
         } else if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
             fs::remove_file(entry.path())?;
+        } else if kind.is_file() {
+            tightened += u64::from(private_files::tighten(&entry.path())?);
         }
     }
-    Ok(())
+    Ok(tightened)
 }
 
 /// Writes `bytes` so that `path` is, at every moment, the whole old file, the whole new one, or none.
 fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(root);
-    fs::create_dir_all(folder)?;
+    private_files::create_folder(folder)?;
     let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4().as_simple()));
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
@@ -79,7 +93,7 @@ fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    let mut file = private_files::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -54,6 +54,26 @@ async fn what_a_crash_left_is_removed_and_objects_stay() {
     assert_eq!(bytes, b"kept".as_slice());
 }
 
+/// Whatever the folder was before: by an earlier version, or by hand.
+#[tokio::test]
+async fn the_archive_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = root.path().join("archive");
+    let paths = ["", "jobs", "jobs/2026", "jobs/2026/object"].map(|path| folder.join(path));
+    let modes =
+        || paths.each_ref().map(|path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777);
+    let archive = LocalArchive::open(&folder).expect("an archive");
+    archive.put("jobs/2026/object", Bytes::from_static(b"kept")).await.expect("put");
+    assert_eq!(modes(), [0o700, 0o700, 0o700, 0o600]);
+    for path in &paths {
+        let open = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, fs::Permissions::from_mode(open)).expect("ours");
+    }
+    LocalArchive::open(&folder).expect("an archive");
+    assert_eq!(modes(), [0o700, 0o700, 0o700, 0o600]);
+}
+
 #[tokio::test]
 async fn a_put_leaves_nothing_but_its_object() {
     let folder = tempfile::tempdir().expect("a folder");

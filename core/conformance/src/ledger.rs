@@ -5,6 +5,8 @@
 //! survives the end of the process can't be tried from within; each implementation tries that beside this suite.
 
 mod archiving;
+mod clocks;
+mod damage;
 mod ending;
 mod halves;
 mod intake;
@@ -15,6 +17,8 @@ mod sweeping;
 mod taking;
 
 pub use archiving::*;
+pub use clocks::*;
+pub use damage::*;
 pub use ending::*;
 pub use halves::Halves;
 pub use intake::*;
@@ -90,6 +94,12 @@ macro_rules! ledger_conformance {
             only_archived_bodies_are_pruned
             a_pruned_jobs_key_and_group_are_forgotten
             poisoned_jobs_are_found_whole_until_they_are_pruned
+
+            a_notice_from_a_clock_ahead_is_overdue
+            a_lease_from_a_clock_ahead_is_none
+            a_group_from_a_clock_ahead_is_overdue
+            an_archive_from_a_clock_ahead_is_overdue
+            an_admission_from_a_clock_ahead_is_over
         );
     };
     (@each $make:expr; $($check:ident)*) => {

@@ -4,6 +4,10 @@
 //! accepts, cancels and reads; a verifier takes, settles and posts. Values first (`rows`), then the halves in the
 //! order of a job's life. Every method is given the time; a ledger reads no clock. Every method commits before it
 //! returns, and implementations may share one commit between concurrent calls.
+//!
+//! Clocks are set wrong and set right again. What was stored as of later than now and a minute was written by a clock that
+//! was ahead, and holds nothing up until its time comes: such notices, leases, groups, claims and records count as overdue.
+//! A job's own deadline is its client's and stays.
 
 mod error;
 pub mod fold;
@@ -313,7 +317,7 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`LedgerError`].
-    async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError>;
+    async fn unfinished(&self, older_than: Timestamp, now: Timestamp) -> Result<Vec<SegmentId>, LedgerError>;
 
     /// The segment is in the archive under `key`; its records lie where `places` says.
     ///

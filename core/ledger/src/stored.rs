@@ -1,19 +1,43 @@
 //! What a settlement becomes before it is stored, the same for every implementation with tables: JSON without the
-//! group, the group, and what the account owes. No SQL.
+//! group, the group, and what the account owes; and whether what is read is what was stored. No SQL.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{LedgerError, Posting, PostingEntry};
-use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use super::{JobState, LedgerError, PoisonedJob, Posting, PostingEntry, SettledRecord};
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
 
 /// So long the record of a job that was called off in its verifier's hands waits for that verifier to say whom it had
 /// asked. It looks once a second; one that can't write for twice the lease that it lives by won't any more.
 const GROUP_WAIT: Duration = Duration::from_secs(30);
+
+/// No clock of ours is ahead of another by more: those that are kept differ by milliseconds, and a minute is room for those
+/// that are not kept well.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// No node is let in for longer: a gateway refuses to make tokens that live longer.
+const ADMISSION_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A time stored as later than this was written by a clock that was wrong. What it would hold up until then counts as over.
+#[must_use]
+pub fn latest(now: Timestamp) -> Timestamp {
+    now.after(CLOCKS_DIFFER)
+}
+
+/// Until when a node that was let in by a clock that is right may be.
+#[must_use]
+pub fn latest_admission(now: Timestamp) -> Timestamp {
+    latest(now).after(ADMISSION_MAX)
+}
+
+/// The segment of records that can't be read: none is ever made of it. Once a row is mended, its record's segment is made
+/// null, and it is archived like any other.
+pub const SET_ASIDE: SegmentId = SegmentId::from_bytes([0; 16]);
 
 /// A settlement ready for the tables: serialised before it reaches whoever writes.
 pub struct SettlementRow {
@@ -31,6 +55,8 @@ pub struct SettlementRow {
     pub is_called_off: bool,
     /// The settlement's JSON, without its group.
     pub settlement: String,
+    /// The hash of the settlement's JSON.
+    pub hash: Digest,
     /// Its group, if nodes were asked.
     pub group: Option<GroupRow>,
     /// What the account owes for it, if it has an answer.
@@ -45,6 +71,8 @@ pub struct GroupRow {
     pub deadline_ms: Timestamp,
     /// The group's JSON.
     pub record: Vec<u8>,
+    /// The hash of the record.
+    pub hash: Digest,
 }
 
 /// What an account owes for an answer.
@@ -77,6 +105,7 @@ impl SettlementRow {
         let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
         let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
         let group = group.as_ref().map(GroupRow::of).transpose()?;
+        let settlement_json = to_json(&row)?;
         Ok(Self {
             job: *job_id,
             account: account.clone(),
@@ -84,7 +113,8 @@ impl SettlementRow {
             status: end.word(),
             reason: reason(end),
             is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
-            settlement: to_json(&row)?,
+            hash: Digest::of(settlement_json.as_bytes()),
+            settlement: settlement_json,
             group,
             usage: usage(settlement),
         })
@@ -95,13 +125,24 @@ impl GroupRow {
     /// The place of a group that only the job's verifier knows: nobody's, without content, given up after a while.
     #[must_use]
     pub fn awaited(settled_ms: Timestamp) -> Self {
-        Self { verifier: String::new(), deadline_ms: settled_ms.after(GROUP_WAIT), record: Vec::new() }
+        Self {
+            verifier: String::new(),
+            deadline_ms: settled_ms.after(GROUP_WAIT),
+            record: Vec::new(),
+            hash: Digest::of(&[]),
+        }
     }
 
     fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
         let record = serde_json::to_vec(group)
             .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
-        Ok(Self { verifier: group.verifier.as_str().to_owned(), deadline_ms: group.deadline_ms, record })
+        let hash = Digest::of(&record);
+        Ok(Self {
+            verifier: group.verifier.as_str().to_owned(),
+            deadline_ms: group.deadline_ms,
+            record,
+            hash,
+        })
     }
 }
 
@@ -140,6 +181,113 @@ pub fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
 pub fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
     serde_json::from_slice(json)
         .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
+}
+
+/// The bytes that were stored with this hash, if they are the same still. A disk may give other bytes back than it was
+/// given, and a wrong answer is worse than none. Rows from before hashes were kept have none.
+///
+/// # Errors
+/// [`LedgerError::Row`] if they are not.
+pub fn unchanged<'a>(what: &str, bytes: &'a [u8], hash: Option<Digest>) -> Result<&'a [u8], LedgerError> {
+    match hash {
+        Some(hash) if hash != Digest::of(bytes) => Err(LedgerError::Row(format!(
+            "the stored {what} is damaged: it has another hash than when it was stored"
+        ))),
+        _ => Ok(bytes),
+    }
+}
+
+/// The settlement of `job` that was stored as `json`, without its group.
+///
+/// # Errors
+/// [`LedgerError::Row`] if it was changed, can't be read, or is another job's.
+pub fn settlement_of(job: JobId, json: &str, hash: Option<Digest>) -> Result<Settlement, LedgerError> {
+    let read = unchanged("settlement", json.as_bytes(), hash).and_then(|json| from_json("settlement", json));
+    let settlement: Settlement = read.map_err(|error| of_job(job, error))?;
+    if settlement.job_id != job {
+        return Err(LedgerError::Row(format!(
+            "job {job}: the stored settlement is that of {}",
+            settlement.job_id
+        )));
+    }
+    Ok(settlement)
+}
+
+/// A job's request, unless its body was pruned.
+///
+/// # Errors
+/// [`LedgerError::Row`] if it was changed.
+pub fn request_of(request: Option<Vec<u8>>, hash: Option<Digest>) -> Result<Option<Vec<u8>>, LedgerError> {
+    if let Some(request) = &request {
+        unchanged("request", request, hash)?;
+    }
+    Ok(request)
+}
+
+/// A request as its record shows it. A body that isn't JSON failed its job as unprocessable; it is shown as text.
+#[must_use]
+pub fn request_json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()))
+}
+
+/// Records that can be archived, and the jobs of those that can't be read, which the log names.
+///
+/// # Errors
+/// The first that isn't about one row alone.
+pub fn sound_records(
+    records: impl IntoIterator<Item = (JobId, Result<SettledRecord, LedgerError>)>,
+) -> Result<(Vec<SettledRecord>, Vec<JobId>), LedgerError> {
+    let (mut sound, mut damaged) = (Vec::new(), Vec::new());
+    for (job, record) in records {
+        match record {
+            Ok(record) => sound.push(record),
+            Err(LedgerError::Row(problem)) => {
+                tracing::error!(%job, problem, "a job's record can't be archived and is set aside; its row stays");
+                damaged.push(job);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((sound, damaged))
+}
+
+/// The end of a job in this state, which must have one if the state says so.
+///
+/// # Errors
+/// [`LedgerError::Row`] if it has none.
+pub fn ended_with(
+    job: JobId,
+    state: JobState,
+    settlement: Option<Settlement>,
+) -> Result<Option<Settlement>, LedgerError> {
+    if settlement.is_none() && state == JobState::Ended {
+        return Err(LedgerError::Row(format!("job {job}: it has ended, and its settlement is gone")));
+    }
+    Ok(settlement)
+}
+
+/// Poison jobs with their requests' hashes. One whose request is damaged is passed by in a list, and an error to whom asks
+/// for it.
+///
+/// # Errors
+/// [`LedgerError::Row`] if the one that was asked for is damaged.
+pub fn poisoned_of(
+    only: Option<JobId>,
+    found: Vec<(PoisonedJob, Option<Digest>)>,
+) -> Result<Vec<PoisonedJob>, LedgerError> {
+    let checked = found.into_iter().map(|(job, hash)| {
+        let request = request_of(job.request, hash).map_err(|error| of_job(job.id, error))?;
+        Ok(PoisonedJob { request, ..job })
+    });
+    if only.is_some() { checked.collect() } else { readable(checked) }
+}
+
+/// The group that was stored as `record`.
+///
+/// # Errors
+/// [`LedgerError::Row`] if it was changed or can't be read.
+pub fn group_of(record: &[u8], hash: Option<Digest>) -> Result<GroupRecord, LedgerError> {
+    from_json("group", unchanged("group", record, hash)?)
 }
 
 /// Those of the rows that can be read. The log says what is wrong with the others: a row that this version doesn't

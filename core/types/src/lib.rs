@@ -2,7 +2,8 @@
 //!
 //! Read in this order: what things are called (`ids`, `time`), what an answer is compared by (`numbers`), what a client
 //! may ask and what a settled job is (`job`), what crosses the broker (`messages`, in an `envelope`), and last what every
-//! long-lived part is given or does (`shutdown`, `retry`, `secret`, `causes`).
+//! long-lived part is given or does (`shutdown`, `retry`, `secret`, `causes`), and files that only their owner reads
+//! (`private_files`).
 
 pub mod ids;
 pub mod time;
@@ -13,6 +14,7 @@ pub mod messages;
 pub mod numbers;
 
 pub mod causes;
+pub mod private_files;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;

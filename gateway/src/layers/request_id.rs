@@ -108,7 +108,7 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
         | ApiError::SlowHead
         | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
         // OpenAI's SDKs would repeat these on their own, and the same would come of it.
-        ApiError::Cancelled | ApiError::Failed(..) => {
+        ApiError::Cancelled | ApiError::Failed(..) | ApiError::Damaged => {
             let name = HeaderName::from_static("x-should-retry");
             let retry = if error.retry_after().is_some() { "true" } else { "false" };
             headers.push((name, HeaderValue::from_static(retry)));

@@ -46,12 +46,5 @@ fn id(call: &Call) -> Result<JobId, ApiError> {
 
 fn away(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
-    // A damaged or unreadable row is as unreadable the next time.
-    let error = match error {
-        LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_) => {
-            ApiError::LedgerAway
-        }
-        LedgerError::Row(_) | LedgerError::Damaged(_) => ApiError::Internal,
-    };
-    Failure { error, job: Some(job) }
+    Failure { error: ApiError::of_reading(error), job: Some(job) }
 }

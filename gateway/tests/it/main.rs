@@ -7,6 +7,7 @@ mod support;
 mod auth;
 mod bodies;
 mod connections;
+mod damage;
 mod faults;
 mod framing;
 mod half_close;

@@ -6,10 +6,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A reply: status and JSON.
+/// A reply: status, head and JSON.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    pub(crate) head: String,
     pub(crate) json: Value,
 }
 
@@ -22,10 +23,21 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.call_with(method, path, "", body).await
+    }
+
+    /// With more lines in the head, each with its line end.
+    pub(crate) async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        more: &str,
+        body: Option<&Value>,
+    ) -> Reply {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             content-type: application/json\r\ncontent-length: {}\r\n{more}\r\n{body}",
             self.key,
             body.len()
         );
@@ -36,7 +48,7 @@ impl Client {
         let text = String::from_utf8(bytes).expect("replies are text");
         let (head, json) = text.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-        Reply { status, json: serde_json::from_str(json).unwrap_or(Value::Null) }
+        Reply { status, head: head.to_owned(), json: serde_json::from_str(json).unwrap_or(Value::Null) }
     }
 
     /// A synchronous chat on the OpenAI face.

@@ -9,5 +9,6 @@ mod stage;
 
 mod altered_nodes;
 mod answers;
+mod damage;
 mod honest_differences;
 mod lifetimes;

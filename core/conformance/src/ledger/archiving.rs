@@ -75,7 +75,7 @@ pub async fn a_segment_waits_until_it_is_full_or_ripe(ledger: &Halves) {
     assert_eq!(claim(2, 30).await, jobs[2..]);
     assert!(claim(1, 5_000).await.is_empty());
     assert!(
-        must(ledger.index.unfinished(at(9_000)).await).len() == 2,
+        must(ledger.index.unfinished(at(9_000), at(9_000)).await).len() == 2,
         "nothing was claimed for an empty one"
     );
 }
@@ -136,15 +136,15 @@ pub async fn a_segment_is_recorded_and_its_records_found(ledger: &Halves) {
     let segment = SegmentId::new();
     let jobs = claimed_jobs(ledger, segment, 9).await;
     assert_eq!(jobs, [first.id, second.id]);
-    assert!(must(ledger.index.unfinished(at(5_000)).await).is_empty());
-    assert_eq!(must(ledger.index.unfinished(at(5_001)).await), [segment]);
+    assert!(must(ledger.index.unfinished(at(5_000), at(5_000)).await).is_empty());
+    assert_eq!(must(ledger.index.unfinished(at(5_001), at(5_001)).await), [segment]);
     assert_eq!(must(ledger.index.locate(first.id).await), None);
     let places = places(&jobs);
     // Twice, as after an unknown outcome.
     for _ in 0..2 {
         must(ledger.index.record(segment, "jobs/one.ndjson.zst", &places).await);
     }
-    assert!(must(ledger.index.unfinished(at(9_000)).await).is_empty());
+    assert!(must(ledger.index.unfinished(at(9_000), at(9_000)).await).is_empty());
     for place in places {
         let expected = ArchivedRecord { segment, key: "jobs/one.ndjson.zst".to_owned(), place };
         assert_eq!(must(ledger.index.locate(place.job).await), Some(expected));

@@ -26,12 +26,14 @@ const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerpri
     JOIN unnest($1::text[], $2::bytea[]) AS asked (account, key)
         ON asked.account = idempotency.account AND asked.key = idempotency.key";
 const INSERT_JOBS: &str = "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous,
-        accepted_ms, deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms)
+        accepted_ms, deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
+        request_hash)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous,
-        accepted_ms, deadline_ms, epoch, 0, 0, 0, 0, '[]', accepted_ms
+        accepted_ms, deadline_ms, epoch, 0, 0, 0, 0, '[]', accepted_ms, request_hash
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
-        $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[])
-        AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch)";
+        $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[])
+        AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
+            request_hash)";
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
 const ADD_WAITING: &str = "UPDATE waiting SET jobs = waiting.jobs + fresh.jobs
@@ -194,6 +196,7 @@ struct Columns<'a> {
     accepted: Vec<i64>,
     deadlines: Vec<i64>,
     epochs: Vec<i64>,
+    hashes: Vec<Vec<u8>>,
 }
 
 impl<'a> Columns<'a> {
@@ -211,6 +214,7 @@ impl<'a> Columns<'a> {
             columns.accepted.push(millis(job.accepted_ms));
             columns.deadlines.push(millis(job.deadline_ms));
             columns.epochs.push(whole(job.epoch));
+            columns.hashes.push(Digest::of(&job.request).as_bytes().to_vec());
         }
         columns
     }
@@ -243,12 +247,13 @@ async fn write(
     totals.add("accepted", u64::try_from(jobs.len()).unwrap_or(u64::MAX));
     let (names, amounts) = totals.columns();
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
-    let Columns { gateways, synchronous, accepted, deadlines, epochs, .. } = &columns;
+    let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, .. } = &columns;
     let (inserted, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
+                hashes,
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },

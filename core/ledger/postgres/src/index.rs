@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
-use super::settling::settlement;
+use super::settling::with_group;
 use super::values::{
-    count, digest, from_json, get, job_id, millis, ordered, segment_id, small, time, whole, word,
+    count, digest, from_json, get, job_id, millis, optional_digest, ordered, segment_id, small, time, whole,
+    word,
 };
+use infera_ledger::stored::{SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -20,16 +22,26 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED),
     fresh AS (
         INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint
-        FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms FROM chosen JOIN records USING (job_id)) AS found
-        WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4)
+        FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms, max(settled_ms) AS newest_ms FROM chosen JOIN records USING (job_id)) AS found
+        WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4 OR newest_ms > $5)
         ON CONFLICT (id) DO NOTHING RETURNING id)
     UPDATE records SET segment = fresh.id FROM chosen, fresh WHERE records.job_id = chosen.job_id";
 
-/// What is claimed; the second and third columns are where a settlement is read from.
-const CLAIMED: &str = "SELECT records.job_id, settlement, record, accepted_ms, request FROM records
+/// What is claimed; the first columns are where a settlement and its group are read from.
+const CLAIMED: &str =
+    "SELECT records.job_id, settlement, settlements.hash, record, groups.hash, accepted_ms, request,
+        request_hash
+    FROM records
         JOIN settlements ON settlements.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
         LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
     WHERE records.segment = $1 ORDER BY records.settled_ms, records.job_id";
+
+/// Takes records that can't be archived out of their segment, so that they keep no other from it.
+const SET_ASIDE_RECORDS: &str = "UPDATE records SET segment = $3 WHERE job_id = ANY($2) AND segment = $1";
+
+/// A segment of nothing would be unfinished for ever.
+const FORGET_EMPTY: &str =
+    "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)";
 
 const LOCATE: &str = "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
         records.line, records.hash
@@ -62,29 +74,32 @@ impl ArchiveIndex for PostgresLedger {
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         let id = &segment.as_bytes()[..];
-        self.pool.put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe)]).await?;
+        self.pool
+            .put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe), &millis(latest(now))])
+            .await?;
         let rows = self.pool.query(CLAIMED, &[&id]).await?;
         let jobs = rows.iter().map(|row| job_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
         let mut postings = self.postings(&jobs).await?;
-        let record = |row: &Row| {
+        let mut record = |row: &Row| {
             let job = job_id(row, 0)?;
-            let request: Option<&[u8]> = get(row, 4)?;
-            // A body that isn't JSON failed its job as unprocessable; its record shows it as text.
-            let request = request.map(|body| {
-                serde_json::from_slice(body)
-                    .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(body).into_owned()))
-            });
-            let (settlement, postings) =
-                (settlement(row, Some(2))?, postings.remove(&job).unwrap_or_default());
-            Ok(SettledRecord { job_id: job, accepted_ms: time(row, 3)?, request, settlement, postings })
+            let request = request_of(get(row, 6)?, optional_digest(row, 7)?)?.map(|body| request_json(&body));
+            let (settlement, postings) = (with_group(row)?, postings.remove(&job).unwrap_or_default());
+            Ok(SettledRecord { job_id: job, accepted_ms: time(row, 5)?, request, settlement, postings })
         };
-        rows.iter().map(record).collect()
+        let (records, damaged) = sound_records(jobs.iter().zip(&rows).map(|(job, row)| (*job, record(row))))?;
+        if !damaged.is_empty() {
+            let aside = &SET_ASIDE.as_bytes()[..];
+            self.pool.put(SET_ASIDE_RECORDS, &[&id, &ordered(&damaged), &aside]).await?;
+            self.pool.put(FORGET_EMPTY, &[&id]).await?;
+        }
+        Ok(records)
     }
 
-    async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
-        let sql =
-            "SELECT id FROM segments WHERE object_key IS NULL AND claimed_ms < $1 ORDER BY claimed_ms, id";
-        self.pool.query(sql, &[&millis(older_than)]).await?.iter().map(|row| segment_id(row, 0)).collect()
+    async fn unfinished(&self, older_than: Timestamp, now: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
+        let sql = "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)
+            ORDER BY claimed_ms, id";
+        let rows = self.pool.query(sql, &[&millis(older_than), &millis(latest(now))]).await?;
+        rows.iter().map(|row| segment_id(row, 0)).collect()
     }
 
     /// Places must be those of exactly the records that the segment claimed: one left out would never be archived.

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 
 use super::PostgresLedger;
 use super::network::node_record;
+use super::pool::Parameters;
 use super::values::{digest, get, millis, word};
+use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
 use infera_types::time::Timestamp;
@@ -31,15 +33,17 @@ impl NodeBook for PostgresLedger {
         let check = self.check(name, secret).await?;
         let NodeCheck::Admitted(node) = &check else { return Ok(check) };
         // Revoked since it was read, it isn't let in.
-        let sql = "UPDATE nodes SET admitted_until_ms = GREATEST(COALESCE(admitted_until_ms, 0), $2)
+        let sql = "UPDATE nodes SET admitted_until_ms =
+                       CASE WHEN admitted_until_ms BETWEEN $2 AND $3 THEN admitted_until_ms ELSE $2 END
                    WHERE id = $1 AND revoked_ms IS NULL RETURNING 1";
-        let admitted = self.pool.put(sql, &[&node.id.as_str(), &millis(until)]).await?;
+        let values: Parameters<'_> = &[&node.id.as_str(), &millis(until), &millis(latest(until))];
+        let admitted = self.pool.put(sql, values).await?;
         Ok(if admitted.is_empty() { NodeCheck::Revoked } else { check })
     }
 
     async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError> {
-        let sql = "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms >= $1 ORDER BY id";
-        let rows = self.pool.query(sql, &[&millis(now)]).await?;
+        let sql = "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id";
+        let rows = self.pool.query(sql, &[&millis(now), &millis(latest_admission(now))]).await?;
         rows.iter().map(|row| Ok(NodeId::new(get::<String>(row, 0)?))).collect()
     }
 

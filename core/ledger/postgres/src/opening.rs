@@ -10,11 +10,13 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
     include_str!("../migrations/0004_valid_node.sql"),
+    include_str!("../migrations/0005_hashes.sql"),
+    include_str!("../migrations/0006_taken.sql"),
 ];
 
 /// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are

@@ -6,24 +6,26 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::accepting::used_again;
 use super::settling::{read, settlement};
-use super::values::{count, digest, get, job_id, policy, time};
+use super::values::{count, digest, get, job_id, optional_digest, policy, time};
+use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
     Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
 };
-use infera_types::ids::{AccountId, JobId, ModelName};
+use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationStatus};
 use infera_types::time::Timestamp;
 
-/// The second column is where a settlement's JSON is read from.
+/// The first columns are where a settlement is read from.
 const VIEW: &str =
-    "SELECT jobs.state, settlements.settlement, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
-        disputes.status
+    "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
+        disputes.status, jobs.state
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
     WHERE jobs.id = $1 AND jobs.account = $2";
 
 const POISONED: &str =
-    "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+    "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
+        jobs.request_hash
     FROM settlements JOIN jobs ON jobs.id = settlements.job_id
     WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
     ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
@@ -41,14 +43,15 @@ impl JobReader for PostgresLedger {
         let found = self.pool.query_opt(VIEW, &[&&job.as_bytes()[..], &account.as_str()]).await?;
         let Some(row) = found else { return Ok(None) };
         let has_ended = get::<Option<&str>>(&row, 1)?.is_some();
-        let dispute: Option<String> = get(&row, 5)?;
+        let dispute: Option<String> = get(&row, 6)?;
+        let (state, settlement) = (state_of(get(&row, 7)?), has_ended.then(|| settlement(&row)).transpose()?);
         Ok(Some(JobView {
             id: job,
-            model: ModelName::new(get::<String>(&row, 2)?),
-            state: state_of(get(&row, 0)?),
-            accepted_ms: time(&row, 3)?,
-            deadline_ms: time(&row, 4)?,
-            settlement: has_ended.then(|| settlement(&row, None)).transpose()?,
+            model: ModelName::new(get::<String>(&row, 3)?),
+            state,
+            accepted_ms: time(&row, 4)?,
+            deadline_ms: time(&row, 5)?,
+            settlement: ended_with(job, state, settlement)?,
             dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
         }))
     }
@@ -68,10 +71,11 @@ impl JobReader for PostgresLedger {
         found.map(|row| Ok(used_again(idempotency, digest(&row, 0)?, job_id(&row, 1)?))).transpose()
     }
 
-    async fn poisoned(&self, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
-        let only = only.as_ref().map(|job| &job.as_bytes()[..]);
+    async fn poisoned(&self, asked: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, LedgerError> {
+        let only = asked.as_ref().map(|job| &job.as_bytes()[..]);
         let rows = self.pool.query(POISONED, &[&only, &i64::from(limit)]).await?;
-        rows.iter().map(poisoned_job).collect()
+        let found = rows.iter().map(poisoned_job).collect::<Result<_, _>>()?;
+        poisoned_of(asked, found)
     }
 
     async fn statistics(&self, _now: Timestamp) -> Result<Statistics, LedgerError> {
@@ -97,15 +101,17 @@ impl JobReader for PostgresLedger {
     }
 }
 
-fn poisoned_job(row: &Row) -> Result<PoisonedJob, LedgerError> {
-    Ok(PoisonedJob {
+/// The job, and its request's hash.
+fn poisoned_job(row: &Row) -> Result<(PoisonedJob, Option<Digest>), LedgerError> {
+    let job = PoisonedJob {
         id: job_id(row, 0)?,
         account: AccountId::new(get::<String>(row, 1)?),
         model: ModelName::new(get::<String>(row, 2)?),
         request: get(row, 3)?,
         policy: policy(row, 4)?,
         settled_ms: time(row, 6)?,
-    })
+    };
+    Ok((job, optional_digest(row, 7)?))
 }
 
 fn state_of(state: i16) -> JobState {

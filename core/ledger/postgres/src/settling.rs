@@ -11,32 +11,35 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
-use super::values::{from_json, get, job_id, millis, named, ordered, whole};
-use infera_ledger::stored::{GroupRow, SettlementRow, readable};
+use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
+use infera_ledger::stored::{GroupRow, SettlementRow, group_of, readable, settlement_of};
 use infera_ledger::{LedgerError, Settled};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 
 const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-const READ: &str = "SELECT settlements.job_id, settlement, record FROM settlements
+/// The columns that [`settlement`] reads, and those of [`with_group`] after them.
+const READ: &str =
+    "SELECT settlements.job_id, settlement, settlements.hash, record, groups.hash FROM settlements
     LEFT JOIN groups ON groups.job_id = settlements.job_id AND length(record) > 0
     WHERE settlements.job_id = ANY($1)";
 /// Fills places that were kept, as long as they are. A group that is there stays.
 const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
         SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed + 0 = 0 AND length(record) = 0
         ORDER BY job_id FOR UPDATE)
-    UPDATE groups SET verifier = known.verifier, deadline_ms = known.deadline_ms, record = known.record
-    FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
-        AS known (job_id, verifier, deadline_ms, record) USING (job_id)
+    UPDATE groups SET verifier = known.verifier, deadline_ms = known.deadline_ms, record = known.record,
+        hash = known.hash
+    FROM locked JOIN unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[])
+        AS known (job_id, verifier, deadline_ms, record, hash) USING (job_id)
     WHERE groups.job_id = locked.job_id AND groups.is_closed + 0 = 0 AND length(groups.record) = 0";
-const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason)
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[])";
+const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason, hash)
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::bytea[])";
 const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
     WHERE id = ANY($1)";
-const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record)
-    SELECT job_id, verifier, deadline_ms, 0, record
-    FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
-        AS groups (job_id, verifier, deadline_ms, record)";
+const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record, hash)
+    SELECT job_id, verifier, deadline_ms, 0, record, hash
+    FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[])
+        AS groups (job_id, verifier, deadline_ms, record, hash)";
 const INSERT_RECORDS: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
     SELECT job_id, settled_ms, 0 FROM unnest($1::bytea[], $2::bigint[]) AS records (job_id, settled_ms)
     ON CONFLICT (job_id) DO NOTHING";
@@ -180,16 +183,16 @@ async fn fill_and_read(
             groups.push(row.job.as_bytes(), group);
         }
     }
-    let GroupColumns { jobs, verifiers, deadlines, records } = &groups;
+    let GroupColumns { jobs, verifiers, deadlines, records, hashes } = &groups;
     let (filled, found) = tokio::join!(
         biased;
-        async { execute_over(client, jobs.len(), &fill, &[jobs, verifiers, deadlines, records]).await },
+        async { execute_over(client, jobs.len(), &fill, &[jobs, verifiers, deadlines, records, hashes]).await },
         async { client.query(&read, &[&ids]).await },
     );
     filled?;
     let mut known = HashMap::new();
     for row in &found? {
-        known.insert(job_id(row, 0)?, settlement(row, Some(2))?);
+        known.insert(job_id(row, 0)?, with_group(row)?);
     }
     Ok(known)
 }
@@ -201,6 +204,7 @@ struct GroupColumns<'a> {
     verifiers: Vec<&'a str>,
     deadlines: Vec<i64>,
     records: Vec<&'a [u8]>,
+    hashes: Vec<&'a [u8]>,
 }
 
 impl<'a> GroupColumns<'a> {
@@ -209,6 +213,7 @@ impl<'a> GroupColumns<'a> {
         self.verifiers.push(&group.verifier);
         self.deadlines.push(millis(group.deadline_ms));
         self.records.push(&group.record);
+        self.hashes.push(group.hash.as_bytes());
     }
 }
 
@@ -219,6 +224,7 @@ struct Columns<'a> {
     settled: Vec<i64>,
     settlements: Vec<&'a str>,
     reasons: Vec<Option<&'static str>>,
+    hashes: Vec<&'a [u8]>,
     groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
     waiting: BTreeMap<&'a str, i64>,
@@ -236,6 +242,7 @@ impl<'a> Columns<'a> {
             columns.settled.push(settled);
             columns.settlements.push(&row.settlement);
             columns.reasons.push(row.reason);
+            columns.hashes.push(row.hash.as_bytes());
             if let Some(group) = row.group.as_ref().or(place.as_ref()) {
                 columns.groups.push(job, group);
             } else {
@@ -269,9 +276,9 @@ impl<'a> Columns<'a> {
         let postings = posted.ids.len();
         let outcomes = tokio::join!(
             biased;
-            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons]).await.map(drop) },
+            async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons, &self.hashes]).await.map(drop) },
             async { client.execute(&end, &[&self.jobs]).await.map(drop) },
-            async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records]).await },
+            async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records, &groups.hashes]).await },
             async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
             async { client.execute(&wait, &[&accounts, &ended]).await.map(drop) },
             async { execute_over(client, postings, &sequence, &[]).await },
@@ -288,31 +295,34 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// A settlement from a row whose second column is its JSON, and whose column `group` is the group's.
-pub(super) fn settlement(row: &Row, group: Option<usize>) -> Result<Settlement, LedgerError> {
-    let mut settlement: Settlement = from_json("settlement", get::<&str>(row, 1)?.as_bytes())?;
-    if let Some(column) = group {
-        let record: Option<&[u8]> = get(row, column)?;
-        settlement.group = record.map(|record| from_json("group", record)).transpose()?;
-    }
-    Ok(settlement)
+/// A settlement from a row whose first columns are its job, its JSON and the hash of that; without its group.
+pub(super) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
+    settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
+}
+
+/// A settlement from a row whose next columns are the group's record and its hash, null if there is none.
+pub(super) fn with_group(row: &Row) -> Result<Settlement, LedgerError> {
+    let record: Option<&[u8]> = get(row, 3)?;
+    let hash = optional_digest(row, 4)?;
+    let group = record.map(|record| group_of(record, hash)).transpose()?;
+    Ok(Settlement { group, ..settlement(row)? })
 }
 
 /// The settlements of those of `jobs` that ended, with their groups.
 pub(super) async fn read(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
     let rows = pool.query(READ, &[&ordered(jobs)]).await?;
-    rows.iter().map(|row| settlement(row, Some(2))).collect()
+    rows.iter().map(|row| named(row, with_group)).collect()
 }
 
 /// The same, without those that can't be read.
 pub(super) async fn readable_ends(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
     let rows = pool.query(READ, &[&ordered(jobs)]).await?;
-    readable(rows.iter().map(|row| named(row, |row| settlement(row, Some(2)))))
+    readable(rows.iter().map(|row| named(row, with_group)))
 }
 
 /// The settlement of a job, if it ended, without its group.
 pub(super) async fn read_one(pool: &Pool, job: JobId) -> Result<Option<Settlement>, LedgerError> {
-    let sql = "SELECT job_id, settlement FROM settlements WHERE job_id = $1";
+    let sql = "SELECT job_id, settlement, hash FROM settlements WHERE job_id = $1";
     let row = pool.query_opt(sql, &[&&job.as_bytes()[..]]).await?;
-    row.map(|row| settlement(&row, None)).transpose()
+    row.map(|row| settlement(&row)).transpose()
 }

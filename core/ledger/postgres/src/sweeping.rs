@@ -6,35 +6,39 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
-use super::settling::settlement;
-use super::values::{flag, from_json, get, job_id, millis, named, ordered, time, word};
-use infera_ledger::stored::readable;
+use super::settling::with_group;
+use super::values::{flag, get, job_id, millis, named, ordered, time, word};
+use infera_ledger::stored::{latest, readable};
 use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
-use infera_types::job::GroupRecord;
 use infera_types::time::Timestamp;
 
 /// Ended leases say nothing; each start leaves one behind. One that somebody is just renewing is left to them.
 const FORGET_LEASES: &str = "DELETE FROM leases WHERE name IN (
-    SELECT name FROM leases WHERE until_ms <= $1 FOR UPDATE SKIP LOCKED)";
+    SELECT name FROM leases WHERE until_ms <= $1 OR taken_ms > $2 FOR UPDATE SKIP LOCKED)";
 
-const LEASE: &str = "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
-    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
-    WHERE leases.holder = excluded.holder OR leases.until_ms <= $4 RETURNING 1";
+const LEASE: &str = "INSERT INTO leases (name, holder, until_ms, taken_ms) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (name) DO UPDATE
+        SET holder = excluded.holder, until_ms = excluded.until_ms, taken_ms = excluded.taken_ms
+    WHERE leases.holder = excluded.holder OR leases.until_ms <= $4 OR leases.taken_ms > $5 RETURNING 1";
 
-/// What becomes queued, unowned and unconfirmed since now: notices that the broker never confirmed, jobs of owners
-/// without a lease, and jobs of queues that hold nothing (what is unconfirmed may be on its way there; the first
+/// What becomes queued, unowned and unconfirmed since now: notices that the broker never confirmed (or that are said to be
+/// unconfirmed since later than now), jobs of owners without a lease, and jobs of queues that hold nothing (what is unconfirmed may be on its way there; the first
 /// question finds it if it isn't). Not those past their deadline, which are about to expire, nor those that somebody is
 /// just changing.
 const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs
         WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
         ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
+    ahead AS MATERIALIZED (
+        SELECT id, accepted_ms FROM jobs
+        WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms > $5 AND deadline_ms > $2
+        ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     orphaned AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs
         WHERE state = 1 AND deadline_ms > $2 AND NOT EXISTS (
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                AND leases.until_ms > $2)
+                AND leases.until_ms > $2 AND leases.taken_ms <= $5)
         ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     lost AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs
@@ -42,7 +46,8 @@ const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
         ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     found AS MATERIALIZED (
         SELECT id FROM (
-            SELECT * FROM unconfirmed UNION SELECT * FROM orphaned UNION SELECT * FROM lost) AS every
+            SELECT * FROM unconfirmed UNION SELECT * FROM ahead UNION SELECT * FROM orphaned
+            UNION SELECT * FROM lost) AS every
         ORDER BY accepted_ms, id LIMIT $4)
     UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
     RETURNING jobs.id, model, accepted_ms";
@@ -57,17 +62,22 @@ const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
     WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
 
 /// Gives up places whose groups never came: their owners are gone, and whom they asked with them. Not those that
-/// somebody is just filling.
-const GIVE_UP_AWAITED: &str = "WITH awaited AS MATERIALIZED (
+/// somebody is just filling. Those of jobs that ended later than a right clock can say (`$3`) are given up as well.
+const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
         SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0
         ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
+    ahead AS MATERIALIZED (
+        SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms > $3 AND length(record) = 0 AND EXISTS (
+            SELECT 1 FROM settlements WHERE settlements.job_id = groups.job_id AND settlements.settled_ms > $3)
+        ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
+    awaited AS (SELECT job_id FROM due UNION SELECT job_id FROM ahead),
     given_up AS (DELETE FROM groups USING awaited WHERE groups.job_id = awaited.job_id RETURNING groups.job_id)
     INSERT INTO records (job_id, settled_ms, is_pruned)
     SELECT job_id, settled_ms, 0 FROM settlements JOIN given_up USING (job_id) ORDER BY job_id
     ON CONFLICT (job_id) DO NOTHING";
 
 /// The columns that [`group`] reads, of groups that are known.
-const GROUPS: &str = "SELECT groups.job_id, settlement, record, is_closed
+const GROUPS: &str = "SELECT groups.job_id, settlement, settlements.hash, record, groups.hash, is_closed
     FROM groups JOIN settlements ON settlements.job_id = groups.job_id AND length(record) > 0";
 
 const HANDED_OUT: &str = "WITH locked AS MATERIALIZED (
@@ -84,8 +94,9 @@ impl Sweeping for PostgresLedger {
         ttl: Duration,
     ) -> Result<bool, LedgerError> {
         let (name, holder, until) = (word(name)?, word(holder.as_str())?, millis(now.after(ttl)));
-        let held = self.pool.put(LEASE, &[&name, &holder, &until, &millis(now)]).await?;
-        self.pool.put(FORGET_LEASES, &[&millis(now)]).await?;
+        let (now, latest) = (millis(now), millis(latest(now)));
+        let held = self.pool.put(LEASE, &[&name, &holder, &until, &now, &latest]).await?;
+        self.pool.put(FORGET_LEASES, &[&now, &latest]).await?;
         Ok(!held.is_empty())
     }
 
@@ -96,16 +107,21 @@ impl Sweeping for PostgresLedger {
 
     async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
         let limit = i64::from(question.limit);
-        let groups = format!(
-            "{GROUPS} WHERE is_closed = 0 AND deadline_ms <= $1 AND NOT EXISTS (
-                 SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
-                     AND leases.until_ms > $1)
-             ORDER BY deadline_ms LIMIT $2"
-        );
-        self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit]).await?;
+        let latest = millis(latest(now));
+        let those = |due: &str| {
+            format!(
+                "({GROUPS} WHERE is_closed = 0 AND {due} AND NOT EXISTS (
+                     SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
+                         AND leases.until_ms > $1 AND leases.taken_ms <= $3)
+                 ORDER BY deadline_ms LIMIT $2)"
+            )
+        };
+        let (due, ahead) = ("deadline_ms <= $1", "deadline_ms > $3 AND settlements.settled_ms > $3");
+        let groups = format!("{} UNION ALL {} LIMIT $2", those(due), those(ahead));
+        self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit, &latest]).await?;
         let hand_out = self.hand_out(question, now).await?;
         let expired = self.pool.query(EXPIRED, &[&millis(now), &limit]).await?;
-        let groups = self.pool.query(&groups, &[&millis(now), &limit]).await?;
+        let groups = self.pool.query(&groups, &[&millis(now), &limit, &latest]).await?;
         Ok(Sweep {
             hand_out,
             expired: readable(expired.iter().map(|row| named(row, overdue)))?,
@@ -138,8 +154,8 @@ impl PostgresLedger {
         let since = millis(now).saturating_sub(wait);
         let empty: Vec<&str> =
             question.empty_queues.iter().map(|model| word(model.as_str())).collect::<Result<_, _>>()?;
-        let limit = i64::from(question.limit);
-        let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit]).await?;
+        let (limit, latest) = (i64::from(question.limit), millis(latest(now)));
+        let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit, &latest]).await?;
         if !question.dead.is_empty() {
             // If this one fails, those that became unconfirmed before it come up again.
             rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
@@ -162,8 +178,8 @@ fn overdue(row: &Row) -> Result<OverdueJob, LedgerError> {
 }
 
 fn group(row: &Row) -> Result<Group, LedgerError> {
-    let record: GroupRecord = from_json("group", get::<&[u8]>(row, 2)?)?;
-    let mut settlement = settlement(row, None)?;
-    settlement.group = Some(record.clone());
-    Ok(Group { settlement, record, closed: flag(row, 3)? })
+    let settlement = with_group(row)?;
+    let missing = || LedgerError::Row("its group is gone".to_owned());
+    let record = settlement.group.clone().ok_or_else(missing)?;
+    Ok(Group { settlement, record, closed: flag(row, 5)? })
 }

@@ -8,8 +8,10 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::lane::Work;
-use super::values::{count, flag, from_json, get, job_id, millis, named, policy, small, time};
-use infera_ledger::stored::readable;
+use super::values::{
+    count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
+};
+use infera_ledger::stored::{latest, readable, request_of};
 use infera_ledger::{LedgerError, Notice, TakenJob};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
@@ -20,14 +22,14 @@ const TAKE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + 1,
         lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
-    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[])
-        AS notices (id, redelivered, owner, now_ms) USING (id)
+    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[])
+        AS notices (id, redelivered, owner, now_ms, latest_ms) USING (id)
     WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2 AND (jobs.owner IS NULL OR redelivered = 1
         OR (jobs.owner <> notices.owner AND NOT EXISTS (
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                AND leases.until_ms > now_ms)))
+                AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)))
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
-        epoch, lost_handouts, misses";
+        epoch, lost_handouts, misses, request_hash";
 
 /// What a job's body is reckoned at before it is read: some hundred jobs share a statement. Few are as long, but all that come
 /// back are in memory together, and if the answer is lost all are handed out once more.
@@ -76,18 +78,19 @@ impl Work for Takings {
                 }
             }
         }
-        let (mut jobs, mut redelivered, mut owners, mut times) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut jobs, mut redelivered, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut times, mut latest_times) = (Vec::new(), Vec::new());
         for (job, (index, is_redelivered)) in &takers {
             if let Some(taking) = takings.get(*index) {
                 jobs.push(&job.as_bytes()[..]);
                 redelivered.push(i16::from(*is_redelivered));
                 owners.push(taking.owner.as_str());
                 times.push(millis(taking.now));
+                latest_times.push(millis(latest(taking.now)));
             }
         }
         let take = client.prepare_cached(TAKE).await?;
-        let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times]).await;
+        let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times, &latest_times]).await;
         let rows = rows.map_err(Failure::of_commit)?;
         let mut outcomes: Vec<HashMap<JobId, TakenJob>> = takings.iter().map(|_| HashMap::new()).collect();
         // All are taken by now. One that can't be read is passed by, and is overdue some day; its neighbours are told.
@@ -102,12 +105,13 @@ impl Work for Takings {
 }
 
 fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
+    // Bodies are only nulled after the end.
+    let request = request_of(get(row, 3)?, optional_digest(row, 13)?)?.unwrap_or_default();
     Ok(TakenJob {
         id: job_id(row, 0)?,
         account: AccountId::new(get::<String>(row, 1)?),
         model: ModelName::new(get::<String>(row, 2)?),
-        // Bodies are only nulled after the end.
-        request: get::<Option<Vec<u8>>>(row, 3)?.unwrap_or_default(),
+        request,
         policy: policy(row, 4)?,
         gateway: GatewayId::new(get::<String>(row, 6)?),
         synchronous: flag(row, 7)?,

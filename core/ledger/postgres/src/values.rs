@@ -80,6 +80,12 @@ pub(super) fn segment_id(row: &Row, index: usize) -> Result<SegmentId, LedgerErr
     bytes(row, index).map(SegmentId::from_bytes)
 }
 
+/// A hash from column `index`, if the row has one.
+pub(super) fn optional_digest(row: &Row, index: usize) -> Result<Option<Digest>, LedgerError> {
+    let is_there = get::<Option<&[u8]>>(row, index)?.is_some();
+    is_there.then(|| digest(row, index)).transpose()
+}
+
 /// A hash from column `index`.
 pub(super) fn digest(row: &Row, index: usize) -> Result<Digest, LedgerError> {
     bytes(row, index).map(Digest::from_bytes)

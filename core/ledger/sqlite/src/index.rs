@@ -9,8 +9,9 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{Groups, read};
 use super::values::{
-    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, small, time, whole,
+    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, small, time, whole,
 };
+use infera_ledger::stored::{SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -25,20 +26,21 @@ impl ArchiveIndex for SqliteLedger {
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         self.write(move |connection| claim(connection, segment, limit, (ripe, now))).await?;
-        self.read(move |connection| {
-            let jobs = claimed(connection, segment)?;
-            jobs.iter().map(|job| settled_record(connection, *job)).collect()
-        })
-        .await
+        let (records, damaged) = self.read(move |connection| settled_records(connection, segment)).await?;
+        if !damaged.is_empty() {
+            self.write(move |connection| set_aside(connection, segment, &damaged)).await?;
+        }
+        Ok(records)
     }
 
-    async fn unfinished(&self, older_than: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
+    async fn unfinished(&self, older_than: Timestamp, now: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
         self.read(move |connection| {
             let mut statement = connection.numbered(
-                "SELECT id FROM segments WHERE object_key IS NULL AND claimed_ms < $1 ORDER BY claimed_ms, id",
+                "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)
+                 ORDER BY claimed_ms, id",
             )?;
-            let found =
-                statement.query_map([millis(older_than)], |row| row.get(0).map(SegmentId::from_bytes))?;
+            let times = [millis(older_than), millis(latest(now))];
+            let found = statement.query_map(times, |row| row.get(0).map(SegmentId::from_bytes))?;
             Ok(found.collect::<rusqlite::Result<_>>()?)
         })
         .await
@@ -96,10 +98,11 @@ fn claim(
             "UPDATE records SET segment = $1 WHERE job_id IN (
                  SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)
              AND (EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms <= $3)
+                 OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms > $4)
                  OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id
                      LIMIT 1 OFFSET $2 - 1))",
         )?
-        .execute(params![segment.blob(), limit, millis(ripe)])?;
+        .execute(params![segment.blob(), limit, millis(ripe), millis(latest(now))])?;
     // A segment of nothing would be unfinished for ever.
     if claimed > 0 {
         connection
@@ -116,15 +119,38 @@ fn claimed(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, Fa
     Ok(jobs.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The records that a segment claimed, and the jobs of those that can't be read.
+fn settled_records(
+    connection: &Connection,
+    segment: SegmentId,
+) -> Result<(Vec<SettledRecord>, Vec<JobId>), Failure> {
+    let jobs = claimed(connection, segment)?.into_iter();
+    Ok(sound_records(jobs.map(|job| (job, settled_record(connection, job).map_err(LedgerError::from))))?)
+}
+
+/// Takes records that can't be archived out of their segment, so that they keep no other from it.
+fn set_aside(connection: &Connection, segment: SegmentId, damaged: &[JobId]) -> Result<(), Failure> {
+    let mut statement =
+        connection.numbered("UPDATE records SET segment = $3 WHERE job_id = $1 AND segment = $2")?;
+    for job in damaged {
+        statement.execute(params![job.blob(), segment.blob(), SET_ASIDE.blob()])?;
+    }
+    // A segment of nothing would be unfinished for ever.
+    connection
+        .numbered(
+            "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)",
+        )?
+        .execute([segment.blob()])?;
+    Ok(())
+}
+
 fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, Failure> {
-    let (accepted_ms, request) = connection
-        .numbered("SELECT accepted_ms, request FROM jobs WHERE id = $1")?
-        .query_row([job.blob()], |row| Ok((time(row, 0)?, row.get::<_, Option<Vec<u8>>>(1)?)))?;
-    // A body that isn't JSON failed its job as unprocessable; its record shows it as text.
-    let request = request.map(|body| {
-        serde_json::from_slice(&body)
-            .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(&body).into_owned()))
-    });
+    let (accepted_ms, request, hash) = connection
+        .numbered("SELECT accepted_ms, request, request_hash FROM jobs WHERE id = $1")?
+        .query_row([job.blob()], |row| {
+            Ok((time(row, 0)?, row.get::<_, Option<Vec<u8>>>(1)?, optional_digest(row, 2)?))
+        })?;
+    let request = request_of(request, hash)?.map(|body| request_json(&body));
     let settlement = read(connection, job, Groups::Included)?
         .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is gone")))?;
     Ok(SettledRecord { job_id: job, accepted_ms, request, settlement, postings: postings(connection, job)? })

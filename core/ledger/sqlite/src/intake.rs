@@ -9,7 +9,7 @@ use super::settling::{Groups, add_to_total, read, settle};
 use super::values::{Blob, Numbered as _, Word, digest, job_id, millis, small, whole};
 use infera_ledger::stored::SettlementRow;
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
-use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
 
@@ -18,7 +18,9 @@ impl JobIntake for SqliteLedger {
     /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
     /// outcome is safe.
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
-        self.write(move |connection| accept(connection, &job)).await
+        // Hashed here: the thread that writes has enough to do.
+        let hash = Digest::of(&job.request);
+        self.write(move |connection| accept(connection, &job, hash)).await
     }
 
     async fn confirm(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
@@ -50,7 +52,7 @@ impl JobIntake for SqliteLedger {
     }
 }
 
-fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, Failure> {
+fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepted, Failure> {
     if let Some(idempotency) = &job.idempotency
         && let Some(earlier) = earlier_use(connection, &job.account, idempotency)?
     {
@@ -62,7 +64,7 @@ fn accept(connection: &Connection, job: &NewJob) -> Result<Accepted, Failure> {
     if let Some(waiting) = full(connection, job)? {
         return Ok(Accepted::Full { waiting });
     }
-    insert(connection, job)?;
+    insert(connection, job, hash)?;
     if let Some(idempotency) = &job.idempotency {
         connection
             .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?
@@ -127,12 +129,13 @@ fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, Failure> {
     Ok(None)
 }
 
-fn insert(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
+fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<(), Failure> {
     connection
         .numbered(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
-                 deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, 0, '[]', $9)",
+                 deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
+                 request_hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, 0, '[]', $9, $12)",
         )?
         .execute(params![
             job.id.blob(),
@@ -145,7 +148,8 @@ fn insert(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
             i64::from(job.synchronous),
             millis(job.accepted_ms),
             millis(job.deadline_ms),
-            whole(job.epoch)
+            whole(job.epoch),
+            hash.blob()
         ])?;
     Ok(())
 }

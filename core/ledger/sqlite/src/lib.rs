@@ -1,19 +1,25 @@
 //! The ledger in one SQLite file: the embedded implementation of every half. WAL, synchronous FULL, one thread that
 //! writes and commits in groups (`writer`), a few connections that read (`readers`). One process at a time.
 //!
-//! Read `opening` for what happens to a damaged file, `settling` for the one way in which jobs end, then a module per
-//! half. Not here: what verdicts weigh (`infera_ledger::fold`).
+//! Read `checking` and `opening` for what happens to a damaged file, `settling` for the one way in which jobs end, then a
+//! module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
 
 mod accounts;
+mod checking;
+mod commits;
 mod failure;
+mod files;
 mod index;
 mod intake;
+mod log;
+mod mark;
 mod network;
 mod nodes;
 mod opening;
 mod owner;
 mod reader;
 mod readers;
+mod schema;
 mod settling;
 mod standing;
 mod sweeping;
@@ -51,9 +57,9 @@ impl SqliteLedger {
     /// that has the ledger, or a newer program's schema.
     pub fn open(path: &Path) -> Result<Arc<Self>, LedgerError> {
         let lock = opening::lock(path)?;
-        let connection = opening::writer(path)?;
+        let (connection, commits) = opening::writer(path)?;
         let readers = Readers::open(path)?;
-        Ok(Arc::new(Self { readers, writer: Writer::start(connection)?, _lock: lock }))
+        Ok(Arc::new(Self { readers, writer: Writer::start(connection, commits)?, _lock: lock }))
     }
 
     /// How much was written since it was opened, for benchmarks and operators.

@@ -7,6 +7,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::network::node_record;
 use super::values::{Numbered as _, Word, digest, millis};
+use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
 use infera_types::time::Timestamp;
@@ -51,9 +52,9 @@ impl NodeBook for SqliteLedger {
                 connection
                     .numbered(
                         "UPDATE nodes SET admitted_until_ms = $2
-                         WHERE id = $1 AND (admitted_until_ms IS NULL OR admitted_until_ms < $2)",
+                         WHERE id = $1 AND (admitted_until_ms IS NULL OR admitted_until_ms NOT BETWEEN $2 AND $3)",
                     )?
-                    .execute(params![Word(node.id.as_str()), millis(until)])?;
+                    .execute(params![Word(node.id.as_str()), millis(until), millis(latest(until))])?;
             }
             Ok(check)
         })
@@ -63,9 +64,10 @@ impl NodeBook for SqliteLedger {
     async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError> {
         self.read(move |connection| {
             let mut statement = connection.numbered(
-                "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms >= $1 ORDER BY id",
+                "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id",
             )?;
-            let ids = statement.query_map([millis(now)], |row| Ok(NodeId::new(row.get::<_, String>(0)?)))?;
+            let times = [millis(now), millis(latest_admission(now))];
+            let ids = statement.query_map(times, |row| Ok(NodeId::new(row.get::<_, String>(0)?)))?;
             Ok(ids.collect::<rusqlite::Result<_>>()?)
         })
         .await

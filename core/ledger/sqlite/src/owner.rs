@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{Groups, close, insert_posting, read, settle};
-use super::values::{Blob, Numbered as _, Word, count, from_json, millis, small, time, to_json};
-use infera_ledger::stored::{SettlementRow, of_job, readable};
+use super::values::{
+    Blob, Numbered as _, Word, count, from_json, millis, optional_digest, small, time, to_json,
+};
+use infera_ledger::stored::{SettlementRow, latest, of_job, readable, unchanged};
 use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
-use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::job::{Settlement, VerificationPolicy};
 use infera_types::time::Timestamp;
 
@@ -82,7 +84,7 @@ impl JobOwner for SqliteLedger {
 }
 
 const TAKEN_COLUMNS: &str = "account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, \
-                             deadline_ms, epoch, lost_handouts, misses";
+                             deadline_ms, epoch, lost_handouts, misses, request_hash";
 
 fn take_one(
     connection: &Connection,
@@ -96,19 +98,27 @@ fn take_one(
              lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
          WHERE id = $1 AND state < 2 AND (owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
              SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                 AND leases.until_ms > $4)))
+                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)))
          RETURNING {TAKEN_COLUMNS}"
     );
     let taken = connection
         .numbered(&sql)?
         .query_row(
-            params![notice.job.blob(), Word(owner.as_str()), i64::from(notice.redelivered), millis(now)],
+            params![
+                notice.job.blob(),
+                Word(owner.as_str()),
+                i64::from(notice.redelivered),
+                millis(now),
+                millis(latest(now))
+            ],
             |row| taken(row, notice.job),
         )
         .optional()?;
-    let found = if let Some((job, misses)) = taken {
-        let misses = from_json("misses", misses.as_bytes()).map_err(|error| of_job(notice.job, error));
-        readable([misses.map(|misses| Take::Taken(TakenJob { misses, ..job }))])?.pop()
+    let found = if let Some((job, misses, hash)) = taken {
+        let sound =
+            unchanged("request", &job.request, hash).and_then(|_| from_json("misses", misses.as_bytes()));
+        let sound = sound.map_err(|error| of_job(notice.job, error));
+        readable([sound.map(|misses| Take::Taken(TakenJob { misses, ..job }))])?.pop()
     } else {
         let settlement = read(connection, notice.job, Groups::Included);
         readable([settlement.map_err(|error| of_job(notice.job, error.into()))])?
@@ -119,7 +129,8 @@ fn take_one(
     Ok(found.unwrap_or(Take::Nothing(notice.job)))
 }
 
-fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String)> {
+/// The job without its misses, those as JSON, and the request's hash.
+fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option<Digest>)> {
     let job = TakenJob {
         id,
         account: AccountId::new(row.get::<_, String>(0)?),
@@ -135,7 +146,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String)> {
         lost_handouts: small(row, 10)?,
         misses: Vec::new(),
     };
-    Ok((job, row.get(11)?))
+    Ok((job, row.get(11)?, optional_digest(row, 12)?))
 }
 
 fn record_miss(connection: &Connection, job: JobId, miss: Miss) -> Result<(), Failure> {

@@ -7,11 +7,12 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::intake::earlier_use;
 use super::settling::{Groups, read};
-use super::values::{Blob, Numbered as _, Word, count, job_id, time};
+use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
+use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
     Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
 };
-use infera_types::ids::{AccountId, JobId, ModelName};
+use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationPolicy, VerificationStatus};
 use infera_types::time::Timestamp;
 
@@ -65,35 +66,39 @@ fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Opti
         })
         .optional()?;
     let Some((model, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
+    let (state, settlement) = (state_of(state), read(connection, job, Groups::LeftOut)?);
     Ok(Some(JobView {
         id: job,
         model: ModelName::new(model),
-        state: state_of(state),
+        state,
         accepted_ms,
         deadline_ms,
-        settlement: read(connection, job, Groups::LeftOut)?,
+        settlement: ended_with(job, state, settlement)?,
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
     }))
 }
 
 fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, Failure> {
     let mut statement = connection.numbered(
-        "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms
+        "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
+             jobs.request_hash
          FROM settlements JOIN jobs ON jobs.id = settlements.job_id
          WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1 IS NULL)
          ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2",
     )?;
     let found = statement.query_map(params![only.as_ref().map(Blob::blob), limit], |row| {
-        Ok(PoisonedJob {
+        let job = PoisonedJob {
             id: job_id(row, 0)?,
             account: AccountId::new(row.get::<_, String>(1)?),
             model: ModelName::new(row.get::<_, String>(2)?),
             request: row.get(3)?,
             policy: VerificationPolicy { quorum: row.get(4)?, replicas: row.get(5)? },
             settled_ms: time(row, 6)?,
-        })
+        };
+        Ok((job, optional_digest(row, 7)?))
     })?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let found: Vec<(PoisonedJob, Option<Digest>)> = found.collect::<rusqlite::Result<_>>()?;
+    Ok(poisoned_of(only, found)?)
 }
 
 fn state_of(state: i64) -> JobState {

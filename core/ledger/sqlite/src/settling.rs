@@ -1,10 +1,10 @@
 //! The end of a job: the one way in, for every kind of end, and reading it back. Runs within the writer's transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, to_json, whole};
-use infera_ledger::stored::{GroupRow, SettlementRow};
+use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
+use infera_ledger::stored::{GroupRow, SettlementRow, group_of, latest, of_job, settlement_of};
 use infera_ledger::{Posting, Settled};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
@@ -14,10 +14,16 @@ use infera_types::time::Timestamp;
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, Failure> {
     let inserted = connection
         .numbered(
-            "INSERT INTO settlements (job_id, settled_ms, settlement, reason) VALUES ($1, $2, $3, $4)
+            "INSERT INTO settlements (job_id, settled_ms, settlement, reason, hash) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (job_id) DO NOTHING",
         )?
-        .execute(params![row.job.blob(), millis(row.settled_ms), row.settlement, row.reason])?;
+        .execute(params![
+            row.job.blob(),
+            millis(row.settled_ms),
+            row.settlement,
+            row.reason,
+            row.hash.blob()
+        ])?;
     if inserted == 0 {
         if let Some(group) = &row.group {
             fill_group(connection, row.job, group)?;
@@ -61,9 +67,10 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
 fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), Failure> {
     connection
         .numbered(
-            "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record) VALUES ($1, $2, $3, 0, $4)",
+            "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record, hash)
+             VALUES ($1, $2, $3, 0, $4, $5)",
         )?
-        .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
+        .execute(group_columns(job, group))?;
     Ok(())
 }
 
@@ -80,21 +87,38 @@ fn await_group(connection: &Connection, row: &SettlementRow) -> Result<(), Failu
 fn fill_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), Failure> {
     connection
         .numbered(
-            "UPDATE groups SET verifier = $2, deadline_ms = $3, record = $4
+            "UPDATE groups SET verifier = $2, deadline_ms = $3, record = $4, hash = $5
              WHERE job_id = $1 AND is_closed = 0 AND length(record) = 0",
         )?
-        .execute(params![job.blob(), Word(&group.verifier), millis(group.deadline_ms), group.record])?;
+        .execute(group_columns(job, group))?;
     Ok(())
 }
 
+fn group_columns<'a>(job: JobId, group: &'a GroupRow) -> impl Params + use<'a> {
+    let (id, deadline) = (*job.as_bytes(), millis(group.deadline_ms));
+    (id, Word(&group.verifier), deadline, &group.record, group.hash.blob())
+}
+
+/// Which groups are due: those whose time is up by now (`$1`) ...
+pub(super) const DUE_GROUP: &str = "is_closed = 0 AND deadline_ms <= $1";
+
+/// ... and those of jobs that ended later than a right clock can say (`$3`): their time would be up when that clock's is.
+pub(super) const AHEAD_GROUP: &str = "is_closed = 0 AND deadline_ms > $3 AND EXISTS (
+    SELECT 1 FROM settlements WHERE settlements.job_id = groups.job_id AND settlements.settled_ms > $3)";
+
 /// Gives up places whose groups never came: their owners are gone, and whom they asked with them.
 pub(super) fn give_up_awaited(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), Failure> {
-    let mut statement = connection.numbered(
-        "SELECT job_id FROM groups
-         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0 ORDER BY deadline_ms LIMIT $2",
-    )?;
-    let found = statement.query_map(params![millis(now), limit], |row| job_id(row, 0))?;
-    let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
+    let mut jobs = Vec::new();
+    for due in [DUE_GROUP, AHEAD_GROUP] {
+        // The third parameter is in one of them only.
+        let sql = format!(
+            "SELECT job_id FROM groups WHERE {due} AND length(record) = 0 AND $3 > 0 ORDER BY deadline_ms LIMIT $2"
+        );
+        let mut statement = connection.numbered(&sql)?;
+        let found =
+            statement.query_map(params![millis(now), limit, millis(latest(now))], |row| job_id(row, 0))?;
+        jobs.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
     for job in jobs {
         connection.numbered("DELETE FROM groups WHERE job_id = $1")?.execute([job.blob()])?;
         make_claimable(connection, job)?;
@@ -165,18 +189,20 @@ pub(super) fn read(
     job: JobId,
     groups: Groups,
 ) -> Result<Option<Settlement>, Failure> {
-    let json: Option<String> = connection
-        .numbered("SELECT settlement FROM settlements WHERE job_id = $1")?
-        .query_row([job.blob()], |row| row.get(0))
-        .optional()?;
-    let Some(json) = json else { return Ok(None) };
-    let mut settlement: Settlement = from_json("settlement", json.as_bytes())?;
+    let found = connection
+        .numbered("SELECT settlement, hash FROM settlements WHERE job_id = $1")?
+        .query_row([job.blob()], |row| Ok((row.get::<_, String>(0)?, optional_digest(row, 1)?)))
+        .optional()
+        .map_err(|error| of_job(job, Failure::from(error).into()))?;
+    let Some((json, hash)) = found else { return Ok(None) };
+    let mut settlement = settlement_of(job, &json, hash)?;
     if groups == Groups::Included {
-        let record: Option<Vec<u8>> = connection
-            .numbered("SELECT record FROM groups WHERE job_id = $1 AND length(record) > 0")?
-            .query_row([job.blob()], |row| row.get(0))
+        let found = connection
+            .numbered("SELECT record, hash FROM groups WHERE job_id = $1 AND length(record) > 0")?
+            .query_row([job.blob()], |row| Ok((row.get::<_, Vec<u8>>(0)?, optional_digest(row, 1)?)))
             .optional()?;
-        settlement.group = record.map(|record| from_json("group", &record)).transpose()?;
+        let group = found.map(|(record, hash)| group_of(&record, hash)).transpose();
+        settlement.group = group.map_err(|error| of_job(job, error))?;
     }
     Ok(Some(settlement))
 }

@@ -7,12 +7,11 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::settling::{Groups, give_up_awaited, read};
-use super::values::{Blob, Numbered as _, Word, from_json, job_id, millis, time};
-use infera_ledger::stored::{of_job, readable};
+use super::settling::{AHEAD_GROUP, DUE_GROUP, Groups, give_up_awaited, read};
+use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, time};
+use infera_ledger::stored::{group_of, latest, of_job, readable};
 use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
-use infera_types::job::GroupRecord;
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -68,7 +67,7 @@ impl Sweeping for SqliteLedger {
         self.read(move |connection| {
             let mut groups = Vec::new();
             for job in &jobs {
-                let sql = "SELECT job_id, record, is_closed FROM groups
+                let sql = "SELECT job_id, record, is_closed, hash FROM groups
                      WHERE job_id = $1 AND length(record) > 0";
                 for group in read_groups(connection, sql, [job.blob()])? {
                     groups.push(group?);
@@ -87,14 +86,16 @@ fn lease(
     (now, until): (Timestamp, Timestamp),
 ) -> Result<bool, Failure> {
     // Ended leases say nothing; each start leaves one behind.
-    connection.numbered("DELETE FROM leases WHERE until_ms <= $1")?.execute([millis(now)])?;
+    connection
+        .numbered("DELETE FROM leases WHERE until_ms <= $1 OR taken_ms > $2")?
+        .execute([millis(now), millis(latest(now))])?;
     let changed = connection
         .numbered(
-            "INSERT INTO leases (name, holder, until_ms) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms
+            "INSERT INTO leases (name, holder, until_ms, taken_ms) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET until_ms = excluded.until_ms, taken_ms = excluded.taken_ms
              WHERE leases.holder = excluded.holder",
         )?
-        .execute(params![Word(name), Word(holder.as_str()), millis(until)])?;
+        .execute(params![Word(name), Word(holder.as_str()), millis(until), millis(now)])?;
     Ok(changed == 1)
 }
 
@@ -135,11 +136,17 @@ fn hand_out(
     found.append(&mut find(
         connection,
         "SELECT id, model, accepted_ms FROM jobs
+         WHERE state = 0 AND unconfirmed_ms > $1 AND deadline_ms > $2 ORDER BY unconfirmed_ms LIMIT $3",
+        params![millis(latest(now)), millis(now), question.limit],
+    )?);
+    found.append(&mut find(
+        connection,
+        "SELECT id, model, accepted_ms FROM jobs
          WHERE state = 1 AND deadline_ms > $1 AND NOT EXISTS (
              SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                 AND leases.until_ms > $1)
+                 AND leases.until_ms > $1 AND leases.taken_ms <= $3)
          ORDER BY accepted_ms LIMIT $2",
-        params![millis(now), question.limit],
+        params![millis(now), question.limit, millis(latest(now))],
     )?);
     for model in &question.empty_queues {
         // What is unconfirmed may be on its way there; the first question finds it if it isn't.
@@ -190,19 +197,22 @@ fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Ov
 }
 
 fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<Group>, Failure> {
-    let groups = read_groups(
-        connection,
-        "SELECT job_id, record, is_closed FROM groups
-         WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) > 0 AND NOT EXISTS (
-             SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
-                 AND leases.until_ms > $1)
-         ORDER BY deadline_ms LIMIT $2",
-        params![millis(now), limit],
-    )?;
+    let mut groups = Vec::new();
+    for due in [DUE_GROUP, AHEAD_GROUP] {
+        let sql = format!(
+            "SELECT job_id, record, is_closed, hash FROM groups
+             WHERE {due} AND length(record) > 0 AND NOT EXISTS (
+                 SELECT 1 FROM leases WHERE leases.name = groups.verifier AND leases.holder = groups.verifier
+                     AND leases.until_ms > $1 AND leases.taken_ms <= $3)
+             ORDER BY deadline_ms LIMIT $2"
+        );
+        groups.extend(read_groups(connection, &sql, params![millis(now), limit, millis(latest(now))])?);
+    }
+    groups.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(readable(groups)?)
 }
 
-/// Groups by a query that selects job, record and whether it is closed; each by itself, so that one may be unreadable.
+/// Groups by a query that selects job, record, whether it is closed and the hash; each by itself, so that one may be unreadable.
 fn read_groups<P: Params>(
     connection: &Connection,
     sql: &str,
@@ -219,7 +229,7 @@ fn read_groups<P: Params>(
 
 fn group(connection: &Connection, row: &Row<'_>) -> Result<Group, Failure> {
     let job = job_id(row, 0)?;
-    let record: GroupRecord = from_json("group", &row.get::<_, Vec<u8>>(1)?)?;
+    let record = group_of(&row.get::<_, Vec<u8>>(1)?, optional_digest(row, 3)?)?;
     let closed = row.get::<_, i64>(2)? != 0;
     let settlement = read(connection, job, Groups::LeftOut)?;
     let mut settlement = settlement.ok_or_else(|| LedgerError::Row("its settlement is gone".to_owned()))?;

@@ -73,3 +73,8 @@ pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
 pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
     Ok(Digest::from_bytes(row.get(index)?))
 }
+
+/// A hash from column `index`, if the row has one.
+pub(super) fn optional_digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Digest>> {
+    Ok(row.get::<_, Option<[u8; 32]>>(index)?.map(Digest::from_bytes))
+}

@@ -1,5 +1,6 @@
 //! The one thread that writes. It commits whatever waits as one transaction (group commit: one fsync for all), each
-//! operation in its own savepoint, and answers only after the commit. It knows no table.
+//! operation in its own savepoint, and answers only after the commit. It knows no table; the commits' own count is
+//! `commits`' business.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 
+use super::commits::Commits;
 use super::failure::Failure;
 use infera_ledger::LedgerError;
 
@@ -90,14 +92,14 @@ impl std::fmt::Debug for dyn Operation {
 }
 
 impl Writer {
-    /// Starts the thread, which owns `connection` from now on.
-    pub(super) fn start(connection: Connection) -> Result<Self, LedgerError> {
+    /// Starts the thread, which owns `connection` and the count of its commits from now on.
+    pub(super) fn start(connection: Connection, commits: Commits) -> Result<Self, Failure> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
         let counted = Arc::clone(&counts);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || serve(&connection, receiver, &counted))
+            .spawn(move || serve(&connection, commits, receiver, &counted))
             .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
         Ok(Self { sender: Some(sender), thread: Some(thread), counts })
     }
@@ -147,29 +149,48 @@ fn stopped() -> LedgerError {
     LedgerError::Unavailable("the ledger's writer has stopped".to_owned())
 }
 
-fn serve(connection: &Connection, mut receiver: mpsc::Receiver<Box<dyn Operation>>, counts: &Counts) {
+fn serve(
+    connection: &Connection,
+    mut commits: Commits,
+    mut receiver: mpsc::Receiver<Box<dyn Operation>>,
+    counts: &Counts,
+) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        let commit = commit_batch(connection, &mut batch).map_err(LedgerError::from);
-        match &commit {
-            Ok(()) => {
+        let commit = commit_batch(connection, &commits, &mut batch).map_err(LedgerError::from);
+        let outcome = match commit {
+            Ok(number) => {
                 counts.commits.fetch_add(1, Ordering::Relaxed);
                 counts
                     .operations
                     .fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                if let Some(number) = number {
+                    commits.done(number);
+                }
+                Ok(())
             }
-            Err(error) => tracing::error!(%error, operations = batch.len(), "a ledger commit failed"),
-        }
+            Err(error) => {
+                tracing::error!(%error, operations = batch.len(), "a ledger commit failed");
+                Err(error)
+            }
+        };
         for operation in batch.drain(..) {
-            operation.answer(commit.as_ref().map(|&()| ()));
+            operation.answer(outcome.as_ref().map(|&()| ()));
         }
+        commits.checkpoint_if_due(connection);
     }
+    commits.end();
 }
 
-/// One transaction for the whole batch. Whatever happens, no transaction is open afterwards.
-fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), Failure> {
+/// One transaction for the whole batch, which gives the commit's number if anything changed. Whatever happens, no
+/// transaction is open afterwards.
+fn commit_batch(
+    connection: &Connection,
+    commits: &Commits,
+    batch: &mut [Box<dyn Operation>],
+) -> Result<Option<u64>, Failure> {
     execute(connection, "BEGIN IMMEDIATE")?;
-    let done = run_batch(connection, batch).and_then(|()| {
+    let done = run_batch(connection, commits, batch).and_then(|number| {
         execute(connection, "COMMIT").map_err(|error| match error.sqlite_error_code() {
             // Nothing of the last frame can be complete on the disk, or nothing was begun.
             Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => {
@@ -178,7 +199,7 @@ fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Re
             // The log may hold the whole commit although syncing it failed: a crash now could bring it back.
             _ => LedgerError::Unknown(error.to_string()),
         })?;
-        Ok(())
+        Ok(number)
     });
     if done.is_err() && !connection.is_autocommit() {
         // It failed already and that is what is reported; a rollback that fails too leaves nothing to tell.
@@ -187,7 +208,12 @@ fn commit_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Re
     done
 }
 
-fn run_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), Failure> {
+fn run_batch(
+    connection: &Connection,
+    commits: &Commits,
+    batch: &mut [Box<dyn Operation>],
+) -> Result<Option<u64>, Failure> {
+    let changes = connection.total_changes();
     for operation in batch {
         execute(connection, "SAVEPOINT operation")?;
         let is_kept = operation.run(connection);
@@ -203,7 +229,11 @@ fn run_batch(connection: &Connection, batch: &mut [Box<dyn Operation>]) -> Resul
         }
         execute(connection, "RELEASE operation")?;
     }
-    Ok(())
+    // A commit that changes nothing costs no sync, and must not be made to.
+    if connection.total_changes() == changes {
+        return Ok(None);
+    }
+    commits.number(connection).map(Some)
 }
 
 fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
@@ -218,8 +248,12 @@ mod tests {
 
     fn writer(schema: &str) -> Arc<Writer> {
         let connection = Connection::open_in_memory().expect("a database");
+        let totals = "CREATE TABLE totals (name TEXT PRIMARY KEY, value BIGINT NOT NULL)";
+        connection.execute_batch(totals).expect("a table");
+        let folder = tempfile::tempdir().expect("a folder");
+        let commits = Commits::begin(&folder.path().join("ledger"), &connection).expect("a mark");
         connection.execute_batch(schema).expect("a schema");
-        Arc::new(Writer::start(connection).expect("a thread"))
+        Arc::new(Writer::start(connection, commits).expect("a thread"))
     }
 
     fn insert(connection: &Connection, number: i64) -> Result<(), Failure> {

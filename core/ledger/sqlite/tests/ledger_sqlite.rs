@@ -84,7 +84,7 @@ async fn a_closed_ledger_is_one_file_that_has_everything() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     files.sort();
-    assert_eq!(files, ["ledger.sqlite", "ledger.sqlite.lock"]);
+    assert_eq!(files, ["ledger.sqlite", "ledger.sqlite.lock", "ledger.sqlite.mark"]);
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     assert_eq!(count_known(&ledger, &account, &ids).await, 50);
 }
@@ -139,6 +139,8 @@ async fn an_older_ledgers_poison_is_found() {
     drop(ledger);
     let older = "DROP INDEX settlements_poison; ALTER TABLE settlements DROP COLUMN reason;
                  DROP INDEX postings_valid; ALTER TABLE postings DROP COLUMN valid_node;
+                 ALTER TABLE settlements DROP COLUMN hash; ALTER TABLE groups DROP COLUMN hash;
+                 ALTER TABLE jobs DROP COLUMN request_hash; ALTER TABLE leases DROP COLUMN taken_ms;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");
@@ -164,6 +166,30 @@ async fn an_unreadable_job_keeps_no_other() {
     let halves = infera_conformance::ledger::Halves::of(&ledger);
     let spoil = async |job| spoil(&path, "UPDATE jobs SET misses = '{' WHERE id = ?1", job);
     infera_conformance::ledger::an_unreadable_job_keeps_no_other(&halves, spoil).await;
+}
+
+/// One byte of what is stored is another, as a disk may give it back.
+#[tokio::test]
+async fn what_was_changed_is_never_given_out() {
+    use infera_conformance::ledger as suite;
+    let answer =
+        "UPDATE settlements SET settlement = replace(settlement, '12 is', '13 is') WHERE job_id = ?1";
+    let request =
+        "UPDATE jobs SET request = CAST(replace(CAST(request AS TEXT), ':8,', ':9,') AS BLOB) WHERE id = ?1";
+    let group = "UPDATE groups SET record = CAST(replace(CAST(record AS TEXT), ':2.5', ':2.75') AS BLOB) WHERE job_id = ?1";
+    let ledgers = [place(), place(), place(), place()];
+    let [first, second, third, fourth] = ledgers.each_ref().map(|(_folder, path)| {
+        let ledger = SqliteLedger::open(path).expect("a ledger");
+        (path, suite::Halves::of(&ledger))
+    });
+    let by = |path: &PathBuf, sql: &'static str| {
+        let path = path.clone();
+        async move |job| spoil(&path, sql, job)
+    };
+    suite::a_changed_answer_is_never_given_out(&first.1, by(first.0, answer)).await;
+    suite::a_segment_of_damaged_records_is_none(&second.1, by(second.0, answer)).await;
+    suite::a_changed_request_is_never_given_out(&third.1, by(third.0, request)).await;
+    suite::a_changed_group_judges_nobody(&fourth.1, by(fourth.0, group)).await;
 }
 
 fn spoil(path: &Path, sql: &str, job: JobId) {

@@ -1,0 +1,186 @@
+//! Whether a file and its log are a sound ledger, before anything is written: a check that mends what it finds destroys
+//! what could be salvaged. SQLite recovers a log into memory and copies it into the file when its last connection
+//! closes; the connection here only reads, so it can't.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::failure::Failure;
+use super::files::{has_content, log_of, unavailable};
+use super::mark::{self, Mark};
+use super::schema::{KNOWN_VERSIONS, stored_version};
+use super::{commits, log};
+use infera_ledger::LedgerError;
+
+/// So long the file's structure is checked at start: a start must stay fast, and within this time a ledger of some
+/// hundred megabytes is read whole. What a longer file hides after that is found when it is read.
+const CHECK_BUDGET: Duration = Duration::from_secs(1);
+
+/// What a file of SQLite begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What every error about damage ends with.
+const REMEDY: &str = "nothing was changed. Keep the file, its -wal and its .mark for salvage, then restore the whole \
+                      folder from a backup; or begin an empty ledger in another folder (the jobs in this one are \
+                      then unknown)";
+
+/// Makes sure that the ledger at `path` is sound and whole, and of a schema that this program knows.
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let log = log_of(path);
+    let has_log = has_content(&log);
+    let generation = check_header(path, has_log)?;
+    if has_log && !log::continues(&log, generation).map_err(|error| unavailable(&log, &error))? {
+        let fault = format!(
+            "{} is the log of another file, or of another state of this one, and would destroy it; if this file is the \
+             one to keep (a backup that was put here, say), move that log away",
+            log.display()
+        );
+        return Err(damaged(path, &fault));
+    }
+    let connection = look(path, has_log).map_err(|error| name_damage(path, error))?;
+    check_content(path, &connection).map_err(|error| name_damage(path, error))?;
+    check_structure(path, &connection)
+}
+
+/// How many commits the mark beside `path` promises, if there is one.
+pub(super) fn marked(path: &Path) -> Result<Option<u64>, Failure> {
+    Mark::read(path).map_err(|error| unavailable(&mark::path_of(path), &error))
+}
+
+/// A connection that changes neither file nor log.
+fn look(path: &Path, has_log: bool) -> Result<Connection, Failure> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    // Without a log nothing needs to be recovered, and not even an empty one is made.
+    let uri = uri(path, if has_log { "" } else { "?immutable=1" });
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+/// A path as SQLite wants it in a URI.
+fn uri(path: &Path, query: &str) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri + query
+}
+
+/// Looks at the file before SQLite does: what it takes for an empty or a shorter database is damage to us. Gives the
+/// generation that the file is of.
+fn check_header(path: &Path, has_log: bool) -> Result<u32, Failure> {
+    let mut header = [0; 100];
+    let read = File::open(path).and_then(|mut file| {
+        file.read_exact(&mut header)?;
+        file.metadata().map(|metadata| metadata.len())
+    });
+    let length = match read {
+        Ok(length) if header.starts_with(MAGIC) => length,
+        Ok(_) => return Err(damaged(path, "it isn't a SQLite database")),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(damaged(path, "it is shorter than a database's header"));
+        }
+        Err(error) => return Err(unavailable(path, &error)),
+    };
+    // Bytes 16 and 17: the page's size, where 1 stands for 65,536. Bytes 28 to 31: how many pages there are.
+    let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        size => size,
+    };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    // With a log, missing pages may be in it: a checkpoint writes the first page first.
+    if length < page * pages && !has_log {
+        return Err(damaged(path, "it was cut short"));
+    }
+    Ok(log::generation(&header))
+}
+
+fn check_content(path: &Path, connection: &Connection) -> Result<(), Failure> {
+    let is_ours: bool = connection.query_row(
+        "SELECT COUNT(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_versions'",
+        [],
+        |row| row.get(0),
+    )?;
+    if !is_ours {
+        return Err(damaged(path, "it is a database, but not a ledger"));
+    }
+    let stored = stored_version(connection)?;
+    let is_known = usize::try_from(stored).map_err(|_| damaged(path, "its schema's version is negative"))?
+        <= KNOWN_VERSIONS;
+    if !is_known {
+        return Err(LedgerError::Unavailable(format!(
+            "{} was written by a newer program (schema {stored}, this one knows {KNOWN_VERSIONS}); run that one",
+            path.display(),
+        ))
+        .into());
+    }
+    let (commits, marked) = (commits::count(connection)?, marked(path)?.unwrap_or(0));
+    if commits < marked {
+        let mark = mark::path_of(path);
+        return Err(damaged(
+            path,
+            &format!(
+                "its last {} commits are gone (it has {commits}, and {marked} were on the disk): its -wal was removed, \
+                 cut short or changed. Put that back if you have it; if this file is a backup that was put here, or to \
+                 go on without what is gone, remove {}",
+                marked - commits,
+                mark.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// SQLite's own check of the file's structure, stopped when the budget is over.
+fn check_structure(path: &Path, connection: &Connection) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (done, waits) = mpsc::channel::<()>();
+    let interrupt = connection.get_interrupt_handle();
+    let timer = std::thread::Builder::new().name("ledger-check".to_owned()).spawn(move || {
+        if waits.recv_timeout(CHECK_BUDGET) == Err(mpsc::RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    let timer =
+        timer.map_err(|error| LedgerError::Unavailable(format!("no thread for the check: {error}")))?;
+    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    drop(done);
+    // It ends at once; until it has, it could still interrupt the next statement.
+    let _ = timer.join();
+    match found {
+        Ok(word) if word == "ok" => Ok(()),
+        Ok(fault) => Err(damaged(path, &fault)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            let elapsed_ms = began.elapsed().as_millis();
+            tracing::info!(path = %path.display(), elapsed_ms, "the ledger is too large to be checked whole at start");
+            Ok(())
+        }
+        Err(error) => Err(name_damage(path, error.into())),
+    }
+}
+
+/// The error about a damaged file, with what can be done.
+pub(super) fn damaged(path: &Path, fault: &str) -> Failure {
+    LedgerError::Damaged(format!("{}: {fault}; {REMEDY}", path.display())).into()
+}
+
+/// While opening, a statement that SQLite can't make sense of means that the file's content is not what we wrote.
+pub(super) fn name_damage(path: &Path, failure: Failure) -> Failure {
+    match LedgerError::from(failure) {
+        LedgerError::Damaged(text) if text.contains(REMEDY) => LedgerError::Damaged(text).into(),
+        LedgerError::Damaged(fault) | LedgerError::Row(fault) => damaged(path, &fault),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,120 @@
+//! What goes with every commit: its number, which the ledger keeps and the mark repeats outside of it, and the lives of
+//! the log. It decides when the log is copied into the file, so that it knows when a new life of the log may begin.
+//!
+//! A new life begins with the first commit after everything was copied, and that can only be known afterwards. So the
+//! first commit after each try to copy names a new generation (see `log`), whether or not a new life begins with it.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::failure::Failure;
+use super::mark::Mark;
+use infera_ledger::LedgerError;
+
+/// The log is copied into the file when it has so many frames, 16 MiB: each copy costs two syncs, and a start reads at
+/// most that much.
+const CHECKPOINT_FRAMES: u32 = 4096;
+
+/// A log that had to grow, because a reader kept it from being copied, is cut to this when its next life begins.
+const LOG_MAX_BYTES: u32 = 64 * 1024 * 1024;
+
+thread_local! {
+    /// Frames in the log after the last commit of this thread, which is the one that writes.
+    static FRAMES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The numbering of commits. It goes with the connection that writes.
+#[derive(Debug)]
+pub(super) struct Commits {
+    mark: Mark,
+    is_generation_due: bool,
+    is_checkpoint_failing: bool,
+}
+
+impl Commits {
+    /// Begins to number what `connection` commits to the ledger at `path`: names a new generation, and opens the mark.
+    pub(super) fn begin(path: &Path, connection: &Connection) -> Result<Self, Failure> {
+        // Instead of SQLite's own checkpoints, which would be a hook too.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.wal_hook(Some(|_, frames| {
+            FRAMES.set(u32::try_from(frames).unwrap_or(0));
+            Ok(())
+        }));
+        connection.pragma_update(None, "journal_size_limit", LOG_MAX_BYTES)?;
+        let transaction = connection.unchecked_transaction()?;
+        name_generation(&transaction)?;
+        let commits = count_one(&transaction)?;
+        transaction.commit()?;
+        let mark = Mark::open(path, commits).map_err(|error| {
+            LedgerError::Unavailable(format!("{}: {error}", super::mark::path_of(path).display()))
+        })?;
+        Ok(Self { mark, is_generation_due: false, is_checkpoint_failing: false })
+    }
+
+    /// Counts the open transaction as one more commit, and gives its number.
+    pub(super) fn number(&self, connection: &Connection) -> Result<u64, Failure> {
+        if self.is_generation_due {
+            name_generation(connection)?;
+        }
+        Ok(count_one(connection)?)
+    }
+
+    /// The commit of this number is on the disk.
+    pub(super) fn done(&mut self, number: u64) {
+        self.mark.set(number);
+        self.is_generation_due = false;
+    }
+
+    /// Copies the log into the file if it has become long. Readers are not waited for: what they keep is copied next time.
+    pub(super) fn checkpoint_if_due(&mut self, connection: &Connection) {
+        if FRAMES.get() < CHECKPOINT_FRAMES {
+            return;
+        }
+        self.is_generation_due = true;
+        self.mark.sync();
+        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        match copied {
+            Ok(()) => self.is_checkpoint_failing = false,
+            Err(error) if !self.is_checkpoint_failing => {
+                self.is_checkpoint_failing = true;
+                tracing::error!(%error, "the ledger's log can't be copied into its file and grows; tried again with each commit");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Everything is committed, and the connection is about to close.
+    pub(super) fn end(&mut self) {
+        self.mark.sync();
+    }
+}
+
+/// How many commits the ledger says that it has.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM totals WHERE name = 'commits'";
+    let commits: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(commits.and_then(|commits| u64::try_from(commits).ok()).unwrap_or(0))
+}
+
+/// The count shares its page with the other totals, most of which change in the same transactions.
+fn count_one(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "INSERT INTO totals (name, value) VALUES ('commits', 1)
+         ON CONFLICT (name) DO UPDATE SET value = totals.value + 1 RETURNING value";
+    let commits: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(u64::try_from(commits).unwrap_or(0))
+}
+
+/// Names a new generation, and the one that it follows.
+pub(super) fn name_generation(connection: &Connection) -> Result<(), Failure> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| LedgerError::Unavailable(format!("no randomness: {error}")))?;
+    let followed: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    // Zero stands for a ledger from before generations.
+    let fresh = i32::from_ne_bytes(bytes) | 1;
+    connection.pragma_update(None, "application_id", followed)?;
+    connection.pragma_update(None, "user_version", fresh)?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The schema's versions, and bringing an older ledger up to date. No table's meaning.
+
+use rusqlite::Connection;
+
+/// The schema's versions in order; the first is version 1.
+const MIGRATIONS: [&str; 7] = [
+    include_str!("../migrations/0001_ledger.sql"),
+    include_str!("../migrations/0002_idempotency_job.sql"),
+    include_str!("../migrations/0003_fleet.sql"),
+    include_str!("../migrations/0004_reason.sql"),
+    include_str!("../migrations/0005_valid_node.sql"),
+    include_str!("../migrations/0006_hashes.sql"),
+    include_str!("../migrations/0007_taken.sql"),
+];
+
+/// How many of the schema's versions this program knows.
+pub(super) const KNOWN_VERSIONS: usize = MIGRATIONS.len();
+
+/// Which version the stored schema is of.
+pub(super) fn stored_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT COALESCE(MAX(version), 0) FROM schema_versions", [], |row| row.get(0))
+}
+
+/// Brings a ledger that passed its checks up to date.
+pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    let stored = stored_version(connection)?;
+    for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > stored) {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.execute("INSERT INTO schema_versions (version) VALUES (?1)", [version])?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! What becomes of a ledger whose files are not what it left: told as damage before anything is written, and never told
+//! of a ledger that merely lost its process.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::job::VerificationPolicy;
+use infera_types::time::Timestamp;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// A frame of the log: its header and a page.
+const FRAME_BYTES: usize = 24 + 4_096;
+const LOG_HEADER_BYTES: usize = 32;
+
+/// All jobs here are of one account.
+const ACCOUNT: &str = "acctdamage";
+
+fn job(request_bytes: usize) -> NewJob {
+    let now = Timestamp::from_millis(1_790_000_000_000);
+    NewJob {
+        id: JobId::new(),
+        account: AccountId::new(ACCOUNT),
+        model: ModelName::new("m"),
+        request: vec![b'x'; request_bytes],
+        policy: VerificationPolicy::default(),
+        gateway: GatewayId::new("g"),
+        synchronous: false,
+        accepted_ms: now,
+        deadline_ms: now.after(Duration::from_secs(3_600)),
+        epoch: 1,
+        idempotency: None,
+        waiting_max: u32::MAX,
+    }
+}
+
+/// Where a ledger is, and files of it.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        self.folder.path().join(format!("ledger.sqlite{suffix}"))
+    }
+
+    fn open(&self) -> Result<std::sync::Arc<SqliteLedger>, LedgerError> {
+        SqliteLedger::open(&self.file(""))
+    }
+
+    fn read(&self, suffix: &str) -> Vec<u8> {
+        fs::read(self.file(suffix)).expect("it is there")
+    }
+
+    fn write(&self, suffix: &str, bytes: &[u8]) {
+        fs::write(self.file(suffix), bytes).expect("write");
+    }
+
+    /// A place whose files are those of this one at this moment, as if its process had ended now.
+    fn crashed(&self) -> Self {
+        let other = Self::new();
+        for suffix in ["", "-wal", ".mark"] {
+            fs::copy(self.file(suffix), other.file(suffix)).expect("copy");
+        }
+        other
+    }
+
+    /// It is told as damaged, with the file and a remedy, and neither file nor log is changed.
+    #[track_caller]
+    fn is_damaged(&self) -> String {
+        let bytes = |suffix| fs::read(self.file(suffix)).ok();
+        let before = (bytes(""), bytes("-wal"), bytes(".mark"));
+        let text = match self.open() {
+            Err(LedgerError::Damaged(text)) => text,
+            other => panic!("not told as damaged: {other:?}"),
+        };
+        assert!(text.contains("ledger.sqlite") && text.contains("backup"), "{text}");
+        let after = (bytes(""), bytes("-wal"), bytes(".mark"));
+        assert!(before == after, "a file was changed: {text}");
+        text
+    }
+}
+
+async fn accept(ledger: &SqliteLedger, jobs: usize) -> Vec<JobId> {
+    let mut ids = Vec::new();
+    for _ in 0..jobs {
+        let job = job(1_024);
+        ids.push(job.id);
+        assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+    }
+    ids
+}
+
+async fn known(ledger: &SqliteLedger, ids: &[JobId]) -> usize {
+    let account = AccountId::new(ACCOUNT);
+    let mut known = 0;
+    for id in ids {
+        known += usize::from(ledger.job(&account, *id).await.expect("read").is_some());
+    }
+    known
+}
+
+/// A ledger that was closed once, went on, and lost its process: 40 jobs in the file, 40 in the log.
+async fn with_log() -> (Place, Vec<JobId>) {
+    let place = Place::new();
+    let mut ids = accept(&place.open().expect("a ledger"), 40).await;
+    let ledger = place.open().expect("it opens again");
+    ids.extend(accept(&ledger, 40).await);
+    let crashed = place.crashed();
+    assert!(crashed.read("-wal").len() > 40 * FRAME_BYTES);
+    (crashed, ids)
+}
+
+#[tokio::test]
+async fn a_log_that_was_left_is_taken_up() {
+    let (place, ids) = with_log().await;
+    // A commit that was not complete when the power went is nobody's loss.
+    let mut log = place.read("-wal");
+    let frame = log[LOG_HEADER_BYTES..][..FRAME_BYTES].to_vec();
+    log.extend_from_slice(&frame);
+    log.extend_from_slice(&frame[..1_000]);
+    place.write("-wal", &log);
+    let ledger = place.open().expect("it opens");
+    assert_eq!(known(&ledger, &ids).await, 80);
+}
+
+/// Copying the log into the file may be cut off by a loss of power after any of its pages, in any order.
+#[tokio::test]
+async fn a_copy_of_the_log_that_was_cut_off_is_no_damage() {
+    let (place, ids) = with_log().await;
+    let before = place.read("");
+    let copied = place.crashed();
+    let connection = rusqlite::Connection::open(copied.file("")).expect("a database");
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("a checkpoint");
+    let after = copied.read("");
+    assert!(after.len() > before.len());
+    for round in 0..16 {
+        let choice = JobId::new();
+        let chosen = |page: usize| choice.as_bytes()[6 + page % 10].rotate_left(page as u32 / 10) & 1 == 1;
+        let mut mixed = before.clone();
+        for page in (0..after.len() / 4_096).filter(|page| round > 0 && chosen(*page)) {
+            let range = page * 4_096..(page + 1) * 4_096;
+            mixed.resize(mixed.len().max(range.end), 0);
+            mixed[range.clone()].copy_from_slice(&after[range]);
+        }
+        let crashed = place.crashed();
+        crashed.write("", &mixed);
+        let ledger = crashed.open().unwrap_or_else(|error| panic!("{choice}: {error}"));
+        assert_eq!(known(&ledger, &ids).await, 80, "{choice}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_beside_its_log_is_left_as_it_is() {
+    let (place, _) = with_log().await;
+    let file = place.read("");
+    let pages = file.len() / 4_096;
+    let page_of_flips = |page: usize| {
+        let mut flipped = file.clone();
+        flipped[page * 4_096..][..128].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        flipped
+    };
+    place.write("", &page_of_flips(0));
+    place.is_damaged();
+    // Pages that the log has anew are not read from the file, so not every flip does harm.
+    let mut found = 0;
+    for page in 1..pages {
+        let crashed = place.crashed();
+        crashed.write("", &page_of_flips(page));
+        let before = (crashed.read(""), crashed.read("-wal"));
+        if let Err(error) = crashed.open() {
+            assert!(matches!(error, LedgerError::Damaged(_)), "{error}");
+            assert!(before == (crashed.read(""), crashed.read("-wal")), "page {page}");
+            found += 1;
+        }
+    }
+    assert!(found > 5, "{found} of {pages}");
+    place.write("", &file[..file.len() / 2]);
+    place.is_damaged();
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_cut_or_changed_is_damage() {
+    let (place, ids) = with_log().await;
+    let log = place.read("-wal");
+    fs::remove_file(place.file("-wal")).expect("remove");
+    let told = place.is_damaged();
+    assert!(told.contains("commits are gone") && told.contains("ledger.sqlite.mark"), "{told}");
+    assert!(!place.file("-wal").exists(), "not even an empty one is made");
+
+    let frames = (log.len() - LOG_HEADER_BYTES) / FRAME_BYTES;
+    for cut in [0, 10, LOG_HEADER_BYTES, LOG_HEADER_BYTES + FRAME_BYTES, log.len() / 2, log.len() - 1] {
+        place.write("-wal", &log[..cut]);
+        place.is_damaged();
+    }
+    for frame in [0, 1, frames / 2, frames - 1] {
+        for byte in [4, 12, 20, 24 + 60, 24 + 2_000] {
+            let mut flipped = log.clone();
+            flipped[LOG_HEADER_BYTES + frame * FRAME_BYTES + byte] ^= 1;
+            place.write("-wal", &flipped);
+            place.is_damaged();
+        }
+    }
+    for byte in [0, 5, 8, 17, 25] {
+        let mut flipped = log.clone();
+        flipped[byte] ^= 1;
+        place.write("-wal", &flipped);
+        let before = (place.read(""), place.read("-wal"));
+        assert!(place.open().is_err(), "byte {byte} of the log's header");
+        assert!(before == (place.read(""), place.read("-wal")));
+    }
+    place.write("-wal", &log);
+    let ledger = place.open().expect("the whole one is sound");
+    assert_eq!(known(&ledger, &ids).await, 80);
+}
+
+/// An operator may go on without what is gone, by the file that the message names.
+#[tokio::test]
+async fn without_the_mark_what_is_there_is_taken() {
+    let (place, ids) = with_log().await;
+    fs::remove_file(place.file("-wal")).expect("remove");
+    fs::remove_file(place.file(".mark")).expect("remove");
+    let ledger = place.open().expect("as it is");
+    assert_eq!(known(&ledger, &ids).await, 40);
+    assert!(place.file(".mark").exists(), "from now on it is known again");
+}
+
+#[tokio::test]
+async fn a_backup_beside_the_log_of_another_state_is_left_as_it_is() {
+    let place = Place::new();
+    let mut backups = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.extend(accept(&place.open().expect("a ledger"), 20).await);
+        backups.push(place.read(""));
+    }
+    let ledger = place.open().expect("it opens again");
+    accept(&ledger, 20).await;
+    let crashed = place.crashed();
+    let whole = crashed.read("");
+    // Older states, and a newer one than the log's.
+    let newer = crashed.crashed();
+    accept(&newer.open().expect("it opens"), 20).await;
+    backups.push(newer.read(""));
+    for (age, backup) in backups.iter().enumerate().filter(|(age, _)| *age != 2) {
+        crashed.write("", backup);
+        let told = crashed.is_damaged();
+        assert!(told.contains("ledger.sqlite-wal is the log of another"), "{age}: {told}");
+    }
+    // The state that the log continues.
+    assert!(backups[2] == whole, "nothing was copied into the file yet");
+
+    // The remedy, step by step.
+    crashed.write("", &backups[0]);
+    fs::remove_file(crashed.file("-wal")).expect("remove");
+    assert!(crashed.is_damaged().contains("remove"));
+    fs::remove_file(crashed.file(".mark")).expect("remove");
+    let restored = crashed.open().expect("the backup");
+    assert_eq!(known(&restored, &ids).await, 20);
+}
+
+/// The log's later lives name their file as well: each holds more than is copied at once.
+#[tokio::test]
+async fn a_backup_beside_a_later_life_of_the_log_is_told() {
+    let place = Place::new();
+    drop(place.open().expect("a ledger"));
+    let backup = place.read("");
+    let ledger = place.open().expect("it opens again");
+    let mut ids = Vec::new();
+    for _ in 0..70 {
+        let job = job(500_000);
+        ids.push(job.id);
+        ledger.accept(job).await.expect("accept");
+    }
+    assert!(place.read("").len() > 16 * 1024 * 1024, "the log was copied once at least");
+    let crashed = place.crashed();
+    let whole = crashed.read("");
+    crashed.write("", &backup);
+    assert!(crashed.is_damaged().contains("is the log of another"));
+    crashed.write("", &whole);
+    assert_eq!(known(&crashed.open().expect("whole"), &ids).await, 70);
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_gone_is_not_begun_anew() {
+    let (place, _) = with_log().await;
+    fs::remove_file(place.file("")).expect("remove");
+    assert!(place.is_damaged().contains("missing"));
+    fs::remove_file(place.file("-wal")).expect("remove");
+    assert!(place.is_damaged().contains("mark"));
+    assert!(!place.file("").exists());
+}
+
+#[tokio::test]
+async fn the_files_are_their_owners_alone() {
+    let place = Place::new();
+    let ledger = place.open().expect("a ledger");
+    accept(&ledger, 1).await;
+    let suffixes = ["", "-wal", "-shm", ".lock", ".mark"];
+    let modes = || {
+        suffixes.map(|suffix| fs::metadata(place.file(suffix)).expect(suffix).permissions().mode() & 0o777)
+    };
+    assert_eq!(modes(), [0o600; 5]);
+    // As an earlier version left them, and the log of one that lost its process.
+    let crashed = place.crashed();
+    for suffix in ["", "-wal", ".mark"] {
+        fs::set_permissions(crashed.file(suffix), fs::Permissions::from_mode(0o644)).expect("ours");
+    }
+    let again = crashed.open().expect("it opens");
+    accept(&again, 1).await;
+    for suffix in suffixes {
+        let mode = fs::metadata(crashed.file(suffix)).expect(suffix).permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{suffix}");
+    }
+}
+
+/// Set in the child that is killed: where its ledger is.
+const CHILD: &str = "INFERA_TEST_DAMAGE";
+
+/// However often and whenever a process is killed, while its log grows, is copied and begins again, nothing is called
+/// damage and nothing that was answered is gone. The test starts itself as the child.
+#[test]
+fn kills_are_never_damage() {
+    if let Ok(path) = std::env::var(CHILD) {
+        return accept_until_killed(Path::new(&path));
+    }
+    let place = Place::new();
+    let mut answered = Vec::new();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for round in 0..10_u64 {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "kills_are_never_damage", "--nocapture"])
+            .env(CHILD, place.file(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let reading = std::thread::spawn(move || {
+            let lines = output.lines().map_while(Result::ok);
+            lines.filter_map(|line| line.parse::<JobId>().ok()).collect::<Vec<_>>()
+        });
+        // From before the first commit to some lives of the log later.
+        let random = u64::from(JobId::new().as_bytes()[15]);
+        std::thread::sleep(Duration::from_millis(round * 40 + random % 40));
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        answered.extend(reading.join().expect("its output"));
+        // Every other time the next child meets what was left, not a file that was closed since.
+        if round % 2 == 1 {
+            let ledger = place.open().unwrap_or_else(|error| panic!("round {round}: {error}"));
+            let found = runtime.block_on(known(&ledger, &answered));
+            assert_eq!(found, answered.len(), "round {round}");
+        }
+    }
+    println!("{} jobs were answered", answered.len());
+    assert!(answered.len() > 20, "the children came to work: {}", answered.len());
+}
+
+fn accept_until_killed(path: &Path) {
+    let ledger = SqliteLedger::open(path).expect("a ledger");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let mut callers = JoinSet::new();
+        for _ in 0..4 {
+            let ledger = ledger.clone();
+            callers.spawn(async move {
+                // Bounded, in case the parent goes away.
+                for _ in 0..500 {
+                    let job = job(400_000);
+                    let line = format!("{}\n", job.id);
+                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+                    std::io::stdout().write_all(line.as_bytes()).expect("a pipe");
+                }
+            });
+        }
+        callers.join_all().await;
+    });
+}
