@@ -20,7 +20,7 @@ run: build ## the whole network on this machine
 test: setup ## everything that must hold: style, docs, arrows, units, properties, suites, whole paths
 	@bash infra/test.sh
 
-lint: ## format, clippy, docs
+lint: ## format, ruff, licences and bans of crates, clippy, docs
 	@bash infra/test.sh lint
 
 bench: build ## one table: throughput, latency, memory, each as a ratio to a limit measured in the same run
@@ -38,7 +38,7 @@ chaos: cluster-build ## SIZE=full|small: a cluster killed, frozen and cut off un
 load: ## k6 against what is up: SCENARIO=smoke|average|stress|spike|soak|breakpoint, RATE, DURATION, TARGET
 	@$(PYTHON) loadtest/run.py $(or $(SCENARIO),smoke)
 
-services: ## RabbitMQ, PostgreSQL and MinIO on loopback, in containers where Docker answers, else private processes
+services: ## RabbitMQ (RABBIT=4.0|4.3|3.10|installed), PostgreSQL, MinIO on loopback: in containers, else private processes
 	@$(PYTHON) infra/services.py up
 
 services-down: ## end them; their data stay

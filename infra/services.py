@@ -6,8 +6,10 @@ as private processes (SERVICES=processes: those in any case).
     infra/services.py down    end what was started, by the pids that were noted; the data stay
     infra/services.py status  one line for each
 
-Without containers RabbitMQ and PostgreSQL are Debian's packages, never their system services. MinIO is built from its Go module (pinned,
-once); a second S3 server comes from PyPI. Everything lies in .runtime/, the data in .runtime/services/ (or
+Without containers RabbitMQ and PostgreSQL are Debian's packages, never their services. RabbitMQ is Debian's stable
+one (RABBIT=4.0), unpacked into a folder of its own unless the machine has it; RABBIT=3.10 and 4.3 are others, and
+RABBIT=installed is the machine's own, whatever it is. MinIO is built from its Go module (pinned, once); a second S3 server
+comes from PyPI. Everything lies in .runtime/, the data in .runtime/services/ (or
 $SERVICES_DIR). What is missing on the machine is named at once, each with its remedy. Needs Python 3.9, nothing else.
 """
 

@@ -4,7 +4,7 @@
 # what they can: the tree is built once.
 #
 #   infra/test.sh        all of it; the last line sums the checks of tests, smoke and kill campaign
-#   infra/test.sh lint   format, clippy, docs
+#   infra/test.sh lint   format, ruff, cargo-deny, clippy, docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=infra/suites.sh
@@ -30,6 +30,9 @@ tests() {
 }
 
 step "format" cargo fmt --all --check
+step "Python: ruff" bash infra/lint.sh ruff check --quiet
+# Known vulnerabilities aren't asked for: that needs a list from the network, and a new one would fail an old commit.
+step "crates: licences, bans, sources" bash infra/lint.sh cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 # shellcheck disable=SC2046 # one word for each argument
 step "clippy, warnings are errors" cargo clippy --workspace --all-features --all-targets $(server_suites) --locked --quiet \
     --keep-going -- -D warnings

@@ -10,6 +10,8 @@ pub use infera_model::chat;
 pub use infera_model::folder as model_folder;
 #[cfg(feature = "operations")]
 pub use infera_operations as operations;
+#[cfg(feature = "program")]
+pub use infera_program::listen;
 pub use infera_telemetry as telemetry;
 #[cfg(feature = "tls")]
 pub use infera_tls as tls;

@@ -4,19 +4,18 @@ pub mod cli;
 mod fleet;
 mod poison;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use infera_core::broker::measured::MeasuredBroker;
 use infera_core::broker::rabbitmq::{self, RabbitBroker};
 use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
+use infera_core::listen::ListenAddress;
 use infera_core::operations;
 use infera_core::program::instruments::Instruments;
 use infera_core::program::{self, Failure, descriptors};
 use infera_core::shutdown::Shutdown;
 use infera_core::telemetry::{self, traces};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
 use crate::nodes::es256;
 use crate::tls::{Tls, TlsConfig};
@@ -31,7 +30,7 @@ pub const DEFAULT_FILE: &str = "infera-gateway.toml";
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where clients come in. Loopback, so that nothing is open to a network before its operator says so.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Whether they speak TLS there.
     pub tls: TlsConfig,
     /// What carries messages.
@@ -53,7 +52,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8710)),
+            listen: ListenAddress::from(([127, 0, 0, 1], 8710)),
             tls: TlsConfig::default(),
             broker: rabbitmq::Config::default(),
             ledger: PostgresConfig::default(),
@@ -72,7 +71,7 @@ impl Default for Config {
     "listen: {address}: {source}; stop what listens there, or choose another: --set listen=127.0.0.1:8711"
 )]
 struct Listen {
-    address: SocketAddr,
+    address: ListenAddress,
     source: std::io::Error,
 }
 
@@ -90,7 +89,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
     let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
     let address = config.listen;
-    let listener = TcpListener::bind(address).await;
+    let listener = address.bind().await;
     let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
     let admission = es256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
     let mut gateway = Gateway::new(config.gateway, seams(ledger, broker));

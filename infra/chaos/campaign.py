@@ -91,7 +91,8 @@ class Campaign:
         lasted, recovered = row["healed_ms"] - row["began_ms"], row["recovered_ms"] - row["healed_ms"]
         what = f"{fault.name} {row.get('member', fault.target)}"
         offered = f"{self.client.accepted}/{self.client.offered} accepted"
-        print(f"chaos: {fault.number + 1}/{len(self.faults)} {what}: {lasted / 1000:.1f} s, recovered in {recovered / 1000:.1f} s; {offered}", flush=True)
+        took = f"{lasted / 1000:.1f} s, recovered in {recovered / 1000:.1f} s"
+        print(f"chaos: {fault.number + 1}/{len(self.faults)} {what}: {took}; {offered}", flush=True)
 
     def open_jobs(self):
         """How many jobs are under way, once some are: a fault that finds none tries nothing."""

@@ -211,7 +211,7 @@ def check_groups(evidence, tally):
     tally.each("disputes among honest nodes", evidence.disputes, lambda _: True)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def frame_lines(frame):
     """(SHA-256, what is compared) of each record of a frame; kept, because the sabotages ask again and again."""
     try:

@@ -28,7 +28,8 @@ QUESTIONS = {
     "groups by state": "SELECT verifier, is_closed, length(record) > 0 AS known, count(*) FROM groups GROUP BY 1, 2, 3",
     "settlements": "SELECT count(*), max(settled_ms) FROM settlements",
     "unfinished segments": "SELECT encode(id, 'hex'), claimed_ms FROM segments WHERE object_key IS NULL",
-    "who waits for whom": "SELECT pid, state, wait_event_type, wait_event, left(query, 120) FROM pg_stat_activity WHERE datname IS NOT NULL",
+    "who waits for whom": """SELECT pid, state, wait_event_type, wait_event, left(query, 120)
+        FROM pg_stat_activity WHERE datname IS NOT NULL""",
     "now": "SELECT (extract(epoch FROM now()) * 1000)::bigint",
 }
 

@@ -99,8 +99,9 @@ def main():
     options = parser.parse_args()
     # Limits are for strangers; archiving at once lets the run end sooner; two slots a node keep a queue, so that kills
     # find jobs in every state. None of it changes what is checked.
-    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000", "verifier.archive_ms=500", "verifier.archive_wait_ms=500", "verifier.archive_retry_ms=2000"] + options.set
-    arguments = [word for setting in settings for word in ("--set", setting)]
+    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000"]
+    settings += ["verifier.archive_ms=500", "verifier.archive_wait_ms=500", "verifier.archive_retry_ms=2000"]
+    arguments = [word for setting in [*settings, *options.set] for word in ("--set", setting)]
     bodies = requests(options.jobs)
     tokens, breaches = [], {}
     print(f"kill: {options.jobs} jobs, {options.kills} kills, schedule seed {options.seed}", flush=True)

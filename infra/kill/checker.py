@@ -82,7 +82,8 @@ class Checker:
             for assignment in record["assignments"]:
                 name = f"verdict:{assignment['id']}"
                 owed.add(name)
-                self.count("verdict owed and not posted", name not in posted and (job, assignment["node"]) not in valid, (job, assignment["state"]))
+                is_missing = name not in posted and (job, assignment["node"]) not in valid
+                self.count("verdict owed and not posted", is_missing, (job, assignment["state"]))
         self.count("posted and not owed", len(set(posted) - owed), next(iter(set(posted) - owed), None))
         paid = [entry for entry in posted.values() if entry["kind"] == "verdict" and entry["verdict"] == "valid"]
         self.count("valid work that earned nothing", sum(entry["millipoints"] <= 0 for entry in paid))

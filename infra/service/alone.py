@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # After the path, because this file is a program and not imported.
 from service.place import AMQP_PORT, EPMD_PORT, FOLDER, SHIFT  # noqa: E402
 from service.process import Trouble, is_taken, wait_until  # noqa: E402
-from service.rabbitmq import RABBITMQ_BIN, RabbitMq, missing  # noqa: E402
+from service.rabbitmq import RabbitMq, command, missing  # noqa: E402
 
 # The broker takes 8 s on an idle machine, 20 s after a kill, and was seen to take 48 s on a busy one.
 PATIENCE_S = 120
@@ -55,8 +55,8 @@ def crash(broker):
 def control(broker, words):
     """rabbitmqctl, with what it needs to find this broker and no other."""
     names = {"HOME": str(broker.folder), "ERL_EPMD_PORT": str(EPMD_PORT), "RABBITMQ_CONF_ENV_FILE": "/dev/null"}
-    command = [RABBITMQ_BIN / "rabbitmqctl", "-n", "infera-services@localhost", *words]
-    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, check=False)
+    asking = command("rabbitmqctl", "-n", "infera-services@localhost", *words)
+    done = subprocess.run(asking, env={**os.environ, **names}, capture_output=True, text=True, check=False)
     print(done.stdout, end="")
     if done.returncode:
         raise Trouble(f"rabbitmqctl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,8 +1,8 @@
 """RabbitMQ, PostgreSQL and MinIO by Docker Compose (compose.yaml beside this), where a Docker daemon answers: the same
 ports, passwords, certificates and addresses as the private processes, so that nobody who uses them can tell.
 
-Only for the first set: a second one ($SERVICES_DIR, $SERVICES_PORT_SHIFT) is there to be killed by pid. SERVICES=processes
-asks for private processes all the same.
+Only for the first set: a second one ($SERVICES_DIR, $SERVICES_PORT_SHIFT) is there to be killed by pid. SERVICES=processes,
+and RABBIT, which names a RabbitMQ, ask for private processes all the same.
 """
 
 import os
@@ -53,7 +53,7 @@ def answers(*words):
 
 def wanted(private):
     """Whether containers are the way: a daemon with compose, nothing else asked for, and no private process running."""
-    if os.environ.get("SERVICES") == "processes" or os.environ.get("SERVICES_DIR") or SHIFT:
+    if any(os.environ.get(name) for name in ("SERVICES_DIR", "RABBIT")) or SHIFT or os.environ.get("SERVICES") == "processes":
         return False
     if any(service.process.pid() for service in private):
         return False
@@ -82,7 +82,7 @@ class Containers:
         for name in NAMES:
             (FOLDER / f"{name}-container").mkdir(parents=True, exist_ok=True)
         folder = FOLDER / "rabbitmq-container"
-        write_private(folder / "rabbitmq.conf", rabbitmq.configuration())
+        write_private(folder / "rabbitmq.conf", rabbitmq.configuration("4.1"))
         (folder / "enabled_plugins").write_text(f"[{','.join(rabbitmq.PLUGINS)}].\n")
         place.password()
         if os.getuid() == 0:
@@ -96,7 +96,7 @@ class Containers:
 
     def answers(self):
         """They were healthy when they were started; the broker's user gets its tags now."""
-        return self.parts[0].answers()
+        return self.parts[0].greets() and self.parts[0].sets_tags()
 
     def last_words(self):
         """The end of their logs."""

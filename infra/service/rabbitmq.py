@@ -1,4 +1,7 @@
-"""RabbitMQ as Debian packages it, but as a private process: own node name, own ports, own name service."""
+"""RabbitMQ as Debian packages it, but as a private process: own node name, own ports, own name service.
+
+Which one, RABBIT says: a series that a Debian release carries, or `installed`, the machine's own whatever it is.
+"""
 
 import base64
 import json
@@ -9,12 +12,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from . import debian
 from .certificates import certificates, make_token_key
-from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, MANAGEMENT_PORT, METRICS_PORT
-from .place import USER, password, write_private
-from .process import Process, is_taken, wait_until
+from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, MANAGEMENT_PORT, METRICS_PORT, USER, password, write_private
+from .process import Process, Trouble, is_taken, wait_until
 
-RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
+RABBITMQ = Path("/usr/lib/rabbitmq")
+# The stable Debian's. 3.10 is out of support, and 4.3 is in Debian's testing.
+SERIES = "4.0"
 PLUGINS = ["rabbitmq_auth_backend_oauth2", "rabbitmq_management", "rabbitmq_prometheus"]
 
 # What the gateway names in the head of a node's token, so that keys can be changed one after the other.
@@ -25,8 +30,36 @@ TAGS = "administrator,impersonator"
 
 def missing():
     """What the machine lacks for it, each with its remedy."""
-    if not (RABBITMQ_BIN / "rabbitmq-server").exists() or not shutil.which("epmd"):
-        yield "no RabbitMQ: `apt-get install rabbitmq-server`"
+    asked = wanted()
+    if asked != "installed" and asked not in debian.RELEASES:
+        yield f"no RabbitMQ {asked}: RABBIT is one of {', '.join(debian.RELEASES)}, installed"
+    elif is_own(asked):
+        if own_series() is None or not shutil.which("epmd"):
+            yield "no RabbitMQ: `apt-get install rabbitmq-server`"
+    else:
+        yield from debian.missing(asked)
+
+
+def wanted():
+    """Which RabbitMQ is asked for."""
+    return os.environ.get("RABBIT") or SERIES
+
+
+def own_series():
+    """The series of the machine's own RabbitMQ, if there is one."""
+    found = next((RABBITMQ / "lib").glob("rabbitmq_server-*"), None)
+    return found and ".".join(found.name.partition("-")[2].split(".")[:2])
+
+
+def is_own(asked):
+    """Whether the machine's own RabbitMQ is the one that is asked for."""
+    return asked in ("installed", own_series())
+
+
+def command(name, *words):
+    """One of RabbitMQ's programs with its arguments, of the RabbitMQ that is asked for."""
+    path = "epmd" if name == "epmd" else RABBITMQ / "bin" / name
+    return [path, *words] if is_own(wanted()) else debian.inside(wanted(), [path, *words])
 
 
 def token_key():
@@ -52,6 +85,12 @@ def access():
     )
 
 
+def connections_listed(series):
+    """The line without which a coming release lists no connections any more, which the warden closes. 3.x refuses it."""
+    is_known = not series.startswith("3.")
+    return "deprecated_features.permit.management_metrics_collection = true\n" if is_known else ""
+
+
 def tls():
     """The lines of a listener with TLS beside the plain one. Clients show a password or a token, no certificate."""
     folder = certificates()
@@ -64,13 +103,13 @@ def tls():
     )
 
 
-def configuration():
-    """The whole file."""
+def configuration(series):
+    """The whole file for a RabbitMQ of this series."""
     return (
         f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
         f"default_user = {USER}\ndefault_pass = {password()}\n"
         f"{tls()}"
-        f"{access()}"
+        f"{access()}{connections_listed(series)}"
         "log.console = true\nlog.console.level = warning\nlog.file = false\n"
         "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GB\n"
     )
@@ -93,11 +132,15 @@ class RabbitMq:
         """Starts both; the configuration is written anew each time."""
         folder = self.folder
         folder.mkdir(exist_ok=True)
+        series = own_series() if is_own(wanted()) else wanted()
+        if not is_own(wanted()):
+            debian.unpack(series)
+        (folder / "series").write_text(series)
         names = {"ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(EPMD_PORT), "HOME": str(folder)}
         if self.epmd.pid() is None:
-            self.epmd.start(["epmd"], names)
+            self.epmd.start(command("epmd"), names)
             wait_until(self.epmd, lambda: is_taken(EPMD_PORT), 10)
-        write_private(folder / "rabbitmq.conf", configuration())
+        write_private(folder / "rabbitmq.conf", configuration(series))
         (folder / "advanced.config").write_text("[].\n")
         (folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
         environment = {
@@ -107,7 +150,7 @@ class RabbitMq:
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": str(folder / f"data-{series}"),  # none reads another's
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "own.pid"),
             "RABBITMQ_DIST_PORT": str(AMQP_NODE_PORT),
@@ -115,12 +158,19 @@ class RabbitMq:
             # The script then becomes the server instead of waiting for it, and the noted pid is the server's.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
-        self.process.start([RABBITMQ_BIN / "rabbitmq-server"], environment)
+        self.process.start(command("rabbitmq-server"), environment)
 
     def answers(self):
         """Whether clients are greeted and the operator has the tags of today, which are set on the way: those in the
         configuration count for a new server only."""
-        return self.greets() and self.sets_tags()
+        return self.is_as_asked() and self.greets() and self.sets_tags()
+
+    def is_as_asked(self):
+        """Whether what runs is what is asked for; else it has to end first."""
+        runs, asked = (self.folder / "series").read_text(), own_series() if is_own(wanted()) else wanted()
+        if runs != asked:
+            raise Trouble(f"RabbitMQ {runs} runs, and {asked} is asked for: end the former first (`make services-down`)")
+        return True
 
     def sets_tags(self):
         """Whether the management plugin took the operator's user, as it should be."""

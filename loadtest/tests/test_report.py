@@ -1,7 +1,6 @@
 """Series and page, on samples that k6 recorded (recorded.csv: the first six seconds of a smoke run, every fifth check)
 and on a few made up. The page is parsed, and opened in a browser where there is one."""
 
-import json
 import shutil
 import subprocess
 import tempfile

@@ -9,7 +9,7 @@ use infera_worker::program::{Config, DEFAULT_FILE, run};
 
 /// A node of the network on this machine: it comes in at a gateway and answers assignments with its engine.
 #[derive(Debug, Parser)]
-#[command(name = "infera-worker", version, about, after_help = EXIT_CODES)]
+#[command(name = "infera-worker", version = env!("PROGRAM_VERSION"), about, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

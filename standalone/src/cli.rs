@@ -12,7 +12,7 @@ use crate::network::Network;
 
 /// The network for LLM inference on strangers' machines whose answers are checked, on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "infera", version, about)]
+#[command(name = "infera", version = env!("PROGRAM_VERSION"), about)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -61,26 +61,46 @@ impl Settings {
     }
 }
 
-/// What a newcomer needs when the network is ready: where it is, the key, and a request to paste.
+/// Who reads the welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A person in front of a terminal.
+    Person,
+    /// A journal, a file or a program, which keeps what it reads.
+    Journal,
+}
+
+/// What a newcomer needs when the network is ready: where it is, the key, and a request to paste. No journal is told the
+/// key, but where it lies, and a request that reads it from there.
 #[must_use]
-pub fn welcome(network: &Network, config: &Config) -> String {
-    let (url, key, model) = (format!("http://{}", network.address), network.key.expose(), &network.model);
-    let (nodes, note) = (config.nodes.count, config.data.join("local.env"));
+pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
+    let (url, model, nodes) = (format!("http://{}", network.address), &network.model, config.nodes.count);
+    let (secret, note) = (network.key.expose(), config.data.join("local.env"));
+    let note = note.display();
+    let (key, shell) = match reader {
+        Reader::Person => {
+            let curl =
+                format!("curl -s {url}/v1/chat/completions \\\n    -H 'Authorization: Bearer {secret}'");
+            (format!("{secret}   (both are in {note})"), curl)
+        }
+        Reader::Journal => {
+            let curl = "curl -s $INFERA_URL/v1/chat/completions \\\n    -H \"Authorization: Bearer $INFERA_API_KEY\"";
+            (format!("in {note}, with the address"), format!(". {note}\n  {curl}"))
+        }
+    };
     format!(
         r#"
 Infera is ready: {nodes} nodes of {nodes} owners serve {model}.
 
   address  {url}
-  key      {key}   (both are in {note})
+  key      {key}
 
 Paste this into another terminal:
 
-  curl -s {url}/v1/chat/completions \
-    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \
+  {shell} -H 'Content-Type: application/json' \
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 47 + 38?"}}], "verification": {{"quorum": 3}}}}'
 
-Ctrl-C ends it; what was accepted is kept."#,
-        note = note.display(),
+Ctrl-C ends it; what was accepted is kept."#
     )
 }
 

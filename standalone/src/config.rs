@@ -1,9 +1,9 @@
 //! What one `infera up` can be told: where its folders are, how many built-in nodes run, and each role's own settings.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use infera_core::engine::config::EngineConfig;
+use infera_core::listen::ListenAddress;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration of `infera up`.
@@ -14,7 +14,7 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the gateway listens. Loopback, because the key for local use opens it: an operator who opens it to a
     /// network puts TLS in front.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Microseconds that a token takes on the reference machine: what points for the model are scaled by.
     pub reference_token_us: u64,
     /// Built-in nodes.
@@ -35,7 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::from("data"),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8710)),
+            listen: ListenAddress::from(([127, 0, 0, 1], 8710)),
             // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
             reference_token_us: 150,
             nodes: NodesConfig::default(),

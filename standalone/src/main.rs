@@ -1,10 +1,11 @@
 //! The `infera` program: reads the command line, composes, runs, says how it ended.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use infera::calibrate;
-use infera::cli::{self, Cli, Command, Settings};
+use infera::cli::{self, Cli, Command, Reader, Settings};
 use infera::config::Config;
 use infera::network::Network;
 use infera_core::program::{self, Failure};
@@ -34,7 +35,8 @@ fn up(settings: Settings) -> Done {
     runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
         let network = Network::start(config.clone()).await?;
-        program::print(&cli::welcome(&network, &config))?;
+        let reader = if io::stdout().is_terminal() { Reader::Person } else { Reader::Journal };
+        program::print(&cli::welcome(&network, &config, reader))?;
         Ok(network.run(shutdown).await?)
     })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use infera_core::chat::ChatModel;
 use infera_core::ids::{ModelName, NodeId};
 use infera_core::ledger::CatalogueEntry;
+use infera_core::listen::ListenAddress;
 use infera_core::program::descriptors;
 use infera_core::shutdown::Shutdown;
 use infera_gateway::{Door, Gateway, GatewayHandle};
@@ -43,7 +44,7 @@ pub enum NetworkError {
     )]
     Listen {
         /// Which.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system said.
         source: std::io::Error,
     },
@@ -101,7 +102,7 @@ impl Network {
     /// [`NetworkError`]; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, NetworkError> {
         let data = DataFolder::open(&config.data)?;
-        let listener = listen(config.listen).await?;
+        let listener = listen(&config.listen).await?;
         let seams = Seams::open(&data).await?;
         let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
         let entry = catalogue_entry(&config, &chat)?;
@@ -109,7 +110,7 @@ impl Network {
         let key = residents::local_key(&seams, &data).await?;
         let address = listener
             .local_addr()
-            .map_err(|source| NetworkError::Listen { address: config.listen, source })?;
+            .map_err(|source| NetworkError::Listen { address: config.listen.clone(), source })?;
         data.note(&format!("http://{address}"), key.expose())?;
 
         // Registered before the verifier reads who there is, so that it knows them at its first look.
@@ -256,8 +257,9 @@ fn gone(role: &'static str) -> Result<(), NetworkError> {
     Err(NetworkError::Role { role, cause: "although nobody asked it to".to_owned() })
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, NetworkError> {
-    TcpListener::bind(address).await.map_err(|source| NetworkError::Listen { address, source })
+async fn listen(address: &ListenAddress) -> Result<TcpListener, NetworkError> {
+    let bound = address.bind().await;
+    bound.map_err(|source| NetworkError::Listen { address: address.clone(), source })
 }
 
 fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, ModelError> {

@@ -9,7 +9,7 @@ use infera_verifier::program::{Config, DEFAULT_FILE, run};
 
 /// A verifier: owns jobs, judges the answers, settles. Without a command it works until it is told to end.
 #[derive(Debug, Parser)]
-#[command(name = "infera-verifier", version, about, after_help = after_help())]
+#[command(name = "infera-verifier", version = env!("PROGRAM_VERSION"), about, after_help = after_help())]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

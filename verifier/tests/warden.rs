@@ -170,7 +170,9 @@ async fn who_is_out_is_cut_off_within_a_minute_and_the_others_stay() {
         timeout(Duration::from_millis(200), of_stayer.next()).await.is_err(),
         "the good node was cut off"
     );
-    assert!(counters.get(Counted::ConnectionClosed) >= 10);
+    // The revoked one, eight of the flood, and the one whose token ran out, unless RabbitMQ 4.3 ended that itself.
+    let closed = counters.get(Counted::ConnectionClosed);
+    assert!(closed >= 9, "{closed}");
 
     shutdown.cancel();
     running.await.unwrap();

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 
 pub use panel::Panel;
 
+use infera_program::listen::ListenAddress;
 use infera_telemetry::metrics::{BUILD_INFO, READY, describe};
 use infera_telemetry::readiness::Readiness;
 use infera_types::shutdown::Shutdown;
@@ -61,7 +62,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Address and port. None, the default: no server, because it asks for no key and the operator must choose where
     /// it can be reached.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
 }
 
 /// A role, as operators see it.
@@ -84,7 +85,7 @@ pub enum OperationsError {
     #[error("operations.listen: {address}: {source}; stop what listens there, or choose another address")]
     Listen {
         /// Which address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system said.
         source: std::io::Error,
     },
@@ -132,9 +133,10 @@ impl Operations {
     /// # Errors
     /// [`OperationsError::Listen`].
     pub async fn bind(config: &Config, metrics: &Metrics) -> Result<Option<Self>, OperationsError> {
-        let Some(address) = config.listen else { return Ok(None) };
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| OperationsError::Listen { address, source })?;
+        let Some(address) = &config.listen else { return Ok(None) };
+        let listener = address.bind().await;
+        let listener =
+            listener.map_err(|source| OperationsError::Listen { address: address.clone(), source })?;
         Ok(Some(Self { listener, metrics: metrics.clone() }))
     }
 
@@ -276,7 +278,7 @@ mod tests {
         let panel = Panel::open(&config).await.unwrap();
         let address = panel.address.unwrap();
         let metrics = Metrics(builder().unwrap().build_recorder().handle());
-        let taken = Operations::bind(&Config { listen: Some(address) }, &metrics).await;
+        let taken = Operations::bind(&Config { listen: Some(address.into()) }, &metrics).await;
         assert!(matches!(taken.err(), Some(OperationsError::Listen { .. })));
         let starting = get(address, "GET /readyz").await;
         assert!(starting.starts_with("HTTP/1.1 503") && starting.contains("started"), "{starting}");

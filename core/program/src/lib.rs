@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod descriptors;
+pub mod listen;
 
 use std::error::Error;
 use std::fmt;

@@ -10,7 +10,7 @@ use super::{Config, DEFAULT_FILE, run};
 
 /// A gateway: HTTP in, jobs accepted. Without a command it serves until it is told to end.
 #[derive(Debug, Parser)]
-#[command(name = "infera-gateway", version, about, after_help = after_help())]
+#[command(name = "infera-gateway", version = env!("PROGRAM_VERSION"), about, after_help = after_help())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -79,7 +79,8 @@ def mounts():
     """Settings' maps are there, files they name are mounted, and every secret and key is one that README.md lists."""
     maps = of_kind("ConfigMap")
     readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
-    listed = {secret: set(re.findall(r"`([^`]+)`", keys)) for secret, keys in re.findall(r"^\| `(infera-[\w-]+)` \| ([^|]+) \|", readme, re.M)}
+    rows = re.findall(r"^\| `(infera-[\w-]+)` \| ([^|]+) \|", readme, re.M)
+    listed = {secret: set(re.findall(r"`([^`]+)`", keys)) for secret, keys in rows}
     for name, _, _, pod in workloads():
         (container,) = pod["containers"]
         for source in container["envFrom"]:

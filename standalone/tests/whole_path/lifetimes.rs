@@ -22,7 +22,7 @@ async fn a_taken_port_is_named_with_its_remedy() {
     let taken = stage.client.address;
     stage.run(1).await;
     let folder = tempfile::tempdir().expect("a scratch folder");
-    let second = Config { listen: taken, ..config(folder.path(), 1) };
+    let second = Config { listen: taken.into(), ..config(folder.path(), 1) };
     let refused = Network::start(second).await.err().expect("a refusal");
     let said = refused.to_string();
     assert!(said.contains(&taken.to_string()) && said.contains("--set listen="), "{said}");

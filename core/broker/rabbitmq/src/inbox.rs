@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::{Acker, Channel};
 use tokio::sync::{Notify, watch};
 
@@ -196,14 +196,18 @@ impl Settle for Receipt {
         self.inbox.ack(self.tap, self.tag)
     }
 
+    /// By AMQP's `reject`, because since 4.3 a quorum queue doesn't count what comes back by `nack`, and what nobody can
+    /// settle would go round for ever.
     async fn nack(self: Box<Self>) {
-        if self.inbox.settled(self.tap) {
-            put_back(&self.acker).await;
+        if self.inbox.settled(self.tap)
+            && let Err(error) = self.acker.reject(BasicRejectOptions { requeue: true }).await
+        {
+            tracing::debug!(%error, "giving a delivery back");
         }
     }
 }
 
-/// Gives one delivery back to its queue. Where that fails the channel is gone, which gives back everything.
+/// Gives back to its queue a delivery that nobody tried; since 4.3 that isn't counted against it. Where that fails the channel is gone, which gives back everything.
 pub(super) async fn put_back(acker: &Acker) {
     let options = BasicNackOptions { requeue: true, multiple: false };
     if let Err(error) = acker.nack(options).await {

@@ -1,6 +1,6 @@
 //! RabbitMQ's book of connections, over the HTTP API of its management plugin.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +126,9 @@ impl Connections for ManagementApi {
         }
         let listed: Vec<Listed> = serde_json::from_slice(&body)
             .map_err(|error| ConnectionsError::Refused(format!("it lists something else: {error}")))?;
+        if listed.is_empty() {
+            return Err(ConnectionsError::Unlisted);
+        }
         Ok(listed.into_iter().filter_map(connection).collect())
     }
 
@@ -134,14 +137,22 @@ impl Connections for ManagementApi {
     }
 }
 
-/// A connection as listed; none before it has logged in.
+/// A connection as listed; none before it has logged in. A RabbitMQ that collects no metrics for its management (which a
+/// coming one won't by default) tells neither address nor beginning, but its name for a connection begins with the address.
 fn connection(listed: Listed) -> Option<Connection> {
+    let told = listed.peer_host.and_then(|host| host.parse::<IpAddr>().ok());
     Some(Connection {
+        peer: told.or_else(|| peer_in(&listed.name)),
         name: listed.name,
         user: listed.user?,
-        peer: listed.peer_host.and_then(|host| host.parse::<IpAddr>().ok()),
         since: Timestamp::from_millis(listed.connected_at.unwrap_or(0)),
     })
+}
+
+/// The address in a name such as `203.0.113.9:41260 -> 10.0.0.9:5672`.
+fn peer_in(name: &str) -> Option<IpAddr> {
+    let (peer, _) = name.split_once(" -> ")?;
+    peer.parse::<SocketAddr>().ok().map(|address| address.ip())
 }
 
 fn authorities(config: &Config) -> Result<Vec<Certificate>, ConfigError> {
@@ -178,6 +189,21 @@ fn percent_decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As RabbitMQ 4.0.5 lists connections, with and without `management_metrics_collection`.
+    #[test]
+    fn an_address_is_known_whatever_the_broker_collects() {
+        for (listed, peer, since_ms) in [
+            (r#"{"connected_at":7,"name":"x","peer_host":"127.0.0.1","user":"n"}"#, Some("127.0.0.1"), 7),
+            (r#"{"name":"127.0.0.1:38260 -> 127.0.0.1:6223","user":"n"}"#, Some("127.0.0.1"), 0),
+            (r#"{"name":"[fd00::1]:38260 -> [fd00::2]:5672","user":"n"}"#, Some("fd00::1"), 0),
+            (r#"{"name":"a client's own name","user":"n"}"#, None, 0),
+        ] {
+            let read = connection(serde_json::from_str(listed).unwrap()).unwrap();
+            let expected = (peer.map(|peer| peer.parse().unwrap()), Timestamp::from_millis(since_ms));
+            assert_eq!((read.peer, read.since), expected, "{listed}");
+        }
+    }
 
     #[test]
     fn configurations_are_used_or_refused_without_the_password() {

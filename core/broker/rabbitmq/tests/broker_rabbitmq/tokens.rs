@@ -63,8 +63,12 @@ async fn a_node_hears_its_queue_speaks_as_itself_and_nothing_else() {
 
     as_node.declare(&own).await.unwrap();
     let missing = queue();
-    let refused = as_node.declare(&missing).await;
-    assert!(matches!(&refused, Err(BrokerError::NoSuchQueue(name)) if *name == missing.name), "{refused:?}");
+    // 4.3 doesn't tell a node whether a queue is there that it may do nothing with.
+    match as_node.declare(&missing).await {
+        Err(BrokerError::NoSuchQueue(name)) if name == missing.name => {}
+        Err(BrokerError::Unavailable(why)) if why.contains("not allowed") => {}
+        other => panic!("{other:?}"),
+    }
     assert_eq!(operator.depth(&missing.name).await.unwrap(), None, "a node declared a queue");
 
     let mut consumer = as_node.consume(&own.name, 5).await.unwrap();

@@ -73,16 +73,20 @@ async fn a_node_called_star_speaks_for_nobody() {
     stage.clear().await;
 }
 
-/// `CC` gets past the check of the routing key, so whatever carries it is dropped, copies and original.
+/// RabbitMQ 4 holds the keys in `CC` to the token, too; in 3.10 they get past its check. Whatever carries `CC` is dropped
+/// by the reader, copies and original, also where every key is the sender's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_are_dropped() {
     let stage = Stage::set().await;
     let connection = stage.connect().await;
-    let channel = stage.channel(&connection).await;
-    let victims = format!("{}.heartbeat", stage.victim);
-    let properties = more_keys("CC", &[&victims]).with_user_id(stage.node.as_str().into());
     let key = format!("{}.heartbeat", stage.node);
-    assert_eq!(stage.publish(&channel, &key, properties, "copied").await, Ok(()), "the broker lets it pass");
+    let copied_to = |key: String| more_keys("CC", &[&key]).with_user_id(stage.node.as_str().into());
+    let channel = stage.channel(&connection).await;
+    let victims = copied_to(format!("{}.heartbeat", stage.victim));
+    stage.let_pass_or_refused(&channel, &key, victims, "copied to another").await;
+    let channel = stage.channel(&connection).await;
+    let own = copied_to(format!("{}.capacity", stage.node));
+    assert_eq!(stage.publish(&channel, &key, own, "copied").await, Ok(()), "the broker lets it pass");
     stage.speak_properly(&channel, "proper").await;
     let mut hears = stage.hears().await;
     let delivery = next(&mut hears).await;
@@ -92,7 +96,8 @@ async fn copies_are_dropped() {
     stage.clear().await;
 }
 
-/// `BCC` leaves no trace, so its copy is delivered: but under the key that was checked, and so as its sender's own.
+/// `BCC` leaves no trace, so its copy is delivered: but under the key that was checked, and so as its sender's own. Where
+/// the copy's key is another's, RabbitMQ 4 refuses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hidden_copies_count_for_their_sender() {
     let stage = Stage::set().await;
@@ -101,11 +106,13 @@ async fn hidden_copies_count_for_their_sender() {
     let victims = format!("{}.replica.any", stage.victim);
     let properties = more_keys("BCC", &[&victims]).with_user_id(stage.node.as_str().into());
     let key = format!("{}.replica.any", stage.node);
-    assert_eq!(stage.publish(&channel, &key, properties, "hidden").await, Ok(()));
+    let is_let_pass = stage.let_pass_or_refused(&channel, &key, properties, "hidden").await;
     let mut hears = stage.hears().await;
-    let delivery = next(&mut hears).await;
-    assert_eq!(delivery.sender(), stage.node.as_str(), "{delivery:?}");
-    assert!(delivery.ack().await);
+    if is_let_pass {
+        let delivery = next(&mut hears).await;
+        assert_eq!(delivery.sender(), stage.node.as_str(), "{delivery:?}");
+        assert!(delivery.ack().await);
+    }
     silent(&mut hears).await;
     stage.clear().await;
 }

@@ -130,6 +130,19 @@ impl Stage {
             .await
     }
 
+    /// Publishes what RabbitMQ 4 refuses and 3.10 doesn't. Whether it was let pass; else the channel is closed.
+    pub(crate) async fn let_pass_or_refused(
+        &self,
+        channel: &Channel,
+        key: &str,
+        properties: BasicProperties,
+        id: &str,
+    ) -> bool {
+        let outcome = self.publish(channel, key, properties, id).await;
+        assert!(matches!(outcome, Ok(()) | Err(ACCESS_REFUSED)), "{outcome:?}");
+        outcome.is_ok()
+    }
+
     /// Both other queues still have their one message, and the operator is still heard.
     pub(crate) async fn clear(self) {
         for queue in [&self.private, &self.jobs] {
