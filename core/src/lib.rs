@@ -2,7 +2,7 @@
 //! a program; a role that names the crates themselves doesn't need it.
 
 pub use infera_sampling as sampling;
-pub use infera_types::{ids, private_files, shutdown, time};
+pub use infera_types::{byte_budget, ids, private_files, shutdown, time};
 
 #[cfg(feature = "chat")]
 pub use infera_model::chat;

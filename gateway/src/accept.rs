@@ -1,6 +1,7 @@
 //! THE LIFE OF A REQUEST, from a checked body to an answer. Top to bottom:
 //!
-//! 1. the model is in the catalogue, and a client that waits has nodes to wait for;
+//! 1. the model is in the catalogue and on offer, the messages can fit into its context, and a client that waits has
+//!    nodes to wait for;
 //! 2. a waiting client's place is taken, before anything can end;
 //! 3. a place in the outbox is taken, and the ledger accepts: one row, one group commit. From here on the job ends
 //!    exactly once, whatever happens to us;
@@ -9,7 +10,8 @@
 //!
 //! A request under an idempotency key that was used before makes no job: it gets the earlier one's answer, whether or
 //! not there is room for a new one. Keys are remembered until their job's body is pruned, a day after its end by
-//! default.
+//! default; a job that ends without saying anything about its request gives its key back at once
+//! ([`infera_core::job::End::frees_key`]).
 //!
 //! A client that goes away while it waits has its job cancelled, unless it sent an idempotency key: then it means to
 //! ask again, and a retry must find the answer and not a cancelled job.
@@ -26,6 +28,7 @@ use tracing::{Span, field};
 use crate::ask::Ask;
 use crate::capacity::OWNERS_NEEDED;
 use crate::commit::{Committed, commit};
+use crate::completion;
 use crate::error::{ApiError, Limit};
 use crate::keys::Caller;
 use crate::room::Held;
@@ -52,11 +55,21 @@ pub struct Failure {
     pub error: ApiError,
     /// Which job.
     pub job: Option<JobId>,
+    /// Whether it is how an earlier request under the same idempotency key ended.
+    pub replayed: bool,
+}
+
+impl Failure {
+    /// An error that has to do with a job.
+    #[must_use]
+    pub const fn of_job(error: ApiError, job: JobId) -> Self {
+        Self { error, job: Some(job), replayed: false }
+    }
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self { error, job: None }
+        Self { error, job: None, replayed: false }
     }
 }
 
@@ -73,8 +86,17 @@ pub struct Receipt {
     pub job: JobId,
     /// When a new job was accepted; none for one made before.
     pub accepted_ms: Option<Timestamp>,
+    /// How the job stands, in the words of the job object.
+    pub status: &'static str,
     /// What accepting cost: the commit.
     pub accepting: Duration,
+}
+
+impl Receipt {
+    /// Of a job that is waiting, as far as anybody has looked.
+    fn of(job: JobId, begun: Instant) -> Self {
+        Self { job, accepted_ms: None, status: "queued", accepting: begun.elapsed() }
+    }
 }
 
 /// An answer to a client that waited.
@@ -93,10 +115,35 @@ pub struct Outcome {
 /// Accepts a job that nobody waits for.
 ///
 /// # Errors
-/// [`Failure`], without a job: nothing was accepted.
+/// [`Failure`]; with a job only where an earlier one can't be read. Nothing was accepted.
 pub async fn submit(state: &Arc<State>, order: Order) -> Result<Receipt, Failure> {
-    let deadline = Duration::from_millis(state.config.submit_deadline_ms);
-    accept(state, order, JobId::new(), false, deadline).await
+    let (account, begun) = (order.caller.account.clone(), Instant::now());
+    let receipt = match unanswerable(state, &order, begun) {
+        None => {
+            let deadline = Duration::from_millis(state.config.submit_deadline_ms);
+            accept(state, order, JobId::new(), false, deadline).await?
+        }
+        Some(error) => match earlier(state, &account, order.idempotency.as_ref()).await? {
+            Some(job) => Receipt::of(job, begun),
+            None => return Err(error.into()),
+        },
+    };
+    if receipt.accepted_ms.is_some() {
+        return Ok(receipt);
+    }
+    let status = read(state, &account, receipt.job).await?.as_ref().map_or("unknown", completion::status);
+    Ok(Receipt { status, ..receipt })
+}
+
+/// Why no network could answer this order, whatever room there is.
+fn unanswerable(state: &State, order: &Order, now: Instant) -> Option<ApiError> {
+    let request = &order.ask.request;
+    let entry = state.catalogue.model(request.model.as_str())?;
+    if state.capacity.offers(&entry.name, now) == Some(false) {
+        return Some(ApiError::ModelGone(entry.name.to_string()));
+    }
+    let (tokens_min, context_max) = (entry.tokens_min(&request.messages), entry.context_max);
+    (tokens_min >= u64::from(context_max)).then_some(ApiError::ContextExceeded { tokens_min, context_max })
 }
 
 /// Accepts a job and waits for its end.
@@ -104,12 +151,16 @@ pub async fn submit(state: &Arc<State>, order: Order) -> Result<Receipt, Failure
 /// # Errors
 /// [`Failure`]; with a job once it is accepted.
 pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure> {
+    let now = Instant::now();
+    if let Some(error) = unanswerable(state, &order, now) {
+        return replay_or(state, &order, error).await;
+    }
     let (job, timeout) = (JobId::new(), order.ask.timeout);
     let account = order.caller.account.clone();
     let owners_needed = if order.ask.policy.replicas == 1 { 1 } else { OWNERS_NEEDED };
     let model = order.ask.request.model.clone();
     let model_known = state.catalogue.model(model.as_str()).is_some();
-    let wait = if model_known && state.capacity.owners(&model, Instant::now()) < owners_needed {
+    let wait = if model_known && state.capacity.owners(&model, now) < owners_needed {
         Err(ApiError::InsufficientNodes)
     } else {
         state.waiters.begin(job).ok_or(ApiError::Overloaded)
@@ -123,7 +174,7 @@ pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure
         CancelGuard { state: Arc::clone(state), account: account.clone(), job: cancelled_with_us };
     let receipt = accept(state, order, job, true, timeout).await;
     let receipt = match receipt {
-        Ok(Receipt { accepted_ms: None, job, accepting }) => {
+        Ok(Receipt { accepted_ms: None, job, accepting, .. }) => {
             guard.job = None;
             return replay(state, &account, job, accepting).await;
         }
@@ -137,7 +188,7 @@ pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure
     let begun = Instant::now();
     let end = wait_for(state, wait, job, timeout).await;
     guard.job = None;
-    let settlement = end.map_err(|error| Failure { error, job: Some(job) })?;
+    let settlement = end.map_err(|error| Failure::of_job(error, job))?;
     let view = JobView {
         id: job,
         model,
@@ -170,7 +221,7 @@ async fn accept(
             state.meters.outbox_full();
             ApiError::OutboxFull
         })?;
-        return Ok(Receipt { job, accepted_ms: None, accepting: begun.elapsed() });
+        return Ok(Receipt::of(job, begun));
     };
     // More than the context holds can't be answered anyway, and a smaller number costs nodes a smaller reserve.
     request.max_tokens = request.max_tokens.min(entry.context_max);
@@ -205,7 +256,7 @@ async fn accept(
         state.outbox.put(place, job, request.model);
     }
     let accepted_ms = is_new.then_some(accepted_ms);
-    Ok(Receipt { job, accepted_ms, accepting: begun.elapsed() })
+    Ok(Receipt { accepted_ms, ..Receipt::of(job, begun) })
 }
 
 fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
@@ -269,17 +320,20 @@ async fn replay(
     job: JobId,
     accepting: Duration,
 ) -> Result<Outcome, Failure> {
-    let fail = |error| Failure { error, job: Some(job) };
-    match state.seams.reader.job(account, job).await {
-        Ok(Some(view)) if view.settlement.is_some() => {
+    match read(state, account, job).await? {
+        Some(view) if view.settlement.is_some() => {
             Ok(Outcome { view, replayed: true, accepting, waiting: Duration::ZERO })
         }
-        Ok(_) => Err(fail(ApiError::InProgress)),
-        Err(error) => {
-            tracing::error!(%job, %error, "a job under an idempotency key could not be read");
-            Err(fail(ApiError::of_reading(&error)))
-        }
+        _ => Err(Failure::of_job(ApiError::InProgress, job)),
     }
+}
+
+/// A job that an idempotency key was used for before.
+async fn read(state: &State, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
+    state.seams.reader.job(account, job).await.map_err(|error| {
+        tracing::error!(%job, %error, "a job under an idempotency key could not be read");
+        Failure::of_job(ApiError::of_reading(&error), job)
+    })
 }
 
 /// The job's end, whichever way it becomes known first; or that time is up.

@@ -44,6 +44,26 @@ impl Capacity {
         self.best(model, now, |capacity| capacity.nodes)
     }
 
+    /// Whether one of the live verifiers offers the model; none while no verifier is heard of.
+    #[must_use]
+    pub fn offers(&self, model: &ModelName, now: Instant) -> Option<bool> {
+        self.any(now, |capacity| capacity.model == *model)
+    }
+
+    /// Whether one of the live verifiers knows of a live node, for whichever model; none while no verifier is heard of.
+    #[must_use]
+    pub fn has_nodes(&self, now: Instant) -> Option<bool> {
+        self.any(now, |capacity| capacity.nodes > 0)
+    }
+
+    fn any(&self, now: Instant, holds: impl Fn(&ModelCapacity) -> bool) -> Option<bool> {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh =
+            summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl).peekable();
+        fresh.peek()?;
+        Some(fresh.flat_map(|(_, models)| models).any(holds))
+    }
+
     fn best(&self, model: &ModelName, now: Instant, count: impl Fn(&ModelCapacity) -> u32) -> u32 {
         let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
         let fresh = summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl);
@@ -81,5 +101,23 @@ mod tests {
         assert_eq!(capacity.owners(&model, start + Duration::from_secs(6)), 1);
         assert_eq!(capacity.verifiers(start + Duration::from_secs(6)), 1);
         assert_eq!(capacity.owners(&ModelName::new("other"), start), 0);
+    }
+
+    #[test]
+    fn what_no_live_verifier_offers_is_gone() {
+        let (model, other, start) = (ModelName::new("m"), ModelName::new("other"), Instant::now());
+        let capacity = Capacity::new(Duration::from_secs(5));
+        assert_eq!((capacity.offers(&model, start), capacity.has_nodes(start)), (None, None));
+        capacity.update(summary("a", 0), start);
+        assert_eq!(
+            (capacity.offers(&model, start), capacity.offers(&other, start)),
+            (Some(true), Some(false))
+        );
+        assert_eq!(capacity.has_nodes(start), Some(true));
+        let none = CapacitySummary { verifier: VerifierId::new("a"), models: Vec::new() };
+        capacity.update(none, start);
+        assert_eq!((capacity.offers(&model, start), capacity.has_nodes(start)), (Some(false), Some(false)));
+        let stale = start + Duration::from_secs(6);
+        assert_eq!((capacity.offers(&model, stale), capacity.has_nodes(stale)), (None, None));
     }
 }

@@ -80,21 +80,26 @@ fn chat_completion(
     completion
 }
 
-/// The job object: `queued`, `running`, or its end with the answer or the reason.
+/// How a job stands: `queued`, `running`, or its end's word.
 #[must_use]
-pub fn job(view: &JobView) -> Value {
-    let status = match (&view.settlement, view.state) {
+pub const fn status(view: &JobView) -> &'static str {
+    match (&view.settlement, view.state) {
         (Some(settlement), _) => settlement.end.word(),
         (None, JobState::Queued) => "queued",
         (None, JobState::Running) => "running",
         // The settlement is read in the same statement as the state.
         (None, JobState::Ended) => "unknown",
-    };
+    }
+}
+
+/// The job object: `queued`, `running`, or its end with the answer or the reason.
+#[must_use]
+pub fn job(view: &JobView) -> Value {
     let mut object = json!({
         "id": view.id,
         "object": "job",
         "job_id": view.id,
-        "status": status,
+        "status": status(view),
         "model": view.model,
         "created": view.accepted_ms.as_secs(),
         "expires": view.deadline_ms.as_secs(),

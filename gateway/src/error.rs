@@ -61,6 +61,15 @@ pub enum ApiError {
     ModelUnknown(String),
     /// The host that it asks for is none that this gateway answers for.
     WrongHost(String),
+    /// The catalogue has the model, but none of the network's verifiers offers it any more.
+    ModelGone(String),
+    /// The messages can't fit into the model's context.
+    ContextExceeded {
+        /// They have no fewer tokens.
+        tokens_min: u64,
+        /// Prompt and answer together, in tokens.
+        context_max: u32,
+    },
     /// The headers are too large.
     HeadTooLarge,
     /// The head didn't come in time.
@@ -124,7 +133,8 @@ impl ApiError {
                 Face::OpenAi => StatusCode::BAD_REQUEST,
             },
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotFound | Self::ModelUnknown(_) => StatusCode::NOT_FOUND,
+            Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
+            Self::NotFound | Self::ModelUnknown(_) | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Node(refusal) => refusal.status(),
             Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -142,7 +152,7 @@ impl ApiError {
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::Failed(reason, _) => match reason {
-                FailureReason::ContextLength => StatusCode::BAD_REQUEST,
+                FailureReason::ContextLength | FailureReason::InvalidMessages => StatusCode::BAD_REQUEST,
                 FailureReason::InsufficientNodes => StatusCode::SERVICE_UNAVAILABLE,
                 FailureReason::NoConsensus | FailureReason::TooManyMisses => StatusCode::BAD_GATEWAY,
                 FailureReason::Poison | FailureReason::Unprocessable => StatusCode::INTERNAL_SERVER_ERROR,
@@ -162,8 +172,9 @@ impl ApiError {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),
-            Self::ModelUnknown(_) => "model_not_found",
+            Self::ModelUnknown(_) | Self::ModelGone(_) => "model_not_found",
             Self::WrongHost(_) => "wrong_host",
+            Self::ContextExceeded { .. } => "context_length_exceeded",
             Self::HeadTooLarge => "headers_too_large",
             Self::SlowHead => "headers_timeout",
             Self::TooLarge(_) => "request_too_large",
@@ -184,6 +195,7 @@ impl ApiError {
                 FailureReason::TooManyMisses => "too_many_misses",
                 FailureReason::InsufficientNodes => "insufficient_nodes",
                 FailureReason::ContextLength => "context_length_exceeded",
+                FailureReason::InvalidMessages => "invalid_messages",
                 FailureReason::Unprocessable => "unprocessable",
             },
             Self::Cancelled => "cancelled",
@@ -216,6 +228,13 @@ impl ApiError {
                      name to gateway.hosts."
                 )
             }
+            Self::ModelGone(name) => format!(
+                "The model '{name}' is not served here any more; GET /v1/models lists those that are."
+            ),
+            Self::ContextExceeded { tokens_min, context_max } => format!(
+                "This model's context is {context_max} tokens, and the messages have at least {tokens_min}, which leaves \
+                 no room for an answer. Shorten them."
+            ),
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
@@ -273,7 +292,10 @@ impl ApiError {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
                 // FastAPI has no word for programs. Where a client may try again, or a job is at stake, it must know what it met.
-                if job.is_some() || matches!(error, Self::Node(_)) || error.retry_after().is_some() {
+                if job.is_some()
+                    || matches!(error, Self::Node(_) | Self::ContextExceeded { .. })
+                    || error.retry_after().is_some()
+                {
                     out.push_str(",\"code\":");
                     write_text(error.code(), &mut out);
                 }
@@ -298,7 +320,11 @@ impl ApiError {
                 let code = if unfit::is_missing(mistakes) { "missing_field" } else { self.code() };
                 (unfit::param(mistakes), code)
             }
-            Self::ModelUnknown(_) => (Some("model".to_owned()), self.code()),
+            Self::ModelUnknown(_) | Self::ModelGone(_) => (Some("model".to_owned()), self.code()),
+            Self::ContextExceeded { .. }
+            | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
+                (Some("messages".to_owned()), self.code())
+            }
             _ => (None, self.code()),
         };
         json!({ "message": self.message(), "type": self.kind(), "param": param, "code": code })

@@ -1,5 +1,5 @@
 //! Whether this gateway can take work: what is looked at, and what that comes to. The public `/readyz` and the
-//! operators' are both this. Nodes are not among it: jobs can be accepted without any.
+//! operators' are both this. Jobs can be accepted without any node, and wait for one; where none can come, that is not ready.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -58,18 +58,25 @@ pub struct Snapshot {
     pub outbox: usize,
     /// How many there are.
     pub outbox_max: usize,
+    /// A live node serves a model, as far as verifiers say.
+    pub nodes: bool,
+    /// Nodes can come from outside.
+    pub admits_nodes: bool,
 }
 
 /// What a look comes to. Without the broker jobs are accepted all the same, ends are read from the ledger and notices
 /// wait, until the outbox is full: then jobs are refused here, and another gateway is better.
 #[must_use]
 pub fn decide(seen: Snapshot) -> Readiness {
+    // What is accepted now waits for nodes; if there never will be any, it waits for nothing.
+    let without_nodes = if seen.admits_nodes { Condition::Degraded } else { Condition::Failing };
     Readiness::new([
         ("ledger", Condition::of(seen.ledger, Condition::Failing)),
         ("completions", Condition::of(seen.completions, Condition::Degraded)),
         ("outbox", Condition::of(seen.outbox < seen.outbox_max, Condition::Failing)),
         ("catalogue", Condition::of(seen.catalogue, Condition::Failing)),
         ("accepting", Condition::of(seen.accepting, Condition::Failing)),
+        ("nodes", Condition::of(seen.nodes, without_nodes)),
     ])
 }
 
@@ -83,6 +90,8 @@ pub async fn look(state: &State) -> Snapshot {
         accepting: !state.stop.is_cancelled(),
         outbox: state.outbox.len(),
         outbox_max: state.outbox.max(),
+        nodes: state.capacity.has_nodes(Instant::now()) != Some(false),
+        admits_nodes: state.admission.get().is_some(),
     }
 }
 
@@ -113,8 +122,10 @@ mod tests {
             completions: true,
             outbox: 0,
             outbox_max: 10,
+            nodes: true,
+            admits_nodes: true,
         };
-        let cases: [(&str, Snapshot, bool, &[&str]); 8] = [
+        let cases: [(&str, Snapshot, bool, &[&str]); 10] = [
             ("all is well", well, true, &[]),
             (
                 "broker away, room in the outbox",
@@ -133,6 +144,8 @@ mod tests {
             ("draining", Snapshot { accepting: false, ..well }, false, &[]),
             ("nothing read yet", Snapshot { catalogue: false, ..well }, false, &[]),
             ("almost full", Snapshot { outbox: 9, ..well }, true, &[]),
+            ("no node yet", Snapshot { nodes: false, ..well }, true, &["nodes"]),
+            ("no node ever", Snapshot { nodes: false, admits_nodes: false, ..well }, false, &[]),
         ];
         for (case, seen, ready, degraded) in cases {
             let readiness = decide(seen);

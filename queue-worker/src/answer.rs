@@ -1,5 +1,6 @@
 //! An answer as this node keeps it: all that a replica says but for whose assignment it answers.
 
+use infera_core::chat::RENDERING;
 use infera_core::ids::{Digest, JobId};
 use infera_core::job::{FinishReason, TokenId};
 use infera_core::messages::{Assignment, NumericClass, Replica, ReplicaTiming, TokenNumbers};
@@ -54,6 +55,7 @@ impl Answer {
             numeric_class: numeric_class.clone(),
             prompt_hash: self.prompt_hash,
             prompt_tokens: self.prompt_tokens,
+            rendering: RENDERING,
             tokens: self.tokens.clone(),
             text: self.text.clone(),
             finish_reason: self.finish_reason,

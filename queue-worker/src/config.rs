@@ -27,6 +27,8 @@ pub struct Config {
     pub prefill_tokens_max: usize,
     /// Prompts rendered (and answers decoded to text) at the same time.
     pub tokenizer_threads: usize,
+    /// Bytes of prompts that are rendered at the same time; a longer prompt is rendered alone.
+    pub work_bytes_max: u32,
     /// Calls of the engine that may fail in a row before it counts as gone.
     pub engine_failures_max: u32,
     /// How long running work may take to finish after shutdown began; what is left is given back.
@@ -58,6 +60,9 @@ impl Default for Config {
             prefill_tokens_max: 2_048,
             // Rendering is far cheaper than decoding; two keep one long prompt from holding up the short ones.
             tokenizer_threads: 2,
+            // Two of the largest bodies. Turning text into tokens takes up to 280 times the text's memory (measured), so
+            // some 300 MB.
+            work_bytes_max: 1024 * 1024,
             // One bad step is an accident, eight in a row are a broken device.
             engine_failures_max: 8,
             // Longer than most answers take, shorter than a service manager's patience.
@@ -79,6 +84,7 @@ impl Config {
             ("result_cache_bytes", self.result_cache_bytes == 0),
             ("prefill_tokens_max", self.prefill_tokens_max == 0),
             ("tokenizer_threads", self.tokenizer_threads == 0),
+            ("work_bytes_max", self.work_bytes_max == 0),
             ("engine_failures_max", self.engine_failures_max == 0),
         ];
         let mut mistakes: Vec<String> = above_zero

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_core::broker::{Broker, Published, topology};
+use infera_core::chat::RENDERING;
 use infera_core::ids::NodeId;
 use infera_core::messages::{Heartbeat, NumericClass, ServedModel, Wire as _};
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ impl Heart {
             let free = *self.free_slots.borrow_and_update();
             let model = ServedModel {
                 numeric_class: self.numeric_class.clone(),
+                rendering: RENDERING,
                 slots: self.slots,
                 free_slots: free,
             };

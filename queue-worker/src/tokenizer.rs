@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use infera_core::byte_budget::ByteBudget;
 use infera_core::chat::{ChatError, ChatModel};
 use infera_core::job::{ChatMessage, TokenId};
 use infera_core::time::Timestamp;
@@ -23,6 +24,8 @@ pub(crate) struct Tokenizer {
     chat: Arc<ChatModel>,
     /// One permit per prompt in work. Callers hold slots, so those that wait here are bounded too.
     permits: Semaphore,
+    /// Bytes of prompts in work.
+    work: ByteBudget,
 }
 
 /// Why there are no tokens, or no text.
@@ -37,8 +40,9 @@ pub(crate) enum TokenizerError {
 }
 
 impl Tokenizer {
-    pub(crate) fn new(chat: Arc<ChatModel>, threads: usize) -> Self {
-        Self { chat, permits: Semaphore::new(threads) }
+    /// At most so many prompts in work, and bytes of them.
+    pub(crate) fn new(chat: Arc<ChatModel>, threads: usize, bytes_max: u32) -> Self {
+        Self { chat, permits: Semaphore::new(threads), work: ByteBudget::new(bytes_max) }
     }
 
     /// The conversation as the model's prompt.
@@ -48,10 +52,11 @@ impl Tokenizer {
         now: Timestamp,
     ) -> Result<Vec<TokenId>, TokenizerError> {
         let length = |message: &ChatMessage| MESSAGE_BYTES + message.role.len() + message.content.len();
-        if messages.iter().map(length).sum::<usize>() <= SHORT_BYTES {
+        let bytes = messages.iter().map(length).sum::<usize>();
+        if bytes <= SHORT_BYTES {
             return Ok(self.chat.render(&messages, now)?);
         }
-        self.on_a_thread(move |chat| chat.render(&messages, now)).await
+        self.on_a_thread(bytes, move |chat| chat.render(&messages, now)).await
     }
 
     /// The text of an answer.
@@ -59,15 +64,17 @@ impl Tokenizer {
         if tokens.len() <= SHORT_TOKENS {
             return Ok(self.chat.decode(&tokens)?);
         }
-        self.on_a_thread(move |chat| chat.decode(&tokens)).await
+        self.on_a_thread(size_of_val(&tokens[..]), move |chat| chat.decode(&tokens)).await
     }
 
     async fn on_a_thread<T: Send + 'static>(
         &self,
+        bytes: usize,
         job: impl FnOnce(&ChatModel) -> Result<T, ChatError> + Send + 'static,
     ) -> Result<T, TokenizerError> {
         let ended = |why: String| TokenizerError::Ended(why);
         let _permit = self.permits.acquire().await.map_err(|error| ended(error.to_string()))?;
+        let _held = self.work.hold(bytes).await;
         let chat = Arc::clone(&self.chat);
         let done = tokio::task::spawn_blocking(move || job(&chat)).await;
         Ok(done.map_err(|error| ended(error.to_string()))??)

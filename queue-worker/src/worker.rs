@@ -167,7 +167,7 @@ impl Worker {
         Ok(Stations {
             desk: self.desk,
             tried_alone,
-            tokenizer: Tokenizer::new(self.chat, config.tokenizer_threads),
+            tokenizer: Tokenizer::new(self.chat, config.tokenizer_threads, config.work_bytes_max),
             executor,
             publisher: Publisher::new(self.node, numeric_class, self.broker, Arc::clone(&self.counts)),
             context_max,

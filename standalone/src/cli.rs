@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use infera_core::config::ConfigErrors;
+use infera_core::ids::ModelName;
 use infera_core::program;
 
 use crate::calibrate::Calibrate;
@@ -61,6 +62,19 @@ impl Settings {
     }
 }
 
+/// What the first line says of a network with so many built-in nodes: whether it can answer, and what.
+fn standing(nodes: u32, model: &ModelName) -> String {
+    match nodes {
+        0 => format!(
+            "Infera runs and is not ready: nodes.count is 0, so no node serves {model}, and nothing that is accepted will be answered."
+        ),
+        1 | 2 => format!(
+            "Infera is ready for unverified answers alone: {nodes} of the three owners' nodes that check each other serve {model}."
+        ),
+        _ => format!("Infera is ready: {nodes} nodes of {nodes} owners serve {model}."),
+    }
+}
+
 /// Who reads the welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
@@ -74,7 +88,8 @@ pub enum Reader {
 /// key, but where it lies, and a request that reads it from there.
 #[must_use]
 pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
-    let (url, model, nodes) = (format!("http://{}", network.address), &network.model, config.nodes.count);
+    let (url, model) = (format!("http://{}", network.address), &network.model);
+    let standing = standing(config.nodes.count, model);
     let (secret, note) = (network.key.expose(), config.data.join("local.env"));
     let note = note.display();
     let (key, shell) = match reader {
@@ -90,7 +105,7 @@ pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
     };
     format!(
         r#"
-Infera is ready: {nodes} nodes of {nodes} owners serve {model}.
+{standing}
 
   address  {url}
   key      {key}
@@ -109,6 +124,18 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_network_without_nodes_is_not_called_ready() {
+        let model = ModelName::new("m");
+        for (nodes, begins) in [
+            (0, "Infera runs and is not ready: nodes.count is 0"),
+            (2, "Infera is ready for unverified answers alone: 2 "),
+            (3, "Infera is ready: 3 nodes of 3 owners serve m."),
+        ] {
+            assert!(standing(nodes, &model).starts_with(begins), "{}", standing(nodes, &model));
+        }
+    }
 
     /// What the parser checks at the first use only: names that clash, flags that are given twice.
     #[test]

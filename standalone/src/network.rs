@@ -171,7 +171,8 @@ impl Network {
         config: &Config,
         chats: HashMap<ModelName, Arc<ChatModel>>,
     ) -> Result<(), NetworkError> {
-        let verifier = Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?;
+        let verifier =
+            Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?.beside_nodes();
         let shutdown = self.stages[1].clone();
         self.verifier.spawn(async move {
             verifier.run(shutdown).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use infera_core::chat::RENDERING;
 use infera_core::ids::{AssignmentId, NodeId};
 use infera_core::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
 use infera_core::ledger::TakenJob;
@@ -23,9 +24,10 @@ use crate::dispatch::{self, Sent};
 use crate::fleet::{Fleet, fleet};
 use crate::group::{Asked, Barred, Group, Hold, summarise};
 use crate::harmonizer::{Candidate, Draw, Member, draw};
+use crate::hearing::{self, Lack};
 use crate::integrity::{self, Expected};
 use crate::nodes::{NodeView, Slot};
-use crate::prompt::Prepared;
+use crate::prompt::{INLINE_MAX_BYTES, Prepared};
 use crate::quorum::Agreed;
 use crate::tenure::Tenure;
 
@@ -149,7 +151,8 @@ impl Asking {
         let page = self.tenure.book.page();
         let mut members = Vec::new();
         let reserved = self.tenure.nodes.reserve(&self.prepared.entry.digests, Instant::now(), |views| {
-            let fleet = fleet(&page, &self.job.model, views);
+            let fleet = fleet(&page, &self.job.model, views)
+                .only(views, |view| self.prepared.is_rendered_by(view.rendering));
             let picked = self.draw(&fleet, wanted)?;
             members = picked.iter().filter_map(|at| fleet.candidates.get(*at)).map(Member::from).collect();
             Ok(picked.iter().filter_map(|at| fleet.views.get(*at).copied()).collect())
@@ -265,8 +268,14 @@ impl Asking {
             return;
         };
         match arrived.what {
+            Arrival::Replica(replica) if self.is_otherwise_rendered(&replica) => {
+                tracing::debug!(job = %self.job.id, rendering = replica.rendering, "rendered by another version");
+                self.neutral(index);
+            }
             Arrival::Replica(replica) => {
                 self.tenure.counters.count(Counted::Replica);
+                let is_small = arrived.bytes <= INLINE_MAX_BYTES;
+                let _held = if is_small { None } else { Some(self.tenure.work.hold(arrived.bytes).await) };
                 let span = info_span!(target: trace::TARGET, "replica", assignment = %arrived.assignment);
                 trace::link(&span, arrived.trace.as_deref());
                 let _entered = span.entered();
@@ -276,7 +285,9 @@ impl Asking {
                     sample_key: &self.prepared.sample_key,
                     thresholds: &self.tenure.thresholds,
                 };
-                let summary = summarise(&replica, arrived.at, sound);
+                // What came late because we were deaf counts as just in time.
+                let at = if self.was_deaf(index) { self.in_time(index).min(arrived.at) } else { arrived.at };
+                let summary = summarise(&replica, at, sound);
                 self.group.answer(index, summary, (replica.text, replica.finish_reason), &context);
             }
             Arrival::Refusal(refusal) => self.refused(index, &refusal).await,
@@ -287,7 +298,7 @@ impl Asking {
         // Bounded: a stranger's text must not fill the log.
         let detail: String = refusal.detail.chars().take(200).collect();
         tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = ?refusal.reason, detail, "refused");
-        if refusal.reason.counts() {
+        if hearing::counts(Lack::Refusal(refusal.reason), self.was_deaf(index)) {
             self.miss(index, false).await;
         } else {
             self.neutral(index);
@@ -297,7 +308,10 @@ impl Asking {
     /// L0.
     fn is_sound(&self, index: usize, replica: &Replica) -> bool {
         let Some(asked) = self.group.get(index) else { return false };
-        let decoded = self.prepared.chat.decode(&replica.tokens).ok();
+        // More than fit into the context are too many whatever they spell.
+        let tokens_max = usize::try_from(self.prepared.entry.context_max).unwrap_or(usize::MAX);
+        let is_short = replica.tokens.len() <= tokens_max;
+        let decoded = is_short.then(|| self.prepared.chat.decode(&replica.tokens).ok()).flatten();
         let expected = Expected {
             assignment: asked.record.id,
             job: self.job.id,
@@ -322,17 +336,41 @@ impl Asking {
     pub(crate) async fn expire_overdue(&mut self) {
         let now = Timestamp::now();
         for index in self.group.overdue(now) {
-            let excused = |asked: &Asked| {
-                asked.uncertain || self.tenure.hearing.was_deaf_since(asked.record.sent_ms, now)
-            };
-            if self.group.get(index).is_some_and(excused) {
-                self.neutral(index);
-            } else {
+            let uncertain = self.group.get(index).is_some_and(|asked| asked.uncertain);
+            if hearing::counts(Lack::Silence { uncertain }, self.was_deaf(index)) {
                 // Should it be asked again for want of others, then not at once.
                 self.rest(index);
                 self.miss(index, true).await;
+            } else {
+                self.neutral(index);
             }
         }
+    }
+
+    /// Nobody waits any more for those that are open: of those whose answer we may have missed, silence says nothing.
+    pub(crate) fn excuse_open(&mut self) {
+        for index in self.group.open_ones() {
+            if self.was_deaf(index) {
+                self.group.neutral(index);
+            }
+        }
+    }
+
+    /// Whether something that was said since this assignment was sent may have been missed, or have come late by our fault.
+    fn was_deaf(&self, index: usize) -> bool {
+        let sent = self.group.get(index).map(|asked| asked.record.sent_ms);
+        sent.is_some_and(|sent| self.tenure.hearing.was_deaf_since(sent, Timestamp::now()))
+    }
+
+    /// When this assignment's budget is over.
+    fn in_time(&self, index: usize) -> Timestamp {
+        let record = self.group.get(index).map(|asked| &asked.record);
+        record.map_or_else(Timestamp::now, |one| one.sent_ms.after(Duration::from_millis(one.budget_ms)))
+    }
+
+    /// Whether a node comes to another prompt because it renders by another version: nobody's fault.
+    fn is_otherwise_rendered(&self, replica: &Replica) -> bool {
+        replica.rendering != RENDERING && replica.prompt_hash != self.prepared.prompt_hash
     }
 
     /// Not the node's fault: it may be asked again, after a rest.

@@ -17,10 +17,12 @@ use crate::tenure::Tenure;
 /// Changes within so long are looked at together.
 const SETTLE_DOWN: Duration = Duration::from_millis(50);
 
-/// What there is room for now, per model of the catalogue, in the order of names.
+/// What there is room for now, per model of the catalogue that this verifier offers, in the order of names. Of one whose
+/// folder it hasn't there is no room here, whatever nodes there are: what no verifier names, gateways refuse.
 pub(crate) fn summarise(tenure: &Tenure) -> CapacitySummary {
     let page = tenure.book.page();
-    let mut models: Vec<_> = page.catalogue.values().map(|entry| of_model(tenure, &entry.name)).collect();
+    let offered = page.catalogue.keys().filter(|model| tenure.chats.contains_key(*model));
+    let mut models: Vec<_> = offered.map(|model| of_model(tenure, model)).collect();
     models.sort_by(|left, right| left.model.cmp(&right.model));
     CapacitySummary { verifier: tenure.id.clone(), models }
 }

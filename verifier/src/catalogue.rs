@@ -66,6 +66,7 @@ pub fn entry(
         digests,
         tokenizer: chat.tokenizer_digest(),
         context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
+        said_bytes_per_token: chat.said_bytes_per_token(),
         end_tokens: chat.end_tokens().to_vec(),
         reference_token_us,
         created_ms: Timestamp::now(),

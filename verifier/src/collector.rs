@@ -23,7 +23,7 @@ const PREFETCH: u16 = 256;
 /// What came for an assignment.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// An answer, and how many bytes its message had.
+    /// An answer.
     Replica(Box<Replica>),
     /// None will come.
     Refusal(Refusal),
@@ -36,6 +36,8 @@ pub(crate) struct Arrived {
     pub(crate) assignment: AssignmentId,
     /// When it was read.
     pub(crate) at: Timestamp,
+    /// How many bytes its message had.
+    pub(crate) bytes: usize,
     /// What it is.
     pub(crate) what: Arrival,
     /// The span that its node sent it in, as the node says.
@@ -136,7 +138,8 @@ pub(crate) async fn run_strays(tenure: Arc<Tenure>) {
     }
 }
 
-/// Routes one message of this verifier's own queue, and settles it.
+/// Routes one message of this verifier's own queue, and settles it. One is read at a time, of 1 MiB at most, which is
+/// bound enough: were it to wait until others' work is done, this verifier would be deaf meanwhile.
 async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
     // Whatever it is, and whoever sent it: it came the way that replicas come, and all that was said before it came too.
     tenure.hearing.heard(Timestamp::now());
@@ -168,7 +171,8 @@ async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
 }
 
 fn arrived(delivery: &Delivery, assignment: AssignmentId, what: Arrival) -> Arrived {
-    Arrived { assignment, at: Timestamp::now(), what, trace: delivery.message.trace.clone() }
+    let (bytes, trace) = (delivery.message.body.len(), delivery.message.trace.clone());
+    Arrived { assignment, at: Timestamp::now(), bytes, what, trace }
 }
 
 /// Brings what came for an assignment to its job, if it is one of ours and `sender` was asked.
@@ -197,7 +201,8 @@ async fn receive_stray(tenure: &Arc<Tenure>, delivery: Delivery) {
     };
     tenure.counters.count(Counted::ReplicaStray);
     let sender = NodeId::new(delivery.sender());
-    while let Err(error) = scorer::score_stray(tenure, &sender, &replica).await {
+    while let Err(error) = scorer::score_stray(tenure, &sender, (&replica, delivery.message.body.len())).await
+    {
         let job = replica.job_id;
         if !error.may_pass() {
             tenure.counters.count(Counted::MessageMalformed);
@@ -241,7 +246,8 @@ mod tests {
             reason: RefusalReason::Busy,
             detail: String::new(),
         };
-        Arrived { assignment, at: Timestamp::from_millis(1), what: Arrival::Refusal(refusal), trace: None }
+        let (at, what) = (Timestamp::from_millis(1), Arrival::Refusal(refusal));
+        Arrived { assignment, at, bytes: 99, what, trace: None }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Config {
     pub take_max: usize,
     /// At most so many jobs of one model are held at once, whatever room the nodes have.
     pub held_max: u16,
+    /// Bytes of requests and replies that are read, rendered and judged at once, those of up to 16 KiB not counted.
+    pub work_bytes_max: u32,
     /// A job without a group for so long is given back.
     pub hold_ms: u64,
     /// How often a job without room looks again where nothing wakes it.
@@ -98,6 +100,9 @@ impl Default for Config {
             take_max: 64,
             // A job in hand costs some kilobytes; more than this is for the queue.
             held_max: 1_024,
+            // Two of the largest bodies. Turning text into tokens takes up to 280 times the text's memory (measured), so
+            // some 300 MB.
+            work_bytes_max: 1024 * 1024,
             // The rule: released after 60 s.
             hold_ms: 60_000,
             look_again_ms: 250,
@@ -169,6 +174,7 @@ impl Config {
         need(self.heartbeats_missed_max > 0, "heartbeats_missed_max", "must be over 0");
         need(self.take_max > 0, "take_max", "must be over 0");
         need(self.held_max > 0, "held_max", "must be over 0");
+        need(self.work_bytes_max > 0, "work_bytes_max", "must be over 0");
         need(self.publish_tries > 0, "publish_tries", "must be over 0");
         need(self.sweep_limit > 0, "sweep_limit", "must be over 0");
         need(self.project_limit > 0, "project_limit", "must be over 0");

@@ -17,11 +17,10 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, field, info_span};
 
 use crate::counters::Counted;
-use crate::job;
-use crate::settler;
 use crate::tenure::Tenure;
+use crate::trials::{self, Place, Trial};
 use crate::vitals::Consuming;
-use crate::{capacity, parking, peers, queues};
+use crate::{capacity, job, parking, peers, queues, settler};
 
 /// Between tries of a take.
 const RETRY: Duration = Duration::from_millis(250);
@@ -66,11 +65,13 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     }
 }
 
-/// What a job's task holds of its consumer: its delivery, and a place among the running once it is dispatched.
+/// What a job's task holds of its consumer: its delivery, its trial, and a place among the running once it is dispatched.
 pub(crate) struct Held {
     delivery: Option<Delivery>,
     running: Arc<AtomicU16>,
     counted: bool,
+    /// Until it is over.
+    pub(crate) trial: Arc<Trial>,
 }
 
 impl Held {
@@ -145,6 +146,8 @@ async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Con
                 let jobs = tenure.jobs.clone();
                 jobs.spawn(async move {
                     tokio::select! {
+                        // First: what waited for a job that was tried alone must not be taken when that job's end is ours.
+                        biased;
                         // What it holds is given out again with the rest of the consumer's.
                         () = tenure.ended.cancelled() => {}
                         () = take(&tenure, batch, &running) => {}
@@ -234,11 +237,11 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
     for delivery in batch {
         match JobNotice::from_message(&delivery.message) {
             // A second notice of what is in hand already: the first one's delivery stands for it.
-            Ok(notice) if tenure.in_flight.has(notice.job_id) || held.contains_key(&notice.job_id) => {
+            Ok(notice) if is_known(tenure, notice.job_id) || held.contains_key(&notice.job_id) => {
                 delivery.ack().await;
             }
             Ok(notice) => {
-                notices.push(Notice { job: notice.job_id, redelivered: delivery.redelivered });
+                notices.push(Notice::together(notice.job_id, delivery.redelivered));
                 held.insert(notice.job_id, delivery);
             }
             Err(error) if error.is_parked() => parking::park(tenure, delivery, &error).await,
@@ -251,23 +254,43 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
     if notices.is_empty() {
         return;
     }
+    // While a job is tried alone, nothing else is even taken: it would count as lost with it.
+    let company = tenure.trials.company().await;
     let Some(takes) = take_in_ledger(tenure, &mut notices).await else {
         for delivery in held.into_values() {
             delivery.nack().await;
         }
         return;
     };
+    let mut suspects = Vec::new();
     for take in takes {
-        begin(tenure, take, &mut held, running).await;
+        let job = match &take {
+            Take::Taken(taken) => taken.id,
+            Take::Settled(settlement) => settlement.job_id,
+            Take::Nothing(job) => *job,
+        };
+        let Some(delivery) = held.remove(&job) else { continue };
+        match take {
+            Take::Taken(taken) if trials::place(taken.lost_handouts) == Place::Alone => {
+                suspects.push((job, delivery));
+            }
+            take => begin(tenure, take, (delivery, running), Trial::together(&company)).await,
+        }
     }
+    trials::set_aside(tenure, suspects, running).await;
     // The ledger answers for every id; were one left out, there would be nothing to do for it.
     for delivery in held.into_values() {
         delivery.ack().await;
     }
 }
 
+/// Whether the job is in hand, or waits to be tried alone.
+fn is_known(tenure: &Tenure, job: JobId) -> bool {
+    tenure.in_flight.has(job) || tenure.trials.has(job)
+}
+
 /// Asks until the ledger answers; none if it doesn't for seconds.
-async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<Take>> {
+pub(crate) async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<Take>> {
     for _ in 0..TAKE_TRIES {
         match tenure.seams.owner.take(&tenure.id, notices, Timestamp::now()).await {
             Ok(takes) => return Some(takes),
@@ -286,15 +309,14 @@ async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<T
 }
 
 /// One taken notice: a life begins, or there is nothing to do.
-async fn begin(
+pub(crate) async fn begin(
     tenure: &Arc<Tenure>,
     take: Take,
-    held: &mut HashMap<JobId, Delivery>,
-    running: &Arc<AtomicU16>,
+    (delivery, running): (Delivery, &Arc<AtomicU16>),
+    trial: Arc<Trial>,
 ) {
     match take {
         Take::Taken(taken) => {
-            let Some(delivery) = held.remove(&taken.id) else { return };
             let Some(ended) = tenure.in_flight.insert(taken.id) else {
                 // Two notices were taken at the same moment; the other has it in hand.
                 delivery.ack().await;
@@ -310,20 +332,16 @@ async fn begin(
                 trace_id = field::Empty,
             );
             trace::continue_from(&span, delivery.message.trace.as_deref());
-            let held = Held { delivery: Some(delivery), running: Arc::clone(running), counted: false };
+            let held = Held { delivery: Some(delivery), running: Arc::clone(running), counted: false, trial };
             let jobs = tenure.jobs.clone();
             jobs.spawn(job::run(Arc::clone(tenure), taken, held, ended).instrument(span));
         }
         Take::Settled(settlement) => {
             settler::publish_completion(tenure, &settlement).await;
-            if let Some(delivery) = held.remove(&settlement.job_id) {
-                delivery.ack().await;
-            }
+            delivery.ack().await;
         }
-        Take::Nothing(job) => {
-            if let Some(delivery) = held.remove(&job) {
-                delivery.ack().await;
-            }
+        Take::Nothing(_) => {
+            delivery.ack().await;
         }
     }
 }

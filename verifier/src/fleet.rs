@@ -67,6 +67,16 @@ pub(crate) struct Fleet {
     pub(crate) medians: Option<Medians>,
 }
 
+impl Fleet {
+    /// Without the candidates whose view `keeps` says no to.
+    pub(crate) fn only(self, views: &[NodeView], keeps: impl Fn(&NodeView) -> bool) -> Self {
+        let Self { views: indexes, candidates, medians } = self;
+        let both = indexes.into_iter().zip(candidates);
+        let (views, candidates) = both.filter(|(index, _)| views.get(*index).is_some_and(&keeps)).unzip();
+        Self { views, candidates, medians }
+    }
+}
+
 /// Joins live nodes with the book. Nodes that aren't registered (any more) are left out.
 pub(crate) fn fleet(page: &Page, model: &ModelName, views: &[NodeView]) -> Fleet {
     let Some(profiles) = page.profiles.get(model) else { return Fleet::default() };

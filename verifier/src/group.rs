@@ -184,10 +184,16 @@ impl Group {
         }
     }
 
+    /// Open assignments.
+    pub(crate) fn open_ones(&self) -> Vec<usize> {
+        let all = self.asked.iter().enumerate();
+        all.filter(|(_, one)| one.is(AssignmentState::Open)).map(|(index, _)| index).collect()
+    }
+
     /// Open assignments whose time is up.
     pub(crate) fn overdue(&self, now: Timestamp) -> Vec<usize> {
-        let open = self.asked.iter().enumerate().filter(|(_, one)| one.is(AssignmentState::Open));
-        open.filter(|(_, one)| one.due <= now).map(|(index, _)| index).collect()
+        let is_overdue = |index: &usize| self.asked.get(*index).is_some_and(|one| one.due <= now);
+        self.open_ones().into_iter().filter(is_overdue).collect()
     }
 
     /// When the next open assignment's time is up.
@@ -305,11 +311,15 @@ impl Group {
     }
 }
 
+/// Tokens that are kept of a replica with a fault, for an operator to look at: it says what it likes, and as much.
+const UNSOUND_TOKENS_MAX: usize = 256;
+
 /// What must be kept of a replica.
 pub(crate) fn summarise(replica: &Replica, arrived_ms: Timestamp, sound: bool) -> ReplicaSummary {
+    let kept = if sound { usize::MAX } else { UNSOUND_TOKENS_MAX };
     ReplicaSummary {
-        tokens: replica.tokens.clone(),
-        numbers: replica.numbers.clone(),
+        tokens: replica.tokens.iter().take(kept).copied().collect(),
+        numbers: replica.numbers.iter().take(kept).cloned().collect(),
         numeric_class: replica.numeric_class.clone(),
         arrived_ms,
         prompt_tokens: replica.prompt_tokens,

@@ -5,7 +5,30 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use infera_core::messages::RefusalReason;
 use infera_core::time::Timestamp;
+
+/// How an assignment comes to have no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Its time is up.
+    Silence {
+        /// Whether the broker may have lost the assignment.
+        uncertain: bool,
+    },
+    /// Its node says so.
+    Refusal(RefusalReason),
+}
+
+/// Whether that counts against the node. Nothing does that reaches into our deafness: what stopped us may have stopped
+/// the assignment on its way, or the node beside us, until its time was over.
+pub(crate) const fn counts(lack: Lack, was_deaf: bool) -> bool {
+    !was_deaf
+        && match lack {
+            Lack::Silence { uncertain } => !uncertain,
+            Lack::Refusal(reason) => reason.counts(),
+        }
+}
 
 /// When something was heard.
 #[derive(Debug)]
@@ -51,6 +74,22 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_counts_that_reaches_into_deafness() {
+        use RefusalReason::{Broken, Busy, Crashed, Draining, Expired};
+        for (lack, hearing, deaf) in [
+            (Lack::Silence { uncertain: false }, true, false),
+            (Lack::Silence { uncertain: true }, false, false),
+            (Lack::Refusal(Expired), true, false),
+            (Lack::Refusal(Crashed), true, false),
+            (Lack::Refusal(Broken), true, false),
+            (Lack::Refusal(Busy), false, false),
+            (Lack::Refusal(Draining), false, false),
+        ] {
+            assert_eq!((counts(lack, false), counts(lack, true)), (hearing, deaf), "{lack:?}");
+        }
+    }
 
     #[test]
     fn a_long_silence_is_deafness_until_it_ends_and_for_what_began_before() {

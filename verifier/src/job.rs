@@ -17,19 +17,10 @@ use tokio::sync::oneshot;
 use crate::asking::{Asking, Room};
 use crate::consumer::Held;
 use crate::counters::Counted;
-use crate::prompt;
 use crate::quorum::{Decision, REPLACEMENTS_MAX};
 use crate::tenure::Tenure;
-use crate::{scorer, settler};
-
-/// A job whose owners died more often than this with it in hand is failed: something in it may kill us (rule 3).
-const LOST_HANDOUTS_MAX: u32 = 5;
-
-/// Tries to give a job back in the ledger; after that the broker does it, and it counts as a lost handout.
-const RELEASE_TRIES: u32 = 4;
-
-/// Between those.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::trials::{self, Place, TRIAL_MAX};
+use crate::{prompt, scorer, settler};
 
 /// How a job leaves its group.
 enum Outcome {
@@ -49,10 +40,17 @@ pub(crate) async fn run(
     ended: oneshot::Receiver<Settlement>,
 ) {
     let id = job.id;
+    let trial = Arc::clone(&held.trial);
     let life = AssertUnwindSafe(Box::pin(live(&tenure, job, &mut held, ended))).catch_unwind();
+    let trial_max = async {
+        tokio::time::sleep(TRIAL_MAX).await;
+        trials::outlived(&tenure, id, &trial).await;
+        std::future::pending::<()>().await
+    };
     let finished = tokio::select! {
         () = tenure.ended.cancelled() => None,
         finished = life => Some(finished),
+        () = trial_max => None,
     };
     tenure.in_flight.remove(id);
     match finished {
@@ -73,15 +71,15 @@ pub(crate) async fn run(
 /// The life itself. Errors are those that no retry mends.
 async fn live(
     tenure: &Arc<Tenure>,
-    job: TakenJob,
+    mut job: TakenJob,
     held: &mut Held,
     mut ended: oneshot::Receiver<Settlement>,
 ) -> Result<(), LedgerError> {
-    if job.lost_handouts > LOST_HANDOUTS_MAX {
+    if trials::place(job.lost_handouts) == Place::Nowhere {
         let message = "Its verifiers stopped while they had it, too often.".to_owned();
         return end_unasked(tenure, &job, held, End::Failed { reason: FailureReason::Poison, message }).await;
     }
-    let prepared = match prompt::prepare(tenure, &job).await {
+    let prepared = match prompt::prepare(tenure, &mut job).await {
         Ok(prepared) => prepared,
         Err(end) => return end_unasked(tenure, &job, held, end).await,
     };
@@ -91,6 +89,9 @@ async fn live(
         Some(outcome) => outcome,
         None => {
             held.dispatched();
+            if !tenure.has_nodes_inside {
+                trials::outlived(tenure, asking.job.id, &held.trial).await;
+            }
             collect(&mut asking, &mut ended).await
         }
     };
@@ -100,7 +101,12 @@ async fn live(
         Outcome::Elsewhere(settlement) => settlement.end,
         Outcome::End(end) => end,
     };
+    if matches!(end, End::Cancelled | End::Expired) {
+        // Those that are still open are judged by when that was.
+        asking.excuse_open();
+    }
     let settlement = settler::settle(tenure, settlement(tenure, &asking, end)).await?;
+    held.trial.end();
     if matches!(settlement.end, End::Succeeded { .. }) {
         let model = settlement.model.to_string();
         let lived = settlement.settled_ms.since(asking.job.accepted_ms);
@@ -268,22 +274,14 @@ async fn listen_for_late_ones(asking: &mut Asking) -> Listened {
 
 /// Gives a job back that nobody was asked for: the row is queued again, and the notice acked (rule 4).
 async fn release(tenure: &Tenure, job: JobId, held: &mut Held) -> Result<(), LedgerError> {
-    for _ in 0..RELEASE_TRIES {
-        match tenure.seams.owner.release(&tenure.id, &[job], Timestamp::now()).await {
-            Ok(()) => {
-                tenure.counters.count(Counted::Released);
-                tenure.in_flight.remove(job);
-                held.ack().await;
-                return Ok(());
-            }
-            Err(error) => {
-                tracing::warn!(%job, %error, "not given back yet; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
+    let is_released = trials::release(tenure, &[job]).await;
     tenure.in_flight.remove(job);
-    held.nack().await;
+    if is_released {
+        tenure.counters.count(Counted::Released);
+        held.ack().await;
+    } else {
+        held.nack().await;
+    }
     Ok(())
 }
 

@@ -5,8 +5,9 @@
 //! for it). They read no clock, no queue and no ledger; everything that does is around them.
 //!
 //! Read `job` first: the life of a job, top to bottom. `consumer` starts it, `asking` speaks with its nodes, `settler`
-//! ends it, `scorer` closes its group. `tenure` is what keeps all of them together, and `sweeper`, `projector` and
-//! `archiver` look after what no job does; `warden` after who is connected to the broker.
+//! ends it, `scorer` closes its group. `trials` decides which may begin beside which. `tenure` is what keeps all of them
+//! together, and `sweeper`, `projector` and `archiver` look after what no job does; `warden` after who is connected to the
+//! broker.
 
 pub mod catalogue;
 pub mod compare;
@@ -45,6 +46,7 @@ mod scorer;
 mod settler;
 mod sweeper;
 mod tenure;
+mod trials;
 mod vitals;
 pub mod warden;
 
@@ -118,6 +120,7 @@ pub struct Verifier {
     vitals: Arc<Vitals>,
     /// The broker's door, where this verifier looks after it.
     gate: Option<Arc<Gate>>,
+    has_nodes_inside: bool,
     /// Which nodes live is no tenure's secret: a new one need not wait for their next heartbeats.
     nodes: Arc<NodeTable>,
     began: Instant,
@@ -148,6 +151,7 @@ impl Verifier {
             counters: Arc::default(),
             vitals: Arc::default(),
             gate: None,
+            has_nodes_inside: false,
         })
     }
 
@@ -155,6 +159,13 @@ impl Verifier {
     #[must_use]
     pub fn guarding(self, gate: Gate) -> Self {
         Self { gate: Some(Arc::new(gate)), ..self }
+    }
+
+    /// The same verifier in one process with nodes: what ends them ends it, so a job that may do so is tried alone up to
+    /// its end, and not only until its nodes are asked.
+    #[must_use]
+    pub fn beside_nodes(self) -> Self {
+        Self { has_nodes_inside: true, ..self }
     }
 
     /// What happened so far; stays readable while it runs.

@@ -23,6 +23,8 @@ pub(crate) struct NodeView {
     pub(crate) queue: String,
     /// The class that it announced for the digest.
     pub(crate) class: NumericClass,
+    /// The version of rendering that it announced.
+    pub(crate) rendering: u32,
     /// How many assignments it has room for.
     pub(crate) free_slots: u32,
     /// Where it connects from, if anybody knows.
@@ -143,6 +145,7 @@ impl NodeTable {
                         id: id.clone(),
                         queue: node.queue.clone(),
                         class: served.numeric_class.clone(),
+                        rendering: served.rendering,
                         free_slots: free_slots(
                             served,
                             count(&node.outstanding_then),
@@ -214,7 +217,7 @@ mod tests {
     }
 
     fn served(slots: u32, free_slots: u32) -> ServedModel {
-        ServedModel { numeric_class: class(), slots, free_slots }
+        ServedModel { numeric_class: class(), rendering: 1, slots, free_slots }
     }
 
     fn heartbeat(node: &str, slots: u32, free: u32) -> Heartbeat {

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::chat::{ChatModel, prompt_hash};
-use infera_core::ids::Digest;
+use infera_core::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
+use infera_core::ids::{Digest, JobId};
 use infera_core::job::{End, FailureReason, JobRequest};
 use infera_core::ledger::{CatalogueEntry, LedgerError, TakenJob};
 use infera_core::sampling::{draw_key, sample_key};
+use infera_core::time::Timestamp;
 
 use crate::tenure::Tenure;
 
-/// Rendering goes to a thread of its own from this size on: below it takes less than a millisecond.
-const INLINE_MAX_BYTES: usize = 16 * 1024;
+/// Reading and rendering go to a thread of their own from this size on, and count among the bytes that are worked on at
+/// once: below it they take less than a millisecond and four MiB, and are as many at once as there are threads.
+pub(crate) const INLINE_MAX_BYTES: usize = 16 * 1024;
 
 /// Between tries while an epoch can't be read.
 const RETRY: Duration = Duration::from_millis(250);
@@ -30,6 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) prompt_hash: Digest,
     /// How many tokens that has.
     pub(crate) prompt_tokens: u32,
+    /// The first version of rendering that comes to them.
+    pub(crate) rendering_min: u32,
     /// Keys the noise.
     pub(crate) sample_key: Digest,
     /// Keys the draws.
@@ -43,35 +47,45 @@ impl Prepared {
         let tokens = u64::from(self.prompt_tokens) + u64::from(self.request.max_tokens.min(room));
         Duration::from_micros(tokens.saturating_mul(self.entry.reference_token_us))
     }
+
+    /// Whether a node that renders by this version comes to the same tokens.
+    pub(crate) const fn is_rendered_by(&self, rendering: u32) -> bool {
+        renders_alike(self.rendering_min, rendering)
+    }
+}
+
+/// Of versions that this program doesn't know it can only be told that they change nothing for ordinary prompts.
+const fn renders_alike(rendering_min: u32, rendering: u32) -> bool {
+    rendering_min == 1 || rendering == RENDERING
 }
 
 fn failed(reason: FailureReason, message: impl Into<String>) -> End {
     End::Failed { reason, message: message.into() }
 }
 
-/// Renders and keys a job, or says how it ends. Waits while the ledger can't be read.
-pub(crate) async fn prepare(tenure: &Tenure, job: &TakenJob) -> Result<Prepared, End> {
+/// Renders and keys a job, or says how it ends. Waits while the ledger can't be read. The request's stored bytes are
+/// dropped: from here on it is kept once.
+pub(crate) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepared, End> {
     let unprocessable = |message: &str| failed(FailureReason::Unprocessable, message);
-    let request: JobRequest = serde_json::from_slice(&job.request).map_err(|error| {
-        tracing::error!(job = %job.id, %error, "a stored request can't be read");
-        unprocessable("The stored request can't be read.")
-    })?;
     let entry = tenure.book.page().catalogue.get(&job.model).cloned();
     let chat = tenure.chats.get(&job.model).cloned();
     let (Some(entry), Some(chat)) = (entry, chat) else {
         return Err(unprocessable("The model is no longer offered."));
     };
     let model = *entry.digests.first().ok_or_else(|| unprocessable("The model has no files any more."))?;
-    let prompt = render(job, &request, &chat).await?;
-    let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+    let (stored, now) = (std::mem::take(&mut job.request), job.accepted_ms);
+    let (request, prompt) = if stored.len() <= INLINE_MAX_BYTES {
+        read_and_render(&stored, &chat, now)
+    } else {
+        let _held = tenure.work.hold(stored.len()).await;
+        let chat = Arc::clone(&chat);
+        let rendering = tokio::task::spawn_blocking(move || read_and_render(&stored, &chat, now));
+        rendering.await.unwrap_or_else(|_| Err(Unrendered::CutOff))
+    }
+    .map_err(|unrendered| end_of(job.id, unrendered))?;
+    let prompt_tokens = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
     if prompt_tokens >= entry.context_max {
-        return Err(failed(
-            FailureReason::ContextLength,
-            format!(
-                "The prompt has {prompt_tokens} tokens; the model's context of {} leaves no room for an answer.",
-                entry.context_max
-            ),
-        ));
+        return Err(too_long(&format!("{prompt_tokens} tokens"), entry.context_max));
     }
     let secret = epoch_secret(tenure, job.epoch).await.map_err(|error| {
         tracing::error!(job = %job.id, epoch = job.epoch, %error, "its epoch can't be read");
@@ -80,29 +94,64 @@ pub(crate) async fn prepare(tenure: &Tenure, job: &TakenJob) -> Result<Prepared,
     Ok(Prepared {
         sample_key: sample_key(&secret, job.id, &request, &model),
         draw_key: draw_key(&secret, job.id),
-        prompt_hash: prompt_hash(&prompt),
+        prompt_hash: prompt_hash(&prompt.tokens),
         prompt_tokens,
+        rendering_min: prompt.since,
         request,
         entry,
         chat,
     })
 }
 
-async fn render(job: &TakenJob, request: &JobRequest, chat: &Arc<ChatModel>) -> Result<Vec<u32>, End> {
-    let rendered = if job.request.len() <= INLINE_MAX_BYTES {
-        chat.render(&request.messages, job.accepted_ms).map_err(|error| error.to_string())
-    } else {
-        let (chat, messages, now) = (Arc::clone(chat), request.messages.clone(), job.accepted_ms);
-        let rendering = tokio::task::spawn_blocking(move || chat.render(&messages, now));
-        match rendering.await {
-            Ok(rendered) => rendered.map_err(|error| error.to_string()),
-            Err(_) => Err("rendering was cut off".to_owned()),
-        }
+/// Why a stored request has no prompt.
+enum Unrendered {
+    /// It isn't what we store.
+    Unreadable(serde_json::Error),
+    /// The model's own reason.
+    Chat(ChatError),
+    /// The thread that was at it ended.
+    CutOff,
+}
+
+fn read_and_render(
+    stored: &[u8],
+    chat: &ChatModel,
+    now: Timestamp,
+) -> Result<(JobRequest, Prompt), Unrendered> {
+    let request: JobRequest = serde_json::from_slice(stored).map_err(Unrendered::Unreadable)?;
+    let prompt = chat.prompt(&request.messages, now).map_err(Unrendered::Chat)?;
+    Ok((request, prompt))
+}
+
+fn too_long(prompt: &str, context_max: impl std::fmt::Display) -> End {
+    let message = format!(
+        "The prompt has {prompt}; the model's context of {context_max} leaves no room for an answer."
+    );
+    failed(FailureReason::ContextLength, message)
+}
+
+/// How a job ends whose request can't be asked: what is the client's to change is told in full, what is ours is logged.
+fn end_of(job: JobId, unrendered: Unrendered) -> End {
+    let ours = |error: &dyn std::fmt::Display, message: &str| {
+        tracing::error!(%job, %error, "a stored request can't be asked");
+        failed(FailureReason::Unprocessable, message)
     };
-    rendered.map_err(|error| {
-        tracing::warn!(job = %job.id, error, "a request can't be rendered");
-        failed(FailureReason::Unprocessable, "The conversation can't be rendered for this model.")
-    })
+    match unrendered {
+        Unrendered::Chat(ChatError::Refused(sentence)) => failed(
+            FailureReason::InvalidMessages,
+            format!("The model's chat template refuses the conversation: {sentence}"),
+        ),
+        Unrendered::Chat(ChatError::TooLong { tokens_min, context_max }) => {
+            too_long(&format!("at least {tokens_min} tokens"), context_max)
+        }
+        Unrendered::Chat(
+            error @ (ChatError::Template(_) | ChatError::Tokenizer(_) | ChatError::Folder(_)),
+        ) => ours(&error, "The conversation can't be rendered for this model."),
+        Unrendered::Unreadable(error) => ours(&error, "The stored request can't be read."),
+        Unrendered::CutOff => {
+            ours(&"rendering was cut off", "The conversation can't be rendered for this model.")
+        }
+    }
 }
 
 async fn epoch_secret(tenure: &Tenure, number: u64) -> Result<Digest, LedgerError> {
@@ -112,6 +161,52 @@ async fn epoch_secret(tenure: &Tenure, number: u64) -> Result<Digest, LedgerErro
                 tokio::time::sleep(RETRY).await
             }
             decided => return decided,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_another_version_are_asked_what_is_alike_for_them() {
+        for (rendering_min, rendering, expected) in
+            [(1, 1, true), (1, 2, true), (1, 3, true), (2, 1, false), (2, 2, true), (2, 3, false)]
+        {
+            assert_eq!(renders_alike(rendering_min, rendering), expected, "{rendering_min} {rendering}");
+        }
+    }
+
+    #[test]
+    fn a_clients_fault_is_told_and_ours_is_withheld() {
+        let end = |error| end_of(JobId::new(), Unrendered::Chat(error));
+        for (end, reason, said) in [
+            (
+                end(ChatError::Refused("No system turn.".to_owned())),
+                FailureReason::InvalidMessages,
+                "No system turn.",
+            ),
+            (
+                end(ChatError::TooLong { tokens_min: 9, context_max: 8 }),
+                FailureReason::ContextLength,
+                "at least 9 tokens",
+            ),
+            (
+                end(ChatError::Template("line 7".to_owned())),
+                FailureReason::Unprocessable,
+                "can't be rendered",
+            ),
+            (
+                end(ChatError::Tokenizer("bytes".to_owned())),
+                FailureReason::Unprocessable,
+                "can't be rendered",
+            ),
+            (end_of(JobId::new(), Unrendered::CutOff), FailureReason::Unprocessable, "can't be rendered"),
+        ] {
+            let End::Failed { reason: found, message } = end else { unreachable!("{end:?}") };
+            assert_eq!(found, reason);
+            assert!(message.contains(said) && !message.contains("line 7"), "{message}");
         }
     }
 }

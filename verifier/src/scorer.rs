@@ -145,13 +145,13 @@ fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged, budget_ms:
 pub(crate) async fn score_stray(
     tenure: &Tenure,
     sender: &NodeId,
-    replica: &Replica,
+    (replica, bytes): (&Replica, usize),
 ) -> Result<(), LedgerError> {
     let (job, assignment, at) = (replica.job_id, replica.assignment_id, Timestamp::now());
     let group = tenure.seams.sweeping.groups(&[job]).await?.into_iter().next();
     let Some(group) = group.filter(|group| group.record.verifier != tenure.id) else {
         let what = Arrival::Replica(Box::new(replica.clone()));
-        collector::route(tenure, sender.as_str(), Arrived { assignment, at, what, trace: None });
+        collector::route(tenure, sender.as_str(), Arrived { assignment, at, bytes, what, trace: None });
         return Ok(());
     };
     let open = is_open(&group, assignment, sender);
@@ -211,7 +211,9 @@ fn is_sound(
     };
     let own_length = u32::try_from(replica.tokens.len()).unwrap_or(u32::MAX);
     let announced = replica.numeric_class.model_digest;
-    let decoded = chat.decode(&replica.tokens).ok();
+    // More than fit into the context are too many whatever they spell.
+    let is_short = own_length <= entry.context_max;
+    let decoded = is_short.then(|| chat.decode(&replica.tokens).ok()).flatten();
     let expected = Expected {
         assignment: replica.assignment_id,
         job: settlement.job_id,

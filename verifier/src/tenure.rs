@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use infera_core::byte_budget::ByteBudget;
 use infera_core::chat::ChatModel;
 use infera_core::ids::{ModelName, VerifierId};
 use infera_core::shutdown::Shutdown;
@@ -29,6 +30,7 @@ use crate::nodes::NodeTable;
 use crate::parking::Parking;
 use crate::peers::Peers;
 use crate::thresholds::Thresholds;
+use crate::trials::{self, Trials};
 use crate::vitals::Vitals;
 use crate::warden::{self, Gate};
 use crate::{Seams, archiver, capacity, collector, consumer, in_flight, parking, projector, sweeper};
@@ -56,6 +58,12 @@ pub(crate) struct Tenure {
     pub(crate) peers: Peers,
     /// Whether nodes could be heard.
     pub(crate) hearing: Hearing,
+    /// Bytes of requests and replies that are read, rendered or judged now.
+    pub(crate) work: ByteBudget,
+    /// Jobs that haven't shown yet that they don't end the process.
+    pub(crate) trials: Trials,
+    /// Whether nodes run in this process, so that what ends them ends it.
+    pub(crate) has_nodes_inside: bool,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) vitals: Arc<Vitals>,
@@ -104,6 +112,9 @@ impl Tenure {
         Self {
             peers: Peers::new(id.clone(), peer_silence),
             hearing: Hearing::new(peer_silence),
+            work: ByteBudget::new(config.work_bytes_max),
+            trials: Trials::default(),
+            has_nodes_inside: verifier.has_nodes_inside,
             id,
             config,
             seams: verifier.seams.clone(),
@@ -192,6 +203,7 @@ impl Tenure {
         tasks.spawn(capacity::run(Arc::clone(self)));
         tasks.spawn(in_flight::run(Arc::clone(self)));
         tasks.spawn(consumer::run(Arc::clone(self)));
+        tasks.spawn(trials::run(Arc::clone(self)));
         tasks.spawn(sweeper::run(Arc::clone(self)));
         tasks.spawn(projector::run(Arc::clone(self)));
         tasks.spawn(archiver::run(Arc::clone(self)));

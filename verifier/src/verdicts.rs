@@ -165,7 +165,10 @@ fn missed(case: &Case<'_>) -> Verdict {
             FailureReason::TooManyMisses | FailureReason::InsufficientNodes => {
                 case.group.assignments.iter().any(|record| sound(record).is_some())
             }
-            FailureReason::Poison | FailureReason::ContextLength | FailureReason::Unprocessable => false,
+            FailureReason::Poison
+            | FailureReason::ContextLength
+            | FailureReason::InvalidMessages
+            | FailureReason::Unprocessable => false,
         },
     };
     if at_fault { Verdict::Missed } else { Verdict::Neutral }

@@ -14,4 +14,5 @@ mod lives {
     mod outages;
     mod sharing;
     mod sweeping;
+    mod trials;
 }

@@ -37,6 +37,7 @@ macro_rules! ledger_conformance {
         $crate::ledger_conformance!(@each $make;
             an_accepted_job_waits_and_only_its_account_sees_it
             an_idempotency_key_makes_one_job
+            an_end_that_answers_nobody_frees_its_key
             a_job_accepted_again_is_the_same_job
             an_account_has_no_more_waiting_jobs_than_it_may
             waiting_jobs_are_counted_right_among_many_callers
@@ -47,6 +48,7 @@ macro_rules! ledger_conformance {
             a_live_owners_job_is_left_alone
             a_dead_owners_job_is_taken_and_counted
             a_redelivered_job_is_taken
+            a_job_lost_alone_counts_for_several
             an_ended_job_answers_with_its_end
             a_job_twice_in_a_batch_is_one_handout
             a_released_job_was_never_handed_out

@@ -32,7 +32,7 @@ pub use rows::*;
 pub trait JobIntake: Send + Sync + fmt::Debug {
     /// Accepts a job. When this returns [`Accepted::New`], the job survives anything and will end exactly once.
     /// With an idempotency key that the account used before, nothing is stored; keys are remembered until their job's
-    /// body is pruned.
+    /// body is pruned, or until it ends in a way that frees them ([`infera_types::job::End::frees_key`]).
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown` read the job back by its id.
@@ -98,7 +98,8 @@ pub trait JobReader: Send + Sync + fmt::Debug {
 pub trait JobOwner: Send + Sync + fmt::Debug {
     /// Takes jobs for `owner` in one statement, and says of each id what became of it. Taken: not ended, and its
     /// owner is null, has no live lease, or the notice was redelivered. Taking counts as a handout; if the row was
-    /// handed out to an owner that never gave it back, `lost_handouts` has been raised by one. One whose row can't be read is
+    /// handed out to an owner that never gave it back, `lost_handouts` has been raised by one, or as [`Handout`] says of how
+    /// that owner took it. One whose row can't be read is
     /// passed by: [`Take::Nothing`] comes of it, and the log says why.
     ///
     /// # Errors

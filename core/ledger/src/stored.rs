@@ -53,6 +53,8 @@ pub struct SettlementRow {
     pub reason: Option<&'static str>,
     /// It may have ended in a verifier's hands without that verifier's doing.
     pub is_called_off: bool,
+    /// Its idempotency key may be used again.
+    pub frees_key: bool,
     /// The settlement's JSON, without its group.
     pub settlement: String,
     /// The hash of the settlement's JSON.
@@ -113,6 +115,7 @@ impl SettlementRow {
             status: end.word(),
             reason: reason(end),
             is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
+            frees_key: end.frees_key(),
             hash: Digest::of(settlement_json.as_bytes()),
             settlement: settlement_json,
             group,

@@ -6,12 +6,16 @@
 //! templates; the network has no words for them yet.
 
 mod calendar;
+mod forgery;
+mod template;
+mod token_bytes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use minijinja::{Environment, Error as TemplateError, ErrorKind, Value};
-use serde::{Deserialize, Serialize};
+use forgery::{Reach, Spelled, Spellings};
+use serde::Deserialize;
+use template::{Template, Unrendered};
 use tokenizers::Tokenizer;
 
 use crate::folder::{
@@ -23,15 +27,33 @@ use infera_types::job::ChatMessage;
 use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 
+/// The version of the way from a conversation to tokens; it goes wherever a prompt's hash goes. Version 2 reads special
+/// tokens that a client spells as ordinary text; before it, they were special tokens.
+pub const RENDERING: u32 = 2;
+
+/// The roles that a message can have. A template may make a special token of a role's word, so no other is rendered.
+pub const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
 /// What went wrong with a conversation or a model folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// The folder isn't a usable model: the operator's fault.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The template refused the conversation (roles in the wrong order, say) or failed: the client's fault, as far
-    /// as the folder's template is sound. The same conversation will fail again.
+    /// The template refuses the conversation (roles in the wrong order, say), in this sentence: the client's fault. The
+    /// same conversation will be refused again.
     #[error("the model's chat template refuses the conversation: {0}")]
+    Refused(String),
+    /// The prompt leaves no room for an answer, as its length in bytes tells already: the client's fault.
+    #[error("the prompt has at least {tokens_min} tokens, and the model's context {context_max}")]
+    TooLong {
+        /// It has no fewer tokens.
+        tokens_min: usize,
+        /// Prompt and answer together, in tokens.
+        context_max: usize,
+    },
+    /// The template failed: ours to mend, or the model's makers'. The same conversation will fail again.
+    #[error("the model's chat template fails: {0}")]
     Template(String),
     /// The tokenizer failed on a text or on tokens that it doesn't have; will fail again.
     #[error("the tokenizer failed: {0}")]
@@ -100,28 +122,26 @@ struct GenerationConfig {
     eos_token_id: Option<TokenIds>,
 }
 
-/// What a template sees.
-#[derive(Serialize)]
-struct TemplateInput<'a> {
-    messages: &'a [ChatMessage],
-    add_generation_prompt: bool,
-    #[serde(flatten)]
-    special_tokens: &'a BTreeMap<String, String>,
-    strftime_now: Value,
+/// A conversation as a model's prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Its tokens.
+    pub tokens: Vec<TokenId>,
+    /// The first version of rendering ([`RENDERING`]) that comes to these tokens.
+    pub since: u32,
 }
 
 /// A model folder's tokenizer, chat template and limits; no ONNX.
 pub struct ChatModel {
     tokenizer: Tokenizer,
-    environment: Environment<'static>,
-    special_tokens: BTreeMap<String, String>,
+    template: Template,
+    spellings: Spellings,
+    token_bytes_max: Option<usize>,
+    keeps_what_is_said: bool,
     end_tokens: Vec<TokenId>,
     context_max: usize,
     tokenizer_digest: Digest,
 }
-
-/// The template's name in its environment; no suffix, so that nothing is escaped.
-const TEMPLATE: &str = "chat";
 
 impl ChatModel {
     /// Reads what a conversation needs from a model folder.
@@ -131,16 +151,21 @@ impl ChatModel {
     pub fn load(folder: &Path) -> Result<Self, ChatError> {
         let config: ModelConfig = read_json(folder, CONFIG)?;
         let tokenizer_config: TokenizerConfig = read_json(folder, TOKENIZER_CONFIG)?;
-        let tokenizer = load_tokenizer(folder)?;
+        let mut tokenizer = load_tokenizer(folder)?;
+        let spellings = Spellings::of(&mut tokenizer)
+            .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER), error))?;
         let special_tokens = special_tokens(&tokenizer_config.rest);
         let end_tokens =
             end_tokens(folder, config.eos_token_id, &tokenizer, special_tokens.get("eos_token"))?;
-        let environment = environment(template(folder, tokenizer_config.chat_template)?)
-            .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER_CONFIG), full(&error)))?;
+        let source = source(folder, tokenizer_config.chat_template)?;
+        let template = Template::new(source, special_tokens)
+            .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER_CONFIG), error))?;
         Ok(Self {
+            token_bytes_max: token_bytes::text_bytes_max(&tokenizer),
+            keeps_what_is_said: template.keeps_what_is_said(),
             tokenizer,
-            environment,
-            special_tokens,
+            template,
+            spellings,
             end_tokens,
             context_max: config.max_position_embeddings,
             tokenizer_digest: model_folder::tokenizer_digest(folder)?,
@@ -151,35 +176,87 @@ impl ChatModel {
     /// the template takes for the present.
     ///
     /// # Errors
-    /// [`ChatError::Template`] and [`ChatError::Tokenizer`].
+    /// All of [`ChatError`] but `Folder`.
     pub fn render(&self, messages: &[ChatMessage], now: Timestamp) -> Result<Vec<TokenId>, ChatError> {
-        let text = self.render_text(messages, now)?;
-        // The template writes the special tokens itself.
-        let encoding = self.tokenizer.encode_fast(text, false);
-        encoding
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|error| ChatError::Tokenizer(error.to_string()))
+        Ok(self.prompt(messages, now)?.tokens)
+    }
+
+    /// The same, with the version of rendering that it needs.
+    ///
+    /// # Errors
+    /// All of [`ChatError`] but `Folder`.
+    pub fn prompt(&self, messages: &[ChatMessage], now: Timestamp) -> Result<Prompt, ChatError> {
+        let (text, forged) = self.render_forged(messages, now)?;
+        let mut tokens = Vec::new();
+        let mut at = 0;
+        for Spelled { range, spelling } in &forged {
+            self.encode(&text[at..range.start], &mut tokens)?;
+            tokens.extend_from_slice(self.spellings.as_text(*spelling));
+            at = range.end;
+        }
+        self.encode(&text[at..], &mut tokens)?;
+        Ok(Prompt { tokens, since: if forged.is_empty() { 1 } else { RENDERING } })
     }
 
     /// The prompt's text, before it becomes tokens.
     ///
     /// # Errors
-    /// [`ChatError::Template`].
+    /// All of [`ChatError`] but `Folder` and `Tokenizer`.
     pub fn render_text(&self, messages: &[ChatMessage], now: Timestamp) -> Result<String, ChatError> {
-        let strftime_now = move |format: String| {
-            calendar::strftime(now, &format)
-                .map_err(|reason| TemplateError::new(ErrorKind::InvalidOperation, reason))
+        if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
+            let role: String = message.role.chars().take(50).collect();
+            return Err(ChatError::Refused(format!("{role:?} is no role.")));
+        }
+        // One byte more than the context can hold says that the text doesn't fit.
+        let bytes_max =
+            self.token_bytes_max.map_or(usize::MAX, |bytes| bytes.saturating_mul(self.context_max));
+        self.template.render(messages, now, bytes_max).map_err(|unrendered| match unrendered {
+            Unrendered::Refused(sentence) => ChatError::Refused(sentence),
+            Unrendered::TooMuch => {
+                ChatError::Refused("The conversation is too long to be rendered.".to_owned())
+            }
+            Unrendered::TooLong => {
+                ChatError::TooLong { tokens_min: self.context_max + 1, context_max: self.context_max }
+            }
+            Unrendered::Failed(reason) => ChatError::Template(reason),
+        })
+    }
+
+    /// The prompt's text, and where special tokens are spelled in it that the client spelled.
+    fn render_forged(
+        &self,
+        messages: &[ChatMessage],
+        now: Timestamp,
+    ) -> Result<(String, Vec<Spelled>), ChatError> {
+        let plain = self.render_text(messages, now)?;
+        if !self.spellings.could_be_in(messages) {
+            return Ok((plain, Vec::new()));
+        }
+        let Some(stand_ins) = self.spellings.stand_ins(messages) else {
+            return Err(ChatError::Refused("The conversation has every private character.".to_owned()));
         };
-        let input = TemplateInput {
-            messages,
-            add_generation_prompt: true,
-            special_tokens: &self.special_tokens,
-            strftime_now: Value::from_function(strftime_now),
+        let with_stand_ins = |reach| {
+            let masked = self.render_text(&self.spellings.mask(messages, &stand_ins, reach), now)?;
+            Ok(self.spellings.forged(&masked, &stand_ins))
         };
-        let template = self.environment.get_template(TEMPLATE);
-        template
-            .and_then(|template| template.render(input))
-            .map_err(|error| ChatError::Template(full(&error)))
+        match with_stand_ins(Reach::Every) {
+            Ok((text, forged)) if text == plain => Ok((text, forged)),
+            // The template looks for such characters in what is said: it gets all but whole spellings as they are.
+            Ok(_) | Err(ChatError::Refused(_) | ChatError::Template(_)) => with_stand_ins(Reach::Spelled),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds the tokens of a text in which special tokens count.
+    fn encode(&self, text: &str, tokens: &mut Vec<TokenId>) -> Result<(), ChatError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        // The template writes the special tokens itself.
+        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = encoding.map_err(|error| ChatError::Tokenizer(error.to_string()))?;
+        tokens.extend_from_slice(encoding.get_ids());
+        Ok(())
     }
 
     /// The text of an answer's tokens, special ones left out.
@@ -200,6 +277,14 @@ impl ChatModel {
     #[must_use]
     pub const fn context_max(&self) -> usize {
         self.context_max
+    }
+
+    /// The most bytes of what is said in messages, whitespace around each left out, that one token of a prompt can stand
+    /// for. None where the tokenizer or the template may leave something out.
+    #[must_use]
+    pub fn said_bytes_per_token(&self) -> Option<u32> {
+        let bytes = self.token_bytes_max.filter(|_| self.keeps_what_is_said)?;
+        u32::try_from(bytes).ok()
     }
 
     /// Digest of the files that decide how text becomes tokens: nodes that share it share prompts.
@@ -268,7 +353,7 @@ fn end_tokens(
     Ok(tokens)
 }
 
-fn template(folder: &Path, in_config: Option<Templates>) -> Result<String, FolderError> {
+fn source(folder: &Path, in_config: Option<Templates>) -> Result<String, FolderError> {
     let path = folder.join(CHAT_TEMPLATE);
     match model_folder::read(&path) {
         Ok(bytes) => String::from_utf8(bytes).map_err(|error| FolderError::unusable(&path, error)),
@@ -280,28 +365,4 @@ fn template(folder: &Path, in_config: Option<Templates>) -> Result<String, Folde
         }),
         Err(error) => Err(error),
     }
-}
-
-/// Templates as Python's loaders run them: block lines trimmed, methods of Python's types, `raise_exception`.
-fn environment(template: String) -> Result<Environment<'static>, TemplateError> {
-    let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |reason: String| -> Result<Value, TemplateError> {
-        Err(TemplateError::new(ErrorKind::InvalidOperation, reason))
-    });
-    environment.add_template_owned(TEMPLATE, template)?;
-    Ok(environment)
-}
-
-/// The error with its causes, in one line.
-fn full(error: &TemplateError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -2,10 +2,16 @@
 //! and folders that aren't right.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod chat {
+    mod bounds;
+    mod forgery;
+}
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use infera_model::chat::{ChatError, ChatModel, model_digest, prompt_hash};
+use infera_model::chat::{ChatError, ChatModel, RENDERING, model_digest, prompt_hash};
 use infera_model::folder::{FolderError, onnx_file};
 use infera_types::ids::Digest;
 use infera_types::job::ChatMessage;
@@ -19,6 +25,12 @@ const NOW: Timestamp = Timestamp::from_millis(1_763_812_800_000);
 
 fn bundled() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/infera-tiny")
+}
+
+/// Loaded once: properties ask it often.
+fn bundled_model() -> &'static ChatModel {
+    static MODEL: OnceLock<ChatModel> = OnceLock::new();
+    MODEL.get_or_init(|| ChatModel::load(&bundled()).expect("a whole folder"))
 }
 
 fn user(content: &str) -> ChatMessage {
@@ -61,12 +73,14 @@ fn the_bundled_model_renders_as_python_does() {
     assert!(renderings.len() >= 10);
     for expected in renderings {
         assert_eq!(model.render_text(&expected.messages, NOW).expect("sound"), expected.text);
-        assert_eq!(
-            model.render(&expected.messages, NOW).expect("sound"),
-            expected.token_ids,
-            "{}",
-            expected.text
-        );
+        let prompt = model.prompt(&expected.messages, NOW).expect("sound");
+        if expected.text.contains("<|user|><|eos|>") {
+            // Python takes the client's spelling for a special token.
+            assert_eq!(expected.token_ids[2], 2);
+            assert_eq!((prompt.since, prompt.tokens.contains(&2)), (RENDERING, false));
+        } else {
+            assert_eq!(prompt.tokens, expected.token_ids, "{}", expected.text);
+        }
     }
 }
 
@@ -172,7 +186,7 @@ fn a_template_can_refuse_a_conversation() {
         with_template("{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}");
     assert!(model.render(&[user("hi")], NOW).is_ok());
     match model.render(&[turn("assistant", "hi")], NOW) {
-        Err(ChatError::Template(reason)) => assert!(reason.contains("user first"), "{reason}"),
+        Err(ChatError::Refused(sentence)) => assert_eq!(sentence, "user first"),
         other => panic!("{other:?}"),
     }
 }

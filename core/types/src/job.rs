@@ -171,11 +171,24 @@ pub enum FailureReason {
     /// The rendered prompt leaves no room for an answer in the model's context; the client's fault, and found out
     /// by the verifier, which has the tokenizer.
     ContextLength,
+    /// The model's chat template refuses the conversation (roles that don't alternate, say); the client's fault.
+    InvalidMessages,
     /// The stored request can't be read or rendered; ours to mend.
     Unprocessable,
 }
 
 impl FailureReason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Poison,
+        Self::NoConsensus,
+        Self::TooManyMisses,
+        Self::InsufficientNodes,
+        Self::ContextLength,
+        Self::InvalidMessages,
+        Self::Unprocessable,
+    ];
+
     /// Its word, the same as in replies.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -185,6 +198,7 @@ impl FailureReason {
             Self::TooManyMisses => "too_many_misses",
             Self::InsufficientNodes => "insufficient_nodes",
             Self::ContextLength => "context_length",
+            Self::InvalidMessages => "invalid_messages",
             Self::Unprocessable => "unprocessable",
         }
     }
@@ -236,6 +250,36 @@ impl End {
             Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+        }
+    }
+
+    /// Whether the job's idempotency key may be used for a new job after this end. A key is kept by an end that answers
+    /// its client, or that the same request would come to again; it is freed by one that says nothing about the request.
+    ///
+    /// | end | key | why |
+    /// |---|---|---|
+    /// | succeeded | kept | it is the answer |
+    /// | cancelled | kept | its account ended it; a job whose client merely hung up had no key |
+    /// | expired | freed | the network was too busy then |
+    /// | `insufficient_nodes`, `too_many_misses` | freed | other nodes may be there |
+    /// | `no_consensus` | freed | other nodes are drawn, with other noise |
+    /// | `unprocessable` | freed | a mistake of ours, which may be mended |
+    /// | `context_length`, `invalid_messages` | kept | the request is at fault |
+    /// | `poison` | kept | asking again may end verifiers again; an operator replays it once that is mended |
+    #[must_use]
+    pub const fn frees_key(&self) -> bool {
+        match self {
+            Self::Succeeded { .. } | Self::Cancelled => false,
+            Self::Expired => true,
+            Self::Failed { reason, .. } => match reason {
+                FailureReason::InsufficientNodes
+                | FailureReason::TooManyMisses
+                | FailureReason::NoConsensus
+                | FailureReason::Unprocessable => true,
+                FailureReason::ContextLength | FailureReason::InvalidMessages | FailureReason::Poison => {
+                    false
+                }
+            },
         }
     }
 }

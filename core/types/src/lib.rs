@@ -13,6 +13,7 @@ pub mod job;
 pub mod messages;
 pub mod numbers;
 
+pub mod byte_budget;
 pub mod causes;
 pub mod private_files;
 pub mod retry;

@@ -164,6 +164,9 @@ pub struct Replica {
     pub prompt_hash: Digest,
     /// How many those were.
     pub prompt_tokens: u32,
+    /// The version of rendering that they come from; where it is absent, the first.
+    #[serde(default = "first_rendering")]
+    pub rendering: u32,
     /// The answer's tokens without the end-of-turn token.
     pub tokens: Vec<TokenId>,
     /// Their text.
@@ -221,11 +224,19 @@ impl Wire for Refusal {
     const KIND: &'static str = "refusal";
 }
 
+/// Nodes from before versions were told render by the first.
+const fn first_rendering() -> u32 {
+    1
+}
+
 /// What a node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedModel {
     /// In which numeric class; holds the digest.
     pub numeric_class: NumericClass,
+    /// The version of rendering that its prompts come from; where it is absent, the first.
+    #[serde(default = "first_rendering")]
+    pub rendering: u32,
     /// How many assignments it takes at once.
     pub slots: u32,
     /// How many of those are free.
@@ -274,7 +285,7 @@ pub struct ModelCapacity {
 pub struct CapacitySummary {
     /// Who says so.
     pub verifier: VerifierId,
-    /// Per model of the catalogue.
+    /// Per model that this verifier offers; others of the catalogue are not among them.
     pub models: Vec<ModelCapacity>,
 }
 

@@ -51,13 +51,14 @@ impl Trace {
                 let status = if reply.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                 (status, reply.body, reply.job, reply.timing, reply.headers)
             }
-            Err(Failure { error, job }) => {
+            Err(Failure { error, job, replayed }) => {
                 let status = error.status(self.face);
                 if error == ApiError::Internal {
                     tracing::error!(request = self.id, job = ?job, "answered with an internal error");
                 }
                 let body = error.body(self.face, job);
-                (status, Bytes::from(body), job, Vec::new(), error_headers(&error))
+                let headers = if replayed { replayed_headers() } else { error_headers(&error) };
+                (status, Bytes::from(body), job, Vec::new(), headers)
             }
         };
         let mut response = Response::new(body);
@@ -87,6 +88,14 @@ fn timings(steps: &[(&'static str, Duration)], total: Duration) -> String {
     let words: Vec<String> =
         all.map(|(step, cost)| format!("{step};dur={:.3}", cost.as_secs_f64() * 1000.0)).collect();
     words.join(", ")
+}
+
+/// Of an error that an earlier request under the same idempotency key came to: the same again would come to the same.
+fn replayed_headers() -> Vec<(HeaderName, HeaderValue)> {
+    vec![
+        (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true")),
+        (HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false")),
+    ]
 }
 
 fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {

@@ -27,7 +27,7 @@ async fn chat(mut call: Call, form: Form) -> Result<Reply, Failure> {
     let order = super::order(&mut call, form).await?;
     let outcome = accept::answer(&call.state, order).await?;
     let job = outcome.view.id;
-    let fail = |error| Failure { error, job: Some(job) };
+    let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
     let settlement = outcome.view.settlement.as_ref().ok_or(fail(crate::error::ApiError::Internal))?;
     let body =
         completion::of_end(settlement, outcome.view.accepted_ms, outcome.view.dispute).map_err(fail)?;

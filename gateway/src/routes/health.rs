@@ -18,8 +18,7 @@ pub async fn alive(_: Call) -> Result<Reply, Failure> {
     Ok(Reply::json(&json!({ "status": "ok" }))?)
 }
 
-/// The parts that serving needs, asked now (`readiness`). Nodes are not among them: jobs can be accepted without any;
-/// how many there are is said all the same.
+/// The parts that serving needs, asked now (`readiness`), and how many owners have nodes of each model on offer.
 ///
 /// # Errors
 /// None: an unready gateway is a reply with status 503.
@@ -34,6 +33,7 @@ pub async fn ready(call: Call) -> Result<Reply, Failure> {
     let models = state.catalogue.models();
     let owners: Map<String, Value> = models
         .iter()
+        .filter(|entry| state.capacity.offers(&entry.name, now) != Some(false))
         .map(|entry| (entry.name.to_string(), state.capacity.owners(&entry.name, now).into()))
         .collect();
     let mut reply = Reply::json(&json!({

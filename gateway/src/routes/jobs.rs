@@ -46,5 +46,5 @@ fn id(call: &Call) -> Result<JobId, ApiError> {
 
 fn away(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
-    Failure { error: ApiError::of_reading(error), job: Some(job) }
+    Failure::of_job(ApiError::of_reading(error), job)
 }

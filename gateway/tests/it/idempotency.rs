@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use infera_core::broker::{Broker as _, topology};
 use infera_core::ids::{ModelName, VerifierId};
+use infera_core::job::{End, FailureReason};
 use infera_core::ledger::JobReader;
 use infera_core::messages::{CapacitySummary, ModelCapacity, Wire as _};
 use infera_core::time::Timestamp;
@@ -112,5 +113,94 @@ async fn keys_out_of_form_are_refused() {
         vec![("Idempotency-Key", "a"), ("Idempotency-Key", "a")],
     ] {
         assert_eq!(rig.post("/submit_job", &job(), &headers).await.status, 400, "{headers:?}");
+    }
+}
+
+/// How the verifier's part ends a job.
+fn failed(reason: FailureReason) -> Play {
+    Play::End(End::Failed { reason, message: "One sentence.".to_owned() })
+}
+
+#[tokio::test]
+async fn an_end_that_says_nothing_about_the_request_gives_its_key_back() {
+    let rig = Rig::start(unlimited()).await;
+    for (path, body) in [("/v1/chat/completions", chat()), ("/chat/completions", chat())] {
+        for (number, play) in [
+            failed(FailureReason::InsufficientNodes),
+            failed(FailureReason::NoConsensus),
+            Play::End(End::Expired),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let key = number.to_string();
+            let key = ("Idempotency-Key", key.as_str());
+            rig.play(play.clone());
+            let first = rig.post(path, &body, &[key]).await;
+            assert!(first.status >= 500, "{path} {play:?}: {}", first.json());
+            assert_eq!(first.header("idempotent-replayed"), None);
+            rig.play(Play::Answer);
+            let second = rig.post(path, &body, &[key]).await;
+            assert_eq!((second.status, second.header("idempotent-replayed")), (200, None), "{path} {play:?}");
+            assert_ne!(first.header("x-job-id"), second.header("x-job-id"));
+            let third = rig.post(path, &body, &[key]).await;
+            assert_eq!((third.status, third.header("idempotent-replayed")), (200, Some("true")));
+            assert_eq!(second.header("x-job-id"), third.header("x-job-id"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_would_come_again_is_replayed_as_final() {
+    let rig = Rig::start(unlimited()).await;
+    for path in ["/v1/chat/completions", "/chat/completions"] {
+        for (reason, status) in [
+            (FailureReason::ContextLength, 400),
+            (FailureReason::InvalidMessages, 400),
+            (FailureReason::Poison, 500),
+        ] {
+            let key = ("Idempotency-Key", reason.word());
+            rig.play(failed(reason));
+            let first = rig.post(path, &chat(), &[key]).await;
+            rig.play(Play::Answer);
+            let again = rig.post(path, &chat(), &[key]).await;
+            assert_eq!((first.status, again.status), (status, status), "{path} {reason:?}");
+            assert_eq!(first.json(), again.json());
+            assert_eq!(first.header("idempotent-replayed"), None);
+            assert_eq!(again.header("idempotent-replayed"), Some("true"));
+            assert_eq!(again.header("x-should-retry"), Some("false"));
+            assert_eq!(again.header("retry-after"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_submission_sent_again_says_how_its_job_stands() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    let submit = async |key: &str| rig.post("/submit_job", &job(), &[("Idempotency-Key", key)]).await;
+    let status = async |key: &str| {
+        let reply = submit(key).await;
+        assert_eq!((reply.status, reply.header("idempotent-replayed")), (200, Some("true")));
+        reply.json()["status"].as_str().expect("a word").to_owned()
+    };
+    let first = submit("cancelled").await;
+    assert_eq!(
+        (first.json()["status"].as_str(), first.header("idempotent-replayed")),
+        (Some("queued"), None)
+    );
+    assert_eq!(status("cancelled").await, "queued");
+    let id = first.json()["job_id"].as_str().expect("an id").to_owned();
+    let headers = [("api_key", rig.key.as_str())];
+    assert_eq!(rig.send("DELETE", &format!("/v1/jobs/{id}"), &headers, b"").await.status, 200);
+    assert_eq!(status("cancelled").await, "cancelled");
+    for (key, play, expected) in [
+        ("answered", Play::Answer, "succeeded"),
+        ("at fault", failed(FailureReason::ContextLength), "failed"),
+    ] {
+        rig.play(play);
+        let id = submit(key).await.json()["job_id"].as_str().expect("an id").to_owned();
+        rig.get_until(&format!("/v1/jobs/{id}"), |job| job["status"] == expected).await;
+        assert_eq!(status(key).await, expected);
     }
 }

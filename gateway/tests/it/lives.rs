@@ -150,8 +150,7 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
     let found = rig.ledger.sweep(&question, later).await.expect("a ledger").hand_out;
     let (job, _) = found.first().cloned().expect("the job waits");
     let owner = VerifierId::fresh();
-    let taken =
-        rig.ledger.take(&owner, &[Notice { job, redelivered: false }], later).await.expect("a ledger");
+    let taken = rig.ledger.take(&owner, &[Notice::together(job, false)], later).await.expect("a ledger");
     let Some(Take::Taken(job)) = taken.into_iter().next() else { panic!("not taken") };
     let settlement = infera_core::job::Settlement {
         job_id: job.id,

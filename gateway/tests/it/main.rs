@@ -25,3 +25,4 @@ mod queues;
 mod raw;
 mod routes;
 mod seeds;
+mod unanswerable;

@@ -83,7 +83,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     let due = view.accepted_ms.after(Duration::from_secs(5));
     assert_eq!(ledger.sweep(&question, due).await.expect("sweep").hand_out, [(new, job.model.clone())]);
     let owner = infera_core::ids::VerifierId::fresh();
-    let notices = [Notice { job: new, redelivered: false }];
+    let notices = [Notice::together(new, false)];
     let taken = ledger.take(&owner, &notices, due).await.expect("take").remove(0);
     let Take::Taken(taken) = taken else { panic!("not taken: {taken:?}") };
     assert_eq!((taken.request, taken.policy), (job.request.clone(), job.policy));

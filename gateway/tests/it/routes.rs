@@ -134,6 +134,7 @@ async fn failures_have_a_status_a_code_and_the_job() {
         (FailureReason::NoConsensus, 502, "no_consensus"),
         (FailureReason::TooManyMisses, 502, "too_many_misses"),
         (FailureReason::ContextLength, 400, "context_length_exceeded"),
+        (FailureReason::InvalidMessages, 400, "invalid_messages"),
         (FailureReason::InsufficientNodes, 503, "insufficient_nodes"),
         (FailureReason::Poison, 500, "poison"),
     ] {
@@ -141,6 +142,8 @@ async fn failures_have_a_status_a_code_and_the_job() {
         let openai = rig.post("/v1/chat/completions", &chat(), &[]).await;
         assert_eq!((openai.status, &openai.json()["error"]["code"]), (status, &json!(code)));
         assert_eq!(openai.json()["error"]["message"], "One sentence.");
+        let param = if status == 400 { json!("messages") } else { json!(null) };
+        assert_eq!(openai.json()["error"]["param"], param);
         assert_eq!(openai.header("x-job-id"), openai.json()["job_id"].as_str());
         let seed = rig.post("/chat/completions", &chat(), &[]).await;
         let expected = json!({ "detail": "One sentence.", "code": code, "job_id": seed.header("x-job-id") });

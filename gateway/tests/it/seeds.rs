@@ -21,7 +21,7 @@ fn with_seed(seed: &str) -> String {
 /// What was stored for a job that no verifier took.
 async fn stored(rig: &Rig, job: &str) -> JobRequest {
     let job: JobId = job.parse().expect("an id");
-    let notice = Notice { job, redelivered: false };
+    let notice = Notice::together(job, false);
     let taken = rig.ledger.take(&VerifierId::fresh(), &[notice], Timestamp::now()).await.expect("a ledger");
     let Some(Take::Taken(taken)) = taken.into_iter().next() else { panic!("{job} could not be taken") };
     serde_json::from_slice(&taken.request).expect("a request")

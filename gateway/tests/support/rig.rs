@@ -239,6 +239,7 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
         digests: vec![Digest::of(b"model")],
         tokenizer: Digest::of(b"tokenizer"),
         context_max: 512,
+        said_bytes_per_token: None,
         end_tokens: vec![0],
         reference_token_us: 1_000,
         created_ms: Timestamp::now(),
@@ -266,7 +267,7 @@ async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<
         let job = JobNotice::from_message(&delivery.message).expect("a notice").job_id;
         let wanted = play.lock().expect("no panic while playing").clone();
         if wanted != Play::Leave {
-            let notices = [Notice { job, redelivered: delivery.redelivered }];
+            let notices = [Notice::together(job, delivery.redelivered)];
             let taken = ledger.take(&owner, &notices, Timestamp::now()).await.expect("a ledger");
             for take in taken {
                 if let Take::Taken(job) = take {

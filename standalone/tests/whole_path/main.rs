@@ -12,3 +12,4 @@ mod answers;
 mod damage;
 mod honest_differences;
 mod lifetimes;
+mod refused;

@@ -25,6 +25,7 @@ fn replica(decoded: Decoded) -> Replica {
         numeric_class: class("toy", "a"),
         prompt_hash: Digest::of(b"prompt"),
         prompt_tokens: 5,
+        rendering: 2,
         text: text_of(&decoded.tokens),
         tokens: decoded.tokens,
         finish_reason: decoded.finish_reason,

@@ -102,10 +102,18 @@ async fn what_can_not_be_asked_fails_before_anybody_is() {
     let nodes = three(&network, right()).await;
     let _chorus = keep_speaking(&nodes);
     let _verifier = network.verifier(quick());
+    // Its bytes alone tell of the first that it is too long, its tokens of the second.
+    let longest = serde_json::to_vec(&network.request(&"7".repeat(500_000))).unwrap();
     let long = serde_json::to_vec(&network.request(&"one two three four ".repeat(400))).unwrap();
-    for (request, reason) in
-        [(long, FailureReason::ContextLength), (b"not a request".to_vec(), FailureReason::Unprocessable)]
-    {
+    let mut strange = network.request("What is 2 plus 2?");
+    strange.messages[0].role = "nobody".to_owned();
+    let strange = serde_json::to_vec(&strange).unwrap();
+    for (request, reason) in [
+        (longest, FailureReason::ContextLength),
+        (long, FailureReason::ContextLength),
+        (strange, FailureReason::InvalidMessages),
+        (b"not a request".to_vec(), FailureReason::Unprocessable),
+    ] {
         let job = network.accept(&request, Ask::default()).await;
         network.notify(job).await;
         let settlement = network.end_of(job).await;

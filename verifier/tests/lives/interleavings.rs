@@ -14,7 +14,7 @@ use infera_core::ledger::{
 use infera_core::messages::{Completion, Wire as _};
 use infera_core::time::Timestamp;
 use infera_verifier::counters::Counted;
-use infera_verifier::{Config, Seams};
+use infera_verifier::{Config, Seams, Verifier};
 
 use super::faults::{DeafSweeping, Gate, Stop, StopBroker, StopOwner};
 use super::network::{Ask, Network, PATIENCE, eventually, failure, quick, tokens, verdicts_in};
@@ -327,10 +327,19 @@ async fn a_job_that_breaks_its_verifiers_is_poison() {
     let nodes = three(&network, right()).await;
     let _chorus = keep_speaking(&nodes);
     let gate = Arc::new(Gate::default());
-    let verifier = network.verifier_on(quick(), stop_owner(&network, Stop::PanicOnSuccess, &gate));
-    let job = network.submit(Ask::default()).await;
-    assert_eq!(failure(&network.end_of(job).await), FailureReason::Poison);
-    assert_eq!(verifier.counters.get(Counted::Panic), 6, "the first handout and five lost ones");
+    // It breaks them at its end: where nodes run elsewhere, its trial is over long before.
+    let changes: [(fn(Verifier) -> Verifier, u64, &str); 2] = [
+        (|verifier| verifier, 6, "the first handout and five lost ones"),
+        (Verifier::beside_nodes, 3, "beside others, and twice alone"),
+    ];
+    for (change, panics, why) in changes {
+        let seams = stop_owner(&network, Stop::PanicOnSuccess, &gate);
+        let verifier = network.verifier_as(quick(), seams, change);
+        let job = network.submit(Ask::default()).await;
+        assert_eq!(failure(&network.end_of(job).await), FailureReason::Poison);
+        assert_eq!(verifier.counters.get(Counted::Panic), panics, "{why}");
+        verifier.drain().await;
+    }
 }
 
 #[tokio::test]

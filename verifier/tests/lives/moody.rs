@@ -23,11 +23,20 @@ pub(crate) struct MoodyBroker {
     pub(crate) is_away: AtomicBool,
     pub(crate) refused: AtomicU32,
     pub(crate) given: Arc<AtomicU32>,
+    /// While it is set, what came out of those queues is kept back.
+    pub(crate) is_deaf: Arc<AtomicBool>,
 }
 
 impl MoodyBroker {
     pub(crate) fn new(inner: Arc<dyn Broker>, prefix: &'static str) -> Self {
-        Self { inner, prefix, is_away: false.into(), refused: 0.into(), given: Arc::default() }
+        Self {
+            inner,
+            prefix,
+            is_away: false.into(),
+            refused: 0.into(),
+            given: Arc::default(),
+            is_deaf: Arc::default(),
+        }
     }
 }
 
@@ -50,7 +59,7 @@ impl Broker for MoodyBroker {
             return Err(BrokerError::Unavailable("as the test wants".to_owned()));
         }
         let inner = self.inner.consume(queue, prefetch).await?;
-        Ok(Box::new(Counting { inner, given: Arc::clone(&self.given) }))
+        Ok(Box::new(Counting { inner, given: Arc::clone(&self.given), is_deaf: Arc::clone(&self.is_deaf) }))
     }
 
     async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
@@ -65,12 +74,16 @@ impl Broker for MoodyBroker {
 struct Counting {
     inner: Box<dyn Consumer>,
     given: Arc<AtomicU32>,
+    is_deaf: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl Consumer for Counting {
     async fn next(&mut self) -> Option<Delivery> {
         let delivery = self.inner.next().await;
+        while self.is_deaf.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.given.fetch_add(u32::from(delivery.is_some()), Ordering::SeqCst);
         delivery
     }

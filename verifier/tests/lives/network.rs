@@ -77,6 +77,7 @@ impl Network {
             digests: vec![digest],
             tokenizer: chat.tokenizer_digest(),
             context_max: 64,
+            said_bytes_per_token: chat.said_bytes_per_token(),
             end_tokens: chat.end_tokens().to_vec(),
             reference_token_us: 1_000,
             created_ms: now,
@@ -124,8 +125,18 @@ impl Network {
 
     /// A verifier on these seams.
     pub(crate) fn verifier_on(&self, config: Config, seams: Seams) -> Running {
+        self.verifier_as(config, seams, |verifier| verifier)
+    }
+
+    /// A verifier on these seams, changed before it runs.
+    pub(crate) fn verifier_as(
+        &self,
+        config: Config,
+        seams: Seams,
+        change: impl FnOnce(Verifier) -> Verifier,
+    ) -> Running {
         let chats = HashMap::from([(self.model.clone(), Arc::clone(&self.chat))]);
-        let verifier = Verifier::new(config, seams, chats).unwrap();
+        let verifier = change(Verifier::new(config, seams, chats).unwrap());
         let (shutdown, counters) = (Shutdown::new(), verifier.counters());
         let task = tokio::spawn(verifier.run(shutdown.clone()));
         Running { task, shutdown, counters }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use infera_core::broker::{Address, Broker as _, Published, topology};
-use infera_core::chat::prompt_hash;
+use infera_core::chat::{RENDERING, prompt_hash};
 use infera_core::ids::{AccountId, NodeId};
 use infera_core::job::{FinishReason, TokenId};
 use infera_core::ledger::{NetworkBook as _, NewNode, Registered};
@@ -126,8 +126,8 @@ impl Node {
 
     /// A heartbeat, heard by whoever listens now.
     pub(crate) async fn speak(&self) {
-        let served = ServedModel { numeric_class: self.class.clone(), slots: 16, free_slots: 16 };
-        let heartbeat = Heartbeat { models: vec![served], queue: self.queue.clone() };
+        let served_model = served(self.class.clone());
+        let heartbeat = Heartbeat { models: vec![served_model], queue: self.queue.clone() };
         let address = topology::heartbeat_of(&self.id);
         self.network.broker.publish(&address, heartbeat.to_message("heartbeat")).await;
     }
@@ -168,8 +168,8 @@ pub(crate) fn keep_speaking(nodes: &[Node]) -> Chorus {
     Chorus(tokio::spawn(async move {
         loop {
             for (address, class, queue) in &speakers {
-                let served = ServedModel { numeric_class: class.clone(), slots: 16, free_slots: 16 };
-                let heartbeat = Heartbeat { models: vec![served], queue: queue.clone() };
+                let served_model = served(class.clone());
+                let heartbeat = Heartbeat { models: vec![served_model], queue: queue.clone() };
                 network.broker.publish(address, heartbeat.to_message("heartbeat")).await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -184,6 +184,10 @@ impl Drop for Chorus {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+fn served(numeric_class: NumericClass) -> ServedModel {
+    ServedModel { numeric_class, rendering: RENDERING, slots: 16, free_slots: 16 }
 }
 
 fn class(network: &Network) -> NumericClass {
@@ -273,6 +277,7 @@ pub(crate) fn replica(
         numeric_class: class.clone(),
         prompt_hash: prompt_hash(&prompt),
         prompt_tokens: u32::try_from(prompt.len()).unwrap(),
+        rendering: RENDERING,
         tokens: line.tokens.clone(),
         text: line.text.clone().unwrap_or_else(|| network.chat.decode(&line.tokens).unwrap()),
         finish_reason: FinishReason::Stop,

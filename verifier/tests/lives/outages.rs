@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use infera_core::broker::{Broker as _, Message, Published, topology};
 use infera_core::ids::VerifierId;
-use infera_core::ledger::{LedgerError, Sweeping as _};
-use infera_core::messages::{Heartbeat, Wire as _};
+use infera_core::job::End;
+use infera_core::ledger::{LedgerError, PostingEntry, Sweeping as _, Verdict};
+use infera_core::messages::{Heartbeat, RefusalReason, Wire as _};
 use infera_core::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
@@ -246,4 +247,83 @@ async fn who_stops_in_the_middle_of_a_segment_keeps_others_from_it() {
     verifier.drain().await;
     assert!(is_free(&network, "sweeper").await);
     assert!(!is_free(&network, "archiver").await, "what it wrote may still arrive");
+}
+
+/// A verifier whose own queue can be stopped, and the switch.
+fn with_ears(network: &Network, config: Config) -> (Running, Arc<std::sync::atomic::AtomicBool>) {
+    let broker = MoodyBroker::new(Arc::clone(&network.broker) as _, "replicas.");
+    let is_deaf = Arc::clone(&broker.is_deaf);
+    (network.verifier_on(config, Seams { broker: Arc::new(broker), ..network.seams() }), is_deaf)
+}
+
+/// Longer than a verifier with quick settings hears nothing before it counts as deaf.
+const DEAF: Duration = Duration::from_millis(900);
+
+#[tokio::test]
+async fn a_refusal_that_reaches_into_deafness_is_no_miss() {
+    let network = Arc::new(Network::new().await);
+    let nodes = [
+        Node::start(&network, "a", |_| right()).await,
+        Node::start(&network, "b", |_| right()).await,
+        // As a node says that stood still with us: its budget was over before it began.
+        Node::start(&network, "c", |asked| match asked {
+            0 => right(),
+            1 => Act::Refuse(RefusalReason::Expired),
+            _ => right(),
+        })
+        .await,
+    ];
+    let _chorus = keep_speaking(&nodes);
+    let (_verifier, is_deaf) = with_ears(&network, quick());
+    network.end_of(network.submit(Ask::quorum(3)).await).await;
+    is_deaf.store(true, Ordering::SeqCst);
+    let job = network.submit(Ask::quorum(3)).await;
+    nodes[2].assignment(1).await;
+    tokio::time::sleep(DEAF).await;
+    is_deaf.store(false, Ordering::SeqCst);
+    // Had the refusal counted, nobody would be left to ask in its place.
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    assert_eq!(nodes[2].seen().len(), 3);
+    let verdicts = network.verdicts(job).await;
+    assert!(verdicts.iter().all(|(_, verdict)| *verdict != Verdict::Missed), "{verdicts:?}");
+    assert_eq!(verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Neutral).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_open_when_a_job_expires_in_deafness_is_no_miss() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    // Their time is up before the job's is, and they are waited for longer.
+    let config = Config { assignment_base_ms: 100, assignment_grace_ms: 60_000, ..quick() };
+    let (_verifier, is_deaf) = with_ears(&network, config);
+    network.end_of(network.submit(Ask::quorum(3)).await).await;
+    is_deaf.store(true, Ordering::SeqCst);
+    let job = network.submit(Ask { deadline: Duration::from_millis(1_500), ..Ask::quorum(3) }).await;
+    assert_eq!(network.end_of(job).await.end, End::Expired);
+    is_deaf.store(false, Ordering::SeqCst);
+    let verdicts = network.verdicts(job).await;
+    assert_eq!(verdicts.len(), 3);
+    assert!(verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Neutral), "{verdicts:?}");
+}
+
+#[tokio::test]
+async fn what_came_late_because_of_deafness_is_just_in_time() {
+    let network = Arc::new(Network::new().await);
+    let nodes = three(&network, right()).await;
+    let _chorus = keep_speaking(&nodes);
+    let config = Config { assignment_base_ms: 200, assignment_grace_ms: 60_000, ..quick() };
+    let (_verifier, is_deaf) = with_ears(&network, config);
+    network.end_of(network.submit(Ask::quorum(3)).await).await;
+    is_deaf.store(true, Ordering::SeqCst);
+    let job = network.submit(Ask::quorum(3)).await;
+    nodes[2].assignment(1).await;
+    tokio::time::sleep(DEAF).await;
+    is_deaf.store(false, Ordering::SeqCst);
+    assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    for posting in network.archived(job).await.postings {
+        if let PostingEntry::Verdict { on_time, verdict, elapsed_ms, .. } = posting.entry {
+            assert!(on_time && verdict == Verdict::Valid, "{verdict:?} after {elapsed_ms} ms");
+        }
+    }
 }

@@ -58,7 +58,7 @@ pub async fn a_changed_request_is_never_given_out(ledger: &Halves, spoil: impl A
     let (broken, sound) = (accept(ledger).await, accept(ledger).await);
     spoil(broken.id).await;
     let owner = verifier(ledger, 60_000).await;
-    let notices = [&broken, &sound].map(|job| Notice { job: job.id, redelivered: false });
+    let notices = [&broken, &sound].map(|job| Notice::together(job.id, false));
     let takes = must(ledger.owner.take(&owner, &notices, at(1)).await);
     assert_eq!(takes[0], Take::Nothing(broken.id));
     assert_eq!(taken(takes[1].clone()).request, sound.request);

@@ -2,11 +2,11 @@
 
 use tokio::task::JoinSet;
 
-use super::sample::{accept, accept_at, new_job, succeeded};
+use super::sample::{accept, accept_at, ended, new_job, succeeded};
 use super::{Halves, at, must, refused};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobState, JobView, NewJob, Settled};
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
-use infera_types::job::End;
+use infera_types::job::{End, FailureReason};
 
 /// An accepted job is queued, and other accounts can't tell that it exists.
 pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves) {
@@ -51,6 +51,37 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     must(ledger.owner.settle(&succeeded(&first)).await);
     let late = must(ledger.intake.accept(with(&account, idempotency)).await);
     assert_eq!(late, Accepted::Existing(first.id));
+}
+
+/// Whatever keeps its key says the same to whoever asks again; whatever frees it is asked as if for the first time.
+pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
+    let failed = |reason| End::Failed { reason, message: "as the check wants".to_owned() };
+    let ends = FailureReason::ALL.map(failed).into_iter().chain([End::Expired, End::Cancelled]);
+    for (number, end) in ends.enumerate() {
+        let account = AccountId::fresh();
+        let key = Digest::of(&number.to_le_bytes());
+        let idempotency = Idempotency { key, fingerprint: Digest::of(b"body") };
+        let job = || NewJob { idempotency: Some(idempotency), ..new_job(&account) };
+        let (first, second) = (job(), job());
+        assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
+        if end == End::Cancelled {
+            must(ledger.intake.cancel(&account, first.id, at(5)).await);
+        } else {
+            must(ledger.owner.settle(&ended(&first, end.clone())).await);
+        }
+        let used = must(ledger.reader.earlier_use(&account, &idempotency).await);
+        let again = must(ledger.intake.accept(second.clone()).await);
+        if end.frees_key() {
+            assert_eq!((used, again), (None, Accepted::New), "{end:?}");
+            // An end that comes twice takes nothing from the next job.
+            must(ledger.owner.settle(&ended(&first, end.clone())).await);
+            let third = must(ledger.intake.accept(job()).await);
+            assert_eq!(third, Accepted::Existing(second.id), "{end:?}");
+        } else {
+            let earlier = Accepted::Existing(first.id);
+            assert_eq!((used, again), (Some(earlier.clone()), earlier), "{end:?}");
+        }
+    }
 }
 
 /// A job whose acceptance is sent again under its id is stored and counted once.

@@ -69,7 +69,7 @@ pub(super) async fn take(
     redelivered: bool,
     now: u64,
 ) -> Take {
-    let notices = [Notice { job, redelivered }];
+    let notices = [Notice::together(job, redelivered)];
     let mut takes = must(ledger.owner.take(owner, &notices, at(now)).await);
     assert_eq!(takes.len(), 1, "one notice, one outcome");
     takes.remove(0)

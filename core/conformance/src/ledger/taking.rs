@@ -2,7 +2,9 @@
 
 use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
-use infera_ledger::{Accepted, JobState, Miss, NewJob, Notice, SweepQuestion, Take, TakenJob};
+use infera_ledger::{
+    Accepted, Handout, JobState, LOST_ALONE, Miss, NewJob, Notice, SweepQuestion, Take, TakenJob,
+};
 use infera_types::ids::{AssignmentId, JobId, NodeId, OwnerId, VerifierId};
 use infera_types::job::Settlement;
 
@@ -38,7 +40,7 @@ pub async fn an_unreadable_job_keeps_no_other(ledger: &Halves, spoil: impl Async
     let [sound, broken, other] = [accept(ledger).await, accept(ledger).await, accept(ledger).await];
     spoil(broken.id).await;
     let owner = verifier(ledger, 1_000).await;
-    let notices = [&sound, &broken, &other].map(|job| Notice { job: job.id, redelivered: true });
+    let notices = [&sound, &broken, &other].map(|job| Notice::together(job.id, true));
     let takes = must(ledger.owner.take(&owner, &notices, at(1)).await);
     assert_eq!(takes.len(), notices.len());
     for (take, job) in takes.into_iter().zip([Some(&sound), None, Some(&other)]) {
@@ -90,6 +92,27 @@ pub async fn a_redelivered_job_is_taken(ledger: &Halves) {
     assert_eq!(taken(take(ledger, &other, job.id, true, 3).await).lost_handouts, 2);
 }
 
+/// An owner that dies while it tries one job alone says more about that job; one that lived through it says nothing more.
+pub async fn a_job_lost_alone_counts_for_several(ledger: &Halves) {
+    let job = accept(ledger).await;
+    let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
+    let notice = |handout| Notice { handout, ..Notice::together(job.id, true) };
+    let take = async |owner: &VerifierId, handout| {
+        must(ledger.owner.take(owner, &[notice(handout)], at(1)).await).remove(0)
+    };
+    assert_eq!(taken(take(&owner, Handout::Together).await).lost_handouts, 0);
+    assert_eq!(taken(take(&other, Handout::Alone).await).lost_handouts, 1);
+    assert_eq!(taken(take(&owner, Handout::Alone).await).lost_handouts, 1 + LOST_ALONE);
+    // It stays in the same hands, and only in those.
+    assert_eq!(take(&other, Handout::Survived).await, Take::Nothing(job.id));
+    assert_eq!(taken(take(&owner, Handout::Survived).await).lost_handouts, 1 + LOST_ALONE);
+    assert_eq!(taken(take(&other, Handout::Alone).await).lost_handouts, 2 + LOST_ALONE);
+    // Given back, it was never handed out.
+    must(ledger.owner.release(&other, &[job.id], at(2)).await);
+    assert_eq!(take(&other, Handout::Survived).await, Take::Nothing(job.id));
+    assert_eq!(taken(take(&owner, Handout::Together).await).lost_handouts, 2 + LOST_ALONE);
+}
+
 /// An ended job is not taken; its settlement, with its group, is the answer.
 pub async fn an_ended_job_answers_with_its_end(ledger: &Halves) {
     let job = accept(ledger).await;
@@ -106,7 +129,7 @@ pub async fn an_ended_job_answers_with_its_end(ledger: &Halves) {
 pub async fn a_job_twice_in_a_batch_is_one_handout(ledger: &Halves) {
     let (first, second) = (accept(ledger).await, accept(ledger).await);
     let owner = verifier(ledger, 1_000).await;
-    let notice = |job: &NewJob| Notice { job: job.id, redelivered: true };
+    let notice = |job: &NewJob| Notice::together(job.id, true);
     let notices = [notice(&first), notice(&second), notice(&first)];
     let takes = must(ledger.owner.take(&owner, &notices, at(1)).await);
     assert_eq!(takes.len(), 3);

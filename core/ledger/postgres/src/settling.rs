@@ -48,6 +48,8 @@ const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (
     UPDATE waiting SET jobs = waiting.jobs - ended.jobs
     FROM locked JOIN unnest($1::text[], $2::bigint[]) AS ended (account, jobs) USING (account)
     WHERE waiting.account = locked.account";
+/// Under the lock of its account's count, by which acceptances of the account wait for this commit.
+const FREE_KEYS: &str = "DELETE FROM idempotency WHERE job_id = ANY($1)";
 
 /// Adds to this process's share of the sums over all jobs.
 pub(super) const ADD_TO_TOTALS: &str = "INSERT INTO totals (name, share, value)
@@ -227,6 +229,7 @@ struct Columns<'a> {
     hashes: Vec<&'a [u8]>,
     groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
+    freed: Vec<&'a [u8]>,
     waiting: BTreeMap<&'a str, i64>,
     postings: PostingColumns<'a>,
     totals: Totals,
@@ -249,6 +252,9 @@ impl<'a> Columns<'a> {
                 columns.records.0.push(job);
                 columns.records.1.push(settled);
             }
+            if row.frees_key {
+                columns.freed.push(job);
+            }
             *columns.waiting.entry(row.account.as_str()).or_default() += 1;
             columns.totals.add(row.status, 1);
             if let Some(usage) = &row.usage {
@@ -267,8 +273,8 @@ impl<'a> Columns<'a> {
             [INSERT_SETTLEMENTS, END_JOBS, INSERT_GROUPS, INSERT_RECORDS, TAKE_FROM_WAITING],
         )
         .await?;
-        let [sequence, post, total] =
-            prepared(client, [SHARE_SEQUENCE, INSERT_POSTINGS, ADD_TO_TOTALS]).await?;
+        let [free, sequence, post, total] =
+            prepared(client, [FREE_KEYS, SHARE_SEQUENCE, INSERT_POSTINGS, ADD_TO_TOTALS]).await?;
         let (accounts, ended): (Vec<&str>, Vec<i64>) =
             self.waiting.iter().map(|(account, jobs)| (*account, *jobs)).unzip();
         let (names, amounts) = self.totals.columns();
@@ -281,14 +287,15 @@ impl<'a> Columns<'a> {
             async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records, &groups.hashes]).await },
             async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
             async { client.execute(&wait, &[&accounts, &ended]).await.map(drop) },
+            async { execute_over(client, self.freed.len(), &free, &[&self.freed]).await },
             async { execute_over(client, postings, &sequence, &[]).await },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
             client.batch_execute("COMMIT"),
         );
-        let (settled, ended, grouped, recorded, counted, shared, posted, added, committed) = outcomes;
+        let (settled, ended, grouped, recorded, counted, freed, shared, posted, added, committed) = outcomes;
         // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.
-        for outcome in [settled, ended, grouped, recorded, counted, shared, posted, added] {
+        for outcome in [settled, ended, grouped, recorded, counted, freed, shared, posted, added] {
             outcome.map_err(Failure::before_sent_commit)?;
         }
         committed.map_err(Failure::of_commit)

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::lane::Work;
+use super::pool::Parameters;
 use super::values::{
     count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
 };
@@ -20,14 +21,16 @@ use infera_types::time::Timestamp;
 /// join of three alone the planner may look through all jobs for them.
 const TAKE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + 1,
-        lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
-    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[])
-        AS notices (id, redelivered, owner, now_ms, latest_ms) USING (id)
-    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2 AND (jobs.owner IS NULL OR redelivered = 1
-        OR (jobs.owner <> notices.owner AND NOT EXISTS (
-            SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)))
+    UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + is_new,
+        lost_handouts = lost_handouts + is_new * is_handed_out, is_handed_out = weight, unconfirmed_ms = NULL
+    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::smallint[],
+            $7::smallint[])
+        AS notices (id, redelivered, owner, now_ms, latest_ms, weight, is_new) USING (id)
+    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2
+        AND CASE WHEN is_new = 0 THEN jobs.owner = notices.owner ELSE jobs.owner IS NULL OR redelivered = 1
+            OR (jobs.owner <> notices.owner AND NOT EXISTS (
+                SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                    AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
         epoch, lost_handouts, misses, request_hash";
 
@@ -69,28 +72,33 @@ impl Work for Takings {
         takings: &[&Taking],
     ) -> Result<Vec<Result<HashMap<JobId, TakenJob>, LedgerError>>, Failure> {
         // A job that several name is taken once, for the first of them, or the first who may take it from whoever has it.
-        let mut takers: HashMap<JobId, (usize, bool)> = HashMap::new();
+        let mut takers: HashMap<JobId, (usize, Notice)> = HashMap::new();
         for (index, taking) in takings.iter().enumerate() {
             for notice in &taking.notices {
-                let by = takers.entry(notice.job).or_insert((index, notice.redelivered));
-                if notice.redelivered && !by.1 {
-                    *by = (index, true);
+                let by = takers.entry(notice.job).or_insert((index, *notice));
+                if notice.redelivered && !by.1.redelivered {
+                    *by = (index, *notice);
                 }
             }
         }
         let (mut jobs, mut redelivered, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         let (mut times, mut latest_times) = (Vec::new(), Vec::new());
-        for (job, (index, is_redelivered)) in &takers {
+        let (mut weights, mut new) = (Vec::new(), Vec::new());
+        for (job, (index, notice)) in &takers {
             if let Some(taking) = takings.get(*index) {
                 jobs.push(&job.as_bytes()[..]);
-                redelivered.push(i16::from(*is_redelivered));
+                redelivered.push(i16::from(notice.redelivered));
                 owners.push(taking.owner.as_str());
                 times.push(millis(taking.now));
                 latest_times.push(millis(latest(taking.now)));
+                weights.push(notice.handout.weight());
+                new.push(i16::from(notice.handout.is_new()));
             }
         }
         let take = client.prepare_cached(TAKE).await?;
-        let rows = client.query(&take, &[&jobs, &redelivered, &owners, &times, &latest_times]).await;
+        let arguments: Parameters<'_> =
+            &[&jobs, &redelivered, &owners, &times, &latest_times, &weights, &new];
+        let rows = client.query(&take, arguments).await;
         let rows = rows.map_err(Failure::of_commit)?;
         let mut outcomes: Vec<HashMap<JobId, TakenJob>> = takings.iter().map(|_| HashMap::new()).collect();
         // All are taken by now. One that can't be read is passed by, and is overdue some day; its neighbours are told.

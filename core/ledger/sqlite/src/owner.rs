@@ -94,39 +94,41 @@ fn take_one(
 ) -> Result<Take, Failure> {
     // Alive is who asks, and who has the lease named by its own id.
     let sql = format!(
-        "UPDATE jobs SET state = 1, owner = $2, handouts = handouts + 1,
-             lost_handouts = lost_handouts + is_handed_out, is_handed_out = 1, unconfirmed_ms = NULL
-         WHERE id = $1 AND state < 2 AND (owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
-             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)))
+        "UPDATE jobs SET state = 1, owner = $2, handouts = handouts + $7,
+             lost_handouts = lost_handouts + $7 * is_handed_out, is_handed_out = $6, unconfirmed_ms = NULL
+         WHERE id = $1 AND state < 2 AND CASE WHEN $7 = 0 THEN owner = $2 ELSE
+             owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
+                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                     AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
          RETURNING {TAKEN_COLUMNS}"
     );
+    let Notice { job, redelivered, handout } = notice;
+    let (redelivered, is_new) = (i64::from(redelivered), i64::from(handout.is_new()));
     let taken = connection
         .numbered(&sql)?
         .query_row(
             params![
-                notice.job.blob(),
+                job.blob(),
                 Word(owner.as_str()),
-                i64::from(notice.redelivered),
+                redelivered,
                 millis(now),
-                millis(latest(now))
+                millis(latest(now)),
+                handout.weight(),
+                is_new
             ],
-            |row| taken(row, notice.job),
+            |row| taken(row, job),
         )
         .optional()?;
-    let found = if let Some((job, misses, hash)) = taken {
+    let found = if let Some((body, misses, hash)) = taken {
         let sound =
-            unchanged("request", &job.request, hash).and_then(|_| from_json("misses", misses.as_bytes()));
-        let sound = sound.map_err(|error| of_job(notice.job, error));
-        readable([sound.map(|misses| Take::Taken(TakenJob { misses, ..job }))])?.pop()
+            unchanged("request", &body.request, hash).and_then(|_| from_json("misses", misses.as_bytes()));
+        let sound = sound.map_err(|error| of_job(job, error));
+        readable([sound.map(|misses| Take::Taken(TakenJob { misses, ..body }))])?.pop()
     } else {
-        let settlement = read(connection, notice.job, Groups::Included);
-        readable([settlement.map_err(|error| of_job(notice.job, error.into()))])?
-            .pop()
-            .flatten()
-            .map(Take::Settled)
+        let settlement = read(connection, job, Groups::Included);
+        readable([settlement.map_err(|error| of_job(job, error.into()))])?.pop().flatten().map(Take::Settled)
     };
-    Ok(found.unwrap_or(Take::Nothing(notice.job)))
+    Ok(found.unwrap_or(Take::Nothing(job)))
 }
 
 /// The job without its misses, those as JSON, and the request's hash.

@@ -34,6 +34,9 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
     }
     let has_owner = row.is_called_off && is_running(connection, row.job)?;
     end_job(connection, row)?;
+    if row.frees_key {
+        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([row.job.blob()])?;
+    }
     match &row.group {
         Some(group) => insert_group(connection, row.job, group)?,
         None if has_owner => await_group(connection, row)?,

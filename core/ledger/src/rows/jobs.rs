@@ -153,6 +153,49 @@ pub struct Notice {
     pub job: JobId,
     /// Whether the broker gave it out before.
     pub redelivered: bool,
+    /// How its job is to be taken.
+    pub handout: Handout,
+}
+
+impl Notice {
+    /// A notice whose job is taken beside others.
+    #[must_use]
+    pub const fn together(job: JobId, redelivered: bool) -> Self {
+        Self { job, redelivered, handout: Handout::Together }
+    }
+}
+
+/// How a job is taken, which says what it means if the owner dies with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handout {
+    /// Beside others, any of which may be what killed the owner: one lost handout.
+    Together,
+    /// While the owner tries nothing else: [`LOST_ALONE`] lost handouts.
+    Alone,
+    /// Again, by the owner that has it from [`Handout::Alone`] and has lived through trying it: from now on it counts as
+    /// one of several. Nothing for anybody else.
+    Survived,
+}
+
+/// Lost handouts that a job counts for whose owner died while it tried nothing else. Two of them are over the five that
+/// make a job poison, and one isn't: a machine may be switched off at any moment.
+pub const LOST_ALONE: u32 = 3;
+
+impl Handout {
+    /// What is added to the lost handouts if the owner dies.
+    #[must_use]
+    pub const fn weight(self) -> i16 {
+        match self {
+            Self::Together | Self::Survived => 1,
+            Self::Alone => LOST_ALONE as i16,
+        }
+    }
+
+    /// Whether the job goes from hand to hand; otherwise it stays in the same.
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        !matches!(self, Self::Survived)
+    }
 }
 
 /// What became of one notice.
@@ -189,7 +232,7 @@ pub struct TakenJob {
     pub deadline_ms: Timestamp,
     /// Whose secret keys it.
     pub epoch: u64,
-    /// How many owners died with it. Over five: `poison`.
+    /// How many owners died with it; one that tried nothing else counts for [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.
     pub misses: Vec<Miss>,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
+use infera_types::job::ChatMessage;
 use infera_types::time::Timestamp;
 
 /// What a model's name means.
@@ -16,12 +17,26 @@ pub struct CatalogueEntry {
     pub tokenizer: Digest,
     /// Prompt and answer together, in tokens.
     pub context_max: u32,
+    /// The most bytes of what is said in messages, whitespace around each left out, that one token of a prompt can stand
+    /// for. Absent where nothing is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_bytes_per_token: Option<u32>,
     /// Ends a turn.
     pub end_tokens: Vec<infera_types::numbers::TokenId>,
     /// Microseconds that the reference machine takes per token: what points are scaled by (kappa).
     pub reference_token_us: u64,
     /// Since when.
     pub created_ms: Timestamp,
+}
+
+impl CatalogueEntry {
+    /// A prompt of these messages has no fewer tokens; 0 where nothing is known.
+    #[must_use]
+    pub fn tokens_min(&self, messages: &[ChatMessage]) -> u64 {
+        let Some(per_token) = self.said_bytes_per_token else { return 0 };
+        let said: usize = messages.iter().map(|message| message.content.trim().len()).sum();
+        u64::try_from(said).unwrap_or(u64::MAX).div_ceil(u64::from(per_token.max(1)))
+    }
 }
 
 /// A node about to be registered.
@@ -115,4 +130,51 @@ pub struct KeyRecord {
     pub account: AccountId,
     /// Its last four characters.
     pub hint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(said_bytes_per_token: Option<u32>) -> CatalogueEntry {
+        CatalogueEntry {
+            name: ModelName::new("m"),
+            digests: Vec::new(),
+            tokenizer: Digest::of(b""),
+            context_max: 512,
+            said_bytes_per_token,
+            end_tokens: Vec::new(),
+            reference_token_us: 1,
+            created_ms: Timestamp::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn bytes_bound_tokens_from_below() {
+        let said = |contents: &[&str]| -> Vec<ChatMessage> {
+            let message =
+                |content: &&str| ChatMessage { role: "user".to_owned(), content: (*content).to_owned() };
+            contents.iter().map(message).collect()
+        };
+        for (per_token, contents, expected) in [
+            (None, &["aaaa"][..], 0),
+            (Some(4), &["aaaa"], 1),
+            (Some(4), &["aaaaa"], 2),
+            (Some(4), &["aa", "  \n aaa\t"], 2),
+            (Some(4), &["   ", ""], 0),
+            (Some(0), &["aa"], 2),
+        ] {
+            assert_eq!(entry(per_token).tokens_min(&said(contents)), expected, "{per_token:?} {contents:?}");
+        }
+    }
+
+    /// Programs of before wrote entries without the field, and read those with it.
+    #[test]
+    fn an_entry_without_the_bound_is_read() {
+        let old = serde_json::to_string(&entry(None)).unwrap();
+        assert!(!old.contains("said_bytes_per_token"));
+        assert_eq!(serde_json::from_str::<CatalogueEntry>(&old).unwrap(), entry(None));
+        let new = serde_json::to_string(&entry(Some(13))).unwrap();
+        assert_eq!(serde_json::from_str::<CatalogueEntry>(&new).unwrap(), entry(Some(13)));
+    }
 }

@@ -62,6 +62,7 @@ fn replica(job_id: JobId) -> Replica {
             compute: "none".to_owned(),
         },
         prompt_hash: Digest::of(b"prompt"),
+        rendering: 1,
         prompt_tokens: 16,
         numbers: vec![numbers; tokens.len() + 1],
         tokens,

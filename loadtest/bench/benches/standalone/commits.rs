@@ -125,7 +125,7 @@ impl Bench {
     }
 
     async fn take(&self, job: JobId) -> Result<(), Fault> {
-        let notices = [Notice { job, redelivered: false }];
+        let notices = [Notice::together(job, false)];
         let takes = self.ledger.take(&self.verifier, &notices, Timestamp::now()).await?;
         if matches!(takes[..], [Take::Taken(_)]) { Ok(()) } else { Err("a job could not be taken".into()) }
     }

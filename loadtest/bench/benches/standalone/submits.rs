@@ -47,6 +47,7 @@ impl Accepting {
             digests: vec![Digest::of(b"model")],
             tokenizer: Digest::of(b"tokenizer"),
             context_max: 512,
+            said_bytes_per_token: None,
             end_tokens: vec![2],
             reference_token_us: 200,
             created_ms: now,

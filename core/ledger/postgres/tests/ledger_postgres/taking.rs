@@ -45,7 +45,7 @@ impl HeldUp {
 }
 
 async fn take(ledger: Arc<PostgresLedger>, owner: VerifierId, job: JobId, redelivered: bool) -> Taken {
-    ledger.take(&owner, &[Notice { job, redelivered }], now()).await
+    ledger.take(&owner, &[Notice::together(job, redelivered)], now()).await
 }
 
 async fn accepted(ledger: &PostgresLedger, count: usize) -> Vec<JobId> {
@@ -151,7 +151,7 @@ async fn jobs_are_taken_though_the_ends_of_others_cannot_be_read() {
         ledger.accept(job.clone()).await.expect("accept");
     }
     ledger.settle(&ended(&over, End::Expired)).await.expect("settle");
-    let notices = [&fresh, &over].map(|job| Notice { job: job.id, redelivered: false });
+    let notices = [&fresh, &over].map(|job| Notice::together(job.id, false));
     let holder = connect(&schema.within(&server())).await;
     holder.batch_execute(BEGIN).await.expect("a transaction");
     holder.batch_execute("LOCK TABLE settlements").await.expect("the lock");

@@ -93,7 +93,7 @@ async fn take(owner: Arc<Owner>, (batch, channel): (Vec<Delivery>, Arc<Channel>)
         let (gateway, job) = message_id(notice)?.split_once(':').ok_or("not a notice of ours")?;
         jobs.push((job.parse()?, gateway.parse()?));
     }
-    let notices: Vec<Notice> = jobs.iter().map(|(job, _)| Notice { job: *job, redelivered: false }).collect();
+    let notices: Vec<Notice> = jobs.iter().map(|(job, _)| Notice::together(*job, false)).collect();
     let takes = owner.ledger.take(&owner.id, &notices, Timestamp::now()).await?;
     if !takes.iter().all(|take| matches!(take, Take::Taken(_))) {
         return Err("a job could not be taken".into());

@@ -1,0 +1,87 @@
+//! How many bytes of strangers' texts and replies are worked on at once. Parsing, rendering, making tokens and judging take
+//! many times the memory of what they are given, so what may be in work together is counted in bytes and not in pieces:
+//! a thousand small ones are fine where two large ones are all that there is room for. It does no work itself.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A number of bytes that several share. Clones share it too.
+#[derive(Clone, Debug)]
+pub struct ByteBudget {
+    permits: Arc<Semaphore>,
+    bytes_max: u32,
+}
+
+/// Bytes in work, until it is dropped.
+#[derive(Debug)]
+#[must_use = "dropped at once, it bounds nothing"]
+pub struct BytesHeld {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ByteBudget {
+    /// A budget of so many bytes, one at least.
+    #[must_use]
+    pub fn new(bytes_max: u32) -> Self {
+        let bytes_max = bytes_max.max(1);
+        // As many permits as a 32-bit system's semaphore has at least.
+        let permits = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            bytes_max: u32::try_from(permits).unwrap_or(bytes_max),
+        }
+    }
+
+    /// Waits until there is room for `bytes`, in the order of asking. What is larger than the whole budget takes all of
+    /// it, and so is worked on alone.
+    pub async fn hold(&self, bytes: usize) -> BytesHeld {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        // It fails only for a closed semaphore, and nothing closes this one.
+        BytesHeld { _permit: Arc::clone(&self.permits).acquire_many_owned(bytes).await.ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `future` gives without waiting.
+    async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_are_shared_and_what_is_too_large_is_alone() {
+        let budget = ByteBudget::new(100);
+        let first = budget.hold(60).await;
+        let second = budget.clone().hold(40).await;
+        assert!(at_once(budget.hold(1)).await.is_none(), "all are held");
+        drop(first);
+        let third = at_once(budget.hold(60)).await;
+        assert!(third.is_some());
+        drop((second, third));
+        let large = at_once(budget.hold(1_000_000)).await;
+        assert!(large.is_some(), "more than there is takes what there is");
+        assert!(at_once(budget.hold(1)).await.is_none());
+        drop(large);
+        assert!(at_once(budget.hold(0)).await.is_some());
+        assert!(at_once(ByteBudget::new(0).hold(5)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_asks_first_is_first() {
+        let budget = ByteBudget::new(10);
+        let held = budget.hold(6).await;
+        let mut large = Box::pin(budget.hold(10));
+        assert!(at_once(&mut large).await.is_none());
+        assert!(at_once(budget.hold(1)).await.is_none(), "it doesn't pass the large one by");
+        drop(held);
+        drop(large.await);
+        assert!(at_once(budget.hold(10)).await.is_some());
+    }
+}

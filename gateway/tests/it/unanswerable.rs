@@ -1,0 +1,98 @@
+//! Requests that no network could answer are refused before anything is stored: messages that can't fit into the model's
+//! context, and models that no verifier offers any more.
+
+use infera_core::ids::{Digest, ModelName};
+use infera_core::ledger::{CatalogueEntry, JobReader as _, NetworkBook as _};
+use infera_core::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::rig::{MODEL, Play, Rig, chat, job, list_model, unlimited};
+
+/// Both of the own face's routes and OpenAI's, each with a good body.
+fn routes() -> [(&'static str, Value); 3] {
+    [("/v1/chat/completions", chat()), ("/chat/completions", chat()), ("/submit_job", job())]
+}
+
+async fn accepted(rig: &Rig) -> u64 {
+    rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted
+}
+
+/// Lists the rig's model with this bound.
+async fn bound(rig: &Rig, said_bytes_per_token: Option<u32>) {
+    let entry = CatalogueEntry {
+        name: ModelName::new(MODEL),
+        digests: vec![Digest::of(b"model")],
+        tokenizer: Digest::of(b"tokenizer"),
+        context_max: 512,
+        said_bytes_per_token,
+        end_tokens: vec![0],
+        reference_token_us: 1_000,
+        created_ms: Timestamp::now(),
+    };
+    rig.ledger.list_model(&entry).await.expect("a listed model");
+}
+
+#[tokio::test]
+async fn messages_that_can_not_fit_are_refused_before_they_are_stored() {
+    let rig = Rig::start(infera_gateway::Config { catalogue_refresh_ms: 20, ..unlimited() }).await;
+    let long = "7".repeat(500_000);
+    let with = |mut body: Value, content: &str| {
+        body["messages"] = json!([{ "role": "user", "content": content }]);
+        body
+    };
+    // Nothing is known of the model's tokens yet.
+    assert_eq!(rig.post("/submit_job", &with(job(), &long), &[]).await.status, 200);
+    bound(&rig, Some(13)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let before = accepted(&rig).await;
+    for (path, body) in routes() {
+        let reply = rig.post(path, &with(body.clone(), &long), &[("Idempotency-Key", "k")]).await;
+        assert_eq!(reply.status, 400, "{path}: {}", reply.json());
+        let json = reply.json();
+        let (message, code) = match path {
+            "/v1/chat/completions" => {
+                assert_eq!(json["error"]["param"], "messages");
+                assert_eq!(json["error"]["type"], "invalid_request_error");
+                (json["error"]["message"].clone(), json["error"]["code"].clone())
+            }
+            _ => (json["detail"].clone(), json["code"].clone()),
+        };
+        assert_eq!(code, "context_length_exceeded", "{path}");
+        let message = message.as_str().unwrap_or_default();
+        assert!(message.contains("512 tokens") && message.contains("at least 38462"), "{message}");
+        // 511 tokens of 13 bytes may fit, 512 leave no room for an answer.
+        for (bytes, status) in [(511 * 13, 200), (511 * 13 + 1, 400)] {
+            let reply = rig.post(path, &with(body.clone(), &"7".repeat(bytes)), &[]).await;
+            assert_eq!(reply.status, status, "{path} {bytes}");
+        }
+        assert_eq!(
+            rig.post(path, &with(body.clone(), &" ".repeat(100_000)), &[]).await.status,
+            200,
+            "{path}"
+        );
+    }
+    assert_eq!(accepted(&rig).await, before + 6);
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_offers_any_more_is_refused_and_not_listed() {
+    const GONE: &str = "gone-model";
+    let rig = Rig::start(infera_gateway::Config { catalogue_refresh_ms: 20, ..unlimited() }).await;
+    rig.play(Play::Leave);
+    list_model(&rig.ledger, GONE).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    for (path, mut body) in routes() {
+        body["model"] = json!(GONE);
+        let reply = rig.post(path, &body, &[]).await;
+        assert_eq!(reply.status, 404, "{path}");
+        let said = reply.json();
+        let said = said["error"]["message"].as_str().or(said["detail"].as_str()).unwrap_or_default();
+        assert!(said.contains(GONE) && said.contains("not served here any more"), "{said}");
+    }
+    assert_eq!(accepted(&rig).await, 0);
+    let models = rig.get("/v1/models").await.json();
+    let names: Vec<_> = models["data"].as_array().expect("a list").iter().map(|one| &one["id"]).collect();
+    assert_eq!(names, [&json!(MODEL)]);
+    let ready = rig.send("GET", "/readyz", &[], b"").await.json();
+    assert_eq!(ready["owners"], json!({ MODEL: 3 }));
+}
