@@ -12,8 +12,11 @@ use infera_types::time::Timestamp;
 /// At most so many records share a frame: more would compress better, and cost every reader of one record more.
 pub const FRAME_RECORDS_MAX: usize = 64;
 
-/// No frame holds more text: 64 records of a few MiB each (a request and its replicas are bounded by the size of a
-/// message) stay far below it, and a damaged frame can't fill the memory.
+/// A frame of so much text takes no further record: whoever reads one has the whole frame in memory.
+const FRAME_TEXT_BYTES: usize = 4 * 1024 * 1024;
+
+/// No frame holds more text: one record of a few MiB more than that (a request and its replicas are bounded by the size of
+/// a message) stays far below it, frames of before were larger, and a damaged frame can't fill the memory.
 const FRAME_TEXT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
 /// zstd's own default: beyond it, time grows faster than size falls.
@@ -94,8 +97,11 @@ pub fn build(segment: SegmentId, records: &[SettledRecord]) -> Result<SegmentByt
         records.iter().map(|record| record.settlement.settled_ms).min().ok_or(SegmentError::Empty)?;
     let mut bytes = Vec::new();
     let mut places = Vec::with_capacity(records.len());
-    for records in records.chunks(FRAME_RECORDS_MAX) {
-        let (text, hashes) = lines(records)?;
+    let mut left = records;
+    while !left.is_empty() {
+        let (text, hashes) = lines(left)?;
+        let (records, rest) = left.split_at(hashes.len());
+        left = rest;
         let frame = zstd::bulk::compress(&text, COMPRESSION_LEVEL).map_err(|error| {
             SegmentError::Unwritable { job: records[0].job_id, problem: error.to_string() }
         })?;
@@ -112,11 +118,14 @@ pub fn build(segment: SegmentId, records: &[SettledRecord]) -> Result<SegmentByt
     Ok(SegmentBytes { key: key(segment, earliest), bytes, places })
 }
 
-/// One line of JSON per record, and each line's hash.
+/// One line of JSON per record, and each line's hash, of as many as fit into a frame; one at least.
 fn lines(records: &[SettledRecord]) -> Result<(Vec<u8>, Vec<Digest>), SegmentError> {
     let mut text = Vec::new();
-    let mut hashes = Vec::with_capacity(records.len());
-    for record in records {
+    let mut hashes = Vec::with_capacity(records.len().min(FRAME_RECORDS_MAX));
+    for record in records.iter().take(FRAME_RECORDS_MAX) {
+        if text.len() >= FRAME_TEXT_BYTES {
+            break;
+        }
         let begin = text.len();
         serde_json::to_writer(&mut text, record)
             .map_err(|error| SegmentError::Unwritable { job: record.job_id, problem: error.to_string() })?;

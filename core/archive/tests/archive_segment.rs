@@ -191,6 +191,23 @@ proptest! {
 }
 
 #[test]
+fn large_records_fill_a_frame() {
+    let mut records = records(7);
+    for record in &mut records {
+        record.request = Some(serde_json::Value::from("x".repeat(1_500_000)));
+    }
+    let segment = SegmentId::new();
+    let built = segment::build(segment, &records).expect("a segment");
+    let indexes: Vec<u32> = built.places.iter().map(|place| place.index).collect();
+    assert_eq!(indexes, [0, 1, 2, 0, 1, 2, 0], "a frame ends with the record that makes four MiB of it");
+    let archive = OneObject::new(built.bytes.clone());
+    for (index, record) in records.iter().enumerate() {
+        let read = wait(segment::read(&archive, &archived(segment, &built, index))).expect("a record");
+        assert_eq!(&read, record);
+    }
+}
+
+#[test]
 fn frames_are_full_but_the_last() {
     let records = records(2 * FRAME_RECORDS_MAX + 3);
     let built = segment::build(SegmentId::new(), &records).expect("a segment");

@@ -90,6 +90,7 @@ macro_rules! ledger_conformance {
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe
+            large_records_fill_a_segment
             a_called_off_jobs_record_waits_for_its_group
             a_segment_is_recorded_and_its_records_found
             places_must_fit_the_claim

@@ -302,7 +302,7 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
 pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first; none
     /// while fewer than `limit` wait and all of them were settled after `ripe`. A segment that was claimed before gets
-    /// the same rows again.
+    /// the same rows again. Records whose requests and groups are large fill a segment before they are so many.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -16,6 +16,10 @@ use infera_types::time::Timestamp;
 /// asked. It looks once a second; one that can't write for twice the lease that it lives by won't any more.
 const GROUP_WAIT: Duration = Duration::from_secs(30);
 
+/// Requests and groups of this many bytes together fill a segment, however few records that is: all are in memory when it is
+/// built, several times over.
+pub const SEGMENT_BYTES: i64 = 32 * 1024 * 1024;
+
 /// No clock of ours is ahead of another by more: those that are kept differ by milliseconds, and a minute is room for those
 /// that are not kept well.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);

@@ -80,6 +80,20 @@ pub async fn a_segment_waits_until_it_is_full_or_ripe(ledger: &Halves) {
     );
 }
 
+/// Large records make a segment of few: it is in memory whole when it is built.
+pub async fn large_records_fill_a_segment(ledger: &Halves) {
+    let request = format!("\"{}\"", "x".repeat(17 * 1024 * 1024)).into_bytes();
+    let mut jobs = Vec::new();
+    for now in [10, 20, 30] {
+        let job = NewJob { request: request.clone(), ..new_job(&AccountId::fresh()) };
+        assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+        must(ledger.owner.settle(&Settlement { settled_ms: at(now), ..ended(&job, End::Expired) }).await);
+        jobs.push(job.id);
+    }
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, jobs[..2]);
+    assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, jobs[2..]);
+}
+
 /// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while
 /// without; one that nobody had in hand is archived at once.
 pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {

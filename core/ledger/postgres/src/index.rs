@@ -11,7 +11,7 @@ use super::values::{
     count, digest, from_json, get, job_id, millis, optional_digest, ordered, segment_id, small, time, whole,
     word,
 };
-use infera_ledger::stored::{SET_ASIDE, latest, request_json, request_of, sound_records};
+use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -24,8 +24,16 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
         INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint
         FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms, max(settled_ms) AS newest_ms FROM chosen JOIN records USING (job_id)) AS found
         WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4 OR newest_ms > $5)
-        ON CONFLICT (id) DO NOTHING RETURNING id)
-    UPDATE records SET segment = fresh.id FROM chosen, fresh WHERE records.job_id = chosen.job_id";
+        ON CONFLICT (id) DO NOTHING RETURNING id),
+    fitting AS (
+        SELECT job_id FROM (
+            SELECT chosen.job_id, sum(bytes) OVER (ORDER BY settled_ms, chosen.job_id) - bytes AS bytes_before
+            FROM chosen JOIN records USING (job_id) JOIN jobs ON jobs.id = chosen.job_id
+                LEFT JOIN groups ON groups.job_id = chosen.job_id
+                CROSS JOIN LATERAL (SELECT coalesce(octet_length(request), 0) + coalesce(octet_length(record), 0) AS bytes)
+                    AS size) AS sized
+        WHERE bytes_before < $6)
+    UPDATE records SET segment = fresh.id FROM fitting, fresh WHERE records.job_id = fitting.job_id";
 
 /// What is claimed; the first columns are where a settlement and its group are read from.
 const CLAIMED: &str =
@@ -74,8 +82,9 @@ impl ArchiveIndex for PostgresLedger {
         now: Timestamp,
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         let id = &segment.as_bytes()[..];
+        let latest = millis(latest(now));
         self.pool
-            .put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe), &millis(latest(now))])
+            .put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe), &latest, &SEGMENT_BYTES])
             .await?;
         let rows = self.pool.query(CLAIMED, &[&id]).await?;
         let jobs = rows.iter().map(|row| job_id(row, 0)).collect::<Result<Vec<_>, _>>()?;

@@ -11,7 +11,7 @@ use super::settling::{Groups, read};
 use super::values::{
     Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, small, time, whole,
 };
-use infera_ledger::stored::{SET_ASIDE, latest, request_json, request_of, sound_records};
+use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -96,13 +96,20 @@ fn claim(
     let claimed = connection
         .numbered(
             "UPDATE records SET segment = $1 WHERE job_id IN (
-                 SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2)
+                 SELECT job_id FROM (
+                     SELECT job_id, sum(bytes) OVER (ORDER BY settled_ms, job_id) - bytes AS bytes_before FROM (
+                         SELECT records.job_id, records.settled_ms,
+                             coalesce(length(request), 0) + coalesce(length(record), 0) AS bytes
+                         FROM records JOIN jobs ON jobs.id = records.job_id
+                             LEFT JOIN groups ON groups.job_id = records.job_id
+                         WHERE segment IS NULL ORDER BY records.settled_ms, records.job_id LIMIT $2))
+                 WHERE bytes_before < $5)
              AND (EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms <= $3)
                  OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms > $4)
                  OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id
                      LIMIT 1 OFFSET $2 - 1))",
         )?
-        .execute(params![segment.blob(), limit, millis(ripe), millis(latest(now))])?;
+        .execute(params![segment.blob(), limit, millis(ripe), millis(latest(now)), SEGMENT_BYTES])?;
     // A segment of nothing would be unfinished for ever.
     if claimed > 0 {
         connection
