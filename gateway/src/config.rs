@@ -11,25 +11,26 @@ use crate::proxies::{ClientAddress, TrustedProxies};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Open connections, or fewer if the limit on open files (`ulimit -n`, which is raised to its hard value at start)
-    /// leaves room for fewer beside what the gateway itself needs. Who comes when all are taken gets the place of the one
-    /// that has been idle for the longest. 10,000 idle ones cost some 200 MB of buffers at worst.
+    /// Bounds open connections. It is lowered to what the limit on open files (`ulimit -n`, which is raised to its hard
+    /// value at start) leaves beside the gateway's own needs. When all are taken, the one that has been idle for the
+    /// longest is closed for a new one. 10,000 idle ones cost some 200 MB of buffers at worst.
     pub connections_max: usize,
-    /// Of these, connections of one address (of IPv6: one /64); at most half of all, whatever is set. An address that has
-    /// so many loses its longest idle for each new one. A quarter of all: a large office behind one address has fewer,
-    /// and three that mean ill can't shut everybody else out. Trusted proxies have no share.
+    /// Bounds the connections of one address (of IPv6: one /64), to half of all at most. The address's longest idle one is
+    /// closed for its next one; if all are in the middle of requests, the next one is refused. The default is a quarter
+    /// of all: a large office behind one address has fewer, and three hostile addresses can't take all places. Trusted
+    /// proxies have no share.
     pub connections_per_address_max: usize,
-    /// Addresses and networks of the proxies in front of this gateway (`["10.0.0.0/8"]`), which are believed when they say
-    /// whose connection or request it is. None: everybody counts by the address that they connect from, and behind a
-    /// proxy everybody is one address.
+    /// Lists the addresses and networks of the proxies in front of this gateway, such as `["10.0.0.0/8"]`, which are
+    /// believed when they tell their clients' addresses. Empty, the default, believes none: then clients behind a proxy
+    /// all count as the proxy's address.
     pub trusted_proxies: TrustedProxies,
-    /// How these say it: `x-forwarded-for`, the default because most proxies do; `forwarded` (RFC 7239); or
-    /// `proxy-protocol`, which each of their connections then has to begin with. Only one of them, because a proxy that
-    /// writes the one header passes the other as its client wrote it.
+    /// Says how these tell them: by `x-forwarded-for`, the default because most proxies write it; by `forwarded`
+    /// (RFC 7239); or by `proxy-protocol`, with which each of their connections then has to begin. Only one is read,
+    /// because a proxy that writes one header passes the other on as its client wrote it.
     pub client_address_from: ClientAddress,
-    /// Names that requests may ask for, without ports, beside those of loopback (`localhost`, `127.0.0.0/8`, `[::1]`). On a
-    /// loopback address no others are answered, or any web page could have its name lead there and use it from its
-    /// visitors' browsers. On another address none, the default, allows all.
+    /// Lists the names, without ports, that are answered beside those of loopback (`localhost`, `127.0.0.0/8`, `[::1]`).
+    /// Other names get 421: on a loopback address always, because a web page could have its own name lead there and use
+    /// the gateway from its visitors' browsers; on another address only if names are listed.
     pub hosts: Vec<HostName>,
     /// A head that isn't complete by then, from its first byte or from the opening, ends its connection (slowloris).
     pub header_timeout_ms: u64,
@@ -117,10 +118,10 @@ impl Default for Config {
 /// Shortest and longest that a synchronous request may wait, in seconds. The longest is what OpenAI's SDK waits.
 pub const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 
-/// Settings that don't go together; the operator's to mend.
+/// Says which settings don't go together, for the operator to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigMistake {
-    /// Nobody could send the header that is expected.
+    /// The PROXY protocol is expected, and no proxy may send it.
     #[error(
         "gateway.client_address_from is \"proxy-protocol\" and gateway.trusted_proxies is empty: name the proxies that send it, such as [\"10.0.0.0/8\"]"
     )]
@@ -128,7 +129,7 @@ pub enum ConfigMistake {
 }
 
 impl Config {
-    /// Whether the settings go together.
+    /// Checks that the settings go together.
     ///
     /// # Errors
     /// [`ConfigMistake`].

@@ -59,7 +59,7 @@ pub enum ApiError {
     Node(Refusal),
     /// The catalogue has no such model.
     ModelUnknown(String),
-    /// The host that it asks for is none that this gateway answers for.
+    /// The request is for a host that this gateway doesn't answer for.
     WrongHost(String),
     /// The catalogue has the model, but none of the network's verifiers offers it any more.
     ModelGone(String),
@@ -224,8 +224,8 @@ impl ApiError {
             Self::WrongHost(name) => {
                 let name: String = name.chars().take(100).collect();
                 format!(
-                    "This gateway does not answer as '{name}'. Ask for localhost or 127.0.0.1; whoever runs it can add the \
-                     name to gateway.hosts."
+                    "This gateway does not answer as '{name}'. Ask for localhost or 127.0.0.1, or have its operator add \
+                     the name to gateway.hosts."
                 )
             }
             Self::ModelGone(name) => format!(

@@ -72,19 +72,19 @@ impl Call {
     }
 }
 
-/// What a connection says about all of its requests.
+/// Holds what a connection tells about all of its requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
-    /// The address at its other end, or the one that a proxy gave by the PROXY protocol.
+    /// Is the address at its other end, or the one that a proxy told by the PROXY protocol.
     pub peer: IpAddr,
-    /// Whether that is a trusted proxy, whose requests say for whom they are.
+    /// True if that is a trusted proxy, whose requests tell their clients' addresses.
     pub is_proxy: bool,
-    /// Whether it came to a loopback address of ours.
+    /// True if it came to a loopback address of ours.
     pub is_loopback: bool,
 }
 
 impl Origin {
-    /// Whose request it is: what counts by address counts by this.
+    /// Returns the client's address, by which requests are counted.
     fn client(self, headers: &HeaderMap, config: &Config) -> IpAddr {
         if !self.is_proxy {
             return self.peer;
@@ -93,7 +93,7 @@ impl Origin {
     }
 }
 
-/// Stands in the extensions of a request that was made up in the place of one whose head is refused.
+/// Marks a request that stands for one whose head was refused, with the reason.
 #[derive(Clone, Debug)]
 pub struct RefusedHead(pub ApiError);
 

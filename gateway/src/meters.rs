@@ -93,22 +93,22 @@ impl Meters {
         self.outbox_full.increment(1);
     }
 
-    /// There are so many places for connections.
+    /// Shows how many places for connections there are.
     pub(crate) fn places(&self, max: usize) {
         gauge!(GATEWAY_CONNECTIONS_MAX).set(u32::try_from(max).unwrap_or(u32::MAX));
     }
 
-    /// A connection opened (1) or closed (-1).
+    /// Counts a connection that opened (1) or closed (-1).
     pub(crate) fn connected(&self, change: i8) {
         self.connections.increment(f64::from(change));
     }
 
-    /// An idle connection made room, because `taken` was: all places, or its address's share.
+    /// Counts an idle connection that was closed for another because `taken` was: `all` places, or its address's `share`.
     pub(crate) fn sent_away(&self, taken: &'static str) {
         counter!(GATEWAY_CONNECTIONS_CLOSED, "taken" => taken).increment(1);
     }
 
-    /// A connection was refused, for this reason.
+    /// Counts a connection that was refused for this reason.
     pub(crate) fn connection_refused(&self, reason: &'static str) {
         counter!(GATEWAY_CONNECTIONS_REFUSED, "reason" => reason).increment(1);
     }

@@ -1,9 +1,9 @@
-//! What an address counts as: a client has one IPv4 address, or a whole /64 of IPv6.
+//! Says what an address counts as: a client has one IPv4 address, or a whole /64 of IPv6.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Addresses that are one client's, as far as can be told.
+/// Holds the addresses that count as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Network(IpAddr);
 
@@ -17,7 +17,7 @@ impl From<IpAddr> for Network {
 }
 
 impl fmt::Display for Network {
-    /// As a log or a setting has it.
+    /// Writes it as logs have it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => address.fmt(formatter),

@@ -1,5 +1,5 @@
-//! How long a client is waited for between requests: briefly for a head, long for the next one to begin. It knows no HTTP
-//! but that a request came and that its reply is ready.
+//! Bounds how long a client is waited for between requests: briefly for a head, long for the next one to begin. Of HTTP it
+//! knows only that a request came, that its reply is ready and that it is written.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,24 +9,24 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What the client owes us.
+/// Says what a connection is waiting for.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// A first head, of which nothing came yet.
+    /// The first head is due, and nothing of it came yet.
     Opened { since: Instant },
-    /// The rest of a head, of which something came.
+    /// The rest of a head is due.
     Head { since: Instant },
-    /// Nothing more: its head took too long, and it is told so.
+    /// A head took too long, and the client is being told so.
     Overdue { since: Instant },
-    /// Nothing: it waits for us.
+    /// A request is being worked on.
     Served,
-    /// Taking its reply, which is ready and not written yet.
+    /// A reply is ready and not written yet.
     Replied { since: Instant },
-    /// Another request, if it likes.
+    /// The next request may come.
     Idle { since: Instant },
 }
 
-/// One connection's clock, and the bell by which it is asked to make room.
+/// Is one connection's clock, with the bell by which the connection is asked to end.
 #[derive(Debug)]
 pub(crate) struct Patience {
     head: Duration,
@@ -35,34 +35,34 @@ pub(crate) struct Patience {
     bell: Notify,
 }
 
-/// A client whose head took too long is told so for as long as that takes, and no longer than this.
+/// Bounds the time in which a client is told that its head took too long.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 impl Patience {
-    /// Of a connection that opened now.
+    /// Starts the clock of a connection that opened now.
     pub(crate) fn begin(head: Duration, idle: Duration) -> Arc<Self> {
         let phase = Mutex::new(Phase::Opened { since: Instant::now() });
         Arc::new(Self { head, idle, phase, bell: Notify::new() })
     }
 
-    /// A request is here, whole but for its body.
+    /// Notes that a request is here, whole but for its body.
     pub(crate) fn serve(&self) {
         self.enter(Phase::Served);
     }
 
-    /// Its reply is ready to be written.
+    /// Notes that its reply is ready to be written.
     pub(crate) fn rest(&self) {
         self.enter(Phase::Replied { since: Instant::now() });
     }
 
-    /// All that was to be written is with the operating system.
+    /// Notes that the operating system has all that was to be written.
     pub(crate) fn written(&self) {
         if matches!(self.phase(), Phase::Replied { .. }) {
             self.enter(Phase::Idle { since: Instant::now() });
         }
     }
 
-    /// Bytes came. The first after a reply begin the next head; what comes with or before it is that request's matter.
+    /// Notes that bytes came. The first after a reply begin the next head; earlier ones belong to that reply's request.
     pub(crate) fn hear(&self) {
         match self.phase() {
             Phase::Opened { since } => self.enter(Phase::Head { since }),
@@ -71,22 +71,23 @@ impl Patience {
         }
     }
 
-    /// Whether a request is being worked on.
+    /// Returns whether a request is being worked on.
     pub(crate) fn is_served(&self) -> bool {
         matches!(self.phase(), Phase::Served)
     }
 
-    /// Whether a reply is on its way or being made.
+    /// Returns whether a reply is being made or written.
     pub(crate) fn owes_a_reply(&self) -> bool {
         matches!(self.phase(), Phase::Served | Phase::Replied { .. })
     }
 
-    /// Whether a head came in part and its time is over.
+    /// Returns whether a head came in part and its time is over.
     pub(crate) fn is_overdue(&self) -> bool {
         matches!(self.phase(), Phase::Overdue { .. })
     }
 
-    /// Since when nothing goes on: between requests, or since the opening. None in the middle of a request.
+    /// Returns since when the connection is idle: since the last reply, or since it opened if nothing came yet. None is in
+    /// the middle of a request.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Opened { since } | Phase::Idle { since } => Some(since),
@@ -94,17 +95,17 @@ impl Patience {
         }
     }
 
-    /// Asks the connection to end: at once if nothing goes on, else after the reply that is due.
+    /// Asks the connection to end: at once if it is idle, else after the reply that is due.
     pub(crate) fn send_away(&self) {
         self.bell.notify_one();
     }
 
-    /// Until it is asked to end.
+    /// Waits until it is asked to end.
     pub(crate) async fn sent_away(&self) {
         self.bell.notified().await;
     }
 
-    /// When to give up, as things are.
+    /// Returns when to give up, as things are.
     fn due(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Opened { since } | Phase::Head { since } => Some(since + self.head),
@@ -114,7 +115,7 @@ impl Patience {
         }
     }
 
-    /// Gives up, now that it is time to; false: the client is told first.
+    /// Returns whether to give up, now that it is time to. A client whose head came in part is told first.
     fn gives_up(&self) -> bool {
         let is_head = matches!(self.phase(), Phase::Head { .. });
         if is_head {
@@ -131,7 +132,7 @@ impl Patience {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    /// Drives `connection` to its end; none: its client made us wait for too long.
+    /// Drives `connection` to its end. None says that its client was waited for too long.
     pub(crate) async fn lend<C: Future>(&self, mut connection: Pin<&mut C>) -> Option<C::Output> {
         let mut alarm = std::pin::pin!(tokio::time::sleep(self.head));
         std::future::poll_fn(|context| {
@@ -139,7 +140,7 @@ impl Patience {
                 if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                     return Poll::Ready(Some(ended));
                 }
-                // An alarm that rings too early is set anew, so that most requests set none.
+                // An alarm that rings too early is set again, so that most requests set none.
                 loop {
                     let Some(due) = self.due() else { return Poll::Pending };
                     if due < alarm.deadline() {

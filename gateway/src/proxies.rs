@@ -1,5 +1,5 @@
-//! Which proxies are believed when they say for whom they speak, and what they say. A stranger's word is never taken: it
-//! could name whatever address it likes.
+//! Names the proxies that are believed when they tell their clients' addresses, and reads what they tell. A stranger's
+//! headers are not read: they could name any address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,26 +8,26 @@ use hyper::header::{FORWARDED, HeaderMap, HeaderName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// Networks of proxies that are believed.
+/// Lists the networks of proxies that are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrustedProxies(Vec<Proxy>);
 
-/// One address, or a network.
+/// Is one address, or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 struct Proxy(IpNet);
 
-/// How a trusted proxy says whose request it is.
+/// Says how trusted proxies tell their clients' addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAddress {
-    /// By the header `X-Forwarded-For`.
+    /// They write the header `X-Forwarded-For`.
     #[default]
     XForwardedFor,
-    /// By the header `Forwarded` (RFC 7239).
+    /// They write the header `Forwarded` (RFC 7239).
     Forwarded,
-    /// By the PROXY protocol, versions 1 and 2, at the beginning of each connection.
+    /// They begin each connection with a header of the PROXY protocol, version 1 or 2.
     ProxyProtocol,
 }
 
@@ -49,7 +49,7 @@ impl From<Proxy> for String {
 }
 
 impl fmt::Display for ClientAddress {
-    /// As settings have it.
+    /// Writes it as settings have it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::XForwardedFor => "x-forwarded-for",
@@ -60,21 +60,22 @@ impl fmt::Display for ClientAddress {
 }
 
 impl TrustedProxies {
-    /// Whether it is one of them.
+    /// Returns whether the address is one of theirs.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|proxy| proxy.0.contains(&address))
     }
 
-    /// Whether nobody is believed.
+    /// Returns whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whose request it is that came over a connection of the trusted `proxy`: read from the right, where the last proxy
-    /// wrote, the first address that isn't a trusted one's. What can't be read ends the search at whom it was told by.
+    /// Returns the client's address of a request that came over a connection of the trusted `proxy`: the first that isn't
+    /// a trusted proxy's, read from the right, where the last proxy wrote. An element that can't be read ends the search
+    /// with the address of the proxy that wrote it.
     #[must_use]
     pub fn client(&self, proxy: IpAddr, from: ClientAddress, headers: &HeaderMap) -> IpAddr {
         let (name, read): (HeaderName, fn(&str) -> Option<IpAddr>) = match from {
@@ -98,14 +99,14 @@ impl TrustedProxies {
     }
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// The address of `for=` in one element: `for="[2001:db8::1]:80";proto=https`. A quoted comma would split elements, but no
-/// address has any, and what is left of such an element can't be read.
+/// Reads the address of `for=` in one element, such as `for="[2001:db8::1]:80";proto=https`. A quoted comma splits an
+/// element in two that can't be read; no address has one.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut values = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -157,7 +158,7 @@ mod tests {
         let table: [(&[&str], &str); 13] = [
             (&[], "10.0.0.1"),
             (&["203.0.113.7"], "203.0.113.7"),
-            // What the client wrote itself stands further to the left.
+            // What a client wrote itself stands further to the left.
             (&["198.51.100.1, 203.0.113.7"], "203.0.113.7"),
             (&["203.0.113.7, 10.0.0.2,10.0.0.3"], "203.0.113.7"),
             (&["198.51.100.1", "203.0.113.7, 10.0.0.2"], "203.0.113.7"),

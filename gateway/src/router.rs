@@ -78,7 +78,7 @@ static ROUTES: [Route; 14] = [
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
 pub fn find(method: &Method, path: &str) -> Result<(&'static Route, String), ApiError> {
-    // Asking for a head alone is asking; hyper leaves the body out.
+    // HEAD is GET without the body, which hyper leaves out.
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
     for route in &ROUTES {

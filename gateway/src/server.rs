@@ -1,8 +1,8 @@
-//! Connections: accepted, bounded, served with hyper and drained. What a request means is no concern of it.
+//! Accepts connections, bounds them, serves them with hyper and drains them. It knows nothing of what a request means.
 //!
 //! A connection comes to a door, waits for a place (`places`), and is served from its first head to its end (`connection`).
-//! Its bytes go through a gate (`gate`), which looks at each head before hyper does (`head`, `chunks`) and tells a client that
-//! only sends no more from one that is gone (`presence`).
+//! Its bytes go through a gate (`gate`), which examines each head before hyper reads it (`head`, `chunks`) and tells a client
+//! that only sends no more from one that is gone (`presence`).
 
 mod chunks;
 mod connection;
@@ -33,8 +33,8 @@ const FORCE_AFTER: Duration = Duration::from_secs(2);
 /// Out of file descriptors (or memory): closing connections will free some, so wait instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Connections that were accepted and have no place yet; more wait in the kernel's queue. Their descriptors are among
-/// those that are reserved.
+/// Bounds connections that were accepted and have no place yet; more wait in the kernel's queue. Their descriptors are
+/// part of the reserve.
 const WAITING_MAX: usize = 64;
 
 /// Where clients come in: a socket that listens, and whether they speak TLS there.
@@ -47,7 +47,7 @@ pub struct Door {
 }
 
 impl From<TcpListener> for Door {
-    /// In plain text, and with as many connections as the settings allow.
+    /// Makes a door in plain text, with as many connections as the settings allow.
     fn from(listener: TcpListener) -> Self {
         Self {
             listener,
@@ -59,26 +59,26 @@ impl From<TcpListener> for Door {
 }
 
 impl Door {
-    /// With no more connections than so many open files leave room for; none: nobody knows how many there may be.
+    /// Bounds its connections by the limit on open files; none: the limit isn't known.
     #[must_use]
     pub fn within(self, descriptors: Option<u64>) -> Self {
         Self { descriptors, ..self }
     }
 
-    /// Over TLS if there is one.
+    /// Has it speak TLS if there is one.
     #[cfg(feature = "program")]
     #[must_use]
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
         Self { tls, ..self }
     }
 
-    /// What has to be kept fresh while the door is open.
+    /// Returns what has to be kept fresh while the door is open.
     #[cfg(feature = "program")]
     pub(crate) fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 
-    /// What its connections share.
+    /// Makes what its connections share.
     fn entrance(&self, state: Arc<State>) -> Entrance {
         let wanted = state.config.connections_max;
         let places = places::fitting(wanted, self.descriptors);
@@ -117,7 +117,7 @@ pub async fn serve(state: Arc<State>, door: Door) {
             () = state.stop.cancelled() => break,
             turn = Arc::clone(&waiting).acquire_owned() => turn,
         };
-        // It is never closed.
+        // The semaphore is never closed.
         let Ok(turn) = turn else { break };
         let accepted = tokio::select! {
             () = state.stop.cancelled() => break,

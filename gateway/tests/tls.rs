@@ -146,7 +146,7 @@ async fn a_handshake_that_never_ends_is_given_up() {
     assert!((300..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
 }
 
-/// With one place for connections, somebody who only connects keeps it from nobody.
+/// Has one place for connections, which a client that only connects gives up to the next.
 #[tokio::test]
 async fn a_handshake_that_waits_makes_room() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -158,7 +158,7 @@ async fn a_handshake_that_waits_makes_room() {
     assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
 }
 
-/// What comes back over TLS until the gateway closes.
+/// Returns what comes back over TLS until the gateway closes.
 async fn exchange(gateway: &Secured, authority: &Path, before: &[u8], half_close: bool) -> String {
     let trusted = infera_core::tls::client(Some(authority)).expect("an authority");
     let mut stream = TcpStream::connect(gateway.address).await.expect("a connection");
@@ -168,7 +168,7 @@ async fn exchange(gateway: &Secured, authority: &Path, before: &[u8], half_close
     let Ok(mut stream) = connector.connect(name, stream).await else { return String::new() };
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.expect("sent");
     if half_close {
-        // Says that it sends no more, in TLS' words and in TCP's.
+        // This ends the sending side of both TLS and TCP.
         stream.shutdown().await.expect("half closed");
     } else {
         stream.write_all(b"GET /healthz HTTP/1.1\nHost: 127.0.0.1\r\n\r\n").await.expect("sent");

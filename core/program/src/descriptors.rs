@@ -1,12 +1,12 @@
-//! How many files and sockets a program may have open at once.
+//! Raises the limit on the files and sockets that a program may have open at once.
 //!
-//! The soft limit that a shell or a service manager gives, often 1,024, is for programs that can't count further. The hard one
+//! The soft limit that a shell or a service manager sets, often 1,024, is for old programs that can't use more. The hard one
 //! is what the machine's operator allows.
 
 use rlimit::Resource;
 
-/// Raises this process's limit on open files as far as its operator allows and returns it; none if the operating system
-/// doesn't tell. Once, at start.
+/// Raises this process's limit on open files as far as its operator allows, and returns it. None says that the operating
+/// system doesn't tell it. Programs call it once, at start.
 pub fn raise() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => Some(limit),
@@ -25,7 +25,7 @@ mod tests {
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {
         let hard = Resource::NOFILE.get_hard().unwrap();
-        // Enough for tests that run beside this one.
+        // It leaves enough for tests that run beside this one.
         let lower = hard.min(4_096).saturating_sub(1);
         Resource::NOFILE.set(lower, hard).unwrap();
         let raised = raise().unwrap();

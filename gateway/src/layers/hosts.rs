@@ -1,6 +1,6 @@
-//! Under which names a gateway answers. A web page can have its own name resolve to this machine's loopback (DNS
-//! rebinding), and its visitor's browser then lets it speak with whatever listens there, as one and the same site. What
-//! gives it away is the name that it asks for.
+//! Decides under which names a gateway answers. A web page can have its own name resolve to this machine's loopback (DNS
+//! rebinding), and its visitor's browser then lets it speak with what listens there as one and the same site. The name that
+//! its requests carry tells them from others.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
 
-/// One name, or address, as it stands in a URL, without a port.
+/// Is one name, or address, as it stands in a URL, without a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct HostName(String);
@@ -36,9 +36,9 @@ impl From<HostName> for String {
     }
 }
 
-/// Refuses a request for another name. On a loopback address, which `is_loopback` says, these are answered: loopback's
-/// own names and `listed`; on another address all are, or, if any are listed, the same. HTTP/1.0 needs to name no host,
-/// and no browser sends it.
+/// Refuses a request for a name that isn't answered. Loopback's own names and those in `listed` always are. On another
+/// address than loopback (`is_loopback`), all names are if none is listed. A request by HTTP/1.0 needs to name no host;
+/// browsers don't send it.
 ///
 /// # Errors
 /// [`ApiError::WrongHost`].
@@ -58,7 +58,7 @@ pub fn check(uri: &Uri, headers: &HeaderMap, is_loopback: bool, listed: &[HostNa
     Ok(())
 }
 
-/// Without a port and the dot that ends a full name.
+/// Returns a host without its port and without the dot that ends a full name.
 fn bare(host: &str) -> &str {
     let name = match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],

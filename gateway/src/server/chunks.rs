@@ -1,46 +1,46 @@
-//! Where a chunked body ends in the bytes that come, so that the next head can be looked at before hyper reads it. hyper
-//! decodes the body; this only counts, and takes nothing but the strict form.
+//! Finds where a chunked body ends in the bytes that come, so that the next head can be examined before hyper reads it.
+//! hyper decodes the body; this module only counts its bytes, and takes nothing but the strict form.
 
-/// How far a chunked body has come.
+/// Says how far a chunked body has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunks {
-    /// In the digits of a chunk's size, so far this.
+    /// The digits of a chunk's size are being read; `so_far` is their value.
     Size { so_far: u64, digits: u8 },
-    /// Behind the size, up to the line's end.
+    /// The rest of the size's line is being read.
     Extension { size: u64 },
-    /// At the LF that ends the size's line.
+    /// The LF that ends the size's line comes next.
     SizeEnd { size: u64 },
-    /// In the chunk's bytes.
+    /// The chunk's bytes are being read.
     Data { left: u64 },
-    /// At the CR behind them.
+    /// The CR behind the chunk's bytes comes next.
     DataReturn,
-    /// At the LF behind that.
+    /// The LF behind that CR comes next.
     DataEnd,
-    /// In the lines behind the last chunk; whether the line has anything yet.
+    /// A line behind the last chunk is being read; `is_empty` until it has a byte.
     Trailer { is_empty: bool },
-    /// At the LF of such a line.
+    /// The LF of such a line comes next; the body ends with it if `is_last`.
     TrailerEnd { is_last: bool },
     /// The body is over.
     Over,
-    /// It has no proper form. What follows could be anything.
+    /// The body has no proper form, so that its end can't be found.
     Broken,
 }
 
-/// Hexadecimal digits of a chunk's size: 2^60 bytes, more than any body.
+/// Bounds the hexadecimal digits of a chunk's size: 2^60 bytes are more than any body has.
 const DIGITS_MAX: u8 = 15;
 
 impl Chunks {
-    /// At the beginning of a body.
+    /// Stands at the beginning of a body.
     pub(crate) const BEGINNING: Self = Self::Size { so_far: 0, digits: 0 };
 
-    /// Goes over `bytes` and returns how many of them belong to the body; fewer than all once it is over or broken.
+    /// Reads `bytes` and returns how many of them belong to the body: fewer than all once it is over or broken.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !matches!(self, Self::Over | Self::Broken) {
             if let Self::Data { left } = *self {
                 let available = (bytes.len() - at) as u64;
                 let step = left.min(available);
-                // No more than there are bytes, which fit.
+                // It is at most the number of bytes, which fits.
                 at += usize::try_from(step).unwrap_or(bytes.len() - at);
                 *self = if step == left { Self::DataReturn } else { Self::Data { left: left - step } };
             } else {
@@ -51,7 +51,7 @@ impl Chunks {
         at
     }
 
-    /// What comes after one byte outside of a chunk's data.
+    /// Returns the state after one byte outside of a chunk's data.
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::Size { so_far, digits }, _) => match char::from(byte).to_digit(16) {

@@ -1,5 +1,5 @@
-//! One connection, from its acceptance to its end: whose it is, whether there is a place for it, TLS where the door has it,
-//! and requests until one side has enough.
+//! Serves one connection from its acceptance to its end: finds its client's address, takes a place for it, speaks TLS where
+//! the door does, and answers requests until one side closes.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -33,17 +33,17 @@ use crate::state::State;
 #[cfg(feature = "program")]
 use crate::tls::Tls;
 
-/// What hyper reads at once, and holds of replies. A whole head fits, with room to spare (`gate`).
+/// Bounds hyper's buffers. A whole head fits, with room to spare (`gate`).
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
-/// When an address that has its share may try again: one of its own requests must end first.
+/// Tells a client whose address has its share when to try again: one of its own requests must end first.
 const SHARE_WAIT: Duration = Duration::from_secs(1);
 
-/// What all connections of a door share.
+/// Holds what all connections of a door share.
 pub(crate) struct Entrance {
     pub(crate) state: Arc<State>,
     pub(crate) places: Arc<Places>,
-    /// Whether only this machine reaches the door.
+    /// True if only this machine reaches the door.
     pub(crate) is_loopback: bool,
     #[cfg(feature = "program")]
     pub(crate) tls: Option<Tls>,
@@ -51,7 +51,7 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    /// Serves a connection to its end. `turn` is given back once it has a place.
+    /// Serves a connection to its end. `turn` is given back once the connection has a place.
     pub(crate) async fn receive(&self, mut stream: TcpStream, peer: IpAddr, turn: OwnedSemaphorePermit) {
         // Replies are small and complete: waiting to fill a packet would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
@@ -79,7 +79,7 @@ impl Entrance {
         }
     }
 
-    /// Whose connection it is, as far as connections tell.
+    /// Finds the client's address, as far as the connection tells it.
     async fn origin(&self, stream: &mut TcpStream, peer: IpAddr) -> Result<Origin, ProxyError> {
         let config = &self.state.config;
         let origin = |peer, is_proxy| Origin { peer, is_proxy, is_loopback: self.is_loopback };
@@ -92,7 +92,7 @@ impl Entrance {
         Ok(proxy::read(stream).await?.map_or(origin(peer, true), |client| origin(client, false)))
     }
 
-    /// Once in a while: every connection of a proxy that is set up otherwise than we expect is like this.
+    /// Logs a proxy's fault, loudly once an episode: all connections of a proxy that is set up wrongly have it.
     fn tell_of(&self, error: &ProxyError, proxy: IpAddr) {
         self.state.meters.connection_refused("proxy");
         let is_gone = matches!(error, ProxyError::Gone(_));
@@ -104,7 +104,7 @@ impl Entrance {
         }
     }
 
-    /// Says why, where that can be said without a handshake. It is not waited for the request: that would take a place.
+    /// Refuses a connection with a reply where no handshake is needed for one. Reading the request first would take a place.
     async fn turn_away(&self, mut stream: TcpStream) {
         #[cfg(feature = "program")]
         if self.tls.is_some() {
@@ -112,7 +112,7 @@ impl Entrance {
         }
         let error = ApiError::Limited(Limit::Connections, SHARE_WAIT);
         let reply = request_id::begin(&Request::new(())).finish(Err(error.into()), HeaderMap::new());
-        // A reply fits into the socket's buffer, which is empty.
+        // The reply fits into the socket's buffer, which is empty.
         let _ = tokio::time::timeout(FORCE_AFTER, stream.write_all(&written(reply))).await;
     }
 
@@ -121,7 +121,7 @@ impl Entrance {
         match &self.tls {
             None => self.serve_requests(stream, origin, patience).await,
             Some(tls) => {
-                // A handshake asks for nothing yet, so neither a drain nor another client waits for it.
+                // A handshake is no request yet, so neither a drain nor another client waits for it.
                 let secured = tokio::select! {
                     () = self.state.stop.cancelled() => return,
                     () = patience.sent_away() => return,
@@ -148,7 +148,7 @@ impl Entrance {
             let (state, patience, refused) = (Arc::clone(state), Arc::clone(patience), refused.clone());
             move |mut request: Request<Incoming>| {
                 let (state, patience) = (Arc::clone(&state), Arc::clone(&patience));
-                // Now, not when the future is polled first: hyper looks for the client's end before that.
+                // Here, and not when the future is polled first: hyper looks for the client's end in between.
                 patience.serve();
                 if let Some(error) = refused.take() {
                     request.extensions_mut().insert(RefusedHead(error));
@@ -171,7 +171,7 @@ impl Entrance {
         let ended = tokio::select! {
             ended = patience.lend(connection.as_mut()) => ended,
             () = async { tokio::select! { () = state.stop.cancelled() => {}, () = patience.sent_away() => {} } } => {
-                // An idle connection closes now, another after the reply that it waits for.
+                // An idle connection closes now, another after the reply that is due.
                 connection.as_mut().graceful_shutdown();
                 let forced = async {
                     state.force.cancelled().await;
@@ -191,7 +191,7 @@ impl Entrance {
     }
 }
 
-/// A reply as bytes, for a connection that hyper doesn't serve. Its end is the connection's.
+/// Writes a reply as bytes, for a connection that hyper doesn't serve and that ends with it.
 fn written(reply: Response<Bytes>) -> Vec<u8> {
     let (head, body) = reply.into_parts();
     let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();

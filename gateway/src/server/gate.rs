@@ -1,11 +1,11 @@
-//! Between a client's connection and hyper: every head passes here before hyper reads it (`head`), and a client that only
-//! sends no more is told from one that is gone (`presence`). What a request means is no concern of it.
+//! Stands between a client's connection and hyper: examines each head before hyper reads it (`head`), and tells a client
+//! that only sends no more from one that is gone (`presence`). It knows nothing of what a request means.
 //!
-//! A head that is refused is replaced by a plain one, and the reason is left in a slot ([`Refused`]): the request that hyper
-//! then makes is answered with it, so that refusals are replies like all others. After it the connection ends.
+//! A refused head is replaced by a plain one, and the reason is left in a slot ([`Refused`]): the request that hyper makes of
+//! the plain head is answered with it, so that refusals are replies like all others. The connection ends after that reply.
 //!
-//! Bytes are handed on where they were read, in hyper's own buffer. Only a head that comes in pieces, and what comes
-//! behind the end of a body, is held back here until it is its turn.
+//! Bytes stay where they were read, in hyper's own buffer. Only a head that comes in pieces, and what follows the end of a
+//! body, are held back here until their turn.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,47 +25,48 @@ use super::refused::{self, Refused};
 use crate::error::ApiError;
 use crate::patience::Patience;
 
-/// A head that is longer is refused. hyper's buffer holds more, so that every whole head fits into it.
+/// Bounds a head; a longer one is refused. hyper's buffer holds more, so that every whole head fits into it.
 const HEAD_MAX_BYTES: usize = 60 * 1024;
 
-/// Read at once while a head is gathered.
+/// Bounds what is read at once while a head is gathered.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// What a refused client still sends is read into nothing, at most so much and for so long: closing a connection with
-/// unread bytes resets it, and the client would get the reset instead of the reply.
+/// Bounds what is read, and thrown away, of what a refused client still sends. Closing a connection with unread bytes
+/// resets it, and the client would get the reset instead of the reply.
 const LINGER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Bounds the time of it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What the next bytes are.
+/// Says what the next bytes are.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
-    /// A head, or what is here of it.
+    /// They belong to a head.
     Head,
-    /// So many bytes of a body.
+    /// They belong to a body of which `left` bytes are still to come.
     Body { left: u64 },
-    /// A body in chunks.
+    /// They belong to a body in chunks.
     Chunked(Chunks),
-    /// Nothing that is looked at: a head was refused, and so many bytes were thrown away since.
+    /// They are thrown away because a head was refused; `thrown` counts them.
     Refused { thrown: usize },
 }
 
-/// A client's connection, as hyper sees it.
+/// Wraps a client's connection for hyper.
 pub(crate) struct Gate<S> {
     stream: S,
     patience: Arc<Patience>,
     refused: Refused,
     reading: Reading,
-    /// What was read and not handed on.
+    /// Holds what was read and not handed on.
     held: BytesMut,
-    /// So many of the held bytes may be handed on.
+    /// Counts the held bytes that may be handed on.
     cleared: usize,
-    /// In so many of them there is no head's end.
+    /// Counts the held bytes that are known to hold no head's end.
     searched: usize,
-    /// Whether the last request's client takes interim replies.
+    /// True if the client of the last request takes interim replies.
     is_http_11: bool,
-    /// Something was written that isn't flushed yet.
+    /// True while something was written that isn't flushed yet.
     unflushed: bool,
-    /// Set once the client has sent its last byte.
+    /// Is set once the client has sent its last byte and a reply is due.
     presence: Option<Presence>,
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -87,7 +88,7 @@ impl<S: Wire> Gate<S> {
         }
     }
 
-    /// Hands on what was cleared; whether that was anything.
+    /// Hands on what was cleared, and returns whether that was anything.
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let length = self.cleared.min(buffer.remaining());
         if length == 0 {
@@ -97,7 +98,7 @@ impl<S: Wire> Gate<S> {
         self.held.advance(length);
         self.cleared -= length;
         if self.held.is_empty() {
-            // An idle connection needs no buffer.
+            // An idle connection keeps no buffer.
             self.held = BytesMut::new();
         }
         true
@@ -113,7 +114,7 @@ impl<S: Wire> Gate<S> {
         Poll::Ready(Ok(start))
     }
 
-    /// Where a head is due and nothing is held: most heads come whole, with their bodies, and stay where they were read.
+    /// Reads where a head is due and nothing is held. Most heads come whole, with their bodies, and stay where they are.
     fn poll_first(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
         if self.presence.is_some() {
             return self.poll_end(context);
@@ -145,9 +146,9 @@ impl<S: Wire> Gate<S> {
         }
     }
 
-    /// Where a part of a head is held: reads more until it is whole.
+    /// Reads where a part of a head is held, until the head is whole.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
-        // What is held may be whole already: it came behind the request before.
+        // What is held may be a whole head already, which came with the request before.
         while !self.holds_a_head() {
             if self.held.len() > HEAD_MAX_BYTES {
                 self.refuse(ApiError::HeadTooLarge);
@@ -171,14 +172,14 @@ impl<S: Wire> Gate<S> {
                 self.cleared = head.length;
             }
             Examined::Refused(error) => self.refuse(error),
-            // An end that is none for the parser: there is nothing before it but such lines.
+            // The parser sees no end where there is nothing before it but empty lines without a CR.
             Examined::Partial => self.refuse(head::BARE_LINE_FEED),
         }
         Poll::Ready(Ok(Step::Again))
     }
 
-    /// Whether what is held ends a head. What was searched before isn't searched again, or heads that come byte by byte
-    /// would cost their square.
+    /// Returns whether what is held has a head's end. What was searched before isn't searched again, or heads that come
+    /// byte by byte would cost the square of their length.
     fn holds_a_head(&mut self) -> bool {
         // Empty lines may stand before a request.
         while self.held.starts_with(b"\r\n") {
@@ -190,13 +191,13 @@ impl<S: Wire> Gate<S> {
         ends
     }
 
-    /// The client has sent its last byte where a head was due.
+    /// Handles the client's last byte where a head is due.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
         if !head::is_blank(&self.held) {
             self.refuse(ApiError::BadRequest("The request's head is broken off."));
             return Poll::Ready(Ok(Step::Again));
         }
-        // The end is told once no reply is due: hyper would drop the request that is being worked on.
+        // hyper hears of it once no reply is due, because it would drop the request that is being worked on.
         if !self.patience.owes_a_reply() {
             return Poll::Ready(Ok(Step::Done));
         }
@@ -205,7 +206,7 @@ impl<S: Wire> Gate<S> {
         presence.poll_gone(&mut self.stream, context, may_ask).map(Err)
     }
 
-    /// Reads a body; what comes behind it is held back.
+    /// Reads a body, and holds back what follows it.
     fn poll_body(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
         if self.is_broken() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a badly framed chunk")));
@@ -225,7 +226,7 @@ impl<S: Wire> Gate<S> {
         Poll::Ready(Ok(Step::Done))
     }
 
-    /// A head was let through.
+    /// Notes that a head was let through.
     fn begin(&mut self, head: Head) {
         self.is_http_11 = head.is_http_11;
         self.reading = match head.body {
@@ -235,7 +236,7 @@ impl<S: Wire> Gate<S> {
         self.count(&[]);
     }
 
-    /// How many of the bytes belong to the body that is being read; at its end a head is due.
+    /// Returns how many of the bytes belong to the body that is being read. A head is due at its end.
     fn count(&mut self, bytes: &[u8]) -> usize {
         let (length, is_over) = match &mut self.reading {
             Reading::Body { left } => {
@@ -256,13 +257,13 @@ impl<S: Wire> Gate<S> {
         matches!(self.reading, Reading::Chunked(Chunks::Broken))
     }
 
-    /// Takes back what was read from `from` on.
+    /// Takes back from hyper's buffer what was read from `from` on.
     fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
         self.held.extend_from_slice(&buffer.filled()[from..]);
         buffer.set_filled(from);
     }
 
-    /// Puts a plain head into the place of the one that is held, which must not reach hyper.
+    /// Replaces the head that is held, which must not reach hyper, by a plain one.
     fn refuse(&mut self, error: ApiError) {
         self.held = BytesMut::from(refused::substitute(&self.held));
         self.cleared = self.held.len();
@@ -270,7 +271,7 @@ impl<S: Wire> Gate<S> {
         self.refused.put(error);
     }
 
-    /// Ready when hyper may write.
+    /// Waits until hyper may write.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unflushed = true;
         match &mut self.presence {
@@ -279,7 +280,7 @@ impl<S: Wire> Gate<S> {
         }
     }
 
-    /// Reads what a refused client still sends, into nothing. Pending is for ever where it sends no more.
+    /// Throws away what a refused client still sends, until its end or the bound.
     fn poll_throw(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut scrap = [0; PIECE_BYTES];
         while let Reading::Refused { thrown } = &mut self.reading {
@@ -289,7 +290,7 @@ impl<S: Wire> Gate<S> {
             let mut buffer = ReadBuf::new(&mut scrap);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => *thrown += buffer.filled().len(),
-                // Its end, or that of the connection.
+                // The end of what it sends, or of the connection.
                 _ => break,
             }
         }
@@ -297,11 +298,11 @@ impl<S: Wire> Gate<S> {
     }
 }
 
-/// What came of one step of reading.
+/// Says what came of one step of reading.
 enum Step {
-    /// hyper's buffer has what there is; nothing is the end.
+    /// hyper's buffer has what there is; if that is nothing, the end is reached.
     Done,
-    /// The state is another one now.
+    /// The state has changed, and reading goes on from it.
     Again,
 }
 
@@ -361,7 +362,7 @@ impl<S: Wire> AsyncWrite for Gate<S> {
         if std::mem::take(&mut this.unflushed) {
             this.patience.written();
             if this.presence.is_some() {
-                // hyper thinks that the client may send more; now it may hear that it won't.
+                // The client's end was kept from hyper until here; the next poll tells it.
                 context.waker().wake_by_ref();
             }
         }

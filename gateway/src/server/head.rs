@@ -1,8 +1,9 @@
-//! A request's head as it came, before hyper reads it: whole or not, where its body ends, and what is wrong with it.
+//! Examines a request's head as it came, before hyper reads it: whether it is whole, where its body ends, and what is wrong
+//! with it.
 //!
-//! hyper repairs what it can (of two lengths it keeps one, of `Content-Length` and `Transfer-Encoding` the latter, a bare LF
-//! ends a line for it) and answers what it can't with a bare status. A proxy that reads such a head otherwise than the
-//! gateway is how requests are smuggled, so that none is let through here. Whatever passes is a head that hyper takes.
+//! hyper repairs some heads (it keeps one of two lengths, and `Transfer-Encoding` of that and `Content-Length`; a bare LF ends
+//! a line) and answers others with a bare status. Requests are smuggled by heads that a proxy and a server read differently,
+//! so none of these is let through. hyper takes every head that is.
 
 use std::mem::MaybeUninit;
 
@@ -10,45 +11,45 @@ use hyper::{Method, Uri};
 
 use crate::error::ApiError;
 
-/// Header lines of one head, which is hyper's own bound.
+/// Bounds the header lines of one head, as hyper does.
 const HEADERS_MAX: usize = 100;
 
-/// A line's end that others take for none.
+/// Refuses a line's end that some servers take for none.
 pub(crate) const BARE_LINE_FEED: ApiError =
     ApiError::BadRequest("A line of the head ends with a bare LF; each ends with CRLF.");
 
-/// What became of looking at the first bytes of a request.
+/// Says what examining the first bytes of a request came to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Examined {
     /// The head has no end yet.
     Partial,
-    /// Well formed, and unambiguous about its body.
+    /// The head is well formed, and its body's end is unambiguous.
     Whole(Head),
-    /// Refused; the client's fault.
+    /// The head is refused, which is the client's fault.
     Refused(ApiError),
 }
 
-/// A head that can be believed.
+/// Describes a head that was let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// Its bytes, the empty line and empty lines before it included.
+    /// Counts its bytes, from empty lines before it to the empty line that ends it.
     pub(crate) length: usize,
-    /// What follows it.
+    /// Says where its body ends.
     pub(crate) body: Framing,
-    /// Whether the client takes interim replies, which HTTP/1.0 doesn't know.
+    /// True if the client takes interim replies, which HTTP/1.0 doesn't have.
     pub(crate) is_http_11: bool,
 }
 
-/// How a body's end is found.
+/// Says how a body's end is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// By its length in bytes; 0 without a body.
+    /// The body has this length in bytes, which is 0 without a body.
     Length(u64),
-    /// By the last of its chunks.
+    /// The body ends with the last of its chunks.
     Chunked,
 }
 
-/// Looks at `bytes`, which begin where a request does.
+/// Examines `bytes`, which begin where a request does.
 pub(crate) fn examine(bytes: &[u8]) -> Examined {
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
@@ -62,20 +63,20 @@ pub(crate) fn examine(bytes: &[u8]) -> Examined {
     }
 }
 
-/// Where the first head in `bytes` ends, looked for from `from` on; cheap for heads that come byte by byte.
+/// Returns whether a head ends in `bytes`, at or after `from`. Bytes before that were searched already.
 pub(crate) fn has_end(bytes: &[u8], from: usize) -> bool {
     let tail = &bytes[from.saturating_sub(3)..];
     let mut breaks = tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
     breaks.any(|at| tail[at + 1..].starts_with(b"\n") || tail[at + 1..].starts_with(b"\r\n"))
 }
 
-/// Whether there is nothing but empty lines, which clients may send after a request.
+/// Returns whether there is nothing but empty lines, which clients may send after a request.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
-/// The method and the target of a head that is refused, as far as they can be told: its reply has the form that the
-/// target's face gives it, and no body if `HEAD` was asked.
+/// Returns the method and the target of a refused head, as far as it has them. Its reply has the form of the target's
+/// face, and no body if the method is `HEAD`.
 pub(crate) fn first_words(bytes: &[u8]) -> (&[u8], &[u8]) {
     let start = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let line = bytes[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -107,7 +108,7 @@ fn check(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<(Framing, 
     framing(request.headers, is_http_11).map(|body| (body, is_http_11))
 }
 
-/// Looks at all pairs without stopping at the first, which the compiler turns into a look at many at once.
+/// Looks at all pairs without stopping at the first, which lets the compiler look at many at once.
 fn has_bare_line_feed(bytes: &[u8]) -> bool {
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     let within = pairs.fold(false, |found, (before, byte)| found | (*byte == b'\n' && *before != b'\r'));

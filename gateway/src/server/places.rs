@@ -1,6 +1,6 @@
-//! Who may be connected: so many connections in all, and so many of one address. Who comes when all places are taken gets
-//! the place of the connection that has been idle for the longest; one that has its share loses the longest idle of its
-//! own. A connection in the middle of a request is never asked to go.
+//! Bounds connections, in all and for each address. When all places are taken, a new connection gets the place of the one
+//! that has been idle for the longest; when its address has its share, that of the address's own longest idle one. A
+//! connection in the middle of a request is never closed for another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,38 +13,38 @@ use crate::meters::Meters;
 use crate::network::Network;
 use crate::patience::Patience;
 
-/// Descriptors that are kept for everything but clients: ledger (eleven connections to PostgreSQL, or SQLite's files),
-/// broker, archive, logs, operators (32), and those who wait for a place.
+/// Reserves descriptors for everything but clients' connections: the ledger (eleven connections to PostgreSQL, or SQLite's
+/// files), broker, archive, logs, operators (32), and connections that wait for a place (64).
 const RESERVED_DESCRIPTORS: usize = 256;
 
-/// With no idle connection to be found it is looked again after this: connections become idle without telling.
+/// Separates two searches for an idle connection when the first found none. Connections become idle without a signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Longest idle connections that one look finds. The next ones who come need no other.
+/// Bounds the longest idle connections that one search keeps, so that the next newcomers need no other search.
 const CANDIDATES: usize = 64;
 
-/// An episode is over when nothing of it happened for so long.
+/// Ends an episode in which nothing happened for this time.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Connections of clients that fit: those that the setting allows, as far as there are descriptors, of which a reserve,
-/// half of them at most, is kept back.
+/// Returns how many connections fit: as many as wanted, but no more than the limit on descriptors leaves after the
+/// reserve, which is half of a small limit.
 pub(crate) fn fitting(wanted: usize, descriptors: Option<u64>) -> usize {
     let descriptors = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
     let reserve = RESERVED_DESCRIPTORS.min(descriptors / 2);
     wanted.min(descriptors - reserve).max(1)
 }
 
-/// Connections that one address may have: those that the setting allows (0: all), and half of all at most, so that no
-/// address alone can take every place.
+/// Returns how many connections one address may have: as many as wanted (0: all), but half of all places at most, so that
+/// no address alone can take every place.
 pub(crate) fn share(wanted: usize, places: usize) -> usize {
     if wanted == 0 { places } else { wanted.min(places / 2).max(1) }
 }
 
-/// The address has its share of connections, and each is in the middle of a request.
+/// Says that the address has its share of connections, and that each is in the middle of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShareTaken;
 
-/// All places of a gateway.
+/// Holds all places of a gateway.
 #[derive(Debug)]
 pub(crate) struct Places {
     max: usize,
@@ -54,7 +54,7 @@ pub(crate) struct Places {
     meters: Arc<Meters>,
 }
 
-/// One place. Dropping it gives it back.
+/// Is one place, which is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -64,11 +64,11 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 struct Table {
     holders: HashMap<u64, Holder>,
-    /// Connections of each address that is counted.
+    /// Lists the connections of each counted address.
     of_network: HashMap<Network, Vec<u64>>,
-    /// Those that a look found, the longest idle first, and since when.
+    /// Lists what the last search found, the longest idle first, each with the moment since when it is.
     candidates: VecDeque<(Instant, u64)>,
-    /// A look found none until here.
+    /// Is the moment before which no new search is made, because the last one found nothing.
     none_until: Option<Instant>,
     next_id: u64,
     crowded: Episode,
@@ -81,14 +81,14 @@ struct Holder {
     network: Option<Network>,
 }
 
-/// Something that happens again and again, and is said once.
+/// Tells the beginning of something that happens again and again, so that it is logged once.
 #[derive(Debug, Default)]
 pub(crate) struct Episode {
     last: Option<Instant>,
 }
 
 impl Episode {
-    /// It happened; whether it is to be said.
+    /// Notes that it happened, and returns whether an episode begins with it.
     pub(crate) fn begins(&mut self, now: Instant) -> bool {
         let last = self.last.replace(now);
         last.is_none_or(|last| now.duration_since(last) > EPISODE)
@@ -96,14 +96,14 @@ impl Episode {
 }
 
 impl Places {
-    /// So many places, and so many for one address.
+    /// Makes `max` places, of which one address may have `share`.
     pub(crate) fn new(max: usize, share: usize, meters: Arc<Meters>) -> Arc<Self> {
         meters.places(max);
         Arc::new(Self { max, share, table: Mutex::default(), freed: Notify::new(), meters })
     }
 
-    /// A place for a connection, waited for while all are taken by connections in the middle of a request. `network` is
-    /// whom it counts for; none: for nobody.
+    /// Takes a place for a connection, and waits while all are taken by connections in the middle of a request. The
+    /// connection counts to the share of `network`, and to no share without one.
     ///
     /// # Errors
     /// [`ShareTaken`].
@@ -125,7 +125,7 @@ impl Places {
         }
     }
 
-    /// The new place's id; none: all are taken.
+    /// Returns the new place's id, or none while all are taken.
     fn admit(
         &self,
         network: Option<Network>,
@@ -183,7 +183,7 @@ impl Table {
         id
     }
 
-    /// Its place is free; whether it had one.
+    /// Frees its place, and returns what had it.
     fn remove(&mut self, id: u64) -> Option<Holder> {
         let holder = self.holders.remove(&id)?;
         if let Some(network) = holder.network
@@ -197,7 +197,7 @@ impl Table {
         Some(holder)
     }
 
-    /// Takes its place at once; closing it is its own task's matter, and takes no longer than that task's next turn.
+    /// Frees its place at once. Its own task closes it in its next turn.
     fn send_away(&mut self, id: u64) {
         if let Some(holder) = self.remove(id) {
             holder.patience.send_away();
@@ -210,8 +210,8 @@ impl Table {
         idle.min().map(|(_, id)| id)
     }
 
-    /// The longest idle of all. A look at all of them finds several, because who comes to a full gateway rarely comes
-    /// alone; whoever becomes idle afterwards is idle for a shorter time than those.
+    /// Returns the longest idle of all. One search keeps several, because newcomers to a full gateway rarely come alone.
+    /// What becomes idle after a search has been idle for a shorter time than what the search kept.
     fn longest_idle(&mut self, now: Instant) -> Option<u64> {
         while let Some((since, id)) = self.candidates.pop_front() {
             if self.holders.get(&id).is_some_and(|holder| holder.patience.idle_since() == Some(since)) {
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn places_leave_room_for_what_the_gateway_itself_opens() {
-        // Wanted, the limit, what comes of it.
+        // What is wanted, the limit, and what comes of it.
         for (wanted, descriptors, expected) in [
             (10_000, None, 10_000),
             (10_000, Some(u64::MAX), 10_000),
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// A place and its connection's clock, which has been idle since now.
+    /// Takes a place for a connection that is idle from now on.
     async fn enter(places: &Arc<Places>, network: Option<Network>) -> Option<(Place, Arc<Patience>)> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let patience = Patience::begin(Duration::from_secs(15), Duration::from_secs(95));
@@ -319,14 +319,14 @@ mod tests {
         for _ in 0..200 {
             all.push(enter(&places, None).await.unwrap());
         }
-        // Every second one is busy; of the rest, the first has just had a reply.
+        // Every second one is busy, and the first of the rest has just had a reply.
         for (_, patience) in all.iter().skip(1).step_by(2) {
             patience.serve();
         }
         all[0].1.serve();
         all[0].1.rest();
         all[0].1.written();
-        // More than one look finds.
+        // One search doesn't keep as many.
         for round in 1..100 {
             let newcomer = enter(&places, None).await.unwrap();
             newcomer.1.serve();

@@ -1,11 +1,11 @@
-//! Whether a client that has sent its last byte still listens.
+//! Finds out whether a client that has sent its last byte still listens.
 //!
-//! TCP says the same of a client that only sends no more and of one that closed its end entirely: a FIN. They differ once
-//! something is sent to them, because the latter answers with a reset. HTTP has something that may be sent to a client
-//! at any time before its reply and that means nothing: an interim reply. So a client that has sent its last byte is
-//! asked by `100 Continue`, which every client skips, and it is asked only if its reply takes longer than most do.
+//! TCP sends the same FIN for a client that only sends no more and for one that closed its end entirely. The two differ once
+//! something is sent to them: the latter's machine answers with a reset. HTTP has something that may be sent before a reply
+//! and that means nothing, an interim reply. So a client that has sent its last byte is sent `100 Continue`, which clients
+//! skip, if its reply takes longer than most do.
 //!
-//! HTTP/1.0 has no interim replies: such a client is believed to listen until it resets the connection.
+//! HTTP/1.0 has no interim replies: such a client is taken to listen until its machine resets the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A connection that knows of its own end.
+/// Is a connection that knows of its own end.
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
-    /// What the operating system has noted against the connection, such as a reset that came after its last byte.
+    /// Returns what the operating system has noted against the connection, such as a reset after the client's last byte.
     fn error(&self) -> Option<io::Error>;
 }
 
@@ -35,11 +35,11 @@ impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
     }
 }
 
-/// A question without a meaning.
+/// Is sent to find out whether anything still listens.
 const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// After the last byte it is asked and looked, in ms. The first is later than replies that need no job's end; a client
-/// that is gone resets the connection within a round trip. Go's client takes five interim replies and no more.
+/// Lists what is done how many ms after the last byte. Replies that wait for no job are made before the first step. A
+/// client that is gone resets the connection within a round trip. Go's client takes at most five interim replies.
 const STEPS: [(u64, Act); 10] = [
     (1_000, Act::Ask),
     (1_050, Act::Look),
@@ -53,32 +53,35 @@ const STEPS: [(u64, Act); 10] = [
     (240_500, Act::Look),
 ];
 
+/// Says what one step does.
 #[derive(Clone, Copy, Debug)]
 enum Act {
+    /// Looks, and sends an interim reply.
     Ask,
+    /// Looks whether the connection was reset.
     Look,
 }
 
-/// See the module.
+/// Watches a client that has sent its last byte.
 #[derive(Debug)]
 pub(crate) struct Presence {
     since: Instant,
     step: usize,
     alarm: Pin<Box<Sleep>>,
-    /// What is left to be said of the question.
+    /// Holds what is left to be written of an interim reply.
     unsaid: &'static [u8],
 }
 
 impl Presence {
-    /// Of a client that sent its last byte now.
+    /// Watches a client that sent its last byte now.
     pub(crate) fn begin() -> Self {
         let since = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(since + Duration::from_millis(STEPS[0].0)));
         Self { since, step: 0, alarm, unsaid: &[] }
     }
 
-    /// Ready when the client is known to be gone. `may_ask`: it takes interim replies, and nothing else is being
-    /// written.
+    /// Waits until the client is known to be gone. `may_ask` says that it takes interim replies and that nothing else is
+    /// being written.
     pub(crate) fn poll_gone<S: Wire>(
         &mut self,
         stream: &mut S,
@@ -104,7 +107,7 @@ impl Presence {
         Poll::Pending
     }
 
-    /// Ready when no question is half said: before that, nothing else may be written.
+    /// Waits until no interim reply is half written; nothing else may be written before that.
     pub(crate) fn poll_said<S: Wire>(
         &mut self,
         stream: &mut S,

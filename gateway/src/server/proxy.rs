@@ -1,5 +1,5 @@
-//! The PROXY protocol: by its header a proxy that passes bytes through says whose connection it is. Only those that the
-//! settings trust are believed, and they always send it where it is expected: guessing would let others forge it.
+//! Reads the header of the PROXY protocol, by which a proxy that passes bytes through tells its client's address. It is read
+//! from proxies that the settings trust, and where it is expected it must come: guessing would let clients forge it.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,25 +9,25 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-/// A proxy sends its header with or right after the connection.
+/// Bounds the wait for the header, which proxies send right after they connect.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// The longest line of version 1, CRLF included.
+/// Bounds a line of version 1, CRLF included.
 const LINE_MAX_BYTES: usize = 107;
 
-/// What both versions begin with differs in its first byte; version 2 says its length within these.
+/// Counts the bytes with which version 2 begins; the last two of them are the length of the rest.
 const START_BYTES: usize = 16;
 
-/// What a proxy adds to the addresses is skipped, up to this.
+/// Bounds the rest of version 2: addresses, and what proxies add to them, which is skipped.
 const ADDED_MAX_BYTES: usize = 4 * 1024;
 
-/// Why there is no address.
+/// Says why there is no address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
-    /// The connection.
+    /// The connection ended.
     #[error("the connection ended: {0}")]
     Gone(#[from] io::Error),
-    /// Too late.
+    /// The header came too late.
     #[error("no PROXY header within {} s", WITHIN.as_secs())]
     Late,
     /// Something else came.
@@ -35,10 +35,11 @@ pub(crate) enum ProxyError {
     Strange,
 }
 
-/// Reads the header and nothing after it. None: the proxy speaks for itself, as in a health check.
+/// Reads the header and nothing after it, and returns the client's address. None says that the proxy connects for itself,
+/// as for a health check.
 ///
 /// # Errors
-/// [`ProxyError`]; the proxy's fault, or that of the setting which expects a header.
+/// [`ProxyError`], which is the proxy's fault or that of the setting that expects a header.
 pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<IpAddr>, ProxyError> {
     let header = tokio::time::timeout(WITHIN, read_header(stream)).await.map_err(|_| ProxyError::Late)??;
     let parsed = ProxyHeader::parse(&header, ParseConfig { include_tlvs: false, ..ParseConfig::default() });
@@ -50,7 +51,7 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<IpAddr>, Proxy
     }
 }
 
-/// The header's bytes.
+/// Reads the header's bytes.
 async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
     let mut header = vec![stream.read_u8().await?];
     match header[0] {
@@ -70,7 +71,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
     Ok(header)
 }
 
-/// Reads up to the line's end: what is looked at first and isn't the end can be taken whole.
+/// Reads up to the line's end, and nothing after it: bytes are looked at before they are taken.
 async fn read_line(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<(), ProxyError> {
     let mut ahead = [0; LINE_MAX_BYTES];
     while header.len() < LINE_MAX_BYTES {

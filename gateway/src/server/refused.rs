@@ -1,4 +1,4 @@
-//! What stands for a head that was refused: a plain one in its place, and the reason in a slot beside it.
+//! Stands for a refused head: a plain one in its place, and the reason in a slot beside it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,24 +6,23 @@ use super::head;
 use crate::error::{ApiError, Face};
 use crate::router;
 
-/// Why the head that was replaced last was refused; taken by the request that stands for it.
+/// Holds why the head that was replaced last was refused, until the request that stands for it takes the reason.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused(Arc<Mutex<Option<ApiError>>>);
 
 impl Refused {
-    /// The reason, if the request that hyper makes now stands for a refused one.
+    /// Takes the reason, if the request that hyper makes now stands for a refused one.
     pub(crate) fn take(&self) -> Option<ApiError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves the reason for it.
+    /// Leaves the reason for that request.
     pub(crate) fn put(&self, error: ApiError) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }
 
-/// What hyper is given instead of the refused `bytes`: a route that isn't there, on the face that was asked, and without
-/// a body in the reply if none was.
+/// Returns what hyper gets instead of the refused `bytes`: a request on the same face, and by `HEAD` if they were.
 pub(crate) fn substitute(bytes: &[u8]) -> &'static [u8] {
     let (method, target) = head::first_words(bytes);
     let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Who may be connected when many want to: idle connections make room, those in the middle of a request don't, and one
-//! address can't take everybody's places. A machine has many loopback addresses, so these tests come from several.
+//! Fills a gateway with connections: idle ones make room, those in the middle of a request don't, and one address can't
+//! take all places. A machine has many loopback addresses, so the connections come from several.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::support::rig::{Rig, unlimited};
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// The head of a sign-up and a part of its body: from then on the connection is in the middle of a request.
+/// Is a sign-up's head and a part of its body, after which the connection is in the middle of a request.
 const BEGINNING: &[u8] =
     b"POST /signup_user HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 26\r\n\r\n{\"email\": ";
 const END: &[u8] = b"\"a@example.com\"}";
 
-/// A connection from 127.0.0.`host`.
+/// Connects from 127.0.0.`host`.
 async fn connect(rig: &Rig, host: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0))).expect("an address");
@@ -30,7 +30,7 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<Reply> {
     client::read(stream).await
 }
 
-/// A connection that has carried a request and is idle now, a little later than the one before.
+/// Makes a connection that has carried a request, and that is idle for a shorter time than earlier ones.
 async fn idle(rig: &Rig, host: u8) -> TcpStream {
     let mut stream = connect(rig, host).await;
     assert_eq!(ask(&mut stream).await.expect("a reply").status, 200);
@@ -38,7 +38,7 @@ async fn idle(rig: &Rig, host: u8) -> TcpStream {
     stream
 }
 
-/// A connection that is in the middle of a request.
+/// Makes a connection that is in the middle of a request.
 async fn busy(rig: &Rig, host: u8) -> TcpStream {
     let mut stream = connect(rig, host).await;
     stream.write_all(BEGINNING).await.expect("sent");

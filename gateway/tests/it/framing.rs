@@ -1,5 +1,5 @@
-//! Heads that can't be believed: each is refused with a reply like all others (a body in its face's form, an id) that says
-//! what is wrong, and its connection ends. Nothing behind such a head is ever taken for a request.
+//! Sends heads that can't be believed: each is refused with a reply like all others (a body in its face's form, an id) that
+//! says what is wrong, and its connection ends. Nothing behind such a head is taken for a request.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::rig::{Rig, unlimited};
 
-/// All that comes back until the connection ends, in time. The sending side stays open, unless it is closed on purpose.
+/// Returns all that comes back until the connection ends. The sending side stays open unless `half_close` is set.
 async fn exchange(rig: &Rig, pieces: &[&[u8]], half_close: bool) -> String {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -31,7 +31,7 @@ async fn exchange(rig: &Rig, pieces: &[&[u8]], half_close: bool) -> String {
     String::from_utf8_lossy(&back).into_owned()
 }
 
-/// The reply's status and words, if it is one proper reply.
+/// Returns a reply's status and words, if it is one proper reply.
 fn refusal(back: &str, is_openai: bool) -> Option<(u16, String)> {
     let (head, body) = back.split_once("\r\n\r\n")?;
     let lines: Vec<String> = head.split("\r\n").map(str::to_ascii_lowercase).collect();
@@ -50,7 +50,7 @@ fn refusal(back: &str, is_openai: bool) -> Option<(u16, String)> {
 }
 
 fn patient() -> Config {
-    // It is the refusal that closes: everything else would take much longer.
+    // The refusal closes; everything else would take much longer.
     Config { header_timeout_ms: 60_000, idle_timeout_ms: 60_000, body_timeout_ms: 60_000, ..unlimited() }
 }
 
@@ -163,7 +163,7 @@ async fn a_bad_head_behind_a_good_request_is_refused_in_its_turn() {
     }
 }
 
-/// The same in many small pieces, without much waiting in between.
+/// Sends the same in many small pieces, with little time in between.
 async fn slowly(rig: &Rig, pieces: &[&[u8]]) -> String {
     let stream = TcpStream::connect(rig.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -201,7 +201,7 @@ async fn badly_framed_chunks_are_a_bad_request_and_the_end() {
     }
 }
 
-/// Bytes changed at random in good requests: whatever comes of it, each reply is a proper one.
+/// Changes bytes of good requests at random: each reply is a proper one.
 #[tokio::test]
 async fn no_reply_is_bare_whatever_is_sent() {
     let rig = Rig::start(Config { body_timeout_ms: 500, ..patient() }).await;

@@ -1,5 +1,5 @@
-//! Clients that send a request and close their sending side: they are answered. Those that are gone altogether look the
-//! same at first, and their jobs are cancelled nevertheless.
+//! Closes the sending side after a request: the client is answered. One that is gone altogether looks the same at first,
+//! and its job is cancelled nevertheless.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ async fn said(rig: &Rig, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// A chat that waits for ten minutes, without a wish that the connection be closed.
+/// Writes a chat that waits for ten minutes, and that doesn't ask for the connection's end.
 fn long_chat(rig: &Rig, path: &str, version: &str) -> String {
     let mut body = chat();
     body["request_timeout_time"] = json!(600);

@@ -1,4 +1,4 @@
-//! Under which names a gateway on loopback answers: a web page that has its own name resolve to loopback gets nothing.
+//! Asks a gateway on loopback under several names: a web page that has its own name resolve to loopback gets nothing.
 
 use infera_gateway::Config;
 use infera_gateway::layers::hosts::HostName;

@@ -1,5 +1,5 @@
-//! Whose request it is behind a proxy: trusted ones are believed, strangers are not, and what counts by address counts by
-//! the client's. The proxy is 127.0.0.3, a stranger comes from 127.0.0.2.
+//! Comes through a proxy: a trusted one is believed, a stranger is not, and what counts by address counts by the client's.
+//! The proxy is 127.0.0.3, and a stranger comes from 127.0.0.2.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn connect(rig: &Rig, host: u8) -> TcpStream {
     socket.connect(rig.address).await.expect("a connection")
 }
 
-/// The status of a sign-up from 127.0.0.`host`, after `before` and with more headers; none: closed without a reply.
+/// Signs up from 127.0.0.`host`, after `before` and with more headers. Returns the status, or none without a reply.
 async fn sign_up(rig: &Rig, host: u8, before: &[u8], header: &str) -> Option<u16> {
     let body = b"{\"email\": \"a@example.com\"}";
     let head = format!(
@@ -62,7 +62,7 @@ async fn a_trusted_proxys_header_says_who_signs_up() {
     }
 }
 
-/// Version 2: a proxied TCP connection over IPv4 from this address, with so many bytes added.
+/// Writes a header of version 2 for a client at this address, with `added` bytes behind the addresses.
 fn binary(source: [u8; 4], added: u16) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
     header.extend_from_slice(&(12 + added).to_be_bytes());

@@ -75,7 +75,7 @@ pub(crate) fn unlimited() -> Config {
     }
 }
 
-/// Under the names, too, that the tests' clients ask for: what other names are for is tried with others.
+/// Adds the names that the tests' requests carry, beside loopback's own.
 fn named(mut config: Config) -> Config {
     let names = ["a", "test"].map(|name| HostName::try_from(name.to_owned()).expect("a name"));
     config.hosts.extend(names);
