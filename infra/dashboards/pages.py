@@ -66,6 +66,7 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
             ("Archive: behind by (95 %), failures", "s", [
                 (quantile(0.95, "infera_verifier_archive_lag_seconds"), "settled to archived"),
                 ("sum(increase(infera_verifier_archive_failures_total[5m]))", "failures in 5 minutes"),
+                ("sum(increase(infera_verifier_archive_lost_segments_total[5m]))", "lost segments in 5 minutes"),
             ]),
             ("Who is ready, who holds a lease", "short", [
                 ("sum by (job) (infera_ready)", "ready: {{job}}"),

@@ -71,6 +71,7 @@ impl Seams {
             sweeping: self.ledger.clone(),
             network: self.ledger.clone(),
             index: self.ledger.clone(),
+            pruning: self.ledger.clone(),
             archive: self.archive.clone(),
             broker: Arc::clone(&self.broker),
         }

@@ -56,13 +56,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("core/ledger", &["error", "rows", "node_book", "lib", "fold", "stored"]),
+    ("core/ledger", &["error", "rows", "node_book", "pruning", "lib", "fold", "stored"]),
     (
         "core/ledger/sqlite",
         &[
             "failure", "values", "files", "log", "mark", "commits", "schema", "checking", "opening",
             "readers", "writer", "lib", "settling", "intake", "network", "nodes", "accounts", "index",
-            "reader", "owner", "standing", "sweeping",
+            "pruning", "reader", "owner", "standing", "sweeping",
         ],
     ),
     (
@@ -87,6 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "nodes",
             "accounts",
             "index",
+            "pruning",
             "reader",
             "owner",
             "standing",

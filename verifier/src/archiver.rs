@@ -1,7 +1,8 @@
 //! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
 //! one object, then recorded. Whatever stops in between is done again under the same key. One verifier at a time does
 //! it, under a shared lease: two that wrote the same object might not agree on its bytes. It never deletes from the ledger
-//! but the bodies of jobs that are archived and past retention.
+//! but the bodies of jobs that are archived and past retention, and reads their segment's object before: a store may lose
+//! what it took.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,10 @@ use infera_core::archive::ArchiveError;
 use infera_core::archive::segment::{self, SegmentError};
 use infera_core::ids::SegmentId;
 use infera_core::ledger::LedgerError;
-use infera_core::telemetry::metrics::{VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVED};
+use infera_core::telemetry::metrics::{
+    VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVE_LOST, VERIFIER_ARCHIVED,
+    VERIFIER_PRUNED,
+};
 use infera_core::time::Timestamp;
 use metrics::{counter, histogram};
 
@@ -20,8 +24,8 @@ use crate::tenure::Tenure;
 /// The shared lease's name.
 pub(crate) const LEASE: &str = "archiver";
 
-/// Bodies nulled in one statement, so that settlements never wait long behind it.
-const PRUNE_LIMIT: u32 = 1_000;
+/// Segments looked at and pruned before the lease is renewed. Reading one from its store takes a second at most.
+const PRUNE_LIMIT: u32 = 16;
 
 /// What kept a batch from being archived. All but an unwritable record mend themselves by trying again.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +71,30 @@ async fn archive(tenure: &Tenure) -> Result<(), ArchivingError> {
     }
     let whole = usize::try_from(tenure.config.archive_limit).unwrap_or(usize::MAX);
     while is_ours(tenure).await? && write(tenure, SegmentId::new()).await? >= whole {}
-    let expired = before(now, tenure.config.retention_ms);
-    while is_ours(tenure).await? && index.prune(expired, PRUNE_LIMIT).await? >= u64::from(PRUNE_LIMIT) {}
+    while is_ours(tenure).await? && prune(tenure, before(now, tenure.config.retention_ms)).await? {}
     Ok(())
+}
+
+/// Lets go of the bodies of some segments that are past retention and whole in the archive; false if there are none. One that
+/// isn't whole keeps its bodies, and is written again if all of them are there.
+async fn prune(tenure: &Tenure, expired: Timestamp) -> Result<bool, ArchivingError> {
+    let pruning = &tenure.seams.pruning;
+    let segments = pruning.prunable(expired, Timestamp::now(), PRUNE_LIMIT).await?;
+    for archived in &segments {
+        match segment::verify(&*tenure.seams.archive, archived).await {
+            Ok(()) => counter!(VERIFIER_PRUNED).increment(pruning.prune(archived.segment).await?),
+            Err(error) if error.is_loss() => {
+                let is_written_again = pruning.keep(archived.segment).await?;
+                counter!(VERIFIER_ARCHIVE_LOST).increment(1);
+                tracing::error!(
+                    segment = %archived.segment, key = archived.key, records = archived.places.len(), is_written_again, %error,
+                    "the archive lost a segment; what the ledger has of it stays"
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(!segments.is_empty())
 }
 
 /// Whether this verifier may write, for as long as the longest put takes.

@@ -58,7 +58,7 @@ use infera_core::archive::Archive;
 use infera_core::broker::Broker;
 use infera_core::chat::ChatModel;
 use infera_core::ids::ModelName;
-use infera_core::ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Standing, Sweeping};
+use infera_core::ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Pruning, Standing, Sweeping};
 use infera_core::shutdown::Shutdown;
 use tokio::time::Instant;
 
@@ -89,6 +89,8 @@ pub struct Seams {
     pub network: Arc<dyn NetworkBook>,
     /// Which record lies where.
     pub index: Arc<dyn ArchiveIndex>,
+    /// Lets go of what is archived.
+    pub pruning: Arc<dyn Pruning>,
     /// Where records lie.
     pub archive: Arc<dyn Archive>,
     /// What carries messages.

@@ -168,7 +168,8 @@ fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<Rabbi
         standing: ledger.clone(),
         sweeping: ledger.clone(),
         network: ledger.clone(),
-        index: ledger,
+        index: ledger.clone(),
+        pruning: ledger,
         archive,
         broker: MeasuredBroker::new(broker),
     }

@@ -8,6 +8,7 @@ mod lives {
     pub(crate) mod network;
     pub(crate) mod node;
 
+    mod archiving;
     mod ends;
     mod groups;
     mod interleavings;

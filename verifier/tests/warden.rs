@@ -97,6 +97,7 @@ fn verifier(ledger: &Arc<SqliteLedger>, broker: &Arc<MemoryBroker>, archive: Arc
         sweeping: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
         index: Arc::clone(ledger) as _,
+        pruning: Arc::clone(ledger) as _,
         archive,
         broker: Arc::clone(broker) as _,
     };

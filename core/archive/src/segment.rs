@@ -5,7 +5,7 @@
 use std::io::Read as _;
 
 use crate::{ArchiveError, ArchiveReader};
-use infera_ledger::{ArchivedRecord, RecordPlace, SettledRecord};
+use infera_ledger::{ArchivedRecord, ArchivedSegment, RecordPlace, SettledRecord};
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
@@ -49,6 +49,20 @@ pub enum SegmentError {
         /// What doesn't fit.
         problem: String,
     },
+    /// Looking at it was cut off by the program's end; retry.
+    #[error("looking at a segment was cut off")]
+    CutOff,
+}
+
+impl SegmentError {
+    /// Whether it says that what was recorded is not there any more, which no retry changes.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Archive(ArchiveError::NotFound(_) | ArchiveError::OutOfRange { .. })
+        )
+    }
 }
 
 /// A segment ready to be put into the archive.
@@ -155,16 +169,57 @@ pub async fn read(
     record_in(&frame, &archived.place).map_err(damaged)
 }
 
+/// Makes sure that the archive has all of a segment: its object is as long as it was, and every record in it has the hash
+/// that the ledger has. It is read whole, a frame at a time: only that shows what a store would give back.
+///
+/// # Errors
+/// [`SegmentError`], which [is a loss](SegmentError::is_loss) or the store being away.
+pub async fn verify(archive: &dyn ArchiveReader, archived: &ArchivedSegment) -> Result<(), SegmentError> {
+    let ArchivedSegment { key, places, .. } = archived;
+    let lacking = || ArchiveError::NotFound(key.clone());
+    let size = archive.size(key).await?.ok_or_else(lacking)?;
+    for frame in places.chunk_by(|one, next| one.frame_offset == next.frame_offset) {
+        let Some(RecordPlace { job, frame_offset, frame_length, .. }) = frame.first().copied() else {
+            continue;
+        };
+        let damaged = |(job, problem)| SegmentError::Damaged { job, key: key.clone(), problem };
+        let end = frame_offset.checked_add(frame_length).filter(|end| *end <= size);
+        let end = end.ok_or_else(|| damaged((job, format!("the object has {size} bytes"))))?;
+        let (bytes, frame) = (archive.get(key, frame_offset..end).await?, frame.to_vec());
+        // Decompressing and hashing some MiB takes milliseconds: not on a thread that jobs run on.
+        let checked = tokio::task::spawn_blocking(move || check_frame(&bytes, &frame)).await;
+        checked.map_err(|_| SegmentError::CutOff)?.map_err(damaged)?;
+    }
+    Ok(())
+}
+
+/// Every record of a frame has its hash, or which has not.
+fn check_frame(frame: &[u8], places: &[RecordPlace]) -> Result<(), (JobId, String)> {
+    let first = places.first().map(|place| place.job);
+    let text = text_of(frame).map_err(|error| {
+        (first.unwrap_or(JobId::from_bytes([0; 16])), format!("its frame can't be decompressed: {error}"))
+    })?;
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    for place in places {
+        let index = usize::try_from(place.index).unwrap_or(usize::MAX);
+        let line = lines.get(index).ok_or((place.job, "its frame has fewer lines".to_owned()))?;
+        check_hash(line, place).map_err(|problem| (place.job, problem))?;
+    }
+    Ok(())
+}
+
 /// The record at `place` of a frame's bytes, or what is wrong with it.
 fn record_in(frame: &[u8], place: &RecordPlace) -> Result<SettledRecord, String> {
     let text = text_of(frame).map_err(|error| format!("its frame can't be decompressed: {error}"))?;
     let index = usize::try_from(place.index).unwrap_or(usize::MAX);
     let line = text.split(|byte| *byte == b'\n').nth(index).ok_or("its frame has fewer lines")?;
-    let hash = Digest::of(line);
-    if hash != place.hash {
-        return Err(format!("its hash is {hash}, not {}", place.hash));
-    }
+    check_hash(line, place)?;
     serde_json::from_slice(line).map_err(|error| format!("its line isn't a settled record: {error}"))
+}
+
+fn check_hash(line: &[u8], place: &RecordPlace) -> Result<(), String> {
+    let hash = Digest::of(line);
+    if hash == place.hash { Ok(()) } else { Err(format!("its hash is {hash}, not {}", place.hash)) }
 }
 
 fn text_of(frame: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use infera_archive::segment::{self, FRAME_RECORDS_MAX, SegmentBytes, SegmentError};
 use infera_archive::{ArchiveError, ArchiveReader};
-use infera_ledger::{ArchivedRecord, Posting, PostingEntry, SettledRecord};
+use infera_ledger::{ArchivedRecord, ArchivedSegment, Posting, PostingEntry, SettledRecord};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, SegmentId, VerifierId,
 };
@@ -220,6 +220,39 @@ fn frames_are_full_but_the_last() {
     }
     let counts: Vec<usize> = frames.iter().map(|(_, count)| *count).collect();
     assert_eq!(counts, [FRAME_RECORDS_MAX, FRAME_RECORDS_MAX, 3]);
+}
+
+/// A segment is whole in the archive if every record in it is, and its object is as long as it was.
+#[test]
+fn a_segment_is_whole_or_lost() {
+    let segment = SegmentId::from_bytes([3; 16]);
+    let built = segment::build(segment, &records(FRAME_RECORDS_MAX + 2)).expect("a segment");
+    let archived = ArchivedSegment { segment, key: built.key.clone(), places: built.places.clone() };
+    let verify =
+        |bytes: Vec<u8>, archived: &ArchivedSegment| wait(segment::verify(&OneObject::new(bytes), archived));
+    verify(built.bytes.clone(), &archived).expect("whole");
+    let mut lost = 0;
+    for position in (0..built.bytes.len()).step_by(17) {
+        let mut bytes = built.bytes.clone();
+        bytes[position] ^= 0x10;
+        match verify(bytes, &archived) {
+            // Some bits of a frame's head mean nothing.
+            Ok(()) => {}
+            Err(error) => {
+                assert!(error.is_loss(), "byte {position}: {error}");
+                lost += 1;
+            }
+        }
+    }
+    assert!(lost > built.bytes.len() / 17 * 9 / 10, "{lost} of {}", built.bytes.len() / 17);
+    for length in [0, 1, built.bytes.len() / 2, built.bytes.len() - 1] {
+        let error = verify(built.bytes[..length].to_vec(), &archived).expect_err("cut short");
+        assert!(error.is_loss(), "{length}: {error}");
+    }
+    let mut other = archived.clone();
+    other.places[1].hash = Digest::of(b"another record");
+    let error = verify(built.bytes.clone(), &other).expect_err("another object");
+    assert!(matches!(error, SegmentError::Damaged { job, .. } if job == other.places[1].job), "{error}");
 }
 
 #[test]

@@ -96,6 +96,8 @@ macro_rules! ledger_conformance {
             places_must_fit_the_claim
             only_archived_bodies_are_pruned
             a_pruned_jobs_key_and_group_are_forgotten
+            a_segment_is_pruned_as_a_whole_and_the_oldest_first
+            what_the_archive_lost_is_kept
             poisoned_jobs_are_found_whole_until_they_are_pruned
 
             a_notice_from_a_clock_ahead_is_overdue

@@ -12,6 +12,7 @@
 mod error;
 pub mod fold;
 mod node_book;
+mod pruning;
 pub mod rows;
 pub mod stored;
 
@@ -25,6 +26,7 @@ use infera_types::ids::{AccountId, Digest, JobId, ModelName, SegmentId, Verifier
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 pub use node_book::NodeBook;
+pub use pruning::Pruning;
 pub use rows::*;
 
 /// The gateway's writing half: a job begins, and may be called off.
@@ -331,13 +333,6 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
-
-    /// Nulls the request bodies of jobs archived and settled before `before`, and forgets their groups, which are
-    /// larger still, and their idempotency keys; returns how many jobs. What they ended with stays.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError>;
 }
 
 /// What the sweeper asks: everything it knows that the ledger doesn't.

@@ -96,6 +96,8 @@ metrics! {
     Counter VERIFIER_ARCHIVED = "infera_verifier_archived_records_total": "Records written to the archive.";
     Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to its record's place in the archive.";
     Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Tries to archive that failed; tried again.";
+    Counter VERIFIER_ARCHIVE_LOST = "infera_verifier_archive_lost_segments_total": "Segments whose object in the archive was gone or damaged when it was looked at before pruning; what the ledger has of them stays.";
+    Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was let go of, archived and past retention.";
     Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Jobs' tasks and tasks of the verifier that broke.";
     Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the own lease was lost, and everything in hand with it.";
     Counter VERIFIER_CONNECTIONS_CLOSED = "infera_verifier_connections_closed_total": "Nodes' connections to the broker that were closed: revoked, token run out, or too many.";

@@ -8,7 +8,7 @@ use infera_core::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
-    RecordPlace, Sweeping as _, Take,
+    Pruning as _, RecordPlace, Sweeping as _, Take,
 };
 use infera_core::time::Timestamp;
 use infera_gateway::Config;
@@ -129,7 +129,7 @@ async fn without_its_request_nothing_is_replayed() {
     let hash = Digest::of(b"line");
     let place = RecordPlace { job: job.id, frame_offset: 0, frame_length: 1, index: 0, hash };
     ledger.record(segment, "jobs/one", &[place]).await.expect("record");
-    assert_eq!(ledger.prune(now, 9).await.expect("prune"), 1);
+    assert_eq!(ledger.prune(segment).await.expect("prune"), 1);
     let error = replay(ledger.as_ref(), job.id, &Config::default()).await.expect_err("pruned");
     assert!(matches!(error, NotReplayed::Pruned(pruned) if pruned == job.id) && error.is_final());
 }

@@ -40,7 +40,7 @@ pub(crate) struct Network {
     pub(crate) gateway: GatewayId,
     pub(crate) account: AccountId,
     epoch: u64,
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 /// What a test asks for beside the question.
@@ -97,7 +97,7 @@ impl Network {
             gateway: GatewayId::fresh(),
             account,
             epoch,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -114,6 +114,7 @@ impl Network {
             sweeping: Arc::clone(&self.ledger) as _,
             network: Arc::clone(&self.ledger) as _,
             index: Arc::clone(&self.ledger) as _,
+            pruning: Arc::clone(&self.ledger) as _,
             archive: Arc::clone(&self.archive) as _,
             broker: Arc::clone(&self.broker) as _,
         }

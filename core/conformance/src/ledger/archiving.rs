@@ -3,8 +3,8 @@
 use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
 use infera_ledger::{
-    Accepted, ArchivedRecord, Idempotency, NewJob, PoisonedJob, RecordPlace, Settled, SettledRecord,
-    SweepQuestion, Verdict,
+    Accepted, ArchivedRecord, ArchivedSegment, Idempotency, NewJob, PoisonedJob, RecordPlace, Settled,
+    SettledRecord, SweepQuestion, Verdict,
 };
 use infera_types::ids::{AccountId, Digest, JobId, NodeId, SegmentId, VerifierId};
 use infera_types::job::{End, FailureReason, Settlement};
@@ -23,6 +23,15 @@ async fn claim(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<SettledRe
 
 async fn claimed_jobs(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<JobId> {
     claim(ledger, segment, limit).await.into_iter().map(|record| record.job_id).collect()
+}
+
+/// Prunes what was settled before `before`, and says how many jobs.
+async fn prune(ledger: &Halves, before: u64) -> u64 {
+    let mut pruned = 0;
+    for archived in must(ledger.pruning.prunable(at(before), at(before), 9).await) {
+        pruned += must(ledger.pruning.prune(archived.segment).await);
+    }
+    pruned
 }
 
 fn places(jobs: &[JobId]) -> Vec<RecordPlace> {
@@ -198,10 +207,12 @@ pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
         groups.into_iter().map(|group| group.settlement.job_id).collect::<Vec<_>>()
     };
     assert_eq!(groups().await, [old.id, recent.id]);
-    let segment = SegmentId::new();
-    let jobs = claimed_jobs(ledger, segment, 9).await;
-    must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
-    assert_eq!(must(ledger.index.prune(at(20), 9).await), 1);
+    for key in ["jobs/one", "jobs/two"] {
+        let segment = SegmentId::new();
+        let jobs = claimed_jobs(ledger, segment, 1).await;
+        must(ledger.index.record(segment, key, &places(&jobs)).await);
+    }
+    assert_eq!(prune(ledger, 20).await, 1);
     assert_eq!(groups().await, [recent.id]);
     let ends = must(ledger.reader.settlements(&[old.id]).await);
     assert_eq!(ends, [Settlement { settled_ms: at(10), ..succeeded(&old) }]);
@@ -217,14 +228,14 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     }
     let segment = SegmentId::new();
     let archived = claimed_jobs(ledger, segment, 3).await;
-    assert_eq!(must(ledger.index.prune(at(9_000), 9).await), 0);
+    assert_eq!(prune(ledger, 9_000).await, 0);
     must(ledger.index.record(segment, "jobs/one", &places(&archived)).await);
-    assert_eq!(must(ledger.index.prune(at(30), 1).await), 1);
-    assert_eq!(must(ledger.index.prune(at(30), 9).await), 1);
-    assert_eq!(must(ledger.index.prune(at(30), 9).await), 0);
+    assert_eq!(prune(ledger, 30).await, 0, "its last is too young");
+    assert_eq!(prune(ledger, 31).await, 3);
+    assert_eq!(prune(ledger, 31).await, 0);
     let requests: Vec<bool> =
         claim(ledger, segment, 9).await.iter().map(|record| record.request.is_some()).collect();
-    assert_eq!(requests, [false, false, true]);
+    assert_eq!(requests, [false, false, false]);
     // A body that can't be read is a record all the same.
     let broken = NewJob { request: b"{".to_vec(), ..new_job(&AccountId::fresh()) };
     must(ledger.intake.accept(broken.clone()).await);
@@ -232,6 +243,63 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let rest = claim(ledger, SegmentId::new(), 9).await;
     assert_eq!(rest.len(), 2);
     assert_eq!(rest[1].request, Some(serde_json::Value::from("{")));
+}
+
+/// What may go is found by its segment, with where its records lie, oldest first and no more than asked for; a record that a
+/// clock ahead settled keeps no others.
+pub async fn a_segment_is_pruned_as_a_whole_and_the_oldest_first(ledger: &Halves) {
+    let day = 24 * 60 * 60 * 1_000;
+    let mut segments = Vec::new();
+    for settled in [[50, 60], [10, 20], [30, day]] {
+        for now in settled {
+            end_at(ledger, now).await;
+        }
+        let segment = SegmentId::new();
+        // The latter of a day ahead is claimed with its neighbour by being overdue.
+        let jobs = claimed_jobs(ledger, segment, 9).await;
+        assert_eq!(jobs.len(), 2);
+        let key = format!("jobs/{settled:?}").replace(['[', ']', ',', ' '], "-");
+        must(ledger.index.record(segment, &key, &places(&jobs)).await);
+        segments.push(ArchivedSegment { segment, key, places: places(&jobs) });
+    }
+    let prunable =
+        async |before: u64, limit: u32| must(ledger.pruning.prunable(at(before), at(1_000), limit).await);
+    assert_eq!(prunable(10, 9).await, []);
+    assert_eq!(prunable(20, 9).await, [], "not all of the oldest segment is old enough");
+    assert_eq!(prunable(21, 9).await, segments[1..2]);
+    assert_eq!(prunable(61, 9).await, [segments[1].clone(), segments[2].clone(), segments[0].clone()]);
+    assert_eq!(prunable(61, 2).await, segments[1..]);
+    assert_eq!(must(ledger.pruning.prune(segments[1].segment).await), 2);
+    assert_eq!(must(ledger.pruning.prune(segments[1].segment).await), 0);
+    assert_eq!(must(ledger.pruning.prune(SegmentId::new()).await), 0);
+    assert_eq!(prunable(61, 9).await, [segments[2].clone(), segments[0].clone()]);
+}
+
+/// Bodies of a segment whose object is lost stay. If all of them are here, it is written again under the same key; if not,
+/// it is left alone, and keeps no other segment from its turn.
+pub async fn what_the_archive_lost_is_kept(ledger: &Halves) {
+    let segment = SegmentId::new();
+    for now in [10, 20] {
+        end_at(ledger, now).await;
+    }
+    let jobs = claimed_jobs(ledger, segment, 9).await;
+    must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
+    assert!(must(ledger.pruning.keep(segment).await));
+    assert!(must(ledger.pruning.prunable(at(9_000), at(9_000), 9).await).is_empty());
+    assert_eq!(must(ledger.pruning.prune(segment).await), 0);
+    assert_eq!(must(ledger.index.locate(jobs[0]).await), None);
+    assert_eq!(must(ledger.index.unfinished(at(9_000), at(9_000)).await), [segment]);
+    let records = claim(ledger, segment, 9).await;
+    assert!(records.len() == 2 && records.iter().all(|record| record.request.is_some()));
+    must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
+    assert!(must(ledger.index.unfinished(at(9_000), at(9_000)).await).is_empty());
+    assert_eq!(prune(ledger, 9_000).await, 2);
+
+    // After that its object is the only copy, whatever is left of it.
+    assert!(!must(ledger.pruning.keep(segment).await));
+    assert!(must(ledger.index.locate(jobs[0]).await).is_some());
+    assert!(must(ledger.index.unfinished(at(9_000), at(9_000)).await).is_empty());
+    assert_eq!(prune(ledger, 9_000).await, 0);
 }
 
 /// Poison is found by how a job ended and nothing else, newest first, whole; without its request once that is pruned.
@@ -266,9 +334,9 @@ pub async fn poisoned_jobs_are_found_whole_until_they_are_pruned(ledger: &Halves
         assert!(must(ledger.reader.poisoned(Some(job), 9).await).is_empty());
     }
     let segment = SegmentId::new();
-    let archived = claimed_jobs(ledger, segment, 9).await;
+    let archived = claimed_jobs(ledger, segment, 1).await;
     must(ledger.index.record(segment, "jobs/one", &places(&archived)).await);
-    must(ledger.index.prune(at(20), 9).await);
+    assert_eq!(prune(ledger, 20).await, 1);
     poisoned[2].request = None;
     assert_eq!(must(ledger.reader.poisoned(None, 9).await), poisoned);
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook, Standing,
-    Sweeping,
+    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook, Pruning,
+    Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -31,6 +31,8 @@ pub struct Halves {
     pub accounts: Arc<dyn AccountBook>,
     /// The archive's index.
     pub index: Arc<dyn ArchiveIndex>,
+    /// Letting go of what is archived.
+    pub pruning: Arc<dyn Pruning>,
 }
 
 impl Halves {
@@ -46,6 +48,7 @@ impl Halves {
             + NodeBook
             + AccountBook
             + ArchiveIndex
+            + Pruning
             + 'static,
     {
         Self {
@@ -58,6 +61,7 @@ impl Halves {
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
+            pruning: Arc::clone(ledger) as Arc<dyn Pruning>,
         }
     }
 }

@@ -64,14 +64,6 @@ const RECORD: &str = "WITH placed AS (
         WHERE records.job_id = places.job_id)
     UPDATE segments SET object_key = $2 WHERE id = $1";
 
-const PRUNE: &str = "WITH chosen AS MATERIALIZED (
-        SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
-        ORDER BY settled_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
-    emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id),
-    ungrouped AS (DELETE FROM groups USING chosen WHERE groups.job_id = chosen.job_id AND is_closed = 1),
-    unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
-    UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
-
 #[async_trait]
 impl ArchiveIndex for PostgresLedger {
     async fn claim(
@@ -145,11 +137,6 @@ impl ArchiveIndex for PostgresLedger {
             hash: digest(&row, 5)?,
         };
         Ok(Some(ArchivedRecord { segment: segment_id(&row, 0)?, key: get(&row, 1)?, place }))
-    }
-
-    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
-        let pruned = self.pool.change(PRUNE, &[&millis(before), &i64::from(limit)]).await?;
-        Ok(u64::try_from(pruned.len()).unwrap_or(u64::MAX))
     }
 }
 

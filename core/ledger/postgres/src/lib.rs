@@ -23,6 +23,7 @@ mod planning;
 mod pool;
 mod posting;
 mod projecting;
+mod pruning;
 mod reader;
 mod settling;
 mod standing;

@@ -77,10 +77,6 @@ impl ArchiveIndex for SqliteLedger {
         })
         .await
     }
-
-    async fn prune(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
-        self.write(move |connection| prune(connection, before, limit)).await
-    }
 }
 
 fn claim(
@@ -206,22 +202,4 @@ fn record(
         .numbered("UPDATE segments SET object_key = $2 WHERE id = $1")?
         .execute(params![segment.blob(), Word(key)])?;
     Ok(())
-}
-
-fn prune(connection: &Connection, before: Timestamp, limit: u32) -> Result<u64, Failure> {
-    let mut statement = connection.numbered(
-        "SELECT job_id FROM records WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
-         ORDER BY settled_ms LIMIT $2",
-    )?;
-    let found = statement.query_map(params![millis(before), limit], |row| job_id(row, 0))?;
-    let jobs: Vec<JobId> = found.collect::<rusqlite::Result<_>>()?;
-    for job in &jobs {
-        connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
-        connection
-            .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
-            .execute([job.blob()])?;
-        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([job.blob()])?;
-        connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
-    }
-    Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
 }

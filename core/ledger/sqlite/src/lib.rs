@@ -17,6 +17,7 @@ mod network;
 mod nodes;
 mod opening;
 mod owner;
+mod pruning;
 mod reader;
 mod readers;
 mod schema;

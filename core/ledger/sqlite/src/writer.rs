@@ -93,7 +93,7 @@ impl std::fmt::Debug for dyn Operation {
 
 impl Writer {
     /// Starts the thread, which owns `connection` and the count of its commits from now on.
-    pub(super) fn start(connection: Connection, commits: Commits) -> Result<Self, Failure> {
+    pub(super) fn start(connection: Connection, commits: Commits) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
         let counted = Arc::clone(&counts);

@@ -47,3 +47,14 @@ pub struct ArchivedRecord {
     /// Where in it.
     pub place: RecordPlace,
 }
+
+/// A segment that is in the archive, with all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedSegment {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The object's key.
+    pub key: String,
+    /// Where each of its records lies, in the order in which they lie there.
+    pub places: Vec<RecordPlace>,
+}

@@ -1,0 +1,102 @@
+//! Letting go of bodies that are archived, some at a time, so that nobody waits long for their rows.
+
+use async_trait::async_trait;
+
+use super::PostgresLedger;
+use super::values::{count, digest, flag, get, job_id, millis, segment_id, small};
+use infera_ledger::stored::latest;
+use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
+use infera_types::ids::SegmentId;
+use infera_types::time::Timestamp;
+
+/// Jobs pruned by one statement.
+const JOBS_AT_ONCE: i64 = 128;
+
+/// Records looked through for prunable segments, in multiples of the segments asked for. They lie together, so that a
+/// segment of the usual thousand is found by its first.
+const RECORDS_PER_SEGMENT: i64 = 2_048;
+
+/// A record that a clock ahead settled keeps no others from going.
+const PRUNABLE: &str = "WITH old AS (
+        SELECT segment, settled_ms FROM records
+        WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
+    SELECT segments.id, object_key
+    FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment) AS found
+        JOIN segments ON segments.id = found.segment
+    WHERE object_key IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
+    ORDER BY oldest, segments.id LIMIT $3";
+
+const PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
+    WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line";
+
+const PRUNE: &str = "WITH chosen AS MATERIALIZED (
+        SELECT records.job_id FROM records JOIN jobs ON jobs.id = records.job_id
+        WHERE segment = $1 AND hash IS NOT NULL AND is_pruned = 0
+        ORDER BY records.job_id LIMIT $2 FOR UPDATE),
+    emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id),
+    ungrouped AS (DELETE FROM groups USING chosen WHERE groups.job_id = chosen.job_id AND is_closed = 1),
+    unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
+    UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
+
+/// One statement, so that what it finds is what it changes.
+const KEEP: &str = "WITH found AS MATERIALIZED (
+        SELECT EXISTS (SELECT 1 FROM records WHERE segment = $1 AND is_pruned = 1) AS has_pruned),
+    kept AS (UPDATE records SET is_pruned = 2 FROM found WHERE has_pruned AND segment = $1 AND is_pruned = 0),
+    displaced AS (
+        UPDATE records SET frame_offset = NULL, frame_length = NULL, line = NULL, hash = NULL
+        FROM found WHERE NOT has_pruned AND segment = $1),
+    reopened AS (UPDATE segments SET object_key = NULL FROM found WHERE NOT has_pruned AND id = $1)
+    SELECT has_pruned::int::smallint FROM found";
+
+#[async_trait]
+impl Pruning for PostgresLedger {
+    async fn prunable(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ArchivedSegment>, LedgerError> {
+        let (limit, latest) = (i64::from(limit), millis(latest(now)));
+        let records = limit * RECORDS_PER_SEGMENT;
+        let mut segments = Vec::new();
+        for row in &self.pool.query(PRUNABLE, &[&millis(before), &records, &limit, &latest]).await? {
+            let (segment, key) = (segment_id(row, 0)?, get(row, 1)?);
+            segments.push(ArchivedSegment { segment, key, places: self.places(segment).await? });
+        }
+        Ok(segments)
+    }
+
+    async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError> {
+        let (id, mut pruned) = (&segment.as_bytes()[..], 0);
+        loop {
+            let jobs = self.pool.change(PRUNE, &[&id, &JOBS_AT_ONCE]).await?.len();
+            if jobs == 0 {
+                return Ok(pruned);
+            }
+            pruned += u64::try_from(jobs).unwrap_or(u64::MAX);
+        }
+    }
+
+    async fn keep(&self, segment: SegmentId) -> Result<bool, LedgerError> {
+        let rows = self.pool.put(KEEP, &[&&segment.as_bytes()[..]]).await?;
+        let has_pruned = rows.first().map(|row| flag(row, 0)).transpose()?;
+        Ok(!has_pruned.unwrap_or(false))
+    }
+}
+
+impl PostgresLedger {
+    async fn places(&self, segment: SegmentId) -> Result<Vec<RecordPlace>, LedgerError> {
+        let rows = self.pool.query(PLACES, &[&&segment.as_bytes()[..]]).await?;
+        let place = |row| {
+            Ok(RecordPlace {
+                job: job_id(row, 0)?,
+                frame_offset: count(row, 1)?,
+                frame_length: count(row, 2)?,
+                index: small(row, 3)?,
+                hash: digest(row, 4)?,
+            })
+        };
+        rows.iter().map(place).collect()
+    }
+}

@@ -1,0 +1,144 @@
+//! Letting go of bodies that are archived, some at a time, so that settlements never wait long behind it.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+
+use super::SqliteLedger;
+use super::failure::Failure;
+use super::values::{Blob, Numbered as _, count, digest, job_id, millis, small};
+use infera_ledger::stored::latest;
+use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
+use infera_types::ids::{JobId, SegmentId};
+use infera_types::time::Timestamp;
+
+/// Jobs pruned by one operation of the writer.
+const JOBS_AT_ONCE: usize = 128;
+
+/// Bytes of bodies and groups freed by one operation, unless one job has more: some milliseconds of reading pages.
+const BYTES_AT_ONCE: u64 = 8 * 1024 * 1024;
+
+/// Records looked through for prunable segments, in multiples of the segments asked for. They lie together, so that a
+/// segment of the usual thousand is found by its first.
+const RECORDS_PER_SEGMENT: u32 = 2_048;
+
+#[async_trait]
+impl Pruning for SqliteLedger {
+    async fn prunable(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ArchivedSegment>, LedgerError> {
+        self.read(move |connection| prunable(connection, (before, now), limit)).await
+    }
+
+    async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError> {
+        let mut pruned = 0;
+        loop {
+            let jobs = self.write(move |connection| prune_some(connection, segment)).await?;
+            if jobs == 0 {
+                return Ok(pruned);
+            }
+            pruned += jobs;
+        }
+    }
+
+    async fn keep(&self, segment: SegmentId) -> Result<bool, LedgerError> {
+        self.write(move |connection| keep(connection, segment)).await
+    }
+}
+
+fn prunable(
+    connection: &Connection,
+    (before, now): (Timestamp, Timestamp),
+    limit: u32,
+) -> Result<Vec<ArchivedSegment>, Failure> {
+    // A record that a clock ahead settled keeps no others from going.
+    let mut statement = connection.numbered(
+        "WITH old AS (
+             SELECT segment, settled_ms FROM records
+             WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
+         SELECT segments.id, object_key FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment)
+             JOIN segments ON segments.id = segment
+         WHERE object_key IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
+         ORDER BY oldest, segments.id LIMIT $3",
+    )?;
+    let records = limit.saturating_mul(RECORDS_PER_SEGMENT);
+    let values = params![millis(before), records, limit, millis(latest(now))];
+    let found = statement.query_map(values, |row| Ok((SegmentId::from_bytes(row.get(0)?), row.get(1)?)))?;
+    let found: Vec<(SegmentId, String)> = found.collect::<rusqlite::Result<_>>()?;
+    let segment = |(segment, key)| Ok(ArchivedSegment { segment, key, places: places(connection, segment)? });
+    found.into_iter().map(segment).collect()
+}
+
+fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace>, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT job_id, frame_offset, frame_length, line, hash FROM records
+         WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line",
+    )?;
+    let places = statement.query_map([segment.blob()], |row| {
+        Ok(RecordPlace {
+            job: job_id(row, 0)?,
+            frame_offset: count(row, 1)?,
+            frame_length: count(row, 2)?,
+            index: small(row, 3)?,
+            hash: digest(row, 4)?,
+        })
+    })?;
+    Ok(places.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Prunes some of a segment's jobs, and says how many.
+fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failure> {
+    let jobs = unpruned(connection, segment)?;
+    for job in &jobs {
+        connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
+        connection
+            .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
+            .execute([job.blob()])?;
+        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([job.blob()])?;
+        connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
+    }
+    Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
+}
+
+/// As many jobs as one operation prunes; none once all are.
+fn unpruned(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT records.job_id, COALESCE(length(request), 0) + COALESCE(length(record), 0) FROM records
+             JOIN jobs ON jobs.id = records.job_id LEFT JOIN groups ON groups.job_id = records.job_id
+         WHERE records.segment = $1 AND records.hash IS NOT NULL AND is_pruned = 0",
+    )?;
+    let mut rows = statement.query([segment.blob()])?;
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        bytes += count(row, 1)?;
+        if !jobs.is_empty() && bytes > BYTES_AT_ONCE {
+            break;
+        }
+        jobs.push(job_id(row, 0)?);
+        if jobs.len() >= JOBS_AT_ONCE {
+            break;
+        }
+    }
+    Ok(jobs)
+}
+
+fn keep(connection: &Connection, segment: SegmentId) -> Result<bool, Failure> {
+    let has_pruned = connection
+        .numbered("SELECT 1 FROM records WHERE segment = $1 AND is_pruned = 1")?
+        .exists([segment.blob()])?;
+    let sql = if has_pruned {
+        "UPDATE records SET is_pruned = 2 WHERE segment = $1 AND is_pruned = 0"
+    } else {
+        "UPDATE records SET frame_offset = NULL, frame_length = NULL, line = NULL, hash = NULL WHERE segment = $1"
+    };
+    connection.numbered(sql)?.execute([segment.blob()])?;
+    if !has_pruned {
+        connection
+            .numbered("UPDATE segments SET object_key = NULL WHERE id = $1")?
+            .execute([segment.blob()])?;
+    }
+    Ok(!has_pruned)
+}
