@@ -1,8 +1,8 @@
 //! The build script of every program: which version and which commit `--version` names.
 //!
 //! A release names the commit that it was built from, and is built again when that changes. A development build isn't,
-//! since it would be linked anew after every commit: it names the commit from which on it may be. Without git or its
-//! folder, as in a container's build, `BUILD_COMMIT` says it, and else nobody knows.
+//! since it would be linked again after every commit: it names the commit from which on it may be. Without git or its
+//! folder, as in a container's build, `BUILD_COMMIT` says it; else it is unknown.
 #![expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 
 use std::env;

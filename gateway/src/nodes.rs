@@ -101,8 +101,8 @@ impl Admission {
         now.after(Duration::from_secs(self.token_ttl_s))
     }
 
-    /// A token for `node`, and its queue, which isn't declared here. What works with the key runs on a thread where
-    /// it delays no other request, and where other requests' replies can't be used to time it.
+    /// Makes a token for `node` and names its queue, which isn't declared here. The key is worked with on a blocking
+    /// thread, so that it delays no other request and no other request's reply tells how long it took.
     ///
     /// # Errors
     /// [`SigningError`].

@@ -111,8 +111,8 @@ pub fn template(path: &str) -> &'static str {
     found.map_or(UNMATCHED, |route| route.path)
 }
 
-/// Whether a reply on this path may say what it took. Where nodes show a secret and get a token signed, no clock of ours
-/// helps to find out either.
+/// Whether a reply on this path may say how long it took. On the paths where nodes show a secret and get a token signed, it
+/// would help to find out the secret or the key.
 #[must_use]
 pub fn is_timed(path: &str) -> bool {
     !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)

@@ -31,8 +31,8 @@ pub enum ConnectionsError {
         "the broker's management refuses us: {0}; management.url needs a user with the tag administrator"
     )]
     Refused(String),
-    /// It lists nobody, not even us, as RabbitMQ 4.3 does where it collects no metrics: the operator's to mend, unless the
-    /// broker has only just started.
+    /// The list is empty, without even our own connections, as RabbitMQ 4.3's is where it collects no metrics: the
+    /// operator's to mend, unless the broker has only just started.
     #[error(
         "the broker's management lists no connection, not even ours; if it still doesn't in a minute, set \
          deprecated_features.permit.management_metrics_collection = true in RabbitMQ's configuration"

@@ -117,7 +117,7 @@ impl TokenKey {
             wrong(format!("must be a private EC key on P-256 (PEM, PKCS #8), and this is {found}: {MAKE}"))
         };
         let key = EncodingKey::from_ec_pem(&pem).map_err(|_| unfit())?;
-        // Only this program signs in this process, so what was installed before is the same.
+        // A second key installs it again, which changes nothing.
         let _ = BY_RING.install_default();
         let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) };
         let queues = Digest::of(&[b"infera/queues/v1|".as_slice(), &pem].concat());

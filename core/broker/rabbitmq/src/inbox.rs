@@ -196,8 +196,8 @@ impl Settle for Receipt {
         self.inbox.ack(self.tap, self.tag)
     }
 
-    /// By AMQP's `reject`, because since 4.3 a quorum queue doesn't count what comes back by `nack`, and what nobody can
-    /// settle would go round for ever.
+    /// Gives it back by AMQP's `reject`: since 4.3 a quorum queue counts nothing that comes back by `nack`, so that a message
+    /// which never can be settled would go round for ever.
     async fn nack(self: Box<Self>) {
         if self.inbox.settled(self.tap)
             && let Err(error) = self.acker.reject(BasicRejectOptions { requeue: true }).await
@@ -207,7 +207,7 @@ impl Settle for Receipt {
     }
 }
 
-/// Gives back to its queue a delivery that nobody tried; since 4.3 that isn't counted against it. Where that fails the channel is gone, which gives back everything.
+/// Gives back to its queue a delivery that wasn't tried; since 4.3 that isn't counted against it. Where that fails the channel is gone, which gives back everything.
 pub(super) async fn put_back(acker: &Acker) {
     let options = BasicNackOptions { requeue: true, multiple: false };
     if let Err(error) = acker.nack(options).await {

@@ -1,5 +1,5 @@
 //! What happens when a RabbitMQ server is killed, frozen, short of memory, or closes on us. Each check starts a server
-//! of its own (`infra/service/alone.py`; needs python3 and Debian's rabbitmq-server), one check after the other.
+//! of its own (`infra/service/alone.py`; needs python3; `RABBIT` chooses which), one check after the other.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by panicking")]
 
 use std::path::PathBuf;
