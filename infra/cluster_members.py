@@ -108,6 +108,8 @@ def gateway(name, binaries, ports):
         "gateway.signups_per_minute": 0,
         "gateway.in_flight_max": 0,
         "gateway.waiting_max": 0,
+        "gateway.account_stored_max_bytes": 0,
+        "gateway.stored_max_bytes": 0,
     }
     return Member(name, binaries / "infera-gateway", ports, settings)
 

@@ -29,7 +29,7 @@ use crate::ask::Ask;
 use crate::capacity::OWNERS_NEEDED;
 use crate::commit::{Committed, commit};
 use crate::completion;
-use crate::error::{ApiError, Limit};
+use crate::error::{ApiError, Limit, STORED_WAIT};
 use crate::keys::Caller;
 use crate::room::Held;
 use crate::state::State;
@@ -239,6 +239,7 @@ async fn accept(
         epoch,
         idempotency,
         waiting_max: state.config.waiting_limit(),
+        room: state.config.room(),
     };
     let (job, is_new) = match committed(state, new).await? {
         Committed::New => (job, true),
@@ -248,6 +249,14 @@ async fn accept(
             /// Waiting jobs end in seconds when the network has room; asking more often only costs requests.
             const WAIT: Duration = Duration::from_secs(2);
             return Err(ApiError::Limited(Limit::Waiting, WAIT).into());
+        }
+        Committed::NoRoomForAccount(_) => return Err(ApiError::Limited(Limit::Stored, STORED_WAIT).into()),
+        Committed::NoRoom(stored) => {
+            tracing::warn!(
+                stored,
+                "a job was refused: requests take up all the room that they may (stored_max_bytes)"
+            );
+            return Err(ApiError::StorageFull.into());
         }
     };
     if is_new {

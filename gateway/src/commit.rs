@@ -15,6 +15,10 @@ pub enum Committed {
     KeyReused,
     /// Nothing was stored: the account has so many waiting jobs.
     Full(u32),
+    /// Nothing was stored: the account's requests take up so many bytes.
+    NoRoomForAccount(u64),
+    /// Nothing was stored: all requests together take up so many bytes.
+    NoRoom(u64),
 }
 
 /// Commits `new`; where the outcome is unknown the same is sent again, and read back if that doesn't tell either.
@@ -54,5 +58,7 @@ fn read(accepted: Accepted, job: JobId) -> Committed {
         Accepted::Existing(earlier) => Committed::Earlier(earlier),
         Accepted::KeyReused => Committed::KeyReused,
         Accepted::Full { waiting } => Committed::Full(waiting),
+        Accepted::NoRoomForAccount { stored } => Committed::NoRoomForAccount(stored),
+        Accepted::NoRoom { stored } => Committed::NoRoom(stored),
     }
 }

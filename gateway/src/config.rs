@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use infera_core::ledger::Room;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::hosts::HostName;
@@ -54,6 +55,12 @@ pub struct Config {
     pub in_flight_max: u32,
     /// Jobs of one account that may wait or run. Beyond it: 429, so that one account can't fill the ledger.
     pub waiting_max: u32,
+    /// Bytes of one account's requests that may lie in the ledger, until they are pruned a day after their jobs ended.
+    /// Beyond it: 429. 1 GiB is as many requests of 1.2 kB as one key may send in a day, and not four minutes of the largest.
+    pub account_stored_max_bytes: u64,
+    /// The same of all accounts together. Beyond it: 503, so that what is accepted still fits onto the disk. 8 GiB are eight
+    /// accounts at their limit, and leave room for answers and the log on a disk of 20 GB; a cluster's database may have more.
+    pub stored_max_bytes: u64,
     /// Sign-ups per minute and address. One person needs one.
     pub signups_per_minute: u32,
     /// Registrations and checks of nodes per minute and address. A node asks every five minutes: three hundred of them
@@ -100,6 +107,8 @@ impl Default for Config {
             requests_per_minute: 600,
             in_flight_max: 64,
             waiting_max: 10_000,
+            account_stored_max_bytes: 1024 * 1024 * 1024,
+            stored_max_bytes: 8 * 1024 * 1024 * 1024,
             signups_per_minute: 5,
             node_checks_per_minute: 60,
             request_timeout_s: 240,
@@ -166,9 +175,23 @@ impl Config {
         Duration::from_millis(self.drain_ms)
     }
 
+    /// How much of the ledger requests may take; no limit is the largest number.
+    #[must_use]
+    pub const fn room(&self) -> Room {
+        Room {
+            account_max_bytes: limit(self.account_stored_max_bytes),
+            all_max_bytes: limit(self.stored_max_bytes),
+        }
+    }
+
     /// Jobs of one account that may wait; no limit is the largest number.
     #[must_use]
     pub const fn waiting_limit(&self) -> u32 {
         if self.waiting_max == 0 { u32::MAX } else { self.waiting_max }
     }
+}
+
+/// A limit in bytes; 0 means that there is none.
+const fn limit(bytes: u64) -> u64 {
+    if bytes == 0 { u64::MAX } else { bytes }
 }

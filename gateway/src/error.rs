@@ -25,6 +25,9 @@ pub enum Face {
     OpenAi,
 }
 
+/// Room comes back as old requests are pruned, which goes on all the time; asking more often only costs requests.
+pub const STORED_WAIT: Duration = Duration::from_secs(60);
+
 /// Which limit a client ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -34,6 +37,8 @@ pub enum Limit {
     InFlight,
     /// Jobs that wait.
     Waiting,
+    /// Bytes of requests that are stored.
+    Stored,
     /// Sign-ups from one address.
     Signups,
     /// Nodes from one address.
@@ -92,6 +97,8 @@ pub enum ApiError {
     Overloaded,
     /// More accepted jobs wait for the broker than this gateway holds: ours. Nothing was accepted.
     OutboxFull,
+    /// Requests take up as much of the ledger as they may: ours. Nothing was accepted.
+    StorageFull,
     /// The ledger is away: ours; a retry is safe under an idempotency key.
     LedgerAway,
     /// This gateway shuts down; the job goes on.
@@ -148,6 +155,7 @@ impl ApiError {
             Self::InsufficientNodes
             | Self::Overloaded
             | Self::OutboxFull
+            | Self::StorageFull
             | Self::LedgerAway
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
@@ -186,6 +194,7 @@ impl ApiError {
             Self::InsufficientNodes => "insufficient_nodes",
             Self::Overloaded => "overloaded",
             Self::OutboxFull => "outbox_full",
+            Self::StorageFull => "storage_full",
             Self::LedgerAway => "ledger_unavailable",
             Self::Draining => "shutting_down",
             Self::Timeout => "timeout",
@@ -248,6 +257,9 @@ impl ApiError {
                 .to_owned(),
             Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
             Self::OutboxFull => "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.".to_owned(),
+            Self::StorageFull => "The requests that are stored take up all the room that they may; this one was not accepted. \
+                                  Room comes back as older ones are archived. Try again later."
+                .to_owned(),
             Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
             Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
             Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),
@@ -271,6 +283,7 @@ impl ApiError {
             | Self::LedgerAway
             | Self::Draining
             | Self::Node(Refusal::BrokerAway) => Some(Duration::from_secs(1)),
+            Self::StorageFull => Some(STORED_WAIT),
             // A broker or nodes that are away rarely are for less than seconds.
             Self::InsufficientNodes
             | Self::OutboxFull
@@ -345,6 +358,7 @@ const fn limit_code(limit: Limit) -> &'static str {
         Limit::Rate => "rate_limit_exceeded",
         Limit::InFlight => "concurrency_limit_exceeded",
         Limit::Waiting => "queue_full",
+        Limit::Stored => "account_storage_full",
         Limit::Signups => "signup_limit_exceeded",
         Limit::Nodes => "node_limit_exceeded",
         Limit::Connections => "connection_limit_exceeded",
@@ -356,6 +370,10 @@ const fn limit_message(limit: Limit) -> &'static str {
         Limit::Rate => "Too many requests per minute for this key.",
         Limit::InFlight => "Too many requests at once for this key.",
         Limit::Waiting => "Too many jobs of this account are waiting; let some end first.",
+        Limit::Stored => {
+            "This account's requests take up all the room that they may; room comes back a day after their jobs ended. \
+             Send fewer or smaller ones."
+        }
         Limit::Signups => "Too many sign-ups from this address.",
         Limit::Nodes => "Too many registrations and checks of nodes from this address.",
         Limit::Connections => "Too many connections from this address, each in the middle of a request.",

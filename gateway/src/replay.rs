@@ -38,6 +38,15 @@ pub enum NotReplayed {
         /// How many.
         waiting: u32,
     },
+    /// Its request would have to be stored once more. A later try may succeed.
+    #[error(
+        "{stored} bytes of requests are stored, as many as may be (gateway.account_stored_max_bytes, \
+         gateway.stored_max_bytes); try again later"
+    )]
+    NoRoom {
+        /// How many.
+        stored: u64,
+    },
     /// Nothing was accepted, but for an unknown outcome: then look for a new job of the account before another try.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -82,10 +91,14 @@ where
         epoch: present_epoch(ledger).await?,
         idempotency: None,
         waiting_max: config.waiting_limit(),
+        room: config.room(),
     };
     let id = new.id;
     match commit(ledger, ledger, new).await? {
         Committed::Full(waiting) => Err(NotReplayed::Full { waiting }),
+        Committed::NoRoomForAccount(stored) | Committed::NoRoom(stored) => {
+            Err(NotReplayed::NoRoom { stored })
+        }
         // Without a key none can have been used before.
         Committed::New | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
     }

@@ -28,6 +28,9 @@ pub enum Command {
     Up(Settings),
     /// Print the configuration that `up` would run with, as TOML.
     Config(Settings),
+    /// Make the ledger's file as small as what is in it, while nothing runs. Needed once, for a large one that was made before
+    /// it became smaller by itself.
+    Compact(Settings),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
 }

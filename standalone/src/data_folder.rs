@@ -96,7 +96,7 @@ impl DataFolder {
     /// Where the ledger's file is.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
-        self.path.join(LEDGER)
+        ledger_in(&self.path)
     }
 
     /// Where the archive's objects are.
@@ -186,6 +186,12 @@ fn refuse_if_ledger_is_gone(path: &Path) -> Result<(), DataFolderError> {
         Some((_, trace)) => Err(DataFolderError::LedgerGone { ledger, trace }),
         None => Ok(()),
     }
+}
+
+/// Where the ledger's file is in the data folder at `path`, whether or not it is there.
+#[must_use]
+pub fn ledger_in(path: &Path) -> PathBuf {
+    path.join(LEDGER)
 }
 
 fn read_or_make_secret(path: &Path) -> Result<Digest, DataFolderError> {

@@ -7,7 +7,9 @@ use clap::Parser as _;
 use infera::calibrate;
 use infera::cli::{self, Cli, Command, Reader, Settings};
 use infera::config::Config;
+use infera::data_folder;
 use infera::network::Network;
+use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::program::{self, Failure};
 use infera_core::{config, shutdown, telemetry};
 
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Up(settings) => up(settings),
         Command::Config(settings) => show(settings),
+        Command::Compact(settings) => compact(settings),
         Command::Calibrate(options) => calibrate::run(&Config::default(), &options).map_err(Into::into),
     };
     program::ended("infera", done)
@@ -25,6 +28,14 @@ fn main() -> ExitCode {
 fn show(settings: Settings) -> Done {
     let config = settings.load().map_err(Failure::settings)?;
     Ok(program::print(&config::dump(&config)?)?)
+}
+
+fn compact(settings: Settings) -> Done {
+    let config = settings.load().map_err(Failure::settings)?;
+    telemetry::start(&config.log)?;
+    let path = data_folder::ledger_in(&config.data);
+    let (before, after) = SqliteLedger::compact(&path).map_err(Failure::refused)?;
+    Ok(program::print(&format!("{}: {before} bytes before, {after} after", path.display()))?)
 }
 
 fn up(settings: Settings) -> Done {

@@ -13,6 +13,7 @@ mod intake;
 mod network;
 mod sample;
 mod standing;
+mod storing;
 mod sweeping;
 mod taking;
 
@@ -24,6 +25,7 @@ pub use halves::Halves;
 pub use intake::*;
 pub use network::*;
 pub use standing::*;
+pub use storing::*;
 pub use sweeping::*;
 pub use taking::*;
 
@@ -41,6 +43,8 @@ macro_rules! ledger_conformance {
             a_job_accepted_again_is_the_same_job
             an_account_has_no_more_waiting_jobs_than_it_may
             waiting_jobs_are_counted_right_among_many_callers
+            requests_take_no_more_room_than_they_may
+            room_is_counted_right_among_many_callers
             a_poison_job_harms_no_neighbour
             a_job_is_cancelled_once_and_by_its_account
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{JobState, LedgerError, PoisonedJob, Posting, PostingEntry, SettledRecord};
+use super::{Accepted, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
@@ -42,6 +42,39 @@ pub fn latest_admission(now: Timestamp) -> Timestamp {
 /// The segment of records that can't be read: none is ever made of it. Once a row is mended, its record's segment is made
 /// null, and it is archived like any other.
 pub const SET_ASIDE: SegmentId = SegmentId::from_bytes([0; 16]);
+
+/// What is stored where a job is about to be accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// Jobs of its account that wait.
+    pub waiting: u32,
+    /// Bytes of its account's bodies.
+    pub account_bytes: u64,
+    /// Bytes of all bodies.
+    pub all_bytes: u64,
+}
+
+/// How large the body of a job is, in bytes.
+#[must_use]
+pub fn body_bytes(job: &NewJob) -> u64 {
+    u64::try_from(job.request.len()).unwrap_or(u64::MAX)
+}
+
+/// What a new job is told for which there is no place; none if there is one.
+#[must_use]
+pub fn no_place(job: &NewJob, stored: Stored) -> Option<Accepted> {
+    let Stored { waiting, account_bytes, all_bytes } = stored;
+    let fits = |stored: u64, max: u64| stored.saturating_add(body_bytes(job)) <= max;
+    if waiting >= job.waiting_max {
+        Some(Accepted::Full { waiting })
+    } else if !fits(account_bytes, job.room.account_max_bytes) {
+        Some(Accepted::NoRoomForAccount { stored: account_bytes })
+    } else if !fits(all_bytes, job.room.all_max_bytes) {
+        Some(Accepted::NoRoom { stored: all_bytes })
+    } else {
+        None
+    }
+}
 
 /// A settlement ready for the tables: serialised before it reaches whoever writes.
 pub struct SettlementRow {

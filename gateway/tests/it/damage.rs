@@ -8,7 +8,7 @@ use infera_core::job::{
     VerificationStatus,
 };
 use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{JobIntake as _, JobOwner as _, NewJob};
+use infera_core::ledger::{JobIntake as _, JobOwner as _, NewJob, Room};
 use infera_core::time::Timestamp;
 use infera_gateway::waiters::{Damaged, Waiters};
 
@@ -27,6 +27,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         epoch: 1,
         idempotency: None,
         waiting_max: 9,
+        room: Room::UNBOUNDED,
     };
     ledger.accept(job.clone()).await.expect("accept");
     let answer = Answer {

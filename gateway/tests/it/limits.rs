@@ -87,6 +87,32 @@ async fn jobs_that_wait() {
     assert_eq!(reply.json()["code"], "queue_full");
 }
 
+/// The account's own bound is its fault, everybody's is ours; both faces name it by the same word.
+#[tokio::test]
+async fn requests_that_are_stored() {
+    let mut large = job();
+    large["messages"][0]["content"] = json!("x".repeat(2_000));
+    let mut waited = chat();
+    waited["messages"][0]["content"] = json!("x".repeat(2_000));
+    for (account, all, status, code) in
+        [(5_000, 0, 429, "account_storage_full"), (0, 5_000, 503, "storage_full")]
+    {
+        let config = Config { account_stored_max_bytes: account, stored_max_bytes: all, ..unlimited() };
+        let rig = Rig::start(config).await;
+        let keyed = [("Idempotency-Key", "first")];
+        assert_eq!(rig.post("/submit_job", &large, &keyed).await.status, 200);
+        assert_eq!(rig.post("/submit_job", &large, &[]).await.status, 200);
+        let refused = rig.post("/submit_job", &large, &[]).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (status, &json!(code)), "{}", refused.json());
+        assert_eq!(refused.header("retry-after"), Some("60"));
+        let refused = rig.post("/v1/chat/completions", &waited, &[]).await;
+        assert_eq!((refused.status, &refused.json()["error"]["code"]), (status, &json!(code)));
+        assert_eq!(refused.header("retry-after"), Some("60"));
+        assert_eq!(rig.post("/submit_job", &large, &keyed).await.status, 200, "it is stored already");
+        assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200, "there is room for a small one");
+    }
+}
+
 #[tokio::test]
 async fn clients_that_wait() {
     let rig = Rig::start(Config { waiters_max: 1, ..unlimited() }).await;

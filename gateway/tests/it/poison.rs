@@ -8,7 +8,7 @@ use infera_core::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
-    Pruning as _, RecordPlace, Sweeping as _, Take,
+    Pruning as _, RecordPlace, Room, Sweeping as _, Take,
 };
 use infera_core::time::Timestamp;
 use infera_gateway::Config;
@@ -40,6 +40,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         epoch: 1,
         idempotency: None,
         waiting_max: 9,
+        room: Room::UNBOUNDED,
     };
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
     job

@@ -10,7 +10,7 @@ use infera_core::job::{
     Numbers, ReplicaCounts, ReplicaSummary, Rung, Settlement, TokenId, Verification, VerificationPolicy,
     VerificationStatus,
 };
-use infera_core::ledger::{NewJob, Posting, PostingEntry, Verdict};
+use infera_core::ledger::{NewJob, Posting, PostingEntry, Room, Verdict};
 use infera_core::messages::{NumericClass, TokenNumbers};
 use infera_core::time::Timestamp;
 
@@ -73,6 +73,7 @@ impl Asker {
             epoch: self.epoch,
             idempotency: None,
             waiting_max: u32::MAX,
+            room: Room::UNBOUNDED,
         }
     }
 

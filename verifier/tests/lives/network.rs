@@ -17,7 +17,8 @@ use infera_core::job::{
 use infera_core::ledger::sqlite::SqliteLedger;
 use infera_core::ledger::{
     Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
-    NetworkBook as _, NewJob, Posting, PostingEntry, SettledRecord, Standing as _, Sweeping as _, Verdict,
+    NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standing as _, Sweeping as _,
+    Verdict,
 };
 use infera_core::messages::{JobNotice, Wire as _};
 use infera_core::shutdown::Shutdown;
@@ -170,6 +171,7 @@ impl Network {
             epoch: self.epoch,
             idempotency: None,
             waiting_max: 1_000,
+            room: Room::UNBOUNDED,
         };
         let id = job.id;
         assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Halves, at, must};
-use infera_ledger::{Accepted, NewJob, Notice, Posting, PostingEntry, Take, TakenJob, Verdict};
+use infera_ledger::{Accepted, NewJob, Notice, Posting, PostingEntry, Room, Take, TakenJob, Verdict};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -38,6 +38,7 @@ pub(super) fn new_job(account: &AccountId) -> NewJob {
         epoch: 7,
         idempotency: None,
         waiting_max: 1000,
+        room: Room::UNBOUNDED,
     }
 }
 

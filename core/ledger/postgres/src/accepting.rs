@@ -1,7 +1,7 @@
 //! Accepting jobs, many in one transaction. What becomes of each is decided here, in the order in which they came, from
 //! what was read under the lock of its account's count; that lock makes the reading true until the commit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
@@ -11,7 +11,8 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Parameters, execute_over, prepared};
 use super::settling::{ADD_TO_TOTALS, Totals};
-use super::values::{digest, get, job_id, millis, whole, word};
+use super::values::{count, digest, get, job_id, millis, small, whole, word};
+use infera_ledger::stored::{Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob};
 use infera_types::ids::{Digest, JobId};
 
@@ -20,7 +21,9 @@ const MAKE_WAITING: &str =
     "INSERT INTO waiting (account, jobs) SELECT account, 0 FROM unnest($1::text[]) AS account
                             ON CONFLICT (account) DO NOTHING";
 const LOCK_WAITING: &str =
-    "SELECT account, jobs FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE";
+    "SELECT account, jobs, bytes FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE";
+/// No lock keeps this true: that would make all accounts wait for each other.
+const STORED: &str = "SELECT COALESCE(SUM(value), 0)::bigint FROM totals WHERE name = 'body_bytes'";
 const KNOWN_JOBS: &str = "SELECT id, account FROM jobs WHERE id = ANY($1)";
 const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerprint, job_id FROM idempotency
     JOIN unnest($1::text[], $2::bytea[]) AS asked (account, key)
@@ -36,8 +39,10 @@ const INSERT_JOBS: &str = "INSERT INTO jobs (id, account, model, request, quorum
             request_hash)";
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
-const ADD_WAITING: &str = "UPDATE waiting SET jobs = waiting.jobs + fresh.jobs
-    FROM unnest($1::text[], $2::bigint[]) AS fresh (account, jobs) WHERE waiting.account = fresh.account";
+const ADD_WAITING: &str =
+    "UPDATE waiting SET jobs = waiting.jobs + fresh.jobs, bytes = waiting.bytes + fresh.bytes
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS fresh (account, jobs, bytes)
+    WHERE waiting.account = fresh.account";
 
 /// The lane of [`infera_ledger::JobIntake::accept`].
 pub(super) struct Accepting {
@@ -71,18 +76,11 @@ impl Work for Accepting {
         jobs: &[&NewJob],
     ) -> Result<Vec<Result<Accepted, LedgerError>>, Failure> {
         let mut known = read(client, jobs).await?;
-        let before = known.waiting.clone();
         let outcomes: Vec<_> = jobs.iter().map(|job| known.decide(job)).collect();
         let is_new = |outcome: &Result<Accepted, LedgerError>| matches!(outcome, Ok(Accepted::New));
         let fresh: Vec<&NewJob> =
             jobs.iter().zip(&outcomes).filter(|(_, outcome)| is_new(outcome)).map(|(job, _)| *job).collect();
-        let counts: Vec<(&str, i64)> = known
-            .waiting
-            .iter()
-            .map(|(account, jobs)| (account.as_str(), jobs - before.get(account).copied().unwrap_or(0)))
-            .filter(|(_, jobs)| *jobs > 0)
-            .collect();
-        write(client, &fresh, &counts, self.share).await?;
+        write(client, &fresh, self.share).await?;
         Ok(outcomes)
     }
 }
@@ -90,9 +88,17 @@ impl Work for Accepting {
 /// What the database knows of the accounts, ids and keys of a batch, kept up to date while the batch is decided.
 #[derive(Default)]
 struct Known {
-    waiting: HashMap<String, i64>,
+    held: HashMap<String, Held>,
+    all_bytes: u64,
     jobs: HashMap<JobId, String>,
     keys: HashMap<(String, Digest), (Digest, JobId)>,
+}
+
+/// What an account has.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    waiting: u32,
+    bytes: u64,
 }
 
 impl Known {
@@ -109,11 +115,15 @@ impl Known {
             Some(_) => return Err(LedgerError::Row(format!("{} is another account's job", job.id))),
             None => {}
         }
-        let waiting = self.waiting.entry(account.to_owned()).or_insert(0);
-        if *waiting >= i64::from(job.waiting_max) {
-            return Ok(Accepted::Full { waiting: u32::try_from(*waiting).unwrap_or(u32::MAX) });
+        let held = self.held.entry(account.to_owned()).or_default();
+        let stored = Stored { waiting: held.waiting, account_bytes: held.bytes, all_bytes: self.all_bytes };
+        if let Some(full) = no_place(job, stored) {
+            return Ok(full);
         }
-        *waiting += 1;
+        let bytes = body_bytes(job);
+        held.waiting = held.waiting.saturating_add(1);
+        held.bytes = held.bytes.saturating_add(bytes);
+        self.all_bytes = self.all_bytes.saturating_add(bytes);
         self.jobs.insert(job.id, account.to_owned());
         if let Some(idempotency) = &job.idempotency {
             self.keys.insert((account.to_owned(), idempotency.key), (idempotency.fingerprint, job.id));
@@ -134,7 +144,7 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
     accounts.sort_unstable();
     accounts.dedup();
     let known = read_locked(client, jobs, &accounts).await?;
-    if known.waiting.len() == accounts.len() {
+    if known.held.len() == accounts.len() {
         return Ok(known);
     }
     // What was read without its lock is worth nothing. No lock is held while counts are made, so nobody can wait in a circle.
@@ -145,7 +155,8 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
 }
 
 async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]) -> Result<Known, Failure> {
-    let [lock, known_jobs, known_keys] = prepared(client, [LOCK_WAITING, KNOWN_JOBS, KNOWN_KEYS]).await?;
+    let [lock, stored, known_jobs, known_keys] =
+        prepared(client, [LOCK_WAITING, STORED, KNOWN_JOBS, KNOWN_KEYS]).await?;
     let ids: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
     let (mut owners, mut keys) = (Vec::new(), Vec::new());
     for job in jobs {
@@ -155,23 +166,27 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
         }
     }
     // Sent in this order without waiting for each other; each sees what was committed before it got its lock.
-    let (begun, waiting, jobs, keys) = tokio::join!(
+    let (begun, held, stored, jobs, keys) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         async { client.query(&lock, &[&accounts]).await },
+        async { client.query_one(&stored, &[]).await },
         async { client.query(&known_jobs, &[&ids]).await },
         async {
             if keys.is_empty() { Ok(Vec::new()) } else { client.query(&known_keys, &[&owners, &keys]).await }
         },
     );
     begun?;
-    known(&waiting?, &jobs?, &keys?).map_err(Failure::from)
+    let (held, stored) = (held?, stored?);
+    let mut known = known(&held, &jobs?, &keys?)?;
+    known.all_bytes = count(&stored, 0)?;
+    Ok(known)
 }
 
-fn known(waiting: &[Row], jobs: &[Row], keys: &[Row]) -> Result<Known, LedgerError> {
+fn known(held: &[Row], jobs: &[Row], keys: &[Row]) -> Result<Known, LedgerError> {
     let mut known = Known::default();
-    for row in waiting {
-        known.waiting.insert(get(row, 0)?, get(row, 1)?);
+    for row in held {
+        known.held.insert(get(row, 0)?, Held { waiting: small(row, 1)?, bytes: count(row, 2)? });
     }
     for row in jobs {
         known.jobs.insert(job_id(row, 0)?, get(row, 1)?);
@@ -220,20 +235,32 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Accounts of new jobs, how many each has and how many bytes they are.
+fn by_account<'a>(jobs: &[&'a NewJob]) -> (Vec<&'a str>, Vec<i64>, Vec<i64>) {
+    let mut accounts = BTreeMap::<&str, (i64, u64)>::new();
+    for job in jobs {
+        let (count, bytes) = accounts.entry(job.account.as_str()).or_default();
+        *count += 1;
+        *bytes += body_bytes(job);
+    }
+    let mut columns = (Vec::new(), Vec::new(), Vec::new());
+    for (account, (count, bytes)) in accounts {
+        columns.0.push(account);
+        columns.1.push(count);
+        columns.2.push(whole(bytes));
+    }
+    columns
+}
+
 /// Stores the new jobs and commits: one round trip.
-async fn write(
-    client: &ClientWrapper,
-    jobs: &[&NewJob],
-    counts: &[(&str, i64)],
-    share: i16,
-) -> Result<(), Failure> {
+async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(), Failure> {
     if jobs.is_empty() {
         return client.batch_execute("COMMIT").await.map_err(Failure::of_commit);
     }
     let [insert_jobs, insert_keys, add_waiting, add_totals] =
         prepared(client, [INSERT_JOBS, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
     let columns = Columns::of(jobs);
-    let (accounts, more): (Vec<&str>, Vec<i64>) = counts.iter().copied().unzip();
+    let (accounts, more, bytes) = by_account(jobs);
     let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for job in jobs {
         if let Some(idempotency) = &job.idempotency {
@@ -245,6 +272,7 @@ async fn write(
     }
     let mut totals = Totals::default();
     totals.add("accepted", u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+    totals.add("body_bytes", jobs.iter().map(|job| body_bytes(job)).sum());
     let (names, amounts) = totals.columns();
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, .. } = &columns;
@@ -258,7 +286,7 @@ async fn write(
             client.execute(&insert_jobs, columns).await.map(drop)
         },
         async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
-        async { client.execute(&add_waiting, &[&accounts, &more]).await.map(drop) },
+        async { client.execute(&add_waiting, &[&accounts, &more, &bytes]).await.map(drop) },
         async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
         client.batch_execute("COMMIT"),
     );
@@ -272,6 +300,7 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use infera_ledger::Room;
     use infera_types::ids::{AccountId, GatewayId, ModelName};
     use infera_types::job::VerificationPolicy;
     use infera_types::time::Timestamp;
@@ -291,6 +320,7 @@ mod tests {
             idempotency: key
                 .map(|(key, body)| Idempotency { key: Digest::of(&[key]), fingerprint: Digest::of(&[body]) }),
             waiting_max,
+            room: Room { account_max_bytes: 100, all_max_bytes: 250 },
         }
     }
 
@@ -299,7 +329,7 @@ mod tests {
     fn a_batch_is_decided_in_its_order() {
         let (account, other) = (AccountId::fresh(), AccountId::fresh());
         let mut known = Known::default();
-        known.waiting.insert(account.as_str().to_owned(), 1);
+        known.held.insert(account.as_str().to_owned(), Held { waiting: 1, bytes: 0 });
         let first = job(&account, 3, Some((1, 1)));
         let stolen = NewJob { account: other.clone(), ..first.clone() };
         let batch = [
@@ -316,6 +346,6 @@ mod tests {
         for (index, (job, expected)) in batch.iter().enumerate() {
             assert_eq!(known.decide(job).ok(), *expected, "number {index}");
         }
-        assert_eq!((known.waiting[account.as_str()], known.waiting[other.as_str()]), (3, 1));
+        assert_eq!((known.held[account.as_str()].waiting, known.held[other.as_str()].waiting), (3, 1));
     }
 }

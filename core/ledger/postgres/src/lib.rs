@@ -91,6 +91,8 @@ pub struct PostgresLedger {
     taking: Lane<Takings>,
     settling: Lane<Settling>,
     posting: Lane<PostingLines>,
+    /// Which rows of the totals this process adds to.
+    share: i16,
     /// One projector of this process at a time asks the database, so that the others don't hold connections meanwhile.
     projecting: Mutex<()>,
     /// Ends with the ledger.
@@ -126,6 +128,7 @@ impl PostgresLedger {
             taking: Lane::start(Takings, lane_pool()?),
             settling: Lane::start(Settling { share }, lane_pool()?),
             posting: Lane::start(PostingLines, lane_pool()?),
+            share,
             projecting: Mutex::new(()),
             _planning: planning,
             pool,

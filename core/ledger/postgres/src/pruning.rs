@@ -30,10 +30,22 @@ const PRUNABLE: &str = "WITH old AS (
 const PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
     WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line";
 
+/// Rows are locked in the order in which a settlement locks them: jobs, then accounts' counts, then totals.
 const PRUNE: &str = "WITH chosen AS MATERIALIZED (
-        SELECT records.job_id FROM records JOIN jobs ON jobs.id = records.job_id
+        SELECT records.job_id, account, COALESCE(octet_length(request), 0)::bigint AS bytes
+        FROM records JOIN jobs ON jobs.id = records.job_id
         WHERE segment = $1 AND hash IS NOT NULL AND is_pruned = 0
         ORDER BY records.job_id LIMIT $2 FOR UPDATE),
+    freed AS MATERIALIZED (SELECT account, SUM(bytes)::bigint AS bytes FROM chosen GROUP BY account),
+    locked AS MATERIALIZED (
+        SELECT account FROM waiting WHERE account IN (SELECT account FROM freed) ORDER BY account FOR UPDATE),
+    counted AS (
+        UPDATE waiting SET bytes = waiting.bytes - freed.bytes FROM locked JOIN freed USING (account)
+        WHERE waiting.account = locked.account),
+    totalled AS (
+        INSERT INTO totals (name, share, value)
+        SELECT 'body_bytes', $3::smallint, -SUM(bytes)::bigint FROM locked JOIN freed USING (account) HAVING COUNT(*) > 0
+        ON CONFLICT (name, share) DO UPDATE SET value = totals.value + excluded.value),
     emptied AS (UPDATE jobs SET request = NULL FROM chosen WHERE jobs.id = chosen.job_id),
     ungrouped AS (DELETE FROM groups USING chosen WHERE groups.job_id = chosen.job_id AND is_closed = 1),
     unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
@@ -70,7 +82,7 @@ impl Pruning for PostgresLedger {
     async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError> {
         let (id, mut pruned) = (&segment.as_bytes()[..], 0);
         loop {
-            let jobs = self.pool.change(PRUNE, &[&id, &JOBS_AT_ONCE]).await?.len();
+            let jobs = self.pool.change(PRUNE, &[&id, &JOBS_AT_ONCE, &self.share]).await?.len();
             if jobs == 0 {
                 return Ok(pruned);
             }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use infera_conformance::ledger::Halves;
 use infera_ledger::{
     Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, NewJob, Posting,
-    PostingEntry, Settled, Standing as _, Sweeping as _, Verdict,
+    PostingEntry, Room, Settled, Standing as _, Sweeping as _, Verdict,
 };
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
@@ -71,6 +71,7 @@ fn new_job(account: &AccountId) -> NewJob {
         epoch: 1,
         idempotency: None,
         waiting_max: u32::MAX,
+        room: Room::UNBOUNDED,
     }
 }
 

@@ -23,6 +23,13 @@ const LOG_MAX_BYTES: u32 = 64 * 1024 * 1024;
 thread_local! {
     /// Frames in the log after the last commit of this thread, which is the one that writes.
     static FRAMES: Cell<u32> = const { Cell::new(0) };
+    /// Whether the log is to be copied after this commit, however short it is.
+    static IS_WANTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets the log be copied into the file after the commit that this is called within, on the thread that writes.
+pub(super) fn checkpoint_soon() {
+    IS_WANTED.set(true);
 }
 
 /// The numbering of commits. It goes with the connection that writes.
@@ -69,7 +76,8 @@ impl Commits {
 
     /// Copies the log into the file if it has become long. Readers are not waited for: what they keep is copied next time.
     pub(super) fn checkpoint_if_due(&mut self, connection: &Connection) {
-        if FRAMES.get() < CHECKPOINT_FRAMES {
+        let is_wanted = IS_WANTED.take();
+        if FRAMES.get() < CHECKPOINT_FRAMES && !is_wanted {
             return;
         }
         self.is_generation_due = true;

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{Groups, add_to_total, read, settle};
-use super::values::{Blob, Numbered as _, Word, digest, job_id, millis, small, whole};
-use infera_ledger::stored::SettlementRow;
+use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
+use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
@@ -61,8 +61,8 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
     if let Some(known) = same_id(connection, job)? {
         return Ok(known);
     }
-    if let Some(waiting) = full(connection, job)? {
-        return Ok(Accepted::Full { waiting });
+    if let Some(full) = full(connection, job)? {
+        return Ok(full);
     }
     insert(connection, job, hash)?;
     if let Some(idempotency) = &job.idempotency {
@@ -109,23 +109,30 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Fa
     }
 }
 
-/// Counts one more waiting job, or says how many there are if that is as many as may be.
-fn full(connection: &Connection, job: &NewJob) -> Result<Option<u32>, Failure> {
+/// Counts one more waiting job and its body, or says what is full.
+fn full(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failure> {
     let account = Word(job.account.as_str());
-    let waiting = connection
-        .numbered("SELECT jobs FROM waiting WHERE account = $1")?
-        .query_row([&account], |row| small(row, 0))
+    let (waiting, account_bytes) = connection
+        .numbered("SELECT jobs, bytes FROM waiting WHERE account = $1")?
+        .query_row([&account], |row| Ok((small(row, 0)?, count(row, 1)?)))
+        .optional()?
+        .unwrap_or((0, 0));
+    let all_bytes = connection
+        .numbered("SELECT value FROM totals WHERE name = 'body_bytes'")?
+        .query_row([], |row| count(row, 0))
         .optional()?
         .unwrap_or(0);
-    if waiting >= job.waiting_max {
-        return Ok(Some(waiting));
+    if let Some(full) = no_place(job, Stored { waiting, account_bytes, all_bytes }) {
+        return Ok(Some(full));
     }
+    let bytes = body_bytes(job);
     connection
         .numbered(
-            "INSERT INTO waiting (account, jobs) VALUES ($1, 1)
-             ON CONFLICT (account) DO UPDATE SET jobs = waiting.jobs + 1",
+            "INSERT INTO waiting (account, jobs, bytes) VALUES ($1, 1, $2)
+             ON CONFLICT (account) DO UPDATE SET jobs = waiting.jobs + 1, bytes = waiting.bytes + excluded.bytes",
         )?
-        .execute([&account])?;
+        .execute(params![&account, whole(bytes)])?;
+    add_to_total(connection, "body_bytes", bytes)?;
     Ok(None)
 }
 

@@ -22,6 +22,7 @@ mod reader;
 mod readers;
 mod schema;
 mod settling;
+mod space;
 mod standing;
 mod sweeping;
 mod values;
@@ -61,6 +62,29 @@ impl SqliteLedger {
         let (connection, commits) = opening::writer(path)?;
         let readers = Readers::open(path)?;
         Ok(Arc::new(Self { readers, writer: Writer::start(connection, commits)?, _lock: lock }))
+    }
+
+    /// Writes the file at `path` anew without the pages that are free in it, so that from then on it becomes smaller by
+    /// itself when bodies are pruned. For files that were made by a version that couldn't; others gain little. Nothing else
+    /// may have the ledger. Returns the file's size before and after, in bytes. It needs room on the disk for the whole file
+    /// once more; cut off at any moment, the ledger is what it was.
+    ///
+    /// # Errors
+    /// As [`SqliteLedger::open`].
+    pub fn compact(path: &Path) -> Result<(u64, u64), LedgerError> {
+        let size = || {
+            std::fs::metadata(path)
+                .map(|metadata| metadata.len())
+                .map_err(|error| LedgerError::from(files::unavailable(path, &error)))
+        };
+        let before = size()?;
+        let _lock = opening::lock(path)?;
+        let (connection, mut commits) = opening::writer(path)?;
+        space::rebuild(&connection).map_err(Failure::from)?;
+        commits.end();
+        // The last connection brings the log home and removes it.
+        connection.close().map_err(|(_, error)| Failure::from(error))?;
+        Ok((before, size()?))
     }
 
     /// How much was written since it was opened, for benchmarks and operators.

@@ -12,6 +12,7 @@ use super::commits::{self, Commits};
 use super::failure::Failure;
 use super::files::{has_content, log_of, sync_folder, unavailable, with_suffix};
 use super::schema::migrate;
+use super::space;
 use infera_ledger::LedgerError;
 use infera_types::private_files;
 
@@ -67,6 +68,7 @@ fn open_checked(path: &Path) -> Result<(Connection, Commits), Failure> {
     write_ahead(&connection)?;
     let commits = Commits::begin(path, &connection)?;
     migrate(&connection)?;
+    space::prepare_old(path, &connection)?;
     Ok((connection, commits))
 }
 
@@ -104,6 +106,7 @@ fn create(path: &Path) -> Result<(), Failure> {
     }
     private_files::create(&new).map_err(|error| unavailable(&new, &error))?;
     let connection = connect(&new)?;
+    space::prepare(&connection)?;
     write_ahead(&connection)?;
     connection.execute_batch("CREATE TABLE schema_versions (version BIGINT NOT NULL PRIMARY KEY)")?;
     migrate(&connection)?;

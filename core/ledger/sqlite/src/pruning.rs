@@ -5,7 +5,8 @@ use rusqlite::{Connection, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, count, digest, job_id, millis, small};
+use super::space;
+use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
 use infera_ledger::stored::latest;
 use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
 use infera_types::ids::{JobId, SegmentId};
@@ -37,10 +38,12 @@ impl Pruning for SqliteLedger {
         loop {
             let jobs = self.write(move |connection| prune_some(connection, segment)).await?;
             if jobs == 0 {
-                return Ok(pruned);
+                break;
             }
             pruned += jobs;
         }
+        while self.write(space::give_back).await? {}
+        Ok(pruned)
     }
 
     async fn keep(&self, segment: SegmentId) -> Result<bool, LedgerError> {
@@ -92,7 +95,13 @@ fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace
 /// Prunes some of a segment's jobs, and says how many.
 fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failure> {
     let jobs = unpruned(connection, segment)?;
-    for job in &jobs {
+    for Unpruned { job, account, body_bytes } in &jobs {
+        connection
+            .numbered("UPDATE waiting SET bytes = bytes - $2 WHERE account = $1")?
+            .execute(params![Word(account), whole(*body_bytes)])?;
+        connection
+            .numbered("UPDATE totals SET value = value - $1 WHERE name = 'body_bytes'")?
+            .execute([whole(*body_bytes)])?;
         connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
         connection
             .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
@@ -103,21 +112,29 @@ fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failur
     Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
 }
 
+/// A job whose body may go.
+struct Unpruned {
+    job: JobId,
+    account: String,
+    body_bytes: u64,
+}
+
 /// As many jobs as one operation prunes; none once all are.
-fn unpruned(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, Failure> {
+fn unpruned(connection: &Connection, segment: SegmentId) -> Result<Vec<Unpruned>, Failure> {
     let mut statement = connection.numbered(
-        "SELECT records.job_id, COALESCE(length(request), 0) + COALESCE(length(record), 0) FROM records
+        "SELECT records.job_id, account, COALESCE(length(request), 0), COALESCE(length(record), 0) FROM records
              JOIN jobs ON jobs.id = records.job_id LEFT JOIN groups ON groups.job_id = records.job_id
          WHERE records.segment = $1 AND records.hash IS NOT NULL AND is_pruned = 0",
     )?;
     let mut rows = statement.query([segment.blob()])?;
     let (mut jobs, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        bytes += count(row, 1)?;
+        let body_bytes = count(row, 2)?;
+        bytes += body_bytes + count(row, 3)?;
         if !jobs.is_empty() && bytes > BYTES_AT_ONCE {
             break;
         }
-        jobs.push(job_id(row, 0)?);
+        jobs.push(Unpruned { job: job_id(row, 0)?, account: row.get(1)?, body_bytes });
         if jobs.len() >= JOBS_AT_ONCE {
             break;
         }

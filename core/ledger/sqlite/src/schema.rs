@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -11,6 +11,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0005_valid_node.sql"),
     include_str!("../migrations/0006_hashes.sql"),
     include_str!("../migrations/0007_taken.sql"),
+    include_str!("../migrations/0008_stored.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

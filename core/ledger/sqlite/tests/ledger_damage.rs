@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob};
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob, Room};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
@@ -39,6 +39,7 @@ fn job(request_bytes: usize) -> NewJob {
         epoch: 1,
         idempotency: None,
         waiting_max: u32::MAX,
+        room: Room::UNBOUNDED,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use infera_ledger::{Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob};
+use infera_ledger::{Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob, Room};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
@@ -33,6 +33,7 @@ fn new_job(account: &AccountId) -> NewJob {
         epoch: 1,
         idempotency: None,
         waiting_max: u32::MAX,
+        room: Room::UNBOUNDED,
     }
 }
 
@@ -141,11 +142,19 @@ async fn an_older_ledgers_poison_is_found() {
                  DROP INDEX postings_valid; ALTER TABLE postings DROP COLUMN valid_node;
                  ALTER TABLE settlements DROP COLUMN hash; ALTER TABLE groups DROP COLUMN hash;
                  ALTER TABLE jobs DROP COLUMN request_hash; ALTER TABLE leases DROP COLUMN taken_ms;
+                 ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes';
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     let found = ledger.poisoned(None, 9).await.expect("poison");
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);
+    // Its bodies were counted by bringing it up to date.
+    let full = NewJob { room: Room { account_max_bytes: 3_000, ..Room::UNBOUNDED }, ..new_job(&account) };
+    let accepted = ledger.accept(full).await.expect("accept");
+    assert_eq!(accepted, Accepted::NoRoomForAccount { stored: 2_048 });
+    let full =
+        NewJob { room: Room { all_max_bytes: 3_000, ..Room::UNBOUNDED }, ..new_job(&AccountId::fresh()) };
+    assert_eq!(ledger.accept(full).await.expect("accept"), Accepted::NoRoom { stored: 2_048 });
 }
 
 /// As a later version may write one that this version doesn't understand.
@@ -284,6 +293,10 @@ async fn kept_counts_are_those_of_the_rows() {
     let wrong = "SELECT COUNT(*) FROM waiting WHERE jobs <>
         (SELECT COUNT(*) FROM jobs WHERE jobs.account = waiting.account AND jobs.state < 2)";
     assert_eq!((count(wrong), count("SELECT COUNT(*) FROM waiting")), (0, 3));
+    let wrong = "SELECT COUNT(*) FROM waiting WHERE bytes <>
+        (SELECT SUM(length(request)) FROM jobs WHERE jobs.account = waiting.account)";
+    let all = "SELECT value - (SELECT SUM(length(request)) FROM jobs) FROM totals WHERE name = 'body_bytes'";
+    assert_eq!((count(wrong), count(all)), (0, 0));
 }
 
 /// Set in the child that is killed: where its ledger is.

@@ -33,6 +33,23 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// At most so many of the account's jobs may wait (queued or running); the next is [`Accepted::Full`].
     pub waiting_max: u32,
+    /// How much the bodies that are stored may take.
+    pub room: Room,
+}
+
+/// How many bytes of requests may be stored, from a job's acceptance until its body is pruned. Callers that accept in the same
+/// moment at several processes may together go beyond the second by what is on its way, some MiB each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Of one account; beyond it the next is [`Accepted::NoRoomForAccount`].
+    pub account_max_bytes: u64,
+    /// Of all accounts; beyond it the next is [`Accepted::NoRoom`].
+    pub all_max_bytes: u64,
+}
+
+impl Room {
+    /// As much as there is.
+    pub const UNBOUNDED: Self = Self { account_max_bytes: u64::MAX, all_max_bytes: u64::MAX };
 }
 
 /// A client's idempotency key, hashed, with what it was first used for.
@@ -57,6 +74,16 @@ pub enum Accepted {
     Full {
         /// How many.
         waiting: u32,
+    },
+    /// With this body the account would have more bytes stored than it may.
+    NoRoomForAccount {
+        /// How many it has, in bytes.
+        stored: u64,
+    },
+    /// With this body more bytes would be stored than may be, in all.
+    NoRoom {
+        /// How many are, in bytes.
+        stored: u64,
     },
 }
 

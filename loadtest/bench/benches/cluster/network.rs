@@ -137,6 +137,9 @@ impl Network {
         for limit in ["gateway.requests_per_minute", "gateway.in_flight_max", "gateway.waiting_max"] {
             settings.push((limit, u32::MAX.to_string()));
         }
+        for limit in ["gateway.account_stored_max_bytes", "gateway.stored_max_bytes"] {
+            settings.push((limit, i64::MAX.to_string()));
+        }
         settings.push(("gateway.signups_per_minute", "60".to_owned()));
         let name = format!("gateway-{}", self.gateways.len() + 1);
         let Common { programs: [program, ..], logs, .. } = &self.settings;

@@ -29,6 +29,8 @@ pub(crate) fn generous() -> infera_gateway::Config {
         requests_per_minute: u32::MAX,
         in_flight_max: u32::MAX,
         waiting_max: u32::MAX,
+        account_stored_max_bytes: u64::MAX,
+        stored_max_bytes: u64::MAX,
         ..infera_gateway::Config::default()
     }
 }

@@ -1,0 +1,151 @@
+//! How large the ledger's file is: it becomes smaller while it runs, also one from before such files.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_ledger::{
+    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, NewJob, Pruning as _,
+    RecordPlace, Room,
+};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
+use infera_types::job::{End, Settlement, VerificationPolicy};
+use infera_types::time::Timestamp;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Free pages that stay in the file, and some MiB of rows.
+const SPARE: u64 = 24 * MIB;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000)
+}
+
+/// Accepts and ends so many jobs of 200 kB.
+async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
+    let account = AccountId::new("acctspace");
+    let mut filled = Vec::new();
+    for _ in 0..jobs {
+        let job = NewJob {
+            id: JobId::new(),
+            account: account.clone(),
+            model: ModelName::new("m"),
+            request: vec![b'x'; 200_000],
+            policy: VerificationPolicy::default(),
+            gateway: GatewayId::new("g"),
+            synchronous: false,
+            accepted_ms: now(),
+            deadline_ms: now().after(Duration::from_secs(3_600)),
+            epoch: 1,
+            idempotency: None,
+            waiting_max: u32::MAX,
+            room: Room::UNBOUNDED,
+        };
+        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+        let end = Settlement {
+            job_id: job.id,
+            account: account.clone(),
+            model: job.model.clone(),
+            gateway: job.gateway.clone(),
+            end: End::Expired,
+            group: None,
+            settled_ms: now(),
+        };
+        ledger.settle(&end).await.expect("settle");
+        filled.push(job);
+    }
+    filled
+}
+
+/// Archives all that ended, as far as the ledger is concerned.
+async fn archive(ledger: &SqliteLedger) -> SegmentId {
+    let segment = SegmentId::new();
+    let claimed = ledger.claim(segment, 10_000, now(), now()).await.expect("claim");
+    let place = |(index, job): (u32, JobId)| RecordPlace {
+        job,
+        frame_offset: 0,
+        frame_length: 9,
+        index,
+        hash: Digest::of(job.as_bytes()),
+    };
+    let places: Vec<_> = (0..).zip(claimed.iter().map(|record| record.job_id)).map(place).collect();
+    ledger.record(segment, "jobs/one", &places).await.expect("record");
+    segment
+}
+
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("the file").len()
+}
+
+async fn all_are_known(ledger: &SqliteLedger, jobs: &[NewJob]) {
+    for job in jobs {
+        assert!(ledger.job(&job.account, job.id).await.expect("read").is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_file_becomes_smaller_while_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let jobs = fill(&ledger, 300).await;
+    let segment = archive(&ledger).await;
+    let later = fill(&ledger, 30).await;
+    assert!(size(&path) > 50 * MIB, "{}", size(&path));
+    assert_eq!(ledger.prune(segment).await.expect("prune"), 300);
+    let after = size(&path);
+    println!("{} MiB after pruning, with {} MiB that stay", after / MIB, 30 * 200_000 / MIB);
+    assert!(after < SPARE + 6 * MIB, "{after}");
+    // What is left is whole, and the ledger goes on.
+    all_are_known(&ledger, &jobs).await;
+    all_are_known(&ledger, &later).await;
+    fill(&ledger, 10).await;
+    drop(ledger);
+    let ledger = SqliteLedger::open(&path).expect("it is sound");
+    all_are_known(&ledger, &later).await;
+}
+
+/// Makes the file one that can't give pages back, as they were before.
+fn make_old(path: &Path) {
+    let connection = rusqlite::Connection::open(path).expect("a database");
+    connection.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").expect("an old file");
+}
+
+#[tokio::test]
+async fn a_small_old_file_is_made_anew_at_its_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let jobs = fill(&SqliteLedger::open(&path).expect("a ledger"), 200).await;
+    make_old(&path);
+    let ledger = Arc::clone(&SqliteLedger::open(&path).expect("an old ledger"));
+    all_are_known(&ledger, &jobs).await;
+    let segment = archive(&ledger).await;
+    ledger.prune(segment).await.expect("prune");
+    assert!(size(&path) < SPARE, "{}", size(&path));
+}
+
+#[tokio::test]
+async fn a_large_old_file_is_made_anew_by_its_operator() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let jobs = fill(&SqliteLedger::open(&path).expect("a ledger"), 400).await;
+    make_old(&path);
+    let ledger = SqliteLedger::open(&path).expect("an old ledger");
+    let segment = archive(&ledger).await;
+    ledger.prune(segment).await.expect("prune");
+    assert!(size(&path) > 70 * MIB, "it can't become smaller");
+    assert!(SqliteLedger::compact(&path).is_err(), "it runs");
+    drop(ledger);
+    let (before, after) = SqliteLedger::compact(&path).expect("compact");
+    assert!(before > 70 * MIB && after < 2 * MIB && after == size(&path), "{before} {after}");
+    let ledger = SqliteLedger::open(&path).expect("it is sound");
+    all_are_known(&ledger, &jobs).await;
+    fill(&ledger, 400).await;
+    let segment = archive(&ledger).await;
+    ledger.prune(segment).await.expect("prune");
+    assert!(size(&path) < SPARE, "from now on by itself: {}", size(&path));
+    let nothing = folder.path().join("none.sqlite");
+    assert!(SqliteLedger::compact(&nothing).is_err() && !nothing.exists(), "none is made");
+}
