@@ -115,6 +115,10 @@ impl Gateway {
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.limits.clean(&end).await }
         });
+        background.spawn({
+            let (state, end) = (Arc::clone(&state), end.clone());
+            async move { state.room.give_back(&end).await }
+        });
         #[cfg(feature = "program")]
         if let Some(tls) = door.tls() {
             background.spawn(tls.clone().keep_fresh(end.clone()));

@@ -80,7 +80,7 @@ pub(crate) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepa
         let _held = tenure.work.hold(stored.len()).await;
         let chat = Arc::clone(&chat);
         let rendering = tokio::task::spawn_blocking(move || read_and_render(&stored, &chat, now));
-        rendering.await.unwrap_or_else(|_| Err(Unrendered::CutOff))
+        rendering.await.unwrap_or(Err(Unrendered::CutOff))
     }
     .map_err(|unrendered| end_of(job.id, unrendered))?;
     let prompt_tokens = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);

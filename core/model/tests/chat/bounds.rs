@@ -70,9 +70,12 @@ fn with_tokenizer(change: impl FnOnce(&mut Value)) -> ChatModel {
     ChatModel::load(folder.path()).expect("a sound tokenizer")
 }
 
+/// What a case is called, what it changes of the tokenizer, and the bound that is left.
+type Case = (&'static str, fn(&mut Value), Option<u32>);
+
 #[test]
 fn a_tokenizer_that_may_leave_something_out_claims_nothing() {
-    let table: [(&str, fn(&mut Value), Option<u32>); 6] = [
+    let table: [Case; 6] = [
         ("as it is", |_| {}, Some(13)),
         ("NFC", |it| it["normalizer"] = json!({ "type": "NFC" }), Some(52)),
         ("NFKC", |it| it["normalizer"] = json!({ "type": "NFKC" }), None),
