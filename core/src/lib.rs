@@ -50,7 +50,7 @@ pub mod broker {
     #[cfg(feature = "conformance")]
     pub use infera_conformance::broker as conformance;
 
-    /// Who is connected to the broker.
+    /// Lists the broker's connections, and closes them.
     pub mod connections {
         pub use infera_broker::connections::*;
         #[cfg(feature = "management")]

@@ -51,7 +51,7 @@ pub(crate) struct Situation {
 pub(crate) enum Admission {
     /// Into the batch.
     Run,
-    /// When the engine is empty, with nobody else.
+    /// When the engine is empty, with nothing beside it.
     RunAlone,
     /// Back to the verifier.
     Refuse(Refused),

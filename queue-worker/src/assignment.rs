@@ -1,8 +1,8 @@
 //! The life of an assignment, from top to bottom: read it, find its answer or a run or a slot, wait, say what came
 //! of it, settle the delivery. And the life of a run: render, decode, back to text.
 //!
-//! A run belongs to no assignment (see `desk`): each assignment watches its own budget, and the run goes on until
-//! nobody waits for it. Settling comes last, after publishing: whatever dies in between makes the broker give the
+//! A run belongs to no assignment (see `desk`): each assignment watches its own budget, and the run goes on until no
+//! assignment waits for it. Settling comes last, after publishing: whatever dies in between makes the broker give the
 //! assignment out again, and a replica published twice has one id.
 
 use std::pin::pin;
@@ -138,7 +138,7 @@ async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) 
     }
 }
 
-/// A run with a slot, from beginning to end, or until nobody waits for it.
+/// Carries out a run that has a slot, from beginning to end, or until no assignment waits for it.
 async fn run_in_seat(
     stations: Arc<Stations>,
     assignment: Assignment,

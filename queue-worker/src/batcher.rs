@@ -1,15 +1,15 @@
-//! Who takes part in the engine's next step. Pure: no clock, no thread, no engine, no text. Whoever calls it does
-//! what it says and tells it who left.
+//! Decides which sequences take part in the engine's next step. Pure: no clock, no thread, no engine, no text. The caller
+//! does what it says and tells it which sequences left.
 //!
 //! Sequences join and leave between steps. The rules, each a property below:
 //!
 //! * Never more sequences run than there are slots; they join in the order in which they were admitted.
 //! * A prefill takes as many of those that wait as fit its token budget (padding counts), at least one.
-//! * Between two prefills every running sequence gets one decode step, and a sequence that has a slot and nobody
-//!   before it joins within two steps: neither side can starve the other.
-//! * A sequence that must run alone joins when nobody runs; until it leaves nobody joins it.
+//! * Between two prefills every running sequence gets one decode step, and a sequence that has a slot and none before it
+//!   joins within two steps: neither side can starve the other.
+//! * A sequence that must run alone joins when no other runs; until it leaves no other joins it.
 //!
-//! Time is no input: budgets are watched by those who wait for the answers, and a sequence that nobody waits for
+//! Time is no input: budgets are watched by those who wait for the answers, and a sequence whose answer is not waited for
 //! any more leaves like one that has finished.
 
 use std::collections::VecDeque;
@@ -32,7 +32,7 @@ pub struct Candidate {
     pub sequence: SequenceId,
     /// Length of its prompt.
     pub prompt_tokens: usize,
-    /// Whether nobody else may run beside it.
+    /// Whether it must run with no other beside it.
     pub alone: bool,
 }
 
@@ -43,7 +43,7 @@ pub enum Step {
     Prefill(Vec<SequenceId>),
     /// One token for each of these: all that run.
     Decode(Vec<SequenceId>),
-    /// Nothing: nobody waits and nobody runs.
+    /// Nothing: no sequence waits or runs.
     Idle,
 }
 
@@ -53,7 +53,7 @@ pub struct Batcher {
     limits: BatchLimits,
     waiting: VecDeque<Candidate>,
     running: Vec<SequenceId>,
-    /// The one that runs has asked for nobody beside it.
+    /// The one that runs must run with no other beside it.
     runs_alone: bool,
     /// The last step was a prefill: those that run are owed a decode.
     owes_decode: bool,
@@ -81,7 +81,7 @@ impl Batcher {
         }
     }
 
-    /// Nobody waits and nobody runs.
+    /// Returns whether no sequence waits or runs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
@@ -257,7 +257,7 @@ mod tests {
                         match batcher.next_step() {
                             Step::Prefill(joining) => {
                                 prop_assert!(!joining.is_empty());
-                                // Whoever ran before has had a decode since the last prefill.
+                                // Each sequence that ran before has had a decode since the last prefill.
                                 prop_assert!(owed.is_empty(), "{owed:?} starve");
                                 let mut longest = 0;
                                 for sequence in &joining {

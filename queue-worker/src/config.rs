@@ -23,7 +23,7 @@ pub struct Config {
     pub result_cache_entries: usize,
     /// Bytes that those answers may take together.
     pub result_cache_bytes: usize,
-    /// Prompt tokens in one prefill, padding included. While it runs, nobody else gets a token.
+    /// Prompt tokens in one prefill, padding included. While it runs, no other sequence gets a token.
     pub prefill_tokens_max: usize,
     /// Prompts rendered (and answers decoded to text) at the same time.
     pub tokenizer_threads: usize,

@@ -155,7 +155,7 @@ impl Intake {
         self.stations.giving_back.cancel();
         self.tasks.shutdown().await;
         self.stations.runs.close();
-        // Nobody waits for a run any more, so each ends at once.
+        // No assignment waits for a run any more, so each ends at once.
         let _ = tokio::time::timeout(self.config.stop(), self.stations.runs.wait()).await;
     }
 

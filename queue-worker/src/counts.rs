@@ -1,4 +1,4 @@
-//! How often what happened, for operators and tests. Only counting; nobody decides by it.
+//! Counts how often what happened, for operators and tests. No decision depends on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -37,7 +37,7 @@ pub(crate) enum Entered {
 pub(crate) enum Placement {
     /// In the batch.
     Together,
-    /// With nobody else.
+    /// With no other run beside it.
     Alone,
 }
 
@@ -125,7 +125,7 @@ impl Seat {
         self.run.send_replace(Some(outcome));
     }
 
-    /// Returns once nobody waits for the run any more, and from then on nobody can join it.
+    /// Returns once no assignment waits for the run any more; from then on none can join it.
     pub(crate) async fn abandoned(&self) {
         loop {
             self.run.closed().await;

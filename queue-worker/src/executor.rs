@@ -29,13 +29,13 @@ use sequence::{Progress, Sequence};
 pub struct Work {
     /// The rendered prompt; at least one token.
     pub prompt: Vec<TokenId>,
-    /// At most so many tokens of answer, at least one; prompt and answer together fit the engine's context.
+    /// How many tokens the answer may have at most, at least one; prompt and answer together fit the engine's context.
     pub answer_tokens_max: usize,
     /// See `core::sampling`.
     pub temperature: f64,
     /// See `core::sampling`.
     pub sample_key: Digest,
-    /// Whether nobody else may be in the engine meanwhile.
+    /// Whether no other sequence may be in the engine meanwhile.
     pub alone: bool,
 }
 
@@ -75,7 +75,7 @@ pub enum Health {
     Ready,
     /// It will never work again, and why.
     Gone(String),
-    /// It was told to stop, or nobody can send it work any more.
+    /// It was told to stop, or everything that could send it work is gone.
     Stopped,
 }
 
@@ -84,7 +84,7 @@ pub enum Health {
 pub struct ExecutorLimits {
     /// What a step may hold.
     pub batch: BatchLimits,
-    /// So many failed calls of the engine in a row mean that it is gone.
+    /// How many failed calls of the engine in a row mean that it is gone.
     pub failures_max: u32,
 }
 
@@ -239,7 +239,7 @@ impl Stepper {
 
     fn admit(&mut self, work: Work, reply: oneshot::Sender<Result<Decoded, ExecutorError>>) {
         if let Err(why) = sequence::check(&work, self.engine.description()) {
-            // An error means that nobody waits.
+            // An error means that the caller has stopped waiting.
             let _ = reply.send(Err(ExecutorError::Unfit(why)));
             return;
         }

@@ -1,5 +1,5 @@
-//! Says that the node lives and how many of its slots are free: at a steady pace, and sooner when the node becomes full
-//! or stops being full, which is what a verifier's draw turns on, and sooner when nobody took the last one. Never faster
+//! Says that the node lives and how many of its slots are free: at a steady pace, and sooner when the node becomes full or
+//! stops being full, which is what a verifier's draw turns on, and sooner when the last one was not taken. Never faster
 //! than a set gap.
 
 use std::sync::Arc;
@@ -27,12 +27,12 @@ struct Pace {
 struct Said {
     at: Instant,
     free: u32,
-    /// How many in a row, this one included, nobody took.
+    /// How many in a row, this one included, were not taken.
     unheard: u32,
 }
 
-/// When the next heartbeat is due. One that nobody took is said again after the gap, then after twice as long each
-/// time up to the steady pace: a verifier that comes back should not have to wait for its nodes.
+/// Returns when the next heartbeat is due. One that was not taken is said again after the gap, then after twice as long
+/// each time up to the steady pace: a verifier that comes back should not have to wait for its nodes.
 fn due(pace: Pace, last: Said, free_now: u32) -> Instant {
     let gap = pace.gap.min(pace.steady);
     let turned = (last.free == 0) != (free_now == 0);
@@ -88,7 +88,7 @@ impl Heart {
                 () = tokio::time::sleep_until(due) => return,
                 () = draining.cancelled() => return,
                 changed = self.free_slots.changed() => if changed.is_err() {
-                    // Nobody can change them any more; the worker is going.
+                    // Their sender is gone and they can't change any more; the worker is going.
                     return draining.cancelled().await;
                 }
             }
@@ -99,7 +99,7 @@ impl Heart {
     async fn say(&self, models: Vec<ServedModel>, number: u64, pace: Pace) -> bool {
         let heartbeat = Heartbeat { models, queue: self.queue.clone() };
         let mut message = heartbeat.to_message(format!("heartbeat.{}.{number}", self.node));
-        // The next one says it anew; a verifier that was away needs no history.
+        // The next one says it again; a verifier that was away needs no history.
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();
         let outcome = self.broker.publish(&topology::heartbeat_of(&self.node), message).await;
         if outcome != Published::Confirmed {
@@ -128,7 +128,7 @@ mod tests {
         }
         let hasty = Pace { steady: Duration::from_millis(100), ..pace };
         assert_eq!(wait(hasty, 0, 0, 1), 100);
-        // Nobody took it: again soon, then ever later.
+        // It was not taken: again soon, then ever later.
         for (unheard, due_ms) in
             [(1, 500), (2, 1_000), (3, 2_000), (5, 8_000), (6, 10_000), (u32::MAX, 10_000)]
         {

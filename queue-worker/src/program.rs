@@ -33,7 +33,7 @@ pub const DEFAULT_FILE: &str = "infera-worker.toml";
 pub struct Config {
     /// URLs of gateways, such as `["https://gateway.example"]`, tried in turn.
     pub gateway: Vec<String>,
-    /// Who this node is.
+    /// The node's identity.
     pub node: NodeConfig,
     /// How it speaks to the broker, whose address a gateway tells it.
     pub broker: BrokerConfig,
@@ -74,7 +74,7 @@ impl Default for BrokerConfig {
 enum Stay {
     /// Asked to end.
     Over,
-    /// Gateways have another queue for the node: begin anew.
+    /// Gateways have another queue for the node: begin again.
     Moved,
 }
 

@@ -3,14 +3,15 @@
 //! What each end of a publish leads to:
 //!
 //! * `Confirmed`: done.
-//! * `Unroutable`: the verifier is gone. The answer is in the result cache for the job's next assignment, and goes
-//!   out under `{n}.replica.any`, where any verifier can score it: in [`TRIES_MIN`] tries, because nobody waits for
-//!   it. A refusal is for nobody else.
-//! * `Full` (so many wait already, perhaps a stranger's), `Refused` or `Unknown`: again, under the same message id, at
-//!   growing intervals until the assignment's budget is over (a later replica is worth nothing to the verifier that
-//!   asked) or the worker must stop; at least [`TRIES_MIN`] times. Then the answer stays in the result cache only, and is counted as `unpublished`: the
-//!   verifier sees a miss, and if it hands the job out again to us, it gets the answer at once. Where it was the
-//!   stop that ended the trying, the assignment is left unsettled, for the next worker of the queue.
+//! * `Unroutable`: the verifier is gone. The answer is in the result cache for the job's next assignment, and goes out
+//!   under `{n}.replica.any`, where any verifier can score it: in [`TRIES_MIN`] tries, because no verifier waits for it. A
+//!   refusal concerns no other verifier.
+//! * `Full` (the queue's limit of waiting messages is reached, perhaps by a stranger's), `Refused` or `Unknown`: again,
+//!   under the same message id, at growing intervals until the assignment's budget is over (a later replica is worth
+//!   nothing to the verifier that asked) or the worker must stop; at least [`TRIES_MIN`] times. Then the answer stays in
+//!   the result cache only, and is counted as `unpublished`: the verifier sees a miss, and if it hands the job out again to
+//!   us, it gets the answer at once. Where it was the stop that ended the trying, the assignment is left unsettled, for the
+//!   next worker of the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,8 @@ impl Publisher {
         true
     }
 
-    /// Another verifier may score it. Nobody waits for it, so whatever comes of it the assignment is done.
+    /// Offers the replica to any verifier, which may score it. None waits for it, so whatever comes of it the assignment is
+    /// done.
     async fn answer_any(&self, assignment: &Assignment, message: Message, stop: &CancellationToken) {
         self.counts.ownerless.add_one();
         let patience = Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: stop.clone() };
@@ -157,8 +159,8 @@ impl Publisher {
     }
 }
 
-/// How long to wait after so many failed tries: 100 ms, doubling, at most 5 s. Short enough that a broker's restart
-/// costs little of a budget, long enough that a full queue can empty.
+/// Returns how long to wait after this many failed tries: 100 ms, doubling, at most 5 s. Short enough that a broker's
+/// restart costs little of a budget, long enough that a full queue can empty.
 fn backoff(tries: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(5);

@@ -33,11 +33,11 @@ const BACK_OFF_MS: (u64, u64) = (1_000, 30_000);
 /// At start no gateway is waited for longer: then an operator should look.
 const START_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Who this node is.
+/// The node's identity.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// What its runner calls it; nobody else's node may have the name.
+    /// What its runner calls it; no other runner's node may have the name.
     pub name: String,
     /// Proves that it is this node: sixteen random characters or more.
     pub secret: Secret,
@@ -252,7 +252,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// How long to wait after so many failures in a row.
+/// Returns how long to wait after this many failures in a row.
 fn back_off(failures: u32) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
     let (first, last) = BACK_OFF_MS;

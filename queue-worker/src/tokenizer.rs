@@ -40,7 +40,7 @@ pub(crate) enum TokenizerError {
 }
 
 impl Tokenizer {
-    /// At most so many prompts in work, and bytes of them.
+    /// Makes a tokenizer that has at most `threads` prompts in work, and `bytes_max` bytes of them.
     pub(crate) fn new(chat: Arc<ChatModel>, threads: usize, bytes_max: u32) -> Self {
         Self { chat, permits: Semaphore::new(threads), work: ByteBudget::new(bytes_max) }
     }

@@ -65,7 +65,7 @@ impl Settings {
     }
 }
 
-/// What the first line says of a network with so many built-in nodes: whether it can answer, and what.
+/// Returns what the first line says of a network with this many built-in nodes: whether it can answer, and what.
 fn standing(nodes: u32, model: &ModelName) -> String {
     match nodes {
         0 => format!(
@@ -78,7 +78,7 @@ fn standing(nodes: u32, model: &ModelName) -> String {
     }
 }
 
-/// Who reads the welcome.
+/// The reader of the welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// A person in front of a terminal.

@@ -48,7 +48,7 @@ pub enum NetworkError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A role ended although nobody asked it to.
+    /// A role ended without being asked to.
     #[error("{role} ended: {cause}")]
     Role {
         /// Which.
@@ -142,7 +142,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Waits until the gateway knows of live nodes of so many owners that serve the model: then a client that waits is
+    /// Waits until the gateway knows of live nodes of this many owners that serve the model: then a client that waits is
     /// not turned away.
     ///
     /// # Errors

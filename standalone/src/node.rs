@@ -47,7 +47,7 @@ pub fn digests(config: &EngineConfig) -> Result<Vec<Digest>, FolderError> {
 /// The export in standard operators only.
 pub const PLAIN_VARIANT: &str = "plain";
 
-/// Declares the node's queue and returns its name. The suffix is fixed: in this process nobody else can read it.
+/// Declares the node's queue and returns its name. The suffix is fixed: in this process no stranger can read it.
 ///
 /// # Errors
 /// [`ResidentsError::Queue`].

@@ -1,5 +1,5 @@
-//! Who is on record before the first request: the built-in nodes with an owner each, the model that they serve, and
-//! the account of the key for local use, which owns none of them. Registering again finds what is there.
+//! What is on record before the first request: the built-in nodes with an owner each, the model that they serve, and the
+//! account of the key for local use, which owns none of them. Registering again finds what is there.
 
 use infera_core::broker::BrokerError;
 use infera_core::ids::{AccountId, Digest};

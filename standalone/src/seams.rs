@@ -35,7 +35,7 @@ pub struct Seams {
 }
 
 impl Seams {
-    /// Opens them. Whoever held a lease before can't live any more: the data folder's lock is ours.
+    /// Opens the seams. The holder of an earlier lease can't live any more: the data folder's lock is ours.
     ///
     /// # Errors
     /// [`SeamsError`]; a damaged ledger is named with its remedy and left alone.

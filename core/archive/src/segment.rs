@@ -9,7 +9,7 @@ use infera_ledger::{ArchivedRecord, ArchivedSegment, RecordPlace, SettledRecord}
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// At most so many records share a frame: more would compress better, and cost every reader of one record more.
+/// How many records share a frame at most: more would compress better, and would cost every reader of one record more.
 pub const FRAME_RECORDS_MAX: usize = 64;
 
 /// A frame of so much text takes no further record: whoever reads one has the whole frame in memory.

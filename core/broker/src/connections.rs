@@ -43,7 +43,7 @@ pub enum ConnectionsError {
     Away(String),
 }
 
-/// Who is connected to the broker.
+/// Lists the broker's connections, and closes them.
 #[async_trait]
 pub trait Connections: Send + Sync + fmt::Debug {
     /// All connections, nodes' and the operator's. One that was just made may be missing for some seconds.

@@ -53,12 +53,12 @@ pub struct Queue {
     pub exclusive: bool,
     /// Survives the broker's restart and is replicated where the broker can (quorum queues).
     pub replicated: bool,
-    /// At most so many waiting messages; a publish beyond it ends [`Published::Full`]. None: no limit.
+    /// How many messages may wait at most; a publish beyond it ends [`Published::Full`]. None: no limit.
     pub length_max: Option<u64>,
-    /// At most so many bytes in the bodies of all that wait; a publish beyond it ends [`Published::Full`]. None: no
+    /// How many bytes the bodies of all that wait may have at most; a publish beyond it ends [`Published::Full`]. None: no
     /// limit.
     pub bytes_max: Option<u64>,
-    /// Goes away after so long without a consumer.
+    /// After how long without a consumer the queue goes away, in milliseconds.
     pub idle_ms: Option<u64>,
     /// The queue where a message goes that was given out more than [`GIVEN_BACK_MAX`] times without being acked; while
     /// that queue isn't there the message is kept. None: such a message may be dropped. Only `replicated` queues can
@@ -66,8 +66,8 @@ pub struct Queue {
     pub dead_letters: Option<String>,
 }
 
-/// So often a message is given out again; the next time it comes back it is a dead letter. A backstop against a message
-/// that nobody survives: the ledger counts handouts too and decides long before.
+/// How often a message is given out again; the next time it comes back it is a dead letter. A backstop against a message
+/// that kills every consumer: the ledger counts handouts too and decides long before.
 pub const GIVEN_BACK_MAX: u32 = 20;
 
 impl Queue {
@@ -114,8 +114,8 @@ pub enum BrokerError {
         /// Property, value there, value wanted.
         difference: String,
     },
-    /// The queue doesn't answer and the broker does: it has lost its leader, for good if the broker was killed just
-    /// after the queue was made. Retrying is pointless until it is deleted and declared anew.
+    /// The queue doesn't answer and the broker does: it has lost its leader, for good if the broker was killed just after
+    /// the queue was made. Retrying is pointless until it is deleted and declared again.
     #[error(
         "queue {0} is stuck: it doesn't answer, though the broker does; delete it, declare it anew and publish again \
          what waited there"
@@ -132,7 +132,7 @@ pub enum BrokerError {
 /// * A message taken and neither acked nor nacked is given out again, marked redelivered, as soon as its consumer
 ///   is dropped or its connection ends. Order is kept between messages of one queue that were delivered once.
 /// * A consumer holds at most `prefetch` unsettled deliveries; further ones wait.
-/// * A message with a time to live that nobody took in time is dropped.
+/// * A message with a time to live that was not taken in time is dropped.
 /// * A message that comes back too often goes to its queue's dead letters, if the queue has any.
 /// * Nothing is said about surviving the broker's own end: the ledger is the truth, and it publishes again.
 #[async_trait]
@@ -152,8 +152,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// [`BrokerError::NoSuchQueue`], [`BrokerError::Exclusive`], or the broker being away.
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// How many messages wait (not counting those being worked on); none if there is no such queue. Asking may count
-    /// as use of the queue: its idle time begins anew.
+    /// Returns how many messages wait (not counting those being worked on); none if there is no such queue. Asking may
+    /// count as use of the queue, which restarts its idle time.
     ///
     /// # Errors
     /// The broker being away.
@@ -214,7 +214,7 @@ impl Delivery {
         self.settle.nack().await;
     }
 
-    /// Who sent it: the first word of the delivered key.
+    /// Returns the sender: the first word of the delivered key.
     #[must_use]
     pub fn sender(&self) -> &str {
         self.routing_key.split('.').next().unwrap_or_default()

@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    /// A queue was used: if it has no consumer, its idle time begins anew.
+    /// Notes that a queue was used: if it has no consumer, its idle time begins again.
     fn restart_idle(&mut self, name: &str, now: Instant) {
         let Some((name, queue)) = self.queues.get_key_value(name) else { return };
         let Some(idle_ms) = queue.declared.idle_ms else { return };

@@ -178,7 +178,7 @@ pub fn capacity() -> Address {
 mod tests {
     use super::*;
 
-    /// Whoever was let in as a node writes what it likes to these.
+    /// A node that was let in writes what it likes to these queues.
     #[test]
     fn every_queue_that_a_node_can_write_to_is_bounded() {
         let (node, verifier, gateway) = (NodeId::fresh(), VerifierId::fresh(), GatewayId::fresh());

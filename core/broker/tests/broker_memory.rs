@@ -120,8 +120,8 @@ async fn a_waiting_consumer_is_woken_past_others_that_cannot_take() {
     paused.abort();
 }
 
-/// Two messages wake two consumers, also when both look at the queue just before the messages come: thousands of
-/// rounds in which nobody goes on until both have theirs.
+/// Two messages wake two consumers, also when both look at the queue just before the messages come: thousands of rounds, in
+/// which neither goes on until both have theirs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_arrival_is_missed_between_looking_and_waiting() {
     const ROUNDS: u64 = 20_000;

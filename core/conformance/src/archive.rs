@@ -1,4 +1,4 @@
-//! What every [`Archive`] promises, tried one promise at a time, on keys that nobody else has.
+//! Tries what every [`Archive`] promises, one promise at a time, on keys that are in no other use.
 //!
 //! An implementation runs all of it with [`archive_conformance!`](crate::archive_conformance). That objects survive
 //! the machine's end can't be tried from within; each implementation says how it does that.

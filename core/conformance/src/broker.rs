@@ -1,5 +1,5 @@
-//! What every [`Broker`](infera_broker::Broker) promises, tried one promise at a time. Written against the trait alone:
-//! each check makes its own queues under names that nobody else has, and waits for what may take a broker a while.
+//! Tries what every [`Broker`](infera_broker::Broker) promises, one promise at a time. Written against the trait alone:
+//! each check makes its own queues under names that are in no other use, and waits for what may take a broker a while.
 //!
 //! An implementation runs all of it with [`broker_conformance!`](crate::broker_conformance).
 

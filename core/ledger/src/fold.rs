@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::rows::{Balance, NodeStanding, Posting, PostingEntry, Verdict};
 use infera_types::time::Timestamp;
 
-/// After so long a verdict weighs half: a node that mends itself is forgiven within weeks, and one that was good and
+/// The age at which a verdict weighs half: a node that mends itself is forgiven within weeks, and one that was good and
 /// turned bad does not live on its past.
 pub const HALF_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -29,7 +29,7 @@ pub fn decay(elapsed: Duration) -> f64 {
     libm::exp2(-elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64())
 }
 
-/// Whose balance a posting changes: an account's id or a node's.
+/// Returns the owner of the balance that a posting changes: an account's id or a node's.
 #[must_use]
 pub fn subject(entry: &PostingEntry) -> &str {
     match entry {

@@ -181,7 +181,7 @@ pub trait Standing: Send + Sync + fmt::Debug {
     async fn replay(&self) -> Result<Vec<(String, Balance)>, LedgerError>;
 }
 
-/// Who is alive, and what was left lying by those who aren't.
+/// Keeps the leases of what is alive, and finds what was left lying by what isn't.
 #[async_trait]
 pub trait Sweeping: Send + Sync + fmt::Debug {
     /// Takes or renews the lease `name` for `holder` until `now + ttl`. `false`: someone else holds it. A
@@ -268,8 +268,8 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
 /// Accounts and their keys. Keys come and go as SHA-256 only.
 #[async_trait]
 pub trait AccountBook: Send + Sync + fmt::Debug {
-    /// The account of this e-mail address, made if there is none, and then with its first key in the same commit: no
-    /// account is left behind whose key nobody got. An account that exists gets no key by this.
+    /// Returns the account of this e-mail address, made if there is none, and then with its first key in the same commit:
+    /// no account is left behind whose key was never handed over. An account that exists gets no key by this.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -302,9 +302,9 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
 /// Which settled records lie in which archive segment.
 #[async_trait]
 pub trait ArchiveIndex: Send + Sync + fmt::Debug {
-    /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first; none
-    /// while fewer than `limit` wait and all of them were settled after `ripe`. A segment that was claimed before gets
-    /// the same rows again. Records whose requests and groups are large fill a segment before they are so many.
+    /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first; none while
+    /// fewer than `limit` wait and all of them were settled after `ripe`. A segment that was claimed before gets the same
+    /// rows again. Records whose requests and groups are large fill a segment before they reach that number.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -338,14 +338,14 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
 /// What the sweeper asks: everything it knows that the ledger doesn't.
 #[derive(Clone, Debug)]
 pub struct SweepQuestion {
-    /// Models whose queue holds nothing, or was declared anew: what waits there was lost.
+    /// Models whose queue holds nothing, or was declared again: what waits there was lost.
     pub empty_queues: Vec<ModelName>,
-    /// Jobs whose notices the broker gave out so often that it gave up. Those that are queued are handed out again, all
-    /// of them whatever the limit.
+    /// Jobs whose notices the broker has given up after giving them out too often. Those that are queued are handed out
+    /// again, all of them whatever the limit.
     pub dead: Vec<JobId>,
-    /// A notice not confirmed for so long is published again. The rule says 5 s.
+    /// How long a notice may stay unconfirmed before it is published again. The rule says 5 s.
     pub unconfirmed_for: Duration,
-    /// At most so many of each kind.
+    /// How many of each kind are found at most.
     pub limit: u32,
 }
 

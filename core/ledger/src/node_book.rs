@@ -12,8 +12,8 @@ use infera_types::time::Timestamp;
 /// Which nodes may come in from outside, over the broker itself. Registering them is [`super::NetworkBook::register_node`].
 #[async_trait]
 pub trait NodeBook: Send + Sync + fmt::Debug {
-    /// Gives the account of an e-mail address the scope `fleet`: its nodes may speak to the broker themselves. None:
-    /// nobody signed up under it. Again, it changes nothing.
+    /// Gives the account of an e-mail address the scope `fleet`: its nodes may speak to the broker themselves. None: no
+    /// account was signed up under it. Again, it changes nothing.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -9,8 +9,8 @@ use crate::rows::ArchivedSegment;
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 
-/// Letting go of bodies that are archived and past their retention. Whoever holds it looks at the archive first: what is
-/// let go of here is nowhere else then.
+/// Lets go of bodies that are archived and past their retention. The caller looks at the archive first: only the
+/// archive has what is let go of here.
 #[async_trait]
 pub trait Pruning: Send + Sync + fmt::Debug {
     /// Segments that are in the archive, whose jobs' bodies are still here and were all settled before `before`; oldest

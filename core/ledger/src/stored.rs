@@ -12,8 +12,8 @@ use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentI
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
 
-/// So long the record of a job that was called off in its verifier's hands waits for that verifier to say whom it had
-/// asked. It looks once a second; one that can't write for twice the lease that it lives by won't any more.
+/// How long the record of a job that was called off in its verifier's hands waits for that verifier to say which nodes it
+/// had asked. The verifier looks once a second; one that can't write for twice the lease that it lives by won't any more.
 const GROUP_WAIT: Duration = Duration::from_secs(30);
 
 /// Requests and groups of this many bytes together fill a segment, however few records that is: all are in memory when it is
@@ -80,7 +80,7 @@ pub fn no_place(job: &NewJob, stored: Stored) -> Option<Accepted> {
 pub struct SettlementRow {
     /// The job.
     pub job: JobId,
-    /// Who asked.
+    /// The account that asked.
     pub account: AccountId,
     /// When it ended.
     pub settled_ms: Timestamp,
@@ -162,7 +162,8 @@ impl SettlementRow {
 }
 
 impl GroupRow {
-    /// The place of a group that only the job's verifier knows: nobody's, without content, given up after a while.
+    /// Returns the place of a group that only the job's verifier knows: without an owner, without content, given up after a
+    /// while.
     #[must_use]
     pub fn awaited(settled_ms: Timestamp) -> Self {
         Self {

@@ -47,7 +47,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Prometheus, a probe and a person or two; more is a mistake or an attack.
 const CONNECTIONS_MAX: usize = 32;
 
-/// A connection that says nothing, or takes nothing, for so long is closed.
+/// How long a connection may say nothing, or take nothing, before it is closed.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// What a role takes longer to say about itself it doesn't know.
@@ -160,7 +160,7 @@ impl Operations {
                 _ = upkeep.tick() => metrics.0.run_upkeep(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        // Beyond the limit a connection is closed at once: a queue here would help nobody.
+                        // Beyond the limit a connection is closed at once: a queue here would not help.
                         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                         let (metrics, watched, end) = (metrics.clone(), Arc::clone(&watched), end.clone());
                         tokio::spawn(async move {

@@ -63,7 +63,7 @@ impl Settings {
         let sources = Sources::from_process(default_file, self.config, self.set);
         let links: Vec<&str> = sources.service_links().collect();
         if !links.is_empty() {
-            // Logs begin when their settings are known. Nothing can be done if nobody reads this.
+            // Logs begin when their settings are known. If this can't be written, there is nowhere else to say it.
             let _ = writeln!(
                 io::stderr().lock(),
                 "passed over, as what Kubernetes tells of a service and no settings: {} (a pod's enableServiceLinks: \
@@ -118,7 +118,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
     }
 }
 
-/// Ends `program`: says on standard error why, if it failed. Nothing can be done if nobody reads it.
+/// Ends `program`: says on standard error why, if it failed. If that can't be written, there is nowhere else to say it.
 #[must_use]
 pub fn ended(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {

@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn lines_within_a_trace_carry_its_id() {
         const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        // Nobody listens there: that costs the traces, not the lines.
+        // No collector listens there: that costs the traces, not the lines.
         let config = traces::Config { endpoint: "http://127.0.0.1:9/v1/traces".to_owned(), ratio: 0.0 };
         let traces = traces::Traces::open(&config, "test").unwrap().unwrap();
         let written = Written::default();

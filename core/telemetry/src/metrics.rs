@@ -1,5 +1,5 @@
 //! Every metric's name, kind and meaning, in one place: roles count under these constants, dashboards and alerts are
-//! checked against them. Who collects is not its business (the `metrics` facade, `operations`).
+//! checked against them. How metrics are collected is decided elsewhere (the `metrics` facade, `operations`).
 //!
 //! Names are Prometheus' conventions: one prefix, base units, `_total` for what only grows. Labels are bounded by what
 //! we wrote ourselves: routes' templates, models of the catalogue, words of our own enumerations. Never an account's, a

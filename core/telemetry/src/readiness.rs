@@ -1,5 +1,5 @@
-//! What `/readyz` says: named conditions, decided by each role from a snapshot, and what they add up to. It asks nobody
-//! and serves nothing.
+//! What `/readyz` says: named conditions, decided by each role from a snapshot, and what they add up to. This module
+//! queries nothing and serves nothing.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 pub enum Condition {
     /// As it should be.
     Fine,
-    /// Not as it should be, but work can be taken all the same: nobody should be sent elsewhere for it.
+    /// Not as it should be, but work can be taken all the same: callers should not be sent elsewhere for it.
     Degraded,
     /// Work can't be taken.
     Failing,

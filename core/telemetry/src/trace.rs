@@ -7,13 +7,13 @@ use tracing::Span;
 /// The target of the spans that make up a trace: `info_span!(target: TARGET, …)`. All others are for log lines.
 pub const TARGET: &str = "infera_trace";
 
-/// The current span's place in its trace. None while nobody traces.
+/// Returns the current span's place in its trace. None while tracing is off.
 #[must_use]
 pub fn current() -> Option<String> {
     of(&Span::current())
 }
 
-/// A span's place in its trace. None while nobody traces.
+/// Returns a span's place in its trace. None while tracing is off.
 #[must_use]
 pub fn of(span: &Span) -> Option<String> {
     if span.is_none() {

@@ -20,7 +20,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::error::TelemetryError;
 
-/// A collector that takes longer is away; the next batch is tried anew.
+/// How long an export may take. A collector that takes longer is away; the next batch is tried regardless.
 const EXPORT_MAX: Duration = Duration::from_secs(5);
 
 /// The header's name in HTTP, and ours in messages.
@@ -64,7 +64,7 @@ impl Traces {
             return Err(problem(format!("traces.ratio is {}, which is not from 0 to 1", config.ratio)));
         }
         let runtime = Handle::try_current().map_err(|error| problem(error.to_string()))?;
-        // Whoever came first has installed the same one.
+        // An error means that the same provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(EXPORT_MAX)
@@ -164,7 +164,7 @@ fn context(traceparent: Option<&str>) -> Option<Context> {
 
 pub(super) fn continue_from(span: &Span, traceparent: Option<&str>) {
     if let Some(parent) = context(traceparent) {
-        // It fails where nobody traces, and then there is nothing to put anywhere.
+        // It fails while tracing is off, and then there is nothing to put anywhere.
         let _ = span.set_parent(parent);
     }
     let own = span.context();

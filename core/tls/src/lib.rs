@@ -1,5 +1,5 @@
-//! Whom our programs believe when they connect over TLS: the authorities in a file or the system's, with rustls by
-//! `ring`. What is connected to, and whether it must be over TLS, is the seams' business; so are servers' certificates.
+//! Loads the trusted CAs for outbound TLS: those in a file or the system's, with rustls by `ring`. What is connected to,
+//! and whether it must be over TLS, is the seams' business; so are servers' certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why there is nobody to believe. The operator's to mend; trying again changes nothing.
+/// Why there are no trusted CAs. The operator has to mend it; trying again changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file can't be used.

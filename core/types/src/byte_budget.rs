@@ -21,7 +21,7 @@ pub struct BytesHeld {
 }
 
 impl ByteBudget {
-    /// A budget of so many bytes, one at least.
+    /// Makes a budget of this many bytes, one at least.
     #[must_use]
     pub fn new(bytes_max: u32) -> Self {
         let bytes_max = bytes_max.max(1);

@@ -11,7 +11,7 @@ pub struct Message {
     pub kind: String,
     /// Version byte and content.
     pub body: Bytes,
-    /// Dropped by the broker if nobody took it for so long.
+    /// How long it may wait to be taken before the broker drops it, in milliseconds.
     pub ttl_ms: Option<u64>,
     /// The span that it was sent in, as W3C's `traceparent`, so that one trace crosses the roles. A stranger may have
     /// written it: it says where a span is drawn, and nothing may be decided by it.

@@ -129,7 +129,7 @@ uuid_id!(
 );
 
 text_id!(
-    /// Who pays for jobs and owns nodes.
+    /// An account, which pays for jobs and owns nodes.
     AccountId
 );
 text_id!(
@@ -138,7 +138,7 @@ text_id!(
     NodeId
 );
 text_id!(
-    /// Who owns a node: an account's id, or [`OwnerId::anonymous`] for nodes registered without an account.
+    /// A node's owner: an account's id, or [`OwnerId::anonymous`] for nodes registered without an account.
     OwnerId
 );
 text_id!(

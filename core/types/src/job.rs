@@ -1,5 +1,5 @@
-//! What a client may ask, what answering it means, and what a settled job is. Values only: they are stored in the
-//! ledger, carried by the broker and written to the archive. Who does what with them is the roles' business.
+//! What a client may ask, what answering it means, and what a settled job is. Values only: they are stored in the ledger,
+//! carried by the broker and written to the archive. What is done with them is the roles' business.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +38,8 @@ impl JobRequest {
     /// out that changes the answer and takes nothing in that doesn't.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        // Serialising plain strings and numbers to memory can't fail; an empty text would only make a digest that
-        // matches nobody's.
+        // Serialising plain strings and numbers to memory can't fail; an empty text would only make a digest that matches
+        // no other.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 }
@@ -162,7 +162,7 @@ pub struct Verification {
 pub enum FailureReason {
     /// Its owner died more than five times while it was handed out: something in it may kill us.
     Poison,
-    /// Replicas disagree and nobody can decide.
+    /// Replicas disagree and there is nothing to decide between them by.
     NoConsensus,
     /// Six nodes that count missed, refused or broke it.
     TooManyMisses,
@@ -303,9 +303,9 @@ pub enum AssignmentState {
 pub struct AssignmentRecord {
     /// The assignment.
     pub id: AssignmentId,
-    /// Whom it went to.
+    /// The node that it went to.
     pub node: NodeId,
-    /// Who owns that node.
+    /// The owner of that node.
     pub owner: OwnerId,
     /// Where it stands.
     pub state: AssignmentState,
@@ -355,7 +355,7 @@ pub struct GroupRecord {
 pub struct Settlement {
     /// The job.
     pub job_id: JobId,
-    /// Who asked.
+    /// The account that asked.
     pub account: AccountId,
     /// Which model.
     pub model: ModelName,

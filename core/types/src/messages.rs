@@ -283,7 +283,7 @@ pub struct ModelCapacity {
 /// Broadcast by each verifier every second, so that gateways answer without asking anybody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacitySummary {
-    /// Who says so.
+    /// The verifier that reports it.
     pub verifier: VerifierId,
     /// Per model that this verifier offers; others of the catalogue are not among them.
     pub models: Vec<ModelCapacity>,

@@ -10,7 +10,7 @@ use crate::shutdown::Shutdown;
 /// Between two tries of what is away at start.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// So often it is said again what is waited for.
+/// How long until the log repeats what is waited for.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// What came of one try.

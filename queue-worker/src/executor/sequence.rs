@@ -89,7 +89,7 @@ impl Sequence {
         self.tokens.len() as u64
     }
 
-    /// Hands the answer to whoever waits; if nobody does any more, it is gone.
+    /// Hands the answer to the caller; if it has stopped waiting, the answer is gone.
     pub(super) fn complete(self, finish_reason: FinishReason) {
         let decoded = Decoded {
             tokens: self.tokens,

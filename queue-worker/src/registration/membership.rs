@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::{Admitted, Registrar, RegistrationError, back_off};
 
-/// After the token's end the broker is out of reach, but a gateway may be back soon: so long it is still asked.
+/// How long after the token's end a gateway is still asked: the broker is out of reach then, but a gateway may be back
+/// soon.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// Who asks to be let in again waits no longer: a round at two gateways that don't answer.
+/// How long a request to be let in again waits at most: a round at two gateways that don't answer.
 const AGAIN_WITHIN: Duration = Duration::from_secs(25);
 
 /// Why a membership ended.
@@ -21,7 +22,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(25);
 pub enum MembershipEnd {
     /// Asked to.
     Shutdown,
-    /// The gateways have another queue for the node now: their key was changed. Begin anew.
+    /// The gateways have another queue for the node now: their key was changed. Begin again.
     Moved,
     /// Refused for good, or no gateway for long after the token's end.
     Lost(RegistrationError),
@@ -101,7 +102,7 @@ impl Membership {
                 Err(error) => return MembershipEnd::Lost(error),
             }
             if let Some(waiting) = waiting {
-                // Who asked may have given up.
+                // The asker may have given up.
                 let _ = waiting.send(is_in);
             }
         }

@@ -18,9 +18,9 @@ use crate::support::engines::{Fate, HashEngine, Watched, slow};
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     work: Work,
-    /// It joins so long after the start.
+    /// How long after the start it joins.
     joins_after: Duration,
-    /// Its caller goes away so long after that.
+    /// How long after that its caller goes away.
     leaves_after: Option<Duration>,
 }
 

@@ -33,7 +33,7 @@ async fn a_redelivered_assignment_runs_with_nobody_else_in_the_engine() {
     assert_eq!((counts.run, counts.run_alone), (3, 1));
     worker.stop().await.unwrap();
 
-    // Seventeen rows make a stub's answer. Nobody else was there for the suspect's.
+    // Seventeen rows make a stub's answer. No other sequence was there for the suspect's.
     let calls: Vec<Call> = calls.all().into_iter().filter(|call| *call != Call::Dropped).collect();
     let Call::Prefill(first) = &calls[0] else { panic!("{calls:?}") };
     let with_suspect: Vec<&Call> = calls

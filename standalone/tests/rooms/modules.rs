@@ -12,7 +12,7 @@ pub(crate) type Module = Vec<String>;
 /// The modules of one crate, a file each.
 pub(crate) struct Modules(BTreeMap<Module, Reading>);
 
-/// So many modules may show a name one after the other; more is a mistake of ours.
+/// How many modules may show a name one after the other; more is a mistake of ours.
 const SHOWN_MAX: usize = 16;
 
 impl Modules {

@@ -48,7 +48,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts a network with so many honest nodes.
+    /// Starts a network with this many honest nodes.
     pub(crate) async fn open(nodes: u32) -> Self {
         Self::open_with(nodes, |_| {}).await
     }

@@ -73,8 +73,8 @@ impl Access {
     }
 }
 
-/// The token of this connection; lapin's provider sends it as the password of nobody. It never asks again: [`Access::keep`]
-/// says when there is another.
+/// Holds the token of this connection; lapin's provider sends it as the password of an empty user name. The provider never
+/// asks for it again: [`Access::keep`] hands over the next one.
 struct Bearer(Secret);
 
 impl TokenProvider for Bearer {

@@ -4,14 +4,14 @@
 //! several subscriptions on one channel, here called taps: more room is one more tap, less room is fewer taps. What a
 //! closed tap gave out stays held until it is settled, and makes room again then.
 
-/// So many taps at most; beyond that they are put together. Opening one costs two round trips.
+/// How many taps are open at most; beyond that they are put together. Opening one costs two round trips.
 const TAPS_MAX: usize = 16;
 
 /// One subscription.
 #[derive(Debug)]
 struct Tap {
     number: u32,
-    /// Its prefetch: the broker gives it so many unsettled deliveries at most.
+    /// The prefetch: how many unsettled deliveries the broker gives this tap at most.
     limit: u32,
     unsettled: u32,
     open: bool,
@@ -108,7 +108,7 @@ impl Credit {
         self.taps.iter().filter(|tap| tap.open)
     }
 
-    /// What closed taps gave out and nobody settled.
+    /// Returns how many deliveries of closed taps are not settled yet.
     fn earlier(&self) -> u32 {
         self.taps.iter().filter(|tap| !tap.open).map(|tap| tap.unsettled).sum()
     }

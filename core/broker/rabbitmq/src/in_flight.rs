@@ -16,8 +16,8 @@ use infera_broker::Published;
 /// latency (both measured on one machine); a network's round trips want some room.
 const WINDOW: usize = 256;
 
-/// Publishes altogether that have no confirmation. One whose asker has given up is in nobody's way: a queue that is stuck
-/// must not take the window from all others until its publishes are given up too.
+/// Bounds all publishes that have no confirmation. One whose asker has given up takes no room in the window: a queue that
+/// is stuck must not take the window from all others until its publishes are given up too.
 const UNCONFIRMED_MAX: usize = 4 * WINDOW;
 
 /// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. Unless
@@ -27,7 +27,7 @@ pub(super) const STALLED: Duration = Duration::from_secs(15);
 /// How one publish ended at the channel.
 pub(super) struct Ended {
     pub(super) route: Route,
-    /// Who asked; closed if nobody waits any more.
+    /// Leads to the asker; closed if it has stopped waiting.
     pub(super) reply: oneshot::Sender<Published>,
     /// None: it didn't come in time.
     pub(super) confirmation: Option<lapin::Result<Confirmation>>,
@@ -57,7 +57,7 @@ enum Step<Confirm> {
 /// Publishes in flight, which end in the order in which their confirmations come.
 pub(super) struct InFlight<Confirm> {
     all: FuturesUnordered<BoxFuture<'static, Step<Confirm>>>,
-    /// How many of them nobody waits for.
+    /// How many of them have an asker that has given up.
     left: usize,
 }
 
@@ -171,7 +171,7 @@ mod tests {
         assert!(in_flight.has_room());
         askers.push(publish(&mut in_flight, WINDOW));
         assert!(!in_flight.has_room());
-        // Nobody is answered in time: each ends so, and everything is as at first.
+        // No asker is answered in time: each publish ends so, and everything is as at first.
         for _ in 0..WINDOW {
             let Some(Event::Ended(ended)) = in_flight.next().await else { panic!("not ended") };
             assert!(ended.confirmation.is_none());

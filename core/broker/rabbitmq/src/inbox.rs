@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::credit::{Credit, Step};
 use infera_broker::{Delivery, Message, Settle};
 
-/// A delivery that nobody took yet.
+/// A delivery that has not been taken yet.
 pub(super) struct Arrival {
     pub(super) message: Message,
     pub(super) routing_key: String,

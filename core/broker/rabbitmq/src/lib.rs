@@ -1,16 +1,15 @@
 //! RabbitMQ, over AMQP 0-9-1. What AMQP leaves open is closed here; which queues there are is [`topology`](infera_broker::topology)'s
 //! alone.
 //!
-//! * Two connections: publishes on one, everything else on the other, because the broker stops reading from a
-//!   connection that publishes while it is short of memory or disk. Both are made when first needed and made anew when
-//!   they are gone.
+//! * Two connections: publishes on one, everything else on the other, because the broker stops reading from a connection
+//!   that publishes while it is short of memory or disk. Each is made when first needed and again when it is gone.
 //! * Publishing: one task owns the channel; mandatory, confirmed, with a time limit of its own (`publisher`, `returns`).
 //! * Consuming: a channel and a task per consumer; the prefetch can change while messages are held (`consumer`,
 //!   `credit`).
 //! * `replicated` queues are quorum queues. All others are classic, and durable unless exclusive. An exclusive queue
 //!   belongs to the consuming connection and is deleted with its consumer.
 //!
-//! Beyond the contract: asking for a queue's depth counts as using it, so it starts its idle time anew; and bindings
+//! Beyond the contract: asking for a queue's depth counts as using it, so it restarts the queue's idle time; and bindings
 //! that an earlier version declared and this one doesn't want stay until the queue is deleted.
 
 mod access;

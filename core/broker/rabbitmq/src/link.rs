@@ -1,5 +1,5 @@
-//! One connection to the broker, made when it is first needed and made anew when it is gone. The client library's own
-//! recovery is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
+//! One connection to the broker, made when it is first needed and again when it is gone. The client library's own recovery
+//! is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) struct Endpoint {
     pub(super) access: Access,
 }
 
-/// A connection that is made anew.
+/// Keeps a connection to the broker, and makes it again when it is gone.
 pub(super) struct Link {
     endpoint: Endpoint,
     purpose: &'static str,
@@ -66,7 +66,7 @@ impl Link {
         Self { endpoint, purpose, state: Mutex::default() }
     }
 
-    /// A new channel. Whoever holds the line keeps the connection open.
+    /// Opens a channel. The connection stays open as long as the returned line is held.
     pub(super) async fn channel(&self) -> Result<(Arc<Line>, Channel), Refusal> {
         let line = self.line().await?;
         let channel = answer(line.connection.create_channel()).await?;
@@ -178,7 +178,7 @@ async fn declare_exchanges(connection: &Connection) -> Result<(), Refusal> {
         let name = short(exchange_name(exchange));
         let declared = channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default());
         match answer(declared).await {
-            // Who may not declare relies on the operator's other roles, who may.
+            // Nodes lack permission to declare exchanges; the operator's other roles, which have it, declare them.
             Ok(()) | Err(Refusal::Forbidden(_)) => {}
             Err(refusal) => return Err(refusal),
         }

@@ -24,8 +24,8 @@ const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `http(s)://user:password@host:15672`, of a user with the tag `administrator`. Hidden because of the password.
-    /// Empty: nobody looks, and nodes that were shut out stay connected until they hang up.
+    /// `http(s)://user:password@host:15672`, of a user with the tag `administrator`. Hidden because of the password. Empty:
+    /// connections are not checked, and nodes that were shut out stay connected until they hang up.
     pub url: Secret,
     /// With `https://`: a PEM file of certificates to trust beside the system's. None: the system's alone.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -45,7 +45,7 @@ impl Request {
     }
 }
 
-/// Publishes what comes until nobody can ask any more.
+/// Publishes requests until all their senders are gone.
 pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Receiver<Request>) {
     let mut first = None;
     loop {
@@ -108,8 +108,8 @@ impl<'link> Window<'link> {
         }
     }
 
-    /// Publishes until the channel is no good any more. What is in flight then is unknown: its askers see that nobody
-    /// answers. Gives back a request that was never sent.
+    /// Publishes until the channel is no longer usable. What is in flight then is unknown: its replies close without an
+    /// answer. Gives back a request that was never sent.
     async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
         let mut unsent = self.send(first);
         while !self.broken {
@@ -203,8 +203,8 @@ impl<'link> Window<'link> {
                 let why = if is_queue { self.limits.refusal(route.key.as_str()) } else { Published::Full };
                 let _ = reply.send(why);
             }
-            // Others are confirmed meanwhile: its queue is stuck, and the channel is as good as any. Whoever asked has
-            // given up long ago.
+            // Others are confirmed meanwhile: its queue is stuck, and the channel is as good as any. The asker has given up
+            // long ago.
             None if self.confirmed.elapsed() < STALLED => {}
             // No answer to anybody, an error, a refusal that carries another's return, no confirm mode: start over.
             None | Some(Err(_) | Ok(Confirmation::Nack(Some(_)) | Confirmation::NotRequested)) => {

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(returns.decided(), []);
     }
 
-    /// Number 3 is never confirmed, because its queue is stuck: nobody waits for it.
+    /// Number 3 is never confirmed, because its queue is stuck: no decision waits for it.
     #[test]
     fn a_crossed_return_waits_for_the_message_that_came_back_and_no_other() {
         let mut returns = Returns::default();

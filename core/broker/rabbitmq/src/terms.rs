@@ -9,8 +9,8 @@ use infera_broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Que
 
 /// AMQP's mark of a message that a classic queue keeps in memory; quorum queues write every message to disk before they
 /// confirm it, whatever its mark. A classic queue here is one node's or one program's: what is lost with the broker are
-/// assignments, which other nodes are asked when nobody answers, and what was told a program whose connection went too.
-/// On disk each assignment was a wait for the disk of its own: 2.4 a job (measured).
+/// assignments, which go to other nodes if no answer comes, and messages to a program whose connection was lost too. On
+/// disk each assignment cost a wait for the disk of its own: 2.4 a job (measured).
 const TRANSIENT: u8 = 1;
 
 /// The longest time to live that RabbitMQ takes, in milliseconds: 49 days.
@@ -109,7 +109,7 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
         .with_type(ShortString::try_new(message.kind)?)
         .with_delivery_mode(TRANSIENT);
     if let Address::Nodes(key) = address {
-        // The broker lets a connection name nobody but its own user here (or it has the tag `impersonator`).
+        // The broker accepts no user id but the connection's own here, unless the user has the tag `impersonator`.
         properties = properties.with_user_id(ShortString::try_new(first_word(key))?);
     }
     if let Some(ttl_ms) = message.ttl_ms {
@@ -129,7 +129,7 @@ fn first_word(key: &str) -> &str {
     key.split('.').next().unwrap_or_default()
 }
 
-/// Why a delivery is dropped: nobody can say whose word it is.
+/// Why a delivery is dropped: its sender can't be established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dubious {
     /// It carries `CC`, by which a sender gets it to queues that its key doesn't reach.

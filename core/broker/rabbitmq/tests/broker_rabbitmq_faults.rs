@@ -145,7 +145,7 @@ async fn take_until(consumer: &mut Box<dyn Consumer>, id: &str) -> Vec<String> {
     ids
 }
 
-/// What a sweeper does with a queue until it takes a message: makes it anew when it is stuck. Says whether it was.
+/// Does what a sweeper does with a queue until it takes a message: makes it again when it is stuck. Returns whether it was.
 async fn mend(broker: &dyn Broker, queue: &Queue) -> bool {
     let (mut was_stuck, until) = (false, Instant::now() + PATIENCE);
     loop {
@@ -166,7 +166,7 @@ async fn mend(broker: &dyn Broker, queue: &Queue) -> bool {
 }
 
 /// RabbitMQ may lose a replicated queue that was made just before a crash, with what was confirmed in it, and keep its
-/// name: then it is told, and made anew it takes messages again.
+/// name. Such a queue is reported as stuck, and takes messages again once it has been made again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_made_just_before_a_crash_is_usable_again() {
     let mut server = Server::start().await;

@@ -87,7 +87,7 @@ impl QueueState {
         self.waiting.len() as u64
     }
 
-    /// Whether one more message with so many bytes is taken.
+    /// Returns whether one more message with this many bytes is taken.
     pub(super) fn has_room(&mut self, bytes: u64, now: Instant) -> bool {
         self.drop_expired(now);
         let Queue { length_max, bytes_max, .. } = self.declared;

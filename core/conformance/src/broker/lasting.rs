@@ -255,7 +255,7 @@ pub async fn an_idle_queue_goes(broker: &dyn Broker) {
     assert_eq!(send(broker, &queue, "too late").await, Published::Unroutable);
 }
 
-/// A message that nobody took within its time to live is dropped; others stay.
+/// A message that was not taken within its time to live is dropped; others stay.
 pub async fn expired_messages_are_dropped(broker: &dyn Broker) {
     let queue = declared(broker, queue()).await;
     let address = Address::Queue(queue.name.clone());

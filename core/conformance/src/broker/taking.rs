@@ -69,7 +69,7 @@ pub async fn a_dropped_delivery_is_held_until_its_consumer_goes(broker: &dyn Bro
     removed(broker, &[&queue]).await;
 }
 
-/// Acking what was already given back says that it was too late, and takes it from nobody.
+/// Acking what was already given back reports that it was too late, and takes it from no other consumer.
 pub async fn an_ack_after_the_consumer_is_too_late(broker: &dyn Broker) {
     let queue = filled(broker, &["a"]).await;
     let mut first = consume(broker, &queue, 1).await;

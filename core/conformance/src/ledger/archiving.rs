@@ -103,8 +103,8 @@ pub async fn large_records_fill_a_segment(ledger: &Halves) {
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, jobs[2..]);
 }
 
-/// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while
-/// without; one that nobody had in hand is archived at once.
+/// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while without;
+/// one that was in no verifier's hands is archived at once.
 pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     let owner = verifier(ledger, 900_000).await;
     let (cancelled, expired, silent, queued) =
@@ -148,7 +148,7 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
     assert!(must(ledger.sweeping.sweep(&question, at(31_000)).await).groups.is_empty());
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [silent.id]);
-    // Too late: the record is written, and a group that nobody would close must not come to be.
+    // Too late: the record is written, and a group that would never be closed must not come to be.
     let late = Settlement { group: Some(group(&owner)), ..succeeded(&silent) };
     assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::Cancelled)));
 }

@@ -7,8 +7,8 @@ use infera_ledger::{Accepted, Idempotency, NewJob, Notice, Settled, Take};
 use infera_types::ids::{JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 
-/// One byte of a stored answer is another: nobody gets it, by whatever way it is asked for, and neighbours are not harmed.
-/// `spoil` makes a settlement's text say 13 where it said 12.
+/// An answer of which one stored byte was changed is never given out, by whatever way it is asked for, and neighbours are
+/// not harmed. `spoil` makes a settlement's text say 13 where it said 12.
 pub async fn a_changed_answer_is_never_given_out(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let idempotency = Idempotency {
         key: infera_types::ids::Digest::of(b"key"),
@@ -64,7 +64,7 @@ pub async fn a_changed_request_is_never_given_out(ledger: &Halves, spoil: impl A
     assert_eq!(taken(takes[1].clone()).request, sound.request);
 }
 
-/// One byte of a stored group is another: nobody is judged by it. `spoil` makes a group's text say 2.75 where it said 2.5.
+/// A group of which one stored byte was changed judges no node. `spoil` makes a group's text say 2.75 where it said 2.5.
 pub async fn a_changed_group_judges_nobody(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let (broken, sound) = (accept(ledger).await, accept(ledger).await);
     for job in [&broken, &sound] {

@@ -82,7 +82,7 @@ pub(super) fn refused<T: Debug>(outcome: &Result<T, LedgerError>) {
     assert!(matches!(outcome, Err(LedgerError::Row(_))), "not refused: {outcome:?}");
 }
 
-/// So many milliseconds into the check.
+/// Returns the moment that is this many milliseconds into the check.
 pub(super) fn at(milliseconds: u64) -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000).after(Duration::from_millis(milliseconds))
 }

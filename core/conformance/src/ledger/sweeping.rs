@@ -40,7 +40,8 @@ pub async fn a_lease_has_one_holder_until_it_ends(ledger: &Halves) {
     assert!(must(ledger.sweeping.lease("projector", &first, at(200), Duration::from_millis(1)).await));
 }
 
-/// Its holder lets go of a lease by taking it for no time. Whoever doesn't hold it does nothing to it by that.
+/// A lease's holder lets go of it by taking it for no time. The same call by a verifier that doesn't hold it changes
+/// nothing.
 pub async fn a_lease_is_let_go_of_by_its_holder_alone(ledger: &Halves) {
     let (holder, other, third) = (VerifierId::fresh(), VerifierId::fresh(), VerifierId::fresh());
     let lease = async |who: &VerifierId, now: u64, milliseconds: u64| {
@@ -55,7 +56,7 @@ pub async fn a_lease_is_let_go_of_by_its_holder_alone(ledger: &Halves) {
     assert!(lease(&third, 4, 100).await, "let go of");
 }
 
-/// After the embedded start nobody from before is alive.
+/// After the embedded start no verifier from before is alive.
 pub async fn all_leases_can_be_ended(ledger: &Halves) {
     let job = accept(ledger).await;
     let (old, new) = (verifier(ledger, 60_000).await, VerifierId::fresh());
@@ -218,7 +219,7 @@ pub async fn an_unreadable_group_keeps_no_other_waiting(ledger: &Halves, spoil: 
     assert_eq!(found.hand_out, [(lost.id, model())]);
     let groups: Vec<JobId> = found.groups.iter().map(|group| group.settlement.job_id).collect();
     assert_eq!(groups, [sound.id]);
-    // Who asks for that one hears of it.
+    // A request for that one reports it.
     super::refused(&ledger.sweeping.groups(&[sound.id, broken.id]).await);
 }
 

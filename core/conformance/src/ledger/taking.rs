@@ -1,4 +1,4 @@
-//! Who may have a job, and what of that is remembered.
+//! Tries which verifier may have a job, and what of that is remembered.
 
 use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
@@ -54,7 +54,7 @@ pub async fn an_unreadable_job_keeps_no_other(ledger: &Halves, spoil: impl Async
     }
 }
 
-/// A notice that came twice disturbs nobody while the owner lives, were it the same verifier.
+/// A notice that came twice changes nothing while the owner lives, even if it comes to the same verifier.
 pub async fn a_live_owners_job_is_left_alone(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
@@ -86,7 +86,7 @@ pub async fn a_dead_owners_job_is_taken_and_counted(ledger: &Halves) {
 pub async fn a_redelivered_job_is_taken(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
-    // Redelivered before anybody took it: nobody lost it.
+    // Redelivered before it was ever taken: no owner lost it.
     assert_eq!(taken(take(ledger, &owner, job.id, true, 1).await).lost_handouts, 0);
     assert_eq!(taken(take(ledger, &other, job.id, true, 2).await).lost_handouts, 1);
     assert_eq!(taken(take(ledger, &other, job.id, true, 3).await).lost_handouts, 2);

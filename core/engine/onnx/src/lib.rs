@@ -1,9 +1,9 @@
 //! Language models on ONNX Runtime, in this process: exports with a key and value cache as Optimum and ONNX Runtime's
 //! own model builder make them, on the CPU or on CUDA, which the library that is loaded decides.
 //!
-//! In simple form: sequences that take a step together share cache tensors, whose values go from one run's outputs
-//! to the next one's inputs without a copy as long as nobody joins or leaves; then the rows that go on are copied
-//! into tensors of their own. Prompts run by themselves, with nothing before them.
+//! In simple form: sequences that take a step together share cache tensors, whose values go from one run's outputs to the
+//! next one's inputs without a copy as long as no sequence joins or leaves; then the rows that go on are copied into
+//! tensors of their own. Prompts run by themselves, with nothing before them.
 //!
 //! What rows depend on: with right padding (GroupQueryAttention) on the CPU a row is the same to the bit in any
 //! batch, which the conformance suite tries. With left padding, and on CUDA, kernels see other shapes in other

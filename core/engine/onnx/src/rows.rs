@@ -66,7 +66,7 @@ pub(super) fn start(padding: Padding, width: usize, length: usize) -> usize {
 
 /// Sequences whose caches lie in the same tensors. A group's rows never move; sequences that leave make a hole.
 pub(super) struct Group {
-    /// Who is in a row; none after it left, or where a row only makes up a number.
+    /// The sequence in each row; none after it left, or where a row only fills up the number.
     pub(super) rows: Vec<Option<SequenceId>>,
     /// Tokens of each row.
     pub(super) lengths: Vec<usize>,
@@ -83,8 +83,8 @@ impl Group {
         self.rows.iter().flatten().count()
     }
 
-    /// Whether a step of exactly these sequences can be taken with the group as it is: they are in it, nobody else
-    /// is, and it has no more holes than it needs to have `rows_min` rows, none of them longer than a sequence.
+    /// Returns whether a step of exactly these sequences can be taken with the group as it is: the group holds them and no
+    /// others, and has no more holes than it needs to have `rows_min` rows, none of them longer than a sequence.
     pub(super) fn suits(&self, sequences: &[SequenceId], rows_min: usize) -> bool {
         let longest =
             sequences.iter().filter_map(|&sequence| self.row_of(sequence)).map(|row| self.lengths[row]).max();

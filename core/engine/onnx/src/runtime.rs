@@ -46,7 +46,7 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
             "ONNX Runtime can't be loaded: {error}; `make setup` fetches the version that is needed"
         ))
     })?;
-    // A node runner's machine reports to nobody.
+    // A node runner's machine sends no telemetry.
     let environment = builder.with_telemetry(false).build();
     let environment =
         environment.map_err(|error| load_error(format!("ONNX Runtime doesn't start: {error}")))?;

@@ -147,7 +147,7 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
     if known.held.len() == accounts.len() {
         return Ok(known);
     }
-    // What was read without its lock is worth nothing. No lock is held while counts are made, so nobody can wait in a circle.
+    // What was read without its lock is worth nothing. No lock is held while counts are made, so there can't be a deadlock.
     client.batch_execute("ROLLBACK").await?;
     let make = client.prepare_cached(MAKE_WAITING).await?;
     client.execute(&make, &[&accounts]).await?;

@@ -16,21 +16,21 @@ use super::failure::{Effect, Failure};
 use super::pool::{ANSWER_WAIT, Pool, TRIES, discard};
 use infera_ledger::LedgerError;
 
-/// At most so many items share a transaction: enough to make its commit cheap, few enough that it is over in some
-/// tens of milliseconds.
+/// How many items share a transaction at most: enough to make its commit cheap, few enough that it is over in some tens of
+/// milliseconds.
 const BATCH_MAX: usize = 512;
 
-/// At most so many bytes share a transaction, unless one item is larger: a batch is held in memory three times, here,
-/// in the connection's buffer and in the server.
+/// How many bytes share a transaction at most, unless one item is larger: a batch is held in memory three times, here, in
+/// the connection's buffer and in the server.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// So many share a transaction well enough: what a transaction costs by itself is then less than what its rows cost.
+/// How many items are enough to share a transaction: what it costs by itself is then less than what its rows cost.
 const COMPANY: usize = 16;
 
-/// No lane rests longer: callers of a database that is this slow come to more than enough by then.
+/// How long a lane rests at most: callers of a database that is this slow come to more than enough by then.
 const REST_MAX: Duration = Duration::from_millis(10);
 
-/// At most so many items wait; the next ones wait for room.
+/// How many items wait at most; the next ones wait for room.
 const WAITING_MAX: usize = 4 * BATCH_MAX;
 
 /// What a lane does with what waits.
@@ -94,8 +94,8 @@ impl<W: Work> Lane<W> {
     }
 }
 
-/// After a transaction that several shared: until when the next one waits for company, and how much of it is enough. Whoever
-/// comes later than that waits for nobody, nor does who had the last transaction to himself.
+/// The rest after a transaction: until when the next one waits for more items, and how many are enough. A transaction whose
+/// first item comes later than that doesn't wait, nor does the one after a transaction of a single item.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     until: Instant,
@@ -108,8 +108,9 @@ impl Rest {
         Self { until: Instant::now(), enough: 0 }
     }
 
-    /// After a transaction of so many items. Callers who ask again as soon as they are answered come back in that number; a
-    /// few are waited for until the rest is over, since most of what a few cost is what a transaction costs by itself.
+    /// Returns the rest after a transaction of this many items. Callers who ask again as soon as they are answered come
+    /// back in that number; a few are waited for until the rest is over, since most of what a few cost is what a
+    /// transaction costs by itself.
     fn after(items: usize, (begun, ended): (Instant, Instant)) -> Self {
         let took = ended.saturating_duration_since(begun);
         let enough = if items > 1 { items.clamp(COMPANY, BATCH_MAX) } else { 0 };
@@ -124,7 +125,7 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
         while batch.len() < rest.enough {
             let room = BATCH_MAX - batch.len();
             let more = receiver.recv_many(&mut batch, room);
-            // Over, or nobody can ask any more.
+            // The rest is over, or all senders are gone.
             if !matches!(timeout_at(rest.until, more).await, Ok(1..)) {
                 break;
             }

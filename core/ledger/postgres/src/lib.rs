@@ -63,8 +63,9 @@ pub struct PostgresConfig {
     /// PEM file of the authorities that may vouch for the database; none: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// At most so many connections for reading and single statements; the lanes have one more each, three in any role. Eight: such
-    /// statements take about a millisecond, and a server allows a hundred connections for all processes together.
+    /// How many connections there are at most for reading and single statements; the lanes have one more each, three in any
+    /// role. Eight: such statements take about a millisecond, and a server allows a hundred connections for all processes
+    /// together.
     pub connections: usize,
 }
 

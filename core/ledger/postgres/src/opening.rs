@@ -29,7 +29,7 @@ const SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_t
 /// A server that can't be reached in that time is away; the pool waits no longer either.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
-/// So long sent bytes may go unacknowledged before the connection counts as broken.
+/// How long sent bytes may go unacknowledged before the connection counts as broken.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// Migrating holds everything up, so it may take longer than a statement.

@@ -41,7 +41,7 @@ impl JobOwner for PostgresLedger {
         let mut ended = HashMap::new();
         if !others.is_empty() {
             let found = readable_ends(&self.pool, &others).await;
-            // Told that nothing was taken, the caller would leave what was to nobody.
+            // Told that nothing was taken, the caller would not do the jobs that were taken.
             let found = found.map_err(|error| if taken.is_empty() { error } else { half_told(&error) })?;
             ended.extend(found.into_iter().map(|end| (end.job_id, end)));
         }

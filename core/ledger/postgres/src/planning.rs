@@ -26,7 +26,7 @@ const PAUSES: [Duration; 6] = [
 const GROWN: &str = "SELECT quote_ident(relname::text) FROM pg_stat_user_tables
     WHERE schemaname = current_schema() AND n_mod_since_analyze > 100 AND n_mod_since_analyze * 2 > n_live_tup";
 
-/// Measures what has grown, a few times; every session then plans anew.
+/// Measures what has grown, a few times; after each, every session makes its plans again.
 pub(super) async fn learn(pool: Pool) {
     for pause in PAUSES {
         tokio::time::sleep(pause).await;

@@ -14,14 +14,14 @@ use super::failure::{Effect, Failure};
 use super::transport::Transport;
 use infera_ledger::LedgerError;
 
-/// For a free connection, or for a new one, a caller waits so long: longer is an outage, and clients are told so
-/// while they still listen.
+/// How long a caller waits for a free connection, or for a new one: longer is an outage, and clients are told so while they
+/// still listen.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
 
 /// Longer than the server lets a statement run (see `opening`): past this the connection is dead.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(12);
 
-/// What fails in passing is tried so often altogether.
+/// How often what fails transiently is tried altogether.
 pub(super) const TRIES: u32 = 3;
 
 /// Parameters of a statement.
@@ -53,7 +53,7 @@ impl Pool {
     /// A connection. Give it back by dropping it, or [`discard`] it.
     pub(super) async fn lend(&self) -> Result<Object, Failure> {
         self.0.get().await.map_err(|error| match error {
-            // Nobody answers, or not us: asking again at once would only load a server that is starting.
+            // The server doesn't answer, or not to us: asking again at once would only load a server that is starting.
             PoolError::Backend(error) => Failure { is_transient: false, ..Failure::from(error) },
             error => LedgerError::Unavailable(format!("no connection: {error}")).into(),
         })

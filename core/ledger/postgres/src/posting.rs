@@ -19,7 +19,7 @@ use infera_types::ids::{JobId, NodeId};
 pub(super) const SHARE_SEQUENCE: &str =
     "SELECT pg_advisory_xact_lock_shared(1229866574, hashtext(current_schema()))";
 
-/// Waits until nobody is appending, and keeps everybody from it until the transaction's end.
+/// Waits until no transaction is appending, and keeps all others from it until the transaction's end.
 pub(super) const HOLD_SEQUENCE: &str = "SELECT pg_advisory_xact_lock(1229866574, hashtext(current_schema()))";
 
 /// Appends postings, without those whose id is there already, or whose node has its VALID for the job.

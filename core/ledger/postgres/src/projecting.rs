@@ -118,7 +118,7 @@ async fn project(transaction: &Transaction<'_>, until: i64, limit: u32) -> Resul
     Ok(u32::try_from(postings.len()).unwrap_or(u32::MAX))
 }
 
-/// Whose standing for what a posting changes.
+/// Returns the node whose standing a posting changes, and the model that the standing is for.
 fn judged(posting: &Posting) -> Option<(NodeId, ModelName)> {
     match &posting.entry {
         PostingEntry::Verdict { node, model, .. } if counts(&posting.entry) => {

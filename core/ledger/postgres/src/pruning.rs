@@ -1,4 +1,4 @@
-//! Letting go of bodies that are archived, some at a time, so that nobody waits long for their rows.
+//! Lets go of bodies that are archived, some at a time, so that no statement waits long for their rows.
 
 use async_trait::async_trait;
 

@@ -1,5 +1,5 @@
-//! The end of a job: the one way in, for every kind of end, many in one transaction; and reading it back. Whoever ends
-//! a job holds its row's lock, so that what is read under it stays true until the commit.
+//! The end of a job: the one way in, for every kind of end, many in one transaction; and reading it back. A transaction
+//! that ends a job holds its row's lock, so that what is read under it stays true until the commit.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -53,7 +53,7 @@ impl Work for Takings {
     type Item = Taking;
     type Outcome = HashMap<JobId, TakenJob>;
 
-    /// Nobody would do the jobs, and the next owner would count a handout as lost.
+    /// Without the caller the jobs would not be done, and the next owner would count a handout as lost.
     const OUTLIVES_CALLER: bool = false;
 
     fn key(&self, _taking: &Taking) -> Option<[u8; 16]> {

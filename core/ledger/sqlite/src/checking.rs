@@ -18,8 +18,8 @@ use super::schema::{KNOWN_VERSIONS, stored_version};
 use super::{commits, log};
 use infera_ledger::LedgerError;
 
-/// So long the file's structure is checked at start: a start must stay fast, and within this time a ledger of some
-/// hundred megabytes is read whole. What a longer file hides after that is found when it is read.
+/// How long the file's structure is checked at start: a start must stay fast, and within this time a ledger of some hundred
+/// megabytes is read whole. What a longer file hides after that is found when it is read.
 const CHECK_BUDGET: Duration = Duration::from_secs(1);
 
 /// What a file of SQLite begins with.

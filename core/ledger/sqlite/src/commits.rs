@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::mark::Mark;
 use infera_ledger::LedgerError;
 
-/// The log is copied into the file when it has so many frames, 16 MiB: each copy costs two syncs, and a start reads at
+/// How many frames the log has when it is copied into the file, 16 MiB: each copy costs two syncs, and a start reads at
 /// most that much.
 const CHECKPOINT_FRAMES: u32 = 4096;
 

@@ -64,9 +64,9 @@ impl SqliteLedger {
         Ok(Arc::new(Self { readers, writer: Writer::start(connection, commits)?, _lock: lock }))
     }
 
-    /// Writes the file at `path` anew without the pages that are free in it, so that from then on it becomes smaller by
-    /// itself when bodies are pruned. For files that were made by a version that couldn't; others gain little. Nothing else
-    /// may have the ledger. Returns the file's size before and after, in bytes. It needs room on the disk for the whole file
+    /// Rewrites the file at `path` without the pages that are free in it, so that from then on it becomes smaller by itself
+    /// when bodies are pruned. For files that were made by a version that couldn't; others gain little. Nothing else may
+    /// have the ledger. Returns the file's size before and after, in bytes. It needs room on the disk for the whole file
     /// once more; cut off at any moment, the ledger is what it was.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl Mark {
         Ok(Self { file, is_failing: false })
     }
 
-    /// Marks that so many commits are on the disk. A failure leaves the mark lower than it could be, and is logged once.
+    /// Marks that this many commits are on the disk. A failure leaves the mark lower than it could be, and is logged once.
     pub(super) fn set(&mut self, commits: u64) {
         let slot = usize::from(commits % 2 == 1);
         let written = self.file.write_all_at(&slot_of(commits), offset_of(slot));

@@ -16,7 +16,7 @@ use super::space;
 use infera_ledger::LedgerError;
 use infera_types::private_files;
 
-/// Another connection's lock (a copy being made, an operator's query) is waited for so long.
+/// How long another connection's lock (a copy being made, an operator's query) is waited for.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Statements kept compiled per connection; more than there are.

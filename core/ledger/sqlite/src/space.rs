@@ -14,7 +14,7 @@ const SPARE_PAGES: u64 = 4096;
 /// Pages given back by one operation of the writer, 4 MiB: some milliseconds.
 const PAGES_AT_ONCE: u64 = 1024;
 
-/// A file from before that is no larger is made anew at its start: that takes a second at most.
+/// How large a file of an earlier version may be to be rewritten at its start, in bytes: that takes a second at most.
 const REBUILT_AT_START_BYTES: u64 = 64 * 1024 * 1024;
 
 /// SQLite's word for files that give pages back when they are told to.
@@ -45,8 +45,8 @@ pub(super) fn prepare_old(path: &Path, connection: &Connection) -> Result<(), Fa
     Ok(())
 }
 
-/// Writes the whole file anew, without its free pages, as one that gives pages back from then on. One transaction: cut off,
-/// nothing happened.
+/// Rewrites the whole file without its free pages, as one that gives pages back from then on. It is one transaction: if it
+/// is cut off, the file stays as it was.
 pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     prepare(connection)?;
     connection.execute_batch("VACUUM")

@@ -15,14 +15,14 @@ use super::commits::Commits;
 use super::failure::Failure;
 use infera_ledger::LedgerError;
 
-/// At most so many operations share a commit: enough to make the fsync cheap, few enough that the first of them is
-/// not kept waiting by the last for more than some tens of milliseconds.
+/// How many operations share a commit at most: enough to make the fsync cheap, few enough that the first of them is not
+/// kept waiting by the last for more than some tens of milliseconds.
 const BATCH_MAX: usize = 512;
 
-/// At most so many operations wait for the writer; the next ones wait for room.
+/// How many operations wait for the writer at most; the next ones wait for room.
 const WAITING_MAX: usize = 4 * BATCH_MAX;
 
-/// For room the caller waits so long: a disk that stands still for longer is an outage.
+/// How long a caller waits for room: a disk that stands still for longer is an outage.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// An operation on its way through the writer.

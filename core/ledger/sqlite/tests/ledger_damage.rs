@@ -127,7 +127,7 @@ async fn with_log() -> (Place, Vec<JobId>) {
 #[tokio::test]
 async fn a_log_that_was_left_is_taken_up() {
     let (place, ids) = with_log().await;
-    // A commit that was not complete when the power went is nobody's loss.
+    // A commit that was not complete when the power went was never confirmed, so its loss is no damage.
     let mut log = place.read("-wal");
     let frame = log[LOG_HEADER_BYTES..][..FRAME_BYTES].to_vec();
     log.extend_from_slice(&frame);
@@ -175,7 +175,7 @@ async fn a_damaged_file_beside_its_log_is_left_as_it_is() {
     };
     place.write("", &page_of_flips(0));
     place.is_damaged();
-    // Pages that the log has anew are not read from the file, so not every flip does harm.
+    // Pages of which the log has a newer version are not read from the file, so not every flip does harm.
     let mut found = 0;
     for page in 1..pages {
         let crashed = place.crashed();

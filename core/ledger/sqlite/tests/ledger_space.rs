@@ -23,7 +23,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000)
 }
 
-/// Accepts and ends so many jobs of 200 kB.
+/// Accepts and ends this many jobs of 200 kB.
 async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
     let account = AccountId::new("acctspace");
     let mut filled = Vec::new();

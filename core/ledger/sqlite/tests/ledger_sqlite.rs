@@ -43,7 +43,7 @@ fn place() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// A closed ledger with so many jobs of one account.
+/// Makes a closed ledger with this many jobs of one account.
 async fn ledger_with(jobs: usize, path: &Path) -> (AccountId, Vec<JobId>) {
     let ledger = SqliteLedger::open(path).expect("a ledger");
     let account = AccountId::fresh();

@@ -11,7 +11,7 @@ use infera_types::time::Timestamp;
 pub struct NewJob {
     /// Its id, made at the edge.
     pub id: JobId,
-    /// Who asks and pays.
+    /// The account that asks and pays.
     pub account: AccountId,
     /// Which model.
     pub model: ModelName,
@@ -27,11 +27,11 @@ pub struct NewJob {
     pub accepted_ms: Timestamp,
     /// When it ends as expired.
     pub deadline_ms: Timestamp,
-    /// Whose secret keys its noise and its draw.
+    /// The epoch whose secret keys its noise and its draw.
     pub epoch: u64,
     /// The client's key, if it sent one.
     pub idempotency: Option<Idempotency>,
-    /// At most so many of the account's jobs may wait (queued or running); the next is [`Accepted::Full`].
+    /// How many of the account's jobs may wait at most (queued or running); the next is [`Accepted::Full`].
     pub waiting_max: u32,
     /// How much the bodies that are stored may take.
     pub room: Room,
@@ -161,7 +161,7 @@ pub struct Statistics {
 pub struct PoisonedJob {
     /// The job.
     pub id: JobId,
-    /// Who asked.
+    /// The account that asked.
     pub account: AccountId,
     /// Which model.
     pub model: ModelName,
@@ -241,7 +241,7 @@ pub enum Take {
 pub struct TakenJob {
     /// The job.
     pub id: JobId,
-    /// Who asked.
+    /// The account that asked.
     pub account: AccountId,
     /// Which model.
     pub model: ModelName,
@@ -257,7 +257,7 @@ pub struct TakenJob {
     pub accepted_ms: Timestamp,
     /// When it expires.
     pub deadline_ms: Timestamp,
-    /// Whose secret keys it.
+    /// The epoch whose secret keys it.
     pub epoch: u64,
     /// How many owners died with it; one that tried nothing else counts for [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
@@ -270,9 +270,9 @@ pub struct TakenJob {
 pub struct Miss {
     /// The assignment.
     pub assignment: AssignmentId,
-    /// Who failed it.
+    /// The node that failed it.
     pub node: NodeId,
-    /// Who owns that node.
+    /// The owner of that node.
     pub owner: OwnerId,
 }
 
@@ -302,7 +302,7 @@ pub struct Group {
 pub struct OverdueJob {
     /// The job.
     pub id: JobId,
-    /// Who asked.
+    /// The account that asked.
     pub account: AccountId,
     /// Which model.
     pub model: ModelName,

@@ -1,4 +1,4 @@
-//! Who there is: models by name, nodes, epochs, accounts and their keys.
+//! What the network has on record: models by name, nodes, epochs, accounts and their keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub struct NewNode {
     pub name: String,
     /// SHA-256 of its secret.
     pub secret: Digest,
-    /// Whose it is, if an account key came with it.
+    /// The account that it belongs to, if an account key came with it.
     pub account: Option<AccountId>,
 }
 
@@ -79,7 +79,7 @@ pub struct NodeRecord {
     pub id: NodeId,
     /// What its runner calls it.
     pub name: String,
-    /// Who owns it.
+    /// Its owner.
     pub owner: OwnerId,
     /// Since when.
     pub registered_ms: Timestamp,
@@ -117,7 +117,7 @@ pub struct FirstKey {
 pub struct NewKey {
     /// SHA-256 of the whole key.
     pub hash: Digest,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: AccountId,
     /// Its last four characters, for lists.
     pub hint: String,
@@ -126,7 +126,7 @@ pub struct NewKey {
 /// A key on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: AccountId,
     /// Its last four characters.
     pub hint: String,

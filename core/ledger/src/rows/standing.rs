@@ -13,7 +13,7 @@ pub enum Verdict {
     Valid,
     /// An objective fault (L0), or the referee's word.
     Invalid,
-    /// Nobody can say: pays nothing, costs nothing.
+    /// It can't be decided: pays nothing, costs nothing.
     Inconclusive,
     /// Asked, and no answer in time, or refused for a reason that counts.
     Missed,
@@ -54,7 +54,7 @@ pub struct Posting {
 pub enum PostingEntry {
     /// An account used the network.
     Usage {
-        /// Who pays.
+        /// The account that pays.
         account: AccountId,
         /// Tokens of the prompt.
         prompt_tokens: u64,
@@ -83,7 +83,7 @@ pub enum PostingEntry {
 }
 
 impl PostingEntry {
-    /// Whose work was judged.
+    /// Returns the node whose work was judged.
     #[must_use]
     pub fn node(&self) -> Option<&NodeId> {
         match self {
@@ -92,7 +92,7 @@ impl PostingEntry {
         }
     }
 
-    /// Whose work was found VALID, and so is paid: once for a job.
+    /// Returns the node whose work was found VALID, and so is paid: once for a job.
     #[must_use]
     pub fn valid_node(&self) -> Option<&NodeId> {
         match self {

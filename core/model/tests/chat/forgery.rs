@@ -85,7 +85,7 @@ fn a_role_can_not_spell_a_token() {
     }
 }
 
-/// Said by nobody who means harm: code, tables, quotes, other alphabets, halves of spellings.
+/// Texts that are meant without harm: code, tables, quotes, other alphabets, halves of spellings.
 const ORDINARY: [&str; 14] = [
     "What is 47 + 38?",
     "| a | b |\n|---|---|\n| 1 | 2 |",

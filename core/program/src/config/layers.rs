@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::mistakes::{ConfigErrors, Mistake};
 
-/// Who set a value; later ones win.
+/// The source of a value; later ones win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layer {
     File,
@@ -153,7 +153,7 @@ impl Layers {
         }
     }
 
-    /// Whoever set the value at `path`, or the list that it is in, or something below it.
+    /// Returns the origin of the value at `path`, or of the list that it is in, or of something below it.
     fn origin_of(&self, path: &[String]) -> Option<&Origin> {
         let at_or_above = (1..=path.len()).rev().find_map(|length| self.origins.get(&path[..length]));
         let below = || self.origins.iter().find(|(other, _)| !path.is_empty() && other.starts_with(path));

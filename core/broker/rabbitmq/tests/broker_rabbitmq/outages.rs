@@ -151,7 +151,7 @@ async fn a_line_that_stays_dead_is_found_out() {
     broker.delete(&queue.name).await.unwrap();
 }
 
-/// Exclusive queues go with the connection; whoever had one declares it anew.
+/// Exclusive queues go with the connection; their owner declares them again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusive_queue_is_declared_anew_after_a_cut() {
     let line = Line::new().await;

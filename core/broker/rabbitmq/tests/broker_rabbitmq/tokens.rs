@@ -1,5 +1,5 @@
-//! A node at the server: it logs in by a token, hears and says only what the token allows, stays when a new token
-//! comes before the old one expires, and nobody believes a message that the server doesn't vouch for.
+//! A node at the server: it logs in by a token, hears and says only what the token allows, and stays when a new token comes
+//! before the old one expires. A message that the server doesn't vouch for is not believed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -177,7 +177,7 @@ async fn an_expired_token_says_nothing_until_there_is_a_new_one() {
     operator.delete(&heard.name).await.unwrap();
 }
 
-/// A key that names a node, and a user who isn't that node or whom nobody vouches for: dropped at delivery.
+/// A message whose key names a node is dropped at delivery if its user isn't that node or isn't vouched for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_vouches_for_is_dropped() {
     let (operator, node) = (broker(), node());

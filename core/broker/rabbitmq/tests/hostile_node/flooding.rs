@@ -1,5 +1,5 @@
-//! A node that sends as much as it can to queues that nobody reads just now. What waits there is bounded, so the broker's
-//! disk is far from its alarm, which would stop every publish; and whoever is honest is told, and gets through again.
+//! A node that sends as much as it can to queues that have no reader just now. What waits there is bounded, so the broker's
+//! disk is far from its alarm, which would stop every publish; and honest senders are told, and get through again.
 
 use std::time::Instant;
 

@@ -103,7 +103,7 @@ async fn a_depth_is_all_that_looking_tells() {
     stage.clear().await;
 }
 
-/// It makes no queue, takes its own from nobody else's hands, and leaves the exchanges as they are.
+/// A node can make no queue, can't bind, delete or declare even its own, and leaves the exchanges as they are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_made_or_taken_away() {
     let stage = Stage::set().await;

@@ -20,7 +20,7 @@ use crate::signing;
 /// Anything that takes longer doesn't happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// So long nothing may arrive where nothing may.
+/// How long to listen where nothing may arrive.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
 /// AMQP's word for "you may not".
@@ -35,7 +35,7 @@ pub(crate) fn named(name: &str) -> String {
     })
 }
 
-/// Seconds since 1970, so many from now.
+/// Returns the moment `seconds` from now, in seconds since 1970.
 pub(crate) fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     i64::try_from(now).unwrap() + seconds
@@ -62,7 +62,7 @@ impl Stage {
     pub(crate) async fn set() -> Self {
         let config = Config { url: Secret::new(named("TEST_RABBITMQ_URL")), ..Config::default() };
         let operator = RabbitBroker::start(&config).unwrap();
-        // A cluster that was here leaves them: read by nobody, they would fill up with what is tried, and refuse.
+        // A cluster that ran here leaves them: without a reader they would fill up with what is tried, and refuse.
         for left in [topology::replicas_any(), topology::parked()] {
             operator.delete(&left.name).await.unwrap();
         }
@@ -216,7 +216,7 @@ pub(crate) fn signed(claims: &Value) -> String {
     signing::signed(claims, &named("TEST_TOKEN_KEY"))
 }
 
-/// A connection with `token` as the password of nobody.
+/// Connects with an empty user name and `token` as the password.
 pub(crate) async fn log_in(token: &str) -> lapin::Result<Connection> {
     let (_, address) =
         named("TEST_RABBITMQ_URL").split_once('@').map(|(_, rest)| ((), rest.to_owned())).unwrap();

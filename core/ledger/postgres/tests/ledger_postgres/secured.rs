@@ -89,7 +89,7 @@ async fn a_server_without_tls_hears_nothing() {
     assert_eq!(heard.await.expect("what was heard"), [0, 0, 0, 8, 4, 210, 22, 47]);
 }
 
-/// A server that says yes and then nothing holds nobody up.
+/// A server that agrees to TLS and then says nothing does not hold up its caller.
 #[tokio::test]
 async fn a_handshake_that_never_ends_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -37,7 +37,7 @@ impl HeldUp {
         Self { holder, take }
     }
 
-    /// Whoever was spawned on this one thread waits in the lane once anything else was waited for.
+    /// Lets the lock go. A task that was spawned on this one thread waits in the lane once anything else was waited for.
     async fn let_go(self) {
         self.holder.batch_execute("SELECT 1; ROLLBACK").await.expect("the lock goes");
         assert!(matches!(self.take.await.expect("no panic").as_deref(), Ok([Take::Taken(_)])));
@@ -67,8 +67,8 @@ async fn alive(ledger: &PostgresLedger) -> VerifierId {
     owner
 }
 
-/// By the time that a row turns out unreadable all are taken: done again for the others, the statement would find their jobs
-/// taken and give them to nobody.
+/// By the time that a row turns out unreadable all are taken: done again for the others, the statement would find their
+/// jobs taken and return them to no caller.
 #[tokio::test]
 async fn an_unreadable_job_leaves_those_that_are_taken_with_it() {
     const UNREADABLE: usize = 3;
