@@ -38,7 +38,7 @@ use crate::waiters::Wait;
 /// A request that passed every check of its form.
 #[derive(Debug)]
 pub struct Order {
-    /// Who asks.
+    /// The caller that asks.
     pub caller: Arc<Caller>,
     /// What for.
     pub ask: Ask,
@@ -112,7 +112,7 @@ pub struct Outcome {
     pub waiting: Duration,
 }
 
-/// Accepts a job that nobody waits for.
+/// Accepts a job without waiting for its end.
 ///
 /// # Errors
 /// [`Failure`]; with a job only where an earlier one can't be read. Nothing was accepted.
@@ -382,7 +382,7 @@ impl Drop for CancelGuard {
     }
 }
 
-/// Cancels a job that nobody waits for, beside everything else. A row that is being committed isn't there yet for the
+/// Cancels a job that no client waits for, beside everything else. A row that is being committed isn't there yet for the
 /// first try, and may come as late as a server lets a commit hang; for a job that never comes nothing happens.
 fn cancel(state: Arc<State>, account: AccountId, job: JobId) {
     const FIRST_WAIT: Duration = Duration::from_millis(200);

@@ -236,8 +236,8 @@ impl Ours<'_> {
         })
     }
 
-    /// What OpenAI's API knows and this network doesn't do is refused where it would change the answer, instead of
-    /// being silently left out. Values that change nothing are fine, and so are names that nobody knows.
+    /// Refuses what OpenAI's API knows and this network doesn't do where it would change the answer, instead of leaving it
+    /// out silently. Values that change nothing are fine, and so are unknown names.
     fn refuse_unsupported(&mut self) {
         for (field, is_neutral) in UNSUPPORTED {
             if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {

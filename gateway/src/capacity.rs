@@ -1,5 +1,5 @@
-//! What there is room for, from the summaries that verifiers broadcast every second. Nobody is asked anything on a
-//! request's way. Pure but for the lock: every question brings its `now`.
+//! Tells what there is room for, from the summaries that verifiers broadcast every second. A request on its way
+//! asks nothing of others. Pure but for the lock: every question brings its `now`.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

@@ -13,11 +13,11 @@ pub enum Committed {
     Earlier(JobId),
     /// Nothing was stored: the key was used for another request.
     KeyReused,
-    /// Nothing was stored: the account has so many waiting jobs.
+    /// Nothing was stored: the account has this many waiting jobs.
     Full(u32),
-    /// Nothing was stored: the account's requests take up so many bytes.
+    /// Nothing was stored: the account's requests take up this many bytes.
     NoRoomForAccount(u64),
-    /// Nothing was stored: all requests together take up so many bytes.
+    /// Nothing was stored: all requests together take up this many bytes.
     NoRoom(u64),
 }
 

@@ -22,13 +22,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// The consumer of `completions.{gateway}`.
 #[derive(Debug)]
 pub struct Completions {
-    /// Whose queue it is.
+    /// The gateway that the queue belongs to.
     pub gateway: GatewayId,
-    /// Where it is.
+    /// The broker that has the queue.
     pub broker: Arc<dyn Broker>,
-    /// Who waits for ends.
+    /// Takes the ends of jobs.
     pub waiters: Arc<Waiters>,
-    /// Who wants summaries.
+    /// Takes the summaries.
     pub capacity: Arc<Capacity>,
     /// Whether the queue is consumed now.
     pub ready: Arc<AtomicBool>,

@@ -35,8 +35,8 @@ pub struct Config {
     pub hosts: Vec<HostName>,
     /// A head that isn't complete by then, from its first byte or from the opening, ends its connection (slowloris).
     pub header_timeout_ms: u64,
-    /// A connection without a request is kept for so long after the last reply. Go's clients drop theirs after 90 s,
-    /// others sooner: were we the first, a request that is just being sent would get no reply.
+    /// How long a connection without a request is kept after the last reply, in milliseconds. Go's clients drop theirs after
+    /// 90 s, others sooner: were we the first, a request that is just being sent would get no reply.
     pub idle_timeout_ms: u64,
     /// A body that isn't complete by then is answered 408. At the largest size that is still 17 kB/s.
     pub body_timeout_ms: u64,
@@ -45,7 +45,7 @@ pub struct Config {
     /// Bytes of bodies and replies over 16 kB that are in hand at once. Beyond it, large bodies are answered 503. This is room for
     /// 512 of the largest, and half of what a gateway's container may use.
     pub room_max_bytes: usize,
-    /// After a shutdown began, requests that wait have so long; then they get 503 with their job's id.
+    /// How long requests may still wait once a shutdown has begun, in milliseconds; then they get 503 with their job's id.
     pub drain_ms: u64,
     /// Jobs that clients wait for, all together. Each costs a connection and a few kB.
     pub waiters_max: usize,
@@ -68,21 +68,21 @@ pub struct Config {
     pub node_checks_per_minute: u32,
     /// What a synchronous request waits for if it doesn't say. The seed's default.
     pub request_timeout_s: u64,
-    /// A submitted job expires after so long. An hour outlives a lost verifier, a backlog and a restart; a client
-    /// that forgot its job doesn't hold the queue for longer.
+    /// How long a submitted job may take before it expires, in milliseconds. An hour outlives a lost verifier, a backlog and
+    /// a restart; a client that forgot its job doesn't hold the queue for longer.
     pub submit_deadline_ms: u64,
     /// Tokens of an answer if a request on `/v1` doesn't say: most chat answers fit, and no node is held for long.
     pub max_tokens_default: u32,
     /// No request may ask for more. A replica reports four candidates a token, some 100 bytes: more tokens than this
     /// might not fit into the 1 MiB that the broker carries.
     pub max_tokens_max: u32,
-    /// A key looked up in the ledger is believed for so long; a revoked one works no longer than this.
+    /// How long a key looked up in the ledger is believed, in milliseconds; a revoked one works no longer than this.
     pub key_ttl_ms: u64,
     /// Keys remembered, valid and invalid each. 10,000 cost about 2 MB.
     pub keys_max: usize,
-    /// A verifier's summary of capacity counts for so long. They come every second.
+    /// How long a verifier's summary of capacity counts, in milliseconds. They come every second.
     pub capacity_ttl_ms: u64,
-    /// The catalogue is read again so often.
+    /// How often the catalogue is reloaded, in milliseconds.
     pub catalogue_refresh_ms: u64,
     /// Jobs accepted whose notice the broker doesn't have yet. Beyond it new ones are answered 503. Each costs some
     /// 200 bytes, and time to work off when the broker is back: more jobs than this are better asked for again then.

@@ -23,10 +23,10 @@ use crate::outbox::Notice;
 /// Notices in hand at once: on their way, or waiting for another try. The others wait in the outbox.
 const IN_HAND_MAX: usize = 256;
 
-/// So many marks aren't kept waiting for more.
+/// How many marks are enough to be written at once, without waiting for more.
 const MARKS_AT_ONCE: usize = 256;
 
-/// A mark may wait so long for company: far below the sweeper's five seconds, and one commit instead of many.
+/// How long a mark may wait for others: far below the sweeper's five seconds, and one commit instead of many.
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
 /// Marks kept for a ledger that is away; beyond it they are forgotten, which costs a second notice each.

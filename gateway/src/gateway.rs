@@ -26,7 +26,7 @@ use crate::server::{self, Door};
 use crate::state::{Seams, State};
 use crate::waiters::Waiters;
 
-/// Background work has so long to end after the last connection: a few commits.
+/// How long background work may take to end after the last connection: a few commits.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// HTTP in, jobs accepted.

@@ -114,12 +114,12 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, step)
 }
 
-/// Who asks: found out by the auth layer, used by limits and routes.
+/// The caller of a request: found out by the auth layer, used by limits and routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The key's hash: what limits are counted by.
     pub key: Digest,
-    /// Who pays and owns.
+    /// The account that pays and owns.
     pub account: AccountId,
 }
 
@@ -140,7 +140,7 @@ impl KeyCache {
         Self { book, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
     }
 
-    /// Who the key belongs to; none if nobody (never issued, or revoked).
+    /// Returns the caller that the key belongs to; none if it was never issued or is revoked.
     ///
     /// # Errors
     /// The ledger's, where it had to be asked.

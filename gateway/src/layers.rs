@@ -2,7 +2,7 @@
 //!
 //! 1. `request_id`: outermost, so that every reply has an id and a time, refused ones too;
 //! 2. `limits` on the head and `hosts`: what must not be read at all is refused before anything is looked up;
-//! 3. the router: an unknown path costs nobody a key's lookup;
+//! 3. the router: an unknown path costs no lookup of a key;
 //! 4. `auth`: before limits by key, which need the key, and before the body, so that strangers can't make us read;
 //! 5. `rate_limit`: before the body, so that a refused request costs a head only;
 //! 6. `body`: size and time, last, because from here on we hold memory for the client.
@@ -50,14 +50,14 @@ pub struct Call {
     pub head: Parts,
     /// The body, whole.
     pub body: Body,
-    /// Who asks; none on public paths.
+    /// The caller; none on public paths.
     caller: Option<Arc<Caller>>,
     /// What stands for `{id}` or `{model}` in the path, as it is there.
     pub id: String,
 }
 
 impl Call {
-    /// Who asks.
+    /// Returns the caller.
     ///
     /// # Errors
     /// [`ApiError::Unauthorized`] on a public path, which asks for no key.

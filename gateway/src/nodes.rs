@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::validation::email;
 
-/// Whom RabbitMQ takes our tokens for: its `auth_oauth2.resource_server_id`, and the prefix of every scope.
+/// The audience of our tokens: RabbitMQ's `auth_oauth2.resource_server_id`, and the prefix of every scope.
 const AUDIENCE: &str = "rabbitmq";
 
 /// What a token says (RFC 7519); RabbitMQ takes `sub` for the user's name.
@@ -44,7 +44,7 @@ pub struct Claims {
 #[error("a token can't be signed: {0}")]
 pub struct SigningError(pub String);
 
-/// Whoever holds the key that the broker trusts.
+/// Signs tokens with the key that the broker trusts.
 pub trait TokenSigner: Send + Sync + fmt::Debug {
     /// The token that says `claims`.
     ///
@@ -52,7 +52,7 @@ pub trait TokenSigner: Send + Sync + fmt::Debug {
     /// [`SigningError`]; trying again doesn't help.
     fn sign(&self, claims: &Claims) -> Result<Secret, SigningError>;
 
-    /// The random end of a node's queue: the same at every gateway that holds the key, and nobody else can tell it.
+    /// Returns the random end of a node's queue: the same at every gateway that holds the key; no one else can tell it.
     fn suffix(&self, node: &NodeId) -> String;
 }
 
@@ -61,7 +61,7 @@ pub trait TokenSigner: Send + Sync + fmt::Debug {
 pub struct Access {
     /// Its proof towards the broker.
     pub token: Secret,
-    /// For so long, in seconds.
+    /// How long the token lives, in seconds.
     pub expires_in_s: u64,
     /// The queue that it reads.
     pub queue: Queue,
@@ -70,7 +70,7 @@ pub struct Access {
 /// Lets nodes in.
 #[derive(Debug)]
 pub struct Admission {
-    /// Whose nodes may come in.
+    /// Tells whose nodes may come in.
     pub book: Arc<dyn NodeBook>,
     signer: Arc<dyn TokenSigner>,
     token_ttl_s: u64,
@@ -118,7 +118,8 @@ impl Admission {
     }
 }
 
-/// What the token of a node says that reads `queue`, from a moment (seconds since 1970) on for so many seconds.
+/// Returns the claims of the token of a node that reads `queue`: they hold from a moment (seconds since 1970) on for a
+/// number of seconds.
 fn claims(node: &NodeId, queue: &str, broker: &BrokerAddress, (now_s, ttl_s): (u64, u64)) -> Claims {
     let (vhost, exchange) = (broker.vhost(), topology::NODES_EXCHANGE);
     Claims {

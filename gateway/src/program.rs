@@ -76,7 +76,7 @@ struct Listen {
 }
 
 /// Serves until shutdown, and drains then. A broker that is away is waited for while jobs are accepted; without the
-/// ledger nothing can be promised, so nobody is let in before it is there.
+/// ledger nothing can be promised, so no connection is accepted before it is there.
 ///
 /// # Errors
 /// What can't be used; each says what to do.

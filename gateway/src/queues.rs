@@ -12,7 +12,7 @@ use infera_core::ids::ModelName;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-/// A model that was just read is held back for so long until its queue is there: a healthy broker declares one in
+/// How long a model that was just read is held back at most until its queue is there: a healthy broker declares one in
 /// milliseconds, and a notice that came before would have to wait for the sweeper. Once per model.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -64,7 +64,7 @@ impl Queues {
             self.note(ended);
         }
         self.begin();
-        // Whoever isn't declared by then is known all the same.
+        // A model whose queue isn't declared by then is made known all the same.
         let _ = timeout(SOON, self.until_tried(&fresh)).await;
     }
 

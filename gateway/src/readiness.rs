@@ -13,7 +13,7 @@ use crate::state::State;
 /// A part that takes longer to answer doesn't answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What was asked of others is shared for so long: anybody may ask whether we are ready, and each time anew would be a
+/// How long the answers of others are shared: anybody may ask whether we are ready, and to ask them each time would be a
 /// statement and a channel at the broker.
 const TTL: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ struct Answers {
     completions: bool,
 }
 
-/// What others answered last, and when. Whoever comes while they are asked waits for that and shares it.
+/// Holds what others answered last, and when. A caller that comes while they are asked waits for that and shares it.
 #[derive(Debug, Default)]
 pub struct Looks(tokio::sync::Mutex<Option<(Instant, Answers)>>);
 

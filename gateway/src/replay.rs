@@ -1,5 +1,5 @@
-//! A poison job made again: what an operator does once the fault that ended its verifiers is mended. The old job and its
-//! end stay; the new one asks the same for the same account. Nobody waits for it, and no broker is needed: the sweeper
+//! Makes a poison job again: what an operator does once the fault that ended its verifiers is mended. The old job and its
+//! end stay; the new one asks the same for the same account. No client waits for it, and no broker is needed: the sweeper
 //! publishes its notice.
 
 use std::time::Duration;

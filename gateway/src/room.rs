@@ -40,7 +40,7 @@ pub struct Held {
 }
 
 impl Room {
-    /// Room for so many bytes; 0 is no limit.
+    /// Makes a room for `max_bytes` bytes; 0 is no limit.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let max_bytes = if max_bytes == 0 { usize::MAX } else { max_bytes };

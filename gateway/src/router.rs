@@ -10,16 +10,16 @@ use crate::reply::Reply;
 use crate::room::SMALL_MAX_BYTES;
 use crate::routes::{chat, health, jobs, models, nodes, ping, signup, statistics, submit};
 
-/// Who may come.
+/// Says which callers a route admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
+    /// Everybody.
     Open,
-    /// Anybody, counted by address.
+    /// Everybody, counted by address.
     SignUp,
     /// Nodes, which have a secret instead of a key, counted by address.
     Node,
-    /// Whoever has a key, counted by it.
+    /// Those that have a key, counted by it.
     Key,
 }
 
@@ -34,7 +34,7 @@ pub type Handler = fn(Call) -> BoxFuture<'static, Result<Reply, Failure>>;
 pub struct Route {
     method: Method,
     path: &'static str,
-    /// Who may come.
+    /// The callers that the route admits.
     pub access: Access,
     /// What is done.
     pub handler: Handler,

@@ -141,7 +141,8 @@ pub async fn serve(state: Arc<State>, door: Door) {
     state.force.cancel();
 }
 
-/// A connection that broke before it was accepted is nobody's trouble; anything else needs time.
+/// Waits after an error in accepting. A connection that broke before it was accepted is harmless and needs no wait; after
+/// all other errors the listener needs time.
 async fn wait_after(error: &io::Error) {
     let is_clients = matches!(
         error.kind(),

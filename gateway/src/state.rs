@@ -59,7 +59,7 @@ pub struct State {
     pub meters: Arc<Meters>,
     /// Keys seen lately.
     pub keys: KeyCache,
-    /// Who asked how much.
+    /// Counts how much each caller asked.
     pub limits: Limits,
     /// Memory for large bodies and replies.
     pub room: Room,

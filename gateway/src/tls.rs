@@ -33,8 +33,8 @@ pub struct TlsConfig {
     /// A handshake that isn't complete by then ends its connection; until then it has one of the connections' places.
     /// Two round trips and some arithmetic: 10 s is a bad line.
     pub handshake_timeout_ms: u64,
-    /// The files are looked at so often. A renewed certificate has days until the old one expires, and a minute is soon
-    /// enough for an operator who watches.
+    /// How often the files are looked at, in milliseconds. A renewed certificate has days until the old one expires, and a
+    /// minute is soon enough for an operator who watches.
     pub reload_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Clients that wait for a job's end: a bounded map from job to whoever waits. Ends arrive as completions, which
+//! Clients that wait for a job's end: a bounded map from job to waiting client. Ends arrive as completions, which
 //! the broker may lose, so the ids that wait are also looked up in the ledger, all in one batch, once a second.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Ids asked about in one statement: some kB of ids.
 const BATCH_MAX: usize = 1_000;
 
-/// Who waits for what.
+/// Holds the clients that wait, by the job that each waits for.
 #[derive(Debug)]
 pub struct Waiters {
     max: usize,
@@ -59,7 +59,7 @@ impl Waiters {
         Some(Wait { job, waiters: Arc::clone(self), end })
     }
 
-    /// A job ended. Whoever waits for it gets to know; most often nobody does any more, or someone was told before.
+    /// Tells the client that waits for a job of its end; most often none waits any more, or it was told before.
     pub fn complete(&self, settlement: Settlement) {
         self.tell(settlement.job_id, Ok(settlement));
     }
@@ -78,7 +78,7 @@ impl Waiters {
         self.lock().len()
     }
 
-    /// Whether nobody waits.
+    /// Whether no client waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

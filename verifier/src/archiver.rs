@@ -120,8 +120,8 @@ async fn write(tenure: &Tenure, segment: SegmentId) -> Result<usize, ArchivingEr
     // Compressing a thousand records takes tens of milliseconds: not on a thread that jobs run on.
     let built = tokio::task::spawn_blocking(move || segment::build(segment, &records));
     let built = built.await.map_err(|_| ArchivingError::CutOff)??;
-    // One that failed may still arrive, as one that is cut off may: until a put has ended well, nobody else writes before
-    // the lease has run out.
+    // A put that failed may still arrive, and so may one that is cut off: until a put has ended well, no other verifier
+    // writes before the lease has run out.
     tenure.writing.store(true, Ordering::Relaxed);
     tenure.seams.archive.put(&built.key, built.bytes.into()).await?;
     tenure.writing.store(false, Ordering::Relaxed);

@@ -31,26 +31,26 @@ use crate::prompt::{INLINE_MAX_BYTES, Prepared};
 use crate::quorum::Agreed;
 use crate::tenure::Tenure;
 
-/// At most so many assignments for one job under one owner. Those that count end at six; this bounds those that are
-/// nobody's fault, and with them the group's record.
+/// Bounds the assignments for one job under one owner. Those that count end at six; this bounds those that are no node's
+/// fault, and with them the group's record.
 const ASSIGNMENTS_MAX: usize = 64;
 
-/// Room in a job's channel for as many as it ever has open; see `collector::Routes`.
+/// The capacity of a job's channel: as many messages as it ever has open assignments; see `collector::Routes`.
 const INBOX: usize = ASSIGNMENTS_MAX;
 
-/// A node is left alone for twice as long each time it is busy, at most so many times doubled: 32 s at the default.
+/// Bounds how often a node's rest is doubled. Each time that it is busy its rest doubles, up to 32 s at the default.
 const REST_DOUBLINGS_MAX: u32 = 6;
 
-/// So long the first in line for room keeps the others waiting; then it goes to the end of the line, so that a job
+/// How long the first job in line for room keeps the others waiting; then it goes to the end of the line, so that a job
 /// whose own nodes are busy doesn't stop those whose nodes are free.
 const TURN: Duration = Duration::from_millis(100);
 
 /// What asking came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// So many were asked.
+    /// As many nodes as were wanted have been asked.
     Asked,
-    /// There are nodes, but not now.
+    /// There are nodes, but without room now.
     Full,
     /// There are not enough different nodes, whatever their room.
     Nobody,
@@ -72,7 +72,7 @@ pub(crate) struct Asking {
 type Drawn = (NodeView, Slot, Member);
 
 impl Asking {
-    /// Nobody is asked yet.
+    /// Begins with no node asked.
     pub(crate) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX);
         let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
@@ -201,7 +201,7 @@ impl Asking {
         Err(if possible.len() >= wanted { Room::Full } else { Room::Nobody })
     }
 
-    /// Sends an assignment to each; those that nobody got are neutral at once.
+    /// Sends an assignment to each; those that can't be delivered are neutral at once.
     async fn send(&mut self, drawn: Vec<Drawn>) {
         let now = Timestamp::now();
         let left = self.job.deadline_ms.since(now);
@@ -347,7 +347,7 @@ impl Asking {
         }
     }
 
-    /// Nobody waits any more for those that are open: of those whose answer we may have missed, silence says nothing.
+    /// Ends the wait for open assignments: where an answer may have been missed here, silence says nothing and is neutral.
     pub(crate) fn excuse_open(&mut self) {
         for index in self.group.open_ones() {
             if self.was_deaf(index) {
@@ -368,7 +368,7 @@ impl Asking {
         record.map_or_else(Timestamp::now, |one| one.sent_ms.after(Duration::from_millis(one.budget_ms)))
     }
 
-    /// Whether a node comes to another prompt because it renders by another version: nobody's fault.
+    /// Whether a node comes to another prompt because it renders by another version, which is no node's fault.
     fn is_otherwise_rendered(&self, replica: &Replica) -> bool {
         replica.rendering != RENDERING && replica.prompt_hash != self.prepared.prompt_hash
     }

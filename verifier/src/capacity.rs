@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, fleet};
 use crate::harmonizer::{Candidate, Distinct};
 use crate::tenure::Tenure;
 
-/// Changes within so long are looked at together.
+/// How long changes are gathered before they are looked at together.
 const SETTLE_DOWN: Duration = Duration::from_millis(50);
 
 /// What there is room for now, per model of the catalogue that this verifier offers, in the order of names. Of one whose
@@ -56,7 +56,8 @@ fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> Mode
     ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
 }
 
-/// Who is there, which gateways must hear of at once: a network whose third owner just came has room from now on.
+/// Counts nodes and owners per model. Gateways must hear of a change at once: a network whose third owner just came has
+/// room from now on.
 fn who(summary: &CapacitySummary) -> Vec<(u32, u32)> {
     summary.models.iter().map(|model| (model.nodes, model.owners)).collect()
 }

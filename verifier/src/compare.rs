@@ -65,7 +65,7 @@ pub struct Comparison {
     /// At the divergence, the larger of the two noised gaps between the two chosen tokens, in logits. `None` if they
     /// don't diverge, or if a choice of one isn't in the list of the other.
     pub gap: Option<f64>,
-    /// Whose tolerance was applied.
+    /// The pair of classes whose tolerance was applied.
     pub pair: ClassPair,
 }
 

@@ -1,5 +1,5 @@
-//! What the log says of messages that can't be used. Who sends them may send thousands, so each complaint is made at
-//! once and then once a minute at most, with how many there were. The counters have all of them.
+//! Bounds what the log says of messages that can't be used. Their sender may send thousands, so each complaint is made
+//! at once and then once a minute at most, with how many there were. The counters have all of them.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -11,72 +11,73 @@ use crate::harmonizer::Distinct;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How often nodes promise to speak.
+    /// How often nodes promise to send a heartbeat, in milliseconds.
     pub heartbeat_ms: u64,
-    /// A node silent for so many heartbeats is dead.
+    /// How many heartbeats a node may miss before it counts as dead.
     pub heartbeats_missed_max: u32,
-    /// At most so many nodes are remembered by their heartbeats.
+    /// Bounds the nodes that are remembered by their heartbeats.
     pub nodes_max: usize,
-    /// How long this verifier counts as alive without renewing.
+    /// How long this verifier counts as alive without renewing its lease, in milliseconds.
     pub lease_ttl_ms: u64,
-    /// How often it renews.
+    /// How often this verifier renews its lease, in milliseconds.
     pub lease_renew_ms: u64,
-    /// How often catalogue, nodes and standings are read again.
+    /// How often catalogue, nodes and standings are reloaded, in milliseconds.
     pub refresh_ms: u64,
-    /// How long the first notice of a batch waits for others before it is taken.
+    /// How long the first notice of a batch waits for others before it is taken, in milliseconds.
     pub take_wait_ms: u64,
-    /// At most so many notices are taken in one statement.
+    /// Bounds the notices that are taken in one statement.
     pub take_max: usize,
-    /// At most so many jobs of one model are held at once, whatever room the nodes have.
+    /// Bounds the jobs of one model that are held at once, whatever room the nodes have.
     pub held_max: u16,
-    /// Bytes of requests and replies that are read, rendered and judged at once, those of up to 16 KiB not counted.
+    /// Bounds the bytes of requests and replies that are read, rendered and judged at once, those of up to 16 KiB not counted.
     pub work_bytes_max: u32,
-    /// A job without a group for so long is given back.
+    /// How long a job is held without a group before it is given back, in milliseconds.
     pub hold_ms: u64,
-    /// How often a job without room looks again where nothing wakes it.
+    /// How often a job without room looks again where nothing wakes it, in milliseconds.
     pub look_again_ms: u64,
-    /// What every assignment gets, however small.
+    /// The part of the budget that every assignment gets, however small, in milliseconds.
     pub assignment_base_ms: u64,
     /// How many times the reference machine's time an assignment gets beside that.
     pub assignment_slack: f64,
     /// How long after its budget a replica is still waited for: the way there and back.
     pub assignment_grace_ms: u64,
-    /// A node that was busy, draining or unreachable is left alone by the same job for so long.
+    /// How long the same job leaves a node alone that was busy, draining or unreachable, in milliseconds.
     pub rest_ms: u64,
     /// What makes the members of a group different.
     pub distinct: Distinct,
-    /// From the start on, so long is a lack of nodes no reason to fail a job: they may just not have spoken yet.
+    /// How long after the start a lack of nodes is no reason to fail a job, in milliseconds: nodes may just not have sent a
+    /// heartbeat yet.
     pub warm_up_ms: u64,
-    /// Publishes of one message whose outcome stays unknown.
+    /// Bounds the publishes of one message whose outcome stays unknown.
     pub publish_tries: u32,
-    /// How often the sweeper looks.
+    /// How often the sweeper looks, in milliseconds.
     pub sweep_ms: u64,
-    /// How long the sweeper's and the projector's shared leases last.
+    /// How long the sweeper's and the projector's shared leases last, in milliseconds.
     pub shared_lease_ms: u64,
-    /// A notice that the broker didn't confirm for so long is published again.
+    /// How long a notice may stay unconfirmed by the broker before it is published again, in milliseconds.
     pub unconfirmed_ms: u64,
-    /// At most so many rows of each kind in one sweep.
+    /// Bounds the rows of each kind in one sweep.
     pub sweep_limit: u32,
-    /// How often postings are folded into balances.
+    /// How often postings are folded into balances, in milliseconds.
     pub project_ms: u64,
-    /// At most so many postings in one fold.
+    /// Bounds the postings in one fold.
     pub project_limit: u32,
-    /// How often it is looked for settled jobs to archive.
+    /// How often the archiver looks for settled jobs, in milliseconds.
     pub archive_ms: u64,
-    /// A settled job waits for so long, at most, until there are enough for a whole segment.
+    /// How long a settled job waits at most until there are enough for a whole segment, in milliseconds.
     pub archive_wait_ms: u64,
-    /// At most so many records in one segment.
+    /// Bounds the records in one segment.
     pub archive_limit: u32,
-    /// A segment that was claimed and not recorded for so long is written again; also how long a verifier that died keeps
-    /// the others from archiving.
+    /// How long a claimed segment may stay unrecorded before it is written again, in milliseconds; also how long a verifier
+    /// that died keeps the others from archiving.
     pub archive_retry_ms: u64,
-    /// Bodies, groups and idempotency keys of archived jobs stay in the ledger for so long.
+    /// How long bodies, groups and idempotency keys of archived jobs stay in the ledger, in milliseconds.
     pub retention_ms: u64,
-    /// How often gateways hear what there is room for.
+    /// How often gateways hear what there is room for, in milliseconds.
     pub capacity_ms: u64,
-    /// How long jobs in hand may take to finish at shutdown.
+    /// How long jobs in hand may take to finish at shutdown, in milliseconds.
     pub drain_ms: u64,
-    /// How long a settled job's late replicas are waited for at shutdown; later ones go to other verifiers.
+    /// How long a settled job's late replicas are waited for at shutdown, in milliseconds; later ones go to other verifiers.
     pub drain_late_ms: u64,
 }
 

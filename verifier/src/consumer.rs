@@ -25,14 +25,14 @@ use crate::{capacity, job, parking, peers, queues, settler};
 /// Between tries of a take.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Changes of room within so long are answered together.
+/// How long changes of room are gathered before they are answered together.
 const SETTLE_DOWN: Duration = Duration::from_millis(5);
 
-/// Less is taken only after more was not wanted for so long. Room comes and goes with every job, and each change is a
+/// How long less must have been wanted before less is taken. Room comes and goes with every job, and each change is a
 /// subscription begun or ended, which a replicated queue writes down: under load the broker did little else.
 const LESS_AFTER: Duration = Duration::from_secs(1);
 
-/// A take that the ledger could not do so often is given back to the broker.
+/// How often the ledger may fail to take a batch of notices before they are given back to the broker.
 const TAKE_TRIES: u32 = 8;
 
 /// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It returns only

@@ -35,7 +35,7 @@ pub enum Counted {
     Dispute,
     /// Notices that the broker gave up because they came back too often.
     DeadLetter,
-    /// Stuck queues of jobs that were made anew.
+    /// Stuck queues of jobs that were deleted and declared again.
     QueueRepaired,
     /// Job tasks that panicked.
     Panic,

@@ -12,9 +12,9 @@ use infera_core::telemetry::trace;
 pub(crate) enum Sent {
     /// The node's queue has it.
     Confirmed,
-    /// It may have it: if nothing comes back, that isn't the node's fault.
+    /// The node may have it: if nothing comes back, that isn't the node's fault.
     Uncertain,
-    /// The queue is gone or full: nobody has it.
+    /// The queue is gone or full: no node has it.
     Undeliverable,
 }
 

@@ -1,5 +1,5 @@
-//! Who may be drawn: live nodes, joined with what the ledger says of them. It makes the harmonizer's candidates; the
-//! draw itself is the harmonizer's.
+//! Joins live nodes with what the ledger says of them, and makes the harmonizer's candidates: the nodes that may be
+//! drawn. The draw itself is the harmonizer's.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ impl Profiles {
         speeds.sort_by(f64::total_cmp);
         let circumstances = Circumstances {
             reference_tokens_per_second: speeds.get(speeds.len() / 2).copied().unwrap_or(1.0),
-            // Nobody declares hours yet, so nobody is absent from them.
+            // Nodes don't declare hours yet, so none is absent from them.
             uptime: 1.0,
         };
         let known = standings.into_iter().flatten().map(|(node, standing)| {

@@ -32,12 +32,12 @@ impl Hold {
     }
 }
 
-/// Who isn't asked for a job any more.
+/// Says which owners and nodes aren't asked for a job any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Barred {
-    /// Who answered, and whose miss counts: rule 5.
+    /// Those that answered, and those whose miss counts: rule 5.
     Missed,
-    /// Who answered, and who said that it can't. For want of others: who was silent may be asked again.
+    /// Those that answered, and those that said that they can't. For want of others, silent ones may be asked again.
     Failed,
 }
 
@@ -99,12 +99,12 @@ pub(crate) struct Group {
     pairs: BTreeMap<(usize, usize), Comparison>,
     /// Misses that counted under earlier owners.
     earlier: Vec<Miss>,
-    /// The harmonizer has found nobody more.
+    /// The harmonizer has found no more nodes.
     pub(crate) nobody_left: bool,
 }
 
 impl Group {
-    /// Nobody is asked yet.
+    /// Begins with no node asked.
     pub(crate) fn new(policy: VerificationPolicy, distinct: Distinct, earlier: Vec<Miss>) -> Self {
         Self {
             policy,
@@ -132,12 +132,12 @@ impl Group {
         self.asked.iter().position(|one| one.record.id == assignment && one.is(AssignmentState::Open))
     }
 
-    /// Sending was cut off: nobody knows which of them left.
+    /// Marks all as uncertain: sending was cut off, and it is unknown which of them left.
     pub(crate) fn mark_all_uncertain(&mut self) {
         self.asked.iter_mut().for_each(|one| one.uncertain = true);
     }
 
-    /// The broker may have lost it.
+    /// Marks one as uncertain: the broker may have lost it.
     pub(crate) fn mark_uncertain(&mut self, index: usize) {
         if let Some(one) = self.asked.get_mut(index) {
             one.uncertain = true;
@@ -177,7 +177,7 @@ impl Group {
         Some(Miss { assignment: record.id, node: record.node.clone(), owner: record.owner.clone() })
     }
 
-    /// No answer, and nobody's fault.
+    /// Records that one has no answer, which is no node's fault.
     pub(crate) fn neutral(&mut self, index: usize) {
         if let Some(one) = self.asked.get_mut(index) {
             one.leave_open(AssignmentState::Neutral);
@@ -236,7 +236,7 @@ impl Group {
         REPLACEMENTS_MAX.saturating_sub(replaced.max(self.misses() + self.open()))
     }
 
-    /// Those at it or answered: nobody like them may be drawn beside them.
+    /// Returns the open and the answered ones: no node like them may be drawn beside them.
     pub(crate) fn members(&self) -> Vec<Member> {
         let at_it = |one: &&Asked| one.is(AssignmentState::Open) || one.is(AssignmentState::Answered);
         self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
@@ -290,7 +290,7 @@ impl Group {
         Some(End::Succeeded { answer, verification: agreed.verification(thresholds) })
     }
 
-    /// What any verifier needs to score the group; none if nobody was asked.
+    /// Returns what any verifier needs to score the group; none if no node was asked.
     pub(crate) fn record(
         &self,
         verifier: &VerifierId,

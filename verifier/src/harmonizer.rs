@@ -1,6 +1,6 @@
-//! Draws a job's replica group: which nodes are asked. A pure function of the live nodes, the job's draw key and
-//! who is in the group already. It keeps no state, knows no queue, and never sees what the client wrote, so nobody
-//! can word a request until it lands on the nodes they like.
+//! Draws a job's replica group: which nodes are asked. A pure function of the live nodes, the job's draw key and the
+//! members already in the group. It keeps no state, knows no queue, and never sees what the client wrote, so a client
+//! can't word a request until it lands on the nodes it likes.
 //!
 //! **Weighted rendezvous hashing.** Each node gets the score `-ln(u) / w`: `w` is its weight and `u`, uniform in
 //! (0, 1), is HMAC-SHA256(draw key, node id). The lowest scores win. Such a score is exponentially distributed with
@@ -29,10 +29,10 @@ use infera_core::messages::NumericClass;
 /// The share of groups in which one place is kept for a newcomer.
 pub const NEWCOMER_SHARE: f64 = 0.15;
 
-/// Measured speed counts up to so many times the model's median.
+/// Caps the measured speed that counts, at this many times the model's median.
 pub const SPEED_CAP_MEDIANS: f64 = 3.0;
 
-/// A numeric class is preferred from so many owners on: a group's worth.
+/// How many owners a numeric class needs to be preferred: a group's worth.
 pub const CLASS_OWNERS_MIN: usize = 3;
 
 /// No candidate's weight is lower: one whose reputation rounds to nothing is rarely drawn, but never unreachable
@@ -44,7 +44,7 @@ pub const REPUTATION_MIN: f64 = 0.001;
 pub struct Candidate {
     /// The node.
     pub node: NodeId,
-    /// Whose it is.
+    /// The node's owner.
     pub owner: OwnerId,
     /// Where it connects from; `None` where the broker doesn't say.
     pub address: Option<IpAddr>,
@@ -67,7 +67,7 @@ pub struct Candidate {
 pub struct Member {
     /// The node.
     pub node: NodeId,
-    /// Whose it is.
+    /// The node's owner.
     pub owner: OwnerId,
     /// Where it connects from.
     pub address: Option<IpAddr>,
@@ -112,8 +112,8 @@ impl Distinct {
     }
 }
 
-/// What the model's candidates have in common, against which newcomers and the cap are measured. Computed once per
-/// snapshot of the fleet and not per draw, so that a node's joining moves nobody's weight within a snapshot.
+/// Holds what the model's candidates have in common, against which newcomers and the cap are measured. Computed once per
+/// snapshot of the fleet and not per draw, so that a node's joining moves no node's weight within a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Medians {
     /// Median of the measured tokens per second of established candidates; 1 if there are none.
@@ -157,11 +157,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub struct Draw<'a> {
     /// `core::sampling::draw_key` of the job.
     pub key: &'a Digest,
-    /// Whose job it is.
+    /// The account that the job belongs to.
     pub account: &'a AccountId,
     /// How many nodes are wanted beside the members.
     pub wanted: usize,
-    /// Who is in the group already.
+    /// The members already in the group.
     pub members: &'a [Member],
     /// Owners that answered this job or whose miss counts; not looked at under [`Distinct::Node`].
     pub excluded_owners: &'a [OwnerId],

@@ -1,5 +1,5 @@
-//! Which jobs are in this verifier's hands, and word of those that someone else ended: a client's cancel is a
-//! settlement in the ledger, read once a second in one batch, so that nodes don't work on for nobody.
+//! Holds which jobs are in this verifier's hands, and learns which of them were ended elsewhere: a client's cancel is a
+//! settlement in the ledger, read once a second in one batch, so that nodes don't work on in vain.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +65,7 @@ impl InFlight {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = flights.get_mut(&settlement.job_id);
         if let Some(ended) = flight.and_then(|flight| flight.ended.take()) {
-            // Nobody listens: the job's task has just settled by itself.
+            // The receiver may be gone: the job's task has just settled by itself.
             let _ = ended.send(settlement);
         }
     }

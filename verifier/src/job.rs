@@ -24,11 +24,11 @@ use crate::{prompt, scorer, settler};
 
 /// How a job leaves its group.
 enum Outcome {
-    /// It ends so, if nobody ended it before.
+    /// The job ends like this, unless it was ended before.
     End(End),
-    /// Someone else ended it.
+    /// The job was ended elsewhere.
     Elsewhere(Box<Settlement>),
-    /// It goes back: nobody was asked.
+    /// The job goes back: no node was asked.
     Release,
 }
 
@@ -137,7 +137,7 @@ async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settleme
         loop {
             match asking.ask_in_turn().await {
                 Room::Asked => return None,
-                // Nobody waits with patience for what isn't there; others do.
+                // A synchronous request fails at once when too few nodes exist; other jobs wait.
                 Room::Nobody if asking.job.synchronous && !tenure.is_warming_up() => {
                     return Some(Outcome::End(insufficient_nodes(asking)));
                 }
@@ -272,7 +272,7 @@ async fn listen_for_late_ones(asking: &mut Asking) -> Listened {
     Listened::ToTheEnd
 }
 
-/// Gives a job back that nobody was asked for: the row is queued again, and the notice acked (rule 4).
+/// Gives back a job that no node was asked for: the row is queued again, and the notice acked (rule 4).
 async fn release(tenure: &Tenure, job: JobId, held: &mut Held) -> Result<(), LedgerError> {
     let is_released = trials::release(tenure, &[job]).await;
     tenure.in_flight.remove(job);

@@ -184,7 +184,7 @@ impl Verifier {
     }
 
     /// Owns jobs until `shutdown`, then drains. A lost lease, or a task that breaks, ends everything in hand; then it
-    /// begins anew under another id, for as long as it takes.
+    /// begins again under another id, for as long as it takes.
     pub async fn run(self, shutdown: Shutdown) {
         loop {
             let tenure = Arc::new(Tenure::new(&self));

@@ -1,7 +1,7 @@
-//! Messages of kinds and versions that this program doesn't know, moved to where an operator finds them. A task of its
-//! own does it, behind a short line: one publish may take the broker seconds, and whoever reads a queue has others to
-//! listen to meanwhile. What finds no place in the line is dropped and counted, so that nobody can keep a verifier busy
-//! with what it doesn't know.
+//! Moves messages of kinds and versions that this program doesn't know to where an operator finds them. A task of its
+//! own does it, behind a short line: one publish may take the broker seconds, and a task that reads a queue has other
+//! messages to handle meanwhile. A message that finds no place in the line is dropped and counted, so that a sender
+//! can't keep a verifier busy with what it doesn't know.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::counters::Counted;
 use crate::queues::RETRY;
 use crate::tenure::Tenure;
 
-/// So many wait. They are unsettled until they are parked: a quarter of what the collector may hold, and 64 MiB of the
-/// largest there are.
+/// Bounds the messages that wait. They are unsettled until they are parked: a quarter of what the collector may hold, and
+/// 64 MiB of the largest there are.
 const LINE: usize = 64;
 
 /// Where they wait.
@@ -74,8 +74,8 @@ async fn declare(tenure: &Tenure) -> bool {
     declared.is_ok()
 }
 
-/// Publishes one message to the queue of parked ones, which is made anew if it went. Returns whether the queue is there
-/// as far as is known.
+/// Publishes one message to the queue of parked ones, which is declared again if it is gone. Returns whether the queue is
+/// there as far as is known.
 async fn move_away(tenure: &Tenure, message: &Message) -> bool {
     let address = Address::Queue(topology::parked().name);
     let message = Message { ttl_ms: None, ..message.clone() };

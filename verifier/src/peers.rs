@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// More than any deployment has; a bound on memory, not a limit to plan for.
 const PEERS_MAX: usize = 1_000;
 
-/// Who was heard when.
+/// Holds when each verifier was last heard.
 #[derive(Debug)]
 pub(crate) struct Peers {
     own: VerifierId,

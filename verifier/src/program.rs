@@ -35,7 +35,7 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// What carries messages.
     pub broker: rabbitmq::Config,
-    /// Who is connected to it. Without a URL nobody closes the connections of nodes that were shut out.
+    /// What tells who is connected to it. Without a URL, connections of nodes that were shut out are not closed.
     pub management: management::Config,
     /// What remembers.
     pub ledger: PostgresConfig,
@@ -70,7 +70,7 @@ impl Default for Config {
 /// How long the archive may take to say at start whether it will have us. Past it, it counts as away.
 const ARCHIVE_WAIT: Duration = Duration::from_secs(10);
 
-/// So often it is looked whether an archive that was away at start is there.
+/// How often an archive that was away at start is looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Works until shutdown, and drains then. The ledger is waited for; broker and archive may be away: what needs them

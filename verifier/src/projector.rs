@@ -1,5 +1,5 @@
-//! Folds postings into balances and reputation. One verifier at a time does it, under a shared lease, so that nobody
-//! else ever writes a node's row.
+//! Folds postings into balances and reputation. One verifier at a time does it, under a shared lease, so that a node's
+//! row never has a second writer.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Whether the replicas that are in make an answer: wait, settle, ask more nodes, or give up. A pure function of what
-//! is known, whatever order it came in. It asks nobody and knows no time; deadlines reach it as fewer open
+//! Decides whether the replicas that are in make an answer: wait, settle, ask more nodes, or give up. A pure function of
+//! what is known, whatever order it came in. It asks no node and knows no time; deadlines reach it as fewer open
 //! assignments.
 //!
 //! The referee's place is where this gives up with [`FailureReason::NoConsensus`]: it will be asked there, before the
@@ -15,16 +15,16 @@ use infera_core::job::{
 use crate::compare::{Agreement, Comparison};
 use crate::harmonizer::{Distinct, order};
 
-/// At most so many nodes are asked in place of others, over all handouts of a job: rule 5. Three groups' worth;
-/// whoever can make that many nodes fail should not be given more.
+/// Bounds the nodes that are asked in place of others, over all handouts of a job: rule 5. Three groups' worth: a job that
+/// can make that many nodes fail should not be given more.
 pub const REPLACEMENTS_MAX: usize = 6;
 
 /// A replica that is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Whose it is.
+    /// The node that it comes from.
     pub node: NodeId,
-    /// Who owns that node.
+    /// The owner of that node.
     pub owner: OwnerId,
     /// Whether it passed L0. An unsound one takes part in nothing.
     pub sound: bool,
@@ -43,7 +43,7 @@ pub struct Situation<'a> {
     /// Assignments that may still be answered.
     pub open: usize,
     /// How many more nodes may be asked: [`REPLACEMENTS_MAX`] less those asked in place of others or after a
-    /// disagreement, and 0 once the harmonizer has found nobody.
+    /// disagreement, and 0 once the harmonizer has found no more nodes.
     pub replacements_left: usize,
     /// What makes two replies different.
     pub distinct: Distinct,
@@ -58,7 +58,7 @@ pub enum Decision {
     Wait,
     /// There is an answer.
     Settle(Agreed),
-    /// Ask so many more nodes now; open ones alone can't make the quorum any more.
+    /// Ask this many more nodes now; open ones alone can't make the quorum any more.
     Draw(usize),
     /// There is no answer, and none can be had.
     Fail(FailureReason),
@@ -98,7 +98,7 @@ impl Agreed {
 /// * Replicas with identical tokens, of as many different owners as the quorum wants, are an answer. If two answers
 ///   qualify, the one with more owners is it; equally many are a disagreement.
 /// * Numbers outside are reported and stop nothing: the referee will judge them.
-/// * A benign divergence excuses, but vouches for nobody, so it counts towards no quorum.
+/// * A benign divergence excuses a replica, but vouches for none, so it counts towards no quorum.
 /// * As soon as the open assignments can't complete a quorum, more nodes are asked; then the job fails: as
 ///   `no_consensus` if sound replicas disagree, else as `too_many_misses`.
 #[must_use]

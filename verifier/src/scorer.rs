@@ -46,7 +46,7 @@ pub(crate) async fn close_own(
     }
 }
 
-/// Closes a group whose owner is gone. What it didn't store, nobody is blamed for.
+/// Closes a group whose owner is gone. No node is blamed for what the owner didn't store.
 ///
 /// # Errors
 /// [`LedgerError`]; the sweeper finds the group again.

@@ -1,7 +1,7 @@
 //! Finds what was left lying (rule 3): notices that the broker never confirmed, has lost or given up, jobs of dead
-//! owners, jobs past their deadline, and groups that nobody is alive to close. One verifier at a time, under a shared
-//! lease. Everything else that waits is waiting, not lost. It also makes queues of jobs anew that are stuck; the ledger
-//! knows what waited there.
+//! owners, jobs past their deadline, and groups without a live verifier to close them. One verifier at a time, under a
+//! shared lease. Everything else that waits is waiting, not lost. It also deletes queues of jobs that are stuck and declares
+//! them again; the ledger knows what waited there.
 
 mod notices;
 mod signs;
@@ -38,7 +38,7 @@ pub(crate) const LEASE: &str = "sweeper";
 /// Dead letters come one after the other; whoever waits longer has seen all of this sweep.
 const DEAD_LETTERS_PAUSE: Duration = Duration::from_millis(200);
 
-/// So many dead letters in one sweep: they are a handful, and what is held is held in memory.
+/// Bounds the dead letters of one sweep: they are a handful, and what is held is held in memory.
 const DEAD_LETTERS_MAX: u16 = 256;
 
 /// Sweeps until the tenure ends.
@@ -227,7 +227,7 @@ async fn expire(
     Ok(())
 }
 
-/// Closes groups that nobody is alive to close.
+/// Closes groups without a live verifier to close them.
 async fn close(tenure: &Tenure, groups: &[Group]) -> Result<(), LedgerError> {
     let closing = groups.iter().map(|group| async move {
         past_refused(group.settlement.job_id, scorer::close_stored(tenure, group).await)

@@ -38,10 +38,10 @@ use crate::{Seams, archiver, capacity, collector, consumer, in_flight, parking, 
 /// Between tries of what must work before anything is taken.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// A verifier counts as alive for so many summaries after its last, and hears its nodes as long as its own come back.
+/// How long a verifier counts as alive after its last summary, in summaries. It hears its nodes as long as its own come back.
 const PEER_SUMMARIES: u64 = 4;
 
-/// A fair lock: who waits first goes first.
+/// A fair lock: tasks get it in the order in which they began to wait.
 pub(crate) type Line = Arc<tokio::sync::Mutex<()>>;
 
 /// What all tasks of one verifier id share.
@@ -154,8 +154,8 @@ impl Tenure {
     pub(crate) async fn run(self: Arc<Self>, shutdown: &Shutdown) -> TenureEnd {
         // However this future ends, the jobs' tasks end with it.
         let _ends = self.ended.clone().drop_guard();
-        // Listening comes first: a heartbeat missed now would not come again for a while. And nobody renews the lease
-        // before there is work, so it is taken last: while the broker is away it would run out.
+        // Listening comes first: a heartbeat missed now would not come again for a while. The lease is taken last, because it
+        // isn't renewed before there is work: while the broker is away it would run out.
         let mut tasks = JoinSet::new();
         tasks.spawn(collector::run(Arc::clone(&self)));
         tasks.spawn(parking::run(Arc::clone(&self)));
@@ -270,8 +270,8 @@ impl Tenure {
         }
     }
 
-    /// Lets go of the own lease and the shared ones at once, so that nobody waits for them to run out. Those that another
-    /// holds stay theirs.
+    /// Lets go of the own lease and the shared ones at once, so that no verifier has to wait for them to run out. Those that
+    /// another holds stay theirs.
     async fn end_leases(&self) {
         let mut names = vec![self.id.as_str(), sweeper::LEASE, projector::LEASE];
         if self.writing.load(Ordering::Relaxed) {

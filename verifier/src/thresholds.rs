@@ -193,8 +193,8 @@ impl Thresholds {
         &self.default
     }
 
-    /// The tolerance of a pair: of these very models if there is a row for them, else of what differs, else the
-    /// default. The default is meant for pairs nobody measured, so it is no wider than what is known of honest
+    /// Returns the tolerance of a pair: of these very models if there is a row for them, else of what differs, else the
+    /// default. The default is meant for pairs that were not measured, so it is no wider than what is known of honest
     /// engines on different hardware: too narrow costs an agreement, too wide would let a cheat choose its class.
     #[must_use]
     pub fn tolerance(&self, pair: &ClassPair) -> &Tolerance {

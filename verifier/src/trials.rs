@@ -1,7 +1,7 @@
-//! Who is tried beside whom. A job is on trial from its taking until it has shown that it doesn't end the process: until
-//! its nodes were asked, or, where they run in the same process, until its end; for [`TRIAL_MAX`] at most. Jobs are on
-//! trial together. One that was in hand when a verifier died may be what ended it, so it is tried while nothing else is,
-//! before anything else is taken: then it ends nothing but itself, and is poison soon.
+//! Decides which jobs are tried beside which. A job is on trial from its taking until it has shown that it doesn't end the
+//! process: until its nodes were asked, or, where they run in the same process, until its end; for [`TRIAL_MAX`] at most.
+//! Jobs are on trial together. One that was in hand when a verifier died may be what ended it, so it is tried while nothing
+//! else is, before anything else is taken: then it ends nothing but itself, and is poison soon.
 //!
 //! Those that wait for that are given back in the ledger and only their notices are kept: were this verifier to die
 //! meanwhile, it would not have died with them in hand.
@@ -43,7 +43,7 @@ pub(crate) enum Place {
     Nowhere,
 }
 
-/// Where a job belongs that counts so many lost handouts.
+/// Returns where a job belongs that counts this many lost handouts.
 pub(crate) const fn place(lost_handouts: u32) -> Place {
     match lost_handouts {
         0 => Place::Together,

@@ -1,7 +1,7 @@
-//! What each node of a group is owed when the group closes, and whether the job's answer is disputed. A pure function
+//! Says what each node of a group is owed when the group closes, and whether the job's answer is disputed. A pure function
 //! of the settlement and its group; it posts nothing. `points` says what a verdict is worth.
 //!
-//! Until the referee exists nobody is INVALID but for a fault of L0: a majority alone never makes a liar.
+//! Until the referee exists no node is INVALID but for a fault of L0: a majority alone doesn't prove a lie.
 
 use infera_core::ids::{AssignmentId, NodeId};
 use infera_core::job::{
@@ -15,12 +15,12 @@ use crate::compare::{Agreement, Comparison, Context, compare};
 use crate::harmonizer::Distinct;
 use crate::thresholds::Thresholds;
 
-/// Who closes the group, which decides what silence means.
+/// Says which verifier closes the group, which decides what silence means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Witness {
     /// The verifier that sent the assignments and listened all the time: what it didn't hear wasn't said.
     Owner,
-    /// Another one, after the owner died: an answer may have been lost with it, so silence is nobody's fault.
+    /// Another one, after the owner died: an answer may have been lost with it, so silence is no node's fault.
     Successor,
 }
 
@@ -31,7 +31,7 @@ pub struct Case<'a> {
     pub settlement: &'a Settlement,
     /// The group with all that has come in since; newer than the settlement's own.
     pub group: &'a GroupRecord,
-    /// Who closes it.
+    /// Which verifier closes it.
     pub witness: Witness,
     /// What makes two members different.
     pub distinct: Distinct,
@@ -80,7 +80,7 @@ pub struct Closing {
 /// | succeeded | identical to the answer: VALID; benign: INCONCLUSIVE; conflict: INCONCLUSIVE, disputed | INVALID | MISSED | MISSED | NEUTRAL |
 /// | succeeded unverified | INCONCLUSIVE | INVALID | MISSED | MISSED | NEUTRAL |
 /// | failed, `no_consensus` | INCONCLUSIVE | INVALID | MISSED | MISSED | NEUTRAL |
-/// | failed, for want of answers or nodes | identical to another's: VALID, else INCONCLUSIVE | INVALID | MISSED, but NEUTRAL if nobody answered | as missed | NEUTRAL |
+/// | failed, for want of answers or nodes | identical to another's: VALID, else INCONCLUSIVE | INVALID | MISSED, but NEUTRAL if no node answered | as missed | NEUTRAL |
 /// | failed, the request's or our fault | INCONCLUSIVE | INVALID | NEUTRAL | NEUTRAL | NEUTRAL |
 /// | cancelled or expired | in before the end: identical to another's that was: VALID, else INCONCLUSIVE; after: NEUTRAL | INVALID | MISSED | NEUTRAL, but MISSED if its time was up before the end | NEUTRAL |
 ///

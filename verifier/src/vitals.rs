@@ -66,7 +66,7 @@ impl Consuming {
 
 impl Drop for Consuming {
     fn drop(&mut self) {
-        // A tenure that began meanwhile started its count anew.
+        // A tenure that began meanwhile has counted from zero again.
         let _ = self
             .0
             .consumed

@@ -26,22 +26,22 @@ const ROUND: Duration = Duration::from_secs(15);
 /// Clocks of gateways and verifiers differ by less.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Connections of one node. A worker has two, one to publish and one for the rest, and twice as many for the moment in
-/// which both are made anew while the broker still waits for the old ones.
+/// Bounds the connections of one node. A worker has two, one to publish and one for the rest, and twice as many for the
+/// moment in which it opens both again while the broker still waits for the old ones.
 const PER_NODE_MAX: usize = 4;
 
-/// At most so many are closed in one round; a flood is worn off in several.
+/// Bounds the connections that are closed in one round; a flood is worn off in several.
 const CLOSED_MAX: usize = 2_000;
 
-/// So many are closed at once: closing waits for the connection's end, for milliseconds.
+/// How many connections are closed at once: closing waits for the connection's end, for milliseconds.
 const AT_ONCE: usize = 8;
 
 /// What a warden needs beside the ledger's other halves.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    /// Who is connected.
+    /// Lists the open connections and closes them.
     pub connections: Arc<dyn Connections>,
-    /// Who may be.
+    /// Tells which nodes are admitted.
     pub book: Arc<dyn NodeBook>,
 }
 
@@ -133,7 +133,7 @@ fn is_node(user: &str) -> bool {
     word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Which connections go, and why. Of too many the oldest go: of a worker that connects anew those are the dead ones.
+/// Returns which connections go, and why. Of too many the oldest go: of a worker that connects again those are the dead ones.
 fn closings(connections: &[Connection], admitted: &HashSet<NodeId>) -> Vec<(Connection, Closing)> {
     let mut by_node: HashMap<&str, Vec<&Connection>> = HashMap::new();
     for connection in connections.iter().filter(|connection| is_node(&connection.user)) {

@@ -35,7 +35,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Who is out must be off by then.
+/// How soon a node that is shut out must be disconnected.
 const OFF_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the services say of themselves under this name.
@@ -45,7 +45,7 @@ fn named(name: &str) -> String {
     })
 }
 
-/// A node that was let in for so long, as the ledger has it, and its queue.
+/// Registers a node that the ledger admits for `lives`, and returns its id.
 async fn admitted(ledger: &SqliteLedger, name: &str, lives: Duration) -> NodeId {
     let now = Timestamp::now();
     let account = ledger.sign_up("fleet@example.org", None, now).await.unwrap().account;

@@ -1,5 +1,5 @@
-//! Who asks: the one API key of a request, from `Authorization: Bearer` or the seed's `api_key` header, on both
-//! faces. A key in the query or the body is never looked at. Every way to be wrong gets the same answer.
+//! Finds out the caller by the one API key of a request, from `Authorization: Bearer` or the seed's `api_key` header, on
+//! both faces. A key in the query or the body is never looked at. Every way to be wrong gets the same answer.
 
 use std::sync::Arc;
 

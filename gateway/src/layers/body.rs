@@ -127,7 +127,7 @@ impl Default for Desks {
 }
 
 impl Desks {
-    /// Does `work` on a body of so many bytes: at once if it is short, else when a desk is free.
+    /// Does `work` on a body of `bytes` bytes: at once if it is short, else when a desk is free.
     ///
     /// # Errors
     /// [`ApiError::Internal`] if the work panicked, which is a mistake of ours.

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes};
 use crate::layers::rate_limit::Turn;
 use crate::room::{Held, Room};
 
-/// A reply's bytes until the kernel has them or the connection is gone: hyper holds this for so long and no longer.
+/// Holds a reply's bytes until the kernel has them or the connection is gone: hyper keeps it until then and no longer.
 ///
 /// A large reply keeps the key's turn meanwhile, so that a client that reads none can't collect them. A small one gives it
 /// back at once: its next request may come on another connection before this one's end is noticed here.

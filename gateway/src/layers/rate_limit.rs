@@ -26,7 +26,7 @@ type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateI
 /// Addresses remembered at once. More than that within a minute is an attack, and sign-ups pause.
 const ADDRESSES_MAX: usize = 100_000;
 
-/// Keys and addresses that are back at their full allowance are forgotten so often.
+/// How often keys and addresses that are back at their full allowance are forgotten.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
 /// Refused for want of a turn: one of the key's own requests must end first.

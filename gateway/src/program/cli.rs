@@ -23,7 +23,7 @@ pub struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
-    /// Whose nodes may come in.
+    /// Accounts whose nodes may come in.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Single nodes.

@@ -17,7 +17,7 @@ use crate::replay::replay;
 pub(super) enum PoisonCommand {
     /// Name them, the newest first: job, account, model, the request's bytes, and how long ago it was given up.
     List {
-        /// At most so many. Each is read with its request, of up to half a megabyte.
+        /// List at most this many. Each is read with its request, of up to half a megabyte.
         #[arg(long, value_name = "JOBS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },

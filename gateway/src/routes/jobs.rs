@@ -31,7 +31,7 @@ pub async fn cancel(call: Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
     let cancelled = call.state.seams.intake.cancel(&caller.account, id, Timestamp::now()).await;
     match cancelled.map_err(|error| away(id, &error))? {
-        // Whoever waits for the job's answer is told at once, not at the next poll.
+        // A client that waits for the job's answer is told at once, not at the next poll.
         Cancelled::Now(settlement) => call.state.waiters.complete(settlement),
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),

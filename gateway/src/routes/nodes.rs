@@ -2,7 +2,7 @@
 //!
 //! Only nodes of accounts with the scope `fleet` are put on record: others could do nothing with it, and strangers'
 //! names would pile up in the ledger. Checking is what a node does from then on: it gets a token, again before that runs
-//! out, and its queue, which is declared anew if it is gone.
+//! out, and its queue, which is declared again if it is gone.
 
 use infera_core::broker::BrokerError;
 use infera_core::ledger::{LedgerError, NewNode, NodeCheck, NodeRecord, Registered};

@@ -1,4 +1,4 @@
-//! `GET /worker/ping`: the seed's question whether anybody is there. It asks nobody.
+//! `GET /worker/ping`: answers the seed's question whether anybody is there. It asks no other program.
 
 use serde_json::json;
 

@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use crate::layers::Call;
 use crate::reply::Reply;
 
-/// Counting may read much of the ledger, and nobody can tell counts a second apart.
+/// How long a count is shared: counting may read much of the ledger, and counts a second apart can't be told apart.
 const TTL: Duration = Duration::from_secs(1);
 
 /// The counts. Clients that ask at the same time wait for one count and share it.

@@ -10,7 +10,7 @@ const ADDRESS_MAX: usize = 254;
 const DOMAIN_MAX: usize = 253;
 /// RFC 1035, 2.3.1.
 const LABEL_MAX: usize = 63;
-/// Names that reach nobody (RFC 6761 and its followers).
+/// Domains that reach no mailbox (RFC 6761 and its followers).
 const SPECIAL: [&str; 6] = ["arpa", "invalid", "local", "localhost", "onion", "test"];
 /// Mailboxes whose case says nothing (RFC 2142).
 const CASELESS: [&str; 15] = [

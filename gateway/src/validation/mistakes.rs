@@ -1,5 +1,5 @@
-//! Everything that is wrong with a body, in bounds: so many mistakes are listed and the others counted, and what is echoed
-//! of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
+//! Collects what is wrong with a body, in bounds: up to [`MISTAKES_MAX`] mistakes are listed and the others counted, and what is
+//! echoed of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use super::echo::{cut, echo};
 use super::json::Json;
 
-/// Mistakes that are listed. More help nobody to mend a body.
+/// Bounds the mistakes that are listed. More don't help to mend a body.
 pub const MISTAKES_MAX: usize = 100;
 
-/// Of one input, about so much is echoed: the longest integer that Python reads fits.
+/// Bounds roughly what is echoed of one input: the longest integer that Python reads fits.
 const ECHO_MAX_BYTES: usize = 8 * 1024;
 
-/// Of all inputs together, about so much is echoed; the later ones are cut shorter.
+/// Bounds roughly what is echoed of all inputs together; the later ones are cut shorter.
 const ECHOES_MAX_BYTES: usize = 32 * 1024;
 
-/// Of a member's name that the client chose, so much is shown.
+/// Bounds what is shown of a member's name that the client chose.
 const NAME_MAX_BYTES: usize = 200;
 
 /// One step on the way to a mistake.

@@ -20,7 +20,7 @@ use crate::support::rig::{Rig, chat, job, unlimited};
 enum Fault {
     /// It is committed, and the answer is lost.
     AnswerLost,
-    /// It is not committed, and nobody knows.
+    /// It is not committed, and the outcome is unknown.
     CommitLost,
     /// The same for the first try only.
     FirstCommitLost,
@@ -167,7 +167,7 @@ async fn a_late_job_under_an_idempotency_key_is_the_next_requests() {
     let again = rig.post("/submit_job", &job(), &key).await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
     assert_eq!(again.json()["job_id"], json!(id.to_string()));
-    // Longer than the first tries to cancel one that nobody asks for.
+    // Longer than the first tries to cancel one that no client asks for.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.ledger.settlements(&[id]).await.expect("a ledger"), []);
 }

@@ -1,4 +1,4 @@
-//! Bodies that nobody means well: refused quickly, in the face's shape, and nothing is accepted.
+//! Bodies that are meant to harm: refused quickly, in the face's shape, and nothing is accepted.
 
 use std::time::{Duration, Instant};
 

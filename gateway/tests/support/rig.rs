@@ -108,7 +108,7 @@ impl Rig {
         Self::start_with(config, 3).await
     }
 
-    /// The same with so many owners; 0: no verifier is heard of.
+    /// The same with the nodes of this many owners; 0: no verifier is heard of.
     pub(crate) async fn start_with(config: Config, owners: u32) -> Self {
         Self::start_over(config, owners, |ledger| ledger).await
     }

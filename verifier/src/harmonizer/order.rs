@@ -1,4 +1,4 @@
-//! Who may be drawn, in which order, and which two may stand in one group. Hashing and comparing; no choosing.
+//! Says which nodes may be drawn, in which order, and which two may stand in one group. Hashes and compares; doesn't choose.
 
 use std::net::IpAddr;
 
@@ -56,9 +56,10 @@ pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
     }
 }
 
-/// One IPv4 /24 or IPv6 /48: what one person commonly rents. An unknown address is no evidence, and neither is one that
-/// nobody rents: loopback, private, link-local. Those are a proxy's, a container's, or the operator's own machines', and
-/// whoever has one of them is told from others by the account. An IPv4 address written as IPv6 is the IPv4 address.
+/// Whether two addresses are in one IPv4 /24 or IPv6 /48, which is what one person commonly rents. An unknown address is
+/// no evidence, and neither is one that is not for rent: loopback, private, link-local. Those belong to a proxy, a
+/// container, or the operator's own machines, and nodes that have one are told apart by their accounts. An IPv4 address
+/// written as IPv6 is the IPv4 address.
 pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     let (Some(a), Some(b)) = (a.map(|one| one.to_canonical()), b.map(|one| one.to_canonical())) else {
         return false;

@@ -1,4 +1,4 @@
-//! How the queues of jobs are: which hold nothing, which are stuck, and those that are stuck for good made anew.
+//! Finds which queues of jobs hold nothing and which are stuck, and declares those again that are stuck for good.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ use super::several;
 use crate::counters::Counted;
 use crate::tenure::Tenure;
 
-/// A queue is made anew when it was found stuck so often without a sign of life between: one that elects a leader just
-/// now isn't stuck, and would lose its order.
+/// How often a queue must be found stuck, without a sign of life between, before it is deleted and declared again: one that
+/// is just electing a leader isn't stuck, and would lose its order.
 const STUCK_TIMES: u32 = 2;
 
 /// What a sweep saw of the models' queues. One that showed nothing is in neither.

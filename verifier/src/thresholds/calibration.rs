@@ -10,8 +10,8 @@ use crate::compare::{Agreement, Comparison};
 /// Fewer honest pairs than this say too little about the rare end of their distribution.
 pub const PAIRS_MIN: u64 = 2_000;
 
-/// Which quantile of the honest distances a tolerance is made from. One honest pair in a thousand may lie outside,
-/// which alone costs nobody anything.
+/// The quantile of the honest distances that a tolerance is made from. One honest pair in a thousand may lie outside,
+/// which alone costs no node anything.
 pub const QUANTILE: f64 = 0.999;
 
 /// Tolerances are this many times the quantile: the sample's end is not the distribution's.

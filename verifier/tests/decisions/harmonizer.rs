@@ -136,7 +136,7 @@ proptest! {
         for (place, one) in group.iter().enumerate() {
             prop_assert!(fits(one, &group[..place]), "{one:?} in {group:?}");
         }
-        // It stays short only if nobody fits any more.
+        // It stays short only if no candidate fits any more.
         let could_join = fleet.iter().any(|one| fits(one, &group));
         prop_assert!(group.len() == wanted || !could_join);
     }
@@ -154,7 +154,7 @@ proptest! {
         prop_assert!(newcomers <= 1 || !has_established_pair(&fleet));
     }
 
-    /// A node that joins changes only the groups that it enters, if nobody's weight moves and no class becomes
+    /// A node that joins changes only the groups that it enters, if no node's weight moves and no class becomes
     /// large enough by it.
     #[test]
     fn joining_disturbs_only_the_groups_entered(count in 3..12_u32, reputation in 0.1..1.0_f64, job: u32) {
@@ -228,7 +228,7 @@ fn newcomers_get_their_share() {
     let share = with as f64 / f64::from(DRAWS);
     // One of sixty would be in a twentieth of the groups by its weight alone.
     assert!((0.17..0.22).contains(&share), "{share}");
-    // An answer that nobody checks isn't theirs to give.
+    // An answer that isn't checked isn't theirs to give.
     assert!((0..DRAWS).all(|job| !drawn(&fleet, job, &wanted(1))[0].newcomer));
 }
 
@@ -284,7 +284,7 @@ fn the_clients_own_nodes_and_neighbours_are_left_out() {
     assert!((0..50).all(|job| group(&fleet, job).len() == 3));
     fleet[2].address = Some("2001:db8:1:2::1".parse().unwrap());
     assert!((0..50).all(|job| group(&fleet, job).len() == 2));
-    // One machine is no network, and neither is what nobody rents.
+    // One machine is no network, and neither are addresses that are not for rent.
     for own in
         ["127.0.0.1", "::1", "10.1.2.3", "172.20.0.5", "192.168.7.9", "169.254.1.1", "fd00:1:2::5", "fe80::7"]
     {

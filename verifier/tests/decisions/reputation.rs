@@ -145,7 +145,7 @@ proptest! {
         prop_assert!(!worth(&record(good, 0.0), START.after(idle_days * DAY)).is_ejected());
     }
 
-    /// Idling ejects nobody: evidence fades, and with it the certainty that ejection needs.
+    /// Idling ejects no node: evidence fades, and with it the certainty that ejection needs.
     #[test]
     fn the_idle_are_never_ejected(good in 0.0..1e4_f64, bad in 0.0..1e4_f64, idle_days in 0..400_u32) {
         let one = record(good, bad);

@@ -256,7 +256,7 @@ fn numbers_outside_are_told_of_the_one_that_is_off() {
     assert_eq!(outside("aaA"), [false, false, true]);
     assert_eq!(outside("aaa"), [false; 3]);
     assert_eq!(outside("aab"), [false, false, true]);
-    // Of two that differ nobody can say which.
+    // Of two that differ it can't be said which is off.
     assert_eq!(outside("aA"), [true, true]);
     assert_eq!(outside("ax"), [false, false], "nothing compared, nothing told");
 }
@@ -300,7 +300,7 @@ fn the_dispute_says_who_and_where() {
     }
 }
 
-/// A record without its canonical replica, which nothing of ours writes, judges nobody.
+/// A record without its canonical replica, which nothing of ours writes, judges no node.
 #[test]
 fn without_the_answers_replica_nobody_is_valid() {
     let sampling = sampling();

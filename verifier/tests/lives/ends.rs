@@ -137,7 +137,7 @@ async fn two_owners_are_too_few_for_a_client_that_waits() {
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
 }
 
-/// A whole fleet of one owner answers nobody, unless the operator says that its nodes may stand beside each other.
+/// A whole fleet of one owner answers no job, unless the operator says that its nodes may stand beside each other.
 #[tokio::test]
 async fn one_owners_fleet_is_the_operators_choice() {
     let network = Arc::new(Network::new().await);
@@ -202,7 +202,7 @@ async fn a_cancel_wins_over_a_later_settlement_and_what_was_in_is_paid() {
         assert!(network.balance_of(&node.id).await.millipoints > 0);
     }
     assert_eq!(network.balance_of(&nodes[2].id).await.millipoints, 0);
-    // Too late: nobody waits for it, and nothing is posted for it again.
+    // Too late: the reply isn't waited for any more, and nothing is posted for it again.
     let late = nodes[2].assignment(0).await;
     nodes[2].reply(&late, &super::node::line(&RIGHT)).await;
     eventually("it is dropped", || async {

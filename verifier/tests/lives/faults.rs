@@ -90,8 +90,8 @@ impl Broker for StopBroker {
     }
 }
 
-/// A broker whose queues of jobs take nothing and tell nothing until they are made anew, as RabbitMQ's do when they have
-/// lost their leader.
+/// A broker whose queues of jobs take nothing and tell nothing until they are declared again, as RabbitMQ's do when they
+/// have lost their leader.
 #[derive(Debug)]
 pub(crate) struct StuckBroker {
     pub(crate) inner: Arc<dyn Broker>,
@@ -152,13 +152,13 @@ impl Broker for StuckBroker {
 /// Where [`StopOwner`] stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The settlement is committed, and nobody has heard of it.
+    /// The settlement is committed, and no message has told of it.
     AfterSettle,
     /// The end is decided, and nothing is committed.
     BeforeSettle,
     /// The group is known whole, and nothing is posted.
     BeforePost,
-    /// No stop: whoever settles a success breaks.
+    /// No stop: the task that settles a success panics.
     PanicOnSuccess,
     /// No stop: no end of this job can be stored.
     Refuse(JobId),

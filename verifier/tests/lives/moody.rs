@@ -14,7 +14,7 @@ use infera_core::ledger::{
 };
 use infera_core::time::Timestamp;
 
-/// A broker that lets nobody read queues that begin with a prefix while they are away, and counts what it gives out
+/// A broker that refuses reads of queues that begin with a prefix while they are away, and counts what it gives out
 /// of them.
 #[derive(Debug)]
 pub(crate) struct MoodyBroker {

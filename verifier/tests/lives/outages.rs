@@ -281,7 +281,7 @@ async fn a_refusal_that_reaches_into_deafness_is_no_miss() {
     nodes[2].assignment(1).await;
     tokio::time::sleep(DEAF).await;
     is_deaf.store(false, Ordering::SeqCst);
-    // Had the refusal counted, nobody would be left to ask in its place.
+    // Had the refusal counted, no node would be left to ask in its place.
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
     assert_eq!(nodes[2].seen().len(), 3);
     let verdicts = network.verdicts(job).await;

@@ -127,7 +127,7 @@ async fn a_queue_that_takes_nothing_is_tried_once_a_sweep() {
     })
     .await;
     assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
-    // Two sweeps condemn it, unless the verifier began anew between them; each tries one notice and not all.
+    // Two sweeps condemn it, unless the verifier began again between them; each tries one notice and not all.
     let refused = stuck.refused.load(Ordering::SeqCst);
     assert!((2..20).contains(&refused), "{refused}");
 }
