@@ -122,10 +122,14 @@ def note(key, model, traces):
     ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in lines.items()))
     print(f"\nThe cluster is ready: six nodes of three owners serve {model}. The same request works at either gateway:\n")
+    # The key itself for a person alone: a log keeps what it is told.
+    shown = f"'Authorization: Bearer {key}'" if sys.stdout.isatty() else '"Authorization: Bearer $INFERA_API_KEY"'
+    if not sys.stdout.isatty():
+        print(f"  . {ENVIRONMENT}\n")
     for url in GATEWAYS:
         print(
             f"  curl -s {url}/v1/chat/completions \\\n"
-            f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+            f"    -H {shown} -H 'Content-Type: application/json' \\\n"
             f'    -d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 47 + 38?"}}]}}\'\n'
         )
 
