@@ -30,6 +30,7 @@ tests() {
 }
 
 step "format" cargo fmt --all --check
+step "comments: plain sentences" "${PYTHON:-python3}" infra/prose.py
 step "Python: ruff" bash infra/lint.sh ruff check --quiet
 # Known vulnerabilities aren't asked for: that needs a list from the network, and a new one would fail an old commit.
 step "crates: licences, bans, sources" bash infra/lint.sh cargo-deny --locked check --hide-inclusion-graph bans licenses sources

@@ -5,6 +5,7 @@
 //! `routes` (one file per resource) ▸ `validation` and `ask` (what a body means) ▸ `accept` (the life of a request) ▸
 //! `waiters` and `completions` (its end) ▸ `completion` and `error` (how that looks).
 
+mod abandonment;
 pub mod accept;
 pub mod ask;
 pub mod capacity;
