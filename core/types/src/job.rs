@@ -369,3 +369,19 @@ pub struct Settlement {
     /// When.
     pub settled_ms: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_freed_by_ends_that_say_nothing_about_the_request() {
+        let freed: Vec<_> = FailureReason::ALL
+            .into_iter()
+            .filter(|reason| End::Failed { reason: *reason, message: String::new() }.frees_key())
+            .map(FailureReason::word)
+            .collect();
+        assert_eq!(freed, ["no_consensus", "too_many_misses", "insufficient_nodes", "unprocessable"]);
+        assert_eq!((End::Expired.frees_key(), End::Cancelled.frees_key()), (true, false));
+    }
+}
