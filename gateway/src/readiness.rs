@@ -21,6 +21,7 @@ const TTL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 struct Answers {
     ledger: bool,
+    commits: bool,
     completions: bool,
 }
 
@@ -34,8 +35,9 @@ impl Looks {
         match *last {
             Some((since, answers)) if since.elapsed() < TTL => answers,
             _ => {
-                let (ledger, completions) = tokio::join!(ledger_answers(state), completions_flow(state));
-                let answers = Answers { ledger, completions };
+                let (ledger, commits, completions) =
+                    tokio::join!(ledger_answers(state), commits_come_through(state), completions_flow(state));
+                let answers = Answers { ledger, commits, completions };
                 *last = Some((Instant::now(), answers));
                 answers
             }
@@ -48,6 +50,8 @@ impl Looks {
 pub struct Snapshot {
     /// The ledger answered.
     pub ledger: bool,
+    /// The last commit came through: no disk is full.
+    pub commits: bool,
     /// The catalogue and an epoch were read.
     pub catalogue: bool,
     /// No shutdown has begun.
@@ -72,6 +76,7 @@ pub fn decide(seen: Snapshot) -> Readiness {
     let without_nodes = if seen.admits_nodes { Condition::Degraded } else { Condition::Failing };
     Readiness::new([
         ("ledger", Condition::of(seen.ledger, Condition::Failing)),
+        ("commits", Condition::of(seen.commits, Condition::Failing)),
         ("completions", Condition::of(seen.completions, Condition::Degraded)),
         ("outbox", Condition::of(seen.outbox < seen.outbox_max, Condition::Failing)),
         ("catalogue", Condition::of(seen.catalogue, Condition::Failing)),
@@ -82,9 +87,10 @@ pub fn decide(seen: Snapshot) -> Readiness {
 
 /// Looks: asks ledger and broker, both at once, unless they were asked just now. What is our own is as it is now.
 pub async fn look(state: &State) -> Snapshot {
-    let Answers { ledger, completions } = state.looks.share(state).await;
+    let Answers { ledger, commits, completions } = state.looks.share(state).await;
     Snapshot {
         ledger,
+        commits,
         completions: completions && state.completions_ready.load(Ordering::Relaxed),
         catalogue: state.catalogue.epoch().is_some(),
         accepting: !state.stop.is_cancelled(),
@@ -102,6 +108,12 @@ async fn ledger_answers(state: &State) -> bool {
     matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(_)))
 }
 
+/// Whether jobs can be stored, as far as the last commit tells.
+async fn commits_come_through(state: &State) -> bool {
+    let asked = state.seams.intake.commits_come_through();
+    matches!(tokio::time::timeout(ANSWERS_WITHIN, asked).await, Ok(Ok(())))
+}
+
 /// Whether the queue of completions is there.
 async fn completions_flow(state: &State) -> bool {
     let queue = topology::completions(&state.gateway);
@@ -117,6 +129,7 @@ mod tests {
     fn what_is_away_decides() {
         let well = Snapshot {
             ledger: true,
+            commits: true,
             catalogue: true,
             accepting: true,
             completions: true,
@@ -125,7 +138,7 @@ mod tests {
             nodes: true,
             admits_nodes: true,
         };
-        let cases: [(&str, Snapshot, bool, &[&str]); 10] = [
+        let cases: [(&str, Snapshot, bool, &[&str]); 11] = [
             ("all is well", well, true, &[]),
             (
                 "broker away, room in the outbox",
@@ -141,6 +154,7 @@ mod tests {
             ),
             ("outbox full though the broker is there", Snapshot { outbox: 10, ..well }, false, &[]),
             ("ledger away", Snapshot { ledger: false, ..well }, false, &[]),
+            ("the disk is full", Snapshot { commits: false, ..well }, false, &[]),
             ("draining", Snapshot { accepting: false, ..well }, false, &[]),
             ("nothing read yet", Snapshot { catalogue: false, ..well }, false, &[]),
             ("almost full", Snapshot { outbox: 9, ..well }, true, &[]),

@@ -41,6 +41,7 @@ macro_rules! ledger_conformance {
             an_idempotency_key_makes_one_job
             an_end_that_answers_nobody_frees_its_key
             a_job_accepted_again_is_the_same_job
+            commits_come_through
             an_account_has_no_more_waiting_jobs_than_it_may
             waiting_jobs_are_counted_right_among_many_callers
             requests_take_no_more_room_than_they_may

@@ -11,6 +11,7 @@
 
 mod error;
 pub mod fold;
+pub mod last_commit;
 mod node_book;
 mod pruning;
 pub mod rows;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::LedgerError;
-use infera_types::ids::{AccountId, Digest, JobId, ModelName, SegmentId, VerifierId};
+use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 pub use node_book::NodeBook;
@@ -53,6 +54,13 @@ pub trait JobIntake: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn cancel(&self, account: &AccountId, job: JobId, now: Timestamp)
     -> Result<Cancelled, LedgerError>;
+
+    /// Whether commits come through: fine if the last one of this process did, whatever it was for. If it failed, one of
+    /// this call's own is tried, of the size of an ordinary request, so that the end of an outage is seen without traffic.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: what keeps commits from coming through, a full disk for example.
+    async fn commits_come_through(&self) -> Result<(), LedgerError>;
 }
 
 /// Reading jobs; both roles may hold it.
@@ -333,29 +341,4 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
-}
-
-/// What the sweeper asks: everything it knows that the ledger doesn't.
-#[derive(Clone, Debug)]
-pub struct SweepQuestion {
-    /// Models whose queue holds nothing, or was declared again: what waits there was lost.
-    pub empty_queues: Vec<ModelName>,
-    /// Jobs whose notices the broker has given up after giving them out too often. Those that are queued are handed out
-    /// again, all of them whatever the limit.
-    pub dead: Vec<JobId>,
-    /// How long a notice may stay unconfirmed before it is published again. The rule says 5 s.
-    pub unconfirmed_for: Duration,
-    /// How many of each kind are found at most.
-    pub limit: u32,
-}
-
-/// What the sweeper finds.
-#[derive(Clone, Debug, Default)]
-pub struct Sweep {
-    /// To be handed out again.
-    pub hand_out: Vec<(JobId, ModelName)>,
-    /// Past their deadline: to be settled as expired.
-    pub expired: Vec<OverdueJob>,
-    /// Overdue groups whose verifier has no live lease: to be scored and closed.
-    pub groups: Vec<Group>,
 }

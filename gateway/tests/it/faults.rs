@@ -78,6 +78,10 @@ impl JobIntake for Failing {
     ) -> Result<Cancelled, LedgerError> {
         self.ledger.cancel(account, job, now).await
     }
+
+    async fn commits_come_through(&self) -> Result<(), LedgerError> {
+        self.ledger.commits_come_through().await
+    }
 }
 
 async fn start(fault: Fault) -> Rig {

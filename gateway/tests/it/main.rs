@@ -13,6 +13,7 @@ mod framing;
 mod half_close;
 mod head_requests;
 mod hosts;
+mod full_disk;
 mod idempotency;
 mod input;
 mod limits;

@@ -93,6 +93,16 @@ pub async fn a_job_accepted_again_is_the_same_job(ledger: &Halves) {
     refused(&ledger.intake.accept(NewJob { account: AccountId::fresh(), ..job }).await);
 }
 
+/// Where nothing failed, commits come through, before the first one and after.
+pub async fn commits_come_through(ledger: &Halves) {
+    must(ledger.intake.commits_come_through().await);
+    accept(ledger).await;
+    refused(
+        &ledger.intake.accept(NewJob { model: ModelName::new("a\0b"), ..new_job(&AccountId::fresh()) }).await,
+    );
+    must(ledger.intake.commits_come_through().await);
+}
+
 /// The limit is each account's own, and every kind of end makes room.
 pub async fn an_account_has_no_more_waiting_jobs_than_it_may(ledger: &Halves) {
     let account = AccountId::fresh();

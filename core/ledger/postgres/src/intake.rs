@@ -6,6 +6,7 @@ use super::PostgresLedger;
 use super::accepting;
 use super::settling::read_one;
 use super::values::get;
+use infera_ledger::last_commit::filler;
 use infera_ledger::stored::SettlementRow;
 use infera_ledger::{Accepted, Cancelled, JobIntake, LedgerError, NewJob, Settled};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
@@ -55,4 +56,16 @@ impl JobIntake for PostgresLedger {
             Settled::Before(winner) => Cancelled::Before(Settlement { group: None, ..winner }),
         })
     }
+
+    async fn commits_come_through(&self) -> Result<(), LedgerError> {
+        if self.pool.last_commit().failure().is_none() {
+            return Ok(());
+        }
+        self.pool.put(PROBE, &[&filler()?]).await?;
+        Ok(())
+    }
 }
+
+/// Writes a row that means nothing, to see whether commits come through.
+const PROBE: &str = "INSERT INTO probe (id, filler) VALUES (1, $1)
+    ON CONFLICT (id) DO UPDATE SET filler = excluded.filler RETURNING 1";

@@ -212,6 +212,15 @@ async fn isolate<W: Work>(
 }
 
 async fn attempt<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<Outcome<W>>, LedgerError> {
+    let done = tries(work, pool, items).await;
+    match &done {
+        Ok(_) => pool.last_commit().succeeded(),
+        Err(error) => pool.last_commit().failed(error),
+    }
+    done
+}
+
+async fn tries<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<Outcome<W>>, LedgerError> {
     let mut tried = 1;
     loop {
         match once(work, pool, items).await {
@@ -239,6 +248,8 @@ async fn once<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::transport::Transport;
 
@@ -272,7 +283,7 @@ mod tests {
         let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("postgres://u:p@{}/d", deaf.local_addr().expect("an address"));
         let transport = Transport::new(url.parse().expect("a URL"), None).expect("plain");
-        let pool = Pool::open(transport, 1).expect("a pool");
+        let pool = Pool::open(transport, 1, Arc::default()).expect("a pool");
         // All of one account: none shares a transaction with another.
         let items = vec![(1, 1); 64];
         let items: Vec<&(u8, usize)> = items.iter().collect();

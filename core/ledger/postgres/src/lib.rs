@@ -50,6 +50,7 @@ use self::settling::Settling;
 use self::taking::Takings;
 use self::transport::Transport;
 use infera_ledger::LedgerError;
+use infera_ledger::last_commit::LastCommit;
 use infera_types::secret::Secret;
 
 /// Where the database is, and how much of it one process takes.
@@ -116,10 +117,11 @@ impl PostgresLedger {
     pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
         let connections = opening::connections(config.url.expose())?;
         let transport = Transport::new(connections, config.ca_file.as_deref())?;
-        let pool = Pool::open(transport.clone(), config.connections)?;
+        let last = Arc::<LastCommit>::default();
+        let pool = Pool::open(transport.clone(), config.connections, Arc::clone(&last))?;
         opening::migrate(&pool).await?;
         opening::check_durability(&pool).await?;
-        let lane_pool = || Pool::open(transport.clone(), 1);
+        let lane_pool = || Pool::open(transport.clone(), 1, Arc::clone(&last));
         let share = opening::share()?;
         let mut planning = JoinSet::new();
         planning.spawn(planning::learn(pool.clone()));

@@ -10,7 +10,7 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
@@ -18,6 +18,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0005_hashes.sql"),
     include_str!("../migrations/0006_taken.sql"),
     include_str!("../migrations/0007_stored.sql"),
+    include_str!("../migrations/0008_probe.sql"),
 ];
 
 /// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are

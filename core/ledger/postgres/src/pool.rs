@@ -1,6 +1,7 @@
 //! Connections that outlive one caller, and single statements on them. A connection that failed to answer in time is
 //! thrown away. No SQL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -13,6 +14,7 @@ use tokio_postgres::{NoTls, Row, Statement};
 use super::failure::{Effect, Failure};
 use super::transport::Transport;
 use infera_ledger::LedgerError;
+use infera_ledger::last_commit::LastCommit;
 
 /// How long a caller waits for a free connection, or for a new one: longer is an outage, and clients are told so while they
 /// still listen.
@@ -29,11 +31,19 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// Some connections.
 #[derive(Clone)]
-pub(super) struct Pool(deadpool_postgres::Pool);
+pub(super) struct Pool {
+    connections: deadpool_postgres::Pool,
+    last: Arc<LastCommit>,
+}
 
 impl Pool {
-    /// At most `size` connections, made when they are needed.
-    pub(super) fn open(transport: Transport, size: usize) -> Result<Self, LedgerError> {
+    /// At most `size` connections, made when they are needed. What becomes of commits over them is noted in `last`, which
+    /// all pools of a ledger share.
+    pub(super) fn open(
+        transport: Transport,
+        size: usize,
+        last: Arc<LastCommit>,
+    ) -> Result<Self, LedgerError> {
         // Whether a connection has ended is known without asking the server.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = match transport.connector {
@@ -47,12 +57,18 @@ impl Pool {
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .build();
-        pool.map(Self).map_err(|error| LedgerError::Unavailable(format!("no pool: {error}")))
+        pool.map(|connections| Self { connections, last })
+            .map_err(|error| LedgerError::Unavailable(format!("no pool: {error}")))
+    }
+
+    /// What became of the last commit.
+    pub(super) fn last_commit(&self) -> &LastCommit {
+        &self.last
     }
 
     /// A connection. Give it back by dropping it, or [`discard`] it.
     pub(super) async fn lend(&self) -> Result<Object, Failure> {
-        self.0.get().await.map_err(|error| match error {
+        self.connections.get().await.map_err(|error| match error {
             // The server doesn't answer, or not to us: asking again at once would only load a server that is starting.
             PoolError::Backend(error) => Failure { is_transient: false, ..Failure::from(error) },
             error => LedgerError::Unavailable(format!("no connection: {error}")).into(),
@@ -84,6 +100,26 @@ impl Pool {
     }
 
     async fn until_done(
+        &self,
+        sql: &str,
+        values: Parameters<'_>,
+        effect: Effect,
+    ) -> Result<Vec<Row>, LedgerError> {
+        let done = self.tries(sql, values, effect).await;
+        match (&done, effect) {
+            (_, Effect::Nothing) => {}
+            // One that changed no row commits nothing, and would on a full disk too. Of one that returns rows it is known.
+            (Ok(rows), _) => {
+                if !rows.is_empty() {
+                    self.last.succeeded();
+                }
+            }
+            (Err(error), _) => self.last.failed(error),
+        }
+        done
+    }
+
+    async fn tries(
         &self,
         sql: &str,
         values: Parameters<'_>,

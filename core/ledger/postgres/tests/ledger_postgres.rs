@@ -277,14 +277,20 @@ async fn a_lock_that_is_held_is_unavailable() {
     let account = AccountId::fresh();
     let holder_id = VerifierId::fresh();
     let holder = connect(&schema.within(&server())).await;
-    holder.batch_execute("BEGIN; LOCK TABLE jobs, leases").await.expect("the lock");
+    holder.batch_execute("BEGIN; LOCK TABLE jobs, leases, probe").await.expect("the lock");
     let (accepted, leased) = tokio::join!(
         ledger.accept(new_job(&account)),
         ledger.lease("sweeper", &holder_id, now(), Duration::from_secs(1))
     );
     assert!(matches!(accepted, Err(LedgerError::Unavailable(_))), "{accepted:?}");
     assert!(matches!(leased, Err(LedgerError::Unavailable(_))), "{leased:?}");
+    // That is remembered, and tried by one more commit.
+    let probed = ledger.commits_come_through().await;
+    assert!(matches!(probed, Err(LedgerError::Unavailable(_))), "{probed:?}");
     holder.batch_execute("ROLLBACK").await.expect("the lock goes");
+    ledger.commits_come_through().await.expect("without any other commit");
+    assert_eq!(schema.number("SELECT COUNT(*) FROM probe").await, 1);
+    ledger.commits_come_through().await.expect("by memory");
     assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
 }
 

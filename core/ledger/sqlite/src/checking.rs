@@ -176,9 +176,14 @@ pub(super) fn damaged(path: &Path, fault: &str) -> Failure {
     LedgerError::Damaged(format!("{}: {fault}; {REMEDY}", path.display())).into()
 }
 
-/// While opening, a statement that SQLite can't make sense of means that the file's content is not what we wrote.
+/// Says which file an error while opening is about. A statement that SQLite can't make sense of means there that the file's
+/// content is not what we wrote.
 pub(super) fn name_damage(path: &Path, failure: Failure) -> Failure {
+    let name = path.display().to_string();
     match LedgerError::from(failure) {
+        LedgerError::Unavailable(text) if !text.contains(&name) => {
+            LedgerError::Unavailable(format!("{name}: {text}")).into()
+        }
         LedgerError::Damaged(text) if text.contains(REMEDY) => LedgerError::Damaged(text).into(),
         LedgerError::Damaged(fault) | LedgerError::Row(fault) => damaged(path, &fault),
         other => other.into(),

@@ -7,6 +7,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{Groups, add_to_total, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
+use infera_ledger::last_commit::filler;
 use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
@@ -50,6 +51,24 @@ impl JobIntake for SqliteLedger {
         let account = account.clone();
         self.write(move |connection| cancel(connection, account, job, now)).await
     }
+
+    async fn commits_come_through(&self) -> Result<(), LedgerError> {
+        if self.writer.failure().is_none() {
+            return Ok(());
+        }
+        let filler = filler()?;
+        self.write(move |connection| probe(connection, &filler)).await
+    }
+}
+
+/// Writes a row that means nothing, to see whether commits come through.
+fn probe(connection: &Connection, filler: &[u8]) -> Result<(), Failure> {
+    connection
+        .numbered(
+            "INSERT INTO probe (id, filler) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET filler = excluded.filler",
+        )?
+        .execute([filler])?;
+    Ok(())
 }
 
 fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepted, Failure> {

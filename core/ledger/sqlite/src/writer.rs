@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::commits::Commits;
 use super::failure::Failure;
 use infera_ledger::LedgerError;
+use infera_ledger::last_commit::LastCommit;
 
 /// How many operations share a commit at most: enough to make the fsync cheap, few enough that the first of them is not
 /// kept waiting by the last for more than some tens of milliseconds.
@@ -83,6 +84,7 @@ pub(super) struct Writer {
     sender: Option<mpsc::Sender<Box<dyn Operation>>>,
     thread: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
+    last: Arc<LastCommit>,
 }
 
 impl std::fmt::Debug for dyn Operation {
@@ -97,11 +99,18 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
         let counted = Arc::clone(&counts);
+        let last = Arc::new(LastCommit::default());
+        let noted = Arc::clone(&last);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || serve(&connection, commits, receiver, &counted))
+            .spawn(move || serve(&connection, commits, receiver, (&counted, &noted)))
             .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread), counts })
+        Ok(Self { sender: Some(sender), thread: Some(thread), counts, last })
+    }
+
+    /// Why the last commit failed, if it did.
+    pub(super) fn failure(&self) -> Option<LedgerError> {
+        self.last.failure()
     }
 
     pub(super) fn counts(&self) -> WriteCounts {
@@ -153,7 +162,7 @@ fn serve(
     connection: &Connection,
     mut commits: Commits,
     mut receiver: mpsc::Receiver<Box<dyn Operation>>,
-    counts: &Counts,
+    (counts, last): (&Counts, &LastCommit),
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
@@ -166,11 +175,13 @@ fn serve(
                     .fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 if let Some(number) = number {
                     commits.done(number);
+                    last.succeeded();
                 }
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, operations = batch.len(), "a ledger commit failed");
+                last.failed(&error);
                 Err(error)
             }
         };
@@ -358,7 +369,14 @@ mod tests {
         };
         let outcome = writer.run(big).await;
         assert!(matches!(outcome, Err(LedgerError::Unavailable(_))), "{outcome:?}");
+        assert!(matches!(writer.failure(), Some(LedgerError::Unavailable(_))), "it is remembered");
+        let nothing = |connection: &Connection| {
+            Ok(connection.query_row("SELECT COUNT(*) FROM numbers", [], |row| row.get::<_, i64>(0))?)
+        };
+        assert_eq!(writer.run(nothing).await.expect("reading"), 0);
+        assert!(writer.failure().is_some(), "a commit of nothing shows nothing");
         writer.run(|connection| insert(connection, 5)).await.expect("a small one fits");
+        assert!(writer.failure().is_none(), "until one comes through");
         assert_eq!(count(&writer).await, 1);
     }
 }

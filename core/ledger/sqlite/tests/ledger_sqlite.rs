@@ -142,7 +142,7 @@ async fn an_older_ledgers_poison_is_found() {
                  DROP INDEX postings_valid; ALTER TABLE postings DROP COLUMN valid_node;
                  ALTER TABLE settlements DROP COLUMN hash; ALTER TABLE groups DROP COLUMN hash;
                  ALTER TABLE jobs DROP COLUMN request_hash; ALTER TABLE leases DROP COLUMN taken_ms;
-                 ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes';
+                 ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes'; DROP TABLE probe;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");

@@ -1,4 +1,6 @@
-//! A job on its way: accepted, taken, cancelled, settled, overdue.
+//! A job on its way: accepted, taken, cancelled, settled, overdue; and what the sweeper asks about them.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -308,4 +310,29 @@ pub struct OverdueJob {
     pub model: ModelName,
     /// Which gateway waits.
     pub gateway: GatewayId,
+}
+
+/// What the sweeper asks: everything it knows that the ledger doesn't.
+#[derive(Clone, Debug)]
+pub struct SweepQuestion {
+    /// Models whose queue holds nothing, or was declared again: what waits there was lost.
+    pub empty_queues: Vec<ModelName>,
+    /// Jobs whose notices the broker has given up after giving them out too often. Those that are queued are handed out
+    /// again, all of them whatever the limit.
+    pub dead: Vec<JobId>,
+    /// How long a notice may stay unconfirmed before it is published again. The rule says 5 s.
+    pub unconfirmed_for: Duration,
+    /// How many of each kind are found at most.
+    pub limit: u32,
+}
+
+/// What the sweeper finds.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// To be handed out again.
+    pub hand_out: Vec<(JobId, ModelName)>,
+    /// Past their deadline: to be settled as expired.
+    pub expired: Vec<OverdueJob>,
+    /// Overdue groups whose verifier has no live lease: to be scored and closed.
+    pub groups: Vec<Group>,
 }
