@@ -32,7 +32,7 @@ use crate::commit::{Committed, commit};
 use crate::completion;
 use crate::error::{ApiError, Limit, STORED_WAIT};
 use crate::keys::Caller;
-use crate::room::Held;
+use crate::memory::Reservation;
 use crate::state::State;
 use crate::waiters::Wait;
 
@@ -46,7 +46,7 @@ pub struct Order {
     /// The client's idempotency key, if it sent one.
     pub idempotency: Option<Idempotency>,
     /// The body's share of the room for large ones, until the order is accepted or refused.
-    pub held: Option<Held>,
+    pub reservation: Option<Reservation>,
 }
 
 /// An error, and the job that it has to do with, if there is one by then.
@@ -210,7 +210,8 @@ async fn accept(
     deadline: Duration,
 ) -> Result<Receipt, Failure> {
     let begun = Instant::now();
-    let Order { caller, ask: Ask { mut request, policy, .. }, idempotency, held: _held } = order;
+    let Order { caller, ask: Ask { mut request, policy, .. }, idempotency, reservation: _reservation } =
+        order;
     // Before the first reading nothing is known to exist or not.
     let epoch = state.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = state.catalogue.model(request.model.as_str()) else {

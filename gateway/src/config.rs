@@ -44,7 +44,7 @@ pub struct Config {
     pub body_max_bytes: usize,
     /// Bytes of bodies and replies over 16 kB that are in hand at once. Beyond it, large bodies are answered 503. This is room for
     /// 512 of the largest, and half of what a gateway's container may use.
-    pub room_max_bytes: usize,
+    pub memory_max_bytes: usize,
     /// How long requests may still wait once a shutdown has begun, in milliseconds; then they get 503 with their job's id.
     pub drain_ms: u64,
     /// Jobs that clients wait for, all together. Each costs a connection and a few kB.
@@ -101,7 +101,7 @@ impl Default for Config {
             idle_timeout_ms: 95_000,
             body_timeout_ms: 30_000,
             body_max_bytes: 512 * 1024,
-            room_max_bytes: 256 * 1024 * 1024,
+            memory_max_bytes: 256 * 1024 * 1024,
             drain_ms: 20_000,
             waiters_max: 10_000,
             requests_per_minute: 600,

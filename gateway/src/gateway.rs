@@ -14,14 +14,14 @@ use crate::completions::Completions;
 use crate::config::Config;
 use crate::courier::Courier;
 use crate::keys::KeyCache;
-use crate::layers::body::Desks;
+use crate::layers::body::ParsingPool;
 use crate::layers::rate_limit::Limits;
+use crate::memory::MemoryBudget;
 use crate::meters::Meters;
 use crate::nodes::Admission;
 use crate::outbox::outbox;
 use crate::queues::Queues;
 use crate::readiness::Looks;
-use crate::room::Room;
 use crate::server::{self, Door};
 use crate::state::{Seams, State};
 use crate::waiters::Waiters;
@@ -56,8 +56,8 @@ impl Gateway {
             meters,
             keys,
             limits: Limits::new(&config),
-            room: Room::new(config.room_max_bytes),
-            desks: Desks::default(),
+            memory: MemoryBudget::new(config.memory_max_bytes),
+            parsing: ParsingPool::default(),
             admission: OnceLock::new(),
             completions_ready: Arc::new(AtomicBool::new(false)),
             statistics: tokio::sync::Mutex::default(),
@@ -117,7 +117,7 @@ impl Gateway {
         });
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
-            async move { state.room.give_back(&end).await }
+            async move { state.memory.keep_trimmed(&end).await }
         });
         #[cfg(feature = "program")]
         if let Some(tls) = door.tls() {

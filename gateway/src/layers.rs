@@ -122,7 +122,7 @@ pub async fn handle(
         let (outcome, turn) = pass(Arc::clone(&state), origin, request, &mut headers).await;
         let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
         let response = trace.finish(outcome, headers);
-        let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.room)));
+        let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
         Span::current().record("http.response.status_code", response.status().as_u16());
         meters.answered(route, response.status(), refusal, begun.elapsed());
         response
@@ -148,7 +148,7 @@ async fn pass(
     let Admitted { route, id, caller, turn } = admitted;
     let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
     let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
-    let outcome = match body::read(&head, body, bounds, &state.room).await {
+    let outcome = match body::read(&head, body, bounds, &state.memory).await {
         Ok(body) => (route.handler)(Call { state, head, body, caller, id }).await,
         Err(error) => Err(error.into()),
     };

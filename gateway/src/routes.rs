@@ -34,12 +34,12 @@ async fn order(call: &mut Call, form: Form) -> Result<Order, Failure> {
     let body = std::mem::take(&mut call.body);
     let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
     let (state, uri) = (Arc::clone(&call.state), call.head.uri.clone());
-    let reading = call.state.desks.work(body.bytes().len(), move || {
+    let reading = call.state.parsing.run(body.bytes().len(), move || {
         let ask = ask::read(form, &validation::read(content_type.as_ref(), body.bytes())?, &state.config)?;
         let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
         let idempotency =
             key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
-        Ok::<_, Unfit>(Order { caller, ask, idempotency, held: body.into_held() })
+        Ok::<_, Unfit>(Order { caller, ask, idempotency, held: body.into_reservation() })
     });
     Ok(reading.await??)
 }

@@ -14,13 +14,13 @@ use crate::capacity::Capacity;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::keys::KeyCache;
-use crate::layers::body::Desks;
+use crate::layers::body::ParsingPool;
 use crate::layers::rate_limit::Limits;
+use crate::memory::MemoryBudget;
 use crate::meters::Meters;
 use crate::nodes::Admission;
 use crate::outbox::Outbox;
 use crate::readiness::Looks;
-use crate::room::Room;
 use crate::waiters::Waiters;
 
 /// What a gateway needs from outside. It can't take, settle or post: it isn't given the halves of the ledger that do.
@@ -62,9 +62,9 @@ pub struct State {
     /// Counts how much each caller asked.
     pub limits: Limits,
     /// Memory for large bodies and replies.
-    pub room: Room,
+    pub memory: MemoryBudget,
     /// Where large bodies are understood.
-    pub desks: Desks,
+    pub parsing: ParsingPool,
     /// Lets nodes in from outside, where this gateway does.
     pub admission: OnceLock<Admission>,
     /// Whether completions are being consumed.

@@ -1,25 +1,25 @@
-//! A reply on its way: what it holds is given back once it is written, and not when it was made.
+//! Holds a reply on its way: memory and turn are released once it is written, and not when it was made.
 
 use bytes::{Buf, Bytes};
 
 use crate::layers::rate_limit::Turn;
-use crate::room::{Held, Room};
+use crate::memory::{MemoryBudget, Reservation};
 
-/// Holds a reply's bytes until the kernel has them or the connection is gone: hyper keeps it until then and no longer.
+/// Holds a reply's bytes until the kernel has them or the connection is gone; hyper drops it then.
 ///
-/// A large reply keeps the key's turn meanwhile, so that a client that reads none can't collect them. A small one gives it
-/// back at once: its next request may come on another connection before this one's end is noticed here.
+/// A large reply keeps the key's turn meanwhile, so that a client that reads none can't collect them. A small one releases it
+/// at once: the client's next request may come on another connection before the end of this one is noticed here.
 #[derive(Debug)]
 pub struct Outgoing {
     bytes: Bytes,
-    _kept: Option<(Held, Option<Turn>)>,
+    _kept: Option<(Reservation, Option<Turn>)>,
 }
 
 impl Outgoing {
-    /// A reply to a request that had `turn`.
+    /// Makes a reply to a request that had `turn`.
     #[must_use]
-    pub fn new(bytes: Bytes, turn: Option<Turn>, room: &Room) -> Self {
-        let kept = room.owe(bytes.len()).map(|held| (held, turn));
+    pub fn new(bytes: Bytes, turn: Option<Turn>, memory: &MemoryBudget) -> Self {
+        let kept = memory.reserve_anyway(bytes.len()).map(|reservation| (reservation, turn));
         Self { bytes, _kept: kept }
     }
 }

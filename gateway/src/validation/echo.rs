@@ -3,10 +3,10 @@
 
 use super::json::Json;
 
-/// Lists and objects within each other that are echoed. Common readers of JSON stop at 128, and a reply adds a few.
+/// Bounds how deep an echo is nested. Common readers of JSON stop at 128, and a reply adds a few.
 const DEPTH_MAX: usize = 100;
 
-/// A value as JSON, about `max_bytes` long at most: a cut text ends with how many bytes are missing, a cut list or object
+/// Returns a value as JSON, about `max_bytes` long at most: a cut text ends with how many bytes are missing, a cut list or object
 /// with how many items or members, and so does one that is too deep. What closes cut lists and objects may come on top, one
 /// byte for each level.
 #[must_use]
@@ -22,14 +22,14 @@ pub fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// The beginning of a text that takes at most `max_bytes`, and what is left out, if anything is: for texts of clients in
+/// Returns the beginning of a text that takes at most `max_bytes`, and what is left out, if anything is: for texts of clients in
 /// replies and logs.
 #[must_use]
 pub fn cut(text: &str, max_bytes: usize) -> String {
     with_rest(text, text.floor_char_boundary(max_bytes))
 }
 
-/// `end` is the length that `out` should not grow beyond, `levels` how many more may open.
+/// Writes a value; `end` is the length that `out` should not grow beyond, `levels` how many more may open.
 fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
     match value {
         Json::Null => out.push_str("null"),
@@ -74,7 +74,7 @@ fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
     }
 }
 
-/// A text as a JSON string, cut where it would lead beyond `end`.
+/// Writes a text as a JSON string, cut where it would lead beyond `end`.
 fn write_cut(text: &str, out: &mut String, end: usize) {
     let room = end.saturating_sub(out.len());
     // Quotes take two; no escape makes a text shorter.
@@ -89,7 +89,7 @@ fn write_cut(text: &str, out: &mut String, end: usize) {
     }
 }
 
-/// Bytes of the text whose escaped form takes at most `room`.
+/// Returns how many bytes of the text have an escaped form of at most `room`.
 fn fitting(text: &str, room: usize) -> usize {
     let mut left = room;
     for (at, character) in text.char_indices() {
@@ -104,7 +104,7 @@ fn fitting(text: &str, room: usize) -> usize {
     text.len()
 }
 
-/// The text up to the byte `kept`, and how many bytes follow, if any do.
+/// Returns the text up to the byte `kept`, and how many bytes follow, if any do.
 fn with_rest(text: &str, kept: usize) -> String {
     if kept == text.len() {
         return text.to_owned();

@@ -1,5 +1,5 @@
-//! Collects what is wrong with a body, in bounds: up to [`MISTAKES_MAX`] mistakes are listed and the others counted, and what is
-//! echoed of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
+//! Everything that is wrong with a body, in bounds: so many mistakes are listed and the others counted, and what is echoed
+//! of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,42 +9,42 @@ use serde_json::{Value, json};
 use super::echo::{cut, echo};
 use super::json::Json;
 
-/// Bounds the mistakes that are listed. More don't help to mend a body.
+/// Bounds how many mistakes are listed. More are no help in mending a body.
 pub const MISTAKES_MAX: usize = 100;
 
-/// Bounds roughly what is echoed of one input: the longest integer that Python reads fits.
+/// Bounds the echo of one input, about: the longest integer that Python reads fits.
 const ECHO_MAX_BYTES: usize = 8 * 1024;
 
-/// Bounds roughly what is echoed of all inputs together; the later ones are cut shorter.
+/// Bounds the echoes of all inputs together, about; the later ones are cut shorter.
 const ECHOES_MAX_BYTES: usize = 32 * 1024;
 
 /// Bounds what is shown of a member's name that the client chose.
 const NAME_MAX_BYTES: usize = 200;
 
-/// One step on the way to a mistake.
+/// Leads one step towards a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Into a member.
+    /// Leads into a member.
     Name(Cow<'static, str>),
-    /// Into an item.
+    /// Leads into an item.
     Index(usize),
 }
 
 impl Step {
-    /// Into a member whose name is ours.
+    /// Leads into a member whose name is ours.
     #[must_use]
     pub const fn name(name: &'static str) -> Self {
         Self::Name(Cow::Borrowed(name))
     }
 
-    /// Into a member whose name the client chose: cut if it is long.
+    /// Leads into a member whose name the client chose, cut if it is long.
     #[must_use]
     pub fn their_name(name: &str) -> Self {
         Self::Name(Cow::Owned(cut(name, NAME_MAX_BYTES)))
     }
 }
 
-/// What is wrong with a value, in pydantic's words where it has some.
+/// Says what is wrong with a value, in pydantic's words where it has some.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flaw {
     /// Pydantic's word for it, or ours.
@@ -56,40 +56,40 @@ pub struct Flaw {
 }
 
 impl Flaw {
-    /// A flaw without context.
+    /// Makes a flaw without context.
     #[must_use]
     pub fn new(kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), context: None }
     }
 
-    /// The same with context.
+    /// Adds context.
     #[must_use]
     pub fn with(mut self, context: Value) -> Self {
         self.context = Some(context);
         self
     }
 
-    /// A member that must be there isn't.
+    /// Says that a member isn't there and must be.
     #[must_use]
     pub fn missing() -> Self {
         Self::new("missing", "Field required")
     }
 
-    /// A number is less than `least`.
+    /// Says that a number is less than `least`.
     #[must_use]
     pub fn below(least: impl fmt::Display + Into<Value>) -> Self {
         let message = format!("Input should be greater than or equal to {least}");
         Self::new("greater_than_equal", message).with(json!({ "ge": least.into() }))
     }
 
-    /// A number is more than `most`.
+    /// Says that a number is more than `most`.
     #[must_use]
     pub fn above(most: impl fmt::Display + Into<Value>) -> Self {
         let message = format!("Input should be less than or equal to {most}");
         Self::new("less_than_equal", message).with(json!({ "le": most.into() }))
     }
 
-    /// A value is none of a few; `expected` names them, as in "1 or 3".
+    /// Says that a value is none of a few; `expected` names them, as in "1 or 3".
     #[must_use]
     pub fn not_among(expected: &str) -> Self {
         let message = format!("Input should be {expected}");
@@ -97,7 +97,7 @@ impl Flaw {
     }
 }
 
-/// One thing that is wrong with a body.
+/// Places one flaw in a body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mistake {
     /// Where, from the body inwards (`body` itself left out).
@@ -108,7 +108,7 @@ pub struct Mistake {
     pub input: String,
 }
 
-/// All things that are wrong with a body, in the order found.
+/// Collects all that is wrong with a body, in the order found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mistakes {
     listed: Vec<Mistake>,
@@ -117,7 +117,7 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// One mistake.
+    /// Makes a list of one mistake, about the whole body.
     #[must_use]
     pub fn one(flaw: Flaw, input: &Json) -> Self {
         let mut mistakes = Self::default();
@@ -137,19 +137,19 @@ impl Mistakes {
         self.listed.push(Mistake { location: location.to_vec(), flaw, input });
     }
 
-    /// Those that are listed.
+    /// Returns those that are listed.
     #[must_use]
     pub fn listed(&self) -> &[Mistake] {
         &self.listed
     }
 
-    /// How many there are, those that aren't listed included.
+    /// Returns how many there are, those that aren't listed included.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.listed.len() + self.unlisted
     }
 
-    /// The body itself, if nothing is wrong with it.
+    /// Returns `fine` if nothing is wrong.
     ///
     /// # Errors
     /// These mistakes.

@@ -7,7 +7,7 @@ use super::mistakes::Flaw;
 /// Longer texts are refused unread.
 const DIGITS_MAX: usize = 4300;
 
-/// A flaw that needs no context: pydantic's word and its sentence.
+/// Holds a flaw that needs no context: pydantic's word and its sentence.
 struct NotANumber {
     kind: &'static str,
     message: &'static str,
@@ -39,19 +39,19 @@ const FLOAT_PARSING: NotANumber = NotANumber {
     message: "Input should be a valid number, unable to parse string as a number",
 };
 
-/// What an integer of a body is to one of 64 bits.
+/// Says what an integer of a body is to one of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integer {
-    /// One.
+    /// Is one.
     Within(i64),
-    /// Less than the least.
+    /// Is less than the least.
     Below,
-    /// More than the largest.
+    /// Is more than the largest.
     Above,
 }
 
 impl Integer {
-    /// The nearest one of 64 bits.
+    /// Returns the nearest one of 64 bits.
     #[must_use]
     pub const fn nearest(self) -> i64 {
         match self {
@@ -61,14 +61,14 @@ impl Integer {
         }
     }
 
-    /// Of digits with a sign if negative: what doesn't fit is beyond.
+    /// Reads digits with a sign if negative: what doesn't fit is beyond.
     fn of_digits(digits: &str) -> Self {
         let beyond = if digits.starts_with('-') { Self::Below } else { Self::Above };
         digits.parse().map_or(beyond, Self::Within)
     }
 }
 
-/// The integer that `value` stands for.
+/// Returns the integer that `value` stands for.
 ///
 /// # Errors
 /// A flaw in pydantic's words.
@@ -84,7 +84,7 @@ pub fn integer(value: &Json) -> Result<Integer, Flaw> {
     }
 }
 
-/// The same where two integers must never be taken for one: what 64 bits don't hold is refused, and so is a number with a
+/// Does the same where two integers must never be taken for one: what 64 bits don't hold is refused, and so is a number with a
 /// fraction or an exponent that is so large that its neighbours read as the same.
 ///
 /// # Errors

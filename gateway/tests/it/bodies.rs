@@ -157,7 +157,7 @@ async fn begin_large(rig: &Rig) -> TcpStream {
 
 #[tokio::test]
 async fn large_bodies_share_a_bounded_room() {
-    let rig = Rig::start(Config { room_max_bytes: 1024 * 1024, ..unlimited() }).await;
+    let rig = Rig::start(Config { memory_max_bytes: 1024 * 1024, ..unlimited() }).await;
     let mut large = chat();
     large["messages"][0]["content"] = json!("x".repeat(100_000));
     let (mut tries, mut held) = (0, Vec::new());
