@@ -6,8 +6,8 @@ use hyper::Method;
 use crate::accept::Failure;
 use crate::error::{ApiError, Face};
 use crate::layers::Call;
+use crate::memory::SMALL_MAX_BYTES;
 use crate::reply::Reply;
-use crate::room::SMALL_MAX_BYTES;
 use crate::routes::{chat, health, jobs, models, nodes, ping, signup, statistics, submit};
 
 /// Says which callers a route admits.

@@ -39,7 +39,7 @@ async fn order(call: &mut Call, form: Form) -> Result<Order, Failure> {
         let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
         let idempotency =
             key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
-        Ok::<_, Unfit>(Order { caller, ask, idempotency, held: body.into_reservation() })
+        Ok::<_, Unfit>(Order { caller, ask, idempotency, reservation: body.into_reservation() })
     });
     Ok(reading.await??)
 }
