@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "core/types",
         &[
+            "byte_budget",
             "ids",
             "time",
             "numbers",
@@ -56,11 +57,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("core/ledger", &["error", "rows", "node_book", "pruning", "lib", "fold", "stored"]),
+    ("core/ledger", &["error", "rows", "node_book", "pruning", "lib", "fold", "stored", "last_commit"]),
     (
         "core/ledger/sqlite",
         &[
-            "failure", "values", "files", "log", "mark", "commits", "schema", "checking", "opening",
+            "failure", "values", "files", "log", "mark", "commits", "space", "schema", "checking", "opening",
             "readers", "writer", "lib", "settling", "intake", "network", "nodes", "accounts", "index",
             "pruning", "reader", "owner", "standing", "sweeping",
         ],
@@ -99,7 +100,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/archive/s3", &["client", "lib"]),
     ("core/engine", &["lib", "admission", "stub"]),
     ("core/engine/onnx", &["settings", "runtime", "ports", "rows", "lib", "config"]),
-    ("core/program", &["config", "lib"]),
+    ("core/program", &["config", "descriptors", "listen", "lib"]),
     ("core/operations", &["lib", "panel", "instruments"]),
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),
     ("core", &["lib"]),

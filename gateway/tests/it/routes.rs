@@ -1,7 +1,10 @@
 //! Each route, as it is meant to be used.
 
+use infera_core::broker::{Broker as _, topology};
+use infera_core::ids::{ModelName, VerifierId};
 use infera_core::job::{Answer, End, FailureReason, VerificationStatus};
 use infera_core::ledger::Standing;
+use infera_core::messages::{CapacitySummary, ModelCapacity, Wire as _};
 use infera_core::time::Timestamp;
 use serde_json::json;
 
@@ -173,6 +176,14 @@ async fn models_statistics_and_ping() {
 async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
     let rig = Rig::start(unlimited()).await;
     list_model(&rig.ledger, "org/mo del é").await;
+    // A second verifier offers it: what none offers is not listed.
+    let offered = ["org/mo del é", MODEL].map(ModelName::new);
+    let models = offered
+        .map(|model| ModelCapacity { model, nodes: 3, owners: 3, free_slots: 8 })
+        .into_iter()
+        .collect();
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    rig.broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
     rig.get_until("/v1/models", |models| models["data"].as_array().is_some_and(|data| data.len() == 2)).await;
     for path in ["org%2Fmo%20del%20%C3%A9", "org%2fmo%20del%20%c3%a9", "org/mo%20del%20%C3%A9"] {
         let reply = rig.get(&format!("/v1/models/{path}")).await;
@@ -186,7 +197,7 @@ async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
         assert_eq!((&error["param"], &error["type"]), (&json!("model"), &json!("invalid_request_error")));
     }
     let reply = rig.send("DELETE", "/v1/models/test-model", &[("api_key", &rig.key)], b"").await;
-    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET")));
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")));
 }
 
 #[tokio::test]
