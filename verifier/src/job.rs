@@ -19,7 +19,7 @@ use crate::consumer::Held;
 use crate::counters::Counted;
 use crate::quorum::{Decision, REPLACEMENTS_MAX};
 use crate::tenure::Tenure;
-use crate::trials::{self, Place, TRIAL_MAX};
+use crate::trials::{self, Place, TRIAL_MAX, Trial};
 use crate::{prompt, scorer, settler};
 
 /// How a job leaves its group.
@@ -85,7 +85,7 @@ async fn live(
     };
     let mut asking = Asking::new(Arc::clone(tenure), job, prepared);
 
-    let outcome = match first_group(&mut asking, &mut ended).await {
+    let outcome = match first_group(&mut asking, &mut ended, &held.trial).await {
         Some(outcome) => outcome,
         None => {
             held.dispatched();
@@ -129,7 +129,11 @@ async fn live(
 }
 
 /// Waits for room and asks the first group. None: it is asked.
-async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settlement>) -> Option<Outcome> {
+async fn first_group(
+    asking: &mut Asking,
+    ended: &mut oneshot::Receiver<Settlement>,
+    trial: &Trial,
+) -> Option<Outcome> {
     let tenure = Arc::clone(&asking.tenure);
     let give_back = Timestamp::now().after(Duration::from_millis(tenure.config.hold_ms));
     let waited_until = give_back.min(asking.job.deadline_ms);
@@ -141,7 +145,8 @@ async fn first_group(asking: &mut Asking, ended: &mut oneshot::Receiver<Settleme
                 Room::Nobody if asking.job.synchronous && !tenure.is_warming_up() => {
                     return Some(Outcome::End(insufficient_nodes(asking)));
                 }
-                Room::Nobody | Room::Full => {}
+                // Others need not wait for room with it.
+                Room::Nobody | Room::Full => trials::outlived(&tenure, asking.job.id, trial).await,
             }
         }
     };

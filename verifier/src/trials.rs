@@ -142,13 +142,10 @@ pub(crate) async fn set_aside(tenure: &Tenure, suspects: Vec<(JobId, Delivery)>,
         return;
     }
     tracing::info!(jobs = jobs.len(), "in hand when a verifier died; they are tried one by one");
-    let is_released = release(tenure, &jobs).await;
+    // Nothing else can be done with them, and to lose them would count against them. The lease bounds how long that goes on.
+    while !release(tenure, &jobs).await {}
     for (job, delivery) in suspects {
-        if is_released {
-            tenure.trials.add(Suspect { job, delivery, running: Arc::clone(running) });
-        } else {
-            delivery.nack().await;
-        }
+        tenure.trials.add(Suspect { job, delivery, running: Arc::clone(running) });
     }
 }
 

@@ -321,6 +321,9 @@ async fn a_repeated_notice_starts_no_second_life() {
     .await;
 }
 
+/// How a verifier is changed, how often it panics then, and why.
+type Breaking = (fn(Verifier) -> Verifier, u64, &'static str);
+
 #[tokio::test]
 async fn a_job_that_breaks_its_verifiers_is_poison() {
     let network = Arc::new(Network::new().await);
@@ -328,7 +331,7 @@ async fn a_job_that_breaks_its_verifiers_is_poison() {
     let _chorus = keep_speaking(&nodes);
     let gate = Arc::new(Gate::default());
     // It breaks them at its end: where nodes run elsewhere, its trial is over long before.
-    let changes: [(fn(Verifier) -> Verifier, u64, &str); 2] = [
+    let changes: [Breaking; 2] = [
         (|verifier| verifier, 6, "the first handout and five lost ones"),
         (Verifier::beside_nodes, 3, "beside others, and twice alone"),
     ];
