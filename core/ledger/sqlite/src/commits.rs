@@ -1,8 +1,7 @@
-//! What goes with every commit: its number, which the ledger keeps and the mark repeats outside of it, and the lives of
-//! the log. It decides when the log is copied into the file, so that it knows when a new life of the log may begin.
+//! Numbers every commit, in the ledger and in the mark beside it, and runs the checkpoints that copy the log into the file.
 //!
-//! A new life begins with the first commit after everything was copied, and that can only be known afterwards. So the
-//! first commit after each try to copy names a new generation (see `log`), whether or not a new life begins with it.
+//! SQLite begins the log again with the first commit after all of it was copied, which is known only afterwards. So the first
+//! commit after each checkpoint names a new generation (see `log`), whether or not the log begins again with it.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -37,6 +36,8 @@ pub(super) fn checkpoint_soon() {
 pub(super) struct Commits {
     mark: Mark,
     is_generation_due: bool,
+    /// How long the log was after the last commit.
+    frames: u32,
     is_checkpoint_failing: bool,
 }
 
@@ -57,7 +58,7 @@ impl Commits {
         let mark = Mark::open(path, commits).map_err(|error| {
             LedgerError::Unavailable(format!("{}: {error}", super::mark::path_of(path).display()))
         })?;
-        Ok(Self { mark, is_generation_due: false, is_checkpoint_failing: false })
+        Ok(Self { mark, is_generation_due: false, frames: 0, is_checkpoint_failing: false })
     }
 
     /// Counts the open transaction as one more commit, and gives its number.
@@ -71,7 +72,10 @@ impl Commits {
     /// The commit of this number is on the disk.
     pub(super) fn done(&mut self, number: u64) {
         self.mark.set(number);
-        self.is_generation_due = false;
+        // An operator's own connection may have copied the log as well: then it began again without a name.
+        let has_begun_again = FRAMES.get() < self.frames;
+        self.is_generation_due = has_begun_again && !self.is_generation_due;
+        self.frames = FRAMES.get();
     }
 
     /// Copies the log into the file if it has become long. Readers are not waited for: what they keep is copied next time.

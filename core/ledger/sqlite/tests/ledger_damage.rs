@@ -3,10 +3,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob, Room};
@@ -15,7 +13,6 @@ use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 /// A frame of the log: its header and a page.
 const FRAME_BYTES: usize = 24 + 4_096;
@@ -163,6 +160,24 @@ async fn a_copy_of_the_log_that_was_cut_off_is_no_damage() {
     }
 }
 
+/// An operator's own connection copies the log while the ledger runs. What follows is its log still.
+#[tokio::test]
+async fn a_log_that_somebody_else_copied_is_its_own_still() {
+    let place = Place::new();
+    let ledger = place.open().expect("a ledger");
+    let ids = accept(&ledger, 20).await;
+    let other = rusqlite::Connection::open(place.file("")).expect("a database");
+    other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("a checkpoint");
+    let before = place.read("");
+    // The file grows by none of these, so that its first page is in the log for its generation only.
+    for id in &ids[..3] {
+        ledger.confirm(&[*id], Timestamp::from_millis(1)).await.expect("confirm");
+    }
+    assert!(place.read("") == before, "the log began again");
+    let crashed = place.crashed();
+    assert_eq!(known(&crashed.open().expect("its own"), &ids).await, 20);
+}
+
 #[tokio::test]
 async fn a_damaged_file_beside_its_log_is_left_as_it_is() {
     let (place, _) = with_log().await;
@@ -295,7 +310,7 @@ async fn a_backup_beside_a_later_life_of_the_log_is_told() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_is_gone_is_not_begun_anew() {
+async fn a_ledger_that_is_gone_is_not_replaced_by_an_empty_one() {
     let (place, _) = with_log().await;
     fs::remove_file(place.file("")).expect("remove");
     assert!(place.is_damaged().contains("missing"));
@@ -325,68 +340,4 @@ async fn the_files_are_their_owners_alone() {
         let mode = fs::metadata(crashed.file(suffix)).expect(suffix).permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{suffix}");
     }
-}
-
-/// Set in the child that is killed: where its ledger is.
-const CHILD: &str = "INFERA_TEST_DAMAGE";
-
-/// However often and whenever a process is killed, while its log grows, is copied and begins again, nothing is called
-/// damage and nothing that was answered is gone. The test starts itself as the child.
-#[test]
-fn kills_are_never_damage() {
-    if let Ok(path) = std::env::var(CHILD) {
-        return accept_until_killed(Path::new(&path));
-    }
-    let place = Place::new();
-    let mut answered = Vec::new();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for round in 0..10_u64 {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "kills_are_never_damage", "--nocapture"])
-            .env(CHILD, place.file(""))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a child");
-        let output = BufReader::new(child.stdout.take().expect("its output"));
-        let reading = std::thread::spawn(move || {
-            let lines = output.lines().map_while(Result::ok);
-            lines.filter_map(|line| line.parse::<JobId>().ok()).collect::<Vec<_>>()
-        });
-        // From before the first commit to some lives of the log later.
-        let random = u64::from(JobId::new().as_bytes()[15]);
-        std::thread::sleep(Duration::from_millis(round * 40 + random % 40));
-        child.kill().expect("kill");
-        child.wait().expect("wait");
-        answered.extend(reading.join().expect("its output"));
-        // Every other time the next child meets what was left, not a file that was closed since.
-        if round % 2 == 1 {
-            let ledger = place.open().unwrap_or_else(|error| panic!("round {round}: {error}"));
-            let found = runtime.block_on(known(&ledger, &answered));
-            assert_eq!(found, answered.len(), "round {round}");
-        }
-    }
-    println!("{} jobs were answered", answered.len());
-    assert!(answered.len() > 20, "the children came to work: {}", answered.len());
-}
-
-fn accept_until_killed(path: &Path) {
-    let ledger = SqliteLedger::open(path).expect("a ledger");
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let mut callers = JoinSet::new();
-        for _ in 0..4 {
-            let ledger = ledger.clone();
-            callers.spawn(async move {
-                // Bounded, in case the parent goes away.
-                for _ in 0..500 {
-                    let job = job(400_000);
-                    let line = format!("{}\n", job.id);
-                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
-                    std::io::stdout().write_all(line.as_bytes()).expect("a pipe");
-                }
-            });
-        }
-        callers.join_all().await;
-    });
 }
