@@ -44,11 +44,8 @@ services: ## RabbitMQ (RABBIT=4.0|4.3|3.10|installed), PostgreSQL, MinIO on loop
 services-down: ## end them; their data stay
 	@$(PYTHON) infra/services.py down
 
-# One package at a time: together, cargo would give each program what the others need.
 cluster-build: setup ## the release builds of a cluster's programs
-	@cargo build --release --locked --package infera-gateway --features program --bin infera-gateway
-	@cargo build --release --locked --package infera-verifier --features program --bin infera-verifier
-	@cargo build --release --locked --package infera-worker --features program --bin infera-worker
+	@cargo build --release --locked -p infera-gateway-program -p infera-verifier-program -p infera-worker-program
 
 cluster: cluster-build services ## two gateways, two verifiers, six workers of three owners, on this machine's servers
 	@$(PYTHON) infra/cluster.py up

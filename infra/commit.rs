@@ -14,7 +14,6 @@ const DIGITS: usize = 12;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
-    println!("cargo::rerun-if-changed=../infra/commit.rs");
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let told = env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit =

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{AccountId, JobId};
-use infera_core::ledger::Cancelled;
-use infera_core::time::Timestamp;
+use infera_ledger::Cancelled;
+use infera_types::ids::{AccountId, JobId};
+use infera_types::time::Timestamp;
 
 use crate::state::State;
 

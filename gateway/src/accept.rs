@@ -11,7 +11,7 @@
 //! A request under an idempotency key that was used before makes no job: it gets the earlier one's answer, whether or
 //! not there is room for a new one. Keys are remembered until their job's body is pruned, a day after its end by
 //! default; a job that ends without saying anything about its request gives its key back at once
-//! ([`infera_core::job::End::frees_key`]).
+//! ([`infera_types::job::End::frees_key`]).
 //!
 //! A client that goes away while it waits has its job cancelled, unless it sent an idempotency key: then it means to
 //! ask again, and a retry must find the answer and not a cancelled job.
@@ -19,10 +19,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{AccountId, JobId};
-use infera_core::job::{JobRequest, Settlement};
-use infera_core::ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
-use infera_core::time::Timestamp;
+use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
+use infera_types::ids::{AccountId, JobId};
+use infera_types::job::{JobRequest, Settlement};
+use infera_types::time::Timestamp;
 use tracing::{Span, field};
 
 use crate::abandonment::{CancelGuard, cancel};
@@ -193,7 +193,7 @@ pub async fn answer(state: &Arc<State>, order: Order) -> Result<Outcome, Failure
     let view = JobView {
         id: job,
         model,
-        state: infera_core::ledger::JobState::Ended,
+        state: infera_ledger::JobState::Ended,
         accepted_ms,
         deadline_ms: accepted_ms.after(timeout),
         settlement: Some(settlement),

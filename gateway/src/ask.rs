@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use infera_core::ids::ModelName;
-use infera_core::job::{ChatMessage, JobRequest, VerificationPolicy};
+use infera_types::ids::ModelName;
+use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
 use serde_json::json;
 
 use crate::config::{Config, REQUEST_TIMEOUT_S};

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{ModelName, VerifierId};
-use infera_core::messages::{CapacitySummary, ModelCapacity};
+use infera_types::ids::{ModelName, VerifierId};
+use infera_types::messages::{CapacitySummary, ModelCapacity};
 
 /// Owners that a request with three replicas needs.
 pub const OWNERS_NEEDED: u32 = 3;

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use infera_core::ids::{Digest, ModelName};
-use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
+use infera_types::ids::{Digest, ModelName};
+use infera_types::time::Timestamp;
 
 /// What is known, all of it from one reading.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! Committing a new job, and making sure of what became of it. A job has its id before it is committed, so the same job
 //! sent again is the same job: whatever the first try came to, it is there once.
 
-use infera_core::ids::JobId;
-use infera_core::ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob};
+use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob};
+use infera_types::ids::JobId;
 
 /// What [`Accepted`] says that a caller may answer: a job that an earlier try of ours committed is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A job's end as clients see it: OpenAI's `chat.completion` for an answer (the seed's own schema is empty, so both
 //! faces get it), an error for anything else, and the job object of `GET /v1/jobs/{id}`. Shapes only.
 
-use infera_core::ids::{JobId, ModelName};
-use infera_core::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
-use infera_core::ledger::{JobState, JobView};
-use infera_core::time::Timestamp;
+use infera_ledger::{JobState, JobView};
+use infera_types::ids::{JobId, ModelName};
+use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, topology};
-use infera_core::ids::GatewayId;
-use infera_core::messages::{CapacitySummary, Completion, DecodeError, Wire};
-use infera_core::shutdown::Shutdown;
+use infera_broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, topology};
+use infera_types::ids::GatewayId;
+use infera_types::messages::{CapacitySummary, Completion, DecodeError, Wire};
+use infera_types::shutdown::Shutdown;
 
 use crate::capacity::Capacity;
 use crate::waiters::Waiters;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_core::ledger::Room;
+use infera_ledger::Room;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::hosts::HostName;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use infera_core::broker::{Address, Broker, Message, Published, topology};
-use infera_core::ids::{JobId, ModelName};
-use infera_core::ledger::{JobIntake, LedgerError};
-use infera_core::messages::{JobNotice, Wire};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_broker::{Address, Broker, Message, Published, topology};
+use infera_ledger::{JobIntake, LedgerError};
+use infera_types::ids::{JobId, ModelName};
+use infera_types::messages::{JobNotice, Wire};
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 

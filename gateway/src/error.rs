@@ -7,9 +7,9 @@ mod unfit;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use infera_core::ids::JobId;
-use infera_core::job::FailureReason;
-use infera_core::ledger::LedgerError;
+use infera_ledger::LedgerError;
+use infera_types::ids::JobId;
+use infera_types::job::FailureReason;
 use serde_json::{Value, json};
 
 use crate::nodes::Refusal;

@@ -4,8 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{GatewayId, ModelName};
-use infera_core::shutdown::Shutdown;
+use async_trait::async_trait;
+use infera_telemetry::readiness::{Readiness, Watched};
+use infera_types::ids::{GatewayId, ModelName};
+use infera_types::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
 use crate::capacity::Capacity;
@@ -119,10 +121,6 @@ impl Gateway {
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.memory.keep_trimmed(&end).await }
         });
-        #[cfg(feature = "program")]
-        if let Some(tls) = door.tls() {
-            background.spawn(tls.clone().keep_fresh(end.clone()));
-        }
         tokio::spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
             async move {
@@ -163,14 +161,13 @@ impl GatewayHandle {
     }
 }
 
-#[cfg(feature = "program")]
-#[async_trait::async_trait]
-impl infera_core::operations::Watched for GatewayHandle {
+#[async_trait]
+impl Watched for GatewayHandle {
     fn observe(&self) {
         crate::meters::observe(&self.state);
     }
 
-    async fn readiness(&self) -> infera_core::telemetry::readiness::Readiness {
+    async fn readiness(&self) -> Readiness {
         crate::readiness::decide(crate::readiness::look(&self.state).await)
     }
 }

@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{AccountId, Digest};
-use infera_core::ledger::{AccountBook, FirstKey, LedgerError, NewKey};
+use infera_ledger::{AccountBook, FirstKey, LedgerError, NewKey};
+use infera_types::ids::{AccountId, Digest};
 
 const PREFIX: &str = "inf_";
 const RANDOM_LENGTH: usize = 30;

@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
-use infera_core::telemetry::trace;
+use infera_telemetry::trace;
 use tracing::{Instrument as _, Span, field};
 
 use crate::accept::Failure;

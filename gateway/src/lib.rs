@@ -25,8 +25,6 @@ mod network;
 pub mod nodes;
 pub mod outbox;
 mod patience;
-#[cfg(feature = "program")]
-pub mod program;
 pub mod proxies;
 mod queues;
 pub mod readiness;
@@ -36,8 +34,6 @@ pub mod router;
 pub mod routes;
 pub mod server;
 pub mod state;
-#[cfg(feature = "program")]
-pub mod tls;
 pub mod validation;
 pub mod waiters;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use infera_core::shutdown::Shutdown;
+use infera_types::shutdown::Shutdown;
 
 /// Bounds what counts as small, in bytes. Ten thousand connections hold 160 MB of small bodies at worst, about as much as
 /// their buffers.

@@ -5,13 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use infera_core::ids::ModelName;
-use infera_core::telemetry::metrics::{
+use infera_telemetry::metrics::{
     GATEWAY_ACCEPTED, GATEWAY_COMMIT, GATEWAY_CONNECTIONS, GATEWAY_CONNECTIONS_CLOSED,
     GATEWAY_CONNECTIONS_MAX, GATEWAY_CONNECTIONS_REFUSED, GATEWAY_NOTICES_LEFT, GATEWAY_OUTBOX,
     GATEWAY_OUTBOX_FULL, GATEWAY_OUTBOX_MAX, GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS,
     GATEWAY_WAITERS,
 };
+use infera_types::ids::ModelName;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::router;

@@ -4,19 +4,16 @@
 //! A token lets its node read its own queue and write to the nodes' exchange under keys that begin with its id; nothing
 //! else. It lives for minutes, so a node that is shut out is out when it runs out, wherever the warden isn't.
 
-#[cfg(feature = "program")]
-pub mod es256;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use infera_core::broker::{Queue, topology};
-use infera_core::config::Secret;
-use infera_core::ids::{AccountId, Digest, NodeId};
-use infera_core::ledger::{LedgerError, NodeBook, NodeRecord};
-use infera_core::time::Timestamp;
+use infera_broker::{Queue, topology};
+use infera_ledger::{LedgerError, NodeBook, NodeRecord};
+use infera_types::ids::{AccountId, Digest, NodeId};
+use infera_types::secret::Secret;
+use infera_types::time::Timestamp;
 use serde::Serialize;
 
 use crate::validation::email;

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use infera_core::ids::{JobId, ModelName};
-use infera_core::telemetry::trace;
+use infera_telemetry::trace;
+use infera_types::ids::{JobId, ModelName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::courier::Courier;

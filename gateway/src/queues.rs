@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Broker, BrokerError, topology};
-use infera_core::ids::ModelName;
+use infera_broker::{Broker, BrokerError, topology};
+use infera_types::ids::ModelName;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 

@@ -4,9 +4,9 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use infera_core::broker::topology;
-use infera_core::ids::JobId;
-use infera_core::telemetry::readiness::{Condition, Readiness};
+use infera_broker::topology;
+use infera_telemetry::readiness::{Condition, Readiness};
+use infera_types::ids::JobId;
 
 use crate::state::State;
 

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{GatewayId, JobId};
-use infera_core::job::End;
-use infera_core::ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
-use infera_core::time::Timestamp;
+use infera_ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
+use infera_types::ids::{GatewayId, JobId};
+use infera_types::job::End;
+use infera_types::time::Timestamp;
 
 use crate::catalogue::{CatalogueError, present_epoch};
 use crate::commit::{Committed, commit};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
-use infera_core::ids::JobId;
+use infera_types::ids::JobId;
 use serde::Serialize;
 
 use crate::error::ApiError;

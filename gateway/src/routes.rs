@@ -14,8 +14,8 @@ pub mod submit;
 use std::sync::Arc;
 
 use hyper::header::CONTENT_TYPE;
-use infera_core::ids::Digest;
-use infera_core::ledger::Idempotency;
+use infera_ledger::Idempotency;
+use infera_types::ids::Digest;
 
 use crate::accept::{Failure, Order};
 use crate::ask::{self, Form};

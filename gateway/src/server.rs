@@ -4,6 +4,7 @@
 //! Its bytes go through a gate (`gate`), which examines each head before hyper reads it (`head`, `chunks`) and tells a client
 //! that only sends no more from one that is gone (`presence`).
 
+mod acceptor;
 mod chunks;
 mod connection;
 mod gate;
@@ -22,8 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::state::State;
-#[cfg(feature = "program")]
-use crate::tls::Tls;
+pub use acceptor::{Acceptor, Wire};
 use connection::Entrance;
 use places::{Episode, Places};
 
@@ -37,24 +37,18 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// part of the reserve.
 const WAITING_MAX: usize = 64;
 
-/// Where clients come in: a socket that listens, and whether they speak TLS there.
+/// Where clients come in: a socket that listens, and what makes its connections secure.
 #[derive(Debug)]
 pub struct Door {
     listener: TcpListener,
     descriptors: Option<u64>,
-    #[cfg(feature = "program")]
-    tls: Option<Tls>,
+    acceptor: Option<Arc<dyn Acceptor>>,
 }
 
 impl From<TcpListener> for Door {
     /// Makes a door in plain text, with as many connections as the settings allow.
     fn from(listener: TcpListener) -> Self {
-        Self {
-            listener,
-            descriptors: None,
-            #[cfg(feature = "program")]
-            tls: None,
-        }
+        Self { listener, descriptors: None, acceptor: None }
     }
 }
 
@@ -65,17 +59,10 @@ impl Door {
         Self { descriptors, ..self }
     }
 
-    /// Has it speak TLS if there is one.
-    #[cfg(feature = "program")]
+    /// Has each connection pass the acceptor before a request is read from it; none: plain text.
     #[must_use]
-    pub fn with_tls(self, tls: Option<Tls>) -> Self {
-        Self { tls, ..self }
-    }
-
-    /// Returns what has to be kept fresh while the door is open.
-    #[cfg(feature = "program")]
-    pub(crate) fn tls(&self) -> Option<&Tls> {
-        self.tls.as_ref()
+    pub fn with_acceptor(self, acceptor: Option<Arc<dyn Acceptor>>) -> Self {
+        Self { acceptor, ..self }
     }
 
     /// Makes what its connections share.
@@ -99,8 +86,7 @@ impl Door {
                 .listener
                 .local_addr()
                 .is_ok_and(|address| address.ip().to_canonical().is_loopback()),
-            #[cfg(feature = "program")]
-            tls: self.tls.clone(),
+            acceptor: self.acceptor.clone(),
             strange: Mutex::new(Episode::default()),
         }
     }

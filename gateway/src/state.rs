@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use infera_core::broker::Broker;
-use infera_core::ids::GatewayId;
-use infera_core::ledger::{AccountBook, JobIntake, JobReader, NetworkBook, Statistics};
-use infera_core::shutdown::Shutdown;
+use infera_broker::Broker;
+use infera_ledger::{AccountBook, JobIntake, JobReader, NetworkBook, Statistics};
+use infera_types::ids::GatewayId;
+use infera_types::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
 use crate::capacity::Capacity;

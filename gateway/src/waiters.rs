@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use infera_core::ids::JobId;
-use infera_core::job::Settlement;
-use infera_core::ledger::{JobReader, LedgerError};
-use infera_core::shutdown::Shutdown;
+use infera_ledger::{JobReader, LedgerError};
+use infera_types::ids::JobId;
+use infera_types::job::Settlement;
+use infera_types::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
 /// How often the ledger is asked about all jobs that are waited for. A lost completion costs a client this much.
@@ -159,9 +159,9 @@ impl Drop for Wait {
 
 #[cfg(test)]
 mod tests {
-    use infera_core::ids::{AccountId, GatewayId, ModelName};
-    use infera_core::job::End;
-    use infera_core::time::Timestamp;
+    use infera_types::ids::{AccountId, GatewayId, ModelName};
+    use infera_types::job::End;
+    use infera_types::time::Timestamp;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What becomes of an assignment that is neither answered nor running yet. Pure: a function of what is the case.
 
-use infera_core::messages::RefusalReason;
+use infera_types::messages::RefusalReason;
 
 /// Why an assignment is given back, with a sentence for the verifier's operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! An answer as this node keeps it: all that a replica says but for whose assignment it answers.
 
-use infera_core::chat::RENDERING;
-use infera_core::ids::{Digest, JobId};
-use infera_core::job::{FinishReason, TokenId};
-use infera_core::messages::{Assignment, NumericClass, Replica, ReplicaTiming, TokenNumbers};
+use infera_model::chat::RENDERING;
+use infera_types::ids::{Digest, JobId};
+use infera_types::{job::FinishReason, numbers::TokenId};
+use infera_types::{
+    messages::{Assignment, Replica, ReplicaTiming},
+    numbers::{NumericClass, TokenNumbers},
+};
 
 /// What makes two assignments ask for the same answer: the job, and all that goes into its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,9 +70,9 @@ impl Answer {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use infera_core::ids::{AssignmentId, ModelName, VerifierId};
-    use infera_core::job::{ChatMessage, JobRequest};
-    use infera_core::time::Timestamp;
+    use infera_types::ids::{AssignmentId, ModelName, VerifierId};
+    use infera_types::job::{ChatMessage, JobRequest};
+    use infera_types::time::Timestamp;
 
     use super::*;
 

@@ -9,11 +9,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::Delivery;
-use infera_core::chat::prompt_hash;
-use infera_core::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
-use infera_core::telemetry::metrics::{WORKER_DECODE, WORKER_QUEUE_WAIT};
-use infera_core::telemetry::trace;
+use infera_broker::Delivery;
+use infera_model::chat::prompt_hash;
+use infera_telemetry::metrics::{WORKER_DECODE, WORKER_QUEUE_WAIT};
+use infera_telemetry::trace;
+use infera_types::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
 use metrics::histogram;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

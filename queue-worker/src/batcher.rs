@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use infera_core::engine::SequenceId;
+use infera_engine::SequenceId;
 
 /// What a step may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use infera_core::broker::{Broker, BrokerError, Consumer, Delivery};
-use infera_core::shutdown::Shutdown;
-use infera_core::telemetry::trace;
+use infera_broker::{Broker, BrokerError, Consumer, Delivery};
+use infera_telemetry::trace;
+use infera_types::shutdown::Shutdown;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, field, info_span};
 

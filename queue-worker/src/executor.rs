@@ -13,11 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
-use infera_core::ids::Digest;
-use infera_core::job::{FinishReason, TokenId};
-use infera_core::messages::TokenNumbers;
-use infera_core::telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
+use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
+use infera_types::ids::Digest;
+use infera_types::numbers::TokenNumbers;
+use infera_types::{job::FinishReason, numbers::TokenId};
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Broker, Published, topology};
-use infera_core::chat::RENDERING;
-use infera_core::ids::NodeId;
-use infera_core::messages::{Heartbeat, NumericClass, ServedModel, Wire as _};
+use infera_broker::{Broker, Published, topology};
+use infera_model::chat::RENDERING;
+use infera_types::ids::NodeId;
+use infera_types::{
+    messages::{Heartbeat, ServedModel, Wire as _},
+    numbers::NumericClass,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,8 +114,8 @@ impl Heart {
 
 #[cfg(test)]
 mod tests {
-    use infera_core::broker::memory::MemoryBroker;
-    use infera_core::ids::{Digest, VerifierId};
+    use infera_broker::memory::MemoryBroker;
+    use infera_types::ids::{Digest, VerifierId};
 
     use super::*;
 

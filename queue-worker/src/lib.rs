@@ -22,12 +22,8 @@ mod counts;
 mod desk;
 pub mod executor;
 mod heartbeat;
-#[cfg(feature = "program")]
-pub mod program;
 mod publisher;
 mod redelivery;
-#[cfg(feature = "program")]
-pub mod registration;
 mod tokenizer;
 pub mod vitals;
 mod worker;

@@ -16,10 +16,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Address, Broker, Message, Published, topology};
-use infera_core::ids::NodeId;
-use infera_core::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, NumericClass, Refusal, Wire as _};
-use infera_core::telemetry::trace;
+use infera_broker::{Address, Broker, Message, Published, topology};
+use infera_telemetry::trace;
+use infera_types::ids::NodeId;
+use infera_types::{
+    messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, Refusal, Wire as _},
+    numbers::NumericClass,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

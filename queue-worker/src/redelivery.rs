@@ -19,7 +19,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use infera_core::ids::AssignmentId;
+use infera_types::ids::AssignmentId;
 
 /// Far more than a node has in hand at once (its prefetch).
 const REMEMBERED_MAX: usize = 256;

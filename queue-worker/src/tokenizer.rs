@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use infera_core::byte_budget::ByteBudget;
-use infera_core::chat::{ChatError, ChatModel};
-use infera_core::job::{ChatMessage, TokenId};
-use infera_core::time::Timestamp;
+use infera_model::chat::{ChatError, ChatModel};
+use infera_types::byte_budget::ByteBudget;
+use infera_types::time::Timestamp;
+use infera_types::{job::ChatMessage, numbers::TokenId};
 use tokio::sync::Semaphore;
 
 /// Conversations up to this length are rendered where they are: it takes a tenth of a millisecond, and a thread to hand

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use infera_core::telemetry::metrics as names;
-use infera_core::telemetry::readiness::{Condition, Readiness};
+use infera_telemetry::metrics as names;
+use infera_telemetry::readiness::{Condition, Readiness};
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use infera_core::broker::{Broker, BrokerError};
-use infera_core::chat::ChatModel;
-use infera_core::engine::{Engine, EngineDescription};
-use infera_core::ids::NodeId;
-use infera_core::shutdown::Shutdown;
+use infera_broker::{Broker, BrokerError};
+use infera_engine::{Engine, EngineDescription};
+use infera_model::chat::ChatModel;
+use infera_types::ids::NodeId;
+use infera_types::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -4,14 +4,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use infera_core::chat::{ChatError, ChatModel};
-use infera_core::engine::config::EngineConfig;
-use infera_core::engine::{Engine, EngineError, Prompt, SequenceId};
-use infera_core::ids::Digest;
-use infera_core::job::{ChatMessage, ReplicaSummary, TokenId};
-use infera_core::program;
-use infera_core::sampling::{Noise, choose};
-use infera_core::time::Timestamp;
+use infera_engine::{Engine, EngineError, Prompt, SequenceId};
+use infera_engine_onnx::config::EngineConfig;
+use infera_model::chat::{ChatError, ChatModel};
+use infera_sampling::{Noise, choose};
+use infera_types::ids::Digest;
+use infera_types::time::Timestamp;
+use infera_types::{
+    job::{ChatMessage, ReplicaSummary},
+    numbers::TokenId,
+};
 use infera_verifier::compare::{Context, compare};
 use infera_verifier::thresholds::calibration::{Calibration, CalibrationError, PAIRS_MIN, Quantiles};
 use infera_verifier::thresholds::{Thresholds, ThresholdsError};
@@ -105,7 +107,7 @@ pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
     let text = calibration.to_toml(&options.name, thresholds.default_tolerance())?;
     let output = |source| CalibrateError::Output { path: options.output.clone(), source };
     std::fs::write(&options.output, text).map_err(output)?;
-    program::print(&table(&calibration.quantiles(&LEVELS))).map_err(output)
+    infera_program::print(&table(&calibration.quantiles(&LEVELS))).map_err(output)
 }
 
 /// Questions of the bundled model's domain with operands that differ, each under a key of its own.

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use infera_core::config::ConfigErrors;
-use infera_core::ids::ModelName;
-use infera_core::program;
+use infera_program::config::ConfigErrors;
+use infera_types::ids::ModelName;
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
@@ -40,7 +39,7 @@ pub enum Command {
 #[group(skip)] // the parser names groups by type, and the settings within are called the same
 pub struct Settings {
     #[command(flatten)]
-    settings: program::Settings,
+    settings: infera_program::Settings,
     /// The folder of everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,

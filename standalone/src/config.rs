@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use infera_core::engine::config::EngineConfig;
-use infera_core::listen::ListenAddress;
+use infera_engine_onnx::config::EngineConfig;
+use infera_program::listen::ListenAddress;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration of `infera up`.
@@ -28,7 +28,7 @@ pub struct Config {
     /// Assignments answered.
     pub worker: infera_worker::Config,
     /// Logs.
-    pub log: infera_core::telemetry::Config,
+    pub log: infera_telemetry::Config,
 }
 
 impl Default for Config {
@@ -43,7 +43,7 @@ impl Default for Config {
             gateway: infera_gateway::Config::default(),
             verifier: infera_verifier::Config::default(),
             worker: infera_worker::Config::default(),
-            log: infera_core::telemetry::Config::default(),
+            log: infera_telemetry::Config::default(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use infera_core::ids::Digest;
-use infera_core::private_files;
+use infera_types::ids::Digest;
+use infera_types::private_files;
 
 /// What lies in the folder.
 const LOCK: &str = "lock";

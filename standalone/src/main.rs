@@ -9,9 +9,10 @@ use infera::cli::{self, Cli, Command, Reader, Settings};
 use infera::config::Config;
 use infera::data_folder;
 use infera::network::Network;
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::program::{self, Failure};
-use infera_core::{config, shutdown, telemetry};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_program::Failure;
+use infera_program::config;
+use infera_types::shutdown;
 
 type Done = Result<(), Failure>;
 
@@ -22,32 +23,32 @@ fn main() -> ExitCode {
         Command::Compact(settings) => compact(settings),
         Command::Calibrate(options) => calibrate::run(&Config::default(), &options).map_err(Into::into),
     };
-    program::ended("infera", done)
+    infera_program::ended("infera", done)
 }
 
 fn show(settings: Settings) -> Done {
     let config = settings.load().map_err(Failure::settings)?;
-    Ok(program::print(&config::dump(&config)?)?)
+    Ok(infera_program::print(&config::dump(&config)?)?)
 }
 
 fn compact(settings: Settings) -> Done {
     let config = settings.load().map_err(Failure::settings)?;
-    telemetry::start(&config.log)?;
+    infera_telemetry::start(&config.log)?;
     let path = data_folder::ledger_in(&config.data);
     let (before, after) = SqliteLedger::compact(&path).map_err(Failure::refused)?;
-    Ok(program::print(&format!("{}: {before} bytes before, {after} after", path.display()))?)
+    Ok(infera_program::print(&format!("{}: {before} bytes before, {after} after", path.display()))?)
 }
 
 fn up(settings: Settings) -> Done {
     let config = settings.load().map_err(Failure::settings)?;
     config.gateway.check().map_err(Failure::settings)?;
-    telemetry::start(&config.log)?;
+    infera_telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = shutdown::on_signals()?;
         let network = Network::start(config.clone()).await?;
         let reader = if io::stdout().is_terminal() { Reader::Person } else { Reader::Journal };
-        program::print(&cli::welcome(&network, &config, reader))?;
+        infera_program::print(&cli::welcome(&network, &config, reader))?;
         Ok(network.run(shutdown).await?)
     })
 }

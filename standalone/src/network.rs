@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::chat::ChatModel;
-use infera_core::ids::{ModelName, NodeId};
-use infera_core::ledger::CatalogueEntry;
-use infera_core::listen::ListenAddress;
-use infera_core::program::descriptors;
-use infera_core::shutdown::Shutdown;
 use infera_gateway::{Door, Gateway, GatewayHandle};
+use infera_ledger::CatalogueEntry;
+use infera_model::chat::ChatModel;
+use infera_program::descriptors;
+use infera_program::listen::ListenAddress;
+use infera_types::ids::{ModelName, NodeId};
+use infera_types::shutdown::Shutdown;
 use infera_verifier::{Verifier, VerifierError, catalogue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -214,7 +214,7 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError::Residents`].
-    pub async fn register(&self, name: &str) -> Result<infera_core::ledger::NodeRecord, NetworkError> {
+    pub async fn register(&self, name: &str) -> Result<infera_ledger::NodeRecord, NetworkError> {
         Ok(residents::node(&self.seams, &self.data, name).await?)
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use infera_core::broker::{Broker, topology};
-use infera_core::chat::{ChatError, ChatModel};
-use infera_core::engine::config::{EngineConfig, EngineKind};
-use infera_core::engine::{Engine, EngineError};
-use infera_core::ids::{Digest, NodeId};
-use infera_core::model_folder::{FolderError, model_digest, onnx_file};
-use infera_core::shutdown::Shutdown;
+use infera_broker::{Broker, topology};
+use infera_engine::{Engine, EngineError};
+use infera_engine_onnx::config::{EngineConfig, EngineKind};
+use infera_model::chat::{ChatError, ChatModel};
+use infera_model::folder::{FolderError, model_digest, onnx_file};
+use infera_types::ids::{Digest, NodeId};
+use infera_types::shutdown::Shutdown;
 use infera_worker::{Worker, WorkerError};
 
 use crate::residents::ResidentsError;

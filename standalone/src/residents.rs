@@ -1,11 +1,11 @@
 //! What is on record before the first request: the built-in nodes with an owner each, the model that they serve, and the
 //! account of the key for local use, which owns none of them. Registering again finds what is there.
 
-use infera_core::broker::BrokerError;
-use infera_core::ids::{AccountId, Digest};
-use infera_core::ledger::{AccountBook as _, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered};
-use infera_core::time::Timestamp;
+use infera_broker::BrokerError;
 use infera_gateway::keys::{ApiKey, NoRandomness};
+use infera_ledger::{AccountBook as _, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered};
+use infera_types::ids::{AccountId, Digest};
+use infera_types::time::Timestamp;
 
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::seams::Seams;

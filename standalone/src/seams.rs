@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use infera_core::archive::ArchiveError;
-use infera_core::archive::local::LocalArchive;
-use infera_core::broker::Broker;
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{LedgerError, Sweeping as _};
-use infera_core::time::Timestamp;
+use infera_archive::ArchiveError;
+use infera_archive::local::LocalArchive;
+use infera_broker::Broker;
+use infera_broker::memory::MemoryBroker;
+use infera_ledger::{LedgerError, Sweeping as _};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::time::Timestamp;
 
 use crate::data_folder::DataFolder;
 

@@ -33,34 +33,97 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What every program has.
     ("infera-program", &["infera-telemetry", "infera-types"]),
     ("infera-operations", &["infera-program", "infera-telemetry", "infera-types"]),
-    // All of these under the paths of one crate, for as long as a role imports them so.
+    // The roles, and around each its program.
+    ("infera-gateway", &["infera-broker", "infera-ledger", "infera-telemetry", "infera-types"]),
     (
-        "infera-core",
+        "infera-gateway-program",
+        &[
+            "infera-broker",
+            "infera-broker-rabbitmq",
+            "infera-gateway",
+            "infera-ledger",
+            "infera-ledger-postgres",
+            "infera-operations",
+            "infera-program",
+            "infera-telemetry",
+            "infera-types",
+        ],
+    ),
+    (
+        "infera-worker",
+        &[
+            "infera-broker",
+            "infera-engine",
+            "infera-model",
+            "infera-sampling",
+            "infera-telemetry",
+            "infera-types",
+        ],
+    ),
+    (
+        "infera-worker-program",
+        &[
+            "infera-broker",
+            "infera-broker-rabbitmq",
+            "infera-engine",
+            "infera-engine-onnx",
+            "infera-model",
+            "infera-operations",
+            "infera-program",
+            "infera-telemetry",
+            "infera-types",
+            "infera-worker",
+        ],
+    ),
+    (
+        "infera-verifier",
+        &[
+            "infera-archive",
+            "infera-broker",
+            "infera-ledger",
+            "infera-model",
+            "infera-sampling",
+            "infera-telemetry",
+            "infera-types",
+        ],
+    ),
+    (
+        "infera-verifier-program",
         &[
             "infera-archive",
             "infera-archive-s3",
             "infera-broker",
             "infera-broker-rabbitmq",
-            "infera-conformance",
-            "infera-engine",
-            "infera-engine-onnx",
             "infera-ledger",
             "infera-ledger-postgres",
-            "infera-ledger-sqlite",
             "infera-model",
             "infera-operations",
             "infera-program",
-            "infera-sampling",
             "infera-telemetry",
-            "infera-tls",
             "infera-types",
+            "infera-verifier",
         ],
     ),
-    ("infera-gateway", &["infera-core"]),
-    ("infera-worker", &["infera-core"]),
-    ("infera-verifier", &["infera-core"]),
-    ("infera-bench", &["infera-core"]),
-    ("infera", &["infera-core", "infera-gateway", "infera-verifier", "infera-worker"]),
+    (
+        "infera",
+        &[
+            "infera-archive",
+            "infera-broker",
+            "infera-engine",
+            "infera-engine-onnx",
+            "infera-gateway",
+            "infera-ledger",
+            "infera-ledger-sqlite",
+            "infera-model",
+            "infera-program",
+            "infera-sampling",
+            "infera-telemetry",
+            "infera-types",
+            "infera-verifier",
+            "infera-worker",
+        ],
+    ),
+    ("infera-bench", &["infera-ledger", "infera-types"]),
 ];
 
 /// What tests and benchmarks may name beyond that.
@@ -73,7 +136,27 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-archive-s3", &["infera-conformance"]),
     ("infera-engine", &["infera-conformance", "infera-sampling"]),
     ("infera-engine-onnx", &["infera-conformance", "infera-sampling"]),
-    ("infera-bench", &["infera", "infera-gateway", "infera-worker"]),
+    ("infera-gateway", &["infera-ledger-sqlite"]),
+    ("infera-gateway-program", &["infera-ledger-sqlite", "infera-tls"]),
+    ("infera-worker", &["infera-engine-onnx"]),
+    ("infera-verifier", &["infera-ledger-sqlite"]),
+    ("infera-verifier-program", &["infera-ledger-sqlite"]),
+    ("infera", &["infera-broker-rabbitmq", "infera-gateway-program", "infera-worker-program"]),
+    (
+        "infera-bench",
+        &[
+            "infera",
+            "infera-broker",
+            "infera-broker-rabbitmq",
+            "infera-engine",
+            "infera-engine-onnx",
+            "infera-gateway",
+            "infera-ledger-postgres",
+            "infera-ledger-sqlite",
+            "infera-program",
+            "infera-worker",
+        ],
+    ),
 ];
 
 /// Libraries that only these of our crates may name, because they hold the seam to what the libraries speak to. Tests and
@@ -92,6 +175,17 @@ const OWNED: &[(&str, &[&str])] = &[
     // The public face is the gateway's; what operators see of every program is `operations`'.
     ("hyper", &["infera-operations", "infera-gateway"]),
     ("governor", &["infera-gateway"]),
+    ("jsonwebtoken", &["infera-gateway-program"]),
+    (
+        "clap",
+        &[
+            "infera-program",
+            "infera-gateway-program",
+            "infera-worker-program",
+            "infera-verifier-program",
+            "infera",
+        ],
+    ),
     ("metrics-exporter-prometheus", &["infera-operations"]),
     ("opentelemetry", &["infera-telemetry"]),
     ("tracing-opentelemetry", &["infera-telemetry"]),
@@ -193,9 +287,13 @@ fn libraries_behind_a_seam_are_named_by_its_owner_alone() {
 /// longer to look over for security, and could do what it has no business to do. The second column is one that it must
 /// have, so that an empty tree proves nothing.
 const LINKED: &[(&str, &str, &[&str])] = &[
-    ("infera-gateway", "jsonwebtoken", &["ort", "tokenizers", "minijinja", "rusqlite", "aws-sdk-s3"]),
-    ("infera-worker", "ort", &["tokio-postgres", "aws-sdk-s3", "rusqlite", "jsonwebtoken", "governor"]),
-    ("infera-verifier", "aws-sdk-s3", &["ort", "rusqlite", "jsonwebtoken", "governor"]),
+    ("infera-gateway-program", "jsonwebtoken", &["ort", "tokenizers", "minijinja", "rusqlite", "aws-sdk-s3"]),
+    (
+        "infera-worker-program",
+        "ort",
+        &["tokio-postgres", "aws-sdk-s3", "rusqlite", "jsonwebtoken", "governor"],
+    ),
+    ("infera-verifier-program", "aws-sdk-s3", &["ort", "rusqlite", "jsonwebtoken", "governor"]),
     (
         "infera",
         "rusqlite",
@@ -209,14 +307,8 @@ const NOWHERE: &[&str] = &["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", 
 #[test]
 fn each_program_links_only_what_it_needs() {
     for (program, own, others) in LINKED {
-        let (package, features) = (format!("--package={program}"), format!("--features={program}/program"));
-        let mut arguments =
-            vec!["tree", &package, "--edges=normal", "--prefix=none", "--locked", "--offline"];
-        // `infera` is a program by default; the others are libraries too.
-        if *program != "infera" {
-            arguments.push(&features);
-        }
-        let tree = cargo(&arguments);
+        let package = format!("--package={program}");
+        let tree = cargo(&["tree", &package, "--edges=normal", "--prefix=none", "--locked", "--offline"]);
         let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
         assert!(linked.contains(own), "the tree is {program}'s");
         for library in others.iter().chain(NOWHERE) {

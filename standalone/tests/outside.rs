@@ -9,21 +9,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::rabbitmq::{self, RabbitBroker};
-use infera_core::broker::{Binding, Broker, Consumer, Delivery, Exchange, Queue, topology};
-use infera_core::config::Secret;
-use infera_core::engine::config::EngineKind;
-use infera_core::ids::{GatewayId, NodeId};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{AccountBook as _, NetworkBook as _};
-use infera_core::messages::{Heartbeat, Wire as _};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_broker::{Binding, Broker, Consumer, Delivery, Exchange, Queue, topology};
+use infera_broker_rabbitmq::RabbitBroker;
+use infera_engine_onnx::config::EngineKind;
 use infera_gateway::keys::ApiKey;
-use infera_gateway::nodes::{self, es256};
+use infera_gateway::nodes;
 use infera_gateway::{Gateway, Seams};
-use infera_worker::program;
-use infera_worker::registration::{NodeConfig, Registrar, RegistrationError};
+use infera_gateway_program::es256;
+use infera_ledger::{AccountBook as _, NetworkBook as _};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{GatewayId, NodeId};
+use infera_types::messages::{Heartbeat, Wire as _};
+use infera_types::secret::Secret;
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
+use infera_worker_program::registration::{NodeConfig, Registrar, RegistrationError};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -85,7 +85,7 @@ async fn heartbeat(hears: &mut Box<dyn Consumer>, node: &NodeId) -> Heartbeat {
     }
 }
 
-fn refused(outcome: Result<infera_worker::registration::Admitted, RegistrationError>) -> String {
+fn refused(outcome: Result<infera_worker_program::registration::Admitted, RegistrationError>) -> String {
     match outcome {
         Err(RegistrationError::Refused { code, .. }) => code,
         other => panic!("not refused: {other:?}"),
@@ -96,8 +96,10 @@ fn refused(outcome: Result<infera_worker::registration::Admitted, RegistrationEr
 async fn a_node_comes_in_stays_in_and_drains() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a ledger");
-    let settings =
-        rabbitmq::Config { url: Secret::new(named("TEST_RABBITMQ_URL")), ..rabbitmq::Config::default() };
+    let settings = infera_broker_rabbitmq::Config {
+        url: Secret::new(named("TEST_RABBITMQ_URL")),
+        ..infera_broker_rabbitmq::Config::default()
+    };
     let broker = RabbitBroker::start(&settings).expect("a broker");
     let shutdown = Shutdown::new();
     let url = gateway(&ledger, &broker, &shutdown).await;
@@ -129,16 +131,16 @@ async fn a_node_comes_in_stays_in_and_drains() {
     broker.declare(&heard).await.expect("a broker");
     let mut hears = broker.consume(&heard.name, 100).await.expect("a broker");
 
-    let mut config = program::Config {
+    let mut config = infera_worker_program::Config {
         gateway: here.to_vec(),
         node: node_config(""),
         worker: infera_worker::Config { heartbeat_ms: 1_000, ..infera_worker::Config::default() },
-        ..program::Config::default()
+        ..infera_worker_program::Config::default()
     };
     config.engine.kind = EngineKind::Stub;
     config.engine.folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/infera-tiny");
     let stop = Shutdown::new();
-    let running = tokio::spawn(program::run(config, stop.clone()));
+    let running = tokio::spawn(infera_worker_program::run(config, stop.clone()));
     let began = Instant::now();
     assert_eq!(heartbeat(&mut hears, &admitted.node).await.queue, admitted.queue);
 

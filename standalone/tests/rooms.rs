@@ -103,7 +103,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/program", &["config", "descriptors", "listen", "lib"]),
     ("core/operations", &["lib", "panel", "instruments"]),
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),
-    ("core", &["lib"]),
+    ("gateway/program", &["es256", "tls", "fleet", "poison", "lib", "cli", "main"]),
+    ("queue-worker/program", &["registration", "watched", "lib", "main"]),
+    ("verifier/program", &["lib", "main"]),
 ];
 
 /// Crates whose circles are not opened yet. It only shrinks: one without circles is refused here.

@@ -18,8 +18,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use infera::config::Config;
 use infera::network::Network;
-use infera_core::shutdown::Shutdown;
-use infera_core::telemetry::{self, traces};
+use infera_telemetry::traces;
+use infera_types::shutdown::Shutdown;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
@@ -94,9 +94,9 @@ fn only(spans: Vec<Span>) -> Span {
 async fn one_trace_spans_gateway_verifier_and_workers() {
     let collected = Collected::default();
     let endpoint = format!("http://{}/v1/traces", collector(collected.clone()).await);
-    let log = telemetry::Config { filter: "error".to_owned(), ..telemetry::Config::default() };
+    let log = infera_telemetry::Config { filter: "error".to_owned(), ..infera_telemetry::Config::default() };
     // Ratio 0: only what the client traces is traced, so the second request must leave nothing.
-    let traces = telemetry::start_traced(&log, &traces::Config { endpoint, ratio: 0.0 }, "test");
+    let traces = infera_telemetry::start_traced(&log, &traces::Config { endpoint, ratio: 0.0 }, "test");
     let traces = traces.expect("the only one of this process").expect("traces are on");
 
     let folder = tempfile::tempdir().expect("a scratch folder");

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use infera_core::archive::ArchiveError;
-use infera_core::archive::segment::{self, SegmentError};
-use infera_core::ids::SegmentId;
-use infera_core::ledger::LedgerError;
-use infera_core::telemetry::metrics::{
+use infera_archive::ArchiveError;
+use infera_archive::segment::{self, SegmentError};
+use infera_ledger::LedgerError;
+use infera_telemetry::metrics::{
     VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVE_LOST, VERIFIER_ARCHIVED,
     VERIFIER_PRUNED,
 };
-use infera_core::time::Timestamp;
+use infera_types::ids::SegmentId;
+use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
 use crate::tenure::Tenure;

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use infera_core::ids::{Digest, ModelName, NodeId};
-use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding};
+use infera_types::ids::{Digest, ModelName, NodeId};
+use infera_types::time::Timestamp;
 
 use crate::Seams;
 use crate::fleet::Profiles;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Published, topology};
-use infera_core::ids::ModelName;
-use infera_core::messages::{CapacitySummary, ModelCapacity, Wire};
-use infera_core::telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIFIER_OWNERS};
+use infera_broker::{Published, topology};
+use infera_telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIFIER_OWNERS};
+use infera_types::ids::ModelName;
+use infera_types::messages::{CapacitySummary, ModelCapacity, Wire};
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, fleet};
@@ -101,8 +101,8 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
 
 #[cfg(test)]
 mod tests {
-    use infera_core::ids::{Digest, NodeId, OwnerId};
-    use infera_core::messages::NumericClass;
+    use infera_types::ids::{Digest, NodeId, OwnerId};
+    use infera_types::numbers::NumericClass;
 
     use super::*;
 

@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use infera_core::chat::ChatModel;
-use infera_core::ids::{Digest, ModelName};
-use infera_core::ledger::{CatalogueEntry, LedgerError, NetworkBook};
-use infera_core::model_folder::{FolderError, model_digest, onnx_file};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
+use infera_model::chat::ChatModel;
+use infera_model::folder::{FolderError, model_digest, onnx_file};
+use infera_types::ids::{Digest, ModelName};
+use infera_types::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One model on offer.

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use infera_core::broker::{Delivery, topology};
-use infera_core::ids::{AssignmentId, NodeId};
-use infera_core::messages::{CapacitySummary, DecodeError, Heartbeat, Refusal, Replica, Wire};
-use infera_core::time::Timestamp;
+use infera_broker::{Delivery, topology};
+use infera_types::ids::{AssignmentId, NodeId};
+use infera_types::messages::{CapacitySummary, DecodeError, Heartbeat, Refusal, Replica, Wire};
+use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -234,8 +234,8 @@ async fn dispose(tenure: &Tenure, delivery: Delivery, error: Option<DecodeError>
 
 #[cfg(test)]
 mod tests {
-    use infera_core::ids::JobId;
-    use infera_core::messages::RefusalReason;
+    use infera_types::ids::JobId;
+    use infera_types::messages::RefusalReason;
 
     use super::*;
 

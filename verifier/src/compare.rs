@@ -1,10 +1,13 @@
 //! What two replicas of one job say about each other: rungs L1 (tokens) and L1n (numbers) of the ladder. Both must
 //! have passed L0. It says how they differ, never who is right.
 
-use infera_core::ids::Digest;
-use infera_core::job::{Numbers, ReplicaSummary, TokenId};
-use infera_core::messages::TokenNumbers;
-use infera_core::sampling::{Noise, noised};
+use infera_sampling::{Noise, noised};
+use infera_types::ids::Digest;
+use infera_types::numbers::TokenNumbers;
+use infera_types::{
+    job::{Numbers, ReplicaSummary},
+    numbers::TokenId,
+};
 
 use crate::thresholds::{ClassPair, Thresholds, Tolerance};
 

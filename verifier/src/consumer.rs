@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use infera_core::broker::{Consumer, Delivery, topology};
-use infera_core::ids::{JobId, ModelName};
-use infera_core::ledger::{LedgerError, Notice, Take};
-use infera_core::messages::{JobNotice, Wire};
-use infera_core::telemetry::trace;
-use infera_core::time::Timestamp;
+use infera_broker::{Consumer, Delivery, topology};
+use infera_ledger::{LedgerError, Notice, Take};
+use infera_telemetry::trace;
+use infera_types::ids::{JobId, ModelName};
+use infera_types::messages::{JobNotice, Wire};
+use infera_types::time::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field, info_span};

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use infera_core::broker::{Address, Broker, Published};
-use infera_core::messages::{Assignment, Wire};
-use infera_core::telemetry::trace;
+use infera_broker::{Address, Broker, Published};
+use infera_telemetry::trace;
+use infera_types::messages::{Assignment, Wire};
 
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

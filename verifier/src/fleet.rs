@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use infera_core::ids::{ModelName, NodeId};
-use infera_core::ledger::NodeStanding;
-use infera_core::time::Timestamp;
+use infera_ledger::NodeStanding;
+use infera_types::ids::{ModelName, NodeId};
+use infera_types::time::Timestamp;
 
 use crate::book::Page;
 use crate::harmonizer::{Candidate, Medians};

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use infera_core::ids::{AssignmentId, Digest, NodeId, OwnerId, VerifierId};
-use infera_core::job::{
+use infera_ledger::Miss;
+use infera_types::ids::{AssignmentId, Digest, NodeId, OwnerId, VerifierId};
+use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary,
     VerificationPolicy,
 };
-use infera_core::ledger::Miss;
-use infera_core::messages::Replica;
-use infera_core::time::Timestamp;
+use infera_types::messages::Replica;
+use infera_types::time::Timestamp;
 
 use crate::collector::OpenRoute;
 use crate::compare::{Comparison, Context, compare};

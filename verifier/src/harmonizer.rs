@@ -23,8 +23,8 @@ mod selection;
 
 use std::net::IpAddr;
 
-use infera_core::ids::{AccountId, Digest, NodeId, OwnerId};
-use infera_core::messages::NumericClass;
+use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
+use infera_types::numbers::NumericClass;
 
 /// The share of groups in which one place is kept for a newcomer.
 pub const NEWCOMER_SHARE: f64 = 0.15;

@@ -5,8 +5,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use infera_core::messages::RefusalReason;
-use infera_core::time::Timestamp;
+use infera_types::messages::RefusalReason;
+use infera_types::time::Timestamp;
 
 /// How an assignment comes to have no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use infera_core::ids::JobId;
-use infera_core::job::Settlement;
+use infera_types::ids::JobId;
+use infera_types::job::Settlement;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

@@ -4,11 +4,14 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{AssignmentId, Digest, JobId};
-use infera_core::job::{FinishReason, TokenId};
-use infera_core::messages::{Replica, TOP_COUNT, TokenNumbers};
-use infera_core::sampling::{Noise, noised};
-use infera_core::time::Timestamp;
+use infera_sampling::{Noise, noised};
+use infera_types::ids::{AssignmentId, Digest, JobId};
+use infera_types::time::Timestamp;
+use infera_types::{job::FinishReason, numbers::TokenId};
+use infera_types::{
+    messages::{Replica, TOP_COUNT},
+    numbers::TokenNumbers,
+};
 
 /// How far below the log-sum-exp of its own four logits a reported log-sum-exp may lie: rounding of f32 sums. It
 /// is the sum over all logits, so by right it lies above.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use infera_core::ids::JobId;
-use infera_core::job::{End, FailureReason, Settlement};
-use infera_core::ledger::{LedgerError, TakenJob};
-use infera_core::telemetry::metrics::VERIFIER_JOB;
-use infera_core::time::Timestamp;
+use infera_ledger::{LedgerError, TakenJob};
+use infera_telemetry::metrics::VERIFIER_JOB;
+use infera_types::ids::JobId;
+use infera_types::job::{End, FailureReason, Settlement};
+use infera_types::time::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::asking::{Asking, Room};

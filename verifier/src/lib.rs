@@ -16,8 +16,6 @@ pub mod counters;
 pub mod harmonizer;
 pub mod integrity;
 pub mod points;
-#[cfg(feature = "program")]
-pub mod program;
 pub mod quorum;
 pub mod reputation;
 pub mod thresholds;
@@ -54,12 +52,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::archive::Archive;
-use infera_core::broker::Broker;
-use infera_core::chat::ChatModel;
-use infera_core::ids::ModelName;
-use infera_core::ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Pruning, Standing, Sweeping};
-use infera_core::shutdown::Shutdown;
+use infera_archive::Archive;
+use infera_broker::Broker;
+use infera_ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, Pruning, Standing, Sweeping};
+use infera_model::chat::ChatModel;
+use infera_types::ids::ModelName;
+use infera_types::shutdown::Shutdown;
 use tokio::time::Instant;
 
 pub use crate::config::{Config, ConfigError};

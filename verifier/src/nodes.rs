@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use infera_core::ids::{Digest, NodeId};
-use infera_core::messages::{Heartbeat, NumericClass, ServedModel};
+use infera_types::ids::{Digest, NodeId};
+use infera_types::{
+    messages::{Heartbeat, ServedModel},
+    numbers::NumericClass,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

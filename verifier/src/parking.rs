@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use infera_core::broker::{Address, Delivery, Message, Published, topology};
-use infera_core::messages::DecodeError;
+use infera_broker::{Address, Delivery, Message, Published, topology};
+use infera_types::messages::DecodeError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use infera_core::ids::VerifierId;
+use infera_types::ids::VerifierId;
 use tokio::time::Instant;
 
 /// More than any deployment has; a bound on memory, not a limit to plan for.

@@ -11,7 +11,7 @@
 //!   least 10 VALID, 80 % success and a clean record: otherwise it would pay those that compute less.
 //! * Late: a quarter after the node's own deadline, nothing after 24 hours.
 
-use infera_core::ledger::{NodeStanding, Verdict};
+use infera_ledger::{NodeStanding, Verdict};
 
 /// A prompt's token in units of an answer's.
 const PROMPT_SHARE: f64 = 0.15;

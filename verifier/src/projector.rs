@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::ledger::LedgerError;
-use infera_core::time::Timestamp;
+use infera_ledger::LedgerError;
+use infera_types::time::Timestamp;
 
 use crate::tenure::Tenure;
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
-use infera_core::ids::{Digest, JobId};
-use infera_core::job::{End, FailureReason, JobRequest};
-use infera_core::ledger::{CatalogueEntry, LedgerError, TakenJob};
-use infera_core::sampling::{draw_key, sample_key};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, LedgerError, TakenJob};
+use infera_model::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
+use infera_sampling::{draw_key, sample_key};
+use infera_types::ids::{Digest, JobId};
+use infera_types::job::{End, FailureReason, JobRequest};
+use infera_types::time::Timestamp;
 
 use crate::tenure::Tenure;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_core::broker::{Consumer, Queue};
+use infera_broker::{Consumer, Queue};
 
 use crate::tenure::Tenure;
 

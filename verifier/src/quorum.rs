@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use infera_core::ids::{Digest, NodeId, OwnerId};
-use infera_core::job::{
+use infera_types::ids::{Digest, NodeId, OwnerId};
+use infera_types::job::{
     FailureReason, Numbers, ReplicaCounts, Rung, Verification, VerificationPolicy, VerificationStatus,
 };
 

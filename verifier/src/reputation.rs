@@ -11,9 +11,9 @@
 
 pub mod beta;
 
-use infera_core::ledger::NodeStanding;
-use infera_core::ledger::fold::decay;
-use infera_core::time::Timestamp;
+use infera_ledger::NodeStanding;
+use infera_ledger::fold::decay;
+use infera_types::time::Timestamp;
 
 /// A node is ejected when even the upper bound of its R is below this.
 pub const EJECTION_FLOOR: f64 = 100.0;

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{AssignmentId, NodeId};
-use infera_core::job::{AssignmentState, End, FinishReason, GroupRecord, Settlement};
-use infera_core::ledger::{CatalogueEntry, Group, LedgerError, Posting, PostingEntry};
-use infera_core::messages::Replica;
-use infera_core::telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, Group, LedgerError, Posting, PostingEntry};
+use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
+use infera_types::ids::{AssignmentId, NodeId};
+use infera_types::job::{AssignmentState, End, FinishReason, GroupRecord, Settlement};
+use infera_types::messages::Replica;
+use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
 use crate::collector::{self, Arrival, Arrived};

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use infera_core::broker::{Address, Published, topology};
-use infera_core::job::{End, FailureReason, Rung, Settlement};
-use infera_core::ledger::{LedgerError, Settled};
-use infera_core::messages::{Completion, Wire};
-use infera_core::telemetry::metrics::{VERIFIER_COMMIT, VERIFIER_SETTLED};
-use infera_core::telemetry::trace;
+use infera_broker::{Address, Published, topology};
+use infera_ledger::{LedgerError, Settled};
+use infera_telemetry::metrics::{VERIFIER_COMMIT, VERIFIER_SETTLED};
+use infera_telemetry::trace;
+use infera_types::job::{End, FailureReason, Rung, Settlement};
+use infera_types::messages::{Completion, Wire};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};

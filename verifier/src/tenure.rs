@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use infera_core::byte_budget::ByteBudget;
-use infera_core::chat::ChatModel;
-use infera_core::ids::{ModelName, VerifierId};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_model::chat::ChatModel;
+use infera_types::byte_budget::ByteBudget;
+use infera_types::ids::{ModelName, VerifierId};
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -242,7 +242,7 @@ impl Tenure {
         }
     }
 
-    async fn renew(&self) -> Result<bool, infera_core::ledger::LedgerError> {
+    async fn renew(&self) -> Result<bool, infera_ledger::LedgerError> {
         let ttl = Duration::from_millis(self.config.lease_ttl_ms);
         self.seams.sweeping.lease(self.id.as_str(), &self.id, Timestamp::now(), ttl).await
     }

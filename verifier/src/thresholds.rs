@@ -6,8 +6,8 @@ pub mod calibration;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use infera_core::ids::Digest;
-use infera_core::messages::NumericClass;
+use infera_types::ids::Digest;
+use infera_types::numbers::NumericClass;
 use serde::{Deserialize, Serialize};
 
 /// The file that the program carries.

@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use infera_core::broker::Delivery;
-use infera_core::ids::JobId;
-use infera_core::ledger::{Handout, Notice};
-use infera_core::time::Timestamp;
+use infera_broker::Delivery;
+use infera_ledger::{Handout, Notice};
+use infera_types::ids::JobId;
+use infera_types::time::Timestamp;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, oneshot};
 
 use crate::consumer;
@@ -203,7 +203,7 @@ pub(crate) async fn outlived(tenure: &Tenure, job: JobId, trial: &Trial) {
 
 #[cfg(test)]
 mod tests {
-    use infera_core::ledger::LOST_ALONE;
+    use infera_ledger::LOST_ALONE;
 
     use super::*;
 

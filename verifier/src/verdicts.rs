@@ -3,13 +3,13 @@
 //!
 //! Until the referee exists no node is INVALID but for a fault of L0: a majority alone doesn't prove a lie.
 
-use infera_core::ids::{AssignmentId, NodeId};
-use infera_core::job::{
+use infera_ledger::Verdict;
+use infera_types::ids::{AssignmentId, NodeId};
+use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, Numbers, ReplicaSummary,
     Settlement, VerificationStatus,
 };
-use infera_core::ledger::Verdict;
-use infera_core::time::Timestamp;
+use infera_types::time::Timestamp;
 
 use crate::compare::{Agreement, Comparison, Context, compare};
 use crate::harmonizer::Distinct;

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use infera_core::telemetry::metrics as names;
-use infera_core::telemetry::readiness::{Condition, Readiness};
+use infera_telemetry::metrics as names;
+use infera_telemetry::readiness::{Condition, Readiness};
 use metrics::{counter, gauge};
 use tokio::time::Instant;
 
@@ -156,9 +156,8 @@ impl VerifierHandle {
     }
 }
 
-#[cfg(feature = "program")]
 #[async_trait::async_trait]
-impl infera_core::operations::Watched for VerifierHandle {
+impl infera_telemetry::readiness::Watched for VerifierHandle {
     fn observe(&self) {
         Self::observe(self);
     }
@@ -208,7 +207,7 @@ mod tests {
         assert_eq!(vitals.snapshot(now).consumed, 0);
         let in_flight = Arc::new(InFlight::default());
         vitals.watch(&in_flight);
-        assert!(in_flight.insert(infera_core::ids::JobId::new()).is_some());
+        assert!(in_flight.insert(infera_types::ids::JobId::new()).is_some());
         assert_eq!(vitals.jobs(), 1);
         drop(in_flight);
         assert_eq!(vitals.jobs(), 0, "a tenure that ended has no jobs");

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::connections::{Connection, Connections, ConnectionsError};
-use infera_core::ids::NodeId;
-use infera_core::ledger::{LedgerError, NodeBook};
-use infera_core::time::Timestamp;
+use infera_broker::connections::{Connection, Connections, ConnectionsError};
+use infera_ledger::{LedgerError, NodeBook};
+use infera_types::ids::NodeId;
+use infera_types::time::Timestamp;
 
 use crate::counters::Counted;
 use crate::tenure::Tenure;

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::{Config, Panel, Watched};
+use crate::{Config, Panel};
 use infera_program::Failure;
+use infera_telemetry::readiness::Watched;
 use infera_telemetry::{self as telemetry, traces};
 
 /// Logs that are written, metrics that are collected, and the addresses that show them.

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,7 +27,7 @@ pub use panel::Panel;
 
 use infera_program::listen::ListenAddress;
 use infera_telemetry::metrics::{BUILD_INFO, READY, describe};
-use infera_telemetry::readiness::Readiness;
+use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::shutdown::Shutdown;
 
 /// Bounds of durations. From half a millisecond (a commit on a fast disk) doubling to two minutes (the longest wait of a
@@ -63,16 +62,6 @@ pub struct Config {
     /// Address and port. None, the default: no server, because it asks for no key and the operator must choose where
     /// it can be reached.
     pub listen: Option<ListenAddress>,
-}
-
-/// A role, as operators see it.
-#[async_trait]
-pub trait Watched: Send + Sync {
-    /// Brings gauges, and counters that it counts by itself, up to date; called before each rendering.
-    fn observe(&self);
-
-    /// Whether it can take work now.
-    async fn readiness(&self) -> Readiness;
 }
 
 /// Why there are no metrics, or no server.
@@ -245,6 +234,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use async_trait::async_trait;
 
     use super::*;
     use infera_telemetry::metrics::{ALL, GATEWAY_OUTBOX, GATEWAY_REQUEST, Kind};

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
-use super::{Config, Metrics, Operations, OperationsError, Watched};
-use infera_telemetry::readiness::{Condition, Readiness};
+use super::{Config, Metrics, Operations, OperationsError};
+use infera_telemetry::readiness::{Condition, Readiness, Watched};
 use infera_types::shutdown::Shutdown;
 
 /// What is shown until the role is made: alive, and not ready.

@@ -1,6 +1,7 @@
 //! What `/readyz` says: named conditions, decided by each role from a snapshot, and what they add up to. This module
 //! queries nothing and serves nothing.
 
+use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 /// How one thing is that serving depends on.
@@ -67,6 +68,16 @@ impl Readiness {
             .collect();
         json!({ "ready": self.is_ready(), "conditions": words })
     }
+}
+
+/// Shows operators how a role is doing.
+#[async_trait]
+pub trait Watched: Send + Sync {
+    /// Brings gauges, and counters that it counts by itself, up to date; called before each rendering.
+    fn observe(&self);
+
+    /// Returns whether it can take work now.
+    async fn readiness(&self) -> Readiness;
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use hyper::header::{HeaderMap, HeaderValue};
-use infera_core::ids::Digest;
-use infera_core::shutdown::Shutdown;
+use infera_types::ids::Digest;
+use infera_types::shutdown::Shutdown;
 
 use crate::config::Config;
 use crate::error::{ApiError, Limit};

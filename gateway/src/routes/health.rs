@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use infera_core::telemetry::readiness::Condition;
+use infera_telemetry::readiness::Condition;
 use serde_json::{Map, Value, json};
 
 use crate::accept::Failure;

@@ -1,8 +1,8 @@
 //! `GET` and `DELETE /v1/jobs/{id}`: where a job stands, and calling it off. Other accounts' jobs are not there.
 
-use infera_core::ids::JobId;
-use infera_core::ledger::{Cancelled, LedgerError};
-use infera_core::time::Timestamp;
+use infera_ledger::{Cancelled, LedgerError};
+use infera_types::ids::JobId;
+use infera_types::time::Timestamp;
 
 use crate::accept::Failure;
 use crate::completion;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use infera_core::ledger::CatalogueEntry;
+use infera_ledger::CatalogueEntry;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 

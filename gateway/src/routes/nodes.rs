@@ -4,9 +4,9 @@
 //! names would pile up in the ledger. Checking is what a node does from then on: it gets a token, again before that runs
 //! out, and its queue, which is declared again if it is gone.
 
-use infera_core::broker::BrokerError;
-use infera_core::ledger::{LedgerError, NewNode, NodeCheck, NodeRecord, Registered};
-use infera_core::time::Timestamp;
+use infera_broker::BrokerError;
+use infera_ledger::{LedgerError, NewNode, NodeCheck, NodeRecord, Registered};
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::accept::Failure;

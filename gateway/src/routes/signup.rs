@@ -4,7 +4,7 @@
 //! knowing the address. That this tells apart known and unknown addresses is a known weakness, slowed down by the
 //! limit per address of the network; it ends when keys are sent by mail.
 
-use infera_core::time::Timestamp;
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::accept::Failure;

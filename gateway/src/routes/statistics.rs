@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use infera_core::ledger::Statistics;
-use infera_core::time::Timestamp;
+use infera_ledger::Statistics;
+use infera_types::time::Timestamp;
 
 use crate::accept::Failure;
 use crate::error::ApiError;

@@ -19,9 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::FORCE_AFTER;
+use super::acceptor::{Acceptor, Wire};
 use super::gate::Gate;
 use super::places::{Episode, Place, Places};
-use super::presence::Wire;
 use super::proxy::{self, ProxyError};
 use super::refused::Refused;
 use crate::error::{ApiError, Limit};
@@ -30,8 +30,6 @@ use crate::network::Network;
 use crate::patience::Patience;
 use crate::proxies::ClientAddress;
 use crate::state::State;
-#[cfg(feature = "program")]
-use crate::tls::Tls;
 
 /// Bounds hyper's buffers. A whole head fits, with room to spare (`gate`).
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
@@ -45,8 +43,7 @@ pub(crate) struct Entrance {
     pub(crate) places: Arc<Places>,
     /// True if only this machine reaches the door.
     pub(crate) is_loopback: bool,
-    #[cfg(feature = "program")]
-    pub(crate) tls: Option<Tls>,
+    pub(crate) acceptor: Option<Arc<dyn Acceptor>>,
     pub(crate) strange: Mutex<Episode>,
 }
 
@@ -106,8 +103,7 @@ impl Entrance {
 
     /// Refuses a connection with a reply where no handshake is needed for one. Reading the request first would take a place.
     async fn turn_away(&self, mut stream: TcpStream) {
-        #[cfg(feature = "program")]
-        if self.tls.is_some() {
+        if self.acceptor.is_some() {
             return;
         }
         let error = ApiError::Limited(Limit::Connections, SHARE_WAIT);
@@ -116,28 +112,21 @@ impl Entrance {
         let _ = tokio::time::timeout(FORCE_AFTER, stream.write_all(&written(reply))).await;
     }
 
-    #[cfg(feature = "program")]
     async fn serve(&self, stream: TcpStream, origin: Origin, patience: &Arc<Patience>, place: Place) {
-        match &self.tls {
+        match &self.acceptor {
             None => self.serve_requests(stream, origin, patience).await,
-            Some(tls) => {
+            Some(acceptor) => {
                 // A handshake is no request yet, so neither a drain nor another client waits for it.
                 let secured = tokio::select! {
                     () = self.state.stop.cancelled() => return,
                     () = patience.sent_away() => return,
-                    secured = tls.accept(stream) => secured,
+                    secured = acceptor.accept(stream) => secured,
                 };
                 if let Some(stream) = secured {
                     self.serve_requests(stream, origin, patience).await;
                 }
             }
         }
-        drop(place);
-    }
-
-    #[cfg(not(feature = "program"))]
-    async fn serve(&self, stream: TcpStream, origin: Origin, patience: &Arc<Patience>, place: Place) {
-        self.serve_requests(stream, origin, patience).await;
         drop(place);
     }
 

@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
+use super::acceptor::Wire;
 use super::chunks::Chunks;
 use super::head::{self, Examined, Framing, Head};
-use super::presence::{Presence, Wire};
+use super::presence::Presence;
 use super::refused::{self, Refused};
 use crate::error::ApiError;
 use crate::patience::Patience;

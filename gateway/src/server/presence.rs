@@ -12,28 +12,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// Is a connection that knows of its own end.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Returns what the operating system has noted against the connection, such as a reset after the client's last byte.
-    fn error(&self) -> Option<io::Error>;
-}
-
-impl Wire for TcpStream {
-    fn error(&self) -> Option<io::Error> {
-        self.take_error().unwrap_or_else(Some)
-    }
-}
-
-#[cfg(feature = "program")]
-impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
-    fn error(&self) -> Option<io::Error> {
-        self.get_ref().0.error()
-    }
-}
+use super::acceptor::Wire;
 
 /// Is sent to find out whether anything still listens.
 const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use infera_core::job::{End, FailureReason};
 use infera_gateway::Config;
+use infera_types::job::{End, FailureReason};
 use serde_json::{Value, json};
 
 use crate::support::client::Reply;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use infera_core::ledger::AccountBook;
-use infera_core::time::Timestamp;
 use infera_gateway::Config;
 use infera_gateway::keys::ApiKey;
+use infera_ledger::AccountBook;
+use infera_types::time::Timestamp;
 
 use crate::support::rig::{Rig, new_key, unlimited};
 

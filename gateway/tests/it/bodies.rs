@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use infera_core::job::{Answer, End};
 use infera_gateway::Config;
+use infera_types::job::{Answer, End};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
-use infera_core::job::{
+use infera_gateway::waiters::{Damaged, Waiters};
+use infera_ledger::{JobIntake as _, JobOwner as _, NewJob, Room};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
+use infera_types::job::{
     Answer, End, FinishReason, ReplicaCounts, Settlement, Verification, VerificationPolicy,
     VerificationStatus,
 };
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{JobIntake as _, JobOwner as _, NewJob, Room};
-use infera_core::time::Timestamp;
-use infera_gateway::waiters::{Damaged, Waiters};
+use infera_types::time::Timestamp;
 
 async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     let (now, account) = (Timestamp::from_millis(1_790_000_000_000), AccountId::fresh());

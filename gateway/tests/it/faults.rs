@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_core::ids::{AccountId, JobId};
-use infera_core::job::End;
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{Accepted, Cancelled, JobIntake, JobReader, LedgerError, NewJob};
-use infera_core::time::Timestamp;
+use infera_ledger::{Accepted, Cancelled, JobIntake, JobReader, LedgerError, NewJob};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, JobId};
+use infera_types::job::End;
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::support::rig::{Rig, chat, job, unlimited};

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use infera_core::ids::{AccountId, JobId};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{Accepted, Cancelled, JobIntake, LedgerError, NewJob};
-use infera_core::time::Timestamp;
+use infera_ledger::{Accepted, Cancelled, JobIntake, LedgerError, NewJob};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, JobId};
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::support::rig::{Rig, job, unlimited};

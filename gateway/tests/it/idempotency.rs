@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use infera_core::broker::{Broker as _, topology};
-use infera_core::ids::{ModelName, VerifierId};
-use infera_core::job::{End, FailureReason};
-use infera_core::ledger::JobReader;
-use infera_core::messages::{CapacitySummary, ModelCapacity, Wire as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Broker as _, topology};
 use infera_gateway::Config;
+use infera_ledger::JobReader;
+use infera_types::ids::{ModelName, VerifierId};
+use infera_types::job::{End, FailureReason};
+use infera_types::messages::{CapacitySummary, ModelCapacity, Wire as _};
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::support::rig::{MODEL, Play, Rig, chat, job, new_key, unlimited};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use infera_core::ledger::JobReader;
-use infera_core::time::Timestamp;
+use infera_ledger::JobReader;
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::rig::{MODEL, Play, Rig, chat, job, unlimited};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use infera_core::broker::{Address, Broker, Message, Published, topology};
+use infera_broker::{Address, Broker, Message, Published, topology};
 use infera_gateway::Config;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -136,13 +136,13 @@ async fn draining_lets_an_answer_through_and_closes_idle_connections() {
 
 /// Ends the job that the verifier's part left, behind the gateway's back.
 pub(crate) async fn end_what_waits(rig: &Rig) {
-    use infera_core::ids::VerifierId;
-    use infera_core::ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
-    use infera_core::time::Timestamp;
+    use infera_ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
+    use infera_types::ids::VerifierId;
+    use infera_types::time::Timestamp;
 
     let later = Timestamp::now().after(Duration::from_secs(60));
     let question = SweepQuestion {
-        empty_queues: vec![infera_core::ids::ModelName::new(crate::support::rig::MODEL)],
+        empty_queues: vec![infera_types::ids::ModelName::new(crate::support::rig::MODEL)],
         dead: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 10,
@@ -152,7 +152,7 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
     let owner = VerifierId::fresh();
     let taken = rig.ledger.take(&owner, &[Notice::together(job, false)], later).await.expect("a ledger");
     let Some(Take::Taken(job)) = taken.into_iter().next() else { panic!("not taken") };
-    let settlement = infera_core::job::Settlement {
+    let settlement = infera_types::job::Settlement {
         job_id: job.id,
         account: job.account,
         model: job.model,
@@ -167,7 +167,7 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
 #[tokio::test]
 async fn a_message_that_nobody_knows_is_parked() {
     let rig = Rig::start(unlimited()).await;
-    let body = vec![infera_core::messages::VERSION].into();
+    let body = vec![infera_types::messages::VERSION].into();
     let message =
         Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: Some(60_000), trace: None };
     let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message.clone()).await;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 
 /// See the module.
 #[derive(Debug)]

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::Published;
-use infera_core::ledger::JobReader as _;
-use infera_core::time::Timestamp;
+use infera_broker::Published;
 use infera_gateway::Config;
+use infera_ledger::JobReader as _;
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::losing::Losing;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
-use infera_core::job::{End, FailureReason, Settlement, VerificationPolicy};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{
+use infera_gateway::Config;
+use infera_gateway::replay::{NotReplayed, replay};
+use infera_ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
     Pruning as _, RecordPlace, Room, Sweeping as _, Take,
 };
-use infera_core::time::Timestamp;
-use infera_gateway::Config;
-use infera_gateway::replay::{NotReplayed, replay};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
+use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
+use infera_types::time::Timestamp;
 use tempfile::TempDir;
 
 fn ledger() -> (TempDir, Arc<SqliteLedger>) {
@@ -75,7 +75,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     assert!(view.accepted_ms >= before);
     assert_eq!(view.deadline_ms.since(view.accepted_ms), Duration::from_secs(60));
     // No notice was published: the sweeper is to do it.
-    let question = infera_core::ledger::SweepQuestion {
+    let question = infera_ledger::SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
@@ -83,7 +83,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     };
     let due = view.accepted_ms.after(Duration::from_secs(5));
     assert_eq!(ledger.sweep(&question, due).await.expect("sweep").hand_out, [(new, job.model.clone())]);
-    let owner = infera_core::ids::VerifierId::fresh();
+    let owner = infera_types::ids::VerifierId::fresh();
     let notices = [Notice::together(new, false)];
     let taken = ledger.take(&owner, &notices, due).await.expect("take").remove(0);
     let Take::Taken(taken) = taken else { panic!("not taken: {taken:?}") };

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::broker::{Published, topology};
-use infera_core::ids::ModelName;
+use infera_broker::{Published, topology};
 use infera_gateway::Config;
+use infera_types::ids::ModelName;
 use serde_json::{Value, json};
 
 use crate::losing::Losing;

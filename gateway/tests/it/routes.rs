@@ -1,11 +1,11 @@
 //! Each route, as it is meant to be used.
 
-use infera_core::broker::{Broker as _, topology};
-use infera_core::ids::{ModelName, VerifierId};
-use infera_core::job::{Answer, End, FailureReason, VerificationStatus};
-use infera_core::ledger::Standing;
-use infera_core::messages::{CapacitySummary, ModelCapacity, Wire as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Broker as _, topology};
+use infera_ledger::Standing;
+use infera_types::ids::{ModelName, VerifierId};
+use infera_types::job::{Answer, End, FailureReason, VerificationStatus};
+use infera_types::messages::{CapacitySummary, ModelCapacity, Wire as _};
+use infera_types::time::Timestamp;
 use serde_json::json;
 
 use crate::support::rig::{MODEL, Play, Rig, answered, chat, job, list_model, new_key, unlimited};
@@ -204,7 +204,7 @@ async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
 async fn an_answer_has_its_models_fingerprint_or_none() {
     let rig = Rig::start(unlimited()).await;
     // The rig's model has the digest of the word.
-    let expected = json!(format!("fp_{}", &infera_core::ids::Digest::of(b"model").to_string()[..16]));
+    let expected = json!(format!("fp_{}", &infera_types::ids::Digest::of(b"model").to_string()[..16]));
     let answer = rig.post("/v1/chat/completions", &chat(), &[]).await.json();
     assert_eq!(answer["system_fingerprint"], expected);
     let path = format!("/v1/jobs/{}", answer["job_id"].as_str().expect("an id"));

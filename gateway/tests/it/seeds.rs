@@ -1,9 +1,9 @@
 //! What tells one request from another is kept as it is or refused, on all three routes that take a conversation.
 
-use infera_core::ids::{JobId, VerifierId};
-use infera_core::job::JobRequest;
-use infera_core::ledger::{JobOwner, Notice, Take};
-use infera_core::time::Timestamp;
+use infera_ledger::{JobOwner, Notice, Take};
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::job::JobRequest;
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::rig::{MODEL, Play, Rig, unlimited};

@@ -1,9 +1,9 @@
 //! Requests that no network could answer are refused before anything is stored: messages that can't fit into the model's
 //! context, and models that no verifier offers any more.
 
-use infera_core::ids::{Digest, ModelName};
-use infera_core::ledger::{CatalogueEntry, JobReader as _, NetworkBook as _};
-use infera_core::time::Timestamp;
+use infera_ledger::{CatalogueEntry, JobReader as _, NetworkBook as _};
+use infera_types::ids::{Digest, ModelName};
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::rig::{MODEL, Play, Rig, chat, job, list_model, unlimited};

@@ -5,22 +5,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Address, Broker, topology};
-use infera_core::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
-use infera_core::job::{
-    Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
-};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{
-    AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob,
-};
-use infera_core::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Wire};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{Address, Broker, topology};
 use infera_gateway::keys::ApiKey;
 use infera_gateway::layers::hosts::HostName;
 use infera_gateway::{Config, Gateway, Seams};
+use infera_ledger::{AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
+use infera_types::job::{
+    Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
+};
+use infera_types::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Wire};
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

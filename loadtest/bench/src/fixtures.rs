@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{
+use infera_ledger::{NewJob, Posting, PostingEntry, Room, Verdict};
+use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
-use infera_core::job::{
-    Answer, AssignmentRecord, AssignmentState, ChatMessage, End, FinishReason, GroupRecord, JobRequest,
-    Numbers, ReplicaCounts, ReplicaSummary, Rung, Settlement, TokenId, Verification, VerificationPolicy,
-    VerificationStatus,
+use infera_types::numbers::{NumericClass, TokenNumbers};
+use infera_types::time::Timestamp;
+use infera_types::{
+    job::{
+        Answer, AssignmentRecord, AssignmentState, ChatMessage, End, FinishReason, GroupRecord, JobRequest,
+        Numbers, ReplicaCounts, ReplicaSummary, Rung, Settlement, Verification, VerificationPolicy,
+        VerificationStatus,
+    },
+    numbers::TokenId,
 };
-use infera_core::ledger::{NewJob, Posting, PostingEntry, Room, Verdict};
-use infera_core::messages::{NumericClass, TokenNumbers};
-use infera_core::time::Timestamp;
 
 /// The model that everything here is about.
 pub const MODEL: &str = "infera-tiny";

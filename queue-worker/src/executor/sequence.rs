@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use infera_core::engine::EngineDescription;
-use infera_core::job::{FinishReason, TokenId};
-use infera_core::messages::TokenNumbers;
-use infera_core::sampling::{Noise, choose};
+use infera_engine::EngineDescription;
+use infera_sampling::{Noise, choose};
+use infera_types::numbers::TokenNumbers;
+use infera_types::{job::FinishReason, numbers::TokenId};
 use tokio::sync::oneshot;
 
 use super::{Decoded, ExecutorError, Work};

@@ -1,10 +1,10 @@
 //! From an assignment to its replica or refusal, and what the result cache and the parking queue are for.
 
-use infera_core::broker::{Broker as _, Message, topology};
-use infera_core::chat::prompt_hash;
-use infera_core::ids::{AssignmentId, Digest};
-use infera_core::job::FinishReason;
-use infera_core::messages::{Assignment, RefusalReason, Replica, Wire as _};
+use infera_broker::{Broker as _, Message, topology};
+use infera_model::chat::prompt_hash;
+use infera_types::ids::{AssignmentId, Digest};
+use infera_types::job::FinishReason;
+use infera_types::messages::{Assignment, RefusalReason, Replica, Wire as _};
 use infera_worker::Config;
 
 use crate::support::engines::{slow, stub};

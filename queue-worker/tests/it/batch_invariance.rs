@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use infera_core::engine::Engine;
-use infera_core::ids::Digest;
-use infera_core::job::{FinishReason, TokenId};
+use infera_engine::Engine;
+use infera_types::ids::Digest;
+use infera_types::{job::FinishReason, numbers::TokenId};
 use infera_worker::batcher::BatchLimits;
 use infera_worker::executor::{Decoded, Executor, ExecutorLimits, Work};
 use proptest::collection::vec;

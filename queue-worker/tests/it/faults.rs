@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
-use infera_core::messages::RefusalReason;
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
+use infera_types::messages::RefusalReason;
 use infera_worker::{Config, WorkerError};
 
 use crate::support::engines::{Call, Fate, Watched, stub};

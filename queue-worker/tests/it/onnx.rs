@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use infera_core::engine::Engine as _;
-use infera_core::engine::onnx::{OnnxConfig, OnnxEngine};
-use infera_core::job::{ChatMessage, TokenId};
+use infera_engine::Engine as _;
+use infera_engine_onnx::{OnnxConfig, OnnxEngine};
+use infera_types::{job::ChatMessage, numbers::TokenId};
 use infera_worker::Config;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! Assignments that the broker gives out again: once alone, then never again, and when neither is needed.
 
-use infera_core::broker::Broker as _;
-use infera_core::messages::RefusalReason;
+use infera_broker::Broker as _;
+use infera_types::messages::RefusalReason;
 use infera_worker::Config;
 
 use crate::support::engines::{Call, Fate, Watched, slow, stub};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_core::messages::{Assignment, RefusalReason};
+use infera_types::messages::{Assignment, RefusalReason};
 use infera_worker::{Config, WorkerError};
 
 use crate::support::engines::{Call, Fate, Watched, slow, stub};

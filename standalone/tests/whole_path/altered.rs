@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
-use infera_core::chat::ChatModel;
-use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
-use infera_core::job::TokenId;
-use infera_core::messages::{NumericClass, Replica, Wire as _};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_model::chat::ChatModel;
+use infera_types::numbers::TokenId;
+use infera_types::{
+    messages::{Replica, Wire as _},
+    numbers::NumericClass,
+};
 
 /// How a lie changes a replica.
 pub(crate) type Lie = Arc<dyn Fn(&mut Replica, &ChatModel) + Send + Sync>;

@@ -1,7 +1,7 @@
 //! What a disk gives back changed is never shown as an answer.
 
 use infera::network::Network;
-use infera_core::shutdown::Shutdown;
+use infera_types::shutdown::Shutdown;
 
 use crate::client::{Client, question};
 use crate::stage::{Stage, config};

@@ -1,7 +1,7 @@
 //! Nodes whose numbers differ: the honest one with another export agrees and is not flagged; the quantised one under a
 //! false name is told by its numbers, even where its tokens are right.
 
-use infera_core::messages::NumericClass;
+use infera_types::numbers::NumericClass;
 use serde_json::{Value, json};
 
 use crate::altered::Disguised;

@@ -44,7 +44,7 @@ async fn a_restart_keeps_key_nodes_and_jobs() {
     let client = Client { address: network.address, key };
     let job = client.job(&id).await;
     assert_eq!(job["status"], "succeeded", "{job}");
-    let shutdown = infera_core::shutdown::Shutdown::new();
+    let shutdown = infera_types::shutdown::Shutdown::new();
     shutdown.cancel();
     network.run(shutdown).await.expect("every role ends well");
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use infera::network::Network;
-use infera_core::shutdown::Shutdown;
+use infera_types::shutdown::Shutdown;
 use serde_json::{Value, json};
 
 use crate::client::{Client, question};
@@ -93,8 +93,8 @@ async fn a_forged_turn_is_text_to_all_three() {
     assert_eq!(reply.status, 200, "{}", reply.json);
     assert_eq!(reply.json["verification"]["status"], "verified", "{}", reply.json);
     let tokens = stage.chat.render(
-        &[infera_core::job::ChatMessage { role: "user".to_owned(), content: forged.to_owned() }],
-        infera_core::time::Timestamp::from_millis(0),
+        &[infera_types::job::ChatMessage { role: "user".to_owned(), content: forged.to_owned() }],
+        infera_types::time::Timestamp::from_millis(0),
     );
     let tokens = tokens.expect("it is rendered");
     assert_eq!(reply.json["usage"]["prompt_tokens"], json!(tokens.len()));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use hmac::{Hmac, Mac};
-use infera_core::ids::{Digest, OwnerId};
+use infera_types::ids::{Digest, OwnerId};
 use sha2::Sha256;
 
 use super::{Candidate, Distinct, Draw};

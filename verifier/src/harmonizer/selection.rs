@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use infera_core::messages::NumericClass;
+use infera_types::numbers::NumericClass;
 
 use super::order::{self, Ranked};
 use super::{CLASS_OWNERS_MIN, Draw, NEWCOMER_SHARE};

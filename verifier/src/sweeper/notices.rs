@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use futures::stream::StreamExt as _;
-use infera_core::broker::{Address, Published, topology};
-use infera_core::ids::{JobId, ModelName};
-use infera_core::ledger::LedgerError;
-use infera_core::messages::{JobNotice, Wire};
-use infera_core::telemetry::metrics::VERIFIER_HANDOUTS;
-use infera_core::time::Timestamp;
+use infera_broker::{Address, Published, topology};
+use infera_ledger::LedgerError;
+use infera_telemetry::metrics::VERIFIER_HANDOUTS;
+use infera_types::ids::{JobId, ModelName};
+use infera_types::messages::{JobNotice, Wire};
+use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
 

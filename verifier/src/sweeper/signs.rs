@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::StreamExt as _;
-use infera_core::broker::{BrokerError, topology};
-use infera_core::ids::ModelName;
-use infera_core::telemetry::metrics::VERIFIER_QUEUE;
+use infera_broker::{BrokerError, topology};
+use infera_telemetry::metrics::VERIFIER_QUEUE;
+use infera_types::ids::ModelName;
 use metrics::gauge;
 
 use super::several;

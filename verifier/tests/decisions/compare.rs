@@ -1,6 +1,6 @@
 //! L1 and L1n.
 
-use infera_core::job::{Numbers, ReplicaSummary};
+use infera_types::job::{Numbers, ReplicaSummary};
 use infera_verifier::compare::{Agreement, Comparison, Context, compare};
 use infera_verifier::thresholds::Thresholds;
 use proptest::prelude::*;

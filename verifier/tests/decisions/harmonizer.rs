@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use infera_core::ids::{AccountId, Digest, NodeId, OwnerId};
+use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
 use infera_verifier::harmonizer::{Candidate, Distinct, Draw, Medians, Member, draw, owners};
 use proptest::prelude::*;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{AssignmentId, Digest, JobId};
-use infera_core::job::FinishReason;
-use infera_core::messages::{Replica, ReplicaTiming};
-use infera_core::time::Timestamp;
+use infera_types::ids::{AssignmentId, Digest, JobId};
+use infera_types::job::FinishReason;
+use infera_types::messages::{Replica, ReplicaTiming};
+use infera_types::time::Timestamp;
 use infera_verifier::integrity::{Expected, Fault, check, in_time};
 use proptest::prelude::*;
 

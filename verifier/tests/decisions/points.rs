@@ -1,8 +1,8 @@
 //! Points.
 
-use infera_core::ids::{ModelName, NodeId};
-use infera_core::ledger::{NodeStanding, Verdict};
-use infera_core::time::Timestamp;
+use infera_ledger::{NodeStanding, Verdict};
+use infera_types::ids::{ModelName, NodeId};
+use infera_types::time::Timestamp;
 use infera_verifier::points::{Work, earns_bonus, millipoints};
 use proptest::prelude::*;
 

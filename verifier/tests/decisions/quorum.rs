@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use infera_core::ids::{Digest, NodeId, OwnerId};
-use infera_core::job::{FailureReason, Numbers, Rung, VerificationPolicy, VerificationStatus};
+use infera_types::ids::{Digest, NodeId, OwnerId};
+use infera_types::job::{FailureReason, Numbers, Rung, VerificationPolicy, VerificationStatus};
 use infera_verifier::compare::{Agreement, Comparison, Distance};
 use infera_verifier::harmonizer::Distinct;
 use infera_verifier::quorum::{Decision, Reply, Situation, decide};

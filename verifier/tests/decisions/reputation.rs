@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use infera_core::ids::{JobId, ModelName, NodeId};
-use infera_core::ledger::fold::{INVALID_WEIGHT, VALID_WEIGHT, fold_standing};
-use infera_core::ledger::{NodeStanding, Posting, PostingEntry, Verdict};
-use infera_core::time::Timestamp;
+use infera_ledger::fold::{INVALID_WEIGHT, VALID_WEIGHT, fold_standing};
+use infera_ledger::{NodeStanding, Posting, PostingEntry, Verdict};
+use infera_types::ids::{JobId, ModelName, NodeId};
+use infera_types::time::Timestamp;
 use infera_verifier::reputation::{Circumstances, Reputation, Tier, tokens_per_second};
 use proptest::prelude::*;
 

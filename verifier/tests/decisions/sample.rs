@@ -1,11 +1,14 @@
 //! Replicas of a toy language model: its logits are hashes of the prefix, so that honest, perturbed and altered
 //! replicas can be made without a runtime. What chooses tokens from them is the real sampler.
 
-use infera_core::ids::Digest;
-use infera_core::job::{FinishReason, ReplicaSummary, TokenId};
-use infera_core::messages::{NumericClass, TokenNumbers};
-use infera_core::sampling::{Noise, choose};
-use infera_core::time::Timestamp;
+use infera_sampling::{Noise, choose};
+use infera_types::ids::Digest;
+use infera_types::numbers::{NumericClass, TokenNumbers};
+use infera_types::time::Timestamp;
+use infera_types::{
+    job::{FinishReason, ReplicaSummary},
+    numbers::TokenId,
+};
 
 /// Tokens 1.. are words; 0 ends the turn.
 pub(crate) const END: TokenId = 0;

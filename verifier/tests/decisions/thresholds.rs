@@ -1,6 +1,6 @@
 //! The thresholds file and its calibration.
 
-use infera_core::job::Numbers;
+use infera_types::job::Numbers;
 use infera_verifier::compare::{Agreement, Comparison, Distance};
 use infera_verifier::thresholds::calibration::{
     Calibration, CalibrationError, MARGIN, PAIRS_MIN, QUANTILE, TOLERANCE_MIN, quantile,

@@ -1,12 +1,12 @@
 //! Verdicts at group close, and on one late replica.
 
-use infera_core::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
-use infera_core::job::{
+use infera_ledger::Verdict;
+use infera_types::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
+use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
     ReplicaSummary, Settlement, Verification, VerificationStatus,
 };
-use infera_core::ledger::Verdict;
-use infera_core::time::Timestamp;
+use infera_types::time::Timestamp;
 use infera_verifier::compare::{Agreement, Context, compare};
 use infera_verifier::harmonizer::Distinct;
 use infera_verifier::thresholds::Thresholds;

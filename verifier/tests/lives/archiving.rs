@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use infera_core::archive::local::LocalArchive;
-use infera_core::archive::{Archive, ArchiveError, ArchiveReader, segment};
-use infera_core::ids::{JobId, SegmentId};
-use infera_core::ledger::{ArchiveIndex as _, ArchivedRecord, SettledRecord};
-use infera_core::time::Timestamp;
+use infera_archive::local::LocalArchive;
+use infera_archive::{Archive, ArchiveError, ArchiveReader, segment};
+use infera_ledger::{ArchiveIndex as _, ArchivedRecord, SettledRecord};
+use infera_types::ids::{JobId, SegmentId};
+use infera_types::time::Timestamp;
 use infera_verifier::{Config, Seams};
 
 use super::network::{Ask, Network, eventually, quick};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Broker as _, topology};
-use infera_core::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, VerificationStatus};
-use infera_core::ledger::{Cancelled, JobIntake as _, JobReader as _, JobState, Verdict};
-use infera_core::messages::{Completion, Wire as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Broker as _, topology};
+use infera_ledger::{Cancelled, JobIntake as _, JobReader as _, JobState, Verdict};
+use infera_types::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, VerificationStatus};
+use infera_types::messages::{Completion, Wire as _};
+use infera_types::time::Timestamp;
 use infera_verifier::Config;
 use infera_verifier::counters::Counted;
 use infera_verifier::harmonizer::Distinct;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use infera_core::archive::{Archive, ArchiveError, ArchiveReader};
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
-use infera_core::ids::{JobId, VerifierId};
-use infera_core::job::{End, Settlement};
-use infera_core::ledger::{
+use infera_archive::{Archive, ArchiveError, ArchiveReader};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
+use infera_ledger::{
     Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
 };
-use infera_core::time::Timestamp;
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::job::{End, Settlement};
+use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 
 use super::network::PATIENCE;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use infera_core::broker::{Broker as _, topology};
-use infera_core::ids::{NodeId, VerifierId};
-use infera_core::job::{End, FailureReason, Numbers, VerificationStatus};
-use infera_core::ledger::{PostingEntry, Verdict};
-use infera_core::messages::{CapacitySummary, RefusalReason, Wire as _};
+use infera_broker::{Broker as _, topology};
+use infera_ledger::{PostingEntry, Verdict};
+use infera_types::ids::{NodeId, VerifierId};
+use infera_types::job::{End, FailureReason, Numbers, VerificationStatus};
+use infera_types::messages::{CapacitySummary, RefusalReason, Wire as _};
 use infera_verifier::Config;
 use infera_verifier::counters::Counted;
 

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use infera_core::broker::{Broker as _, Published, topology};
-use infera_core::ids::{Digest, JobId, VerifierId};
-use infera_core::job::{End, FailureReason, GroupRecord, Settlement};
-use infera_core::ledger::{
+use infera_broker::{Broker as _, Published, topology};
+use infera_ledger::{
     ArchiveIndex as _, Cancelled, JobIntake as _, JobOwner as _, PostingEntry, Settled, Standing as _,
     Sweeping as _, Verdict,
 };
-use infera_core::messages::{Completion, Wire as _};
-use infera_core::time::Timestamp;
+use infera_types::ids::{Digest, JobId, VerifierId};
+use infera_types::job::{End, FailureReason, GroupRecord, Settlement};
+use infera_types::messages::{Completion, Wire as _};
+use infera_types::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams, Verifier};
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_core::broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, Published, Queue};
-use infera_core::ids::{JobId, VerifierId};
-use infera_core::job::Settlement;
-use infera_core::ledger::{
+use infera_broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, Published, Queue};
+use infera_ledger::{
     Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
 };
-use infera_core::time::Timestamp;
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::job::Settlement;
+use infera_types::time::Timestamp;
 
 /// A broker that refuses reads of queues that begin with a prefix while they are away, and counts what it gives out
 /// of them.

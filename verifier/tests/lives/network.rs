@@ -6,23 +6,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::archive::local::LocalArchive;
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{Address, Broker as _, Published, topology};
-use infera_core::chat::ChatModel;
-use infera_core::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
-use infera_core::job::{
-    ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
-};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{
+use infera_archive::local::LocalArchive;
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{Address, Broker as _, Published, topology};
+use infera_ledger::{
     Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
     NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standing as _, Sweeping as _,
     Verdict,
 };
-use infera_core::messages::{JobNotice, Wire as _};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_ledger_sqlite::SqliteLedger;
+use infera_model::chat::ChatModel;
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
+use infera_types::job::{
+    ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
+};
+use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use infera_verifier::counters::Counters;
 use infera_verifier::{Config, Seams, Verifier};
 use tempfile::TempDir;
@@ -210,7 +210,7 @@ impl Network {
     pub(crate) async fn archived(&self, job: JobId) -> SettledRecord {
         let place =
             eventually("the record is archived", || async { self.ledger.locate(job).await.unwrap() }).await;
-        infera_core::archive::segment::read(&*self.archive, &place).await.unwrap()
+        infera_archive::segment::read(&*self.archive, &place).await.unwrap()
     }
 
     /// The verdict on each node, from the archived record, in the order of posting.

@@ -3,17 +3,19 @@
 
 use std::sync::{Arc, Mutex};
 
-use infera_core::broker::{Address, Broker as _, Published, topology};
-use infera_core::chat::{RENDERING, prompt_hash};
-use infera_core::ids::{AccountId, NodeId};
-use infera_core::job::{FinishReason, TokenId};
-use infera_core::ledger::{NetworkBook as _, NewNode, Registered};
-use infera_core::messages::{
-    Assignment, Heartbeat, NumericClass, Refusal, RefusalReason, Replica, ReplicaTiming, ServedModel,
-    Wire as _,
+use infera_broker::{Address, Broker as _, Published, topology};
+use infera_ledger::{NetworkBook as _, NewNode, Registered};
+use infera_model::chat::{RENDERING, prompt_hash};
+use infera_sampling::{Noise, choose};
+use infera_types::ids::{AccountId, NodeId};
+use infera_types::time::Timestamp;
+use infera_types::{job::FinishReason, numbers::TokenId};
+use infera_types::{
+    messages::{
+        Assignment, Heartbeat, Refusal, RefusalReason, Replica, ReplicaTiming, ServedModel, Wire as _,
+    },
+    numbers::NumericClass,
 };
-use infera_core::sampling::{Noise, choose};
-use infera_core::time::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::network::{Network, eventually};
@@ -110,7 +112,7 @@ impl Node {
     ) -> Self {
         let new = NewNode {
             name: name.to_owned(),
-            secret: infera_core::ids::Digest::of(name.as_bytes()),
+            secret: infera_types::ids::Digest::of(name.as_bytes()),
             account: Some(account),
         };
         let registered = network.ledger.register_node(&new, Timestamp::now()).await.unwrap();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use infera_core::broker::{Broker as _, Message, Published, topology};
-use infera_core::ids::VerifierId;
-use infera_core::job::End;
-use infera_core::ledger::{LedgerError, PostingEntry, Sweeping as _, Verdict};
-use infera_core::messages::{Heartbeat, RefusalReason, Wire as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Broker as _, Message, Published, topology};
+use infera_ledger::{LedgerError, PostingEntry, Sweeping as _, Verdict};
+use infera_types::ids::VerifierId;
+use infera_types::job::End;
+use infera_types::messages::{Heartbeat, RefusalReason, Wire as _};
+use infera_types::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
 

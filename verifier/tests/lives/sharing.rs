@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::{Broker as _, topology};
+use infera_broker::{Broker as _, topology};
 use infera_verifier::counters::Counted;
 
 use super::network::{Ask, Network, quick, tokens};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::ids::{JobId, VerifierId};
-use infera_core::ledger::{JobOwner as _, JobReader as _, JobState, LOST_ALONE, Notice, Sweeping as _, Take};
-use infera_core::time::Timestamp;
+use infera_ledger::{JobOwner as _, JobReader as _, JobState, LOST_ALONE, Notice, Sweeping as _, Take};
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::time::Timestamp;
 use infera_verifier::Verifier;
 
 use super::network::{Ask, Network, Running, eventually, quick, tokens};

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::ids::AccountId;
-use infera_core::ledger::postgres::PostgresLedger;
-use infera_core::ledger::{Accepted, JobIntake as _};
-use infera_core::messages::{JobNotice, Wire as _};
+use infera_ledger::{Accepted, JobIntake as _};
+use infera_ledger_postgres::PostgresLedger;
+use infera_types::ids::AccountId;
+use infera_types::messages::{JobNotice, Wire as _};
 use tokio::task::JoinSet;
 
 use crate::bare_postgres::BarePostgres;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::ids::JobId;
-use infera_core::ledger::NewJob;
+use infera_ledger::NewJob;
+use infera_types::ids::JobId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_postgres::types::ToSql;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use infera_core::ids::{AssignmentId, Digest, JobId, VerifierId};
-use infera_core::job::{FinishReason, JobRequest, Settlement};
-use infera_core::messages::{
-    Assignment, Completion, JobNotice, NumericClass, Replica, ReplicaTiming, TokenNumbers, Wire as _,
+use infera_types::ids::{AssignmentId, Digest, JobId, VerifierId};
+use infera_types::job::{FinishReason, JobRequest, Settlement};
+use infera_types::time::Timestamp;
+use infera_types::{
+    messages::{Assignment, Completion, JobNotice, Replica, ReplicaTiming, Wire as _},
+    numbers::{NumericClass, TokenNumbers},
 };
-use infera_core::time::Timestamp;
 
 use crate::Fault;
 use crate::fixtures::Asker;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
+use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use tokio_postgres::NoTls;
 
 use crate::Fault;

@@ -15,7 +15,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use infera_core::ids::AccountId;
+use infera_types::ids::AccountId;
 use lapin::message::Delivery;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};

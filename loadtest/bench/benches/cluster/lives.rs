@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use infera_core::time::Timestamp;
+use infera_types::time::Timestamp;
 
 use crate::client::{Load, load};
 use crate::databases;

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::broker::rabbitmq::{Config as BrokerConfig, RabbitBroker};
-use infera_core::broker::{Broker as _, topology};
-use infera_core::config::Secret;
-use infera_core::engine::stub::StubConfig;
-use infera_core::ids::{Digest, ModelName};
-use infera_core::ledger::{CatalogueEntry, NetworkBook as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Broker as _, topology};
+use infera_broker_rabbitmq::{Config as BrokerConfig, RabbitBroker};
+use infera_engine::stub::StubConfig;
+use infera_ledger::{CatalogueEntry, NetworkBook as _};
+use infera_types::ids::{Digest, ModelName};
+use infera_types::secret::Secret;
+use infera_types::time::Timestamp;
 use tokio_postgres::Client;
 
 use crate::client::Ask;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::ids::{AccountId, JobId, VerifierId};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{Accepted, JobIntake as _, JobOwner as _, Notice, Settled, Sweeping as _, Take};
-use infera_core::time::Timestamp;
+use infera_ledger::{Accepted, JobIntake as _, JobOwner as _, Notice, Settled, Sweeping as _, Take};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, JobId, VerifierId};
+use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use infera_core::engine::config::EngineConfig;
-use infera_core::engine::onnx::{OnnxConfig, OnnxEngine};
-use infera_core::engine::{Engine as _, Prompt, SequenceId};
-use infera_core::ids::Digest;
-use infera_core::job::TokenId;
+use infera_engine::{Engine as _, Prompt, SequenceId};
+use infera_engine_onnx::config::EngineConfig;
+use infera_engine_onnx::{OnnxConfig, OnnxEngine};
+use infera_types::ids::Digest;
+use infera_types::numbers::TokenId;
 use infera_worker::executor::{Executor, ExecutorLimits, Work};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -49,11 +49,11 @@ fn main() -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(&settings), settings.is_quick());
     for (name, measure) in SECTIONS {
         if settings.wants(name) {
-            infera_core::program::print(&format!("measuring: {name}"))?;
+            infera_program::print(&format!("measuring: {name}"))?;
             report.add(measure(&settings, &runtime)?);
         }
     }
     report.end(machine::load());
-    infera_core::program::print(&report.text())?;
+    infera_program::print(&report.text())?;
     report.write(settings.json())
 }

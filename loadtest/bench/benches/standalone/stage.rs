@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use infera::config::Config;
 use infera::network::{Network, NetworkError};
 use infera::seams::Seams;
-use infera_core::engine::config::EngineKind;
-use infera_core::shutdown::Shutdown;
+use infera_engine_onnx::config::EngineKind;
 use infera_gateway::keys::ApiKey;
+use infera_types::shutdown::Shutdown;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 

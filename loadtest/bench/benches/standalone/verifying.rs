@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use infera_core::broker::{Address, Published, topology};
-use infera_core::ids::{Digest, JobId, ModelName};
-use infera_core::ledger::{AccountBook as _, JobIntake as _, JobReader as _, NetworkBook as _};
-use infera_core::messages::{JobNotice, Wire as _};
-use infera_core::time::Timestamp;
+use infera_broker::{Address, Published, topology};
+use infera_ledger::{AccountBook as _, JobIntake as _, JobReader as _, NetworkBook as _};
+use infera_types::ids::{Digest, JobId, ModelName};
+use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::time::Timestamp;
 use tokio::runtime::Runtime;
 
 use crate::commits::{Bench, accept_all};

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use infera_core::engine::stub::{StubConfig, StubEngine};
-use infera_core::engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
-use infera_core::ids::Digest;
-use infera_core::job::TokenId;
-use infera_core::messages::NumericClass;
+use infera_engine::stub::{StubConfig, StubEngine};
+use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_types::ids::Digest;
+use infera_types::numbers::NumericClass;
+use infera_types::numbers::TokenId;
 
 pub(crate) fn stub_digest() -> Digest {
     StubConfig::default().model_digest

@@ -6,17 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::{
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{
     Address, Binding, Broker, Consumer, Delivery, Exchange, Message, Published, Queue, topology,
 };
-use infera_core::chat::ChatModel;
-use infera_core::engine::Engine;
-use infera_core::ids::{AssignmentId, Digest, JobId, ModelName, NodeId, VerifierId};
-use infera_core::job::{ChatMessage, JobRequest};
-use infera_core::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_engine::Engine;
+use infera_model::chat::ChatModel;
+use infera_types::ids::{AssignmentId, Digest, JobId, ModelName, NodeId, VerifierId};
+use infera_types::job::{ChatMessage, JobRequest};
+use infera_types::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use infera_worker::{Config, CountsSnapshot, Worker, WorkerError, WorkerHandle};
 use tokio::task::JoinHandle;
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use infera_core::ids::JobId;
-use infera_core::ledger::JobIntake as _;
-use infera_core::ledger::postgres::PostgresLedger;
-use infera_core::time::Timestamp;
+use infera_ledger::JobIntake as _;
+use infera_ledger_postgres::PostgresLedger;
+use infera_types::ids::JobId;
+use infera_types::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 

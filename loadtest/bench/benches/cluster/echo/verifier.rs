@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use infera_core::ids::{JobId, VerifierId};
-use infera_core::ledger::postgres::PostgresLedger;
-use infera_core::ledger::{JobOwner as _, Notice, Settled, Sweeping as _, Take};
-use infera_core::time::Timestamp;
+use infera_ledger::{JobOwner as _, Notice, Settled, Sweeping as _, Take};
+use infera_ledger_postgres::PostgresLedger;
+use infera_types::ids::{JobId, VerifierId};
+use infera_types::time::Timestamp;
 use lapin::Channel;
 use lapin::message::Delivery;
 use tokio::sync::mpsc;

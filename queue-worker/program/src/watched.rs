@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use infera_core::broker::rabbitmq::Token;
-use infera_core::operations::Watched;
-use infera_core::telemetry::readiness::Readiness;
+use infera_broker_rabbitmq::Token;
+use infera_telemetry::readiness::{Readiness, Watched};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::WorkerHandle;
-use crate::vitals::{Snapshot, decide};
+use infera_worker::WorkerHandle;
+use infera_worker::vitals::{Snapshot, decide};
 
 /// One stay: its worker, and the token that it is let in by.
 type Stay = (WorkerHandle, watch::Receiver<Token>);

@@ -8,12 +8,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::shutdown::Shutdown;
+use infera_broker::memory::MemoryBroker;
 use infera_gateway::proxies::ClientAddress;
-use infera_gateway::tls::{Tls, TlsConfig, TlsError};
 use infera_gateway::{Config, Door, Gateway, Seams};
+use infera_gateway_program::tls::{Tls, TlsConfig, TlsError};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::shutdown::Shutdown;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An authority with a certificate for loopback, as `make services` makes them.
 fn certificates(folder: &Path) -> TlsConfig {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/service/certificates.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/service/certificates.py");
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let made = Command::new(python).arg(script).arg(folder).arg("gateway").output();
     let made = made.expect("Python, and the openssl command");
@@ -57,15 +57,17 @@ impl Secured {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let door = Door::from(listener).with_tls(Tls::load(tls).expect("usable files"));
         let shutdown = Shutdown::new();
+        let tls = Tls::load(tls).expect("usable files").expect("files are named");
+        tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
+        let door = Door::from(listener).with_acceptor(Some(Arc::new(tls)));
         let running = tokio::spawn(Gateway::new(config, seams).run(door, shutdown.clone()));
         Self { address, shutdown, running, _folder: folder }
     }
 
     /// The status of a request by somebody who believes this authority.
     async fn ask(&self, authority: &Path) -> Result<u16, String> {
-        let trusted = infera_core::tls::client(Some(authority)).expect("an authority");
+        let trusted = infera_tls::client(Some(authority)).expect("an authority");
         self.ask_with(trusted).await
     }
 
@@ -109,7 +111,7 @@ async fn http_2_alone_is_refused_in_the_handshake() {
     let gateway = Secured::start(Config::default(), &certificates(folder.path())).await;
     for (protocols, expected) in [(vec!["h2"], None), (vec!["h2", "http/1.1"], Some(b"http/1.1".as_slice()))]
     {
-        let trusted = infera_core::tls::client(Some(&folder.path().join("ca.crt")));
+        let trusted = infera_tls::client(Some(&folder.path().join("ca.crt")));
         let mut trusted = trusted.expect("an authority");
         trusted.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let stream = TcpStream::connect(gateway.address).await.expect("a connection");
@@ -160,7 +162,7 @@ async fn a_handshake_that_waits_makes_room() {
 
 /// Returns what comes back over TLS until the gateway closes.
 async fn exchange(gateway: &Secured, authority: &Path, before: &[u8], half_close: bool) -> String {
-    let trusted = infera_core::tls::client(Some(authority)).expect("an authority");
+    let trusted = infera_tls::client(Some(authority)).expect("an authority");
     let mut stream = TcpStream::connect(gateway.address).await.expect("a connection");
     stream.write_all(before).await.expect("sent");
     let connector = tokio_rustls::TlsConnector::from(Arc::new(trusted));

@@ -9,15 +9,14 @@ pub mod readmitting;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infera_core::broker::rabbitmq::Token;
-use infera_core::config::Secret;
-use infera_core::ids::NodeId;
-use infera_core::shutdown::Shutdown;
+use infera_types::secret::Secret;
+use infera_types::shutdown::Shutdown;
 use reqwest::{Certificate, Client, Url, redirect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
+pub use answer::Admitted;
 use answer::Heard;
 
 /// A gateway answers within milliseconds; one that is cut off never does, and another may.
@@ -69,21 +68,6 @@ pub enum RegistrationError {
     /// No gateway could let it in now; a retry may help.
     #[error("no gateway lets this node in: {0}")]
     Away(String),
-}
-
-/// What a node that was let in is told.
-#[derive(Clone, Debug)]
-pub struct Admitted {
-    /// Its inner id.
-    pub node: NodeId,
-    /// Its proof towards the broker.
-    pub token: Token,
-    /// How long that lives.
-    pub lifetime: Duration,
-    /// The queue that it reads.
-    pub queue: String,
-    /// Where the broker is.
-    pub broker_url: String,
 }
 
 /// Visits gateways.

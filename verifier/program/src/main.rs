@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use infera_core::program::{self, EXIT_CODES, Failure, Settings};
-use infera_core::{config, shutdown};
-use infera_verifier::program::{Config, DEFAULT_FILE, run};
+use infera_program::config;
+use infera_program::{EXIT_CODES, Failure, Settings};
+use infera_types::shutdown;
+use infera_verifier_program::{Config, DEFAULT_FILE, run};
 
 /// A verifier: owns jobs, judges the answers, settles. Without a command it works until it is told to end.
 #[derive(Debug, Parser)]
@@ -35,14 +36,14 @@ Settings come from the file, then the environment (INFERA_LEDGER__URL is the key
 }
 
 fn main() -> ExitCode {
-    program::ended("infera-verifier", act(Cli::parse()))
+    infera_program::ended("infera-verifier", act(Cli::parse()))
 }
 
 fn act(cli: Cli) -> Result<(), Failure> {
     let config =
         cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
     if let Some(Command::Config) = cli.command {
-        return Ok(program::print(&config::dump(&config)?)?);
+        return Ok(infera_program::print(&config::dump(&config)?)?);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async { run(config, shutdown::on_signals()?).await })

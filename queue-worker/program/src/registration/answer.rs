@@ -2,14 +2,27 @@
 
 use std::time::Duration;
 
-use infera_core::broker::rabbitmq::Token;
-use infera_core::config::Secret;
-use infera_core::ids::NodeId;
+use infera_broker_rabbitmq::Token;
+use infera_types::ids::NodeId;
+use infera_types::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Admitted;
+/// Holds what a node that was let in is told.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Its inner id.
+    pub node: NodeId,
+    /// Its proof towards the broker.
+    pub token: Token,
+    /// How long that lives.
+    pub lifetime: Duration,
+    /// The queue that it reads.
+    pub queue: String,
+    /// Where the broker is.
+    pub broker_url: String,
+}
 
 /// What a gateway says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,10 @@
 //! shut one node out. One row each; what follows from it is the gateways' and the warden's.
 
 use clap::Subcommand;
-use infera_core::ids::NodeId;
-use infera_core::ledger::NodeBook;
-use infera_core::program::{Failure, print};
-
-use crate::nodes;
+use infera_gateway::nodes;
+use infera_ledger::NodeBook;
+use infera_program::{Failure, print};
+use infera_types::ids::NodeId;
 
 /// About accounts.
 #[derive(Debug, Subcommand)]

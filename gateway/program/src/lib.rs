@@ -1,25 +1,25 @@
 //! The program `infera-gateway`: one gateway of a cluster, and an operator's commands on its ledger. Composing only.
 
 pub mod cli;
+pub mod es256;
 mod fleet;
 mod poison;
+pub mod tls;
 
 use std::sync::Arc;
 
-use infera_core::broker::measured::MeasuredBroker;
-use infera_core::broker::rabbitmq::{self, RabbitBroker};
-use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
-use infera_core::listen::ListenAddress;
-use infera_core::operations;
-use infera_core::program::instruments::Instruments;
-use infera_core::program::{self, Failure, descriptors};
-use infera_core::shutdown::Shutdown;
-use infera_core::telemetry::{self, traces};
+use infera_broker::measured::MeasuredBroker;
+use infera_broker_rabbitmq::RabbitBroker;
+use infera_ledger_postgres::{PostgresConfig, PostgresLedger, waiting};
+use infera_operations::instruments::Instruments;
+use infera_program::listen::ListenAddress;
+use infera_program::{Failure, descriptors};
+use infera_telemetry::traces;
+use infera_types::shutdown::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::nodes::es256;
-use crate::tls::{Tls, TlsConfig};
-use crate::{Door, Gateway, Seams};
+use infera_gateway::{Door, Gateway, Seams};
+use tls::{Tls, TlsConfig};
 
 /// Where the program looks for its settings if it isn't told. A file of its own: another role's settings, such as the
 /// archive's credentials, are none of its business, and are refused.
@@ -34,17 +34,17 @@ pub struct Config {
     /// Whether they speak TLS there.
     pub tls: TlsConfig,
     /// What carries messages.
-    pub broker: rabbitmq::Config,
+    pub broker: infera_broker_rabbitmq::Config,
     /// What remembers.
     pub ledger: PostgresConfig,
     /// How nodes from outside are let in.
     pub nodes: es256::Config,
     /// HTTP in.
-    pub gateway: crate::Config,
+    pub gateway: infera_gateway::Config,
     /// Metrics and readiness, for operators.
-    pub operations: operations::Config,
+    pub operations: infera_operations::Config,
     /// Logs.
-    pub log: telemetry::Config,
+    pub log: infera_telemetry::Config,
     /// Traces.
     pub traces: traces::Config,
 }
@@ -54,12 +54,12 @@ impl Default for Config {
         Self {
             listen: ListenAddress::from(([127, 0, 0, 1], 8710)),
             tls: TlsConfig::default(),
-            broker: rabbitmq::Config::default(),
+            broker: infera_broker_rabbitmq::Config::default(),
             ledger: PostgresConfig::default(),
             nodes: es256::Config::default(),
-            gateway: crate::Config::default(),
-            operations: operations::Config::default(),
-            log: telemetry::Config::default(),
+            gateway: infera_gateway::Config::default(),
+            operations: infera_operations::Config::default(),
+            log: infera_telemetry::Config::default(),
             traces: traces::Config::default(),
         }
     }
@@ -87,7 +87,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let descriptors = descriptors::raise();
     let tls = Tls::load(&config.tls).map_err(Failure::settings)?;
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
-    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    let Some(ledger) = waiting::ledger(&config.ledger, &shutdown).await.map_err(Failure::refused)? else {
+        return Ok(());
+    };
     let address = config.listen;
     let listener = address.bind().await;
     let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
@@ -97,8 +99,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         gateway = gateway.admitting(admission);
     }
     tracing::info!(gateway = %gateway.id(), address = %listener.local_addr()?, tls = tls.is_some(), "serves");
-    let door = Door::from(listener).within(descriptors).with_tls(tls);
+    let served = Shutdown::new();
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep_fresh(served.clone()));
+    }
+    let door = Door::from(listener).within(descriptors).with_acceptor(tls.map(|tls| Arc::new(tls) as _));
     instruments.watch(Arc::new(gateway.handle()), gateway.run(door, shutdown)).await;
+    served.cancel();
     Ok(())
 }
 

@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use infera_core::ids::JobId;
-use infera_core::ledger::{JobIntake, JobReader, NetworkBook, PoisonedJob};
-use infera_core::program::{Failure, print};
-use infera_core::time::Timestamp;
-
-use crate::config::Config;
-use crate::replay::replay;
+use infera_gateway::Config;
+use infera_gateway::replay::replay;
+use infera_ledger::{JobIntake, JobReader, NetworkBook, PoisonedJob};
+use infera_program::{Failure, print};
+use infera_types::ids::JobId;
+use infera_types::time::Timestamp;
 
 /// About poison.
 #[derive(Debug, Subcommand)]

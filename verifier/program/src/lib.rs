@@ -4,25 +4,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::archive::ArchiveError;
-use infera_core::archive::s3::{S3Archive, S3Config};
-use infera_core::broker::connections::management::{self, ManagementApi};
-use infera_core::broker::measured::MeasuredBroker;
-use infera_core::broker::rabbitmq::{self, RabbitBroker};
-use infera_core::chat::ChatModel;
-use infera_core::ids::ModelName;
-use infera_core::ledger::CatalogueEntry;
-use infera_core::ledger::postgres::{PostgresConfig, PostgresLedger};
-use infera_core::operations;
-use infera_core::program::instruments::Instruments;
-use infera_core::program::{self, Failure, Try, descriptors, wait_for};
-use infera_core::shutdown::Shutdown;
-use infera_core::telemetry::{self, traces};
+use infera_archive::ArchiveError;
+use infera_archive_s3::{S3Archive, S3Config};
+use infera_broker::measured::MeasuredBroker;
+use infera_broker_rabbitmq::RabbitBroker;
+use infera_broker_rabbitmq::management::{self, ManagementApi};
+use infera_ledger::CatalogueEntry;
+use infera_ledger_postgres::{PostgresConfig, PostgresLedger, waiting};
+use infera_model::chat::ChatModel;
+use infera_operations::instruments::Instruments;
+use infera_program::{Failure, descriptors};
+use infera_telemetry::traces;
+use infera_types::ids::ModelName;
+use infera_types::retry::{Try, wait_for};
+use infera_types::shutdown::Shutdown;
+use infera_verifier::catalogue::{self, ModelConfig};
+use infera_verifier::warden::Gate;
+use infera_verifier::{Seams, Verifier};
 use serde::{Deserialize, Serialize};
-
-use crate::catalogue::{self, ModelConfig};
-use crate::warden::Gate;
-use crate::{Seams, Verifier};
 
 /// Where the program looks for its settings if it isn't told. A file of its own, as every role has.
 pub const DEFAULT_FILE: &str = "infera-verifier.toml";
@@ -34,7 +33,7 @@ pub struct Config {
     /// The models on offer; the bundled one unless others are named. All verifiers of a network name the same.
     pub models: Vec<ModelConfig>,
     /// What carries messages.
-    pub broker: rabbitmq::Config,
+    pub broker: infera_broker_rabbitmq::Config,
     /// What tells who is connected to it. Without a URL, connections of nodes that were shut out are not closed.
     pub management: management::Config,
     /// What remembers.
@@ -42,11 +41,11 @@ pub struct Config {
     /// What keeps.
     pub archive: S3Config,
     /// Answers judged.
-    pub verifier: crate::Config,
+    pub verifier: infera_verifier::Config,
     /// Metrics and readiness, for operators.
-    pub operations: operations::Config,
+    pub operations: infera_operations::Config,
     /// Logs.
-    pub log: telemetry::Config,
+    pub log: infera_telemetry::Config,
     /// Traces.
     pub traces: traces::Config,
 }
@@ -55,13 +54,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             models: vec![ModelConfig::default()],
-            broker: rabbitmq::Config::default(),
+            broker: infera_broker_rabbitmq::Config::default(),
             management: management::Config::default(),
             ledger: PostgresConfig::default(),
             archive: S3Config::default(),
-            verifier: crate::Config::default(),
-            operations: operations::Config::default(),
-            log: telemetry::Config::default(),
+            verifier: infera_verifier::Config::default(),
+            operations: infera_operations::Config::default(),
+            log: infera_telemetry::Config::default(),
             traces: traces::Config::default(),
         }
     }
@@ -87,7 +86,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
     let connections = ManagementApi::open(&config.management).map_err(Failure::settings)?;
     let archive = archive(&config.archive, &shutdown).await?;
-    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    let Some(ledger) = waiting::ledger(&config.ledger, &shutdown).await.map_err(Failure::refused)? else {
+        return Ok(());
+    };
     let mut chats = HashMap::new();
     for (entry, chat) in models {
         chats.insert(entry.name.clone(), chat);
@@ -125,7 +126,7 @@ async fn listed(
         Ok(name) => Try::Done(name),
         Err(error) => Try::Away(error),
     };
-    wait_for("the ledger, to list a model", shutdown, list).await
+    wait_for("the ledger, to list a model", shutdown, list).await.map_err(Failure::refused)
 }
 
 /// The archive, which is there or at least doesn't refuse us. While it is away records wait in the ledger.

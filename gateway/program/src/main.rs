@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use infera_core::program;
-use infera_gateway::program::cli::Cli;
+use infera_gateway_program::cli::Cli;
 
 fn main() -> ExitCode {
-    program::ended("infera-gateway", Cli::parse().act())
+    infera_program::ended("infera-gateway", Cli::parse().act())
 }

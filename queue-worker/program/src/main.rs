@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use infera_core::program::{self, EXIT_CODES, Failure, Settings};
-use infera_core::{config, shutdown};
-use infera_worker::program::{Config, DEFAULT_FILE, run};
+use infera_program::config;
+use infera_program::{EXIT_CODES, Failure, Settings};
+use infera_types::shutdown;
+use infera_worker_program::{Config, DEFAULT_FILE, run};
 
 /// A node of the network on this machine: it comes in at a gateway and answers assignments with its engine.
 #[derive(Debug, Parser)]
@@ -25,14 +26,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    program::ended("infera-worker", act(cli))
+    infera_program::ended("infera-worker", act(cli))
 }
 
 fn act(cli: Cli) -> Result<(), Failure> {
     let config: Config =
         cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
     if let Some(Command::Config) = cli.command {
-        return Ok(program::print(&config::dump(&config)?)?);
+        return Ok(infera_program::print(&config::dump(&config)?)?);
     }
     // One thread: what costs time is the engine's, which has its own, and handing messages from thread to thread costs more
     // than reading them.

@@ -1,8 +1,10 @@
 //! The command line of `infera-gateway`: what can be typed, and which part does it.
 
 use clap::{Parser, Subcommand};
-use infera_core::program::{self, EXIT_CODES, Failure, Settings};
-use infera_core::{config, shutdown, telemetry};
+use infera_ledger_postgres::waiting;
+use infera_program::config;
+use infera_program::{EXIT_CODES, Failure, Settings};
+use infera_types::shutdown;
 
 use super::fleet::{self, AccountCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
@@ -61,9 +63,9 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match self.command {
             None => runtime.block_on(async { run(config, shutdown::on_signals()?).await }),
-            Some(Command::Config) => Ok(program::print(&config::dump(&config)?)?),
+            Some(Command::Config) => Ok(infera_program::print(&config::dump(&config)?)?),
             Some(command) => {
-                telemetry::start(&config.log).map_err(Failure::settings)?;
+                infera_telemetry::start(&config.log).map_err(Failure::settings)?;
                 runtime.block_on(operate(&command, &config))
             }
         }
@@ -73,7 +75,9 @@ impl Cli {
 /// What an operator does on the ledger; none of it needs the broker or a gateway that runs.
 async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
     let shutdown = shutdown::on_signals()?;
-    let Some(ledger) = program::ledger(&config.ledger, &shutdown).await? else { return Ok(()) };
+    let Some(ledger) = waiting::ledger(&config.ledger, &shutdown).await.map_err(Failure::refused)? else {
+        return Ok(());
+    };
     match command {
         Command::Config => Ok(()),
         Command::Account(command) => fleet::account(command, ledger.as_ref()).await,

@@ -6,28 +6,26 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
-#[path = "../../core/broker/rabbitmq/tests/hostile_node/signing.rs"]
+#[path = "../../../core/broker/rabbitmq/tests/hostile_node/signing.rs"]
 mod signing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_core::archive::local::LocalArchive;
-use infera_core::broker::connections::Connections as _;
-use infera_core::broker::connections::management::{self, ManagementApi};
-use infera_core::broker::memory::MemoryBroker;
-use infera_core::broker::rabbitmq::{Config, RabbitBroker, Token};
-use infera_core::broker::{Broker, Consumer, Published, topology};
-use infera_core::config::Secret;
-use infera_core::ids::{Digest, NodeId};
-use infera_core::ledger::sqlite::SqliteLedger;
-use infera_core::ledger::{
-    AccountBook as _, NetworkBook as _, NewNode, NodeBook as _, NodeCheck, Registered,
-};
-use infera_core::messages::{Heartbeat, Wire as _};
-use infera_core::shutdown::Shutdown;
-use infera_core::time::Timestamp;
+use infera_archive::local::LocalArchive;
+use infera_broker::connections::Connections as _;
+use infera_broker::memory::MemoryBroker;
+use infera_broker::{Broker, Consumer, Published, topology};
+use infera_broker_rabbitmq::management::{self, ManagementApi};
+use infera_broker_rabbitmq::{Config, RabbitBroker, Token};
+use infera_ledger::{AccountBook as _, NetworkBook as _, NewNode, NodeBook as _, NodeCheck, Registered};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{Digest, NodeId};
+use infera_types::messages::{Heartbeat, Wire as _};
+use infera_types::secret::Secret;
+use infera_types::shutdown::Shutdown;
+use infera_types::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::warden::Gate;
 use infera_verifier::{Seams, Verifier};

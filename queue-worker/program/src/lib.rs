@@ -1,27 +1,26 @@
 //! The program `infera-worker`: one node on a machine of its own, which comes in at a gateway and works for as long as it
 //! is let. Composing only: what a gateway says is `registration`'s, what a node answers the worker's.
 
+pub mod registration;
 mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use infera_core::broker::rabbitmq::{self, RabbitBroker};
-use infera_core::chat::ChatModel;
-use infera_core::config::Secret;
-use infera_core::engine::Engine;
-use infera_core::engine::config::EngineConfig;
-use infera_core::operations;
-use infera_core::program::Failure;
-use infera_core::program::instruments::Instruments;
-use infera_core::shutdown::Shutdown;
-use infera_core::telemetry;
+use infera_broker_rabbitmq::RabbitBroker;
+use infera_engine::Engine;
+use infera_engine_onnx::config::EngineConfig;
+use infera_model::chat::ChatModel;
+use infera_operations::instruments::Instruments;
+use infera_program::Failure;
+use infera_types::secret::Secret;
+use infera_types::shutdown::Shutdown;
+use infera_worker::{Worker, WorkerError};
 use serde::{Deserialize, Serialize};
 
-use crate::registration::membership::{Membership, MembershipEnd};
-use crate::registration::readmitting::Readmitting;
-use crate::registration::{Admitted, NodeConfig, Registrar, RegistrationError};
-use crate::{Worker, WorkerError};
+use registration::membership::{Membership, MembershipEnd};
+use registration::readmitting::Readmitting;
+use registration::{Admitted, NodeConfig, Registrar, RegistrationError};
 use watched::Present;
 
 /// Where the program looks for its settings if it isn't told.
@@ -40,13 +39,13 @@ pub struct Config {
     /// What it answers with.
     pub engine: EngineConfig,
     /// Assignments answered.
-    pub worker: crate::Config,
+    pub worker: infera_worker::Config,
     /// Metrics and readiness.
-    pub operations: operations::Config,
+    pub operations: infera_operations::Config,
     /// Logs.
-    pub log: telemetry::Config,
+    pub log: infera_telemetry::Config,
     /// Traces.
-    pub traces: telemetry::traces::Config,
+    pub traces: infera_telemetry::traces::Config,
 }
 
 /// How a node speaks to the broker.
@@ -65,7 +64,7 @@ pub struct BrokerConfig {
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        let publish_timeout_ms = rabbitmq::Config::default().publish_timeout_ms;
+        let publish_timeout_ms = infera_broker_rabbitmq::Config::default().publish_timeout_ms;
         Self { url: None, ca_file: None, publish_timeout_ms }
     }
 }
@@ -123,7 +122,7 @@ async fn stay(
     let url = config.broker.url.clone().unwrap_or_else(|| Secret::new(admitted.broker_url.as_str()));
     let (node, queue) = (admitted.node.clone(), admitted.queue.clone());
     let (membership, tokens, doorbell) = Membership::new(admitted);
-    let settings = rabbitmq::Config {
+    let settings = infera_broker_rabbitmq::Config {
         url,
         ca_file: config.broker.ca_file.clone(),
         publish_timeout_ms: config.broker.publish_timeout_ms,

@@ -4,11 +4,16 @@
 //! Renewed files are found by looking at them, not by a signal: a mounted secret changes without one.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use infera_core::shutdown::Shutdown;
+use async_trait::async_trait;
+use infera_gateway::server::{Acceptor, Wire};
+use infera_types::shutdown::Shutdown;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -16,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -109,24 +115,9 @@ impl Tls {
         }))
     }
 
-    /// The connection after its handshake; none if that failed or took too long, which is the client's trouble.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        match tokio::time::timeout(self.handshake, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Some(stream),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "handshake failed");
-                None
-            }
-            Err(_) => {
-                tracing::debug!("handshake took too long");
-                None
-            }
-        }
-    }
-
     /// Looks for renewed files until told to stop. What can't be used is said once, and the certificate that works
     /// stays.
-    pub(crate) async fn keep_fresh(self, end: Shutdown) {
+    pub async fn keep_fresh(self, end: Shutdown) {
         let mut last_problem = None;
         loop {
             tokio::select! {
@@ -152,6 +143,72 @@ impl Tls {
             }
             last_problem = problem;
         }
+    }
+}
+
+#[async_trait]
+impl Acceptor for Tls {
+    async fn accept(&self, stream: TcpStream) -> Option<Box<dyn Wire>> {
+        match tokio::time::timeout(self.handshake, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Some(Box::new(Secured(stream))),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "handshake failed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("handshake took too long");
+                None
+            }
+        }
+    }
+}
+
+/// Carries a connection's bytes by TLS.
+struct Secured(TlsStream<TcpStream>);
+
+impl Wire for Secured {
+    fn error(&self) -> Option<io::Error> {
+        self.0.get_ref().0.error()
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use infera_core::broker::rabbitmq::Token;
-use infera_core::shutdown::Shutdown;
+use infera_broker_rabbitmq::Token;
+use infera_types::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 

@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use infera_core::config::Secret;
-use infera_core::ids::{Digest, NodeId};
-use infera_core::ledger::NodeBook;
+use infera_gateway::nodes::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
+use infera_ledger::NodeBook;
+use infera_types::ids::{Digest, NodeId};
+use infera_types::secret::Secret;
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Signer};
@@ -17,8 +18,6 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::{Deserialize, Serialize};
-
-use super::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 
 /// How nodes from outside are let in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

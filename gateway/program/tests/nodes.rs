@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "the support that all tests share has more than each needs")]
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -12,11 +13,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use infera_core::broker::Broker as _;
-use infera_core::ids::NodeId;
-use infera_core::ledger::NetworkBook as _;
+use infera_broker::Broker as _;
 use infera_gateway::Config;
-use infera_gateway::nodes::{self, es256};
+use infera_gateway::nodes;
+use infera_gateway_program::es256;
+use infera_ledger::NetworkBook as _;
+use infera_types::ids::NodeId;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 use support::client::Reply;
@@ -241,8 +243,7 @@ async fn guesses_are_counted_by_address() {
 fn settings_that_cannot_be_used_say_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let private = key(folder.path());
-    let ledger =
-        infera_core::ledger::sqlite::SqliteLedger::open(&folder.path().join("l.sqlite")).expect("a ledger");
+    let ledger = infera_ledger_sqlite::SqliteLedger::open(&folder.path().join("l.sqlite")).expect("a ledger");
     let open = |config: es256::Config| match es256::open(&config, Arc::clone(&ledger) as _) {
         Ok(admission) => Ok(admission.is_some()),
         Err(error) => Err(error.to_string()),
