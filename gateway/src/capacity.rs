@@ -82,11 +82,12 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use infera_types::messages::Version;
 
     fn summary(verifier: &str, owners: u32) -> CapacitySummary {
         let model = ModelName::new("m");
         let models = vec![ModelCapacity { model, nodes: owners + 1, owners, free_slots: 4 }];
-        CapacitySummary { verifier: VerifierId::new(verifier), models }
+        CapacitySummary { verifier: VerifierId::new(verifier), models, speaks: Version::NEWEST }
     }
 
     #[test]
@@ -114,7 +115,8 @@ mod tests {
             (Some(true), Some(false))
         );
         assert_eq!(capacity.has_nodes(start), Some(true));
-        let none = CapacitySummary { verifier: VerifierId::new("a"), models: Vec::new() };
+        let none =
+            CapacitySummary { verifier: VerifierId::new("a"), models: Vec::new(), speaks: Version::NEWEST };
         capacity.update(none, start);
         assert_eq!((capacity.offers(&model, start), capacity.has_nodes(start)), (Some(false), Some(false)));
         let stale = start + Duration::from_secs(6);

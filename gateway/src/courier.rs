@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use infera_broker::{Address, Broker, Message, Published, topology};
 use infera_ledger::{JobIntake, LedgerError};
 use infera_types::ids::{JobId, ModelName};
-use infera_types::messages::{JobNotice, Wire};
+use infera_types::messages::{JobNotice, Version, Wire};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
@@ -155,7 +155,8 @@ impl Courier {
         let broker = Arc::clone(&self.broker);
         self.on_their_way.push(Box::pin(async move {
             let address = Address::Queue(topology::jobs(&notice.model).name);
-            let plain = JobNotice { job_id: notice.job }.to_message(notice.job.to_string());
+            let plain =
+                JobNotice { job_id: notice.job, speaks: Version::NEWEST }.to_message(notice.job.to_string());
             let message = Message { trace: notice.trace.clone(), ..plain };
             let outcome = broker.publish(&address, message).await;
             (notice, now, outcome)

@@ -92,6 +92,7 @@ pub(crate) mod tests {
             sample_key: Digest::of(b"key"),
             now_ms: Timestamp::from_millis(1),
             budget_ms: 1_000,
+            speaks: infera_types::messages::Version::NEWEST,
         }
     }
 

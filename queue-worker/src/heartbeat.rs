@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use infera_broker::{Broker, Published, topology};
 use infera_model::chat::RENDERING;
+use infera_types::features::Features;
 use infera_types::ids::NodeId;
 use infera_types::{
-    messages::{Heartbeat, ServedModel, Wire as _},
+    messages::{Heartbeat, ServedModel, Version, Wire as _},
     numbers::NumericClass,
 };
 use tokio::sync::watch;
@@ -75,6 +76,8 @@ impl Heart {
                 rendering: RENDERING,
                 slots: self.slots,
                 free_slots: free,
+                // The worker samples, above the engine: whatever the engine is, both of today's features are there.
+                features: Features::default(),
             };
             let is_heard = self.say(vec![model], number, pace).await;
             number += 1;
@@ -100,7 +103,7 @@ impl Heart {
 
     /// Whether somebody took it.
     async fn say(&self, models: Vec<ServedModel>, number: u64, pace: Pace) -> bool {
-        let heartbeat = Heartbeat { models, queue: self.queue.clone() };
+        let heartbeat = Heartbeat { models, queue: self.queue.clone(), speaks: Version::NEWEST };
         let mut message = heartbeat.to_message(format!("heartbeat.{}.{number}", self.node));
         // The next one says it again; a verifier that was away needs no history.
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();

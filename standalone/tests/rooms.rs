@@ -30,6 +30,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "shutdown",
             "retry",
             "job",
+            "features",
+            "wire",
             "messages",
             "lib",
         ],

@@ -249,6 +249,7 @@ impl Asking {
             sample_key: self.prepared.sample_key,
             now_ms: self.job.accepted_ms,
             budget_ms,
+            speaks: infera_types::messages::Version::First,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use infera_broker::{Published, topology};
 use infera_telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIFIER_OWNERS};
 use infera_types::ids::ModelName;
-use infera_types::messages::{CapacitySummary, ModelCapacity, Wire};
+use infera_types::messages::{CapacitySummary, ModelCapacity, Version, Wire};
 use tokio::time::Instant;
 
 use crate::fleet::{Fleet, fleet};
@@ -24,7 +24,7 @@ pub(crate) fn summarise(tenure: &Tenure) -> CapacitySummary {
     let offered = page.catalogue.keys().filter(|model| tenure.chats.contains_key(*model));
     let mut models: Vec<_> = offered.map(|model| of_model(tenure, model)).collect();
     models.sort_by(|left, right| left.model.cmp(&right.model));
-    CapacitySummary { verifier: tenure.id.clone(), models }
+    CapacitySummary { verifier: tenure.id.clone(), models, speaks: Version::NEWEST }
 }
 
 /// What there is room for of one model.

@@ -208,6 +208,8 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use infera_types::features::Features;
+    use infera_types::messages::Version;
 
     fn class() -> NumericClass {
         NumericClass {
@@ -220,11 +222,15 @@ mod tests {
     }
 
     fn served(slots: u32, free_slots: u32) -> ServedModel {
-        ServedModel { numeric_class: class(), rendering: 1, slots, free_slots }
+        ServedModel { numeric_class: class(), rendering: 1, slots, free_slots, features: Features::default() }
     }
 
     fn heartbeat(node: &str, slots: u32, free: u32) -> Heartbeat {
-        Heartbeat { models: vec![served(slots, free)], queue: format!("node.{node}.x") }
+        Heartbeat {
+            models: vec![served(slots, free)],
+            queue: format!("node.{node}.x"),
+            speaks: Version::NEWEST,
+        }
     }
 
     #[test]
@@ -252,7 +258,7 @@ mod tests {
         let now = Instant::now();
         assert!(table.hear("na", heartbeat("na", 1, 1), now));
         assert!(!table.hear("nb", heartbeat("na", 1, 1), now));
-        let other = Heartbeat { models: Vec::new(), queue: "jobs.model".to_owned() };
+        let other = Heartbeat { models: Vec::new(), queue: "jobs.model".to_owned(), speaks: Version::NEWEST };
         assert!(!table.hear("nb", other, now));
         assert!(!table.hear("", heartbeat("", 1, 1), now));
         assert!(table.hear("nb", heartbeat("nb", 1, 1), now));

@@ -1,7 +1,8 @@
 //! The words that all of Infera shares: values and the little that follows from them alone. No seam, no vendor, no role.
 //!
 //! Read in this order: what things are called (`ids`, `time`), what an answer is compared by (`numbers`), what a client
-//! may ask and what a settled job is (`job`), what crosses the broker (`messages`, in an `envelope`), and last what every
+//! may ask and what a settled job is (`job`), what an engine can do (`features`), what crosses the broker (`messages`, made bytes
+//! by `wire`, in an `envelope`), and last what every
 //! long-lived part is given or does (`shutdown`, `retry`, `secret`, `causes`), and files that only their owner reads
 //! (`private_files`).
 
@@ -9,9 +10,11 @@ pub mod ids;
 pub mod time;
 
 pub mod envelope;
+pub mod features;
 pub mod job;
 pub mod messages;
 pub mod numbers;
+pub mod wire;
 
 pub mod byte_budget;
 pub mod causes;

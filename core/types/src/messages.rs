@@ -1,95 +1,17 @@
-//! All that crosses the broker: the kinds of message, their version, and how they become bytes. No behaviour and
-//! no queue names (those are `broker::topology`).
-//!
-//! A message is one version byte and JSON behind it; its kind travels beside it in the broker's envelope. Unknown
-//! kinds and versions are parked by whoever gets them, never dropped, so that an older program can't lose what a
-//! newer one sent.
+//! Lists every kind of message that crosses the broker. No behaviour and no queue names (those are `broker::topology`); how
+//! a message becomes bytes is `wire`.
 
-use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::envelope::Message;
+use crate::features::Features;
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
-use crate::job::{FinishReason, JobRequest, Settlement};
+use crate::job::{End, FailureReason, FinishReason, JobRequest, Settlement};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
 use crate::time::Timestamp;
-
-/// The version that this build writes and the only one it reads.
-pub const VERSION: u8 = 1;
-
-/// No message may be larger: the broker refuses it, and so do we before decoding.
-pub const MESSAGE_SIZE_MAX_BYTES: usize = 1024 * 1024;
+pub use crate::wire::{DecodeError, MESSAGE_SIZE_MAX_BYTES, Version, Wire};
 
 /// How many best tokens a replica reports per position.
 pub const TOP_COUNT: usize = 4;
-
-/// A message that can't be used, and what to do with it.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// Another kind than expected: park it.
-    #[error("expected a message of kind {expected}, got {found:?}")]
-    Kind {
-        /// The kind asked for.
-        expected: &'static str,
-        /// The kind found.
-        found: String,
-    },
-    /// From another version of the program: park it.
-    #[error("message version {0} is not {VERSION}")]
-    Version(u8),
-    /// Not what its kind promises: the sender's fault; count and drop it.
-    #[error("malformed message: {0}")]
-    Malformed(String),
-}
-
-impl DecodeError {
-    /// Whether the message must be kept for a newer program instead of being dropped.
-    #[must_use]
-    pub const fn is_parked(&self) -> bool {
-        matches!(self, Self::Kind { .. } | Self::Version(_))
-    }
-}
-
-/// Something that crosses the broker.
-pub trait Wire: Serialize + DeserializeOwned {
-    /// The kind's word in the envelope.
-    const KIND: &'static str;
-
-    /// The message to publish, under `id` (the same id at every retry).
-    fn to_message(&self, id: impl Into<String>) -> Message {
-        let mut body = vec![VERSION];
-        // Writing our own plain values to memory can't fail; if it did, the reader names the empty body malformed.
-        let _ = serde_json::to_writer(&mut body, self);
-        Message {
-            id: id.into(),
-            kind: Self::KIND.to_owned(),
-            body: Bytes::from(body),
-            ttl_ms: None,
-            trace: None,
-        }
-    }
-
-    /// The value in a message.
-    ///
-    /// # Errors
-    /// See [`DecodeError`]: kinds and versions we don't know are to be parked, malformed ones dropped and counted.
-    fn from_message(message: &Message) -> Result<Self, DecodeError> {
-        if message.kind != Self::KIND {
-            return Err(DecodeError::Kind { expected: Self::KIND, found: message.kind.clone() });
-        }
-        if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
-            return Err(DecodeError::Malformed(format!("{} bytes is over the limit", message.body.len())));
-        }
-        match message.body.split_first() {
-            None => Err(DecodeError::Malformed("empty".to_owned())),
-            Some((&VERSION, json)) => {
-                serde_json::from_slice(json).map_err(|error| DecodeError::Malformed(error.to_string()))
-            }
-            Some((&version, _)) => Err(DecodeError::Version(version)),
-        }
-    }
-}
 
 /// A kind as a metric's label: ours by their words, all others under one, since a stranger may write anything.
 #[must_use]
@@ -111,6 +33,9 @@ pub fn kind_label(kind: &str) -> &'static str {
 pub struct JobNotice {
     /// The job.
     pub job_id: JobId,
+    /// The newest version that the gateway reads which waits for the job's end; the first where it is absent.
+    #[serde(default)]
+    pub speaks: Version,
 }
 
 impl Wire for JobNotice {
@@ -136,6 +61,9 @@ pub struct Assignment {
     pub now_ms: Timestamp,
     /// How long the node has, on its own clock, from receipt.
     pub budget_ms: u64,
+    /// The newest version that every verifier reads which may get the answer; the first where it is absent.
+    #[serde(default)]
+    pub speaks: Version,
 }
 
 impl Wire for Assignment {
@@ -195,6 +123,9 @@ pub enum RefusalReason {
     Crashed,
     /// Its budget was over before it began. Counts.
     Expired,
+    /// Asks for something that this version of the worker doesn't know, so that it could only answer something else:
+    /// neutral. Since version 2 of messages; the first says [`RefusalReason::Busy`], which is neutral too.
+    Unsupported,
     /// Can't be done: another digest, a prompt over the context, a broken engine. Counts.
     Broken,
 }
@@ -222,6 +153,11 @@ pub struct Refusal {
 
 impl Wire for Refusal {
     const KIND: &'static str = "refusal";
+
+    fn in_first_version(&self) -> Option<Self> {
+        (self.reason == RefusalReason::Unsupported)
+            .then(|| Self { reason: RefusalReason::Busy, ..self.clone() })
+    }
 }
 
 /// Nodes from before versions were told render by the first.
@@ -241,6 +177,9 @@ pub struct ServedModel {
     pub slots: u32,
     /// How many of those are free.
     pub free_slots: u32,
+    /// What it can do beyond answering; where it is absent, what every engine could before features were told.
+    #[serde(default)]
+    pub features: Features,
 }
 
 /// On `{n}.heartbeat`, every ten seconds and at every change of the slots that matters.
@@ -250,6 +189,9 @@ pub struct Heartbeat {
     pub models: Vec<ServedModel>,
     /// The queue that it reads.
     pub queue: String,
+    /// The newest version that the node reads; the first where it is absent.
+    #[serde(default)]
+    pub speaks: Version,
 }
 
 impl Wire for Heartbeat {
@@ -265,6 +207,19 @@ pub struct Completion {
 
 impl Wire for Completion {
     const KIND: &'static str = "completion";
+
+    /// The first version has no word for a conversation that the template refuses: it failed such a job as one that can't
+    /// be rendered.
+    fn in_first_version(&self) -> Option<Self> {
+        let End::Failed { reason: FailureReason::InvalidMessages, .. } = self.settlement.end else {
+            return None;
+        };
+        let mut older = self.clone();
+        if let End::Failed { reason, .. } = &mut older.settlement.end {
+            *reason = FailureReason::Unprocessable;
+        }
+        Some(older)
+    }
 }
 
 /// What one model has room for, as one verifier sees it.
@@ -287,6 +242,9 @@ pub struct CapacitySummary {
     pub verifier: VerifierId,
     /// Per model that this verifier offers; others of the catalogue are not among them.
     pub models: Vec<ModelCapacity>,
+    /// The newest version that the verifier reads; the first where it is absent.
+    #[serde(default)]
+    pub speaks: Version,
 }
 
 impl Wire for CapacitySummary {

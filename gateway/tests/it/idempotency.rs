@@ -8,7 +8,7 @@ use infera_gateway::Config;
 use infera_ledger::JobReader;
 use infera_types::ids::{ModelName, VerifierId};
 use infera_types::job::{End, FailureReason};
-use infera_types::messages::{CapacitySummary, ModelCapacity, Wire as _};
+use infera_types::messages::{CapacitySummary, ModelCapacity, Version, Wire as _};
 use infera_types::time::Timestamp;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_finished_answer_is_replayed() {
 async fn a_finished_answer_is_replayed_without_nodes() {
     let rig = Rig::start_with(Config { capacity_ttl_ms: 1_500, ..unlimited() }, 0).await;
     let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: 3, owners: 3, free_slots: 8 }];
-    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     let first = loop {
         rig.broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
         let reply = rig.post("/v1/chat/completions", &chat(), &[KEY]).await;

@@ -167,7 +167,7 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
 #[tokio::test]
 async fn a_message_that_nobody_knows_is_parked() {
     let rig = Rig::start(unlimited()).await;
-    let body = vec![infera_types::messages::VERSION].into();
+    let body = vec![infera_types::messages::Version::First.byte()].into();
     let message =
         Message { id: "1".to_owned(), kind: "tomorrow".to_owned(), body, ttl_ms: Some(60_000), trace: None };
     let published = rig.broker.publish(&Address::Queue(rig.completions.clone()), message.clone()).await;

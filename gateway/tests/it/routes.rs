@@ -4,7 +4,7 @@ use infera_broker::{Broker as _, topology};
 use infera_ledger::Standing;
 use infera_types::ids::{ModelName, VerifierId};
 use infera_types::job::{Answer, End, FailureReason, VerificationStatus};
-use infera_types::messages::{CapacitySummary, ModelCapacity, Wire as _};
+use infera_types::messages::{CapacitySummary, ModelCapacity, Version, Wire as _};
 use infera_types::time::Timestamp;
 use serde_json::json;
 
@@ -182,7 +182,7 @@ async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
         .map(|model| ModelCapacity { model, nodes: 3, owners: 3, free_slots: 8 })
         .into_iter()
         .collect();
-    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     rig.broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
     rig.get_until("/v1/models", |models| models["data"].as_array().is_some_and(|data| data.len() == 2)).await;
     for path in ["org%2Fmo%20del%20%C3%A9", "org%2fmo%20del%20%c3%a9", "org/mo%20del%20%C3%A9"] {

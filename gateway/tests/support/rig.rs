@@ -16,7 +16,7 @@ use infera_types::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
 use infera_types::job::{
     Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
 };
-use infera_types::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Wire};
+use infera_types::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Version, Wire};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
@@ -248,7 +248,7 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
 /// Says once in a while what there is room for, as verifiers do.
 async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
     let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: owners, owners, free_slots: 8 }];
-    let summary = CapacitySummary { verifier: VerifierId::fresh(), models };
+    let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     loop {
         broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;

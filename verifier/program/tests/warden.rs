@@ -22,7 +22,7 @@ use infera_broker_rabbitmq::{Config, RabbitBroker, Token};
 use infera_ledger::{AccountBook as _, NetworkBook as _, NewNode, NodeBook as _, NodeCheck, Registered};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{Digest, NodeId};
-use infera_types::messages::{Heartbeat, Wire as _};
+use infera_types::messages::{Heartbeat, Version, Wire as _};
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
@@ -142,7 +142,7 @@ async fn who_is_out_is_cut_off_within_a_minute_and_the_others_stay() {
     let (counters, shutdown) = (verifier.counters(), Shutdown::new());
     let running = tokio::spawn(verifier.run(shutdown.clone()));
     sleep(Duration::from_secs(2)).await;
-    let beat = Heartbeat { models: Vec::new(), queue: queue.name.clone() };
+    let beat = Heartbeat { models: Vec::new(), queue: queue.name.clone(), speaks: Version::NEWEST };
     let address = topology::heartbeat_of(&revoked);
     assert_eq!(inside.publish(&address, beat.to_message("beat")).await, Published::Confirmed);
     ledger.revoke_node(&revoked, Timestamp::now()).await.unwrap();

@@ -8,7 +8,7 @@ use infera_broker::{Address, Published, topology};
 use infera_ledger::LedgerError;
 use infera_telemetry::metrics::VERIFIER_HANDOUTS;
 use infera_types::ids::{JobId, ModelName};
-use infera_types::messages::{JobNotice, Wire};
+use infera_types::messages::{JobNotice, Version, Wire};
 use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
@@ -68,7 +68,7 @@ async fn hand_out_of(
     let mut handed_out = 0;
     for chunk in std::iter::once(first).chain(others.chunks(AT_ONCE)) {
         let publishing = chunk.iter().map(|job| async move {
-            let message = JobNotice { job_id: *job }.to_message(job.to_string());
+            let message = JobNotice { job_id: *job, speaks: Version::First }.to_message(job.to_string());
             let published = tokio::time::timeout_at(until, tenure.seams.broker.publish(address, message));
             (*job, published.await.unwrap_or(Published::Unknown))
         });

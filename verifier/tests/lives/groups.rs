@@ -6,7 +6,7 @@ use infera_broker::{Broker as _, topology};
 use infera_ledger::{PostingEntry, Verdict};
 use infera_types::ids::{NodeId, VerifierId};
 use infera_types::job::{End, FailureReason, Numbers, VerificationStatus};
-use infera_types::messages::{CapacitySummary, RefusalReason, Wire as _};
+use infera_types::messages::{CapacitySummary, RefusalReason, Version, Wire as _};
 use infera_verifier::Config;
 use infera_verifier::counters::Counted;
 
@@ -258,7 +258,8 @@ async fn a_node_can_not_speak_as_a_verifier() {
     let verifier = network.verifier(quick());
     network.end_of(network.submit(Ask::default()).await).await;
     let asked = nodes[0].assignment(0).await;
-    let invented = CapacitySummary { verifier: VerifierId::fresh(), models: Vec::new() };
+    let invented =
+        CapacitySummary { verifier: VerifierId::fresh(), models: Vec::new(), speaks: Version::NEWEST };
     let address = topology::replica_to(&nodes[0].id, &asked.verifier);
     network.broker.publish(&address, invented.to_message("1")).await;
     eventually("it is dropped", || async {

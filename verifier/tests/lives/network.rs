@@ -20,7 +20,7 @@ use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
     ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
 };
-use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use infera_verifier::counters::Counters;
@@ -181,8 +181,10 @@ impl Network {
     /// Publishes a job's notice.
     pub(crate) async fn notify(&self, job: JobId) {
         let address = Address::Queue(topology::jobs(&self.model).name);
-        let published =
-            self.broker.publish(&address, JobNotice { job_id: job }.to_message(job.to_string())).await;
+        let published = self
+            .broker
+            .publish(&address, JobNotice { job_id: job, speaks: Version::NEWEST }.to_message(job.to_string()))
+            .await;
         assert_eq!(published, Published::Confirmed);
     }
 

@@ -7,12 +7,14 @@ use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{NetworkBook as _, NewNode, Registered};
 use infera_model::chat::{RENDERING, prompt_hash};
 use infera_sampling::{Noise, choose};
+use infera_types::features::Features;
 use infera_types::ids::{AccountId, NodeId};
 use infera_types::time::Timestamp;
 use infera_types::{job::FinishReason, numbers::TokenId};
 use infera_types::{
     messages::{
-        Assignment, Heartbeat, Refusal, RefusalReason, Replica, ReplicaTiming, ServedModel, Wire as _,
+        Assignment, Heartbeat, Refusal, RefusalReason, Replica, ReplicaTiming, ServedModel, Version,
+        Wire as _,
     },
     numbers::NumericClass,
 };
@@ -129,7 +131,8 @@ impl Node {
     /// A heartbeat, heard by whoever listens now.
     pub(crate) async fn speak(&self) {
         let served_model = served(self.class.clone());
-        let heartbeat = Heartbeat { models: vec![served_model], queue: self.queue.clone() };
+        let heartbeat =
+            Heartbeat { models: vec![served_model], queue: self.queue.clone(), speaks: Version::NEWEST };
         let address = topology::heartbeat_of(&self.id);
         self.network.broker.publish(&address, heartbeat.to_message("heartbeat")).await;
     }
@@ -171,7 +174,8 @@ pub(crate) fn keep_speaking(nodes: &[Node]) -> Chorus {
         loop {
             for (address, class, queue) in &speakers {
                 let served_model = served(class.clone());
-                let heartbeat = Heartbeat { models: vec![served_model], queue: queue.clone() };
+                let heartbeat =
+                    Heartbeat { models: vec![served_model], queue: queue.clone(), speaks: Version::NEWEST };
                 network.broker.publish(address, heartbeat.to_message("heartbeat")).await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -189,7 +193,13 @@ impl Drop for Chorus {
 }
 
 fn served(numeric_class: NumericClass) -> ServedModel {
-    ServedModel { numeric_class, rendering: RENDERING, slots: 16, free_slots: 16 }
+    ServedModel {
+        numeric_class,
+        rendering: RENDERING,
+        slots: 16,
+        free_slots: 16,
+        features: Features::default(),
+    }
 }
 
 fn class(network: &Network) -> NumericClass {

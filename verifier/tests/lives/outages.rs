@@ -8,7 +8,7 @@ use infera_broker::{Broker as _, Message, Published, topology};
 use infera_ledger::{LedgerError, PostingEntry, Sweeping as _, Verdict};
 use infera_types::ids::VerifierId;
 use infera_types::job::End;
-use infera_types::messages::{Heartbeat, RefusalReason, Wire as _};
+use infera_types::messages::{Heartbeat, RefusalReason, Version, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
@@ -29,7 +29,8 @@ fn without_sweeps() -> Config {
 
 /// What a node says that comes from another year.
 async fn say_something_unknown(node: &Node, network: &Network, times: u32) {
-    let known = Heartbeat { models: Vec::new(), queue: String::new() }.to_message("1");
+    let known =
+        Heartbeat { models: Vec::new(), queue: String::new(), speaks: Version::NEWEST }.to_message("1");
     for number in 0..times {
         let message = Message { id: number.to_string(), kind: "next year's".to_owned(), ..known.clone() };
         let published = network.broker.publish(&topology::heartbeat_of(&node.id), message).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use infera_broker::{Address, Broker as _, GIVEN_BACK_MAX, Message, topology};
 use infera_ledger::JobReader as _;
 use infera_types::job::End;
-use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::counters::Counted;
 use infera_verifier::{Config, Seams};
@@ -186,11 +186,11 @@ async fn unknown_messages_are_parked_and_malformed_ones_dropped() {
     let jobs = Address::Queue(topology::jobs(&network.model).name);
     let unknown = Message {
         kind: "next year's".to_owned(),
-        ..JobNotice { job_id: infera_types::ids::JobId::new() }.to_message("1")
+        ..JobNotice { job_id: infera_types::ids::JobId::new(), speaks: Version::NEWEST }.to_message("1")
     };
     let malformed = Message {
         body: vec![1, b'{'].into(),
-        ..JobNotice { job_id: infera_types::ids::JobId::new() }.to_message("2")
+        ..JobNotice { job_id: infera_types::ids::JobId::new(), speaks: Version::NEWEST }.to_message("2")
     };
     network.broker.publish(&jobs, unknown.clone()).await;
     network.broker.publish(&jobs, malformed).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use infera_ledger::{Accepted, JobIntake as _};
 use infera_ledger_postgres::PostgresLedger;
 use infera_types::ids::AccountId;
-use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::messages::{JobNotice, Version, Wire as _};
 use tokio::task::JoinSet;
 
 use crate::bare_postgres::BarePostgres;
@@ -200,7 +200,7 @@ async fn publishes(publisher: &Publisher, span: Duration) -> Result<f64, Fault> 
             let mut count = 0;
             while Instant::now() < end {
                 let job_id = asker.job().id;
-                let body = JobNotice { job_id }.to_message("").body;
+                let body = JobNotice { job_id, speaks: Version::NEWEST }.to_message("").body;
                 let key = JOBS.to_owned();
                 publisher.publish(Parcel { exchange: "", key, id: job_id.to_string(), body }).await?;
                 count += 1;

@@ -7,7 +7,7 @@ use infera_types::ids::{AssignmentId, Digest, JobId, VerifierId};
 use infera_types::job::{FinishReason, JobRequest, Settlement};
 use infera_types::time::Timestamp;
 use infera_types::{
-    messages::{Assignment, Completion, JobNotice, Replica, ReplicaTiming, Wire as _},
+    messages::{Assignment, Completion, JobNotice, Replica, ReplicaTiming, Version, Wire as _},
     numbers::{NumericClass, TokenNumbers},
 };
 
@@ -37,9 +37,10 @@ impl Bodies {
             sample_key: Digest::of(b"sample key"),
             now_ms: Timestamp::now(),
             budget_ms: Duration::from_secs(10).as_secs() * 1_000,
+            speaks: Version::NEWEST,
         };
         Ok(Self {
-            notice: JobNotice { job_id: job.id }.to_message("").body,
+            notice: JobNotice { job_id: job.id, speaks: Version::NEWEST }.to_message("").body,
             assignment: assignment.to_message("").body,
             replica: replica(job.id).to_message("").body,
             completion: Completion { settlement }.to_message("").body,

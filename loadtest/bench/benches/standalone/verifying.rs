@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use infera_broker::{Address, Published, topology};
 use infera_ledger::{AccountBook as _, JobIntake as _, JobReader as _, NetworkBook as _};
 use infera_types::ids::{Digest, JobId, ModelName};
-use infera_types::messages::{JobNotice, Wire as _};
+use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::time::Timestamp;
 use tokio::runtime::Runtime;
 
@@ -95,7 +95,7 @@ async fn settle_all(stage: &Stage, ids: &[JobId]) -> Result<Duration, Fault> {
     let address = Address::Queue(topology::jobs(&ModelName::new(MODEL)).name);
     let begun = Instant::now();
     for id in ids {
-        let notice = JobNotice { job_id: *id }.to_message(id.to_string());
+        let notice = JobNotice { job_id: *id, speaks: Version::NEWEST }.to_message(id.to_string());
         if stage.seams.broker.publish(&address, notice).await != Published::Confirmed {
             return Err("a notice was not confirmed".into());
         }

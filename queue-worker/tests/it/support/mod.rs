@@ -240,6 +240,7 @@ pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
         sample_key: Digest::of(text.as_bytes()),
         now_ms: Timestamp::from_millis(1_790_000_000_000),
         budget_ms: 60_000,
+        speaks: infera_types::messages::Version::NEWEST,
     }
 }
 

@@ -1,0 +1,72 @@
+//! Names what an engine can do beyond answering, so that a request is given only to nodes that can do all of it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::job::JobRequest;
+
+/// One thing that a request may ask for and that an engine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// A temperature above 0: job-bound sampling.
+    Temperature,
+    /// A seed that makes a request reproduce its tokens.
+    Seed,
+}
+
+/// The features of one served model. Words that this program doesn't know are left out as they are read: it can't ask for
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Features(BTreeSet<Feature>);
+
+impl Default for Features {
+    /// What every engine could do before features were told.
+    fn default() -> Self {
+        Self([Feature::Temperature, Feature::Seed].into())
+    }
+}
+
+impl FromIterator<Feature> for Features {
+    fn from_iter<F: IntoIterator<Item = Feature>>(features: F) -> Self {
+        Self(features.into_iter().collect())
+    }
+}
+
+impl Features {
+    /// Returns what the request needs.
+    #[must_use]
+    pub fn needed(request: &JobRequest) -> Self {
+        let temperature = (request.temperature > 0.0).then_some(Feature::Temperature);
+        let seed = request.seed.map(|_| Feature::Seed);
+        temperature.into_iter().chain(seed).collect()
+    }
+
+    /// Returns whether all of `needed` are among these.
+    #[must_use]
+    pub fn include(&self, needed: &Self) -> bool {
+        needed.0.is_subset(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Features {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// A word that is known, or any other value.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Word {
+            Known(Feature),
+            Unknown(serde::de::IgnoredAny),
+        }
+        let words = Vec::<Word>::deserialize(deserializer)?;
+        Ok(words
+            .into_iter()
+            .filter_map(|word| match word {
+                Word::Known(feature) => Some(feature),
+                Word::Unknown(_) => None,
+            })
+            .collect())
+    }
+}

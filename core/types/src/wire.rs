@@ -1,0 +1,173 @@
+//! Turns messages into bytes and back, in one of two versions.
+//!
+//! A message is one version byte and JSON behind it; its kind travels beside it in the broker's envelope. A reader parks
+//! kinds and versions that it doesn't know and never drops them, so that an older program can't lose what a newer one
+//! sent.
+//!
+//! Programs of two versions run beside each other during an upgrade. Both versions are read. What announces a program (a
+//! heartbeat, a summary of capacity, a job's notice) is written in the first, with the newest version that the program
+//! reads in its field `speaks`. What is addressed to somebody who announced more is written in that.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Message;
+
+/// No message may be larger: the broker refuses it, and so do we before decoding.
+pub const MESSAGE_SIZE_MAX_BYTES: usize = 1024 * 1024;
+
+/// A version of all messages. A version that isn't known is newer, so announcements of it count as the newest that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
+pub enum Version {
+    /// Without announcements; of programs before 0.1.0.
+    #[default]
+    First,
+    /// With announcements, and with words of its own: a refusal as unsupported, a failure for invalid messages.
+    Second,
+}
+
+impl Version {
+    /// The newest that this program reads and writes.
+    pub const NEWEST: Self = Self::Second;
+
+    /// The version byte.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::First => 1,
+            Self::Second => 2,
+        }
+    }
+
+    /// Returns the version of a byte that stands before a message; none if this program doesn't read it.
+    #[must_use]
+    pub const fn of_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::First),
+            2 => Some(Self::Second),
+            _ => None,
+        }
+    }
+}
+
+impl From<u8> for Version {
+    fn from(announced: u8) -> Self {
+        if announced <= 1 { Self::First } else { Self::Second }
+    }
+}
+
+impl From<Version> for u8 {
+    fn from(version: Version) -> Self {
+        version.byte()
+    }
+}
+
+/// A message that can't be used, and what to do with it.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Another kind than expected: park it.
+    #[error("expected a message of kind {expected}, got {found:?}")]
+    Kind {
+        /// The kind asked for.
+        expected: &'static str,
+        /// The kind found.
+        found: String,
+    },
+    /// From a newer program: park it.
+    #[error("message version {0} is newer than {newest}, the newest that is read", newest = Version::NEWEST.byte())]
+    Version(u8),
+    /// Not what its kind promises: the sender's fault; count and drop it.
+    #[error("malformed message: {0}")]
+    Malformed(String),
+}
+
+impl DecodeError {
+    /// Whether the message must be kept for a newer program instead of being dropped.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        matches!(self, Self::Kind { .. } | Self::Version(_))
+    }
+}
+
+/// Something that crosses the broker.
+pub trait Wire: Serialize + DeserializeOwned {
+    /// The kind's word in the envelope.
+    const KIND: &'static str;
+
+    /// Returns the same in the first version's words; none where these are the same.
+    fn in_first_version(&self) -> Option<Self> {
+        None
+    }
+
+    /// Returns the message to publish under `id` (the same id at every retry), in the version that every program reads.
+    fn to_message(&self, id: impl Into<String>) -> Message {
+        self.to_message_in(Version::First, id)
+    }
+
+    /// Returns the message for readers that announced `version`.
+    fn to_message_in(&self, version: Version, id: impl Into<String>) -> Message {
+        let mut body = vec![version.byte()];
+        let older = if version == Version::First { self.in_first_version() } else { None };
+        // Writing our own plain values to memory can't fail; if it did, the reader names the empty body malformed.
+        let _ = serde_json::to_writer(&mut body, older.as_ref().unwrap_or(self));
+        Message {
+            id: id.into(),
+            kind: Self::KIND.to_owned(),
+            body: Bytes::from(body),
+            ttl_ms: None,
+            trace: None,
+        }
+    }
+
+    /// Returns the value in a message of either version.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]: kinds and versions we don't know are to be parked, malformed ones dropped and counted.
+    fn from_message(message: &Message) -> Result<Self, DecodeError> {
+        serde_json::from_slice(json_of(message, Self::KIND)?).map_err(malformed)
+    }
+
+    /// Returns the value in a message, and the names of fields in it that this program doesn't know, outermost first and
+    /// joined by dots; at most [`UNKNOWN_FIELDS_MAX`] of them.
+    ///
+    /// # Errors
+    /// As [`Wire::from_message`].
+    fn from_message_with_unknown(message: &Message) -> Result<(Self, Vec<String>), DecodeError> {
+        let mut unknown = Vec::new();
+        let mut json = serde_json::Deserializer::from_slice(json_of(message, Self::KIND)?);
+        let value = serde_ignored::deserialize(&mut json, |path| {
+            if unknown.len() < UNKNOWN_FIELDS_MAX {
+                unknown.push(path.to_string());
+            }
+        });
+        let value = value.map_err(malformed)?;
+        json.end().map_err(malformed)?;
+        Ok((value, unknown))
+    }
+}
+
+/// How many unknown fields of one message are named: more don't fit into a log's line.
+pub const UNKNOWN_FIELDS_MAX: usize = 8;
+
+fn malformed(error: serde_json::Error) -> DecodeError {
+    DecodeError::Malformed(error.to_string())
+}
+
+/// Returns the JSON of a message of this kind, in either version.
+fn json_of<'message>(message: &'message Message, kind: &'static str) -> Result<&'message [u8], DecodeError> {
+    if message.kind != kind {
+        return Err(DecodeError::Kind { expected: kind, found: message.kind.clone() });
+    }
+    if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
+        return Err(DecodeError::Malformed(format!("{} bytes is over the limit", message.body.len())));
+    }
+    match message.body.split_first() {
+        None => Err(DecodeError::Malformed("empty".to_owned())),
+        Some((byte, json)) => match Version::of_byte(*byte) {
+            Some(_) => Ok(json),
+            None => Err(DecodeError::Version(*byte)),
+        },
+    }
+}
