@@ -13,3 +13,4 @@ mod damage;
 mod honest_differences;
 mod lifetimes;
 mod refused;
+mod upgrade;

@@ -55,7 +55,17 @@ impl Stage {
 
     /// The same, with other settings.
     pub(crate) async fn open_with(nodes: u32, change: impl FnOnce(&mut Config)) -> Self {
+        Self::open_prepared(nodes, |_| {}, change).await
+    }
+
+    /// The same, on a folder that is filled first.
+    pub(crate) async fn open_prepared(
+        nodes: u32,
+        prepare: impl FnOnce(&Path),
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
+        prepare(folder.path());
         let mut config = config(folder.path(), nodes);
         change(&mut config);
         let network =
