@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "envelope",
             "secret",
             "causes",
+            "admission",
             "private_files",
             "shutdown",
             "retry",
@@ -40,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/tls", &["lib"]),
     ("core/model", &["folder", "chat", "lib"]),
     ("core/sampling", &["philox", "lib"]),
-    ("core/broker", &["lib", "topology", "connections", "memory", "measured"]),
+    ("core/broker", &["lib", "topology", "connections", "consuming", "parking", "memory", "measured"]),
     (
         "core/broker/rabbitmq",
         &[

@@ -3,6 +3,8 @@
 //! Read [`Broker`] for the contract, [`topology`] for which queues there are, then an implementation.
 
 pub mod connections;
+pub mod consuming;
+pub mod parking;
 pub mod topology;
 
 pub mod measured;

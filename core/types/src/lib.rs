@@ -16,6 +16,7 @@ pub mod messages;
 pub mod numbers;
 pub mod wire;
 
+pub mod admission;
 pub mod byte_budget;
 pub mod causes;
 pub mod private_files;

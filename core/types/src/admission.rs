@@ -1,0 +1,95 @@
+//! The words by which a gateway lets a node in or keeps it out, on both sides: the gateway says them, the worker acts by
+//! them. Sentences and statuses are the gateway's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::NodeId;
+use crate::secret::Secret;
+
+/// Why a node isn't let in, and who can change that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This gateway has no key to sign tokens with: its operator. Another gateway may have one.
+    NoAdmission,
+    /// The account has no scope `fleet`, or there is no account: the operator.
+    NoFleet,
+    /// The name has another secret: the runner.
+    NameTaken,
+    /// No node of this name has this secret: the runner.
+    Unknown,
+    /// Shut out for good: the operator did that.
+    Revoked,
+    /// The broker is away: a retry is safe.
+    BrokerAway,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::NoAdmission, Self::NoFleet, Self::NameTaken, Self::Unknown, Self::Revoked, Self::BrokerAway];
+
+    /// Returns the word that programs compare.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoAdmission => "nodes_not_admitted",
+            Self::NoFleet => "fleet_scope_required",
+            Self::NameTaken => "node_name_taken",
+            Self::Unknown => "node_unknown",
+            Self::Revoked => "node_revoked",
+            Self::BrokerAway => "broker_unavailable",
+        }
+    }
+
+    /// Returns the refusal of a word; none for one that this program doesn't know.
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+
+    /// Returns whether another gateway, or this one later, may let the node in without anybody doing something.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::NoAdmission | Self::BrokerAway)
+    }
+}
+
+/// What a node that is let in is told: the reply to `POST /check_node_secret`. A reader passes over fields that it doesn't know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Admission {
+    /// The node's inner id.
+    pub node: NodeId,
+    /// Its proof towards the broker. Serialised in plain text: the reply is for the node alone.
+    #[serde(serialize_with = "exposed")]
+    pub token: Secret,
+    /// How long the token lives, in seconds; above 0.
+    pub expires_in_s: u64,
+    /// The queue that the node reads.
+    pub queue: String,
+    /// Where the broker is.
+    pub broker: Broker,
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broker {
+    /// `amqp(s)://host:port/vhost`, without user and password.
+    pub url: String,
+}
+
+fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_is_known_again_by_its_word() {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::of_code(refusal.code()), Some(refusal));
+        }
+        assert_eq!(Refusal::of_code("tomorrow's"), None);
+    }
+}
