@@ -1,5 +1,5 @@
-//! `infera calibrate`: honest replicas, made by the real engines in batches that differ, compared as the verifier
-//! compares, and turned into the thresholds file. What a tolerance is made of is the verifier's `calibration`.
+//! `infera calibrate`: makes honest replicas with the real engines in varying batches, compares them as the verifier
+//! does, and turns the distances into the thresholds file. The verifier's `calibration` computes the tolerances.
 
 use std::path::PathBuf;
 
@@ -21,50 +21,50 @@ use infera_verifier::thresholds::{Thresholds, ThresholdsError};
 use crate::config::Config;
 use crate::node::PLAIN_VARIANT;
 
-/// What `infera calibrate` can be told.
+/// The options of `infera calibrate`.
 #[derive(Debug, Args)]
 pub struct Calibrate {
-    /// Where the thresholds file goes.
+    /// The file to write the thresholds to.
     #[arg(long, default_value = "verifier/thresholds/committed.toml")]
     output: PathBuf,
     /// The version that verdicts will name.
     #[arg(long)]
     name: String,
-    /// Honest jobs; each gives one pair to every pair of classes.
+    /// The number of honest jobs; each yields one pair for every pair of classes.
     #[arg(long, default_value_t = 2_400, value_parser = clap::value_parser!(u64).range(PAIRS_MIN..=1_000_000))]
     jobs: u64,
 }
 
-/// Why nothing was written.
+/// Why no file was written.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
-    /// The model's folder.
+    /// The model's folder cannot be used.
     #[error(transparent)]
     Chat(#[from] ChatError),
-    /// An engine.
+    /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The thresholds that this build carries.
+    /// The thresholds that this build contains cannot be used.
     #[error(transparent)]
     Thresholds(#[from] ThresholdsError),
-    /// Too few pairs.
+    /// There were too few pairs.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
-    /// The file.
+    /// The file could not be written.
     #[error("{path}: {source}")]
     Output {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
-/// Greedy, the usual chat temperature, and the model's own distribution, in equal shares.
+/// The temperatures, in equal shares: greedy, the usual chat temperature, and the model's own distribution.
 const TEMPERATURES: [f64; 3] = [0.0, 0.7, 1.0];
-/// Answers of the bundled model are shorter than this.
+/// The most tokens of an answer; those of the bundled model are shorter.
 const ANSWER_TOKENS_MAX: usize = 48;
-/// Levels whose quantiles are printed.
+/// The levels whose quantiles are printed.
 const LEVELS: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 /// How many jobs share a batch, in turn: pairs compare answers from batches of different sizes.
 const BATCHES: [usize; 4] = [1, 16, 3, 8];
@@ -76,7 +76,7 @@ struct Job {
     temperature: f64,
 }
 
-/// Runs the calibration, prints the quantiles, writes the file.
+/// Runs the calibration, prints the quantiles and writes the file.
 ///
 /// # Errors
 /// [`CalibrateError`]; the file is written whole or not at all.
@@ -85,7 +85,7 @@ pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
     let jobs = jobs(&chat, options.jobs)?;
     let variant = |name: &str| EngineConfig { variant: name.to_owned(), ..config.engine.clone() }.load();
     let (mut model, mut plain) = (variant(&config.engine.variant)?, variant(PLAIN_VARIANT)?);
-    // Each export answers every job twice, in batches of other sizes and with other neighbours.
+    // Each export answers every job twice, in batches of different sizes and with different neighbours.
     let answers = [
         answer_all(model.as_mut(), &chat, &jobs, 0)?,
         answer_all(model.as_mut(), &chat, &jobs, 1)?,
@@ -110,7 +110,7 @@ pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
     infera_program::print(&table(&calibration.quantiles(&LEVELS))).map_err(output)
 }
 
-/// Questions of the bundled model's domain with operands that differ, each under a key of its own.
+/// Makes questions of the bundled model's domain with varying operands, each with a key of its own.
 fn jobs(chat: &ChatModel, count: u64) -> Result<Vec<Job>, ChatError> {
     let now = Timestamp::from_millis(0);
     let job = |index: u64| {
@@ -152,7 +152,7 @@ fn answer_all(
     Ok(answers)
 }
 
-/// Answers one batch: prefill together, decode together, each leaving when it ends.
+/// Answers one batch: prompts are prefilled together and decoded together, and each leaves when its answer ends.
 fn answer_batch(
     engine: &mut dyn Engine,
     chat: &ChatModel,

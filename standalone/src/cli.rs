@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and what a newcomer is told. What happens then is `network`'s.
+//! The command line: what can be typed, and what a newcomer is told. `network` does what is asked.
 
 use std::path::PathBuf;
 
@@ -10,16 +10,16 @@ use crate::calibrate::Calibrate;
 use crate::config::Config;
 use crate::network::Network;
 
-/// The network for LLM inference on strangers' machines whose answers are checked, on this machine.
+/// Runs a network for LLM inference on strangers' machines, with checked answers, on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "infera", version = env!("PROGRAM_VERSION"), about)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run gateway, verifier and three nodes in this process until Ctrl-C.
@@ -27,29 +27,29 @@ pub enum Command {
     Up(Settings),
     /// Print the configuration that `up` would run with, as TOML.
     Config(Settings),
-    /// Make the ledger's file as small as what is in it, while nothing runs. Needed once, for a large one that was made before
-    /// it became smaller by itself.
+    /// Shrink the ledger's file to its content, while nothing runs. Needed once, for a large file of a version that
+    /// could not shrink it by itself.
     Compact(Settings),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
 }
 
-/// Where settings come from, and short ways to say two of them.
+/// Where settings come from, and short forms of two of them.
 #[derive(Debug, Args)]
-#[group(skip)] // the parser names groups by type, and the settings within are called the same
+#[group(skip)] // the parser names groups by type, and the inner settings have the same name
 pub struct Settings {
     #[command(flatten)]
     settings: infera_program::Settings,
-    /// The folder of everything durable; short for `--set data=DIR`.
+    /// The folder for everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What the nodes' engines run on, `cpu` or `cuda`, and never another; short for `--set engine.device=DEVICE`.
+    /// The device of the nodes' engines, `cpu` or `cuda`, without a fallback; short for `--set engine.device=DEVICE`.
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
 }
 
 impl Settings {
-    /// The configuration; `INFERA_LOG` overrides the log's filter.
+    /// Loads the configuration; `INFERA_LOG` overrides the log's filter.
     ///
     /// # Errors
     /// All mistakes at once.
@@ -64,14 +64,15 @@ impl Settings {
     }
 }
 
-/// Returns what the first line says of a network with this many built-in nodes: whether it can answer, and what.
+/// Returns the first line of the welcome for a network with this many built-in nodes: whether it can answer, and
+/// what.
 fn standing(nodes: u32, model: &ModelName) -> String {
     match nodes {
         0 => format!(
-            "Infera runs and is not ready: nodes.count is 0, so no node serves {model}, and nothing that is accepted will be answered."
+            "Infera runs and is not ready: nodes.count is 0, so no node serves {model}, and accepted jobs will not be answered."
         ),
         1 | 2 => format!(
-            "Infera is ready for unverified answers alone: {nodes} of the three owners' nodes that check each other serve {model}."
+            "Infera is ready for unverified answers alone: {nodes} of the 3 nodes that verification needs serve {model}."
         ),
         _ => format!("Infera is ready: {nodes} nodes of {nodes} owners serve {model}."),
     }
@@ -86,8 +87,8 @@ pub enum Reader {
     Journal,
 }
 
-/// What a newcomer needs when the network is ready: where it is, the key, and a request to paste. No journal is told the
-/// key, but where it lies, and a request that reads it from there.
+/// Returns what a newcomer needs when the network is ready: the address, the key, and a request to paste. A journal
+/// is not told the key, but the file that holds it and a request that reads it from there.
 #[must_use]
 pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
     let (url, model) = (format!("http://{}", network.address), &network.model);
@@ -139,7 +140,7 @@ mod tests {
         }
     }
 
-    /// What the parser checks at the first use only: names that clash, flags that are given twice.
+    /// Checks what the parser itself checks only at the first use: clashing names, duplicate flags.
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();

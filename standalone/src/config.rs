@@ -1,4 +1,4 @@
-//! What one `infera up` can be told: where its folders are, how many built-in nodes run, and each role's own settings.
+//! The settings of one `infera up`: where its folders are, how many built-in nodes run, and each role's own settings.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Everything durable lies here.
+    /// The folder for everything durable.
     pub data: PathBuf,
-    /// Where the gateway listens. Loopback, because the key for local use opens it: an operator who opens it to a
-    /// network puts TLS in front.
+    /// The address on which the gateway listens. Loopback by default, because the key for local use opens it: an
+    /// operator who exposes it to a network puts TLS in front.
     pub listen: ListenAddress,
-    /// Microseconds that a token takes on the reference machine: what points for the model are scaled by.
+    /// Microseconds that a token takes on the reference machine, by which points for the model are scaled.
     pub reference_token_us: u64,
-    /// Built-in nodes.
+    /// The built-in nodes.
     pub nodes: NodesConfig,
-    /// The engine that they run, each its own.
+    /// The engine of the built-in nodes; each has its own instance.
     pub engine: EngineConfig,
-    /// HTTP in.
+    /// The gateway's settings.
     pub gateway: infera_gateway::Config,
-    /// Answers judged.
+    /// The verifier's settings.
     pub verifier: infera_verifier::Config,
-    /// Assignments answered.
+    /// The settings of the nodes' workers.
     pub worker: infera_worker::Config,
-    /// Logs.
+    /// The settings of logs.
     pub log: infera_telemetry::Config,
 }
 
@@ -52,7 +52,7 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodesConfig {
-    /// How many. Three make a replica group; more show how groups are drawn.
+    /// The number of nodes. Three make a replica group; more show how groups are drawn.
     pub count: u32,
 }
 

@@ -1,5 +1,5 @@
-//! The folder that everything durable of one `infera up` lies in: its lock, its secret, the ledger, the archive, and
-//! the note for local clients. Not what is in the ledger or the archive.
+//! The folder with everything durable of one `infera up`: its lock, its secret, the ledger, the archive, and the note
+//! for local clients. It does not know the content of the ledger and the archive.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use infera_types::ids::Digest;
 use infera_types::private_files;
 
-/// What lies in the folder.
+/// The names in the folder.
 const LOCK: &str = "lock";
 const SECRET: &str = "secret";
 const LEDGER: &str = "ledger.sqlite";
@@ -18,53 +18,53 @@ const NOTE: &str = "local.env";
 /// The extension of a file that is being written.
 const SCRATCH: &str = "new";
 
-/// What is wrong with the folder, and what to do.
+/// What is wrong with the folder, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
-    /// Two processes on one ledger would both believe that they are alone.
+    /// Another process uses the folder: two processes on one ledger would each believe that they are alone.
     #[error("{0} is in use by another infera: stop that one, or choose another folder with --data")]
     InUse(PathBuf),
-    /// The operating system refuses.
-    #[error("{path}: {source}; make sure that this user may write there and that the disk isn't full")]
+    /// The operating system refused access.
+    #[error("{path}: {source}; make sure that this user may write there and that the disk is not full")]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What it said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The secret's file was cut or edited.
+    /// The secret's file was cut short or edited.
     #[error(
         "{0} is damaged: it must hold 64 hexadecimal digits. Put back a copy; a new secret would lock the built-in \
          nodes out of their names"
     )]
     Secret(PathBuf),
-    /// Other users can read what lies there, and it isn't ours to change.
+    /// Other users can read a file or folder, and this user cannot change that.
     #[error(
-        "other users can read {path}, and that can't be changed: {source}; make this user its owner, or choose \
+        "other users can read {path}, and this user cannot change that: {source}; make this user its owner, or choose \
              another folder with --data"
     )]
     Exposed {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// An empty ledger would make every key invalid and every job unknown.
+    /// The ledger is missing. An empty one would make every key invalid and every job unknown.
     #[error(
-        "{ledger} is missing, and {trace} shows that there was one: put it back with its -wal and its .mark, restore \
+        "{ledger} is missing, but {trace} shows that there was one: put it back with its -wal and its .mark, restore \
          the whole folder from a backup, or begin anew in another folder with --data (keys and jobs of this one are \
          then unknown)"
     )]
     LedgerGone {
-        /// Where it should be.
+        /// The path of the ledger.
         ledger: PathBuf,
-        /// What shows that it was there.
+        /// The file or folder that shows that there was one.
         trace: PathBuf,
     },
 }
 
-/// An open data folder. Holds the lock until it is dropped; the operating system takes the lock back when the process
-/// ends, however it ends.
+/// An open data folder. It holds the lock until it is dropped; the operating system releases the lock when the
+/// process ends, however that happens.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -73,7 +73,7 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens the folder, making what isn't there.
+    /// Opens the folder, and creates what is missing.
     ///
     /// # Errors
     /// [`DataFolderError`], each with its remedy.
@@ -93,25 +93,25 @@ impl DataFolder {
         Ok(Self { path: path.to_owned(), secret, _lock: lock })
     }
 
-    /// Where the ledger's file is.
+    /// Returns the path of the ledger's file.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
         ledger_in(&self.path)
     }
 
-    /// Where the archive's objects are.
+    /// Returns the path of the archive's objects.
     #[must_use]
     pub fn archive(&self) -> PathBuf {
         self.path.join(ARCHIVE)
     }
 
-    /// The address and key that local clients use, as `NAME=value` lines.
+    /// Returns the path of the note with the address and key for local clients, as `NAME=value` lines.
     #[must_use]
     pub fn local_env(&self) -> PathBuf {
         self.path.join(NOTE)
     }
 
-    /// A secret of its own for each purpose and name, the same at every start.
+    /// Derives a secret for each purpose and name, the same at every start.
     #[must_use]
     pub fn secret_for(&self, purpose: &str, name: &str) -> Digest {
         let mut bytes = self.secret.as_bytes().to_vec();
@@ -119,14 +119,14 @@ impl DataFolder {
         Digest::of(&bytes)
     }
 
-    /// The key that an earlier start noted for local clients, if the note is there.
+    /// Returns the key that an earlier start noted for local clients, if the note exists.
     #[must_use]
     pub fn noted_key(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.local_env()).ok()?;
         text.lines().find_map(|line| line.strip_prefix("INFERA_API_KEY=")).map(str::to_owned)
     }
 
-    /// Notes the address and the key for local clients. Only this user can read the file.
+    /// Writes the note with the address and the key for local clients. Only this user can read it.
     ///
     /// # Errors
     /// [`DataFolderError::Io`].
@@ -135,8 +135,9 @@ impl DataFolder {
     }
 }
 
-/// Takes others' rights to the folder and its files away: prompts, answers and secrets lie here. A folder that holds
-/// other things as well stays as it is, since it may be meant for others too; what is ours in it does not.
+/// Takes other users' permissions to the folder and its files away, because they hold prompts, answers and secrets.
+/// If the folder holds other things as well, only our files in it are changed, because the folder may be meant for
+/// others too.
 fn tighten(path: &Path) -> Result<(), DataFolderError> {
     let exposed = |path: &Path| {
         let path = path.to_owned();
@@ -153,7 +154,7 @@ fn tighten(path: &Path) -> Result<(), DataFolderError> {
     }
     if !tightened.is_empty() {
         let paths = tightened.join(", ");
-        tracing::warn!(paths, "other users could read them; from now on only their owner can");
+        tracing::warn!(paths, "other users could read these paths; from now on only their owner can");
     }
     Ok(())
 }
@@ -174,7 +175,8 @@ fn holds_nothing_else(path: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// The secret alone shows nothing: a first start may have ended right after making it.
+/// Refuses a folder whose ledger is missing. The secret alone is no trace of a ledger: a first start may have ended
+/// right after making it.
 fn refuse_if_ledger_is_gone(path: &Path) -> Result<(), DataFolderError> {
     let (ledger, note, archive) = (path.join(LEDGER), path.join(NOTE), path.join(ARCHIVE));
     if ledger.exists() {
@@ -188,7 +190,7 @@ fn refuse_if_ledger_is_gone(path: &Path) -> Result<(), DataFolderError> {
     }
 }
 
-/// Where the ledger's file is in the data folder at `path`, whether or not it is there.
+/// Returns the path of the ledger's file in the data folder at `path`, whether or not the file exists.
 #[must_use]
 pub fn ledger_in(path: &Path) -> PathBuf {
     path.join(LEDGER)
@@ -212,8 +214,8 @@ fn read_or_make_secret(path: &Path) -> Result<Digest, DataFolderError> {
     }
 }
 
-/// Writes a file whole, durable, and readable by its owner alone: under another name first, so that a crash leaves the
-/// old file or the new one.
+/// Writes a file whole, durable, and readable by its owner alone: first under another name, so that a crash leaves
+/// either the old file or the new one.
 fn write_private(path: &Path, text: &str) -> Result<(), DataFolderError> {
     let io = |source| DataFolderError::Io { path: path.to_owned(), source };
     let scratch = path.with_extension(SCRATCH);
@@ -282,7 +284,7 @@ mod tests {
         open(&path, 0o755);
         let data = DataFolder::open(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
-        fs::write(data.ledger(), "not looked into here").unwrap();
+        fs::write(data.ledger(), "not read here").unwrap();
         data.note("http://127.0.0.1:1", "inf_x").unwrap();
         drop(data);
 
@@ -293,7 +295,7 @@ mod tests {
         drop(DataFolder::open(&path).unwrap());
         assert_eq!((mode(&path), files.each_ref().map(|file| mode(file))), (0o700, [0o700; 3]));
 
-        // Other things in it are others' business; ours in it is not.
+        // The permissions of other things in it are not changed; those of our files are.
         fs::write(path.join("theirs.txt"), "").unwrap();
         open(&path, 0o755);
         open(&files[1], 0o644);
@@ -307,7 +309,7 @@ mod tests {
         let data = DataFolder::open(folder.path()).unwrap();
         std::fs::create_dir(data.archive()).unwrap();
         drop(data);
-        // A first start that ended early.
+        // As after a first start that ended early.
         let data = DataFolder::open(folder.path()).unwrap();
         data.note("http://127.0.0.1:1", "inf_x").unwrap();
         let (note, archive) = (data.local_env(), data.archive());

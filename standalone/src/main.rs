@@ -1,4 +1,4 @@
-//! The `infera` program: reads the command line, composes, runs, says how it ended.
+//! The `infera` program: reads the command line, composes, runs, and reports how it ended.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! A whole network in this process: started in the order that each part needs the one before, ended the other way
-//! round, so that what was accepted is still answered while the gateway drains.
+//! A whole network in this process. Each part is started after those that it needs, and ended before them, so that
+//! accepted jobs are still answered while the gateway drains.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,48 +23,48 @@ use crate::node::{self, ModelError, Node};
 use crate::residents::{self, ResidentsError};
 use crate::seams::{Seams, SeamsError};
 
-/// Why the network doesn't run (any more). Each says what to do where something can be done.
+/// Why the network does not run. Each error says what to do, if anything can be done.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The data folder.
+    /// The data folder cannot be used.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    /// Ledger or archive.
+    /// The ledger or the archive cannot be opened.
     #[error(transparent)]
     Seams(#[from] SeamsError),
-    /// Model or engine.
+    /// The model or its engine cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Accounts, nodes, keys.
+    /// Accounts, nodes or keys cannot be registered.
     #[error(transparent)]
     Residents(#[from] ResidentsError),
-    /// The address.
+    /// The address cannot be listened on.
     #[error(
         "{address}: {source}; stop what listens there, or choose another address: INFERA_LISTEN=127.0.0.1:8711 make run, or --set listen=127.0.0.1:8711"
     )]
     Listen {
-        /// Which.
+        /// The address.
         address: ListenAddress,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A role ended without being asked to.
     #[error("{role} ended: {cause}")]
     Role {
-        /// Which.
+        /// The role.
         role: &'static str,
-        /// In its own words.
+        /// Its error.
         cause: String,
     },
-    /// Nodes, verifier and gateway run, and the network still has no room for the model.
+    /// Nodes, verifier and gateway run, but no replica group for the model has come up.
     #[error("no replica group for {model} within {seconds} s: the log says which node has not come up")]
     NotReady {
         /// The model.
         model: ModelName,
-        /// How long it was waited for.
+        /// How long the network waited, in seconds.
         seconds: u64,
     },
-    /// The verifier's settings.
+    /// The verifier's settings are wrong.
     #[error(transparent)]
     Verifier(#[from] VerifierError),
 }
@@ -73,25 +73,25 @@ pub enum NetworkError {
 /// from a slow disk takes minutes.
 const READY_MAX: Duration = Duration::from_secs(300);
 
-/// How often it is looked whether the first group has come up; too short for a person to notice.
+/// The pause between checks whether the first group has come up; too short for a person to notice.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// A network that runs.
+/// A running network.
 pub struct Network {
-    /// Where the gateway listens.
+    /// The address on which the gateway listens.
     pub address: SocketAddr,
     /// The key for local use.
     pub key: infera_gateway::keys::ApiKey,
     /// The model that its nodes serve.
     pub model: ModelName,
-    /// What it stands on.
+    /// The seams that it uses.
     pub seams: Seams,
     view: GatewayHandle,
     gateway: JoinSet<Result<(), NetworkError>>,
     verifier: JoinSet<Result<(), NetworkError>>,
     nodes: JoinSet<Result<(), NetworkError>>,
     stages: [Shutdown; 3],
-    // Held to the end, and dropped last.
+    // Held until the end and dropped last.
     data: DataFolder,
 }
 
@@ -113,7 +113,7 @@ impl Network {
             .map_err(|source| NetworkError::Listen { address: config.listen.clone(), source })?;
         data.note(&format!("http://{address}"), key.expose())?;
 
-        // Registered before the verifier reads who there is, so that it knows them at its first look.
+        // Registered before the verifier reads the nodes, so that it knows them at its first read.
         let mut residents = Vec::new();
         for index in 1..=config.nodes.count {
             residents.push(residents::node(&seams, &data, &format!("resident-{index}")).await?);
@@ -137,13 +137,14 @@ impl Network {
         for resident in residents {
             network.start_resident(&config, resident.id, &chat).await?;
         }
-        // Three owners make a group; a network configured smaller is ready when it is as large as it will get.
+        // Three owners make a group; a network that is configured smaller is ready when it is as large as it will
+        // get.
         network.wait_for_owners(config.nodes.count.min(3)).await?;
         Ok(network)
     }
 
-    /// Waits until the gateway knows of live nodes of this many owners that serve the model: then a client that waits is
-    /// not turned away.
+    /// Waits until the gateway knows of live nodes of this many owners that serve the model, so that a synchronous
+    /// request is not turned away.
     ///
     /// # Errors
     /// [`NetworkError::NotReady`] after five minutes.
@@ -196,10 +197,10 @@ impl Network {
         self.add_node(config.worker.clone(), node).await
     }
 
-    /// Runs one more node, registered before, in this process until the network ends.
+    /// Runs one more node, which was registered before, in this process until the network ends.
     ///
     /// # Errors
-    /// [`NetworkError::Residents`] if its queue can't be declared.
+    /// [`NetworkError::Residents`] if its queue cannot be declared.
     pub async fn add_node(&mut self, worker: infera_worker::Config, node: Node) -> Result<(), NetworkError> {
         let queue = node::declare_queue(self.seams.broker.as_ref(), &node.id).await?;
         let shutdown = self.stages[2].clone();
@@ -218,10 +219,10 @@ impl Network {
         Ok(residents::node(&self.seams, &self.data, name).await?)
     }
 
-    /// Runs until shutdown or until a role ends by itself; then ends the rest, gateway first.
+    /// Runs until shutdown or until a role ends by itself; then ends the others, the gateway first.
     ///
     /// # Errors
-    /// [`NetworkError::Role`] if one ended by itself or badly.
+    /// [`NetworkError::Role`] if a role ended by itself or with an error.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), NetworkError> {
         let mut outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
@@ -242,7 +243,7 @@ impl Network {
     }
 }
 
-/// The next role of a set to end; never, while the set is empty.
+/// Waits for the next role of a set to end; for ever while the set is empty.
 async fn first(roles: &mut JoinSet<Result<(), NetworkError>>) -> Result<(), NetworkError> {
     match roles.join_next().await {
         Some(result) => joined(result),
@@ -255,7 +256,7 @@ fn joined(result: Result<Result<(), NetworkError>, tokio::task::JoinError>) -> R
 }
 
 fn gone(role: &'static str) -> Result<(), NetworkError> {
-    Err(NetworkError::Role { role, cause: "although nobody asked it to".to_owned() })
+    Err(NetworkError::Role { role, cause: "it was not asked to".to_owned() })
 }
 
 async fn listen(address: &ListenAddress) -> Result<TcpListener, NetworkError> {

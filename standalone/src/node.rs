@@ -1,4 +1,4 @@
-//! One node within this process: its queue, its engine, its worker. What a node answers is the worker's business.
+//! One node within this process: its queue, its engine and its worker. The worker decides what a node answers.
 
 use std::sync::Arc;
 
@@ -13,25 +13,25 @@ use infera_worker::{Worker, WorkerError};
 
 use crate::residents::ResidentsError;
 
-/// Why a model can't be served.
+/// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// Its tokenizer or template.
+    /// Its tokenizer or template cannot be used.
     #[error("the model: {0}")]
     Chat(#[from] ChatError),
-    /// Its files.
+    /// Its files cannot be read.
     #[error("the model: {0}")]
     Folder(#[from] FolderError),
-    /// Its engine.
+    /// Its engine cannot be loaded.
     #[error("the engine: {0}")]
     Engine(#[from] EngineError),
 }
 
-/// The digests that may answer under the model's name: of the configured file first, and of the plain-operator export
-/// beside it, whose honest answers differ only within tolerance.
+/// Returns the digests that may answer under the model's name: first that of the configured file, then that of the
+/// plain-operator export beside it, whose honest answers differ only within tolerance.
 ///
 /// # Errors
-/// [`FolderError`] names the file.
+/// [`FolderError`], which names the file.
 pub fn digests(config: &EngineConfig) -> Result<Vec<Digest>, FolderError> {
     if config.kind == EngineKind::Stub {
         return Ok(vec![config.stub.model_digest]);
@@ -44,10 +44,11 @@ pub fn digests(config: &EngineConfig) -> Result<Vec<Digest>, FolderError> {
     Ok(digests)
 }
 
-/// The export in standard operators only.
+/// The name of the export that uses standard operators only.
 pub const PLAIN_VARIANT: &str = "plain";
 
-/// Declares the node's queue and returns its name. The suffix is fixed: in this process no stranger can read it.
+/// Declares the node's queue and returns its name. The suffix is fixed, because in this process no stranger can read
+/// it.
 ///
 /// # Errors
 /// [`ResidentsError::Queue`].
@@ -57,11 +58,11 @@ pub async fn declare_queue(broker: &dyn Broker, node: &NodeId) -> Result<String,
     Ok(queue.name)
 }
 
-/// A node about to run.
+/// A node that is about to run.
 pub struct Node {
     /// Its id.
     pub id: NodeId,
-    /// Its way to the network.
+    /// Its connection to the network.
     pub broker: Arc<dyn Broker>,
     /// Its tokenizer and template.
     pub chat: Arc<ChatModel>,
@@ -70,7 +71,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Serves until shutdown.
+    /// Serves until the shutdown.
     ///
     /// # Errors
     /// [`WorkerError`].

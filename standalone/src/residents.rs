@@ -1,5 +1,6 @@
-//! What is on record before the first request: the built-in nodes with an owner each, the model that they serve, and the
-//! account of the key for local use, which owns none of them. Registering again finds what is there.
+//! Registers what must be on record before the first request: the built-in nodes with an owner each, the model that
+//! they serve, and the account of the key for local use, which owns none of the nodes. Registering again finds the
+//! existing records.
 
 use infera_broker::BrokerError;
 use infera_gateway::keys::{ApiKey, NoRandomness};
@@ -10,29 +11,29 @@ use infera_types::time::Timestamp;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::seams::Seams;
 
-/// Why a resident can't be registered.
+/// Why a resident cannot be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum ResidentsError {
-    /// The ledger says why.
+    /// The ledger failed.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),
-    /// The data folder says why.
+    /// The data folder cannot be used.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
-    /// The operating system gives no randomness for a key.
+    /// The operating system provides no randomness for a key.
     #[error("no key for local use: {0}")]
     Key(#[from] NoRandomness),
-    /// The ledger knows the node under another secret.
+    /// The ledger has the node under another secret.
     #[error(
         "node {0} is registered under another secret: the data folder's secret was replaced; put the old one back"
     )]
     WrongSecret(String),
-    /// The node's queue can't be declared.
-    #[error("the queue of a node: {0}")]
+    /// The node's queue cannot be declared.
+    #[error("a node's queue: {0}")]
     Queue(#[from] BrokerError),
 }
 
-/// The account of an e-mail address that no person has: `.invalid` can't be registered (RFC 2606).
+/// Returns the account of an e-mail address that no person has: `.invalid` cannot be registered (RFC 2606).
 async fn account(seams: &Seams, name: &str) -> Result<AccountId, ResidentsError> {
     Ok(seams.ledger.sign_up(&format!("{name}@infera.invalid"), None, Timestamp::now()).await?.account)
 }
@@ -51,7 +52,7 @@ pub async fn node(seams: &Seams, data: &DataFolder, name: &str) -> Result<NodeRe
     }
 }
 
-/// The key for local use: the one that was noted if it still works, or a new one.
+/// Returns the key for local use: the noted one if it still works, or a new one.
 ///
 /// # Errors
 /// [`ResidentsError`].

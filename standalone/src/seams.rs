@@ -1,4 +1,4 @@
-//! The embedded seams of one data folder, opened once, at start. Not what is done with them.
+//! The embedded seams of one data folder, opened once at start. Other modules use them.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use infera_types::time::Timestamp;
 
 use crate::data_folder::DataFolder;
 
-/// Why the seams of a data folder can't be opened.
+/// Why the seams of a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SeamsError {
-    /// The ledger says why.
+    /// The ledger cannot be opened.
     #[error("the ledger: {0}")]
     Ledger(#[from] LedgerError),
-    /// The archive says why.
+    /// The archive cannot be opened.
     #[error("the archive: {0}")]
     Archive(#[from] ArchiveError),
 }
@@ -28,14 +28,15 @@ pub enum SeamsError {
 pub struct Seams {
     /// All halves of the ledger.
     pub ledger: Arc<SqliteLedger>,
-    /// In this process.
+    /// The broker inside this process.
     pub broker: Arc<dyn Broker>,
-    /// A directory.
+    /// The archive, which is a directory.
     pub archive: Arc<LocalArchive>,
 }
 
 impl Seams {
-    /// Opens the seams. The holder of an earlier lease can't live any more: the data folder's lock is ours.
+    /// Opens the seams and ends all leases: no earlier holder can be alive, because this process has the data
+    /// folder's lock.
     ///
     /// # Errors
     /// [`SeamsError`]; a damaged ledger is named with its remedy and left alone.
@@ -49,7 +50,7 @@ impl Seams {
         Ok(Self { ledger, broker, archive })
     }
 
-    /// What a gateway may hold.
+    /// Returns the part that a gateway may hold.
     #[must_use]
     pub fn of_gateway(&self) -> infera_gateway::Seams {
         infera_gateway::Seams {
@@ -61,7 +62,7 @@ impl Seams {
         }
     }
 
-    /// What a verifier may hold.
+    /// Returns the part that a verifier may hold.
     #[must_use]
     pub fn of_verifier(&self) -> infera_verifier::Seams {
         infera_verifier::Seams {

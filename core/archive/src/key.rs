@@ -1,15 +1,15 @@
-//! Which keys objects may have: the same in every store, so that an archive can be moved from one to another.
+//! Defines which keys objects may have: the same in every store, so that an archive can be moved from one to another.
 
 use super::ArchiveError;
 
-/// Longest key. Object stores take 1,024 bytes; ours are under a hundred.
+/// The longest key. Object stores accept 1,024 bytes; our keys have under a hundred.
 const KEY_MAX_BYTES: usize = 512;
 
-/// Longest word of a key: file systems take 255 bytes, and a temporary name needs some.
+/// The longest word of a key: file systems accept 255 bytes, and a temporary name needs some of them.
 const WORD_MAX_BYTES: usize = 200;
 
-/// Whether `key` is words of `[a-z0-9_.-]` between slashes, none of which begins with a dot: never absolute, never
-/// upwards, never a temporary name.
+/// Checks that `key` consists of words of `[a-z0-9_.-]` between slashes, none of which begins with a dot: it is never
+/// absolute, never points upwards, and is never a temporary name.
 ///
 /// # Errors
 /// [`ArchiveError::InvalidKey`].

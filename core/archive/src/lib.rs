@@ -1,5 +1,5 @@
-//! The seam to the archive: named objects, written whole, read in ranges. What is in them is `segment`'s business;
-//! which of them matter is the ledger's.
+//! The seam to the archive: named objects, written whole and read in ranges. `segment` defines their content; the
+//! ledger knows which of them matter.
 
 pub mod segment;
 
@@ -12,10 +12,10 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// What went wrong with the archive.
+/// An archive's failure.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// There is no such object; retrying won't help.
+    /// The object does not exist; a retry won't help.
     #[error("archive has no object {0}")]
     NotFound(String),
     /// The range reaches beyond the object: the ledger and the archive disagree.
@@ -23,37 +23,37 @@ pub enum ArchiveError {
     OutOfRange {
         /// The object.
         key: String,
-        /// What was asked for.
+        /// The range that was asked for.
         range: Range<u64>,
     },
-    /// The key isn't one that we make; our fault.
+    /// The key has a form that we never make; our fault.
     #[error("archive key {0:?} is not a relative path of plain words")]
     InvalidKey(String),
-    /// The store won't have it from us, and trying again won't help until an operator changes what it says.
+    /// The store refuses; a retry won't help until an operator changes the settings or the store's permissions.
     #[error("archive refused: {0}")]
     Refused(String),
-    /// The store is away or full; retry.
+    /// The store is away or full; a retry is safe.
     #[error("archive unavailable: {0}")]
     Unavailable(String),
 }
 
-/// The reading half; what a gateway may hold.
+/// The reading half, which gateways may hold.
 #[async_trait]
 pub trait ArchiveReader: Send + Sync + fmt::Debug {
-    /// The bytes of `range` of the object `key`.
+    /// Returns the bytes of `range` of the object `key`.
     ///
     /// # Errors
-    /// [`ArchiveError`]; never bytes of another object or a short read.
+    /// [`ArchiveError`]. It never returns bytes of another object or fewer bytes than asked for.
     async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError>;
 
-    /// How long the object is; none if there is none.
+    /// Returns the object's length; none if the object does not exist.
     ///
     /// # Errors
-    /// The store being away.
+    /// The store is away.
     async fn size(&self, key: &str) -> Result<Option<u64>, ArchiveError>;
 }
 
-/// The writing half; only verifiers hold it. The promises that the conformance suite tries:
+/// The writing half, which only verifiers hold. The promises, which the conformance suite checks:
 ///
 /// * When `put` returns, the whole object survives the end of this process and of the machine.
 /// * A reader sees the whole old object, the whole new object, or none; never a part.

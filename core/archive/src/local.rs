@@ -1,8 +1,8 @@
-//! The archive as a directory: one file per object. One process writes to it at a time; who may is not its business.
+//! The archive as a directory with one file per object. One process writes to it at a time; the caller sees to that.
 //!
-//! An object is written under a temporary name beside its place, flushed to disk, renamed over its place, and then
-//! the directories above it are flushed, so that what `put` confirmed survives a loss of power. Blocking calls run
-//! on tokio's blocking threads.
+//! An object is written under a temporary name beside its place, flushed to disk and renamed to its place. Then the
+//! directories above it are flushed, so that what `put` confirmed survives a loss of power. Blocking calls run on
+//! tokio's blocking threads.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{Archive, ArchiveError, ArchiveReader, key};
 use infera_types::private_files;
 
-/// Temporary names begin so, and no word of a key does.
+/// The prefix of temporary names; no word of a key begins with it.
 const TEMPORARY_PREFIX: &str = ".writing-";
 
 /// A folder of objects.
@@ -28,11 +28,11 @@ pub struct LocalArchive {
 }
 
 impl LocalArchive {
-    /// Opens the archive in `folder`, which is made if it isn't there, and removes what an interrupted `put` left. Others
-    /// lose their rights to what is in it.
+    /// Opens the archive in `folder`, which is created if it does not exist. Removes what an interrupted `put` left,
+    /// and takes other users' permissions away from everything in it.
     ///
     /// # Errors
-    /// [`ArchiveError::Unavailable`] if the folder can't be made or read.
+    /// [`ArchiveError::Unavailable`] if the folder cannot be created or read.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Arc<Self>, ArchiveError> {
         let folder = folder.into();
         let opened = private_files::create_folder(&folder).and_then(|()| tidy(&folder));
@@ -56,8 +56,8 @@ fn unavailable(path: &Path, error: &dyn std::fmt::Display) -> ArchiveError {
     ArchiveError::Unavailable(format!("{}: {error}", path.display()))
 }
 
-/// Removes temporary files in `folder` and below, and takes others' rights to the rest away; says of how many. Links are
-/// not followed.
+/// Removes temporary files in `folder` and below, takes other users' permissions to the rest away, and returns how
+/// many entries had such permissions. Links are not followed.
 fn tidy(folder: &Path) -> io::Result<u64> {
     let mut tightened = u64::from(private_files::tighten(folder)?);
     for entry in fs::read_dir(folder)? {
@@ -74,18 +74,18 @@ fn tidy(folder: &Path) -> io::Result<u64> {
     Ok(tightened)
 }
 
-/// Writes `bytes` so that `path` is, at every moment, the whole old file, the whole new one, or none.
+/// Writes `bytes` so that at every moment `path` is the whole old file, the whole new one, or does not exist.
 fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(root);
     private_files::create_folder(folder)?;
     let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", Uuid::new_v4().as_simple()));
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
-        // Best effort: what stays is removed at the next start.
+        // Best effort: a remaining file is removed at the next start.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    // Every directory on the way, because any of them may be new, made by us or by a neighbour that isn't done.
+    // Every directory up to the root, because any of them may be new, created by us or by a concurrent `put`.
     for directory in folder.ancestors().take_while(|directory| directory.starts_with(root)) {
         File::open(directory)?.sync_all()?;
     }
@@ -98,8 +98,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The bytes of `range`; none if the file is shorter. The file that was opened stays the same one even if another
-/// takes its name.
+/// Returns the bytes of `range`; none if the file is shorter. The opened file stays the same even if another one
+/// takes its name meanwhile.
 fn read(path: &Path, range: &Range<u64>) -> io::Result<Option<Vec<u8>>> {
     let mut file = File::open(path)?;
     let length = range
@@ -113,7 +113,7 @@ fn read(path: &Path, range: &Range<u64>) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Runs file system calls where they may block.
+/// Runs file system calls on a thread where they may block.
 async fn blocking<T: Send + 'static>(
     path: PathBuf,
     call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,

@@ -1,6 +1,6 @@
 //! Segments: many settled records in one object. A segment is newline-delimited JSON in independent zstd frames, so
-//! that any zstd reads the whole file and one ranged read gets one record. Which records go into which segment, and
-//! where they ended up, is the ledger's business.
+//! that any zstd reads the whole file and one ranged read fetches one record. The ledger knows which records belong
+//! to which segment, and where they are.
 
 use std::io::Read as _;
 
@@ -9,53 +9,55 @@ use infera_ledger::{ArchivedRecord, ArchivedSegment, RecordPlace, SettledRecord}
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// How many records share a frame at most: more would compress better, and would cost every reader of one record more.
+/// The most records in a frame: more would compress better, but would cost every reader of one record more.
 pub const FRAME_RECORDS_MAX: usize = 64;
 
-/// A frame of so much text takes no further record: whoever reads one has the whole frame in memory.
+/// A frame with this much text takes no further record, because a reader of one record holds the whole frame in
+/// memory.
 const FRAME_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
-/// No frame holds more text: one record of a few MiB more than that (a request and its replicas are bounded by the size of
-/// a message) stays far below it, frames of before were larger, and a damaged frame can't fill the memory.
+/// The most text that a frame may decompress to, so that a damaged frame cannot fill the memory. Frames have at most
+/// one record of a few MiB more than the bound above (a message's size bounds a request and its replicas); earlier
+/// versions wrote larger ones, but stayed far below this.
 const FRAME_TEXT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// zstd's own default: beyond it, time grows faster than size falls.
+/// zstd's own default: beyond it, time grows faster than size shrinks.
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// What went wrong with a segment.
+/// A segment's failure.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// The store said no; retry where it says so.
+    /// The store failed; retry if its error says so.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// There is nothing to put into it; our fault.
+    /// There are no records to put into it; our fault.
     #[error("a segment needs at least one record")]
     Empty,
-    /// A record could not be written as one line; our fault, and the others are not to blame.
-    #[error("record of {job} can't be written: {problem}")]
+    /// A record could not be written as one line; our fault. The other records are fine.
+    #[error("record of {job} cannot be written: {problem}")]
     Unwritable {
         /// The record's job.
         job: JobId,
-        /// Why.
+        /// What is wrong with it.
         problem: String,
     },
-    /// What is stored isn't what was recorded. Retrying won't help; an operator must look.
+    /// The stored record differs from what was recorded. A retry won't help; an operator must look.
     #[error("record of {job} in {key} is damaged: {problem}")]
     Damaged {
         /// The record's job.
         job: JobId,
         /// The object.
         key: String,
-        /// What doesn't fit.
+        /// What is wrong with it.
         problem: String,
     },
-    /// Looking at it was cut off by the program's end; retry.
-    #[error("looking at a segment was cut off")]
+    /// The check was cut off by the program's end; retry.
+    #[error("the check of a segment was cut off by the program's end")]
     CutOff,
 }
 
 impl SegmentError {
-    /// Whether it says that what was recorded is not there any more, which no retry changes.
+    /// Returns whether the record is lost from the archive, which no retry changes.
     #[must_use]
     pub const fn is_loss(&self) -> bool {
         matches!(
@@ -65,18 +67,19 @@ impl SegmentError {
     }
 }
 
-/// A segment ready to be put into the archive.
+/// A segment that is ready to be put into the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentBytes {
     /// The object's key.
     pub key: String,
     /// The object.
     pub bytes: Vec<u8>,
-    /// Where each record lies in it, in the order of the records.
+    /// The place of each record in the object, in the order of the records.
     pub places: Vec<RecordPlace>,
 }
 
-/// The key of a segment whose first record was settled at `settled`: `jobs/{year}/{month}/{day}/{hour}/…`, UTC.
+/// Returns the key of a segment whose first record was settled at `settled`: `jobs/{year}/{month}/{day}/{hour}/…`,
+/// UTC.
 #[must_use]
 pub fn key(segment: SegmentId, settled: Timestamp) -> String {
     let hours = settled.as_secs() / 3600;
@@ -84,9 +87,9 @@ pub fn key(segment: SegmentId, settled: Timestamp) -> String {
     format!("jobs/{year:04}/{month:02}/{day:02}/{:02}/{segment}.ndjson.zst", hours % 24)
 }
 
-/// Year, month and day of the day `days` after 1970-01-01, in the Gregorian calendar. Years are counted from March,
-/// so that the leap day comes last (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`);
-/// ten lines instead of a dependency for the one date that is formatted here.
+/// Returns year, month and day of the day `days` after 1970-01-01, in the Gregorian calendar. Years are counted from
+/// March, so that the leap day comes last (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `civil_from_days`). These are ten lines instead of a dependency for the one date that is formatted here.
 const fn date(days: u64) -> (u64, u64, u64) {
     const ERA_DAYS: u64 = 146_097; // 400 years
     const MARCH_0000_TO_1970: u64 = 719_468;
@@ -102,7 +105,7 @@ const fn date(days: u64) -> (u64, u64, u64) {
 }
 
 /// Builds the segment of these records. The key follows from the earliest settlement, so that building the same
-/// records again gives the same key.
+/// records again yields the same key.
 ///
 /// # Errors
 /// [`SegmentError::Empty`] and [`SegmentError::Unwritable`].
@@ -132,7 +135,8 @@ pub fn build(segment: SegmentId, records: &[SettledRecord]) -> Result<SegmentByt
     Ok(SegmentBytes { key: key(segment, earliest), bytes, places })
 }
 
-/// One line of JSON per record, and each line's hash, of as many as fit into a frame; one at least.
+/// Writes as many records as fit into a frame, at least one, as one line of JSON each, and returns each line's hash
+/// too.
 fn lines(records: &[SettledRecord]) -> Result<(Vec<u8>, Vec<Digest>), SegmentError> {
     let mut text = Vec::new();
     let mut hashes = Vec::with_capacity(records.len().min(FRAME_RECORDS_MAX));
@@ -149,10 +153,10 @@ fn lines(records: &[SettledRecord]) -> Result<(Vec<u8>, Vec<Digest>), SegmentErr
     Ok((text, hashes))
 }
 
-/// The record that lies where `archived` says, by one ranged read. What comes back has the hash that the ledger has.
+/// Reads the record at the place that `archived` names, by one ranged read, and checks its hash against the ledger's.
 ///
 /// # Errors
-/// [`SegmentError::Damaged`] if it has another, or can't be read at all; otherwise what the store says.
+/// [`SegmentError::Damaged`] if the hash differs or the record cannot be read; otherwise the store's error.
 pub async fn read(
     archive: &dyn ArchiveReader,
     archived: &ArchivedRecord,
@@ -169,11 +173,12 @@ pub async fn read(
     record_in(&frame, &archived.place).map_err(damaged)
 }
 
-/// Makes sure that the archive has all of a segment: its object is as long as it was, and every record in it has the hash
-/// that the ledger has. It is read whole, a frame at a time: only that shows what a store would give back.
+/// Checks that the archive holds the whole segment: its object has its length, and every record in it has the hash
+/// that the ledger holds. The segment is read whole, a frame at a time, because only that shows what the store would
+/// return.
 ///
 /// # Errors
-/// [`SegmentError`], which [is a loss](SegmentError::is_loss) or the store being away.
+/// [`SegmentError`]: either [a loss](SegmentError::is_loss), or the store is away.
 pub async fn verify(archive: &dyn ArchiveReader, archived: &ArchivedSegment) -> Result<(), SegmentError> {
     let ArchivedSegment { key, places, .. } = archived;
     let lacking = || ArchiveError::NotFound(key.clone());
@@ -186,14 +191,14 @@ pub async fn verify(archive: &dyn ArchiveReader, archived: &ArchivedSegment) -> 
         let end = frame_offset.checked_add(frame_length).filter(|end| *end <= size);
         let end = end.ok_or_else(|| damaged((job, format!("the object has {size} bytes"))))?;
         let (bytes, frame) = (archive.get(key, frame_offset..end).await?, frame.to_vec());
-        // Decompressing and hashing some MiB takes milliseconds: not on a thread that jobs run on.
+        // Decompressing and hashing some MiB takes milliseconds, too long for a thread on which jobs run.
         let checked = tokio::task::spawn_blocking(move || check_frame(&bytes, &frame)).await;
         checked.map_err(|_| SegmentError::CutOff)?.map_err(damaged)?;
     }
     Ok(())
 }
 
-/// Every record of a frame has its hash, or which has not.
+/// Checks the hash of every record of a frame; the error names the record that fails.
 fn check_frame(frame: &[u8], places: &[RecordPlace]) -> Result<(), (JobId, String)> {
     let first = places.first().map(|place| place.job);
     let text = text_of(frame).map_err(|error| {
@@ -208,7 +213,7 @@ fn check_frame(frame: &[u8], places: &[RecordPlace]) -> Result<(), (JobId, Strin
     Ok(())
 }
 
-/// The record at `place` of a frame's bytes, or what is wrong with it.
+/// Returns the record at `place` of a frame's bytes, or what is wrong with it.
 fn record_in(frame: &[u8], place: &RecordPlace) -> Result<SettledRecord, String> {
     let text = text_of(frame).map_err(|error| format!("its frame can't be decompressed: {error}"))?;
     let index = usize::try_from(place.index).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! Every promise of the archive's seam, tried on a directory, and what only a directory promises.
+//! Tests every promise of the archive's seam on a directory, and the promises that only a directory makes.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use infera_archive::local::LocalArchive;
 use infera_archive::{Archive, ArchiveError, ArchiveReader as _};
 
-/// An archive in a folder that goes with it.
+/// An archive in a temporary folder, which is removed with it.
 struct Temporary {
     archive: Arc<dyn Archive>,
     _folder: tempfile::TempDir,
@@ -37,7 +37,7 @@ async fn what_a_crash_left_is_removed_and_objects_stay() {
     let archive = LocalArchive::open(folder.path()).expect("an archive");
     archive.put("jobs/2026/object", Bytes::from_static(b"kept")).await.expect("put");
     drop(archive);
-    // As an interrupted put leaves them.
+    // Files as an interrupted put leaves them.
     let leftovers = [
         folder.path().join(".writing-0a"),
         folder.path().join("jobs/2026/.writing-0b"),
@@ -54,7 +54,7 @@ async fn what_a_crash_left_is_removed_and_objects_stay() {
     assert_eq!(bytes, b"kept".as_slice());
 }
 
-/// Whatever the folder was before: by an earlier version, or by hand.
+/// The permissions are tightened whatever an earlier version or a person made of the folder.
 #[tokio::test]
 async fn the_archive_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -80,7 +80,7 @@ async fn a_put_leaves_nothing_but_its_object() {
     let archive = LocalArchive::open(folder.path()).expect("an archive");
     archive.put("a/object", Bytes::from_static(b"1")).await.expect("put");
     archive.put("a/object", Bytes::from_static(b"2")).await.expect("put again");
-    // Below an object there is no place for another; the failure leaves nothing behind either.
+    // An object's key cannot be a folder for another object; the failed put leaves nothing behind either.
     let failed = archive.put("a/object/below", Bytes::from_static(b"3")).await;
     assert!(matches!(failed, Err(ArchiveError::Unavailable(_))), "{failed:?}");
     fs::create_dir(folder.path().join("a/taken")).expect("a folder");

@@ -1,4 +1,5 @@
-//! Segments: what was settled can be read back, alone and as a whole, and nothing else ever.
+//! Tests segments: what was settled is read back unchanged, alone and as a whole, and damage never passes for a
+//! record.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fmt;
@@ -20,7 +21,7 @@ use infera_types::numbers::{NumericClass, TokenNumbers};
 use infera_types::time::Timestamp;
 use proptest::prelude::*;
 
-/// One object, and how it was read: no archive's bytes can be changed behind its back through the seam.
+/// An archive of one object, which records how it is read: the seam offers no way to change stored bytes.
 struct OneObject {
     bytes: Vec<u8>,
     reads: Mutex<Vec<Range<u64>>>,
@@ -142,7 +143,7 @@ fn record() -> impl Strategy<Value = SettledRecord> {
     )
 }
 
-/// `count` records that differ, drawn without a property's shrinking.
+/// Makes `count` different records, without a property test's shrinking.
 fn records(count: usize) -> Vec<SettledRecord> {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
@@ -222,7 +223,7 @@ fn frames_are_full_but_the_last() {
     assert_eq!(counts, [FRAME_RECORDS_MAX, FRAME_RECORDS_MAX, 3]);
 }
 
-/// A segment is whole in the archive if every record in it is, and its object is as long as it was.
+/// A segment is whole if its object has its length and every record in it is intact.
 #[test]
 fn a_segment_is_whole_or_lost() {
     let segment = SegmentId::from_bytes([3; 16]);
@@ -236,7 +237,7 @@ fn a_segment_is_whole_or_lost() {
         let mut bytes = built.bytes.clone();
         bytes[position] ^= 0x10;
         match verify(bytes, &archived) {
-            // Some bits of a frame's head mean nothing.
+            // Some bits of a frame's head have no meaning.
             Ok(()) => {}
             Err(error) => {
                 assert!(error.is_loss(), "byte {position}: {error}");
@@ -262,7 +263,7 @@ fn damage_is_an_error_and_never_a_record() {
     let built = segment::build(segment, &records).expect("a segment");
     let read =
         |bytes: Vec<u8>, archived: &ArchivedRecord| wait(segment::read(&OneObject::new(bytes), archived));
-    // Any byte may rot: what is read is the record or an error.
+    // Any byte may be damaged: the result is the record or an error.
     let mut found = 0;
     for position in 0..built.bytes.len() {
         let mut bytes = built.bytes.clone();
@@ -277,7 +278,7 @@ fn damage_is_an_error_and_never_a_record() {
         }
     }
     assert!(found > 0, "no damage was found");
-    // A place that points at another record, at none, or outside.
+    // Places that point at another record, at none, or outside of the object.
     let whole = archived(segment, &built, 3);
     let wrong_index =
         ArchivedRecord { place: infera_ledger::RecordPlace { index: 2, ..whole.place }, ..whole.clone() };

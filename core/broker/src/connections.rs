@@ -1,7 +1,8 @@
-//! The seam to the broker's book of connections: who is connected, from where, and closing a door. It carries no message.
+//! The seam to the broker's list of connections: who is connected, from where, and closing a connection. It carries
+//! no messages.
 //!
-//! RabbitMQ lets a connection go on after its token has run out and after its node was revoked: a consumer goes on
-//! receiving. So somebody has to look, and here is what with.
+//! RabbitMQ lets a consumer go on receiving after its token has expired and after its node was revoked. So the warden
+//! has to check connections, and this seam is what it uses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,46 +14,47 @@ use infera_types::time::Timestamp;
 /// One connection to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The broker's name for it.
+    /// The broker's name for the connection.
     pub name: String,
-    /// As whom it logged in: a node's id, or the operator's user.
+    /// The user that logged in: a node's id, or the operator's user.
     pub user: String,
-    /// Where it comes from, as the broker sees it.
+    /// The address that it comes from, as the broker sees it.
     pub peer: Option<IpAddr>,
-    /// Since when.
+    /// When it was opened.
     pub since: Timestamp,
 }
 
-/// The book can't be read or a connection not closed; a retry is safe.
+/// The list cannot be read, or a connection cannot be closed; a retry is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionsError {
-    /// The operator's to mend: address, user or tag.
+    /// The management API refuses; the operator has to mend the address, the user or its tag.
     #[error(
-        "the broker's management refuses us: {0}; management.url needs a user with the tag administrator"
+        "the broker's management API refuses: {0}; management.url needs a user with the tag administrator"
     )]
     Refused(String),
-    /// The list is empty, without even our own connections, as RabbitMQ 4.3's is where it collects no metrics: the
-    /// operator's to mend, unless the broker has only just started.
+    /// The list is empty, without even our own connections, as in RabbitMQ 4.3 if it collects no metrics. The
+    /// operator has to mend it, unless the broker has only just started.
     #[error(
-        "the broker's management lists no connection, not even ours; if it still doesn't in a minute, set \
+        "the broker's management API lists no connection, not even ours; if it still lists none in a minute, set \
          deprecated_features.permit.management_metrics_collection = true in RabbitMQ's configuration"
     )]
     Unlisted,
-    /// Away, or too slow.
-    #[error("the broker's management is away: {0}")]
+    /// The management API is away or too slow.
+    #[error("the broker's management API is away: {0}")]
     Away(String),
 }
 
 /// Lists the broker's connections, and closes them.
 #[async_trait]
 pub trait Connections: Send + Sync + fmt::Debug {
-    /// All connections, nodes' and the operator's. One that was just made may be missing for some seconds.
+    /// Returns all connections, nodes' and the operator's. One that was just made may be missing for some seconds.
     ///
     /// # Errors
     /// [`ConnectionsError`].
     async fn list(&self) -> Result<Vec<Connection>, ConnectionsError>;
 
-    /// Closes the connection of this name, with a reason that its owner is told. One that is gone is closed.
+    /// Closes the connection of this name, with a reason that its owner is told. Closing a connection that is gone
+    /// succeeds.
     ///
     /// # Errors
     /// [`ConnectionsError`].

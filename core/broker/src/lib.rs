@@ -1,6 +1,6 @@
-//! The seam to the broker: moves bytes between named queues, at least once. It knows no job.
+//! The seam to the broker, which moves bytes between named queues, at least once. It knows nothing of jobs.
 //!
-//! Read [`Broker`] for the contract, [`topology`] for which queues there are, then an implementation.
+//! Read [`Broker`] for the contract, [`topology`] for the queues, then an implementation.
 
 pub mod connections;
 pub mod consuming;
@@ -18,7 +18,7 @@ pub use infera_types::envelope::Message;
 /// Where a message is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// Straight to one queue. For the operator's roles only: a node could reach every queue with it.
+    /// Straight to one queue. Only the operator's roles use it, because a node could reach every queue with it.
     Queue(String),
     /// To the nodes' topic exchange, under a key whose first word is the sending node's id.
     Nodes(String),
@@ -26,12 +26,12 @@ pub enum Address {
     Network(String),
 }
 
-/// Which topic exchange a queue listens to.
+/// The topic exchange that a queue is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exchange {
-    /// What nodes say.
+    /// Messages of nodes.
     Nodes,
-    /// What roles say to all.
+    /// Broadcasts of roles.
     Network,
 }
 
@@ -47,65 +47,67 @@ pub struct Binding {
 /// A queue as it must be declared. Declaring the same again changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// What else reaches it beside its name.
+    /// The bindings that reach the queue, besides its name.
     pub bindings: Vec<Binding>,
-    /// Goes away with its consumer; a second consumer is refused.
+    /// Whether the queue is deleted with its consumer; a second consumer is refused.
     pub exclusive: bool,
-    /// Survives the broker's restart and is replicated where the broker can (quorum queues).
+    /// Whether the queue survives the broker's restart and is replicated where the broker supports it (quorum
+    /// queues).
     pub replicated: bool,
     /// How many messages may wait at most; a publish beyond it ends [`Published::Full`]. None: no limit.
     pub length_max: Option<u64>,
-    /// How many bytes the bodies of all that wait may have at most; a publish beyond it ends [`Published::Full`]. None: no
-    /// limit.
+    /// How many bytes the bodies of all waiting messages may have; a publish beyond it ends [`Published::Full`].
+    /// None: no limit.
     pub bytes_max: Option<u64>,
-    /// After how long without a consumer the queue goes away, in milliseconds.
+    /// After how long without a consumer the queue is deleted, in milliseconds. None: never.
     pub idle_ms: Option<u64>,
-    /// The queue where a message goes that was given out more than [`GIVEN_BACK_MAX`] times without being acked; while
-    /// that queue isn't there the message is kept. None: such a message may be dropped. Only `replicated` queues can
-    /// have one.
+    /// The queue to which a message goes that was delivered more than [`GIVEN_BACK_MAX`] times without being acked;
+    /// while that queue does not exist the message is kept. None: such a message may be dropped. Only `replicated`
+    /// queues can have one.
     pub dead_letters: Option<String>,
 }
 
-/// How often a message is given out again; the next time it comes back it is a dead letter. A backstop against a message
-/// that kills every consumer: the ledger counts handouts too and decides long before.
+/// How often a message is delivered again; the next time it is returned it becomes a dead letter. This is a backstop
+/// against a message that kills every consumer: the ledger counts handouts too and decides long before.
 pub const GIVEN_BACK_MAX: u32 = 20;
 
 impl Queue {
-    /// Whether it has a limit, so that a publish may find it full.
+    /// Returns whether the queue has a limit, so that a publish may find it full.
     #[must_use]
     pub const fn is_limited(&self) -> bool {
         self.length_max.is_some() || self.bytes_max.is_some()
     }
 }
 
-/// How a publish ended. It never waits for a consumer.
+/// The outcome of a publish, which never waits for a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// The broker has it, in every queue that it matched.
+    /// The broker has the message, in every queue that it matched.
     Confirmed,
     /// The queue is at its limit; nothing was kept. Retry later or answer 503.
     Full,
     /// No queue matched; nothing was kept. Retrying is pointless until the queue exists.
     Unroutable,
-    /// The queue has no limit and took nothing all the same, or said nothing while the broker answered: it may be stuck,
-    /// see [`BrokerError::Stuck`], or slow. Whether the message arrived isn't known; retry under the same message id.
+    /// The queue has no limit and yet did not accept the message, or did not answer while the broker did: it may be
+    /// stuck, see [`BrokerError::Stuck`], or slow. Whether the message arrived is unknown; retry under the same
+    /// message id.
     Refused,
-    /// It may or may not have arrived (cut connection, time out). Retry under the same message id.
+    /// The message may or may not have arrived (cut connection, time-out). Retry under the same message id.
     Unknown,
 }
 
-/// What went wrong with the broker itself. Safe to retry unless it says otherwise.
+/// A failure of the broker itself. A retry is safe unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// Not there (yet, or any more).
+    /// The queue does not exist (yet, or any more).
     #[error("queue {0} does not exist; declare it first")]
     NoSuchQueue(String),
-    /// Someone else has it; not retryable until they go.
+    /// Another consumer has the queue; a retry is pointless until it goes.
     #[error("queue {0} is exclusive and has a consumer")]
     Exclusive(String),
-    /// Declared before with other properties; an operator's decision.
+    /// The queue was declared before with other properties; an operator has to decide.
     #[error(
         "queue {name} exists with other properties: {difference}; delete it (rabbitmqctl delete_queue {name}; what \
          waits in it must be published again) or go back to the version that declared it"
@@ -113,22 +115,23 @@ pub enum BrokerError {
     Mismatch {
         /// The queue.
         name: String,
-        /// Property, value there, value wanted.
+        /// The property, its present value and the wanted value.
         difference: String,
     },
-    /// The queue doesn't answer and the broker does: it has lost its leader, for good if the broker was killed just after
-    /// the queue was made. Retrying is pointless until it is deleted and declared again.
+    /// The queue does not answer although the broker does: the queue has lost its leader, for good if the broker was
+    /// killed just after the queue was declared. A retry is pointless until the queue is deleted and declared again.
     #[error(
-        "queue {0} is stuck: it doesn't answer, though the broker does; delete it, declare it anew and publish again \
+        "queue {0} is stuck: it does not answer, though the broker does; delete it, declare it and publish again \
          what waited there"
     )]
     Stuck(String),
-    /// The broker is away; retry.
+    /// The broker is away; a retry is safe.
     #[error("broker unavailable: {0}")]
     Unavailable(String),
 }
 
-/// Carries messages at least once. The promises that every implementation keeps (and the conformance suite tries):
+/// Carries messages at least once. The promises that every implementation keeps, and that the conformance suite
+/// checks:
 ///
 /// * `publish` never waits for a consumer and ends in one of five outcomes. Only `Confirmed` means kept.
 /// * A message taken and neither acked nor nacked is given out again, marked redelivered, as soon as its consumer
@@ -139,39 +142,40 @@ pub enum BrokerError {
 /// * Nothing is said about surviving the broker's own end: the ledger is the truth, and it publishes again.
 #[async_trait]
 pub trait Broker: Send + Sync + fmt::Debug {
-    /// Makes sure the queue is there, as described.
+    /// Makes sure that the queue exists as described.
     ///
     /// # Errors
-    /// [`BrokerError::Mismatch`] if it is there and different, [`BrokerError::Stuck`] if it is there and dead.
+    /// [`BrokerError::Mismatch`] if it exists with other properties, [`BrokerError::Stuck`] if it exists and does not
+    /// answer.
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError>;
 
-    /// Sends one message. Bounded in time: what takes too long ends `Unknown`.
+    /// Sends one message. Its time is bounded: a publish that takes too long ends `Unknown`.
     async fn publish(&self, address: &Address, message: Message) -> Published;
 
-    /// Starts taking from a declared queue, at most `prefetch` at once.
+    /// Starts consuming a declared queue, with at most `prefetch` deliveries held at once.
     ///
     /// # Errors
-    /// [`BrokerError::NoSuchQueue`], [`BrokerError::Exclusive`], or the broker being away.
+    /// [`BrokerError::NoSuchQueue`], [`BrokerError::Exclusive`], or the broker is away.
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// Returns how many messages wait (not counting those being worked on); none if there is no such queue. Asking may
-    /// count as use of the queue, which restarts its idle time.
+    /// Returns how many messages wait (not counting those being worked on); none if there is no such queue. Asking
+    /// may count as use of the queue, which restarts its idle time.
     ///
     /// # Errors
-    /// The broker being away.
+    /// The broker is away.
     async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError>;
 
-    /// Removes a queue and what waits in it. Removing what isn't there is fine.
+    /// Removes a queue and what waits in it. Removing a missing queue succeeds.
     ///
     /// # Errors
-    /// The broker being away.
+    /// The broker is away.
     async fn delete(&self, queue: &str) -> Result<(), BrokerError>;
 }
 
-/// A running subscription. Dropping it gives back everything that it holds.
+/// A running subscription. Dropping it returns everything that it holds.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next delivery; waits for one. `None`: the queue or the connection is gone, consume again. Giving up the
+    /// Waits for the next delivery. `None`: the queue or the connection is gone, so consume again. Cancelling the
     /// wait loses no message, so it can be a branch of a `select!`.
     async fn next(&mut self) -> Option<Delivery>;
 
@@ -179,39 +183,40 @@ pub trait Consumer: Send {
     async fn set_prefetch(&mut self, prefetch: u16);
 }
 
-/// One message in a consumer's hands.
+/// One message that a consumer holds.
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    /// The key that it was delivered under: for messages of nodes, the first word is who sent it.
+    /// The key under which it was delivered: in messages of nodes, the first word is the sender.
     pub routing_key: String,
-    /// Whether it was given out before.
+    /// Whether it was delivered before.
     pub redelivered: bool,
     settle: Box<dyn Settle>,
 }
 
-/// How an implementation is told of a delivery's fate.
+/// Tells an implementation how a delivery ends.
 #[async_trait]
 pub trait Settle: Send + Sync {
-    /// Done with it. `false`: too late, it will be given out again.
+    /// Acknowledges the delivery. Returns `false` if it is too late: the message will be delivered again.
     async fn ack(self: Box<Self>) -> bool;
-    /// Put it back for anyone.
+    /// Returns the message to the queue, for any consumer.
     async fn nack(self: Box<Self>);
 }
 
 impl Delivery {
-    /// A delivery whose fate is told to `settle`. Dropping it unsettled holds it until its consumer goes.
+    /// Makes a delivery that `settle` ends. Dropping it unsettled holds it until its consumer is dropped.
     #[must_use]
     pub fn new(message: Message, routing_key: String, redelivered: bool, settle: Box<dyn Settle>) -> Self {
         Self { message, routing_key, redelivered, settle }
     }
 
-    /// Done with it; it never comes again. `false`: the broker no longer counted it as ours, so it will.
+    /// Acknowledges the delivery, so that it never comes again. Returns `false` if the broker no longer counted it as
+    /// ours, so that it will come again.
     pub async fn ack(self) -> bool {
         self.settle.ack().await
     }
 
-    /// Puts it back at once, marked redelivered.
+    /// Returns it to the queue at once, marked redelivered.
     pub async fn nack(self) {
         self.settle.nack().await;
     }

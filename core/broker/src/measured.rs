@@ -1,4 +1,4 @@
-//! Any broker, with its publishes counted by kind and outcome, and timed. It changes nothing on the way.
+//! Wraps any broker and measures its publishes: counts by kind and outcome, and times. It changes nothing on the way.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 use infera_telemetry::metrics::{BROKER_PUBLISH, BROKER_PUBLISHES};
 use infera_types::messages::kind_label;
 
-/// See the module.
+/// A broker whose publishes are measured; see the module.
 #[derive(Debug)]
 pub struct MeasuredBroker(Arc<dyn Broker>);
 
 impl MeasuredBroker {
-    /// `broker`, measured.
+    /// Wraps `broker`.
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Arc<Self> {
         Arc::new(Self(broker))

@@ -1,9 +1,9 @@
-//! The broker in this process: queues behind one lock that is never held across a wait. It keeps nothing on disk;
-//! the ledger is the truth and publishes again.
+//! The broker inside this process: queues behind one lock that is never held across a wait. It keeps nothing on disk:
+//! the ledger is the truth, and its jobs are published again.
 //!
-//! A queue without a limit is unbounded here, as the contract says; what bounds it is the ledger, which limits
-//! the jobs that may wait. No task runs in the background: whatever is due (a time to live, an idle queue) is done
-//! by the next call that could notice.
+//! A queue without a limit is unbounded here, as the contract says; the ledger bounds it, because it limits the jobs
+//! that may wait. No task runs in the background: the next call that could notice does what is due (a time to live,
+//! an idle queue).
 
 mod queue;
 mod topic;
@@ -27,7 +27,7 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker without queues.
+    /// Makes a broker without queues.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self { shared: Arc::default() })
@@ -45,24 +45,24 @@ impl fmt::Debug for MemoryBroker {
 struct Shared(Mutex<State>);
 
 impl Shared {
-    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    /// Locks the state. No section under the lock can panic halfway, so a poisoned lock holds sound data.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where a consumer sits.
+/// A consumer's queue and how it is notified.
 struct Place {
     queue: Arc<str>,
     incarnation: u64,
     consumer: u64,
-    /// Told when a message arrives in the queue.
+    /// Notified when a message arrives in the queue.
     arrivals: Arc<Notify>,
-    /// Told when the consumer may hold one more, and when the queue goes.
+    /// Notified when the consumer may hold one more, and when the queue is deleted.
     room: Arc<Notify>,
 }
 
-/// A binding, ready to be matched.
+/// A binding, prepared for matching.
 struct Route {
     exchange: Exchange,
     pattern: Vec<String>,
@@ -74,7 +74,7 @@ struct Route {
 struct State {
     queues: HashMap<Arc<str>, QueueState>,
     routes: Vec<Route>,
-    /// When which queue without a consumer goes away.
+    /// When each queue without a consumer is deleted.
     idle: BTreeSet<(Instant, Arc<str>)>,
     /// The last number given to a message, a consumer or a queue's incarnation.
     last: u64,
@@ -139,7 +139,7 @@ impl State {
         Published::Confirmed
     }
 
-    /// The queues that a key reaches, each once.
+    /// Returns the queues that a key reaches, each once.
     fn routed(&self, exchange: Exchange, key: &str) -> Vec<Arc<str>> {
         let words = topic::words(key);
         let mut targets: Vec<Arc<str>> = Vec::new();
@@ -174,7 +174,7 @@ impl State {
         Ok(place)
     }
 
-    /// The queue that a consumer reads, unless it was deleted since.
+    /// Returns the queue that a consumer reads, unless it was deleted since.
     fn queue_of(&mut self, place: &Place) -> Option<&mut QueueState> {
         self.queues.get_mut(&place.queue).filter(|queue| queue.incarnation == place.incarnation)
     }
@@ -192,7 +192,7 @@ impl State {
         }
     }
 
-    /// Where the dead letters of a queue go, if that queue is there.
+    /// Returns where a queue's dead letters go, if that queue exists.
     fn grave(&mut self, place: &Place) -> Option<Address> {
         let name = self.queue_of(place)?.declared.dead_letters.clone()?;
         self.queues.contains_key(name.as_str()).then_some(Address::Queue(name))
@@ -203,7 +203,7 @@ impl State {
         for message in dead {
             let id = message.id.clone();
             if self.publish(&grave, message, now) != Published::Confirmed {
-                tracing::warn!(id, "a dead letter found no room");
+                tracing::warn!(id, "a dead letter could not be published and was dropped");
             }
         }
     }
@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    /// Notes that a queue was used: if it has no consumer, its idle time begins again.
+    /// Records that a queue was used: if it has no consumer, its idle time begins again.
     fn restart_idle(&mut self, name: &str, now: Instant) {
         let Some((name, queue)) = self.queues.get_key_value(name) else { return };
         let Some(idle_ms) = queue.declared.idle_ms else { return };
@@ -237,7 +237,7 @@ impl State {
     }
 }
 
-/// What differs between a queue that is there and one that is wanted.
+/// Returns the difference between an existing queue and a wanted one.
 fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
     let differs = |property: &str, there: &dyn fmt::Debug, wanted: &dyn fmt::Debug| {
         Some(format!("{property} is {there:?}, wanted {wanted:?}"))
@@ -298,10 +298,10 @@ struct MemoryConsumer {
 #[async_trait]
 impl Consumer for MemoryConsumer {
     async fn next(&mut self) -> Option<Delivery> {
-        // A consumer that finds a message at every call must still let the others of its thread have theirs.
+        // A consumer that finds a message at every call must still let other tasks of its thread run.
         consume_budget().await;
         loop {
-            // Made before looking: a deletion between the look and the wait must wake us.
+            // Made before the check: a deletion between the check and the wait must wake us.
             let (arrival, room) = (self.place.arrivals.notified(), self.place.room.notified());
             let next = match self.shared.lock().queue_of(&self.place) {
                 Some(queue) => queue.take(self.place.consumer, Instant::now()),

@@ -1,11 +1,11 @@
-//! Which queues there are, what reaches them, and under which keys nodes speak. The only place that spells a queue
-//! name or a routing key.
+//! Defines which queues exist, what reaches them, and under which keys nodes send. It is the only place that spells a
+//! queue name or a routing key.
 
 use super::{Address, Binding, Exchange, Queue};
 use infera_types::ids::{GatewayId, ModelName, NodeId, VerifierId};
 
-/// Jobs of one model, by id. Shared by all verifiers; survives. A notice that came back too often goes to the
-/// [`dead_jobs`].
+/// Returns the queue of one model's jobs, by id. All verifiers share it, and it survives a restart. A notice that is
+/// returned too often goes to [`dead_jobs`].
 #[must_use]
 pub fn jobs(model: &ModelName) -> Queue {
     Queue {
@@ -20,10 +20,12 @@ pub fn jobs(model: &ModelName) -> Queue {
     }
 }
 
-/// A model of this last word can't be: declaring its queue would be a mismatch.
+/// The name of the queue of dead letters. A model with this last word is impossible: declaring its queue would be a
+/// mismatch.
 const DEAD_JOBS: &str = "jobs.dead";
 
-/// Notices of jobs of any model that were given out too often. The sweeper asks the ledger what became of each.
+/// Returns the queue of notices of any model that were delivered too often. The sweeper asks the ledger what became
+/// of their jobs.
 #[must_use]
 pub fn dead_jobs() -> Queue {
     Queue {
@@ -38,16 +40,17 @@ pub fn dead_jobs() -> Queue {
     }
 }
 
-/// The topic exchange that nodes speak to, as permissions name it.
+/// The topic exchange to which nodes send, as permissions name it.
 pub const NODES_EXCHANGE: &str = "infera.nodes";
 
-/// What verifiers' summaries are delivered under. Nodes can't: their keys begin with their ids.
+/// The key of verifiers' summaries. Nodes cannot use it, because their keys begin with their ids.
 pub const CAPACITY_KEY: &str = "capacity";
 
-/// One node's private queue. `suffix` is random and told only to the node.
+/// Returns one node's private queue. `suffix` is random and told only to the node.
 #[must_use]
 pub fn node(node: &NodeId, suffix: &str) -> Queue {
-    /// A runner's short outage must not lose the queue; a node gone for longer asks for a new one.
+    /// How long the queue is kept without a consumer, in milliseconds. A short outage of its runner must not lose it;
+    /// a node that is gone for longer asks for a new one.
     const IDLE_MS: u64 = 10 * 60 * 1000;
     Queue {
         name: format!("node.{node}.{suffix}"),
@@ -61,17 +64,17 @@ pub fn node(node: &NodeId, suffix: &str) -> Queue {
     }
 }
 
-/// What strangers may have waiting in one queue, in bytes: 64 of the largest messages that a node can send, thousands
-/// of a usual replica's size. Three such queues per verifier are far from any disk's alarm, which would stop every
-/// publish of the cluster.
+/// The most bytes of strangers' messages that may wait in one queue: 64 of the largest messages that a node can send,
+/// or thousands of replicas of usual size. Three such queues per verifier are far from any disk's alarm, which would
+/// stop every publish of the cluster.
 const STRANGERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What nodes say to one verifier, every node's heartbeat, and every verifier's summary, by which each knows how many
-/// share the work.
+/// Returns the queue of one verifier: what nodes send to it, every node's heartbeat, and every verifier's summary, by
+/// which it knows how many verifiers share the work.
 #[must_use]
 pub fn replicas(verifier: &VerifierId) -> Queue {
-    /// Three replicas of every job that a verifier may hold, and the heartbeats of 10,000 nodes while it stands still for
-    /// five seconds. A bound beside that of bytes, because what a message has beside its body counts in none.
+    /// Three replicas of every job that a verifier may hold, and the heartbeats of 10,000 nodes while it pauses for
+    /// five seconds. This bound stands beside the one in bytes, because headers count as no bytes there.
     const LENGTH_MAX: u64 = 10_000;
     let patterns =
         [format!("*.replica.{verifier}"), format!("*.refusal.{verifier}"), "*.heartbeat".to_owned()];
@@ -89,10 +92,10 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
     }
 }
 
-/// Replicas whose verifier is gone; all verifiers share it.
+/// Returns the queue of replicas whose verifier is gone; all verifiers share it.
 #[must_use]
 pub fn replicas_any() -> Queue {
-    /// What a verifier that is gone had asked for: three replicas of each job that it may hold, and some.
+    /// What a vanished verifier had asked for: three replicas of each job that it may hold, and a reserve.
     const LENGTH_MAX: u64 = 4_096;
     Queue {
         name: "replicas.any".to_owned(),
@@ -106,7 +109,7 @@ pub fn replicas_any() -> Queue {
     }
 }
 
-/// Ends of jobs that one gateway waits for, and every verifier's summary of capacity.
+/// Returns the queue of one gateway: the ends of jobs that it waits for, and every verifier's summary of capacity.
 #[must_use]
 pub fn completions(gateway: &GatewayId) -> Queue {
     Queue {
@@ -121,10 +124,10 @@ pub fn completions(gateway: &GatewayId) -> Queue {
     }
 }
 
-/// Where messages go that this version of the program doesn't know.
+/// Returns the queue of messages that this version of the program doesn't know.
 #[must_use]
 pub fn parked() -> Queue {
-    /// Enough to look at what came; a flood of unknown messages must not fill the broker.
+    /// Enough to inspect what came; a flood of unknown messages must not fill the broker.
     const LENGTH_MAX: u64 = 10_000;
     Queue {
         name: "parked".to_owned(),
@@ -138,37 +141,38 @@ pub fn parked() -> Queue {
     }
 }
 
-/// Where a node sends a replica for `verifier`.
+/// Returns the address to which a node sends a replica for `verifier`.
 #[must_use]
 pub fn replica_to(node: &NodeId, verifier: &VerifierId) -> Address {
     Address::Nodes(format!("{node}.replica.{verifier}"))
 }
 
-/// Where a node sends a replica whose verifier is gone.
+/// Returns the address to which a node sends a replica whose verifier is gone.
 #[must_use]
 pub fn replica_to_any(node: &NodeId) -> Address {
     Address::Nodes(format!("{node}.replica.any"))
 }
 
-/// Where a node gives an assignment back.
+/// Returns the address to which a node sends a refusal for `verifier`.
 #[must_use]
 pub fn refusal_to(node: &NodeId, verifier: &VerifierId) -> Address {
     Address::Nodes(format!("{node}.refusal.{verifier}"))
 }
 
-/// Where a node puts a message that it doesn't know: nodes may write only keys that begin with their id.
+/// Returns the address to which a node sends a message that it doesn't know: nodes may write only keys that begin
+/// with their id.
 #[must_use]
 pub fn parked_by(node: &NodeId) -> Address {
     Address::Nodes(format!("{node}.parked"))
 }
 
-/// Where a node says that it lives.
+/// Returns the address of a node's heartbeats.
 #[must_use]
 pub fn heartbeat_of(node: &NodeId) -> Address {
     Address::Nodes(format!("{node}.heartbeat"))
 }
 
-/// Where a verifier tells all gateways what there is room for.
+/// Returns the address under which a verifier tells all gateways its capacity.
 #[must_use]
 pub fn capacity() -> Address {
     Address::Network(CAPACITY_KEY.to_owned())
@@ -178,7 +182,7 @@ pub fn capacity() -> Address {
 mod tests {
     use super::*;
 
-    /// A node that was let in writes what it likes to these queues.
+    /// An admitted node can write anything to these queues.
     #[test]
     fn every_queue_that_a_node_can_write_to_is_bounded() {
         let (node, verifier, gateway) = (NodeId::fresh(), VerifierId::fresh(), GatewayId::fresh());

@@ -1,4 +1,4 @@
-//! Every promise of the broker's seam, tried on the embedded one.
+//! Tests every promise of the broker's seam on the embedded broker.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The embedded broker under load: nothing is lost, nothing waits for ever, whatever its consumers do.
+//! Tests the embedded broker under load: nothing is lost and nothing waits for ever, whatever its consumers do.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -49,15 +49,15 @@ async fn produce(broker: Arc<MemoryBroker>, producer: u64) {
     }
 }
 
-/// Takes until `left` is zero; what it does with a message depends on the message and the consumer, so that all of
-/// acking, giving back, forgetting and going away happens thousands of times.
+/// Takes messages until `left` is zero. What it does with a message depends on the message and the consumer, so that
+/// acking, returning, forgetting and leaving each happen thousands of times.
 async fn take(broker: Arc<MemoryBroker>, behaviour: u64, left: Arc<AtomicU64>) -> Vec<u64> {
     let mut acked = Vec::new();
     let mut steps = behaviour;
     while left.load(Ordering::Acquire) > 0 {
         let prefetch = 1 + u16::try_from(steps % 7).expect("small");
         let mut consumer = broker.consume("load", prefetch).await.expect("a consumer");
-        // A consumer lives for a hundred messages; forgotten ones come back when it goes.
+        // A consumer takes a hundred messages; forgotten ones come back when it is dropped.
         for _ in 0..100 {
             steps += 1;
             let Ok(Some(delivery)) = timeout(Duration::from_millis(20), consumer.next()).await else { break };
@@ -98,7 +98,7 @@ async fn every_message_is_acked_once_whatever_consumers_do() {
     assert_eq!(broker.depth("load").await.expect("depth"), Some(0));
 }
 
-/// Every arrival wakes a consumer that can take it, even when the first that was told can't or gives up.
+/// Every arrival wakes a consumer that can take it, even if the first one that was notified cannot or gives up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_waiting_consumer_is_woken_past_others_that_cannot_take() {
     let broker = MemoryBroker::new();
@@ -120,8 +120,8 @@ async fn a_waiting_consumer_is_woken_past_others_that_cannot_take() {
     paused.abort();
 }
 
-/// Two messages wake two consumers, also when both look at the queue just before the messages come: thousands of rounds, in
-/// which neither goes on until both have theirs.
+/// Two messages wake two consumers, even if both look at the queue just before the messages come: thousands of
+/// rounds, in which neither continues before both have their message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_arrival_is_missed_between_looking_and_waiting() {
     const ROUNDS: u64 = 20_000;

@@ -1,7 +1,7 @@
-//! Tries what every [`Archive`] promises, one promise at a time, on keys that are in no other use.
+//! Checks what every [`Archive`] promises, one promise at a time, on keys that nothing else uses.
 //!
-//! An implementation runs all of it with [`archive_conformance!`](crate::archive_conformance). That objects survive
-//! the machine's end can't be tried from within; each implementation says how it does that.
+//! An implementation runs all checks with [`archive_conformance!`](crate::archive_conformance). Whether objects
+//! survive the machine's end cannot be checked from within; each implementation documents how it ensures that.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use infera_archive::{Archive, ArchiveError};
 
-/// How long one call may take; a store far away may be slow.
+/// How long one call may take; a remote store may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes one test per promise. The argument is an expression that makes a value that dereferences to `dyn Archive`
-/// (such as `Arc<dyn Archive>`), awaited once a test.
+/// Makes one test per promise. The argument is an expression, awaited once a test, whose value dereferences to `dyn
+/// Archive` (such as `Arc<dyn Archive>`).
 #[macro_export]
 macro_rules! archive_conformance {
     ($make:expr) => {
@@ -50,7 +50,7 @@ async fn put(archive: &dyn Archive, key: &str, bytes: impl Into<Bytes>) {
     assert!(matches!(outcome, Ok(Ok(()))), "putting {key}: {outcome:?}");
 }
 
-/// The bytes of a range that must be there.
+/// Returns the bytes of a range that must exist.
 #[expect(clippy::panic, reason = "a check fails by panicking")]
 async fn get(archive: &dyn Archive, key: &str, range: std::ops::Range<u64>) -> Bytes {
     match timeout(PATIENCE, archive.get(key, range.clone())).await {
@@ -64,7 +64,7 @@ async fn expect_size(archive: &dyn Archive, key: &str, wanted: Option<u64>) {
     assert!(matches!(size, Ok(Ok(size)) if size == wanted), "size of {key} is {size:?}, not {wanted:?}");
 }
 
-/// What was put is there, as a whole and in parts.
+/// An object that was put can be read, as a whole and in parts.
 pub async fn an_object_is_read_whole_and_in_ranges(archive: &dyn Archive) {
     let (key, bytes) = (key(), b"0123456789".as_slice());
     put(archive, &key, bytes).await;
@@ -87,7 +87,7 @@ pub async fn an_object_of_many_parts_is_whole(archive: &dyn Archive) {
     assert_eq!(get(archive, &key, middle.start as u64..middle.end as u64).await, bytes[middle]);
 }
 
-/// No bytes are bytes too.
+/// An object may be empty.
 pub async fn an_empty_object_is_an_object(archive: &dyn Archive) {
     let key = key();
     put(archive, &key, Bytes::new()).await;
@@ -95,7 +95,7 @@ pub async fn an_empty_object_is_an_object(archive: &dyn Archive) {
     assert_eq!(get(archive, &key, 0..0).await, Bytes::new());
 }
 
-/// The last object put under a key is the one that is there, longer or shorter than the one before.
+/// The last object put under a key replaces the earlier one, be it longer or shorter.
 pub async fn putting_again_replaces(archive: &dyn Archive) {
     let key = key();
     for text in ["first", "the second, longer", "3"] {
@@ -105,13 +105,13 @@ pub async fn putting_again_replaces(archive: &dyn Archive) {
     }
 }
 
-/// A missing object is `NotFound`, and has no size.
+/// A missing object is `NotFound` and has no size.
 pub async fn what_is_not_there_is_said_so(archive: &dyn Archive) {
     let key = key();
     expect_size(archive, &key, None).await;
     let outcome = archive.get(&key, 0..1).await;
     assert!(matches!(&outcome, Err(ArchiveError::NotFound(missing)) if *missing == key), "{outcome:?}");
-    // A neighbour whose key begins alike changes nothing, and the way to it is no object.
+    // A key that begins with the same text changes nothing, and a prefix of a key is no object.
     put(archive, &format!("{key}.more"), "more").await;
     expect_size(archive, &key, None).await;
     let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -143,7 +143,7 @@ pub async fn keys_that_are_not_ours_are_refused(archive: &dyn Archive) {
     }
 }
 
-/// Objects put at the same time, in one folder and in new ones, are all there and are themselves.
+/// Objects that are put at the same time, in one folder and in new ones, all exist with their own content.
 pub async fn objects_do_not_mix(archive: &dyn Archive) {
     let root = Uuid::new_v4().as_simple().to_string();
     let keys: [String; 8] = std::array::from_fn(|index| format!("conformance/{root}/{}/{index}", index % 3));
@@ -154,7 +154,7 @@ pub async fn objects_do_not_mix(archive: &dyn Archive) {
     }
 }
 
-/// While an object is put again and again, every reader sees one of the whole ones.
+/// While an object is replaced again and again, every reader sees one whole version of it.
 pub async fn readers_see_whole_objects_only(archive: &dyn Archive) {
     const LENGTH: usize = 64 * 1024;
     const ROUNDS: u8 = 25;

@@ -1,7 +1,7 @@
-//! Tries what every [`Broker`](infera_broker::Broker) promises, one promise at a time. Written against the trait alone:
-//! each check makes its own queues under names that are in no other use, and waits for what may take a broker a while.
+//! Checks what every [`Broker`](infera_broker::Broker) promises, one promise at a time. The checks use the trait
+//! alone: each makes its own queues under names that nothing else uses, and waits where a broker may be slow.
 //!
-//! An implementation runs all of it with [`broker_conformance!`](crate::broker_conformance).
+//! An implementation runs all checks with [`broker_conformance!`](crate::broker_conformance).
 
 mod lasting;
 mod stage;
@@ -10,7 +10,7 @@ mod taking;
 pub use lasting::*;
 pub use taking::*;
 
-/// Makes one test per promise. The argument is an expression that makes a `Arc<dyn Broker>`, awaited once a test.
+/// Makes one test per promise. The argument is an expression for an `Arc<dyn Broker>`, awaited once a test.
 ///
 /// ```text
 /// infera_conformance::broker_conformance!(async { MemoryBroker::new() as Arc<dyn Broker> });

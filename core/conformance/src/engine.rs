@@ -1,27 +1,27 @@
-//! What every [`Engine`] promises, tried one promise at a time. Written against the trait alone; how exactly rows
-//! must agree is the caller's word ([`Promise`]), because not every engine promises equality to the bit.
+//! Checks what every [`Engine`] promises, one promise at a time. The checks use the trait alone; the caller says how
+//! exactly rows must agree ([`Promise`]), because not every engine promises equality to the bit.
 //!
-//! An implementation runs all of it with [`engine_conformance!`](crate::engine_conformance). Each check is given an
-//! engine without sequences and leaves it so; prompts are arbitrary tokens, so any model will do.
+//! An implementation runs all checks with [`engine_conformance!`](crate::engine_conformance). Each check is given an
+//! engine without sequences and leaves it without; prompts are arbitrary tokens, so any model will do.
 
 use infera_engine::{Engine, EngineError, Logits, Prompt, SequenceId};
 use infera_types::numbers::TokenId;
 
-/// How closely rows agree that a reader of the trait takes for equal: the largest difference of two logits.
+/// How closely rows agree that the trait calls equal: the largest difference of two logits.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
-    /// Between a sequence alone and the same one in any batch. 0 is equality to the bit.
+    /// The largest difference between a sequence alone and the same sequence in any batch. 0 is equality to the bit.
     pub batch_tolerance: f32,
-    /// Between `score` and `prefill` with `decode`.
+    /// The largest difference between `score` and `prefill` with `decode`.
     pub score_tolerance: f32,
 }
 
 impl Promise {
-    /// Equality to the bit in any batch, and of scores.
+    /// The promise of equality to the bit, in any batch and of scores.
     pub const EXACT: Self = Self { batch_tolerance: 0.0, score_tolerance: 0.0 };
 }
 
-/// Makes one test per promise: of an expression that makes an engine, and a [`Promise`].
+/// Makes one test per promise. The arguments are an expression for an engine, and a [`Promise`].
 ///
 /// ```
 /// use infera_conformance::engine::Promise;
@@ -62,7 +62,7 @@ fn assert_misuse<T>(result: Result<T, EngineError>, what: &str) {
     assert!(matches!(result, Err(EngineError::Misuse(_))), "{what} must be refused as misuse");
 }
 
-/// A sequence with all that will ever be said to it.
+/// A sequence with all tokens that it will ever be given.
 struct Script {
     prompt: Vec<TokenId>,
     steps: Vec<TokenId>,
@@ -71,7 +71,7 @@ struct Script {
 /// The rows of a script: after the prompt, and after each step.
 type Rows = Vec<Vec<f32>>;
 
-/// Scripts of different lengths whose tokens look random and are the same at each call.
+/// Makes scripts of different lengths whose tokens look random and are the same at each call.
 fn scripts(engine: &dyn Engine, count: usize, steps: usize) -> Vec<Script> {
     let description = engine.description();
     let (mut state, vocabulary) = (0x9E37_79B9_7F4A_7C15_u64, description.vocabulary as u64);
@@ -102,7 +102,7 @@ fn only_row(logits: &Logits) -> Vec<f32> {
     logits.values.clone()
 }
 
-/// The rows of each script, run with nothing beside it.
+/// Runs each script with nothing beside it and returns its rows.
 fn rows_alone(engine: &mut dyn Engine, scripts: &[Script]) -> Vec<Rows> {
     let mut all = Vec::new();
     for script in scripts {
@@ -117,7 +117,7 @@ fn rows_alone(engine: &mut dyn Engine, scripts: &[Script]) -> Vec<Rows> {
     all
 }
 
-/// The largest difference of two rows' logits; endless for rows of different length.
+/// Returns the largest difference of two rows' logits; infinite for rows of different length.
 #[must_use]
 pub fn difference(one: &[f32], other: &[f32]) -> f32 {
     if one.len() != other.len() {
@@ -125,7 +125,7 @@ pub fn difference(one: &[f32], other: &[f32]) -> f32 {
     }
     let apart =
         |(one, other): (&f32, &f32)| if one.to_bits() == other.to_bits() { 0.0 } else { (one - other).abs() };
-    // NaN, which no maximum keeps, is as wrong as a difference can be.
+    // NaN, which a maximum drops, is as wrong as a difference can be.
     one.iter()
         .zip(other)
         .map(apart)
@@ -137,8 +137,8 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert!(difference <= tolerance, "{what}: logits differ by {difference}, more than {tolerance}");
 }
 
-/// A sequence's rows are those of the sequence alone: in batches of 4 and 16 (as many as fit), in any order, and
-/// when only some of the running ones take a step.
+/// A sequence's rows do not depend on the batch: in batches of 4 and 16 (as many as fit), in any order, and when only
+/// some of the running sequences take a step.
 pub fn a_row_does_not_depend_on_the_batch(engine: &mut dyn Engine, promise: Promise) {
     let most = engine.description().sequences_max;
     for batch in [4, 16].map(|batch: usize| batch.min(most)) {
@@ -149,7 +149,7 @@ pub fn a_row_does_not_depend_on_the_batch(engine: &mut dyn Engine, promise: Prom
         }
         let mut taken = vec![0; batch];
         for step in 0..12 {
-            // Each step another half of the sequences, in another order; after twelve all have taken six.
+            // Each step takes another half of the sequences, in another order; after twelve steps all have taken six.
             let mut chosen: Vec<usize> = (0..batch).filter(|index| (index + step) % 2 == 0).collect();
             let turn = step % chosen.len().max(1);
             chosen.rotate_left(turn);
@@ -178,7 +178,7 @@ fn check_step(
     }
 }
 
-/// One sequence joins before each step, each leaves when its script is over, and none notices the others.
+/// One sequence joins before each step, and each leaves when its script is over; none affects the others.
 pub fn sequences_join_and_leave_between_any_two_steps(engine: &mut dyn Engine, promise: Promise) {
     let mut scripts = scripts(engine, 12, 9);
     for (index, script) in scripts.iter_mut().enumerate() {
@@ -202,7 +202,7 @@ pub fn sequences_join_and_leave_between_any_two_steps(engine: &mut dyn Engine, p
     }
 }
 
-/// A full engine refuses; what is released makes room, its name can be used again, and unknown names are ignored.
+/// A full engine refuses; a release makes room, the released name can be used again, and unknown names are ignored.
 pub fn names_and_places_are_free_after_release(engine: &mut dyn Engine, promise: Promise) {
     let most = engine.description().sequences_max;
     let scripts = scripts(engine, most, 2);
@@ -250,7 +250,7 @@ pub fn misuse_changes_nothing(engine: &mut dyn Engine, promise: Promise) {
     engine.release(&[name(0), name(1)]);
 }
 
-/// `score` gives the rows that `prefill` and `decode` gave on the way to the same answer.
+/// `score` returns the rows that `prefill` and `decode` returned on the way to the same answer.
 pub fn scores_agree_with_decoding(engine: &mut dyn Engine, promise: Promise) {
     let scripts = scripts(engine, 6, 8);
     let expected = rows_alone(engine, &scripts);
@@ -265,7 +265,7 @@ pub fn scores_agree_with_decoding(engine: &mut dyn Engine, promise: Promise) {
     assert_eq!(none.rows().len(), 1, "an empty answer has the row that precedes its end");
 }
 
-/// A score between two steps changes neither what runs nor what fits.
+/// A score between two steps changes neither the running sequences nor the room for more.
 pub fn scoring_leaves_sequences_alone(engine: &mut dyn Engine, promise: Promise) {
     let most = engine.description().sequences_max;
     let scripts = scripts(engine, most, 3);
@@ -280,7 +280,7 @@ pub fn scoring_leaves_sequences_alone(engine: &mut dyn Engine, promise: Promise)
     engine.release(&all.into_iter().map(name).collect::<Vec<_>>());
 }
 
-/// A prompt may fill the context; then no step follows, whoever else goes on. One token more is refused.
+/// A prompt may fill the context; then no step can follow, whatever other sequences run. One token more is refused.
 pub fn the_context_ends_where_it_is_said_to(engine: &mut dyn Engine, promise: Promise) {
     let context_max = engine.description().context_max;
     let script = &scripts(engine, 1, 4)[0];
@@ -313,7 +313,7 @@ pub fn the_context_ends_where_it_is_said_to(engine: &mut dyn Engine, promise: Pr
     engine.release(&[name(0), name(1)]);
 }
 
-/// Empty calls are answered with no rows.
+/// Calls without sequences return no rows.
 pub fn nothing_asked_is_nothing_done(engine: &mut dyn Engine, _: Promise) {
     assert_eq!(done(engine.prefill(&[])).rows().len(), 0);
     assert_eq!(done(engine.decode(&[])).rows().len(), 0);

@@ -1,8 +1,8 @@
-//! What every ledger promises, tried one promise at a time through the halves' traits alone.
+//! Checks what every ledger promises, one promise at a time, through the halves' traits alone.
 //!
-//! Each check wants a ledger of its own: the sweep, the projector and the archive look at all that is there. An
-//! implementation runs them all with [`ledger_conformance!`](crate::ledger_conformance). That what was answered
-//! survives the end of the process can't be tried from within; each implementation tries that beside this suite.
+//! Each check needs a ledger of its own, because the sweep, the projector and the archive process everything in it.
+//! An implementation runs all checks with [`ledger_conformance!`](crate::ledger_conformance). Whether answered jobs
+//! survive the end of the process cannot be checked from within; each implementation tests that beside this suite.
 
 mod archiving;
 mod clocks;
@@ -31,8 +31,8 @@ pub use taking::*;
 
 use halves::{at, must, refused};
 
-/// Makes one test per promise. The argument is an expression that makes an empty ledger as a value that dereferences
-/// to [`Halves`], awaited once a test.
+/// Makes one test per promise. The argument is an expression, awaited once a test, for an empty ledger that
+/// dereferences to [`Halves`].
 #[macro_export]
 macro_rules! ledger_conformance {
     ($make:expr) => {

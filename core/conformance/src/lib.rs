@@ -1,7 +1,7 @@
-//! One suite for each seam: what its trait's contract promises, tried promise by promise. An implementation runs its
-//! seam's suite in its own `tests/`, and nothing else is needed to be one. In no program.
+//! One suite for each seam, which checks what its trait's contract promises, promise by promise. An implementation
+//! runs its seam's suite in its own `tests/` and needs no other proof. No program links this crate.
 //!
-//! A test fails by panicking, and so do the suites.
+//! Like tests, the suites fail by panicking.
 
 pub mod archive;
 pub mod broker;

@@ -1,5 +1,5 @@
-//! What an engine refuses before it changes anything: the checks that every implementation owes its callers by the
-//! trait's contract. Pure; it keeps no list of sequences, the engine does.
+//! The checks that every engine must make, by the trait's contract, before it changes anything. They are pure; the
+//! engine keeps the list of sequences.
 
 use std::collections::BTreeSet;
 
@@ -19,10 +19,10 @@ fn check_tokens(description: &EngineDescription, tokens: &[TokenId]) -> Result<(
     }
 }
 
-/// Whether `prompts` may start beside `running` sequences; `is_running` says which names are taken.
+/// Checks whether `prompts` may start beside `running` sequences; `is_running` tells which names are taken.
 ///
 /// # Errors
-/// [`EngineError::Misuse`] says which promise was broken.
+/// [`EngineError::Misuse`], which says which promise was broken.
 pub fn check_prefill(
     description: &EngineDescription,
     prompts: &[Prompt<'_>],
@@ -58,7 +58,7 @@ fn check_prompt(description: &EngineDescription, tokens: &[TokenId]) -> Result<(
     check_tokens(description, tokens)
 }
 
-/// Whether `steps` may be taken; `length` is how many tokens a running sequence has so far.
+/// Checks whether `steps` may be taken; `length` returns how many tokens a running sequence has.
 ///
 /// # Errors
 /// As [`check_prefill`].
@@ -81,7 +81,7 @@ pub fn check_decode(
     Ok(())
 }
 
-/// Whether `answer` may be scored after `prompt`; gives the two in one.
+/// Checks whether `answer` may be scored after `prompt`, and returns the two as one sequence.
 ///
 /// # Errors
 /// As [`check_prefill`].

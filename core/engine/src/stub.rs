@@ -1,11 +1,11 @@
-//! An engine without a model: it takes as long as it is told to and answers what it is told to. It exists so that
-//! everything around an engine can be priced and tested alone: benchmarks of gateway, verifier and broker, and
-//! whole-path tests that need no ONNX Runtime.
+//! An engine without a model: it takes the time and gives the answers that its configuration says. It serves to
+//! measure and test everything around an engine: benchmarks of gateway, verifier and broker, and whole-path tests
+//! that need no ONNX Runtime.
 //!
-//! Not a model of a model: its logits are one high number and three lower ones in a row of zeros, so that sampling costs
-//! what it does where a model is sure, and not what a row without any order would. They depend on the prompt and the
-//! position alone, so any number of stubs with the same configuration agree on every answer, at any temperature up
-//! to 5, at which noise can't lift another token over the canned one yet.
+//! It does not imitate a model: its logits are one high number and three lower ones in a row of zeros, so that
+//! sampling costs what it does when a model is certain, and not what an unordered row would cost. The logits depend
+//! on the prompt and the position alone, so any number of stubs with the same configuration agree on every answer, at
+//! any temperature up to 5; above that, noise can lift another token over the canned one.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -19,10 +19,10 @@ use infera_types::ids::Digest;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{NumericClass, TokenId};
 
-/// The logit of the token that comes next.
+/// The logit of the next token.
 const PEAK: f32 = 256.0;
 
-/// The logit of the three tokens after it, as many as are reported beside it; all others have 0.
+/// The logit of the three tokens after it, which are reported beside it; all others have 0.
 const RUNNER_UP: f32 = 128.0;
 const RUNNERS_UP: usize = TOP_COUNT - 1;
 
@@ -30,19 +30,20 @@ const RUNNERS_UP: usize = TOP_COUNT - 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StubConfig {
-    /// How long a prefill takes, whatever is in it, in microseconds. 0 by default: what is measured with a stub is
-    /// usually everything but the engine.
+    /// How long a prefill takes, whatever its size, in microseconds. 0 by default, because stubs usually serve to
+    /// measure everything but the engine.
     pub prefill_us: u64,
     /// How long a step of the whole batch takes, in microseconds. 0 by default.
     pub decode_us: u64,
-    /// How far a single service time may lie from those: uniform within `1 ± spread` of them. 0 (fixed) by default;
-    /// at most 1.
+    /// How far a single service time may differ from these: uniformly within `1 ± spread` of them. 0 (fixed) by
+    /// default; at most 1.
     pub spread: f64,
-    /// Tells stubs' service times apart where they vary; answers don't depend on it.
+    /// Makes the varying service times of several stubs differ; answers don't depend on it.
     pub spread_seed: u64,
-    /// Tokens of each answer before the end token. 16 by default, a short sentence.
+    /// Tokens of each answer before the end token. 16 by default, which is a short sentence.
     pub answer_tokens: usize,
-    /// Length of a row of logits. 768 by default, as `infera-tiny` has, so that its tokenizer reads the answers.
+    /// The length of a row of logits. 768 by default, as `infera-tiny` has, so that its tokenizer can read the
+    /// answers.
     pub vocabulary: usize,
     /// The token that ends an answer. 2 by default, `infera-tiny`'s end of text.
     pub end_token: TokenId,
@@ -50,11 +51,11 @@ pub struct StubConfig {
     pub token_min: TokenId,
     /// The highest canned token. 767 by default, `infera-tiny`'s last. The end token must lie outside the two.
     pub token_max: TokenId,
-    /// Prompt and answer together, in tokens. 512 by default, as `infera-tiny` has.
+    /// The most tokens that prompt and answer may have together. 512 by default, as `infera-tiny` has.
     pub context_max: usize,
-    /// Sequences that may run at once. 64 by default: enough to keep what is measured busy.
+    /// How many sequences may run at once. 64 by default: enough to keep the measured parts busy.
     pub sequences_max: usize,
-    /// The digest that it announces.
+    /// The digest that the stub announces.
     pub model_digest: Digest,
 }
 
@@ -77,10 +78,10 @@ impl Default for StubConfig {
     }
 }
 
-/// A running sequence: what its answer is drawn from, and how far it is.
+/// A running sequence: what its answer is drawn from, and its progress.
 #[derive(Clone)]
 struct Sequence {
-    /// Hash of the prompt's tokens.
+    /// The hash of the prompt's tokens.
     prompt: Digest,
     prompt_tokens: usize,
     answered_tokens: usize,
@@ -97,7 +98,7 @@ impl Sequence {
     }
 }
 
-/// See the module.
+/// The engine; see the module.
 pub struct StubEngine {
     config: StubConfig,
     description: EngineDescription,
@@ -106,10 +107,10 @@ pub struct StubEngine {
 }
 
 impl StubEngine {
-    /// A stub that does what `config` says.
+    /// Makes a stub by `config`.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if no token or no sequence is possible, or the spread is no share of 1.
+    /// [`EngineError::Load`] if no token or no sequence is possible, or the spread is not within 0 and 1.
     pub fn new(config: StubConfig) -> Result<Self, EngineError> {
         let canned = config.token_min..=config.token_max;
         let highest = config.token_max.max(config.end_token) as usize;
@@ -141,7 +142,7 @@ impl StubEngine {
         Ok(Self { config, description, sequences: BTreeMap::new(), calls: 0 })
     }
 
-    /// Takes the time of one call. Sleeps, as a thread that waits for a GPU does.
+    /// Takes the time of one call by sleeping, as a thread that waits for a GPU does.
     fn serve(&mut self, mean_us: u64) {
         self.calls = self.calls.wrapping_add(1);
         if mean_us > 0 {
@@ -182,7 +183,7 @@ impl StubEngine {
     }
 }
 
-/// A number that looks random and is a function of `key` and `index`.
+/// Returns a number that looks random and is a function of `key` and `index`.
 fn hashed_draw(key: &[u8], index: u64) -> u64 {
     let digest = Digest::of(&[key, &index.to_le_bytes()].concat());
     digest.as_bytes()[..8].iter().fold(0, |draw, &byte| draw << 8 | u64::from(byte))

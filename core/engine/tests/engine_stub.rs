@@ -1,4 +1,4 @@
-//! The stub engine: the promises of every engine, and that it answers and takes time as it is told.
+//! Tests of the stub engine: the promises of every engine, and that it answers and takes time as configured.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use infera_sampling::{GUMBEL_MAX, GUMBEL_MIN, Noise, choose};
 use infera_types::ids::Digest;
 use infera_types::numbers::TokenId;
 
-/// The canned token leads by 128: up to this temperature noise can't lift another over it.
+/// The highest temperature at which noise cannot lift another token over the canned one, which leads by 128.
 const TEMPERATURE_MAX: f64 = 128.0 / (GUMBEL_MAX - GUMBEL_MIN);
 
 fn stub(config: StubConfig) -> StubEngine {

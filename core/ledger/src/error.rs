@@ -1,18 +1,18 @@
-//! What can go wrong with a ledger, and whether it is worth trying again.
+//! The failures of a ledger, and whether a retry is worthwhile.
 
-/// What went wrong with the ledger itself. What a caller may be told is a value, not an error.
+/// A failure of the ledger itself. A refusal that a caller may be told is a value, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// Not committed; safe to retry.
+    /// Nothing was committed; a retry is safe.
     #[error("ledger unavailable: {0}")]
     Unavailable(String),
-    /// Not committed, and trying again won't help until an operator changes what it says.
+    /// Nothing was committed, and a retry won't help until an operator changes what the text names.
     #[error("ledger refused: {0}")]
     Refused(String),
-    /// It may or may not be committed: read back by id before answering anybody.
+    /// The commit's outcome is unknown: read the row back by id before answering anybody.
     #[error("outcome of a commit is unknown: {0}")]
     Unknown(String),
-    /// This row can't be stored or read; retrying won't help, and other rows are not harmed.
+    /// This row cannot be stored or read. A retry won't help, and other rows are not affected.
     #[error("row refused: {0}")]
     Row(String),
     /// The stored data is damaged; an operator must look.
@@ -21,7 +21,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether trying the same again may help, if only after an operator did something: it isn't the row's fault.
+    /// Returns whether the same call may succeed later, possibly after an operator's action: the row is not at fault.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Refused(_) | Self::Unknown(_))

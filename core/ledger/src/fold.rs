@@ -1,29 +1,29 @@
-//! Folding one posting into totals and standings: pure, and the only place that knows what a verdict weighs. It reads
-//! no clock and no table; the projector brings both.
+//! Folds one posting into totals and standings. It is pure, and the only place that knows what a verdict weighs. It
+//! reads no clock and no table; the projector passes both in.
 //!
-//! The weights are ours: VALID 1, INVALID 20, missed 2, each halved every 7 days. Twenty outweighs the 19 VALID
-//! verdicts that a cheat who is audited in 5 % of jobs collects between two audits, so its record falls even if only
-//! audits find it out.
+//! The weights are our choice: VALID 1, INVALID 20, missed 2, each halved every 7 days. Twenty outweighs the 19 VALID
+//! verdicts that a cheating node collects between two audits if 5 % of its jobs are audited, so its record falls even
+//! if only audits detect the cheating.
 
 use std::time::Duration;
 
 use super::rows::{Balance, NodeStanding, Posting, PostingEntry, Verdict};
 use infera_types::time::Timestamp;
 
-/// The age at which a verdict weighs half: a node that mends itself is forgiven within weeks, and one that was good and
+/// The age at which a verdict's weight has halved: a node that is mended is forgiven within weeks, and a node that
 /// turned bad does not live on its past.
 pub const HALF_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What one VALID verdict adds to `good`.
+/// The weight that one VALID verdict adds to `good`.
 pub const VALID_WEIGHT: f64 = 1.0;
 
-/// What one INVALID verdict adds to `bad`.
+/// The weight that one INVALID verdict adds to `bad`.
 pub const INVALID_WEIGHT: f64 = 20.0;
 
-/// What one missed assignment adds to `bad`.
+/// The weight that one missed assignment adds to `bad`.
 pub const MISSED_WEIGHT: f64 = 2.0;
 
-/// The share of a weight that is left after `elapsed`: 2^(-elapsed / half-life).
+/// Returns the share of a weight that is left after `elapsed`: 2^(-elapsed / half-life).
 #[must_use]
 pub fn decay(elapsed: Duration) -> f64 {
     libm::exp2(-elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64())
@@ -55,7 +55,7 @@ pub fn fold_balance(balance: &mut Balance, entry: &PostingEntry) {
     }
 }
 
-/// Whether a posting says anything about a node's standing. Inconclusive and neutral verdicts don't.
+/// Returns whether a posting affects a node's standing. Inconclusive and neutral verdicts don't.
 #[must_use]
 pub const fn counts(entry: &PostingEntry) -> bool {
     matches!(
@@ -64,8 +64,9 @@ pub const fn counts(entry: &PostingEntry) -> bool {
     )
 }
 
-/// Adds one posting to a node's standing, which begins with its first posting that [`counts`]. Postings may come in
-/// any order of their times: the later of both times becomes the standing's, and what is older is decayed to it.
+/// Adds one posting to a node's standing, which begins with the node's first posting that [`counts`]. Postings may
+/// come in any order of their times: the later of both times becomes the standing's, and the older values are decayed
+/// to it.
 pub fn fold_standing(standing: &mut Option<NodeStanding>, posting: &Posting) {
     let PostingEntry::Verdict { node, model, verdict, elapsed_ms, tokens, on_time, .. } = &posting.entry
     else {
@@ -107,7 +108,7 @@ pub fn fold_standing(standing: &mut Option<NodeStanding>, posting: &Posting) {
     }
 }
 
-/// Decays the standing to `now` if that is later, and returns what something that happened at `now` weighs in it.
+/// Decays the standing to `now` if that is later, and returns the weight in it of an event at `now`.
 fn advance(standing: &mut NodeStanding, now: Timestamp) -> f64 {
     if now <= standing.updated_ms {
         return decay(standing.updated_ms.since(now));
@@ -127,7 +128,7 @@ fn advance(standing: &mut NodeStanding, now: Timestamp) -> f64 {
     1.0
 }
 
-/// A count of tokens as a weight. No answer has more than 2^32 tokens; a number beyond that is cut there.
+/// Returns a count of tokens as a weight. No answer has more than 2^32 tokens; a larger number is cut there.
 fn tokens_of(tokens: u64) -> f64 {
     f64::from(u32::try_from(tokens).unwrap_or(u32::MAX))
 }

@@ -1,43 +1,44 @@
-//! What became of the last commit, the same for every implementation with tables. No SQL.
+//! Remembers the outcome of the last commit, for every implementation with tables. No SQL.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::LedgerError;
 
-/// How much a probe writes: as much as most requests, so that it doesn't fit where they don't.
+/// The size of a probe in bytes: as large as most requests, so that it fails on a disk too full for them.
 pub const PROBE_BYTES: usize = 64 * 1024;
 
-/// Remembers whether the last commit of this process came through.
+/// Remembers whether the last commit of this process succeeded.
 #[derive(Debug, Default)]
 pub struct LastCommit(Mutex<Option<LedgerError>>);
 
 impl LastCommit {
-    /// A commit came through.
+    /// Records that a commit succeeded.
     pub fn succeeded(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A commit failed; what a row's own fault is says nothing.
+    /// Records that a commit failed. An error of a row itself says nothing about commits and is ignored.
     pub fn failed(&self, error: &LedgerError) {
         if error.may_pass() {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.copy());
         }
     }
 
-    /// Why the last commit failed, if it did.
+    /// Returns the error of the last commit, if it failed.
     #[must_use]
     pub fn failure(&self) -> Option<LedgerError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(LedgerError::copy)
     }
 }
 
-/// What a probe writes: nothing that a store could make smaller.
+/// Returns the content of a probe: random bytes, which no store can compress.
 ///
 /// # Errors
-/// [`LedgerError::Unavailable`]: the operating system gives no randomness.
+/// [`LedgerError::Unavailable`]: the operating system provides no randomness.
 pub fn filler() -> Result<Vec<u8>, LedgerError> {
     let mut bytes = vec![0; PROBE_BYTES];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| LedgerError::Unavailable(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        LedgerError::Unavailable(format!("no randomness from the operating system: {error}"))
+    })?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! The half of the ledger that says which nodes may come in.
+//! The half of the ledger that admits nodes from outside.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use crate::rows::{NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
 use infera_types::time::Timestamp;
 
-/// Which nodes may come in from outside, over the broker itself. Registering them is [`super::NetworkBook::register_node`].
+/// Decides which nodes may connect to the broker from outside. [`super::NetworkBook::register_node`] registers them.
 #[async_trait]
 pub trait NodeBook: Send + Sync + fmt::Debug {
-    /// Gives the account of an e-mail address the scope `fleet`: its nodes may speak to the broker themselves. None: no
-    /// account was signed up under it. Again, it changes nothing.
+    /// Gives the account of an e-mail address the scope `fleet`, so that its nodes may connect to the broker. Returns
+    /// none if no account was signed up under the address. Repeating the call changes nothing.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn allow_fleet(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError>;
 
-    /// Whether an account has the scope `fleet`.
+    /// Returns whether an account has the scope `fleet`.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn is_fleet(&self, account: &AccountId) -> Result<bool, LedgerError>;
 
-    /// Lets the node in that its runner calls `name`, if it may come in with this secret; `until` when is on record then.
+    /// Admits the node that its runner calls `name`, if this secret entitles it, and then records `until` when.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -36,13 +36,14 @@ pub trait NodeBook: Send + Sync + fmt::Debug {
         until: Timestamp,
     ) -> Result<NodeCheck, LedgerError>;
 
-    /// The nodes that were let in until `now` or later and are not revoked.
+    /// Returns the nodes that are admitted until `now` or later and are not revoked.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError>;
 
-    /// Shuts a node out for good; what it earned stays. None: there is no such node. Again, it changes nothing.
+    /// Revokes a node for good; what it earned stays. Returns none if there is no such node. Repeating the call
+    /// changes nothing.
     ///
     /// # Errors
     /// [`LedgerError`].

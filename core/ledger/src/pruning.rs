@@ -1,4 +1,4 @@
-//! The half of the ledger that lets go of what the archive has.
+//! The half of the ledger that deletes what the archive holds.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::rows::ArchivedSegment;
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 
-/// Lets go of bodies that are archived and past their retention. The caller looks at the archive first: only the
-/// archive has what is let go of here.
+/// Deletes bodies that are archived and past their retention. The caller checks the archive first, because it holds
+/// the only copy afterwards.
 #[async_trait]
 pub trait Pruning: Send + Sync + fmt::Debug {
-    /// Segments that are in the archive, whose jobs' bodies are still here and were all settled before `before`; oldest
-    /// first, at most `limit`, without those that [`Pruning::keep`] kept. Each is let go of as a whole, so that its object is
-    /// looked at once.
+    /// Returns at most `limit` archived segments whose jobs' bodies are still in the ledger and were all settled
+    /// before `before`, oldest first, without those that [`Pruning::keep`] kept. Each is pruned as a whole, so that
+    /// its object is checked once.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -26,16 +26,17 @@ pub trait Pruning: Send + Sync + fmt::Debug {
         limit: u32,
     ) -> Result<Vec<ArchivedSegment>, LedgerError>;
 
-    /// Nulls the request bodies of a segment's jobs, and forgets their groups, which are larger still, and their
-    /// idempotency keys; returns how many jobs. What they ended with stays.
+    /// Nulls the request bodies of a segment's jobs, and deletes their groups, which are even larger, and their
+    /// idempotency keys. Returns the number of jobs. How they ended stays.
     ///
     /// # Errors
-    /// [`LedgerError`]; some may be pruned then, and the others come up again.
+    /// [`LedgerError`]; some jobs may be pruned then, and the others are found again.
     async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError>;
 
-    /// The segment's object is not what was recorded, so what is here of its jobs stays. If that is all of it, the segment is
-    /// unfinished again, so that it will be written once more to the same key, and none of its records is archived until
-    /// then: `true`. If some of its bodies went before, the object may hold their only copy, and stays as it is: `false`.
+    /// Keeps what the ledger has of a segment's jobs, because its object is not what was recorded. If the ledger has
+    /// all of it, the segment becomes unfinished, so that it will be written again to the same key, and none of its
+    /// records counts as archived until then: returns `true`. If some bodies were pruned before, the object may be
+    /// their only copy and stays as it is: returns `false`.
     ///
     /// # Errors
     /// [`LedgerError`].

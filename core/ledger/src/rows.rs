@@ -1,4 +1,4 @@
-//! Values that go into and come out of the ledger, in the order of a job's life. No behaviour.
+//! The values that go into and come out of the ledger, in the order of a job's life. They have no behaviour.
 
 mod jobs;
 mod network;

@@ -1,5 +1,5 @@
-//! What a settlement becomes before it is stored, the same for every implementation with tables: JSON without the
-//! group, the group, and what the account owes; and whether what is read is what was stored. No SQL.
+//! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
+//! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
 use std::time::Duration;
 
@@ -12,41 +12,42 @@ use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentI
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
 
-/// How long the record of a job that was called off in its verifier's hands waits for that verifier to say which nodes it
-/// had asked. The verifier looks once a second; one that can't write for twice the lease that it lives by won't any more.
+/// How long the record of a job that was cancelled or expired while a verifier owned it waits for that verifier to
+/// report which nodes it had asked. The verifier checks once a second; one that cannot write for twice its lease is
+/// gone.
 const GROUP_WAIT: Duration = Duration::from_secs(30);
 
-/// Requests and groups of this many bytes together fill a segment, however few records that is: all are in memory when it is
-/// built, several times over.
+/// Requests and groups of this many bytes together fill a segment, however few records that is, because all are in
+/// memory several times over while it is built.
 pub const SEGMENT_BYTES: i64 = 32 * 1024 * 1024;
 
-/// No clock of ours is ahead of another by more: those that are kept differ by milliseconds, and a minute is room for those
-/// that are not kept well.
+/// The most by which one of our clocks is ahead of another: synchronized clocks differ by milliseconds, and a minute
+/// leaves room for poorly kept ones.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 
-/// No node is let in for longer: a gateway refuses to make tokens that live longer.
+/// The longest admission of a node: a gateway refuses to make tokens that live longer.
 const ADMISSION_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// A time stored as later than this was written by a clock that was wrong. What it would hold up until then counts as over.
+/// Returns the latest credible time. A stored time beyond it was written by a wrong clock and counts as over.
 #[must_use]
 pub fn latest(now: Timestamp) -> Timestamp {
     now.after(CLOCKS_DIFFER)
 }
 
-/// Until when a node that was let in by a clock that is right may be.
+/// Returns the latest credible end of an admission.
 #[must_use]
 pub fn latest_admission(now: Timestamp) -> Timestamp {
     latest(now).after(ADMISSION_MAX)
 }
 
-/// The segment of records that can't be read: none is ever made of it. Once a row is mended, its record's segment is made
-/// null, and it is archived like any other.
+/// The segment of records that cannot be read, which is never written. Once a row is mended and its record's segment
+/// is set to null, it is archived like any other.
 pub const SET_ASIDE: SegmentId = SegmentId::from_bytes([0; 16]);
 
-/// What is stored where a job is about to be accepted.
+/// What is stored when a job is about to be accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored {
-    /// Jobs of its account that wait.
+    /// How many jobs of its account wait.
     pub waiting: u32,
     /// Bytes of its account's bodies.
     pub account_bytes: u64,
@@ -54,13 +55,13 @@ pub struct Stored {
     pub all_bytes: u64,
 }
 
-/// How large the body of a job is, in bytes.
+/// Returns the size of a job's body, in bytes.
 #[must_use]
 pub fn body_bytes(job: &NewJob) -> u64 {
     u64::try_from(job.request.len()).unwrap_or(u64::MAX)
 }
 
-/// What a new job is told for which there is no place; none if there is one.
+/// Returns the refusal of a new job for which there is no place; none if there is one.
 #[must_use]
 pub fn no_place(job: &NewJob, stored: Stored) -> Option<Accepted> {
     let Stored { waiting, account_bytes, all_bytes } = stored;
@@ -76,7 +77,7 @@ pub fn no_place(job: &NewJob, stored: Stored) -> Option<Accepted> {
     }
 }
 
-/// A settlement ready for the tables: serialised before it reaches whoever writes.
+/// A settlement in the form of the tables, serialised before it reaches the writer.
 pub struct SettlementRow {
     /// The job.
     pub job: JobId,
@@ -88,9 +89,9 @@ pub struct SettlementRow {
     pub status: &'static str,
     /// Why it failed, if it did.
     pub reason: Option<&'static str>,
-    /// It may have ended in a verifier's hands without that verifier's doing.
+    /// Whether it may have ended without its verifier's doing while a verifier owned it.
     pub is_called_off: bool,
-    /// Its idempotency key may be used again.
+    /// Whether its idempotency key may be used again.
     pub frees_key: bool,
     /// The settlement's JSON, without its group.
     pub settlement: String,
@@ -102,9 +103,9 @@ pub struct SettlementRow {
     pub usage: Option<Usage>,
 }
 
-/// A group ready for its table.
+/// A group in the form of its table.
 pub struct GroupRow {
-    /// The verifier that closes it while alive.
+    /// The verifier that closes it while that verifier is alive.
     pub verifier: String,
     /// When its last open assignment's time is up.
     pub deadline_ms: Timestamp,
@@ -116,7 +117,7 @@ pub struct GroupRow {
 
 /// What an account owes for an answer.
 pub struct Usage {
-    /// The posting that says so.
+    /// The posting that records it.
     pub posting: Posting,
     /// Tokens of the rendered prompt.
     pub prompt_tokens: u64,
@@ -124,7 +125,7 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
-/// The settlement's JSON as it is stored: all fields but the group, which has its own table.
+/// The settlement's JSON as it is stored: all fields but the group, which has a table of its own.
 #[derive(Serialize)]
 struct WithoutGroup<'a> {
     job_id: JobId,
@@ -136,10 +137,10 @@ struct WithoutGroup<'a> {
 }
 
 impl SettlementRow {
-    /// The rows of a settlement.
+    /// Makes the rows of a settlement.
     ///
     /// # Errors
-    /// [`LedgerError::Row`]: it can't be written as JSON.
+    /// [`LedgerError::Row`]: it cannot be written as JSON.
     pub fn of(settlement: &Settlement) -> Result<Self, LedgerError> {
         let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
         let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
@@ -162,8 +163,8 @@ impl SettlementRow {
 }
 
 impl GroupRow {
-    /// Returns the place of a group that only the job's verifier knows: without an owner, without content, given up after a
-    /// while.
+    /// Returns the placeholder of a group that only the job's verifier knows: without an owner and without content,
+    /// and given up after a while.
     #[must_use]
     pub fn awaited(settled_ms: Timestamp) -> Self {
         Self {
@@ -191,7 +192,7 @@ fn reason(end: &End) -> Option<&'static str> {
     if let End::Failed { reason, .. } = end { Some(reason.word()) } else { None }
 }
 
-/// What an account owes for a settled job: only answers are charged.
+/// Returns what an account owes for a settled job: only answers are charged.
 fn usage(settlement: &Settlement) -> Option<Usage> {
     let End::Succeeded { answer, .. } = &settlement.end else { return None };
     let prompt_tokens = u64::from(answer.prompt_tokens);
@@ -206,42 +207,42 @@ fn usage(settlement: &Settlement) -> Option<Usage> {
     Some(Usage { posting, prompt_tokens, completion_tokens })
 }
 
-/// A value as JSON text.
+/// Serialises a value as JSON text.
 ///
 /// # Errors
-/// [`LedgerError::Row`]: JSON can't say it.
+/// [`LedgerError::Row`]: JSON cannot express it.
 pub fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
     serde_json::to_string(value)
         .map_err(|error| LedgerError::Row(format!("can't be written as JSON: {error}")))
 }
 
-/// A value from JSON that we wrote; `what` names it for the operator.
+/// Parses a value from JSON that we wrote; `what` names it for the operator.
 ///
 /// # Errors
-/// [`LedgerError::Row`]: it isn't what it should be.
+/// [`LedgerError::Row`]: the JSON is not such a value.
 pub fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
     serde_json::from_slice(json)
         .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
 }
 
-/// The bytes that were stored with this hash, if they are the same still. A disk may give other bytes back than it was
-/// given, and a wrong answer is worse than none. Rows from before hashes were kept have none.
+/// Returns the bytes that were stored with this hash, if they are unchanged. A disk may return other bytes than were
+/// written, and a wrong answer is worse than none. Rows from before hashes were stored have none.
 ///
 /// # Errors
-/// [`LedgerError::Row`] if they are not.
+/// [`LedgerError::Row`] if they were changed.
 pub fn unchanged<'a>(what: &str, bytes: &'a [u8], hash: Option<Digest>) -> Result<&'a [u8], LedgerError> {
     match hash {
         Some(hash) if hash != Digest::of(bytes) => Err(LedgerError::Row(format!(
-            "the stored {what} is damaged: it has another hash than when it was stored"
+            "the stored {what} is damaged: its hash differs from the one that was stored with it"
         ))),
         _ => Ok(bytes),
     }
 }
 
-/// The settlement of `job` that was stored as `json`, without its group.
+/// Returns the settlement of `job` that was stored as `json`, without its group.
 ///
 /// # Errors
-/// [`LedgerError::Row`] if it was changed, can't be read, or is another job's.
+/// [`LedgerError::Row`] if it was changed, cannot be parsed, or belongs to another job.
 pub fn settlement_of(job: JobId, json: &str, hash: Option<Digest>) -> Result<Settlement, LedgerError> {
     let read = unchanged("settlement", json.as_bytes(), hash).and_then(|json| from_json("settlement", json));
     let settlement: Settlement = read.map_err(|error| of_job(job, error))?;
@@ -254,7 +255,7 @@ pub fn settlement_of(job: JobId, json: &str, hash: Option<Digest>) -> Result<Set
     Ok(settlement)
 }
 
-/// A job's request, unless its body was pruned.
+/// Returns a job's request, unless its body was pruned.
 ///
 /// # Errors
 /// [`LedgerError::Row`] if it was changed.
@@ -265,16 +266,17 @@ pub fn request_of(request: Option<Vec<u8>>, hash: Option<Digest>) -> Result<Opti
     Ok(request)
 }
 
-/// A request as its record shows it. A body that isn't JSON failed its job as unprocessable; it is shown as text.
+/// Returns a request as its record shows it. A body that is not JSON failed its job as unprocessable; it is shown as
+/// text.
 #[must_use]
 pub fn request_json(body: &[u8]) -> Value {
     serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()))
 }
 
-/// Records that can be archived, and the jobs of those that can't be read, which the log names.
+/// Returns the records that can be archived, and the jobs of those that cannot be read, which are logged.
 ///
 /// # Errors
-/// The first that isn't about one row alone.
+/// The first error that does not concern one row alone.
 pub fn sound_records(
     records: impl IntoIterator<Item = (JobId, Result<SettledRecord, LedgerError>)>,
 ) -> Result<(Vec<SettledRecord>, Vec<JobId>), LedgerError> {
@@ -283,7 +285,7 @@ pub fn sound_records(
         match record {
             Ok(record) => sound.push(record),
             Err(LedgerError::Row(problem)) => {
-                tracing::error!(%job, problem, "a job's record can't be archived and is set aside; its row stays");
+                tracing::error!(%job, problem, "a job's record cannot be archived and is set aside; its row stays");
                 damaged.push(job);
             }
             Err(error) => return Err(error),
@@ -292,26 +294,26 @@ pub fn sound_records(
     Ok((sound, damaged))
 }
 
-/// The end of a job in this state, which must have one if the state says so.
+/// Returns the end of a job in this state, which must exist if the state says that the job has ended.
 ///
 /// # Errors
-/// [`LedgerError::Row`] if it has none.
+/// [`LedgerError::Row`] if it is missing.
 pub fn ended_with(
     job: JobId,
     state: JobState,
     settlement: Option<Settlement>,
 ) -> Result<Option<Settlement>, LedgerError> {
     if settlement.is_none() && state == JobState::Ended {
-        return Err(LedgerError::Row(format!("job {job}: it has ended, and its settlement is gone")));
+        return Err(LedgerError::Row(format!("job {job}: it has ended, but its settlement is missing")));
     }
     Ok(settlement)
 }
 
-/// Poison jobs with their requests' hashes. One whose request is damaged is passed by in a list, and an error to whom asks
-/// for it.
+/// Checks poison jobs against their requests' hashes. A job with a damaged request is skipped in a list; asking for
+/// that job alone is an error.
 ///
 /// # Errors
-/// [`LedgerError::Row`] if the one that was asked for is damaged.
+/// [`LedgerError::Row`] if the job that was asked for is damaged.
 pub fn poisoned_of(
     only: Option<JobId>,
     found: Vec<(PoisonedJob, Option<Digest>)>,
@@ -323,19 +325,19 @@ pub fn poisoned_of(
     if only.is_some() { checked.collect() } else { readable(checked) }
 }
 
-/// The group that was stored as `record`.
+/// Returns the group that was stored as `record`.
 ///
 /// # Errors
-/// [`LedgerError::Row`] if it was changed or can't be read.
+/// [`LedgerError::Row`] if it was changed or cannot be parsed.
 pub fn group_of(record: &[u8], hash: Option<Digest>) -> Result<GroupRecord, LedgerError> {
     from_json("group", unchanged("group", record, hash)?)
 }
 
-/// Those of the rows that can be read. The log says what is wrong with the others: a row that this version doesn't
-/// understand must not keep its neighbours from whoever looks after them.
+/// Returns those of the rows that can be read, and logs what is wrong with the others: a row that this version
+/// doesn't understand must not keep its neighbours from being processed.
 ///
 /// # Errors
-/// The first that isn't about one row alone.
+/// The first error that does not concern one row alone.
 pub fn readable<T>(rows: impl IntoIterator<Item = Result<T, LedgerError>>) -> Result<Vec<T>, LedgerError> {
     let mut read = Vec::new();
     for row in rows {
@@ -344,7 +346,7 @@ pub fn readable<T>(rows: impl IntoIterator<Item = Result<T, LedgerError>>) -> Re
             Err(LedgerError::Row(problem)) => {
                 tracing::error!(
                     problem,
-                    "a row can't be read and is passed by; an operator must look at the ledger"
+                    "a row cannot be read and is skipped; an operator must look at the ledger"
                 );
             }
             Err(error) => return Err(error),
@@ -353,7 +355,7 @@ pub fn readable<T>(rows: impl IntoIterator<Item = Result<T, LedgerError>>) -> Re
     Ok(read)
 }
 
-/// The same error, which says whose row it is about.
+/// Returns the same error, naming the row's job.
 #[must_use]
 pub fn of_job(job: JobId, error: LedgerError) -> LedgerError {
     match error {
@@ -362,20 +364,20 @@ pub fn of_job(job: JobId, error: LedgerError) -> LedgerError {
     }
 }
 
-/// A time for a column.
+/// Converts a time for a column.
 #[must_use]
 pub fn millis(time: Timestamp) -> i64 {
     whole(time.as_millis())
 }
 
-/// A count for a column; none of ours comes near the limit that it is cut at.
+/// Converts a count for a column; none of ours comes near the limit at which it is cut.
 #[must_use]
 pub fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl LedgerError {
-    /// The same error for each caller whose work shared a commit.
+    /// Copies the error for each caller whose work shared a commit.
     #[must_use]
     pub fn copy(&self) -> Self {
         match self {

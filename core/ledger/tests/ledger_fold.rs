@@ -1,4 +1,4 @@
-//! Folding postings: tables for what each weighs, properties for order and batches.
+//! Tests folding postings: tables for the weight of each, properties for order and batches.
 
 use infera_ledger::fold::{HALF_LIFE, counts, decay, fold_balance, fold_standing, subject};
 use infera_ledger::{Balance, NodeStanding, Posting, PostingEntry, Verdict};
@@ -37,13 +37,13 @@ fn sums(standing: &NodeStanding) -> [f64; 6] {
 
 #[test]
 fn each_verdict_weighs_what_it_should() {
-    // Verdict, whether in time; then good, bad, on time, asked, tokens, seconds.
+    // The verdict and whether it was in time; then good, bad, on time, asked, tokens, seconds.
     let table = [
         (Verdict::Valid, true, [1.0, 0.0, 1.0, 1.0, 40.0, 2.0]),
         (Verdict::Valid, false, [1.0, 0.0, 0.0, 1.0, 40.0, 2.0]),
         (Verdict::Invalid, true, [0.0, 20.0, 1.0, 1.0, 0.0, 0.0]),
         (Verdict::Missed, false, [0.0, 2.0, 0.0, 1.0, 0.0, 0.0]),
-        // What was missed was not in time, whatever the posting says.
+        // A missed assignment is never in time, whatever the posting says.
         (Verdict::Missed, true, [0.0, 2.0, 0.0, 1.0, 0.0, 0.0]),
     ];
     for (verdict, on_time, expected) in table {
@@ -112,10 +112,10 @@ fn any_posting() -> impl Strategy<Value = Posting> {
 }
 
 proptest! {
-    // Counterexamples are printed; files of them would need a folder beside the tests.
+    // Counterexamples are printed; storing them would need a folder beside the tests.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The order of postings changes nothing but the last bits: what is older is decayed as if it had come first.
+    /// The order of postings changes nothing but the last bits: an older posting is decayed as if it had come first.
     #[test]
     fn order_does_not_matter(
         (sorted, shuffled) in prop::collection::vec(any_posting(), 1..40).prop_flat_map(|postings| {
@@ -138,7 +138,7 @@ proptest! {
         }
     }
 
-    /// Each posting is decayed by its own age, as a sum from the definition says.
+    /// Each posting is decayed by its own age, as a sum computed from the definition.
     #[test]
     fn folding_is_the_sum_of_decayed_weights(postings in prop::collection::vec(any_posting(), 1..40)) {
         let Some(found) = standing(&postings) else { return Ok(()) };

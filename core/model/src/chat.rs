@@ -1,9 +1,9 @@
-//! The text side of a model folder: from a conversation to the prompt's tokens, and from an answer's tokens to its
-//! text. Every honest node of a model must come to the same tokens, so nothing here depends on the machine: the
-//! template's idea of now is passed in, in UTC.
+//! The text side of a model folder: turns a conversation into the prompt's tokens, and an answer's tokens into its
+//! text. Every honest node of a model must get the same tokens, so nothing here depends on the machine: the time that
+//! the template sees as the present is passed in, in UTC.
 //!
-//! Not here: weights and logits (`engine`), the choice of tokens (`sampling`). Tools and documents aren't passed to
-//! templates; the network has no words for them yet.
+//! Not here: weights and logits (`engine`), the choice of tokens (`sampling`). Tools and documents are not passed to
+//! templates, because the network's messages do not carry them yet.
 
 mod calendar;
 mod forgery;
@@ -27,49 +27,50 @@ use infera_types::job::ChatMessage;
 use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 
-/// The version of the way from a conversation to tokens; it goes wherever a prompt's hash goes. Version 2 reads special
-/// tokens that a client spells as ordinary text; before it, they were special tokens.
+/// The version of the rendering from a conversation to tokens; it accompanies every prompt hash. Since version 2,
+/// special tokens that a client spells out are read as ordinary text; in version 1 they became special tokens.
 pub const RENDERING: u32 = 2;
 
-/// The roles that a message can have. A template may make a special token of a role's word, so no other is rendered.
+/// The roles that a message can have. A template may turn a role's word into a special token, so no other word is
+/// rendered.
 pub const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
-/// What went wrong with a conversation or a model folder.
+/// What is wrong with a conversation or a model folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// The folder isn't a usable model: the operator's fault.
+    /// The folder is not a usable model. This is the operator's fault.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The template refuses the conversation (roles in the wrong order, say), in this sentence: the client's fault. The
-    /// same conversation will be refused again.
+    /// The template refuses the conversation (roles in the wrong order, say) with this sentence. This is the client's
+    /// fault, and the same conversation will be refused again.
     #[error("the model's chat template refuses the conversation: {0}")]
     Refused(String),
-    /// The prompt leaves no room for an answer, as its length in bytes tells already: the client's fault.
+    /// The prompt's length in bytes already shows that it leaves no room for an answer. This is the client's fault.
     #[error("the prompt has at least {tokens_min} tokens, and the model's context {context_max}")]
     TooLong {
-        /// It has no fewer tokens.
+        /// The fewest tokens that the prompt can have.
         tokens_min: usize,
-        /// Prompt and answer together, in tokens.
+        /// The most tokens that prompt and answer may have together.
         context_max: usize,
     },
-    /// The template failed: ours to mend, or the model's makers'. The same conversation will fail again.
+    /// The template failed, which is our fault or that of the model's makers. The same conversation will fail again.
     #[error("the model's chat template fails: {0}")]
     Template(String),
-    /// The tokenizer failed on a text or on tokens that it doesn't have; will fail again.
+    /// The tokenizer failed on a text, or on tokens that it doesn't have. It will fail again.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
 }
 
-/// What we need of `config.json`.
+/// The parts of `config.json` that are needed.
 #[derive(Deserialize)]
 struct ModelConfig {
-    /// GPT-2's kin calls it `n_positions`.
+    /// The GPT-2 family calls it `n_positions`.
     #[serde(alias = "n_positions")]
     max_position_embeddings: usize,
     eos_token_id: Option<TokenIds>,
 }
 
-/// One token id or several, as both spellings occur.
+/// One token id or several; files use either form.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TokenIds {
@@ -86,7 +87,7 @@ impl TokenIds {
     }
 }
 
-/// What we need of `tokenizer_config.json`.
+/// The parts of `tokenizer_config.json` that are needed.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     chat_template: Option<Templates>,
@@ -94,7 +95,7 @@ struct TokenizerConfig {
     rest: BTreeMap<String, serde_json::Value>,
 }
 
-/// One template, or several by name, of which `default` is for chats.
+/// One template, or several by name; `default` is the one for chats.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Templates {
@@ -122,16 +123,16 @@ struct GenerationConfig {
     eos_token_id: Option<TokenIds>,
 }
 
-/// A conversation as a model's prompt.
+/// A conversation rendered as a model's prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
     /// Its tokens.
     pub tokens: Vec<TokenId>,
-    /// The first version of rendering ([`RENDERING`]) that comes to these tokens.
+    /// The first version of rendering ([`RENDERING`]) that yields these tokens.
     pub since: u32,
 }
 
-/// A model folder's tokenizer, chat template and limits; no ONNX.
+/// A model folder's tokenizer, chat template and limits, without the ONNX side.
 pub struct ChatModel {
     tokenizer: Tokenizer,
     template: Template,
@@ -144,7 +145,7 @@ pub struct ChatModel {
 }
 
 impl ChatModel {
-    /// Reads what a conversation needs from a model folder.
+    /// Reads from a model folder what rendering a conversation needs.
     ///
     /// # Errors
     /// [`ChatError::Folder`], which names the file and what is wrong with it.
@@ -172,19 +173,19 @@ impl ChatModel {
         })
     }
 
-    /// The prompt's tokens: the conversation in the model's own form, up to where its answer begins. `now` is what
-    /// the template takes for the present.
+    /// Renders the conversation in the model's own form, up to where its answer begins, and returns the prompt's
+    /// tokens. `now` is the time that the template sees as the present.
     ///
     /// # Errors
-    /// All of [`ChatError`] but `Folder`.
+    /// Every [`ChatError`] but `Folder`.
     pub fn render(&self, messages: &[ChatMessage], now: Timestamp) -> Result<Vec<TokenId>, ChatError> {
         Ok(self.prompt(messages, now)?.tokens)
     }
 
-    /// The same, with the version of rendering that it needs.
+    /// Renders like [`Self::render`], and also returns the version of rendering that the prompt needs.
     ///
     /// # Errors
-    /// All of [`ChatError`] but `Folder`.
+    /// Every [`ChatError`] but `Folder`.
     pub fn prompt(&self, messages: &[ChatMessage], now: Timestamp) -> Result<Prompt, ChatError> {
         let (text, forged) = self.render_forged(messages, now)?;
         let mut tokens = Vec::new();
@@ -198,16 +199,16 @@ impl ChatModel {
         Ok(Prompt { tokens, since: if forged.is_empty() { 1 } else { RENDERING } })
     }
 
-    /// The prompt's text, before it becomes tokens.
+    /// Returns the prompt's text, before it becomes tokens.
     ///
     /// # Errors
-    /// All of [`ChatError`] but `Folder` and `Tokenizer`.
+    /// Every [`ChatError`] but `Folder` and `Tokenizer`.
     pub fn render_text(&self, messages: &[ChatMessage], now: Timestamp) -> Result<String, ChatError> {
         if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
             let role: String = message.role.chars().take(50).collect();
             return Err(ChatError::Refused(format!("{role:?} is no role.")));
         }
-        // One byte more than the context can hold says that the text doesn't fit.
+        // Asking for one byte more than the context can hold shows whether the text fits.
         let bytes_max =
             self.token_bytes_max.map_or(usize::MAX, |bytes| bytes.saturating_mul(self.context_max));
         self.template.render(messages, now, bytes_max).map_err(|unrendered| match unrendered {
@@ -222,7 +223,7 @@ impl ChatModel {
         })
     }
 
-    /// The prompt's text, and where special tokens are spelled in it that the client spelled.
+    /// Renders the prompt's text, and finds the special tokens in it that the client spelled.
     fn render_forged(
         &self,
         messages: &[ChatMessage],
@@ -241,25 +242,26 @@ impl ChatModel {
         };
         match with_stand_ins(Reach::Every) {
             Ok((text, forged)) if text == plain => Ok((text, forged)),
-            // The template looks for such characters in what is said: it gets all but whole spellings as they are.
+            // The template looks for such characters in the messages: only whole spellings get stand-ins, the rest
+            // stays.
             Ok(_) | Err(ChatError::Refused(_) | ChatError::Template(_)) => with_stand_ins(Reach::Spelled),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds the tokens of a text in which special tokens count.
+    /// Appends the tokens of a text in which special tokens count.
     fn encode(&self, text: &str, tokens: &mut Vec<TokenId>) -> Result<(), ChatError> {
         if text.is_empty() {
             return Ok(());
         }
-        // The template writes the special tokens itself.
+        // The template itself writes the special tokens.
         let encoding = self.tokenizer.encode_fast(text, false);
         let encoding = encoding.map_err(|error| ChatError::Tokenizer(error.to_string()))?;
         tokens.extend_from_slice(encoding.get_ids());
         Ok(())
     }
 
-    /// The text of an answer's tokens, special ones left out.
+    /// Returns the text of an answer's tokens, without special ones.
     ///
     /// # Errors
     /// [`ChatError::Tokenizer`].
@@ -267,41 +269,41 @@ impl ChatModel {
         self.tokenizer.decode(tokens, true).map_err(|error| ChatError::Tokenizer(error.to_string()))
     }
 
-    /// The tokens that end an answer, lowest first; at least one.
+    /// Returns the tokens that end an answer, lowest first; there is at least one.
     #[must_use]
     pub fn end_tokens(&self) -> &[TokenId] {
         &self.end_tokens
     }
 
-    /// Prompt and answer together, in tokens.
+    /// Returns the most tokens that prompt and answer may have together.
     #[must_use]
     pub const fn context_max(&self) -> usize {
         self.context_max
     }
 
-    /// The most bytes of what is said in messages, whitespace around each left out, that one token of a prompt can stand
-    /// for. None where the tokenizer or the template may leave something out.
+    /// Returns the most bytes of the messages' texts (without the whitespace around each) that one token of a prompt
+    /// can stand for. None if the tokenizer or the template may leave something out.
     #[must_use]
     pub fn said_bytes_per_token(&self) -> Option<u32> {
         let bytes = self.token_bytes_max.filter(|_| self.keeps_what_is_said)?;
         u32::try_from(bytes).ok()
     }
 
-    /// Digest of the files that decide how text becomes tokens: nodes that share it share prompts.
+    /// Returns the digest of the files that decide how text becomes tokens: nodes that share it share prompts.
     #[must_use]
     pub const fn tokenizer_digest(&self) -> Digest {
         self.tokenizer_digest
     }
 }
 
-/// SHA-256 of a prompt's tokens as little-endian u32s.
+/// Returns the SHA-256 of a prompt's tokens as little-endian u32s.
 #[must_use]
 pub fn prompt_hash(tokens: &[TokenId]) -> Digest {
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     Digest::of(&bytes)
 }
 
-/// See [`model_folder::model_digest`].
+/// Computes a model's digest: see [`model_folder::model_digest`].
 ///
 /// # Errors
 /// [`ChatError::Folder`].
@@ -314,13 +316,13 @@ fn load_tokenizer(folder: &Path) -> Result<Tokenizer, FolderError> {
     let bytes = model_folder::read(&path)?;
     let unusable = |error: tokenizers::Error| FolderError::unusable(&path, error);
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unusable)?;
-    // What training left in the file must not cut or fill prompts.
+    // Truncation and padding that training left in the file must not change prompts.
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
 }
 
-/// `bos_token` and its kin: strings, or objects that hold one as `content`.
+/// Returns `bos_token` and the like, which are strings or objects that hold one as `content`.
 fn special_tokens(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, String> {
     let token = |value: &serde_json::Value| {
         value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
@@ -329,8 +331,8 @@ fn special_tokens(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<St
     named.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
 }
 
-/// What the model's makers say ends an answer, and the tokenizer's own end token: chat templates end turns with it
-/// even where the makers' settings name another.
+/// Returns the tokens that end an answer: those that the model's makers name, and the tokenizer's own end token,
+/// because chat templates end turns with it even where the makers' settings name another.
 fn end_tokens(
     folder: &Path,
     in_config: Option<TokenIds>,

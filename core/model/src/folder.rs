@@ -1,8 +1,8 @@
-//! A model as a folder, the way the Hugging Face Hub lays one out: which files it consists of, what its
-//! configuration says, and the digest that names it in the network. Used by the chat side (tokenizer and template)
-//! and the engine side (ONNX files) alike.
+//! A model as a folder laid out like one of the Hugging Face Hub: which files it consists of, what its configuration
+//! says, and the digest that names it in the network. Both the text side (tokenizer and template) and the engine side
+//! (ONNX files) use it.
 //!
-//! Nothing is fetched here: a folder is there or it isn't, and what it lacks is named.
+//! Nothing is fetched here: if a folder or one of its files is missing, the error names it.
 
 mod graph;
 
@@ -19,57 +19,57 @@ use infera_types::ids::Digest;
 
 /// The model's shape; every folder has one.
 pub const CONFIG: &str = "config.json";
-/// How the model's makers generate with it; optional.
+/// The generation settings that the model's makers recommend; optional.
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 /// The tokenizer; every folder has one.
 pub const TOKENIZER: &str = "tokenizer.json";
-/// Special tokens and, mostly, the chat template; every folder has one.
+/// The special tokens and usually the chat template; every folder has one.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The chat template where it has a file of its own; it then counts, and not the one in the tokenizer's settings.
+/// The chat template as a file of its own; it takes precedence over the template in the tokenizer's settings.
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
-/// All of those, in the order in which they enter the digest.
+/// All settings files, in the order in which they enter the digest.
 const SETTINGS: [&str; 5] = [CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG];
 
 /// Separates this digest from others; changes with its definition.
 const DIGEST_LABEL: &[u8] = b"infera/model/v1";
 
-/// What is wrong with a folder. The operator's fault; trying again helps only after mending it.
+/// What is wrong with a folder. It is the operator's fault; a retry helps only after the folder is mended.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// A file isn't there.
+    /// A file is missing.
     #[error("{} is missing; a model folder holds {CONFIG}, {TOKENIZER}, {TOKENIZER_CONFIG} and onnx/model.onnx", .0.display())]
     Missing(PathBuf),
-    /// No ONNX file goes by that name.
+    /// No ONNX file has that name.
     #[error("no ONNX file for {variant:?} in {}; there are: {present}", .folder.display())]
     NoVariant {
-        /// What was asked for.
+        /// The variant that was asked for.
         variant: String,
-        /// Where.
+        /// The folder that was searched.
         folder: PathBuf,
-        /// What would have been found.
+        /// The variants that are there.
         present: String,
     },
-    /// A file can't be read.
+    /// A file cannot be read.
     #[error("{} can't be read: {source}", .path.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A file holds something else than it should.
+    /// A file does not hold what it should.
     #[error("{} is not usable: {reason}", .path.display())]
     Unusable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         reason: String,
     },
 }
 
 impl FolderError {
-    /// A file that holds something else than it should, and why.
+    /// Makes the error for a file that does not hold what it should.
     pub fn unusable(path: &Path, reason: impl ToString) -> Self {
         Self::Unusable { path: path.to_owned(), reason: reason.to_string() }
     }
@@ -86,26 +86,26 @@ impl FolderError {
 /// Reads and parses one of the folder's JSON files.
 ///
 /// # Errors
-/// It is missing, unreadable, or not what `T` needs.
+/// The file is missing, unreadable, or lacks what `T` needs.
 pub fn read_json<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Result<T, FolderError> {
     let path = folder.join(name);
     let bytes = read(&path)?;
     serde_json::from_slice(&bytes).map_err(|error| FolderError::unusable(&path, error))
 }
 
-/// Reads a file whole.
+/// Reads a whole file.
 ///
 /// # Errors
-/// It is missing or unreadable.
+/// The file is missing or unreadable.
 pub fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
     fs::read(path).map_err(|error| FolderError::reading(path, error))
 }
 
-/// The ONNX file of a variant: `q4` and `model_q4` are `onnx/model_q4.onnx` or `model_q4.onnx`; `model` and the
-/// empty word are the plain `model.onnx`.
+/// Returns the ONNX file of a variant: `q4` and `model_q4` name `onnx/model_q4.onnx` or `model_q4.onnx`; `model` and
+/// the empty word name the plain `model.onnx`.
 ///
 /// # Errors
-/// [`FolderError::NoVariant`] lists what is there instead.
+/// [`FolderError::NoVariant`], which lists the variants that are there.
 pub fn onnx_file(folder: &Path, variant: &str) -> Result<PathBuf, FolderError> {
     let word = if variant.is_empty() { "model" } else { variant };
     let names = [format!("{word}.onnx"), format!("model_{word}.onnx")];
@@ -125,14 +125,14 @@ fn onnx_names(place: &Path) -> Vec<String> {
     names.filter(|name| name.ends_with(".onnx")).collect()
 }
 
-/// The digest that names a model in the network: over all files that an answer depends on, which are the folder's
-/// settings, the ONNX file, and the data files that it names.
+/// Computes the digest that names a model in the network. It covers all files that an answer depends on: the folder's
+/// settings, the ONNX file, and the data files that the ONNX file names.
 ///
-/// SHA-256 of the label, and for each file in the order of its name relative to the folder: the name's length (u64,
-/// little-endian), the name (with `/`), the content's length (likewise) and the content's SHA-256.
+/// It is the SHA-256 of the label and, for each file in the order of its name relative to the folder, of the name's
+/// length (u64, little-endian), the name (with `/`), the content's length (likewise) and the content's SHA-256.
 ///
 /// # Errors
-/// If a file is missing or unreadable, or the ONNX file names data outside of its own folder.
+/// A file is missing or unreadable, or the ONNX file names data outside of its own folder.
 pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, FolderError> {
     let graph = read(onnx_file)?;
     let facts = GraphFacts::read(&graph)
@@ -154,15 +154,15 @@ pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, FolderErr
     files_digest(folder, files)
 }
 
-/// The digest, made the same way, of the files that decide how text becomes tokens and back.
+/// Computes in the same way the digest of the files that decide how text becomes tokens and back.
 ///
 /// # Errors
-/// If one is missing or unreadable.
+/// A file is missing or unreadable.
 pub fn tokenizer_digest(folder: &Path) -> Result<Digest, FolderError> {
     files_digest(folder, settings_files(folder, &[CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG])?)
 }
 
-/// Those of `names` that are there; what must be there is missed when it is read.
+/// Returns those of `names` that exist; a required file that is missing is reported when it is read.
 fn settings_files(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>, FolderError> {
     let optional = [CHAT_TEMPLATE, GENERATION_CONFIG];
     let mut files = Vec::new();
@@ -200,7 +200,7 @@ fn files_digest(folder: &Path, files: Vec<PathBuf>) -> Result<Digest, FolderErro
     Ok(Digest::from_bytes(hasher.finalize().into()))
 }
 
-/// A file's length and SHA-256, read in pieces: weights may be larger than memory.
+/// Returns a file's length and SHA-256, reading it in pieces because weights may be larger than memory.
 fn content_digest(path: &Path) -> io::Result<(u64, [u8; 32])> {
     let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
     let (mut piece, mut length) = (vec![0; 1 << 20], 0);

@@ -1,5 +1,5 @@
-//! The chat side of model folders: the bundled model against what its trainer wrote down, other layouts of the Hub,
-//! and folders that aren't right.
+//! Tests the text side of model folders: the bundled model against what its trainer wrote down, other layouts of the
+//! Hub, and broken folders.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod chat {
@@ -27,7 +27,7 @@ fn bundled() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/infera-tiny")
 }
 
-/// Loaded once: properties ask it often.
+/// Loads the bundled model once, because property tests use it often.
 fn bundled_model() -> &'static ChatModel {
     static MODEL: OnceLock<ChatModel> = OnceLock::new();
     MODEL.get_or_init(|| ChatModel::load(&bundled()).expect("a whole folder"))
@@ -60,7 +60,7 @@ struct ExpectedRendering {
     token_ids: Vec<TokenId>,
 }
 
-/// Written by the training scripts with Python's tokenizers and Jinja.
+/// Reads what the training scripts wrote with Python's tokenizers and Jinja.
 fn expected() -> Expected {
     let text = fs::read_to_string(bundled().join("expected.json")).expect("models/infera-tiny/expected.json");
     serde_json::from_str(&text).expect("JSON as the trainer writes it")
@@ -75,7 +75,7 @@ fn the_bundled_model_renders_as_python_does() {
         assert_eq!(model.render_text(&expected.messages, NOW).expect("sound"), expected.text);
         let prompt = model.prompt(&expected.messages, NOW).expect("sound");
         if expected.text.contains("<|user|><|eos|>") {
-            // Python takes the client's spelling for a special token.
+            // Python takes the client's spelling for a special token, so this id differs.
             assert_eq!(expected.token_ids[2], 2);
             assert_eq!((prompt.since, prompt.tokens.contains(&2)), (RENDERING, false));
         } else {
@@ -84,7 +84,7 @@ fn the_bundled_model_renders_as_python_does() {
     }
 }
 
-/// What OpenAI's clients send as `"content": null` arrives here as an empty text.
+/// OpenAI's clients send `"content": null`, which arrives here as an empty text.
 #[test]
 fn an_assistants_turn_without_text_is_a_turn() {
     let model = ChatModel::load(&bundled()).expect("a whole folder");
@@ -111,7 +111,8 @@ fn a_prompts_hash_is_that_of_its_tokens() {
     assert_eq!(prompt_hash(&[1, 258]), Digest::of(&[1, 0, 0, 0, 2, 1, 0, 0]));
 }
 
-/// A folder with the bundled tokenizer, one ONNX file of nothing, and the given changes: none removes a file.
+/// Makes a folder with the bundled tokenizer, an empty ONNX file, and the given changes; a change without content
+/// removes its file.
 fn folder(changes: &[(&str, Option<Vec<u8>>)]) -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     for name in ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
@@ -128,7 +129,7 @@ fn folder(changes: &[(&str, Option<Vec<u8>>)]) -> TempDir {
     folder
 }
 
-/// The bundled `tokenizer_config.json` with one setting changed.
+/// Returns the bundled `tokenizer_config.json` with one setting changed.
 fn settings(name: &str, value: Value) -> Option<Vec<u8>> {
     let text = fs::read(bundled().join("tokenizer_config.json")).expect("there");
     let mut settings: Value = serde_json::from_slice(&text).expect("JSON");
@@ -152,7 +153,7 @@ fn templates_see_the_time_that_is_passed_in() {
 
 #[test]
 fn templates_run_as_in_python() {
-    // Idioms of templates in wide use; the texts are what Python's Jinja gives with trimmed blocks.
+    // Idioms of widely used templates; the texts are what Python's Jinja prints with trimmed blocks.
     let messages = [turn("system", "Be brief."), user("  Hi  "), turn("assistant", "<think>x</think>Ho")];
     let table = [
         (
@@ -268,7 +269,7 @@ fn variants_are_found_in_both_layouts() {
     assert!(error.contains("model.onnx, model_fp16.onnx, model_q4.onnx"), "{error}");
 }
 
-/// An ONNX file that keeps one tensor in the file `location`: `ModelProto.graph.initializer.external_data`.
+/// Makes an ONNX file that keeps one tensor in the file `location`: `ModelProto.graph.initializer.external_data`.
 fn onnx_with_data(location: &str) -> Vec<u8> {
     let message = |number: u8, content: &[u8]| {
         let length = u8::try_from(content.len()).expect("short");

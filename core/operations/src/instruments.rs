@@ -1,5 +1,5 @@
-//! What an operator sees of a role that runs: its logs, traces, metrics and readiness, started before it and ended after
-//! it. What there is to see is the role's.
+//! Lets an operator see a running role: its logs, traces, metrics and readiness are started before it and ended after
+//! it. The role itself provides the content.
 
 use std::sync::Arc;
 
@@ -8,18 +8,19 @@ use infera_program::Failure;
 use infera_telemetry::readiness::Watched;
 use infera_telemetry::{self as telemetry, traces};
 
-/// Logs that are written, metrics that are collected, and the addresses that show them.
+/// A process's logs, its collected metrics, and the addresses that show them.
 pub struct Instruments {
     panel: Panel,
     traces: Option<traces::Traces>,
 }
 
 impl Instruments {
-    /// Starts logs, and what else is configured, for the program called `service`. Before any part of it is made, and
-    /// once in a process. Until [`Instruments::watch`] the program is shown as alive and not ready.
+    /// Starts logs, and whatever else is configured, for the program called `service`. Call it once in a process,
+    /// before any part of the program is made. Until [`Instruments::watch`] is called, the program shows itself as
+    /// alive and not ready.
     ///
     /// # Errors
-    /// Settings that can't be used, or an address that can't be had.
+    /// A setting that cannot be used, or an address that cannot be listened on.
     pub async fn start(
         service: &'static str,
         log: &telemetry::Config,
@@ -31,7 +32,7 @@ impl Instruments {
         Ok(Self { panel, traces })
     }
 
-    /// Runs a role to its end while `watched` is shown, and sends what is left of its traces.
+    /// Runs a role to its end while `watched` is shown, then sends the remaining traces.
     pub async fn watch(self, watched: Arc<dyn Watched>, role: impl Future<Output = ()>) {
         self.panel.show(watched);
         role.await;

@@ -1,6 +1,6 @@
-//! A program's own small HTTP server, for whoever runs it: `/metrics` (Prometheus' text), `/readyz` (whether work can be
-//! taken, and what is wrong), `/livez` (the process answers). It asks for no key, so it listens where only operators
-//! come; it tells no secret and changes nothing. What it shows is brought by [`Watched`].
+//! A program's own small HTTP server for its operators: `/metrics` (Prometheus' text format), `/readyz` (whether work
+//! can be taken, and what is wrong) and `/livez` (the process answers). It asks for no key, so it must listen where
+//! only operators can reach it; it shows no secret and changes nothing. [`Watched`] provides what it shows.
 
 pub mod instruments;
 mod panel;
@@ -30,63 +30,66 @@ use infera_telemetry::metrics::{BUILD_INFO, READY, describe};
 use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::shutdown::Shutdown;
 
-/// Bounds of durations. From half a millisecond (a commit on a fast disk) doubling to two minutes (the longest wait of a
-/// synchronous chat): eighteen series per label, and no estimate off by more than a factor of two.
+/// The buckets of durations, in seconds: from half a millisecond (a commit on a fast disk) doubling to two minutes
+/// (the longest wait of a synchronous chat). That makes eighteen series per label, and no estimate is off by more
+/// than a factor of two.
 const SECONDS: [f64; 18] = [
     0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0,
     60.0, 120.0,
 ];
 
-/// Bounds of batches: doubling up to more than any engine holds.
+/// The buckets of batch sizes: doubling up to more than any engine holds.
 const SEQUENCES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Between two rounds of the recorder's housekeeping; its own default. Without it samples pile up until a scrape.
+/// The pause between two rounds of the recorder's housekeeping, which is the recorder's default. Without it samples
+/// pile up until the next scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Prometheus, a probe and a person or two; more is a mistake or an attack.
+/// The most connections at once. Prometheus, a probe and one or two people need fewer; more is a mistake or an
+/// attack.
 const CONNECTIONS_MAX: usize = 32;
 
-/// How long a connection may say nothing, or take nothing, before it is closed.
+/// How long a connection may send or take nothing before it is closed.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
-/// What a role takes longer to say about itself it doesn't know.
+/// How long a role may take to report its readiness; after that the readiness counts as unknown.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// After a failed accept: closing connections frees descriptors, so wait instead of spinning.
+/// The pause after a failed accept: closing connections frees descriptors, so waiting helps where spinning does not.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Where the server listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address and port. None, the default: no server, because it asks for no key and the operator must choose where
-    /// it can be reached.
+    /// The address and port. The default is none, which means no server: the server asks for no key, so the operator
+    /// must choose where it can be reached.
     pub listen: Option<ListenAddress>,
 }
 
-/// Why there are no metrics, or no server.
+/// Why there are no metrics or no server.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationsError {
-    /// Called twice in a process; ours to mend.
+    /// The recorder was installed twice in a process, which is our fault.
     #[error("metrics: {0}")]
     Recorder(#[from] BuildError),
-    /// The operator's to mend: the address is taken or not ours.
+    /// The address is taken or belongs to another machine; the operator has to change it.
     #[error("operations.listen: {address}: {source}; stop what listens there, or choose another address")]
     Listen {
-        /// Which address.
+        /// The address.
         address: ListenAddress,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
-/// Where metrics are collected. Rendering is bounded by how many labels there are.
+/// The collected metrics. The size of a rendering is bounded by the number of labels.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Collects this process's metrics from now on. Before any part is made: parts keep handles, and one taken earlier
-    /// counts nowhere.
+    /// Collects this process's metrics from now on. Call it before any part is made: parts keep handles, and a handle
+    /// taken earlier counts nowhere.
     ///
     /// # Errors
     /// [`OperationsError::Recorder`].
@@ -97,7 +100,7 @@ impl Metrics {
         Ok(Self(handle))
     }
 
-    /// All of them, in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
         self.0.render()
@@ -110,14 +113,14 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_sequences".to_owned()), &SEQUENCES)
 }
 
-/// A server that has its address and doesn't serve yet.
+/// A server that holds its address and does not serve yet.
 pub struct Operations {
     listener: TcpListener,
     metrics: Metrics,
 }
 
 impl Operations {
-    /// Takes its address. None: the configuration names none.
+    /// Listens on the configured address; returns none if the configuration names none.
     ///
     /// # Errors
     /// [`OperationsError::Listen`].
@@ -129,15 +132,15 @@ impl Operations {
         Ok(Some(Self { listener, metrics: metrics.clone() }))
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `end` is cancelled, which belongs after the drain: an operator wants to see that too.
+    /// Serves until `end` is cancelled. Cancel it after the drain, because operators want to watch that too.
     pub async fn serve(self, watched: Arc<dyn Watched>, end: Shutdown) {
         let Self { listener, metrics } = self;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -149,7 +152,7 @@ impl Operations {
                 _ = upkeep.tick() => metrics.0.run_upkeep(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        // Beyond the limit a connection is closed at once: a queue here would not help.
+                        // Beyond the limit a connection is closed at once; a queue would not help here.
                         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
                         let (metrics, watched, end) = (metrics.clone(), Arc::clone(&watched), end.clone());
                         tokio::spawn(async move {
@@ -161,7 +164,7 @@ impl Operations {
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "no connection of an operator could be accepted; tried again");
+                        tracing::warn!(%error, "a connection to the operations server could not be accepted; trying again");
                         tokio::time::sleep(BACK_OFF).await;
                     }
                 },
@@ -183,7 +186,7 @@ async fn connection(stream: TcpStream, metrics: Metrics, watched: Arc<dyn Watche
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "an operator's connection ended early");
+        tracing::debug!(%error, "a connection to the operations server ended early");
     }
 }
 

@@ -1,5 +1,5 @@
-//! A program's operators' side in three calls: opened before anything else, given its role when that is made, ended
-//! last. What is shown and served is `operations`' own.
+//! A program's operations server in three calls: it is opened before anything else, given the role once that is made,
+//! and ended last. `operations` itself decides what is shown and served.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use super::{Config, Metrics, Operations, OperationsError};
 use infera_telemetry::readiness::{Condition, Readiness, Watched};
 use infera_types::shutdown::Shutdown;
 
-/// What is shown until the role is made: alive, and not ready.
+/// The role to show; until it is set, the program is alive and not ready.
 #[derive(Default)]
 struct Role(OnceLock<Arc<dyn Watched>>);
 
@@ -31,17 +31,18 @@ impl Watched for Role {
     }
 }
 
-/// See the module.
+/// The operations server of one program; see the module.
 pub struct Panel {
     role: Arc<Role>,
     end: Shutdown,
-    /// Where it listens; none: the configuration names no address, and nothing is collected either.
+    /// The address on which it listens; none if the configuration names none, and then nothing is collected either.
     pub address: Option<SocketAddr>,
     serving: Option<JoinHandle<()>>,
 }
 
 impl Panel {
-    /// Collects metrics and serves from now on, if the configuration names an address. Before any part is made.
+    /// Collects metrics and serves from now on, if the configuration names an address. Call it before any part is
+    /// made.
     ///
     /// # Errors
     /// [`OperationsError`].
@@ -59,18 +60,18 @@ impl Panel {
         Ok(panel)
     }
 
-    /// Shows this role from now on. A second one is not looked at.
+    /// Shows this role from now on. A second call has no effect.
     pub fn show(&self, role: Arc<dyn Watched>) {
         let _ = self.role.0.set(role);
     }
 
-    /// Stops serving. After the role's drain, which an operator wants to see.
+    /// Stops serving. Call it after the role's drain, which operators want to watch.
     pub async fn end(self) {
         self.end.cancel();
         if let Some(serving) = self.serving
             && let Err(panic) = serving.await
         {
-            tracing::error!(%panic, "the operators' server broke");
+            tracing::error!(%panic, "the operations server panicked");
         }
     }
 }

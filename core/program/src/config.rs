@@ -1,16 +1,16 @@
 //! Configuration of every program: defaults < its TOML file < environment (`INFERA_…`) < flags. Unknown keys are
-//! refused, and all mistakes are listed at once, each with its key and where it came from.
+//! refused, and all mistakes are listed at once, each with its key and its source.
 //!
 //! A program's configuration is a plain serde struct with `#[serde(default, deny_unknown_fields)]` on every level;
-//! what its values mean is the program's business. This is the only module that reads the environment.
+//! the program decides what its values mean. This is the only module that reads the environment.
 //!
-//! * `INFERA_GATEWAY__LISTEN=…` is the key `gateway.listen`: two underscores are a dot.
-//! * A value from the environment or a flag is read as TOML where the key's type wants that (`8080`, `true`,
-//!   `["a", "b"]`) and taken as it stands where it wants text, quotes included.
-//! * `INFERA_GATEWAY__SECRET_FILE=/run/secrets/x` is the key `gateway.secret` with that file's content, unless there
-//!   is a key `gateway.secret_file`.
-//! * What Kubernetes says of services in its pods' environment (`INFERA_PORT=tcp://…`, `INFERA_SERVICE_HOST=…`) is passed
-//!   over, see [`Sources::service_links`].
+//! * `INFERA_GATEWAY__LISTEN=…` is the key `gateway.listen`: two underscores stand for a dot.
+//! * A value from the environment or a flag is parsed as TOML where the key's type requires it (`8080`, `true`,
+//!   `["a", "b"]`), and taken literally, quotes included, where the key is a text.
+//! * `INFERA_GATEWAY__SECRET_FILE=/run/secrets/x` sets the key `gateway.secret` to that file's content, unless a key
+//!   `gateway.secret_file` exists.
+//! * The variables that Kubernetes sets in pods for its services (`INFERA_PORT=tcp://…`, `INFERA_SERVICE_HOST=…`) are
+//!   ignored, see [`Sources::service_links`].
 
 mod layers;
 mod mistakes;
@@ -27,32 +27,32 @@ pub use mistakes::{ConfigErrors, Mistake};
 
 use layers::{Layer, Layers, Refusal, index_word};
 
-/// What all our environment variables begin with.
+/// The prefix of all our environment variables.
 const PREFIX: &str = "INFERA_";
 
-/// Variables that clients and logging use; they are no keys.
+/// Variables that clients and logging use; they are not configuration keys.
 const RESERVED: [&str; 4] = ["INFERA_URL", "INFERA_API_KEY", "INFERA_MODEL", LOG_VARIABLE];
 
-/// Overrides the log filter of every program.
+/// The variable that overrides the log filter of every program.
 const LOG_VARIABLE: &str = "INFERA_LOG";
 
-/// What a configuration is made of, beside the defaults.
+/// The sources of a configuration besides the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The file, which must be there; none: no file.
+    /// The file, which must exist; none if there is no file.
     pub file: Option<PathBuf>,
-    /// Environment variables. Those that don't begin with `INFERA_` are ignored.
+    /// The environment variables. Those that do not begin with `INFERA_` are ignored.
     pub environment: Vec<(String, String)>,
-    /// Dotted keys and values, such as `gateway.listen` and `127.0.0.1:8080`. Later ones win.
+    /// Dotted keys with their values, such as `gateway.listen` and `127.0.0.1:8080`. Later ones win.
     pub flags: Vec<(String, String)>,
 }
 
 impl Sources {
-    /// This process's sources. Without a file, `default_file` in the working directory is used if it is there.
+    /// Returns this process's sources. Without a file, `default_file` in the working directory is used if it exists.
     #[must_use]
     pub fn from_process(default_file: &str, file: Option<PathBuf>, flags: Vec<(String, String)>) -> Self {
         let default = || Some(PathBuf::from(default_file)).filter(|path| path.exists());
-        // A variable that isn't Unicode is shown with replacement characters in the mistake that it makes.
+        // A variable that is not Unicode appears with replacement characters in the mistake that it causes.
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .filter(|(name, _)| name.starts_with(PREFIX))
@@ -60,24 +60,24 @@ impl Sources {
         Self { file: file.or_else(default), environment, flags }
     }
 
-    /// The variables that Kubernetes sets in every pod for a service whose name begins with `infera`. They are no
-    /// settings; [`load`] passes over them, and the program says so.
+    /// Returns the variables that Kubernetes sets in every pod for a service whose name begins with `infera`. They
+    /// are not settings; [`load`] ignores them, and the program reports that.
     pub fn service_links(&self) -> impl Iterator<Item = &str> {
         let names = self.environment.iter().filter(|(name, value)| service_link::is_one(name, value));
         names.map(|(name, _)| name.as_str())
     }
 
-    /// What `INFERA_LOG` says, if it is set.
+    /// Returns the value of `INFERA_LOG`, if it is set.
     #[must_use]
     pub fn log_filter(&self) -> Option<&str> {
         self.environment.iter().find(|(name, _)| name == LOG_VARIABLE).map(|(_, value)| value.as_str())
     }
 }
 
-/// A flag's `key=value`, for command lines.
+/// Parses a flag of the form `key=value`.
 ///
 /// # Errors
-/// One sentence for whoever typed it.
+/// One sentence for the person who typed it.
 pub fn parse_flag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
@@ -88,8 +88,8 @@ pub fn parse_flag(text: &str) -> Result<(String, String), String> {
 /// Loads a configuration.
 ///
 /// # Errors
-/// All mistakes that can be told apart: every unknown key and every value of a wrong type, of all sources. Within a
-/// list only the first wrong element is told.
+/// Every mistake that can be found: each unknown key and each value of a wrong type, of all sources. Of a list only
+/// the first wrong element is reported.
 pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, ConfigErrors> {
     let mut layers = Layers::default();
     if let Some(path) = &sources.file {
@@ -119,8 +119,8 @@ fn add_file(layers: &mut Layers, path: &Path) {
     }
 }
 
-/// Reads the layers as `T`. serde stops at the first mistake: so each one is noted, taken out (its default takes
-/// its place) and the rest read again.
+/// Deserializes the layers as `T`. serde stops at the first mistake, so each mistake is recorded, its value is
+/// removed (the default takes its place), and the rest is read again.
 fn read_all<T: DeserializeOwned>(mut layers: Layers) -> Result<T, ConfigErrors> {
     loop {
         let error = match serde_path_to_error::deserialize(Value::Table(layers.table.clone())) {
@@ -142,10 +142,10 @@ fn word(segment: &Segment) -> Option<String> {
     }
 }
 
-/// The configuration in effect, as TOML that [`load`] reads (but for its secrets, which aren't shown).
+/// Returns the configuration in effect as TOML that [`load`] can read, except for secrets, which are not shown.
 ///
 /// # Errors
-/// A value that TOML doesn't have, such as an integer over 2^63 - 1; our fault.
+/// A value that TOML cannot represent, such as an integer over 2^63 - 1, which is our fault.
 pub fn dump<T: Serialize>(config: &T) -> Result<String, ConfigErrors> {
     toml::to_string_pretty(config).map_err(|error| ConfigErrors {
         mistakes: vec![Mistake {

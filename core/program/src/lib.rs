@@ -1,12 +1,13 @@
-//! What our programs do alike, whatever their role: where settings come from, how they print and how they end. Which settings there are, and what runs, is each program's own.
+//! What all our programs do alike, whatever their role: where settings come from, how output is printed, and how a
+//! program ends. Each program decides which settings it has and what it runs.
 //!
-//! A program ends with one of four codes, which scripts may rely on:
+//! A program ends with one of four codes, on which scripts may rely:
 //!
-//! * 0: it was asked to end, or did what it was asked.
-//! * 1: it failed at its work; the message says what, and trying again may help.
+//! * 0: it was asked to end, or completed its task.
+//! * 1: it failed while working; the message says why, and a retry may help.
 //! * [`SETTINGS`]: the command line or the configuration is wrong.
-//! * [`REFUSED`]: something that it stands on won't have it as it is (a password, a bucket, an address); trying again
-//!   without changing something is pointless.
+//! * [`REFUSED`]: a service or resource that it needs refuses it (a password, a bucket, an address); a retry without
+//!   a change is pointless.
 
 pub mod config;
 pub mod descriptors;
@@ -25,15 +26,15 @@ use infera_types::causes::causes;
 
 use crate::config::{ConfigErrors, Sources};
 
-/// The exit code of a wrong command line or configuration; the one that the command line's parser ends with.
+/// The exit code of a wrong command line or configuration; the command line's parser uses the same.
 pub const SETTINGS: u8 = 2;
-/// The exit code where something that the program stands on has to be changed by its operator.
+/// The exit code if an operator has to change something that the program needs.
 pub const REFUSED: u8 = 3;
 
-/// What a program's `--help` says last about how it ends.
-pub const EXIT_CODES: &str = "Exit codes: 0 done or ended as asked, 1 failed, 2 wrong command line or setting, 3 refused by what it stands on.";
+/// The last lines of a program's `--help`, about its exit codes.
+pub const EXIT_CODES: &str = "Exit codes: 0 done or ended as asked, 1 failed, 2 wrong command line or setting, 3 refused by a service or resource that it needs.";
 
-/// Where settings come from, beside the environment (`INFERA_LISTEN=…`, two underscores for a dot).
+/// Where settings come from, besides the environment (`INFERA_LISTEN=…`, two underscores for a dot).
 #[derive(Clone, Debug, Default, Args)]
 pub struct Settings {
     /// A TOML file; without it, the program's own in this folder (its name and .toml) is read if it is there.
@@ -45,13 +46,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Sets one key, as if it had been typed last.
+    /// Sets one key, as if it had been typed last on the command line.
     pub fn set(&mut self, key: &str, value: impl fmt::Display) {
         self.set.push((key.to_owned(), value.to_string()));
     }
 
-    /// The configuration, from `default_file` if none was named; `log` finds its logs' settings, whose filter
-    /// `INFERA_LOG` overrides.
+    /// Loads the configuration, from `default_file` if no file was named. `log` returns the settings of its logs,
+    /// whose filter `INFERA_LOG` overrides.
     ///
     /// # Errors
     /// All mistakes at once.
@@ -63,11 +64,12 @@ impl Settings {
         let sources = Sources::from_process(default_file, self.config, self.set);
         let links: Vec<&str> = sources.service_links().collect();
         if !links.is_empty() {
-            // Logs begin when their settings are known. If this can't be written, there is nowhere else to say it.
+            // Logs start once their settings are known. If this cannot be written, there is nowhere else to report
+            // it.
             let _ = writeln!(
                 io::stderr().lock(),
-                "passed over, as what Kubernetes tells of a service and no settings: {} (a pod's enableServiceLinks: \
-                 false keeps them away)",
+                "ignored, because Kubernetes set them for a service: {} (enableServiceLinks: false in the pod's \
+                 specification removes them)",
                 links.join(", ")
             );
         }
@@ -79,7 +81,7 @@ impl Settings {
     }
 }
 
-/// Why a program ends, and with which code.
+/// Why a program ends with an error, and with which code.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -87,17 +89,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The command line or the configuration is wrong.
+    /// Makes a failure that is due to the command line or the configuration.
     pub fn settings(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { code: SETTINGS, cause: cause.into() }
     }
 
-    /// Something must be changed by an operator first.
+    /// Makes a failure that an operator has to remedy first.
     pub fn refused(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { code: REFUSED, cause: cause.into() }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub const fn code(&self) -> u8 {
         self.code
@@ -105,20 +107,21 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// Each cause once, the outermost first.
+    /// Writes each cause once, the outermost first.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&causes(&*self.cause))
     }
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
-    /// A failure at work.
+    /// Makes a failure at work.
     fn from(cause: E) -> Self {
         Self { code: 1, cause: cause.into() }
     }
 }
 
-/// Ends `program`: says on standard error why, if it failed. If that can't be written, there is nowhere else to say it.
+/// Ends `program`, and reports on standard error why it failed, if it did. If that cannot be written, there is
+/// nowhere else to report it.
 #[must_use]
 pub fn ended(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
@@ -130,10 +133,10 @@ pub fn ended(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// Prints text for whoever called, where a closed pipe is no fault.
+/// Prints text for the caller of the program; a closed pipe is not an error.
 ///
 /// # Errors
-/// The output can't be written to.
+/// The output cannot be written.
 pub fn print(text: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

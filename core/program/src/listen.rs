@@ -1,4 +1,4 @@
-//! Where a server listens, as an operator writes it: an address or a host's name, with a port.
+//! The address on which a server listens, as an operator writes it: an IP address or a host name, with a port.
 
 use std::fmt;
 use std::io;
@@ -8,18 +8,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, lookup_host};
 
-/// A place to listen at: `127.0.0.1:8710`, `[::1]:8710`, or a name such as `localhost:8710`, which is looked up when the
-/// server starts. Of a name's addresses one is listened on, the first of IPv4 if there is any, because that is what
-/// clients that were given the name try first or second; the log says which it was.
+/// An address to listen on: `127.0.0.1:8710`, `[::1]:8710`, or a name such as `localhost:8710`, which is resolved
+/// when the server starts. The server listens on one of a name's addresses, the first IPv4 address if there is any,
+/// because clients that use the name try that first or second. The log says which address it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListenAddress {
-    /// Without the brackets of IPv6.
+    /// The host, without the brackets of IPv6.
     host: String,
     port: u16,
 }
 
-/// A text that is no place to listen at; the operator's to mend.
+/// The error for a text that is not an address to listen on; the operator has to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no address to listen on; write an address and a port such as 127.0.0.1:8710 or [::1]:8710, a name and a \
@@ -28,10 +28,10 @@ pub struct ListenAddress {
 pub struct NoListenAddress(String);
 
 impl ListenAddress {
-    /// Listens there.
+    /// Listens on the address.
     ///
     /// # Errors
-    /// The name isn't found, or the operating system refuses the address.
+    /// The name cannot be resolved, or the operating system refuses the address.
     pub async fn bind(&self) -> io::Result<TcpListener> {
         let found: Vec<SocketAddr> = lookup_host((self.host.as_str(), self.port)).await?.collect();
         let chosen = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
@@ -49,7 +49,7 @@ impl FromStr for ListenAddress {
         }
         let wrong = || NoListenAddress(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        // Digits and dots alone are an address with a mistake in it, which some resolvers would guess at.
+        // Digits and dots alone are a mistyped address, which some resolvers would interpret in their own way.
         let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
             && host.bytes().any(|byte| byte.is_ascii_alphabetic());
         match port.parse() {
@@ -61,7 +61,7 @@ impl FromStr for ListenAddress {
 
 impl From<SocketAddr> for ListenAddress {
     fn from(address: SocketAddr) -> Self {
-        // As the address writes itself, so that the zone of IPv6 stays.
+        // Formatted by the address itself, so that the zone of IPv6 is kept.
         let text = address.to_string();
         let host = text.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -144,7 +144,7 @@ mod tests {
         assert!(address.bind().await.unwrap().local_addr().unwrap().ip().is_loopback());
         let unknown: ListenAddress = "no-such-host.invalid:0".parse().unwrap();
         assert!(unknown.bind().await.is_err());
-        // The first address is the one that is listened on, also where another of the name's would be free.
+        // The server listens on the first address, even if another address of the name would be free.
         let taken = address.bind().await.unwrap().local_addr().unwrap();
         let holder = TcpListener::bind(taken).await.unwrap();
         let again: ListenAddress = format!("localhost:{}", taken.port()).parse().unwrap();

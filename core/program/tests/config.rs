@@ -1,4 +1,4 @@
-//! Configuration: who wins, what is refused, and that every mistake is told at once.
+//! Tests of the configuration: which source wins, what is refused, and that all mistakes are reported at once.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -85,7 +85,7 @@ fn loaded(
     load(&Sources { file, environment: pairs(environment), flags: pairs(flags) })
 }
 
-/// The mistakes as `source: key: problem`, the source without its folder.
+/// Returns the mistakes as `source: key: problem`, with the source's folder removed.
 fn mistakes(outcome: Result<Program, ConfigErrors>) -> Vec<String> {
     let errors = outcome.expect_err("mistakes");
     let short = |mistake: &infera_program::config::Mistake| {
@@ -129,7 +129,7 @@ fn texts_become_what_their_key_wants() {
         ("gateway", "{ port = 9, open = true }", |program| program.gateway.port == 9 && program.gateway.open),
         ("models", r#"[{ name = "m", slots = 3 }]"#, |program| program.models[0].slots == 3),
         ("folder", "/var/lib/infera", |program| program.folder == Some(PathBuf::from("/var/lib/infera"))),
-        // Names that look like something else.
+        // Names that look like values of other types.
         ("name", "8080", |program| program.name == "8080"),
         ("name", "007", |program| program.name == "007"),
         ("name", "true", |program| program.name == "true"),
@@ -262,7 +262,7 @@ fn secrets_come_from_files_and_are_not_shown() {
     );
     assert!(dump(&program).expect("TOML").contains("secret = \"(hidden)\""));
 
-    // A flag wins; a real key that ends so is itself; two ways at once and a missing file are mistakes.
+    // A flag wins; a real key that ends in `_file` is itself; two sources at once and a missing file are mistakes.
     let flag = loaded(None, &[("INFERA_GATEWAY__SECRET_FILE", path)], &[("gateway.secret", "flag")]);
     assert_eq!(flag.expect("a secret").gateway.secret.expose(), "flag");
     let real = loaded(None, &[("INFERA_GATEWAY__KEY_FILE", path)], &[]).expect("a key file");
@@ -275,7 +275,7 @@ fn secrets_come_from_files_and_are_not_shown() {
 
 #[test]
 fn reserved_variables_are_no_keys() {
-    // `data/cluster.env` and `data/local.env`, exported: programs start all the same.
+    // The variables of `data/cluster.env` and `data/local.env`, if exported, must not keep programs from starting.
     let variables = [
         ("INFERA_URL", "http://x"),
         ("INFERA_API_KEY", "inf_x"),
@@ -292,7 +292,8 @@ fn reserved_variables_are_no_keys() {
 
 #[test]
 fn what_kubernetes_tells_of_services_is_no_setting() {
-    // As it sets them in every pod for a service `infera` and for a service `infera-gateway` with named ports.
+    // As Kubernetes sets them in every pod for a service `infera` and for a service `infera-gateway` with named
+    // ports.
     let links = [
         ("INFERA_SERVICE_HOST", "10.0.0.1"),
         ("INFERA_SERVICE_PORT", "8710"),
@@ -312,7 +313,7 @@ fn what_kubernetes_tells_of_services_is_no_setting() {
     let sources = Sources { environment: pairs(&links), ..Sources::default() };
     assert_eq!(sources.service_links().collect::<Vec<_>>(), links.map(|(name, _)| name));
 
-    // What only looks like it is still a key, and told as unknown.
+    // A variable that merely resembles such a variable is still a key, and is reported as unknown.
     for (name, value) in [
         ("INFERA_PORT", "8710"),
         ("INFERA_PORT_HTTP_TCP", "1"),

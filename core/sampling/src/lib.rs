@@ -1,11 +1,11 @@
 //! Job-bound sampling: which token follows from a row of logits, and the numbers that a replica reports about it.
 //! Every honest node draws the same noise for a job, so that equal logits mean equal tokens at any temperature.
 //!
-//! Not a random generator with a state: the noise of one token is a pure function of the key, the choice, the
-//! position and the token's id, so nothing depends on what was drawn before or on the order of the work. Not in
+//! This is no random generator with a state: the noise of one token is a pure function of the key, the choice, the
+//! position and the token's id, so nothing depends on earlier draws or on the order of the work. It is not part of
 //! the engine either: an engine knows logits and nothing else.
 //!
-//! The definition, which `tests/vectors/sampling.json` holds examples of:
+//! The definition, of which `tests/vectors/sampling.json` holds examples:
 //!
 //! * Words. A key's first three little-endian u32s are `k0 k1 k2`. The word of a token is the lane `token % 4` of
 //!   Philox4x32-10 over the counter `[token / 4, position, choice, k2]` under the key `[k0, k1]`.
@@ -30,10 +30,10 @@ use infera_types::job::JobRequest;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{TokenId, TokenNumbers};
 
-/// No Gumbel noise is lower: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
+/// The lower bound of Gumbel noise: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
 pub const GUMBEL_MIN: f64 = -3.1;
 
-/// No Gumbel noise is higher: -ln(ln(1 + 2^-32)) = 22.18070..., rounded up.
+/// The upper bound of Gumbel noise: -ln(ln(1 + 2^-32)) = 22.18070..., rounded up.
 pub const GUMBEL_MAX: f64 = 22.181;
 
 /// Separates this use of the secret from others; its version changes with the definition above.
@@ -42,20 +42,20 @@ const SAMPLE_LABEL: &[u8] = b"infera/sample/v1";
 /// ln 2, rounded up: bounds the noise of a word from its leading bits.
 const LN_2_ABOVE: f64 = 0.6932;
 
-/// A logit so far below the row's highest adds less than 2^-92 of the sum: a million of them change its last bit at
-/// most, and rarely that.
+/// How far below the row's highest a logit is left out of the sum. It would add less than 2^-92 of the sum: a million
+/// such logits change at most its last bit, and that rarely.
 const COUNTED_BELOW: f64 = 64.0;
 
-/// Tokens that are passed over at once, and how many of them are compared at once.
+/// How many tokens are skipped as a whole, and compared in one step.
 const BLOCK: usize = 32;
 const LANES: usize = 8;
 
-/// The key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the label, the
-/// request's digest and the model's digest as the info.
+/// Derives the key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the
+/// label, the request's digest and the model's digest as the info.
 ///
-/// A seed in the request takes the place of the secret (as `"seed"` and the seed's eight little-endian bytes) and
-/// of the salt (empty), so that the same request draws the same noise whenever it is sent. `model` is the first
-/// digest that the catalogue lists for the model's name: all digests of one name share their noise.
+/// A seed in the request takes the place of the secret (as `"seed"` and the seed's eight little-endian bytes) and of
+/// the salt (empty), so that the same request draws the same noise whenever it is sent. `model` is the first digest
+/// that the catalogue lists for the model's name: all digests of one name share their noise.
 #[must_use]
 pub fn sample_key(secret: &Digest, job: JobId, request: &JobRequest, model: &Digest) -> Digest {
     let hkdf = match request.seed {
@@ -65,16 +65,16 @@ pub fn sample_key(secret: &Digest, job: JobId, request: &JobRequest, model: &Dig
     let request_digest = request.digest();
     let info = [SAMPLE_LABEL, request_digest.as_bytes(), model.as_bytes()];
     let mut key = [0; 32];
-    // HKDF refuses only outputs over 255 hashes long; this is one.
+    // HKDF refuses only outputs that are longer than 255 hashes; this one is as long as one.
     let _ = hkdf.expand_multi_info(&info, &mut key);
     Digest::from_bytes(key)
 }
 
-/// The key that a job's nodes are drawn with: HMAC-SHA256 of `"draw"` and the job's id under the epoch's `secret`.
-/// It is never sent, and nothing that the client chose goes into it.
+/// Derives the key with which a job's nodes are drawn: HMAC-SHA256 of `"draw"` and the job's id under the epoch's
+/// `secret`. The key is never sent, and nothing that the client chose enters it.
 #[must_use]
 pub fn draw_key(secret: &Digest, job: JobId) -> Digest {
-    // HMAC fills its key up to a block with zeros; a key of that length can't be refused.
+    // HMAC pads its key to a block with zeros; a key of that length is always accepted.
     let mut block = [0; 64];
     block[..32].copy_from_slice(secret.as_bytes());
     let mut mac = Hmac::<Sha256>::new(&block.into());
@@ -92,7 +92,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise that `key` gives to the answer number `choice` (0 where a job has one answer).
+    /// Makes the noise that `key` gives to the answer number `choice` (0 if a job has one answer).
     #[must_use]
     pub fn new(key: &Digest, choice: u32) -> Self {
         let bytes = key.as_bytes();
@@ -100,14 +100,14 @@ impl Noise {
         Self { key: [word(0), word(1)], choice, counter_word: word(2) }
     }
 
-    /// The standard Gumbel noise of `token` as the answer's token number `position`, counted from 0.
+    /// Returns the standard Gumbel noise of `token` as the answer's token number `position`, counted from 0.
     #[must_use]
     pub fn gumbel(&self, position: u32, token: TokenId) -> f64 {
         let lane = (token % 4) as usize;
         gumbel_of_word(self.words(position, token / 4)[lane])
     }
 
-    /// The words of the tokens `4 * quad ..= 4 * quad + 3`.
+    /// Returns the words of the tokens `4 * quad ..= 4 * quad + 3`.
     fn words(&self, position: u32, quad: u32) -> [u32; 4] {
         philox::block([quad, position, self.choice, self.counter_word], self.key)
     }
@@ -118,14 +118,14 @@ fn gumbel_of_word(word: u32) -> f64 {
     -libm::log(-libm::log(uniform))
 }
 
-/// At least the noise that `word` stands for, without a logarithm: -ln(-ln u) <= -ln(1 - u), and 1 - u is
-/// (2^32 - word) / (2^32 + 1), whose binary logarithm is bounded by the place of its highest bit.
+/// Returns an upper bound of the noise that `word` stands for, without a logarithm: -ln(-ln u) <= -ln(1 - u), and 1 -
+/// u is (2^32 - word) / (2^32 + 1), whose binary logarithm is bounded by the place of its highest bit.
 fn gumbel_above(word: u32) -> f64 {
     let complement = (1_u64 << 32) - u64::from(word);
     f64::from(32 - complement.ilog2()) * LN_2_ABOVE
 }
 
-/// The logit as it counts: see "odd values" above.
+/// Returns the logit as it counts: see "odd values" above.
 fn finite(logit: f32) -> f32 {
     if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
@@ -138,7 +138,7 @@ fn score(logit: f32, temperature: f64, gumbel: f64) -> f64 {
     f64::from(logit) + temperature * gumbel
 }
 
-/// The noised score that tokens are ranked by, in units of logits: `logit + temperature * gumbel`.
+/// Returns the noised score by which tokens are ranked, in units of logits: `logit + temperature * gumbel`.
 #[must_use]
 pub fn noised(logit: f32, temperature: f64, noise: &Noise, position: u32, token: TokenId) -> f64 {
     let logit = finite(logit);
@@ -157,19 +157,19 @@ pub struct Choice {
     pub numbers: TokenNumbers,
 }
 
-/// The best tokens so far, best first.
+/// The best tokens found up to now, best first.
 #[derive(Default)]
 struct Best {
     entries: Vec<(f64, TokenId, f32)>,
 }
 
 impl Best {
-    /// The score that a token with a higher id must exceed to enter.
+    /// Returns the score that a token with a higher id must exceed to enter.
     fn bar(&self) -> f64 {
         if self.entries.len() < TOP_COUNT { f64::NEG_INFINITY } else { self.entries[TOP_COUNT - 1].0 }
     }
 
-    /// Takes tokens in the order of their ids, so that equals stay in it.
+    /// Enters a token if it is good enough. Tokens come in the order of their ids, so that equal scores stay in it.
     fn offer(&mut self, score: f64, token: TokenId, logit: f32) {
         if self.entries.len() == TOP_COUNT {
             if score <= self.bar() {
@@ -182,11 +182,11 @@ impl Best {
     }
 }
 
-/// The token that follows from `row` as the answer's token number `position`, and its numbers. An empty row gives
-/// token 0 and no numbers; engines give none.
+/// Chooses the token that follows from `row` as the answer's token number `position`, and returns it with its
+/// numbers. An empty row, which no engine produces, gives token 0 and no numbers.
 ///
-/// Exact, though most of the vocabulary's noise is never computed: a token whose logit can't reach the score that
-/// four others are sure to have is passed over (proven against the whole computation by a property test).
+/// The result is exact although most of the vocabulary's noise is never computed: a token is skipped if its logit
+/// cannot reach the score that four others are sure to have (a property test compares it with the whole computation).
 #[must_use]
 pub fn choose(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Choice {
     let raw = best_by_logit(row);
@@ -214,7 +214,7 @@ fn best_by_logit(row: &[f32]) -> Best {
 
 fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, raw: &Best) -> Best {
     // The four highest logits score at least this, whatever their noise; rounding is monotone, so comparing the
-    // rounded sums is as exact as the sums that it decides about.
+    // rounded sums decides as exactly as the sums themselves.
     let sure = match raw.entries.get(TOP_COUNT - 1) {
         Some(fourth) => score(fourth.2, temperature, GUMBEL_MIN),
         None => f64::NEG_INFINITY,
@@ -247,8 +247,8 @@ fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, ra
     best
 }
 
-/// ln of the sum of exp of the logits, in f64, added in the order of the ids. `highest` is the row's highest logit, and
-/// those more than [`COUNTED_BELOW`] under it are left out.
+/// Returns the natural logarithm of the sum of the logits' exponentials, in f64, added in the order of the ids.
+/// `highest` is the row's highest logit; logits more than [`COUNTED_BELOW`] below it are left out.
 fn log_sum_exp(row: &[f32], highest: f32) -> f64 {
     let highest = f64::from(highest);
     let counts = |logit: f32| highest - f64::from(logit) <= COUNTED_BELOW;
@@ -258,18 +258,18 @@ fn log_sum_exp(row: &[f32], highest: f32) -> f64 {
     if row.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
 }
 
-/// The row in pieces, each with the id of its first token, for whole pieces to be passed over.
+/// Splits the row into pieces, each with the id of its first token, so that whole pieces can be skipped.
 fn blocks(row: &[f32]) -> impl Iterator<Item = (TokenId, &[f32])> {
     (0..).step_by(BLOCK).zip(row.chunks(BLOCK))
 }
 
-/// The highest logit, NaN being the lowest. In lanes, which a processor compares all at once.
+/// Returns the highest logit, with NaN as the lowest. It works in lanes, which a processor compares all at once.
 fn peak(logits: &[f32]) -> f32 {
     let mut lanes = [f32::MIN; LANES];
     let (whole, rest) = logits.as_chunks::<LANES>();
     for logits in whole.iter().map(|logits| logits.as_slice()).chain([rest]) {
         for (lane, &logit) in lanes.iter_mut().zip(logits) {
-            // Not `f32::max`, whose rules for NaN keep it from being one instruction.
+            // Not `f32::max`, whose rules for NaN prevent it from being one instruction.
             *lane = if logit > *lane { logit } else { *lane };
         }
     }

@@ -1,18 +1,18 @@
-//! Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
-//! as 1, 2, 3" (SC 2011): a bijection of a 128-bit counter under a 64-bit key. Not a cipher: whoever has the key
-//! has all its output, and nothing here is kept secret by it.
+//! Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
+//! 1, 2, 3" (SC 2011): a bijection of a 128-bit counter under a 64-bit key. It is no cipher: the key yields all of
+//! the output, and nothing here is kept secret by it.
 
 const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 const ROUNDS: usize = 10;
 
-/// The low and the high half of a product.
-#[expect(clippy::cast_possible_truncation, reason = "taking the halves is what it is for")]
+/// Returns the low and the high half of a product.
+#[expect(clippy::cast_possible_truncation, reason = "the function exists to take the halves")]
 const fn halves(product: u64) -> (u32, u32) {
     (product as u32, (product >> 32) as u32)
 }
 
-/// The four words that `counter` stands for under `key`.
+/// Returns the four words that `counter` stands for under `key`.
 pub(super) fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let (low_0, high_0) = halves(MULTIPLIERS[0] * u64::from(counter[0]));
@@ -27,7 +27,7 @@ pub(super) fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers that the authors publish with their Random123 library (`kat_vectors`, philox4x32 10).
+    /// Checks the known answers that the authors publish with their Random123 library (`kat_vectors`, philox4x32 10).
     #[test]
     fn known_answers_of_random123() {
         let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];

@@ -1,4 +1,5 @@
-//! Job-bound sampling against vectors from a second implementation (`vectors/check_sampling.py`), and its properties.
+//! Tests job-bound sampling against vectors from a second implementation (`vectors/check_sampling.py`), and its
+//! properties.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use infera_sampling::{GUMBEL_MAX, GUMBEL_MIN, Noise, choose, draw_key, noised, sample_key};
@@ -130,7 +131,8 @@ fn a_seed_replaces_secret_and_job() {
     assert!(keys(&request).is_disjoint(&seeded), "another request draws other noise");
 }
 
-/// All noised scores, sorted: the definition, with nothing passed over and in no order of ids.
+/// Returns all noised scores, sorted: the plain definition, which skips nothing and does not rely on the order of
+/// ids.
 fn by_definition(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Vec<TokenId> {
     let mut scored: Vec<(f64, TokenId)> = Vec::new();
     for (token, &logit) in (0..).zip(row) {
@@ -141,7 +143,7 @@ fn by_definition(row: &[f32], temperature: f64, noise: &Noise, position: u32) ->
     scored.into_iter().map(|(_, token)| token).collect()
 }
 
-/// Rows that make pruning hard: ties, few distinct values, wide and narrow spreads, odd values.
+/// Generates rows that make pruning hard: ties, few distinct values, wide and narrow spreads, odd values.
 fn rows() -> impl Strategy<Value = Vec<f32>> {
     let logit = prop_oneof![
         8 => -30.0_f32..30.0,
@@ -202,7 +204,7 @@ fn greedy_takes_the_highest_logit_and_the_lowest_id_of_equals() {
     }
 }
 
-/// Pearson's statistic of 20,000 choices at `temperature` against softmax(logits / expected_temperature).
+/// Returns Pearson's statistic of 20,000 choices at `temperature` against softmax(logits / expected_temperature).
 fn chi_square(logits: &[f32], temperature: f64, expected_temperature: f64) -> f64 {
     let draws = 20_000;
     let noise = Noise::new(&Digest::of(b"distribution"), 0);
@@ -223,7 +225,7 @@ fn chi_square(logits: &[f32], temperature: f64, expected_temperature: f64) -> f6
 #[test]
 fn choices_are_drawn_from_softmax() {
     let logits = [0.0, 0.5, 1.0, -0.5, 1.5, 0.2, -1.0, 0.9];
-    // Seven degrees of freedom: 29.9 is exceeded once in 10,000 keys, and this key is fixed.
+    // With seven degrees of freedom, 29.9 is exceeded once in 10,000 keys, and this key is fixed.
     for temperature in [0.5, 1.0, 2.0] {
         let statistic = chi_square(&logits, temperature, temperature);
         assert!(statistic < 29.9, "{statistic} at temperature {temperature}");

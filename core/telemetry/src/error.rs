@@ -1,9 +1,9 @@
-//! Why there are no logs, or no traces.
+//! Why logs or traces could not be started.
 
-/// Why there are no logs.
+/// Why logs could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The operator's to mend.
+    /// The log filter is wrong; the operator has to correct it.
     #[error("log filter {filter:?}: {problem}")]
     Filter {
         /// The filter.
@@ -11,10 +11,10 @@ pub enum TelemetryError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Logs were started before in this process; ours to mend.
-    #[error("logs were started before")]
+    /// Logs were already started in this process, which is our fault.
+    #[error("logs were already started in this process")]
     Started,
-    /// The operator's to mend: where traces go, or how many.
+    /// The settings of traces are wrong; the operator has to correct them.
     #[error("{0}")]
     Traces(String),
 }

@@ -1,6 +1,7 @@
-//! Operators' eyes. Here: logs, one subscriber per process, on standard error; what is worth a line is said where it
-//! happens, with `tracing`. Beside it: `metrics` (every metric's name), `readiness` (what makes a role ready), `trace`
-//! (one trace over several processes) and `traces` (where those go). Serving any of it is `operations`'.
+//! What operators see. This module holds the logs: one subscriber per process, on standard error; code reports an
+//! event where it happens, with `tracing`. Its submodules are `metrics` (every metric's name), `readiness` (what
+//! makes a role ready), `trace` (one trace over several processes) and `traces` (where traces go). `operations`
+//! serves them.
 
 mod error;
 pub mod metrics;
@@ -20,33 +21,34 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 pub use error::TelemetryError;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// For people. The default: the first thing that runs is one machine with somebody in front of it.
+    /// Text for people. The default, because the first thing that users run is one machine with a terminal.
     #[default]
     Text,
-    /// One JSON object per line, for whatever collects them.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
-/// What is logged, and how.
+/// What is logged, and in which format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How lines look.
+    /// The format of lines.
     pub format: Format,
-    /// Which lines there are: `info`, or per module, such as `info,infera_verifier=debug`.
+    /// The filter of lines: `info`, or per module, such as `info,infera_verifier=debug`.
     pub filter: String,
 }
 
 impl Default for Config {
-    /// Text at `info`: starts, stops and what an operator must know; nothing per job.
+    /// Returns text at `info`: starts, stops and what an operator must know; nothing per job.
     fn default() -> Self {
-        // ONNX Runtime tells each step of loading a session as information; two hundred lines a node hide ours. The
-        // AMQP client warns of each message that comes back, and prints its body, which is somebody's prompt; its errors
-        // come back to us, and who asked for what isn't there (a gateway that looks for its own queue at start) says so.
+        // ONNX Runtime logs each step of loading a session at `info`: two hundred lines a node, which would hide
+        // ours. The AMQP client warns of each returned message and prints its body, which is a user's prompt. Its
+        // errors reach us as values, and the code that asked for something missing (a gateway that looks for its own
+        // queue at start) reports them.
         Self { format: Format::Text, filter: "info,ort=warn,lapin=off".to_owned() }
     }
 }
@@ -54,17 +56,17 @@ impl Default for Config {
 /// Starts logging for the whole process.
 ///
 /// # Errors
-/// A filter that doesn't parse, and being called twice.
+/// A filter that cannot be parsed, or a second call in the process.
 pub fn start(config: &Config) -> Result<(), TelemetryError> {
     let subscriber = subscriber(config, io::stderr, io::stderr().is_terminal())?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Started)
 }
 
-/// Starts logging, and traces if they go anywhere, for the whole process, which is called `service` in them. Call it
-/// within the runtime, and end what it returns last.
+/// Starts logging, and traces if they are sent anywhere, for the whole process, which traces call `service`. Call it
+/// within the runtime, and end the returned value last.
 ///
 /// # Errors
-/// See [`TelemetryError`].
+/// Any [`TelemetryError`].
 #[cfg(feature = "otlp")]
 pub fn start_traced(
     config: &Config,
@@ -84,7 +86,8 @@ pub fn start_traced(
 
 type AnySubscriber = Box<dyn Subscriber + Send + Sync>;
 
-/// Logs alone. Spans of traces are off where they are made: their fields aren't even looked at.
+/// Makes the subscriber for logs alone. Spans of traces are disabled where they are made: not even their fields are
+/// evaluated.
 fn subscriber(
     config: &Config,
     writer: impl for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
@@ -94,7 +97,8 @@ fn subscriber(
     Ok(Box::new(Registry::default().with(filter).with(lines(config.format, writer, colours))))
 }
 
-/// Logs and traces. A trace's spans pass the log's filter whatever it is, so that lines within carry its id.
+/// Makes the subscriber for logs and traces. A trace's spans pass any log filter, so that lines within them carry its
+/// id.
 #[cfg(feature = "otlp")]
 fn traced(
     config: &Config,
@@ -112,7 +116,7 @@ fn traced(
     Ok(Box::new(Registry::default().with(exported).with(lines)))
 }
 
-/// The operator's filter, and what of traces' spans passes it.
+/// Returns the operator's filter, extended by what it lets through of traces' spans.
 fn filter(config: &Config, spans: &str) -> Result<EnvFilter, TelemetryError> {
     let fault = |problem: String| TelemetryError::Filter { filter: config.filter.clone(), problem };
     let filter = EnvFilter::builder().parse(&config.filter).map_err(|error| fault(error.to_string()))?;
@@ -132,7 +136,7 @@ where
     let layer = fmt::layer().with_writer(writer);
     match format {
         Format::Text => layer.with_ansi(colours).boxed(),
-        // The innermost span says which trace; the list of all around it would say it again.
+        // The innermost span names the trace; the list of all surrounding spans would repeat it.
         Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     }
 }
@@ -191,7 +195,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn lines_within_a_trace_carry_its_id() {
         const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        // No collector listens there: that costs the traces, not the lines.
+        // No collector listens there: that loses the traces, but not the lines.
         let config = traces::Config { endpoint: "http://127.0.0.1:9/v1/traces".to_owned(), ratio: 0.0 };
         let traces = traces::Traces::open(&config, "test").unwrap().unwrap();
         let written = Written::default();

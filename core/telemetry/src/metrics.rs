@@ -1,25 +1,25 @@
-//! Every metric's name, kind and meaning, in one place: roles count under these constants, dashboards and alerts are
-//! checked against them. How metrics are collected is decided elsewhere (the `metrics` facade, `operations`).
+//! Every metric's name, kind and meaning, in one place: roles count under these constants, and dashboards and alerts
+//! are checked against them. How metrics are collected is decided elsewhere (the `metrics` facade, `operations`).
 //!
-//! Names are Prometheus' conventions: one prefix, base units, `_total` for what only grows. Labels are bounded by what
-//! we wrote ourselves: routes' templates, models of the catalogue, words of our own enumerations. Never an account's, a
-//! node's or a job's id: each would be a time series for ever.
+//! Names follow Prometheus' conventions: one prefix, base units, `_total` for what only grows. Labels are bounded by
+//! words that we chose: routes' templates, models of the catalogue, words of our own enumerations. An account's,
+//! node's or job's id is never a label, because each would become a time series that never ends.
 
 use std::fmt;
 
-/// What kind of number it is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, from the process's start.
+    /// A number that only grows, from the process's start.
     Counter,
-    /// Goes up and down.
+    /// A number that goes up and down.
     Gauge,
     /// A distribution.
     Histogram,
 }
 
 impl fmt::Display for Kind {
-    /// As Prometheus says it.
+    /// Writes the kind's word as Prometheus spells it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Counter => "counter",
@@ -47,17 +47,17 @@ macro_rules! metrics {
             pub const $constant: &str = $name;
         )*
 
-        /// All of them.
+        /// All metrics.
         pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help },)*];
     };
 }
 
 metrics! {
     Gauge BUILD_INFO = "infera_build_info": "1, by version of the program.";
-    Gauge READY = "infera_ready": "1 while /readyz says so, as of the last scrape.";
+    Gauge READY = "infera_ready": "1 while /readyz reports ready, as of the last scrape.";
     Counter BROKER_PUBLISHES = "infera_broker_publishes_total": "Messages published, by kind and outcome (confirmed, full, unroutable, refused, unknown).";
     Histogram BROKER_PUBLISH = "infera_broker_publish_seconds": "From publishing to its outcome.";
-    Gauge BROKER_BLOCKED = "infera_broker_blocked": "1 while the broker takes no publishes (an alarm of its memory or disk).";
+    Gauge BROKER_BLOCKED = "infera_broker_blocked": "1 while the broker accepts no publishes (its memory or disk alarm is raised).";
 
     Counter GATEWAY_REQUESTS = "infera_gateway_requests_total": "HTTP requests answered, by route and status.";
     Histogram GATEWAY_REQUEST = "infera_gateway_request_seconds": "From a request's head to its reply, by route; a synchronous chat's includes its job.";
@@ -65,46 +65,46 @@ metrics! {
     Counter GATEWAY_ACCEPTED = "infera_gateway_jobs_accepted_total": "Jobs committed to the ledger, by model.";
     Histogram GATEWAY_COMMIT = "infera_gateway_ledger_commit_seconds": "The commit that accepts a job.";
     Gauge GATEWAY_OUTBOX = "infera_gateway_outbox_notices": "Accepted jobs whose notice the broker does not have yet.";
-    Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many the outbox holds.";
+    Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many notices the outbox can hold.";
     Counter GATEWAY_OUTBOX_FULL = "infera_gateway_jobs_refused_outbox_full_total": "Jobs not accepted because the outbox was full.";
-    Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because their queue did not take them, or at shutdown.";
+    Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because their queue did not accept them, or at shutdown.";
     Gauge GATEWAY_CONNECTIONS = "infera_gateway_connections": "Open connections of clients.";
-    Gauge GATEWAY_CONNECTIONS_MAX = "infera_gateway_connections_max": "How many there may be.";
+    Gauge GATEWAY_CONNECTIONS_MAX = "infera_gateway_connections_max": "How many connections there may be.";
     Counter GATEWAY_CONNECTIONS_CLOSED = "infera_gateway_connections_closed_total": "Idle connections closed for new ones, by what was taken (all: every place; share: that of the address).";
     Counter GATEWAY_CONNECTIONS_REFUSED = "infera_gateway_connections_refused_total": "Connections refused, by reason (share: the address's are all busy; proxy: a trusted one sent no proper PROXY header).";
-    Gauge GATEWAY_WAITERS = "infera_gateway_waiters": "Clients that wait for their job's end.";
+    Gauge GATEWAY_WAITERS = "infera_gateway_waiters": "Clients that are waiting for their job's end.";
 
     Counter VERIFIER_TAKEN = "infera_verifier_jobs_taken_total": "Jobs taken.";
-    Counter VERIFIER_RELEASED = "infera_verifier_jobs_released_total": "Jobs given back undispatched.";
+    Counter VERIFIER_RELEASED = "infera_verifier_jobs_released_total": "Jobs released without having been dispatched.";
     Counter VERIFIER_SETTLED = "infera_verifier_jobs_settled_total": "Jobs settled here, by end (succeeded, failed, cancelled, expired), a failure's reason and a success's rung.";
     Histogram VERIFIER_JOB = "infera_verifier_job_seconds": "From acceptance to settlement of jobs that succeeded, by model.";
     Histogram VERIFIER_COMMIT = "infera_verifier_settle_commit_seconds": "The commit that settles a job.";
-    Gauge VERIFIER_IN_FLIGHT = "infera_verifier_jobs_in_flight": "Jobs in hand.";
+    Gauge VERIFIER_IN_FLIGHT = "infera_verifier_jobs_in_flight": "Jobs that this verifier owns.";
     Counter VERIFIER_ASSIGNMENTS = "infera_verifier_assignments_total": "Assignments sent.";
     Counter VERIFIER_REPLICAS = "infera_verifier_replicas_total": "Replicas and refusals from nodes, by what they were (answer, unknown, impostor, stray).";
-    Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats from no proper node, or with another's queue.";
-    Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked, unparked: unknown, and dropped for want of a place).";
+    Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats refused: without a valid sender, or naming another node's queue.";
+    Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked, unparked: unknown, and dropped because the parking queue was full).";
     Counter VERIFIER_VERDICTS = "infera_verifier_verdicts_total": "Verdicts on nodes' replicas, by model and verdict.";
     Counter VERIFIER_DISPUTES = "infera_verifier_disputes_total": "Answers that a later replica contradicted.";
     Counter VERIFIER_GROUPS_CLOSED = "infera_verifier_groups_closed_total": "Replica groups scored and closed.";
     Histogram VERIFIER_CLOSE_LAG = "infera_verifier_group_close_lag_seconds": "From a job's settlement to its group's close, when points are posted.";
-    Counter VERIFIER_HANDOUTS = "infera_verifier_handouts_total": "Notices published again by the sweeper for jobs that were left lying.";
-    Counter VERIFIER_DEAD_LETTERS = "infera_verifier_dead_letters_total": "Notices that the broker gave up because they came back too often.";
-    Counter VERIFIER_QUEUES_REPAIRED = "infera_verifier_queues_repaired_total": "Stuck queues of jobs that were deleted and made anew.";
-    Counter VERIFIER_SWEEPS = "infera_verifier_sweeps_total": "Looks of the sweeper, by outcome (done, failed, elsewhere: another verifier's turn).";
-    Gauge VERIFIER_QUEUE = "infera_verifier_queue_jobs": "Jobs that wait in the model's queue, by model, as the active sweeper saw it.";
+    Counter VERIFIER_HANDOUTS = "infera_verifier_handouts_total": "Notices published again by the sweeper for orphaned jobs.";
+    Counter VERIFIER_DEAD_LETTERS = "infera_verifier_dead_letters_total": "Notices that the broker gave up because they were returned too often.";
+    Counter VERIFIER_QUEUES_REPAIRED = "infera_verifier_queues_repaired_total": "Stuck queues of jobs that were deleted and recreated.";
+    Counter VERIFIER_SWEEPS = "infera_verifier_sweeps_total": "Sweeps, by outcome (done, failed, elsewhere: another verifier holds the lease).";
+    Gauge VERIFIER_QUEUE = "infera_verifier_queue_jobs": "Jobs waiting in the model's queue, by model, as the active sweeper saw it.";
     Counter VERIFIER_ARCHIVED = "infera_verifier_archived_records_total": "Records written to the archive.";
-    Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to its record's place in the archive.";
-    Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Tries to archive that failed; tried again.";
-    Counter VERIFIER_ARCHIVE_LOST = "infera_verifier_archive_lost_segments_total": "Segments whose object in the archive was gone or damaged when it was looked at before pruning; what the ledger has of them stays.";
-    Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was let go of, archived and past retention.";
-    Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Jobs' tasks and tasks of the verifier that broke.";
-    Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the own lease was lost, and everything in hand with it.";
-    Counter VERIFIER_CONNECTIONS_CLOSED = "infera_verifier_connections_closed_total": "Nodes' connections to the broker that were closed: revoked, token run out, or too many.";
+    Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to the archiving of its record.";
+    Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Failed attempts to archive; each is retried.";
+    Counter VERIFIER_ARCHIVE_LOST = "infera_verifier_archive_lost_segments_total": "Segments whose object in the archive was gone or damaged when it was checked before pruning; the ledger keeps its records.";
+    Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was deleted from the ledger: archived and past retention.";
+    Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Tasks of jobs and of the verifier that panicked.";
+    Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the verifier lost its lease, and with it all jobs that it owned.";
+    Counter VERIFIER_CONNECTIONS_CLOSED = "infera_verifier_connections_closed_total": "Nodes' connections to the broker that were closed: revoked, token expired, or too many.";
     Gauge VERIFIER_LEASE = "infera_verifier_lease_held": "1 while the verifier holds its lease.";
     Gauge VERIFIER_NODES = "infera_verifier_nodes": "Live nodes that serve a model and are not ejected, by model.";
-    Gauge VERIFIER_OWNERS = "infera_verifier_owners": "Different owners of those, by model; below three no group can be drawn.";
-    Gauge VERIFIER_FREE_SLOTS = "infera_verifier_free_slots": "Free slots of those, by model.";
+    Gauge VERIFIER_OWNERS = "infera_verifier_owners": "Different owners of these nodes, by model; below three no group can be drawn.";
+    Gauge VERIFIER_FREE_SLOTS = "infera_verifier_free_slots": "Free slots of these nodes, by model.";
     Gauge VERIFIER_THRESHOLDS = "infera_verifier_thresholds_info": "1, by version of the thresholds that judge.";
 
     Counter WORKER_DELIVERIES = "infera_worker_deliveries_total": "Deliveries taken.";
@@ -118,10 +118,10 @@ metrics! {
     Counter WORKER_TOKENS = "infera_worker_tokens_total": "Tokens of complete answers.";
     Counter WORKER_ENGINE_FAILURES = "infera_worker_engine_failures_total": "Calls of the engine that failed.";
     Gauge WORKER_SLOTS = "infera_worker_slots": "Assignments taken at once.";
-    Gauge WORKER_SLOTS_FREE = "infera_worker_slots_free": "Free ones of those.";
+    Gauge WORKER_SLOTS_FREE = "infera_worker_slots_free": "Slots that are free.";
 }
 
-/// Tells the recorder of this process what each metric means. Once, after it is installed.
+/// Tells this process's recorder what each metric means. Call it once, after the recorder is installed.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -146,7 +146,7 @@ mod tests {
             let words = name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
             assert!(name.starts_with("infera_") && words, "{name}");
             assert!(help.ends_with('.') && help.len() <= 200, "{name}: {help}");
-            // What Prometheus itself appends must not be part of a name, and only counters are totals.
+            // A name must not contain what Prometheus itself appends, and only counters are totals.
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name} is a {kind}");
             for suffix in ["_sum", "_count", "_bucket", "_ms", "_milliseconds"] {
                 assert!(!name.ends_with(suffix), "{name}");

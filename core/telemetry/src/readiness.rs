@@ -1,22 +1,22 @@
-//! What `/readyz` says: named conditions, decided by each role from a snapshot, and what they add up to. This module
+//! The content of `/readyz`: named conditions, which each role decides from a snapshot, and their sum. This module
 //! queries nothing and serves nothing.
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-/// How one thing is that serving depends on.
+/// The state of one thing on which serving depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// As it should be.
+    /// It is as it should be.
     Fine,
-    /// Not as it should be, but work can be taken all the same: callers should not be sent elsewhere for it.
+    /// It is not as it should be, but work can still be taken: callers should not be sent elsewhere because of it.
     Degraded,
-    /// Work can't be taken.
+    /// Work cannot be taken.
     Failing,
 }
 
 impl Condition {
-    /// Fine if it `holds`, or else as bad as said.
+    /// Returns `Fine` if it `holds`, and `or_else` otherwise.
     #[must_use]
     pub const fn of(holds: bool, or_else: Self) -> Self {
         if holds { Self::Fine } else { or_else }
@@ -31,34 +31,34 @@ impl Condition {
     }
 }
 
-/// All conditions of one role.
+/// All conditions of a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// What was looked at, by name.
+    /// The conditions that were checked, by name.
     pub conditions: Vec<(&'static str, Condition)>,
 }
 
 impl Readiness {
-    /// Those conditions.
+    /// Makes the readiness of these conditions.
     #[must_use]
     pub fn new(conditions: impl IntoIterator<Item = (&'static str, Condition)>) -> Self {
         Self { conditions: conditions.into_iter().collect() }
     }
 
-    /// Whether work can be taken: nothing fails.
+    /// Returns whether work can be taken: no condition is failing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.conditions.iter().any(|(_, condition)| *condition == Condition::Failing)
     }
 
-    /// Which are neither fine nor failing.
+    /// Returns the names of the conditions that are degraded.
     #[must_use]
     pub fn degraded(&self) -> Vec<&'static str> {
         let degraded = self.conditions.iter().filter(|(_, condition)| *condition == Condition::Degraded);
         degraded.map(|(name, _)| *name).collect()
     }
 
-    /// As it is shown: `ready`, and each condition's word.
+    /// Returns the JSON that is shown: `ready`, and each condition's word.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let words: Map<String, Value> = self

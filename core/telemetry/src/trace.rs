@@ -1,10 +1,10 @@
-//! One trace over several processes: where the current span stands as W3C's `traceparent`, and a span put under one
-//! that came from elsewhere. Without an exporter (`traces`) all of it does nothing, and says so at no cost: spans of
-//! [`TARGET`] are switched off where they are made.
+//! One trace over several processes: the current span's place as W3C's `traceparent`, and placing a span under one
+//! that came from elsewhere. Without an exporter (`traces`) all of this does nothing and costs nothing: spans of
+//! [`TARGET`] are disabled where they are made.
 
 use tracing::Span;
 
-/// The target of the spans that make up a trace: `info_span!(target: TARGET, …)`. All others are for log lines.
+/// The target of the spans that make up a trace: `info_span!(target: TARGET, …)`. Other spans are for log lines.
 pub const TARGET: &str = "infera_trace";
 
 /// Returns the current span's place in its trace. None while tracing is off.
@@ -25,8 +25,8 @@ pub fn of(span: &Span) -> Option<String> {
     None
 }
 
-/// Puts a span, new and not entered yet, under the one that a message or a request came from, and notes the trace's id
-/// in its field `trace_id`, if it has that, for the log. What is no `traceparent` changes nothing.
+/// Places a span, new and not entered yet, under the span that a message or a request came from, and records the
+/// trace's id in its field `trace_id`, if it has one, for the log. A text that is no `traceparent` changes nothing.
 pub fn continue_from(span: &Span, traceparent: Option<&str>) {
     if span.is_none() {
         return;
@@ -37,8 +37,8 @@ pub fn continue_from(span: &Span, traceparent: Option<&str>) {
     let _ = traceparent;
 }
 
-/// Notes that a span had to do with another of the same trace that isn't its parent, such as the worker's whose replica
-/// it takes. One of another trace is left out: nodes are strangers and could name anybody's.
+/// Links a span to another one of the same trace that is not its parent, such as the span of the worker whose replica
+/// it takes. A span of another trace is left out: nodes are strangers and could name any trace.
 pub fn link(span: &Span, traceparent: Option<&str>) {
     if span.is_none() {
         return;

@@ -1,5 +1,5 @@
-//! Traces to an OTLP collector over HTTP: the exporter, its settings, and the translation between `tracing`'s spans and
-//! W3C's trace context. What is worth a span is decided where it happens.
+//! Sends traces to an OTLP collector over HTTP: the exporter, its settings, and the translation between `tracing`'s
+//! spans and W3C's trace context. The code that makes a span decides what is worth one.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -20,41 +20,41 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::error::TelemetryError;
 
-/// How long an export may take. A collector that takes longer is away; the next batch is tried regardless.
+/// How long an export may take. A collector that takes longer counts as away; the next batch is tried regardless.
 const EXPORT_MAX: Duration = Duration::from_secs(5);
 
-/// The header's name in HTTP, and ours in messages.
+/// The header's name in HTTP, which messages use too.
 const TRACEPARENT: &str = "traceparent";
 
-/// Where traces go, and how many.
+/// Where traces go, and how many are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The collector's URL for traces, such as `http://127.0.0.1:4318/v1/traces`. Empty: no traces.
     pub endpoint: String,
-    /// Of the requests that come without a trace of their own, this part is traced, from 0 to 1. One that a client
+    /// The share, from 0 to 1, of the requests without a trace of their own that is traced. A request that its client
     /// traces is always traced here as well.
     pub ratio: f64,
 }
 
 impl Default for Config {
-    /// Off. One in a hundred once it is on: at hundreds of jobs a second that still shows every kind of delay within
-    /// a minute, and a hundredth of the collector's disk.
+    /// Returns traces that are off, at a ratio of one in a hundred for when they are on. At hundreds of jobs a second
+    /// that still shows every kind of delay within a minute, and takes a hundredth of the collector's disk.
     fn default() -> Self {
         Self { endpoint: String::new(), ratio: 0.01 }
     }
 }
 
-/// The exporter of this process. Dropped without [`Traces::end`], what wasn't sent yet is lost.
+/// The exporter of this process. If it is dropped without [`Traces::end`], the unsent spans are lost.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// An exporter for the program called `service`. None: traces are off. Must be called within the runtime that
-    /// exports are to run on.
+    /// Opens an exporter for the program called `service`; none if traces are off. It must be called within the
+    /// runtime that exports are to run on.
     ///
     /// # Errors
-    /// [`TelemetryError::Traces`]: a setting that can't be.
+    /// [`TelemetryError::Traces`]: a setting is out of range or cannot be parsed.
     pub(super) fn open(config: &Config, service: &'static str) -> Result<Option<Self>, TelemetryError> {
         if config.endpoint.is_empty() {
             return Ok(None);
@@ -64,7 +64,7 @@ impl Traces {
             return Err(problem(format!("traces.ratio is {}, which is not from 0 to 1", config.ratio)));
         }
         let runtime = Handle::try_current().map_err(|error| problem(error.to_string()))?;
-        // An error means that the same provider is installed already.
+        // An error means that this provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(EXPORT_MAX)
@@ -93,7 +93,7 @@ impl Traces {
         self.0.tracer("infera")
     }
 
-    /// Sends what is left and stops.
+    /// Sends the remaining spans and stops.
     pub async fn end(self) {
         let ended = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(EXPORT_MAX)).await;
         if let Ok(Err(error)) = ended {
@@ -102,8 +102,8 @@ impl Traces {
     }
 }
 
-/// Batches are exported by a thread of the library's own, which drives futures outside any runtime; the HTTP client
-/// needs ours.
+/// Runs the library's futures in our runtime: a thread of the library exports batches outside any runtime, and the
+/// HTTP client needs one.
 #[derive(Debug)]
 struct InRuntime<E> {
     exporter: Arc<E>,
@@ -164,7 +164,7 @@ fn context(traceparent: Option<&str>) -> Option<Context> {
 
 pub(super) fn continue_from(span: &Span, traceparent: Option<&str>) {
     if let Some(parent) = context(traceparent) {
-        // It fails while tracing is off, and then there is nothing to put anywhere.
+        // It fails while tracing is off, when there is no span to place.
         let _ = span.set_parent(parent);
     }
     let own = span.context();

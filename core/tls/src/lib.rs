@@ -1,5 +1,5 @@
-//! Loads the trusted CAs for outbound TLS: those in a file or the system's, with rustls by `ring`. What is connected to,
-//! and whether it must be over TLS, is the seams' business; so are servers' certificates.
+//! Loads the trusted CAs for outbound TLS: those in a file or the system's, with rustls by `ring`. The seams decide
+//! where to connect and whether TLS is required; servers' certificates are not handled here.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why there are no trusted CAs. The operator has to mend it; trying again changes nothing.
+/// Why there are no trusted CAs. The operator has to mend it; a retry changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The file can't be used.
+    /// The file cannot be used.
     #[error("ca_file {}: {problem}", path.display())]
     File {
         /// The file.
@@ -19,29 +19,29 @@ pub enum TrustError {
         /// What is wrong with it.
         problem: String,
     },
-    /// No file was given, and the system has nothing.
-    #[error("this system knows no authorities: install ca-certificates, or name a ca_file")]
+    /// No file was given, and the system has no trusted CAs.
+    #[error("this system has no trusted CAs: install ca-certificates, or name a ca_file")]
     NoSystem,
-    /// The library's refusal.
+    /// The library refused the certificates.
     #[error("TLS: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// The authorities that may vouch for a server: those in the PEM file, and no others; without a file the system's.
+/// Returns the CAs that may vouch for a server: only those in the PEM file, or the system's if there is no file.
 ///
 /// # Errors
 /// [`TrustError`] says what is wrong with the file, or that the system has none.
 pub fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> {
     let Some(path) = ca_file else {
         let mut store = RootCertStore::empty();
-        // A system's store may hold a certificate that can't be read; the others are good.
+        // A system's store may hold a certificate that cannot be parsed; the others remain usable.
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if store.is_empty() { Err(TrustError::NoSystem) } else { Ok(store) };
     };
     read(path).map(|(store, _)| store)
 }
 
-/// The file's bytes, for a library that takes PEM, after a look at whether they are certificates.
+/// Returns the file's bytes, for a library that takes PEM, after checking that they are certificates.
 ///
 /// # Errors
 /// [`TrustError::File`] says what is wrong with it.
@@ -49,7 +49,8 @@ pub fn authorities_pem(path: &Path) -> Result<Vec<u8>, TrustError> {
     read(path).map(|(_, pem)| pem)
 }
 
-/// How a client of ours connects: TLS 1.2 or 1.3, the server's name and certificate checked, no certificate of its own.
+/// Returns the TLS configuration of our clients: TLS 1.2 or 1.3, the server's name and certificate checked, no client
+/// certificate.
 ///
 /// # Errors
 /// As [`authorities`].

@@ -1,8 +1,9 @@
-//! An error with what is behind it, as one text: the outermost error says little by itself.
+//! Renders an error together with its causes as one text, because the outermost error alone says little.
 
 use std::error::Error;
 
-/// The error's text and those of its causes, the outermost first. A cause whose text stands there already is left out.
+/// Returns the error's text and the texts of its causes, the outermost first. A cause whose text is already part of
+/// an outer one is left out.
 #[must_use]
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

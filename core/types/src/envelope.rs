@@ -1,19 +1,19 @@
-//! What the broker carries: a body, and what must be known of it without reading it.
+//! What the broker carries: a body, and what must be known of it without parsing it.
 
 use bytes::Bytes;
 
-/// What is carried.
+/// A message as the broker carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The same at every retry of the same message; consumers may deduplicate by it.
+    /// The id, the same at every retry of the same message; consumers may deduplicate by it.
     pub id: String,
-    /// What it is; see `messages`.
+    /// The message's kind; see `messages`.
     pub kind: String,
-    /// Version byte and content.
+    /// The version byte and the content.
     pub body: Bytes,
-    /// How long it may wait to be taken before the broker drops it, in milliseconds.
+    /// How long the message may wait in a queue before the broker drops it, in milliseconds.
     pub ttl_ms: Option<u64>,
-    /// The span that it was sent in, as W3C's `traceparent`, so that one trace crosses the roles. A stranger may have
-    /// written it: it says where a span is drawn, and nothing may be decided by it.
+    /// The span in which the message was sent, as W3C's `traceparent`, so that one trace crosses the roles. A
+    /// stranger may have written it: it only places a span in a trace, and no decision may depend on it.
     pub trace: Option<String>,
 }

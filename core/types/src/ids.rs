@@ -1,5 +1,5 @@
-//! Names of things, as types, so that a node's id can't stand where a job's id is meant. No behaviour but
-//! making, printing and parsing them.
+//! Ids and names as types, so that a node's id cannot be passed where a job's id is meant. They can be made, printed
+//! and parsed, and have no other behaviour.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// An id that didn't parse. The text is for whoever sent it.
+/// An id that could not be parsed. The text is meant for the sender of the id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a {expected} id")]
 pub struct IdError {
@@ -22,20 +22,20 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id; ids made later sort later (UUID version 7).
+            /// Makes a new id; ids made later sort later (UUID version 7).
             #[must_use]
-            #[expect(clippy::new_without_default, reason = "a default that differs each time would surprise")]
+            #[expect(clippy::new_without_default, reason = "a default that differs at every call would surprise")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// The id with exactly these bytes, for tests and for ids derived from a hash.
+            /// Makes an id of exactly these bytes, for tests and for ids derived from a hash.
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
 
-            /// The sixteen bytes that hashes and tables use.
+            /// Returns the sixteen bytes that hashes and tables use.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -88,13 +88,13 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// The id with this text.
+            /// Makes an id of this text.
             #[must_use]
             pub fn new(text: impl Into<String>) -> Self {
                 Self(text.into())
             }
 
-            /// The id's text.
+            /// Returns the id's text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -133,8 +133,8 @@ text_id!(
     AccountId
 );
 text_id!(
-    /// A node's inner id, made by us from `[a-z0-9]`, safe in every queue name and routing key. Never the name that
-    /// its runner chose, which could be `*`.
+    /// A node's internal id, which we make from `[a-z0-9]` so that it is safe in every queue name and routing key. It
+    /// is never the name that the node's runner chose, which could be `*`.
     NodeId
 );
 text_id!(
@@ -155,13 +155,13 @@ text_id!(
 );
 
 impl OwnerId {
-    /// The one owner that all nodes without an account share, so that two of them never sit in one group.
+    /// Returns the one owner that all nodes without an account share, so that two of them never sit in one group.
     #[must_use]
     pub fn anonymous() -> Self {
         Self::new("anonymous")
     }
 
-    /// The owner that an account is.
+    /// Returns the owner that this account is.
     #[must_use]
     pub fn of_account(account: &AccountId) -> Self {
         Self::new(account.as_str())
@@ -173,7 +173,7 @@ fn random_word(prefix: &str) -> String {
 }
 
 impl NodeId {
-    /// A fresh inner id: `n` and 32 hexadecimal digits.
+    /// Makes a new internal id: `n` and 32 hexadecimal digits.
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("n"))
@@ -181,7 +181,7 @@ impl NodeId {
 }
 
 impl AccountId {
-    /// A fresh account id: `acct` and 32 hexadecimal digits.
+    /// Makes a new account id: `acct` and 32 hexadecimal digits.
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("acct"))
@@ -189,7 +189,7 @@ impl AccountId {
 }
 
 impl VerifierId {
-    /// A fresh verifier id: `v` and 32 hexadecimal digits.
+    /// Makes a new verifier id: `v` and 32 hexadecimal digits.
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("v"))
@@ -197,31 +197,31 @@ impl VerifierId {
 }
 
 impl GatewayId {
-    /// A fresh gateway id: `g` and 32 hexadecimal digits.
+    /// Makes a new gateway id: `g` and 32 hexadecimal digits.
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("g"))
     }
 }
 
-/// SHA-256 of some bytes: of a request, a prompt, a model's files, a key.
+/// A SHA-256 digest: of a request, a prompt, a model's files or a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest with exactly these bytes.
+    /// Makes a digest of exactly these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -1,5 +1,6 @@
-//! What a client may ask, what answering it means, and what a settled job is. Values only: they are stored in the ledger,
-//! carried by the broker and written to the archive. What is done with them is the roles' business.
+//! What a client may ask, what an answer consists of, and how a settled job is recorded. This module holds values
+//! only: they are stored in the ledger, carried by the broker and written to the archive. The roles decide what is
+//! done with them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,34 +13,34 @@ use crate::time::Timestamp;
 pub struct ChatMessage {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// The turn's text.
+    /// The text of the turn.
     pub content: String,
 }
 
-/// What is asked, in the form that is stored, hashed and sent to nodes.
+/// A request in the form that is stored, hashed and sent to nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRequest {
-    /// Which model is to answer.
+    /// The model that is to answer.
     pub model: ModelName,
     /// The conversation so far.
     pub messages: Vec<ChatMessage>,
-    /// At most this many tokens of answer.
+    /// The most tokens that the answer may have.
     pub max_tokens: u32,
-    /// 0 is greedy; the noise of job-bound sampling is scaled by it.
+    /// Scales the noise of job-bound sampling; 0 is greedy.
     pub temperature: f64,
-    /// Makes the same request reproduce the same tokens: replaces the epoch's secret and the job's id in the
+    /// Makes the same request reproduce the same tokens: it replaces the epoch's secret and the job's id in the
     /// sampling key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
 }
 
 impl JobRequest {
-    /// SHA-256 of the request's JSON in field order: the `request digest` of the sampling key. It leaves nothing
-    /// out that changes the answer and takes nothing in that doesn't.
+    /// Returns the SHA-256 of the request's JSON in field order: the `request digest` of the sampling key. It covers
+    /// everything that changes the answer, and nothing else.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        // Serialising plain strings and numbers to memory can't fail; an empty text would only make a digest that matches
-        // no other.
+        // Serialising plain strings and numbers to memory cannot fail; if it did, the digest of an empty text would
+        // match no other request.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 }
@@ -54,7 +55,7 @@ pub struct VerificationPolicy {
 }
 
 impl Default for VerificationPolicy {
-    /// Two of three: the tail latency is that of the second fastest, one liar can't win alone.
+    /// Returns two of three: the tail latency is that of the second fastest node, and one liar cannot win alone.
     fn default() -> Self {
         Self { quorum: 2, replicas: 3 }
     }
@@ -81,22 +82,23 @@ pub struct Answer {
     pub finish_reason: FinishReason,
     /// Tokens of the rendered prompt.
     pub prompt_tokens: u32,
-    /// Which node's replica was drawn; kept for operators, not shown to clients.
+    /// The node whose replica was drawn; kept for operators, not shown to clients.
     pub node: NodeId,
-    /// The model's files whose digest the noise was drawn by; none in answers from before it was kept.
+    /// The digest of the model's files, from which the noise was drawn; absent in answers that were stored before it
+    /// was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Digest>,
 }
 
-/// What verification says of an answer.
+/// The verdict of verification on an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerificationStatus {
     /// A quorum agreed.
     Verified,
-    /// One replica was asked for and nothing was compared.
+    /// One replica was asked for, so nothing was compared.
     Unverified,
-    /// A late replica conflicts with the answer; the referee has not spoken.
+    /// A late replica conflicts with the answer; the referee has not decided yet.
     Disputed,
     /// The referee confirmed the answer.
     Upheld,
@@ -104,7 +106,7 @@ pub enum VerificationStatus {
     Overturned,
 }
 
-/// Which test of the ladder decided.
+/// The step of the ladder that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
@@ -112,73 +114,74 @@ pub enum Rung {
     Identical,
     /// They diverge where both choices were nearly equal.
     Benign,
-    /// Texts were compared (engines that report no tokens).
+    /// Their texts were compared (engines that report no tokens).
     Text,
-    /// The verifier replayed them.
+    /// The verifier recomputed them.
     Referee,
 }
 
-/// What the reported numbers say beside the tokens.
+/// What the reported numbers say, apart from the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Numbers {
     /// All compared pairs are within the tolerance of their class pair.
     Inside,
-    /// At least one compared pair is not.
+    /// At least one compared pair is outside its tolerance.
     Outside,
 }
 
 /// How many replicas there were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaCounts {
-    /// Nodes that were asked, replacements left out.
+    /// Nodes that were asked, without replacements.
     pub asked: u8,
-    /// Replicas that were in when the job was settled.
+    /// Replicas that had arrived when the job was settled.
     pub answered: u8,
-    /// Of those, how many agree with the answer, its own included.
+    /// Replicas among those that agree with the answer, its own included.
     pub agreed: u8,
 }
 
-/// The verdict on an answer: the one extra key of a reply.
+/// The verdict on an answer, which is the one extra key of a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// The verdict.
     pub status: VerificationStatus,
     /// The counts.
     pub replicas: ReplicaCounts,
-    /// Absent when nothing was compared.
+    /// The deciding step; absent when nothing was compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rung: Option<Rung>,
-    /// Absent when nothing was compared.
+    /// What the numbers say; absent when nothing was compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numbers: Option<Numbers>,
-    /// Version of the thresholds that judged it.
+    /// The version of the thresholds that judged the answer.
     pub thresholds: String,
 }
 
-/// Why a job failed. Each says whose fault it is.
+/// Why a job failed. Each reason says whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
-    /// Its owner died more than five times while it was handed out: something in it may kill us.
+    /// The job's owner died more than five times while the job was handed out: something in it may kill verifiers.
     Poison,
-    /// Replicas disagree and there is nothing to decide between them by.
+    /// The replicas disagree and no evidence decides between them.
     NoConsensus,
-    /// Six nodes that count missed, refused or broke it.
+    /// Six assignments that count were missed, refused or broken.
     TooManyMisses,
-    /// There are not three nodes of three owners for the model (synchronous requests only; others wait).
+    /// Fewer than three nodes of three owners serve the model (synchronous requests only; queued ones wait).
     InsufficientNodes,
-    /// The rendered prompt leaves no room for an answer in the model's context; the client's fault, and found out
-    /// by the verifier, which has the tokenizer.
+    /// The rendered prompt leaves no room for an answer in the model's context. This is the client's fault; the
+    /// verifier detects it because it has the tokenizer.
     ContextLength,
-    /// The model's chat template refuses the conversation (roles that don't alternate, say); the client's fault.
+    /// The model's chat template refuses the conversation (roles that don't alternate, say). This is the client's
+    /// fault.
     InvalidMessages,
-    /// The stored request can't be read or rendered; ours to mend.
+    /// The stored request cannot be read or rendered. This is our fault.
     Unprocessable,
 }
 
 impl FailureReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Poison,
         Self::NoConsensus,
@@ -189,7 +192,7 @@ impl FailureReason {
         Self::Unprocessable,
     ];
 
-    /// Its word, the same as in replies.
+    /// Returns the reason's word, the same as in replies.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -205,7 +208,7 @@ impl FailureReason {
 }
 
 impl Rung {
-    /// Its word, the same as in replies.
+    /// Returns the step's word, the same as in replies.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -217,32 +220,32 @@ impl Rung {
     }
 }
 
-/// How a job ended. There is exactly one end per job, whoever gets there first.
+/// How a job ended. A job has exactly one end; the first one to be committed stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum End {
-    /// It has an answer.
+    /// The job has an answer.
     Succeeded {
         /// The answer.
         answer: Answer,
-        /// What verification says of it.
+        /// The verdict on the answer.
         verification: Verification,
     },
-    /// It has none, and why.
+    /// The job has no answer.
     Failed {
-        /// Why.
+        /// Why it failed.
         reason: FailureReason,
         /// One sentence for the client.
         message: String,
     },
-    /// The client (or its going away) cancelled it.
+    /// The client cancelled the job, or hung up.
     Cancelled,
-    /// Its deadline passed.
+    /// The job's deadline passed.
     Expired,
 }
 
 impl End {
-    /// The word that tables and `GET /v1/jobs/{id}` use.
+    /// Returns the word that tables and `GET /v1/jobs/{id}` use.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -253,8 +256,9 @@ impl End {
         }
     }
 
-    /// Whether the job's idempotency key may be used for a new job after this end. A key is kept by an end that answers
-    /// its client, or that the same request would come to again; it is freed by one that says nothing about the request.
+    /// Returns whether the job's idempotency key may be used for a new job after this end. An end keeps the key if it
+    /// answers the client or if the same request would end the same way again; it frees the key if it says nothing
+    /// about the request.
     ///
     /// | end | key | why |
     /// |---|---|---|
@@ -284,21 +288,21 @@ impl End {
     }
 }
 
-/// Where one assignment of a group stands.
+/// The state of one assignment of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AssignmentState {
     /// Sent, not answered yet.
     Open,
-    /// Its replica is in.
+    /// Its replica has arrived.
     Answered,
     /// Missed, refused or broken: counts against the node.
     Missed,
-    /// Busy, draining, undeliverable or our fault: counts for nothing.
+    /// Busy, draining, undeliverable or our fault: does not count against the node.
     Neutral,
 }
 
-/// One assignment as the settlement remembers it.
+/// One assignment as the settlement records it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssignmentRecord {
     /// The assignment.
@@ -307,18 +311,18 @@ pub struct AssignmentRecord {
     pub node: NodeId,
     /// The owner of that node.
     pub owner: OwnerId,
-    /// Where it stands.
+    /// The assignment's state.
     pub state: AssignmentState,
     /// When it was sent.
     pub sent_ms: Timestamp,
-    /// What it has to finish in.
+    /// The time it has to finish in, in milliseconds.
     pub budget_ms: u64,
-    /// What its replica said, when it is in.
+    /// The summary of its replica, once that has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaSummary>,
 }
 
-/// What must be kept of a replica to judge it and others against it later.
+/// What must be kept of a replica to judge it, and other replicas against it, later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaSummary {
     /// Its tokens.
@@ -331,18 +335,18 @@ pub struct ReplicaSummary {
     pub arrived_ms: Timestamp,
     /// Tokens of its rendered prompt.
     pub prompt_tokens: u32,
-    /// Whether it passed the integrity checks of L0.
+    /// Whether it passed the integrity checks (L0).
     pub sound: bool,
 }
 
-/// What the settlement remembers of the group: enough for any verifier to score it.
+/// What the settlement records of the group: enough for any verifier to score it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupRecord {
-    /// The verifier that settled it and closes it while alive.
+    /// The verifier that settled the job; it closes the group while it is alive.
     pub verifier: VerifierId,
     /// All assignments, replacements included.
     pub assignments: Vec<AssignmentRecord>,
-    /// When the last open assignment's time is up.
+    /// When the time of the last open assignment is up.
     pub deadline_ms: Timestamp,
     /// The temperature in force, which tolerances need.
     pub temperature: f64,
@@ -350,23 +354,23 @@ pub struct GroupRecord {
     pub sample_key: Digest,
 }
 
-/// The end of a job, as committed: one row, unique per job, never changed.
+/// The end of a job as it is committed: one row, unique per job, never changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settlement {
     /// The job.
     pub job_id: JobId,
     /// The account that asked.
     pub account: AccountId,
-    /// Which model.
+    /// The model that was asked.
     pub model: ModelName,
-    /// Which gateway waits for it.
+    /// The gateway that waits for the end.
     pub gateway: GatewayId,
     /// How it ended.
     pub end: End,
-    /// What is needed to score the group; none if no node was asked.
+    /// What is needed to score the group; absent if no node was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupRecord>,
-    /// When.
+    /// When the job was settled.
     pub settled_ms: Timestamp,
 }
 

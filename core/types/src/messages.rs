@@ -10,10 +10,11 @@ use crate::numbers::{NumericClass, TokenId, TokenNumbers};
 use crate::time::Timestamp;
 pub use crate::wire::{DecodeError, MESSAGE_SIZE_MAX_BYTES, Version, Wire};
 
-/// How many best tokens a replica reports per position.
+/// How many of the best tokens a replica reports per position.
 pub const TOP_COUNT: usize = 4;
 
-/// A kind as a metric's label: ours by their words, all others under one, since a stranger may write anything.
+/// Returns a kind as a metric's label: our kinds by their words, and all others under one label, because a stranger
+/// may write anything.
 #[must_use]
 pub fn kind_label(kind: &str) -> &'static str {
     const KINDS: [&str; 7] = [
@@ -28,7 +29,7 @@ pub fn kind_label(kind: &str) -> &'static str {
     KINDS.into_iter().find(|known| *known == kind).unwrap_or("other")
 }
 
-/// On `jobs.{model}`: a job waits. Only its id; the ledger has the rest.
+/// Says on `jobs.{model}` that a job waits. It carries only the id; the ledger has the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNotice {
     /// The job.
@@ -42,24 +43,24 @@ impl Wire for JobNotice {
     const KIND: &'static str = "job";
 }
 
-/// On `node.{n}`: answer this.
+/// Asks a node on `node.{n}` for an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     /// This piece of work.
     pub id: AssignmentId,
-    /// The job it belongs to; the result cache's key.
+    /// The job that it belongs to; the key of the result cache.
     pub job_id: JobId,
-    /// Where the replica goes.
+    /// The verifier to which the replica goes.
     pub verifier: VerifierId,
     /// The digest that the node announced and must answer with.
     pub model_digest: Digest,
-    /// What is asked.
+    /// The request to answer.
     pub request: JobRequest,
-    /// Keys the noise of job-bound sampling.
+    /// The key of the noise of job-bound sampling.
     pub sample_key: Digest,
-    /// What chat templates see as the present: the job's time of acceptance, the same for all its assignments.
+    /// The time that chat templates see as the present: when the job was accepted, the same for all its assignments.
     pub now_ms: Timestamp,
-    /// How long the node has, on its own clock, from receipt.
+    /// How long the node has, on its own clock, from receipt, in milliseconds.
     pub budget_ms: u64,
     /// The newest version that every verifier reads which may get the answer; the first where it is absent.
     #[serde(default)]
@@ -70,40 +71,40 @@ impl Wire for Assignment {
     const KIND: &'static str = "assignment";
 }
 
-/// Where a node's time went, in its own words: shown, never trusted.
+/// Where a node's time went, as the node reports it: shown, never trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaTiming {
-    /// From receipt to the first prefill.
+    /// From receipt to the first prefill, in milliseconds.
     pub queued_ms: u64,
-    /// From prefill to the last token.
+    /// From prefill to the last token, in milliseconds.
     pub decode_ms: u64,
 }
 
-/// On `{n}.replica.{verifier}` or `{n}.replica.any`: an answer.
+/// Carries an answer, on `{n}.replica.{verifier}` or `{n}.replica.any`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Replica {
     /// The assignment that it answers.
     pub assignment_id: AssignmentId,
     /// The job.
     pub job_id: JobId,
-    /// All files of the model that answered.
+    /// The class in which the answer was computed; holds the digest of the model's files.
     pub numeric_class: NumericClass,
     /// SHA-256 of the rendered prompt's token ids (little-endian u32).
     pub prompt_hash: Digest,
-    /// How many those were.
+    /// How many token ids the rendered prompt has.
     pub prompt_tokens: u32,
-    /// The version of rendering that they come from; where it is absent, the first.
+    /// The version of rendering that made them; where it is absent, the first.
     #[serde(default = "first_rendering")]
     pub rendering: u32,
     /// The answer's tokens without the end-of-turn token.
     pub tokens: Vec<TokenId>,
     /// Their text.
     pub text: String,
-    /// Why it stopped.
+    /// Why the answer stopped.
     pub finish_reason: FinishReason,
-    /// One entry per token, and one more for the end-of-turn token where it stopped by one.
+    /// One entry per token, and one more for the end-of-turn token if the answer stopped by one.
     pub numbers: Vec<TokenNumbers>,
-    /// Where the time went.
+    /// Where the node's time went.
     pub timing: ReplicaTiming,
 }
 
@@ -111,41 +112,41 @@ impl Wire for Replica {
     const KIND: &'static str = "replica";
 }
 
-/// Why a node gives an assignment back.
+/// Why a node returns an assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalReason {
-    /// No slot free: neutral.
+    /// No slot is free: neutral.
     Busy,
-    /// Shutting down: neutral.
+    /// The node is shutting down: neutral.
     Draining,
-    /// Redelivered once already and ran alone: the assignment itself may have killed the worker. Counts.
+    /// The assignment was redelivered once already and ran alone, so it may itself have killed the worker. Counts.
     Crashed,
-    /// Its budget was over before it began. Counts.
+    /// The budget was used up before work began. Counts.
     Expired,
     /// Asks for something that this version of the worker doesn't know, so that it could only answer something else:
     /// neutral. Since version 2 of messages; the first says [`RefusalReason::Busy`], which is neutral too.
     Unsupported,
-    /// Can't be done: another digest, a prompt over the context, a broken engine. Counts.
+    /// The assignment cannot be done: another digest, a prompt over the context, a broken engine. Counts.
     Broken,
 }
 
 impl RefusalReason {
-    /// Whether it counts as a miss of the node.
+    /// Returns whether the refusal counts as a miss of the node.
     #[must_use]
     pub const fn counts(self) -> bool {
         matches!(self, Self::Crashed | Self::Expired | Self::Broken)
     }
 }
 
-/// On `{n}.refusal.{verifier}`: no answer will come.
+/// Says on `{n}.refusal.{verifier}` that no answer will come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The assignment.
     pub assignment_id: AssignmentId,
     /// Its job.
     pub job_id: JobId,
-    /// Why.
+    /// Why the node refused.
     pub reason: RefusalReason,
     /// One sentence for the operator's log; bounded and never trusted.
     pub detail: String,
@@ -160,20 +161,20 @@ impl Wire for Refusal {
     }
 }
 
-/// Nodes from before versions were told render by the first.
+/// Returns the version of nodes that do not report one: they render by the first.
 const fn first_rendering() -> u32 {
     1
 }
 
-/// What a node serves.
+/// A model that a node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedModel {
-    /// In which numeric class; holds the digest.
+    /// The numeric class in which it is served; holds the digest.
     pub numeric_class: NumericClass,
-    /// The version of rendering that its prompts come from; where it is absent, the first.
+    /// The version of rendering of its prompts; where it is absent, the first.
     #[serde(default = "first_rendering")]
     pub rendering: u32,
-    /// How many assignments it takes at once.
+    /// How many assignments the node takes at once.
     pub slots: u32,
     /// How many of those are free.
     pub free_slots: u32,
@@ -182,12 +183,12 @@ pub struct ServedModel {
     pub features: Features,
 }
 
-/// On `{n}.heartbeat`, every ten seconds and at every change of the slots that matters.
+/// Reports a node's state on `{n}.heartbeat`, every ten seconds and at every change of the slots that matters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// What the node serves; empty while it drains.
     pub models: Vec<ServedModel>,
-    /// The queue that it reads.
+    /// The queue that the node reads.
     pub queue: String,
     /// The newest version that the node reads; the first where it is absent.
     #[serde(default)]
@@ -198,10 +199,10 @@ impl Wire for Heartbeat {
     const KIND: &'static str = "heartbeat";
 }
 
-/// On `completions.{gateway}`: a job ended.
+/// Says on `completions.{gateway}` that a job ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
-    /// Its end. The group's details are left out.
+    /// The job's end, without the group's details.
     pub settlement: Settlement,
 }
 
@@ -222,7 +223,7 @@ impl Wire for Completion {
     }
 }
 
-/// What one model has room for, as one verifier sees it.
+/// A model's capacity as one verifier sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelCapacity {
     /// The model.
@@ -235,12 +236,12 @@ pub struct ModelCapacity {
     pub free_slots: u32,
 }
 
-/// Broadcast by each verifier every second, so that gateways answer without asking anybody.
+/// Reports capacity to all gateways: each verifier broadcasts it every second, so that gateways answer from memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacitySummary {
     /// The verifier that reports it.
     pub verifier: VerifierId,
-    /// Per model that this verifier offers; others of the catalogue are not among them.
+    /// The capacity of each model that this verifier offers; other models of the catalogue are left out.
     pub models: Vec<ModelCapacity>,
     /// The newest version that the verifier reads; the first where it is absent.
     #[serde(default)]

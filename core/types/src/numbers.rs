@@ -1,5 +1,5 @@
-//! What an answer is made of and compared by: a token's number, the numbers that a row of logits is reduced to, and
-//! the class of machines within which they are the same to the bit.
+//! What an answer is made of and compared by: token ids, the numbers that a row of logits is reduced to, and the
+//! class of machines within which those numbers are the same to the bit.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,11 @@ use crate::ids::Digest;
 /// A token's number in its model's vocabulary.
 pub type TokenId = u32;
 
-/// Within one class honest replicas are bit-identical; across classes they are within measured tolerances.
+/// A class of machines: replicas of honest nodes within one class are bit-identical; across classes they are within
+/// measured tolerances.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NumericClass {
-    /// All files of the model.
+    /// The digest of all files of the model.
     pub model_digest: Digest,
     /// `cpu`, `cuda`, or `stub`.
     pub provider: String,
@@ -19,15 +20,16 @@ pub struct NumericClass {
     pub hardware: String,
     /// ONNX Runtime's version.
     pub runtime: String,
-    /// The dtype that arithmetic is done in.
+    /// The data type of the arithmetic.
     pub compute: String,
 }
 
-/// What one row of logits said, reduced to what verification needs.
+/// One row of logits, reduced to what verification needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenNumbers {
-    /// The four best by noised score, best first: token and raw logit. Fewer only if the vocabulary is smaller.
+    /// The four best tokens by noised score, best first, each with its raw logit. Fewer only if the vocabulary is
+    /// smaller.
     pub top: Vec<(TokenId, f32)>,
-    /// ln of the sum of exp of all raw logits.
+    /// The natural logarithm of the sum of the exponentials of all raw logits.
     pub log_sum_exp: f64,
 }

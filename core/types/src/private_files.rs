@@ -1,21 +1,21 @@
-//! Files and folders that only their owner reads. They hold prompts, answers and secrets, so their rights are set here
-//! explicitly and follow neither the umask nor the folder that they lie in.
+//! Files and folders that only their owner can read. They hold prompts, answers and secrets, so their permissions are
+//! set explicitly here and depend neither on the umask nor on the parent folder.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// The rights of a file: its owner reads and writes it.
+/// The permissions of a file: its owner reads and writes it.
 const FILE_MODE: u32 = 0o600;
 
-/// The rights of a folder: its owner lists, enters and changes it.
+/// The permissions of a folder: its owner lists, enters and changes it.
 const FOLDER_MODE: u32 = 0o700;
 
-/// The rights of everybody who is not the owner.
+/// The permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Options that create a file with private rights. A file that exists keeps its own: see [`tighten`].
+/// Returns options that create a file with private permissions. An existing file keeps its own: see [`tighten`].
 #[must_use]
 pub fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -23,26 +23,27 @@ pub fn options() -> OpenOptions {
     options
 }
 
-/// Makes a file that does not exist yet.
+/// Creates a file that does not exist yet.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`], and what the operating system says.
+/// [`io::ErrorKind::AlreadyExists`], and any error of the operating system.
 pub fn create(path: &Path) -> io::Result<File> {
     options().read(true).write(true).create_new(true).open(path)
 }
 
-/// Makes a folder and those above it, all private. Folders that exist are left as they are.
+/// Creates a folder and its missing parents, all private. Existing folders are left as they are.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the operating system.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(path)
 }
 
-/// Takes the rights of others away from what lies at `path`, and says whether they had any. Nothing there is fine.
+/// Removes the permissions of others from the file or folder at `path`, and returns whether there were any. A missing
+/// path is not an error.
 ///
 /// # Errors
-/// What the operating system says: usually that another user owns it.
+/// Any error of the operating system: usually that another user owns the file.
 pub fn tighten(path: &Path) -> io::Result<bool> {
     let mode = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode(),

@@ -9,27 +9,27 @@ use tokio::time::Instant;
 
 use crate::shutdown::Shutdown;
 
-/// Between two tries of what is away at start.
+/// The pause between two attempts.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long until the log repeats what is waited for.
+/// How often the log repeats what is waited for.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
-/// What came of one try.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub enum Try<T, E> {
-    /// It is there.
+    /// The service is there.
     Done(T),
-    /// It is away; it may come back.
+    /// The service is away; it may come back.
     Away(E),
-    /// It won't be had like this, however often it is tried.
+    /// The service refuses; further attempts of the same kind are pointless.
     Refused(E),
 }
 
-/// Tries until `what` is there, saying what is waited for; none if the shutdown came first.
+/// Tries until `what` is there and logs what is waited for. Returns none if the shutdown came first.
 ///
 /// # Errors
-/// What the last try said, where [`Try::Refused`] ended it.
+/// The error of the last attempt, if that was [`Try::Refused`].
 pub async fn wait_for<T, E: fmt::Display>(
     what: &str,
     shutdown: &Shutdown,
@@ -46,7 +46,7 @@ pub async fn wait_for<T, E: fmt::Display>(
             Try::Refused(error) => return Err(error),
             Try::Away(error) => {
                 if said.is_none_or(|when| when.elapsed() >= SAY_AGAIN) {
-                    tracing::warn!(%error, "waiting for {what}; tried again each second");
+                    tracing::warn!(%error, "waiting for {what}; trying again every second");
                     said = Some(Instant::now());
                 }
             }

@@ -1,28 +1,28 @@
-//! Texts of the configuration that are never shown: passwords, and addresses that hold one.
+//! Configured texts that are never shown: passwords, and addresses that hold one.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A configured text that is never printed: not by `{:?}`, not as part of a configuration that is written out.
+/// A configured text that is never printed, neither by `{:?}` nor as part of a configuration that is written out.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret with this text.
+    /// Makes a secret of this text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for whoever has to use it.
+    /// Returns the text itself, for the code that has to use it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What may be shown: whether there is one.
+    /// Returns what may be shown: whether there is a text at all.
     const fn shown(&self) -> &'static str {
         if self.0.is_empty() { "" } else { "(hidden)" }
     }

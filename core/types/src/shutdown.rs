@@ -1,5 +1,5 @@
-//! Shutdown is one token: stop accepting, drain with a deadline, then force. This only makes the token from the
-//! operating system's signals; each part decides what draining means.
+//! Shutdown is one token that means: stop accepting, drain with a deadline, then force. This module only makes the
+//! token from the operating system's signals; each part decides what draining means.
 
 use std::io;
 use std::process::exit;
@@ -7,22 +7,22 @@ use std::process::exit;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The token that every long-lived part is given. Cancelled: stop accepting and drain.
+/// The token that every long-lived part is given. Once it is cancelled, the part stops accepting and drains.
 pub type Shutdown = CancellationToken;
 
-/// What a shell reports for a program that was interrupted: 128 and the signal's number, as if it had not been
-/// caught.
+/// Returns the status that a shell reports for an interrupted program: 128 plus the signal's number, as if the signal
+/// had not been caught.
 const fn exit_status(kind: SignalKind) -> i32 {
     128 + kind.as_raw_value()
 }
 
-/// A token that the first SIGTERM, SIGINT or SIGHUP (a closed terminal) cancels. A second SIGTERM or SIGINT ends the
-/// process at once, whatever is draining; a second SIGHUP doesn't, because a shell that ends sends one and the terminal
-/// another. Where the process was started with SIGHUP ignored (`nohup`), it stays ignored.
-/// Call it once, early, within the runtime: from then on these signals no longer end the process by themselves.
+/// Returns a token that the first SIGTERM, SIGINT or SIGHUP (a closed terminal) cancels. A second SIGTERM or SIGINT
+/// ends the process at once, whatever is draining. A second SIGHUP does not, because an ending shell sends one and
+/// its terminal another. If the process was started with SIGHUP ignored (`nohup`), SIGHUP stays ignored. Call this
+/// once, early, within the runtime: afterwards these signals no longer end the process by themselves.
 ///
 /// # Errors
-/// The operating system refuses to say when a signal comes.
+/// The operating system refuses to report signals.
 pub fn on_signals() -> io::Result<Shutdown> {
     let shutdown = Shutdown::new();
     let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
@@ -47,12 +47,12 @@ async fn listen(shutdown: Shutdown, mut signals: Signals) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None: hangups are ignored.
+    /// The stream of hangups; none if they are ignored.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// The next of all.
+    /// Waits for the next signal of any kind.
     async fn first(&mut self) {
         let Self { terminate, interrupt, hangup } = self;
         let hung_up = async {
@@ -68,7 +68,7 @@ impl Signals {
         }
     }
 
-    /// The next that somebody meant.
+    /// Waits for the next signal that is a demand to end, and returns its kind.
     async fn demand(&mut self) -> SignalKind {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
@@ -77,7 +77,8 @@ impl Signals {
     }
 }
 
-/// Whether this process was started to ignore SIGHUP. Only Linux says so without unsafe code; elsewhere a hangup drains.
+/// Returns whether this process was started with SIGHUP ignored. Only Linux tells this without unsafe code; elsewhere
+/// a hangup drains.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -10,38 +10,38 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The time that the operating system's clock shows.
+    /// Returns the time that the operating system's clock shows.
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The time `milliseconds` after 1970.
+    /// Makes the time `milliseconds` after 1970.
     #[must_use]
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
-    /// Milliseconds after 1970.
+    /// Returns the milliseconds since 1970.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds after 1970, as OpenAI's `created` wants them.
+    /// Returns the whole seconds since 1970, as OpenAI's `created` needs them.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 
-    /// This time and `duration` more.
+    /// Returns the time `duration` after this one.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long from `earlier` to this; zero if `earlier` is later.
+    /// Returns how long after `earlier` this is; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

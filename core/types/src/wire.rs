@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
 
-/// No message may be larger: the broker refuses it, and so do we before decoding.
+/// The size that no message may exceed: the broker refuses larger ones, and so do we before decoding.
 pub const MESSAGE_SIZE_MAX_BYTES: usize = 1024 * 1024;
 
 /// A version of all messages. A version that isn't known is newer, so announcements of it count as the newest that is.
@@ -64,34 +64,34 @@ impl From<Version> for u8 {
     }
 }
 
-/// A message that can't be used, and what to do with it.
+/// Why a message can't be used, and what to do with it.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Another kind than expected: park it.
+    /// The message is of another kind than expected: park it.
     #[error("expected a message of kind {expected}, got {found:?}")]
     Kind {
-        /// The kind asked for.
+        /// The expected kind.
         expected: &'static str,
-        /// The kind found.
+        /// The kind that was found.
         found: String,
     },
-    /// From a newer program: park it.
+    /// The message comes from a newer program: park it.
     #[error("message version {0} is newer than {newest}, the newest that is read", newest = Version::NEWEST.byte())]
     Version(u8),
-    /// Not what its kind promises: the sender's fault; count and drop it.
+    /// The message is not what its kind promises, which is the sender's fault: count and drop it.
     #[error("malformed message: {0}")]
     Malformed(String),
 }
 
 impl DecodeError {
-    /// Whether the message must be kept for a newer program instead of being dropped.
+    /// Returns whether the message must be kept for a newer program instead of being dropped.
     #[must_use]
     pub const fn is_parked(&self) -> bool {
         matches!(self, Self::Kind { .. } | Self::Version(_))
     }
 }
 
-/// Something that crosses the broker.
+/// A value that crosses the broker.
 pub trait Wire: Serialize + DeserializeOwned {
     /// The kind's word in the envelope.
     const KIND: &'static str;
@@ -110,7 +110,8 @@ pub trait Wire: Serialize + DeserializeOwned {
     fn to_message_in(&self, version: Version, id: impl Into<String>) -> Message {
         let mut body = vec![version.byte()];
         let older = if version == Version::First { self.in_first_version() } else { None };
-        // Writing our own plain values to memory can't fail; if it did, the reader names the empty body malformed.
+        // Writing our own plain values to memory can't fail; if it did, the receiver would report an empty body as
+        // malformed.
         let _ = serde_json::to_writer(&mut body, older.as_ref().unwrap_or(self));
         Message {
             id: id.into(),

@@ -1,4 +1,4 @@
-//! Shutdown by real signals, sent to a process of its own: this test program, started again for one test.
+//! Sends real signals to a process of its own: this test program, started again for one test.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use infera_types::shutdown::on_signals;
 
-/// Set in the child; says what to do after the first signal.
+/// Set in the child process; says what to do after the first signal.
 const ROLE: &str = "SHUTDOWN_TEST_ROLE";
 
-/// Not a test by itself: what the child runs.
+/// Runs in the child process; in the parent it does nothing.
 #[test]
 fn child() {
     let Ok(role) = env::var(ROLE) else { return };
@@ -23,13 +23,13 @@ fn child() {
         shutdown.cancelled().await;
         println!("\ndraining");
         if role == "hangs" {
-            // Draining that doesn't end; the parent's second signal must.
+            // This drain never ends; the parent's second signal must end the process.
             tokio::time::sleep(Duration::from_secs(120)).await;
         }
     });
 }
 
-/// The child, once it listens to signals, and its output.
+/// Starts the child and returns it, once it listens to signals, with its output.
 fn started(role: &str) -> (Child, impl FnMut(&str)) {
     started_by(&mut Command::new(env::current_exe().unwrap()), role)
 }
@@ -64,7 +64,7 @@ fn the_first_signal_lets_the_program_end_by_itself() {
     }
 }
 
-/// A shell that ends and the terminal that it ran in send one each: the second doesn't cut the drain short.
+/// An ending shell and its terminal each send a SIGHUP: the second must not cut the drain short.
 #[test]
 fn a_hangup_that_comes_twice_drains_on() {
     let (mut child, mut wait_for) = started("hangs");

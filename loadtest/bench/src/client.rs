@@ -1,5 +1,5 @@
-//! The smallest HTTP client: requests made once and written again and again over kept connections. It does as little
-//! as possible, since it shares the cores with what it measures, but it does look at every reply.
+//! The smallest HTTP client: requests are made once and written again and again over kept connections. It does as
+//! little as possible, because it shares the cores with what it measures, but it checks every reply.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 use crate::Fault;
 use crate::measure::{as_f64, cpu_time, cpu_us_each};
 
-/// A reply takes no longer; one that does is a fault and ends the run.
+/// How long a reply may take; a slower one is an error and ends the run.
 const REPLY_MAX: Duration = Duration::from_secs(30);
 
-/// No reply measured here is nearly so long.
+/// The most bytes of a reply; none that is measured here comes near it.
 const REPLY_MAX_BYTES: usize = 64 * 1024;
 
-/// One request: its bytes, and what its reply's body must hold.
+/// One request: its bytes, and what the body of its reply must contain.
 #[derive(Clone, Debug)]
 pub struct Ask {
     bytes: Arc<[u8]>,
@@ -27,7 +27,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// `POST path` with a JSON body and a key; `expected` must be in the reply.
+    /// Makes `POST path` with a JSON body and a key; the reply must contain `expected`.
     #[must_use]
     pub fn post(address: SocketAddr, path: &str, key: &str, body: &str, expected: &'static str) -> Self {
         let text = format!(
@@ -38,16 +38,16 @@ impl Ask {
         Self { bytes: text.into_bytes().into(), address, expected }
     }
 
-    /// The same request, elsewhere.
+    /// Makes the same request to another address.
     #[must_use]
     pub fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }
     }
 
-    /// Asks once, on a connection of its own.
+    /// Asks once, on a connection of its own, and returns the reply's body.
     ///
     /// # Errors
-    /// No reply, or not the expected one.
+    /// No reply came, or another one than expected.
     pub async fn once(&self) -> Result<String, Fault> {
         Connection::open(self).await?.ask(self).await
     }
@@ -61,27 +61,27 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection to whom this is asked.
+    /// Opens a connection to the address of `ask`.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// Nothing listens there.
     pub async fn open(ask: &Ask) -> Result<Self, Fault> {
         let stream = TcpStream::connect(ask.address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(REPLY_MAX_BYTES) })
     }
 
-    /// Writes the request, reads the reply, and gives its body if it is a 200 with what was expected.
+    /// Writes the request, reads the reply, and returns its body if it is a 200 with the expected content.
     ///
     /// # Errors
-    /// Any other reply, or none.
+    /// Another reply came, or none.
     pub async fn ask(&mut self, ask: &Ask) -> Result<String, Fault> {
         self.buffer.clear();
         self.stream.write_all(&ask.bytes).await?;
         loop {
             let length = self.buffer.len();
             if length >= REPLY_MAX_BYTES || self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(format!("a reply was cut: {}", String::from_utf8_lossy(&self.buffer)).into());
+                return Err(format!("a reply was cut off: {}", String::from_utf8_lossy(&self.buffer)).into());
             }
             let Some((head, body)) = split(&self.buffer) else { continue };
             if body.len() < content_length(head).ok_or("a reply without a length")? {
@@ -109,22 +109,22 @@ fn content_length(head: &str) -> Option<usize> {
     head.lines().find_map(value)
 }
 
-/// What came of a load.
+/// The results of a load.
 #[derive(Debug)]
 pub struct Load {
-    /// Replies a second.
+    /// Replies per second.
     pub rate: f64,
-    /// How long each took.
+    /// How long each reply took.
     pub times: Vec<Duration>,
     /// CPU time of this process for each reply, the client's own included.
     pub cpu_us: Option<f64>,
 }
 
-/// Asks on so many connections at once, each waiting for its reply before it asks again: for `warm_up` uncounted,
-/// then for `span`. On a thread of its own, so that no client's task takes a turn among the server's.
+/// Asks on `connections` connections at once, each waiting for its reply before it asks again: for `warm_up` without
+/// counting, then for `span`. It runs on a thread of its own, so that client tasks don't compete with the server's.
 ///
 /// # Errors
-/// A connection that breaks, or one reply that isn't the expected one.
+/// A connection broke, or a reply was not the expected one.
 pub async fn load(ask: Ask, connections: usize, warm_up: Duration, span: Duration) -> Result<Load, Fault> {
     let (reply, outcome) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("client".to_owned()).spawn(move || {
@@ -132,7 +132,7 @@ pub async fn load(ask: Ask, connections: usize, warm_up: Duration, span: Duratio
         let outcome = runtime
             .map_err(Fault::from)
             .and_then(|runtime| runtime.block_on(load_here(&ask, connections, warm_up, span)));
-        // Nobody waits only if the whole run is ending.
+        // The receiver is gone only if the whole run is ending.
         let _ = reply.send(outcome);
     })?;
     tokio::time::timeout(warm_up + span + REPLY_MAX, outcome).await??
@@ -170,10 +170,10 @@ async fn load_here(ask: &Ask, connections: usize, warm_up: Duration, span: Durat
     Ok(Load { rate: as_f64(times.len()) / span.as_secs_f64(), times, cpu_us })
 }
 
-/// Asks so often altogether, on so many connections at once, each waiting for its reply before it asks again.
+/// Asks `count` times in all on `connections` connections at once, each waiting for its reply before it asks again.
 ///
 /// # Errors
-/// A connection that breaks, or one reply that isn't the expected one.
+/// A connection broke, or a reply was not the expected one.
 pub async fn fill(ask: Ask, connections: usize, count: usize) -> Result<(), Fault> {
     let mut tasks = JoinSet::new();
     for index in 0..connections {

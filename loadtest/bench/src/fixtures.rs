@@ -1,4 +1,4 @@
-//! The rows that ledgers are measured with: as large as the gateway and the verifier make them.
+//! The rows with which ledgers are measured: as large as those that the gateway and the verifier make.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use infera_types::{
     numbers::TokenId,
 };
 
-/// The model that everything here is about.
+/// The model of all jobs here.
 pub const MODEL: &str = "infera-tiny";
-/// What is asked.
+/// The question of all jobs here.
 pub const QUESTION: &str = "What is 47 + 38?";
-/// At most so long an answer is asked for; the stub's are 16 tokens.
+/// The most tokens of an answer that is asked for; the stub's answers have 16.
 pub const ANSWER_TOKENS_MAX: u32 = 64;
 
-/// The same question as the body of a route; `length` is the name of the field for the answer's length.
+/// Returns the same question as the body of a route; `length` is the name of the field for the answer's length.
 #[must_use]
 pub fn body(length: &str) -> String {
     format!(
@@ -32,10 +32,10 @@ pub fn body(length: &str) -> String {
     )
 }
 
-/// Jobs of one account.
+/// Makes jobs of one account.
 #[derive(Clone, Debug)]
 pub struct Asker {
-    /// Whose jobs they are.
+    /// The account that the jobs belong to.
     pub account: AccountId,
     gateway: GatewayId,
     request: Vec<u8>,
@@ -43,10 +43,10 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Someone with this account, in this epoch.
+    /// Makes an asker with this account, in this epoch.
     ///
     /// # Errors
-    /// The request can't be written as JSON, which would be a mistake here.
+    /// The request cannot be written as JSON, which would be a mistake here.
     pub fn new(account: AccountId, epoch: u64) -> Result<Self, serde_json::Error> {
         let message = ChatMessage { role: "user".to_owned(), content: QUESTION.to_owned() };
         let request = JobRequest {
@@ -59,7 +59,7 @@ impl Asker {
         Ok(Self { account, gateway: GatewayId::fresh(), request: serde_json::to_vec(&request)?, epoch })
     }
 
-    /// A job that the gateway would make of [`body`].
+    /// Makes the job that the gateway would make of [`body`].
     #[must_use]
     pub fn job(&self) -> NewJob {
         let now = Timestamp::now();
@@ -80,7 +80,7 @@ impl Asker {
         }
     }
 
-    /// That job's end, with three replicas of the stub's length that agree.
+    /// Makes the job's end, with three agreeing replicas as long as the stub's.
     #[must_use]
     pub fn settlement(&self, job: JobId, verifier: &VerifierId) -> Settlement {
         let now = Timestamp::now();
@@ -118,7 +118,7 @@ impl Asker {
     }
 }
 
-/// What a settled group's members are owed.
+/// Returns the postings of a settled group's members.
 #[must_use]
 pub fn postings(settlement: &Settlement) -> Vec<Posting> {
     let assignments = settlement.group.iter().flat_map(|group| &group.assignments);

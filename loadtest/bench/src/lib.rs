@@ -1,6 +1,7 @@
 //! What the benchmarks of one machine (`make bench`) and of a cluster (`make bench-cluster`) share: the smallest HTTP
-//! client, hyper alone, jobs as large as real ones, and the table; and what the cluster's needs that can be tested by
-//! itself: processes' time and memory, arrivals at a rate, counted PUTs. It measures nothing by itself.
+//! client, hyper alone, jobs as large as real ones, and the table. It also holds those parts of the cluster's
+//! benchmark that can be tested by themselves: processes' time and memory, arrivals at a rate, counted PUTs. It
+//! measures nothing itself.
 
 pub mod bare;
 pub mod client;
@@ -13,5 +14,5 @@ pub mod schedule;
 
 use std::error::Error;
 
-/// Whatever goes wrong ends a run: a table with holes would be read as a whole one.
+/// An error, which ends a run: a table with holes would be read as a complete one.
 pub type Fault = Box<dyn Error + Send + Sync>;

@@ -1,4 +1,5 @@
-//! What the machine says of itself and of processes: load, CPU time, memory. From `/proc`, so on Linux only.
+//! What the machine reports about itself and about processes: load, CPU time, memory. It reads `/proc`, so it works
+//! on Linux only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,10 +8,10 @@ use std::time::Duration;
 
 use crate::Fault;
 
-/// Linux shows clock ticks to programs at this rate, whatever its own is.
+/// The rate at which Linux shows clock ticks to programs, whatever its own rate is.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Facts by name, in the order to be printed.
+/// Returns facts by name, in the order of printing.
 #[must_use]
 pub fn describe() -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -26,7 +27,8 @@ pub fn describe() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Processes that wanted a core in the last minute, on average, this benchmark's own included. 0 where it isn't told.
+/// Returns the average number of processes that wanted a core in the last minute, this benchmark's own included; 0 if
+/// it is unknown.
 #[must_use]
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -39,19 +41,19 @@ fn said(program: &str, arguments: &[&str]) -> String {
     text.map_or_else(|| "unknown".to_owned(), |text| String::from_utf8_lossy(&text).trim().to_owned())
 }
 
-/// The first value under a name in a file of `name: value` lines.
+/// Returns the first value under a name in a file of `name: value` lines.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Resident memory of one process, in MiB.
+/// Returns the resident memory of one process, in MiB.
 ///
 /// # Errors
-/// The process has gone.
+/// The process has ended.
 pub fn resident_mib(pid: u32) -> Result<f64, Fault> {
-    let value = field(&format!("/proc/{pid}/status"), "VmRSS").ok_or("a process has gone")?;
+    let value = field(&format!("/proc/{pid}/status"), "VmRSS").ok_or("a process has ended")?;
     Ok(value.split(' ').next().unwrap_or_default().parse::<f64>()? / 1024.0)
 }
 
@@ -59,11 +61,11 @@ pub fn resident_mib(pid: u32) -> Result<f64, Fault> {
 struct Times {
     parent: u32,
     own: f64,
-    /// Of children that have ended and were waited for.
+    /// The time of children that have ended and were waited for.
     ended: f64,
 }
 
-/// All processes there are now.
+/// Returns all present processes.
 fn processes() -> HashMap<u32, Times> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -72,7 +74,7 @@ fn processes() -> HashMap<u32, Times> {
 }
 
 fn times(stat: &str) -> Option<Times> {
-    // The name, in brackets, may hold spaces; behind it come state and parent, and the times as fields 14 to 17.
+    // The name, in parentheses, may contain spaces; after it come state and parent, and the times as fields 14 to 17.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
     Some(Times {
@@ -82,7 +84,7 @@ fn times(stat: &str) -> Option<Times> {
     })
 }
 
-/// CPU time used so far by these processes and all that they started.
+/// Returns the CPU time used up to now by these processes and all their descendants.
 #[must_use]
 pub fn cpu_time(roots: &[u32]) -> Duration {
     let all = processes();

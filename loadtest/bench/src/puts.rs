@@ -1,5 +1,5 @@
-//! Stands between a client and an object store and counts what is put: requests and bytes. It changes nothing,
-//! and knows of HTTP only what it takes to tell one request from the next.
+//! Stands between a client and an object store and counts the PUTs: requests and bytes. It changes nothing, and knows
+//! just enough of HTTP to tell one request from the next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Fault;
 
-/// A head is a few hundred bytes with its signature.
+/// The most bytes of a head, which has a few hundred with its signature.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 
-/// What went through.
+/// The PUTs that went through.
 #[derive(Debug, Default)]
 pub struct Puts {
     requests: AtomicU64,
@@ -22,10 +22,11 @@ pub struct Puts {
 }
 
 impl Puts {
-    /// Counts on the way to the server at `upstream` until the runtime ends; gives the address to use instead of it.
+    /// Forwards to the server at `upstream` and counts until the runtime ends; returns the address to use instead of
+    /// the server's.
     ///
     /// # Errors
-    /// No port could be opened.
+    /// No port can be opened.
     pub async fn in_front_of(upstream: String) -> Result<(Arc<Self>, SocketAddr), Fault> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -35,7 +36,7 @@ impl Puts {
             while let Ok((client, _)) = listener.accept().await {
                 let (puts, upstream) = (Arc::clone(&counting), upstream.clone());
                 tokio::spawn(async move {
-                    // A connection that breaks is its client's to report.
+                    // The client itself reports a connection that breaks.
                     let _ = puts.carry(client, &upstream).await;
                 });
             }
@@ -43,7 +44,7 @@ impl Puts {
         Ok((puts, address))
     }
 
-    /// Requests and bytes of bodies so far.
+    /// Returns the number of requests and of their bodies' bytes up to now.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
@@ -84,12 +85,12 @@ impl Puts {
     }
 }
 
-/// Where the first head in `bytes` ends, its empty line included.
+/// Returns where the first head in `bytes` ends, its empty line included.
 fn head_end(bytes: &[u8]) -> Option<usize> {
     Some(bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4)
 }
 
-/// Whether a head is a PUT's, and how long its body is.
+/// Returns whether a head belongs to a PUT, and how long its body is.
 fn request(head: &[u8]) -> Result<(bool, u64), Fault> {
     let head = std::str::from_utf8(head)?;
     let length = |line: &str| {
@@ -103,7 +104,7 @@ fn request(head: &[u8]) -> Result<(bool, u64), Fault> {
 mod tests {
     use super::*;
 
-    /// Everything after the first head and its body is the next request's.
+    /// Everything after the first head and its body belongs to the next request.
     #[tokio::test]
     async fn puts_and_their_bodies_are_counted_and_pass_unchanged() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -21,30 +21,30 @@ pub struct Row {
 }
 
 impl Row {
-    /// A figure and its value in each round.
+    /// Makes a figure with its value in each round.
     pub fn new(name: impl Into<String>, unit: &'static str, values: Vec<f64>) -> Self {
         Self { name: name.into(), unit, values, least: None, most: None, loads: Vec::new() }
     }
 
-    /// The figure must not be lower.
+    /// Sets the lower limit of the figure.
     #[must_use]
     pub fn at_least(self, least: f64) -> Self {
         Self { least: Some(least), ..self }
     }
 
-    /// The figure must not be higher.
+    /// Sets the upper limit of the figure.
     #[must_use]
     pub fn at_most(self, most: f64) -> Self {
         Self { most: Some(most), ..self }
     }
 
-    /// The machine's load average in each round.
+    /// Adds the machine's load average in each round.
     #[must_use]
     pub fn under(self, loads: &[f64]) -> Self {
         Self { loads: loads.to_vec(), ..self }
     }
 
-    /// The limit that was set, in words, and whether the median keeps it.
+    /// Returns the limit in words, and whether the median keeps it.
     fn verdict(&self) -> Option<(String, bool)> {
         let median = median(&self.values);
         let least = self.least.map(|least| (format!("at least {least}"), median >= least));
@@ -85,7 +85,7 @@ impl Row {
     }
 }
 
-/// Three figures' worth of digits, and thousands apart.
+/// Formats a value with three significant digits and separated thousands.
 fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,
@@ -106,7 +106,7 @@ fn figure(value: f64) -> String {
     text
 }
 
-/// A note as an item of a list, in lines no longer than the table's.
+/// Formats a note as an item of a list, in lines no longer than the table's.
 fn wrapped(note: &str) -> String {
     const WIDTH: usize = 104;
     let (mut text, mut line) = (String::new(), String::from("  *"));
@@ -122,14 +122,14 @@ fn wrapped(note: &str) -> String {
     text + &line + "\n"
 }
 
-/// A part of the table with what must be known to read it.
+/// A part of the table, with notes on how to read it.
 #[derive(Debug)]
 pub struct Section {
     /// What is measured.
     pub title: String,
     /// The figures.
     pub rows: Vec<Row>,
-    /// The traps.
+    /// The notes on how to read the figures.
     pub notes: Vec<String>,
 }
 
@@ -142,7 +142,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A table without a section yet, measured on this machine.
+    /// Makes a table without a section, measured on this machine.
     #[must_use]
     pub const fn new(machine: Vec<(&'static str, String)>, quick: bool) -> Self {
         Self { machine, quick, sections: Vec::new() }
@@ -153,12 +153,12 @@ impl Report {
         self.sections.push(section);
     }
 
-    /// Notes how busy the machine was at the end.
+    /// Records the machine's load at the end.
     pub fn end(&mut self, load: String) {
         self.machine.push(("load at the end", load));
     }
 
-    /// For people.
+    /// Returns the table as text for people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::from(
@@ -184,10 +184,10 @@ impl Report {
         text
     }
 
-    /// As JSON, with every round's value.
+    /// Writes the table as JSON, with every round's value.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), Fault> {
         let machine: serde_json::Map<String, Value> =
             self.machine.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();

@@ -1,5 +1,5 @@
-//! Arrivals at a fixed rate, whoever is free takes the next: an open model. An arrival that finds nobody free is late,
-//! and its time counts from when it was due.
+//! Arrivals at a fixed rate, each taken by the next free client: an open model. If no client is free, the arrival is
+//! late, and its time counts from when it was due.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// So many arrivals a second for `span`, from now on.
+    /// Makes a schedule of `rate` arrivals per second for `span`, from now on.
     #[must_use]
     pub fn new(rate: f64, span: Duration) -> Self {
         let gap = Duration::from_secs_f64(1.0 / rate.max(1.0));
@@ -23,7 +23,7 @@ impl Schedule {
         Self { begin: Instant::now(), gap, count, taken: AtomicU32::new(0) }
     }
 
-    /// Waits for the next arrival, and gives the moment from which its time counts; none after the last.
+    /// Waits for the next arrival, and returns the moment from which its time counts; none after the last one.
     pub async fn next(&self) -> Option<Instant> {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         if number >= self.count {
@@ -34,7 +34,7 @@ impl Schedule {
             return Some(due);
         }
         tokio::time::sleep_until(due.into()).await;
-        // The timer's own lateness (it counts milliseconds) is nobody's waiting.
+        // The timer's own lateness (it counts milliseconds) is not counted as waiting.
         Some(Instant::now())
     }
 }

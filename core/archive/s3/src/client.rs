@@ -1,4 +1,5 @@
-//! How the store is reached: its settings, and the SDK's client made from them. What is asked of it is not here.
+//! Connects to the store: its settings, and the SDK's client that is made from them. The calls to the store are made
+//! elsewhere.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,39 +19,41 @@ use serde::{Deserialize, Serialize};
 use infera_archive::ArchiveError;
 use infera_types::secret::Secret;
 
-/// Tries of one call, the first included; the SDK waits between them with jitter. The archiver comes again anyway.
+/// How often one call is tried, the first try included; the SDK waits between tries with jitter. The archiver retries
+/// later anyway.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// Shorter than the idle time after which servers and the boxes between hang up (a minute or more), so that a call
-/// after a pause doesn't find a dead connection.
+/// How long an idle connection is kept: less than the idle time after which servers and the devices between hang up
+/// (a minute or more), so that a call after a pause does not meet a dead connection.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// Connections kept between calls; a verifier writes one segment at a time and reads few.
+/// How many connections are kept between calls; a verifier writes one segment at a time and reads few.
 const IDLE_CONNECTIONS_MAX: usize = 8;
 
-/// Where the store is, who we are there, and how long a call may take.
+/// The store's address, our credentials there, and how long a call may take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S3Config {
-    /// `https://host:port`, or `http://` where the network is ours. Objects are addressed as `/bucket/key`.
+    /// `https://host:port`, or `http://` in a network of one's own. Objects are addressed as `/bucket/key`.
     pub endpoint: String,
-    /// What the signature names. Stores that have no regions take the default.
+    /// The region that the signature names. For stores that have no regions, keep the default.
     pub region: String,
-    /// Made if it isn't there and the credentials allow it.
+    /// The bucket. It is created if it does not exist and the credentials allow that.
     pub bucket: String,
     /// The public half of the credentials.
     pub access_key_id: String,
-    /// The other half.
+    /// The secret half of the credentials.
     pub secret_access_key: Secret,
-    /// PEM file of the authorities that may vouch for an `https://` store; none: the system's.
+    /// A PEM file of the CAs that may vouch for an `https://` store; none: the system's.
     pub ca_file: Option<PathBuf>,
-    /// From the first packet to a connection, per try.
+    /// How long connecting may take per try, in milliseconds.
     pub connect_ms: u64,
-    /// From the request, its body included, to the head of the answer, per try.
+    /// How long the head of the answer may take per try, from the request with its body, in milliseconds.
     pub read_ms: u64,
-    /// One try.
+    /// How long one try may take, in milliseconds.
     pub attempt_ms: u64,
-    /// All tries and the waits between them; also how long an answer's body may take.
+    /// How long all tries and the waits between them may take, in milliseconds; also how long an answer's body may
+    /// take.
     pub operation_ms: u64,
 }
 
@@ -63,8 +66,8 @@ impl Default for S3Config {
             access_key_id: String::new(),
             secret_access_key: Secret::default(),
             ca_file: None,
-            // The SDK has no limit but for connecting, and a half-open connection would hold the archiver for ever.
-            // A segment of 1,024 records is a few MiB: 15 s is enough at 5 Mbit/s.
+            // The SDK limits only connecting, and a half-open connection would hold the archiver for ever. A segment
+            // of 1,024 records is a few MiB: 15 s is enough at 5 Mbit/s.
             connect_ms: 2_000,
             read_ms: 15_000,
             attempt_ms: 30_000,
@@ -73,10 +76,10 @@ impl Default for S3Config {
     }
 }
 
-/// The region of stores that know none, and the one whose buckets are made without naming it.
+/// The region for stores that have none, and the one whose buckets are created without naming it.
 pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
-/// The SDK's client. Nothing is sent yet.
+/// Makes the SDK's client. Nothing is sent yet.
 pub(super) fn client(config: &S3Config) -> Result<Client, ArchiveError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(config.connect_ms))
@@ -92,20 +95,20 @@ pub(super) fn client(config: &S3Config) -> Result<Client, ArchiveError> {
         "infera configuration",
     );
     let settings = aws_sdk_s3::Config::builder()
-        // A dated one: the newest would change behaviour with an update of the crate.
+        // A dated version: the newest one would change behaviour with an update of the crate.
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http_client(config)?)
         .endpoint_url(&config.endpoint)
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials)
-        // Names of buckets as host names need a domain that stores on one's own machines don't have.
+        // Buckets as host names would need a domain, which self-hosted stores don't have.
         .force_path_style(true)
         // The trailers that the SDK would add break stores other than Amazon's; the ledger's SHA-256 guards records.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
-        // It cuts slow but living transfers; every transfer has a limit of its own.
+        // It aborts slow transfers that still make progress; every transfer has a limit of its own.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build();
     Ok(Client::from_conf(settings))
@@ -119,12 +122,12 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
     if !config.endpoint.starts_with("https://") {
         let endpoint = &config.endpoint;
         return Err(ArchiveError::Refused(format!(
-            "endpoint {endpoint:?} is no http:// or https:// address"
+            "endpoint {endpoint:?} is not an http:// or https:// address"
         )));
     }
     let trusted = match &config.ca_file {
         Some(path) => {
-            // The client panics over a file that is something else.
+            // The client panics if the file is not PEM.
             let pem = infera_tls::authorities_pem(path);
             let pem = pem.map_err(|error| ArchiveError::Refused(error.to_string()))?;
             TrustStore::empty().with_pem_certificate(pem)
@@ -133,7 +136,7 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
     };
     let context = TlsContext::builder().with_trust_store(trusted).build();
     let context = context.map_err(|error| ArchiveError::Refused(format!("TLS: {error}")))?;
-    // `ring` instead of the default `aws-lc`: no CMake, and minutes less of C.
+    // `ring` instead of the default `aws-lc`, which needs CMake and compiles minutes of C.
     Ok(builder.tls_provider(Provider::rustls(CryptoMode::Ring)).tls_context(context).build_https())
 }
 

@@ -1,9 +1,10 @@
-//! The archive as a bucket of an S3-compatible store (MinIO, Amazon's, another). An object is one `PUT`: stores answer
-//! it when the object is kept and show the old object or the new one, never a part, so nothing here needs multipart
-//! uploads, conditional writes or versions. Keeping what was confirmed through a loss of power is the store's promise.
+//! The archive as a bucket of an S3-compatible store (MinIO, Amazon's, another). An object is one `PUT`: stores
+//! answer once the object is kept, and show the old object or the new one, never a part, so nothing here needs
+//! multipart uploads, conditional writes or versions. The store promises to keep what it confirmed through a loss of
+//! power.
 //!
-//! An answer is checked for being the range that was asked for; that its bytes are the ones that were written is
-//! checked one layer up, against the ledger's SHA-256 (`segment`).
+//! This module checks that an answer is the range that was asked for. Whether its bytes are those that were written
+//! is checked one layer up, against the ledger's SHA-256 (`segment`).
 
 mod client;
 
@@ -25,7 +26,7 @@ use infera_archive::{Archive, ArchiveError, ArchiveReader, key};
 
 pub use client::S3Config;
 
-/// No store keeps larger objects (Amazon's limit), and many can't read a range with larger numbers.
+/// The largest object: no store keeps larger ones (Amazon's limit), and many cannot read a range with larger numbers.
 const OBJECT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024 * 1024;
 
 /// A bucket of objects.
@@ -49,10 +50,10 @@ impl fmt::Debug for S3Archive {
 }
 
 impl S3Archive {
-    /// The archive in `config.bucket`, which must be there; nothing is asked of the store yet.
+    /// Makes the archive in `config.bucket`, which must exist; the store is not contacted yet.
     ///
     /// # Errors
-    /// [`ArchiveError::Refused`] for an endpoint or an authority's file that can't be used.
+    /// [`ArchiveError::Refused`] for an endpoint or a CA file that cannot be used.
     pub fn new(config: &S3Config) -> Result<Arc<Self>, ArchiveError> {
         Ok(Arc::new(Self {
             client: client::client(config)?,
@@ -63,11 +64,11 @@ impl S3Archive {
         }))
     }
 
-    /// Like [`S3Archive::new`], and asks the store for the bucket, making it if it isn't there.
+    /// Works like [`S3Archive::new`], and also asks the store for the bucket, which it creates if it does not exist.
     ///
     /// # Errors
-    /// [`ArchiveError::Unavailable`] if the store is away; [`ArchiveError::Refused`] if it refuses these credentials or
-    /// keeps the bucket for others, and as [`S3Archive::new`].
+    /// [`ArchiveError::Unavailable`] if the store is away; [`ArchiveError::Refused`] if it refuses these credentials
+    /// or the bucket belongs to somebody else, and the errors of [`S3Archive::new`].
     pub async fn open(config: &S3Config) -> Result<Arc<Self>, ArchiveError> {
         let archive = Self::new(config)?;
         if !archive.has_bucket().await? {
@@ -93,7 +94,7 @@ impl S3Archive {
             self.client.create_bucket().bucket(&self.bucket).set_create_bucket_configuration(elsewhere);
         match made.send().await {
             Ok(_) => Ok(()),
-            // Another verifier was faster.
+            // Another verifier created it first.
             Err(error)
                 if error.as_service_error().is_some_and(|error| error.is_bucket_already_owned_by_you()) =>
             {
@@ -103,7 +104,7 @@ impl S3Archive {
         }
     }
 
-    /// A range that isn't empty, of an object that may not be there.
+    /// Reads a non-empty range of an object that may not exist.
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
         let wanted = format!("bytes={}-{}", range.start, range.end - 1);
         let answer = self.client.get_object().bucket(&self.bucket).key(key).range(wanted).send().await;
@@ -119,7 +120,7 @@ impl S3Archive {
         }
     }
 
-    /// The answer's bytes: as many as were asked for, and from there.
+    /// Returns the answer's bytes, after checking that they are the range that was asked for.
     async fn body(
         &self,
         key: &str,
@@ -129,11 +130,13 @@ impl S3Archive {
         let given = answer.content_range().and_then(content_range);
         match given {
             Some(given) if given == range => {}
-            // The object ends before the range does.
+            // The object ends before the end of the range.
             Some(given) if given.start == range.start && given.end < range.end => {
                 return Err(ArchiveError::OutOfRange { key: key.to_owned(), range });
             }
-            given => return Err(self.refused(key, &format!("asked for {range:?}, it answered {given:?}"))),
+            given => {
+                return Err(self.refused(key, &format!("it answered {given:?} to a request for {range:?}")));
+            }
         }
         let length = range.end - range.start;
         let mut bytes = BytesMut::new();
@@ -141,7 +144,7 @@ impl S3Archive {
         while let Some(part) = body.next().await {
             let part = part.map_err(|error| self.refused(key, &chain(&error)))?;
             if (bytes.len() + part.len()) as u64 > length {
-                return Err(self.refused(key, "its answer is longer than it said"));
+                return Err(self.refused(key, "its answer is longer than announced"));
             }
             bytes.extend_from_slice(&part);
         }
@@ -151,7 +154,8 @@ impl S3Archive {
         Ok(bytes.freeze())
     }
 
-    /// An error about the bucket as such: what the store decides about us, it will decide again.
+    /// Makes the error for a call about the bucket itself: a refusal by the store is final, anything else is worth a
+    /// retry.
     fn kept_out<E>(&self, what: &str, error: &SdkError<E>) -> ArchiveError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -182,7 +186,7 @@ impl S3Archive {
     }
 }
 
-/// The bytes that `Content-Range` says are in an answer (RFC 9110, section 14.4); none if it doesn't say.
+/// Returns the range of bytes that `Content-Range` names (RFC 9110, section 14.4); none if it names none.
 fn content_range(text: &str) -> Option<Range<u64>> {
     let (range, _) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -190,7 +194,7 @@ fn content_range(text: &str) -> Option<Range<u64>> {
     (first <= last).then_some(first..last.checked_add(1)?)
 }
 
-/// What the store or the way to it says, in one line. Neither knows our secret.
+/// Returns the error of the store, or of the connection to it, in one line. Neither knows our secret.
 fn words<E>(error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -206,7 +210,7 @@ where
     }
 }
 
-/// An error and what it came from; the SDK's own text names only the outermost.
+/// Returns an error with its causes; the SDK's own text has only the outermost.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -222,16 +226,16 @@ impl ArchiveReader for S3Archive {
     async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
         key::check(key)?;
         if range.is_empty() || range.end > OBJECT_MAX_BYTES {
-            // There is no way to ask for these; whether they are within the object is known from its size.
+            // An empty range cannot be asked for; the object's size tells whether it is within the object.
             return match self.size(key).await? {
                 None => Err(ArchiveError::NotFound(key.to_owned())),
                 Some(size) if range.start == range.end && range.end <= size => Ok(Bytes::new()),
                 Some(_) => Err(ArchiveError::OutOfRange { key: key.to_owned(), range }),
             };
         }
-        // The SDK's limits end with the answer's head.
+        // The SDK's limits end at the answer's head.
         let read = tokio::time::timeout(self.operation, self.read(key, range)).await;
-        read.unwrap_or_else(|_| Err(self.refused(key, "it took too long")))
+        read.unwrap_or_else(|_| Err(self.refused(key, "it did not answer in time")))
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>, ArchiveError> {
@@ -239,10 +243,10 @@ impl ArchiveReader for S3Archive {
         match self.client.head_object().bucket(&self.bucket).key(key).send().await {
             Ok(answer) => {
                 let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
-                size.map(Some).ok_or_else(|| self.refused(key, "it doesn't say how long the object is"))
+                size.map(Some).ok_or_else(|| self.refused(key, "it does not report the object's length"))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
-                // The same answer without words comes if the whole bucket is missing, and then nothing is known.
+                // A missing bucket yields the same bare answer, and then nothing is known about the object.
                 if self.has_bucket().await? {
                     Ok(None)
                 } else {

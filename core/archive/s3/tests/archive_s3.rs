@@ -1,5 +1,5 @@
-//! Every promise of the archive's seam, tried on two real S3 servers, one over plain HTTP and one over TLS, and what
-//! only a store behind a network has to promise. `make test-services` starts the servers and runs this.
+//! Tests every promise of the archive's seam on two real S3 servers, one over plain HTTP and one over TLS, and the
+//! promises that only a store behind a network has to make. `make test-services` starts the servers and runs this.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use infera_archive_s3::{S3Archive, S3Config};
 use infera_types::secret::Secret;
 use uuid::Uuid;
 
-/// The store that a variable names, as `http://id:secret@host:port/bucket`.
+/// Returns the store that a variable names, as `http://id:secret@host:port/bucket`.
 fn store(variable: &str) -> S3Config {
     let url = named(variable);
     let (scheme, rest) = url.split_once("://").expect("a scheme");
@@ -63,7 +63,7 @@ async fn a_bucket_is_made_once_and_found_again() {
         let missing = S3Archive::new(&config).expect("a client");
         let outcome = missing.put("jobs/object", Bytes::from_static(b"1")).await;
         assert!(matches!(outcome, Err(ArchiveError::Unavailable(_))), "{outcome:?}");
-        // Without the bucket nothing is known about its objects; "not there" would be believed.
+        // Without the bucket nothing is known about its objects; an answer "does not exist" would be believed.
         let outcome = missing.size("jobs/object").await;
         assert!(matches!(outcome, Err(ArchiveError::Unavailable(_))), "{outcome:?}");
         let outcome = missing.get("jobs/object", 0..1).await;
@@ -93,7 +93,7 @@ async fn a_certificate_of_a_strange_authority_is_refused() {
     assert!(matches!(refused, ArchiveError::Unavailable(_)), "{refused:?}");
 }
 
-/// A server that answers every request alike, or, without an answer, never. Ends with the process.
+/// Starts a server that gives every request the same answer, or no answer at all. It ends with the process.
 fn stub(answer: Option<&'static str>) -> S3Config {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -139,7 +139,7 @@ async fn a_store_that_is_away_or_silent_is_given_up() {
         assert!(matches!(got, Err(ArchiveError::Unavailable(_))), "{got:?}");
         let size = archive.size("jobs/object").await;
         assert!(matches!(size, Err(ArchiveError::Unavailable(_))), "{size:?}");
-        // Three calls of 1.5 s at most; without limits the silent one would hold us for ever.
+        // Three calls of 1.5 s at most; without limits the silent server would hold the test for ever.
         assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     }
     let cut = S3Archive::new(&stub(Some(slow_body))).expect("a client").get("jobs/object", 0..10).await;
@@ -149,7 +149,7 @@ async fn a_store_that_is_away_or_silent_is_given_up() {
 #[tokio::test]
 async fn an_answer_that_is_not_the_range_is_refused() {
     let answers = [
-        // The whole object, because the range was ignored.
+        // The whole object, because the server ignored the range.
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789",
         // Another range of the same length.
         "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/10\r\nContent-Length: 4\r\nConnection: close\r\n\r\n0123",

@@ -1,5 +1,5 @@
-//! As whom this process speaks to the broker: as the operator by the URL's password, or as a node by a token that
-//! runs out and is replaced on the open connection.
+//! How this process logs in to the broker: as the operator with the URL's password, or as a node with a token that
+//! expires and is replaced on the open connection.
 
 use std::sync::Weak;
 
@@ -13,21 +13,21 @@ use super::line::{Line, answer};
 use super::terms::{Refusal, short};
 use infera_types::secret::Secret;
 
-/// A node's proof of who it is, made by a gateway: a signed JWT whose `sub` becomes the broker's user name.
+/// A node's proof of identity, made by a gateway: a signed JWT whose `sub` becomes the broker's user name.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The JWT.
     pub value: Secret,
-    /// After this the broker refuses it, and every publish of a connection that was made with it.
+    /// When it expires. After that the broker refuses it, and every publish of a connection that was made with it.
     pub expires: Instant,
 }
 
-/// As whom a connection is made.
+/// The identity under which a connection is made.
 #[derive(Clone)]
 pub(super) enum Access {
-    /// By the URL's user and password; declares what is missing.
+    /// The URL's user and password; declares what is missing.
     Operator,
-    /// By the newest of these tokens; declares nothing, because it may not.
+    /// The newest of these tokens; declares nothing, because nodes lack permission.
     Node(watch::Receiver<Token>),
 }
 
@@ -36,10 +36,10 @@ impl Access {
         matches!(self, Self::Node(_))
     }
 
-    /// How to log in now.
+    /// Returns the credentials to log in with now.
     ///
     /// # Errors
-    /// A token that has run out: the broker would refuse it, so it isn't asked.
+    /// The token has expired: the broker would refuse it, so no connection is tried.
     pub(super) fn introduce(
         &mut self,
         properties: ConnectionProperties,
@@ -47,12 +47,12 @@ impl Access {
         let Self::Node(tokens) = self else { return Ok(properties) };
         let token = tokens.borrow_and_update().clone();
         if token.expires <= Instant::now() {
-            return Err(Refusal::Away("this node's token has run out and no new one came".into()));
+            return Err(Refusal::Away("this node's token has expired and no new one has come".into()));
         }
         Ok(properties.with_auth_provider(TokenAuthProvider::new(Bearer(token.value))))
     }
 
-    /// Tells the broker of each new token on the line, until one of them is gone.
+    /// Hands each new token to the broker on the line, until the tokens' sender or the line is gone.
     pub(super) async fn keep(self, line: Weak<Line>) {
         let Self::Node(mut tokens) = self else { return };
         while tokens.changed().await.is_ok() {
@@ -63,8 +63,8 @@ impl Access {
             match renewed {
                 Ok(()) => tracing::debug!(epoch = line.epoch, "the broker has the new token"),
                 Err(refusal) => {
-                    tracing::warn!(?refusal, "the broker didn't take the new token; connecting anew");
-                    // A refusal has closed it already; silence has not.
+                    tracing::warn!(?refusal, "the broker refused the new token; reconnecting");
+                    // After a refusal the broker has closed the connection already; after a silence it has not.
                     let _ = answer(line.connection.close(200, short("token not renewed"))).await;
                     return;
                 }
@@ -73,8 +73,8 @@ impl Access {
     }
 }
 
-/// Holds the token of this connection; lapin's provider sends it as the password of an empty user name. The provider never
-/// asks for it again: [`Access::keep`] hands over the next one.
+/// Holds this connection's token; lapin's provider sends it as the password of an empty user name. The provider never
+/// asks for another: [`Access::keep`] hands over the next one.
 struct Bearer(Secret);
 
 impl TokenProvider for Bearer {
@@ -99,7 +99,7 @@ mod tests {
         assert!(access.introduce(ConnectionProperties::default()).is_ok());
         tokio::time::advance(Duration::from_secs(60)).await;
         let refusal = access.introduce(ConnectionProperties::default()).err();
-        assert!(matches!(&refusal, Some(Refusal::Away(why)) if why.contains("run out")), "{refusal:?}");
+        assert!(matches!(&refusal, Some(Refusal::Away(why)) if why.contains("expired")), "{refusal:?}");
     }
 
     #[test]

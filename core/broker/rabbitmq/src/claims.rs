@@ -1,5 +1,6 @@
-//! What AMQP doesn't tell or does later than the seam promises: which exclusive queues are ours and whether they have
-//! their consumer, which queues have a limit, and which consumers are still giving back what they held.
+//! Tracks what AMQP does not report, or does later than the seam promises: which exclusive queues are ours and
+//! whether they have their consumer, which queues have a limit, and which consumers are still returning what they
+//! held.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +12,12 @@ use tokio::time::timeout;
 use super::terms::Refusal;
 use infera_broker::Published;
 
-/// How long to wait for consumers that leave; longer than they have.
+/// How long to wait for leaving consumers; longer than the time that they are given.
 const LEAVING: Duration = Duration::from_secs(6);
 
 /// An exclusive queue that this process declared.
 struct Exclusive {
-    /// The connection that owns it.
+    /// The number of the connection that owns it.
     epoch: u64,
     taken: bool,
 }
@@ -26,25 +27,25 @@ struct Exclusive {
 pub(super) struct Claims(Arc<Mutex<HashMap<String, Exclusive>>>);
 
 impl Claims {
-    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    /// Locks the map. No section under the lock can panic halfway, so a poisoned lock holds sound data.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Exclusive>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An exclusive queue was declared on this connection.
+    /// Records that an exclusive queue was declared on this connection.
     pub(super) fn declared(&self, queue: &str, epoch: u64) {
         let mut claims = self.lock();
-        // Those of earlier connections went with them.
+        // The queues of earlier connections were deleted with them.
         claims.retain(|_, claim| claim.epoch >= epoch);
         claims.entry(queue.to_owned()).or_insert(Exclusive { epoch, taken: false });
     }
 
-    /// The queue was deleted.
+    /// Records that the queue was deleted.
     pub(super) fn gone(&self, queue: &str) {
         self.lock().remove(queue);
     }
 
-    /// Takes an exclusive queue for one consumer; none if the queue isn't one of ours.
+    /// Reserves an exclusive queue for one consumer; none if the queue is not one of ours.
     pub(super) fn take(&self, queue: &str, epoch: u64) -> Result<Option<Claim>, Refusal> {
         let mut claims = self.lock();
         let Some(claim) = claims.get_mut(queue).filter(|claim| claim.epoch == epoch) else { return Ok(None) };
@@ -56,7 +57,7 @@ impl Claims {
     }
 }
 
-/// The right to be an exclusive queue's consumer. The queue ends with it.
+/// The right to be an exclusive queue's consumer. The queue is deleted with it.
 pub(super) struct Claim {
     claims: Claims,
     queue: String,
@@ -72,18 +73,18 @@ impl Drop for Claim {
     }
 }
 
-/// The queues that this process declared with a limit. The broker's refusal of a publish says nothing of its
-/// reason: such a queue is full, any other is stuck.
+/// The queues that this process declared with a limit. The broker does not say why it refuses a publish: a queue with
+/// a limit is full, any other is stuck.
 #[derive(Clone, Default)]
 pub(super) struct Limits(Arc<Mutex<HashSet<String>>>);
 
 impl Limits {
-    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    /// Locks the set. No section under the lock can panic halfway, so a poisoned lock holds sound data.
     fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The queue was declared, and so.
+    /// Records that the queue was declared, with or without a limit.
     pub(super) fn declared(&self, queue: &str, is_limited: bool) {
         if is_limited {
             self.lock().insert(queue.to_owned());
@@ -92,13 +93,13 @@ impl Limits {
         }
     }
 
-    /// What a refusal means that came for this queue.
+    /// Returns what a refused publish to this queue means.
     pub(super) fn refusal(&self, queue: &str) -> Published {
         if self.lock().contains(queue) { Published::Full } else { Published::Refused }
     }
 }
 
-/// How many consumers are leaving.
+/// The number of consumers that are leaving.
 #[derive(Clone)]
 pub(super) struct Leaving(watch::Sender<u32>);
 
@@ -109,22 +110,23 @@ impl Default for Leaving {
 }
 
 impl Leaving {
-    /// One more, until the guard is dropped.
+    /// Counts one more, until the guard is dropped.
     pub(super) fn enter(&self) -> Leave {
         self.0.send_modify(|count| *count += 1);
         Leave(self.0.clone())
     }
 
-    /// Until all that are leaving now have left, so that what they held waits again.
+    /// Waits until all consumers that are leaving now have left, so that the messages that they held wait in their
+    /// queues again.
     pub(super) async fn left(&self) {
         let mut count = self.0.subscribe();
         if timeout(LEAVING, count.wait_for(|count| *count == 0)).await.is_err() {
-            tracing::debug!("consumers that leave take long");
+            tracing::debug!("leaving consumers are slow; going on without waiting");
         }
     }
 }
 
-/// Somebody is leaving.
+/// Counts one leaving consumer while it exists.
 pub(super) struct Leave(watch::Sender<u32>);
 
 impl Drop for Leave {

@@ -1,5 +1,5 @@
 //! One consumer: a channel on the consuming connection, and the task that owns it. Deliveries go to an inbox, from
-//! which `next` takes them, so giving up the wait loses nothing.
+//! which `next` takes them, so cancelling the wait loses nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use super::line::{Line, answer, answer_of_queue};
 use super::terms::{Refusal, message};
 use infera_broker::{Consumer, Delivery};
 
-/// How often a consumer that waits in silence looks whether its channel is still there.
+/// How often a consumer without deliveries checks that its channel still exists.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a change of prefetch waits to be in effect. It comes into effect later too; meanwhile nothing is given out
-/// that it forbids.
+/// How long to wait for a change of prefetch to take effect. It may take effect later; until then no delivery that it
+/// forbids is handed out.
 const EFFECT: Duration = Duration::from_secs(2);
 
-/// How long a consumer that goes may take to give back what it holds, before it just closes its channel.
+/// How long a leaving consumer may take to return what it holds, before it just closes its channel.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Counts deliveries that were dropped because their sender is in doubt, by why.
+/// Counts deliveries that were dropped because their sender is in doubt, by reason.
 const DROPPED: &str = "infera_broker_dropped_deliveries_total";
 
 /// One subscription at the broker.
@@ -45,19 +45,19 @@ struct Tap {
     stream: lapin::Consumer,
 }
 
-/// A consumer's task.
+/// The task of a consumer.
 pub(super) struct Subscription {
     queue: ShortString,
     channel: Channel,
     taps: Vec<Tap>,
     inbox: Arc<Inbox>,
-    /// Of an exclusive queue, which ends with its consumer.
+    /// The claim to an exclusive queue, which ends with its consumer.
     claim: Option<Claim>,
-    /// Keeps the connection open.
+    /// The connection, which stays open while this is held.
     line: Arc<Line>,
 }
 
-/// Begins to consume. The queue must be there.
+/// Begins to consume a queue, which must exist.
 pub(super) async fn open(
     queue: ShortString,
     prefetch: u16,
@@ -88,7 +88,7 @@ impl Subscription {
                     (_, Some(Err(_)) | None) => break None,
                 },
                 () = self.inbox.due.notified() => if let Err(refusal) = self.adjust().await {
-                    tracing::debug!(queue = %self.queue, ?refusal, "the subscription can't be changed");
+                    tracing::debug!(queue = %self.queue, ?refusal, "the subscription could not be changed");
                     break None;
                 },
                 _ = looks.tick() => if !self.channel.status().connected() { break None },
@@ -97,12 +97,14 @@ impl Subscription {
         self.inbox.end();
         match timeout(FAREWELL, self.give_back()).await {
             Ok(Ok(())) => {}
-            // Closing the channel, or losing it, gives back the same, if later.
-            Ok(Err(error)) => tracing::debug!(queue = %self.queue, %error, "leaving a queue"),
-            Err(_) => tracing::debug!(queue = %self.queue, "leaving a queue takes too long"),
+            // Closing or losing the channel returns the same messages, only later.
+            Ok(Err(error)) => {
+                tracing::debug!(queue = %self.queue, %error, "held messages could not be returned")
+            }
+            Err(_) => tracing::debug!(queue = %self.queue, "returning held messages takes too long"),
         }
         drop(self);
-        // Only now may this queue be consumed or declared again by whoever waits for that.
+        // Only now may others consume or declare this queue again.
         drop(leave);
     }
 
@@ -114,18 +116,18 @@ impl Subscription {
                 let routing_key = routing_key.to_string();
                 self.inbox.put(delivery_tag, Arrival { message, routing_key, redelivered, tap, acker });
             }
-            // Only a rogue sends such; it must not fill our logs.
+            // Only a hostile sender causes this; it must not fill our logs.
             Err(why) => {
                 metrics::counter!(DROPPED, "why" => why.word()).increment(1);
                 tracing::debug!(queue = %self.queue, key = %routing_key, ?why, "dropped a delivery");
                 if let Err(error) = acker.reject(BasicRejectOptions { requeue: false }).await {
-                    tracing::debug!(%error, "dropping a delivery");
+                    tracing::debug!(%error, "could not drop a delivery");
                 }
             }
         }
     }
 
-    /// Opens and closes taps until the broker gives what is wanted, and gives back what came for more.
+    /// Opens and closes taps until the broker delivers as much as is wanted, and returns surplus deliveries.
     async fn adjust(&mut self) -> Result<(), Refusal> {
         let asked = loop {
             match self.inbox.step() {
@@ -156,7 +158,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Ends a tap and takes in what it had on the way.
+    /// Closes a tap and takes in the deliveries that were on their way.
     async fn close_tap(&mut self, number: u32) -> Result<(), Refusal> {
         if let Some(at) = self.taps.iter().position(|tap| tap.number == number) {
             answer(self.channel.basic_cancel(tag(number)?, BasicCancelOptions::default())).await?;
@@ -169,8 +171,8 @@ impl Subscription {
         Ok(())
     }
 
-    /// Gives back everything at once and in order, and removes an exclusive queue. Closing the channel alone would do,
-    /// but a quorum queue hears of that later than the next consumer comes.
+    /// Returns everything at once and in order, and deletes an exclusive queue. Closing the channel would have the
+    /// same effect, but a quorum queue learns of that later than the next consumer arrives.
     async fn give_back(&mut self) -> lapin::Result<()> {
         if !self.channel.status().connected() {
             return Ok(());
@@ -181,7 +183,7 @@ impl Subscription {
             for tap in std::mem::take(&mut self.taps) {
                 self.channel.basic_cancel(tap.stream.tag(), BasicCancelOptions::default()).await?;
             }
-            // Tag 0 with `multiple`: all that is unsettled on this channel.
+            // Tag 0 with `multiple` means everything that is unsettled on this channel.
             self.channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true }).await?;
         }
         self.channel.close(200, "done".into()).await
@@ -192,7 +194,8 @@ fn tag(number: u32) -> Result<ShortString, Refusal> {
     ShortString::try_new(number.to_string()).map_err(|error| Refusal::Away(error.to_string()))
 }
 
-/// The next delivery of any tap, with its number; for ever if there is none. Giving up the wait loses nothing.
+/// Waits for the next delivery of any tap and returns it with the tap's number; waits for ever if there is no tap.
+/// Cancelling the wait loses nothing.
 async fn arrival(taps: &mut [Tap]) -> (u32, Option<lapin::Result<Delivered>>) {
     std::future::poll_fn(|context| {
         for tap in taps.iter_mut() {
@@ -205,7 +208,7 @@ async fn arrival(taps: &mut [Tap]) -> (u32, Option<lapin::Result<Delivered>>) {
     .await
 }
 
-/// The seam's side of a subscription.
+/// The consumer that the seam hands out.
 struct RabbitConsumer {
     inbox: Arc<Inbox>,
     stop: Option<oneshot::Sender<Leave>>,
@@ -215,12 +218,12 @@ struct RabbitConsumer {
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn next(&mut self) -> Option<Delivery> {
-        // A consumer that finds a message at every call must still let the others of its thread have theirs.
+        // A consumer that finds a message at every call must still let other tasks of its thread run.
         consume_budget().await;
         loop {
             match self.inbox.take() {
                 Taken::Delivery(delivery) => return Some(delivery),
-                // Told between the look and the wait, it keeps that for the wait: this is its only listener.
+                // A notification between the check and the wait is stored for the wait: this is its only listener.
                 Taken::Nothing => self.inbox.changed.notified().await,
                 Taken::Over => return None,
             }
@@ -230,17 +233,17 @@ impl Consumer for RabbitConsumer {
     async fn set_prefetch(&mut self, prefetch: u16) {
         let (asked, mut effected) = self.inbox.want(prefetch);
         if timeout(EFFECT, effected.wait_for(|effected| *effected >= asked)).await.is_err() {
-            tracing::debug!(prefetch, "a change of prefetch takes long");
+            tracing::debug!(prefetch, "a change of prefetch takes long to take effect");
         }
     }
 }
 
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
-        // At once for what is held here, even before its task runs.
+        // Ends what is held here at once, even before the task runs.
         self.inbox.end();
         if let Some(stop) = self.stop.take() {
-            // If the task is over there is nothing left to wait for.
+            // If the task has ended, there is nothing to wait for.
             let _ = stop.send(self.leaving.enter());
         }
     }

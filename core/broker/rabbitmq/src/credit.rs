@@ -1,39 +1,39 @@
-//! How many deliveries a consumer may hold, as decisions on values.
+//! Decides, as pure functions of values, how many deliveries a consumer may hold.
 //!
-//! AMQP fixes the prefetch of a subscription when it begins, and quorum queues know no other kind. So a consumer is
-//! several subscriptions on one channel, here called taps: more room is one more tap, less room is fewer taps. What a
-//! closed tap gave out stays held until it is settled, and makes room again then.
+//! AMQP fixes the prefetch of a subscription when it begins, and quorum queues support no other kind. So a consumer
+//! is several subscriptions on one channel, called taps here: more room means one more tap, less room means fewer
+//! taps. The deliveries of a closed tap stay held until they are settled, and only then make room again.
 
-/// How many taps are open at most; beyond that they are put together. Opening one costs two round trips.
+/// How many taps are open at most; beyond that they are merged. Opening one costs two round trips.
 const TAPS_MAX: usize = 16;
 
 /// One subscription.
 #[derive(Debug)]
 struct Tap {
     number: u32,
-    /// The prefetch: how many unsettled deliveries the broker gives this tap at most.
+    /// The tap's prefetch: the most unsettled deliveries that the broker gives it.
     limit: u32,
     unsettled: u32,
     open: bool,
 }
 
-/// What must be done next at the broker.
+/// The next step to take at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Begin this tap, with this prefetch.
+    /// Open this tap with this prefetch.
     Open(u32, u16),
-    /// End this tap.
+    /// Close this tap.
     Close(u32),
 }
 
-/// A consumer's taps and how many deliveries it wants to hold.
+/// A consumer's taps, and how many deliveries it wants to hold.
 #[derive(Debug, Default)]
 pub(super) struct Credit {
     wanted: u32,
     taps: Vec<Tap>,
-    /// The last number given to a tap.
+    /// The number of the tap that was opened last.
     last: u32,
-    /// Something else is wanted since the last tap was opened.
+    /// Whether the wanted number changed since the last tap was opened.
     changed: bool,
 }
 
@@ -48,12 +48,12 @@ impl Credit {
         self.wanted
     }
 
-    /// What to do next so that the broker gives as much as is wanted, and no more. After less was wanted, what closed
-    /// taps gave out comes on top until it is settled.
+    /// Returns the next step after which the broker gives as much as is wanted, and no more. After a reduction the
+    /// deliveries of closed taps come on top until they are settled.
     pub(super) fn step(&self) -> Option<Step> {
         let limits: u32 = self.open().map(|tap| tap.limit).sum();
         if let Some(excess) = limits.checked_sub(self.wanted).filter(|excess| *excess > 0) {
-            // The smallest that is enough, else the largest and then another.
+            // Close the smallest tap that is enough, or else the largest and then another.
             let enough = self.open().filter(|tap| tap.limit >= excess).min_by_key(|tap| tap.limit);
             return enough
                 .or_else(|| self.open().max_by_key(|tap| tap.limit))
@@ -64,7 +64,7 @@ impl Credit {
             return None;
         }
         if self.open().count() >= TAPS_MAX {
-            // Room that closed taps leave bit by bit is given out when it doubles what there is.
+            // The room that closed taps release bit by bit is used once it doubles the open room.
             if !(self.changed || self.earlier() == 0 || room >= limits) {
                 return None;
             }
@@ -99,7 +99,7 @@ impl Credit {
         self.forget();
     }
 
-    /// Deliveries that came and aren't settled.
+    /// Returns how many deliveries have come and are not settled.
     pub(super) fn unsettled(&self) -> u32 {
         self.taps.iter().map(|tap| tap.unsettled).sum()
     }
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Does what the credit says until it says nothing.
+    /// Takes steps until there is none left.
     fn obey(credit: &mut Credit) {
         for _ in 0..100 {
             match credit.step() {
@@ -136,7 +136,7 @@ mod tests {
         panic!("no end of steps: {credit:?}");
     }
 
-    /// The broker gives all that it may. Returns the taps that it gave to.
+    /// Delivers all that the broker may, and returns the taps that got a delivery.
     fn fill(credit: &mut Credit) -> Vec<u32> {
         let mut given = Vec::new();
         let open: Vec<(u32, u32)> =
@@ -180,8 +180,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is wanted in turn, and whatever is settled between: open taps never give more than is wanted, with
-        /// what closed ones gave it is never more than was ever wanted, and settling all brings exactly what is wanted.
+        /// For any sequence of wanted numbers and settlements: open taps never deliver more than is wanted; together
+        /// with closed taps they never deliver more than was ever wanted; and settling everything yields exactly what
+        /// is wanted.
         #[test]
         fn credit_follows_what_is_wanted(turns in prop::collection::vec((0u16..200, 0usize..100), 1..40)) {
             let mut credit = Credit::default();

@@ -1,4 +1,5 @@
-//! What one channel has published and has no confirmation of yet, and how much more may go out. It knows no channel.
+//! Tracks the publishes of one channel that have no confirmation yet, and how many more may be sent. It does not know
+//! the channel itself.
 
 use std::time::Duration;
 
@@ -12,36 +13,37 @@ use tokio::time::{Instant, timeout_at};
 use super::terms::Route;
 use infera_broker::Published;
 
-/// Unconfirmed publishes at once. 64 give most of what there is to get and 512 hardly more for several times the
-/// latency (both measured on one machine); a network's round trips want some room.
+/// How many publishes may be unconfirmed at once. 64 give most of the possible throughput, and 512 hardly more at
+/// several times the latency (both measured on one machine); a network's round trips need some room.
 const WINDOW: usize = 256;
 
-/// Bounds all publishes that have no confirmation. One whose asker has given up takes no room in the window: a queue that
-/// is stuck must not take the window from all others until its publishes are given up too.
+/// Bounds all publishes that have no confirmation. A publish whose caller has given up takes no room in the window: a
+/// stuck queue must not take the window from all others until its own publishes are given up too.
 const UNCONFIRMED_MAX: usize = 4 * WINDOW;
 
-/// A publish that has no confirmation after this long never gets one: alarm, queue without leader, dead peer. Unless
-/// others get theirs the connection is given up; whoever asked was told long before.
+/// After this time without a confirmation a publish never gets one: the broker has an alarm, the queue has no leader,
+/// or the peer is dead. Unless other publishes are confirmed, the connection is given up; the callers were answered
+/// long before.
 pub(super) const STALLED: Duration = Duration::from_secs(15);
 
-/// How one publish ended at the channel.
+/// The end of one publish at the channel.
 pub(super) struct Ended {
     pub(super) route: Route,
-    /// Leads to the asker; closed if it has stopped waiting.
+    /// The way to the caller; closed if it has stopped waiting.
     pub(super) reply: oneshot::Sender<Published>,
-    /// None: it didn't come in time.
+    /// The confirmation; none if it did not come in time.
     pub(super) confirmation: Option<lapin::Result<Confirmation>>,
 }
 
-/// What happens to publishes in flight.
+/// An event of the publishes in flight.
 pub(super) enum Event {
-    /// An asker has given up, which makes room. The confirmation may still come.
+    /// A caller has given up, which makes room. The confirmation may still come.
     Left,
     /// A publish ended.
     Ended(Box<Ended>),
 }
 
-/// A publish, and what will confirm it.
+/// A publish and its awaited confirmation.
 struct Unconfirmed<Confirm> {
     route: Route,
     reply: oneshot::Sender<Published>,
@@ -54,10 +56,10 @@ enum Step<Confirm> {
     Ended { ended: Box<Ended>, was_left: bool },
 }
 
-/// Publishes in flight, which end in the order in which their confirmations come.
+/// The publishes in flight, which end in the order in which their confirmations come.
 pub(super) struct InFlight<Confirm> {
     all: FuturesUnordered<BoxFuture<'static, Step<Confirm>>>,
-    /// How many of them have an asker that has given up.
+    /// How many of them belong to a caller that has given up.
     left: usize,
 }
 
@@ -76,7 +78,7 @@ where
         self.all.push(Box::pin(asked_for(Unconfirmed { route, reply, confirm, until })));
     }
 
-    /// Whether one more may be published.
+    /// Returns whether one more may be published.
     pub(super) fn has_room(&self) -> bool {
         self.all.len() - self.left < WINDOW && self.all.len() < UNCONFIRMED_MAX
     }
@@ -85,7 +87,7 @@ where
         self.all.is_empty()
     }
 
-    /// The next event; none if nothing is in flight. Giving up the wait loses nothing.
+    /// Waits for the next event; none if nothing is in flight. Cancelling the wait loses nothing.
     pub(super) async fn next(&mut self) -> Option<Event> {
         match self.all.next().await? {
             Step::Left(publish) => {
@@ -138,7 +140,7 @@ mod tests {
         Route { exchange: "".into(), key: "q".into(), id: Some(number.to_string().as_str().into()) }
     }
 
-    /// A publish that is confirmed when it is told, and who waits for it.
+    /// Makes a publish that the test confirms, and returns its caller's side.
     fn publish(
         in_flight: &mut InFlight<Confirm>,
         number: usize,
@@ -171,7 +173,7 @@ mod tests {
         assert!(in_flight.has_room());
         askers.push(publish(&mut in_flight, WINDOW));
         assert!(!in_flight.has_room());
-        // No asker is answered in time: each publish ends so, and everything is as at first.
+        // No caller is answered in time: each publish ends without a confirmation, and the state is as at the start.
         for _ in 0..WINDOW {
             let Some(Event::Ended(ended)) = in_flight.next().await else { panic!("not ended") };
             assert!(ended.confirmation.is_none());

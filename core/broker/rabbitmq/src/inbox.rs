@@ -1,5 +1,6 @@
-//! What a subscription has received and its consumer not yet taken: the one thing that the subscription's task, the
-//! consumer and the receipts of its deliveries share. Its lock is never held across a wait.
+//! Holds the deliveries that a subscription has received and its consumer has not taken yet. It is the only state
+//! that the subscription's task, the consumer and the receipts of its deliveries share; its lock is never held across
+//! a wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,35 +23,35 @@ pub(super) struct Arrival {
     pub(super) acker: Acker,
 }
 
-/// What a consumer gets when it asks.
+/// The answer to a consumer that asks for a delivery.
 pub(super) enum Taken {
-    /// This.
+    /// The next delivery.
     Delivery(Delivery),
-    /// Nothing that it may hold.
+    /// There is no delivery that the consumer may hold.
     Nothing,
-    /// The subscription is over.
+    /// The subscription has ended.
     Over,
 }
 
 #[derive(Default)]
 struct State {
-    /// Where deliveries are acked; none when the subscription is over.
+    /// The channel on which deliveries are acked; none once the subscription has ended.
     channel: Option<Channel>,
-    /// By delivery tag, which is the order in which the broker gave them on this channel.
+    /// The waiting deliveries by delivery tag, which is the order in which the broker gave them on this channel.
     waiting: BTreeMap<u64, Arrival>,
     credit: Credit,
-    /// How often a prefetch was asked for.
+    /// How many changes of prefetch were requested.
     asked: u64,
 }
 
-/// Shared by one subscription's task, its consumer, and its receipts.
+/// The state that one subscription's task, its consumer and its receipts share.
 pub(super) struct Inbox {
     state: Mutex<State>,
-    /// Told when the consumer should look again.
+    /// Notified when the consumer should check again.
     pub(super) changed: Notify,
-    /// Told when the task has something to do at the broker.
+    /// Notified when the task has something to do at the broker.
     pub(super) due: Notify,
-    /// How many of the prefetches that were asked for are in effect.
+    /// How many of the requested changes of prefetch are in effect.
     effected: watch::Sender<u64>,
 }
 
@@ -66,7 +67,7 @@ impl Inbox {
         }
     }
 
-    /// No section under the lock can panic halfway, so a poisoned one is as good as any.
+    /// Locks the state. No section under the lock can panic halfway, so a poisoned lock holds sound data.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +80,7 @@ impl Inbox {
         self.changed.notify_one();
     }
 
-    /// The oldest delivery, if its consumer may hold one more.
+    /// Returns the oldest delivery, if the consumer may hold one more.
     pub(super) fn take(self: &Arc<Self>) -> Taken {
         let mut state = self.lock();
         if state.channel.is_none() {
@@ -96,7 +97,7 @@ impl Inbox {
         Taken::Delivery(Delivery::new(message, routing_key, redelivered, Box::new(receipt)))
     }
 
-    /// Asks for another prefetch and returns how to know when it is in effect: the number to wait for.
+    /// Requests another prefetch, and returns the number to wait for and where to wait until it is in effect.
     pub(super) fn want(&self, prefetch: u16) -> (u64, watch::Receiver<u64>) {
         let mut state = self.lock();
         state.credit.want(prefetch);
@@ -108,7 +109,8 @@ impl Inbox {
         (asked, self.effected.subscribe())
     }
 
-    /// What is to be done at the broker; `Err` with the number of prefetches that are in effect if nothing is.
+    /// Returns the next step to take at the broker, or as `Err` the number of changes that are in effect if there is
+    /// none.
     pub(super) fn step(&self) -> Result<Step, u64> {
         let state = self.lock();
         state.credit.step().ok_or(state.asked)
@@ -126,7 +128,7 @@ impl Inbox {
         self.effected.send_replace(asked);
     }
 
-    /// The newest of what waits beyond what the consumer may hold: others shall have it.
+    /// Returns the newest of the waiting deliveries that exceed what the consumer may hold, so that others get them.
     pub(super) fn surplus(&self) -> Vec<Acker> {
         let mut state = self.lock();
         let mut surplus = Vec::new();
@@ -139,7 +141,7 @@ impl Inbox {
         surplus
     }
 
-    /// Ends the subscription: nothing more is given out, and what is held can't be settled any more.
+    /// Ends the subscription: nothing more is handed out, and held deliveries can no longer be settled.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.channel = None;
@@ -149,7 +151,7 @@ impl Inbox {
         self.effected.send_replace(u64::MAX);
     }
 
-    /// Counts one delivery as settled; `false`: the subscription is over.
+    /// Counts one delivery as settled. Returns `false` if the subscription has ended.
     fn settled(&self, tap: u32) -> bool {
         let state = self.lock();
         let lasts = state.channel.is_some();
@@ -157,8 +159,9 @@ impl Inbox {
         lasts
     }
 
-    /// Hands an acknowledgement to the connection; `false`: there is none any more. That it was written isn't waited
-    /// for. Not by the library's own `Acker`, which takes the way over a task of the connection's.
+    /// Hands an acknowledgement to the connection, without waiting until it is written. Returns `false` if there is
+    /// no connection any more. The library's own `Acker` is not used, because it goes through a task of the
+    /// connection.
     fn ack(&self, tap: u32, tag: u64) -> bool {
         let state = self.lock();
         let Some(channel) = &state.channel else { return false };
@@ -190,27 +193,28 @@ struct Receipt {
 
 #[async_trait]
 impl Settle for Receipt {
-    /// `true` says that the acknowledgement went to the connection. AMQP doesn't answer it: should the connection be cut
-    /// just then, the message comes again.
+    /// Returns `true` if the acknowledgement was handed to the connection. AMQP does not answer it: if the connection
+    /// is cut just then, the message comes again.
     async fn ack(self: Box<Self>) -> bool {
         self.inbox.ack(self.tap, self.tag)
     }
 
-    /// Gives it back by AMQP's `reject`: since 4.3 a quorum queue counts nothing that comes back by `nack`, so that a message
-    /// which never can be settled would go round for ever.
+    /// Returns the message by AMQP's `reject`. Since 4.3 a quorum queue does not count what is returned by `nack`, so
+    /// a message that can never be settled would circulate for ever.
     async fn nack(self: Box<Self>) {
         if self.inbox.settled(self.tap)
             && let Err(error) = self.acker.reject(BasicRejectOptions { requeue: true }).await
         {
-            tracing::debug!(%error, "giving a delivery back");
+            tracing::debug!(%error, "could not return a delivery");
         }
     }
 }
 
-/// Gives back to its queue a delivery that wasn't tried; since 4.3 that isn't counted against it. Where that fails the channel is gone, which gives back everything.
+/// Returns an untried delivery to its queue, which since 4.3 does not count against the message. If that fails, the
+/// channel is gone, which returns everything.
 pub(super) async fn put_back(acker: &Acker) {
     let options = BasicNackOptions { requeue: true, multiple: false };
     if let Err(error) = acker.nack(options).await {
-        tracing::debug!(%error, "giving a delivery back");
+        tracing::debug!(%error, "could not return a delivery");
     }
 }

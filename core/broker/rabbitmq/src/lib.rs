@@ -1,16 +1,18 @@
-//! RabbitMQ, over AMQP 0-9-1. What AMQP leaves open is closed here; which queues there are is [`topology`](infera_broker::topology)'s
-//! alone.
+//! RabbitMQ over AMQP 0-9-1. This crate settles what AMQP leaves open; [`topology`](infera_broker::topology) alone
+//! says which queues exist.
 //!
-//! * Two connections: publishes on one, everything else on the other, because the broker stops reading from a connection
-//!   that publishes while it is short of memory or disk. Each is made when first needed and again when it is gone.
-//! * Publishing: one task owns the channel; mandatory, confirmed, with a time limit of its own (`publisher`, `returns`).
+//! * Two connections: publishes on one, everything else on the other, because the broker stops reading from a
+//!   connection that publishes while it is short of memory or disk. Each is made when it is first needed, and again
+//!   after a loss.
+//! * Publishing: one task owns the channel. Messages are mandatory and confirmed, with a time limit of our own
+//!   (`publisher`, `returns`).
 //! * Consuming: a channel and a task per consumer; the prefetch can change while messages are held (`consumer`,
 //!   `credit`).
 //! * `replicated` queues are quorum queues. All others are classic, and durable unless exclusive. An exclusive queue
 //!   belongs to the consuming connection and is deleted with its consumer.
 //!
-//! Beyond the contract: asking for a queue's depth counts as using it, so it restarts the queue's idle time; and bindings
-//! that an earlier version declared and this one doesn't want stay until the queue is deleted.
+//! Beyond the contract: asking for a queue's depth counts as use and so restarts the queue's idle time; and bindings
+//! that an earlier version declared and this one does not want stay until the queue is deleted.
 
 mod access;
 mod claims;
@@ -52,36 +54,38 @@ use link::{Endpoint, Link};
 use publisher::Request;
 use terms::{Refusal, exchange_name, short};
 
-/// The client library keeps 32 buffers of this size for each direction of a connection. 16 KiB instead of its 128 KiB
-/// took a connection from 22 to 7 MiB at no measurable loss for messages of 1 KiB; longer ones are sent in pieces.
+/// The frame size. The client library keeps 32 buffers of this size for each direction of a connection. 16 KiB
+/// instead of its default of 128 KiB reduced a connection from 22 to 7 MiB, with no measurable loss for messages of 1
+/// KiB; longer messages are sent in pieces.
 const FRAME_MAX: u32 = 16 * 1024;
 
-/// A peer that is silent for twice as long is taken for dead.
+/// The heartbeat in seconds. A peer that is silent for twice as long is taken for dead.
 const HEARTBEAT_S: u16 = 10;
 
-/// How long making a connection may take.
+/// How long making a connection may take, in milliseconds.
 const CONNECT_MS: u64 = 5_000;
 
-/// Between tries for an exclusive queue that a lost connection of ours may still hold.
+/// The pause between tries for an exclusive queue that a lost connection of ours may still hold.
 const HEIR_WAITS: Duration = Duration::from_millis(250);
 
-/// Where the broker is.
+/// How to reach the broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS; the vhost `/` is written `%2F`. Hidden because of
-    /// the password. A node logs in by its token: user and password are left out.
+    /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS; the vhost `/` is written `%2F`. It is hidden
+    /// because of the password. A node logs in with its token, so it leaves out user and password.
     pub url: Secret,
-    /// With `amqps://`: a PEM file of certificates to trust beside the system's, such as a private authority's. None:
-    /// the system's alone.
+    /// With `amqps://`: a PEM file of CAs to trust in addition to the system's, such as a private one. None: the
+    /// system's alone.
     pub ca_file: Option<PathBuf>,
-    /// When a publish without an answer ends `Unknown`, in milliseconds.
+    /// After how long a publish without an answer ends `Unknown`, in milliseconds.
     pub publish_timeout_ms: u64,
 }
 
 impl Default for Config {
-    /// A broker on this machine as its package leaves it. Five seconds: confirmations wait for a disk, which may stall
-    /// for a second or two, and a broker that is short of memory or disk gives none at all.
+    /// Returns a broker on this machine with its package's defaults. Five seconds for a publish: confirmations wait
+    /// for a disk, which may stall for a second or two, and a broker that is short of memory or disk gives none at
+    /// all.
     fn default() -> Self {
         Self {
             url: Secret::new("amqp://guest:guest@127.0.0.1:5672/%2F"),
@@ -91,13 +95,13 @@ impl Default for Config {
     }
 }
 
-/// The configuration can't be used; the operator's to mend.
+/// The configuration cannot be used; the operator has to mend it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// What is wrong with the URL, without quoting it: it holds a password.
+    /// The URL is wrong. It is not quoted, because it holds a password.
     #[error("the broker's url {0}")]
     Url(&'static str),
-    /// The file of authorities can't be used.
+    /// The CA file cannot be used.
     #[error("the broker's ca_file {0}")]
     Authorities(String),
 }
@@ -106,7 +110,7 @@ pub enum ConfigError {
 pub struct RabbitBroker {
     consuming: Link,
     publishing: Arc<Link>,
-    /// A node declares nothing.
+    /// Whether this is a node, which declares nothing.
     as_node: bool,
     requests: mpsc::Sender<Request>,
     publish_timeout: Duration,
@@ -116,23 +120,23 @@ pub struct RabbitBroker {
 }
 
 impl RabbitBroker {
-    /// The broker as the operator's roles see it. It connects when it is first used, and again whenever it has to.
-    /// Must be called inside a Tokio runtime, which runs its tasks.
+    /// Makes the broker as the operator's roles see it. It connects when it is first used, and again after a loss. It
+    /// must be called inside a Tokio runtime, which runs its tasks.
     ///
     /// # Errors
-    /// A configuration that can't be right. A broker that is away is no error here.
+    /// The configuration is wrong. A broker that is away is no error here.
     pub fn start(config: &Config) -> Result<Arc<Self>, ConfigError> {
         Self::start_as(config, Access::Operator)
     }
 
-    /// The broker as a node sees it: it logs in by the newest of `tokens`, and shows the broker each newer one on the
-    /// connections that are open, so whoever sends them has to send the next before one expires. It declares nothing:
-    /// declaring a queue only makes sure that the gateway did, or ends [`BrokerError::NoSuchQueue`]; and what it
-    /// publishes goes out under the node's id, which the broker checks against the token.
+    /// Makes the broker as a node sees it. It logs in with the newest of `tokens`, and hands each newer token to the
+    /// broker on the open connections, so the sender must send the next token before the last one expires. It
+    /// declares nothing: declaring a queue only checks that the gateway did, or ends with
+    /// [`BrokerError::NoSuchQueue`]. It publishes under the node's id, which the broker checks against the token.
     ///
     /// # Errors
-    /// Like [`RabbitBroker::start`]. A token that the broker refuses is no error here either; every call then ends
-    /// [`BrokerError::Unavailable`].
+    /// The same as of [`RabbitBroker::start`]. A token that the broker refuses is no error here either; every call
+    /// then ends with [`BrokerError::Unavailable`].
     pub fn start_as_node(config: &Config, tokens: watch::Receiver<Token>) -> Result<Arc<Self>, ConfigError> {
         Self::start_as(config, Access::Node(tokens))
     }
@@ -212,9 +216,9 @@ impl RabbitBroker {
     }
 }
 
-/// Where the configuration leads.
+/// Returns the endpoint that the configuration describes.
 fn endpoint(config: &Config, access: Access) -> Result<Endpoint, ConfigError> {
-    // The parser's own words may quote the URL, and with it the password.
+    // The parser's own error may quote the URL, and with it the password.
     let parsed: Result<AMQPUri, _> = config.url.expose().parse();
     let mut uri =
         parsed.map_err(|_| ConfigError::Url("isn't of the form amqp(s)://user:password@host:port/vhost"))?;
@@ -249,7 +253,7 @@ impl fmt::Debug for RabbitBroker {
 impl Broker for RabbitBroker {
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
         let name = terms::name(&queue.name)?;
-        // An exclusive queue of this name may be going just now.
+        // An exclusive queue of this name may be about to end.
         self.leaving.left().await;
         if self.as_node {
             let there = self.count(name).await.map_err(|refusal| refusal.of(&queue.name))?;
@@ -262,14 +266,14 @@ impl Broker for RabbitBroker {
         let parcel = match terms::parcel(address, message) {
             Ok(parcel) => parcel,
             Err(error) => {
-                tracing::error!(%error, "a message that AMQP can't carry");
+                tracing::error!(%error, "AMQP cannot carry a message; it was not sent");
                 return Published::Unroutable;
             }
         };
         let (reply, answer) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
-        // Those that waited behind a stuck queue's give up with them; sent just before, they would fill what the broker
-        // reads ahead.
+        // Publishes that waited behind those to a stuck queue give up together with them; sent just before that, they
+        // would fill the broker's read-ahead buffer.
         let send_until = Instant::now() + self.publish_timeout.mul_f32(0.75);
         let request = Request { parcel, reply, sent: Arc::clone(&sent), send_until };
         let asked = async {
@@ -278,7 +282,7 @@ impl Broker for RabbitBroker {
         };
         match timeout(self.publish_timeout, asked).await {
             Ok(outcome) => outcome.unwrap_or(Published::Unknown),
-            // It is out, and the broker answers: so it is the queue that doesn't.
+            // The message was sent and the broker answers, so it is the queue that does not.
             Err(_)
                 if matches!(address, Address::Queue(_))
                     && sent.load(Ordering::Relaxed)
@@ -292,7 +296,7 @@ impl Broker for RabbitBroker {
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let name = terms::name(queue)?;
-        // What consumers held that were dropped before must be there first.
+        // Messages that dropped consumers held must be back in the queue first.
         self.leaving.left().await;
         self.open(name, prefetch).await.map_err(|refusal| refusal.of(queue))
     }

@@ -1,4 +1,4 @@
-//! One connection while it lasts, and the broker's answers on it, each in time.
+//! One connection while it lasts, and the broker's answers on it, each under a time limit.
 
 use std::time::Duration;
 
@@ -7,29 +7,30 @@ use tokio::time::{Instant, timeout};
 
 use super::terms::Refusal;
 
-/// How long the broker may take for one answer. A healthy one takes milliseconds, a quorum queue without a leader for
-/// ever.
+/// How long the broker may take for one answer. A healthy broker takes milliseconds; a quorum queue without a leader
+/// never answers.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long it may take to delete a queue. One without a leader takes longer than an answer, and has to go.
+/// How long the deletion of a queue may take. A queue without a leader takes longer than [`ANSWER`], and must be
+/// deleted.
 const DELETION: Duration = Duration::from_secs(20);
 
-/// How long a broker that answers may take to notice that a connection of ours ended. If the line was cut without a
-/// word, it takes two heartbeats, and callers have to go on trying.
+/// How long an answering broker may take to notice that a connection of ours has ended. If the line was cut silently,
+/// it takes two heartbeats, and callers have to keep trying.
 const INHERITANCE: Duration = Duration::from_secs(10);
 
-/// One connection, and which one in its link's life it is.
+/// One connection, with its number in its link's life.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) connection: Connection,
-    /// Counts connections: what was declared as exclusive on an earlier one is gone.
+    /// The connection's number: what was declared as exclusive on an earlier one is gone.
     pub(super) epoch: u64,
     pub(super) since: Instant,
 }
 
 impl Line {
-    /// Whether the broker may not have noticed yet that the connection before this one ended: what was exclusive to
-    /// that one seems to be taken by somebody else.
+    /// Returns whether the broker may not have noticed yet that the previous connection ended. Until it does, that
+    /// connection's exclusive queues seem to belong to another client.
     pub(super) fn is_fresh_heir(&self) -> bool {
         self.epoch > 1 && self.since.elapsed() < INHERITANCE
     }
@@ -39,7 +40,7 @@ impl Line {
     }
 }
 
-/// One answer of the broker, in time.
+/// Awaits one answer of the broker, for a limited time.
 pub(super) async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, Refusal> {
     answer_within(ANSWER, asked).await
 }
@@ -55,8 +56,8 @@ async fn answer_within<T>(
     }
 }
 
-/// One answer about a queue, in time. If none comes the connection is asked for something else: a broker that answers
-/// that has the queue, and the queue has no leader.
+/// Awaits one answer about a queue, for a limited time. If none comes, the connection is tried with another question:
+/// if the broker answers that, it has the queue, but the queue has no leader.
 pub(super) async fn answer_of_queue<T>(
     line: &Line,
     asked: impl Future<Output = lapin::Result<T>>,
@@ -71,7 +72,7 @@ pub(super) async fn answer_of_queue<T>(
     }
 }
 
-/// The deletion of a queue, for which the broker looks for the queue's replicas, each for a while.
+/// Awaits the deletion of a queue, for which the broker searches for each of the queue's replicas for a while.
 pub(super) async fn answer_of_deletion<T>(
     asked: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Refusal> {

@@ -1,5 +1,5 @@
-//! One connection to the broker, made when it is first needed and again when it is gone. The client library's own recovery
-//! is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
+//! One connection to the broker, made when it is first needed and again after a loss. The client library's own
+//! recovery is off: while it recovers, a publish hangs without an error and a consumer is silent (both measured).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use super::terms::{Refusal, connection_name, exchange_name, short};
 use infera_broker::Exchange;
 use infera_telemetry::metrics::BROKER_BLOCKED;
 
-/// A healthy broker opens a channel in a millisecond.
+/// How long opening a channel may take; a healthy broker takes a millisecond.
 const SOON: Duration = Duration::from_secs(1);
 
-/// After a failed attempt everybody is told so for this long before the next: callers retry by themselves, and a
-/// broker that starts must not meet a storm.
+/// How long a failed attempt is reported to all callers before the next attempt: callers retry by themselves, and a
+/// starting broker must not be stormed.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Where connections lead, by which certificates, and as whom.
+/// Where connections lead, which CAs they trust, and under which identity they are made.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) uri: AMQPUri,
@@ -36,7 +36,7 @@ pub(super) struct Endpoint {
     pub(super) access: Access,
 }
 
-/// Keeps a connection to the broker, and makes it again when it is gone.
+/// Keeps a connection to the broker, and makes it again after a loss.
 pub(super) struct Link {
     endpoint: Endpoint,
     purpose: &'static str,
@@ -47,9 +47,9 @@ pub(super) struct Link {
 struct State {
     line: Option<Arc<Line>>,
     epoch: u64,
-    /// When and why the last attempt failed.
+    /// The time and reason of the last attempt, if it failed.
     failed: Option<(Instant, Refusal)>,
-    /// Tells the broker of new tokens.
+    /// The task that hands new tokens to the broker.
     keeper: Option<AbortHandle>,
 }
 
@@ -66,15 +66,15 @@ impl Link {
         Self { endpoint, purpose, state: Mutex::default() }
     }
 
-    /// Opens a channel. The connection stays open as long as the returned line is held.
+    /// Opens a channel. The connection stays open while the returned line is held.
     pub(super) async fn channel(&self) -> Result<(Arc<Line>, Channel), Refusal> {
         let line = self.line().await?;
         let channel = answer(line.connection.create_channel()).await?;
         Ok((line, channel))
     }
 
-    /// Whether the broker reads the present connection and answers, and soon: not one that is gone, nor one that it
-    /// doesn't listen to because it is short of memory or disk.
+    /// Returns whether the broker reads the present connection and answers soon. It does not if the connection is
+    /// gone, or if the broker is short of memory or disk and has stopped reading.
     pub(super) async fn answers(&self) -> bool {
         let line = self.state.lock().await.line.clone();
         match line.filter(|line| line.is_up()) {
@@ -83,7 +83,7 @@ impl Link {
         }
     }
 
-    /// Gives a connection up that answers no more, though it seems to be up.
+    /// Gives up a connection that seems to be up but no longer answers.
     pub(super) async fn give_up(&self, line: &Line) {
         let mut state = self.state.lock().await;
         if state.line.as_ref().is_some_and(|current| current.epoch == line.epoch) {
@@ -117,12 +117,12 @@ impl Link {
                 Ok(line)
             }
             Err(refusal) => {
-                // Said once per outage; those who wait are told each time.
+                // Logged once per outage; waiting callers get the error each time.
                 if state.failed.is_none() {
                     tracing::warn!(
                         purpose = self.purpose,
                         ?refusal,
-                        "RabbitMQ is away; trying until it is back"
+                        "RabbitMQ is away; trying again until it is back"
                     );
                 }
                 state.line = None;
@@ -132,7 +132,7 @@ impl Link {
         }
     }
 
-    /// A new connection, and as whom it was made.
+    /// Makes a new connection and returns it with the identity under which it was made.
     async fn connect(&self) -> Result<(Connection, Access), Refusal> {
         let Endpoint { uri, tls, mut access } = self.endpoint.clone();
         let properties = ConnectionProperties::default().with_connection_name(connection_name(self.purpose));
@@ -147,14 +147,14 @@ impl Link {
     }
 }
 
-/// Shows operators whether the broker takes publishes, as long as the connection lasts.
+/// Shows operators whether the broker accepts publishes, while the connection lasts.
 async fn note_alarms(events: impl Stream<Item = Event>) {
     let mut events = pin!(events);
     let mut blocked = false;
     while let Some(event) = events.next().await {
         let is_blocked = match event {
             Event::ConnectionBlocked(reason) => {
-                tracing::warn!(reason, "RabbitMQ takes no publishes until its alarm is over");
+                tracing::warn!(reason, "RabbitMQ accepts no publishes until its alarm is over");
                 true
             }
             Event::ConnectionUnblocked => false,
@@ -164,7 +164,7 @@ async fn note_alarms(events: impl Stream<Item = Event>) {
         blocked = is_blocked;
         metrics::gauge!(BROKER_BLOCKED).set(f64::from(u8::from(blocked)));
     }
-    // Another connection's alarm isn't this one's to end.
+    // This connection must not end the alarm of another one.
     if blocked {
         metrics::gauge!(BROKER_BLOCKED).set(0.0);
     }
@@ -172,7 +172,7 @@ async fn note_alarms(events: impl Stream<Item = Event>) {
 
 async fn declare_exchanges(connection: &Connection) -> Result<(), Refusal> {
     for exchange in [Exchange::Nodes, Exchange::Network] {
-        // Each on a channel of its own, because a refusal closes it.
+        // Each declaration gets its own channel, because a refusal closes the channel.
         let channel = answer(connection.create_channel()).await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let name = short(exchange_name(exchange));

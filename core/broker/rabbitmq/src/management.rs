@@ -1,4 +1,4 @@
-//! RabbitMQ's book of connections, over the HTTP API of its management plugin.
+//! RabbitMQ's list of connections, read over the HTTP API of its management plugin.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,25 +14,26 @@ use infera_types::causes::causes;
 use infera_types::secret::Secret;
 use infera_types::time::Timestamp;
 
-/// It answers within milliseconds; under a flood of connections it takes seconds.
+/// How long an answer may take. Usually it takes milliseconds; under a flood of connections it takes seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 
-/// Some 200 bytes a connection: more than a broker holds.
+/// The most bytes of an answer. A connection takes some 200 bytes, so this is more than a broker can hold.
 const ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Where the management plugin is.
+/// How to reach the management plugin.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `http(s)://user:password@host:15672`, of a user with the tag `administrator`. Hidden because of the password. Empty:
-    /// connections are not checked, and nodes that were shut out stay connected until they hang up.
+    /// `http(s)://user:password@host:15672`, of a user with the tag `administrator`. It is hidden because of the
+    /// password. Empty: connections are not checked, and revoked nodes stay connected until they hang up.
     pub url: Secret,
-    /// With `https://`: a PEM file of certificates to trust beside the system's. None: the system's alone.
+    /// With `https://`: a PEM file of CAs to trust in addition to the system's. None: the system's alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
 }
 
-/// The configuration can't be used; the operator's to mend. Nothing of the URL is quoted: it holds a password.
+/// The configuration cannot be used; the operator has to mend it. The URL is never quoted, because it holds a
+/// password.
 #[derive(Debug, thiserror::Error)]
 #[error("management.{0}")]
 pub struct ConfigError(String);
@@ -46,7 +47,7 @@ pub struct ManagementApi {
     password: Secret,
 }
 
-/// As the API writes a connection. One that is still being opened has no user yet.
+/// A connection as the API lists it. One that is still being opened has no user yet.
 #[derive(Deserialize)]
 struct Listed {
     name: String,
@@ -56,7 +57,7 @@ struct Listed {
 }
 
 impl ManagementApi {
-    /// The API that the configuration names; none without a URL. It is first asked when it is first used.
+    /// Makes the client of the configured API; none without a URL. The API is contacted when it is first used.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -71,9 +72,9 @@ impl ManagementApi {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() || user.is_empty() {
             return Err(form());
         }
-        // It must not come up in an error's text.
+        // The password must not appear in an error's text.
         base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| form())?;
-        // A program may have chosen one before; then that one stays.
+        // A program may already have installed a provider, which then stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .timeout(ANSWERS_WITHIN)
@@ -103,8 +104,10 @@ impl ManagementApi {
         let answer = answer.map_err(|error| ConnectionsError::Away(causes(&error)))?;
         match answer.status() {
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(answer),
-            status if status.is_server_error() => Err(ConnectionsError::Away(format!("it answers {status}"))),
-            status => Err(ConnectionsError::Refused(format!("it answers {status}"))),
+            status if status.is_server_error() => {
+                Err(ConnectionsError::Away(format!("the API answers {status}")))
+            }
+            status => Err(ConnectionsError::Refused(format!("the API answers {status}"))),
         }
     }
 }
@@ -115,17 +118,20 @@ impl Connections for ManagementApi {
         let away = |error: reqwest::Error| ConnectionsError::Away(causes(&error));
         let mut answer = self.ask(Method::GET, &["api", "connections"], "").await?;
         if answer.status() == StatusCode::NOT_FOUND {
-            return Err(ConnectionsError::Refused("it has no /api/connections".to_owned()));
+            return Err(ConnectionsError::Refused("there is no /api/connections".to_owned()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(away)? {
             if body.len() + chunk.len() > ANSWER_MAX_BYTES {
-                return Err(ConnectionsError::Away(format!("it lists more than {ANSWER_MAX_BYTES} bytes")));
+                return Err(ConnectionsError::Away(format!(
+                    "the list of connections has more than {ANSWER_MAX_BYTES} bytes"
+                )));
             }
             body.extend_from_slice(&chunk);
         }
-        let listed: Vec<Listed> = serde_json::from_slice(&body)
-            .map_err(|error| ConnectionsError::Refused(format!("it lists something else: {error}")))?;
+        let listed: Vec<Listed> = serde_json::from_slice(&body).map_err(|error| {
+            ConnectionsError::Refused(format!("the list of connections cannot be parsed: {error}"))
+        })?;
         if listed.is_empty() {
             return Err(ConnectionsError::Unlisted);
         }
@@ -137,8 +143,9 @@ impl Connections for ManagementApi {
     }
 }
 
-/// A connection as listed; none before it has logged in. A RabbitMQ that collects no metrics for its management (which a
-/// coming one won't by default) tells neither address nor beginning, but its name for a connection begins with the address.
+/// Converts a listed connection; none before it has logged in. A RabbitMQ that collects no metrics for its management
+/// (which a coming release will not by default) reports neither address nor beginning, but its name for a connection
+/// begins with the address.
 fn connection(listed: Listed) -> Option<Connection> {
     let told = listed.peer_host.and_then(|host| host.parse::<IpAddr>().ok());
     Some(Connection {
@@ -149,7 +156,7 @@ fn connection(listed: Listed) -> Option<Connection> {
     })
 }
 
-/// The address in a name such as `203.0.113.9:41260 -> 10.0.0.9:5672`.
+/// Returns the address in a name such as `203.0.113.9:41260 -> 10.0.0.9:5672`.
 fn peer_in(name: &str) -> Option<IpAddr> {
     let (peer, _) = name.split_once(" -> ")?;
     peer.parse::<SocketAddr>().ok().map(|address| address.ip())
@@ -167,7 +174,7 @@ fn authorities(config: &Config) -> Result<Vec<Certificate>, ConfigError> {
     }
 }
 
-/// What a part of a URL says; none if that is no text.
+/// Decodes a part of a URL; none if the result is not text.
 fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -190,7 +197,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// As RabbitMQ 4.0.5 lists connections, with and without `management_metrics_collection`.
+    /// Lists as of RabbitMQ 4.0.5, with and without `management_metrics_collection`.
     #[test]
     fn an_address_is_known_whatever_the_broker_collects() {
         for (listed, peer, since_ms) in [

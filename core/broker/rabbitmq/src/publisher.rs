@@ -1,5 +1,6 @@
-//! The one task that publishes. It alone uses the channel in confirm mode: publishes of two tasks on one channel get
-//! each other's confirmations (measured). Requests come by a bounded queue, answers go back one by one.
+//! The one task that publishes. It alone uses the channel in confirm mode, because publishes of two tasks on one
+//! channel get each other's confirmations (measured). Requests come through a bounded queue; answers go back one by
+//! one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +21,22 @@ use super::returns::Returns;
 use super::terms::{Parcel, Refusal, Route};
 use infera_broker::Published;
 
-/// How long sending may rest for returns to find their messages; a broker that answers takes milliseconds.
+/// How long sending may pause until returned messages are matched; an answering broker takes milliseconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Requests that wait for the window.
+/// How many requests may wait for the window.
 pub(super) const WAITING: usize = 1024;
 
-/// Between two attempts to connect.
+/// The pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// One publish, and who waits for its end.
+/// One publish, with the way to its caller.
 pub(super) struct Request {
     pub(super) parcel: Parcel,
     pub(super) reply: oneshot::Sender<Published>,
-    /// Set when it went to the connection.
+    /// Set once the message was handed to the connection.
     pub(super) sent: Arc<AtomicBool>,
-    /// Later there is no point in sending it: whoever asked gives up before an answer comes.
+    /// After this it is pointless to send the message: the caller gives up before an answer comes.
     pub(super) send_until: Instant,
 }
 
@@ -45,7 +46,7 @@ impl Request {
     }
 }
 
-/// Publishes requests until all their senders are gone.
+/// Publishes requests until all their senders are dropped.
 pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Receiver<Request>) {
     let mut first = None;
     loop {
@@ -65,7 +66,7 @@ pub(super) async fn run(link: Arc<Link>, limits: Limits, mut requests: mpsc::Rec
                 first = window.serve(request, &mut requests).await;
                 link.give_up(&line).await;
             }
-            // Its own time out ends the request if the broker stays away.
+            // The request's own time limit ends it if the broker stays away.
             Err(_) => {
                 first = Some(request);
                 sleep(RETRY).await;
@@ -80,7 +81,7 @@ async fn open(link: &Link) -> Result<(Arc<Line>, Channel), Refusal> {
     Ok((line, channel))
 }
 
-/// What one channel has in flight.
+/// One channel's publishes in flight.
 struct Window<'link> {
     line: &'link Line,
     channel: Arc<Channel>,
@@ -88,9 +89,9 @@ struct Window<'link> {
     in_flight: InFlight<BoxFuture<'static, lapin::Result<Confirmation>>>,
     returns: Returns<oneshot::Sender<Published>>,
     broken: bool,
-    /// When anything was confirmed last; at first, when the channel was made.
+    /// When something was confirmed last; at first, when the channel was made.
     confirmed: Instant,
-    /// Until when returns must have found their messages.
+    /// By when returned messages must be matched.
     settled_until: Option<Instant>,
 }
 
@@ -108,12 +109,13 @@ impl<'link> Window<'link> {
         }
     }
 
-    /// Publishes until the channel is no longer usable. What is in flight then is unknown: its replies close without an
-    /// answer. Gives back a request that was never sent.
+    /// Publishes until the channel is no longer usable. The outcome of what is in flight then is unknown: its replies
+    /// close without an answer. Returns a request that was never sent.
     async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
         let mut unsent = self.send(first);
         while !self.broken {
-            // What a broker short of memory or disk doesn't read would wait in the connection: better in our own queue.
+            // A broker that is short of memory or disk doesn't read, and messages would wait in the connection; they
+            // wait in our own queue instead.
             let is_blocked = self.line.is_up() && self.line.connection.status().blocked();
             let room = self.in_flight.has_room() && self.settled_until.is_none() && !is_blocked;
             let too_late = sleep_until(self.settled_until.unwrap_or_else(Instant::now));
@@ -131,7 +133,7 @@ impl<'link> Window<'link> {
         unsent
     }
 
-    /// Sends one; gives it back if the channel was closed before anything of it was sent.
+    /// Sends one request; returns it if the channel was closed before anything of it was sent.
     fn send(&mut self, request: Request) -> Option<Request> {
         if request.is_stale() {
             return None;
@@ -144,7 +146,7 @@ impl<'link> Window<'link> {
         let channel = Arc::clone(&self.channel);
         let (exchange, key) = (route.exchange.clone(), route.key.clone());
         let mut confirm = async move {
-            // Without `mandatory` the broker confirms what it drops.
+            // Without `mandatory` the broker confirms messages that it drops.
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let confirm = channel.basic_publish(exchange, key, options, &body, properties).await?;
             sent.store(true, Ordering::Relaxed);
@@ -152,10 +154,10 @@ impl<'link> Window<'link> {
             confirm.await
         }
         .boxed();
-        // The first look hands it to the connection, in the order of the requests. That it was written isn't waited for:
-        // so what is asked for at once goes out at once, and not one by one.
+        // The first poll hands the message to the connection, in the order of the requests. We don't wait until it is
+        // written, so that simultaneous requests go out together and not one by one.
         match (&mut confirm).now_or_never() {
-            // Dropping the reply tells the asker that its end is unknown.
+            // Dropping the reply tells the caller that the outcome is unknown.
             Some(Err(_)) => self.broken = true,
             Some(Ok(confirmation)) => self.in_flight.push(route, reply, ready(Ok(confirmation)).boxed()),
             None => self.in_flight.push(route, reply, confirm),
@@ -163,7 +165,7 @@ impl<'link> Window<'link> {
         None
     }
 
-    /// Takes in this end and all others that are in, and answers those that are certain.
+    /// Records this end and all others that are ready, and answers those that are certain.
     fn settle(&mut self, event: Event) {
         self.note(event);
         while let Some(Some(event)) = self.in_flight.next().now_or_never() {
@@ -179,7 +181,7 @@ impl<'link> Window<'link> {
             until => until,
         };
         for (reply, kept) in decided {
-            // An asker that waits no more is told nothing.
+            // The send fails if the caller no longer waits, which is fine.
             let _ = reply.send(if kept { Published::Confirmed } else { Published::Unroutable });
         }
     }
@@ -198,15 +200,17 @@ impl<'link> Window<'link> {
                 self.returns.confirmed(route, returned, reply);
             }
             Some(Ok(Confirmation::Nack(None))) => {
-                // A topic reaches many queues, and what it was that refused isn't said: only a limit is no fault.
+                // A topic reaches many queues, and the broker does not say which one refused; only a limit is
+                // harmless.
                 let is_queue = route.exchange.as_str().is_empty();
                 let why = if is_queue { self.limits.refusal(route.key.as_str()) } else { Published::Full };
                 let _ = reply.send(why);
             }
-            // Others are confirmed meanwhile: its queue is stuck, and the channel is as good as any. The asker has given up
-            // long ago.
+            // Other publishes are confirmed meanwhile: the message's queue is stuck, and the channel is fine. The
+            // caller gave up long ago.
             None if self.confirmed.elapsed() < STALLED => {}
-            // No answer to anybody, an error, a refusal that carries another's return, no confirm mode: start over.
+            // No publish is confirmed, or there is an error, a refusal that carries another message's return, or no
+            // confirm mode: start over.
             None | Some(Err(_) | Ok(Confirmation::Nack(Some(_)) | Confirmation::NotRequested)) => {
                 self.broken = true;
             }

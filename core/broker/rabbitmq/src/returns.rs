@@ -1,24 +1,25 @@
-//! Which confirmed publishes matched no queue. Pure: what the broker said goes in, how publishes ended comes out.
+//! Decides which confirmed publishes matched no queue. Pure: the broker's reports go in, the outcomes of publishes
+//! come out.
 //!
-//! The broker returns an unroutable message before it confirms it, but says of the return only what was published, and
-//! confirms many at once. The client library keeps returns in the order in which they came and hands one to whichever
-//! confirmation comes next, which may be that of another message. So returns are matched here, by where the message
-//! went and its id.
+//! The broker returns an unroutable message before it confirms it, but the return only repeats what was published,
+//! and one confirmation may cover many messages. The client library keeps returns in the order in which they came and
+//! attaches each to the next confirmation, which may be that of another message. So returns are matched here, by
+//! where the message went and its id.
 //!
-//! When every message whose return was handed out is confirmed itself, no return is on its way to someone else: each
-//! confirmation hands out one return as long as there are any, so as many are still kept for confirmed messages as were
-//! handed out for unconfirmed ones, at most. What is unroutable is confirmed at once, so that is soon, whatever other
-//! queues do.
+//! Once every message whose return was handed out is confirmed itself, no return is on its way to another message:
+//! each confirmation hands out one return while there are any, so the library keeps at most as many returns for
+//! confirmed messages as it handed out for unconfirmed ones. The broker confirms unroutable messages at once, so this
+//! happens soon, whatever other queues do.
 
 use std::collections::HashSet;
 
 use super::terms::Route;
 
-/// Publishes whose confirmation came and whose end isn't said yet.
+/// Publishes that are confirmed and whose outcome is not known yet.
 pub(super) struct Returns<Reply> {
     came_back: HashSet<Route>,
     undecided: Vec<(Route, Reply)>,
-    /// A message came back whose own confirmation is still to come.
+    /// Whether a message was returned whose own confirmation is still to come.
     crossed: bool,
 }
 
@@ -29,20 +30,20 @@ impl<Reply> Default for Returns<Reply> {
 }
 
 impl<Reply> Returns<Reply> {
-    /// The broker confirmed `route`, and the library gave it this return.
+    /// Records that the broker confirmed `route`, and that the library attached this return.
     pub(super) fn confirmed(&mut self, route: Route, returned: Option<Route>, reply: Reply) {
         self.came_back.extend(returned);
         self.undecided.push((route, reply));
     }
 
-    /// Whether nothing more may be sent until what came back has its confirmation: with more on the way there might
-    /// always be another.
+    /// Returns whether sending must pause until every returned message is confirmed: if more were sent, there might
+    /// always be another one.
     pub(super) const fn must_settle(&self) -> bool {
         self.crossed
     }
 
-    /// Those whose end is known now, and whether they were kept. To be asked when every confirmation that is in was
-    /// told.
+    /// Returns the publishes whose outcome is known now, and whether they were kept. Call it after every available
+    /// confirmation was recorded.
     pub(super) fn decided(&mut self) -> Vec<(Reply, bool)> {
         self.crossed = !self.came_back.is_empty() && {
             let confirmed: HashSet<&Route> = self.undecided.iter().map(|(route, _)| route).collect();
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(returns.decided(), []);
     }
 
-    /// Number 3 is never confirmed, because its queue is stuck: no decision waits for it.
+    /// Number 3 is never confirmed, because its queue is stuck: no other decision may wait for it.
     #[test]
     fn a_crossed_return_waits_for_the_message_that_came_back_and_no_other() {
         let mut returns = Returns::default();
@@ -94,9 +95,9 @@ mod tests {
     }
 
     proptest! {
-        /// As the library hands out returns: the oldest to whichever confirmation comes next. Confirmations come in any
-        /// order, each after its own message's return, and any number of them before anybody asks. Each message ends as
-        /// it did, and at the end none is undecided.
+        /// Hands out returns as the library does: the oldest goes to the next confirmation. Confirmations come in any
+        /// order, each after its own message's return, and any number of them come before a decision is asked for.
+        /// Each message must get its true outcome, and at the end none may be undecided.
         #[test]
         fn ends_are_right_however_returns_are_handed_out(
             lost in prop::collection::vec(any::<bool>(), 1..20),
@@ -115,7 +116,7 @@ mod tests {
                     came_back[number] = true;
                     kept_by_library.push_back(number);
                     if comes_back {
-                        // Its confirmation comes later.
+                        // The message's confirmation comes later.
                         continue;
                     }
                 }

@@ -1,4 +1,4 @@
-//! Our words in AMQP's: queues, addresses, messages, and what a refusal means. Values only; nothing here waits.
+//! Translates between our values and AMQP's: queues, addresses, messages, meanings of refusals. Nothing here waits.
 
 use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
@@ -7,22 +7,22 @@ use lapin::{BasicProperties, ErrorKind};
 
 use infera_broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Queue, topology};
 
-/// AMQP's mark of a message that a classic queue keeps in memory; quorum queues write every message to disk before they
-/// confirm it, whatever its mark. A classic queue here is one node's or one program's: what is lost with the broker are
-/// assignments, which go to other nodes if no answer comes, and messages to a program whose connection was lost too. On
-/// disk each assignment cost a wait for the disk of its own: 2.4 a job (measured).
+/// AMQP's mark of a message that a classic queue keeps in memory; quorum queues write every message to disk before
+/// they confirm it, whatever its mark. A classic queue here belongs to one node or one program. If the broker fails,
+/// it loses assignments, which go to other nodes when no answer comes, and messages to a program whose connection is
+/// lost too. On disk each assignment cost a disk flush of its own: 2.4 a job (measured).
 const TRANSIENT: u8 = 1;
 
-/// The longest time to live that RabbitMQ takes, in milliseconds: 49 days.
+/// The longest time to live that RabbitMQ accepts, in milliseconds: 49 days.
 const TTL_MAX_MS: u64 = u32::MAX as u64;
 
 /// The header that carries a message's place in its trace, named as in HTTP.
 const TRACE_HEADER: &str = "traceparent";
 
-/// How long a `traceparent` of the version in use is; anything longer is a stranger's and dropped.
+/// The length of a `traceparent` of the version in use; anything longer comes from a stranger and is dropped.
 const TRACE_MAX_BYTES: usize = 55;
 
-/// What both exchanges are called at the broker; permissions of nodes name the first.
+/// Returns an exchange's name at the broker; permissions of nodes name the first.
 pub(super) const fn exchange_name(exchange: Exchange) -> &'static str {
     match exchange {
         Exchange::Nodes => topology::NODES_EXCHANGE,
@@ -30,7 +30,7 @@ pub(super) const fn exchange_name(exchange: Exchange) -> &'static str {
     }
 }
 
-/// How a queue is declared, besides its arguments.
+/// Returns the options with which a queue is declared, besides its arguments.
 pub(super) const fn declare_options(queue: &Queue) -> QueueDeclareOptions {
     QueueDeclareOptions {
         passive: false,
@@ -42,7 +42,8 @@ pub(super) const fn declare_options(queue: &Queue) -> QueueDeclareOptions {
     }
 }
 
-/// Every argument that matters, none left to the server's defaults: those differ between its versions.
+/// Returns every argument that matters. None is left to the server's defaults, because those differ between its
+/// versions.
 pub(super) fn arguments(queue: &Queue) -> FieldTable {
     let mut table = FieldTable::default();
     let kind = if queue.replicated { "quorum" } else { "classic" };
@@ -60,7 +61,7 @@ pub(super) fn arguments(queue: &Queue) -> FieldTable {
     number("x-max-length-bytes", queue.bytes_max);
     number("x-expires", queue.idle_ms);
     if let Some(dead_letters) = &queue.dead_letters {
-        // At least once: only confirmed there does it leave here. It needs `reject-publish`, and a quorum queue.
+        // At least once: a message leaves only once it is confirmed there. Needs `reject-publish` and a quorum queue.
         for (name, value) in [
             ("x-dead-letter-exchange", ""),
             ("x-dead-letter-routing-key", dead_letters.as_str()),
@@ -72,12 +73,12 @@ pub(super) fn arguments(queue: &Queue) -> FieldTable {
     table
 }
 
-/// A constant that is short enough.
+/// Returns a constant that is known to be short enough.
 pub(super) fn short(text: &'static str) -> ShortString {
     ShortString::from(text)
 }
 
-/// Where a publish goes and as what: exchange, routing key and id, by which a message that comes back is known.
+/// The route of a publish: exchange, routing key and id, by which a returned message is recognized.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Route {
     pub(super) exchange: ShortString,
@@ -93,10 +94,10 @@ pub(super) struct Parcel {
     pub(super) body: Bytes,
 }
 
-/// A message as it is sent.
+/// Converts a message into what is sent.
 ///
 /// # Errors
-/// A key, an id or a kind that is longer than AMQP's 255 bytes; no retry helps.
+/// A key, an id or a kind is longer than AMQP's 255 bytes; a retry won't help.
 pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, ShortStringError> {
     let (exchange, key) = match address {
         Address::Queue(queue) => ("", queue),
@@ -109,7 +110,7 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
         .with_type(ShortString::try_new(message.kind)?)
         .with_delivery_mode(TRANSIENT);
     if let Address::Nodes(key) = address {
-        // The broker accepts no user id but the connection's own here, unless the user has the tag `impersonator`.
+        // The broker accepts no user id but the connection's own, unless the user has the tag `impersonator`.
         properties = properties.with_user_id(ShortString::try_new(first_word(key))?);
     }
     if let Some(ttl_ms) = message.ttl_ms {
@@ -124,22 +125,22 @@ pub(super) fn parcel(address: &Address, message: Message) -> Result<Parcel, Shor
     Ok(Parcel { route, properties, body: message.body })
 }
 
-/// The first word of a key: in the nodes' exchange, who speaks.
+/// Returns the first word of a key: in the nodes' exchange, the sender.
 fn first_word(key: &str) -> &str {
     key.split('.').next().unwrap_or_default()
 }
 
-/// Why a delivery is dropped: its sender can't be established.
+/// Why a delivery is dropped: its sender cannot be established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dubious {
-    /// It carries `CC`, by which a sender gets it to queues that its key doesn't reach.
+    /// It carries `CC`, by which a sender reaches queues that its key does not.
     Copied,
-    /// It came by the nodes' exchange, and the user whom the broker vouches for isn't the node that its key names.
+    /// It came through the nodes' exchange, and the vouched user is not the node that its key names.
     Unvouched,
 }
 
 impl Dubious {
-    /// As metrics name it.
+    /// Returns the reason's word in metrics.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Copied => "copied",
@@ -148,10 +149,10 @@ impl Dubious {
     }
 }
 
-/// A message as it was delivered by `exchange` under `key`.
+/// Converts a message that was delivered by `exchange` under `key`.
 ///
 /// # Errors
-/// Its key doesn't tell who sent it, or not reliably.
+/// The sender is unknown or in doubt.
 pub(super) fn message(
     (exchange, key): (&str, &str),
     properties: &BasicProperties,
@@ -186,25 +187,25 @@ fn trace(headers: &FieldTable) -> Option<String> {
     }
 }
 
-/// Why the broker didn't do what it was asked to.
+/// Why the broker did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// No such queue.
+    /// The queue does not exist.
     Missing,
-    /// It belongs to another connection, or has its one consumer.
+    /// The queue belongs to another connection, or has its one consumer.
     Taken,
-    /// It is there with other properties; what differs.
+    /// The queue exists with other properties; the text says which.
     Different(String),
-    /// We may not; retrying is pointless until an operator changes that.
+    /// Permission is missing; a retry is pointless until an operator grants it.
     Forbidden(String),
-    /// It is away, or gave no answer in time.
+    /// The broker is away, or gave no answer in time.
     Away(String),
-    /// It gave no answer about this queue in time, and answers otherwise.
+    /// The broker gave no answer about this queue in time, though it answers other questions.
     Stuck,
 }
 
 impl Refusal {
-    /// As the seam says it, for the queue that it is about.
+    /// Converts the refusal into the seam's error about this queue.
     pub(super) fn of(self, queue: &str) -> BrokerError {
         let name = queue.to_owned();
         match self {
@@ -233,8 +234,8 @@ impl From<lapin::Error> for Refusal {
     }
 }
 
-/// What differs, out of `PRECONDITION_FAILED - inequivalent arg 'x' for queue 'q' in vhost '/': received W but current
-/// is T`; the whole text if it is another one.
+/// Returns the difference in `PRECONDITION_FAILED - inequivalent arg 'x' for queue 'q' in vhost '/': received W but
+/// current is T`, and any other text whole.
 fn difference(text: &str) -> String {
     let parts = || {
         let (_, rest) = text.split_once("inequivalent arg '")?;
@@ -246,12 +247,12 @@ fn difference(text: &str) -> String {
     parts().unwrap_or_else(|| text.to_owned())
 }
 
-/// A name as AMQP takes it. One that is too long names nothing.
+/// Converts a name into AMQP's form. A name that is too long names no queue.
 pub(super) fn name(queue: &str) -> Result<ShortString, BrokerError> {
     ShortString::try_new(queue).map_err(|_| BrokerError::NoSuchQueue(queue.to_owned()))
 }
 
-/// What this client is called in the broker's lists.
+/// Returns this client's name in the broker's lists.
 pub(super) fn connection_name(purpose: &str) -> LongString {
     format!("infera {purpose}").into()
 }

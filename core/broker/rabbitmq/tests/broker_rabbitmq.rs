@@ -1,7 +1,8 @@
-//! Every promise of the broker's seam, tried on a RabbitMQ server: with classic queues, again with quorum queues, and
-//! what happens when the line to the server is cut, closed or dead.
+//! Tests every promise of the broker's seam on a RabbitMQ server, with classic queues and again with quorum queues,
+//! and what happens when the line to the server is cut, closed or dead.
 //!
-//! `TEST_RABBITMQ_URL` says where it is, its neighbours in `data/services.env` how nodes log in and what TLS needs. Queues have names of their own and go at the end of their check.
+//! `TEST_RABBITMQ_URL` says where the server is; the variables beside it in `data/services.env` say how nodes log in
+//! and what TLS needs. Queues have names of their own and are deleted at the end of their check.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
 #[path = "broker_rabbitmq/line.rs"]
@@ -24,7 +25,7 @@ use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, 
 use infera_broker_rabbitmq::{Config, RabbitBroker};
 use infera_types::secret::Secret;
 
-/// What the services say of themselves under this name.
+/// Returns the services' variable of this name.
 fn named(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} isn't set; `make services` starts the servers and tells their addresses")
@@ -39,7 +40,7 @@ fn broker() -> Arc<dyn Broker> {
     RabbitBroker::start(&Config { url: Secret::new(url()), ..Config::default() }).unwrap()
 }
 
-/// The same broker, whose shared queues are all replicated.
+/// The same broker, which declares all shared queues as replicated.
 #[derive(Debug)]
 struct Replicating(Arc<dyn Broker>);
 

@@ -1,5 +1,6 @@
-//! What happens when a RabbitMQ server is killed, frozen, short of memory, or closes on us. Each check starts a server
-//! of its own (`infra/service/alone.py`; needs python3; `RABBIT` chooses which), one check after the other.
+//! Tests what happens when a RabbitMQ server is killed, frozen, short of memory, or closes our connections. Each
+//! check starts a server of its own (`infra/service/alone.py`; needs python3; `RABBIT` chooses which), one check
+//! after the other.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by panicking")]
 
 use std::path::PathBuf;
@@ -15,16 +16,16 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Two of these servers at once are slow on two cores.
+/// Held by the running check, because two of these servers at once are slow on two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// How long what must happen may take, the server's start included.
+/// How long an expected event may take, the server's start included.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// So soon after the server is back everything works again.
+/// How soon after the server is back everything must work again.
 const BACK: Duration = Duration::from_secs(10);
 
-/// A server of this check's own. It ends with it.
+/// The server of one check. It ends with the check.
 struct Server {
     folder: TempDir,
     shift: u32,
@@ -35,7 +36,7 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        // Several of these files may run at once on one machine; ports of the services lie elsewhere.
+        // Several of these test programs may run at once on one machine; the services' ports lie elsewhere.
         let shift = 1_000 + 20 * (std::process::id() % 45);
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self { folder, shift, url: String::new(), _turn: turn };
@@ -60,7 +61,7 @@ impl Server {
         self.command(words).expect("the server obeys");
     }
 
-    /// Kills it at once: what it did a moment ago is not yet what it will do.
+    /// Kills it at once, so that its last writes may not have reached the disk.
     fn crash(&self) {
         let note = std::fs::read_to_string(self.folder.path().join("rabbitmq/rabbitmq.pid")).unwrap();
         let pid = note.lines().next().expect("a pid");
@@ -134,7 +135,7 @@ async fn consume(broker: &dyn Broker, queue: &Queue, patience: Duration) -> Box<
     }
 }
 
-/// Takes until this id comes, and says what came before it.
+/// Takes deliveries until this id comes, and returns the ids that came before it.
 async fn take_until(consumer: &mut Box<dyn Consumer>, id: &str) -> Vec<String> {
     let mut ids = Vec::new();
     while ids.last().is_none_or(|last| last != id) {
@@ -145,7 +146,8 @@ async fn take_until(consumer: &mut Box<dyn Consumer>, id: &str) -> Vec<String> {
     ids
 }
 
-/// Does what a sweeper does with a queue until it takes a message: makes it again when it is stuck. Returns whether it was.
+/// Does what a sweeper does with a queue, until it accepts a message: recreates it when it is stuck. Returns whether
+/// it was stuck.
 async fn mend(broker: &dyn Broker, queue: &Queue) -> bool {
     let (mut was_stuck, until) = (false, Instant::now() + PATIENCE);
     loop {
@@ -165,8 +167,8 @@ async fn mend(broker: &dyn Broker, queue: &Queue) -> bool {
     }
 }
 
-/// RabbitMQ may lose a replicated queue that was made just before a crash, with what was confirmed in it, and keep its
-/// name. Such a queue is reported as stuck, and takes messages again once it has been made again.
+/// RabbitMQ may lose a replicated queue that was declared just before a crash, with the messages that it confirmed,
+/// and keep the queue's name. Such a queue is reported as stuck, and accepts messages once it is declared again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_made_just_before_a_crash_is_usable_again() {
     let mut server = Server::start().await;
@@ -187,7 +189,7 @@ async fn a_queue_made_just_before_a_crash_is_usable_again() {
     eprintln!("{stuck} of {} queues were stuck", queues.len());
 }
 
-/// What was confirmed in a queue that had time to settle is there after a crash, and its consumer comes back.
+/// Messages that were confirmed in a settled queue are still there after a crash, and its consumer comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_confirmed_survives_a_crash() {
     let mut server = Server::start().await;
@@ -219,7 +221,7 @@ async fn what_was_confirmed_survives_a_crash() {
     assert!(missing.is_empty(), "confirmed and gone: {missing:?}");
 }
 
-/// An operator closes all connections: consumers and exclusive queues are back at the next try.
+/// After an operator closed all connections, consumers and exclusive queues are back at the next try.
 async fn closed_connections_are_made_anew(server: &Server, broker: &dyn Broker) {
     let shared = queue("jobs.closed");
     let own = Queue { exclusive: true, replicated: false, ..queue("own") };
@@ -245,7 +247,7 @@ async fn closed_connections_are_made_anew(server: &Server, broker: &dyn Broker) 
     }
 }
 
-/// A frozen server is told in time, and is believed again when it wakes.
+/// A frozen server is detected in time, and used again when it wakes.
 async fn a_frozen_server_thaws(server: &Server, broker: &dyn Broker) {
     let queue = queue("jobs.frozen");
     broker.declare(&queue).await.unwrap();
@@ -254,7 +256,7 @@ async fn a_frozen_server_thaws(server: &Server, broker: &dyn Broker) {
     let began = Instant::now();
     assert_eq!(send(broker, &queue, "during").await, Published::Unknown);
     assert!(began.elapsed() < Duration::from_secs(5), "told after {:?}", began.elapsed());
-    // Longer than two heartbeats: both sides take each other for dead.
+    // Longer than two heartbeats: both sides take the other for dead.
     sleep(Duration::from_secs(25)).await;
     server.tell(&["thaw"]);
     send_until_kept(broker, &queue, "during", BACK).await;
@@ -263,7 +265,8 @@ async fn a_frozen_server_thaws(server: &Server, broker: &dyn Broker) {
     assert_eq!(came.first().map(String::as_str), Some("before"));
 }
 
-/// Short of memory the server takes no publishes. They end in time, and consumers on their own connection go on.
+/// A server that is short of memory accepts no publishes. They end in time, and consumers on their own connection go
+/// on.
 async fn an_alarm_stops_publishes_only(server: &Server, broker: &dyn Broker) {
     let queue = queue("jobs.alarm");
     broker.declare(&queue).await.unwrap();
@@ -283,8 +286,8 @@ async fn an_alarm_stops_publishes_only(server: &Server, broker: &dyn Broker) {
     take_until(&mut consumer, "after").await;
 }
 
-/// A queue's process is halted, so that its publishes are never confirmed: more of them than may be in flight at once. When
-/// those who asked have given up, other queues have the room.
+/// A queue's process is halted, so that its publishes are never confirmed, and there are more of them than may be in
+/// flight at once. After their callers have given up, publishes to other queues get the room.
 async fn a_stuck_queue_holds_up_no_other(server: &Server, broker: &Arc<dyn Broker>) {
     let (stuck, other) = (queue("jobs.stuck"), queue("jobs.other"));
     for queue in [&stuck, &other] {

@@ -1,8 +1,8 @@
-//! A hostile node at the real broker: it holds what a gateway gives a node, a token for itself, and tries everything
-//! else. One test per try, each with the end that is expected: refused by the broker, or dropped by whoever reads.
-//! Nothing is read that isn't its own, and nothing is credited to another.
+//! A hostile node at a real broker: it has what a gateway gives a node, a token for itself, and tries everything
+//! else. Each test tries one thing and expects one end: the broker refuses it, or the reader drops it. The node can
+//! read nothing but its own queue, and nothing that it sends counts for another node.
 //!
-//! What RabbitMQ lets pass, a warden ends; that is tried beside the warden. `make services` starts the broker;
+//! Whatever RabbitMQ lets pass, the warden stops; that is tested with the warden. `make services` starts the broker;
 //! `data/services.env` says where it is and which key signs tokens.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! One queue: what waits in it, what its consumers hold, what has outlived its time. Values only; the lock around
-//! it, the names of queues and the routes to them are the parent's.
+//! One queue: what waits in it, what its consumers hold, and what has expired. It holds values only; the parent has
+//! the lock around it, the names of queues and the routes to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ pub(super) struct Envelope {
     pub(super) message: Message,
     pub(super) routing_key: Arc<str>,
     pub(super) redelivered: bool,
-    /// How often it came back.
+    /// How often it was returned.
     given_back: u32,
     expires: Option<Instant>,
 }
 
 impl Envelope {
     pub(super) fn new(message: Message, routing_key: Arc<str>, now: Instant) -> Self {
-        // A time to live beyond the clock's range is none.
+        // A time to live beyond the clock's range never ends.
         let expires = message.ttl_ms.and_then(|ttl_ms| now.checked_add(Duration::from_millis(ttl_ms)));
         Self { message, routing_key, redelivered: false, given_back: 0, expires }
     }
@@ -33,37 +33,37 @@ impl Envelope {
     }
 }
 
-/// One consumer of a queue: how much it may hold, and what it does.
+/// One consumer of a queue: how much it may hold, and what it holds.
 struct Holder {
     prefetch: usize,
     held: BTreeMap<u64, Envelope>,
     room: Arc<Notify>,
 }
 
-/// What a consumer gets when it asks.
+/// The answer to a consumer that asks for a message.
 pub(super) enum Next {
-    /// This, under this number.
+    /// The message, with its number.
     Message(u64, Envelope),
     /// Nothing waits: ask again when something arrives.
     Empty,
-    /// It holds as much as it may: ask again when there is room.
+    /// The consumer holds as much as it may: ask again when there is room.
     AtLimit,
-    /// It is not a consumer of this queue any more.
+    /// The consumer is no longer one of this queue.
     Gone,
 }
 
-/// A queue as it was declared, and its content. Messages are numbered in the order in which they came, and one that
-/// is given back takes its old place.
+/// A queue as it was declared, and its content. Messages are numbered in the order in which they came, and a returned
+/// message takes its old place.
 pub(super) struct QueueState {
     pub(super) declared: Queue,
-    /// Tells this queue from an earlier one of the same name.
+    /// Distinguishes this queue from an earlier one of the same name.
     pub(super) incarnation: u64,
-    /// Told once per arrival; whoever takes a message and leaves others tells the next.
+    /// Notified once per arrival; a consumer that takes a message and leaves others notifies the next.
     pub(super) arrivals: Arc<Notify>,
     waiting: BTreeMap<u64, Envelope>,
-    /// What the bodies of those come to.
+    /// The total size of their bodies, in bytes.
     waiting_bytes: u64,
-    /// When which of the waiting expires.
+    /// When each of the waiting messages expires.
     expiring: BTreeSet<(Instant, u64)>,
     consumers: HashMap<u64, Holder>,
 }
@@ -81,13 +81,13 @@ impl QueueState {
         }
     }
 
-    /// How many wait.
+    /// Returns how many messages wait.
     pub(super) fn depth(&mut self, now: Instant) -> u64 {
         self.drop_expired(now);
         self.waiting.len() as u64
     }
 
-    /// Returns whether one more message with this many bytes is taken.
+    /// Returns whether the queue accepts one more message of this many bytes.
     pub(super) fn has_room(&mut self, bytes: u64, now: Instant) -> bool {
         self.drop_expired(now);
         let Queue { length_max, bytes_max, .. } = self.declared;
@@ -99,7 +99,7 @@ impl QueueState {
         !self.consumers.is_empty()
     }
 
-    /// Puts a message where its number says, and tells a consumer.
+    /// Puts a message into the place of its number, and notifies a consumer.
     pub(super) fn put(&mut self, number: u64, envelope: Envelope) {
         if let Some(expires) = envelope.expires {
             self.expiring.insert((expires, number));
@@ -109,28 +109,29 @@ impl QueueState {
         self.arrivals.notify_one();
     }
 
-    /// Lets `consumer` hold up to `prefetch` messages of this queue; `room` is told when it has room again.
+    /// Lets `consumer` hold up to `prefetch` messages of this queue; `room` is notified when it has room again.
     pub(super) fn join(&mut self, consumer: u64, prefetch: u16, room: Arc<Notify>) {
         let holder = Holder { prefetch: usize::from(prefetch), held: BTreeMap::new(), room };
         self.consumers.insert(consumer, holder);
     }
 
-    /// Ends a consumer; what it held waits again, marked redelivered. What came back too often is returned if it `may_die`.
+    /// Ends a consumer; the messages that it held wait again, marked redelivered. Returns those that were returned
+    /// too often, if they `may_die`.
     pub(super) fn leave(&mut self, consumer: u64, may_die: bool) -> Vec<Message> {
         let Some(holder) = self.consumers.remove(&consumer) else { return Vec::new() };
         let held = holder.held.into_iter();
         let dead = held.filter_map(|(number, envelope)| self.put_back(number, envelope, may_die)).collect();
-        // Its turn, if it was just told of an arrival.
+        // The consumer may have just been notified of an arrival; the next one gets its turn.
         self.arrivals.notify_one();
         dead
     }
 
-    /// The oldest waiting message, now held by `consumer`.
+    /// Hands the oldest waiting message to `consumer`.
     pub(super) fn take(&mut self, consumer: u64, now: Instant) -> Next {
         self.drop_expired(now);
         let Some(holder) = self.consumers.get_mut(&consumer) else { return Next::Gone };
         if holder.held.len() >= holder.prefetch {
-            // It may have been told of an arrival that it can't take.
+            // The consumer may have been notified of an arrival that it cannot take.
             self.pass_on();
             return Next::AtLimit;
         }
@@ -144,7 +145,7 @@ impl QueueState {
         Next::Message(number, envelope)
     }
 
-    /// Takes a message out of a consumer's hands; none if it isn't there.
+    /// Takes a message from the consumer that holds it; none if the consumer does not hold it.
     pub(super) fn settle(&mut self, consumer: u64, number: u64) -> Option<Envelope> {
         let holder = self.consumers.get_mut(&consumer)?;
         let envelope = holder.held.remove(&number);
@@ -152,8 +153,8 @@ impl QueueState {
         envelope
     }
 
-    /// Makes a message wait again, marked redelivered. Its time to live goes on from when it came. Returned instead: one
-    /// that came back too often, if it `may_die`.
+    /// Makes a message wait again, marked redelivered. Its time to live still counts from its arrival. If it was
+    /// returned too often and `may_die`, it is returned to the caller instead.
     pub(super) fn put_back(&mut self, number: u64, mut envelope: Envelope, may_die: bool) -> Option<Message> {
         envelope.redelivered = true;
         envelope.given_back += 1;
@@ -170,7 +171,7 @@ impl QueueState {
         }
     }
 
-    /// The queue is going: wakes everybody who waits for it.
+    /// Wakes every waiting consumer, because the queue is being deleted.
     pub(super) fn wake_all(&self) {
         self.arrivals.notify_waiters();
         for holder in self.consumers.values() {
@@ -227,8 +228,8 @@ mod tests {
         timeout(Duration::from_millis(1), arrivals.notified()).await.is_ok()
     }
 
-    /// Two arrivals before anybody listens are told once: whoever takes the first must tell of the second, or
-    /// another consumer would wait beside a waiting message.
+    /// Two arrivals before a consumer listens cause one notification: the consumer that takes the first message must
+    /// notify the next one, or another consumer would wait beside a waiting message.
     #[tokio::test(start_paused = true)]
     async fn whoever_leaves_messages_tells_the_next() {
         let (mut queue, now) = (queue(), Instant::now());
@@ -258,7 +259,7 @@ mod tests {
         }
         assert!(!queue.has_room(0, at(9)));
         assert!(queue.has_room(0, at(10)), "the expired one behind the first still counts");
-        // What is held doesn't expire; given back too late, it does.
+        // A held message does not expire; one that is returned too late does.
         queue.put(4, envelope(Some(20), now));
         queue.join(1, 9, Arc::new(Notify::new()));
         for expected in [1, 3, 4] {

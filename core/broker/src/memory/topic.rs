@@ -1,13 +1,13 @@
-//! Topic patterns, as AMQP 0-9-1 defines them: pure. Which queues there are is not its business.
+//! Matches topic patterns as AMQP 0-9-1 defines them. Pure; it does not know which queues exist.
 
-/// A text's words between dots; an empty text has none.
+/// Splits a text into its words between dots; an empty text has none.
 pub(super) fn words(text: &str) -> Vec<&str> {
     if text.is_empty() { Vec::new() } else { text.split('.').collect() }
 }
 
-/// Whether the words of a key match those of a pattern: `*` is exactly one word, `#` any number of words, none
-/// included. Time grows with the key's length to the power of the pattern's `#`s; patterns are the operator's own
-/// and have one at most.
+/// Returns whether the words of a key match those of a pattern: `*` is exactly one word, `#` any number of words,
+/// including none. Time grows with the key's length to the power of the number of `#`s; patterns are the operator's
+/// own and have at most one.
 pub(super) fn matches(pattern: &[impl AsRef<str>], key: &[&str]) -> bool {
     let Some((wanted, pattern_rest)) = pattern.split_first() else { return key.is_empty() };
     if wanted.as_ref() == "#" {

@@ -1,4 +1,4 @@
-//! Checks of queues: what reaches them, what they refuse, and when they go.
+//! Checks of queues: what reaches them, what they refuse, and when they end.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::stage::*;
 
-/// A confirmed message reaches a consumer as it was, and after those that were sent before it.
+/// A confirmed message reaches a consumer unchanged, and after those that were sent before it.
 pub async fn confirmed_messages_arrive_whole_and_in_order(broker: &dyn Broker) {
     let queue = declared(broker, queue()).await;
     let mut sent: Vec<Message> = (0..20).map(|number| message(&format!("m{number}"))).collect();
@@ -28,7 +28,7 @@ pub async fn confirmed_messages_arrive_whole_and_in_order(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Without a matching queue nothing is kept, on every kind of address.
+/// A message that matches no queue is not kept, whatever kind of address it was sent to.
 pub async fn what_matches_no_queue_is_unroutable(broker: &dyn Broker) {
     let word = word();
     for address in [
@@ -45,24 +45,24 @@ pub async fn what_matches_no_queue_is_unroutable(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// At its limit a queue refuses, and what it refused is nowhere. Once there is room it takes again. A broker may
-/// count its limit a few messages late.
+/// A queue refuses messages at its limit, and does not keep what it refused. Once there is room it accepts again. A
+/// broker may apply its limit a few messages late.
 pub async fn a_full_queue_refuses_and_keeps_nothing(broker: &dyn Broker) {
     const LENGTH_MAX: usize = 5;
     let limited = Queue { length_max: Some(LENGTH_MAX as u64), ..queue() };
     refuses_beyond(broker, limited, LENGTH_MAX).await;
 }
 
-/// The same where the bodies that wait have reached the limit together.
+/// A queue refuses messages when the bodies of the waiting ones have reached its limit of bytes.
 pub async fn a_queue_with_too_many_bytes_refuses_and_keeps_nothing(broker: &dyn Broker) {
     const KEPT_MIN: usize = 5;
-    // One more doesn't fit any more.
+    // One more message no longer fits.
     let bytes_max = KEPT_MIN * (sized("m00").body.len() + 1);
     let limited = Queue { bytes_max: Some(bytes_max as u64), ..queue() };
     refuses_beyond(broker, limited, KEPT_MIN).await;
 }
 
-/// A message of some size, which is the same for all.
+/// Makes a message of a size that is the same for all ids.
 fn sized(id: &str) -> Message {
     Message { body: Bytes::from(vec![b'x'; 1_000]), ..message(id) }
 }
@@ -93,7 +93,8 @@ async fn refuses_beyond(broker: &dyn Broker, limited: Queue, kept_min: usize) {
     removed(broker, &[&queue]).await;
 }
 
-/// A key reaches each queue with a matching pattern, once even if two patterns match, and tells who sent it.
+/// A message reaches each queue with a matching pattern, once even if two patterns match, and its key names its
+/// sender.
 pub async fn a_topic_reaches_every_matching_queue_once(broker: &dyn Broker) {
     let (node, verifier) = (word(), word());
     let patterns = |texts: &[String]| {
@@ -124,7 +125,7 @@ pub async fn a_topic_reaches_every_matching_queue_once(broker: &dyn Broker) {
     removed(broker, &[&both, &stars, &other]).await;
 }
 
-/// What nodes say never arrives where roles speak, and the other way round.
+/// Messages of nodes never arrive where roles speak, nor messages of roles where nodes speak.
 pub async fn the_two_exchanges_are_apart(broker: &dyn Broker) {
     let word = word();
     let nodes =
@@ -141,7 +142,7 @@ pub async fn the_two_exchanges_are_apart(broker: &dyn Broker) {
     removed(broker, &[&nodes, &network]).await;
 }
 
-/// Publishing ends without a consumer, and while one holds all that it may and settles nothing.
+/// Publishing ends without a consumer, and also while a consumer holds all that it may and settles nothing.
 pub async fn publishing_never_waits_for_a_consumer(broker: &dyn Broker) {
     let queue = declared(broker, queue()).await;
     let mut consumer = consume(broker, &queue, 1).await;
@@ -168,7 +169,7 @@ pub async fn declaring_again_changes_nothing(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Declaring it with other properties is refused by name, and leaves it as it was.
+/// Declaring a queue with other properties is refused by name and leaves it as it was.
 pub async fn declaring_otherwise_is_a_mismatch(broker: &dyn Broker) {
     let queue = filled(broker, &["kept"]).await;
     for other in
@@ -185,7 +186,7 @@ pub async fn declaring_otherwise_is_a_mismatch(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Depth is what waits: not what is being worked on, and nothing where there is no queue.
+/// A queue's depth is what waits, without what is being worked on; there is none if the queue does not exist.
 pub async fn depth_counts_what_waits(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b", "c"]).await;
     expect_depth(broker, &queue, Some(3)).await;
@@ -199,8 +200,8 @@ pub async fn depth_counts_what_waits(broker: &dyn Broker) {
     expect_depth(broker, &queue, None).await;
 }
 
-/// Deleting removes the queue, what waits in it, and ends its consumers; deleting nothing is fine. A queue of the
-/// same name made later is another one.
+/// Deleting removes the queue and what waits in it, and ends its consumers; deleting a missing queue succeeds. A
+/// queue of the same name that is made later is another one.
 pub async fn deleting_ends_the_queue_and_its_consumers(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b"]).await;
     let mut consumer = consume(broker, &queue, 1).await;
@@ -234,7 +235,7 @@ pub async fn an_exclusive_queue_goes_with_its_consumer(broker: &dyn Broker) {
     expect_depth(broker, &queue, None).await;
 }
 
-/// A queue with an idle time stays while it has a consumer and goes that long after it had one.
+/// A queue with an idle time stays while it has a consumer, and is deleted once it has had none for that time.
 pub async fn an_idle_queue_goes(broker: &dyn Broker) {
     const IDLE_MS: u64 = 500;
     let queue = declared(broker, Queue { idle_ms: Some(IDLE_MS), ..queue() }).await;
@@ -243,7 +244,7 @@ pub async fn an_idle_queue_goes(broker: &dyn Broker) {
     assert_eq!(send(broker, &queue, "in time").await, Published::Confirmed);
     expect_in_order(&mut consumer, &["in time"]).await;
     drop(consumer);
-    // Asking may count as use, so each look comes after more than the idle time.
+    // Asking may count as use, so each request comes after more than the idle time.
     let until = Instant::now() + PATIENCE;
     loop {
         sleep(Duration::from_millis(3 * IDLE_MS)).await;
@@ -255,7 +256,7 @@ pub async fn an_idle_queue_goes(broker: &dyn Broker) {
     assert_eq!(send(broker, &queue, "too late").await, Published::Unroutable);
 }
 
-/// A message that was not taken within its time to live is dropped; others stay.
+/// A message that was not taken within its time to live is dropped; other messages stay.
 pub async fn expired_messages_are_dropped(broker: &dyn Broker) {
     let queue = declared(broker, queue()).await;
     let address = Address::Queue(queue.name.clone());
@@ -270,7 +271,7 @@ pub async fn expired_messages_are_dropped(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Consuming an undeclared queue says so.
+/// Consuming an undeclared queue is an error that says so.
 pub async fn what_is_not_there_cannot_be_consumed(broker: &dyn Broker) {
     let name = word();
     let outcome = broker.consume(&name, 1).await.map(|_| ());

@@ -1,4 +1,4 @@
-//! What all checks of a broker do alike: queues of their own, and waiting for what may take a broker a while.
+//! Helpers of all checks of a broker: queues of their own, and waiting where a broker may be slow.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use infera_broker::{Address, Binding, Broker, Consumer, Delivery, Exchange, Message, Published, Queue};
 
-/// How long something that must come may take; generous, because a broker may be starting or busy.
+/// How long an expected event may take; generous, because a broker may be starting or busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long nothing must come for it to count as not coming.
+/// How long nothing must come before it counts as not coming.
 pub(super) const SILENCE: Duration = Duration::from_millis(400);
 
-/// A plain queue under a name of its own.
+/// Returns a plain queue with a name of its own.
 pub(super) fn queue() -> Queue {
     Queue {
         name: format!("conformance.{}", Uuid::new_v4().as_simple()),
@@ -28,7 +28,7 @@ pub(super) fn queue() -> Queue {
     }
 }
 
-/// A word that no other check uses, for routing keys.
+/// Returns a word that no other check uses, for routing keys.
 pub(super) fn word() -> String {
     format!("w{}", Uuid::new_v4().as_simple())
 }
@@ -37,7 +37,7 @@ pub(super) fn binding(exchange: Exchange, pattern: String) -> Binding {
     Binding { exchange, pattern }
 }
 
-/// A message that can be told from others by its id and body.
+/// Makes a message that its id and body distinguish from others.
 pub(super) fn message(text: &str) -> Message {
     Message {
         id: text.to_owned(),
@@ -54,7 +54,7 @@ pub(super) async fn declared(broker: &dyn Broker, queue: Queue) -> Queue {
     queue
 }
 
-/// A declared queue holding one message per id.
+/// Declares a queue that holds one message per id.
 pub(super) async fn filled(broker: &dyn Broker, ids: &[&str]) -> Queue {
     let queue = declared(broker, queue()).await;
     for id in ids {
@@ -75,7 +75,7 @@ pub(super) async fn consume(broker: &dyn Broker, queue: &Queue, prefetch: u16) -
     }
 }
 
-/// The next delivery, which must come.
+/// Returns the next delivery, which must come.
 #[expect(clippy::panic, reason = "a check fails by panicking")]
 pub(super) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
     match timeout(PATIENCE, consumer.next()).await {
@@ -85,7 +85,7 @@ pub(super) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
     }
 }
 
-/// The next deliveries with these ids, in this order, acked.
+/// Takes and acks the next deliveries, which must have these ids in this order.
 pub(super) async fn expect_in_order(consumer: &mut Box<dyn Consumer>, ids: &[&str]) {
     for id in ids {
         let delivery = next(consumer).await;
@@ -113,7 +113,7 @@ pub(super) async fn expect_depth(broker: &dyn Broker, queue: &Queue, wanted: Opt
     }
 }
 
-/// Waits until publishing straight to the queue ends so.
+/// Waits until publishing straight to the queue has the wanted outcome.
 pub(super) async fn expect_outcome(broker: &dyn Broker, queue: &Queue, wanted: Published) {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! Checks of consumers: what they hold, what they give back, and how they share.
+//! Checks of consumers: what they hold, what they return, and how they share.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::stage::*;
 
-/// An acked message is gone for good.
+/// An acked message never comes again.
 pub async fn acked_messages_never_come_again(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b"]).await;
     let mut consumer = consume(broker, &queue, 5).await;
@@ -20,7 +20,7 @@ pub async fn acked_messages_never_come_again(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// A nacked message comes again, marked.
+/// A nacked message comes again, marked as redelivered.
 pub async fn nacked_messages_come_again_marked(broker: &dyn Broker) {
     let queue = filled(broker, &["a"]).await;
     let mut consumer = consume(broker, &queue, 1).await;
@@ -35,7 +35,8 @@ pub async fn nacked_messages_come_again_marked(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// What a consumer held when it went comes again at once, marked, and before what was never given out.
+/// The messages that a consumer held when it was dropped come again at once, marked, and before those that were never
+/// delivered.
 pub async fn a_dropped_consumer_gives_back_in_order_and_marked(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b", "c"]).await;
     let mut first = consume(broker, &queue, 2).await;
@@ -53,7 +54,7 @@ pub async fn a_dropped_consumer_gives_back_in_order_and_marked(broker: &dyn Brok
     removed(broker, &[&queue]).await;
 }
 
-/// Dropping a delivery without settling it neither acks nor returns it: it counts as held until its consumer goes.
+/// Dropping a delivery without settling it neither acks nor returns it: it stays held until its consumer is dropped.
 pub async fn a_dropped_delivery_is_held_until_its_consumer_goes(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b"]).await;
     let mut first = consume(broker, &queue, 1).await;
@@ -69,7 +70,7 @@ pub async fn a_dropped_delivery_is_held_until_its_consumer_goes(broker: &dyn Bro
     removed(broker, &[&queue]).await;
 }
 
-/// Acking what was already given back reports that it was too late, and takes it from no other consumer.
+/// Acking a delivery that was already returned reports that it is too late, and takes it from no other consumer.
 pub async fn an_ack_after_the_consumer_is_too_late(broker: &dyn Broker) {
     let queue = filled(broker, &["a"]).await;
     let mut first = consume(broker, &queue, 1).await;
@@ -105,7 +106,7 @@ pub async fn prefetch_bounds_what_is_held(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// A prefetch of zero gives nothing out, keeps what is held, and ends when it is raised again.
+/// A prefetch of zero delivers nothing, keeps what is held, and ends when it is raised again.
 pub async fn a_prefetch_of_zero_pauses(broker: &dyn Broker) {
     let queue = filled(broker, &["a", "b", "c"]).await;
     let mut consumer = consume(broker, &queue, 1).await;
@@ -124,7 +125,7 @@ pub async fn a_prefetch_of_zero_pauses(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Giving up on `next` at any moment loses no message: it can be one branch of a `select!`.
+/// Dropping a pending `next` at any moment loses no message: it can be one branch of a `select!`.
 pub async fn an_abandoned_wait_loses_nothing(broker: &dyn Broker) {
     const COUNT: usize = 40;
     let queue = declared(broker, queue()).await;
@@ -153,7 +154,7 @@ pub async fn an_abandoned_wait_loses_nothing(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// Consumers of one queue all get work, and each message goes to one of them.
+/// All consumers of one queue get work, and each message goes to one of them.
 pub async fn consumers_of_one_queue_share(broker: &dyn Broker) {
     const EACH: usize = 3;
     let queue = declared(broker, queue()).await;
@@ -165,7 +166,7 @@ pub async fn consumers_of_one_queue_share(broker: &dyn Broker) {
     for number in 0..count {
         assert_eq!(send(broker, &queue, &format!("m{number}")).await, Published::Confirmed);
     }
-    // None of them settles: with room for all messages between them, each must get as many as it may hold.
+    // None of them settles: they have room for all messages together, so each must get as many as it may hold.
     let mut held = Vec::new();
     for consumer in &mut consumers {
         for _ in 0..EACH {
@@ -180,7 +181,7 @@ pub async fn consumers_of_one_queue_share(broker: &dyn Broker) {
     removed(broker, &[&queue]).await;
 }
 
-/// What comes back too often goes to its queue's dead letters as it was; its neighbour is none.
+/// A message that is returned too often goes to its queue's dead letters unchanged; its neighbour does not.
 pub async fn what_comes_back_too_often_is_a_dead_letter(broker: &dyn Broker) {
     let grave = declared(broker, Queue { replicated: true, ..queue() }).await;
     let dead_letters = Some(grave.name.clone());
@@ -198,7 +199,7 @@ pub async fn what_comes_back_too_often_is_a_dead_letter(broker: &dyn Broker) {
             delivery.nack().await;
         }
     }
-    // A broker may count the first time too, or not.
+    // A broker may or may not count the first delivery.
     assert!((GIVEN_BACK_MAX..=GIVEN_BACK_MAX + 1).contains(&given), "given {given} times");
     assert_eq!(send(broker, &queue, "fine").await, Published::Confirmed);
     next(&mut consumer).await.nack().await;

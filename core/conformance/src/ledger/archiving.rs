@@ -1,4 +1,4 @@
-//! Which settled records go to which segment, and finding them there.
+//! Checks which settled records go to which segment, and that they are found there.
 
 use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
@@ -25,7 +25,7 @@ async fn claimed_jobs(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<Jo
     claim(ledger, segment, limit).await.into_iter().map(|record| record.job_id).collect()
 }
 
-/// Prunes what was settled before `before`, and says how many jobs.
+/// Prunes the segments that were settled before `before`, and returns how many jobs were pruned.
 async fn prune(ledger: &Halves, before: u64) -> u64 {
     let mut pruned = 0;
     for archived in must(ledger.pruning.prunable(at(before), at(before), 9).await) {
@@ -45,7 +45,8 @@ fn places(jobs: &[JobId]) -> Vec<RecordPlace> {
     (0..).zip(jobs).map(place).collect()
 }
 
-/// Jobs that have not ended or whose group is open are left; the others go to one segment each, oldest first, whole.
+/// Jobs that have not ended or whose group is open are left out; each of the others goes to one segment, oldest
+/// first, whole.
 pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     let (newer, older) = (end_at(ledger, 20).await, end_at(ledger, 10).await);
     accept(ledger).await;
@@ -57,7 +58,7 @@ pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     assert_eq!(claimed_jobs(ledger, first, 1).await, [older.id]);
     assert_eq!(claimed_jobs(ledger, second, 9).await, [newer.id]);
     assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
-    // The same segment again is the same rows, whatever has become claimable since.
+    // Claiming the same segment again returns the same rows, whatever has become claimable since.
     let posting = verdict(grouped.id, &NodeId::fresh(), Verdict::Valid, 2_000);
     must(ledger.owner.post(grouped.id, std::slice::from_ref(&posting), true).await);
     assert_eq!(claimed_jobs(ledger, first, 9).await, [older.id]);
@@ -71,7 +72,7 @@ pub async fn closed_jobs_are_claimed_once(ledger: &Halves) {
     assert_eq!(record.postings[1], posting);
 }
 
-/// Records wait for company, until there are enough of them or the oldest has waited for long enough.
+/// Records wait for others, until there are enough or the oldest has waited long enough.
 pub async fn a_segment_waits_until_it_is_full_or_ripe(ledger: &Halves) {
     let claim = async |limit, ripe| {
         let claimed = ledger.index.claim(SegmentId::new(), limit, at(ripe), at(5_000)).await;
@@ -85,11 +86,11 @@ pub async fn a_segment_waits_until_it_is_full_or_ripe(ledger: &Halves) {
     assert!(claim(1, 5_000).await.is_empty());
     assert!(
         must(ledger.index.unfinished(at(9_000), at(9_000)).await).len() == 2,
-        "nothing was claimed for an empty one"
+        "nothing was claimed for an empty segment"
     );
 }
 
-/// Large records make a segment of few: it is in memory whole when it is built.
+/// A few large records fill a segment, because a segment is in memory whole while it is built.
 pub async fn large_records_fill_a_segment(ledger: &Halves) {
     let request = format!("\"{}\"", "x".repeat(17 * 1024 * 1024)).into_bytes();
     let mut jobs = Vec::new();
@@ -103,8 +104,8 @@ pub async fn large_records_fill_a_segment(ledger: &Halves) {
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, jobs[2..]);
 }
 
-/// A job called off in a verifier's hands is archived with what that verifier says of its group, or after a while without;
-/// one that was in no verifier's hands is archived at once.
+/// A job that was cancelled or expired while a verifier owned it is archived with the group that this verifier
+/// reports, or after a while without one. A job that no verifier owned is archived at once.
 pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     let owner = verifier(ledger, 900_000).await;
     let (cancelled, expired, silent, queued) =
@@ -123,7 +124,7 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
         let own = Settlement { group: Some(group(&owner)), ..succeeded(job) };
         let won = Settlement { group: own.group.clone(), ..ended(job, end) };
         assert_eq!(must(ledger.owner.settle(&own).await), Settled::Before(won.clone()));
-        // The first that comes stays.
+        // The first group that comes stays.
         let other = Settlement { group: Some(group(&owner)), ..succeeded(job) };
         assert_eq!(must(ledger.owner.settle(&other).await), Settled::Before(won));
         assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
@@ -148,12 +149,12 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
     assert!(must(ledger.sweeping.sweep(&question, at(31_000)).await).groups.is_empty());
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [silent.id]);
-    // Too late: the record is written, and a group that would never be closed must not come to be.
+    // Too late: the record is written, and a group that would never be closed must not be stored.
     let late = Settlement { group: Some(group(&owner)), ..succeeded(&silent) };
     assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::Cancelled)));
 }
 
-/// A claim is unfinished until it is recorded; then its records can be found.
+/// A claim is unfinished until it is recorded; after that its records can be found.
 pub async fn a_segment_is_recorded_and_its_records_found(ledger: &Halves) {
     let (first, second) = (end_at(ledger, 10).await, end_at(ledger, 20).await);
     let segment = SegmentId::new();
@@ -176,7 +177,7 @@ pub async fn a_segment_is_recorded_and_its_records_found(ledger: &Halves) {
     assert!(claim(ledger, SegmentId::new(), 9).await.is_empty());
 }
 
-/// A segment is recorded with all that it claimed and nothing else, so that no record is lost on the way.
+/// A segment is recorded with exactly the records that it claimed, so that no record is lost on the way.
 pub async fn places_must_fit_the_claim(ledger: &Halves) {
     let (first, second) = (end_at(ledger, 10).await, end_at(ledger, 20).await);
     let segment = SegmentId::new();
@@ -189,7 +190,7 @@ pub async fn places_must_fit_the_claim(ledger: &Halves) {
     must(ledger.index.record(segment, "jobs/one", &places(&[first.id])).await);
 }
 
-/// A job's idempotency key and its group are remembered as long as its body, and no longer; its end is.
+/// A job's idempotency key and its group are kept as long as its body, and no longer; its end is kept.
 pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
     let account = AccountId::fresh();
     let idempotency =
@@ -220,7 +221,7 @@ pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
     assert_eq!(must(ledger.intake.accept(with("old")).await), Accepted::New);
 }
 
-/// Bodies go once they are archived and old enough, each counted once; their records stay readable.
+/// Bodies are deleted once they are archived and old enough, and each is counted once; their records stay readable.
 pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let mut jobs = Vec::new();
     for now in [10, 20, 30, 40] {
@@ -236,7 +237,7 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     let requests: Vec<bool> =
         claim(ledger, segment, 9).await.iter().map(|record| record.request.is_some()).collect();
     assert_eq!(requests, [false, false, false]);
-    // A body that can't be read is a record all the same.
+    // A body that cannot be parsed still yields a record.
     let broken = NewJob { request: b"{".to_vec(), ..new_job(&AccountId::fresh()) };
     must(ledger.intake.accept(broken.clone()).await);
     must(ledger.owner.settle(&ended(&broken, End::Expired)).await);
@@ -245,8 +246,8 @@ pub async fn only_archived_bodies_are_pruned(ledger: &Halves) {
     assert_eq!(rest[1].request, Some(serde_json::Value::from("{")));
 }
 
-/// What may go is found by its segment, with where its records lie, oldest first and no more than asked for; a record that a
-/// clock ahead settled keeps no others.
+/// Prunable segments are returned with the places of their records, oldest first and no more than asked for; a record
+/// that was settled by a clock ahead of time does not keep others back.
 pub async fn a_segment_is_pruned_as_a_whole_and_the_oldest_first(ledger: &Halves) {
     let day = 24 * 60 * 60 * 1_000;
     let mut segments = Vec::new();
@@ -255,7 +256,7 @@ pub async fn a_segment_is_pruned_as_a_whole_and_the_oldest_first(ledger: &Halves
             end_at(ledger, now).await;
         }
         let segment = SegmentId::new();
-        // The latter of a day ahead is claimed with its neighbour by being overdue.
+        // The job that was settled a day ahead counts as overdue, so it is claimed together with its neighbour.
         let jobs = claimed_jobs(ledger, segment, 9).await;
         assert_eq!(jobs.len(), 2);
         let key = format!("jobs/{settled:?}").replace(['[', ']', ',', ' '], "-");
@@ -275,8 +276,8 @@ pub async fn a_segment_is_pruned_as_a_whole_and_the_oldest_first(ledger: &Halves
     assert_eq!(prunable(61, 9).await, [segments[2].clone(), segments[0].clone()]);
 }
 
-/// Bodies of a segment whose object is lost stay. If all of them are here, it is written again under the same key; if not,
-/// it is left alone, and keeps no other segment from its turn.
+/// The bodies of a segment whose object is lost are kept. If the ledger has all of them, the segment is written again
+/// under the same key; if not, it is left alone, and keeps no other segment back.
 pub async fn what_the_archive_lost_is_kept(ledger: &Halves) {
     let segment = SegmentId::new();
     for now in [10, 20] {
@@ -295,14 +296,15 @@ pub async fn what_the_archive_lost_is_kept(ledger: &Halves) {
     assert!(must(ledger.index.unfinished(at(9_000), at(9_000)).await).is_empty());
     assert_eq!(prune(ledger, 9_000).await, 2);
 
-    // After that its object is the only copy, whatever is left of it.
+    // After that the object is the only copy, whatever is left of it.
     assert!(!must(ledger.pruning.keep(segment).await));
     assert!(must(ledger.index.locate(jobs[0]).await).is_some());
     assert!(must(ledger.index.unfinished(at(9_000), at(9_000)).await).is_empty());
     assert_eq!(prune(ledger, 9_000).await, 0);
 }
 
-/// Poison is found by how a job ended and nothing else, newest first, whole; without its request once that is pruned.
+/// Poison jobs are found by how they ended alone, newest first and whole, and without their request once that is
+/// pruned.
 pub async fn poisoned_jobs_are_found_whole_until_they_are_pruned(ledger: &Halves) {
     let failed = |reason| End::Failed { reason, message: "owners died".to_owned() };
     let mut poisoned = Vec::new();

@@ -1,5 +1,5 @@
-//! Times that were written by a clock that was ahead. It was a day, and is set right by now: nothing waits until that day is
-//! over.
+//! Checks times that were written by a clock that was a day ahead and has been corrected: nothing waits until that
+//! day is over.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use infera_types::job::{End, Settlement};
 /// How far ahead the clock was, in milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// A clock may be ahead by so much without being wrong.
+/// By how many milliseconds a clock may be ahead without counting as wrong.
 const LITTLE: u64 = 59_000;
 
 async fn sweep(ledger: &Halves, now: u64) -> Sweep {
@@ -42,7 +42,7 @@ async fn accept_ahead(ledger: &Halves, ahead: u64) -> NewJob {
     job
 }
 
-/// A notice that was never confirmed goes out again, and once it did, it waits its time like others.
+/// A notice that was never confirmed is handed out again; after that it waits its time like others.
 pub async fn a_notice_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     let job = accept_ahead(ledger, DAY).await;
     let usual = accept_ahead(ledger, LITTLE).await;
@@ -54,12 +54,12 @@ pub async fn a_notice_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     assert_eq!(handed_out(ledger, LITTLE + 5_000).await, [usual.id]);
     let owner = VerifierId::fresh();
     assert_eq!(taken(take(ledger, &owner, job.id, false, 6_000).await).id, job.id);
-    // A release marks it as unconfirmed since then.
+    // A release marks the job as unconfirmed as of then.
     must(ledger.owner.release(&owner, &[job.id], at(DAY)).await);
     assert_eq!(handed_out(ledger, LITTLE + 6_000).await, [job.id]);
 }
 
-/// A lease that was taken ahead of time is none: others may take its name, and what its holder had.
+/// A lease that was taken by a clock ahead of time does not count: others may take its name, and its holder's jobs.
 pub async fn a_lease_from_a_clock_ahead_is_none(ledger: &Halves) {
     let lease = async |name: &str, holder: &VerifierId, now: u64| {
         must(ledger.sweeping.lease(name, holder, at(now), Duration::from_secs(15)).await)
@@ -71,7 +71,7 @@ pub async fn a_lease_from_a_clock_ahead_is_none(ledger: &Halves) {
     assert!(lease("archiver", &first, LITTLE).await);
     assert!(!lease("archiver", &second, 0).await, "a little ahead is not wrong");
 
-    // Its holder lives, and its clock is right again.
+    // The holder lives, and its clock is right again.
     assert!(lease(first.as_str(), &first, DAY).await);
     assert!(lease(first.as_str(), &first, 10).await);
     let kept = accept(ledger).await;
@@ -79,7 +79,7 @@ pub async fn a_lease_from_a_clock_ahead_is_none(ledger: &Halves) {
     assert_eq!(take(ledger, &second, kept.id, false, 12).await, Take::Nothing(kept.id));
     assert_eq!(handed_out(ledger, 13).await, []);
 
-    // One whose holder died.
+    // A lease whose holder died.
     assert!(lease(second.as_str(), &second, DAY).await);
     let (swept, left) = (accept(ledger).await, accept(ledger).await);
     for job in [&swept, &left] {
@@ -88,14 +88,14 @@ pub async fn a_lease_from_a_clock_ahead_is_none(ledger: &Halves) {
     let grouped = Settlement { group: Some(group(&second)), ..succeeded(&accept(ledger).await) };
     must(ledger.owner.settle(&grouped).await);
     assert_eq!(taken(take(ledger, &third, left.id, false, 15).await).lost_handouts, 1);
-    // To a clock that is ahead every lease is over, and it cleared them away.
+    // To a clock that is ahead every lease has ended, so it deleted them.
     assert!(lease(first.as_str(), &first, 15).await);
     assert!(lease(third.as_str(), &third, 15).await);
     assert_eq!(handed_out(ledger, 16).await, [swept.id]);
     assert_eq!(overdue_groups(ledger, GROUP_DEADLINE).await, [grouped.job_id]);
 }
 
-/// A group of a job that ended ahead of time is closed, and one that is awaited is given up.
+/// The group of a job that ended by a clock ahead of time is closed, and an awaited one is given up.
 pub async fn a_group_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     let dead = VerifierId::fresh();
     let ahead = |job: &NewJob, settled: u64| {
@@ -121,7 +121,7 @@ pub async fn a_group_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     assert_eq!(records.into_iter().map(|record| record.job_id).collect::<Vec<_>>(), [awaited.id]);
 }
 
-/// Records that were settled, and segments that were claimed, ahead of time are written now.
+/// Records that were settled, and segments that were claimed, by a clock ahead of time are written now.
 pub async fn an_archive_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     let end = async |settled: u64| {
         let job = accept_at(ledger, &AccountId::fresh(), 0).await;
@@ -145,7 +145,7 @@ pub async fn an_archive_from_a_clock_ahead_is_overdue(ledger: &Halves) {
     assert_eq!(claim(SegmentId::new(), 0).await, [alone]);
 }
 
-/// A node that was let in until too late is out until it comes again, and then it is in for as long as others.
+/// A node whose admission ends too late is out until it is admitted again, and then it is in for as long as others.
 pub async fn an_admission_from_a_clock_ahead_is_over(ledger: &Halves) {
     let account = must(ledger.accounts.sign_up("runner@example.com", None, at(0)).await).account;
     must(ledger.nodes.allow_fleet("runner@example.com", at(0)).await);

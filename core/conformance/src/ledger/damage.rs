@@ -1,5 +1,5 @@
-//! What was changed behind the ledger's back is never given out as what was stored. For implementations with tables to call
-//! themselves: they know how to change a stored byte.
+//! Checks that data which was changed behind the ledger's back is never returned as if it were what was stored.
+//! Implementations with tables call these checks themselves, because they know how to change a stored byte.
 
 use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
@@ -7,8 +7,8 @@ use infera_ledger::{Accepted, Idempotency, NewJob, Notice, Settled, Take};
 use infera_types::ids::{JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 
-/// An answer of which one stored byte was changed is never given out, by whatever way it is asked for, and neighbours are
-/// not harmed. `spoil` makes a settlement's text say 13 where it said 12.
+/// An answer with one changed byte is never returned, whichever way it is read, and other jobs are not affected.
+/// `spoil` makes a settlement's text say 13 where it said 12.
 pub async fn a_changed_answer_is_never_given_out(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let idempotency = Idempotency {
         key: infera_types::ids::Digest::of(b"key"),
@@ -28,13 +28,13 @@ pub async fn a_changed_answer_is_never_given_out(ledger: &Halves, spoil: impl As
     assert_eq!(must(ledger.reader.settlements(&[sound.id]).await), [succeeded(&sound)]);
     refused(&ledger.intake.cancel(&broken.account, broken.id, at(2_000)).await);
     refused(&ledger.owner.settle(&succeeded(&broken)).await);
-    // That it is there is known all the same.
+    // That the job exists is known nevertheless.
     let again = NewJob { id: JobId::new(), ..broken.clone() };
     assert_eq!(must(ledger.intake.accept(again).await), Accepted::Existing(broken.id));
     let owner = verifier(ledger, 60_000).await;
     assert_eq!(take(ledger, &owner, broken.id, true, 3_000).await, Take::Nothing(broken.id));
 
-    // It keeps no other out of the archive.
+    // It keeps no other record out of the archive.
     let segment = SegmentId::new();
     for _ in 0..2 {
         let records = must(ledger.index.claim(segment, 9, at(9_000), at(9_000)).await);
@@ -44,7 +44,7 @@ pub async fn a_changed_answer_is_never_given_out(ledger: &Halves, spoil: impl As
     assert_eq!(must(ledger.index.unfinished(at(10_000), at(10_000)).await), [segment]);
 }
 
-/// The only record of a segment can't be read: the segment is none. `spoil` as above.
+/// A segment whose only record cannot be read is not made. `spoil` as above.
 pub async fn a_segment_of_damaged_records_is_none(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let broken = accept(ledger).await;
     assert_eq!(must(ledger.owner.settle(&succeeded(&broken)).await), Settled::Now);
@@ -53,7 +53,7 @@ pub async fn a_segment_of_damaged_records_is_none(ledger: &Halves, spoil: impl A
     assert!(must(ledger.index.unfinished(at(10_000), at(10_000)).await).is_empty());
 }
 
-/// One byte of a stored request is another: no node is asked that. `spoil` makes a request's text say 9 where it said 8.
+/// A request with one changed byte is sent to no node. `spoil` makes a request's text say 9 where it said 8.
 pub async fn a_changed_request_is_never_given_out(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let (broken, sound) = (accept(ledger).await, accept(ledger).await);
     spoil(broken.id).await;
@@ -64,7 +64,7 @@ pub async fn a_changed_request_is_never_given_out(ledger: &Halves, spoil: impl A
     assert_eq!(taken(takes[1].clone()).request, sound.request);
 }
 
-/// A group of which one stored byte was changed judges no node. `spoil` makes a group's text say 2.75 where it said 2.5.
+/// A group with one changed byte is used to judge no node. `spoil` makes a group's text say 2.75 where it said 2.5.
 pub async fn a_changed_group_judges_nobody(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let (broken, sound) = (accept(ledger).await, accept(ledger).await);
     for job in [&broken, &sound] {
@@ -74,7 +74,7 @@ pub async fn a_changed_group_judges_nobody(ledger: &Halves, spoil: impl AsyncFnO
     spoil(broken.id).await;
     refused(&ledger.sweeping.groups(&[broken.id]).await);
     assert_eq!(must(ledger.sweeping.groups(&[sound.id]).await).len(), 1);
-    // Its answer is no other.
+    // The job's answer is unchanged.
     let view = must(ledger.reader.job(&broken.account, broken.id).await);
     assert_eq!(view.and_then(|view| view.settlement), Some(succeeded(&broken)));
 }

@@ -1,4 +1,4 @@
-//! Every job ends once, and what is owed is posted once.
+//! Checks that every job ends once, and that what is owed is posted once.
 
 use tokio::task::JoinSet;
 
@@ -8,7 +8,7 @@ use infera_ledger::{Balance, Cancelled, NewJob, Settled, Verdict};
 use infera_types::ids::{AccountId, NodeId};
 use infera_types::job::{End, FailureReason, Settlement};
 
-/// The loser reads the winner, and the same settlement sent twice reads itself.
+/// The loser reads the winner's end, and a settlement that is sent twice reads itself.
 pub async fn the_first_end_stays(ledger: &Halves) {
     let job = accept(ledger).await;
     let owner = verifier(ledger, 1_000).await;
@@ -24,7 +24,7 @@ pub async fn the_first_end_stays(ledger: &Halves) {
     assert_eq!(must(ledger.reader.settlements(&[unended.id, job.id]).await), [first]);
 }
 
-/// An answer is charged with its settlement; other ends, and losers, are not.
+/// An answer is charged with its settlement; other ends, and losing settlements, are not charged.
 pub async fn usage_is_posted_once_and_for_answers_only(ledger: &Halves) {
     let account = AccountId::fresh();
     let failure = End::Failed { reason: FailureReason::NoConsensus, message: "nobody can decide".to_owned() };
@@ -44,7 +44,7 @@ pub async fn usage_is_posted_once_and_for_answers_only(ledger: &Halves) {
     assert_eq!(must(ledger.standing.replay().await), [(account.as_str().to_owned(), expected)]);
 }
 
-/// Fifty at once, cancelling and settling: one wins and all the others are told the same end.
+/// Fifty calls cancel and settle at once: one wins, and all others are told the same end.
 pub async fn one_of_many_ends_wins(ledger: &Halves) {
     for _ in 0..10 {
         let job = accept(ledger).await;
@@ -64,7 +64,7 @@ pub async fn one_of_many_ends_wins(ledger: &Halves) {
     }
 }
 
-/// Whether this caller won, and the end that it was told.
+/// Returns whether this caller won, and the end that it was told.
 async fn end_somehow(ledger: &Halves, job: &NewJob, number: u32) -> (bool, End) {
     let settlement = match number % 3 {
         0 => {
@@ -83,7 +83,7 @@ async fn end_somehow(ledger: &Halves, job: &NewJob, number: u32) -> (bool, End) 
     }
 }
 
-/// A settlement without its job, or for another account, is refused and leaves nothing.
+/// A settlement without its job, or for another account, is refused and stores nothing.
 pub async fn a_job_that_was_never_accepted_cannot_end(ledger: &Halves) {
     let job = new_job(&AccountId::fresh());
     refused(&ledger.owner.settle(&succeeded(&job)).await);
@@ -95,7 +95,7 @@ pub async fn a_job_that_was_never_accepted_cannot_end(ledger: &Halves) {
     assert_eq!(must(ledger.owner.settle(&succeeded(&job)).await), Settled::Now);
 }
 
-/// Whatever a model writes, it is stored and read back.
+/// Any text that a model writes is stored and read back unchanged.
 pub async fn any_text_survives_in_an_answer(ledger: &Halves) {
     for text in ["", "a\0b", "\u{1}\"\\\u{fffd}\u{1f600}", "line\nline\r\n\t"] {
         let job = accept(ledger).await;
@@ -108,7 +108,7 @@ pub async fn any_text_survives_in_an_answer(ledger: &Halves) {
     }
 }
 
-/// A posting's id is unique for ever; what comes again is left out and the rest is kept.
+/// A posting's id is unique for ever; a repeated posting is skipped and the rest is stored.
 pub async fn postings_are_posted_once(ledger: &Halves) {
     let job = accept(ledger).await;
     must(ledger.owner.settle(&succeeded(&job)).await);
@@ -123,8 +123,8 @@ pub async fn postings_are_posted_once(ledger: &Halves) {
     assert_eq!(must(ledger.standing.balance(node.as_str()).await), expected);
 }
 
-/// Verifiers that had the same job and asked the same nodes are paid for by the network once, whoever comes first and
-/// in whatever order; other verdicts on the same nodes stay.
+/// If several verifiers owned the same job and asked the same nodes, each node is paid once, whichever verifier comes
+/// first and in whatever order; other verdicts on the same nodes stay.
 pub async fn a_node_has_one_valid_for_a_job(ledger: &Halves) {
     const JOBS: u32 = 20;
     let nodes = [NodeId::fresh(), NodeId::fresh(), NodeId::fresh()];
@@ -152,7 +152,7 @@ pub async fn a_node_has_one_valid_for_a_job(ledger: &Halves) {
     }
 }
 
-/// Postings and settlements that share a commit with one that can't be stored are stored.
+/// Postings and settlements that share a commit with one that cannot be stored are stored.
 pub async fn a_poison_posting_harms_no_neighbour(ledger: &Halves) {
     let mut callers = JoinSet::new();
     let node = NodeId::fresh();

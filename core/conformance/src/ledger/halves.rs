@@ -1,4 +1,4 @@
-//! What a check is given, and how it says that a call went otherwise than it must.
+//! The ledger that a check is given, and how it reports that a call went otherwise than it must.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ pub struct Halves {
     pub sweeping: Arc<dyn Sweeping>,
     /// Catalogue, nodes, epochs.
     pub network: Arc<dyn NetworkBook>,
-    /// Which nodes may come in.
+    /// Admission of nodes.
     pub nodes: Arc<dyn NodeBook>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// The archive's index.
     pub index: Arc<dyn ArchiveIndex>,
-    /// Letting go of what is archived.
+    /// Deleting what is archived.
     pub pruning: Arc<dyn Pruning>,
 }
 
 impl Halves {
-    /// The halves of something that implements all of them.
+    /// Makes the halves of a ledger that implements all of them.
     pub fn of<L>(ledger: &Arc<L>) -> Self
     where
         L: JobIntake
@@ -66,7 +66,7 @@ impl Halves {
     }
 }
 
-/// The value of a call that must succeed.
+/// Returns the value of a call that must succeed.
 #[expect(clippy::panic, reason = "a check fails by panicking")]
 #[track_caller]
 pub(super) fn must<T>(outcome: Result<T, LedgerError>) -> T {
@@ -76,7 +76,7 @@ pub(super) fn must<T>(outcome: Result<T, LedgerError>) -> T {
     }
 }
 
-/// A call that must be refused as this row's own fault.
+/// Checks that a call is refused as its row's own fault.
 #[track_caller]
 pub(super) fn refused<T: Debug>(outcome: &Result<T, LedgerError>) {
     assert!(matches!(outcome, Err(LedgerError::Row(_))), "not refused: {outcome:?}");

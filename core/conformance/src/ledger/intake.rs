@@ -1,4 +1,4 @@
-//! A job begins, and may be called off.
+//! Checks that jobs are accepted and cancelled.
 
 use tokio::task::JoinSet;
 
@@ -8,7 +8,7 @@ use infera_ledger::{Accepted, Cancelled, Idempotency, JobState, JobView, NewJob,
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{End, FailureReason};
 
-/// An accepted job is queued, and other accounts can't tell that it exists.
+/// An accepted job is queued, and other accounts cannot find out that it exists.
 pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves) {
     let job = accept(ledger).await;
     let expected = JobView {
@@ -25,7 +25,8 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
     assert_eq!(must(ledger.reader.job(&job.account, JobId::new()).await), None);
 }
 
-/// The same key with the same request is the same job, with another request an error; keys are each account's own.
+/// The same key with the same request is the same job, and with another request an error; each account has its own
+/// keys.
 pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     let idempotency = Idempotency { key: Digest::of(b"key"), fingerprint: Digest::of(b"body") };
     let with = |account: &AccountId, idempotency| NewJob {
@@ -37,7 +38,7 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     let first = with(&account, idempotency);
     assert_eq!(must(ledger.reader.earlier_use(&account, &idempotency).await), None);
     assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
-    // The account is full by now: what was accepted before is answered nevertheless.
+    // The account is full by now; a job that was accepted before is returned nevertheless.
     let again = must(ledger.intake.accept(with(&account, idempotency)).await);
     assert_eq!(again, Accepted::Existing(first.id));
     let changed = Idempotency { fingerprint: Digest::of(b"another body"), ..idempotency };
@@ -53,7 +54,8 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     assert_eq!(late, Accepted::Existing(first.id));
 }
 
-/// Whatever keeps its key says the same to whoever asks again; whatever frees it is asked as if for the first time.
+/// An end that keeps its key is returned when the request is repeated; an end that frees its key lets the request
+/// count as new.
 pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
     let failed = |reason| End::Failed { reason, message: "as the check wants".to_owned() };
     let ends = FailureReason::ALL.map(failed).into_iter().chain([End::Expired, End::Cancelled]);
@@ -73,7 +75,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
         let again = must(ledger.intake.accept(second.clone()).await);
         if end.frees_key() {
             assert_eq!((used, again), (None, Accepted::New), "{end:?}");
-            // An end that comes twice takes nothing from the next job.
+            // An end that comes twice must not free the key of the next job.
             must(ledger.owner.settle(&ended(&first, end.clone())).await);
             let third = must(ledger.intake.accept(job()).await);
             assert_eq!(third, Accepted::Existing(second.id), "{end:?}");
@@ -84,7 +86,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
     }
 }
 
-/// A job whose acceptance is sent again under its id is stored and counted once.
+/// A job that is accepted again under its id is stored and counted once.
 pub async fn a_job_accepted_again_is_the_same_job(ledger: &Halves) {
     let job = NewJob { waiting_max: 1, ..new_job(&AccountId::fresh()) };
     assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
@@ -93,7 +95,7 @@ pub async fn a_job_accepted_again_is_the_same_job(ledger: &Halves) {
     refused(&ledger.intake.accept(NewJob { account: AccountId::fresh(), ..job }).await);
 }
 
-/// Where nothing failed, commits come through, before the first one and after.
+/// If nothing failed, commits succeed, before the first one and after.
 pub async fn commits_come_through(ledger: &Halves) {
     must(ledger.intake.commits_come_through().await);
     accept(ledger).await;
@@ -103,7 +105,7 @@ pub async fn commits_come_through(ledger: &Halves) {
     must(ledger.intake.commits_come_through().await);
 }
 
-/// The limit is each account's own, and every kind of end makes room.
+/// The limit applies to each account separately, and every kind of end makes room.
 pub async fn an_account_has_no_more_waiting_jobs_than_it_may(ledger: &Halves) {
     let account = AccountId::fresh();
     let job = || NewJob { waiting_max: 2, ..new_job(&account) };
@@ -124,7 +126,7 @@ pub async fn an_account_has_no_more_waiting_jobs_than_it_may(ledger: &Halves) {
     assert_eq!(must(ledger.intake.accept(none).await), Accepted::Full { waiting: 0 });
 }
 
-/// However callers interleave, exactly as many are accepted as there is room for.
+/// However callers interleave, exactly as many jobs are accepted as there is room for.
 pub async fn waiting_jobs_are_counted_right_among_many_callers(ledger: &Halves) {
     let account = AccountId::fresh();
     for round in 1..=3 {
@@ -139,7 +141,7 @@ pub async fn waiting_jobs_are_counted_right_among_many_callers(ledger: &Halves) 
     }
 }
 
-/// A job that can't be stored is refused alone, however many are accepted in the same moment.
+/// A job that cannot be stored is refused alone, however many are accepted at the same moment.
 pub async fn a_poison_job_harms_no_neighbour(ledger: &Halves) {
     let account = AccountId::fresh();
     let mut callers = JoinSet::new();
@@ -163,7 +165,7 @@ pub async fn a_poison_job_harms_no_neighbour(ledger: &Halves) {
     }
     assert_eq!(stored, 39);
     assert_eq!(must(ledger.reader.statistics(at(1)).await).queued, 39);
-    // Nor is the refused one counted as waiting.
+    // The refused job does not count as waiting either.
     let next = NewJob { waiting_max: 40, ..new_job(&account) };
     assert_eq!(must(ledger.intake.accept(next).await), Accepted::New);
 }

@@ -1,4 +1,4 @@
-//! The catalogue, nodes, epochs, accounts and keys.
+//! Checks the catalogue, nodes, epochs, accounts and keys.
 
 use super::sample::model;
 use super::{Halves, at, must, refused};
@@ -7,7 +7,7 @@ use infera_ledger::{
 };
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
 
-/// An entry is there as it was listed last.
+/// An entry of the catalogue is the one that was listed last.
 pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
     assert!(must(ledger.network.catalogue().await).is_empty());
     let entry = CatalogueEntry {
@@ -28,7 +28,7 @@ pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
     assert_eq!(must(ledger.network.catalogue().await), [other, changed]);
 }
 
-/// A name belongs to who registered it; ids are ours, whatever the name.
+/// A name belongs to the runner that registered it; ids are ours, whatever the name.
 pub async fn a_node_is_found_again_by_its_secret(ledger: &Halves) {
     let account = AccountId::fresh();
     let node = |name: &str, secret: &[u8], account: Option<&AccountId>| NewNode {
@@ -50,7 +50,7 @@ pub async fn a_node_is_found_again_by_its_secret(ledger: &Halves) {
     assert_eq!(must(ledger.network.nodes().await), [record.clone(), anonymous.clone()]);
 }
 
-/// A node named `name` with the secret `secret`.
+/// Registers a node named `name` with the secret `secret`.
 async fn registered(ledger: &Halves, name: &str, account: Option<AccountId>) -> NodeRecord {
     let node = NewNode { name: name.to_owned(), secret: Digest::of(b"secret"), account };
     match must(ledger.network.register_node(&node, at(1)).await) {
@@ -59,7 +59,7 @@ async fn registered(ledger: &Halves, name: &str, account: Option<AccountId>) -> 
     }
 }
 
-/// The scope is the account's and counts for all its nodes, registered before and after; others have none.
+/// The scope belongs to the account and applies to all its nodes, registered before and after; other nodes have none.
 pub async fn a_node_comes_in_with_its_secret_and_its_accounts_scope(ledger: &Halves) {
     let check = async |name: &str, secret: &[u8]| {
         must(ledger.nodes.admit_node(name, Digest::of(secret), at(9)).await)
@@ -97,7 +97,7 @@ pub async fn a_node_comes_in_with_its_secret_and_its_accounts_scope(ledger: &Hal
     assert_eq!(must(ledger.nodes.admitted(at(9)).await), let_in, "an earlier end shortens nothing");
 }
 
-/// Revoking is for good, and for that node alone.
+/// A revocation is permanent, and applies to that node alone.
 pub async fn a_revoked_node_stays_out(ledger: &Halves) {
     let account = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await).account;
     must(ledger.nodes.allow_fleet("a@example.org", at(0)).await);
@@ -123,7 +123,7 @@ pub async fn a_revoked_node_stays_out(ledger: &Halves) {
     assert_eq!(must(ledger.network.register_node(&again, at(4)).await), Registered::WrongSecret);
 }
 
-/// The first caller's secret is the epoch's; many callers agree on it.
+/// The first caller's secret becomes the epoch's; all callers agree on it.
 pub async fn the_first_epoch_stays(ledger: &Halves) {
     refused(&ledger.network.epoch(Some(1), Digest::of(b"unused"), at(0)).await);
     let mut callers = tokio::task::JoinSet::new();
@@ -138,7 +138,7 @@ pub async fn the_first_epoch_stays(ledger: &Halves) {
     refused(&ledger.network.epoch(Some(epochs[0].number + 1), Digest::of(b"unused"), at(2)).await);
 }
 
-/// One account per address; a key works until it is revoked and never again.
+/// There is one account per address; a key works until it is revoked and never again.
 pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
     let first = must(ledger.accounts.sign_up("a@example.org", None, at(0)).await);
     assert!(first.is_new);
@@ -154,7 +154,7 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
     assert_eq!(
         must(ledger.accounts.key(Digest::of(b"second")).await),
         None,
-        "an account that exists gets none"
+        "an existing account gets no key"
     );
 
     let key = NewKey { hash: Digest::of(b"key"), account: first.account.clone(), hint: "wxyz".to_owned() };

@@ -1,4 +1,4 @@
-//! Jobs, settlements and postings to try a ledger with.
+//! Makes jobs, settlements and postings for the checks.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) fn model() -> ModelName {
     ModelName::new("sample-model")
 }
 
-/// A job of `account`, not accepted yet.
+/// Makes a job of `account` that is not accepted yet.
 pub(super) fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
@@ -54,7 +54,7 @@ pub(super) async fn accept(ledger: &Halves) -> NewJob {
     accept_at(ledger, &AccountId::fresh(), 0).await
 }
 
-/// A verifier that lives for `ttl` milliseconds of the check.
+/// Makes a verifier whose lease lasts `ttl` milliseconds of the check.
 pub(super) async fn verifier(ledger: &Halves, ttl: u64) -> VerifierId {
     let verifier = VerifierId::fresh();
     let ttl = Duration::from_millis(ttl);
@@ -62,7 +62,7 @@ pub(super) async fn verifier(ledger: &Halves, ttl: u64) -> VerifierId {
     verifier
 }
 
-/// One notice's outcome.
+/// Takes by one notice and returns its outcome.
 pub(super) async fn take(
     ledger: &Halves,
     owner: &VerifierId,
@@ -76,7 +76,7 @@ pub(super) async fn take(
     takes.remove(0)
 }
 
-/// The job of a take that must succeed.
+/// Returns the job of a take that must succeed.
 #[expect(clippy::panic, reason = "a check fails by panicking")]
 #[track_caller]
 pub(super) fn taken(take: Take) -> TakenJob {
@@ -86,7 +86,7 @@ pub(super) fn taken(take: Take) -> TakenJob {
     }
 }
 
-/// The end of `job` with an answer and no group.
+/// Makes the end of `job` with an answer and no group.
 pub(super) fn succeeded(job: &NewJob) -> Settlement {
     let answer = Answer {
         text: "12 is the answer".to_owned(),
@@ -106,7 +106,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
     ended(job, End::Succeeded { answer, verification })
 }
 
-/// The given end of `job`, without a group.
+/// Makes the given end of `job`, without a group.
 pub(super) fn ended(job: &NewJob, end: End) -> Settlement {
     Settlement {
         job_id: job.id,
@@ -119,7 +119,7 @@ pub(super) fn ended(job: &NewJob, end: End) -> Settlement {
     }
 }
 
-/// A group of one answered and one open assignment.
+/// Makes a group of one answered and one open assignment.
 pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
     let numeric_class = NumericClass {
         model_digest: Digest::of(b"model"),
@@ -157,7 +157,7 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
     }
 }
 
-/// A verdict on `node` of 500 millipoints, 3 tokens and 250 ms, posted `now` milliseconds into the check.
+/// Makes a verdict on `node` of 500 millipoints, 3 tokens and 250 ms, posted `now` milliseconds into the check.
 pub(super) fn verdict(job: JobId, node: &NodeId, verdict: Verdict, now: u64) -> Posting {
     let entry = PostingEntry::Verdict {
         node: node.clone(),

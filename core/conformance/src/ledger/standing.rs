@@ -1,4 +1,4 @@
-//! What follows from postings, disputes, and the sums over everything.
+//! Checks the results of postings, disputes, and the sums over everything.
 
 use tokio::task::JoinSet;
 
@@ -9,7 +9,7 @@ use infera_ledger::{Balance, NewNode, Statistics, Verdict};
 use infera_types::ids::{Digest, JobId, NodeId};
 use infera_types::job::{End, FailureReason, VerificationStatus};
 
-/// Settles `count` jobs and posts a verdict of every kind in turn for three nodes, which are returned.
+/// Settles `count` jobs, posts a verdict of every kind in turn for three nodes, and returns the nodes.
 async fn history(ledger: &Halves, count: u32) -> [NodeId; 3] {
     const KINDS: [Verdict; 5] =
         [Verdict::Valid, Verdict::Missed, Verdict::Inconclusive, Verdict::Invalid, Verdict::Neutral];
@@ -23,7 +23,7 @@ async fn history(ledger: &Halves, count: u32) -> [NodeId; 3] {
     nodes
 }
 
-/// However the postings are cut into batches, the balances are those of a replay from nothing.
+/// However the postings are split into batches, the balances are those of a replay from the beginning.
 pub async fn balances_are_what_a_replay_gives(ledger: &Halves) {
     history(ledger, 25).await;
     assert_eq!(must(ledger.standing.project(0, at(1)).await), 0);
@@ -54,7 +54,7 @@ pub async fn projectors_take_turns(ledger: &Halves) {
     }
 }
 
-/// Verdicts add up per node and model and fade with time; what says nothing about a node makes no standing.
+/// Verdicts add up per node and model and fade with time; a posting that says nothing about a node makes no standing.
 pub async fn standings_are_kept_by_node_and_model(ledger: &Halves) {
     let job = accept(ledger).await;
     must(ledger.owner.settle(&succeeded(&job)).await);
@@ -104,7 +104,7 @@ pub async fn a_dispute_is_opened_once(ledger: &Halves) {
     assert_eq!(must(ledger.reader.statistics(at(3)).await).disputed, 1);
 }
 
-/// Each job is in one column, whatever happens to it twice.
+/// Each job is counted in one column, even if the same event happens to it twice.
 pub async fn statistics_count_every_job_once(ledger: &Halves) {
     assert_eq!(must(ledger.reader.statistics(at(0)).await), Statistics::default());
     let owner = verifier(ledger, 60_000).await;

@@ -1,4 +1,4 @@
-//! How much of the ledger requests may take.
+//! Checks how much of the ledger requests may take.
 
 use tokio::task::JoinSet;
 
@@ -8,7 +8,7 @@ use infera_ledger::{Accepted, Idempotency, NewJob, RecordPlace, Room};
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId};
 use infera_types::job::End;
 
-/// Ends jobs, archives them as far as the ledger is concerned, and lets go of their bodies.
+/// Ends jobs, records them as archived, and prunes their bodies.
 async fn end_and_prune(ledger: &Halves, jobs: &[&NewJob]) {
     for job in jobs {
         must(ledger.owner.settle(&ended(job, End::Expired)).await);
@@ -27,8 +27,8 @@ async fn end_and_prune(ledger: &Halves, jobs: &[&NewJob]) {
     assert_eq!(must(ledger.pruning.prune(segment).await), jobs.len() as u64);
 }
 
-/// Each account and all together have no more bytes than they may. Ends make no room, pruning does; what was accepted before
-/// is answered whatever room there is.
+/// Neither one account nor all accounts together have more bytes than allowed. Ends make no room, pruning does; a job
+/// that was accepted before is returned whatever room there is.
 pub async fn requests_take_no_more_room_than_they_may(ledger: &Halves) {
     let bytes = new_job(&AccountId::fresh()).request.len() as u64;
     let room = Room { account_max_bytes: 3 * bytes, all_max_bytes: 5 * bytes };
@@ -63,7 +63,7 @@ pub async fn requests_take_no_more_room_than_they_may(ledger: &Halves) {
     assert_eq!(accept(&job(&AccountId::fresh())).await, Accepted::NoRoom { stored: 6 * bytes });
 }
 
-/// However callers interleave, as many are accepted as there is room for.
+/// However callers interleave, as many jobs are accepted as there is room for.
 pub async fn room_is_counted_right_among_many_callers(ledger: &Halves) {
     let account = AccountId::fresh();
     let bytes = new_job(&account).request.len() as u64;

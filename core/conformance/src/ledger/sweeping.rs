@@ -1,4 +1,4 @@
-//! Leases, and finding what needs hands.
+//! Checks leases, and finding work to recover.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn handed(ledger: &Halves, now: u64) -> Vec<JobId> {
     sweep(ledger, now).await.hand_out.into_iter().map(|(job, _)| job).collect()
 }
 
-/// A lease is its holder's until its time is up, and renewing it moves the end.
+/// A lease belongs to its holder until its time is up, and renewing it moves the end.
 pub async fn a_lease_has_one_holder_until_it_ends(ledger: &Halves) {
     let (first, second) = (VerifierId::fresh(), VerifierId::fresh());
     let lease = async |holder: &VerifierId, now: u64| {
@@ -36,11 +36,11 @@ pub async fn a_lease_has_one_holder_until_it_ends(ledger: &Halves) {
     assert!(!lease(&second, 198).await);
     assert!(lease(&second, 199).await);
     assert!(!lease(&first, 200).await);
-    // Other names are other leases.
+    // Leases with other names are independent.
     assert!(must(ledger.sweeping.lease("projector", &first, at(200), Duration::from_millis(1)).await));
 }
 
-/// A lease's holder lets go of it by taking it for no time. The same call by a verifier that doesn't hold it changes
+/// A lease's holder releases it by taking it for no time. The same call by a verifier that doesn't hold it changes
 /// nothing.
 pub async fn a_lease_is_let_go_of_by_its_holder_alone(ledger: &Halves) {
     let (holder, other, third) = (VerifierId::fresh(), VerifierId::fresh(), VerifierId::fresh());
@@ -56,7 +56,7 @@ pub async fn a_lease_is_let_go_of_by_its_holder_alone(ledger: &Halves) {
     assert!(lease(&third, 4, 100).await, "let go of");
 }
 
-/// After the embedded start no verifier from before is alive.
+/// After the embedded start no earlier verifier counts as alive.
 pub async fn all_leases_can_be_ended(ledger: &Halves) {
     let job = accept(ledger).await;
     let (old, new) = (verifier(ledger, 60_000).await, VerifierId::fresh());
@@ -67,8 +67,8 @@ pub async fn all_leases_can_be_ended(ledger: &Halves) {
     assert!(must(ledger.sweeping.lease(old.as_str(), &new, at(3), Duration::from_secs(1)).await));
 }
 
-/// What the broker never confirmed is handed out again after a while; what it did, or what a sweep has just handed
-/// out, is not.
+/// A job that the broker never confirmed is handed out again after a while; one that the broker confirmed, or that a
+/// sweep has just handed out, is not.
 pub async fn unconfirmed_jobs_are_handed_out_again(ledger: &Halves) {
     let account = AccountId::fresh();
     let (lost, carried) = (accept_at(ledger, &account, 0).await, accept_at(ledger, &account, 0).await);
@@ -81,7 +81,7 @@ pub async fn unconfirmed_jobs_are_handed_out_again(ledger: &Halves) {
     assert!(handed(ledger, 100_000).await.is_empty());
 }
 
-/// A gateway's confirmation that comes after the job was given back does not hide it from the sweeper.
+/// A gateway's confirmation that comes after the job was released does not hide the job from the sweeper.
 pub async fn a_late_confirmation_hides_nothing(ledger: &Halves) {
     let job = accept(ledger).await;
     let owner = verifier(ledger, 60_000).await;
@@ -106,7 +106,7 @@ pub async fn a_dead_owners_jobs_are_handed_out_again(ledger: &Halves) {
     assert_eq!(taken(take(ledger, &alive, left.id, false, 9_001).await).lost_handouts, 1);
 }
 
-/// What waits for a queue that holds nothing was lost there.
+/// Jobs that wait for an empty queue were lost there and are handed out again.
 pub async fn jobs_of_an_empty_queue_are_handed_out_again(ledger: &Halves) {
     let account = AccountId::fresh();
     let waiting = accept_at(ledger, &account, 0).await;
@@ -119,8 +119,8 @@ pub async fn jobs_of_an_empty_queue_are_handed_out_again(ledger: &Halves) {
     assert_eq!(found.hand_out, [(waiting.id, model())]);
 }
 
-/// A job whose notice is dead is handed out again if it is queued, whether confirmed or not, and comes up again until the
-/// broker has it. One that is in live hands, ended, expiring or unknown is left as it is.
+/// A job whose notice is dead is handed out again if it is queued, whether confirmed or not, and is found again until
+/// the broker has it. A job that a live verifier owns, or that has ended, is expiring or is unknown is left as it is.
 pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
     let account = AccountId::fresh();
     let [confirmed, fresh, owned, ended, late] = [
@@ -148,7 +148,7 @@ pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
     assert_eq!(
         again,
         expected.iter().map(|(job, _)| *job).collect::<Vec<_>>(),
-        "nobody said that it arrived"
+        "the broker has not confirmed it"
     );
     let view = must(ledger.reader.job(&owned.account, owned.id).await);
     assert_eq!(view.map(|view| view.state), Some(JobState::Running));
@@ -156,7 +156,7 @@ pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
     assert!(must(ledger.sweeping.sweep(&expiring, at(DEADLINE)).await).hand_out.is_empty());
 }
 
-/// A job past its deadline, queued or running, is to be settled as expired and not to be handed out.
+/// A job past its deadline, queued or running, is returned for expiry and not for handing out.
 pub async fn jobs_past_their_deadline_are_to_expire(ledger: &Halves) {
     let account = AccountId::fresh();
     let queued = accept_at(ledger, &account, 0).await;
@@ -205,7 +205,7 @@ pub async fn overdue_groups_of_dead_verifiers_are_found(ledger: &Halves) {
     assert_eq!(groups, [expected(&orphan, true), expected(&cared_for, false)]);
 }
 
-/// One row that can't be read keeps no other waiting. For implementations with tables to call themselves: `spoil` makes a
+/// One unreadable row keeps no other waiting. Implementations with tables call this check themselves: `spoil` makes a
 /// settled job's group unreadable behind the ledger's back.
 pub async fn an_unreadable_group_keeps_no_other_waiting(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let [broken, sound, lost] = [accept(ledger).await, accept(ledger).await, accept(ledger).await];
@@ -219,11 +219,11 @@ pub async fn an_unreadable_group_keeps_no_other_waiting(ledger: &Halves, spoil: 
     assert_eq!(found.hand_out, [(lost.id, model())]);
     let groups: Vec<JobId> = found.groups.iter().map(|group| group.settlement.job_id).collect();
     assert_eq!(groups, [sound.id]);
-    // A request for that one reports it.
+    // A request for the unreadable group reports it.
     super::refused(&ledger.sweeping.groups(&[sound.id, broken.id]).await);
 }
 
-/// No more than asked for comes at once, oldest first, and nothing is skipped.
+/// A sweep returns no more than asked for, oldest first, and skips nothing.
 pub async fn a_sweep_is_bounded_and_begins_with_the_oldest(ledger: &Halves) {
     let account = AccountId::fresh();
     let mut jobs = Vec::new();

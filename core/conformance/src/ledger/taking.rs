@@ -1,4 +1,4 @@
-//! Tries which verifier may have a job, and what of that is remembered.
+//! Checks which verifier may take a job, and what is recorded about that.
 
 use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
@@ -8,7 +8,7 @@ use infera_ledger::{
 use infera_types::ids::{AssignmentId, JobId, NodeId, OwnerId, VerifierId};
 use infera_types::job::Settlement;
 
-/// Everything that was accepted comes out again.
+/// A taken job has everything that was accepted.
 pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
     let job = NewJob { synchronous: false, ..new_job(&infera_types::ids::AccountId::fresh()) };
     assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
@@ -34,8 +34,8 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
     assert_eq!(take(ledger, &owner, unknown, true, 1).await, Take::Nothing(unknown));
 }
 
-/// One row that can't be read keeps no other from being taken. For implementations with tables to call themselves: `spoil`
-/// makes a waiting job's row unreadable behind the ledger's back.
+/// One unreadable row keeps no other job from being taken. Implementations with tables call this check themselves:
+/// `spoil` makes a waiting job's row unreadable behind the ledger's back.
 pub async fn an_unreadable_job_keeps_no_other(ledger: &Halves, spoil: impl AsyncFnOnce(JobId)) {
     let [sound, broken, other] = [accept(ledger).await, accept(ledger).await, accept(ledger).await];
     spoil(broken.id).await;
@@ -54,7 +54,7 @@ pub async fn an_unreadable_job_keeps_no_other(ledger: &Halves, spoil: impl Async
     }
 }
 
-/// A notice that came twice changes nothing while the owner lives, even if it comes to the same verifier.
+/// A duplicate notice changes nothing while the owner lives, even if it comes to the same verifier.
 pub async fn a_live_owners_job_is_left_alone(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
@@ -63,7 +63,7 @@ pub async fn a_live_owners_job_is_left_alone(ledger: &Halves) {
     assert_eq!(take(ledger, &owner, job.id, false, 999).await, Take::Nothing(job.id));
 }
 
-/// Owners die by their lease's end; each that had the job counts.
+/// An owner counts as dead once its lease has ended; each dead owner that had the job is counted.
 pub async fn a_dead_owners_job_is_taken_and_counted(ledger: &Halves) {
     let job = accept(ledger).await;
     let mut now = 0;
@@ -74,7 +74,7 @@ pub async fn a_dead_owners_job_is_taken_and_counted(ledger: &Halves) {
         assert!(must(ledger.sweeping.lease(owner.as_str(), &owner, at(now), ttl).await));
         assert_eq!(taken(take(ledger, &owner, job.id, false, now).await).lost_handouts, lost);
     }
-    // An owner whose id names somebody else's lease is dead too.
+    // An owner whose id names another holder's lease counts as dead too.
     let (impostor, holder) = (VerifierId::fresh(), verifier(ledger, 60_000).await);
     let ttl = std::time::Duration::from_secs(60);
     taken(take(ledger, &impostor, job.id, false, now + 1_000).await);
@@ -82,17 +82,18 @@ pub async fn a_dead_owners_job_is_taken_and_counted(ledger: &Halves) {
     assert_eq!(taken(take(ledger, &holder, job.id, false, now + 1_001).await).lost_handouts, 5);
 }
 
-/// What the broker gives out again was lost by whoever had it, whatever its lease says.
+/// A redelivered job was lost by its owner, whatever the owner's lease says.
 pub async fn a_redelivered_job_is_taken(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
-    // Redelivered before it was ever taken: no owner lost it.
+    // It was redelivered before it was ever taken, so no owner lost it.
     assert_eq!(taken(take(ledger, &owner, job.id, true, 1).await).lost_handouts, 0);
     assert_eq!(taken(take(ledger, &other, job.id, true, 2).await).lost_handouts, 1);
     assert_eq!(taken(take(ledger, &other, job.id, true, 3).await).lost_handouts, 2);
 }
 
-/// An owner that dies while it tries one job alone says more about that job; one that lived through it says nothing more.
+/// An owner's death while it tries one job alone counts for more than one; an owner that survived the trial counts as
+/// usual.
 pub async fn a_job_lost_alone_counts_for_several(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 1_000).await, verifier(ledger, 1_000).await);
@@ -103,11 +104,11 @@ pub async fn a_job_lost_alone_counts_for_several(ledger: &Halves) {
     assert_eq!(taken(take(&owner, Handout::Together).await).lost_handouts, 0);
     assert_eq!(taken(take(&other, Handout::Alone).await).lost_handouts, 1);
     assert_eq!(taken(take(&owner, Handout::Alone).await).lost_handouts, 1 + LOST_ALONE);
-    // It stays in the same hands, and only in those.
+    // The job stays with its owner, and only that owner can continue it.
     assert_eq!(take(&other, Handout::Survived).await, Take::Nothing(job.id));
     assert_eq!(taken(take(&owner, Handout::Survived).await).lost_handouts, 1 + LOST_ALONE);
     assert_eq!(taken(take(&other, Handout::Alone).await).lost_handouts, 2 + LOST_ALONE);
-    // Given back, it was never handed out.
+    // A released job counts as never handed out.
     must(ledger.owner.release(&other, &[job.id], at(2)).await);
     assert_eq!(take(&other, Handout::Survived).await, Take::Nothing(job.id));
     assert_eq!(taken(take(&owner, Handout::Together).await).lost_handouts, 2 + LOST_ALONE);
@@ -139,7 +140,7 @@ pub async fn a_job_twice_in_a_batch_is_one_handout(ledger: &Halves) {
     assert!(must(ledger.owner.take(&owner, &[], at(1)).await).is_empty());
 }
 
-/// Giving a job back leaves no trace but that it is unconfirmed; only its owner can.
+/// Releasing a job leaves no trace except that it is unconfirmed; only its owner can release it.
 pub async fn a_released_job_was_never_handed_out(ledger: &Halves) {
     let job = accept(ledger).await;
     let (owner, other) = (verifier(ledger, 90_000).await, verifier(ledger, 90_000).await);
@@ -163,7 +164,7 @@ pub async fn a_released_job_was_never_handed_out(ledger: &Halves) {
     assert_eq!(taken(take(ledger, &other, job.id, true, 65_001).await).lost_handouts, 0);
 }
 
-/// A new owner sees the misses of the one before; the same miss counts once.
+/// A new owner sees the misses under the previous owner; the same miss counts once.
 pub async fn misses_stay_with_the_job(ledger: &Halves) {
     let job = accept(ledger).await;
     let owner = verifier(ledger, 1_000).await;

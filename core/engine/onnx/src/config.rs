@@ -1,5 +1,5 @@
-//! Which engine a node runs, as its operator says it, and that engine, loaded. What an engine does is its own module's;
-//! which digests the network accepts is the catalogue's.
+//! The operator's choice of a node's engine, and loading it. Each engine's own module says what it does; the
+//! catalogue says which digests the network accepts.
 
 use std::path::PathBuf;
 
@@ -11,26 +11,26 @@ use infera_engine::{Engine, EngineError};
 use crate::OnnxEngine;
 use crate::settings::{Device, OnnxConfig};
 
-/// Which engine a node runs.
+/// The engine that a node runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// `onnx`: the model in `folder`. `stub`: no model at all, to price everything else.
+    /// `onnx`: the model in `folder`. `stub`: no model at all, to measure the cost of everything else.
     pub kind: EngineKind,
     /// The model's folder, as the Hub lays it out. The folder's name is the model's name.
     pub folder: PathBuf,
-    /// Which ONNX file of the folder: `model`, or `q4` for `model_q4.onnx` and the like.
+    /// The folder's ONNX file: `model`, or `q4` for `model_q4.onnx` and the like.
     pub variant: String,
     /// ONNX Runtime's shared library.
     pub library: PathBuf,
-    /// `cpu` or `cuda`; never another than the one asked for.
+    /// `cpu` or `cuda`; the engine never falls back to the other.
     pub device: Device,
-    /// Threads within one engine. One: several nodes may share a machine's cores, and the bundled model is too small
-    /// to be worth splitting.
+    /// Threads within one engine. One by default: several nodes may share a machine's cores, and the bundled model is
+    /// too small to be worth splitting.
     pub threads: usize,
     /// Sequences that one engine holds at once.
     pub sequences_max: usize,
-    /// What the GPU is, where its driver doesn't say; part of the numeric class.
+    /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_model: Option<String>,
     /// How the stub behaves.
@@ -46,7 +46,7 @@ impl Default for EngineConfig {
             library: PathBuf::from(LIBRARY),
             device: Device::Cpu,
             threads: 1,
-            // As many as the worker's slots, the largest batch that the engine's properties are tried at.
+            // As many as the worker's slots, which is the largest batch that the engine's properties are tested with.
             sequences_max: 16,
             gpu_model: None,
             stub: StubConfig::default(),
@@ -54,14 +54,14 @@ impl Default for EngineConfig {
     }
 }
 
-/// Where `make setup` puts the library.
+/// The path at which `make setup` puts the library.
 #[cfg(target_os = "macos")]
 const LIBRARY: &str = ".runtime/onnxruntime/libonnxruntime.1.31.1.dylib";
-/// Where `make setup` puts the library.
+/// The path at which `make setup` puts the library.
 #[cfg(not(target_os = "macos"))]
 const LIBRARY: &str = ".runtime/onnxruntime/libonnxruntime.so.1.31.1";
 
-/// Kinds of engine.
+/// A kind of engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
@@ -72,11 +72,11 @@ pub enum EngineKind {
 }
 
 impl EngineConfig {
-    /// Loads the engine; takes as long as its file is large, so not on a thread that others wait for. Each node gets
-    /// its own, as it would on its own machine.
+    /// Loads the engine. That takes as long as its file is large, so don't call it on a thread that others wait for.
+    /// Each node gets its own engine, as it would on its own machine.
     ///
     /// # Errors
-    /// [`EngineError::Load`] says what is missing and what to do.
+    /// [`EngineError::Load`], which says what is missing and what to do.
     pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self.kind {
             EngineKind::Stub => Box::new(StubEngine::new(self.stub.clone())?),
@@ -84,7 +84,7 @@ impl EngineConfig {
         })
     }
 
-    /// The part that an ONNX engine is told.
+    /// Returns the settings for an ONNX engine.
     #[must_use]
     pub fn onnx(&self) -> OnnxConfig {
         OnnxConfig {

@@ -1,13 +1,13 @@
-//! Language models on ONNX Runtime, in this process: exports with a key and value cache as Optimum and ONNX Runtime's
-//! own model builder make them, on the CPU or on CUDA, which the library that is loaded decides.
+//! Runs language models on ONNX Runtime in this process: exports with a key and value cache, as Optimum and ONNX
+//! Runtime's own model builder make them, on the CPU or on CUDA, depending on the loaded library.
 //!
-//! In simple form: sequences that take a step together share cache tensors, whose values go from one run's outputs to the
-//! next one's inputs without a copy as long as no sequence joins or leaves; then the rows that go on are copied into
-//! tensors of their own. Prompts run by themselves, with nothing before them.
+//! In short: sequences that take a step together share cache tensors, whose values go from one run's outputs to the
+//! next one's inputs without a copy while no sequence joins or leaves. When one does, the remaining rows are copied
+//! into tensors of their own. Prompts run by themselves, with nothing before them.
 //!
 //! What rows depend on: with right padding (GroupQueryAttention) on the CPU a row is the same to the bit in any
-//! batch, which the conformance suite tries. With left padding, and on CUDA, kernels see other shapes in other
-//! batches and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
+//! batch, which the conformance suite checks. With left padding, and on CUDA, kernels see different shapes in
+//! different batches, and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
 
 pub mod config;
 mod ports;
@@ -31,26 +31,26 @@ use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, Sequ
 use infera_model::folder::{self as model_folder, FolderError, GraphFacts};
 use infera_types::numbers::{NumericClass, TokenId};
 
-/// Arithmetic in f32, and a row is the same to the bit in any batch.
+/// Arithmetic in f32; a row is the same to the bit in any batch.
 pub const COMPUTE_EXACT: &str = "fp32";
-/// Arithmetic in f32, and a row differs by rounding from batch to batch.
+/// Arithmetic in f32; a row differs by rounding from batch to batch.
 pub const COMPUTE_VARYING: &str = "fp32-varying";
 
-/// How many logits one run of prompts may give: 256 MiB of them. Models give them for every token of a prompt, though
-/// only the last row is wanted; more prompts than that take several runs.
+/// How many logits one run of prompts may yield: 256 MiB of them. Models yield logits for every token of a prompt,
+/// though only the last row is needed; prompts beyond the bound take several runs.
 const LOGITS_MAX: usize = 64 << 20;
 
-/// What we need of `config.json`.
+/// The parts of `config.json` that are needed.
 #[derive(Deserialize)]
 struct ModelConfig {
-    /// GPT-2's kin calls it `n_positions`.
+    /// The GPT-2 family calls it `n_positions`.
     #[serde(alias = "n_positions")]
     max_position_embeddings: usize,
-    /// What rows are padded with; any token would do, for padding is masked.
+    /// The token that rows are padded with; any token would do, because padding is masked.
     pad_token_id: Option<TokenId>,
 }
 
-/// See the module.
+/// An engine on ONNX Runtime; see the module.
 pub struct OnnxEngine {
     session: Session,
     ports: Ports,
@@ -59,7 +59,7 @@ pub struct OnnxEngine {
     groups: Vec<Group>,
 }
 
-/// What a run gives: logits `[rows, width, vocabulary]`, and the caches of all rows.
+/// The result of a run: logits `[rows, width, vocabulary]`, and the caches of all rows.
 struct Ran {
     logits: DynValue,
     caches: Vec<DynValue>,
@@ -74,7 +74,7 @@ fn load_error(error: &FolderError) -> EngineError {
 }
 
 impl OnnxEngine {
-    /// Loads a model; takes as long as reading its files does, and their size in memory.
+    /// Loads a model. That takes the time to read its files, and their size in memory.
     ///
     /// # Errors
     /// [`EngineError::Load`], which names what is missing or not understood and what to do about it.
@@ -123,7 +123,7 @@ impl OnnxEngine {
         Ok(Ran { logits, caches })
     }
 
-    /// Repeats a lone token's row where a run needs more than one.
+    /// Repeats the row of a lone token if a run needs more than one row.
     fn fill_up(&self, prompts: &mut Vec<&[TokenId]>) {
         while prompts.len() < self.ports.rows_min && prompts[0].len() < self.ports.rows_min {
             prompts.push(prompts[0]);
@@ -137,7 +137,7 @@ impl OnnxEngine {
         self.run(feed, caches)
     }
 
-    /// One run of prompts, as a group of its own; adds the row after each prompt's last token.
+    /// Runs prompts as a group of their own, and adds the row after each prompt's last token.
     fn prefill_group(&mut self, prompts: &[Prompt<'_>], logits: &mut Logits) -> ort::Result<()> {
         let mut tokens: Vec<&[TokenId]> = prompts.iter().map(|prompt| prompt.tokens).collect();
         self.fill_up(&mut tokens);
@@ -155,8 +155,8 @@ impl OnnxEngine {
         Ok(())
     }
 
-    /// Takes the group that suits a step of these sequences, or makes it by copying their rows out of others.
-    /// Either way the sequences are in none of the engine's groups afterwards.
+    /// Removes the group that suits a step of these sequences, or makes one by copying their rows out of other
+    /// groups. In either case none of the engine's groups holds the sequences afterwards.
     fn take_group(&mut self, sequences: &[SequenceId]) -> ort::Result<Group> {
         let rows_min = self.ports.rows_min;
         if let Some(place) = self.groups.iter().position(|group| group.suits(sequences, rows_min)) {
@@ -226,7 +226,7 @@ fn numeric_class(config: &OnnxConfig, file: &Path, padding: Padding) -> Result<N
     })
 }
 
-/// Cuts prompts into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one prompt.
+/// Splits prompts into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one prompt.
 fn runs<'p, 'a>(prompts: &'p [Prompt<'a>], vocabulary: usize) -> Vec<&'p [Prompt<'a>]> {
     let (mut runs, mut begin, mut width) = (Vec::new(), 0, 0);
     for (end, prompt) in prompts.iter().enumerate() {
@@ -267,7 +267,7 @@ impl Engine for OnnxEngine {
         if steps.is_empty() {
             return Ok(self.no_logits());
         }
-        // What fails here has taken the group out already, so that its sequences are gone, as promised.
+        // If this fails, the group has already been removed, so its sequences are gone, as promised.
         self.decode_group(steps).map_err(|error| failed(&error))
     }
 
@@ -310,7 +310,7 @@ mod tests {
         };
         assert_eq!(sizes(&[9; 16], 768), [16]);
         assert_eq!(sizes(&[], 768), [0; 0]);
-        // Two rows of 1,000 tokens fit below 64 Mi logits of this vocabulary; any with a long one is as wide.
+        // Two rows of 1,000 tokens fit into 64 Mi logits of this vocabulary; every run with a long prompt is as wide.
         assert_eq!(sizes(&[10, 1000, 1, 10, 10], 30_000), [2, 3]);
         assert_eq!(sizes(&[1000, 1000], 1 << 20), [1, 1]);
     }

@@ -1,40 +1,41 @@
-//! What goes in and out of a language model's graph, found by the names that Optimum and the model builders of ONNX
-//! Runtime use, and refused where a name or a type isn't understood.
+//! Finds the inputs and outputs of a language model's graph by the names that Optimum and ONNX Runtime's model
+//! builders use, and refuses a graph whose names or types are not understood.
 
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
 use infera_model::folder::GraphFacts;
 
-/// The side of a row on which shorter sequences are filled up.
+/// The side of a row on which shorter sequences are padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Padding {
-    /// For graphs of plain operators, which take every row's last column for its newest token.
+    /// For graphs of plain operators, which take every row's last column as its newest token.
     Left,
-    /// For GroupQueryAttention, which takes the first keys of a row, as many as its mask has ones.
+    /// For GroupQueryAttention, which takes as many of a row's first keys as its mask has ones.
     Right,
 }
 
-/// One key or value tensor of one layer: in, out, and the fixed sizes in `[batch, heads, length, size]`.
+/// One key or value tensor of one layer: its input, its output, and its fixed sizes in `[batch, heads, length,
+/// size]`.
 #[derive(Clone, Debug)]
 pub(super) struct CachePort {
     pub(super) input: String,
-    /// Place among the outputs.
+    /// The place among the outputs.
     pub(super) output: usize,
     pub(super) heads: usize,
     pub(super) size: usize,
 }
 
-/// Everything about a graph that feeding it needs.
+/// Everything that must be known of a graph to run it.
 #[derive(Clone, Debug)]
 pub(super) struct Ports {
     pub(super) takes_positions: bool,
-    /// Place of the logits among the outputs.
+    /// The place of the logits among the outputs.
     pub(super) logits: usize,
     pub(super) vocabulary: usize,
     pub(super) caches: Vec<CachePort>,
     pub(super) padding: Padding,
-    /// How many rows a run must have for its numbers to be those of any batch.
+    /// How many rows a run must have for its numbers to equal those of any batch.
     pub(super) rows_min: usize,
 }
 
@@ -45,13 +46,13 @@ const LOGITS: &str = "logits";
 const PAST: &str = "past_key_values.";
 const PRESENT: &str = "present.";
 
-/// The model's own word on its padding, where it has one: `left` or `right`.
+/// The property in which a model may state its padding: `left` or `right`.
 const PADDING_PROPERTY: &str = "infera.padding";
-/// The operator that wants right padding where nothing is said.
+/// The operator that implies right padding if the model states none.
 const GROUP_QUERY_ATTENTION: &str = "GroupQueryAttention";
 
 impl Ports {
-    /// Finds the ports; the text of an error says what isn't understood.
+    /// Finds the ports; the error's text says what is not understood.
     pub(super) fn find(session: &Session, facts: &GraphFacts) -> Result<Self, String> {
         let padding = padding(session, facts)?;
         let inputs: Vec<&str> = session.inputs().iter().map(Outlet::name).collect();
@@ -95,8 +96,9 @@ fn padding(session: &Session, facts: &GraphFacts) -> Result<Padding, String> {
     }
 }
 
-/// MatMulNBits has a kernel of its own for a single row, which sums in another order (measured: logits differ by
-/// 1e-5). Only with activations of 8 bits, accuracy level 4, sums are of integers and in any order the same.
+/// Returns the smallest number of rows of a run. MatMulNBits has a separate kernel for a single row, which sums in
+/// another order (measured: logits differ by 1e-5). Only with 8-bit activations, accuracy level 4, are the sums over
+/// integers and so the same in any order.
 fn rows_min(facts: &GraphFacts) -> usize {
     if facts.accuracy_levels.iter().all(|&level| level == 4) { 1 } else { 2 }
 }
@@ -129,7 +131,7 @@ fn float_sizes(port: &Outlet) -> Result<(String, Vec<i64>), String> {
     }
 }
 
-/// A size that doesn't vary.
+/// Returns a size, if it is fixed.
 fn fixed(sizes: &[i64], place: usize) -> Option<usize> {
     sizes.get(place).and_then(|&size| usize::try_from(size).ok()).filter(|&size| size > 0)
 }

@@ -1,5 +1,5 @@
-//! Rows of sequences as tensors: how tokens, masks and caches are laid out in a padded batch. Pure but for the cache
-//! values, which belong to ONNX Runtime; no session is run here.
+//! Lays out sequences as rows of tensors: tokens, masks and caches in a padded batch. It is pure except for the cache
+//! values, which belong to ONNX Runtime; no session runs here.
 
 use ort::value::{DynValue, Tensor};
 
@@ -11,9 +11,9 @@ use infera_types::numbers::TokenId;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Feed {
     pub(super) rows: usize,
-    /// New tokens a row, padding included.
+    /// New tokens per row, padding included.
     pub(super) width: usize,
-    /// Tokens a row, old and new, padding included.
+    /// All tokens per row, padding included.
     pub(super) total: usize,
     pub(super) ids: Vec<i64>,
     pub(super) mask: Vec<i64>,
@@ -21,7 +21,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Whole prompts with nothing before them.
+    /// Makes the inputs for whole prompts with nothing before them.
     pub(super) fn prompts(prompts: &[&[TokenId]], padding: Padding, pad: TokenId) -> Self {
         let width = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or_default();
         let mut feed = Self::empty(prompts.len(), width, width);
@@ -37,7 +37,7 @@ impl Feed {
         feed
     }
 
-    /// One token more for each row, of which `lengths` says how long it is so far.
+    /// Makes the inputs for one more token per row; `lengths` holds the present number of tokens of each row.
     pub(super) fn step(tokens: &[TokenId], lengths: &[usize], padding: Padding) -> Self {
         let total = lengths.iter().max().map_or(0, |longest| longest + 1);
         let mut feed = Self::empty(tokens.len(), 1, total);
@@ -56,7 +56,7 @@ impl Feed {
     }
 }
 
-/// The column of a row's first token.
+/// Returns the column of a row's first token.
 pub(super) fn start(padding: Padding, width: usize, length: usize) -> usize {
     match padding {
         Padding::Left => width - length,
@@ -64,11 +64,11 @@ pub(super) fn start(padding: Padding, width: usize, length: usize) -> usize {
     }
 }
 
-/// Sequences whose caches lie in the same tensors. A group's rows never move; sequences that leave make a hole.
+/// Sequences whose caches are in the same tensors. A group's rows never move; a sequence that leaves makes a hole.
 pub(super) struct Group {
-    /// The sequence in each row; none after it left, or where a row only fills up the number.
+    /// The sequence in each row; none once it has left, or if the row only makes up the required number.
     pub(super) rows: Vec<Option<SequenceId>>,
-    /// Tokens of each row.
+    /// How many tokens each row has.
     pub(super) lengths: Vec<usize>,
     /// `[rows, heads, longest, size]` for each cache port.
     pub(super) caches: Vec<DynValue>,
@@ -83,8 +83,8 @@ impl Group {
         self.rows.iter().flatten().count()
     }
 
-    /// Returns whether a step of exactly these sequences can be taken with the group as it is: the group holds them and no
-    /// others, and has no more holes than it needs to have `rows_min` rows, none of them longer than a sequence.
+    /// Returns whether the group can take a step of exactly these sequences as it is: it holds them and no others,
+    /// and has no more holes than it needs to reach `rows_min` rows, and no hole is longer than the longest sequence.
     pub(super) fn suits(&self, sequences: &[SequenceId], rows_min: usize) -> bool {
         let longest =
             sequences.iter().filter_map(|&sequence| self.row_of(sequence)).map(|row| self.lengths[row]).max();
@@ -109,7 +109,7 @@ pub(super) fn gather(
     let width = lengths.iter().copied().max().unwrap_or_default();
     let mut caches = Vec::with_capacity(ports.len());
     for (place, port) in ports.iter().enumerate() {
-        // Zeros, because graphs multiply what they mask by 0, and a leftover NaN would stay one.
+        // Zeros, because graphs multiply masked values by 0, and a leftover NaN would stay NaN.
         let mut values = vec![0.0_f32; sources.len() * port.heads * width * port.size];
         for (target, (group, row)) in sources.iter().enumerate() {
             let (_, source) = group.caches[place].try_extract_tensor::<f32>()?;
@@ -131,7 +131,7 @@ fn cache_value(rows: usize, port: &CachePort, width: usize, values: Vec<f32>) ->
     Ok(Tensor::from_array(([rows, port.heads, width, port.size], values))?.into_dyn())
 }
 
-/// Caches of `rows` sequences without tokens.
+/// Returns caches of `rows` sequences without tokens.
 pub(super) fn empty_caches(rows: usize, ports: &[CachePort]) -> ort::Result<Vec<DynValue>> {
     ports.iter().map(|port| cache_value(rows, port, 0, Vec::new())).collect()
 }

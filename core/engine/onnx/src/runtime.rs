@@ -1,5 +1,5 @@
-//! ONNX Runtime itself: one library and one environment per process, sessions made in it, and what the numbers of
-//! a session depend on. Knows nothing of language models.
+//! ONNX Runtime itself: one library and one environment per process, the sessions made in it, and what a session's
+//! numbers depend on. It knows nothing of language models.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,23 +11,23 @@ use ort::session::Session;
 use crate::settings::{Device, OnnxConfig};
 use infera_engine::EngineError;
 
-/// The environment, once made, and the library that it came from. ONNX Runtime allows one in a process's life.
+/// The environment, once it is made, and the path of its library. ONNX Runtime allows one in a process's life.
 static ENVIRONMENT: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 fn load_error(text: String) -> EngineError {
     EngineError::Load(text)
 }
 
-/// The process's environment, made from the library at `path` by whoever comes first.
+/// Returns the process's environment; the first call makes it from the library at `path`.
 ///
 /// # Errors
-/// If the library is missing, of another version, or another one is in use already.
+/// The library is missing or of another version, or another library is already in use.
 pub fn environment(path: &Path) -> Result<Environment, EngineError> {
-    // Loading a library that isn't there would panic further on, and a relative path would be looked for elsewhere.
+    // Loading a missing library would panic later, and a relative path would be searched for elsewhere.
     let path = path.canonicalize().map_err(|error| {
         let path = path.display();
         load_error(format!(
-            "ONNX Runtime isn't at {path} ({error}): `make setup` fetches it, or name its library yourself"
+            "ONNX Runtime is not at {path} ({error}): run `make setup`, which fetches it, or configure its library's path"
         ))
     })?;
     let mut made = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +36,7 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
         Some((used, _)) => {
             let (used, path) = (used.display(), path.display());
             return Err(load_error(format!(
-                "ONNX Runtime is loaded from {used}; {path} needs a process of its own"
+                "ONNX Runtime is already loaded from {used}; {path} needs a process of its own"
             )));
         }
         None => {}
@@ -46,7 +46,7 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
             "ONNX Runtime can't be loaded: {error}; `make setup` fetches the version that is needed"
         ))
     })?;
-    // A node runner's machine sends no telemetry.
+    // A node runner's machine must send no telemetry.
     let environment = builder.with_telemetry(false).build();
     let environment =
         environment.map_err(|error| load_error(format!("ONNX Runtime doesn't start: {error}")))?;
@@ -54,8 +54,8 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
     Ok(environment)
 }
 
-/// A session of the file on the configured device. CUDA is registered strictly: without it there is no session,
-/// never a slow one in its place.
+/// Makes a session of the file on the configured device. CUDA is required strictly: without it there is no session,
+/// never a slow one on the CPU in its place.
 pub(super) fn session(config: &OnnxConfig, file: &Path) -> Result<Session, EngineError> {
     let environment = environment(&config.library_path)?;
     build_session(&environment, config, file).map_err(|error| {
@@ -78,17 +78,18 @@ fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) ->
     builder.commit_from_file(file)
 }
 
-/// The library's version and the commit that it was built from, such as `1.31.1+6af1a93`: a patched build differs.
+/// Returns the library's version and the commit that it was built from, such as `1.31.1+6af1a93`, because a patched
+/// build differs.
 pub(super) fn version(library_path: &Path) -> Result<String, EngineError> {
     let whole = library_path.canonicalize().unwrap_or_else(|_| library_path.to_owned());
     let number = version_number(&whole).map_err(|error| {
-        load_error(format!("{} doesn't say its version: {error}", library_path.display()))
+        load_error(format!("{} does not report its version: {error}", library_path.display()))
     })?;
     let commit = ort::info().split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
     Ok(commit.map_or(number.clone(), |commit| format!("{number}+{commit}")))
 }
 
-/// Asks the library's one exported function, which `ort` asks too and keeps to itself.
+/// Calls the library's one exported function, which `ort` calls too but does not expose.
 #[expect(
     unsafe_code,
     reason = "C functions can't be called otherwise; ONNX Runtime's header promises their types"
@@ -105,7 +106,7 @@ fn version_number(library_path: &Path) -> Result<String, libloading::Error> {
     }
 }
 
-/// The instruction set that decides which kernels ONNX Runtime takes on this CPU, the widest first.
+/// Returns the instruction set that decides which kernels ONNX Runtime uses on this CPU, the widest first.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn instruction_set() -> String {
     let word = if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
@@ -120,7 +121,7 @@ pub(super) fn instruction_set() -> String {
     format!("x86_64-{word}")
 }
 
-/// The instruction set that decides which kernels ONNX Runtime takes on this CPU, the widest first.
+/// Returns the instruction set that decides which kernels ONNX Runtime uses on this CPU, the widest first.
 #[cfg(target_arch = "aarch64")]
 pub(super) fn instruction_set() -> String {
     use std::arch::is_aarch64_feature_detected;
@@ -134,14 +135,14 @@ pub(super) fn instruction_set() -> String {
     format!("aarch64-{word}")
 }
 
-/// The instruction set that decides which kernels ONNX Runtime takes on this CPU.
+/// Returns the instruction set that decides which kernels ONNX Runtime uses on this CPU.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) fn instruction_set() -> String {
     std::env::consts::ARCH.to_owned()
 }
 
-/// The model of the first GPU as its driver names it, such as `nvidia-h200`. Finer than the compute capability, so
-/// that two GPUs of one class never differ.
+/// Returns the model of the first GPU as its driver names it, such as `nvidia-h200`. It is finer than the compute
+/// capability, so that two GPUs of one class never differ.
 pub(super) fn gpu_model() -> Result<String, EngineError> {
     let folder = Path::new("/proc/driver/nvidia/gpus");
     let mut files: Vec<PathBuf> = folder
@@ -154,7 +155,7 @@ pub(super) fn gpu_model() -> Result<String, EngineError> {
     files.sort();
     let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
     texts.filter_map(|text| gpu_model_in(&text)).next().ok_or_else(|| {
-        load_error(format!("the GPU's model isn't in {}; say it yourself as `gpu_model`", folder.display()))
+        load_error(format!("the GPU's model is not in {}; set it as `gpu_model`", folder.display()))
     })
 }
 

@@ -1,22 +1,22 @@
-//! Which model runs on ONNX Runtime, and how: what its owner may choose.
+//! The settings of an engine on ONNX Runtime: the model and how it runs.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What the arithmetic is done on.
+/// The device that does the arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// The CPU; every build of ONNX Runtime can.
+    /// The CPU; every build of ONNX Runtime supports it.
     #[default]
     Cpu,
-    /// An NVIDIA GPU, by ONNX Runtime's GPU build; an error where there is none.
+    /// An NVIDIA GPU, with ONNX Runtime's GPU build; an error if there is none.
     Cuda,
 }
 
 impl Device {
-    /// The word for it in numeric classes and flags.
+    /// Returns the device's word in numeric classes and flags.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -26,7 +26,7 @@ impl Device {
     }
 }
 
-/// Which model runs, and how.
+/// The model and how it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnnxConfig {
@@ -34,19 +34,19 @@ pub struct OnnxConfig {
     pub folder: PathBuf,
     /// ONNX Runtime's shared library.
     pub library_path: PathBuf,
-    /// Which of the folder's ONNX files: `model` (by default), `q4`, ...
+    /// The folder's ONNX file: `model` (by default), `q4`, ...
     #[serde(default)]
     pub variant: String,
-    /// The CPU by default.
+    /// The device; the CPU by default.
     #[serde(default)]
     pub device: Device,
-    /// Threads for one run. As many as the machine has cores by default: one engine is what a node's machine is for.
+    /// Threads for one run. As many as the machine has cores by default, because a node's machine serves one engine.
     #[serde(default = "threads_default")]
     pub threads: usize,
-    /// Sequences that may run at once. 16 by default: on CPUs the tokens per second hardly grow beyond.
+    /// Sequences that may run at once. 16 by default: on CPUs more hardly raise the tokens per second.
     #[serde(default = "sequences_default")]
     pub sequences_max: usize,
-    /// What the GPU is, where its driver doesn't say; part of the numeric class.
+    /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(default)]
     pub gpu_model: Option<String>,
 }
@@ -60,7 +60,7 @@ const fn sequences_default() -> usize {
 }
 
 impl OnnxConfig {
-    /// The plain model of a folder with everything else by default.
+    /// Makes settings for the plain model of a folder, with everything else at its default.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, library_path: impl Into<PathBuf>) -> Self {
         Self {

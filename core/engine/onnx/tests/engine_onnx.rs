@@ -1,5 +1,5 @@
-//! The bundled model on ONNX Runtime: every engine's promises for each of its exports, the answers that its trainer
-//! wrote down, and what loading refuses. Fails, and says what to do, where ONNX Runtime isn't set up.
+//! Tests the bundled model on ONNX Runtime: every engine's promises for each of its exports, the answers that its
+//! trainer recorded, and what loading refuses. If ONNX Runtime is not set up, the tests fail and say what to do.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ fn engine(variant: &str) -> OnnxEngine {
     OnnxEngine::load(&config(variant)).expect("the bundled model loads")
 }
 
-/// Between one prefill and its steps sums are taken in other orders: logits differed by up to 1.7e-5 (measured over
-/// 1,640 rows of each export with AVX-512). Six times that.
+/// The largest difference allowed between one prefill and its steps, which sum in another order: logits differed by
+/// up to 1.7e-5 (measured over 1,640 rows of each export with AVX-512). This is six times that.
 const ROUNDING: f32 = 1e-4;
 
 /// GroupQueryAttention with right padding: the reference that nodes must match to the bit.
@@ -53,7 +53,7 @@ mod four_bits {
     );
 }
 
-/// Plain operators with left padding: honest, equal up to rounding.
+/// Plain operators with left padding: honest, and equal up to rounding.
 mod plain {
     use super::*;
     infera_conformance::engine_conformance!(
@@ -62,7 +62,7 @@ mod plain {
     );
 }
 
-/// What a worker does: the answer's tokens and the end token.
+/// Answers as a worker does: returns the answer's tokens and the end token.
 fn answer(engine: &mut OnnxEngine, prompt: &[TokenId], end: TokenId) -> Vec<TokenId> {
     let (sequence, noise) = (SequenceId(1), Noise::new(&Digest::of(b"unused"), 0));
     let mut logits = engine.prefill(&[Prompt { sequence, tokens: prompt }]).expect("room");
@@ -98,7 +98,7 @@ fn answers_are_those_of_the_trainer() {
     let expected: Expected = serde_json::from_slice(&text).expect("JSON as the trainer writes it");
     let chat = ChatModel::load(&folder).expect("the bundled model");
     assert!(expected.answers.len() >= 10);
-    // The plain export's logits differ by rounding, which no greedy choice of these answers hangs on.
+    // The plain export's logits differ by rounding, on which no greedy choice of these answers depends.
     for variant in ["model", "plain"] {
         let mut engine = engine(variant);
         for Answer { messages, greedy_token_ids } in &expected.answers {
@@ -174,7 +174,7 @@ fn another_library_needs_another_process() {
     assert!(text.contains("process of its own"), "{text}");
 }
 
-/// The library that set-up fetches is the CPU's: asking it for CUDA must not give a CPU session.
+/// `make setup` fetches the CPU's library: asking it for CUDA must not yield a CPU session.
 #[test]
 fn cuda_is_never_replaced_by_the_cpu() {
     let loaded = OnnxEngine::load(&OnnxConfig { device: Device::Cuda, ..config("model") });

@@ -1,5 +1,5 @@
-//! Accepting jobs, many in one transaction. What becomes of each is decided here, in the order in which they came, from
-//! what was read under the lock of its account's count; that lock makes the reading true until the commit.
+//! Accepts jobs, many in one transaction. The outcome of each is decided here, in the order in which the jobs came,
+//! from what was read under the lock of its account's count; the lock keeps that true until the commit.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,13 +16,13 @@ use infera_ledger::stored::{Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob};
 use infera_types::ids::{Digest, JobId};
 
-/// An account's count is made before its first job, so that there is a row to lock. It is never taken away.
+/// Creates an account's count before its first job, so that there is a row to lock. The row is never deleted.
 const MAKE_WAITING: &str =
     "INSERT INTO waiting (account, jobs) SELECT account, 0 FROM unnest($1::text[]) AS account
                             ON CONFLICT (account) DO NOTHING";
 const LOCK_WAITING: &str =
     "SELECT account, jobs, bytes FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE";
-/// No lock keeps this true: that would make all accounts wait for each other.
+/// No lock protects this sum: a lock would make all accounts wait for each other.
 const STORED: &str = "SELECT COALESCE(SUM(value), 0)::bigint FROM totals WHERE name = 'body_bytes'";
 const KNOWN_JOBS: &str = "SELECT id, account FROM jobs WHERE id = ANY($1)";
 const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerprint, job_id FROM idempotency
@@ -49,7 +49,7 @@ pub(super) struct Accepting {
     pub(super) share: i16,
 }
 
-/// A job whose texts can't be stored is refused before it gets into a batch.
+/// Refuses a job whose texts cannot be stored, before it joins a batch.
 pub(super) fn check(job: &NewJob) -> Result<(), LedgerError> {
     for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str()] {
         word(text)?;
@@ -85,7 +85,7 @@ impl Work for Accepting {
     }
 }
 
-/// What the database knows of the accounts, ids and keys of a batch, kept up to date while the batch is decided.
+/// What the database holds of a batch's accounts, ids and keys, updated while the batch is decided.
 #[derive(Default)]
 struct Known {
     held: HashMap<String, Held>,
@@ -94,7 +94,7 @@ struct Known {
     keys: HashMap<(String, Digest), (Digest, JobId)>,
 }
 
-/// What an account has.
+/// The stored jobs and bytes of an account.
 #[derive(Clone, Copy, Default)]
 struct Held {
     waiting: u32,
@@ -109,10 +109,10 @@ impl Known {
         {
             return Ok(used_again(idempotency, *fingerprint, *id));
         }
-        // A job sent again after an unknown outcome is the same job.
+        // A job that is sent again after an unknown outcome is the same job.
         match self.jobs.get(&job.id) {
             Some(owner) if owner == account => return Ok(Accepted::Existing(job.id)),
-            Some(_) => return Err(LedgerError::Row(format!("{} is another account's job", job.id))),
+            Some(_) => return Err(LedgerError::Row(format!("{} belongs to another account", job.id))),
             None => {}
         }
         let held = self.held.entry(account.to_owned()).or_default();
@@ -132,13 +132,14 @@ impl Known {
     }
 }
 
-/// What an idempotency key says that was first used with this fingerprint, for that job.
+/// Returns the outcome for an idempotency key that was first used with this fingerprint, for that job.
 pub(super) fn used_again(idempotency: &Idempotency, fingerprint: Digest, job: JobId) -> Accepted {
     let is_same = fingerprint == idempotency.fingerprint;
     if is_same { Accepted::Existing(job) } else { Accepted::KeyReused }
 }
 
-/// Begins the transaction, locks the accounts' counts and reads what is known: one round trip, unless an account is new.
+/// Begins the transaction, locks the accounts' counts and reads what is stored: one round trip, unless an account is
+/// new.
 async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure> {
     let mut accounts: Vec<&str> = jobs.iter().map(|job| job.account.as_str()).collect();
     accounts.sort_unstable();
@@ -147,7 +148,8 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
     if known.held.len() == accounts.len() {
         return Ok(known);
     }
-    // What was read without its lock is worth nothing. No lock is held while counts are made, so there can't be a deadlock.
+    // What was read without the lock is worthless. No lock is held while counts are created, so no deadlock is
+    // possible.
     client.batch_execute("ROLLBACK").await?;
     let make = client.prepare_cached(MAKE_WAITING).await?;
     client.execute(&make, &[&accounts]).await?;
@@ -165,7 +167,8 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
             keys.push(&idempotency.key.as_bytes()[..]);
         }
     }
-    // Sent in this order without waiting for each other; each sees what was committed before it got its lock.
+    // Sent in this order without waiting for each other; each sees everything that was committed before it got its
+    // lock.
     let (begun, held, stored, jobs, keys) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
@@ -197,7 +200,7 @@ fn known(held: &[Row], jobs: &[Row], keys: &[Row]) -> Result<Known, LedgerError>
     Ok(known)
 }
 
-/// The columns of the jobs of a batch.
+/// The columns of a batch's jobs.
 #[derive(Default)]
 struct Columns<'a> {
     ids: Vec<&'a [u8]>,
@@ -235,7 +238,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Accounts of new jobs, how many each has and how many bytes they are.
+/// Returns the accounts of new jobs, with the number and the bytes of each account's jobs.
 fn by_account<'a>(jobs: &[&'a NewJob]) -> (Vec<&'a str>, Vec<i64>, Vec<i64>) {
     let mut accounts = BTreeMap::<&str, (i64, u64)>::new();
     for job in jobs {
@@ -290,7 +293,7 @@ async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(
         async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
         client.batch_execute("COMMIT"),
     );
-    // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.
+    // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
     for outcome in [inserted, keys, waiting, totals] {
         outcome.map_err(Failure::before_sent_commit)?;
     }
@@ -324,7 +327,7 @@ mod tests {
         }
     }
 
-    /// Within one batch each job sees those before it, as it would in the next batch.
+    /// Within one batch each job sees the earlier ones, as it would in the next batch.
     #[test]
     fn a_batch_is_decided_in_its_order() {
         let (account, other) = (AccountId::fresh(), AccountId::fresh());

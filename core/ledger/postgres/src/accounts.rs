@@ -9,7 +9,8 @@ use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Signe
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
 
-/// One statement, so that an account never begins without its key. An account that exists gets none.
+/// Creates an account with its key in one statement, so that no account exists without a key. An existing account
+/// gets no key.
 const SIGN_UP: &str = "WITH made AS (
         INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
         ON CONFLICT (email) DO NOTHING RETURNING id),
@@ -36,13 +37,13 @@ impl AccountBook for PostgresLedger {
             return Ok(SignedUp { account: fresh, is_new: true });
         }
         let row = self.pool.query_opt("SELECT id FROM accounts WHERE email = $1", &[&email]).await?;
-        let gone = || LedgerError::Row("the account was there and is gone".to_owned());
+        let gone = || LedgerError::Row("the account existed a moment ago and is now missing".to_owned());
         let account = AccountId::new(get::<String>(&row.ok_or_else(gone)?, 0)?);
         Ok(SignedUp { account, is_new: false })
     }
 
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
-        // Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+        // A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
         let sql = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
                    ON CONFLICT (hash) DO NOTHING";
         let (account, hint) = (word(key.account.as_str())?, word(&key.hint)?);

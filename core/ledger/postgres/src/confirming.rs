@@ -1,4 +1,4 @@
-//! Noting that the broker has confirmed jobs' notices: what several callers note shares one statement.
+//! Records that the broker confirmed jobs' notices: the marks of several callers share one statement.
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
@@ -9,8 +9,8 @@ use super::values::ordered;
 use infera_ledger::LedgerError;
 use infera_types::ids::JobId;
 
-/// Only what is still unconfirmed since it was accepted: a mark that comes late must not hide a job that was released
-/// or swept meanwhile.
+/// Marks only jobs that have been unconfirmed since they were accepted: a late mark must not hide a job that was
+/// released or swept meanwhile.
 const CONFIRM: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND unconfirmed_ms = accepted_ms
         ORDER BY id FOR UPDATE)

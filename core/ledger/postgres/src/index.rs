@@ -1,4 +1,4 @@
-//! The archive's index: which settled records a segment claims, and where they lie in it.
+//! The archive's index: which settled records a segment claims, and their places in it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPl
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// A segment that is known claims nothing more; one of nothing, which would be unfinished for ever, is not made.
+/// A known segment claims nothing more. An empty one is not stored, because it would stay unfinished for ever.
 const CLAIM: &str = "WITH chosen AS MATERIALIZED (
         SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2
         FOR UPDATE SKIP LOCKED),
@@ -35,7 +35,7 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
         WHERE bytes_before < $6)
     UPDATE records SET segment = fresh.id FROM fitting, fresh WHERE records.job_id = fitting.job_id";
 
-/// What is claimed; the first columns are where a settlement and its group are read from.
+/// Reads what a segment claimed; a settlement and its group are read from the first columns.
 const CLAIMED: &str =
     "SELECT records.job_id, settlement, settlements.hash, record, groups.hash, accepted_ms, request,
         request_hash
@@ -44,10 +44,10 @@ const CLAIMED: &str =
         LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
     WHERE records.segment = $1 ORDER BY records.settled_ms, records.job_id";
 
-/// Takes records that can't be archived out of their segment, so that they keep no other from it.
+/// Moves records that cannot be archived out of their segment, so that they don't keep the others from the archive.
 const SET_ASIDE_RECORDS: &str = "UPDATE records SET segment = $3 WHERE job_id = ANY($2) AND segment = $1";
 
-/// A segment of nothing would be unfinished for ever.
+/// Deletes an empty segment, which would stay unfinished for ever.
 const FORGET_EMPTY: &str =
     "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)";
 
@@ -103,16 +103,17 @@ impl ArchiveIndex for PostgresLedger {
         rows.iter().map(|row| segment_id(row, 0)).collect()
     }
 
-    /// Places must be those of exactly the records that the segment claimed: one left out would never be archived.
+    /// Requires the places of exactly the records that the segment claimed: a record that is left out would never be
+    /// archived.
     async fn record(&self, segment: SegmentId, key: &str, places: &[RecordPlace]) -> Result<(), LedgerError> {
         let id = &segment.as_bytes()[..];
-        // What a segment claimed never changes, so it may be compared before.
+        // A segment's claims never change, so they may be compared before the statement.
         let rows = self.pool.query("SELECT job_id FROM records WHERE segment = $1", &[&id]).await?;
         let claimed = rows.iter().map(|row| job_id(row, 0)).collect::<Result<BTreeSet<_>, _>>()?;
         let placed: BTreeSet<JobId> = places.iter().map(|place| place.job).collect();
         if claimed.is_empty() || claimed != placed || placed.len() != places.len() {
             return Err(LedgerError::Row(format!(
-                "{segment} claimed {} records and {} places came, or of other jobs",
+                "{segment} claimed {} records, but {} places were given, or places of other jobs",
                 claimed.len(),
                 places.len()
             )));
@@ -141,7 +142,7 @@ impl ArchiveIndex for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// The postings of some jobs, each job's in the order of their sequence.
+    /// Returns the postings of some jobs, each job's in the order of their sequence.
     async fn postings(&self, jobs: &[JobId]) -> Result<HashMap<JobId, Vec<Posting>>, LedgerError> {
         let sql =
             "SELECT id, job_id, posted_ms, entry FROM postings WHERE job_id = ANY($1) ORDER BY sequence";
@@ -154,7 +155,7 @@ impl PostgresLedger {
     }
 }
 
-/// A posting whose four columns begin at `first`.
+/// Reads a posting whose four columns begin at `first`.
 pub(super) fn posting(row: &Row, first: usize) -> Result<Posting, LedgerError> {
     Ok(Posting {
         id: get(row, first)?,

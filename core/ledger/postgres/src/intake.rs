@@ -1,4 +1,4 @@
-//! The gateway's writing half: accept, confirm, cancel.
+//! The gateway's writing half: accepts, confirms and cancels.
 
 use async_trait::async_trait;
 
@@ -15,8 +15,8 @@ use infera_types::time::Timestamp;
 
 #[async_trait]
 impl JobIntake for PostgresLedger {
-    /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
-    /// outcome is safe.
+    /// Returns [`Accepted::Existing`] too for a job whose id the account used before, so that sending it again after
+    /// an unknown outcome is safe.
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
         accepting::check(&job)?;
         self.accepting.run(job).await
@@ -29,7 +29,7 @@ impl JobIntake for PostgresLedger {
         self.confirming.run(jobs.to_vec()).await
     }
 
-    /// A settlement that was there before comes without its group, as in a job's view.
+    /// Returns an earlier settlement without its group, as in a job's view.
     async fn cancel(
         &self,
         account: &AccountId,
@@ -66,6 +66,6 @@ impl JobIntake for PostgresLedger {
     }
 }
 
-/// Writes a row that means nothing, to see whether commits come through.
+/// Writes a meaningless row, to find out whether commits succeed.
 const PROBE: &str = "INSERT INTO probe (id, filler) VALUES (1, $1)
     ON CONFLICT (id) DO UPDATE SET filler = excluded.filler RETURNING 1";

@@ -1,8 +1,8 @@
-//! One way for one kind of write: callers wait in a bounded queue, and what waits shares a transaction. Under load a lane
-//! rests after a transaction for as long as that took, so that more come to share the next one ([`Rest`]). A batch that
-//! holds a row which can't be stored is halved until that row is alone, so that it harms no neighbour. After every other
-//! failure nothing more of what was taken together is tried: its callers would wait for one time out after the other. It
-//! knows no table.
+//! A lane carries one kind of write: callers wait in a bounded queue, and what waits shares a transaction. Under load
+//! a lane rests after a transaction for as long as the transaction took, so that more items can share the next one
+//! ([`Rest`]). If a row of a batch cannot be stored, the batch is halved until that row is alone, so that it harms no
+//! neighbour. After any other failure the rest of the items that were taken together is not tried: their callers
+//! would wait for one time-out after the other. A lane knows no table.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,42 +16,42 @@ use super::failure::{Effect, Failure};
 use super::pool::{ANSWER_WAIT, Pool, TRIES, discard};
 use infera_ledger::LedgerError;
 
-/// How many items share a transaction at most: enough to make its commit cheap, few enough that it is over in some tens of
-/// milliseconds.
+/// How many items share a transaction at most: enough to make its commit cheap, and few enough that it ends within
+/// some tens of milliseconds.
 const BATCH_MAX: usize = 512;
 
-/// How many bytes share a transaction at most, unless one item is larger: a batch is held in memory three times, here, in
-/// the connection's buffer and in the server.
+/// How many bytes share a transaction at most, unless one item is larger: a batch is held in memory three times,
+/// here, in the connection's buffer and in the server.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How many items are enough to share a transaction: what it costs by itself is then less than what its rows cost.
+/// How many items are enough to share a transaction: with these, its own cost is less than that of its rows.
 const COMPANY: usize = 16;
 
-/// How long a lane rests at most: callers of a database that is this slow come to more than enough by then.
+/// How long a lane rests at most: if the database is this slow, more than enough callers come in that time.
 const REST_MAX: Duration = Duration::from_millis(10);
 
-/// How many items wait at most; the next ones wait for room.
+/// How many items wait at most; further ones wait for room.
 const WAITING_MAX: usize = 4 * BATCH_MAX;
 
-/// What a lane does with what waits.
+/// The work of a lane.
 #[async_trait]
 pub(super) trait Work: Send + Sync + 'static {
-    /// One caller's share.
+    /// The share of one caller.
     type Item: Send + Sync + 'static;
-    /// What it is told.
+    /// The result for one caller.
     type Outcome: Send + 'static;
 
-    /// Whether an item is done though its caller has gone away while it waited.
+    /// Whether an item is processed even if its caller stopped waiting in the queue.
     const OUTLIVES_CALLER: bool = true;
 
-    /// Items with the same key never share a transaction.
+    /// Returns the item's key; items with the same key never share a transaction.
     fn key(&self, item: &Self::Item) -> Option<[u8; 16]>;
 
-    /// How large it is, in bytes.
+    /// Returns the item's size, in bytes.
     fn weight(&self, item: &Self::Item) -> usize;
 
-    /// Does all of `items` in one transaction, and says of each what became of it. After an error nothing of them is
-    /// committed, unless it is [`LedgerError::Unknown`]; a transaction that was left open is rolled back by the lane.
+    /// Processes all `items` in one transaction, and returns the result of each. After an error none of them is
+    /// committed, unless the error is [`LedgerError::Unknown`]; the lane rolls back a transaction that was left open.
     async fn commit(
         &self,
         client: &ClientWrapper,
@@ -66,26 +66,28 @@ struct Waiting<W: Work> {
     reply: oneshot::Sender<Outcome<W>>,
 }
 
-/// The way to a lane's task. Dropping it lets the task commit what waits and end.
+/// The sending side of a lane. Dropping it lets the lane's task commit what waits and then end.
 pub(super) struct Lane<W: Work> {
     sender: mpsc::Sender<Waiting<W>>,
 }
 
 impl<W: Work> Lane<W> {
-    /// Starts the task; `pool` is its own.
+    /// Starts the lane's task, which owns `pool`.
     pub(super) fn start(work: W, pool: Pool) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         tokio::spawn(serve(work, pool, receiver));
         Self { sender }
     }
 
-    /// Returns when the item's transaction is committed. If the caller goes away meanwhile, it is done nevertheless, unless
-    /// [`Work::OUTLIVES_CALLER`] says otherwise and its transaction hasn't begun.
+    /// Processes an item, and returns when its transaction is committed. If the caller stops waiting, the item is
+    /// processed nevertheless, unless [`Work::OUTLIVES_CALLER`] says otherwise and its transaction has not begun.
     pub(super) async fn run(&self, item: W::Item) -> Outcome<W> {
         let (reply, answer) = oneshot::channel();
         self.sender.send_timeout(Waiting { item, reply }, ANSWER_WAIT).await.map_err(|error| {
             LedgerError::Unavailable(match error {
-                mpsc::error::SendTimeoutError::Timeout(_) => format!("{WAITING_MAX} writes wait already"),
+                mpsc::error::SendTimeoutError::Timeout(_) => {
+                    format!("{WAITING_MAX} writes are waiting already")
+                }
                 mpsc::error::SendTimeoutError::Closed(_) => "the ledger's lane has stopped".to_owned(),
             })
         })?;
@@ -94,8 +96,8 @@ impl<W: Work> Lane<W> {
     }
 }
 
-/// The rest after a transaction: until when the next one waits for more items, and how many are enough. A transaction whose
-/// first item comes later than that doesn't wait, nor does the one after a transaction of a single item.
+/// The rest after a transaction: until when the next transaction waits for more items, and how many are enough. If
+/// its first item comes later than that, it does not wait; nor does the transaction after one of a single item.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     until: Instant,
@@ -103,14 +105,14 @@ struct Rest {
 }
 
 impl Rest {
-    /// Before the first transaction.
+    /// Returns no rest, as before the first transaction.
     fn none() -> Self {
         Self { until: Instant::now(), enough: 0 }
     }
 
-    /// Returns the rest after a transaction of this many items. Callers who ask again as soon as they are answered come
-    /// back in that number; a few are waited for until the rest is over, since most of what a few cost is what a
-    /// transaction costs by itself.
+    /// Returns the rest after a transaction of this many items. Callers that ask again as soon as they are answered
+    /// come back in that number. If they are few, the lane waits until the rest is over, because most of their cost
+    /// is the transaction's own.
     fn after(items: usize, (begun, ended): (Instant, Instant)) -> Self {
         let took = ended.saturating_duration_since(begun);
         let enough = if items > 1 { items.clamp(COMPANY, BATCH_MAX) } else { 0 };
@@ -125,7 +127,7 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
         while batch.len() < rest.enough {
             let room = BATCH_MAX - batch.len();
             let more = receiver.recv_many(&mut batch, room);
-            // The rest is over, or all senders are gone.
+            // The rest is over, or all senders are dropped.
             if !matches!(timeout_at(rest.until, more).await, Ok(1..)) {
                 break;
             }
@@ -139,13 +141,13 @@ async fn serve<W: Work>(work: W, pool: Pool, mut receiver: mpsc::Receiver<Waitin
         let outcomes = commit_all(&work, &pool, &items).await;
         rest = Rest::after(items.len(), (begun, Instant::now()));
         for (waiting, outcome) in batch.drain(..).zip(outcomes) {
-            // The caller may have gone away; what was committed stays.
+            // The caller may have stopped waiting; what was committed stays.
             let _ = waiting.reply.send(outcome);
         }
     }
 }
 
-/// Commits all of these, in as many transactions as it takes, until one fails.
+/// Commits all items in as many transactions as needed, until one fails.
 async fn commit_all<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<Outcome<W>> {
     let mut outcomes = Vec::with_capacity(items.len());
     let mut rest = items;
@@ -162,7 +164,7 @@ async fn commit_all<W: Work>(work: &W, pool: &Pool, items: &[&W::Item]) -> Vec<O
     outcomes
 }
 
-/// What those are told whose turn didn't come after this failure: it is certain that they are not committed.
+/// Returns the error for the items whose turn did not come after this failure: they are certainly not committed.
 fn untried(failure: &LedgerError) -> LedgerError {
     match failure {
         LedgerError::Unknown(text) => LedgerError::Unavailable(text.clone()),
@@ -170,7 +172,7 @@ fn untried(failure: &LedgerError) -> LedgerError {
     }
 }
 
-/// How many of these, from the first on, fit into one transaction: at least one.
+/// Returns how many of the items, from the first on, fit into one transaction: at least one.
 fn fitting<W: Work>(work: &W, items: &[&W::Item]) -> usize {
     let mut keys = HashSet::new();
     let mut bytes = 0;
@@ -182,8 +184,8 @@ fn fitting<W: Work>(work: &W, items: &[&W::Item]) -> usize {
     items.iter().enumerate().take_while(fits).count()
 }
 
-/// Commits all of these together, or, if a row among them is refused, in halves. Gives the failure that ended it, if it
-/// was another.
+/// Commits all items together, or in halves if a row among them is refused. Returns the failure that ended it, if it
+/// was another one.
 async fn isolate<W: Work>(
     work: &W,
     pool: &Pool,
@@ -277,14 +279,14 @@ mod tests {
         }
     }
 
-    /// A server that takes connections and says nothing. Time is the test's, so it costs none.
+    /// The server accepts connections and never answers. The test controls time, so the waits take none.
     #[tokio::test(start_paused = true)]
     async fn a_database_that_answers_nobody_is_waited_for_once_a_batch() {
         let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("postgres://u:p@{}/d", deaf.local_addr().expect("an address"));
         let transport = Transport::new(url.parse().expect("a URL"), None).expect("plain");
         let pool = Pool::open(transport, 1, Arc::default()).expect("a pool");
-        // All of one account: none shares a transaction with another.
+        // All items have the same key, so none shares a transaction with another.
         let items = vec![(1, 1); 64];
         let items: Vec<&(u8, usize)> = items.iter().collect();
         let begun = Instant::now();

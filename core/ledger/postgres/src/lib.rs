@@ -1,12 +1,12 @@
-//! The ledger in a PostgreSQL database that many processes share: the implementation of every half for a cluster.
+//! The ledger in a PostgreSQL database that many processes share: it implements every half for a cluster.
 //!
-//! Accepting, confirming, taking, settling and posting go through lanes (`lane`): what waits shares one transaction, sent
-//! with its COMMIT in two round trips where nothing is out of the ordinary. Everything else is one statement on a
-//! connection of its own (`pool`), so that it needs no transaction to be whole. A statement that names its rows by their
-//! ids writes `state + 0` and `is_closed + 0` for those columns: the bare condition would invite the planner to look
-//! through a partial index instead, which has an entry for every row that ever was in it until the server tidies up. Read
-//! `opening` for what a connection is told, `failure` for what is tried again and what is reported as unknown, `transport`
-//! for when it is TLS, then a module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
+//! Accepting, confirming, taking, settling and posting go through lanes (`lane`): what waits shares one transaction,
+//! which is sent with its COMMIT in two round trips in the usual case. Everything else is one statement on a
+//! connection of its own (`pool`), so that it is atomic without a transaction. A statement that names its rows by
+//! their ids writes `state + 0` and `is_closed + 0` for those columns. The bare condition would invite the planner to
+//! scan a partial index instead, which keeps an entry for every row that was ever in it until the server vacuums.
+//! Read `opening` for a connection's settings, `failure` for what is tried again and what is reported as unknown,
+//! `transport` for when TLS is used, then a module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
 
 mod accepting;
 mod accounts;
@@ -53,39 +53,39 @@ use infera_ledger::LedgerError;
 use infera_ledger::last_commit::LastCommit;
 use infera_types::secret::Secret;
 
-/// Where the database is, and how much of it one process takes.
+/// How to reach the database, and how many connections one process takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database?sslmode=verify-full`; options in it (a search path, say) are kept.
-    /// Without `sslmode` a database on this machine is asked in plain text, and one elsewhere over TLS if there is a
-    /// `ca_file`, else not at all. Hidden because of the password.
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`; options in it (a search path, say) are
+    /// kept. Without `sslmode` a database on this machine is used in plain text; a database elsewhere is used over
+    /// TLS if there is a `ca_file`, and refused otherwise. It is hidden because of the password.
     pub url: Secret,
-    /// PEM file of the authorities that may vouch for the database; none: the system's.
+    /// A PEM file of the CAs that may vouch for the database; none: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// How many connections there are at most for reading and single statements; the lanes have one more each, three in any
-    /// role. Eight: such statements take about a millisecond, and a server allows a hundred connections for all processes
-    /// together.
+    /// The most connections for reading and for single statements; each lane has one more, three in any role. Eight
+    /// by default: such statements take about a millisecond, and a server by default allows a hundred connections for
+    /// all processes together.
     pub connections: usize,
 }
 
 impl Default for PostgresConfig {
-    /// A database on this machine under our name.
+    /// Returns a database on this machine under our name.
     fn default() -> Self {
         Self { url: Secret::new("postgres://infera@127.0.0.1:5432/infera"), ca_file: None, connections: 8 }
     }
 }
 
 impl PostgresConfig {
-    /// The database at `url`, with everything else at its default.
+    /// Makes the settings of the database at `url`, with everything else at its default.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: Secret::new(url), ..Self::default() }
     }
 }
 
-/// A ledger in a database. Implements all halves; give each role only its own. Dropping the last handle commits what
-/// waits, as long as the runtime lives.
+/// A ledger in a database. It implements all halves; give each role only its own. Dropping the last handle commits
+/// what waits, while the runtime lives.
 pub struct PostgresLedger {
     pool: Pool,
     accepting: Lane<Accepting>,
@@ -93,11 +93,12 @@ pub struct PostgresLedger {
     taking: Lane<Takings>,
     settling: Lane<Settling>,
     posting: Lane<PostingLines>,
-    /// Which rows of the totals this process adds to.
+    /// The share of the totals' rows that this process adds to.
     share: i16,
-    /// One projector of this process at a time asks the database, so that the others don't hold connections meanwhile.
+    /// Held by the one projector of this process that asks the database, so that the others hold no connections
+    /// meanwhile.
     projecting: Mutex<()>,
-    /// Ends with the ledger.
+    /// The task that measures young tables; it ends with the ledger.
     _planning: JoinSet<()>,
 }
 
@@ -108,12 +109,13 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// Connects, and brings the schema up to date if it is older; of several processes that do so at once, one does
-    /// it and the others wait.
+    /// Connects, and migrates the schema if it is older. If several processes do so at once, one migrates and the
+    /// others wait.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: no server, or it starts. [`LedgerError::Refused`]: a URL that can't be one, no
-    /// access, or a newer program's schema. [`LedgerError::Damaged`]: the tables there are not a ledger's.
+    /// [`LedgerError::Unavailable`]: no server answers, or it is starting. [`LedgerError::Refused`]: the URL is
+    /// wrong, access is denied, or a newer program made the schema. [`LedgerError::Damaged`]: the tables are not a
+    /// ledger's.
     pub async fn connect(config: &PostgresConfig) -> Result<Arc<Self>, LedgerError> {
         let connections = opening::connections(config.url.expose())?;
         let transport = Transport::new(connections, config.ca_file.as_deref())?;

@@ -12,7 +12,7 @@ use infera_types::time::Timestamp;
 #[async_trait]
 impl NetworkBook for PostgresLedger {
     async fn catalogue(&self) -> Result<Vec<CatalogueEntry>, LedgerError> {
-        // By bytes, as SQLite sorts, whatever the database's language.
+        // Sorted by bytes, as SQLite does, whatever the database's language.
         let rows = self.pool.query("SELECT entry FROM catalogue ORDER BY name COLLATE \"C\"", &[]).await?;
         rows.iter().map(|row| from_json("catalogue entry", get::<&str>(row, 0)?.as_bytes())).collect()
     }
@@ -24,7 +24,7 @@ impl NetworkBook for PostgresLedger {
         Ok(())
     }
 
-    /// A node that is found again keeps its owner; a revoked one is not found.
+    /// Keeps the owner of a node that is found again; a revoked node is not found.
     async fn register_node(&self, node: &NewNode, now: Timestamp) -> Result<Registered, LedgerError> {
         word(&node.name)?;
         if let Some(known) = self.known_node(node).await? {
@@ -44,7 +44,7 @@ impl NetworkBook for PostgresLedger {
         if !inserted.is_empty() {
             return Ok(Registered::Node(record));
         }
-        let gone = || LedgerError::Row("the node was there and is gone".to_owned());
+        let gone = || LedgerError::Row("the node existed a moment ago and is now missing".to_owned());
         self.known_node(node).await?.ok_or_else(gone)
     }
 
@@ -66,11 +66,11 @@ impl NetworkBook for PostgresLedger {
         if let Some(number) = number {
             return Err(LedgerError::Row(format!("there is no epoch {number}")));
         }
-        // Of many callers one makes it, and all read what is there then.
+        // Of many callers one creates it, and all read the stored one.
         let sql = "INSERT INTO epochs (number, secret, began_ms) VALUES (1, $1, $2)
                    ON CONFLICT (number) DO NOTHING";
         self.pool.put(sql, &[&&fresh_secret.as_bytes()[..], &millis(now)]).await?;
-        let gone = || LedgerError::Row("the first epoch was there and is gone".to_owned());
+        let gone = || LedgerError::Row("the first epoch existed a moment ago and is now missing".to_owned());
         self.known_epoch(None).await?.ok_or_else(gone)
     }
 }

@@ -1,4 +1,4 @@
-//! Which nodes may come in from outside.
+//! Admits nodes from outside.
 
 use async_trait::async_trait;
 
@@ -32,7 +32,7 @@ impl NodeBook for PostgresLedger {
     ) -> Result<NodeCheck, LedgerError> {
         let check = self.check(name, secret).await?;
         let NodeCheck::Admitted(node) = &check else { return Ok(check) };
-        // Revoked since it was read, it isn't let in.
+        // A node that was revoked since it was read is not admitted.
         let sql = "UPDATE nodes SET admitted_until_ms =
                        CASE WHEN admitted_until_ms BETWEEN $2 AND $3 THEN admitted_until_ms ELSE $2 END
                    WHERE id = $1 AND revoked_ms IS NULL RETURNING 1";

@@ -1,4 +1,4 @@
-//! What a connection is told, and bringing the schema up to date before anything else is asked.
+//! A connection's settings, and migrating the schema before anything else is asked.
 
 use std::time::Duration;
 
@@ -21,27 +21,27 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0008_probe.sql"),
 ];
 
-/// What the server holds every connection to. A statement of ours takes milliseconds: 10 s is an outage. Locks are
-/// held for a commit: 5 s is a circle or an operator's session. A transaction of ours never waits for anything but the
-/// server: idle in one for 10 s, its client is gone.
+/// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an
+/// outage. Locks are held for a commit: 5 s means a deadlock or an operator's session. A transaction of ours waits
+/// only for the server: if it is idle for 10 s, its client is gone.
 const SETTINGS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s \
                         -c default_transaction_isolation=read\\ committed -c client_min_messages=warning";
 
-/// A server that can't be reached in that time is away; the pool waits no longer either.
+/// How long connecting may take. A server that is slower counts as away; the pool waits no longer either.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
 /// How long sent bytes may go unacknowledged before the connection counts as broken.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
-/// Migrating holds everything up, so it may take longer than a statement.
+/// Raises the limits for a migration, which holds everything up and may take longer than a statement.
 const MIGRATION_WAIT: &str = "SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '10min'";
 
-/// How connections are made: to a server that may be written to, under [`SETTINGS`].
+/// Returns how connections are made: to a writable server, under [`SETTINGS`].
 pub(super) fn connections(url: &str) -> Result<tokio_postgres::Config, LedgerError> {
-    // The parser's error quotes no part of the URL, which has a password in it.
+    // The parser's error quotes no part of the URL, which holds a password.
     let mut connections: tokio_postgres::Config = known_words(url)
         .parse()
-        .map_err(|error| LedgerError::Refused(format!("the database's URL can't be read: {error}")))?;
+        .map_err(|error| LedgerError::Refused(format!("the database's URL cannot be parsed: {error}")))?;
     let given = connections.get_options().unwrap_or_default();
     let options = format!("{SETTINGS} {given}");
     connections
@@ -56,23 +56,24 @@ pub(super) fn connections(url: &str) -> Result<tokio_postgres::Config, LedgerErr
     Ok(connections)
 }
 
-/// Which rows of the totals this process adds to. Sixty-four are enough that two processes seldom share one, and few
-/// to add up.
+/// Draws the share of the totals' rows that this process adds to. Of sixty-four shares two processes seldom draw the
+/// same, and few must be summed.
 pub(super) fn share() -> Result<i16, LedgerError> {
     let mut byte = [0; 1];
-    getrandom::fill(&mut byte)
-        .map_err(|error| LedgerError::Unavailable(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut byte).map_err(|error| {
+        LedgerError::Unavailable(format!("no randomness from the operating system: {error}"))
+    })?;
     Ok(i16::from(byte[0] % 64))
 }
 
-/// Brings the schema up to date, in one transaction: interrupted, nothing of it is there. Of several processes one
-/// does it, holding an advisory lock, and the others find it done.
+/// Migrates the schema in one transaction, so that an interrupted migration leaves nothing. Of several processes, one
+/// does it under an advisory lock, and the others find it done.
 pub(super) async fn migrate(pool: &Pool) -> Result<(), LedgerError> {
     let mut connection = pool.lend().await.map_err(|failure| failure.error)?;
     let migrated = async {
         let transaction = connection.transaction().await?;
         transaction.batch_execute(MIGRATION_WAIT).await?;
-        // The class is ours alone; the schema tells ledgers in one database apart.
+        // The class is ours alone; the schema's hash distinguishes ledgers in one database.
         transaction
             .batch_execute("SELECT pg_advisory_xact_lock(1229866573, hashtext(current_schema()))")
             .await?;
@@ -91,7 +92,7 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), LedgerError> {
         for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > stored) {
             transaction.batch_execute(migration).await?;
             transaction.execute("INSERT INTO schema_versions (version) VALUES ($1)", &[&version]).await?;
-            tracing::info!(version, "the ledger's schema was brought up to date");
+            tracing::info!(version, "the ledger's schema was migrated");
         }
         transaction.commit().await.map_err(Failure::of_commit)
     };
@@ -103,14 +104,17 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), LedgerError> {
     })
 }
 
-/// A server that answers before its disk has the commit breaks the ledger's promise; only its operator can know
-/// whether that is meant.
+/// Warns if the server answers before a commit is on its disk, which breaks the ledger's promise; only its operator
+/// can know whether that is intended.
 pub(super) async fn check_durability(pool: &Pool) -> Result<(), LedgerError> {
     let sql = "SELECT name || '=' || setting FROM pg_settings
                WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off'";
     for row in pool.query(sql, &[]).await? {
         let setting: String = super::values::get(&row, 0)?;
-        tracing::warn!(setting, "the database forgets commits when its machine fails; use it for tests only");
+        tracing::warn!(
+            setting,
+            "the database may lose commits when its machine fails; use it for tests only"
+        );
     }
     Ok(())
 }

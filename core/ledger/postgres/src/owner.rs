@@ -1,4 +1,4 @@
-//! The verifier's half of a job's life: take, release, misses, settle, post.
+//! The verifier's half of a job's life: takes, releases, records misses, settles and posts.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,8 @@ const RELEASE: &str = "WITH locked AS MATERIALIZED (
     UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
     FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = 1";
 
-/// A job has one owner, which has a handful of assignments open: more misses than this never come between.
+/// How often recording a miss is tried. A job has one owner, with a handful of open assignments: more misses than
+/// this never come in between.
 const MISS_TRIES: u32 = 16;
 
 #[async_trait]
@@ -41,11 +42,11 @@ impl JobOwner for PostgresLedger {
         let mut ended = HashMap::new();
         if !others.is_empty() {
             let found = readable_ends(&self.pool, &others).await;
-            // Told that nothing was taken, the caller would not do the jobs that were taken.
+            // If the caller were told that nothing was taken, the taken jobs would not be done.
             let found = found.map_err(|error| if taken.is_empty() { error } else { half_told(&error) })?;
             ended.extend(found.into_iter().map(|end| (end.job_id, end)));
         }
-        // The same job twice in a batch is one handout.
+        // The same job twice in a batch counts as one handout.
         let outcome = |notice: &Notice| match taken.remove(&notice.job) {
             Some(job) => Take::Taken(job),
             None => ended.remove(&notice.job).map_or(Take::Nothing(notice.job), Take::Settled),
@@ -65,18 +66,18 @@ impl JobOwner for PostgresLedger {
             let row = row.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
             let stored: &str = get(&row, 0)?;
             let mut misses: Vec<Miss> = from_json("misses", stored.as_bytes())?;
-            // Written again after an unknown outcome, it is the same miss.
+            // A miss that is written again after an unknown outcome is the same miss.
             if misses.iter().any(|known| known.assignment == miss.assignment) {
                 return Ok(());
             }
             misses.push(miss.clone());
-            // Another miss that came between is read again.
+            // If another miss came in between, the row is read again.
             let sql = "UPDATE jobs SET misses = $3 WHERE id = $1 AND misses = $2 RETURNING 1";
             if !self.pool.change(sql, &[&id, &stored, &to_json(&misses)?]).await?.is_empty() {
                 return Ok(());
             }
         }
-        Err(LedgerError::Unavailable(format!("{job} misses faster than it can be written down")))
+        Err(LedgerError::Unavailable(format!("{job} gets misses faster than they can be stored; try again")))
     }
 
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
@@ -91,5 +92,7 @@ impl JobOwner for PostgresLedger {
 }
 
 fn half_told(error: &LedgerError) -> LedgerError {
-    LedgerError::Unknown(format!("some jobs are taken, but what became of the others can't be read: {error}"))
+    LedgerError::Unknown(format!(
+        "some jobs were taken, but the outcome of the others cannot be read: {error}"
+    ))
 }

@@ -1,5 +1,5 @@
-//! Connections that outlive one caller, and single statements on them. A connection that failed to answer in time is
-//! thrown away. No SQL.
+//! Pools connections, and runs single statements on them. A connection that failed to answer in time is discarded. No
+//! SQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,21 @@ use super::transport::Transport;
 use infera_ledger::LedgerError;
 use infera_ledger::last_commit::LastCommit;
 
-/// How long a caller waits for a free connection, or for a new one: longer is an outage, and clients are told so while they
-/// still listen.
+/// How long a caller waits for a free or a new connection: a longer wait is an outage, and clients are told while
+/// they still listen.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(2);
 
-/// Longer than the server lets a statement run (see `opening`): past this the connection is dead.
+/// How long an answer may take: longer than the server lets a statement run (see `opening`), so the connection is
+/// dead.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(12);
 
-/// How often what fails transiently is tried altogether.
+/// How often an operation that fails transiently is tried in all.
 pub(super) const TRIES: u32 = 3;
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Some connections.
+/// A pool of connections to the database.
 #[derive(Clone)]
 pub(super) struct Pool {
     connections: deadpool_postgres::Pool,
@@ -37,8 +38,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// At most `size` connections, made when they are needed. What becomes of commits over them is noted in `last`, which
-    /// all pools of a ledger share.
+    /// Opens a pool of at most `size` connections, which are made when needed. The outcome of their commits is
+    /// recorded in `last`, which all pools of a ledger share.
     pub(super) fn open(
         transport: Transport,
         size: usize,
@@ -57,30 +58,31 @@ impl Pool {
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .build();
-        pool.map(|connections| Self { connections, last })
-            .map_err(|error| LedgerError::Unavailable(format!("no pool: {error}")))
+        pool.map(|connections| Self { connections, last }).map_err(|error| {
+            LedgerError::Unavailable(format!("the pool of connections could not be made: {error}"))
+        })
     }
 
-    /// What became of the last commit.
+    /// Returns the record of the last commit's outcome.
     pub(super) fn last_commit(&self) -> &LastCommit {
         &self.last
     }
 
-    /// A connection. Give it back by dropping it, or [`discard`] it.
+    /// Lends a connection. Return it by dropping it, or [`discard`] it.
     pub(super) async fn lend(&self) -> Result<Object, Failure> {
         self.connections.get().await.map_err(|error| match error {
-            // The server doesn't answer, or not to us: asking again at once would only load a server that is starting.
+            // The server does not answer, or refuses us: another try at once would only burden a starting server.
             PoolError::Backend(error) => Failure { is_transient: false, ..Failure::from(error) },
             error => LedgerError::Unavailable(format!("no connection: {error}")).into(),
         })
     }
 
-    /// The rows of a statement that changes nothing.
+    /// Returns the rows of a statement that changes nothing.
     pub(super) async fn query(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
         self.until_done(sql, values, Effect::Nothing).await
     }
 
-    /// The row of a statement that changes nothing, if there is one.
+    /// Returns the row of a statement that changes nothing, if there is one.
     pub(super) async fn query_opt(
         &self,
         sql: &str,
@@ -89,12 +91,13 @@ impl Pool {
         Ok(self.query(sql, values).await?.into_iter().next())
     }
 
-    /// The rows of a statement that changes something and commits by itself.
+    /// Returns the rows of a statement that changes something and commits by itself.
     pub(super) async fn change(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
         self.until_done(sql, values, Effect::Commits).await
     }
 
-    /// The rows of such a statement that may be carried out twice: where an outcome is unknown, it is tried again.
+    /// Returns the rows of a committing statement that may be executed twice: if its outcome is unknown, it is tried
+    /// again.
     pub(super) async fn put(&self, sql: &str, values: Parameters<'_>) -> Result<Vec<Row>, LedgerError> {
         self.until_done(sql, values, Effect::Repeats).await
     }
@@ -108,7 +111,8 @@ impl Pool {
         let done = self.tries(sql, values, effect).await;
         match (&done, effect) {
             (_, Effect::Nothing) => {}
-            // One that changed no row commits nothing, and would on a full disk too. Of one that returns rows it is known.
+            // A statement that changed no row commits nothing, and would succeed on a full disk too. If it returns
+            // rows, it did change some.
             (Ok(rows), _) => {
                 if !rows.is_empty() {
                     self.last.succeeded();
@@ -155,7 +159,7 @@ async fn statement(
     client.query(&statement, values).await.map_err(|error| effect.failure(error))
 }
 
-/// Statements compiled once per connection.
+/// Prepares statements, once per connection.
 pub(super) async fn prepared<const N: usize>(
     client: &ClientWrapper,
     texts: [&str; N],
@@ -167,7 +171,8 @@ pub(super) async fn prepared<const N: usize>(
     statements.try_into().map_err(|_| LedgerError::Row("a statement is missing".to_owned()).into())
 }
 
-/// Runs a statement over the rows of a batch, unless it has none: over no rows it costs what it costs over some.
+/// Runs a statement over the rows of a batch, unless there are none, because without rows it costs as much as with
+/// some.
 pub(super) async fn execute_over(
     client: &ClientWrapper,
     rows: usize,
@@ -180,7 +185,7 @@ pub(super) async fn execute_over(
     Ok(())
 }
 
-/// Closes a connection that can't be trusted to be idle.
+/// Closes a connection that may not be idle.
 pub(super) fn discard(connection: Object) {
     drop(Object::take(connection));
 }

@@ -1,8 +1,9 @@
-//! The account book: appending to it, many callers in one transaction.
+//! Appends to the account book, many callers in one transaction.
 //!
-//! Postings are folded in the order of their sequence, and a sequence is given out before its row is committed. So that
-//! the projector skips none, whoever appends holds an advisory lock shared until its commit, and the projector takes it
-//! alone for the moment in which it asks how far the sequence has come.
+//! Postings are folded in the order of their sequence, and a sequence number is assigned before its row is committed.
+//! So that the projector skips none, each appending transaction holds an advisory lock in shared mode until its
+//! commit, and the projector takes the lock exclusively for the moment in which it asks how far the sequence has
+//! come.
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
@@ -14,15 +15,15 @@ use super::values::{millis, ordered, to_json, word};
 use infera_ledger::{LedgerError, Posting};
 use infera_types::ids::{JobId, NodeId};
 
-/// Taken before a posting's sequence is given out. The class is ours alone; the schema tells ledgers in one database
-/// apart.
+/// Locks the sequence in shared mode, before a posting's number is assigned. The class is ours alone; the schema's
+/// hash distinguishes ledgers in one database.
 pub(super) const SHARE_SEQUENCE: &str =
     "SELECT pg_advisory_xact_lock_shared(1229866574, hashtext(current_schema()))";
 
-/// Waits until no transaction is appending, and keeps all others from it until the transaction's end.
+/// Waits until no transaction is appending, and keeps others from appending until the transaction's end.
 pub(super) const HOLD_SEQUENCE: &str = "SELECT pg_advisory_xact_lock(1229866574, hashtext(current_schema()))";
 
-/// Appends postings, without those whose id is there already, or whose node has its VALID for the job.
+/// Appends postings, except those whose id exists already and those whose node has its VALID for the job.
 pub(super) const INSERT_POSTINGS: &str = "INSERT INTO postings (id, job_id, posted_ms, entry, valid_node)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[], $4::text[], $5::text[]) ON CONFLICT DO NOTHING";
 
@@ -30,7 +31,7 @@ const CLOSE_GROUPS: &str = "WITH locked AS MATERIALIZED (
         SELECT job_id FROM groups WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE)
     UPDATE groups SET is_closed = 1 FROM locked WHERE groups.job_id = locked.job_id AND is_closed + 0 = 0";
 
-/// Lets the archive have the records of settled jobs.
+/// Makes the records of settled jobs available to the archive.
 const MAKE_CLAIMABLE: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
     SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = ANY($1) ORDER BY job_id
     ON CONFLICT (job_id) DO NOTHING";
@@ -56,7 +57,7 @@ impl<'a> PostingColumns<'a> {
     }
 }
 
-/// What one caller appends.
+/// The postings of one caller.
 pub(super) struct Lines {
     job: JobId,
     postings: Vec<Posting>,
@@ -64,7 +65,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// A posting that can't be stored is refused before it gets into a batch.
+    /// Refuses a posting that cannot be stored, before it joins a batch.
     pub(super) fn of(job: JobId, postings: &[Posting], closes: bool) -> Result<Self, LedgerError> {
         for posting in postings {
             word(&posting.id)?;
@@ -88,7 +89,7 @@ impl Work for PostingLines {
         None
     }
 
-    /// A posting is some names and numbers.
+    /// Estimates the size: a posting consists of a few names and numbers.
     fn weight(&self, lines: &Lines) -> usize {
         512 * (1 + lines.postings.len())
     }
@@ -99,8 +100,8 @@ impl Work for PostingLines {
         items: &[&Lines],
     ) -> Result<Vec<Result<(), LedgerError>>, Failure> {
         let mut postings: Vec<&Posting> = items.iter().flat_map(|lines| &lines.postings).collect();
-        // Two transactions that append the same ids, or VALIDs of the same nodes, wait for each other in one direction
-        // only: an id belongs to one job and one node.
+        // Two transactions that append the same ids, or VALIDs of the same nodes, wait for each other in one
+        // direction only: an id belongs to one job and one node.
         postings.sort_by_key(|posting| (posting.job_id, posting.entry.node(), &posting.id));
         let mut columns = PostingColumns::default();
         for posting in postings {

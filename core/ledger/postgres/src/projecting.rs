@@ -1,5 +1,5 @@
 //! The projector: folds postings into balances and standings, in the order of their sequence, in one transaction that
-//! holds the row which says how far it has come. What a posting weighs is `ledger::fold`'s business.
+//! locks the row with its progress. `ledger::fold` decides what a posting weighs.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use infera_ledger::fold::{counts, fold_balance, fold_standing, subject};
 use infera_ledger::{Balance, LedgerError, NodeStanding, Posting, PostingEntry};
 use infera_types::ids::{ModelName, NodeId};
 
-/// The projector's name in the table that says how far it has come.
+/// The projector's name in the table of progress.
 const PROJECTOR: &str = "standing";
 
 const POSTINGS: &str = "SELECT sequence, id, job_id, posted_ms, entry FROM postings
@@ -70,7 +70,7 @@ impl PostgresLedger {
     }
 }
 
-/// Up to which sequence every posting is committed.
+/// Returns the sequence number up to which every posting is committed.
 async fn complete_until(client: &ClientWrapper) -> Result<i64, Failure> {
     let (begun, held, found, ended) = tokio::join!(
         biased;
@@ -87,7 +87,9 @@ async fn complete_until(client: &ClientWrapper) -> Result<i64, Failure> {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
     });
-    number.ok_or_else(|| LedgerError::Row("the postings' last sequence is no number".to_owned()).into())
+    number.ok_or_else(|| {
+        LedgerError::Row("the last sequence number of the postings is not a number".to_owned()).into()
+    })
 }
 
 async fn project(transaction: &Transaction<'_>, until: i64, limit: u32) -> Result<u32, Failure> {

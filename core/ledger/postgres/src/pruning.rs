@@ -1,4 +1,4 @@
-//! Lets go of bodies that are archived, some at a time, so that no statement waits long for their rows.
+//! Deletes archived bodies, some at a time, so that no statement waits long for their rows.
 
 use async_trait::async_trait;
 
@@ -9,14 +9,15 @@ use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 
-/// Jobs pruned by one statement.
+/// How many jobs one statement prunes.
 const JOBS_AT_ONCE: i64 = 128;
 
-/// Records looked through for prunable segments, in multiples of the segments asked for. They lie together, so that a
-/// segment of the usual thousand is found by its first.
+/// How many records are searched for prunable segments, per segment asked for. A segment's records lie together, so
+/// that a segment of the usual thousand is found by its first record.
 const RECORDS_PER_SEGMENT: i64 = 2_048;
 
-/// A record that a clock ahead settled keeps no others from going.
+/// Finds prunable segments. A record that was settled by a clock ahead of time does not keep others from being
+/// pruned.
 const PRUNABLE: &str = "WITH old AS (
         SELECT segment, settled_ms FROM records
         WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
@@ -30,7 +31,8 @@ const PRUNABLE: &str = "WITH old AS (
 const PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
     WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line";
 
-/// Rows are locked in the order in which a settlement locks them: jobs, then accounts' counts, then totals.
+/// Prunes jobs. Rows are locked in the order in which a settlement locks them: jobs, then accounts' counts, then
+/// totals.
 const PRUNE: &str = "WITH chosen AS MATERIALIZED (
         SELECT records.job_id, account, COALESCE(octet_length(request), 0)::bigint AS bytes
         FROM records JOIN jobs ON jobs.id = records.job_id
@@ -51,7 +53,7 @@ const PRUNE: &str = "WITH chosen AS MATERIALIZED (
     unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
     UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
 
-/// One statement, so that what it finds is what it changes.
+/// Keeps a segment in one statement, so that what it finds is what it changes.
 const KEEP: &str = "WITH found AS MATERIALIZED (
         SELECT EXISTS (SELECT 1 FROM records WHERE segment = $1 AND is_pruned = 1) AS has_pruned),
     kept AS (UPDATE records SET is_pruned = 2 FROM found WHERE has_pruned AND segment = $1 AND is_pruned = 0),

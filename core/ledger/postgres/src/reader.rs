@@ -1,4 +1,4 @@
-//! Reading jobs, for both roles.
+//! Reads jobs, for both roles.
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -15,7 +15,7 @@ use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationStatus};
 use infera_types::time::Timestamp;
 
-/// The first columns are where a settlement is read from.
+/// The columns of a view; a settlement is read from the first ones.
 const VIEW: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
         disputes.status, jobs.state
@@ -38,7 +38,7 @@ const STATISTICS: &str = "SELECT name, SUM(value)::bigint FROM totals GROUP BY n
 
 #[async_trait]
 impl JobReader for PostgresLedger {
-    /// The group is left out of the view's settlement: it is large, and not the account's business.
+    /// Leaves the group out of the view's settlement: it is large and does not concern the account.
     async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
         let found = self.pool.query_opt(VIEW, &[&&job.as_bytes()[..], &account.as_str()]).await?;
         let Some(row) = found else { return Ok(None) };
@@ -101,7 +101,7 @@ impl JobReader for PostgresLedger {
     }
 }
 
-/// The job, and its request's hash.
+/// Reads a poisoned job and its request's hash.
 fn poisoned_job(row: &Row) -> Result<(PoisonedJob, Option<Digest>), LedgerError> {
     let job = PoisonedJob {
         id: job_id(row, 0)?,
@@ -124,5 +124,5 @@ fn state_of(state: i16) -> JobState {
 
 fn dispute_of(word: &str) -> Result<VerificationStatus, LedgerError> {
     serde_json::from_value(serde_json::Value::from(word))
-        .map_err(|error| LedgerError::Row(format!("stored dispute can't be read: {error}")))
+        .map_err(|error| LedgerError::Row(format!("stored dispute cannot be read: {error}")))
 }

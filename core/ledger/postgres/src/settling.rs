@@ -1,5 +1,5 @@
-//! The end of a job: the one way in, for every kind of end, many in one transaction; and reading it back. A transaction
-//! that ends a job holds its row's lock, so that what is read under it stays true until the commit.
+//! Ends jobs: the only way for every kind of end, many in one transaction; and reads the ends back. A transaction
+//! that ends a job holds the lock of the job's row, so that what it reads stays true until the commit.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,12 +18,12 @@ use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 
 const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-/// The columns that [`settlement`] reads, and those of [`with_group`] after them.
+/// The columns that [`settlement`] reads, and after them those that [`with_group`] reads.
 const READ: &str =
     "SELECT settlements.job_id, settlement, settlements.hash, record, groups.hash FROM settlements
     LEFT JOIN groups ON groups.job_id = settlements.job_id AND length(record) > 0
     WHERE settlements.job_id = ANY($1)";
-/// Fills places that were kept, as long as they are. A group that is there stays.
+/// Fills the places that were kept for groups, while they are kept. A group that is there stays.
 const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
         SELECT job_id FROM groups WHERE job_id = ANY($1) AND is_closed + 0 = 0 AND length(record) = 0
         ORDER BY job_id FOR UPDATE)
@@ -48,15 +48,16 @@ const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (
     UPDATE waiting SET jobs = waiting.jobs - ended.jobs
     FROM locked JOIN unnest($1::text[], $2::bigint[]) AS ended (account, jobs) USING (account)
     WHERE waiting.account = locked.account";
-/// Under the lock of its account's count, by which acceptances of the account wait for this commit.
+/// Frees idempotency keys, under the lock of the account's count, so that acceptances of the account wait for this
+/// commit.
 const FREE_KEYS: &str = "DELETE FROM idempotency WHERE job_id = ANY($1)";
 
-/// Adds to this process's share of the sums over all jobs.
+/// Adds to this process's row of the sums over all jobs.
 pub(super) const ADD_TO_TOTALS: &str = "INSERT INTO totals (name, share, value)
     SELECT name, $2::smallint, amount FROM unnest($1::text[], $3::bigint[]) AS more (name, amount)
     ON CONFLICT (name, share) DO UPDATE SET value = totals.value + excluded.value";
 
-/// What a batch adds to the sums, by name, in the order in which their rows are locked.
+/// The amounts that a batch adds to the sums, by name, in the order in which their rows are locked.
 #[derive(Default)]
 pub(super) struct Totals(BTreeMap<&'static str, u64>);
 
@@ -71,7 +72,7 @@ impl Totals {
     }
 }
 
-/// The lane of [`infera_ledger::JobOwner::settle`], and of cancelling.
+/// The lane of [`infera_ledger::JobOwner::settle`] and of cancelling.
 pub(super) struct Settling {
     pub(super) share: i16,
 }
@@ -81,7 +82,7 @@ impl Work for Settling {
     type Item = SettlementRow;
     type Outcome = Settled;
 
-    /// Two ends of one job don't share a transaction: the second reads the first.
+    /// Keeps two ends of one job out of the same transaction: the second must read the first.
     fn key(&self, row: &SettlementRow) -> Option<[u8; 16]> {
         Some(*row.job.as_bytes())
     }
@@ -119,7 +120,7 @@ struct Live {
     is_running: bool,
 }
 
-/// What the database knows of the jobs of a batch.
+/// What the database holds of a batch's jobs.
 struct Known {
     live: HashMap<JobId, Live>,
     ended: HashMap<JobId, Settlement>,
@@ -136,15 +137,15 @@ impl Known {
         }
     }
 
-    /// The place to keep for the group of a job that is called off in its verifier's hands.
+    /// Returns the place to keep for the group of a job that is cancelled or expires while its verifier owns it.
     fn place(&self, row: &SettlementRow) -> Option<GroupRow> {
         let is_running = self.live.get(&row.job).is_some_and(|live| live.is_running);
         (row.is_called_off && is_running).then(|| GroupRow::awaited(row.settled_ms))
     }
 }
 
-/// Begins the transaction and locks the jobs: one round trip. Where some have ended before, it fills the places kept for their
-/// groups and reads their ends: one more.
+/// Begins the transaction and locks the jobs: one round trip. If some of them have ended before, it fills the places
+/// that were kept for their groups and reads their ends: one more round trip.
 async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known, Failure> {
     let lock = client.prepare_cached(LOCK_JOBS).await?;
     let jobs: Vec<JobId> = rows.iter().map(|row| row.job).collect();
@@ -171,7 +172,7 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
     Ok(known)
 }
 
-/// The ends that jobs had before, with the groups that are in their places by then.
+/// Reads the earlier ends of jobs, with the groups that are in their places by then.
 async fn fill_and_read(
     client: &ClientWrapper,
     rows: &[&SettlementRow],
@@ -236,7 +237,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// `places` are those to keep, one for each row or none.
+    /// Makes the columns. `places` holds the place to keep for each row, or none.
     fn of(rows: &[&'a SettlementRow], places: &'a [Option<GroupRow>]) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
         for (row, place) in rows.iter().zip(places) {
@@ -266,7 +267,7 @@ impl<'a> Columns<'a> {
         Ok(columns)
     }
 
-    /// Stores it all and commits: one round trip.
+    /// Stores everything and commits: one round trip.
     async fn write(&self, client: &ClientWrapper, share: i16) -> Result<(), Failure> {
         let [settle, end, group, record, wait] = prepared(
             client,
@@ -294,7 +295,7 @@ impl<'a> Columns<'a> {
             client.batch_execute("COMMIT"),
         );
         let (settled, ended, grouped, recorded, counted, freed, shared, posted, added, committed) = outcomes;
-        // After a statement that failed, the server answers the COMMIT with a rollback, and calls that a success.
+        // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
         for outcome in [settled, ended, grouped, recorded, counted, freed, shared, posted, added] {
             outcome.map_err(Failure::before_sent_commit)?;
         }
@@ -302,12 +303,12 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// A settlement from a row whose first columns are its job, its JSON and the hash of that; without its group.
+/// Reads a settlement, without its group, from a row whose first columns are its job, its JSON and the JSON's hash.
 pub(super) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
     settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
 }
 
-/// A settlement from a row whose next columns are the group's record and its hash, null if there is none.
+/// Reads a settlement from a row that also has the group's record and its hash, which are null if there is none.
 pub(super) fn with_group(row: &Row) -> Result<Settlement, LedgerError> {
     let record: Option<&[u8]> = get(row, 3)?;
     let hash = optional_digest(row, 4)?;
@@ -315,19 +316,19 @@ pub(super) fn with_group(row: &Row) -> Result<Settlement, LedgerError> {
     Ok(Settlement { group, ..settlement(row)? })
 }
 
-/// The settlements of those of `jobs` that ended, with their groups.
+/// Returns the settlements of those of `jobs` that ended, with their groups.
 pub(super) async fn read(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
     let rows = pool.query(READ, &[&ordered(jobs)]).await?;
     rows.iter().map(|row| named(row, with_group)).collect()
 }
 
-/// The same, without those that can't be read.
+/// Returns the same, without those that cannot be read.
 pub(super) async fn readable_ends(pool: &Pool, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
     let rows = pool.query(READ, &[&ordered(jobs)]).await?;
     readable(rows.iter().map(|row| named(row, with_group)))
 }
 
-/// The settlement of a job, if it ended, without its group.
+/// Returns the settlement of a job, if it ended, without its group.
 pub(super) async fn read_one(pool: &Pool, job: JobId) -> Result<Option<Settlement>, LedgerError> {
     let sql = "SELECT job_id, settlement, hash FROM settlements WHERE job_id = $1";
     let row = pool.query_opt(sql, &[&&job.as_bytes()[..]]).await?;

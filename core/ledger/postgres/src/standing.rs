@@ -1,4 +1,4 @@
-//! Reputation, balances and disputes as they are stored. Folding is `projecting`'s.
+//! Reputation, balances and disputes as they are stored. `projecting` folds them.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl Standing for PostgresLedger {
     }
 
     async fn standings(&self) -> Result<Vec<NodeStanding>, LedgerError> {
-        // By bytes, as SQLite sorts, whatever the database's language.
+        // Sorted by bytes, as SQLite does, whatever the database's language.
         let sql = format!("{STANDINGS} ORDER BY node COLLATE \"C\", model COLLATE \"C\"");
         self.pool.query(&sql, &[]).await?.iter().map(standing).collect()
     }
@@ -73,7 +73,7 @@ impl Standing for PostgresLedger {
     }
 }
 
-/// A row of [`BALANCES`].
+/// Reads a row of [`BALANCES`].
 pub(super) fn balance(row: &Row) -> Result<Balance, LedgerError> {
     Ok(Balance {
         millipoints: get(row, 1)?,
@@ -83,7 +83,7 @@ pub(super) fn balance(row: &Row) -> Result<Balance, LedgerError> {
     })
 }
 
-/// A row of [`STANDINGS`].
+/// Reads a row of [`STANDINGS`].
 pub(super) fn standing(row: &Row) -> Result<NodeStanding, LedgerError> {
     let first_valid_ms: Option<i64> = get(row, 9)?;
     Ok(NodeStanding {

@@ -1,4 +1,4 @@
-//! Leases, and what was left lying by owners without one.
+//! Keeps leases, and recovers the work of owners without one.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweepi
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
 
-/// Ended leases say nothing; each start leaves one behind. One that somebody is just renewing is left to them.
+/// Deletes ended leases, which have no meaning; each start of a program leaves one. A lease that is being renewed
+/// right now is skipped.
 const FORGET_LEASES: &str = "DELETE FROM leases WHERE name IN (
     SELECT name FROM leases WHERE until_ms <= $1 OR taken_ms > $2 FOR UPDATE SKIP LOCKED)";
 
@@ -22,10 +23,10 @@ const LEASE: &str = "INSERT INTO leases (name, holder, until_ms, taken_ms) VALUE
         SET holder = excluded.holder, until_ms = excluded.until_ms, taken_ms = excluded.taken_ms
     WHERE leases.holder = excluded.holder OR leases.until_ms <= $4 OR leases.taken_ms > $5 RETURNING 1";
 
-/// What becomes queued, unowned and unconfirmed since now: notices that the broker never confirmed (or that are said to be
-/// unconfirmed since later than now), jobs of owners without a lease, and jobs of queues that hold nothing (what is unconfirmed may be on its way there; the first
-/// question finds it if it isn't). Not those past their deadline, which are about to expire, nor those that somebody is
-/// just changing.
+/// Makes jobs queued, unowned and unconfirmed as of now: those whose notices the broker never confirmed (or which are
+/// marked unconfirmed as of a later time), those of owners without a lease, and those of empty queues (an unconfirmed
+/// notice may be on its way to the queue; if not, the first condition finds it). Jobs past their deadline are left
+/// out, because they are about to expire, and so are jobs that another transaction is changing.
 const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs
         WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
@@ -52,7 +53,7 @@ const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
     UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
     RETURNING jobs.id, model, accepted_ms";
 
-/// Queued jobs whose notices are dead become unconfirmed since now. Locked in one order, as everywhere.
+/// Makes queued jobs whose notices are dead unconfirmed as of now. Rows are locked in one order, as everywhere.
 const DEAD: &str = "WITH dead AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
     UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
@@ -61,8 +62,9 @@ const DEAD: &str = "WITH dead AS MATERIALIZED (
 const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
     WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
 
-/// Gives up places whose groups never came: their owners are gone, and whom they asked with them. Not those that
-/// somebody is just filling. Those of jobs that ended later than a right clock can say (`$3`) are given up as well.
+/// Gives up places whose groups never came: their verifiers are gone, and with them the list of nodes that were
+/// asked. Places that another transaction is filling are skipped. Places of jobs that ended later than a right clock
+/// can say (`$3`) are given up as well.
 const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
         SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0
         ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
@@ -76,7 +78,7 @@ const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
     SELECT job_id, settled_ms, 0 FROM settlements JOIN given_up USING (job_id) ORDER BY job_id
     ON CONFLICT (job_id) DO NOTHING";
 
-/// The columns that [`group`] reads, of groups that are known.
+/// The columns that [`group`] reads, of known groups.
 const GROUPS: &str = "SELECT groups.job_id, settlement, settlements.hash, record, groups.hash, is_closed
     FROM groups JOIN settlements ON settlements.job_id = groups.job_id AND length(record) > 0";
 
@@ -157,7 +159,7 @@ impl PostgresLedger {
         let (limit, latest) = (i64::from(question.limit), millis(latest(now)));
         let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit, &latest]).await?;
         if !question.dead.is_empty() {
-            // If this one fails, those that became unconfirmed before it come up again.
+            // If this statement fails, the jobs that became unconfirmed before it are found again.
             rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
         }
         let found = |row: &Row| Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(get::<String>(row, 1)?)));
@@ -179,7 +181,7 @@ fn overdue(row: &Row) -> Result<OverdueJob, LedgerError> {
 
 fn group(row: &Row) -> Result<Group, LedgerError> {
     let settlement = with_group(row)?;
-    let missing = || LedgerError::Row("its group is gone".to_owned());
+    let missing = || LedgerError::Row("its group is missing".to_owned());
     let record = settlement.group.clone().ok_or_else(missing)?;
     Ok(Group { settlement, record, closed: flag(row, 5)? })
 }

@@ -1,4 +1,4 @@
-//! Taking jobs: what several callers take shares one statement, which commits by itself.
+//! Takes jobs: what several callers take shares one statement, which commits by itself.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ use infera_ledger::{LedgerError, Notice, TakenJob};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
 
-/// Alive is who asks, and who has the lease named by its own id. The ids are named once more for the rows to be changed: by the
-/// join of three alone the planner may look through all jobs for them.
+/// Takes jobs. The taker counts as alive, and so does an owner with a live lease named by its own id. The ids are
+/// repeated for the rows to be changed: given only the join of three, the planner may scan all jobs for them.
 const TAKE: &str = "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + is_new,
@@ -34,11 +34,11 @@ const TAKE: &str = "WITH locked AS MATERIALIZED (
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
         epoch, lost_handouts, misses, request_hash";
 
-/// What a job's body is reckoned at before it is read: some hundred jobs share a statement. Few are as long, but all that come
-/// back are in memory together, and if the answer is lost all are handed out once more.
+/// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
+/// but all that are returned are in memory together, and if the answer is lost, all of them are handed out once more.
 const BODY_BYTES: usize = 32 * 1024;
 
-/// What one caller takes.
+/// The jobs that one caller takes.
 pub(super) struct Taking {
     pub(super) owner: VerifierId,
     pub(super) notices: Vec<Notice>,
@@ -53,25 +53,26 @@ impl Work for Takings {
     type Item = Taking;
     type Outcome = HashMap<JobId, TakenJob>;
 
-    /// Without the caller the jobs would not be done, and the next owner would count a handout as lost.
+    /// Without the caller the taken jobs would not be done, and the next owner would count a handout as lost.
     const OUTLIVES_CALLER: bool = false;
 
     fn key(&self, _taking: &Taking) -> Option<[u8; 16]> {
         None
     }
 
-    /// A body comes back for each.
+    /// Counts a body for each job, because it is returned.
     fn weight(&self, taking: &Taking) -> usize {
         taking.notices.len() * BODY_BYTES
     }
 
-    /// One statement, which commits by itself.
+    /// Runs one statement, which commits by itself.
     async fn commit(
         &self,
         client: &ClientWrapper,
         takings: &[&Taking],
     ) -> Result<Vec<Result<HashMap<JobId, TakenJob>, LedgerError>>, Failure> {
-        // A job that several name is taken once, for the first of them, or the first who may take it from whoever has it.
+        // A job that several callers name is taken once: for the first of them, or for the first that may take it
+        // from its present owner.
         let mut takers: HashMap<JobId, (usize, Notice)> = HashMap::new();
         for (index, taking) in takings.iter().enumerate() {
             for notice in &taking.notices {
@@ -101,7 +102,8 @@ impl Work for Takings {
         let rows = client.query(&take, arguments).await;
         let rows = rows.map_err(Failure::of_commit)?;
         let mut outcomes: Vec<HashMap<JobId, TakenJob>> = takings.iter().map(|_| HashMap::new()).collect();
-        // All are taken by now. One that can't be read is passed by, and is overdue some day; its neighbours are told.
+        // All jobs are taken by now. One that cannot be read is skipped, and becomes overdue some day; the others are
+        // returned.
         for job in readable(rows.iter().map(|row| named(row, taken)))? {
             let outcome = takers.get(&job.id).and_then(|(index, _)| outcomes.get_mut(*index));
             if let Some(outcome) = outcome {
@@ -113,7 +115,7 @@ impl Work for Takings {
 }
 
 fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
-    // Bodies are only nulled after the end.
+    // Bodies are nulled only after the end.
     let request = request_of(get(row, 3)?, optional_digest(row, 13)?)?.unwrap_or_default();
     Ok(TakenJob {
         id: job_id(row, 0)?,

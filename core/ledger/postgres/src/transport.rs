@@ -1,5 +1,6 @@
-//! How bytes get to the database: plain, or over TLS with the server's certificate checked. Which of the two is a pure
-//! decision of the URL and the settings; there is no third that encrypts without knowing for whom.
+//! Decides how bytes get to the database: in plain text, or over TLS with the server's certificate checked. The
+//! decision is a pure function of the URL and the settings; there is no third way that encrypts without checking the
+//! server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,29 +11,30 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use infera_ledger::LedgerError;
 
-/// How connections are made, and over what. Cheap to clone.
+/// How connections are made, and over which transport. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Transport {
     pub(super) connections: tokio_postgres::Config,
-    /// None: plain.
+    /// The TLS connector; none for plain text.
     pub(super) connector: Option<MakeRustlsConnect>,
 }
 
 impl fmt::Debug for Transport {
-    /// Without the settings: there is a password in them.
+    /// Leaves out the settings, because they hold a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Transport").field("is_tls", &self.connector.is_some()).finish_non_exhaustive()
     }
 }
 
-/// The URL without what the client library doesn't know: `verify-full`, the other clients' name for the only TLS that
-/// there is here. The library knows `require`, and checks certificates because our connector does.
+/// Replaces the word `verify-full` in the URL, which the client library doesn't know: other clients use it for the
+/// only kind of TLS that exists here. The library knows `require`, and checks certificates because our connector
+/// does.
 pub(super) fn known_words(url: &str) -> String {
     url.replace("sslmode=verify-full", "sslmode=require")
 }
 
 impl Transport {
-    /// What the settings ask for, if that is acceptable.
+    /// Makes the transport that the settings ask for, if that is acceptable.
     pub(super) fn new(
         connections: tokio_postgres::Config,
         ca_file: Option<&Path>,
@@ -44,7 +46,7 @@ impl Transport {
         if protection == Protection::None {
             if !is_near {
                 tracing::warn!(
-                    "the database is asked in plain text (sslmode=disable): whoever is on the way reads it"
+                    "the connection to the database is in plain text (sslmode=disable): others on the network can read it"
                 );
             }
             let mut connections = connections;
@@ -58,26 +60,27 @@ impl Transport {
     }
 }
 
-/// Of a connection to the database.
+/// The protection of a connection to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protection {
     None,
     Tls,
 }
 
-/// `mode` is the URL's word, `Prefer` if it has none. `prefer` in the libpq sense is not offered: whoever is on the way
-/// turns it into plain text. So a distant database without a word is refused rather than warned about: the password and
-/// every prompt would be on the network before anybody reads a log.
+/// Decides the protection. `mode` is the URL's word, `Prefer` if it has none. `prefer` in the sense of libpq is not
+/// offered, because an attacker on the network can turn it into plain text. So a remote database without a word in
+/// its URL is refused instead of warned about: the password and every prompt would have crossed the network before
+/// anybody reads a log.
 fn decide(mode: SslMode, is_near: bool, has_authority: bool) -> Result<Protection, &'static str> {
     match mode {
         SslMode::Disable if has_authority => {
-            Err("the database's URL says sslmode=disable, yet there is a ca_file: take one of them away")
+            Err("the database's URL says sslmode=disable, but there is a ca_file: remove one of them")
         }
         SslMode::Disable => Ok(Protection::None),
         SslMode::Prefer if has_authority => Ok(Protection::Tls),
         SslMode::Prefer if is_near => Ok(Protection::None),
         SslMode::Prefer => Err(
-            "the database is on another machine and its URL says nothing of TLS: add sslmode=verify-full, and a \
+            "the database is on another machine and its URL says nothing about TLS: add sslmode=verify-full, and a \
                  ca_file if its authority is not one of the system's (or sslmode=disable if nobody else is on that \
                  network)",
         ),
@@ -85,7 +88,7 @@ fn decide(mode: SslMode, is_near: bool, has_authority: bool) -> Result<Protectio
     }
 }
 
-/// Whether nothing of it leaves this machine. A name is believed only if it is `localhost`.
+/// Returns whether the connection stays on this machine. Of names only `localhost` counts.
 fn is_loopback(hosts: &[Host], addresses: &[IpAddr]) -> bool {
     if !addresses.is_empty() {
         return addresses.iter().all(IpAddr::is_loopback);
@@ -103,7 +106,7 @@ fn is_loopback(hosts: &[Host], addresses: &[IpAddr]) -> bool {
 mod tests {
     use super::*;
 
-    /// What a URL means, with and without a file of authorities.
+    /// Returns what a URL means, with or without a CA file.
     fn protection(url: &str, has_authority: bool) -> Option<Protection> {
         let settings: tokio_postgres::Config = known_words(url).parse().expect(url);
         let is_near = is_loopback(settings.get_hosts(), settings.get_hostaddrs());
@@ -122,7 +125,7 @@ mod tests {
             ("postgres://u:p@10.0.0.1/d", None, Some(Tls)),
             ("postgres://u:p@database/d?sslmode=prefer", None, Some(Tls)),
             ("postgres://u:p@localhost,database/d", None, Some(Tls)),
-            // A name that claims to be near, and an address that is not; and the other way round.
+            // A name that claims to be local with an address that is not, and the other way round.
             ("postgres://u:p@localhost/d?hostaddr=10.0.0.1", None, Some(Tls)),
             ("postgres://u:p@database/d?hostaddr=127.0.0.1", Some(Plain), Some(Tls)),
             ("postgres://u:p@database/d?sslmode=disable", Some(Plain), None),

@@ -1,4 +1,4 @@
-//! How values become parameters and columns become values. No SQL.
+//! Converts values to parameters and columns to values. No SQL.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -10,16 +10,16 @@ use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
 
-/// Text for a column. Text with U+0000 is refused here, before it can spoil a batch: the server can't store it.
+/// Checks a text for a column. A text with U+0000 is refused here, before it can spoil a batch: the server cannot
+/// store it.
 pub(super) fn word(text: &str) -> Result<&str, LedgerError> {
     if text.contains('\0') {
-        return Err(LedgerError::Row("text with U+0000".to_owned()));
+        return Err(LedgerError::Row("a text contains U+0000, which cannot be stored".to_owned()));
     }
     Ok(text)
 }
 
-/// The ids' bytes, in the order in which rows are locked everywhere, so that two transactions don't wait for each
-/// other in a circle.
+/// Returns the ids' bytes in the order in which rows are locked everywhere, so that two transactions cannot deadlock.
 pub(super) fn ordered(jobs: &[JobId]) -> Vec<&[u8]> {
     let mut ids: Vec<&[u8]> = jobs.iter().map(|job| &job.as_bytes()[..]).collect();
     ids.sort_unstable();
@@ -27,32 +27,32 @@ pub(super) fn ordered(jobs: &[JobId]) -> Vec<&[u8]> {
     ids
 }
 
-/// Column `index`.
+/// Reads column `index`.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, LedgerError> {
-    row.try_get(index).map_err(|error| LedgerError::Row(format!("column {index} can't be read: {error}")))
+    row.try_get(index).map_err(|error| LedgerError::Row(format!("column {index} cannot be read: {error}")))
 }
 
-/// A count from column `index`; negative ones are not written.
+/// Reads a count from column `index`; negative counts are never written.
 pub(super) fn count(row: &Row, index: usize) -> Result<u64, LedgerError> {
     Ok(u64::try_from(get::<i64>(row, index)?).unwrap_or(0))
 }
 
-/// A small count from column `index`, cut at the type's limit.
+/// Reads a small count from column `index`, cut at the type's limit.
 pub(super) fn small(row: &Row, index: usize) -> Result<u32, LedgerError> {
     Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
 }
 
-/// A flag from column `index`.
+/// Reads a flag from column `index`.
 pub(super) fn flag(row: &Row, index: usize) -> Result<bool, LedgerError> {
     Ok(get::<i16>(row, index)? != 0)
 }
 
-/// A time from column `index`.
+/// Reads a time from column `index`.
 pub(super) fn time(row: &Row, index: usize) -> Result<Timestamp, LedgerError> {
     Ok(Timestamp::from_millis(count(row, index)?))
 }
 
-/// A policy from column `index` (its quorum) and the next (its replicas).
+/// Reads a policy from column `index` (its quorum) and the next one (its replicas).
 pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, LedgerError> {
     let small = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));
     Ok(VerificationPolicy { quorum: small(index)?, replicas: small(index + 1)? })
@@ -65,28 +65,28 @@ fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError
         .map_err(|_| LedgerError::Row(format!("column {index} has {} bytes and not {N}", found.len())))
 }
 
-/// A job's id from column `index`.
+/// Reads a job's id from column `index`.
 pub(super) fn job_id(row: &Row, index: usize) -> Result<JobId, LedgerError> {
     bytes(row, index).map(JobId::from_bytes)
 }
 
-/// What `read` makes of a row whose first column is its job's id.
+/// Runs `read` on a row whose first column is its job's id, and names the job in an error.
 pub(super) fn named<T>(row: &Row, read: impl Fn(&Row) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
     read(row).map_err(|error| job_id(row, 0).map_or_else(|worse| worse, |job| of_job(job, error)))
 }
 
-/// A segment's id from column `index`.
+/// Reads a segment's id from column `index`.
 pub(super) fn segment_id(row: &Row, index: usize) -> Result<SegmentId, LedgerError> {
     bytes(row, index).map(SegmentId::from_bytes)
 }
 
-/// A hash from column `index`, if the row has one.
+/// Reads a hash from column `index`, if the row has one.
 pub(super) fn optional_digest(row: &Row, index: usize) -> Result<Option<Digest>, LedgerError> {
     let is_there = get::<Option<&[u8]>>(row, index)?.is_some();
     is_there.then(|| digest(row, index)).transpose()
 }
 
-/// A hash from column `index`.
+/// Reads a hash from column `index`.
 pub(super) fn digest(row: &Row, index: usize) -> Result<Digest, LedgerError> {
     bytes(row, index).map(Digest::from_bytes)
 }

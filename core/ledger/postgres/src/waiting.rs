@@ -1,4 +1,4 @@
-//! Waiting at start for a database that is away.
+//! Waits at start for a database that is away.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use infera_types::shutdown::Shutdown;
 
 use super::{PostgresConfig, PostgresLedger};
 
-/// The database won't have this program as it is: an URL that can't be one, no access, or tables that are not a ledger's.
-/// The operator's to mend; it names the setting.
+/// The database refuses this program, or its URL is wrong, or its tables are not a ledger's. The operator has to mend
+/// it; the text names the setting.
 #[derive(Debug, thiserror::Error)]
 #[error("ledger.url: {0}")]
 pub struct Refused(LedgerError);
 
-/// The ledger in a database, waited for while it is away; none if the shutdown came first.
+/// Opens the ledger in a database, waiting while that is away. Returns none if the shutdown came first.
 ///
 /// # Errors
-/// [`Refused`]: trying again without changing something is pointless.
+/// [`Refused`]: a retry is pointless until something is changed.
 pub async fn ledger(
     config: &PostgresConfig,
     shutdown: &Shutdown,

@@ -1,5 +1,5 @@
-//! Every promise of the ledger's seam, tried on a real PostgreSQL, and what only a shared database promises: unknown
-//! commits are told as such, processes agree, connections may end, a newer schema is left alone.
+//! Tests every promise of the ledger's seam on a real PostgreSQL, and the promises that only a shared database makes:
+//! unknown commits are reported as such, processes agree, connections may end, and a newer schema is left alone.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "ledger_postgres/cutting.rs"]
@@ -87,7 +87,7 @@ fn ended(job: &NewJob, end: End) -> Settlement {
     }
 }
 
-/// The answer to a COMMIT is lost on its way: the caller is told that nothing is known, and reading back tells what is.
+/// If the answer to a COMMIT is lost on its way, the outcome is reported as unknown, and reading back shows it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_is_unknown_and_read_back() {
     let schema = Schema::make().await;
@@ -101,7 +101,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_read_back() {
     proxy.cut_after_the_next_commit();
     let lost = ledger.accept(job.clone()).await;
     assert!(matches!(lost, Err(LedgerError::Unknown(_))), "{lost:?}");
-    // The ledger heals by itself, and the job that the lost answer was about is there, once.
+    // The ledger recovers by itself, and the job of the lost answer is stored once.
     assert!(ledger.job(&account, job.id).await.expect("reading back").is_some());
     assert_eq!(ledger.accept(job.clone()).await.expect("again"), Accepted::Existing(job.id));
 
@@ -114,12 +114,12 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_read_back() {
     assert_eq!((statistics.accepted, statistics.expired, statistics.queued), (2, 1, 1));
 }
 
-/// Two processes on one database end the same jobs and want the same lease: each job ends once, one has the lease, and
-/// the kept counts are those of the rows.
+/// Two processes on one database end the same jobs and want the same lease: each job ends once, one process has the
+/// lease, and the stored counts match the rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ledgers_on_one_database_agree() {
     let schema = Schema::make().await;
-    // Both at once: one migrates and the other waits.
+    // Both at the same time: one migrates and the other waits.
     let (one, two) = tokio::join!(schema.ledger(), schema.ledger());
     let account = AccountId::fresh();
     let holders = [VerifierId::fresh(), VerifierId::fresh()];
@@ -162,7 +162,7 @@ async fn two_ledgers_on_one_database_agree() {
     assert_eq!((statistics.accepted, statistics.expired + statistics.cancelled), (60, 60));
 }
 
-/// A VALID verdict on `node`, on a job of its own.
+/// Makes a VALID verdict on `node`, on a job of its own.
 fn valid(node: &NodeId) -> Posting {
     let entry = PostingEntry::Verdict {
         node: node.clone(),
@@ -185,7 +185,7 @@ async fn a_projector_skips_no_posting_of_another_process() {
     const EACH: u64 = 12;
     let schema = Schema::make().await;
     let ledgers = [schema.ledger().await, schema.ledger().await];
-    // Commits take their time, each another one, so that they overtake each other.
+    // Each commit takes a different time, so that they overtake each other.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
                     $$ BEGIN PERFORM pg_sleep(random() * 0.02); RETURN NULL; END $$;
                 CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON postings DEFERRABLE INITIALLY DEFERRED
@@ -219,7 +219,7 @@ async fn a_projector_skips_no_posting_of_another_process() {
     assert_eq!(ledgers[0].replay().await.expect("replay"), [(node.as_str().to_owned(), balance)]);
 }
 
-/// A row that only the server refuses (its key is too long for an index) is isolated from the batch that it is in.
+/// A row that only the server refuses (its key is too long for an index) is isolated from its batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_the_server_refuses_leaves_its_neighbours() {
     let schema = Schema::make().await;
@@ -241,7 +241,7 @@ async fn a_row_that_the_server_refuses_leaves_its_neighbours() {
     assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, 99);
 }
 
-/// Callers that come together share commits. Prints the rates; run it with `--nocapture` for figures.
+/// Concurrent callers share commits. Prints the rates; run it with `--nocapture` for figures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_accepts_share_commits() {
     const EACH: i64 = 40;
@@ -261,7 +261,7 @@ async fn concurrent_accepts_share_commits() {
         tasks.join_all().await;
         let rows = callers * EACH;
         let elapsed = began.elapsed();
-        // Which transaction a row was written by.
+        // The transaction that wrote each row.
         let commits = schema.number("SELECT COUNT(DISTINCT xmin::text) FROM jobs").await;
         println!("{callers} callers: {rows} rows of 1 KiB in {elapsed:?}, {commits} commits");
         assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, rows);
@@ -269,7 +269,7 @@ async fn concurrent_accepts_share_commits() {
     }
 }
 
-/// Somebody who holds the tables holds calls up for seconds and not for ever; afterwards all goes on.
+/// A session that holds the tables' locks delays calls for seconds and not for ever; afterwards everything continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_held_is_unavailable() {
     let schema = Schema::make().await;
@@ -284,7 +284,7 @@ async fn a_lock_that_is_held_is_unavailable() {
     );
     assert!(matches!(accepted, Err(LedgerError::Unavailable(_))), "{accepted:?}");
     assert!(matches!(leased, Err(LedgerError::Unavailable(_))), "{leased:?}");
-    // That is remembered, and tried by one more commit.
+    // The failure is remembered, and the check tries one more commit.
     let probed = ledger.commits_come_through().await;
     assert!(matches!(probed, Err(LedgerError::Unavailable(_))), "{probed:?}");
     holder.batch_execute("ROLLBACK").await.expect("the lock goes");
@@ -294,7 +294,7 @@ async fn a_lock_that_is_held_is_unavailable() {
     assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
 }
 
-/// Connections that the server ends between two calls cost no call.
+/// Connections that the server ends between two calls make no call fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_end_are_made_anew() {
     let schema = Schema::make().await;
@@ -315,7 +315,7 @@ async fn connections_that_end_are_made_anew() {
     }
 }
 
-/// A database of a newer program is refused, and nothing in it is changed.
+/// The database of a newer program is refused, and nothing in it is changed.
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let schema = Schema::make().await;
@@ -325,7 +325,7 @@ async fn a_newer_schema_is_refused() {
     assert!(matches!(&outcome, Err(LedgerError::Refused(text)) if text.contains("newer")), "{outcome:?}");
 }
 
-/// Tables that aren't a ledger's are named as such, and left alone.
+/// Tables that are not a ledger's are reported as such and left alone.
 #[tokio::test]
 async fn tables_of_something_else_are_no_ledger() {
     let schema = Schema::make().await;
@@ -339,7 +339,7 @@ async fn tables_of_something_else_are_no_ledger() {
     assert_eq!(schema.number(tables).await, 1);
 }
 
-/// A server that isn't there is told within seconds, without the password.
+/// A missing server is reported within seconds, without the password.
 #[tokio::test]
 async fn a_server_that_is_away_is_unavailable() {
     let config = PostgresConfig::new("postgres://user:geheim@127.0.0.1:1/none");

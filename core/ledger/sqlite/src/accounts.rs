@@ -70,7 +70,7 @@ impl AccountBook for SqliteLedger {
     }
 }
 
-/// Stored again after an unknown outcome, it is the same key; a revoked one stays revoked.
+/// Stores a key. A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
 fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {
     connection
         .numbered(

@@ -1,7 +1,8 @@
-//! Numbers every commit, in the ledger and in the mark beside it, and runs the checkpoints that copy the log into the file.
+//! Numbers every commit, in the ledger and in the mark beside it, and runs the checkpoints that copy the log into the
+//! file.
 //!
-//! SQLite begins the log again with the first commit after all of it was copied, which is known only afterwards. So the first
-//! commit after each checkpoint names a new generation (see `log`), whether or not the log begins again with it.
+//! SQLite restarts the log with the first commit after all of it was copied, which is known only afterwards. So the
+//! first commit after each checkpoint names a new generation (see `log`), whether or not the log restarts with it.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -12,39 +13,41 @@ use super::failure::Failure;
 use super::mark::Mark;
 use infera_ledger::LedgerError;
 
-/// How many frames the log has when it is copied into the file, 16 MiB: each copy costs two syncs, and a start reads at
-/// most that much.
+/// How many frames the log has when it is copied into the file, 16 MiB: each copy costs two syncs, and a start reads
+/// at most this much.
 const CHECKPOINT_FRAMES: u32 = 4096;
 
-/// A log that had to grow, because a reader kept it from being copied, is cut to this when its next life begins.
+/// The size to which a log is cut when its next life begins, if it had to grow because a reader kept it from being
+/// copied.
 const LOG_MAX_BYTES: u32 = 64 * 1024 * 1024;
 
 thread_local! {
-    /// Frames in the log after the last commit of this thread, which is the one that writes.
+    /// Frames in the log after the last commit of this thread, which is the writer's.
     static FRAMES: Cell<u32> = const { Cell::new(0) };
     /// Whether the log is to be copied after this commit, however short it is.
     static IS_WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lets the log be copied into the file after the commit that this is called within, on the thread that writes.
+/// Requests that the log is copied into the file after the present commit; to be called on the writer's thread.
 pub(super) fn checkpoint_soon() {
     IS_WANTED.set(true);
 }
 
-/// The numbering of commits. It goes with the connection that writes.
+/// The numbering of commits, which belongs to the writing connection.
 #[derive(Debug)]
 pub(super) struct Commits {
     mark: Mark,
     is_generation_due: bool,
-    /// How long the log was after the last commit.
+    /// The log's length after the last commit.
     frames: u32,
     is_checkpoint_failing: bool,
 }
 
 impl Commits {
-    /// Begins to number what `connection` commits to the ledger at `path`: names a new generation, and opens the mark.
+    /// Starts numbering the commits of `connection` to the ledger at `path`: names a new generation and opens the
+    /// mark.
     pub(super) fn begin(path: &Path, connection: &Connection) -> Result<Self, Failure> {
-        // Instead of SQLite's own checkpoints, which would be a hook too.
+        // Replaces SQLite's own checkpoints, which would be a hook too.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.wal_hook(Some(|_, frames| {
             FRAMES.set(u32::try_from(frames).unwrap_or(0));
@@ -61,7 +64,7 @@ impl Commits {
         Ok(Self { mark, is_generation_due: false, frames: 0, is_checkpoint_failing: false })
     }
 
-    /// Counts the open transaction as one more commit, and gives its number.
+    /// Counts the open transaction as one more commit, and returns its number.
     pub(super) fn number(&self, connection: &Connection) -> Result<u64, Failure> {
         if self.is_generation_due {
             name_generation(connection)?;
@@ -69,16 +72,18 @@ impl Commits {
         Ok(count_one(connection)?)
     }
 
-    /// The commit of this number is on the disk.
+    /// Records that the commit of this number is on the disk.
     pub(super) fn done(&mut self, number: u64) {
         self.mark.set(number);
-        // An operator's own connection may have copied the log as well: then it began again without a name.
+        // An operator's own connection may have copied the log as well; then the log restarted without a new
+        // generation.
         let has_begun_again = FRAMES.get() < self.frames;
         self.is_generation_due = has_begun_again && !self.is_generation_due;
         self.frames = FRAMES.get();
     }
 
-    /// Copies the log into the file if it has become long. Readers are not waited for: what they keep is copied next time.
+    /// Copies the log into the file if it has become long. It does not wait for readers: what they hold is copied
+    /// next time.
     pub(super) fn checkpoint_if_due(&mut self, connection: &Connection) {
         let is_wanted = IS_WANTED.take();
         if FRAMES.get() < CHECKPOINT_FRAMES && !is_wanted {
@@ -91,26 +96,26 @@ impl Commits {
             Ok(()) => self.is_checkpoint_failing = false,
             Err(error) if !self.is_checkpoint_failing => {
                 self.is_checkpoint_failing = true;
-                tracing::error!(%error, "the ledger's log can't be copied into its file and grows; tried again with each commit");
+                tracing::error!(%error, "the ledger's log cannot be copied into its file and grows; trying again with each commit");
             }
             Err(_) => {}
         }
     }
 
-    /// Everything is committed, and the connection is about to close.
+    /// Ends the numbering: everything is committed, and the connection is about to close.
     pub(super) fn end(&mut self) {
         self.mark.sync();
     }
 }
 
-/// How many commits the ledger says that it has.
+/// Returns how many commits the ledger records.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT value FROM totals WHERE name = 'commits'";
     let commits: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
     Ok(commits.and_then(|commits| u64::try_from(commits).ok()).unwrap_or(0))
 }
 
-/// The count shares its page with the other totals, most of which change in the same transactions.
+/// Adds one to the count, which shares its page with the other totals, most of which change in the same transactions.
 fn count_one(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "INSERT INTO totals (name, value) VALUES ('commits', 1)
          ON CONFLICT (name) DO UPDATE SET value = totals.value + 1 RETURNING value";
@@ -118,11 +123,12 @@ fn count_one(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(commits).unwrap_or(0))
 }
 
-/// Names a new generation, and the one that it follows.
+/// Names a new generation, and the one before it.
 pub(super) fn name_generation(connection: &Connection) -> Result<(), Failure> {
     let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| LedgerError::Unavailable(format!("no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        LedgerError::Unavailable(format!("no randomness from the operating system: {error}"))
+    })?;
     let followed: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     // Zero stands for a ledger from before generations.
     let fresh = i32::from_ne_bytes(bytes) | 1;

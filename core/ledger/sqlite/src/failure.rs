@@ -1,15 +1,15 @@
-//! What an error of SQLite means for whoever asked the ledger.
+//! The meaning of an error of SQLite for the caller of the ledger.
 
 use rusqlite::ErrorCode;
 
 use infera_ledger::LedgerError;
 
-/// A [`LedgerError`] on its way to the caller. A type of this crate's, so that `?` says what SQLite's own errors mean.
+/// A [`LedgerError`] on its way to the caller. It is a type of this crate, so that `?` can convert SQLite's errors.
 #[derive(Debug)]
 pub(super) struct Failure(LedgerError);
 
 impl Failure {
-    /// The row's own fault.
+    /// Makes a failure that is the row's own fault.
     pub(super) fn row(problem: impl Into<String>) -> Self {
         Self(LedgerError::Row(problem.into()))
     }
@@ -28,7 +28,7 @@ impl From<Failure> for LedgerError {
 }
 
 impl From<rusqlite::Error> for Failure {
-    /// What an error of one statement means. (A failed commit is judged by the writer.)
+    /// Converts an error of one statement. (The writer judges a failed commit.)
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();
         Self(match error.sqlite_error_code() {

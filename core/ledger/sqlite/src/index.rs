@@ -1,4 +1,4 @@
-//! The archive's index: which settled records a segment claims, and where they lie in it.
+//! The archive's index: which settled records a segment claims, and their places in it.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,8 @@ impl ArchiveIndex for SqliteLedger {
         .await
     }
 
-    /// Places must be those of exactly the records that the segment claimed: one left out would never be archived.
+    /// Requires the places of exactly the records that the segment claimed: a record that is left out would never be
+    /// archived.
     async fn record(&self, segment: SegmentId, key: &str, places: &[RecordPlace]) -> Result<(), LedgerError> {
         let key = key.to_owned();
         let places = places.to_vec();
@@ -106,7 +107,7 @@ fn claim(
                      LIMIT 1 OFFSET $2 - 1))",
         )?
         .execute(params![segment.blob(), limit, millis(ripe), millis(latest(now)), SEGMENT_BYTES])?;
-    // A segment of nothing would be unfinished for ever.
+    // An empty segment would stay unfinished for ever.
     if claimed > 0 {
         connection
             .numbered("INSERT INTO segments (id, claimed_ms) VALUES ($1, $2)")?
@@ -122,7 +123,7 @@ fn claimed(connection: &Connection, segment: SegmentId) -> Result<Vec<JobId>, Fa
     Ok(jobs.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The records that a segment claimed, and the jobs of those that can't be read.
+/// Returns the records that a segment claimed, and the jobs of those that cannot be read.
 fn settled_records(
     connection: &Connection,
     segment: SegmentId,
@@ -131,14 +132,14 @@ fn settled_records(
     Ok(sound_records(jobs.map(|job| (job, settled_record(connection, job).map_err(LedgerError::from))))?)
 }
 
-/// Takes records that can't be archived out of their segment, so that they keep no other from it.
+/// Moves records that cannot be archived out of their segment, so that they don't keep the others from the archive.
 fn set_aside(connection: &Connection, segment: SegmentId, damaged: &[JobId]) -> Result<(), Failure> {
     let mut statement =
         connection.numbered("UPDATE records SET segment = $3 WHERE job_id = $1 AND segment = $2")?;
     for job in damaged {
         statement.execute(params![job.blob(), segment.blob(), SET_ASIDE.blob()])?;
     }
-    // A segment of nothing would be unfinished for ever.
+    // An empty segment would stay unfinished for ever.
     connection
         .numbered(
             "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)",
@@ -155,7 +156,7 @@ fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, 
         })?;
     let request = request_of(request, hash)?.map(|body| request_json(&body));
     let settlement = read(connection, job, Groups::Included)?
-        .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is gone")))?;
+        .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is missing")))?;
     Ok(SettledRecord { job_id: job, accepted_ms, request, settlement, postings: postings(connection, job)? })
 }
 
@@ -181,7 +182,7 @@ fn record(
     let placed: BTreeSet<JobId> = places.iter().map(|place| place.job).collect();
     if claimed.is_empty() || claimed != placed || placed.len() != places.len() {
         return Err(Failure::row(format!(
-            "{segment} claimed {} records and {} places came, or of other jobs",
+            "{segment} claimed {} records, but {} places were given, or places of other jobs",
             claimed.len(),
             places.len()
         )));

@@ -1,4 +1,4 @@
-//! The gateway's writing half: accept, confirm, cancel.
+//! The gateway's writing half: accepts, confirms and cancels.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,10 +16,10 @@ use infera_types::time::Timestamp;
 
 #[async_trait]
 impl JobIntake for SqliteLedger {
-    /// A job whose id the account used before is [`Accepted::Existing`] too: sending it again after an unknown
-    /// outcome is safe.
+    /// Returns [`Accepted::Existing`] too for a job whose id the account used before, so that sending it again after
+    /// an unknown outcome is safe.
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
-        // Hashed here: the thread that writes has enough to do.
+        // Hashed here, because the writing thread has enough to do.
         let hash = Digest::of(&job.request);
         self.write(move |connection| accept(connection, &job, hash)).await
     }
@@ -27,8 +27,8 @@ impl JobIntake for SqliteLedger {
     async fn confirm(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
         let jobs = jobs.to_vec();
         self.write(move |connection| {
-            // Only what is still unconfirmed since it was accepted: a mark that comes late must not hide a job that
-            // was released or swept meanwhile.
+            // Only jobs that have been unconfirmed since they were accepted: a late mark must not hide a job that was
+            // released or swept meanwhile.
             let mut statement = connection.numbered(
                 "UPDATE jobs SET unconfirmed_ms = NULL
                  WHERE id = $1 AND state = 0 AND unconfirmed_ms = accepted_ms",
@@ -41,7 +41,7 @@ impl JobIntake for SqliteLedger {
         .await
     }
 
-    /// A settlement that was there before comes without its group, as in a job's view.
+    /// Returns an earlier settlement without its group, as in a job's view.
     async fn cancel(
         &self,
         account: &AccountId,
@@ -61,7 +61,7 @@ impl JobIntake for SqliteLedger {
     }
 }
 
-/// Writes a row that means nothing, to see whether commits come through.
+/// Writes a meaningless row, to find out whether commits succeed.
 fn probe(connection: &Connection, filler: &[u8]) -> Result<(), Failure> {
     connection
         .numbered(
@@ -98,7 +98,7 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
     Ok(Accepted::New)
 }
 
-/// What an idempotency key was used for before.
+/// Returns what an idempotency key was used for before.
 pub(super) fn earlier_use(
     connection: &Connection,
     account: &AccountId,
@@ -115,7 +115,7 @@ pub(super) fn earlier_use(
     }))
 }
 
-/// A job sent again after an unknown outcome is the same job.
+/// Finds an earlier job with the same id: a job that is sent again after an unknown outcome is the same job.
 fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failure> {
     let account: Option<String> = connection
         .numbered("SELECT account FROM jobs WHERE id = $1")?
@@ -124,11 +124,11 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Fa
     match account {
         None => Ok(None),
         Some(account) if account == job.account.as_str() => Ok(Some(Accepted::Existing(job.id))),
-        Some(_) => Err(Failure::row(format!("{} is another account's job", job.id))),
+        Some(_) => Err(Failure::row(format!("{} belongs to another account", job.id))),
     }
 }
 
-/// Counts one more waiting job and its body, or says what is full.
+/// Counts one more waiting job and its body, or returns which bound is reached.
 fn full(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failure> {
     let account = Word(job.account.as_str());
     let (waiting, account_bytes) = connection

@@ -1,8 +1,9 @@
-//! The ledger in one SQLite file: the embedded implementation of every half. WAL, synchronous FULL, one thread that
-//! writes and commits in groups (`writer`), a few connections that read (`readers`). One process at a time.
+//! The ledger in one SQLite file: the embedded implementation of every half. It uses WAL, synchronous FULL, one
+//! thread that writes and commits in groups (`writer`), and a few connections that read (`readers`). One process uses
+//! it at a time.
 //!
-//! Read `checking` and `opening` for what happens to a damaged file, `settling` for the one way in which jobs end, then a
-//! module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
+//! Read `checking` and `opening` for how a damaged file is handled, `settling` for the one way in which jobs end,
+//! then a module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
 
 mod accounts;
 mod checking;
@@ -40,23 +41,23 @@ pub use self::writer::WriteCounts;
 use self::writer::Writer;
 use infera_ledger::LedgerError;
 
-/// A ledger in a file. Implements all halves; give each role only its own. Dropping the last handle commits what
+/// A ledger in a file. It implements all halves; give each role only its own. Dropping the last handle commits what
 /// waits and closes the file.
 #[derive(Debug)]
 pub struct SqliteLedger {
-    // Dropped in this order: a reader can't bring the log home when it is the last to close.
+    // Dropped in this order: a reader cannot checkpoint the log if it is the last to close.
     readers: Readers,
     writer: Writer,
     _lock: File,
 }
 
 impl SqliteLedger {
-    /// Opens the ledger at `path`, or makes one where there is none; its folder must exist. Blocks for as long as
-    /// that takes: a second at most to check the file, and longer only if there is a long log to recover.
+    /// Opens the ledger at `path`, or creates one if none exists; its folder must exist. It blocks for as long as
+    /// that takes: a second at most to check the file, and longer only if a long log must be recovered.
     ///
     /// # Errors
-    /// [`LedgerError::Damaged`] names the file and the remedy. [`LedgerError::Unavailable`]: the disk, another process
-    /// that has the ledger, or a newer program's schema.
+    /// [`LedgerError::Damaged`] names the file and the remedy. [`LedgerError::Unavailable`]: the disk failed, another
+    /// process uses the ledger, or a newer program made its schema.
     pub fn open(path: &Path) -> Result<Arc<Self>, LedgerError> {
         let lock = opening::lock(path)?;
         let (connection, commits) = opening::writer(path)?;
@@ -64,13 +65,13 @@ impl SqliteLedger {
         Ok(Arc::new(Self { readers, writer: Writer::start(connection, commits)?, _lock: lock }))
     }
 
-    /// Rewrites the file at `path` without the pages that are free in it, so that from then on it becomes smaller by itself
-    /// when bodies are pruned. For files that were made by a version that couldn't; others gain little. Nothing else may
-    /// have the ledger. Returns the file's size before and after, in bytes. It needs room on the disk for the whole file
-    /// once more; cut off at any moment, the ledger is what it was.
+    /// Rewrites the file at `path` without its free pages, so that from then on it shrinks by itself when bodies are
+    /// pruned. It is for files of versions that could not shrink; other files gain little. Nothing else may use the
+    /// ledger meanwhile. Returns the file's size before and after, in bytes. It needs disk space for a second copy of
+    /// the file; if it is cut off at any moment, the ledger is unchanged.
     ///
     /// # Errors
-    /// As [`SqliteLedger::open`].
+    /// The same as of [`SqliteLedger::open`].
     pub fn compact(path: &Path) -> Result<(u64, u64), LedgerError> {
         let size = || {
             std::fs::metadata(path)
@@ -82,12 +83,12 @@ impl SqliteLedger {
         let (connection, mut commits) = opening::writer(path)?;
         space::rebuild(&connection).map_err(Failure::from)?;
         commits.end();
-        // The last connection brings the log home and removes it.
+        // The last connection checkpoints the log and removes it.
         connection.close().map_err(|(_, error)| Failure::from(error))?;
         Ok((before, size()?))
     }
 
-    /// How much was written since it was opened, for benchmarks and operators.
+    /// Returns how much was written since the ledger was opened, for benchmarks and operators.
     #[must_use]
     pub fn write_counts(&self) -> WriteCounts {
         self.writer.counts()

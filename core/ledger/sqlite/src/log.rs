@@ -1,8 +1,9 @@
-//! The write-ahead log (`-wal`) as bytes: which file it continues. Read before SQLite opens either, because SQLite takes
-//! any log of the right page size for the file's own and copies its pages into the file.
+//! Reads the write-ahead log (`-wal`) as bytes to find out which file it continues. This happens before SQLite opens
+//! either of them, because SQLite takes any log of the right page size for the file's own and copies its pages into
+//! the file.
 //!
 //! Each life of a log begins with a new generation: a random number in the file's header (`user_version`), with the
-//! generation that it follows beside it (`application_id`). See `commits` for when it is written. The format is that of
+//! previous generation beside it (`application_id`). `commits` says when it is written. The format is that of
 //! <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
 use std::fs::File;
@@ -12,20 +13,21 @@ use std::path::Path;
 const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
-/// The first word of a log whose checksums read it as little-endian words; one more for big-endian.
+/// The first word of a log whose checksums read it as little-endian words; plus one for big-endian.
 const LITTLE_ENDIAN_MAGIC: u32 = 0x377f_0682;
 const BIG_ENDIAN_MAGIC: u32 = 0x377f_0683;
 
-/// Where a page's first bytes say the generation, and the one before it, if the page is the file's first.
+/// The place of the generation, and of the previous one, in a page's first bytes, if the page is the file's first.
 const GENERATION_AT: usize = 60;
 const FOLLOWED_AT: usize = 68;
 
-/// The generation that a file's or page's first 100 bytes name. Zero: from before generations were written.
+/// Returns the generation in the first 100 bytes of a file or page. Zero: from before generations were written.
 pub(super) fn generation(header: &[u8; 100]) -> u32 {
     word(header, GENERATION_AT)
 }
 
-/// Whether the log at `log` continues a file of this generation. A log without a whole commit continues every file.
+/// Returns whether the log at `log` continues a file of this generation. A log without a whole commit continues every
+/// file.
 pub(super) fn continues(log: &Path, generation: u32) -> io::Result<bool> {
     let mut reader = BufReader::with_capacity(1 << 20, File::open(log)?);
     let Some(mut frames) = Frames::begin(&mut reader)? else { return Ok(true) };
@@ -43,18 +45,18 @@ pub(super) fn continues(log: &Path, generation: u32) -> io::Result<bool> {
         }
     }
     let named = &named[..committed];
-    // A checkpoint may have copied any of the log's pages, so the file may be of any generation in it. A log that names
-    // none is from before generations were written, and so must its file be.
+    // A checkpoint may have copied any of the log's pages, so the file may be of any generation that occurs in the
+    // log. A log that names none is from before generations were written, and so must its file be.
     Ok(!has_commit || named.contains(&generation) || named.is_empty() && generation == 0)
 }
 
-/// One frame that belongs to the log.
+/// One valid frame of the log.
 struct Frame {
     page_number: u32,
     commits: bool,
 }
 
-/// The frames of a log, up to the first that doesn't continue its checksums, as SQLite's own recovery reads them.
+/// The frames of a log, up to the first whose checksums don't match, as SQLite's own recovery reads them.
 struct Frames {
     page: Vec<u8>,
     is_big_endian: bool,
@@ -63,7 +65,7 @@ struct Frames {
 }
 
 impl Frames {
-    /// None: there is no log that SQLite would read.
+    /// Begins to read; none if there is no log that SQLite would read.
     fn begin(reader: &mut impl Read) -> io::Result<Option<Self>> {
         let mut header = [0; LOG_HEADER_BYTES];
         if !fill(reader, &mut header)? {
@@ -99,7 +101,7 @@ impl Frames {
     }
 }
 
-/// The big-endian word at `offset`.
+/// Returns the big-endian word at `offset`.
 fn word(bytes: &[u8], offset: usize) -> u32 {
     bytes.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
@@ -114,7 +116,7 @@ fn add(is_big_endian: bool, [mut first, mut second]: [u32; 2], bytes: &[u8]) -> 
     [first, second]
 }
 
-/// Fills the buffer; false if the file ends before.
+/// Fills the buffer; returns false if the file ends before that.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match reader.read_exact(buffer) {
         Ok(()) => Ok(true),

@@ -1,8 +1,8 @@
-//! The mark: a small file beside the ledger that says how many commits are certainly on the disk. The log can't say
-//! that of itself: one that was cut short or removed looks like a shorter one.
+//! The mark: a small file beside the ledger that records how many commits are certainly on the disk. The log cannot
+//! tell that about itself: a log that was cut short or removed looks like a shorter one.
 //!
-//! A commit is marked after its sync, so the mark never promises more than there is. It is not synced itself with each
-//! commit: after a loss of power it may say less, which is as true.
+//! A commit is marked after its sync, so the mark never promises more than there is. The mark itself is not synced
+//! with each commit: after a loss of power it may name fewer commits, which is still true.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,13 +13,13 @@ use super::files::{sync_folder, with_suffix};
 use infera_types::ids::Digest;
 use infera_types::private_files;
 
-/// Each slot is a sector, which a disk writes whole or not at all.
+/// The size of a slot: a sector, which a disk writes whole or not at all.
 const SLOT_BYTES: usize = 512;
 
-/// Two slots are written in turn, so that one that is being written leaves the other.
+/// The number of slots, which are written in turn, so that an interrupted write leaves the other slot intact.
 const SLOTS: usize = 2;
 
-/// Where the mark of the ledger at `path` is.
+/// Returns the path of the mark of the ledger at `path`.
 pub(super) fn path_of(path: &Path) -> PathBuf {
     with_suffix(path, ".mark")
 }
@@ -32,7 +32,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// How many commits the mark beside `path` says there are; none if there is no mark, or one that can't be read.
+    /// Returns how many commits the mark beside `path` records; none if there is no mark or it cannot be read.
     pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
         let bytes = match fs::read(path_of(path)) {
             Ok(bytes) => bytes,
@@ -42,12 +42,12 @@ impl Mark {
         let commits = bytes.chunks(SLOT_BYTES).take(SLOTS).filter_map(number_in).max();
         if commits.is_none() {
             let mark = path_of(path);
-            tracing::error!(mark = %mark.display(), "the ledger's mark is damaged; whether its log is whole can't be told");
+            tracing::error!(mark = %mark.display(), "the ledger's mark is damaged; whether its log is complete cannot be checked");
         }
         Ok(commits)
     }
 
-    /// Opens the mark beside `path`, making one where there is none, and sets it.
+    /// Opens the mark beside `path`, creates it if it does not exist, and sets it.
     pub(super) fn open(path: &Path, commits: u64) -> io::Result<Self> {
         let mark = path_of(path);
         let new = with_suffix(&mark, ".new");
@@ -61,14 +61,15 @@ impl Mark {
         Ok(Self { file, is_failing: false })
     }
 
-    /// Marks that this many commits are on the disk. A failure leaves the mark lower than it could be, and is logged once.
+    /// Records that this many commits are on the disk. A failure leaves the mark lower than it could be, and is
+    /// logged once.
     pub(super) fn set(&mut self, commits: u64) {
         let slot = usize::from(commits % 2 == 1);
         let written = self.file.write_all_at(&slot_of(commits), offset_of(slot));
         self.note("written", written);
     }
 
-    /// Syncs what was marked.
+    /// Syncs the mark.
     pub(super) fn sync(&mut self) {
         let synced = self.file.sync_data();
         self.note("synced", synced);
@@ -79,7 +80,7 @@ impl Mark {
             Ok(()) => self.is_failing = false,
             Err(error) if !self.is_failing => {
                 self.is_failing = true;
-                tracing::warn!(%error, "the ledger's mark can't be {what}; a loss of the log might go unnoticed");
+                tracing::warn!(%error, "the ledger's mark could not be {what}; a loss of the log might go unnoticed");
             }
             Err(_) => {}
         }
@@ -90,7 +91,7 @@ const fn offset_of(slot: usize) -> u64 {
     (slot * SLOT_BYTES) as u64
 }
 
-/// A number and what it is checked by, then blanks.
+/// Returns a slot: the number, its checksum, then blanks.
 fn slot_of(commits: u64) -> [u8; SLOT_BYTES] {
     let mut slot = [b' '; SLOT_BYTES];
     let text = format!("{commits:020} {}\n", Digest::of(commits.to_string().as_bytes()));

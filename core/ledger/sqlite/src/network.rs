@@ -40,7 +40,7 @@ impl NetworkBook for SqliteLedger {
         .await
     }
 
-    /// A node that is found again keeps its owner; a revoked one is not found.
+    /// Keeps the owner of a node that is found again; a revoked node is not found.
     async fn register_node(&self, node: &NewNode, now: Timestamp) -> Result<Registered, LedgerError> {
         let node = node.clone();
         self.write(move |connection| register(connection, &node, now)).await

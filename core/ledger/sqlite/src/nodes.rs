@@ -1,4 +1,4 @@
-//! Which nodes may come in from outside.
+//! Admits nodes from outside.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};

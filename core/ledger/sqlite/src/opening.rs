@@ -1,4 +1,5 @@
-//! Opening the file: one process at a time, damage is told and never mended by making a new ledger. Nothing is written before the file and its log have passed their checks (`checking`). No job.
+//! Opens the file for one process at a time. Damage is reported, and never repaired by making a new ledger. Nothing
+//! is written before the file and its log have passed their checks (`checking`). This module knows nothing of jobs.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -16,13 +17,13 @@ use super::space;
 use infera_ledger::LedgerError;
 use infera_types::private_files;
 
-/// How long another connection's lock (a copy being made, an operator's query) is waited for.
+/// How long to wait for another connection's lock (a backup, an operator's query).
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// Statements kept compiled per connection; more than there are.
+/// How many statements are kept compiled per connection; more than there are.
 const STATEMENTS: usize = 128;
 
-/// Makes sure that no other process has this ledger. The lock goes with the process, however it ends.
+/// Makes sure that no other process uses this ledger. The lock ends with the process, however that ends.
 pub(super) fn lock(path: &Path) -> Result<File, Failure> {
     let beside = with_suffix(path, ".lock");
     let opened = private_files::options().write(true).create(true).truncate(false).open(&beside);
@@ -30,7 +31,7 @@ pub(super) fn lock(path: &Path) -> Result<File, Failure> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LedgerError::Unavailable(format!(
-            "{} is in use by another process; stop it, or give this one another data folder",
+            "{} is in use by another process; stop it, or give this process another data folder",
             path.display()
         ))
         .into()),
@@ -38,10 +39,11 @@ pub(super) fn lock(path: &Path) -> Result<File, Failure> {
     }
 }
 
-/// The writing connection to a sound ledger of the present schema, made if there is none, and what numbers its commits.
+/// Opens the writing connection to a sound ledger of the present schema, which is created if it does not exist, and
+/// the numbering of its commits.
 ///
-/// What can't be noticed: a `-wal` that was removed or cut short when the mark is gone too, and bytes changed within a
-/// stored text (each record's hash is for that).
+/// It cannot notice a `-wal` that was removed or cut short if the mark is gone too, nor bytes that were changed
+/// within a stored text (each record's hash is for that).
 pub(super) fn writer(path: &Path) -> Result<(Connection, Commits), Failure> {
     tighten(path)?;
     if path.exists() {
@@ -49,15 +51,12 @@ pub(super) fn writer(path: &Path) -> Result<(Connection, Commits), Failure> {
     } else if has_content(&log_of(path)) {
         return Err(damaged(path, "it is missing while its -wal is there"));
     } else if let Some(commits) = checking::marked(path)? {
-        return Err(damaged(
-            path,
-            &format!("it is missing while its mark says that it had {commits} commits"),
-        ));
+        return Err(damaged(path, &format!("it is missing while its mark records {commits} commits")));
     } else {
         create(path)?;
     }
     let opened = open_checked(path).map_err(|error| name_damage(path, error))?;
-    // Whatever failed until here left the log as it is.
+    // Any failure up to here has left the log unchanged.
     opened.0.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(opened)
 }
@@ -72,18 +71,18 @@ fn open_checked(path: &Path) -> Result<(Connection, Commits), Failure> {
     Ok((connection, commits))
 }
 
-/// Others lose their rights to the ledger's files. SQLite gives the log the rights that the file has.
+/// Takes other users' permissions to the ledger's files away. SQLite gives the log the file's permissions.
 fn tighten(path: &Path) -> Result<(), Failure> {
     for suffix in ["", "-wal", "-shm", ".lock", ".mark"] {
         let file = with_suffix(path, suffix);
         if private_files::tighten(&file).map_err(|error| unavailable(&file, &error))? {
-            tracing::warn!(file = %file.display(), "other users could read it; from now on only its owner can");
+            tracing::warn!(file = %file.display(), "other users could read this file of the ledger; from now on only its owner can");
         }
     }
     Ok(())
 }
 
-/// A connection that only reads.
+/// Opens a connection that only reads.
 pub(super) fn reader(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -92,7 +91,7 @@ pub(super) fn reader(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// A new ledger is made under another name and moved when it is whole. So a file that is there and isn't a whole
+/// Creates a new ledger under another name and renames it when it is whole. So an existing file that isn't a whole
 /// ledger is always damage, never a beginning.
 fn create(path: &Path) -> Result<(), Failure> {
     let new = with_suffix(path, ".new");
@@ -111,7 +110,7 @@ fn create(path: &Path) -> Result<(), Failure> {
     connection.execute_batch("CREATE TABLE schema_versions (version BIGINT NOT NULL PRIMARY KEY)")?;
     migrate(&connection)?;
     commits::name_generation(&connection)?;
-    // The last connection brings the log home and removes it.
+    // The last connection checkpoints the log and removes it.
     connection.close().map_err(|(_, error)| error)?;
     let synced = File::open(&new).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&new, path));
     synced.and_then(|()| sync_folder(path)).map_err(|error| unavailable(path, &error))
@@ -125,12 +124,13 @@ fn connect(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-/// How a writing connection commits.
+/// Sets how a writing connection commits.
 fn write_ahead(connection: &Connection) -> Result<(), Failure> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL syncs the log at every commit: an answered commit survives the machine's end. NORMAL would not.
+    // FULL syncs the log at every commit, so that an answered commit survives the machine's failure. NORMAL would
+    // not.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // At most 16 MiB of pages in memory, in kibibytes.
+    // The page cache in kibibytes (negative by SQLite's convention): at most 16 MiB.
     connection.pragma_update(None, "cache_size", -16 * 1024)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The verifier's half of a job's life: take, release, misses, settle, post.
+//! The verifier's half of a job's life: takes, releases, records misses, settles and posts.
 
 use std::collections::HashSet;
 
@@ -31,7 +31,7 @@ impl JobOwner for SqliteLedger {
             let mut seen = HashSet::with_capacity(notices.len());
             let mut takes = Vec::with_capacity(notices.len());
             for notice in &notices {
-                // The same job twice in a batch is one handout.
+                // The same job twice in a batch counts as one handout.
                 let is_first = seen.insert(notice.job);
                 takes.push(if is_first {
                     take_one(connection, &owner, *notice, now)?
@@ -92,7 +92,7 @@ fn take_one(
     notice: Notice,
     now: Timestamp,
 ) -> Result<Take, Failure> {
-    // Alive is who asks, and who has the lease named by its own id.
+    // The taker counts as alive, and so does an owner with a live lease named by its own id.
     let sql = format!(
         "UPDATE jobs SET state = 1, owner = $2, handouts = handouts + $7,
              lost_handouts = lost_handouts + $7 * is_handed_out, is_handed_out = $6, unconfirmed_ms = NULL
@@ -131,13 +131,13 @@ fn take_one(
     Ok(found.unwrap_or(Take::Nothing(job)))
 }
 
-/// The job without its misses, those as JSON, and the request's hash.
+/// Reads a taken job without its misses, the misses as JSON, and the request's hash.
 fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option<Digest>)> {
     let job = TakenJob {
         id,
         account: AccountId::new(row.get::<_, String>(0)?),
         model: ModelName::new(row.get::<_, String>(1)?),
-        // Bodies are only nulled after the end.
+        // Bodies are nulled only after the end.
         request: row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),
         policy: VerificationPolicy { quorum: row.get(3)?, replicas: row.get(4)? },
         gateway: GatewayId::new(row.get::<_, String>(5)?),
@@ -158,7 +158,7 @@ fn record_miss(connection: &Connection, job: JobId, miss: Miss) -> Result<(), Fa
         .optional()?;
     let stored = stored.ok_or_else(|| LedgerError::Row(format!("{job} was never accepted")))?;
     let mut misses: Vec<Miss> = from_json("misses", stored.as_bytes())?;
-    // Written again after an unknown outcome, it is the same miss.
+    // A miss that is written again after an unknown outcome is the same miss.
     if misses.iter().any(|known| known.assignment == miss.assignment) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Letting go of bodies that are archived, some at a time, so that settlements never wait long behind it.
+//! Deletes archived bodies, some at a time, so that settlements never wait long behind it.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -12,14 +12,14 @@ use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// Jobs pruned by one operation of the writer.
+/// How many jobs one operation of the writer prunes.
 const JOBS_AT_ONCE: usize = 128;
 
-/// Bytes of bodies and groups freed by one operation, unless one job has more: some milliseconds of reading pages.
+/// Bytes of bodies and groups that one operation frees, unless one job has more: some milliseconds of reading pages.
 const BYTES_AT_ONCE: u64 = 8 * 1024 * 1024;
 
-/// Records looked through for prunable segments, in multiples of the segments asked for. They lie together, so that a
-/// segment of the usual thousand is found by its first.
+/// How many records are searched for prunable segments, per segment asked for. A segment's records lie together, so
+/// that a segment of the usual thousand is found by its first record.
 const RECORDS_PER_SEGMENT: u32 = 2_048;
 
 #[async_trait]
@@ -56,7 +56,7 @@ fn prunable(
     (before, now): (Timestamp, Timestamp),
     limit: u32,
 ) -> Result<Vec<ArchivedSegment>, Failure> {
-    // A record that a clock ahead settled keeps no others from going.
+    // A record that was settled by a clock ahead of time does not keep others from being pruned.
     let mut statement = connection.numbered(
         "WITH old AS (
              SELECT segment, settled_ms FROM records
@@ -92,7 +92,7 @@ fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace
     Ok(places.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Prunes some of a segment's jobs, and says how many.
+/// Prunes some of a segment's jobs, and returns how many.
 fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failure> {
     let jobs = unpruned(connection, segment)?;
     for Unpruned { job, account, body_bytes } in &jobs {
@@ -112,14 +112,14 @@ fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failur
     Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
 }
 
-/// A job whose body may go.
+/// A job whose body may be deleted.
 struct Unpruned {
     job: JobId,
     account: String,
     body_bytes: u64,
 }
 
-/// As many jobs as one operation prunes; none once all are.
+/// Returns as many jobs as one operation prunes; none once all are pruned.
 fn unpruned(connection: &Connection, segment: SegmentId) -> Result<Vec<Unpruned>, Failure> {
     let mut statement = connection.numbered(
         "SELECT records.job_id, account, COALESCE(length(request), 0), COALESCE(length(record), 0) FROM records

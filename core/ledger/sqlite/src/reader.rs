@@ -1,4 +1,4 @@
-//! Reading jobs, for both roles.
+//! Reads jobs, for both roles.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,7 +18,7 @@ use infera_types::time::Timestamp;
 
 #[async_trait]
 impl JobReader for SqliteLedger {
-    /// The group is left out of the view's settlement: it is large, and not the account's business.
+    /// Leaves the group out of the view's settlement: it is large and does not concern the account.
     async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
         let account = account.clone();
         self.read(move |connection| view(connection, &account, job)).await
@@ -111,7 +111,7 @@ fn state_of(state: i64) -> JobState {
 
 fn dispute_of(word: &str) -> Result<VerificationStatus, Failure> {
     serde_json::from_value(serde_json::Value::from(word))
-        .map_err(|error| Failure::row(format!("stored dispute can't be read: {error}")))
+        .map_err(|error| Failure::row(format!("stored dispute cannot be read: {error}")))
 }
 
 fn statistics(connection: &Connection) -> Result<Statistics, Failure> {

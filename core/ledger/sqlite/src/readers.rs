@@ -1,5 +1,5 @@
 //! A few connections that only read, each used by one blocking task at a time. In WAL mode they neither wait for the
-//! writer nor hold it up, and they see what is committed.
+//! writer nor delay it, and they see what is committed.
 
 use std::fmt;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::failure::Failure;
 use super::opening;
 use infera_ledger::LedgerError;
 
-/// Reads are short and mostly from memory; more connections than this would only share the same cores.
+/// The number of connections. Reads are short and mostly from memory, so more would only share the same cores.
 const CONNECTIONS: usize = 3;
 
-/// The pool.
+/// The pool of reading connections.
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
@@ -28,7 +28,7 @@ impl fmt::Debug for Readers {
 }
 
 impl Readers {
-    /// Opens the connections to a ledger that exists.
+    /// Opens the connections to an existing ledger.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
         let idle = (0..CONNECTIONS).map(|_| opening::reader(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { idle: Arc::new(Mutex::new(idle)), permits: Arc::new(Semaphore::new(CONNECTIONS)) })
@@ -50,11 +50,11 @@ impl Readers {
             drop(permit);
             outcome.map_err(LedgerError::from)
         });
-        task.await.map_err(|error| LedgerError::Unavailable(format!("reading stopped: {error}")))?
+        task.await.map_err(|error| LedgerError::Unavailable(format!("the reading task stopped: {error}")))?
     }
 }
 
-/// A connection on loan; it goes back even if the work panics.
+/// A connection on loan, which is returned even if the work panics.
 struct Lent<'a> {
     idle: &'a Mutex<Vec<Connection>>,
     connection: Option<Connection>,

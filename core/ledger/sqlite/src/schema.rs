@@ -1,4 +1,4 @@
-//! The schema's versions, and bringing an older ledger up to date. No table's meaning.
+//! The schema's versions, and migrating an older ledger. It does not know what the tables mean.
 
 use rusqlite::Connection;
 
@@ -18,12 +18,12 @@ const MIGRATIONS: [&str; 9] = [
 /// How many of the schema's versions this program knows.
 pub(super) const KNOWN_VERSIONS: usize = MIGRATIONS.len();
 
-/// Which version the stored schema is of.
+/// Returns the version of the stored schema.
 pub(super) fn stored_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT COALESCE(MAX(version), 0) FROM schema_versions", [], |row| row.get(0))
 }
 
-/// Brings a ledger that passed its checks up to date.
+/// Migrates a ledger that passed its checks.
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     let stored = stored_version(connection)?;
     for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > stored) {

@@ -1,4 +1,4 @@
-//! The end of a job: the one way in, for every kind of end, and reading it back. Runs within the writer's transaction.
+//! Ends jobs: the only way for every kind of end; and reads the ends back. Runs within the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -10,7 +10,8 @@ use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 
-/// Ends a job by this row, unless it ended before. Everything that belongs to the end hangs on that one insert.
+/// Ends a job by this row, unless it has ended before. Everything else that belongs to the end depends on this one
+/// insert.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, Failure> {
     let inserted = connection
         .numbered(
@@ -29,7 +30,7 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
             fill_group(connection, row.job, group)?;
         }
         let winner = read(connection, row.job, Groups::Included)?;
-        let missing = || Failure::row(format!("the settlement of {} is gone", row.job));
+        let missing = || Failure::row(format!("the settlement of {} is missing", row.job));
         return winner.map(Settled::Before).ok_or_else(missing);
     }
     let has_owner = row.is_called_off && is_running(connection, row.job)?;
@@ -81,12 +82,12 @@ fn is_running(connection: &Connection, job: JobId) -> Result<bool, Failure> {
     Ok(connection.numbered("SELECT 1 FROM jobs WHERE id = $1 AND state = 1")?.exists([job.blob()])?)
 }
 
-/// Keeps the place of a group that only the job's verifier knows.
+/// Keeps a place for a group that only the job's verifier knows.
 fn await_group(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> {
     insert_group(connection, row.job, &GroupRow::awaited(row.settled_ms))
 }
 
-/// Fills a place that was kept, as long as it is. A group that is there stays.
+/// Fills a place that was kept for a group, while it is kept. A group that is there stays.
 fn fill_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), Failure> {
     connection
         .numbered(
@@ -102,18 +103,20 @@ fn group_columns<'a>(job: JobId, group: &'a GroupRow) -> impl Params + use<'a> {
     (id, Word(&group.verifier), deadline, &group.record, group.hash.blob())
 }
 
-/// Which groups are due: those whose time is up by now (`$1`) ...
+/// The condition for due groups: those whose time is up by now (`$1`) ...
 pub(super) const DUE_GROUP: &str = "is_closed = 0 AND deadline_ms <= $1";
 
-/// ... and those of jobs that ended later than a right clock can say (`$3`): their time would be up when that clock's is.
+/// ... and those of jobs that ended later than a right clock can say (`$3`), whose time would be up only when the
+/// clock reaches it.
 pub(super) const AHEAD_GROUP: &str = "is_closed = 0 AND deadline_ms > $3 AND EXISTS (
     SELECT 1 FROM settlements WHERE settlements.job_id = groups.job_id AND settlements.settled_ms > $3)";
 
-/// Gives up places whose groups never came: their owners are gone, and whom they asked with them.
+/// Gives up places whose groups never came: their verifiers are gone, and with them the list of nodes that were
+/// asked.
 pub(super) fn give_up_awaited(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), Failure> {
     let mut jobs = Vec::new();
     for due in [DUE_GROUP, AHEAD_GROUP] {
-        // The third parameter is in one of them only.
+        // Only one of the statements has the third parameter.
         let sql = format!(
             "SELECT job_id FROM groups WHERE {due} AND length(record) = 0 AND $3 > 0 ORDER BY deadline_ms LIMIT $2"
         );
@@ -129,7 +132,7 @@ pub(super) fn give_up_awaited(connection: &Connection, limit: u32, now: Timestam
     Ok(())
 }
 
-/// A group's postings are complete.
+/// Closes a group, whose postings are complete.
 pub(super) fn close(connection: &Connection, job: JobId) -> Result<(), Failure> {
     connection
         .numbered("UPDATE groups SET is_closed = 1 WHERE job_id = $1 AND is_closed = 0")?
@@ -137,7 +140,7 @@ pub(super) fn close(connection: &Connection, job: JobId) -> Result<(), Failure> 
     make_claimable(connection, job)
 }
 
-/// Lets the archive have the record of a settled job.
+/// Makes the record of a settled job available to the archive.
 fn make_claimable(connection: &Connection, job: JobId) -> Result<(), Failure> {
     connection
         .numbered(
@@ -160,7 +163,7 @@ pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> 
     Ok(())
 }
 
-/// Appends a posting, unless its id is there already, or its node has its VALID for the job.
+/// Appends a posting, unless its id exists already or its node has its VALID for the job.
 pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Result<(), Failure> {
     connection
         .numbered(
@@ -177,16 +180,16 @@ pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Resu
     Ok(())
 }
 
-/// Whether a settlement is read with its group, which is large and no client's business.
+/// Says whether a settlement is read with its group, which is large and does not concern clients.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Groups {
-    /// With it.
+    /// With the group.
     Included,
-    /// Without it.
+    /// Without the group.
     LeftOut,
 }
 
-/// The settlement of a job, if it ended.
+/// Returns the settlement of a job, if it ended.
 pub(super) fn read(
     connection: &Connection,
     job: JobId,

@@ -1,5 +1,5 @@
-//! The projector: folds postings into balances and standings, in the order of their sequence. What a posting weighs is
-//! `ledger::fold`'s business.
+//! The projector: folds postings into balances and standings, in the order of their sequence. `ledger::fold` decides
+//! what a posting weighs.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -15,12 +15,12 @@ use infera_ledger::{Balance, LedgerError, NodeStanding, Posting, PostingEntry, S
 use infera_types::ids::{JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
-/// The projector's name in the table that says how far it has come.
+/// The projector's name in the table of progress.
 const PROJECTOR: &str = "standing";
 
 #[async_trait]
 impl Standing for SqliteLedger {
-    /// The one writer is what makes callers take turns.
+    /// Callers take turns because there is one writer.
     async fn project(&self, limit: u32, _now: Timestamp) -> Result<u32, LedgerError> {
         self.write(move |connection| project(connection, limit)).await
     }

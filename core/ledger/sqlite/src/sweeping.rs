@@ -1,4 +1,4 @@
-//! Leases, and what was left lying by owners without one.
+//! Keeps leases, and recovers the work of owners without one.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn lease(
     holder: &VerifierId,
     (now, until): (Timestamp, Timestamp),
 ) -> Result<bool, Failure> {
-    // Ended leases say nothing; each start leaves one behind.
+    // Ended leases have no meaning; each start of a program leaves one.
     connection
         .numbered("DELETE FROM leases WHERE until_ms <= $1 OR taken_ms > $2")?
         .execute([millis(now), millis(latest(now))])?;
@@ -114,8 +114,8 @@ fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<
     Ok(readable(found)?)
 }
 
-/// Jobs to hand out again, which become queued, unowned and unconfirmed since now. Those past their deadline are not
-/// among them: they are about to expire.
+/// Makes the jobs that are to be handed out again queued, unowned and unconfirmed as of now. Jobs past their deadline
+/// are left out, because they are about to expire.
 fn hand_out(
     connection: &Connection,
     question: &SweepQuestion,
@@ -149,7 +149,7 @@ fn hand_out(
         params![millis(now), question.limit, millis(latest(now))],
     )?);
     for model in &question.empty_queues {
-        // What is unconfirmed may be on its way there; the first question finds it if it isn't.
+        // An unconfirmed notice may be on its way to the queue; if not, the first condition finds it.
         found.append(&mut find(
             connection,
             "SELECT id, model, accepted_ms FROM jobs
@@ -212,7 +212,8 @@ fn overdue_groups(connection: &Connection, limit: u32, now: Timestamp) -> Result
     Ok(readable(groups)?)
 }
 
-/// Groups by a query that selects job, record, whether it is closed and the hash; each by itself, so that one may be unreadable.
+/// Reads groups by a query that selects job, record, whether it is closed and the hash; one unreadable group does not
+/// affect the others.
 fn read_groups<P: Params>(
     connection: &Connection,
     sql: &str,
@@ -232,12 +233,13 @@ fn group(connection: &Connection, row: &Row<'_>) -> Result<Group, Failure> {
     let record = group_of(&row.get::<_, Vec<u8>>(1)?, optional_digest(row, 3)?)?;
     let closed = row.get::<_, i64>(2)? != 0;
     let settlement = read(connection, job, Groups::LeftOut)?;
-    let mut settlement = settlement.ok_or_else(|| LedgerError::Row("its settlement is gone".to_owned()))?;
+    let mut settlement =
+        settlement.ok_or_else(|| LedgerError::Row("its settlement is missing".to_owned()))?;
     settlement.group = Some(record.clone());
     Ok(Group { settlement, record, closed })
 }
 
-/// What `read` makes of a row whose first column is its job's id.
+/// Runs `read` on a row whose first column is its job's id, and names the job in an error.
 fn named<T>(row: &Row<'_>, read: impl Fn(&Row<'_>) -> Result<T, Failure>) -> Result<T, LedgerError> {
     let of_its_job = |failure: Failure| match job_id(row, 0) {
         Ok(job) => of_job(job, failure.into()),

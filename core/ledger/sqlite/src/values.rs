@@ -1,4 +1,4 @@
-//! How values become columns and back. No SQL.
+//! Converts values to columns and back. No SQL.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row};
@@ -7,22 +7,25 @@ pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
 use infera_types::ids::{AssignmentId, Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// Text for a column. Text with U+0000 is refused: PostgreSQL can't store it and SQLite's functions stop at it.
+/// A text for a column. Text with U+0000 is refused: PostgreSQL cannot store it, and SQLite's functions stop at it.
 pub(super) struct Word<'a>(pub(super) &'a str);
 
 impl ToSql for Word<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         if self.0.contains('\0') {
-            return Err(rusqlite::Error::ToSqlConversionFailure("text with U+0000".into()));
+            return Err(rusqlite::Error::ToSqlConversionFailure(
+                "a text contains U+0000, which cannot be stored".into(),
+            ));
         }
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0.as_bytes())))
     }
 }
 
-/// Statements whose parameters are numbered as PostgreSQL writes them.
+/// Compiles statements whose parameters are numbered as PostgreSQL writes them.
 pub(super) trait Numbered {
-    /// The statement, compiled once per connection. To SQLite `$2` is a name, numbered by where it first stands in
-    /// the text; only `?2` is the second parameter. So that the same text means the same to both, it is rewritten.
+    /// Returns the statement, which is compiled once per connection. To SQLite `$2` is a name, numbered by where it
+    /// first occurs in the text; only `?2` is the second parameter. The text is rewritten so that it means the same
+    /// to both databases.
     fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>>;
 }
 
@@ -32,9 +35,9 @@ impl Numbered for Connection {
     }
 }
 
-/// Bytes for a column.
+/// A value that is stored as bytes.
 pub(super) trait Blob {
-    /// The bytes.
+    /// Returns the bytes.
     fn blob(&self) -> &[u8];
 }
 
@@ -49,32 +52,32 @@ macro_rules! blob {
 }
 blob!(JobId, SegmentId, AssignmentId, Digest);
 
-/// A count from column `index`; negative ones are not written.
+/// Reads a count from column `index`; negative counts are never written.
 pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
 }
 
-/// A small count from column `index`, cut at the type's limit.
+/// Reads a small count from column `index`, cut at the type's limit.
 pub(super) fn small(row: &Row<'_>, index: usize) -> rusqlite::Result<u32> {
     Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
 }
 
-/// A time from column `index`.
+/// Reads a time from column `index`.
 pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_millis(count(row, index)?))
 }
 
-/// A job's id from column `index`.
+/// Reads a job's id from column `index`.
 pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
     Ok(JobId::from_bytes(row.get(index)?))
 }
 
-/// A hash from column `index`.
+/// Reads a hash from column `index`.
 pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
     Ok(Digest::from_bytes(row.get(index)?))
 }
 
-/// A hash from column `index`, if the row has one.
+/// Reads a hash from column `index`, if the row has one.
 pub(super) fn optional_digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Digest>> {
     Ok(row.get::<_, Option<[u8; 32]>>(index)?.map(Digest::from_bytes))
 }

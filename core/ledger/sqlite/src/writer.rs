@@ -1,6 +1,6 @@
-//! The one thread that writes. It commits whatever waits as one transaction (group commit: one fsync for all), each
-//! operation in its own savepoint, and answers only after the commit. It knows no table; the commits' own count is
-//! `commits`' business.
+//! The one thread that writes. It commits everything that waits as one transaction (group commit: one fsync for all),
+//! each operation in its own savepoint, and answers only after the commit. It knows no table; `commits` counts the
+//! commits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use super::failure::Failure;
 use infera_ledger::LedgerError;
 use infera_ledger::last_commit::LastCommit;
 
-/// How many operations share a commit at most: enough to make the fsync cheap, few enough that the first of them is not
-/// kept waiting by the last for more than some tens of milliseconds.
+/// How many operations share a commit at most: enough to make the fsync cheap, and few enough that the first does not
+/// wait for the last for more than some tens of milliseconds.
 const BATCH_MAX: usize = 512;
 
-/// How many operations wait for the writer at most; the next ones wait for room.
+/// How many operations wait for the writer at most; further ones wait for room.
 const WAITING_MAX: usize = 4 * BATCH_MAX;
 
-/// How long a caller waits for room: a disk that stands still for longer is an outage.
+/// How long a caller waits for room: if the disk stands still for longer, it is an outage.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// An operation on its way through the writer.
 trait Operation: Send {
-    /// Runs it within the open transaction and keeps its outcome. `false`: undo what it did.
+    /// Runs the operation within the open transaction and keeps its result. Returns `false` to undo what it did.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// Tells the caller, after the commit; with an error if there was none.
+    /// Answers the caller after the commit, with an error if the commit failed.
     fn answer(self: Box<Self>, commit: Result<(), &LedgerError>);
 }
 
@@ -47,7 +47,7 @@ where
 {
     fn run(&mut self, connection: &Connection) -> bool {
         let Some(work) = self.work.take() else { return false };
-        // A panic in one operation is that caller's error; the thread and its neighbours go on.
+        // A panic in one operation becomes its caller's error; the thread and the other operations go on.
         self.outcome = catch_unwind(AssertUnwindSafe(|| work(connection).map_err(LedgerError::from)))
             .unwrap_or_else(|_| Err(LedgerError::Row("the operation panicked".to_owned())));
         self.outcome.is_ok()
@@ -58,17 +58,17 @@ where
             (Err(error), Ok(_)) => Err(error.copy()),
             (_, outcome) => outcome,
         };
-        // The caller may have gone away; what was written stays.
+        // The caller may have stopped waiting; what was written stays.
         let _ = self.reply.send(outcome);
     }
 }
 
-/// How much was written since the file was opened: what group commit saves is the difference.
+/// How much was written since the file was opened; the difference of the counts is what group commit saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteCounts {
-    /// Transactions committed, each with its sync of the disk.
+    /// Committed transactions, each with its sync of the disk.
     pub commits: u64,
-    /// Operations in them, those included whose outcome was an error of their own.
+    /// Operations in those transactions, including those whose result was an error of their own.
     pub operations: u64,
 }
 
@@ -94,7 +94,7 @@ impl std::fmt::Debug for dyn Operation {
 }
 
 impl Writer {
-    /// Starts the thread, which owns `connection` and the count of its commits from now on.
+    /// Starts the thread, which then owns `connection` and the numbering of its commits.
     pub(super) fn start(connection: Connection, commits: Commits) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
@@ -104,11 +104,13 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || serve(&connection, commits, receiver, (&counted, &noted)))
-            .map_err(|error| LedgerError::Unavailable(format!("no thread for the ledger: {error}")))?;
+            .map_err(|error| {
+                LedgerError::Unavailable(format!("the ledger's writing thread could not be started: {error}"))
+            })?;
         Ok(Self { sender: Some(sender), thread: Some(thread), counts, last })
     }
 
-    /// Why the last commit failed, if it did.
+    /// Returns the error of the last commit, if it failed.
     pub(super) fn failure(&self) -> Option<LedgerError> {
         self.last.failure()
     }
@@ -120,20 +122,21 @@ impl Writer {
         }
     }
 
-    /// Runs `work` in a transaction and returns when it is committed. If the caller goes away meanwhile, the work is
-    /// done nevertheless.
+    /// Runs `work` in a transaction, and returns when it is committed. If the caller stops waiting, the work is done
+    /// nevertheless.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let not_run = || LedgerError::Unavailable("the transaction was given up before it".to_owned());
+        let not_run =
+            || LedgerError::Unavailable("the transaction was given up before this operation ran".to_owned());
         let operation = Box::new(Write { work: Some(work), outcome: Err(not_run()), reply });
         let Some(sender) = &self.sender else { return Err(stopped()) };
         sender.send_timeout(operation, ROOM_WAIT).await.map_err(|error| match error {
             mpsc::error::SendTimeoutError::Timeout(_) => {
-                LedgerError::Unavailable(format!("{WAITING_MAX} writes wait already"))
+                LedgerError::Unavailable(format!("{WAITING_MAX} writes are waiting already"))
             }
             mpsc::error::SendTimeoutError::Closed(_) => stopped(),
         })?;
@@ -149,7 +152,7 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the ledger's writer thread had panicked");
+            tracing::error!("the ledger's writing thread has panicked");
         }
     }
 }
@@ -193,8 +196,8 @@ fn serve(
     commits.end();
 }
 
-/// One transaction for the whole batch, which gives the commit's number if anything changed. Whatever happens, no
-/// transaction is open afterwards.
+/// Commits the whole batch in one transaction, and returns the commit's number if anything changed. No transaction is
+/// open afterwards, whatever happens.
 fn commit_batch(
     connection: &Connection,
     commits: &Commits,
@@ -207,13 +210,13 @@ fn commit_batch(
             Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => {
                 LedgerError::Unavailable(error.to_string())
             }
-            // The log may hold the whole commit although syncing it failed: a crash now could bring it back.
+            // The log may hold the whole commit although its sync failed: a crash now could bring the commit back.
             _ => LedgerError::Unknown(error.to_string()),
         })?;
         Ok(number)
     });
     if done.is_err() && !connection.is_autocommit() {
-        // It failed already and that is what is reported; a rollback that fails too leaves nothing to tell.
+        // The failure that led here is reported; a rollback that fails too adds nothing.
         let _ = execute(connection, "ROLLBACK");
     }
     done
@@ -228,7 +231,7 @@ fn run_batch(
     for operation in batch {
         execute(connection, "SAVEPOINT operation")?;
         let is_kept = operation.run(connection);
-        // A full disk or an I/O error makes SQLite roll the whole transaction back by itself.
+        // After a full disk or an I/O error SQLite rolls the whole transaction back by itself.
         if connection.is_autocommit() {
             return Err(LedgerError::Unavailable(
                 "the disk is full or failed within a transaction".to_owned(),
@@ -240,7 +243,7 @@ fn run_batch(
         }
         execute(connection, "RELEASE operation")?;
     }
-    // A commit that changes nothing costs no sync, and must not be made to.
+    // A commit that changes nothing needs no sync, and must not cause one.
     if connection.total_changes() == changes {
         return Ok(None);
     }
@@ -324,7 +327,7 @@ mod tests {
         )
         .await;
         assert!(matches!(outcomes[..], [Ok(()), Err(LedgerError::Row(_)), Err(LedgerError::Row(_)), Ok(())]));
-        // The gate's commit, and one for the four that waited behind it.
+        // One commit for the gate, and one for the four operations that waited behind it.
         assert_eq!(writer.counts(), WriteCounts { commits: 2, operations: 5 });
         assert_eq!(count(&writer).await, 2);
     }

@@ -1,4 +1,4 @@
-//! Every promise of the ledger's seam, tried on SQLite.
+//! Tests every promise of the ledger's seam on SQLite.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::ops::Deref;
@@ -6,7 +6,7 @@ use std::ops::Deref;
 use infera_conformance::ledger::Halves;
 use infera_ledger_sqlite::SqliteLedger;
 
-/// A ledger in a folder that goes with it.
+/// A ledger in a temporary folder, which is removed with it.
 struct Temporary {
     halves: Halves,
     _folder: tempfile::TempDir,

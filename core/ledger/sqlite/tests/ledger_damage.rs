@@ -1,5 +1,5 @@
-//! What becomes of a ledger whose files are not what it left: told as damage before anything is written, and never told
-//! of a ledger that merely lost its process.
+//! Tests ledgers whose files were changed from outside: that is reported as damage before anything is written, and a
+//! ledger that merely lost its process is never called damaged.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -14,11 +14,11 @@ use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
 use tempfile::TempDir;
 
-/// A frame of the log: its header and a page.
+/// The size of a frame of the log: its header and a page.
 const FRAME_BYTES: usize = 24 + 4_096;
 const LOG_HEADER_BYTES: usize = 32;
 
-/// All jobs here are of one account.
+/// The account of all jobs here.
 const ACCOUNT: &str = "acctdamage";
 
 fn job(request_bytes: usize) -> NewJob {
@@ -40,7 +40,7 @@ fn job(request_bytes: usize) -> NewJob {
     }
 }
 
-/// Where a ledger is, and files of it.
+/// The place of a ledger and its files.
 struct Place {
     folder: TempDir,
 }
@@ -66,7 +66,7 @@ impl Place {
         fs::write(self.file(suffix), bytes).expect("write");
     }
 
-    /// A place whose files are those of this one at this moment, as if its process had ended now.
+    /// Copies this place's files as they are at this moment, as if the process had ended now.
     fn crashed(&self) -> Self {
         let other = Self::new();
         for suffix in ["", "-wal", ".mark"] {
@@ -75,7 +75,7 @@ impl Place {
         other
     }
 
-    /// It is told as damaged, with the file and a remedy, and neither file nor log is changed.
+    /// Checks that opening reports damage with the file and a remedy, and changes neither file nor log.
     #[track_caller]
     fn is_damaged(&self) -> String {
         let bytes = |suffix| fs::read(self.file(suffix)).ok();
@@ -110,7 +110,7 @@ async fn known(ledger: &SqliteLedger, ids: &[JobId]) -> usize {
     known
 }
 
-/// A ledger that was closed once, went on, and lost its process: 40 jobs in the file, 40 in the log.
+/// Makes a ledger that was closed once, went on, and lost its process: 40 jobs in the file, 40 in the log.
 async fn with_log() -> (Place, Vec<JobId>) {
     let place = Place::new();
     let mut ids = accept(&place.open().expect("a ledger"), 40).await;
@@ -124,7 +124,7 @@ async fn with_log() -> (Place, Vec<JobId>) {
 #[tokio::test]
 async fn a_log_that_was_left_is_taken_up() {
     let (place, ids) = with_log().await;
-    // A commit that was not complete when the power went was never confirmed, so its loss is no damage.
+    // A commit that was incomplete when the power failed was never confirmed, so its loss is no damage.
     let mut log = place.read("-wal");
     let frame = log[LOG_HEADER_BYTES..][..FRAME_BYTES].to_vec();
     log.extend_from_slice(&frame);
@@ -134,7 +134,7 @@ async fn a_log_that_was_left_is_taken_up() {
     assert_eq!(known(&ledger, &ids).await, 80);
 }
 
-/// Copying the log into the file may be cut off by a loss of power after any of its pages, in any order.
+/// A loss of power may interrupt copying the log into the file after any of its pages, in any order.
 #[tokio::test]
 async fn a_copy_of_the_log_that_was_cut_off_is_no_damage() {
     let (place, ids) = with_log().await;
@@ -160,7 +160,8 @@ async fn a_copy_of_the_log_that_was_cut_off_is_no_damage() {
     }
 }
 
-/// An operator's own connection copies the log while the ledger runs. What follows is its log still.
+/// An operator's own connection copies the log while the ledger runs. The log that follows still belongs to the
+/// ledger.
 #[tokio::test]
 async fn a_log_that_somebody_else_copied_is_its_own_still() {
     let place = Place::new();
@@ -169,7 +170,7 @@ async fn a_log_that_somebody_else_copied_is_its_own_still() {
     let other = rusqlite::Connection::open(place.file("")).expect("a database");
     other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("a checkpoint");
     let before = place.read("");
-    // The file grows by none of these, so that its first page is in the log for its generation only.
+    // These jobs don't grow the file, so its first page is in the log only because of its generation.
     for id in &ids[..3] {
         ledger.confirm(&[*id], Timestamp::from_millis(1)).await.expect("confirm");
     }
@@ -190,7 +191,7 @@ async fn a_damaged_file_beside_its_log_is_left_as_it_is() {
     };
     place.write("", &page_of_flips(0));
     place.is_damaged();
-    // Pages of which the log has a newer version are not read from the file, so not every flip does harm.
+    // Pages with a newer version in the log are not read from the file, so not every flipped byte does harm.
     let mut found = 0;
     for page in 1..pages {
         let crashed = place.crashed();
@@ -242,7 +243,7 @@ async fn a_log_that_is_gone_cut_or_changed_is_damage() {
     assert_eq!(known(&ledger, &ids).await, 80);
 }
 
-/// An operator may go on without what is gone, by the file that the message names.
+/// An operator may go on without the missing commits by removing the file that the message names.
 #[tokio::test]
 async fn without_the_mark_what_is_there_is_taken() {
     let (place, ids) = with_log().await;
@@ -266,7 +267,7 @@ async fn a_backup_beside_the_log_of_another_state_is_left_as_it_is() {
     accept(&ledger, 20).await;
     let crashed = place.crashed();
     let whole = crashed.read("");
-    // Older states, and a newer one than the log's.
+    // Older states of the file, and one newer than the log's.
     let newer = crashed.crashed();
     accept(&newer.open().expect("it opens"), 20).await;
     backups.push(newer.read(""));
@@ -287,7 +288,7 @@ async fn a_backup_beside_the_log_of_another_state_is_left_as_it_is() {
     assert_eq!(known(&restored, &ids).await, 20);
 }
 
-/// The log's later lives name their file as well: each holds more than is copied at once.
+/// The log's later lives name their file as well: each life holds more than is copied at once.
 #[tokio::test]
 async fn a_backup_beside_a_later_life_of_the_log_is_told() {
     let place = Place::new();
@@ -329,7 +330,7 @@ async fn the_files_are_their_owners_alone() {
         suffixes.map(|suffix| fs::metadata(place.file(suffix)).expect(suffix).permissions().mode() & 0o777)
     };
     assert_eq!(modes(), [0o600; 5]);
-    // As an earlier version left them, and the log of one that lost its process.
+    // As an earlier version left the files, and with the log of a ledger that lost its process.
     let crashed = place.crashed();
     for suffix in ["", "-wal", ".mark"] {
         fs::set_permissions(crashed.file(suffix), fs::Permissions::from_mode(0o644)).expect("ours");

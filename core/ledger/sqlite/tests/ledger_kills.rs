@@ -1,4 +1,5 @@
-//! A process that is killed, whenever and however often, leaves a ledger that opens and has all that was answered.
+//! Tests that a killed process, whenever and however often it is killed, leaves a ledger that opens and holds every
+//! answered job.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,10 +14,10 @@ use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
 use tokio::task::JoinSet;
 
-/// All jobs here are of one account.
+/// The account of all jobs here.
 const ACCOUNT: &str = "acctkilled";
 
-/// A job of 400 kB: some forty of them fill the log.
+/// Makes a job of 400 kB: some forty of them fill the log.
 fn job() -> NewJob {
     let now = Timestamp::from_millis(1_790_000_000_000);
     NewJob {
@@ -45,11 +46,11 @@ async fn known(ledger: &SqliteLedger, ids: &[JobId]) -> usize {
     known
 }
 
-/// Set in the child that is killed: where its ledger is.
+/// Set in the child that is killed: the path of its ledger.
 const CHILD: &str = "INFERA_TEST_KILLED";
 
-/// However often and whenever a process is killed, while its log grows, is copied and begins again, nothing is called
-/// damage and nothing that was answered is gone. The test starts itself as the child.
+/// A process is killed at random moments, while its log grows, is copied and restarts: nothing is called damage, and
+/// no answered job is missing. The test starts itself as the child.
 #[test]
 fn kills_are_never_damage() {
     if let Ok(path) = std::env::var(CHILD) {
@@ -72,13 +73,14 @@ fn kills_are_never_damage() {
             let lines = output.lines().map_while(Result::ok);
             lines.filter_map(|line| line.parse::<JobId>().ok()).collect::<Vec<_>>()
         });
-        // From before the first commit to some lives of the log later.
+        // The moments range from before the first commit to several lives of the log later.
         let random = u64::from(JobId::new().as_bytes()[15]);
         std::thread::sleep(Duration::from_millis(round * 40 + random % 40));
         child.kill().expect("kill");
         child.wait().expect("wait");
         answered.extend(reading.join().expect("its output"));
-        // Every other time the next child meets what was left, not a file that was closed since.
+        // Every other round the next child starts on the files as the kill left them, without a clean close in
+        // between.
         if round % 2 == 1 {
             let ledger =
                 SqliteLedger::open(&ledger_path).unwrap_or_else(|error| panic!("round {round}: {error}"));
@@ -98,7 +100,7 @@ fn accept_until_killed(path: &Path) {
         for _ in 0..4 {
             let ledger = ledger.clone();
             callers.spawn(async move {
-                // Bounded, in case the parent goes away.
+                // Bounded, in case the parent is gone.
                 for _ in 0..500 {
                     let job = job();
                     let line = format!("{}\n", job.id);

@@ -1,4 +1,4 @@
-//! What the projector keeps of postings, against folding them one by one.
+//! Compares what the projector stores with folding the postings one by one.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn any_posting() -> impl Strategy<Value = Posting> {
         .prop_map(|(verdict, posted_ms, on_time, tokens)| posting(verdict, posted_ms, on_time, tokens))
 }
 
-/// Everything that the projector keeps, after folding `postings` in batches of these sizes in turn.
+/// Returns everything that the projector stores after folding `postings` in batches of these sizes in turn.
 async fn fold_in_batches(
     postings: &[Posting],
     sizes: &[u32],
@@ -62,11 +62,11 @@ async fn fold_in_batches(
 }
 
 proptest! {
-    // Each case is three databases.
+    // Each case opens three databases.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
 
-    /// However the postings are cut into batches, the same standings come out to the last bit, and the balances
-    /// are those of a replay.
+    /// However the postings are split into batches, the standings are the same to the last bit, and the balances are
+    /// those of a replay.
     #[test]
     fn batches_do_not_matter(
         postings in prop::collection::vec(any_posting(), 1..60),
@@ -76,7 +76,7 @@ proptest! {
             .into_iter()
             .enumerate()
             .map(|(number, posting)| {
-                // A job of its own for each: a node has one VALID for a job.
+                // Each posting has a job of its own, because a node has one VALID for a job.
                 let job_id = JobId::from_bytes((number as u128).to_be_bytes());
                 Posting { id: format!("verdict:{number}"), job_id, ..posting }
             })

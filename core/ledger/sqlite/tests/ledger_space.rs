@@ -1,4 +1,4 @@
-//! How large the ledger's file is: it becomes smaller while it runs, also one from before such files.
+//! Tests that the ledger's file shrinks while the ledger runs, also a file of an earlier version.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use infera_types::time::Timestamp;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Free pages that stay in the file, and some MiB of rows.
+/// The free pages that stay in the file, and some MiB of rows.
 const SPARE: u64 = 24 * MIB;
 
 fn now() -> Timestamp {
@@ -59,7 +59,7 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
     filled
 }
 
-/// Archives all that ended, as far as the ledger is concerned: a segment holds a bounded number of bytes, so there are some.
+/// Records all ended jobs as archived. A segment holds a bounded number of bytes, so there are several.
 async fn archive(ledger: &SqliteLedger) -> Vec<SegmentId> {
     let mut segments = Vec::new();
     loop {
@@ -113,7 +113,7 @@ async fn the_file_becomes_smaller_while_it_runs() {
     let after = size(&path);
     println!("{} MiB after pruning, with {} MiB that stay", after / MIB, 30 * 200_000 / MIB);
     assert!(after < SPARE + 6 * MIB, "{after}");
-    // What is left is whole, and the ledger goes on.
+    // The remaining rows are whole, and the ledger goes on.
     all_are_known(&ledger, &jobs).await;
     all_are_known(&ledger, &later).await;
     fill(&ledger, 10).await;
@@ -122,7 +122,7 @@ async fn the_file_becomes_smaller_while_it_runs() {
     all_are_known(&ledger, &later).await;
 }
 
-/// Makes the file one that can't give pages back, as they were before.
+/// Makes the file one that cannot return pages, as earlier versions did.
 fn make_old(path: &Path) {
     let connection = rusqlite::Connection::open(path).expect("a database");
     connection.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").expect("an old file");

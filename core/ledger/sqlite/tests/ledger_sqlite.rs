@@ -1,4 +1,5 @@
-//! What only a ledger in a file promises: it survives its process, it has one process, and damage is told.
+//! Tests the promises that only a ledger in a file makes: it survives its process, has one process, and reports
+//! damage.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -113,7 +114,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(fs::read(&path).expect("read"), before);
 }
 
-/// A ledger from before failures had a column of their own: its poison is found as any other.
+/// In a ledger from before failures had a column of their own, poison is found as in any other.
 #[tokio::test]
 async fn an_older_ledgers_poison_is_found() {
     let (_folder, path) = place();
@@ -148,7 +149,7 @@ async fn an_older_ledgers_poison_is_found() {
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     let found = ledger.poisoned(None, 9).await.expect("poison");
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);
-    // Its bodies were counted by bringing it up to date.
+    // The migration counted its bodies.
     let full = NewJob { room: Room { account_max_bytes: 3_000, ..Room::UNBOUNDED }, ..new_job(&account) };
     let accepted = ledger.accept(full).await.expect("accept");
     assert_eq!(accepted, Accepted::NoRoomForAccount { stored: 2_048 });
@@ -157,7 +158,7 @@ async fn an_older_ledgers_poison_is_found() {
     assert_eq!(ledger.accept(full).await.expect("accept"), Accepted::NoRoom { stored: 2_048 });
 }
 
-/// As a later version may write one that this version doesn't understand.
+/// A later version may write a group that this version doesn't understand.
 #[tokio::test]
 async fn an_unreadable_group_keeps_no_other_waiting() {
     let (_folder, path) = place();
@@ -177,7 +178,7 @@ async fn an_unreadable_job_keeps_no_other() {
     infera_conformance::ledger::an_unreadable_job_keeps_no_other(&halves, spoil).await;
 }
 
-/// One byte of what is stored is another, as a disk may give it back.
+/// One stored byte is changed, as a faulty disk may do.
 #[tokio::test]
 async fn what_was_changed_is_never_given_out() {
     use infera_conformance::ledger as suite;
@@ -244,7 +245,7 @@ async fn a_ledger_cut_short_is_damage() {
     SqliteLedger::open(&path).expect("the whole one is sound");
 }
 
-/// Flipped bytes in a page's own structure are found at the start. (In a stored text they can't be.)
+/// Flipped bytes in a page's own structure are found at start. (Those in a stored text cannot be.)
 #[tokio::test]
 async fn a_page_of_garbage_is_damage() {
     let (_folder, path) = place();
@@ -262,7 +263,7 @@ async fn a_page_of_garbage_is_damage() {
     }
 }
 
-/// The counts that are kept beside the rows are those of the rows, after many callers did everything at once.
+/// The stored counts match the rows after many callers did everything at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_counts_are_those_of_the_rows() {
     let (_folder, path) = place();
@@ -299,10 +300,10 @@ async fn kept_counts_are_those_of_the_rows() {
     assert_eq!((count(wrong), count(all)), (0, 0));
 }
 
-/// Set in the child that is killed: where its ledger is.
+/// Set in the child that is killed: the path of its ledger.
 const CHILD: &str = "INFERA_TEST_LEDGER";
 
-/// `kill -9` in the middle of group commits loses nothing that was answered. The test starts itself as the child.
+/// `kill -9` in the middle of group commits loses no answered job. The test starts itself as the child.
 #[test]
 fn what_was_answered_survives_a_kill() {
     if let Ok(path) = std::env::var(CHILD) {
@@ -348,7 +349,7 @@ fn accept_until_killed(path: &Path) {
         for _ in 0..16 {
             let ledger = ledger.clone();
             callers.spawn(async move {
-                // Bounded, in case the parent goes away.
+                // Bounded, in case the parent is gone.
                 for _ in 0..10_000 {
                     let job = new_job(&AccountId::new("acctkilled"));
                     let line = format!("{}\n", job.id);
@@ -361,8 +362,8 @@ fn accept_until_killed(path: &Path) {
     });
 }
 
-/// Callers that come together share commits: many times what one caller alone gets would be impossible otherwise.
-/// Prints the rates; run it with `--release --nocapture` for figures.
+/// Concurrent callers share commits: otherwise many times the rate of a single caller would be impossible. Prints the
+/// rates; run it with `--release --nocapture` for figures.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_accepts_are_all_stored() {
     const EACH: usize = 40;

@@ -1,4 +1,4 @@
-//! A job on its way: accepted, taken, cancelled, settled, overdue; and what the sweeper asks about them.
+//! The values of a job's life: accepted, taken, cancelled, settled, overdue; and what the sweeper asks and finds.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, Model
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
 use infera_types::time::Timestamp;
 
-/// A job about to be accepted.
+/// A job that is about to be accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewJob {
-    /// Its id, made at the edge.
+    /// Its id, made by the gateway.
     pub id: JobId,
     /// The account that asks and pays.
     pub account: AccountId,
-    /// Which model.
+    /// The model that is asked.
     pub model: ModelName,
     /// The request's JSON ([`infera_types::job::JobRequest`]).
     pub request: Vec<u8>,
     /// How much agreement is asked for.
     pub policy: VerificationPolicy,
-    /// Which gateway waits for the completion.
+    /// The gateway that waits for the completion.
     pub gateway: GatewayId,
-    /// Whether a client waits: such a job fails at once where others would wait for nodes.
+    /// Whether a client waits: such a job fails at once if too few nodes exist, where others wait.
     pub synchronous: bool,
-    /// When it was accepted; what chat templates see as the present.
+    /// When it was accepted; chat templates see it as the present.
     pub accepted_ms: Timestamp,
     /// When it ends as expired.
     pub deadline_ms: Timestamp,
@@ -39,22 +39,23 @@ pub struct NewJob {
     pub room: Room,
 }
 
-/// How many bytes of requests may be stored, from a job's acceptance until its body is pruned. Callers that accept in the same
-/// moment at several processes may together go beyond the second by what is on its way, some MiB each.
+/// The most bytes of requests that may be stored, from a job's acceptance until its body is pruned. Callers in
+/// several processes that accept at the same moment may together exceed the bound of all accounts by what is on its
+/// way, some MiB each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Of one account; beyond it the next is [`Accepted::NoRoomForAccount`].
+    /// The bound of one account; beyond it a job is [`Accepted::NoRoomForAccount`].
     pub account_max_bytes: u64,
-    /// Of all accounts; beyond it the next is [`Accepted::NoRoom`].
+    /// The bound of all accounts together; beyond it a job is [`Accepted::NoRoom`].
     pub all_max_bytes: u64,
 }
 
 impl Room {
-    /// As much as there is.
+    /// No bounds.
     pub const UNBOUNDED: Self = Self { account_max_bytes: u64::MAX, all_max_bytes: u64::MAX };
 }
 
-/// A client's idempotency key, hashed, with what it was first used for.
+/// A client's idempotency key, hashed, with the request that it was first used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// SHA-256 of the key.
@@ -63,52 +64,52 @@ pub struct Idempotency {
     pub fingerprint: Digest,
 }
 
-/// What became of an acceptance.
+/// The outcome of an acceptance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is a job now.
+    /// The job is accepted.
     New,
     /// The same request under the same idempotency key was accepted before, as this job.
     Existing(JobId),
-    /// Another request used that idempotency key; the client's fault.
+    /// Another request used that idempotency key, which is the client's fault.
     KeyReused,
     /// The account has as many waiting jobs as it may.
     Full {
-        /// How many.
+        /// How many jobs wait.
         waiting: u32,
     },
-    /// With this body the account would have more bytes stored than it may.
+    /// With this body the account would have more bytes stored than allowed.
     NoRoomForAccount {
-        /// How many it has, in bytes.
+        /// How many bytes it has stored.
         stored: u64,
     },
-    /// With this body more bytes would be stored than may be, in all.
+    /// With this body more bytes would be stored in all than allowed.
     NoRoom {
-        /// How many are, in bytes.
+        /// How many bytes are stored.
         stored: u64,
     },
 }
 
-/// What became of a cancellation.
+/// The outcome of a cancellation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cancelled {
-    /// The job ended by it. The settlement is the row that was written.
+    /// The cancellation ended the job. The settlement is the row that was written.
     Now(Settlement),
-    /// It ended before, so.
+    /// The job had ended before, with this settlement.
     Before(Settlement),
-    /// There is no such job for this account.
+    /// The account has no such job.
     Unknown,
 }
 
-/// How a job that hasn't ended stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waiting for a verifier.
     Queued,
-    /// A verifier has it.
+    /// A verifier owns it.
     Running,
-    /// See its settlement.
+    /// It has ended; see its settlement.
     Ended,
 }
 
@@ -117,13 +118,13 @@ pub enum JobState {
 pub struct JobView {
     /// The job.
     pub id: JobId,
-    /// Which model.
+    /// The model that is asked.
     pub model: ModelName,
-    /// Where it stands.
+    /// The state.
     pub state: JobState,
     /// When it was accepted.
     pub accepted_ms: Timestamp,
-    /// When it expires or would have.
+    /// When it expires, or would have expired.
     pub deadline_ms: Timestamp,
     /// How it ended, if it did.
     pub settlement: Option<Settlement>,
@@ -136,19 +137,19 @@ pub struct JobView {
 pub struct Statistics {
     /// Jobs accepted since the ledger began.
     pub accepted: u64,
-    /// Waiting for a verifier.
+    /// Jobs that wait for a verifier.
     pub queued: u64,
-    /// In a verifier's hands.
+    /// Jobs that a verifier owns.
     pub running: u64,
-    /// Ended with an answer.
+    /// Jobs that ended with an answer.
     pub succeeded: u64,
-    /// Ended as failed.
+    /// Jobs that ended as failed.
     pub failed: u64,
-    /// Ended as cancelled.
+    /// Jobs that ended as cancelled.
     pub cancelled: u64,
-    /// Ended as expired.
+    /// Jobs that ended as expired.
     pub expired: u64,
-    /// Tokens of all prompts answered.
+    /// Tokens of all prompts that were answered.
     pub prompt_tokens: u64,
     /// Tokens of all answers.
     pub completion_tokens: u64,
@@ -158,14 +159,14 @@ pub struct Statistics {
     pub disputed: u64,
 }
 
-/// A job that ended as `poison`, with what it takes to make another like it.
+/// A job that ended as `poison`, with what is needed to ask the same again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoisonedJob {
     /// The job.
     pub id: JobId,
     /// The account that asked.
     pub account: AccountId,
-    /// Which model.
+    /// The model that was asked.
     pub model: ModelName,
     /// The request's JSON; none once its body is pruned.
     pub request: Option<Vec<u8>>,
@@ -180,38 +181,38 @@ pub struct PoisonedJob {
 pub struct Notice {
     /// The job.
     pub job: JobId,
-    /// Whether the broker gave it out before.
+    /// Whether the broker delivered it before.
     pub redelivered: bool,
     /// How its job is to be taken.
     pub handout: Handout,
 }
 
 impl Notice {
-    /// A notice whose job is taken beside others.
+    /// Makes a notice whose job is taken beside others.
     #[must_use]
     pub const fn together(job: JobId, redelivered: bool) -> Self {
         Self { job, redelivered, handout: Handout::Together }
     }
 }
 
-/// How a job is taken, which says what it means if the owner dies with it.
+/// How a job is taken, which decides what it means if the owner dies with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handout {
-    /// Beside others, any of which may be what killed the owner: one lost handout.
+    /// Beside others, any of which may have killed the owner: one lost handout.
     Together,
     /// While the owner tries nothing else: [`LOST_ALONE`] lost handouts.
     Alone,
-    /// Again, by the owner that has it from [`Handout::Alone`] and has lived through trying it: from now on it counts as
-    /// one of several. Nothing for anybody else.
+    /// Again, by the owner that took it as [`Handout::Alone`] and has survived trying it: from now on it counts as
+    /// one of several. For any other owner this takes nothing.
     Survived,
 }
 
-/// Lost handouts that a job counts for whose owner died while it tried nothing else. Two of them are over the five that
-/// make a job poison, and one isn't: a machine may be switched off at any moment.
+/// The lost handouts that count for a job whose owner died while it tried nothing else. Two of them exceed the five
+/// that make a job poison, and one does not, because a machine may be switched off at any moment.
 pub const LOST_ALONE: u32 = 3;
 
 impl Handout {
-    /// What is added to the lost handouts if the owner dies.
+    /// Returns what is added to the lost handouts if the owner dies.
     #[must_use]
     pub const fn weight(self) -> i16 {
         match self {
@@ -220,38 +221,38 @@ impl Handout {
         }
     }
 
-    /// Whether the job goes from hand to hand; otherwise it stays in the same.
+    /// Returns whether the job changes its owner.
     #[must_use]
     pub const fn is_new(self) -> bool {
         !matches!(self, Self::Survived)
     }
 }
 
-/// What became of one notice.
+/// The outcome of one notice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Take {
-    /// It is ours now.
+    /// The job is ours now.
     Taken(TakenJob),
-    /// It ended: publish its completion again, ack.
+    /// The job has ended: publish its completion again, and ack.
     Settled(Settlement),
-    /// Unknown, or another live verifier has it: ack and drop.
+    /// The job is unknown, or another live verifier owns it: ack and drop.
     Nothing(JobId),
 }
 
-/// A job in a verifier's hands.
+/// A job that a verifier owns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TakenJob {
     /// The job.
     pub id: JobId,
     /// The account that asked.
     pub account: AccountId,
-    /// Which model.
+    /// The model that is asked.
     pub model: ModelName,
     /// The request's JSON.
     pub request: Vec<u8>,
     /// How much agreement is asked for.
     pub policy: VerificationPolicy,
-    /// Which gateway waits.
+    /// The gateway that waits.
     pub gateway: GatewayId,
     /// Whether a client waits.
     pub synchronous: bool,
@@ -259,15 +260,15 @@ pub struct TakenJob {
     pub accepted_ms: Timestamp,
     /// When it expires.
     pub deadline_ms: Timestamp,
-    /// The epoch whose secret keys it.
+    /// The epoch whose secret keys its noise and its draw.
     pub epoch: u64,
-    /// How many owners died with it; one that tried nothing else counts for [`LOST_ALONE`]. Over five: `poison`.
+    /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.
     pub misses: Vec<Miss>,
 }
 
-/// A node that failed a job, kept on the job's row so that a new owner doesn't ask it or its owner again.
+/// A node that failed a job, kept on the job's row so that a new owner asks neither the node nor its owner again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Miss {
     /// The assignment.
@@ -278,17 +279,18 @@ pub struct Miss {
     pub owner: OwnerId,
 }
 
-/// What became of a settlement.
+/// The outcome of a settlement.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, never stored in bulk")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, never many in a collection")]
 pub enum Settled {
-    /// The job ended by it.
+    /// This settlement ended the job.
     Now,
-    /// It ended before, so; ours is dropped. (The same settlement sent twice is `Before` with itself.)
+    /// The job had ended before with this settlement; ours is dropped. (A settlement that is sent twice is `Before`
+    /// with itself.)
     Before(Settlement),
 }
 
-/// The group of a settled job, with what it belongs to.
+/// The group of a settled job, with its settlement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// The settlement, with the group in it.
@@ -306,33 +308,33 @@ pub struct OverdueJob {
     pub id: JobId,
     /// The account that asked.
     pub account: AccountId,
-    /// Which model.
+    /// The model that was asked.
     pub model: ModelName,
-    /// Which gateway waits.
+    /// The gateway that waits.
     pub gateway: GatewayId,
 }
 
-/// What the sweeper asks: everything it knows that the ledger doesn't.
+/// The sweeper's question, with everything that it knows and the ledger doesn't.
 #[derive(Clone, Debug)]
 pub struct SweepQuestion {
-    /// Models whose queue holds nothing, or was declared again: what waits there was lost.
+    /// Models whose queue is empty or was declared again, so that the notices in it were lost.
     pub empty_queues: Vec<ModelName>,
-    /// Jobs whose notices the broker has given up after giving them out too often. Those that are queued are handed out
+    /// Jobs whose notices the broker gave up after delivering them too often. Those that are queued are handed out
     /// again, all of them whatever the limit.
     pub dead: Vec<JobId>,
     /// How long a notice may stay unconfirmed before it is published again. The rule says 5 s.
     pub unconfirmed_for: Duration,
-    /// How many of each kind are found at most.
+    /// The most of each kind that is found.
     pub limit: u32,
 }
 
-/// What the sweeper finds.
+/// What the sweeper found.
 #[derive(Clone, Debug, Default)]
 pub struct Sweep {
-    /// To be handed out again.
+    /// Jobs to be handed out again.
     pub hand_out: Vec<(JobId, ModelName)>,
-    /// Past their deadline: to be settled as expired.
+    /// Jobs past their deadline, to be settled as expired.
     pub expired: Vec<OverdueJob>,
-    /// Overdue groups whose verifier has no live lease: to be scored and closed.
+    /// Overdue groups whose verifier has no live lease, to be scored and closed.
     pub groups: Vec<Group>,
 }

@@ -1,4 +1,4 @@
-//! What the network has on record: models by name, nodes, epochs, accounts and their keys.
+//! The network's records: models by name, nodes, epochs, accounts and their keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,31 +6,31 @@ use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
 use infera_types::job::ChatMessage;
 use infera_types::time::Timestamp;
 
-/// What a model's name means.
+/// The meaning of a model's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogueEntry {
-    /// The name that clients write and queues are called by.
+    /// The name that clients write and that queues are named by.
     pub name: ModelName,
-    /// Digests of the model folders that may answer for it. The first keys the sampling noise.
+    /// The digests of the model folders that may answer for the name. The first one keys the sampling noise.
     pub digests: Vec<Digest>,
-    /// SHA-256 of `tokenizer.json`: all digests share it.
+    /// The SHA-256 of `tokenizer.json`, which all digests share.
     pub tokenizer: Digest,
-    /// Prompt and answer together, in tokens.
+    /// The most tokens that prompt and answer may have together.
     pub context_max: u32,
-    /// The most bytes of what is said in messages, whitespace around each left out, that one token of a prompt can stand
-    /// for. Absent where nothing is known of that.
+    /// The most bytes of the messages' texts (without the whitespace around each) that one token of a prompt can
+    /// stand for. Absent if that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said_bytes_per_token: Option<u32>,
-    /// Ends a turn.
+    /// The tokens that end a turn.
     pub end_tokens: Vec<infera_types::numbers::TokenId>,
-    /// Microseconds that the reference machine takes per token: what points are scaled by (kappa).
+    /// Microseconds that the reference machine takes per token, by which points are scaled (kappa).
     pub reference_token_us: u64,
-    /// Since when.
+    /// When the entry was made.
     pub created_ms: Timestamp,
 }
 
 impl CatalogueEntry {
-    /// A prompt of these messages has no fewer tokens; 0 where nothing is known.
+    /// Returns the fewest tokens that a prompt of these messages can have; 0 if that is unknown.
     #[must_use]
     pub fn tokens_min(&self, messages: &[ChatMessage]) -> u64 {
         let Some(per_token) = self.said_bytes_per_token else { return 0 };
@@ -39,34 +39,35 @@ impl CatalogueEntry {
     }
 }
 
-/// A node about to be registered.
+/// A node that is about to be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewNode {
-    /// What its runner calls it.
+    /// The name that its runner chose.
     pub name: String,
     /// SHA-256 of its secret.
     pub secret: Digest,
-    /// The account that it belongs to, if an account key came with it.
+    /// The account that it belongs to, if it was registered with an account key.
     pub account: Option<AccountId>,
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Registered {
     /// The node, new or found again.
     Node(NodeRecord),
-    /// The name is taken and the secret is another: the runner's fault.
+    /// The name is taken with another secret, which is the runner's fault.
     WrongSecret,
 }
 
-/// What became of a node's wish to come in.
+/// The outcome of a node's request for admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeCheck {
-    /// It is who it says, and its account's nodes may speak to the broker themselves.
+    /// The secret is right, and its account's nodes may connect to the broker.
     Admitted(NodeRecord),
-    /// It is who it says, but its account has no scope `fleet`, or it has no account: the operator's to change.
+    /// The secret is right, but the node has no account or its account lacks the scope `fleet`; an operator can
+    /// change that.
     NoFleet(NodeRecord),
-    /// It is who it says, and was revoked for good.
+    /// The secret is right, but the node was revoked for good.
     Revoked,
     /// No node of that name has that secret.
     Unknown,
@@ -75,26 +76,26 @@ pub enum NodeCheck {
 /// A node on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
-    /// Its inner id.
+    /// Its internal id.
     pub id: NodeId,
-    /// What its runner calls it.
+    /// The name that its runner chose.
     pub name: String,
     /// Its owner.
     pub owner: OwnerId,
-    /// Since when.
+    /// When it was registered.
     pub registered_ms: Timestamp,
 }
 
-/// A span of time with one secret.
+/// A period with one secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// Its number.
     pub number: u64,
-    /// Its secret: keys noise and draws, never sent to anyone.
+    /// Its secret, which keys noise and draws and is never sent.
     pub secret: Digest,
 }
 
-/// What became of a sign-up.
+/// The outcome of a sign-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedUp {
     /// The account.
@@ -103,7 +104,7 @@ pub struct SignedUp {
     pub is_new: bool,
 }
 
-/// The key that an account begins with.
+/// The key that a new account gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstKey {
     /// SHA-256 of the whole key.
@@ -112,7 +113,7 @@ pub struct FirstKey {
     pub hint: String,
 }
 
-/// A key about to be stored.
+/// A key that is about to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// SHA-256 of the whole key.
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Programs of before wrote entries without the field, and read those with it.
+    /// Earlier versions wrote entries without the field, and can read those with it.
     #[test]
     fn an_entry_without_the_bound_is_read() {
         let old = serde_json::to_string(&entry(None)).unwrap();

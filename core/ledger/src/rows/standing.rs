@@ -1,28 +1,28 @@
-//! What follows from work done: postings, balances, standings.
+//! The results of work: postings, balances and standings.
 
 use serde::{Deserialize, Serialize};
 
 use infera_types::ids::{AccountId, JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
-/// What a verdict says of one assignment.
+/// The verdict on one assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It agrees with a quorum.
+    /// The answer agrees with a quorum.
     Valid,
-    /// An objective fault (L0), or the referee's word.
+    /// The answer has an objective fault (L0), or the referee rejected it.
     Invalid,
-    /// It can't be decided: pays nothing, costs nothing.
+    /// The answer cannot be judged: it pays nothing and costs nothing.
     Inconclusive,
-    /// Asked, and no answer in time, or refused for a reason that counts.
+    /// The node was asked and did not answer in time, or refused for a reason that counts.
     Missed,
-    /// Not the node's doing.
+    /// The failure is not the node's doing.
     Neutral,
 }
 
 impl Verdict {
-    /// As metrics say it.
+    /// Returns the verdict's word in metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -38,17 +38,17 @@ impl Verdict {
 /// One line of the append-only account book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Posting {
-    /// Unique for ever: `usage:{job}` or `verdict:{assignment}`.
+    /// The id, unique for ever: `usage:{job}` or `verdict:{assignment}`.
     pub id: String,
     /// The job that it follows from.
     pub job_id: JobId,
     /// When it was decided.
     pub posted_ms: Timestamp,
-    /// What it says.
+    /// The content.
     pub entry: PostingEntry,
 }
 
-/// What a posting says.
+/// The content of a posting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum PostingEntry {
@@ -65,19 +65,19 @@ pub enum PostingEntry {
     Verdict {
         /// The node.
         node: NodeId,
-        /// Which model it served.
+        /// The model that it served.
         model: ModelName,
         /// The verdict.
         verdict: Verdict,
         /// Thousandths of a point earned; integers, so that sums are exact.
         millipoints: i64,
-        /// From sending to arrival, as we saw it; 0 where nothing arrived.
+        /// From sending to arrival, as the verifier measured it; 0 if nothing arrived.
         elapsed_ms: u64,
         /// Tokens that it produced.
         tokens: u64,
         /// Whether it arrived within its budget.
         on_time: bool,
-        /// Numbers outside the tolerance: recorded, costs nothing until the referee exists.
+        /// Whether its numbers were outside the tolerance. Recorded only, without a cost until the referee exists.
         numbers_outside: bool,
     },
 }
@@ -115,7 +115,7 @@ pub struct Balance {
     pub postings: u64,
 }
 
-/// A node's record for one model, as far as the projector has come. Counts decay; see the verifier's `reputation`.
+/// A node's record for one model, as of the projector's progress. Counts decay; see the verifier's `reputation`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeStanding {
     /// The node.
@@ -128,16 +128,16 @@ pub struct NodeStanding {
     pub bad: f64,
     /// Weight of answers that were in time, decayed.
     pub on_time: f64,
-    /// Weight of answers and misses together, decayed: what `on_time` is a share of.
+    /// Weight of answers and misses together, decayed: `on_time` is a share of it.
     pub asked: f64,
     /// Decayed sum of tokens of VALID answers.
     pub tokens: f64,
-    /// Decayed sum of the seconds that those took, as we saw it.
+    /// Decayed sum of the seconds that those answers took, as the verifier measured it.
     pub seconds: f64,
-    /// VALID verdicts ever.
+    /// The number of VALID verdicts ever.
     pub valid_count: u64,
-    /// First VALID verdict.
+    /// When the first VALID verdict was posted.
     pub first_valid_ms: Option<Timestamp>,
-    /// When this was last folded.
+    /// When the record was last folded.
     pub updated_ms: Timestamp,
 }

@@ -1,5 +1,5 @@
-//! `strftime` in UTC, for chat templates that print the date. Only the directives that templates use; no locale but
-//! C's, no time zone, no clock.
+//! `strftime` in UTC, for chat templates that print the date. It has only the directives that templates use, no
+//! locale but C's, no time zone and no clock.
 
 use infera_types::time::Timestamp;
 
@@ -19,14 +19,14 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// A point in time, taken apart.
+/// A point in time, split into its fields.
 struct Fields {
     year: u64,
     month: u64,
     day: u64,
     /// Days since Monday.
     weekday: u64,
-    /// Days since January 1st, counted from 1.
+    /// The day of the year, counted from 1 on January 1st.
     day_of_year: u64,
     hour: u64,
     minute: u64,
@@ -41,7 +41,8 @@ impl Fields {
     fn of(now: Timestamp) -> Self {
         let seconds = now.as_secs();
         let (days, within) = (seconds / 86_400, seconds % 86_400);
-        // The civil calendar repeats every 146,097 days; years are counted from March, so that leap days come last.
+        // The civil calendar repeats every 146,097 days; years are counted from March, so that the leap day comes
+        // last.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
         let year_of_era =
@@ -63,7 +64,8 @@ impl Fields {
         if self.hour.is_multiple_of(12) { 12 } else { self.hour % 12 }
     }
 
-    /// What a directive stands for, and the width it is filled up to with zeros; none if it is unknown.
+    /// Returns the number that a directive stands for, and the width to which it is padded with zeros; none if it is
+    /// unknown.
     fn number(&self, directive: char) -> Option<(u64, usize)> {
         Some(match directive {
             'Y' => (self.year, 4),
@@ -98,10 +100,10 @@ impl Fields {
     }
 }
 
-/// `now` in the given format: C's `strftime`, with `-` for "no zeros in front", in UTC.
+/// Formats `now` in UTC as C's `strftime` does, with `-` for "no leading zeros".
 ///
 /// # Errors
-/// The directive that isn't known.
+/// The unknown directive, in a sentence.
 pub(super) fn strftime(now: Timestamp, format: &str) -> Result<String, String> {
     let fields = Fields::of(now);
     let (mut text, mut rest) = (String::new(), format.chars());

@@ -1,13 +1,14 @@
-//! Special tokens that a client spells. A model takes `<|end|>` for the end of a turn wherever its tokenizer recognises
-//! the spelling, so a spelling that came from a client has to become ordinary text, and the template's own must not.
+//! Finds special tokens that a client spells out. A model takes `<|end|>` for the end of a turn wherever its
+//! tokenizer recognises the spelling, so a spelling that came from a client has to become ordinary text, while the
+//! template's own must not.
 //!
-//! Where a piece of rendered text came from is told by stand-ins: in the client's strings some characters of every
-//! spelling (the witnesses) are replaced, one for one, by private characters that occur in none of those strings, and the
-//! template is rendered with these. A spelling with a stand-in in it is the client's, whatever the template did to the
-//! text meanwhile (trimmed it, cut it, joined it to other text).
+//! Stand-ins tell where a piece of rendered text came from. In the client's strings, some characters of every
+//! spelling (the witnesses) are replaced, one for one, by private characters that occur in none of those strings, and
+//! the template is rendered with the result. A spelling that contains a stand-in is the client's, whatever the
+//! template did to the text in between (trimmed it, cut it, joined it to other text).
 //!
-//! Not covered: spellings that only become one in a normaliser which folds case or compatible forms, for special tokens
-//! that ask to be matched after it.
+//! Not covered: strings that only become a spelling through a normaliser that folds case or compatible forms, for
+//! special tokens that ask to be matched after normalisation.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -18,7 +19,7 @@ use tokenizers::Tokenizer;
 use infera_types::job::ChatMessage;
 use infera_types::numbers::TokenId;
 
-/// Stand-ins come from the private planes: no text needs them, and no template looks for them.
+/// The range of stand-ins: the private planes, because no text needs them and no template looks for them.
 const PRIVATE: std::ops::RangeInclusive<u32> = 0xF_0000..=0x10_FFFD;
 
 /// The spellings of a model's special tokens.
@@ -26,32 +27,33 @@ const PRIVATE: std::ops::RangeInclusive<u32> = 0xF_0000..=0x10_FFFD;
 pub(super) struct Spellings {
     automaton: Option<AhoCorasick>,
     witnesses: Vec<char>,
-    /// Per spelling, its tokens as ordinary text.
+    /// The tokens of each spelling when it is read as ordinary text.
     as_text: Vec<Vec<TokenId>>,
 }
 
-/// A special token's spelling in a text.
+/// One occurrence of a special token's spelling in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spelled {
-    /// Where, in bytes.
+    /// The place in the text, in bytes.
     pub(super) range: Range<usize>,
-    /// Which, as its number among the spellings.
+    /// The spelling's number among the spellings.
     pub(super) spelling: usize,
 }
 
-/// Which of the client's characters get stand-ins.
+/// Says which of the client's characters get stand-ins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Every witness: tells the origin of everything, and shows itself to templates that look for such a character.
+    /// Every witness. It tells the origin of everything, but is visible to templates that look for such a character.
     Every,
-    /// Witnesses within whole spellings: changes nothing else, and misses spellings that the template puts together.
+    /// Only witnesses within whole spellings. It changes nothing else, but misses spellings that the template puts
+    /// together.
     Spelled,
 }
 
 impl Spellings {
-    /// Of a tokenizer's special tokens. Ordinary tokens that were added to it later (for tools, thoughts, whitespace) are
-    /// not among them: who spells those says nothing that only the template may say. Fails if one of them can't be told
-    /// from ordinary text; the tokenizer is as before.
+    /// Collects the spellings of a tokenizer's special tokens. Ordinary tokens that were added to the tokenizer later
+    /// (for tools, thoughts, whitespace) are left out: spelling them says nothing that only the template may say.
+    /// Fails if a spelling cannot be told from ordinary text; the tokenizer is unchanged afterwards.
     pub(super) fn of(tokenizer: &mut Tokenizer) -> Result<Self, String> {
         let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
         tokens.sort_by_key(|(id, _)| *id);
@@ -69,7 +71,7 @@ impl Spellings {
         if special.is_empty() {
             return Ok(Self { automaton: None, witnesses: Vec::new(), as_text });
         }
-        // As the tokenizer looks for them.
+        // Matches as the tokenizer does.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(special)
@@ -77,17 +79,17 @@ impl Spellings {
         Ok(Self { automaton: Some(automaton), witnesses: witnesses(special), as_text })
     }
 
-    /// The tokens of a spelling as ordinary text.
+    /// Returns the tokens of a spelling as ordinary text.
     pub(super) fn as_text(&self, spelling: usize) -> &[TokenId] {
         self.as_text.get(spelling).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a text of the client could be part of a spelling at all; most can't.
+    /// Returns whether a text of the client could be part of a spelling at all; most could not.
     pub(super) fn could_be_in(&self, messages: &[ChatMessage]) -> bool {
         texts(messages).any(|text| text.contains(&self.witnesses[..]))
     }
 
-    /// Stand-ins for the witnesses in these messages; none if the messages use up all private characters.
+    /// Chooses stand-ins for the witnesses in these messages; none if the messages use up all private characters.
     pub(super) fn stand_ins(&self, messages: &[ChatMessage]) -> Option<StandIns> {
         let is_private = |character: &char| PRIVATE.contains(&u32::from(*character));
         let taken: HashSet<char> = texts(messages).flat_map(str::chars).filter(is_private).collect();
@@ -96,7 +98,7 @@ impl Spellings {
         Some(StandIns { pairs: pairs.collect::<Option<_>>()? })
     }
 
-    /// The messages with stand-ins.
+    /// Returns the messages with stand-ins in them.
     pub(super) fn mask(
         &self,
         messages: &[ChatMessage],
@@ -123,7 +125,7 @@ impl Spellings {
         messages.iter().map(masked).collect()
     }
 
-    /// The client's spellings in a text with stand-ins, and the text without them.
+    /// Finds the client's spellings in a text with stand-ins, and returns the text without the stand-ins.
     pub(super) fn forged(&self, masked: &str, stand_ins: &StandIns) -> (String, Vec<Spelled>) {
         let (text, replaced) = stand_ins.take(masked);
         let mut replaced = replaced.into_iter().peekable();
@@ -141,7 +143,7 @@ impl Spellings {
     }
 }
 
-/// The tokens of `spelling` by a tokenizer that recognises no special tokens.
+/// Returns the tokens of `spelling` by a tokenizer that recognises no special tokens.
 fn as_text(tokenizer: &Tokenizer, special: &[String], spelling: &str) -> Result<Vec<TokenId>, String> {
     let encode = |text: &str| {
         let encoding = tokenizer.encode_fast(text, false).map_err(|error| error.to_string())?;
@@ -153,7 +155,7 @@ fn as_text(tokenizer: &Tokenizer, special: &[String], spelling: &str) -> Result<
     if !whole.iter().any(is_special) {
         return Ok(whole);
     }
-    // The model's own vocabulary has the whole spelling; letter by letter it hasn't.
+    // The model's own vocabulary contains the whole spelling, but not letter by letter.
     let mut letters = Vec::new();
     for letter in spelling.chars() {
         letters.extend(encode(letter.encode_utf8(&mut [0; 4]))?);
@@ -164,13 +166,13 @@ fn as_text(tokenizer: &Tokenizer, special: &[String], spelling: &str) -> Result<
     Ok(letters)
 }
 
-/// Every string of the client's that a template can print.
+/// Returns every string of the client that a template can print.
 fn texts(messages: &[ChatMessage]) -> impl Iterator<Item = &str> {
     messages.iter().flat_map(|message| [message.role.as_str(), message.content.as_str()])
 }
 
-/// One character of every spelling at least: of each the one that ordinary text and templates' conditions have least to
-/// do with.
+/// Returns at least one character of every spelling: the one that is least common in ordinary text and in templates'
+/// conditions.
 fn witnesses(spellings: &[String]) -> Vec<char> {
     let mut witnesses: Vec<char> = Vec::new();
     for spelling in spellings {
@@ -187,12 +189,12 @@ const fn commonness(character: char) -> u8 {
         '<' | '>' | '[' | ']' => 3,
         character if character.is_ascii_punctuation() => 2,
         character if character.is_ascii() => 4,
-        // The full-width bar and its kin.
+        // The full-width bar and similar characters.
         _ => 1,
     }
 }
 
-/// Which private character stands for which witness, in one rendering.
+/// The private character that stands for each witness in one rendering.
 #[derive(Debug)]
 pub(super) struct StandIns {
     pairs: Vec<(char, char)>,
@@ -207,7 +209,7 @@ impl StandIns {
         text.chars().map(replaced).collect()
     }
 
-    /// The text with the witnesses back in their places, and where those are, in bytes.
+    /// Returns the text with the witnesses put back, and their places in bytes.
     fn take(&self, masked: &str) -> (String, Vec<usize>) {
         let (mut text, mut places) = (String::with_capacity(masked.len()), Vec::new());
         for character in masked.chars() {

@@ -1,5 +1,5 @@
-//! A model's chat template: from a conversation to one text, as Python's loaders run templates, within bounds. It knows
-//! no tokens.
+//! Runs a model's chat template: turns a conversation into one text, within bounds, as Python's loaders do. It does
+//! not deal with tokens.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,36 +11,36 @@ use super::calendar;
 use infera_types::job::ChatMessage;
 use infera_types::time::Timestamp;
 
-/// The template's name in its environment; no suffix, so that nothing is escaped.
+/// The template's name in its environment; it has no suffix, so that nothing is escaped.
 const NAME: &str = "chat";
 
-/// Instructions that one rendering may take: ten times what a body of the largest size takes, and about a second.
+/// The instructions that one rendering may take: ten times what the largest body takes, and about a second.
 const INSTRUCTIONS_MAX: u64 = 20_000_000;
 
-/// What a template may print: its own preamble, and around each message several times the message.
+/// What a template may print of its own, in bytes; around each message it may print several times the message.
 const PREAMBLE_MAX_BYTES: usize = 64 * 1024;
-/// See there.
+/// How many times a message's size a template may print for it.
 const GROWTH_MAX: usize = 8;
-/// What a message costs without its text.
+/// What a message costs besides its text, in bytes.
 const MESSAGE_BYTES: usize = 32;
 
-/// Characters of a template's own sentence that are passed on.
+/// The most characters of a template's own sentence that are passed on.
 const SENTENCE_MAX: usize = 300;
 
-/// Why there is no text.
+/// Why a rendering yielded no text.
 #[derive(Debug)]
 pub(super) enum Unrendered {
-    /// The template says so by `raise_exception`, in this sentence.
+    /// The template refused by `raise_exception`, with this sentence.
     Refused(String),
-    /// The text would have more bytes than were asked for.
+    /// The text would have more bytes than the caller allows.
     TooLong,
-    /// More text or work than any template is expected to make of such a conversation.
+    /// The template produced more text or work than any template is expected to for such a conversation.
     TooMuch,
     /// The template failed.
     Failed(String),
 }
 
-/// What a template sees.
+/// The variables that a template sees.
 #[derive(Serialize)]
 struct Input<'a> {
     messages: &'a [ChatMessage],
@@ -50,20 +50,20 @@ struct Input<'a> {
     strftime_now: Value,
 }
 
-/// See the module.
+/// A compiled chat template; see the module.
 pub(super) struct Template {
     environment: Environment<'static>,
     special_tokens: BTreeMap<String, String>,
 }
 
 impl Template {
-    /// The template with this source, which sees these tokens by their names. Fails with what is wrong with the source.
+    /// Compiles a template that sees these special tokens by their names. Fails with what is wrong with the source.
     pub(super) fn new(source: String, special_tokens: BTreeMap<String, String>) -> Result<Self, String> {
         let environment = environment(source).map_err(|error| full(&error))?;
         Ok(Self { environment, special_tokens })
     }
 
-    /// The conversation's text, of `bytes_max` bytes at most.
+    /// Renders the conversation to at most `bytes_max` bytes.
     pub(super) fn render(
         &self,
         messages: &[ChatMessage],
@@ -92,8 +92,8 @@ impl Template {
         }
     }
 
-    /// Whether the template was seen to print all that is said, but for whitespace around it, in conversations of
-    /// several forms. One that leaves out or rewrites something says nothing about lengths.
+    /// Returns whether the template, tried on conversations of several forms, prints all of the messages' text but
+    /// the whitespace around it. The length of a prompt says nothing if the template leaves out or rewrites text.
     pub(super) fn keeps_what_is_said(&self) -> bool {
         const FORMS: [&[&str]; 4] = [
             &["user"],
@@ -109,7 +109,7 @@ impl Template {
                 roles.iter().enumerate().map(|(turn, role)| probe(role, form, turn)).collect();
             match self.render(&messages, Timestamp::from_millis(0), usize::MAX) {
                 Ok(text) if messages.iter().all(|message| text.contains(&message.content)) => printed += 1,
-                // Nothing of such a form is ever asked.
+                // The template refuses this form, so no prompt ever has it.
                 Err(Unrendered::Refused(_)) => {}
                 _ => return false,
             }
@@ -118,7 +118,7 @@ impl Template {
     }
 }
 
-/// A message with what templates are known to cut: blocks of thought, empty lines, length.
+/// Makes a message that contains what templates are known to cut: blocks of thought, empty lines, length.
 fn probe(role: &str, form: usize, turn: usize) -> ChatMessage {
     let filler = "so it goes. ".repeat(200);
     let content = format!("{form}.{turn} <think>a\n\nb</think>\n\nC  |  {{d}} {filler}e{form}.{turn}");
@@ -130,7 +130,7 @@ fn expected_max_bytes(messages: &[ChatMessage]) -> usize {
     PREAMBLE_MAX_BYTES + GROWTH_MAX * messages.iter().map(length).sum::<usize>()
 }
 
-/// Where a template prints, up to a length.
+/// Collects what a template prints, up to a length.
 struct Page {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -152,12 +152,13 @@ impl io::Write for Page {
     }
 }
 
-/// What a template says by `raise_exception`.
+/// The sentence that a template passes to `raise_exception`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
 
-/// Templates as Python's loaders run them: block lines trimmed, methods of Python's types, `raise_exception`.
+/// Makes the environment that Python's loaders give templates: block lines trimmed, methods of Python's types,
+/// `raise_exception`.
 fn environment(source: String) -> Result<Environment<'static>, TemplateError> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
@@ -187,7 +188,7 @@ fn unrendered(error: &TemplateError) -> Unrendered {
     Unrendered::Failed(full(error))
 }
 
-/// A template's words in one line and of bounded length: they may repeat what the client sent.
+/// Shortens a template's words to one line of bounded length, because they may repeat what the client sent.
 fn sentence(reason: &str) -> String {
     let plain = |character: char| if character.is_control() { ' ' } else { character };
     let mut words: String = reason.chars().take(SENTENCE_MAX).map(plain).collect();
@@ -197,7 +198,7 @@ fn sentence(reason: &str) -> String {
     words.trim().to_owned()
 }
 
-/// The error with its causes, in one line.
+/// Returns the error with its causes, in one line.
 fn full(error: &TemplateError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -1,6 +1,6 @@
-//! How much text one token can stand for, so that a length in bytes says how many tokens a text has at least. Told only
-//! where it follows from the tokenizer's parts that no text is left out and no run of unknown text becomes one token;
-//! of everything else nothing is claimed.
+//! Bounds how much text one token can stand for, so that a text's length in bytes gives a lower bound of its tokens.
+//! The bound is given only if the tokenizer's parts guarantee that no text is left out and no run of unknown text
+//! becomes one token; for every other tokenizer there is none.
 
 use serde_json::Value;
 use tokenizers::models::ModelWrapper;
@@ -8,11 +8,11 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Model as _, Tokenizer};
 
-/// NFC makes a text less than four times shorter in UTF-8: most of all the Greek ΐ spelled by its parts, of seven bytes
-/// if the iota is the prosgegrammeni.
+/// How many times shorter NFC can make a text in UTF-8: less than four. The extreme is the Greek ΐ spelled by its
+/// parts, which has seven bytes if the iota is the prosgegrammeni.
 const NFC_SHRINKS_BY: usize = 4;
 
-/// The most bytes of text that one token can stand for; none if that can't be told.
+/// Returns the most bytes of text that one token can stand for; none if that cannot be known.
 pub(super) fn text_bytes_max(tokenizer: &Tokenizer) -> Option<usize> {
     let normalizer = serde_json::to_value(tokenizer.get_normalizer()).ok()?;
     let pre_tokenizer = serde_json::to_value(tokenizer.get_pre_tokenizer()).ok()?;
@@ -20,7 +20,7 @@ pub(super) fn text_bytes_max(tokenizer: &Tokenizer) -> Option<usize> {
         return None;
     }
     let added = tokenizer.get_added_tokens_decoder();
-    // Such a token takes all the whitespace beside it with it.
+    // Such a token absorbs all the whitespace beside it.
     if added.values().any(|token| token.lstrip || token.rstrip) {
         return None;
     }
@@ -43,7 +43,7 @@ fn parts<'a>(sequence: &'a Value, name: &str) -> impl Iterator<Item = &'a Value>
     sequence[name].as_array().into_iter().flatten()
 }
 
-/// How many times shorter a normaliser makes a text at most.
+/// Returns how many times shorter a normaliser makes a text at most.
 fn shrinks_by(normalizer: &Value) -> Option<usize> {
     match kind(normalizer) {
         "" if normalizer.is_null() => Some(1),
@@ -58,7 +58,7 @@ fn shrinks_by(normalizer: &Value) -> Option<usize> {
     }
 }
 
-/// Whether a pre-tokenizer only cuts a text, or makes it longer.
+/// Returns whether a pre-tokenizer only splits a text or makes it longer.
 fn keeps_everything(pre_tokenizer: &Value) -> bool {
     match kind(pre_tokenizer) {
         "" => pre_tokenizer.is_null(),
@@ -74,7 +74,8 @@ fn mentions(part: &Value, wanted: &str) -> bool {
     kind(part) == wanted || inner.into_iter().any(|part| mentions(part, wanted))
 }
 
-/// Whether every character has a token of its own: what has none is left out, or becomes one token with its neighbours.
+/// Returns whether every character has a token of its own; a character without one is left out, or merges with its
+/// neighbours into one token.
 fn knows_everything(model: &BPE, is_byte_level: bool) -> bool {
     let knows_byte = |byte: u8| model.token_to_id(&format!("<0x{byte:02X}>")).is_some();
     let one_by_one = model.unk_token.is_some() && !model.fuse_unk;
@@ -131,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Over all characters: the longest spelling of each composed character's parts against its own length.
+    /// Compares, for every composed character, the longest spelling of its parts with its own length.
     #[test]
     fn nfc_shrinks_a_text_to_a_quarter_at_most() {
         let normal = |normalizer: &dyn Fn(&mut NormalizedString), text: &str| {
@@ -142,7 +143,7 @@ mod tests {
         let nfc = |text: &str| normal(&|text| NFC.normalize(text).unwrap(), text);
         let nfd = |text: &str| normal(&|text| NFD.normalize(text).unwrap(), text);
         let mut longest = std::collections::HashMap::new();
-        // Beyond the second plane nothing composes.
+        // No character beyond the second plane composes.
         let all = || ('\0'..='\u{2ffff}').map(|character| character.to_string());
         for text in all() {
             let mut parts = nfd(&text);

@@ -1,5 +1,5 @@
-//! What can be read of an ONNX file without ONNX Runtime: the operators it uses and the data files it names. Just
-//! enough of protocol buffers to walk `ModelProto` by field numbers; not a validator, and no weights are decoded.
+//! Reads from an ONNX file, without ONNX Runtime, the operators it uses and the data files it names. It knows just
+//! enough of protocol buffers to walk `ModelProto` by field numbers; it does not validate, and decodes no weights.
 
 use std::collections::BTreeSet;
 
@@ -19,21 +19,21 @@ mod field {
     pub(super) const ENTRY_VALUE: u64 = 2;
 }
 
-/// Graphs within graphs (branches, loops) that are followed; a file with more is not one of ours to read.
+/// How deeply nested graphs (branches, loops) are followed; a file with deeper ones is refused.
 const DEPTH_MAX: usize = 8;
 
-/// The bytes don't hold what protocol buffers prescribe.
+/// The bytes are not a valid protocol buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// What an ONNX file says about itself.
+/// The facts that an ONNX file states about itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GraphFacts {
     /// Operator types in use, such as `GroupQueryAttention`.
     pub operators: BTreeSet<String>,
-    /// The `accuracy_level`s of its `MatMulNBits` nodes; 0 where a node names none.
+    /// The `accuracy_level`s of its `MatMulNBits` nodes; 0 for a node that names none.
     pub accuracy_levels: BTreeSet<u64>,
-    /// Files beside it that hold tensors, as it names them.
+    /// The files beside it that hold tensors, by the names that it uses.
     pub data_files: BTreeSet<String>,
 }
 
@@ -41,7 +41,7 @@ impl GraphFacts {
     /// Reads the facts from a whole `ModelProto`.
     ///
     /// # Errors
-    /// [`Malformed`] for anything else.
+    /// [`Malformed`] for any other input.
     pub fn read(model: &[u8]) -> Result<Self, Malformed> {
         let mut facts = Self::default();
         for (number, graph) in messages(model)? {
@@ -82,7 +82,7 @@ impl GraphFacts {
         Ok(())
     }
 
-    /// Gives the accuracy level, if that is what the attribute is.
+    /// Reads an attribute, and returns its value if it is the accuracy level.
     fn read_attribute(&mut self, attribute: &[u8], depth: usize) -> Result<Option<u64>, Malformed> {
         let (mut is_level, mut integer) = (false, 0);
         for (number, wire) in fields(attribute)? {
@@ -121,13 +121,13 @@ fn text(bytes: &[u8]) -> Result<String, Malformed> {
     String::from_utf8(bytes.to_vec()).map_err(|_| Malformed)
 }
 
-/// A field's value, as it is written.
+/// A field's value by its wire type.
 enum Wire<'a> {
     Bytes(&'a [u8]),
     Integer(u64),
 }
 
-/// The fields of a message, with their numbers; floats are passed over.
+/// Returns the fields of a message with their numbers; floats are skipped.
 fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Wire<'_>)>, Malformed> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -146,7 +146,7 @@ fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Wire<'_>)>, Malformed> {
     Ok(found)
 }
 
-/// Those of the fields that are messages or text.
+/// Returns those fields that are messages or text.
 fn messages(bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, Malformed> {
     let found = fields(bytes)?.into_iter();
     let bytes = |(number, wire)| match wire {
@@ -178,7 +178,7 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
 mod tests {
     use super::*;
 
-    /// A length-delimited field.
+    /// Makes a length-delimited field.
     fn message(number: u8, content: &[u8]) -> Vec<u8> {
         let length = u8::try_from(content.len()).expect("a short one");
         [&[number << 3 | 2, length][..], content].concat()

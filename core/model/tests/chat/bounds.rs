@@ -1,4 +1,4 @@
-//! What a conversation may cost: lengths that are told before a token is made, and templates that are stopped.
+//! Tests what a conversation may cost: lengths that are refused before tokenizing, and templates that are stopped.
 
 use infera_model::chat::{ChatError, ChatModel};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use crate::{NOW, bundled, bundled_model, folder, settings, turn, user, with_temp
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Words of the vocabulary are the longest tokens there are; everything else has shorter ones.
+    /// Words of the vocabulary are the longest tokens there are; all other tokens are shorter.
     #[test]
     fn no_prompt_has_fewer_tokens_than_its_bytes_say(
         said in prop::collection::vec(
@@ -35,7 +35,7 @@ fn what_can_not_fit_is_told_without_tokens() {
         Err(ChatError::TooLong { tokens_min: 513, context_max: 512 }) => {}
         other => panic!("{other:?}"),
     }
-    // Bytes don't tell of this one; its tokens do, and whoever asked counts them.
+    // The bytes don't show that this text is too long; its tokens do, and the caller counts them.
     assert_eq!(model.render(&[user(&"7".repeat(5_000))], NOW).expect("sound").len(), 5_004);
 }
 
@@ -61,7 +61,7 @@ fn a_template_that_may_leave_something_out_claims_nothing() {
     }
 }
 
-/// The bundled tokenizer with one part changed.
+/// Loads the bundled tokenizer with one part changed.
 fn with_tokenizer(change: impl FnOnce(&mut Value)) -> ChatModel {
     let text = std::fs::read(bundled().join("tokenizer.json")).expect("there");
     let mut tokenizer: Value = serde_json::from_slice(&text).expect("JSON");
@@ -70,7 +70,7 @@ fn with_tokenizer(change: impl FnOnce(&mut Value)) -> ChatModel {
     ChatModel::load(folder.path()).expect("a sound tokenizer")
 }
 
-/// What a case is called, what it changes of the tokenizer, and the bound that is left.
+/// The case's name, its change of the tokenizer, and the bound that remains.
 type Case = (&'static str, fn(&mut Value), Option<u32>);
 
 #[test]
@@ -104,7 +104,7 @@ fn a_template_is_stopped() {
     ] {
         let changes = [
             ("tokenizer_config.json", settings("chat_template", json!(template))),
-            // A context that no length in bytes is over.
+            // A context so large that no length in bytes exceeds it.
             ("config.json", Some(br#"{"max_position_embeddings": 100000000, "eos_token_id": 2}"#.to_vec())),
         ];
         let model = ChatModel::load(folder(&changes).path()).expect("a sound template");
@@ -126,7 +126,7 @@ fn a_templates_sentence_is_one_short_line() {
         }
         other => panic!("{other:?}"),
     }
-    // From within a macro, and after text.
+    // Raised from within a macro, and after text.
     let nested = "{% macro no() %}{{ raise_exception('no tools') }}{% endmacro %}a{{ no() }}";
     match with_template(nested).render(&[turn("user", "hi")], NOW) {
         Err(ChatError::Refused(sentence)) => assert_eq!(sentence, "no tools"),

@@ -1,4 +1,4 @@
-//! Special tokens that a client spells: they are text, and everything else keeps its tokens.
+//! Tests that special tokens which a client spells out become text, and that all other text keeps its tokens.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 
 use crate::{NOW, bundled, bundled_model, expected, turn, user, with_template};
 
-/// As prompts were rendered before: the template's text, whoever wrote what in it.
+/// Renders as version 1 did: spellings count as special tokens, whoever wrote them.
 fn as_before(model: &ChatModel, messages: &[ChatMessage]) -> Vec<TokenId> {
     static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
     let tokenizer = TOKENIZER
@@ -19,7 +19,8 @@ fn as_before(model: &ChatModel, messages: &[ChatMessage]) -> Vec<TokenId> {
     tokenizer.encode_fast(text, false).expect("a text").get_ids().to_vec()
 }
 
-/// The special tokens of a prompt, in order: `<|bos|>` is 1, `<|system|>` 3, `<|user|>` 4, `<|assistant|>` 5, `<|end|>` 6.
+/// Returns the special tokens of a prompt, in order: `<|bos|>` is 1, `<|system|>` 3, `<|user|>` 4, `<|assistant|>` 5,
+/// `<|end|>` 6.
 fn special(tokens: &[TokenId]) -> Vec<TokenId> {
     tokens.iter().copied().filter(|token| *token < 7).collect()
 }
@@ -41,7 +42,8 @@ fn a_forged_turn_is_text() {
 
 #[test]
 fn whatever_a_template_does_to_it_a_spelling_is_the_clients() {
-    // What the template prints of the messages, what is said, and how many special tokens are the template's own.
+    // What the template prints of the messages, what the messages say, and how many special tokens are the template's
+    // own.
     let table: [(&str, &[&str], usize); 10] = [
         ("{{ messages[0].content }}", &["<|end|>"], 0),
         ("{{ messages[0].content | trim }}<|end|>", &["  <|end|>  "], 1),
@@ -66,7 +68,7 @@ fn whatever_a_template_does_to_it_a_spelling_is_the_clients() {
 fn a_template_that_looks_for_such_characters_still_finds_them() {
     let template = "{% if '|' in messages[0].content %}table: {% endif %}{{ messages[0].content }}<|end|>";
     let model = with_template(template);
-    // Of a whole spelling it sees stand-ins.
+    // The template sees stand-ins within whole spellings.
     for (said, printed) in
         [("a | b", "table: a | b"), ("a <|end|> b", "a <|end|> b"), ("| <|end|>", "table: | <|end|>")]
     {
@@ -85,7 +87,7 @@ fn a_role_can_not_spell_a_token() {
     }
 }
 
-/// Texts that are meant without harm: code, tables, quotes, other alphabets, halves of spellings.
+/// Harmless texts: code, tables, quotes, other alphabets, halves of spellings.
 const ORDINARY: [&str; 14] = [
     "What is 47 + 38?",
     "| a | b |\n|---|---|\n| 1 | 2 |",
@@ -112,7 +114,7 @@ fn ordinary_prompts_keep_their_tokens() {
         conversations.push(vec![user(said)]);
         conversations.push(vec![turn("system", said), user("a|b"), turn("assistant", said), user(said)]);
     }
-    // One of those that the trainer wrote down spells a special token.
+    // One of the trainer's conversations spells a special token.
     conversations.retain(|messages| !messages[0].content.contains("<|eos|>"));
     assert!(conversations.len() > 40);
     for messages in conversations {
@@ -125,7 +127,8 @@ fn ordinary_prompts_keep_their_tokens() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Strings of pieces of spellings: those with a whole one in them are the client's text, the others are as before.
+    /// Joins pieces of spellings: a string with a whole spelling in it is the client's text, all others keep their
+    /// tokens.
     #[test]
     fn pieces_of_spellings_make_no_special_token(
         pieces in prop::collection::vec("<\\|end\\|>|<\\||\\|>|end|user|[|]|[<]|[>]|é| |[a-z]{1,4}", 0..24),

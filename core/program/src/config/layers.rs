@@ -1,5 +1,5 @@
-//! The layers of a configuration, merged: one table, and for every value where it came from. What the keys mean is
-//! not its business; it learns that from the reader's refusals.
+//! Merges the layers of a configuration into one table and remembers the source of every value. It does not know what
+//! the keys mean; it learns that from the deserializer's refusals.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::mistakes::{ConfigErrors, Mistake};
 
-/// The source of a value; later ones win.
+/// The layer of a value; later ones win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Layer {
     File,
@@ -15,47 +15,47 @@ pub(super) enum Layer {
     Flags,
 }
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug)]
 struct Origin {
     layer: Layer,
     /// The file, the variable or the flag, in words.
     source: String,
-    /// As it was written, while it may still be meant as text.
+    /// The value's literal text, while it may still have to be read as text.
     text: Option<String>,
-    /// What was wrong with it before it was taken as text.
+    /// The deserializer's complaint before the value was read as text.
     first_problem: Option<String>,
 }
 
-/// What can be done about a refused value.
+/// What to do after a refused value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is out of the way, or has another reading: read again.
+    /// The value was removed or has another reading: deserialize again.
     ReadAgain,
-    /// It can't be taken out; nothing more can be told.
+    /// The value cannot be removed, so no further mistakes can be found.
     Final,
 }
 
-/// The layers so far.
+/// The layers merged up to now.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
-    /// All values, later layers' over earlier ones'.
+    /// All values; those of later layers replace earlier ones.
     pub(super) table: Table,
     origins: BTreeMap<Vec<String>, Origin>,
     mistakes: Vec<Mistake>,
-    /// Keys that were taken out with a mistake: what follows from that isn't told.
+    /// Keys that were removed because of a mistake: mistakes that only follow from the removal are not reported.
     told: Vec<Vec<String>>,
 }
 
 impl Layers {
-    /// Puts a file's values over what is there.
+    /// Merges a file's values over the present ones.
     pub(super) fn add_table(&mut self, source: &str, table: Table) {
         let origin =
             Origin { layer: Layer::File, source: source.to_owned(), text: None, first_problem: None };
         self.merge(&origin, &[], table);
     }
 
-    /// Puts one value, written as text, over what is there.
+    /// Sets one value, written as text, over the present one.
     pub(super) fn add_text(&mut self, layer: Layer, source: String, path: &[String], text: &str) {
         if path.iter().any(String::is_empty) {
             self.mistake(source, &path.join("."), "a part of this key is empty".to_owned());
@@ -78,7 +78,7 @@ impl Layers {
         }
     }
 
-    /// Sets one value. What was at its key, below it, or above it without being a table, is replaced.
+    /// Sets one value. It replaces what was at its key or below it, and any non-table above it.
     fn set(&mut self, path: &[String], value: Value, origin: Origin) {
         let Some((last, above)) = path.split_last() else { return };
         let mut table = &mut self.table;
@@ -96,12 +96,12 @@ impl Layers {
         self.origins.insert(path.to_vec(), origin);
     }
 
-    /// Notes a mistake.
+    /// Records a mistake.
     pub(super) fn mistake(&mut self, source: String, key: &str, problem: String) {
         self.mistakes.push(Mistake { source, key: key.to_owned(), problem });
     }
 
-    /// The reader refused what is at `path`, and says why.
+    /// Handles the deserializer's refusal of the value at `path`, for the reason `problem`.
     pub(super) fn refused(&mut self, path: &[String], problem: &str) -> Refusal {
         let unknown = problem.starts_with("unknown field");
         if let Some(origin) = self.origins.get_mut(path)
@@ -122,7 +122,7 @@ impl Layers {
                 return Refusal::ReadAgain;
             }
         }
-        // A table is also refused for what it lacks since something was taken out of it.
+        // A table is also refused because of a value that was removed from it.
         if !self.told.iter().any(|told| told.starts_with(path)) {
             let origin = self.origin_of(path);
             let source = origin.map_or_else(|| "no source".to_owned(), |origin| origin.source.clone());
@@ -133,7 +133,7 @@ impl Layers {
         self.take_out(path)
     }
 
-    /// Sets `target` to what `file` holds, unless a flag says otherwise.
+    /// Sets `target` to the content of `file`, unless a flag sets it.
     fn set_from_file(&mut self, target: &[String], file: &str, source: String) {
         let other = self.origins.get(target);
         if let Some(other) = other.filter(|other| other.layer == Layer::Environment) {
@@ -160,7 +160,8 @@ impl Layers {
         at_or_above.or_else(|| below().map(|(_, origin)| origin))
     }
 
-    /// Removes what is at `path`. An element can't leave its list without moving the others: then the list goes.
+    /// Removes the value at `path`. An element cannot leave its list without moving the others, so the whole list
+    /// goes.
     fn take_out(&mut self, path: &[String]) -> Refusal {
         let keys = path.iter().rposition(|word| index_of(word).is_none()).map_or(0, |last| last + 1);
         let Some((last, above)) = path[..keys].split_last() else { return Refusal::Final };
@@ -181,19 +182,19 @@ impl Layers {
         }
     }
 
-    /// The configuration that was read, unless there were mistakes on the way.
+    /// Returns the deserialized configuration, unless there were mistakes.
     pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigErrors> {
         if self.mistakes.is_empty() { Ok(config) } else { Err(self.into_errors()) }
     }
 
-    /// The mistakes, in an order that doesn't depend on how they were found.
+    /// Returns the mistakes, in an order that does not depend on how they were found.
     pub(super) fn into_errors(mut self) -> ConfigErrors {
         self.mistakes.sort();
         ConfigErrors { mistakes: self.mistakes }
     }
 }
 
-/// How [`Layers::refused`] is told of an element of a list.
+/// Returns the path segment by which [`Layers::refused`] addresses an element of a list.
 pub(super) fn index_word(index: usize) -> String {
     format!("[{index}]")
 }
@@ -202,8 +203,8 @@ fn index_of(word: &str) -> Option<usize> {
     word.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// What a text says if it is TOML: a number, a truth, a list, a table. Everything else is the text itself, quotes
-/// and all.
+/// Parses a text as TOML: a number, a boolean, a list or a table. Everything else is the literal text, quotes
+/// included.
 fn value_of(text: &str) -> Value {
     let key = "value";
     let parsed = format!("{key} = {text}").parse::<Table>().ok().filter(|table| table.len() == 1);

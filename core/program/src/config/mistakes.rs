@@ -1,13 +1,13 @@
-//! What is wrong with a configuration, and how it is told.
+//! The mistakes in a configuration and how they are printed.
 
 use std::fmt;
 
-/// One thing that is wrong with a configuration.
+/// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
     /// The file, the environment variable or the flag.
     pub source: String,
-    /// The full dotted key; empty if it is about no single key.
+    /// The full dotted key; empty if the mistake concerns no single key.
     pub key: String,
     /// What is wrong. It may quote the value.
     pub problem: String,
@@ -24,7 +24,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong with a configuration; the operator's to mend.
+/// All mistakes in a configuration, for the operator to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigErrors {
     /// The mistakes, at least one.

@@ -1,5 +1,5 @@
-//! Section (a): jobs accepted a second through one gateway, over what its three parts could do one after the other;
-//! and how long accepting takes at half that rate, over single commits at the same rate.
+//! Section (a): jobs accepted per second through one gateway, relative to what its three parts could do one after the
+//! other; and how long accepting takes at half that rate, relative to single commits at the same rate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +24,11 @@ use crate::schedule::Schedule;
 use crate::settings::{Pace, Settings};
 use crate::{Fault, bare, client};
 
-/// Connections, callers of the database, publishers: many clients, and few enough that two cores keep up with them.
+/// The number of connections, database callers and publishers: many clients, and few enough for two cores.
 const CONNECTIONS: usize = 64;
-/// Connections that answer arrivals at a fixed rate: more than are ever busy while the gateway keeps up.
+/// The number of connections that take arrivals at a fixed rate: more than are ever busy while the gateway keeps up.
 const PACED_CONNECTIONS: usize = 256;
-/// What the issue asks for.
+/// The lowest acceptable ratio.
 const RATIO_MIN: f64 = 0.7;
 const TAIL_RATIO_MAX: f64 = 3.0;
 
@@ -79,14 +79,14 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Section, Fault> {
     })
 }
 
-/// Everything that is measured, ready.
+/// Everything that is measured, ready to run.
 struct Peers {
     network: Network,
     bare_postgres: BarePostgres,
     ledger: Arc<PostgresLedger>,
     asker: Asker,
     publisher: Publisher,
-    /// What it publishes on: a connection ends when nobody holds it.
+    /// The publishers' connection, held because it ends when it is dropped.
     _publishing: lapin::Connection,
     hyper: client::Ask,
     gateway: client::Ask,
@@ -103,7 +103,7 @@ impl Peers {
         let publishing = connect(&broker).await?;
         let publisher = Publisher::open(&publishing).await?;
         let gateway = network.submit(0);
-        // The gateway's first reply is what hyper answers with, to the byte.
+        // hyper answers with the gateway's first reply, to the byte.
         let hyper = gateway.at(bare::serve(gateway.once().await?).await?);
         Ok(Self { network, bare_postgres, ledger, asker, publisher, _publishing: publishing, hyper, gateway })
     }
@@ -152,7 +152,7 @@ async fn measure_tails(peers: &Peers, pace: Pace, rounds: &mut Rounds) -> Result
     Ok(())
 }
 
-/// How long requests take that arrive at this rate. The client has a thread of its own, as `load` has.
+/// Returns how long requests take that arrive at this rate. The client has a thread of its own, as in `load`.
 async fn paced(ask: &client::Ask, rate: f64, span: Duration) -> Result<Vec<Duration>, Fault> {
     let ask = ask.clone();
     let here = tokio::task::spawn_blocking(move || {
@@ -191,7 +191,7 @@ async fn joined(mut tasks: JoinSet<Result<Vec<Duration>, Fault>>) -> Result<Vec<
     Ok(times)
 }
 
-/// Notices confirmed a second, as many at once as there are clients.
+/// Returns how many notices are confirmed per second, with as many at once as there are clients.
 async fn publishes(publisher: &Publisher, span: Duration) -> Result<f64, Fault> {
     let end = Instant::now() + span;
     counted(span, |asker| {
@@ -211,7 +211,7 @@ async fn publishes(publisher: &Publisher, span: Duration) -> Result<f64, Fault> 
     .await
 }
 
-/// Jobs accepted a second by the ledger as the gateway uses it; nothing is marked.
+/// Returns how many jobs per second the ledger accepts, used as the gateway uses it; no notice is marked.
 async fn accepts(ledger: &Arc<PostgresLedger>, asker: &Asker, span: Duration) -> Result<f64, Fault> {
     let end = Instant::now() + span;
     counted(span, |_| {
@@ -230,7 +230,7 @@ async fn accepts(ledger: &Arc<PostgresLedger>, asker: &Asker, span: Duration) ->
     .await
 }
 
-/// What that many callers get done together, a second.
+/// Returns how many operations per second that many callers complete together.
 async fn counted<F>(span: Duration, caller: impl Fn(Asker) -> F) -> Result<f64, Fault>
 where
     F: Future<Output = Result<usize, Fault>> + Send + 'static,

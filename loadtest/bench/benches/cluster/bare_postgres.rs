@@ -1,6 +1,6 @@
-//! PostgreSQL alone, by tokio-postgres: the rows that accepting a job writes, in batches of what waits, and the marks
-//! of confirmed notices behind them; and a loop of one-row commits at a given rate. No check of anything: no limit of
-//! an account, no idempotency, no job sent twice. The tables and their indexes are the ledger's.
+//! PostgreSQL alone, by tokio-postgres: it writes the rows of accepted jobs in batches of what waits, and after them
+//! the marks of confirmed notices; and a loop commits single rows at a given rate. It checks nothing: no limit of an
+//! account, no idempotency, no job that is sent twice. The tables and their indexes are the ledger's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use crate::fixtures::Asker;
 use crate::measure::as_f64;
 use crate::schedule::Schedule;
 
-/// As many as the ledger puts into one transaction.
+/// The most rows of a transaction, the same as the ledger's.
 const BATCH_MAX: usize = 512;
-/// As the gateway's courier does it: marks are gathered, and committed together.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
-/// Connections of the loop of single commits: enough that one slow commit holds up no arrival.
+/// Connections of the loop of single commits: enough that one slow commit delays no arrival.
 const COMMITTERS: usize = 32;
 
 const INSERT: &str = "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous,
@@ -44,7 +44,7 @@ struct Writer {
 impl Writer {
     async fn connect(url: &str) -> Result<Self, Fault> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        // Ends with its client; what went wrong is told to whoever asks the client.
+        // The task ends with its client; the client reports its errors.
         tokio::spawn(connection);
         let insert = client.prepare(INSERT).await?;
         let (count, mark) = (client.prepare(COUNT).await?, client.prepare(MARK).await?);
@@ -65,7 +65,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One transaction, sent without waiting between its statements.
+    /// Runs one transaction, sent without waiting between its statements.
     async fn accept(&self, jobs: &[&NewJob]) -> Result<(), Fault> {
         let Some(first) = jobs.first() else { return Ok(()) };
         let (account, more) = (first.account.as_str(), i64::try_from(jobs.len())?);
@@ -92,7 +92,7 @@ impl Writer {
 
 type Waiting = (NewJob, oneshot::Sender<JobId>);
 
-/// A database with the ledger's tables, and nobody else in it.
+/// A database with the ledger's tables that nothing else uses.
 pub(crate) struct BarePostgres {
     url: String,
     asker: Asker,
@@ -108,7 +108,8 @@ impl BarePostgres {
         Ok(Self { url: url.to_owned(), asker, committers })
     }
 
-    /// Rows of jobs committed a second for so many callers, each of whom waits for its own before it asks again.
+    /// Returns how many rows of jobs are committed per second for `callers` callers, each of which waits for its own
+    /// row before it sends the next.
     pub(crate) async fn accepts(&self, callers: usize, span: Duration) -> Result<f64, Fault> {
         let (sender, waiting) = mpsc::channel::<Waiting>(callers);
         let (accepted, marks) = mpsc::unbounded_channel();
@@ -139,7 +140,7 @@ impl BarePostgres {
         Ok(as_f64(count) / span.as_secs_f64())
     }
 
-    /// How long single commits of one row take that arrive at this rate.
+    /// Returns how long single commits of one row take that arrive at this rate.
     pub(crate) async fn paced(&self, rate: f64, span: Duration) -> Result<Vec<Duration>, Fault> {
         let schedule = Arc::new(Schedule::new(rate, span));
         let mut tasks = JoinSet::new();
@@ -173,7 +174,7 @@ async fn write(
         writer.accept(&jobs).await?;
         for (job, reply) in batch.drain(..) {
             accepted.send(job.id)?;
-            // Its caller has seen the end of the span.
+            // The send fails if the caller has seen the end of the span.
             let _ = reply.send(job.id);
         }
     }

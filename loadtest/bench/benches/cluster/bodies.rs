@@ -1,4 +1,4 @@
-//! The messages of one job as the programs write them, byte for byte as long: the echo carries these.
+//! The messages of one job as the programs write them, with the same length in bytes: the echo carries these.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use infera_types::{
 use crate::Fault;
 use crate::fixtures::Asker;
 
-/// One body per kind.
+/// One body for each kind of message.
 pub(crate) struct Bodies {
     pub(crate) notice: Bytes,
     pub(crate) assignment: Bytes,
@@ -48,7 +48,7 @@ impl Bodies {
     }
 }
 
-/// The stub's answer: 16 tokens and the end, four candidates each.
+/// Makes the stub's answer: 16 tokens and the end token, with four candidates each.
 fn replica(job_id: JobId) -> Replica {
     let tokens: Vec<u32> = (100..116).collect();
     let top = vec![(100, 256.0), (101, 128.0), (102, 128.0), (103, 128.0)];

@@ -1,4 +1,4 @@
-//! Databases of one run: made empty, with the ledger's tables in them.
+//! Makes the databases of one run: empty, with the ledger's tables.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio_postgres::NoTls;
 use crate::Fault;
 use crate::settings::Settings;
 
-/// Makes a database of this name, in place of one that an earlier run left.
+/// Makes a database of this name, replacing one that an earlier run left.
 pub(crate) async fn make(settings: &Settings, name: &str) -> Result<String, Fault> {
     let client = connect(&settings.first_database()?).await?;
     client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
@@ -16,24 +16,24 @@ pub(crate) async fn make(settings: &Settings, name: &str) -> Result<String, Faul
     settings.database(name)
 }
 
-/// A ledger in a database of its own.
+/// Opens a ledger in a database of its own.
 pub(crate) async fn ledger(settings: &Settings, name: &str) -> Result<Arc<PostgresLedger>, Fault> {
     let url = make(settings, name).await?;
     open(&url).await
 }
 
-/// One more process's ledger in a database that is there.
+/// Opens the ledger of one more process in an existing database.
 pub(crate) async fn open(url: &str) -> Result<Arc<PostgresLedger>, Fault> {
-    /// Half of a program's: a server allows a hundred connections, and the programs run beside.
+    /// Half of a program's connections: a server allows a hundred, and the programs run at the same time.
     const CONNECTIONS: usize = 4;
     let config = PostgresConfig { connections: CONNECTIONS, ..PostgresConfig::new(url) };
     Ok(PostgresLedger::connect(&config).await?)
 }
 
-/// A connection for single questions.
+/// Opens a connection for single queries.
 pub(crate) async fn connect(url: &str) -> Result<tokio_postgres::Client, Fault> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // Ends with its client; what went wrong is told to whoever asks the client.
+    // The task ends with its client; the client reports its errors.
     tokio::spawn(connection);
     Ok(client)
 }

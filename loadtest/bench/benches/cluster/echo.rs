@@ -1,10 +1,11 @@
 //! A bare echo of a job's messages through RabbitMQ, with the ledger's commits in between and nothing else: notice,
-//! three assignments, three replicas, completion, each as long as a real one and confirmed; accept, mark, take, settle,
-//! post. Nothing is parsed, drawn, decoded, compared or scored, no HTTP is spoken, and nothing is swept, folded or
-//! archived. It is the limit that the programs are measured against, so it has as many parts as they are, and each part
-//! is a process, as each of them is: what passes between two programs passes between two processes here.
+//! three assignments, three replicas, completion, each as long as a real one and confirmed; accept, mark, take,
+//! settle, post. Nothing is parsed, drawn, decoded, compared or scored, no HTTP is spoken, and nothing is swept,
+//! folded or archived. The programs are measured against this limit. So the echo has as many parts as there are
+//! programs, and each part is a process, so that what passes between two programs passes between two processes here
+//! too.
 //!
-//! The parts are this benchmark's own program, started anew and told which part it is by [`PART`].
+//! The parts are this benchmark's own program, started again with its part in [`PART`].
 
 mod gateway;
 mod node;
@@ -25,18 +26,18 @@ use crate::Fault;
 use crate::measure::as_f64;
 use crate::publisher::connect;
 
-/// The variable that makes a part of this program. An environment isn't everybody's to read as a command line is, and
-/// there are passwords in it.
+/// The variable that makes this program a part. Other users cannot read an environment as they can a command line,
+/// and it holds passwords.
 const PART: &str = "INFERA_BENCH_ECHO_PART";
 
-/// Replicas that make an answer, and all of them.
+/// The replicas that make an answer, and their whole number.
 const QUORUM: usize = 2;
 const REPLICAS: usize = 3;
 
-/// What a part says first, when it is at work.
+/// What a part prints first, once it is at work.
 const READY: &str = "ready";
 
-/// What an echo is made of.
+/// What an echo consists of.
 pub(crate) struct Echo {
     pub(crate) broker: String,
     pub(crate) database: String,
@@ -45,10 +46,10 @@ pub(crate) struct Echo {
     pub(crate) nodes: usize,
 }
 
-/// Which part, with the number that tells it from others of its kind.
+/// The kind of a part, with its number among parts of that kind.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Role {
-    /// With so many clients, each of which asks one job after the other.
+    /// A gateway with this many clients, each of which asks one job after the other.
     Gateway {
         index: usize,
         clients: usize,
@@ -63,7 +64,7 @@ enum Role {
     },
 }
 
-/// One part, as it is told.
+/// The description of one part, as its process is given it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Part {
     role: Role,
@@ -74,12 +75,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The part that this process is, if it isn't the benchmark itself.
+    /// Returns the part that this process is; none if it is the benchmark itself.
     pub(crate) fn told() -> Result<Option<Self>, Fault> {
         Ok(std::env::var(PART).ok().map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
-    /// A runtime like that of the program that it stands for.
+    /// Makes a runtime like that of the program that the part stands for.
     pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
         let mut builder = match self.role {
             Role::Node { .. } => Builder::new_current_thread(),
@@ -88,10 +89,10 @@ impl Part {
         builder.enable_all().build()
     }
 
-    /// Works until the process is ended, by the benchmark or with it.
+    /// Works until the process is ended, by the benchmark or together with it.
     pub(crate) async fn act(self) -> Result<(), Fault> {
         std::thread::spawn(|| {
-            // The benchmark says nothing; what is read is its end.
+            // The benchmark writes nothing; reading ends when the benchmark closes the pipe.
             let _ = std::io::stdin().read(&mut [0]);
             std::process::exit(1);
         });
@@ -103,14 +104,14 @@ impl Part {
     }
 }
 
-/// Says to the benchmark that this part is at work.
+/// Tells the benchmark that this part is at work.
 fn say(line: &str) -> Result<(), Fault> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
 
-/// A part that runs. Killed if it is dropped: what it has in hand is the echo's own.
+/// A running part. It is killed when it is dropped, because what it holds belongs to the echo alone.
 struct Running {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -127,7 +128,7 @@ impl Running {
         Ok(Self { child, lines })
     }
 
-    /// What it says next; what went wrong it has said where errors go.
+    /// Returns the part's next line; errors are on its standard error.
     fn line(&mut self) -> Result<String, Fault> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
@@ -145,15 +146,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the part has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Echo {
-    /// Jobs ended a second, with so many on the way at once. `at_work` is called when all parts are there, and when the
-    /// clients have ended and all parts are still there: to look at what they use.
+    /// Returns how many jobs end per second, with `in_flight` jobs on the way at once. `at_work` is called when all
+    /// parts are ready, and again when the clients have ended and all parts still run, to see what they have used.
     pub(crate) async fn run(
         &self,
         in_flight: usize,
@@ -194,7 +195,7 @@ impl Echo {
             for gateway in &mut gateways {
                 count += gateway.line()?.parse::<usize>()?;
             }
-            // Still there, so that what they used can be looked at.
+            // The parts still run, so that what they have used can be read.
             Ok::<_, Fault>((count, gateways))
         });
         let (count, gateways) = count.await??;

@@ -1,4 +1,4 @@
-//! Section (e): one gateway from outside: from exec to ready, and its memory when idle.
+//! Section (e): one gateway from outside: the time from exec to ready, and its memory when idle.
 
 use crate::Fault;
 use crate::machine::{load as load_average, resident_mib};

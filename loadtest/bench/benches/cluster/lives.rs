@@ -1,5 +1,6 @@
-//! Sections (b), (c) and (f): jobs ended a second by the whole cluster, over a bare echo of the same messages with the
-//! same commits; what each role costs; what the archive is sent; and the same with one, two and four verifiers.
+//! Sections (b), (c) and (f): jobs ended per second by the whole cluster, relative to a bare echo of the same
+//! messages with the same commits; what each role costs; what the archive is sent; and the same with one, two and
+//! four verifiers.
 
 use std::time::Duration;
 
@@ -15,21 +16,23 @@ use crate::report::{Row, Section};
 use crate::settings::Settings;
 use crate::{Fault, client};
 
-/// Clients that wait for their answers: twice the jobs that six nodes' slots hold at once, so that none is idle.
+/// The number of clients that wait for answers: twice the jobs that six nodes' slots hold at once, so that no slot is
+/// idle.
 const CLIENTS: usize = 64;
-/// As `make cluster` starts them.
+/// The number of gateways, as `make cluster` starts them.
 const GATEWAYS: usize = 2;
 const NODES: usize = 6;
 const VERIFIERS: usize = 2;
-/// What else is tried, the most first: a verifier leaves in a moment, and comes within a heartbeat.
+/// The other numbers of verifiers, the most first: a verifier leaves in a moment, but joins only within a heartbeat.
 const VERIFIER_COUNTS: [usize; 3] = [4, VERIFIERS, 1];
-/// What the issue asks for.
+/// The lowest acceptable ratio.
 const RATIO_MIN: f64 = 0.8;
 const PUTS_MAX: f64 = 20.0;
-/// The archiver waits for a whole segment for half a minute; who had its lease may be gone.
+/// How long archiving may take: the archiver waits half a minute for a whole segment, and the holder of its lease may
+/// have ended.
 const ARCHIVED_WITHIN: Duration = Duration::from_secs(240);
 
-/// Who uses CPU time, in the order of the table.
+/// The users of CPU time, in the order of the table.
 const USERS: [&str; 6] = ["broker", "database", "gateways", "verifiers", "workers", "client"];
 
 #[derive(Default)]
@@ -155,8 +158,10 @@ async fn measure_echo(settings: &Settings, echo: &Echo, rounds: &mut Rounds) -> 
     let mut looks: Vec<Vec<_>> = Vec::new();
     let look = || looks.push(roots.iter().map(|roots| cpu_time(roots)).collect());
     let rate = echo.run(CLIENTS, (pace.warm_up, pace.life_span), look).await?;
-    let [before, after] = looks.as_slice() else { return Err("the echo was not looked at twice".into()) };
-    // The warm-up's jobs are paid for as well, so they count here, at the same rate.
+    let [before, after] = looks.as_slice() else {
+        return Err("the echo's CPU time was not read twice".into());
+    };
+    // The warm-up's jobs use CPU time too, so they are counted here, at the same rate.
     let jobs = rate * (pace.warm_up + pace.life_span).as_secs_f64();
     for ((before, after), each) in before.iter().zip(after).zip(&mut rounds.echo_cpu_us) {
         each.push(after.saturating_sub(*before).as_secs_f64() * 1e6 / jobs);
@@ -182,7 +187,7 @@ async fn measure_cluster(
             .zip(before)
             .map(|(roots, before)| cpu_time(roots).saturating_sub(before).as_secs_f64())
             .collect();
-        // The programs are this process's children, so what it used has theirs in it.
+        // The programs are this process's children, so its CPU time includes theirs.
         let children: f64 = used.iter().skip(2).take(3).sum();
         for ((place, used), each) in used.iter().enumerate().zip(&mut rounds.cpu_us) {
             let own = if place + 1 == USERS.len() { used - children } else { *used };
@@ -197,7 +202,7 @@ async fn warm_up(network: &Network, span: Duration) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Replies a second, half of the clients at each gateway.
+/// Returns the replies per second, with half of the clients at each gateway.
 async fn asked(network: &Network, warm_up: Duration, span: Duration) -> Result<f64, Fault> {
     let half = |gateway: usize| {
         let ask: client::Ask = network.chat(gateway);

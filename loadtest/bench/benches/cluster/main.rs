@@ -1,15 +1,15 @@
-//! `make bench-cluster`: one table of what the programs cost on RabbitMQ, PostgreSQL and MinIO, each figure beside a
-//! limit measured in the same run.
+//! `make bench-cluster`: one table of what the programs cost on RabbitMQ, PostgreSQL and MinIO, with each figure
+//! beside a limit that is measured in the same run.
 //!
-//! * **(a)** accepted submits a second through a gateway, over what PostgreSQL, RabbitMQ and hyper alone could do one
-//!   after the other; and the tail at half that rate, over single commits at the same rate.
-//! * **(b)** jobs ended a second by the whole cluster with the stub engine, over a bare echo of the same messages with
-//!   the ledger's commits; CPU time of each role for each job.
+//! * **(a)** accepted submits per second through a gateway, relative to what PostgreSQL, RabbitMQ and hyper alone
+//!   could do one after the other; and the tail at half that rate, relative to single commits at the same rate.
+//! * **(b)** jobs ended per second by the whole cluster with the stub engine, relative to a bare echo of the same
+//!   messages with the ledger's commits; CPU time of each role for each job.
 //! * **(c)** what the archive is sent. **(d)** memory while jobs queue up. **(e)** a gateway's start and idle memory.
-//! * **(f)** jobs ended a second with one, two and four verifiers.
+//! * **(f)** jobs ended per second with one, two and four verifiers.
 //!
 //! Every figure is the median of interleaved rounds with the lowest and the highest beside it, and the machine's load
-//! average (this benchmark's own work included); a ratio is made within a round, then its median is taken.
+//! average (this benchmark's own work included). A ratio is computed within each round, and then its median is taken.
 
 mod accepts;
 mod bare_postgres;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Fault> {
     runtime.block_on(run::all(&settings))
 }
 
-/// The repository's root; cargo starts benchmarks in their package's folder.
+/// Returns the repository's root, because cargo starts benchmarks in their package's folder.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }

@@ -1,5 +1,5 @@
 //! A cluster of our programs: gateways, verifiers and workers as processes, on a database of its own and an object
-//! store whose PUTs are counted. Only what is measured runs: who needs a verifier or a worker asks for it.
+//! store whose PUTs are counted. It starts only the roles that a section asks for.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -23,17 +23,17 @@ use crate::puts::Puts;
 use crate::settings::{Settings, told};
 use crate::{Fault, databases, root};
 
-/// A node's first heartbeat reaches a new verifier within ten seconds, and a verifier's summary its gateways within
-/// one more.
+/// How long it takes until all know each other: a node's first heartbeat reaches a new verifier within ten seconds,
+/// and a verifier's summary reaches its gateways within one more.
 const KNOWN_WITHIN: Duration = Duration::from_secs(12);
-/// How often it is looked for what must come.
+/// The pause between checks of an awaited event.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Verifiers that have begun: each has a lease under its own name, and a new name at each start.
+/// Finds the verifiers that have started: each has a lease under its own name, and a new name at each start.
 const LEASES: &str = "SELECT name FROM leases WHERE name = holder";
 /// Accounts that workers run under: three make a group.
 const OWNERS: usize = 3;
 
-/// A gateway and where it listens.
+/// A gateway and its address.
 struct Gateway {
     process: Process,
     address: SocketAddr,
@@ -45,25 +45,25 @@ pub(crate) struct Network {
     gateways: Vec<Gateway>,
     verifiers: Vec<Process>,
     workers: Vec<Process>,
-    /// The key of whoever asks; the owners' come after.
+    /// The keys: first the asking account's, then the owners'.
     keys: Vec<String>,
     puts: Arc<Puts>,
     database: Client,
     broker: Arc<RabbitBroker>,
 }
 
-/// What all programs are told.
+/// The settings of all programs.
 struct Common {
     programs: [PathBuf; 3],
     logs: PathBuf,
     common: Vec<(&'static str, String)>,
     archive: Vec<(&'static str, String)>,
-    /// What a gateway is told that lets nodes in.
+    /// The additional settings of a gateway that admits nodes.
     nodes: Vec<(&'static str, String)>,
 }
 
 impl Network {
-    /// Empty tables and an empty queue; nothing runs.
+    /// Makes empty tables and an empty queue; nothing runs yet.
     pub(crate) async fn prepare(settings: &Settings, name: &str) -> Result<Self, Fault> {
         let url = databases::make(settings, name).await?;
         databases::open(&url).await?.list_model(&listed()).await?;
@@ -102,7 +102,7 @@ impl Network {
         })
     }
 
-    /// The same with one gateway, and a key.
+    /// Prepares the same, with one gateway and a key.
     pub(crate) async fn open(settings: &Settings, name: &str) -> Result<Self, Fault> {
         let mut network = Self::prepare(settings, name).await?;
         network.add_gateway().await?;
@@ -110,7 +110,7 @@ impl Network {
         Ok(network)
     }
 
-    /// The same with a gateway that lets nodes in, and owners whose nodes may come.
+    /// Prepares the same, with a gateway that admits nodes, and owners whose nodes are admitted.
     pub(crate) async fn open_to_nodes(settings: &Settings, name: &str) -> Result<Self, Fault> {
         let mut network = Self::prepare(settings, name).await?;
         network.settings.nodes = vec![
@@ -127,13 +127,13 @@ impl Network {
         Ok(network)
     }
 
-    /// A gateway that is starting, and where it will listen.
+    /// Starts a gateway, and returns it with its address.
     pub(crate) fn start_gateway(&self) -> Result<(Process, SocketAddr), Fault> {
         let listen = free_address()?;
         let mut settings = self.settings.common.clone();
         settings.push(("listen", listen.to_string()));
         settings.extend_from_slice(&self.settings.nodes);
-        // Every limit of a key is there and checked, and none is reached.
+        // Every limit of a key is set and checked, and none is reached.
         for limit in ["gateway.requests_per_minute", "gateway.in_flight_max", "gateway.waiting_max"] {
             settings.push((limit, u32::MAX.to_string()));
         }
@@ -162,13 +162,13 @@ impl Network {
         Ok(())
     }
 
-    /// Lets an account's nodes in from outside, as an operator does.
+    /// Gives an account the scope `fleet`, as an operator does.
     fn let_in(&self, email: &str) -> Result<(), Fault> {
         let Common { programs: [program, ..], common, .. } = &self.settings;
         run(program, &["account", "fleet", email], common)
     }
 
-    /// So many verifiers run afterwards. New ones know the nodes by then.
+    /// Starts or ends verifiers until `count` run. New ones know the nodes when this returns.
     pub(crate) async fn set_verifiers(&mut self, count: usize) -> Result<(), Fault> {
         while self.verifiers.len() > count {
             if let Some(last) = self.verifiers.pop() {
@@ -197,7 +197,7 @@ impl Network {
         Process::start(program, name, &settings, logs)
     }
 
-    /// So many workers of three owners run afterwards, and all verifiers know them.
+    /// Starts or ends workers of three owners until `count` run, and waits until all verifiers know them.
     pub(crate) async fn set_workers(&mut self, count: usize) -> Result<(), Fault> {
         let gateway = self.gateways.first().ok_or("no gateway runs")?.address;
         for index in self.workers.len()..count {
@@ -221,19 +221,19 @@ impl Network {
         Ok(())
     }
 
-    /// A job that nobody waits for.
+    /// Returns the request for a job without waiting for its end.
     pub(crate) fn submit(&self, gateway: usize) -> Ask {
         let body = body("max_output");
         Ask::post(self.gateways[gateway].address, "/submit_job", &self.keys[0], &body, "\"job_id\":\"job_")
     }
 
-    /// A request that waits for its verified answer.
+    /// Returns a request that waits for its verified answer.
     pub(crate) fn chat(&self, gateway: usize) -> Ask {
         let (address, body) = (self.gateways[gateway].address, body("max_tokens"));
         Ask::post(address, "/v1/chat/completions", &self.keys[0], &body, "\"status\":\"verified\"")
     }
 
-    /// Every gateway and verifier with its process.
+    /// Returns every gateway and verifier with its process.
     pub(crate) fn roles(&self) -> Vec<(String, u32)> {
         let gateways = self.gateways.iter().map(|gateway| &gateway.process);
         let gateways =
@@ -244,7 +244,8 @@ impl Network {
             .collect()
     }
 
-    /// Whose CPU time is counted, in the table's order: broker, database, gateways, verifiers, workers, client.
+    /// Returns the processes whose CPU time is counted, in the table's order: broker, database, gateways, verifiers,
+    /// workers, client.
     pub(crate) fn users(&self, settings: &Settings) -> Vec<Vec<u32>> {
         let pids = |processes: &[Process]| processes.iter().map(Process::pid).collect();
         vec![
@@ -257,7 +258,7 @@ impl Network {
         ]
     }
 
-    /// Jobs that wait or run.
+    /// Returns how many jobs wait or run.
     pub(crate) async fn queued(&self) -> Result<usize, Fault> {
         self.count("SELECT count(*) FROM jobs WHERE state < 2").await
     }
@@ -272,7 +273,7 @@ impl Network {
         Ok(usize::try_from(count)?)
     }
 
-    /// Waits until every job that ended is archived, and gives their number.
+    /// Waits until every ended job is archived, and returns their number.
     pub(crate) async fn wait_until_archived(&self, within: Duration) -> Result<usize, Fault> {
         let begun = Instant::now();
         loop {
@@ -288,12 +289,12 @@ impl Network {
         }
     }
 
-    /// PUTs and their bytes so far.
+    /// Returns the number of PUTs and of their bytes up to now.
     pub(crate) fn puts(&self) -> (u64, u64) {
         self.puts.counts()
     }
 
-    /// Ends all of them, whoever depends on others first.
+    /// Ends all programs, those that depend on others first.
     pub(crate) async fn close(mut self) -> Result<(), Fault> {
         for worker in self.workers.drain(..) {
             worker.end().await?;
@@ -330,12 +331,12 @@ impl Store {
     }
 }
 
-/// What the stub engine announces unless it is told otherwise.
+/// Returns the digest that the stub engine announces by default.
 fn stub_digest() -> Digest {
     StubConfig::default().model_digest
 }
 
-/// A broker's URL as nodes are told it: without user and password.
+/// Returns a broker's URL as nodes are given it: without user and password.
 fn address_of(url: &str) -> String {
     match url.split_once('@') {
         Some((_, place)) => format!("amqp://{place}"),
@@ -343,7 +344,7 @@ fn address_of(url: &str) -> String {
     }
 }
 
-/// The model as the catalogue has it before a verifier lists it in full: enough for a gateway.
+/// Returns the model as the catalogue has it before a verifier lists it in full: enough for a gateway.
 fn listed() -> CatalogueEntry {
     CatalogueEntry {
         name: ModelName::new(MODEL),

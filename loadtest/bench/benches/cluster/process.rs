@@ -1,5 +1,5 @@
-//! One of our programs as a process: started with settings, waited for until it says that it is ready, asked to end.
-//! What it writes goes to a log of its own.
+//! One of our programs as a process: it is started with settings, waited for until it reports that it is ready, and
+//! asked to end. Its output goes to a log of its own.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 
 use crate::Fault;
 
-/// It is ready or broken by then.
+/// How long a program may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A drain is over by then.
+/// How long a drain may take.
 const END_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A program that runs. Killed if it is dropped before it has ended.
+/// A running program. It is killed if it is dropped before it has ended.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -26,7 +26,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `name` with `settings`, by their keys.
+    /// Starts `program` under `name` with `settings` by their keys.
     pub(crate) fn start(
         program: &Path,
         name: &str,
@@ -52,30 +52,30 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until `/readyz` at `address` says that it is ready, and gives the time since it was started.
+    /// Waits until `/readyz` at `address` reports ready, and returns the time since the start.
     pub(crate) async fn ready(&mut self, address: SocketAddr) -> Result<Duration, Fault> {
         self.wait_until(async || Ok(says_ready(address).await)).await?;
         Ok(self.began.elapsed())
     }
 
-    /// Waits until something that it does can be seen.
+    /// Waits until an effect of the program can be seen.
     pub(crate) async fn wait_until(
         &mut self,
         is_seen: impl AsyncFn() -> Result<bool, Fault>,
     ) -> Result<(), Fault> {
         while !is_seen().await? {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("{} ended with {status}: look at its log", self.name).into());
+                return Err(format!("{} ended with {status}: see its log", self.name).into());
             }
             if self.began.elapsed() > READY_WITHIN {
-                return Err(format!("{} did not become ready: look at its log", self.name).into());
+                return Err(format!("{} did not become ready: see its log", self.name).into());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
     }
 
-    /// Asks it to end, as a service manager would, and waits. It must end well.
+    /// Asks the program to end, as a service manager would, and waits. It must end without an error.
     pub(crate) async fn end(mut self) -> Result<(), Fault> {
         let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         let begun = Instant::now();
@@ -92,20 +92,21 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the program has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Settings as variables: they hold passwords, and an environment isn't everybody's to read as a command line is.
+/// Returns settings as variables: they hold passwords, and other users cannot read an environment as they can a
+/// command line.
 fn variables(settings: &[(&str, String)]) -> impl Iterator<Item = (String, String)> {
     settings
         .iter()
         .map(|(key, value)| (format!("INFERA_{}", key.to_uppercase().replace('.', "__")), value.clone()))
 }
 
-/// Runs one of an operator's commands to its end, which must be a good one.
+/// Runs one of an operator's commands to its end, which must be a success.
 pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), Fault> {
     let done = Command::new(program)
         .args(arguments)
@@ -131,7 +132,7 @@ async fn says_ready(address: SocketAddr) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(5), asked).await, Ok(Some(true)))
 }
 
-/// A port that nobody has now.
+/// Returns an address whose port is free now.
 pub(crate) fn free_address() -> Result<SocketAddr, Fault> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -1,6 +1,6 @@
 //! lapin alone: one connection, one channel in confirm mode that one task owns, mandatory publishes, a window of
-//! unconfirmed ones, no wait for what is only written; acks as the programs give theirs. The limit of what a program in
-//! Rust gets through RabbitMQ; it retries nothing.
+//! unconfirmed ones, and no wait for mere writes; acks are sent as the programs send theirs. It is the limit of what
+//! a program in Rust gets through RabbitMQ; it retries nothing.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Fault;
 
-/// Unconfirmed publishes at once: what the programs allow themselves.
+/// The most unconfirmed publishes at once, the same as the programs'.
 const WINDOW: usize = 256;
 
-/// As the programs mark theirs: quorum queues write them to disk all the same.
+/// The programs' mark of their messages: quorum queues write them to disk nevertheless.
 const TRANSIENT: u8 = 1;
 
 /// One message.
@@ -36,27 +36,27 @@ type Request = (Parcel, oneshot::Sender<()>);
 #[derive(Clone)]
 pub(crate) struct Publisher(mpsc::Sender<Request>);
 
-/// A connection with frames as small as the programs' own.
+/// Opens a connection with frames as small as the programs' own.
 pub(crate) async fn connect(url: &str) -> Result<Connection, Fault> {
-    let mut uri: lapin::uri::AMQPUri = url.parse().map_err(|_| "the broker's URL can't be read")?;
+    let mut uri: lapin::uri::AMQPUri = url.parse().map_err(|_| "the broker's URL cannot be parsed")?;
     uri.query.frame_max = Some(16 * 1024);
     Ok(Connection::connect_uri(uri, ConnectionProperties::default()).await?)
 }
 
 impl Publisher {
-    /// A publisher on a channel of its own of this connection.
+    /// Opens a publisher on a channel of its own on this connection.
     pub(crate) async fn open(connection: &Connection) -> Result<Self, Fault> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let (sender, requests) = mpsc::channel(4 * WINDOW);
         tokio::spawn(async move {
-            // Whoever waits learns of an end that isn't a confirmation by its lost reply.
+            // If a publish ends without a confirmation, its caller learns that from the dropped reply.
             let _ = serve(&Arc::new(channel), requests).await;
         });
         Ok(Self(sender))
     }
 
-    /// Returns when the broker has confirmed it in every queue that it matched.
+    /// Publishes, and returns when the broker has confirmed the message in every queue that it matched.
     pub(crate) async fn publish(&self, parcel: Parcel) -> Result<(), Fault> {
         let (reply, confirmed) = oneshot::channel();
         self.0.send((parcel, reply)).await?;
@@ -82,7 +82,7 @@ async fn serve(channel: &Arc<Channel>, mut requests: mpsc::Receiver<Request>) ->
             biased;
             Some((confirmation, reply)) = in_flight.next(), if !in_flight.is_empty() => {
                 if matches!(confirmation?, Confirmation::Ack(None)) {
-                    // Nobody waits if the run is ending.
+                    // The send fails only if the run is ending.
                     let _ = reply.send(());
                 }
             }
@@ -103,7 +103,7 @@ async fn serve(channel: &Arc<Channel>, mut requests: mpsc::Receiver<Request>) ->
                     (confirmation, reply)
                 }
                 .boxed();
-                // The first look hands it to the connection, in the order of the requests.
+                // The first poll hands it to the connection, in the order of the requests.
                 match (&mut ended).now_or_never() {
                     Some(early) => in_flight.push(ready(early).boxed()),
                     None => in_flight.push(ended),

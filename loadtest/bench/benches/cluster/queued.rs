@@ -1,4 +1,4 @@
-//! Section (d): memory of each role while jobs queue up, because there is no node that could answer them.
+//! Section (d): memory of each role while jobs queue up, because no node exists that could answer them.
 
 use crate::Fault;
 use crate::client::fill;
@@ -8,12 +8,12 @@ use crate::network::Network;
 use crate::report::{Row, Section};
 use crate::settings::Settings;
 
-/// As many at once as (a) has.
+/// The number of connections, the same as in (a).
 const CONNECTIONS: usize = 64;
-/// What the issue asks for.
+/// The highest acceptable growth.
 const GROWTH_MAX_MIB: f64 = 20.0;
 
-/// Memory of one process at both depths.
+/// The memory of one process at both depths.
 struct Memory {
     role: String,
     few: f64,
@@ -48,7 +48,7 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Section, Fault> {
     })
 }
 
-/// Submits so many more, waits for the dust to settle, and gives each process's memory.
+/// Submits `more` jobs, waits until everything is idle, and returns each process's memory.
 async fn depth(settings: &Settings, network: &Network, more: usize) -> Result<Vec<(String, f64)>, Fault> {
     let half = |gateway: usize| fill(network.submit(gateway), CONNECTIONS / 2, more / 2);
     tokio::try_join!(half(0), half(1))?;

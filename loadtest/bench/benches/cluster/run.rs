@@ -1,4 +1,4 @@
-//! The sections one after the other, and the table that they make.
+//! Runs the sections one after the other, and prints their table.
 
 use std::io::Write as _;
 

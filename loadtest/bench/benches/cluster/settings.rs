@@ -1,4 +1,5 @@
-//! What a run is told: how long to measure, and where servers and programs are. Not what is measured.
+//! The settings of a run: how long to measure, and where servers and programs are. It does not decide what is
+//! measured.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,11 +8,11 @@ use clap::Parser;
 
 use crate::Fault;
 
-/// The benchmark's command line. Addresses come from the environment that `infra/services.py` writes: there are
-/// passwords in them.
+/// The benchmark's command line. Addresses come from the environment that `infra/services.py` writes, because they
+/// hold passwords.
 #[derive(Debug, Parser)]
 pub(crate) struct Settings {
-    /// Few and short rounds: tries the harness within three minutes, measures nothing worth quoting.
+    /// Few and short rounds: tests the harness within three minutes; the figures are not worth quoting.
     #[arg(long)]
     quick: bool,
     /// Only these sections, by their letters.
@@ -20,10 +21,10 @@ pub(crate) struct Settings {
     /// The folder of the release build's programs.
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
-    /// Logs of the programs go here.
+    /// The folder for the programs' logs.
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
-    /// Where the figures go.
+    /// The file for the figures.
     #[arg(long, value_name = "FILE")]
     json: PathBuf,
     /// RabbitMQ's process.
@@ -32,35 +33,35 @@ pub(crate) struct Settings {
     /// PostgreSQL's first process.
     #[arg(long, value_name = "PID")]
     pub(crate) database_pid: u32,
-    /// Given by cargo to every benchmark.
+    /// Passed by cargo to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How long is measured.
+/// How long each part is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Rounds of (a), each of which measures every row once.
     pub(crate) accept_rounds: usize,
     /// How long a row of (a) is measured per round.
     pub(crate) accept_span: Duration,
-    /// The same at half the rate: a percentile of 1 % wants some thousand arrivals.
+    /// The same at half the rate: a percentile of 1 % needs some thousand arrivals.
     pub(crate) paced_span: Duration,
     /// Rounds of (b), (c) and (f).
     pub(crate) life_rounds: usize,
-    /// How long a row of those is measured per round.
+    /// How long a row of (b), (c) and (f) is measured per round.
     pub(crate) life_span: Duration,
-    /// What isn't counted before either: connections open, caches fill.
+    /// The uncounted time before either: connections open and caches fill.
     pub(crate) warm_up: Duration,
-    /// Queued jobs at which memory is read, first and last.
+    /// The numbers of queued jobs at which memory is read, first and last.
     pub(crate) queued: [usize; 2],
     /// Starts of a gateway.
     pub(crate) starts: usize,
-    /// Memory is read so long after the last event.
+    /// How long after the last event memory is read.
     pub(crate) idle: Duration,
 }
 
-/// Five rounds, or three where a round takes half a minute: the median of them stands a disturbed round.
+/// Five rounds, or three if a round takes half a minute: their median tolerates a disturbed round.
 const FULL: Pace = Pace {
     accept_rounds: 5,
     accept_span: Duration::from_secs(3),
@@ -105,30 +106,30 @@ impl Settings {
         &self.scratch
     }
 
-    /// One of our programs.
+    /// Returns the path of one of our programs.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 
-    /// RabbitMQ's address.
+    /// Returns RabbitMQ's address.
     pub(crate) fn broker(&self) -> Result<String, Fault> {
         told("TEST_RABBITMQ_URL")
     }
 
-    /// The address of one of the server's databases.
+    /// Returns the address of one of the server's databases.
     pub(crate) fn database(&self, name: &str) -> Result<String, Fault> {
         let url = told("TEST_POSTGRES_URL")?;
         let server = url.rsplit_once('/').ok_or("TEST_POSTGRES_URL names no database")?.0;
         Ok(format!("{server}/{name}"))
     }
 
-    /// The database that is always there, from which others are made.
+    /// Returns the database that always exists, from which others are made.
     pub(crate) fn first_database(&self) -> Result<String, Fault> {
         told("TEST_POSTGRES_URL")
     }
 }
 
-/// A variable of `data/services.env`.
+/// Returns a variable of `data/services.env`.
 pub(crate) fn told(variable: &str) -> Result<String, Fault> {
     std::env::var(variable).map_err(|_| format!("{variable} is not set: run `make services` first").into())
 }

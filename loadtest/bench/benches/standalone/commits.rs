@@ -1,4 +1,4 @@
-//! The ledger alone: how many jobs it takes in, how long one commit takes, and how many lives of jobs it records.
+//! The ledger alone: how many jobs it accepts, how long one commit takes, and how many jobs' lives it records.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use infera_bench::Fault;
 use infera_bench::fixtures::{Asker, postings};
 use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
 
-/// A ledger of its own and someone whose jobs fill it.
+/// A ledger of its own, and an account whose jobs fill it.
 #[derive(Clone)]
 pub(crate) struct Bench {
     ledger: Arc<SqliteLedger>,
@@ -23,7 +23,7 @@ pub(crate) struct Bench {
     verifier: VerifierId,
 }
 
-/// What one caller waits for, each time.
+/// The commits that one caller waits for, and how long each takes.
 #[derive(Default)]
 pub(crate) struct Commits {
     pub(crate) accept: Vec<Duration>,
@@ -31,7 +31,7 @@ pub(crate) struct Commits {
     pub(crate) settle: Vec<Duration>,
 }
 
-/// As the gateway's courier does it: marks are gathered, and committed together.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
@@ -45,8 +45,8 @@ impl Bench {
         Ok(Self { ledger, asker: Asker::new(AccountId::fresh(), 1)?, verifier })
     }
 
-    /// Jobs accepted a second by so many callers, while their notices are marked as confirmed behind them; and the
-    /// CPU time of each in microseconds.
+    /// Returns how many jobs per second `callers` callers get accepted, while the notices of accepted jobs are marked
+    /// as confirmed; and the CPU time of each in microseconds.
     pub(crate) async fn accepts(&self, callers: usize, span: Duration) -> Result<(f64, Option<f64>), Fault> {
         let (accepted, marks) = mpsc::unbounded_channel();
         let marking = tokio::spawn(mark(Arc::clone(&self.ledger), marks));
@@ -77,7 +77,7 @@ impl Bench {
         Ok((as_f64(count) / span.as_secs_f64(), cpu_us_each(cpu_before, count)))
     }
 
-    /// The commits that a synchronous request waits for, one after the other by one caller.
+    /// Measures the commits that a synchronous request waits for, one after the other by one caller.
     pub(crate) async fn one_by_one(&self, span: Duration) -> Result<Commits, Fault> {
         let mut commits = Commits::default();
         let end = Instant::now() + span;
@@ -100,8 +100,8 @@ impl Bench {
         Ok(commits)
     }
 
-    /// Lives of jobs a second that the ledger records for so many verifiers' tasks: take, settle, post. The jobs are
-    /// accepted before the time begins.
+    /// Returns how many lives of jobs per second the ledger records for `callers` verifiers' tasks: take, settle,
+    /// post. The jobs are accepted before the time begins.
     pub(crate) async fn lives(&self, jobs: usize, callers: usize) -> Result<f64, Fault> {
         let ids = accept_all(&self.ledger, &self.asker, jobs).await?;
         let begun = Instant::now();
@@ -131,13 +131,13 @@ impl Bench {
     }
 }
 
-/// Accepts so many jobs, as fast as it goes, and returns their ids.
+/// Accepts this many `jobs` as fast as possible, and returns their ids.
 pub(crate) async fn accept_all(
     ledger: &Arc<SqliteLedger>,
     asker: &Asker,
     jobs: usize,
 ) -> Result<Vec<JobId>, Fault> {
-    /// Enough to fill commits.
+    /// The number of callers, enough to fill commits.
     const CALLERS: usize = 64;
     let mut tasks = JoinSet::new();
     for caller in 0..CALLERS {

@@ -1,4 +1,4 @@
-//! Section (c): tokens a second of the engine alone, and of the worker's executor with jobs that come and go.
+//! Section (c): tokens per second of the engine alone, and of the worker's executor with jobs that come and go.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,25 +17,26 @@ use infera_bench::Fault;
 use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
 use infera_bench::report::{Row, Section};
 
-/// Sequences that decode side by side.
+/// The numbers of sequences that decode side by side.
 const BATCHES: [usize; 3] = [1, 4, 16];
-/// Jobs of mixed length that come all at once.
+/// The number of jobs of mixed length that come all at once.
 const MIXED_JOBS: usize = 32;
-/// They are answered by then, or something is broken.
+/// How long these jobs may take; after that something is broken.
 const MIXED_WITHIN: Duration = Duration::from_secs(600);
-/// Tokens of prompts and answers lie in these ranges, evenly and mixed: short chat turns.
+/// The ranges of the tokens of prompts and answers, evenly spread and mixed: short chat turns.
 const PROMPT_TOKENS: std::ops::Range<usize> = 8..25;
 const ANSWER_TOKENS: std::ops::Range<usize> = 8..65;
-/// The largest token of either vocabulary that is used here is below this, and none is special.
+/// The range of tokens that are used here: valid in either vocabulary, and without special tokens.
 const TOKENS: std::ops::Range<u32> = 7..768;
-/// A batch is begun anew after so many steps, before any context is full.
+/// After how many steps a batch is started again, before any context is full.
 const STEPS_MAX: usize = 128;
 
 pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section, Fault> {
     let mut rows = Vec::new();
     for folder in settings.models() {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // The bundled model is too small to be split; the larger one has the machine to itself, as on a node.
+        // The bundled model is too small to be split over threads; the larger one has the machine to itself, as on a
+        // node.
         let threads = if folder.starts_with(root().join("models")) {
             EngineConfig::default().threads
         } else {
@@ -66,14 +67,14 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
     })
 }
 
-/// The settings of an engine with as many sequences as the worker has slots.
+/// Returns the settings of an engine with as many sequences as the worker has slots.
 pub(crate) fn onnx_config(folder: &Path, threads: usize) -> OnnxConfig {
     let config = EngineConfig { folder: folder.to_owned(), threads, ..EngineConfig::default() };
     let config = EngineConfig { library: root().join(&config.library), ..config };
     config.onnx()
 }
 
-/// Numbers spread evenly over a range, in an order that mixes large and small: multiples of a prime.
+/// Returns numbers spread evenly over a range, in an order that mixes large and small: multiples of a prime.
 fn spread(index: usize, range: &std::ops::Range<usize>) -> usize {
     range.start + index * 37 % range.len()
 }
@@ -85,7 +86,7 @@ fn prompt(index: usize) -> Vec<TokenId> {
         .collect()
 }
 
-/// Tokens a second and CPU time a step at each batch, all with one engine.
+/// Measures tokens per second and CPU time per step at each batch, all with one engine.
 fn alone(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>, Fault> {
     let mut engine = OnnxEngine::load(config)?;
     let (mut rates, mut steps_cpu) = (vec![Vec::new(); BATCHES.len()], vec![Vec::new(); BATCHES.len()]);
@@ -111,7 +112,7 @@ fn alone(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>, Fault
     Ok(rows)
 }
 
-/// Decodes for `span`, prompts not counted. Gives tokens a second and CPU microseconds a step.
+/// Decodes for `span`, not counting prompts. Returns tokens per second and CPU microseconds per step.
 fn steps(engine: &mut OnnxEngine, batch: usize, span: Duration) -> Result<(f64, Option<f64>), Fault> {
     let prompts: Vec<Vec<TokenId>> = (0..batch).map(prompt).collect();
     let names = || (0..).map(SequenceId);
@@ -137,7 +138,7 @@ fn steps(engine: &mut OnnxEngine, batch: usize, span: Duration) -> Result<(f64, 
     Ok((as_f64(count * batch) / decoding.as_secs_f64(), cpu_us.map(|sum| sum / as_f64(count))))
 }
 
-/// Tokens a second of the mixed jobs: all slots, one slot, and the ratio.
+/// Measures tokens per second of the mixed jobs: with all slots, with one slot, and the ratio.
 async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>, Fault> {
     let (many, single) = (executor(config, config.sequences_max)?, executor(config, 1)?);
     let (mut batched, mut serial, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -159,7 +160,7 @@ async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>,
     ])
 }
 
-/// The worker's own executor and its own limits. No token ends an answer, so that lengths are what was asked for.
+/// Makes the worker's own executor with its own limits. No token ends an answer, so that lengths are as asked for.
 fn executor(config: &OnnxConfig, slots: usize) -> Result<Executor, Fault> {
     let worker = infera_worker::Config::default();
     let batch = infera_worker::batcher::BatchLimits { slots, prefill_tokens_max: worker.prefill_tokens_max };

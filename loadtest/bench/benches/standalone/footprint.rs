@@ -16,9 +16,9 @@ use infera_bench::report::{Row, Section};
 
 /// What `infera up` prints when it is ready.
 const READY: &str = "Infera is ready";
-/// It is ready or broken by then.
+/// How long the program may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A drain with nothing to drain is over in seconds.
+/// How long a drain may take; with nothing to drain it takes seconds.
 const END_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) fn measure(settings: &Settings, _: &Runtime) -> Result<Section, Fault> {
@@ -53,7 +53,7 @@ pub(crate) fn measure(settings: &Settings, _: &Runtime) -> Result<Section, Fault
     })
 }
 
-/// A process that is ready. Killed if it is dropped before it has ended.
+/// A process that is ready. It is killed if it is dropped before it has ended.
 struct Running {
     child: Child,
     ready: Duration,
@@ -75,7 +75,7 @@ impl Running {
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if line.starts_with(READY) {
-                    // Nobody waits any more if it came too late.
+                    // The send fails if the line came too late.
                     let _ = said.send(Instant::now());
                 }
             }
@@ -90,7 +90,7 @@ impl Running {
         Some(value.split(' ').next()?.parse::<f64>().ok()? / 1024.0)
     }
 
-    /// Asks it to end, as a service manager would, and waits.
+    /// Asks the process to end, as a service manager would, and waits.
     fn end(mut self) -> Result<(), Fault> {
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
         let begun = Instant::now();
@@ -107,7 +107,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it has ended.
+        // An error means that the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Section (b): what a synchronous chat request takes when nothing else happens and the engine takes no time.
+//! Section (b): how long a synchronous chat request takes when nothing else happens and the engine takes no time.
 
 use tokio::runtime::Runtime;
 
@@ -11,10 +11,10 @@ use infera_bench::measure::percentile_ms;
 use infera_bench::report::{Row, Section};
 use infera_bench::{Fault, bare};
 
-/// The shares of times that are shown.
+/// The percentiles that are shown.
 const SHARES: [(f64, &str); 2] = [(0.5, "p50"), (0.99, "p99")];
 
-/// Values per round of one share.
+/// The values of one percentile, per round.
 #[derive(Default)]
 struct Rounds {
     bare: Vec<f64>,

@@ -1,11 +1,11 @@
-//! What the figures were measured on. What can't be found out is said so.
+//! Describes the machine that the figures were measured on. Unknown facts are shown as unknown.
 
 use std::fs;
 use std::process::Command;
 
 use crate::settings::Settings;
 
-/// Facts by name, in the order to be printed.
+/// Returns facts by name, in the order of printing.
 pub(crate) fn describe(settings: &Settings) -> Vec<(&'static str, String)> {
     let cores = std::thread::available_parallelism().map_or_else(|_| unknown(), |cores| cores.to_string());
     let pace = settings.pace();
@@ -23,7 +23,8 @@ pub(crate) fn describe(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Processes that wanted a core in the last minute, on average: over the number of cores, others took part of them.
+/// Returns the average number of processes that wanted a core in the last minute: above the number of cores, others
+/// took part of them.
 pub(crate) fn load() -> String {
     fs::read_to_string("/proc/loadavg").map_or_else(|_| unknown(), |text| words(&text, 1))
 }
@@ -36,7 +37,7 @@ fn words(text: &str, count: usize) -> String {
     text.split_whitespace().take(count).collect::<Vec<_>>().join(" ")
 }
 
-/// The first value under a name in a file of `name: value` lines.
+/// Returns the first value under a name in a file of `name: value` lines.
 pub(crate) fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
@@ -54,7 +55,7 @@ fn said(program: &str, arguments: &str) -> String {
     text.map_or_else(unknown, |text| String::from_utf8_lossy(&text).trim().to_owned())
 }
 
-/// The version is in the library's name.
+/// Returns ONNX Runtime's version, which is in the library's name.
 fn library(settings: &Settings) -> String {
     let path = crate::decoding::onnx_config(&settings.models()[0], 1).library_path;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,19 +1,21 @@
-//! `make bench`: one table of what this network costs, each figure beside a limit measured in the same run.
+//! `make bench`: one table of what this network costs, with each figure beside a limit that is measured in the same
+//! run.
 //!
 //! * **submits** (a): `POST /submit_job` on 64 kept connections, answered 200 with a job's id, which is committed by
 //!   then. Limits: the ledger alone on the same rows, and hyper alone answering the same bytes. One after the other
-//!   they could do `1 / (1/ledger + 1/hyper)`; the ratio to that says what everything else in the gateway costs.
+//!   they could do `1 / (1/ledger + 1/hyper)`; the ratio to that shows what everything else in the gateway costs.
 //! * **latency** (b): one connection, one chat request at a time through gateway, verifier and three nodes whose
 //!   engine takes no time, less the same client's time at hyper alone. The three commits that such a request waits
 //!   for (accept, take, settle) are measured alone and shown apart.
 //! * **decoding** (c): tokens per second of the ONNX engine at batches of 1, 4 and 16, and of 32 jobs of mixed length
 //!   through the worker's executor, over the same jobs one at a time.
-//! * **verifying** (d): jobs that lie in the ledger already, from the first notice until all are settled by a verifier
-//!   and three nodes whose engine takes no time; and how many commits that took.
+//! * **verifying** (d): jobs that are already in the ledger, from the first notice until all are settled by a
+//!   verifier and three nodes whose engine takes no time; and how many commits that took.
 //! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.
 //!
-//! Every figure is the median of interleaved rounds with the lowest and the highest beside it; a ratio is made within
-//! a round, then its median is taken. Clients run in this process and share the cores with what they measure.
+//! Every figure is the median of interleaved rounds with the lowest and the highest beside it. A ratio is computed
+//! within each round, and then its median is taken. Clients run in this process and share the cores with what they
+//! measure.
 
 mod commits;
 mod decoding;

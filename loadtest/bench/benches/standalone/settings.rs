@@ -1,4 +1,4 @@
-//! What a run is told: how long to measure, and where things lie. Not what is measured.
+//! The settings of a run: how long to measure, and where files are. It does not decide what is measured.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// The benchmark's command line.
 #[derive(Debug, Parser)]
 pub(crate) struct Settings {
-    /// Two rounds of a fraction of a second: tries the harness, measures nothing worth quoting.
+    /// Two rounds of a fraction of a second: tests the harness; the figures are not worth quoting.
     #[arg(long)]
     quick: bool,
     /// Only these sections, by name.
@@ -22,33 +22,33 @@ pub(crate) struct Settings {
     /// The folder of the generated 135M model.
     #[arg(long, value_name = "DIR")]
     large: PathBuf,
-    /// Scratch folders are made in here: on a disk, or commits would cost nothing.
+    /// The parent of scratch folders: on a disk, because commits in memory would cost nothing.
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
-    /// Where the figures go.
+    /// The file for the figures.
     #[arg(long, value_name = "FILE")]
     json: PathBuf,
-    /// Given by cargo to every benchmark.
+    /// Passed by cargo to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How long is measured.
+/// How long each part is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Rounds, each of which measures every row once.
     pub(crate) rounds: usize,
     /// How long a timed row is measured per round.
     pub(crate) span: Duration,
-    /// What isn't counted before it: connections open, caches fill.
+    /// The uncounted time before a row: connections open and caches fill.
     pub(crate) warm_up: Duration,
-    /// Jobs per round where a number of jobs is timed.
+    /// Jobs per round, in rows that time a number of jobs.
     pub(crate) jobs: usize,
-    /// Memory is read so long after ready.
+    /// How long after ready memory is read.
     pub(crate) idle: Duration,
 }
 
-/// Five rounds: the median of them stands one disturbed round on either side.
+/// Five rounds: their median tolerates one disturbed round on either side.
 const FULL: Pace = Pace {
     rounds: 5,
     span: Duration::from_secs(3),
@@ -85,19 +85,19 @@ impl Settings {
         &self.json
     }
 
-    /// The model folders to decode with.
+    /// Returns the model folders to decode with.
     pub(crate) fn models(&self) -> [PathBuf; 2] {
         [root().join("models/infera-tiny"), self.large.clone()]
     }
 
-    /// A folder that is gone after its section.
+    /// Makes a folder that is removed after its section.
     pub(crate) fn scratch(&self) -> Result<TempDir, Fault> {
         std::fs::create_dir_all(&self.scratch)?;
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 }
 
-/// The repository's root; cargo starts benchmarks in their package's folder.
+/// Returns the repository's root, because cargo starts benchmarks in their package's folder.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }

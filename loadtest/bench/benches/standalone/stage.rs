@@ -1,4 +1,4 @@
-//! A whole network in this process, whose three nodes answer at once: what is left is everything but the engine.
+//! A whole network in this process, whose three nodes answer at once, so that everything but the engine is measured.
 
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub(crate) struct Stage {
     _folder: TempDir,
 }
 
-/// Every limit is there and checked, and none is reached.
+/// Returns settings with every limit set and checked, and none reached.
 pub(crate) fn generous() -> infera_gateway::Config {
     infera_gateway::Config {
         requests_per_minute: u32::MAX,
@@ -49,7 +49,7 @@ impl Stage {
         Ok(Self { address, key, seams, shutdown, running, _folder: folder })
     }
 
-    /// Ends it; every role must end well.
+    /// Ends the network; every role must end without an error.
     pub(crate) async fn close(self) -> Result<(), Fault> {
         self.shutdown.cancel();
         Ok(self.running.await??)

@@ -1,4 +1,5 @@
-//! Section (a): jobs accepted a second through the gateway, over what its two halves could do one after the other.
+//! Section (a): jobs accepted per second through the gateway, relative to what its two halves could do one after the
+//! other.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,12 +25,12 @@ use infera_bench::fixtures::{MODEL, body};
 use infera_bench::report::{Row, Section};
 use infera_bench::{Fault, bare};
 
-/// Connections, and callers of the ledger alone: many clients, and few enough that two cores keep up with them.
+/// The number of connections, and of callers of the ledger alone: many clients, and few enough for two cores.
 const CONNECTIONS: usize = 64;
-/// What the issue asks for.
+/// The lowest acceptable ratio.
 const RATIO_MIN: f64 = 0.7;
 
-/// A gateway without anybody behind it: what it accepts stays where it is.
+/// A gateway with nothing behind it: the jobs that it accepts stay where they are.
 struct Accepting {
     address: SocketAddr,
     key: ApiKey,
@@ -109,7 +110,7 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     let alone = Bench::open(folder.path()).await?;
     let body = body("max_output");
     let ask = Ask::post(gateway.address, "/submit_job", gateway.key.expose(), &body, "\"job_id\":\"job_");
-    // The gateway's first reply is what hyper answers with, to the byte.
+    // hyper answers with the gateway's first reply, to the byte.
     let reply = first_reply(&ask).await?;
     let bare = ask.at(bare::serve(reply).await?);
     let mut rounds = Rounds::default();
@@ -131,7 +132,7 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     Ok(rounds)
 }
 
-/// The gateway has read its catalogue moments after it listens.
+/// Returns the gateway's first good reply; it reads its catalogue moments after it listens.
 async fn first_reply(ask: &Ask) -> Result<String, Fault> {
     const TRIES: usize = 50;
     const BETWEEN: std::time::Duration = std::time::Duration::from_millis(100);

@@ -17,13 +17,13 @@ use infera_bench::fixtures::{Asker, MODEL};
 use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
 use infera_bench::report::{Row, Section};
 
-/// As many jobs as the three nodes have slots for at once, by default.
+/// The number of callers: as many as the three nodes have slots for jobs at once, by default.
 const CALLERS: usize = 16;
 
-/// All must be settled by then, or something is broken.
+/// How long settling all jobs may take; after that something is broken.
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 
-/// How often the ledger is asked: a reading, which no commit waits for.
+/// How often the ledger is asked, by a read that delays no commit.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     let alone = Bench::open(folder.path()).await?;
     let now = Timestamp::now();
     let account = stage.seams.ledger.sign_up("bench@infera.invalid", None, now).await?.account;
-    // The network has its epoch; the secret would only be used if there was none.
+    // The network has its epoch; the secret would be used only if there were none.
     let epoch = stage.seams.ledger.epoch(None, Digest::of(b"unused"), now).await?;
     let asker = Asker::new(account, epoch.number)?;
     let mut rounds = Rounds::default();

@@ -9,17 +9,17 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What the line does with what is sent.
+/// What the line does with what passes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Forwards,
-    /// Takes nothing and says nothing, in both directions.
+    /// Passes nothing on, in either direction.
     Frozen,
-    /// Ends every connection, and new ones at once.
+    /// Closes every connection, and new ones at once.
     Cut,
 }
 
-/// A forwarder to the server. Its tasks end with it.
+/// A forwarder to the server. Its tasks end when it is dropped.
 pub(crate) struct Line {
     state: watch::Sender<State>,
     url: String,
@@ -77,7 +77,7 @@ async fn forward(from: OwnedReadHalf, to: OwnedWriteHalf, mut states: watch::Rec
     }
 }
 
-/// Passes on what is there.
+/// Passes on the available bytes.
 async fn pass_on(from: &OwnedReadHalf, to: &OwnedWriteHalf) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     let length = match from.try_read(&mut buffer) {

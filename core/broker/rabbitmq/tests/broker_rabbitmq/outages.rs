@@ -1,4 +1,4 @@
-//! The line to the server goes: what waits is told in time, and everything comes back by itself.
+//! Tests the loss of the line to the server: waiting calls are answered in time, and everything recovers by itself.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::line::{Line, State};
 
-/// How long what must happen may take: the client finds a dead peer after twice its heartbeat of ten seconds.
+/// How long an expected event may take: the client detects a dead peer after twice its heartbeat of ten seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) fn queue() -> Queue {
@@ -39,7 +39,7 @@ async fn send(broker: &dyn Broker, queue: &Queue, id: &str) -> Published {
     broker.publish(&Address::Queue(queue.name.clone()), message(id)).await
 }
 
-/// Publishes under the same id until it is kept.
+/// Publishes under the same id until the message is kept.
 async fn send_until_kept(broker: &dyn Broker, queue: &Queue, id: &str) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -51,7 +51,7 @@ async fn send_until_kept(broker: &dyn Broker, queue: &Queue, id: &str) {
     }
 }
 
-/// Consumes once the broker is there again.
+/// Consumes, once the broker is back.
 async fn consume(broker: &dyn Broker, queue: &Queue) -> Box<dyn Consumer> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -151,7 +151,7 @@ async fn a_line_that_stays_dead_is_found_out() {
     broker.delete(&queue.name).await.unwrap();
 }
 
-/// Exclusive queues go with the connection; their owner declares them again.
+/// Exclusive queues are deleted with the connection; their owner declares them again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusive_queue_is_declared_anew_after_a_cut() {
     let line = Line::new().await;

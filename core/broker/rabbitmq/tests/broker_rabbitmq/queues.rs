@@ -1,5 +1,5 @@
-//! What only a real server can get wrong: returns that are confirmed in bulk, a prefetch that changes under load, copies
-//! by `CC`, other clients' exclusive queues, names of arguments.
+//! Tests what only a real server can get wrong: returns that are confirmed in bulk, a prefetch that changes under
+//! load, copies by `CC`, other clients' exclusive queues, and names of arguments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{broker, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// 4,000 publishes at once, a third of them to queues that aren't there: each ends as it did.
+/// Of 4,000 publishes at once, a third goes to missing queues: each gets its true outcome.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_return_finds_its_publish() {
     const COUNT: usize = 4_000;
@@ -42,7 +42,7 @@ async fn each_return_finds_its_publish() {
     broker.delete(&kept.name).await.unwrap();
 }
 
-/// The prefetch follows every change while messages are held: never more in hand than was allowed, none lost.
+/// The prefetch follows every change while messages are held: never are more held than was allowed, and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prefetch_that_keeps_changing_loses_nothing() {
     const COUNT: usize = 300;
@@ -83,7 +83,7 @@ async fn a_prefetch_that_keeps_changing_loses_nothing() {
     broker.delete(&queue.name).await.unwrap();
 }
 
-/// A message with `CC` arrives under a key that its sender may use and at a queue that it may not: it is dropped.
+/// A message with `CC` that arrives under a permitted key, at a queue that its sender may not reach, is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_sent_with_copies_is_dropped() {
     let broker = broker();
@@ -113,7 +113,7 @@ async fn a_message_sent_with_copies_is_dropped() {
     broker.delete(&queue.name).await.unwrap();
 }
 
-/// Another process's exclusive queue can't be read, asked or deleted, and says so.
+/// Another process's exclusive queue cannot be consumed, queried or deleted, and the error says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exclusive_queue_of_another_connection_is_refused() {
     let (ours, theirs) = (broker(), broker());
@@ -133,7 +133,7 @@ async fn an_exclusive_queue_of_another_connection_is_refused() {
     theirs.delete(name).await.unwrap();
 }
 
-/// What differs is named, with both values.
+/// The error of a mismatch names what differs, with both values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mismatch_names_what_differs() {
     let broker = broker();

@@ -1,4 +1,4 @@
-//! The line to the server over TLS: only to a server that an authority of ours vouches for.
+//! Tests TLS to the server: it is trusted only if a CA of ours vouches for it.
 
 use infera_broker::{Address, Broker, BrokerError, Published};
 use infera_broker_rabbitmq::{Config, RabbitBroker};

@@ -1,5 +1,6 @@
-//! A node at the server: it logs in by a token, hears and says only what the token allows, and stays when a new token comes
-//! before the old one expires. A message that the server doesn't vouch for is not believed.
+//! Tests a node at the server: it logs in with a token, receives and sends only what the token allows, and stays
+//! connected when a new token comes before the old one expires. Messages that the server does not vouch for are
+//! dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +21,12 @@ use super::{broker, named, url};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A word for a node's id.
+/// Returns a word that can be a node's id.
 fn node() -> String {
     format!("n{}", Uuid::new_v4().as_simple())
 }
 
-/// What a gateway gives to a node: read its queue, write under keys that begin with its id.
+/// Makes a token as a gateway does: read the node's queue, write under keys that begin with its id.
 fn token(node: &str, queue: &str, lives: Duration) -> Token {
     let expires = SystemTime::now() + lives;
     let claims = json!({
@@ -38,7 +39,7 @@ fn token(node: &str, queue: &str, lives: Duration) -> Token {
     Token { value: Secret::new(value), expires: Instant::now() + lives }
 }
 
-/// The node's broker; its tokens end when the sender is dropped.
+/// Starts the node's broker; its tokens end when the sender is dropped.
 fn start(first: Token) -> (Arc<RabbitBroker>, watch::Sender<Token>) {
     let (sender, tokens) = watch::channel(first);
     let (_, address) = url().split_once('@').map(|(user, rest)| (user.to_owned(), rest.to_owned())).unwrap();
@@ -46,7 +47,7 @@ fn start(first: Token) -> (Arc<RabbitBroker>, watch::Sender<Token>) {
     (RabbitBroker::start_as_node(&config, tokens).unwrap(), sender)
 }
 
-/// The operator's queue that hears one word of every node.
+/// Returns an operator's queue that receives one kind of message from every node.
 fn hearing(word: &str) -> Queue {
     let pattern = format!("*.replica.{word}");
     Queue { bindings: vec![Binding { exchange: Exchange::Nodes, pattern }], ..queue() }
@@ -63,7 +64,7 @@ async fn a_node_hears_its_queue_speaks_as_itself_and_nothing_else() {
 
     as_node.declare(&own).await.unwrap();
     let missing = queue();
-    // 4.3 doesn't tell a node whether a queue is there that it may do nothing with.
+    // RabbitMQ 4.3 doesn't tell a node whether a queue exists on which it has no permission.
     match as_node.declare(&missing).await {
         Err(BrokerError::NoSuchQueue(name)) if name == missing.name => {}
         Err(BrokerError::Unavailable(why)) if why.contains("not allowed") => {}
@@ -87,7 +88,7 @@ async fn a_node_hears_its_queue_speaks_as_itself_and_nothing_else() {
     assert_eq!((delivery.sender(), delivery.message.id.as_str()), (node.as_str(), "said"));
     assert!(delivery.ack().await);
 
-    // A refusal closes the channel, so its end is unknown; what counts is that nothing arrives.
+    // A refusal closes the channel, so the outcome is unknown; what counts is that nothing arrives.
     for forbidden in [
         Address::Nodes(format!("other.replica.{node}")),
         Address::Queue(others.name.clone()),
@@ -107,14 +108,14 @@ async fn a_node_hears_its_queue_speaks_as_itself_and_nothing_else() {
     assert!(as_node.delete(&others.name).await.is_err());
     assert_eq!(operator.depth(&others.name).await.unwrap(), Some(0));
     assert!(timeout(Duration::from_millis(300), hears.next()).await.is_err());
-    // And it goes on.
+    // The node can still send.
     assert_eq!(as_node.publish(&to, message("again")).await, Published::Confirmed);
     for queue in [&own, &others, &heard] {
         operator.delete(&queue.name).await.unwrap();
     }
 }
 
-/// Tokens of six seconds, for a quarter of a minute: one subscription, no publish that fails.
+/// Tokens of six seconds are renewed for a quarter of a minute: one subscription, and no publish fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_token_keeps_the_connection() {
     const LIVES: Duration = Duration::from_secs(6);
@@ -152,7 +153,7 @@ async fn a_new_token_keeps_the_connection() {
     }
 }
 
-/// A token that is not renewed ends the node's say; the next token gives it back.
+/// A node with an expired token can send nothing; the next token lets it send again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_token_says_nothing_until_there_is_a_new_one() {
     let (operator, node) = (broker(), node());
@@ -177,7 +178,7 @@ async fn an_expired_token_says_nothing_until_there_is_a_new_one() {
     operator.delete(&heard.name).await.unwrap();
 }
 
-/// A message whose key names a node is dropped at delivery if its user isn't that node or isn't vouched for.
+/// A message whose key names a node is dropped at delivery if its user is another node or is not vouched for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_vouches_for_is_dropped() {
     let (operator, node) = (broker(), node());

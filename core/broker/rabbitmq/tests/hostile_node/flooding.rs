@@ -1,5 +1,6 @@
-//! A node that sends as much as it can to queues that have no reader just now. What waits there is bounded, so the broker's
-//! disk is far from its alarm, which would stop every publish; and honest senders are told, and get through again.
+//! A node that sends as much as it can to queues that have no reader at the moment. What waits there is bounded, so
+//! the broker's disk stays far from its alarm, which would stop every publish; honest senders are told that there is
+//! no room, and succeed later.
 
 use std::time::Instant;
 
@@ -11,16 +12,16 @@ use tokio::time::timeout;
 
 use crate::stage::{PATIENCE, Stage, message, next};
 
-/// Almost the largest that the broker takes.
+/// The size of a message in bytes, almost the largest that the broker accepts.
 const EACH_BYTES: usize = 1_000_000;
 
-/// More than any bound lets in.
+/// How many messages are sent: more than any bound lets in.
 const FLOOD: usize = 110;
 
-/// A broker may count its limits a few messages late.
+/// By how many messages a broker may exceed its limits.
 const LATE_MAX: usize = 20;
 
-/// How many of a flood were kept; all others were refused.
+/// Sends a flood and returns how many messages were kept; all others were refused.
 async fn flood(stage: &Stage, channel: &Channel, key: &str) -> usize {
     let body = vec![b'x'; EACH_BYTES];
     let mut kept = 0;
@@ -37,7 +38,7 @@ async fn flood(stage: &Stage, channel: &Channel, key: &str) -> usize {
     kept
 }
 
-/// A queue as the topology has it, that hears only this stage's nodes: other tests use the same broker.
+/// Returns a queue of the topology that receives only this stage's nodes, because other tests use the same broker.
 fn apart(queue: Queue, stage: &Stage, word: &str) -> Queue {
     let bindings = [&stage.node, &stage.victim]
         .map(|node| Binding { exchange: Exchange::Nodes, pattern: format!("{node}.{word}") })
@@ -48,7 +49,7 @@ fn apart(queue: Queue, stage: &Stage, word: &str) -> Queue {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_refused_and_who_is_honest_gets_through() {
     let stage = Stage::set().await;
-    // It would keep a copy of everything.
+    // Its queue would keep a copy of everything.
     stage.operator.delete(&stage.heard.name).await.unwrap();
     let connection = stage.connect().await;
     for (queue, word) in [
@@ -64,14 +65,14 @@ async fn a_flood_is_refused_and_who_is_honest_gets_through() {
         assert!(kept >= bytes_max / EACH_BYTES, "{word}: only {kept} kept");
         assert!(kept <= bytes_max / EACH_BYTES + LATE_MAX, "{word}: {kept} kept");
 
-        // Others' queues take what they took, and the honest node is told that there is no room.
+        // Other queues keep what they accepted, and the honest node is told that there is no room.
         let elsewhere = Address::Queue(stage.own.name.clone());
         assert_eq!(stage.operator.publish(&elsewhere, message("work")).await, Published::Confirmed);
         let honest = Address::Nodes(format!("{}.{word}", stage.victim));
         let large = infera_broker::Message { body: vec![b'x'; EACH_BYTES].into(), ..message("early") };
         assert_eq!(stage.operator.publish(&honest, large).await, Published::Full, "{word}");
 
-        // Somebody reads: it gets through with another try, behind the flood.
+        // A reader comes: the honest node's next try succeeds, behind the flood.
         let mut consumer = stage.operator.consume(&queue.name, 20).await.unwrap();
         let reading = async {
             loop {

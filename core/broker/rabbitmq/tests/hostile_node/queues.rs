@@ -1,4 +1,4 @@
-//! Queues that are not the node's: other nodes', the jobs', and those that there aren't yet.
+//! Queues that are not the node's: those of other nodes, those of jobs, and those that don't exist.
 
 use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
@@ -9,7 +9,7 @@ use lapin::{Channel, ExchangeKind};
 
 use crate::stage::{ACCESS_REFUSED, Stage, code, next, silent};
 
-/// What can be tried on a queue.
+/// An operation that is tried on a queue.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Consume,
@@ -41,7 +41,8 @@ async fn attempt(channel: &Channel, deed: Deed, queue: &str) -> lapin::Result<()
     }
 }
 
-/// Each deed on a channel of its own, because a refusal closes it.
+/// Tries each operation on a channel of its own, because a refusal closes the channel, and expects that all are
+/// refused.
 async fn all_refused(stage: &Stage, deeds: &[Deed], queue: &str) {
     let connection = stage.connect().await;
     for deed in deeds {
@@ -81,9 +82,9 @@ async fn the_jobs_queues_are_refused() {
     stage.clear().await;
 }
 
-/// Before 4.3 RabbitMQ asks for no permission to look whether a queue is there. So the depth of a queue whose name is known
-/// is no secret (the jobs': it says how many wait), and a node's queue has a name that can't be guessed. Nothing of a
-/// message is told. 4.3 refuses all of it.
+/// Before 4.3 RabbitMQ requires no permission to look whether a queue exists. So the depth of a queue whose name is
+/// known is no secret (a jobs' queue: how many jobs wait), and a node's queue has a name that cannot be guessed.
+/// Nothing of a message is revealed. RabbitMQ 4.3 refuses all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_depth_is_all_that_looking_tells() {
     let stage = Stage::set().await;
@@ -103,14 +104,14 @@ async fn a_depth_is_all_that_looking_tells() {
     stage.clear().await;
 }
 
-/// A node can make no queue, can't bind, delete or declare even its own, and leaves the exchanges as they are.
+/// A node can declare no queue, cannot bind, delete or declare even its own, and cannot change the exchanges.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_made_or_taken_away() {
     let stage = Stage::set().await;
     for name in ["", "amq.gen-hostile", "a-queue-of-its-own"] {
         all_refused(&stage, &[Deed::Declare], name).await;
     }
-    // Not even its own: it could listen to the others with it.
+    // Not even its own queue: with a binding it could receive other nodes' messages.
     all_refused(&stage, &[Deed::Bind, Deed::Delete, Deed::Declare], &stage.own.name).await;
     let connection = stage.connect().await;
     for name in ["infera.nodes", "infera.network", "an-exchange-of-its-own"] {

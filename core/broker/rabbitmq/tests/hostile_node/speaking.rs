@@ -1,11 +1,12 @@
-//! What a node says: to whom, under whose name, and how much of it.
+//! What a node may send: to which exchange, under which name, and how much of it.
 
 use infera_broker::{Address, Broker as _, Published};
 use lapin::BasicProperties;
 
 use crate::stage::{ACCESS_REFUSED, PRECONDITION_FAILED, Stage, message, more_keys, next, publish, silent};
 
-/// The default exchange reaches every queue by its name, so a node may not write to it at all, nor to the operator's.
+/// The default exchange reaches every queue by its name, so a node may write neither to it nor to the operator's
+/// exchange.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_default_exchange_is_refused() {
     let stage = Stage::set().await;
@@ -20,7 +21,8 @@ async fn the_default_exchange_is_refused() {
     stage.clear().await;
 }
 
-/// Heartbeats, replicas and refusals in another's name, and keys that only look like its own.
+/// Heartbeats, replicas and refusals in another node's name, and keys that only look like the node's own, are
+/// refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_routing_keys_are_refused() {
     let stage = Stage::set().await;
@@ -50,8 +52,8 @@ async fn other_routing_keys_are_refused() {
     stage.clear().await;
 }
 
-/// A runner may call his node `*`; its id is ours, and there is no token with such a name. If there were, it would be
-/// a word like any other in a key, and a pattern only in the scope.
+/// A runner may call his node `*`, but its id is ours, and no token has such a name. If one had, the name would be a
+/// word like any other in a key, and a pattern only in the scope.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_called_star_speaks_for_nobody() {
     let stage = Stage::set().await;
@@ -61,20 +63,20 @@ async fn a_node_called_star_speaks_for_nobody() {
     claims["scope"] = serde_json::json!([format!("rabbitmq.write:%2F/infera.nodes/{star}.*")]);
     let connection = crate::stage::log_in(&crate::stage::signed(&claims)).await.unwrap();
     let key = format!("{victim}.heartbeat");
-    // The scope is a pattern that fits every key: so no id may ever be made from a runner's word.
+    // The scope is a pattern that matches every key, so an id must never be made from a runner's word.
     let channel = stage.channel(&connection).await;
     let as_star = BasicProperties::default().with_user_id(star.into());
     assert_eq!(stage.publish(&channel, &key, as_star, "as star").await, Ok(()));
     let as_victim = BasicProperties::default().with_user_id(victim.as_str().into());
     assert_eq!(stage.publish(&channel, &key, as_victim, "as victim").await, Err(PRECONDITION_FAILED));
-    // And even then the user whom the broker vouches for isn't the victim.
+    // Even then the user that the broker vouches for is not the victim.
     let mut hears = stage.hears().await;
     silent(&mut hears).await;
     stage.clear().await;
 }
 
-/// RabbitMQ 4 holds the keys in `CC` to the token, too; in 3.10 they get past its check. Whatever carries `CC` is dropped
-/// by the reader, copies and original, also where every key is the sender's own.
+/// RabbitMQ 4 checks the keys in `CC` against the token, too; in 3.10 they get past its check. The reader drops
+/// everything that carries `CC`, copies and original, even if every key is the sender's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_are_dropped() {
     let stage = Stage::set().await;
@@ -96,8 +98,8 @@ async fn copies_are_dropped() {
     stage.clear().await;
 }
 
-/// `BCC` leaves no trace, so its copy is delivered: but under the key that was checked, and so as its sender's own. Where
-/// the copy's key is another's, RabbitMQ 4 refuses it.
+/// `BCC` leaves no trace, so its copy is delivered, but under the key that was checked and so as the sender's own. If
+/// the copy's key is another node's, RabbitMQ 4 refuses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hidden_copies_count_for_their_sender() {
     let stage = Stage::set().await;
@@ -151,7 +153,7 @@ async fn another_user_is_refused() {
     stage.clear().await;
 }
 
-/// Sixty megabytes, when one is allowed. The operator's own connection goes on meanwhile.
+/// Messages of sixty megabytes are refused, because one is allowed. The operator's own connection is not affected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn huge_messages_are_refused() {
     let stage = Stage::set().await;

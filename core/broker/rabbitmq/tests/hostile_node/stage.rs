@@ -1,4 +1,4 @@
-//! The stage: the operator, a victim's queue and a jobs' queue with a message each, and a node with its token.
+//! Sets the stage: the operator, a victim's queue and a jobs' queue with one message each, and a node with its token.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,18 +17,18 @@ use tokio::time::timeout;
 
 use crate::signing;
 
-/// Anything that takes longer doesn't happen.
+/// How long an expected event may take; after that it counts as not happening.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long to listen where nothing may arrive.
+/// How long to listen when nothing may arrive.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 
-/// AMQP's word for "you may not".
+/// AMQP's code for a missing permission.
 pub(crate) const ACCESS_REFUSED: u16 = 403;
-/// AMQP's word for "not like this": a user that isn't the sender, a message over the limit.
+/// AMQP's code for a failed condition: a user that is not the sender, or a message over the limit.
 pub(crate) const PRECONDITION_FAILED: u16 = 406;
 
-/// What the services say of themselves under this name.
+/// Returns the services' variable of this name.
 pub(crate) fn named(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} isn't set; `make services` starts the servers and tells their addresses")
@@ -41,7 +41,7 @@ pub(crate) fn in_seconds(seconds: i64) -> i64 {
     i64::try_from(now).unwrap() + seconds
 }
 
-/// The operator, two queues that are not the hostile node's, and what it has itself.
+/// The operator, two queues that are not the hostile node's, and what that node has itself.
 pub(crate) struct Stage {
     pub(crate) operator: Arc<RabbitBroker>,
     /// The hostile node.
@@ -54,7 +54,7 @@ pub(crate) struct Stage {
     pub(crate) private: Queue,
     /// A jobs' queue, with one message.
     pub(crate) jobs: Queue,
-    /// What a verifier hears of both nodes.
+    /// The queue in which a verifier receives the messages of both nodes.
     pub(crate) heard: Queue,
 }
 
@@ -62,7 +62,7 @@ impl Stage {
     pub(crate) async fn set() -> Self {
         let config = Config { url: Secret::new(named("TEST_RABBITMQ_URL")), ..Config::default() };
         let operator = RabbitBroker::start(&config).unwrap();
-        // A cluster that ran here leaves them: without a reader they would fill up with what is tried, and refuse.
+        // A cluster that ran here leaves these: without a reader the tests would fill them until they refuse.
         for left in [topology::replicas_any(), topology::parked()] {
             operator.delete(&left.name).await.unwrap();
         }
@@ -83,7 +83,7 @@ impl Stage {
         Self { operator, node, own, victim, private, jobs, heard }
     }
 
-    /// What a gateway puts into this node's token.
+    /// Returns the claims that a gateway puts into this node's token.
     pub(crate) fn claims(&self) -> Value {
         let (node, queue) = (&self.node, &self.own.name);
         json!({
@@ -95,24 +95,24 @@ impl Stage {
         })
     }
 
-    /// The node's connection, made with its own good token.
+    /// Connects the node with its own valid token.
     pub(crate) async fn connect(&self) -> Connection {
         log_in(&signed(&self.claims())).await.unwrap()
     }
 
-    /// A fresh channel of the node with confirmations.
+    /// Opens a new channel of the node with confirmations.
     pub(crate) async fn channel(&self, connection: &Connection) -> Channel {
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         channel
     }
 
-    /// Where the operator's program hears the nodes.
+    /// Consumes the queue in which the operator receives the nodes' messages.
     pub(crate) async fn hears(&self) -> Box<dyn Consumer> {
         self.operator.consume(&self.heard.name, 10).await.unwrap()
     }
 
-    /// A message that the node may send, published as it should be.
+    /// Publishes a message that the node may send, in the proper way.
     pub(crate) async fn speak_properly(&self, channel: &Channel, id: &str) {
         let properties = BasicProperties::default().with_user_id(self.node.as_str().into());
         assert_eq!(self.publish(channel, &format!("{}.heartbeat", self.node), properties, id).await, Ok(()));
@@ -130,7 +130,8 @@ impl Stage {
             .await
     }
 
-    /// Publishes what RabbitMQ 4 refuses and 3.10 doesn't. Whether it was let pass; else the channel is closed.
+    /// Publishes what RabbitMQ 4 refuses and 3.10 does not. Returns whether it passed; otherwise the channel is
+    /// closed.
     pub(crate) async fn let_pass_or_refused(
         &self,
         channel: &Channel,
@@ -143,7 +144,7 @@ impl Stage {
         outcome.is_ok()
     }
 
-    /// Both other queues still have their one message, and the operator is still heard.
+    /// Checks that both other queues still have their one message, and that the operator still receives messages.
     pub(crate) async fn clear(self) {
         for queue in [&self.private, &self.jobs] {
             assert_eq!(self.operator.depth(&queue.name).await.unwrap(), Some(1), "{}", queue.name);
@@ -154,7 +155,7 @@ impl Stage {
     }
 }
 
-/// A message with this id and nothing in it.
+/// Makes an empty message with this id.
 pub(crate) fn message(id: &str) -> Message {
     Message {
         id: id.to_owned(),
@@ -184,16 +185,16 @@ pub(crate) async fn publish(
     }
 }
 
-/// The code of AMQP in an error of the broker's.
+/// Returns the AMQP code in an error of the broker.
 pub(crate) fn code(error: &lapin::Error) -> u16 {
     match error.kind() {
         ErrorKind::ProtocolError(protocol) => protocol.get_id(),
-        // A channel that was closed says so to whoever comes later; why, it said to the first.
+        // Later callers on a closed channel get an error without the reason; the first caller got the reason.
         other => panic!("not the broker's word: {other:?}"),
     }
 }
 
-/// A header that names more routing keys.
+/// Makes a header that names additional routing keys.
 pub(crate) fn more_keys(header: &'static str, keys: &[&str]) -> BasicProperties {
     let keys = keys.iter().map(|key| AMQPValue::LongString((*key).into())).collect::<Vec<_>>();
     let mut headers = FieldTable::default();
@@ -201,17 +202,17 @@ pub(crate) fn more_keys(header: &'static str, keys: &[&str]) -> BasicProperties 
     BasicProperties::default().with_headers(headers)
 }
 
-/// The next delivery; there must be one.
+/// Returns the next delivery, which must come.
 pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
     timeout(PATIENCE, consumer.next()).await.expect("in time").expect("a delivery")
 }
 
-/// Nothing comes.
+/// Checks that nothing comes.
 pub(crate) async fn silent(consumer: &mut Box<dyn Consumer>) {
     assert!(timeout(SILENCE, consumer.next()).await.is_err(), "something came");
 }
 
-/// The claims signed with the gateways' key.
+/// Signs the claims with the gateways' key.
 pub(crate) fn signed(claims: &Value) -> String {
     signing::signed(claims, &named("TEST_TOKEN_KEY"))
 }
@@ -220,7 +221,7 @@ pub(crate) fn signed(claims: &Value) -> String {
 pub(crate) async fn log_in(token: &str) -> lapin::Result<Connection> {
     let (_, address) =
         named("TEST_RABBITMQ_URL").split_once('@').map(|(_, rest)| ((), rest.to_owned())).unwrap();
-    // The token is base64url and dots: nothing of it has to be escaped.
+    // The token consists of base64url characters and dots, which need no escaping.
     let url = format!("amqp://:{token}@{address}");
     timeout(PATIENCE, Connection::connect(&url, ConnectionProperties::default())).await.expect("an answer")
 }

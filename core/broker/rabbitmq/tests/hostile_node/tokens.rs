@@ -1,4 +1,4 @@
-//! Tokens that are not, or no longer, a gateway's word.
+//! Tokens that no gateway made, and tokens that have expired.
 
 use std::process::Command;
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn forged_tokens_are_refused() {
     let other = others(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     assert!(is_refused(&signing::signed(&claims, &other)).await, "another key");
 
-    // What a forger has of ours is the public key. It is no shared secret, and RSA is no way in.
+    // A forger has our public key. It is no shared secret, and an RSA key is not accepted.
     let public = std::fs::read(named("TEST_TOKEN_KEY").replace(".key", ".pub")).unwrap();
     for text in [public.as_slice(), public.trim_ascii_end()] {
         let forged = token(&head("HS256"), &claims, |message| by_secret(text, message));
@@ -66,12 +66,12 @@ async fn forged_tokens_are_refused() {
     stage.clear().await;
 }
 
-/// A signature by a shared secret (`HS256`).
+/// Signs with a shared secret (`HS256`).
 fn by_secret(secret: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
 }
 
-/// A signature by an RSA key in a PEM file (`RS256`).
+/// Signs with an RSA key in a PEM file (`RS256`).
 fn by_rsa(key_file: &str, message: &[u8]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("message");
@@ -82,7 +82,7 @@ fn by_rsa(key_file: &str, message: &[u8]) -> Vec<u8> {
     signed.stdout
 }
 
-/// A token that our key signed, but for another service, or for nothing.
+/// A token that our key signed for another service, or for none, is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_for_something_else_are_refused() {
     let stage = Stage::set().await;
@@ -92,7 +92,7 @@ async fn tokens_for_something_else_are_refused() {
     stage.clear().await;
 }
 
-/// It logged in with a good token, and doesn't bring the next one.
+/// A node that logged in with a valid token and does not bring the next one can send nothing after the token's end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_runs_out_says_nothing_more() {
     let stage = Stage::set().await;
@@ -102,7 +102,7 @@ async fn a_token_that_runs_out_says_nothing_more() {
     let channel = stage.channel(&connection).await;
     stage.speak_properly(&channel, "early").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    // 4.3 closes the channel then; before, it refuses what is said there.
+    // RabbitMQ 4.3 closes the channel then; earlier releases refuse what is sent on it.
     if channel.status().connected() {
         let properties = BasicProperties::default().with_user_id(stage.node.as_str().into());
         let key = format!("{}.heartbeat", stage.node);

@@ -1,5 +1,5 @@
-//! A proxy in front of the server that can lose one answer: it lets a COMMIT through, waits until the server has
-//! answered it, and cuts the connection instead of passing that on.
+//! A proxy in front of the server that can lose one answer: it passes a COMMIT on, waits until the server has
+//! answered it, and then cuts the connection instead of passing the answer on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The proxy; it ends with its test's runtime.
 pub(crate) struct CuttingProxy {
-    /// The server's URL by way of this proxy.
+    /// The server's URL through this proxy.
     pub(crate) url: String,
     is_armed: Arc<AtomicBool>,
 }
@@ -38,7 +38,7 @@ impl CuttingProxy {
         Self { url, is_armed }
     }
 
-    /// The next COMMIT's answer is lost.
+    /// Loses the answer of the next COMMIT.
     pub(crate) fn cut_after_the_next_commit(&self) {
         self.is_armed.store(true, Ordering::SeqCst);
     }
@@ -63,7 +63,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, armed: &AtomicBool)
             read = server.read(&mut answer) => {
                 let Ok(length @ 1..) = read else { return };
                 answered.extend_from_slice(&answer[..length]);
-                // The server's word that it has committed.
+                // The server's answer that it has committed.
                 if is_cutting && answered.windows(7).any(|part| part == b"COMMIT\0") { return }
                 if !is_cutting {
                     answered.clear();

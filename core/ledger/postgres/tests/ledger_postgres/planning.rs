@@ -1,4 +1,4 @@
-//! What is planned for tables that grow.
+//! Tests the plans for growing tables.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use super::new_job;
 use super::schema::{Schema, connect, server};
 
-/// A young ledger's tables are measured as they grow, by us and not by the server's upkeep, which comes each minute.
+/// We measure a young ledger's tables as they grow, before the server's upkeep, which runs each minute.
 #[tokio::test]
 async fn tables_that_grow_are_measured() {
     let schema = Schema::make().await;
     let ledger = schema.ledger().await;
-    // The server's upkeep comes once a minute, at any moment. What it has measured leaves nothing to us, and the test waited
-    // in vain.
+    // The server's upkeep runs once a minute, at any moment. If it measured the table first, nothing would be left to
+    // us and the test would wait in vain.
     let upkeep = "ALTER TABLE jobs SET (autovacuum_enabled = off)";
     connect(&schema.within(&server())).await.batch_execute(upkeep).await.expect(upkeep);
     let account = AccountId::fresh();
@@ -27,7 +27,7 @@ async fn tables_that_grow_are_measured() {
     callers.join_all().await;
     let measured = "SELECT COUNT(*) FROM pg_stat_user_tables WHERE schemaname = current_schema()
         AND relname = 'jobs' AND last_analyze IS NOT NULL";
-    // Six looks within 63 s.
+    // Six measurements within 63 s.
     for _ in 0..120 {
         if schema.number(measured).await == 1 {
             let known = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'jobs'::regclass";

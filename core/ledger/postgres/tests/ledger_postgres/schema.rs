@@ -1,4 +1,4 @@
-//! The server that tests are told of, and a schema of its own for each.
+//! Makes a schema for each test, on the server that the environment names.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(crate) fn server() -> String {
     std::env::var("TEST_POSTGRES_URL").expect(REMEDY)
 }
 
-/// A schema of its own, which goes with the value.
+/// A schema of one test, which is dropped with this value.
 pub(crate) struct Schema {
     pub(crate) name: String,
 }
@@ -24,7 +24,7 @@ impl Schema {
         Self { name }
     }
 
-    /// The server's URL with this schema as search path.
+    /// Returns the server's URL with this schema as the search path.
     pub(crate) fn within(&self, url: &str) -> String {
         let join = if url.contains('?') { '&' } else { '?' };
         format!("{url}{join}options=-c%20search_path%3D{}", self.name)
@@ -35,7 +35,7 @@ impl Schema {
         PostgresLedger::connect(&config).await.expect("a ledger")
     }
 
-    /// A number that a statement in this schema gives.
+    /// Returns the number that a statement in this schema yields.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let client = connect(&self.within(&server())).await;
         client.query_one(sql, &[]).await.expect(sql).get(0)
@@ -45,7 +45,7 @@ impl Schema {
 impl Drop for Schema {
     fn drop(&mut self) {
         let drop = format!("DROP SCHEMA {} CASCADE", self.name);
-        // A test's runtime can't be waited for from within.
+        // A test's runtime cannot wait for a future from within itself.
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(execute(&drop));

@@ -1,5 +1,5 @@
-//! The ledger over TLS: who is believed, and that nothing is said to anybody else. What a ledger does is the same
-//! either way and is tried on the plain connection.
+//! Tests the ledger over TLS: which servers are trusted, and that an untrusted one is told nothing. Everything else
+//! works the same over TLS and is tested on the plain connection.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::{Schema, connect, new_job, server};
 
-/// What `make services` wrote for it.
+/// Returns a variable that `make services` wrote.
 fn named(variable: &str) -> String {
     let value = std::env::var(variable);
     value.expect("TEST_POSTGRES_TLS_URL, TEST_CA_FILE and TEST_STRANGER_CA_FILE are in data/services.env")
@@ -24,7 +24,7 @@ async fn outcome(url: &str, authority: &str) -> Result<Arc<PostgresLedger>, Ledg
     PostgresLedger::connect(&PostgresConfig { ca_file, ..PostgresConfig::new(url) }).await
 }
 
-/// Refused, with these words and without the password.
+/// Checks that the outcome is a refusal with these words and without the password.
 fn assert_refused(outcome: Result<Arc<PostgresLedger>, LedgerError>, words: &[&str]) {
     let Err(LedgerError::Unavailable(text) | LedgerError::Refused(text)) = outcome else {
         unreachable!("expected a refusal with {words:?}: {outcome:?}");
@@ -42,7 +42,7 @@ async fn a_job_goes_there_and_back_over_tls() {
     let job = new_job(&account);
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
     assert!(ledger.job(&account, job.id).await.expect("job").is_some());
-    // The server's word for how each connection, pooled or a lane's, is made.
+    // The server reports how each connection, pooled or a lane's, was made.
     let sql = "SELECT COUNT(*), COUNT(*) FILTER (WHERE ssl AND version IN ('TLSv1.2', 'TLSv1.3'))
                FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
     let row = connect(&server()).await.query_one(sql, &[&schema.name]).await.expect("connections");
@@ -59,7 +59,7 @@ async fn a_strangers_certificate_is_refused() {
 #[tokio::test]
 async fn the_system_does_not_know_the_tests_authority() {
     let refused = PostgresLedger::connect(&PostgresConfig::new(named("TEST_POSTGRES_TLS_URL"))).await;
-    // A machine without any authorities says so instead.
+    // A machine without any CAs reports that instead.
     assert_refused(refused, &["ca_file"]);
 }
 
@@ -70,7 +70,7 @@ async fn a_certificate_for_another_name_is_refused() {
     assert_refused(refused, &["certificate", "database.example", "ca_file"]);
 }
 
-/// A server that has no TLS is told neither the password nor the user.
+/// A server without TLS is told neither the password nor the user.
 #[tokio::test]
 async fn a_server_without_tls_hears_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -89,7 +89,7 @@ async fn a_server_without_tls_hears_nothing() {
     assert_eq!(heard.await.expect("what was heard"), [0, 0, 0, 8, 4, 210, 22, 47]);
 }
 
-/// A server that agrees to TLS and then says nothing does not hold up its caller.
+/// A server that agrees to TLS and then never answers does not hold up its caller for ever.
 #[tokio::test]
 async fn a_handshake_that_never_ends_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -108,7 +108,7 @@ async fn a_handshake_that_never_ends_is_given_up() {
     silent.abort();
 }
 
-/// Elsewhere and without a word about TLS: nothing is sent at all, not even a look for the name.
+/// If the URL names another machine and says nothing about TLS, nothing is sent, not even a DNS query.
 #[tokio::test]
 async fn plain_text_to_another_machine_is_refused() {
     let refused =

@@ -1,4 +1,4 @@
-//! Takes that wait for each other share a statement, and are told apart all the same.
+//! Tests that takes which wait for each other share a statement and still get their own outcomes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::schema::{Schema, connect, server};
 use super::{ended, new_job, now};
 
-/// A holder of locks goes by itself after a while: a test that has failed couldn't drop its schema otherwise.
+/// Begins a transaction whose locks end by themselves after a while, because a failed test could not drop its schema
+/// otherwise.
 const BEGIN: &str = "SET idle_in_transaction_session_timeout = '20s'; BEGIN";
 
 type Taken = Result<Vec<Take>, LedgerError>;
 
-/// A take that waits in the database for a row that somebody holds; others wait behind it until it is let go.
+/// A take that waits in the database for a locked row; others wait behind it until the lock is released.
 struct HeldUp {
     holder: tokio_postgres::Client,
     take: JoinHandle<Taken>,
@@ -37,7 +38,8 @@ impl HeldUp {
         Self { holder, take }
     }
 
-    /// Lets the lock go. A task that was spawned on this one thread waits in the lane once anything else was waited for.
+    /// Releases the lock. A task that was spawned on this one thread waits in the lane once anything else was
+    /// awaited.
     async fn let_go(self) {
         self.holder.batch_execute("SELECT 1; ROLLBACK").await.expect("the lock goes");
         assert!(matches!(self.take.await.expect("no panic").as_deref(), Ok([Take::Taken(_)])));
@@ -59,7 +61,7 @@ async fn accepted(ledger: &PostgresLedger, count: usize) -> Vec<JobId> {
     jobs
 }
 
-/// An owner whose lease lasts.
+/// Makes an owner with a long lease.
 async fn alive(ledger: &PostgresLedger) -> VerifierId {
     let owner = VerifierId::fresh();
     let leased = ledger.lease(owner.as_str(), &owner, now(), Duration::from_secs(60)).await;
@@ -67,8 +69,8 @@ async fn alive(ledger: &PostgresLedger) -> VerifierId {
     owner
 }
 
-/// By the time that a row turns out unreadable all are taken: done again for the others, the statement would find their
-/// jobs taken and return them to no caller.
+/// When a row turns out to be unreadable, all jobs are already taken: if the statement were run again for the others,
+/// it would find their jobs taken and return them to no caller.
 #[tokio::test]
 async fn an_unreadable_job_leaves_those_that_are_taken_with_it() {
     const UNREADABLE: usize = 3;
@@ -99,7 +101,7 @@ async fn an_unreadable_job_leaves_those_that_are_taken_with_it() {
     assert_eq!(schema.number("SELECT COUNT(*) FROM jobs WHERE handouts <> 1").await, 0, "each once");
 }
 
-/// A verifier that gave up while its take waited must not have the job that another one took meanwhile.
+/// A verifier that gave up while its take waited must not get a job that another one took meanwhile.
 #[tokio::test]
 async fn a_take_whose_caller_has_gone_takes_nothing() {
     let schema = Schema::make().await;
@@ -108,20 +110,20 @@ async fn a_take_whose_caller_has_gone_takes_nothing() {
     let jobs = accepted(&ledger, 2).await;
     let held_up = HeldUp::begin(&schema, &ledger, &owner, jobs[0]).await;
     let gone = tokio::spawn(take(Arc::clone(&ledger), owner.clone(), jobs[1], true));
-    // It waits in the lane by the time that this is answered.
+    // When this is answered, the other take is waiting in the lane.
     let taken = take(other_ledger, other.clone(), jobs[1], false).await;
     assert!(matches!(taken.as_deref(), Ok([Take::Taken(_)])), "{taken:?}");
     gone.abort();
     assert!(gone.await.expect_err("aborted").is_cancelled());
     held_up.let_go().await;
-    // The lane has done by now what it does.
+    // By now the lane has processed the abandoned take.
     let again = take(ledger, owner, jobs[0], false).await;
     assert!(matches!(again.as_deref(), Ok([Take::Nothing(_)])), "{again:?}");
     let others = format!("SELECT COUNT(*) FROM jobs WHERE owner = '{}' AND handouts = 1", other.as_str());
     assert_eq!(schema.number(&others).await, 1);
 }
 
-/// Only the redelivered one of two notices may take what a live owner let go.
+/// Of two notices, only the redelivered one may take a job that a live owner has lost.
 #[tokio::test]
 async fn a_redelivered_notice_keeps_its_right_beside_another() {
     let schema = Schema::make().await;
@@ -140,7 +142,8 @@ async fn a_redelivered_notice_keeps_its_right_beside_another() {
     assert!(matches!(redelivered.as_deref(), Ok([Take::Taken(_)])), "{redelivered:?}");
 }
 
-/// Told that nothing was taken, a verifier would ask for the job once more as if for the first time, and leave it.
+/// If a verifier were told that nothing was taken, it would ask for the job again as if for the first time, and then
+/// leave it.
 #[tokio::test]
 async fn jobs_are_taken_though_the_ends_of_others_cannot_be_read() {
     let schema = Schema::make().await;

@@ -1,4 +1,5 @@
-//! Rows that this version doesn't understand, as a later one may write them, and rows that a disk gives back changed.
+//! Tests rows that this version doesn't understand, as a later one may write them, and rows that a disk returns
+//! changed.
 
 use infera_conformance::ledger::{
     Halves, a_changed_answer_is_never_given_out, a_changed_group_judges_nobody,

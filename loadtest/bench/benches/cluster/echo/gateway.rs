@@ -1,4 +1,4 @@
-//! A gateway's part of the echo and its clients': accept, mark, notice, and the completion that ends a job.
+//! The echo's gateway with its clients: accept, mark, notice, and the completion that ends a job.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,17 +19,17 @@ use crate::fixtures::Asker;
 use crate::publisher::{Parcel, Publisher, ack, connect};
 use crate::{Fault, databases};
 
-/// As the gateway's courier does it.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
-/// A job that takes longer has lost a message, which ends the run.
+/// How long a job may take; a slower one has lost a message, which ends the run.
 const JOB_WITHIN: Duration = Duration::from_secs(30);
 
-/// Which client a completion wakes.
+/// The client that each completion wakes.
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>;
 
-/// Says how many of the clients' jobs ended in the span, and stays until it is ended.
+/// Reports how many of the clients' jobs ended in the span, then waits until it is ended.
 pub(super) async fn run(part: &Part) -> Result<(), Fault> {
     let Role::Gateway { index, clients, warm_up, span } = part.role else {
         return Err("not a gateway's part".into());
@@ -78,7 +78,7 @@ pub(super) async fn run(part: &Part) -> Result<(), Fault> {
     std::future::pending().await
 }
 
-/// A client, and what the gateway does for its jobs.
+/// A client, with what the gateway does for its jobs.
 struct Client {
     gateway: usize,
     publisher: Publisher,
@@ -90,7 +90,7 @@ struct Client {
 }
 
 impl Client {
-    /// One job after the other; how many ended between `begin` and `end`.
+    /// Runs one job after the other; returns how many ended between `begin` and `end`.
     async fn ask(&self, begin: Instant, end: Instant) -> Result<usize, Fault> {
         let mut count = 0;
         while Instant::now() < end {
@@ -101,7 +101,7 @@ impl Client {
             self.ledger.accept(job).await?;
             let notify = async {
                 let (key, body) = (JOBS.to_owned(), self.bodies.notice.clone());
-                // Whom its completion is for, which a verifier otherwise reads in the job's row.
+                // Names the gateway that the completion is for, which a real verifier reads in the job's row.
                 let name = format!("{}:{id}", self.gateway);
                 self.publisher.publish(Parcel { exchange: "", key, id: name, body }).await?;
                 Ok::<_, Fault>(self.marks.send(id)?)
@@ -121,7 +121,7 @@ async fn complete(completions: Deliveries, waiting: Waiting) -> Result<(), Fault
     while let Some(completion) = completions.next().await {
         let completion = completion?;
         if let Some(client) = lock(&waiting).remove(message_id(&completion)?) {
-            // A client that has given up has ended the run.
+            // If the client has given up, the run has ended.
             let _ = client.send(());
         }
         ack(&channel, &completion)?;
@@ -152,7 +152,7 @@ async fn mark(
     }
 }
 
-/// No section under this lock can panic halfway.
+/// Locks the map. No section under this lock can panic halfway.
 fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<String, oneshot::Sender<()>>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A node's part of the echo: a replica for every assignment.
+//! The echo's node: it answers every assignment with a replica.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The echo's queues and exchange: declared as the programs' are, under names of its own. Each part has connections of
-//! its own, as each program has: one for publishing, one for consuming.
+//! The echo's queues and exchange: declared as the programs' are, under names of their own. Each part has its own
+//! connections, as each program has: one for publishing, one for consuming.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use crate::Fault;
 pub(crate) const JOBS: &str = "echo.jobs";
 pub(super) const EXCHANGE: &str = "echo.nodes";
 
-/// As many deliveries in hand as the programs hold in this test.
+/// How many unsettled deliveries a consumer may hold, as many as the programs hold in this test.
 const PREFETCH: u16 = 256;
 
-/// The queue of one node.
+/// Returns the name of one node's queue.
 pub(super) fn node_queue(node: usize) -> String {
     format!("echo.node.{node}")
 }
 
-/// The queue of one gateway.
+/// Returns the name of one gateway's queue.
 pub(super) fn completions_queue(gateway: usize) -> String {
     format!("echo.completions.{gateway}")
 }
 
-/// What is consumed, and where it is acked.
+/// The deliveries of a queue, and the channel on which they are acked.
 pub(super) struct Deliveries {
     pub(super) channel: Arc<Channel>,
     pub(super) consumer: lapin::Consumer,
@@ -39,7 +39,7 @@ pub(super) struct Deliveries {
 enum Kind {
     Quorum,
     Classic,
-    /// Lives as long as the connection that declared it.
+    /// It lives as long as the connection that declared it.
     Exclusive,
 }
 
@@ -53,7 +53,7 @@ impl Queues {
         Self { connection }
     }
 
-    /// Declares what several parts use, anew and empty.
+    /// Deletes and declares again the queues that several parts use, so that they are empty.
     pub(crate) async fn declare_shared(&self, nodes: usize) -> Result<(), Fault> {
         let channel = self.connection.create_channel().await?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -94,17 +94,17 @@ impl Queues {
         Ok(Deliveries { channel: Arc::new(channel), consumer })
     }
 
-    /// What a node is assigned.
+    /// Consumes the assignments of one node.
     pub(super) async fn assignments(&self, node: usize) -> Result<Deliveries, Fault> {
         self.consumer(&node_queue(node)).await
     }
 
-    /// The jobs, which verifiers share.
+    /// Consumes the jobs, which verifiers share.
     pub(super) async fn notices(&self) -> Result<Deliveries, Fault> {
         self.consumer(JOBS).await
     }
 
-    /// What a verifier is answered.
+    /// Consumes the replicas for one verifier.
     pub(super) async fn replicas(&self, verifier: usize) -> Result<Deliveries, Fault> {
         let queue = format!("echo.replicas.{verifier}");
         self.make(&queue, Kind::Exclusive).await?;
@@ -116,7 +116,7 @@ impl Queues {
         self.consumer(&queue).await
     }
 
-    /// What a gateway waits for.
+    /// Consumes the completions for one gateway.
     pub(super) async fn completions(&self, gateway: usize) -> Result<Deliveries, Fault> {
         let queue = completions_queue(gateway);
         self.make(&queue, Kind::Exclusive).await?;

@@ -1,4 +1,4 @@
-//! A verifier's part of the echo: take, assignments, replicas, settle, completion, post.
+//! The echo's verifier: take, assignments, replicas, settle, completion, post.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +21,13 @@ use crate::fixtures::{Asker, postings};
 use crate::publisher::{Parcel, Publisher, ack, connect};
 use crate::{Fault, databases};
 
-/// As many notices as a verifier takes in one statement.
+/// The most notices of one statement, the same as a verifier's.
 const TAKE_MAX: usize = 64;
 
-/// Longer than a run.
+/// How long a lease lasts: longer than a run.
 const LEASE: Duration = Duration::from_secs(24 * 3600);
 
-/// Which job a replica is for.
+/// The job that each replica is for.
 type Waiting = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<()>>>>;
 
 pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
@@ -57,7 +57,7 @@ pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
     }
 }
 
-/// What a job's life needs.
+/// What is needed for a job's life.
 struct Owner {
     index: usize,
     id: VerifierId,
@@ -80,7 +80,7 @@ async fn own(owner: Arc<Owner>, notices: Deliveries) -> Result<(), Fault> {
                 while batch.len() < TAKE_MAX && let Some(Some(more)) = notices.next().now_or_never() {
                     batch.push(more?);
                 }
-                // While these are taken the next may be, as in the verifier.
+                // The next jobs may be taken at the same time, as in the verifier.
                 jobs.spawn(take(Arc::clone(&owner), (batch, Arc::clone(&channel))));
             }
         }
@@ -117,7 +117,7 @@ impl Owner {
     ) -> Result<(), Fault> {
         let (sender, mut replicas) = mpsc::unbounded_channel();
         lock(&self.waiting).insert(job.to_string(), sender);
-        // Another group for each job, as if it was drawn.
+        // Each job gets another group, as if it were drawn.
         let first = usize::from(job.as_bytes()[15]);
         let assigned = (0..REPLICAS).map(|place| {
             let key = node_queue((first + place) % self.nodes);
@@ -156,7 +156,7 @@ async fn collect(replicas: Deliveries, waiting: Waiting) -> Result<(), Fault> {
     Err("no more replicas".into())
 }
 
-/// No section under this lock can panic halfway.
+/// Locks the map. No section under this lock can panic halfway.
 fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<()>>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
