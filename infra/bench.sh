@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The one table of `make bench`; what its rows mean stands in loadtest/bench/benches/standalone/main.rs.
+# Makes the table of `make bench`; loadtest/bench/benches/standalone/main.rs explains its rows.
 #
-#   infra/bench.sh         the whole table, some ten minutes; keep the machine quiet meanwhile
-#   infra/bench.sh quick   every row for a fraction of a second, to try the harness
+#   infra/bench.sh         the whole table, in some ten minutes; keep the machine idle meanwhile
+#   infra/bench.sh quick   every row for a fraction of a second, to test the harness
 #
-# Everything it makes lies in .runtime/bench/: the generated 135M model (once), a copy of the release build, scratch
-# folders (gone afterwards) and latest.json. Needs `make build` before it.
+# Writes to .runtime/bench/ only: the generated 135M model (once), a copy of the release build, scratch folders (removed
+# afterwards) and latest.json. Needs `make build` before it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,10 +28,10 @@ shift || true
 [ -x "$infera" ] || { echo "bench: $infera is missing: run \`make build\`" >&2; exit 1; }
 mkdir -p "$bench"
 
-# Random weights in the shape of a 135M model. Moved into place when whole, so that a broken run leaves nothing to trust.
+# Random weights in the shape of a 135M model. Moved into place when complete, so that an interrupted run leaves no part of it.
 if [ ! -e "$large/config.json" ]; then
     if [ ! -e "$venv/complete" ]; then
-        echo "bench: Python packages that write the 135M model (once) into ${venv#"$PWD"/}"
+        echo "bench: installing the Python packages that write the 135M model (once) into ${venv#"$PWD"/}"
         "$PYTHON" -m venv --clear "$venv" || { echo "bench: no venv: apt-get install python3-venv" >&2; exit 1; }
         "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement models/requirements.txt
         touch "$venv/complete"
@@ -44,10 +44,10 @@ if [ ! -e "$large/config.json" ]; then
     mv "$large.part" "$large"
 fi
 
-# The benchmark's own build switches test features on and would put that program in place of the one measured.
+# The benchmark's own build enables test features and would overwrite the program that is measured.
 cp "$infera" "$bench/infera"
 
-# Scratch folders of a run that was killed.
+# Removes the scratch folders of a run that was killed.
 rm -rf "$bench/scratch"
 
 cargo bench --locked --quiet --package infera-bench --bench standalone -- \

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The one table of `make bench-cluster`; what its rows mean stands in loadtest/bench/benches/cluster/main.rs.
+# Makes the table of `make bench-cluster`; loadtest/bench/benches/cluster/main.rs explains its rows.
 #
-#   infra/bench_cluster.sh         the whole table, at most fifteen minutes; keep the machine quiet meanwhile
-#   infra/bench_cluster.sh quick   every row for seconds, to try the harness
+#   infra/bench_cluster.sh         the whole table, in at most fifteen minutes; keep the machine idle meanwhile
+#   infra/bench_cluster.sh quick   every row for some seconds, to test the harness
 #
-# Needs the release build of the three programs. Servers of its own, empty at the start and gone at the end, in
-# .runtime/bench-cluster/ on ports of their own; logs and latest.json lie there too.
+# Needs the release build of the three programs. It starts empty servers of its own in .runtime/bench-cluster/, on ports of
+# their own, and removes them at the end; logs and latest.json are written there too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ PYTHON=${PYTHON:-python3}
 bench="$PWD/.runtime/bench-cluster"
 programs="${CARGO_TARGET_DIR:-target}/release"
 export SERVICES_DIR=${SERVICES_DIR:-$bench/services}
-# Beside the ports of `make services`.
+# Other ports than those of `make services`.
 export SERVICES_PORT_SHIFT=${SERVICES_PORT_SHIFT:-700}
 
 case "${1:-full}" in
@@ -31,14 +31,14 @@ for program in infera-gateway infera-verifier infera-worker; do
 done
 mkdir -p "$bench"
 
-# The benchmark's build must not put other programs in place of those measured, and is no part of what is measured.
+# Copied, because the benchmark's build could overwrite the programs that are measured. It is built before the measurement.
 cp "$programs"/infera-{gateway,verifier,worker} "$bench/"
 cargo bench --locked --quiet --package infera-bench --bench cluster --no-run
 
-# The first process of a service, as its note has it.
+# Prints the pid in a service's note.
 pid() { head -n 1 "$SERVICES_DIR/$1/$1.pid"; }
 
-# The addresses of servers that a developer has up are put back.
+# The addresses of servers that a developer runs are restored at the end.
 kept=$(mktemp)
 if [ -e data/services.env ]; then cp data/services.env "$kept"; fi
 down() {
@@ -53,7 +53,7 @@ set -a
 . data/services.env
 set +a
 
-# The bound of the whole measurement, in seconds.
+# Bounds the whole measurement in seconds.
 timeout 900 cargo bench --locked --quiet --package infera-bench --bench cluster -- \
     "${arguments[@]}" --programs "$bench" --scratch "$bench/logs" --json "$bench/latest.json" \
     --broker-pid "$(pid rabbitmq)" --database-pid "$(pid postgres)" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a chaos campaign on services and a cluster of its own: another folder and other ports than `make services`, so that
-# nobody's work is killed. Arguments go to the campaign: infra/chaos.sh --help.
+# Runs a chaos campaign with these arguments; infra/chaos.sh --help lists them. Its services and cluster have another folder
+# and other ports than those of `make services`, which it leaves alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

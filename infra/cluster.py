@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Brings up a cluster on this machine, every role a process of its own, and down again.
+"""Starts and ends a cluster on this machine, in which every role is a process of its own.
 
     infra/cluster.py up [--engine onnx|stub] [--binaries DIR] [--traces URL]
     infra/cluster.py down
     infra/cluster.py status
 
-Two gateways, two verifiers, and six workers of three owners, none of which is the account whose key is printed. They
-stand on the servers of `make services`. Everything lies in .runtime/services/cluster/ (or $SERVICES_DIR/cluster):
-settings, logs and noted pids; the addresses and the key are in data/cluster.env. Needs Python 3.9, nothing else.
+Two gateways, two verifiers, and six workers of three owners; the key that is printed belongs to a fourth account. They use
+the servers of `make services`. Settings, logs and noted pids are in .runtime/services/cluster/ (or $SERVICES_DIR/cluster);
+the addresses and the key are in data/cluster.env. Needs Python 3.9, nothing else.
 """
 
 import argparse
@@ -16,10 +16,10 @@ import secrets
 import sys
 from pathlib import Path
 
+from client import ask
 from cluster_members import GATEWAY_PORTS, GATEWAYS, HOME, gateway, verifier, worker
 from service.place import ADDRESSES, ROOT, SHIFT, write_private
 from service.process import Process, Trouble, is_taken, wait_until
-from service.web import ask
 
 ENVIRONMENT = ROOT / "data" / "cluster.env"
 ACCOUNTS = HOME / "accounts.json"
@@ -30,12 +30,12 @@ WORKERS_PER_OWNER = 2
 
 # A program is up within a second on an idle machine; a development build on a busy one was seen to take ten.
 PATIENCE_S = 60
-# A verifier counts a node once its first heartbeat came, and gateways hear of capacity once a second.
+# A verifier counts a node after its first heartbeat, and tells gateways of capacity once a second.
 FLEET_PATIENCE_S = 120
 
 
 def members(binaries, engine):
-    """Every process, in the order in which they start: (name, command, port to ask, where it tells its readiness)."""
+    """Yields every member in the order in which they start."""
     operations = iter(range(OPERATIONS_PORT, OPERATIONS_PORT + 100))
     for number, port in enumerate(GATEWAY_PORTS, 1):
         yield gateway(f"gateway-{number}", binaries, (port, next(operations)))
@@ -47,12 +47,12 @@ def members(binaries, engine):
 
 
 def accounts(gateway_process):
-    """The API key of each owner and of the account for local use: made once, remembered, checked."""
+    """Returns the accounts of the owners and the one for local use, by name; makes those that don't exist."""
     known = json.loads(ACCOUNTS.read_text()) if ACCOUNTS.exists() else {}
     for name in (*OWNERS, "local"):
         if name in known and ask(f"{GATEWAYS[0]}/v1/models", key=known[name]["key"]).status == 200:
             continue
-        email = f"{name}-{secrets.token_hex(4)}@example.com"  # a new one, if the ledger was made anew meanwhile
+        email = f"{name}-{secrets.token_hex(4)}@example.com"  # a new one each time, because the ledger may be a new one
         answer = ask(f"{GATEWAYS[0]}/signup_user", {"email": email})
         if answer.status != 200 or not answer.json().get("api_key"):
             raise Trouble(f"no account for {name}: the gateway answers {answer.status}: {answer.text[:300]}")
@@ -64,7 +64,7 @@ def accounts(gateway_process):
 
 
 def up(options):
-    """Starts what isn't running, in order, and waits until a replica group can be drawn at both gateways."""
+    """Starts what isn't running and waits until both gateways answer a request."""
     binaries = options.binaries.resolve()
     for program in ("infera-gateway", "infera-verifier", "infera-worker"):
         if not (binaries / program).exists():
@@ -78,7 +78,7 @@ def up(options):
             member.settings["traces.endpoint"] = options.traces
         for port in member.ports:
             if member.process.pid() is None and is_taken(port):
-                raise Trouble(f"port {port}, which {member.name} needs, is taken by a process that isn't ours: end that one")
+                raise Trouble(f"port {port} of {member.name} is taken by another process: end that process")
     gateways = [member for member in fleet if member.name.startswith("gateway")]
     for member in gateways:
         member.up()
@@ -96,7 +96,7 @@ def up(options):
 
 
 def wait_for_fleet(gateways, key):
-    """Until a job is answered at both gateways: then there are three owners' nodes. Its model's name."""
+    """Waits until both gateways answer a request, which takes nodes of three owners; returns the model's name."""
     model = None
     for member, url in zip(gateways, GATEWAYS):
 
@@ -114,7 +114,7 @@ def wait_for_fleet(gateways, key):
 
 
 def note(key, model, traces):
-    """Addresses and key, for whoever comes next, and a request to paste."""
+    """Writes the addresses and the key to data/cluster.env, and prints a request to paste."""
     lines = {f"CLUSTER_GATEWAY_{number}_URL": url for number, url in enumerate(GATEWAYS, 1)}
     lines |= {"INFERA_URL": GATEWAYS[0], "INFERA_API_KEY": key, "INFERA_MODEL": model}
     if traces:
@@ -122,7 +122,7 @@ def note(key, model, traces):
     ENVIRONMENT.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in lines.items()))
     print(f"\nThe cluster is ready: six nodes of three owners serve {model}. The same request works at either gateway:\n")
-    # The key itself for a person alone: a log keeps what it is told.
+    # The key is printed at a terminal only, because a log would keep it.
     shown = f"'Authorization: Bearer {key}'" if sys.stdout.isatty() else '"Authorization: Bearer $INFERA_API_KEY"'
     if not sys.stdout.isatty():
         print(f"  . {ENVIRONMENT}\n")
@@ -135,33 +135,33 @@ def note(key, model, traces):
 
 
 def running():
-    """The processes that were noted, in the order in which they end."""
+    """Returns the processes that were noted, in the order in which they end."""
     order = ("gateway", "verifier", "worker")
     names = sorted((note.stem for note in HOME.glob("*.pid")), key=lambda name: order.index(name.split("-")[0]))
     return [Process(name, HOME) for name in names]
 
 
 def down(_options):
-    """Ends every process that was noted: gateways first, so that what they accepted is still answered."""
+    """Ends every process that was noted. Gateways go first, so that the jobs they accepted are still answered."""
     ENVIRONMENT.unlink(missing_ok=True)
     for process in running():
         print(f"cluster: {process.name} {'ended' if process.stop() else 'was not running'}", flush=True)
 
 
 def status(_options):
-    """What runs."""
+    """Prints which processes run."""
     for process in running():
         pid = process.pid()
         print(f"cluster: {process.name}: {'not running' if pid is None else f'pid {pid}'}")
 
 
 def main():
-    """One command."""
+    """Runs one command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["up", "down", "status"])
-    parser.add_argument("--engine", choices=["onnx", "stub"], default="onnx", help="stub: no model, to price the rest")
-    parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release", help="where the programs are")
-    parser.add_argument("--traces", metavar="URL", help="where every program sends its traces, such as http://127.0.0.1:4318/v1/traces")
+    parser.add_argument("--engine", choices=["onnx", "stub"], default="onnx", help="stub: runs no model, to measure the rest")
+    parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release", help="the folder of the programs")
+    parser.add_argument("--traces", metavar="URL", help="where programs send traces, such as http://127.0.0.1:4318/v1/traces")
     options = parser.parse_args()
     try:
         {"up": up, "down": down, "status": status}[options.command](options)

@@ -1,6 +1,4 @@
-"""One process of a cluster: its settings file, its command, and how it shows that it can be used. Which processes there
-are is cluster.py's.
-"""
+"""The members of a cluster: their settings, commands and readiness. `cluster.py` decides which members there are."""
 
 import hashlib
 import json
@@ -10,21 +8,21 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from client import ask
 from service.place import ADDRESSES, FOLDER, ROOT, SHIFT, write_private
 from service.process import Process, Trouble
-from service.web import ask
 
 HOME = FOLDER / "cluster"
 
 GATEWAY_PORTS = [8721 + SHIFT, 8722 + SHIFT]
 GATEWAYS = [f"http://127.0.0.1:{port}" for port in GATEWAY_PORTS]
 
-# What the stub engine announces; the operator's catalogue must list it.
+# The model digest that the stub engine announces; the catalogue must list it.
 STUB_DIGEST = hashlib.sha256(b"infera stub").hexdigest()
 
 
 class Member:
-    """One process, its settings in a private file beside its log."""
+    """One process. Its settings are in a private file beside its log."""
 
     def __init__(self, name, program, ports, settings):
         self.name, self.program, self.ports, self.settings = name, program, ports, settings
@@ -32,7 +30,7 @@ class Member:
         self.file = HOME / f"{name}.toml"
 
     def up(self, api_key=None):
-        """Writes its settings and starts it, unless it runs."""
+        """Writes its settings and starts it, unless it runs already."""
         if self.process.pid() is not None:
             return
         settings = dict(self.settings)
@@ -42,11 +40,11 @@ class Member:
         self.process.start([*without_settings(), self.program, "--config", self.file])
 
     def answers(self):
-        """Whether it says that it is ready."""
+        """Whether its operations port says that it is ready."""
         return ask(f"http://127.0.0.1:{self.ports[-1]}/readyz", patience_s=5).status == 200
 
     def command(self, *words):
-        """One of the program's own commands, with this member's settings."""
+        """Runs one of the program's own commands with this member's settings; returns what it prints."""
         done = subprocess.run(
             [*without_settings(), self.program, "--config", self.file, *words],
             cwd=HOME,
@@ -60,19 +58,19 @@ class Member:
 
 
 def without_settings():
-    """What to put before a command, so that settings in the caller's shell don't reach it: a member's are in its file."""
+    """Returns the words before a command that hide the settings of the caller's environment from it."""
     return ["env", *(word for name in os.environ if name.startswith("INFERA_") for word in ("-u", name))]
 
 
 def toml(value, name=None):
-    """Settings by dotted keys as TOML: JSON's scalars and lists are TOML's too, tables are written inline."""
+    """Writes settings by dotted keys as TOML. JSON's scalars and lists are TOML's too; tables are written inline."""
     if name is None:
         return "".join(toml(one, key) for key, one in value.items())
     return f"{name} = {inline(value)}\n"
 
 
 def inline(value):
-    """One value."""
+    """Writes one value as TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {inline(one)}" for key, one in value.items()) + " }"
     if isinstance(value, list):
@@ -81,19 +79,19 @@ def inline(value):
 
 
 def services():
-    """The addresses that `make services` wrote."""
+    """Reads the addresses that `make services` wrote."""
     lines = ADDRESSES.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def broker_without_user(address):
-    """A broker's address as nodes are told it."""
+    """Returns a broker's address without its credentials, as nodes get it."""
     parts = urlsplit(address)
     return parts._replace(netloc=f"{parts.hostname}:{parts.port}").geturl()
 
 
 def gateway(name, binaries, ports):
-    """A gateway; `ports` are the clients' and the operator's."""
+    """Makes a gateway; `ports` are those of clients and of operations."""
     at = services()
     public, operations = ports
     settings = {
@@ -103,7 +101,7 @@ def gateway(name, binaries, ports):
         "ledger.url": at["TEST_POSTGRES_URL"],
         "nodes.token_key_file": at["TEST_TOKEN_KEY"],
         "nodes.broker_url": broker_without_user(at["TEST_RABBITMQ_URL"]),
-        # Load is tried from one machine with one key: its own limits are not what is measured.
+        # Load comes from one machine with one key; the gateway's limits are not what is measured.
         "gateway.requests_per_minute": 0,
         "gateway.signups_per_minute": 0,
         "gateway.in_flight_max": 0,
@@ -115,7 +113,7 @@ def gateway(name, binaries, ports):
 
 
 def verifier(name, binaries, operations, engine):
-    """A verifier, which also lists the model that the workers serve."""
+    """Makes a verifier, which also lists the model that the workers serve."""
     at = services()
     store = urlsplit(at["TEST_S3_URL"])
     model = {"folder": ROOT / "models" / "infera-tiny"}
@@ -136,7 +134,7 @@ def verifier(name, binaries, operations, engine):
 
 
 def worker(name, binaries, operations, engine):
-    """A node from outside: it knows gateways, and nothing of the servers behind them."""
+    """Makes a worker, which knows the gateways and none of the servers behind them."""
     secret = HOME / f"{name}.secret"
     if not secret.exists():
         HOME.mkdir(parents=True, exist_ok=True)

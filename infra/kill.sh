@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the kill campaign; arguments go to it: infra/kill.sh --help.
+# Runs the kill campaign with these arguments; infra/kill.sh --help lists them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHONPATH=infra exec bash infra/python.sh -m kill "$@"

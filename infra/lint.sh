@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One of the checkers of infra/requirements-lint.txt, from an environment of their own (.runtime/venv-lint), made once for
-# each list of them: infra/lint.sh ruff check
+# Runs one of the programs of infra/requirements-lint.txt: infra/lint.sh ruff check. They are installed into
+# .runtime/venv-lint, again whenever the list changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Twenty seconds of k6's smoke, for CI; the last line counts promises, and the exit code says whether one is broken.
+# Runs k6's smoke for twenty seconds, for CI. The last line counts promises; exits with 1 if one is broken.
 #
-#   infra/load.sh                     against what is up: the cluster, or `infera up`
-#   infra/load.sh --binary PROGRAM    against an `infera up` of its own, with the stub engine, ended afterwards
+#   infra/load.sh                     against the cluster or the `infera up` that runs
+#   infra/load.sh --binary PROGRAM    against an `infera up` of its own with the stub engine, which it ends
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
-# Sixty arrivals: every journey and every kind of mistake at least once.
+# Sixty arrivals, so that every journey and every kind of mistake occurs at least once.
 export DURATION=${DURATION:-20}
 
 case "${1:-}" in
@@ -23,13 +23,17 @@ folder=$(mktemp -d)
 port=$("$python" -c 'import socket; probe = socket.socket(); probe.bind(("127.0.0.1", 0)); print(probe.getsockname()[1])')
 "$binary" up --data "$folder/data" --set "listen=127.0.0.1:$port" --set engine.kind=stub >"$folder/log" 2>&1 &
 network=$!
-# What was started here ends here, whatever happens in between.
+# Ends the program in any case.
 trap 'kill -INT "$network" 2>/dev/null || true; wait "$network" || true; rm -rf "$folder"' EXIT
 
-for _ in $(seq 300); do # a development build on a busy machine takes seconds; a minute is a fault
+for _ in $(seq 300); do # a development build on a busy machine takes seconds, so a minute is a fault
     grep -q "Ctrl-C ends it" "$folder/log" && break
     kill -0 "$network" 2>/dev/null || break
     sleep 0.2
 done
-grep -q "Ctrl-C ends it" "$folder/log" || { cat "$folder/log" >&2; echo "load: the network didn't start" >&2; exit 1; }
+grep -q "Ctrl-C ends it" "$folder/log" || {
+    cat "$folder/log" >&2
+    echo "load: infera ended or was not ready within a minute; its output is above" >&2
+    exit 1
+}
 TARGET="$folder/data/local.env" "$python" loadtest/run.py smoke

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Python with what infra's checkers need beside the standard library, in an environment of its own (.runtime/venv), made
-# once for each list of them. Arguments go to Python.
+# Runs Python, with these arguments, and with the packages of infra/requirements.txt. They are installed into .runtime/venv,
+# again whenever the list changes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

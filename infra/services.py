@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Brings up what a cluster stands on, on loopback, and down again: by Docker Compose where a Docker daemon answers, else
-as private processes (SERVICES=processes: those in any case).
+"""Starts and ends the servers that a cluster uses, on loopback: with Docker Compose where a Docker daemon answers, otherwise
+as private processes (SERVICES=processes: always).
 
     infra/services.py up      start what isn't running, wait until each answers, write data/services.env
     infra/services.py down    end what was started, by the pids that were noted; the data stay
-    infra/services.py status  one line for each
+    infra/services.py status  one line for each server
 
-Without containers RabbitMQ and PostgreSQL are Debian's packages, never their services. RabbitMQ is Debian's stable
-one (RABBIT=4.0), unpacked into a folder of its own unless the machine has it; RABBIT=3.10 and 4.3 are others, and
-RABBIT=installed is the machine's own, whatever it is. MinIO is built from its Go module (pinned, once); a second S3 server
-comes from PyPI. Everything lies in .runtime/, the data in .runtime/services/ (or
-$SERVICES_DIR). What is missing on the machine is named at once, each with its remedy. Needs Python 3.9, nothing else.
+Without containers RabbitMQ and PostgreSQL come from Debian's packages; the packages' own services are not used. RabbitMQ is
+that of Debian's stable release (RABBIT=4.0), unpacked into a folder of its own unless the machine has it. RABBIT=3.10 and
+4.3 are other releases'; RABBIT=installed is the machine's own, of any version. MinIO is built once from its pinned Go
+module; a second S3 server comes from PyPI. Everything is in .runtime/, the data in .runtime/services/ (or $SERVICES_DIR).
+All that the machine lacks is listed at once, each with its remedy. Needs Python 3.9, nothing else.
 """
 
 import shutil
@@ -26,13 +26,13 @@ PATIENCE_S = 180
 
 
 def all_services():
-    """In the order in which they are started; the slowest first, so that it starts while others do."""
+    """Returns the services in the order in which they are started: the slowest first, so that others start meanwhile."""
     private = [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio()]
     return [*([containers.Containers()] if containers.wanted(private) else private), s3.Moto()]
 
 
 def missing(contained):
-    """One line for each thing that the machine lacks: what, and what to do."""
+    """Yields one line for each thing that the machine lacks: what it is, and what to do."""
     if contained:
         yield from certificates.missing()
         yield from s3.missing(builds=False)
@@ -44,15 +44,15 @@ def missing(contained):
 
 
 def foreign(services):
-    """One line for each port that somebody else has."""
+    """Yields one line for each port that another process has."""
     for service in services:
         for process, port in service.ports:
             if process.pid() is None and is_taken(port):
-                yield f"port {port}, which {process.name} needs, is taken by a process that isn't ours: end that one"
+                yield f"port {port} of {process.name} is taken by another process: end that process"
 
 
 def up(services):
-    """Starts what isn't running and waits for all."""
+    """Starts what isn't running and waits until every service answers."""
     contained = isinstance(services[0], containers.Containers)
     problems = [*missing(contained), *foreign(services)]
     if problems:
@@ -76,14 +76,14 @@ def up(services):
 
 
 def down(services):
-    """Ends them in the reverse order. The addresses go first: nobody should trust them any more."""
+    """Removes the addresses, which are no longer true, then ends the services in reverse order."""
     ADDRESSES.unlink(missing_ok=True)
     for service in reversed(services):
         print(f"services: {service.title} {'ended' if service.down() else 'was not running'}", flush=True)
 
 
 def status(services):
-    """What runs, and whether it answers."""
+    """Prints which services run and whether they answer."""
     for service in services:
         pid = service.process.pid()
         state = "not running" if pid is None else f"pid {pid}, {'answers' if service.answers() else 'silent'}"
@@ -91,7 +91,7 @@ def status(services):
 
 
 def main():
-    """One command."""
+    """Runs one command."""
     commands = {"up": up, "down": down, "status": status}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fetches what the build does not make: ONNX Runtime's shared library, into .runtime/ (ignored by git).
 
-Everything that is missing on the machine is named at once, each with its remedy. What is there already and has the
-right checksum is left alone, so a second run does nothing. Needs Python 3.9 and its pip, nothing else.
+All that the machine lacks is listed at once, each with its remedy. A library with the right checksum is kept, so a second
+run does nothing. Needs Python 3.9 and its pip, nothing else.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ RUST_MINIMUM = (1, 95)
 # The release build's target/ measured 0.5 GB; the rest is room for the tests' build, the ledger and the archive.
 DISK_FREE_MIN_GB = 3
 
-# The wheel of one Python version serves them all: only the shared library inside is used. Checksums of the wheel (asked
-# of pip) and of the library (checked here at every run). The library keeps its own name.
+# Checksums of the wheel, which pip verifies, and of the library, which is verified at every run. The wheel of one Python
+# version serves every Python, because only the shared library inside is used. The library keeps its own name.
 WHEELS = {
     ("Linux", "x86_64"): (
         "manylinux_2_28_x86_64",
@@ -46,7 +46,7 @@ WHEELS = {
 
 
 def run(*command):
-    """The first line that a command prints, or None if it isn't there or fails."""
+    """Returns the first line that a command prints, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -55,7 +55,7 @@ def run(*command):
 
 
 def missing():
-    """One line for each thing that the machine lacks: what, and what to do."""
+    """Returns one line for each thing that the machine lacks: what it is, and what to do."""
     problems = []
     if sys.version_info < (3, 9):
         problems.append(f"Python {platform.python_version()} is too old: install Python 3.9 or later")
@@ -80,7 +80,7 @@ def missing():
 
 
 def checksum(path):
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -89,7 +89,7 @@ def checksum(path):
 
 
 def fetch(wheel_platform, wheel_sum, library, library_sum):
-    """Downloads the wheel (pip shows the progress and checks its sum) and takes the library out of it."""
+    """Downloads the wheel, whose checksum pip verifies, and unpacks the library."""
     if run(sys.executable, "-m", "pip", "--version") is None:
         sys.exit("setup: Python has no pip: `apt-get install python3-pip`")
     print(f"setup: fetching ONNX Runtime {VERSION} (about 24 MB) into {FOLDER.relative_to(ROOT)}", flush=True)
@@ -101,7 +101,7 @@ def fetch(wheel_platform, wheel_sum, library, library_sum):
         command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.12", "--abi=cp312"]
         command += [f"--platform={wheel_platform}", f"--dest={scratch}", f"--requirement={requirements}"]
         if subprocess.run(command, check=False).returncode != 0:
-            sys.exit("setup: the download failed (pip's words are above): check the network, then run it again")
+            sys.exit("setup: the download failed (pip's output is above): check the network, then run it again")
         wheel = next(Path(scratch).glob("*.whl"))
         unpacked = Path(scratch) / library
         with zipfile.ZipFile(wheel) as archive, archive.open(f"onnxruntime/capi/{library}") as source:
@@ -111,11 +111,11 @@ def fetch(wheel_platform, wheel_sum, library, library_sum):
             sys.exit(f"setup: {library} has the wrong checksum: nothing was installed")
         unpacked.chmod(0o755)
         unpacked.replace(FOLDER / library)
-    print(f"setup: {library} is in place, checksum right", flush=True)
+    print(f"setup: {library} is in place, and its checksum is right", flush=True)
 
 
 def main():
-    """Checks the machine, then fetches what isn't there."""
+    """Checks the machine, then fetches what is missing."""
     problems = missing()
     if problems:
         sys.exit("setup: this machine lacks something:\n" + "\n".join(f"  - {problem}" for problem in problems))

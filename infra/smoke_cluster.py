@@ -1,153 +1,117 @@
 #!/usr/bin/env python3
-"""Does what a client does with a cluster that is up: every promise is tried at one gateway and looked at from the other.
+"""Does what a client does with a cluster that is up: what is done at one gateway is looked at from the other.
 
     infra/smoke_cluster.py
 
 Reads data/cluster.env. Standard library only. Exits with 1 if a promise is broken.
 """
 
-import json
 import secrets
 import sys
 import time
-import urllib.error
-import urllib.request
 
+from client import Account, ask, bearer
+from promises import Tally
 from service.collector import Collector
 from service.place import ROOT
-from service.web import Answer, ask
 
 # A job of the bundled model takes well under a second; a busy machine is slow, and not broken.
 ENDS_WITHIN_S = 60
-KEPT, BROKEN = [], []
-
-
-def hold(promise, is_kept, found=""):
-    """Counts a promise; shows it if it is broken."""
-    (KEPT if is_kept else BROKEN).append(promise)
-    if not is_kept:
-        print(f"smoke: broken: {promise}: {getattr(found, 'text', found)}")
 
 
 def environment():
-    """Addresses and key of the cluster that is up."""
+    """Reads the addresses and the key of the cluster that is up."""
     path = ROOT / "data" / "cluster.env"
     if not path.exists():
-        sys.exit("smoke: no cluster is up: `make cluster`")
+        sys.exit("smoke: no cluster is up: `make cluster` starts one")
     return dict(line.split("=", 1) for line in path.read_text().splitlines())
 
 
-class Client:
-    """One account at both gateways."""
-
-    def __init__(self, at):
-        self.urls = [at["CLUSTER_GATEWAY_1_URL"], at["CLUSTER_GATEWAY_2_URL"]]
-        self.key, self.model = at["INFERA_API_KEY"], at.get("INFERA_MODEL", "infera-tiny")
-
-    def order(self, **more):
-        """A request's body."""
-        return {"model": self.model, "messages": [{"role": "user", "content": "What is 47 + 38?"}], **more}
-
-    def send(self, gateway, method, path, body=None, idempotency=None, traceparent=None):
-        """A request with a method and headers that `ask` doesn't have."""
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        if idempotency:
-            headers["Idempotency-Key"] = idempotency
-        if traceparent:
-            headers["traceparent"] = traceparent
-        request = urllib.request.Request(self.urls[gateway] + path, body, headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=ENDS_WITHIN_S) as answer:
-                return Answer(answer.status, answer.read().decode())
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, error.read().decode(errors="replace"))
-        except OSError as error:
-            return Answer(0, str(error))
-
-    def submit(self, gateway, idempotency=None, **more):
-        """A job that nobody waits for."""
-        body = json.dumps(self.order(**{"max_output": 64, "temperature": 0.7, **more})).encode()
-        return self.send(gateway, "POST", "/submit_job", body, idempotency)
-
-    def end(self, gateway, job):
-        """The job object once it has ended, as this gateway sees it."""
-        until = time.monotonic() + ENDS_WITHIN_S
-        while True:
-            answer = ask(f"{self.urls[gateway]}/v1/jobs/{job}", key=self.key)
-            if answer.status != 200 or answer.json()["status"] not in ("queued", "running") or time.monotonic() > until:
-                return answer
-            time.sleep(0.1)
+def order(account, **more):
+    """Returns the body of a request."""
+    return {"model": account.model, "messages": [{"role": "user", "content": "What is 47 + 38?"}], **more}
 
 
-def chats(client):
-    """The same request at either gateway: right, by three of three."""
-    for number, url in enumerate(client.urls, 1):
-        answer = ask(f"{url}/v1/chat/completions", client.order(verification={"quorum": 3}), client.key, ENDS_WITHIN_S)
-        hold(f"gateway {number} answers", answer.status == 200, answer)
+def submit(account, gateway, idempotency_key=None, **more):
+    """Submits a job without waiting for its end."""
+    headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+    return account.send(gateway, "POST", "/submit_job", order(account, max_output=64, **{"temperature": 0.7, **more}), headers)
+
+
+def chats(account, tally):
+    """The same request at either gateway is answered, by three of three."""
+    for gateway in range(len(account.urls)):
+        body = order(account, verification={"quorum": 3})
+        answer = account.send(gateway, "POST", "/v1/chat/completions", body, patience_s=ENDS_WITHIN_S)
+        name = f"gateway {gateway + 1}"
+        tally.hold(f"{name} answers", answer.status == 200, answer)
         if answer.status != 200:
             continue
         reply = answer.json()
         three = {"asked": 3, "answered": 3, "agreed": 3}
-        hold(f"gateway {number}: it is verified", reply["verification"]["status"] == "verified", reply)
-        hold(f"gateway {number}: by three of three", reply["verification"]["replicas"] == three, reply)
+        tally.hold(f"{name}: the answer is verified", reply["verification"]["status"] == "verified", reply)
+        tally.hold(f"{name}: three of three agree", reply["verification"]["replicas"] == three, reply)
 
 
-def jobs(client):
-    """Submitted at one, read, repeated and cancelled at the other."""
+def jobs(account, tally):
+    """A job that is submitted at one gateway is read, repeated and cancelled at the other."""
     name = secrets.token_hex(8)
-    first = client.submit(0, name)
-    hold("gateway 1 accepts a job", first.status == 200, first)
+    first = submit(account, 0, name)
+    tally.hold("gateway 1 accepts a job", first.status == 200, first)
     if first.status != 200:
         return
     job = first.json()["job_id"]
-    again = client.submit(1, name)
-    hold("the same idempotency key at gateway 2 is the same job", again.status == 200 and again.json()["job_id"] == job, again)
-    other = client.submit(1, name, temperature=0.5)
-    hold("the same key for another body is refused", other.status == 422, other)
-    ended = client.end(1, job)
-    hold("gateway 2 tells its end", ended.status == 200 and ended.json()["status"] == "succeeded", ended)
-    seen = client.end(0, job)
-    hold("both gateways tell the same", seen.status == 200 and seen.json() == ended.json(), seen)
-    doomed = client.submit(0).json()["job_id"]
-    client.send(1, "DELETE", f"/v1/jobs/{doomed}")
-    end = client.end(0, doomed)
-    fine = end.status == 200 and end.json()["status"] in ("cancelled", "succeeded")
-    hold("a job is called off at the other gateway, unless it had ended", fine, end)
-    stranger = Client({"CLUSTER_GATEWAY_1_URL": client.urls[0], "CLUSTER_GATEWAY_2_URL": client.urls[1], "INFERA_API_KEY": "inf_x"})
-    hold("no key, no job", ask(f"{stranger.urls[1]}/v1/jobs/{job}", key=stranger.key).status == 401)
+    again = submit(account, 1, name)
+    is_same = again.status == 200 and again.json()["job_id"] == job
+    tally.hold("the same idempotency key at gateway 2 is the same job", is_same, again)
+    other = submit(account, 1, name, temperature=0.5)
+    tally.hold("the same key for another body is refused", other.status == 422, other)
+    ended = account.end(1, job, ENDS_WITHIN_S)
+    tally.hold("gateway 2 tells its end", ended.status == 200 and ended.json()["status"] == "succeeded", ended)
+    seen = account.end(0, job, ENDS_WITHIN_S)
+    tally.hold("both gateways tell the same", seen.status == 200 and seen.json() == ended.json(), seen)
+    doomed = submit(account, 0).json()["job_id"]
+    account.send(1, "DELETE", f"/v1/jobs/{doomed}")
+    end = account.end(0, doomed, ENDS_WITHIN_S)
+    is_over = end.status == 200 and end.json()["status"] in ("cancelled", "succeeded")
+    tally.hold("a job is cancelled at the other gateway, unless it had ended", is_over, end)
+    stranger = ask(f"{account.urls[1]}/v1/jobs/{job}", key="inf_x")
+    tally.hold("an unknown key reads no job", stranger.status == 401, stranger)
 
 
-def traces(client, url):
-    """One request of a client that traces: gateway, verifier and workers send spans of that trace to the collector."""
+def traces(account, tally, url):
+    """One traced request: gateway, verifier and workers send spans of its trace to the collector."""
     programs = {"infera-gateway", "infera-verifier", "infera-worker"}
     collector = Collector(url)
     try:
         trace = secrets.token_hex(16)
-        body = json.dumps(client.order(max_tokens=16)).encode()
-        answer = client.send(0, "POST", "/v1/chat/completions", body, traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
-        hold("a traced request is answered", answer.status == 200, answer)
+        headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+        body = order(account, max_tokens=16)
+        answer = account.send(0, "POST", "/v1/chat/completions", body, headers, patience_s=ENDS_WITHIN_S)
+        tally.hold("a traced request is answered", answer.status == 200, answer)
         until = time.monotonic() + ENDS_WITHIN_S
         while (found := collector.senders(trace, programs)) != programs and time.monotonic() < until:
             time.sleep(0.2)
-        hold("gateway, verifier and worker tell of it in one trace", found == programs, sorted(found))
-        hold("nobody tells of a trace that was not", not collector.senders(secrets.token_hex(16), programs))
+        tally.hold("gateway, verifier and worker send spans of one trace", found == programs, sorted(found))
+        unknown = collector.senders(secrets.token_hex(16), programs)
+        tally.hold("no program sends spans of a trace that was not begun", not unknown, sorted(unknown))
     finally:
         collector.close()
 
 
 def main():
-    """All of it, and the sum."""
+    """Tries everything and prints the sum."""
     at = environment()
-    client = Client(at)
+    urls = [at["CLUSTER_GATEWAY_1_URL"], at["CLUSTER_GATEWAY_2_URL"]]
+    account = Account(urls, bearer(at["INFERA_API_KEY"]), at.get("INFERA_MODEL", "infera-tiny"))
+    tally = Tally("smoke")
     began = time.monotonic()
-    chats(client)
-    jobs(client)
+    chats(account, tally)
+    jobs(account, tally)
     if "TEST_TRACES_URL" in at:
-        traces(client, at["TEST_TRACES_URL"])
+        traces(account, tally, at["TEST_TRACES_URL"])
     print(f"smoke: the cluster was tried for {time.monotonic() - began:.1f} s")
-    print(f"smoke: {len(KEPT)} promises kept, {len(BROKEN)} broken")
-    sys.exit(1 if BROKEN else 0)
+    sys.exit(tally.print_sum())
 
 
 if __name__ == "__main__":

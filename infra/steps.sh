@@ -1,10 +1,10 @@
-# Sourced. A run of steps of which a failed one doesn't stop the others, and the sum of what they said.
+# Sourced. Runs steps, of which a failed one doesn't stop the others, and adds up the checks that they report.
 
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
 failed=()
 
-# Runs one step, keeps what it says for the sum, and remembers when it fails: step NAME COMMAND...
+# Runs one step, keeps its output for the sum, and remembers whether it failed: step NAME COMMAND...
 step() {
     local name=$1
     shift
@@ -12,7 +12,7 @@ step() {
     "$@" 2>&1 | tee -a "$counts" || failed+=("$name")
 }
 
-# The last line sums what test binaries and campaigns said. A check that never spoke is in the failed steps instead.
+# Prints the sum of what test binaries and campaigns reported. A check that reported nothing is in the failed steps instead.
 sum_up() {
     printf '\n== done (%ss)\n' "$SECONDS"
     awk '/^test result:/ { passed += $4; failed += $6 }
@@ -21,7 +21,7 @@ sum_up() {
          END { printf "%d passed, %d failed\n", passed, failed }' "$counts"
 }
 
-# Ends with 1 and the names of what failed, if anything did.
+# Exits with 1 and the names of the failed steps, if there are any.
 verdict() {
     if [ "${#failed[@]}" -gt 0 ]; then
         printf 'failed: %s\n' "${failed[@]}" >&2

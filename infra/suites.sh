@@ -1,5 +1,5 @@
-# Sourced. The test targets that need real servers: those that a manifest marks `test = false`, so that a plain
-# `cargo test` leaves them to `make test-services`. Read from the manifests, so that none is left out by forgetting it here.
+# Sourced. Lists the test targets that need real servers: those that a manifest marks `test = false`, which a plain
+# `cargo test` leaves to `make test-services`. They are read from the manifests, so that none is forgotten here.
 
 # Prints `--test NAME` for each.
 server_suites() {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything that must hold, in the order that fails soonest. A failed step doesn't stop the others: one run tells all.
-# Everything is built in the dev profile and with all features, so that clippy, docs, tests and `make test-services` share
-# what they can: the tree is built once.
+# Runs every check that needs no server, the quick ones first. A failed step doesn't stop the others, so one run shows all
+# failures. Everything is built in the dev profile with all features, so that clippy, docs, tests and `make test-services`
+# share one build.
 #
-#   infra/test.sh        all of it; the last line sums the checks of tests, smoke and kill campaign
+#   infra/test.sh        all steps; the last line adds up the checks of tests, smoke, kill campaign and load
 #   infra/test.sh lint   format, ruff, cargo-deny, clippy, docs
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ documentation() {
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked --quiet
 }
 
-# The workspace's tests. A file of tests without a test in it has been switched off by a feature or a mistake.
+# Runs the workspace's tests. Fails if a file of tests runs none, because a feature or a mistake has switched it off.
 tests() {
     local said status=0
     said=$(mktemp)
@@ -32,7 +32,7 @@ tests() {
 step "format" cargo fmt --all --check
 step "comments: plain sentences" "${PYTHON:-python3}" infra/prose.py
 step "Python: ruff" bash infra/lint.sh ruff check --quiet
-# Known vulnerabilities aren't asked for: that needs a list from the network, and a new one would fail an old commit.
+# Known vulnerabilities are not checked: that needs a list from the network, and a new entry would fail an old commit.
 step "crates: licences, bans, sources" bash infra/lint.sh cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 # shellcheck disable=SC2046 # one word for each argument
 step "clippy, warnings are errors" cargo clippy --workspace --all-features --all-targets $(server_suites) --locked --quiet \
@@ -43,9 +43,9 @@ if [ "${1:-all}" != lint ]; then
     step "tests" tests
     step "load: its own parts, k6 against a gateway that lies" "${PYTHON:-python3}" -m unittest discover --quiet \
         --start-directory loadtest/tests --top-level-directory loadtest
-    step "chaos: its own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra/chaos -t infra
+    step "campaigns: their own parts" env PYTHONPATH=infra bash infra/python.sh -m unittest discover --quiet -s infra -t infra
     step "dashboards and alerts: names" bash infra/python.sh -m unittest discover --quiet -s infra/dashboards
-    # The program that the tests built.
+    # The tests have built this program.
     infera=$target/debug/infera
     step "smoke: a newcomer's first minutes" "${PYTHON:-python3}" infra/smoke.py --binary "$infera"
     step "kill -9: 300 jobs, 3 kills" bash infra/kill.sh --binary "$infera" --jobs 300 --kills 3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What must hold on real servers, which `make services` started and this leaves running: the suites of broker, ledger and
-# archive, the same tests as on the embedded implementations, and everything else that a manifest marks as theirs.
-# Built like `make test`, so that the tree is built once for both. The last line sums the checks.
+# Runs the checks that need real servers, which `make services` started and which keep running: the suites of broker, ledger
+# and archive, the same tests as on the embedded implementations, and every other test target that a manifest leaves to them.
+# Uses the build of `make test`. The last line adds up the checks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=infra/suites.sh
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . infra/steps.sh
 
 target=${CARGO_TARGET_DIR:-target}
-# A suite that ran no test is a suite that was skipped.
+# Runs the suites. Fails if one runs no test, because it was skipped then.
 suites() {
     local arguments
     mapfile -t arguments < <(server_suites | tr ' ' '\n')
@@ -30,7 +30,7 @@ set -a
 . data/services.env
 set +a
 
-# The programs that the suites' build made, as processes of their own. Ended again whatever happens; the servers stay.
+# Tries a cluster of the programs that the suites' build made. They are ended in any case; the servers keep running.
 cluster() {
     trap '"${PYTHON:-python3}" infra/cluster.py down' RETURN
     "${PYTHON:-python3}" infra/cluster.py up --binaries "$target/debug" \
@@ -39,13 +39,13 @@ cluster() {
     bash infra/load.sh
 }
 
-# A cluster of its own, beside the servers of this run, wherever these are.
+# Runs the campaign on a cluster of its own, with other ports than those of this run's servers.
 chaos() {
     env -u SERVICES_DIR SERVICES_PORT_SHIFT=$((${SERVICES_PORT_SHIFT:-0} + 200)) bash infra/chaos.sh --size small --binaries "$target/debug"
 }
 
 step "suites on real servers" suites
-# As `make test` builds them: without the tests, cargo would choose other features and build everything once more.
+# Built as `make test` does: without the tests cargo would choose other features and build everything again.
 step "programs" cargo test --workspace --all-features --locked --no-run --quiet
 step "a cluster: both gateways agree; k6's smoke for twenty seconds" cluster
 step "chaos: 1,000 jobs, one kill of each, six network faults" chaos

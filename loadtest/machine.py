@@ -1,5 +1,7 @@
-"""What the machine is, and what the processes under load cost it, second by second. Reads /proc: on other systems there
-is less to say. Not: what k6 measures."""
+"""Describes the machine, and samples the CPU time and memory of the processes under load each second.
+
+Reads /proc, so it tells less on other systems than Linux. What k6 measures is elsewhere.
+"""
 
 import os
 import platform
@@ -18,14 +20,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def describe():
-    """Processor, cores, memory and system, in words."""
+    """Returns processor, cores, memory and system in words."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory_gib = PAGE_BYTES * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{processor()}, {cores} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def processor():
-    """The processor's name, as the system tells it."""
+    """Returns the processor's name."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", (PROC / "cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -34,7 +36,7 @@ def processor():
 
 
 def revision():
-    """The tree's commit, with a mark if files differ from it; empty outside a clone."""
+    """Returns the tree's commit, with a mark if files differ from it; empty outside a clone."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
@@ -43,8 +45,10 @@ def revision():
 
 
 def stat(pid):
-    """(parent, processor seconds, bytes of its own) of a process; None if it is gone. Pages shared with others, such as
-    PostgreSQL's buffers, are nobody's own: summed over processes they would count many times."""
+    """Returns (parent, CPU seconds, private bytes) of a process; None if it is gone.
+
+    Shared pages, such as PostgreSQL's buffers, are left out: summed over processes they would count many times.
+    """
     try:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         _, resident, shared, *_ = map(int, (PROC / str(pid) / "statm").read_text().split())
@@ -55,7 +59,7 @@ def stat(pid):
 
 
 def listener(url):
-    """The pid that listens at a URL's port on this machine; None if it can't be found."""
+    """Returns the pid that listens at a URL's port on this machine; None if it can't be found."""
     parts = urlsplit(url)
     if parts.hostname not in LOOPBACK or not parts.port:
         return None
@@ -77,13 +81,13 @@ def listener(url):
 
 
 def watched(target, load_generator_pid):
-    """{name: [pid, …]} of what is to be watched: noted processes, else whoever listens at the gateways' ports."""
+    """Returns {name: [pid, …]} of the processes to watch: those that are noted, or else the listeners at the gateways' ports."""
     groups = {"k6": [load_generator_pid]}
     for folder in target.notes:
         for note in sorted([*Path(folder).glob("*.pid"), *Path(folder).glob("*/*.pid")]):
-            # infra's notes hold the pid and when it began; a pid alone is some program's own file.
+            # A note of infra has the pid and the time of the start; a file with a pid alone is a program's own.
             pid, _, began = note.read_text(encoding="utf-8").strip().partition("\n")
-            # gateway-1 and gateway-2 are one line: the report is about roles.
+            # gateway-1 and gateway-2 are one line, because the report is about roles.
             name = note.stem.split("-")[0]
             if pid.isdigit() and began and stat(pid):
                 groups.setdefault(name, []).append(int(pid))
@@ -95,7 +99,7 @@ def watched(target, load_generator_pid):
 
 
 def usage(groups):
-    """{name: (processor seconds, bytes)} now, children included."""
+    """Returns {name: (CPU seconds, bytes)} now, children included."""
     everything = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit() and (found := stat(entry.name)):
@@ -113,7 +117,7 @@ def usage(groups):
 
 
 class Watch(threading.Thread):
-    """Reads the usage each second until told to stop."""
+    """Samples the usage each second until `stop`."""
 
     def __init__(self, groups):
         super().__init__(daemon=True)
@@ -129,7 +133,7 @@ class Watch(threading.Thread):
                 return
 
     def stop(self):
-        """Takes a last reading; gives the series by name: cores in use and MiB, per second."""
+        """Takes a last sample; returns the series by name: cores in use and MiB, per second."""
         self.is_over.set()
         self.join(timeout=5)
         series = {}

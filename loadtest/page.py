@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""One page about one run, made of what run.py wrote: it opens without internet, in light and in dark.
+"""Makes the page about one run from what run.py wrote. It needs no network, and has a light and a dark scheme.
 
     page.py FOLDER      reads run.json, summary.json and series.json, writes report.html
 
-Not: what is measured, or which thresholds there are.
+What is measured, and the thresholds, are elsewhere.
 """
 
 import json
@@ -49,19 +49,19 @@ svg .grid { stroke: var(--rule); } svg path { fill: none; stroke-width: 1.6; str
 
 
 def number(value, digits=1):
-    """A figure for a cell; a dash for none."""
+    """Formats a number for a cell; None becomes a dash."""
     if value is None:
         return "–"
     return f"{value:,.{digits}f}" if isinstance(value, float) else f"{value:,}"
 
 
 def is_figure(cell):
-    """Whether a cell is a number or the dash for none: such columns stand to the right."""
+    """Whether a cell is a number or a dash; such columns are aligned to the right."""
     return re.fullmatch(r"[0-9.,–]+", str(cell)) is not None
 
 
 def table(heads, rows):
-    """A table. Cells that begin with `raw:` are HTML already."""
+    """Makes a table. Cells that begin with `raw:` are HTML already."""
     to_the_right = [bool(rows) and is_figure(rows[0][column]) for column in range(len(heads))]
 
     def cells(values, tag):
@@ -74,12 +74,12 @@ def table(heads, rows):
 
 
 def mark(holds):
-    """Pass or fail, in words and in colour."""
+    """Makes a cell that says pass or fail."""
     return 'raw:<span class="good">pass</span>' if holds else 'raw:<span class="bad">FAIL</span>'
 
 
 def thresholds(summary):
-    """(metric, rule, found, whether it holds) of each threshold. k6 lets a threshold pass that nothing was measured for."""
+    """Returns (metric, rule, found, whether it holds) of each threshold. Without samples it does not hold, unlike in k6."""
     rows = []
     for metric, about in sorted(summary["metrics"].items()):
         is_empty = about.get("type") == "trend" and not about["values"].get("count")
@@ -91,7 +91,7 @@ def thresholds(summary):
 
 
 def latency_rows(found):
-    """Rows of percentiles."""
+    """Returns rows of percentiles."""
     return [
         (label, *(number(values.get(key)) for key in ("count", "min", "p50", "p95", "p99", "max")))
         for label, values in found.items()
@@ -102,7 +102,7 @@ HEADS = ("", "count", "min ms", "p50 ms", "p95 ms", "p99 ms", "max ms")
 
 
 def plots(series, resources):
-    """All diagrams of a run."""
+    """Yields all diagrams of a run."""
     step_s, per_second = series["step_s"], series["per_second"]
     ended = [values for name, values in per_second.items() if name.startswith("end ")]
     arrivals = [Line("started", per_second.get("started", [])), Line("all ends", [sum(counts) for counts in zip(*ended)])]
@@ -129,7 +129,7 @@ def plots(series, resources):
 
 
 def facts(run, series):
-    """What was run, where, and how much of it."""
+    """Makes the table of the run's circumstances and totals."""
     totals = series["totals"]
     ends = ", ".join(f"{number(count)} {name.removeprefix('end ')}" for name, count in totals.items() if name.startswith("end "))
     rows = [
@@ -149,7 +149,7 @@ def facts(run, series):
 
 
 def html(run, summary, series):
-    """The whole page."""
+    """Makes the whole page."""
     rules = thresholds(summary)
     checks = [
         (sentence, number(found["held"]), number(found["broken"]), mark(found["broken"] == 0))
@@ -195,7 +195,7 @@ def html(run, summary, series):
 
 
 def write(folder):
-    """Writes the page of a run's folder."""
+    """Writes the page of a run's folder; returns its path."""
     folder = Path(folder)
     parts = [json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("run", "summary", "series")]
     page = folder / "report.html"

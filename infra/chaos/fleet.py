@@ -1,5 +1,5 @@
-"""What is broken: the servers and programs of one cluster, on ports and in a folder of their own, each program's way to a
-server through the proxy.
+"""The cluster that a campaign breaks: servers and programs on ports and in a folder of their own. Each program reaches the
+servers through the proxy.
 """
 
 import shutil
@@ -27,16 +27,16 @@ class Member:
         self.start, self.is_useful = start, answers
 
     def pids(self):
-        """Its processes, the one to kill first. PostgreSQL answers by its children, so a freeze needs them too."""
+        """Returns its process and then its children. PostgreSQL answers from children, so a freeze must stop them too."""
         pid = self.process.pid()
         return [] if pid is None else [pid, *children(pid)]
 
     def answers(self):
-        """Whether it runs and can be used."""
+        """Whether it runs and is ready."""
         return self.process.pid() is not None and self.is_useful()
 
     def account(self):
-        """The end of its log."""
+        """Returns the end of its log."""
         try:
             end = self.process.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         except FileNotFoundError:
@@ -45,7 +45,7 @@ class Member:
 
 
 def children(pid):
-    """The processes that this one started, and theirs."""
+    """Returns the processes that this one started, and the processes that those started."""
     done = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
     parents = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     found = [pid]
@@ -55,7 +55,7 @@ def children(pid):
 
 
 class Fleet:
-    """All of it. `make_programs(proxy)` starts the programs: by role, and the key of an account that may submit."""
+    """All members. `make_programs(proxy)` starts the programs; it returns them by role, and an account's API key."""
 
     def __init__(self, make_programs):
         self.services = {"rabbitmq": rabbitmq.RabbitMq(), "postgres": postgres.Postgres(), "minio": s3.Minio()}
@@ -67,7 +67,7 @@ class Fleet:
         self.key = None
 
     def up(self):
-        """Servers with nothing in them, then the proxy, then the programs."""
+        """Starts empty servers, then the proxy, then the programs."""
         self.down()
         problems = [*servers.missing(contained=False), *servers.foreign(self.services.values())]
         if problems:
@@ -89,16 +89,16 @@ class Fleet:
             wait_until(member.process, member.answers, START_S)
 
     def pick(self, component, share):
-        """One of a component's processes, by a share of 1."""
+        """Returns one of a component's members; `share` (0 to 1) selects which."""
         members = self.members[component]
         return members[int(share * len(members))]
 
     def account(self):
-        """The end of every log."""
+        """Returns the end of every log."""
         return "\n".join(member.account() for members in self.members.values() for member in members)
 
     def down(self):
-        """Ends everything that was started, programs first."""
+        """Ends everything that was started; programs go before servers."""
         programs = [one for role, members in self.members.items() if role not in self.services for one in members]
         for member in programs:
             member.process.stop()

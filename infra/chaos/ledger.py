@@ -1,6 +1,4 @@
-"""Asks the ledger's database, by PostgreSQL's own client and past the proxy: whether work goes on, what is left, and at
-last everything.
-"""
+"""Queries the ledger's database with psql, past the proxy: whether jobs end, what is left to do, and all tables at the end."""
 
 import csv
 import os
@@ -12,14 +10,14 @@ from service.postgres import postgres_bin
 PATIENCE_S = 20
 COLLECT_S = 600
 
-# Work that a finished campaign has none of: live jobs, open groups, ends that aren't archived, postings not folded.
+# Work that must be done at the end: live jobs, open groups, ends that aren't archived, postings that aren't in the balances.
 LEFT = """SELECT (SELECT count(*) FROM jobs WHERE state < 2),
     (SELECT count(*) FROM groups WHERE is_closed = 0),
     (SELECT count(*) FROM settlements) - (SELECT count(*) FROM records WHERE hash IS NOT NULL),
     coalesce((SELECT max(sequence) FROM postings), 0) - coalesce((SELECT max(sequence) FROM projected), 0)"""
 LEFT_NAMES = ("jobs", "groups", "records", "postings")
 
-# For whoever has to find out why nothing moves.
+# What is written down at a standstill.
 QUESTIONS = {
     "jobs by state": "SELECT state, owner, is_handed_out, unconfirmed_ms IS NULL AS confirmed, count(*) FROM jobs GROUP BY 1, 2, 3, 4",
     "jobs that wait longest": """SELECT encode(id, 'hex'), state, owner, handouts, lost_handouts, accepted_ms, deadline_ms, unconfirmed_ms
@@ -28,14 +26,14 @@ QUESTIONS = {
     "groups by state": "SELECT verifier, is_closed, length(record) > 0 AS known, count(*) FROM groups GROUP BY 1, 2, 3",
     "settlements": "SELECT count(*), max(settled_ms) FROM settlements",
     "unfinished segments": "SELECT encode(id, 'hex'), claimed_ms FROM segments WHERE object_key IS NULL",
-    "who waits for whom": """SELECT pid, state, wait_event_type, wait_event, left(query, 120)
+    "database sessions and what they wait for": """SELECT pid, state, wait_event_type, wait_event, left(query, 120)
         FROM pg_stat_activity WHERE datname IS NOT NULL""",
     "now": "SELECT (extract(epoch FROM now()) * 1000)::bigint",
 }
 
 
 def client(*arguments, stdout=subprocess.PIPE, patience_s=PATIENCE_S):
-    """psql, on the real port."""
+    """Runs psql on the server's own port."""
     where = ["-h", "127.0.0.1", "-p", str(POSTGRES_PORT), "-U", USER, "-d", NAME, "-X", "-q"]
     environment = {**os.environ, "PGPASSWORD": password(), "PGCONNECT_TIMEOUT": "3"}
     command = [str(postgres_bin() / "psql"), *where, *arguments]
@@ -43,7 +41,7 @@ def client(*arguments, stdout=subprocess.PIPE, patience_s=PATIENCE_S):
 
 
 def rows(query):
-    """A query's rows as texts; None while the database can't be asked."""
+    """Returns a query's rows as text; None while the database doesn't answer."""
     try:
         done = client("--csv", "-t", "-c", query)
     except (subprocess.SubprocessError, OSError):
@@ -58,20 +56,20 @@ def copy_table(query, path):
 
 
 def has_moved_since(moment_ms):
-    """Whether a job has ended that was accepted after this."""
+    """Whether a job that was accepted after this moment has ended."""
     query = f"SELECT count(*) FROM jobs JOIN settlements ON job_id = id WHERE accepted_ms > {int(moment_ms)}"
     found = rows(query)
     return bool(found) and int(found[0][0]) > 0
 
 
 def left():
-    """What is still to be done, by kind; None while the database can't be asked."""
+    """Counts what is still to be done, by kind; None while the database doesn't answer."""
     found = rows(LEFT)
     return dict(zip(LEFT_NAMES, map(int, found[0]))) if found else None
 
 
 def account_of(moment):
-    """Everything that helps to see why nothing moves, as text."""
+    """Returns the answers to `QUESTIONS` as text."""
     parts = [f"# {moment}"]
     for title, query in QUESTIONS.items():
         found = rows(query)

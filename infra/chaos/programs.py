@@ -1,38 +1,38 @@
-"""The programs of the cluster that is broken: those of `make cluster`, with each way to a server through the proxy and an
-engine without a model. How each is started is cluster.py's.
+"""The programs of the cluster that a campaign breaks: those of `make cluster`, connected to the servers through the proxy,
+with an engine that needs no model. `cluster.py` says how each is started.
 """
 
 from urllib.parse import urlsplit
 
 import cluster
-from cluster_members import GATEWAY_PORTS, HOME, services
+from client import ask
+from cluster_members import GATEWAYS, HOME, services
 from service.process import Trouble, wait_until
-from service.web import ask
 
 from .fleet import Member
 from .schedule import LONGEST_FAULT_S
 
 MODEL = "infera-tiny"
 
-# Every end that a fault held up has two minutes beside the fault.
+# A job that a fault delays has two minutes beside the longest fault.
 DEADLINE_MS = (LONGEST_FAULT_S + 120) * 1000
 
-# A job takes about 0.7 s on an idle machine, so that there are always some under way; none of it is work for the CPU.
+# A job takes about 0.7 s on an idle machine, so that some are always under way. The stub engine sleeps and costs no CPU.
 ENGINE = {"engine.stub.prefill_us": 50_000, "engine.stub.decode_us": 40_000}
 
-# Archiving often, and again soon, puts more of it under faults and ends the campaign sooner.
+# More of the archiving falls under faults if it is frequent, and the campaign ends sooner.
 VERIFIER = {"verifier.archive_ms": 1_000, "verifier.archive_wait_ms": 2_000, "verifier.archive_retry_ms": 15_000}
 
 
 def through(port, url):
-    """The same URL at another port of this machine."""
+    """Returns the URL with loopback and this port for its host."""
     parts = urlsplit(url)
     user = f"{parts.username}:{parts.password}@" if parts.username else ""
     return parts._replace(netloc=f"{user}127.0.0.1:{port}").geturl()
 
 
 def rewired(name, settings, proxy):
-    """A program's settings with its servers behind its own links."""
+    """Returns a program's settings with its servers replaced by links of the proxy."""
     role = name.split("-")[0]
     changed = dict(settings)
     links = {"broker.url": "rabbitmq", "ledger.url": "postgres", "archive.endpoint": "minio"}
@@ -40,7 +40,7 @@ def rewired(name, settings, proxy):
         if key in changed:
             changed[key] = through(proxy.port(f"{role}-{server}"), changed[key])
     if role == "gateway":
-        # Workers are told by their gateway where the broker is.
+        # Workers learn the broker's address from their gateway.
         changed["nodes.broker_url"] = through(proxy.port("worker-rabbitmq"), changed["nodes.broker_url"])
         changed["gateway.submit_deadline_ms"] = DEADLINE_MS
     changed.update(VERIFIER if role == "verifier" else ENGINE if role == "worker" else {})
@@ -48,7 +48,7 @@ def rewired(name, settings, proxy):
 
 
 def of(binaries):
-    """How `Fleet` makes them: by role, started and ready."""
+    """Returns the function by which `Fleet` starts the programs."""
 
     def make(proxy):
         HOME.mkdir(parents=True)
@@ -76,11 +76,11 @@ def of(binaries):
 
 
 def wait_for_model(fleet):
-    """Until every gateway knows the model: the verifiers list it when they start, and a gateway reads that a moment later."""
-    for member, url in zip(fleet.members["gateway"], cluster.GATEWAYS):
+    """Waits until every gateway serves the model, which verifiers list at their start and gateways read a moment later."""
+    for member, url in zip(fleet.members["gateway"], GATEWAYS):
         wait_until(member.process, lambda url=url: MODEL in ask(f"{url}/v1/models", key=fleet.key).text, cluster.PATIENCE_S)
 
 
 def access():
-    """Where clients come in, and where the archive is, past the proxy."""
-    return GATEWAY_PORTS, services()["TEST_S3_URL"]
+    """Returns the gateways' URLs, and the archive's past the proxy."""
+    return GATEWAYS, services()["TEST_S3_URL"]

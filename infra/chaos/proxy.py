@@ -2,13 +2,13 @@
 
 One link stands between one role and one server: `verifier-postgres`. What a fault does:
 
-    cut    every connection is reset, and new ones are as soon as they are made
-    slow   every piece of data waits, in both directions
-    hole   nothing passes in the given direction, and nobody is told: data, ends and new connections wait and come
-           through when the fault is healed, as TCP's retransmissions would bring them
+    cut    existing connections are reset, and new ones as soon as they are made
+    slow   every piece of data is delayed, in both directions
+    hole   nothing passes in the given direction, without an error: data, ends and new connections are held back and
+           delivered when the fault is healed, as TCP's retransmissions would deliver them
 
-The kernel has neither netem nor packet filters for unprivileged processes, so this is done above it: acknowledgements of
-TCP itself come at once, whatever the fault. Timeouts that count are those of the programs.
+Unprivileged processes can't use netem or packet filters, so this works above the kernel: TCP's own acknowledgements come at
+once, whatever the fault. The programs' own timeouts are what is tested.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ DIRECTIONS = {"both": (UP, DOWN), UP: (UP,), DOWN: (DOWN,)}
 
 
 class Link:
-    """One way from a role to a server."""
+    """The connections from one role to one server."""
 
     def __init__(self, name, target_port):
         self.name = name
@@ -34,17 +34,17 @@ class Link:
         self.open = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         for gate in self.open.values():
             gate.set()
-        # What a fault met: connections reset or refused, pieces delayed or held. A fault that met nothing tried nothing.
+        # What the fault affected: connections reset or refused, pieces delayed or held. A fault that affects nothing tests nothing.
         self.met = 0
 
     async def listen(self):
-        """Listens on a port that the system chooses."""
+        """Listens on a port that the system chooses; returns the server."""
         server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
     async def serve(self, client_reader, client_writer):
-        """One connection, until both ends have closed it or a fault does."""
+        """Relays one connection until both ends have closed it or a fault does."""
         server_writer = None
         try:
             await self.pass_gate(UP)
@@ -58,15 +58,14 @@ class Link:
                 self.pump(server_reader, client_writer, DOWN),
             )
         except (OSError, asyncio.CancelledError):
-            pass  # whichever end it was, the other one is told by a reset
+            pass  # the other end gets a reset below
         finally:
             self.pairs.discard((client_writer, server_writer))
             for writer in filter(None, (client_writer, server_writer)):
                 reset(writer)
 
     async def pump(self, reader, writer, direction):
-        """Passes data on in one direction, and at last their end. What waits here is bounded by one piece and the
-        streams' buffers."""
+        """Relays data in one direction, and then the end of them. It holds one piece at most, beside the streams' buffers."""
         try:
             while data := await reader.read(PIECE_BYTES):
                 await self.pass_gate(direction)
@@ -76,12 +75,12 @@ class Link:
                 writer.write(data)
                 await writer.drain()
         finally:
-            # That a peer has gone passes a black hole no more than its data do.
+            # A hole holds back the end of a connection as it holds back data.
             await self.pass_gate(direction)
         writer.write_eof()
 
     async def pass_gate(self, direction):
-        """Returns once nothing holds this direction up."""
+        """Waits while a hole holds this direction back."""
         if not self.open[direction].is_set():
             self.met += 1
             await self.open[direction].wait()
@@ -104,7 +103,7 @@ class Link:
             raise ValueError(f"no such fault of a link: {kind}")
 
     def heal(self):
-        """Ends whatever fault there is."""
+        """Ends the fault, if there is one."""
         self.is_cut, self.delay_s = False, 0.0
         for gate in self.open.values():
             gate.set()
@@ -116,7 +115,7 @@ def reset(writer):
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except (OSError, AttributeError):
-        pass  # it is closed already
+        pass  # already closed
     writer.transport.abort()
 
 
@@ -131,16 +130,16 @@ class Proxy:
         self.links, self.servers = self.on_loop(self.begin(targets))
 
     async def begin(self, targets):
-        """Makes the links where their loop is."""
+        """Makes the links on the loop that they run on."""
         links = {name: Link(name, port) for name, port in targets.items()}
         return links, [await link.listen() for link in links.values()]
 
     def on_loop(self, coroutine):
-        """Runs something on the proxy's loop and returns what it returns."""
+        """Runs a coroutine on the proxy's loop and returns its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=10)
 
     def port(self, name):
-        """Where a link listens."""
+        """Returns the port on which a link listens."""
         return self.links[name].port
 
     def break_down(self, name, kind, direction="both", delay_s=0.0):
@@ -152,11 +151,11 @@ class Proxy:
         self.on_loop(begin())
 
     def met(self, name):
-        """What the fault of a link has met so far."""
+        """Counts what the fault of a link has affected so far."""
         return self.links[name].met
 
     def heal(self, name):
-        """Ends it; returns what it met."""
+        """Ends the fault of a link; returns the count of what it affected."""
 
         async def end():
             link = self.links[name]
@@ -167,7 +166,7 @@ class Proxy:
         return self.on_loop(end())
 
     def close(self):
-        """Ends the proxy and every connection through it."""
+        """Closes the proxy and every connection through it."""
 
         async def end():
             for server in self.servers:

@@ -1,6 +1,6 @@
-"""Reads a bucket over S3's own protocol: list and get, signed as Amazon's documentation has it (Signature Version 4).
+"""Lists and reads a bucket over S3's protocol, signed by Signature Version 4.
 
-Standard library only, so that the checker shares no line with the programs' client.
+Standard library only, so that the checker shares no code with the programs' client.
 """
 
 import datetime
@@ -26,7 +26,7 @@ class Bucket:
         self.name = parts.path.strip("/")
 
     def keys(self):
-        """All objects' keys."""
+        """Returns the keys of all objects."""
         found, after = [], None
         while True:
             query = {"list-type": "2", **({"continuation-token": after} if after else {})}
@@ -38,11 +38,11 @@ class Bucket:
                 return found
 
     def read(self, key):
-        """One object."""
+        """Returns the bytes of an object."""
         return self.get(f"/{self.name}/{key}", {})
 
     def get(self, path, query):
-        """A signed GET; OSError unless it is answered with 200."""
+        """Sends a signed GET; OSError unless the answer is 200."""
         path = urllib.parse.quote(path)
         pairs = sorted((urllib.parse.quote(name, safe=""), urllib.parse.quote(value, safe="")) for name, value in query.items())
         text = "&".join(f"{name}={value}" for name, value in pairs)
@@ -58,7 +58,7 @@ class Bucket:
         return content
 
     def signature(self, path, query):
-        """The headers that prove who asks."""
+        """Returns the headers that authenticate the request."""
         now = datetime.datetime.now(datetime.timezone.utc)
         moment, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
         host = f"{self.host}:{self.port}"

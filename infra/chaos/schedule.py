@@ -1,8 +1,8 @@
-"""Which fault comes when: a pure function of a seed and a size. It starts and stops nothing.
+"""The faults of a campaign, as a pure function of a seed and a size.
 
-Faults come one after another, each healed and recovered from before the next begins, because how long a recovery takes
-(a broker's restart: 6 to 48 s were seen) can't be known beforehand. What is random is their order, the moment within the
-load at which each strikes, how long it lasts, and which of several programs of a role it hits.
+Faults come one after another. Each is healed and recovered from before the next begins, because the time of a recovery is
+not known beforehand (a broker's restart took 6 to 48 s). Their order, the moment at which each begins, how long it lasts,
+and which of several programs of a role it hits are random.
 """
 
 import random
@@ -19,24 +19,24 @@ LINKS = (
 )
 LINK_FAULTS = (("cut", "both"), ("slow", "both"), ("hole", "up"), ("hole", "down"), ("hole", "both"), ("cut", "both"))
 
-# Seconds without the program between a kill and its start: what a service manager takes.
+# Seconds between a kill and the next start, as a service manager takes them.
 DOWN_S = (0.2, 3.0)
-# Every second freeze outlasts a verifier's lease of 15 s, so that somebody else has its work when it wakes up.
+# Every second freeze outlasts a verifier's lease of 15 s, so that another verifier has its work when it goes on.
 SHORT_FREEZE_S, LONG_FREEZE_S = (3.0, 8.0), (17.0, 22.0)
-# Longer than a publish may take (5 s) and a statement (12 s), so that both kinds of giving up are met.
+# The longest is beyond the timeouts of a publish (5 s) and of a statement (12 s), so that both are met.
 LINK_S = (2.0, 16.0)
-# So long each piece of data waits on a slow link: a bad mobile connection's.
+# The delay of each piece of data on a slow link, as on a bad mobile connection.
 DELAY_S = (0.1, 0.8)
-# The load goes on undisturbed for so long before a fault.
+# How long the load runs undisturbed before a fault.
 CALM_S = (0.3, 2.5)
 
-# No fault is longer than this, a broker's restart on a busy machine included.
+# The longest fault, a broker's restart on a busy machine included.
 LONGEST_FAULT_S = 60
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is offered and how much is broken."""
+    """How much is offered and how many faults there are."""
 
     jobs: int
     rate: float  # jobs offered in a second
@@ -55,7 +55,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: what, to whom, and for how long."""
+    """One fault: its kind, its target, and how long it lasts."""
 
     number: int
     kind: str  # kill, freeze, cut, slow, hole
@@ -68,12 +68,12 @@ class Fault:
 
     @property
     def name(self):
-        """For tables."""
+        """The kind as tables show it, for a hole with its direction."""
         return f"{self.kind} {self.direction}" if self.kind == "hole" else self.kind
 
 
 def schedule(seed, size):
-    """All faults in their order."""
+    """Returns all faults in their order."""
     rng = random.Random(seed)
     wanted = [("kill", target, "both", DOWN_S) for target in COMPONENTS for _ in range(size.kills)]
     for target in COMPONENTS:

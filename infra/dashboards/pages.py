@@ -1,11 +1,10 @@
-"""The Grafana dashboards, one page per question, and what writes them.
+"""Writes the Grafana dashboards, one page per question.
 
     python3 infra/dashboards/pages.py          writes losing_work.json, slow.json, lies.json, full.json beside this file
 
 A page is a title, the question that it answers, and panels: a title, a unit of Grafana's, and queries with their
-legends. Everything else about a dashboard is the same for all and made here. The JSON is committed, so that an operator
-needs nothing but Grafana; `test_dashboards.py` fails if it is not what this file says, or names a metric that the
-programs don't have.
+legends. Everything else is the same for all dashboards. The JSON is committed, so that an operator needs nothing but
+Grafana; `test_dashboards.py` fails if it differs from what this file writes, or names a metric that the programs lack.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ RATE = "$__rate_interval"
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
-    """How much a counter grows per second, summed over processes."""
+    """Returns the query for a counter's growth per second, summed over processes."""
     grouped = f" by ({by})" if by else ""
     return f"sum{grouped}(rate({metric}{where}[{RATE}]))"
 
 
 def quantile(share: float, histogram: str, by: str = "") -> str:
-    """A histogram's quantile over all processes."""
+    """Returns the query for a histogram's quantile over all processes."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}_bucket[{RATE}])))"
 
 
 def ratio(part: str, whole: str) -> str:
-    """A share, and nothing (not a division by zero) while there is no whole."""
+    """Returns the query for a share, which has no value while the whole is zero."""
     return f"{part} / ({whole} > 0)"
 
 
@@ -57,7 +56,7 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
                 (rate("infera_verifier_jobs_released_total"), "given back undispatched"),
                 (rate("infera_gateway_notices_left_total"), "left to the sweeper by gateways"),
                 (rate("infera_verifier_dead_letters_total"), "given up by the broker"),
-                (rate("infera_verifier_queues_repaired_total"), "queues made anew"),
+                (rate("infera_verifier_queues_repaired_total"), "queues declared again"),
             ]),
             ("Broker: publishes that were not confirmed", "ops", [
                 (rate("infera_broker_publishes_total", "kind, outcome", '{outcome!="confirmed"}'),
@@ -174,7 +173,7 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
 
 
 def panel(index: int, title: str, unit: str, queries: list[tuple[str, str]]) -> dict:
-    """One time series, placed left to right and top to bottom."""
+    """Makes a panel with a time series; panels are placed left to right and top to bottom."""
     source = {"type": "prometheus", "uid": "${source}"}
     column, row = index * PANEL_WIDTH % COLUMNS, index * PANEL_WIDTH // COLUMNS
     return {
@@ -193,7 +192,7 @@ def panel(index: int, title: str, unit: str, queries: list[tuple[str, str]]) -> 
 
 
 def dashboard(name: str) -> dict:
-    """One page as Grafana imports it: its data source is chosen by a variable."""
+    """Makes a page as Grafana imports it; a variable chooses its data source."""
     title, question, panels = PAGES[name]
     return {
         "uid": f"infera-{name.replace('_', '-')}",
@@ -211,7 +210,7 @@ def dashboard(name: str) -> dict:
 
 
 def rendered(name: str) -> str:
-    """The file's text."""
+    """Returns the text of a page's file."""
     return json.dumps(dashboard(name), indent=1) + "\n"
 
 

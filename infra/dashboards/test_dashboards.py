@@ -1,10 +1,10 @@
-"""Checks that dashboards and alerts speak of metrics that the programs have, as what they are.
+"""Checks that dashboards and alerts name metrics that the programs have, and use each by its kind.
 
     python3 -m unittest discover -s infra/dashboards
 
-The names and kinds are read from core/telemetry/src/metrics.rs, the one place where they are. If `promtool` is there
+The names and kinds are read from core/telemetry/src/metrics.rs, where all are declared. If `promtool` is installed
 (Debian: apt-get install prometheus; or PROMTOOL=path), every dashboard query, every rule and prometheus.yaml is parsed by it,
-and alerts_test.yaml is run; otherwise that test says that it was left out.
+and alerts_test.yaml is run; otherwise that test is skipped.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ NAME = re.compile(r"\binfera_[a-z_]+")
 
 
 def known() -> dict[str, str]:
-    """Every metric's name and kind."""
+    """Returns the name and kind of every metric."""
     found = re.findall(r'^    (Counter|Gauge|Histogram) [A-Z_]+ = "(infera_[a-z_]+)":', CONSTANTS.read_text(), re.M)
     return {name: kind for kind, name in found}
 
 
 def series(metrics: dict[str, str]) -> dict[str, str]:
-    """The names that Prometheus stores, and the kind each may be used as."""
+    """Returns the names that Prometheus stores, and the kind as which each may be used."""
     stored = {name: kind for name, kind in metrics.items() if kind != "Histogram"}
     for name, kind in metrics.items():
         if kind == "Histogram":
@@ -41,7 +41,7 @@ def series(metrics: dict[str, str]) -> dict[str, str]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Every query of the dashboards' files: where it stands and what it asks."""
+    """Returns every query of the dashboards' files with its place."""
     asked = []
     for path in sorted(FOLDER.glob("*.json")):
         for panel in json.loads(path.read_text())["panels"]:
@@ -50,7 +50,7 @@ def queries() -> list[tuple[str, str]]:
 
 
 def rules() -> list[tuple[str, str]]:
-    """Every alert's name and expression; the file's own shape is promtool's to judge."""
+    """Returns every alert's name and expression; promtool checks the file's shape."""
     text = (FOLDER / "alerts.yaml").read_text()
     blocks = re.split(r"^      - alert: ", text, flags=re.M)[1:]
     found = []
@@ -61,13 +61,13 @@ def rules() -> list[tuple[str, str]]:
 
 
 def faults(expression: str, stored: dict[str, str]) -> list[str]:
-    """What is wrong with the names in an expression."""
+    """Returns what is wrong with the names in an expression."""
     wrong = []
-    # Alerts' words and label values are no names.
+    # Quoted label values are not names.
     for match in NAME.finditer(re.sub(r'"[^"]*"', '""', expression)):
         name = match.group()
         if name not in stored:
-            wrong.append(f"{name} is no metric")
+            wrong.append(f"{name} is not a metric of the programs")
             continue
         grows = re.search(r"(rate|increase)\($", expression_before(expression, name))
         if (stored[name] == "Counter") != bool(grows):
@@ -76,12 +76,12 @@ def faults(expression: str, stored: dict[str, str]) -> list[str]:
 
 
 def expression_before(expression: str, name: str) -> str:
-    """What stands right before a name's first use."""
+    """Returns the text before a name's first use."""
     return expression[: re.search(rf"\b{name}\b", expression).start()]
 
 
 class Dashboards(unittest.TestCase):
-    """What an operator sees must exist."""
+    """What dashboards and alerts refer to exists."""
 
     def test_the_constants_are_found(self) -> None:
         metrics = known()
@@ -138,7 +138,7 @@ class Dashboards(unittest.TestCase):
             [promtool, "check", "config", "prometheus.yaml"], cwd=FOLDER, capture_output=True, text=True, timeout=120
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        # promtool reads queries only as rules, so the dashboards' become some.
+        # promtool parses queries only in rules, so the dashboards' queries are written as rules.
         recorded = "groups:\n- name: pages\n  rules:\n" + "".join(
             f"  - record: page:query{number}\n    expr: {json.dumps(expression.replace('$__rate_interval', '1m'))}\n"
             for number, (_, expression) in enumerate(queries())

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes what compose.yaml mounts as secrets: passwords, addresses with passwords, a local authority, certificates, keys.
+"""Makes the files that compose.yaml mounts as secrets: passwords, URLs with passwords, an authority, certificates, keys.
 
-    infra/deploy/make_secrets.py            into infra/deploy/secrets/ (ignored by git); what is there already stays
+    infra/deploy/make_secrets.py            into infra/deploy/secrets/ (ignored by git); existing files are kept
     infra/deploy/make_secrets.py FOLDER     elsewhere
 
-For one machine. A production has an authority and a store of secrets of its own; the names of the files are the same as
-the keys of the Kubernetes secrets. The owners' keys can't be made here: a gateway issues them, see README.md beside it.
+For one machine; production has an authority and a secret store of its own. The files have the names of the keys of the
+Kubernetes secrets. The owners' API keys can't be made here, because a gateway issues them: see README.md in this folder.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ OWNERS = ("a", "b", "c")
 
 
 def certificates():
-    """The module that makes certificates; by its path, because it is a command too."""
+    """Loads the module that makes certificates, by its path, because it is in no package on the path."""
     found = importlib.util.spec_from_file_location("certificates", HERE.parent / "service" / "certificates.py")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
@@ -29,7 +29,7 @@ def certificates():
 
 
 def write(folder, name, text):
-    """Writes a file that isn't there. Containers read it as other users: the folder is what keeps people out."""
+    """Writes a file unless it exists; returns its text. Containers read it as other users, so the folder keeps people out."""
     path = folder / name
     if not path.exists():
         with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
@@ -38,10 +38,10 @@ def write(folder, name, text):
 
 
 def main():
-    """All of them, each once."""
+    """Makes each file that is missing."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "secrets"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # In hexadecimal, so that an address needs no escapes (and KEDA reads them: it trips over special characters).
+    # In hexadecimal, so that a URL needs no escapes; KEDA can't read them.
     passwords = {host: write(folder, f"{host}-password", secrets.token_hex(16)) for host in HOSTS[1:]}
     database = f"postgres://infera:{passwords['postgres']}@postgres:5432/infera?sslmode=verify-full"
     write(folder, "ledger-url", database)
@@ -55,11 +55,11 @@ def main():
         certificates().make_certificate(folder, host, f"DNS:{host},{certificates().LOOPBACK}")
     had_key = (folder / "nodes.key").exists()
     if certificates().make_token_key(folder) and had_key:
-        print("secrets: nodes.key was no key on P-256 (it is nodes.key.refused now): restart RabbitMQ and the gateways")
+        print("secrets: nodes.key was not a P-256 key and is now nodes.key.refused: restart RabbitMQ and the gateways")
     for path in folder.glob("*"):
-        # The authority's key is mounted nowhere.
+        # No container mounts the authority's key.
         path.chmod(0o600 if path.name == "ca.key" else 0o644)
-    print(f"secrets: in {folder}; whoever reads that folder can be every server here")
+    print(f"secrets: in {folder}; whoever can read that folder can impersonate every server")
 
 
 if __name__ == "__main__":

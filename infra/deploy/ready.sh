@@ -1,6 +1,6 @@
 #!/bin/bash
-# Whether the program in this container is ready: /readyz of its operations port answers 200. Bash alone, because the
-# images have no HTTP client. Containers only; Kubernetes asks by itself.
+# Exits with 0 if the program in this container is ready: /readyz of its operations port answers 200. Uses bash alone, because
+# the images have no HTTP client. For Compose only; Kubernetes sends the request itself.
 set -euo pipefail
 port=${1:-9100}
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks what can be checked without a container engine and without a cluster; under a minute once its tools are there.
+# Checks the deployment without a container engine or a cluster; takes under a minute once its tools are installed.
 #
-#   infra/deploy/validate.sh                          schemas, references, units, and that what is mounted is made
-#   infra/deploy/validate.sh --binaries target/debug  also that our programs take every setting as it is written
+#   infra/deploy/validate.sh                          schemas, references, units, and that every mounted file is made
+#   infra/deploy/validate.sh --binaries target/debug  also that our programs accept every setting as it is written
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

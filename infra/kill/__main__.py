@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Submits jobs to `infera up`, kills it with -9 at random moments, and checks what is left with its own eyes.
+"""Submits jobs to `infera up`, kills it with -9 at random moments, and checks what is left.
 
     infra/kill.sh --binary target/release/infera --jobs 2000 --kills 10
 
-Two runs of the same requests, each with a user seed: one undisturbed, one killed. Then every promise is checked from the
-client's own log, the ledger's file and the archive's objects, none of it through Infera's code. The seed of the kill
-schedule is printed; the same seed gives the same schedule. Exits with 1 if a promise is broken.
+There are two runs of the same requests, each with a user seed: one undisturbed, one killed. Every promise is checked from the
+client's log, the ledger's file and the archive's objects, none of it through Infera's code. The seed of the kill schedule is
+printed; the same seed gives the same schedule. Exits with 1 if a promise is broken.
 """
 
 import argparse
@@ -15,81 +15,123 @@ import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing
+from pathlib import Path
 
-from kill.checker import Checker, sabotaged
-from kill.client import Client, requests
-from kill.network import ROOT, Network
+from client import Account, History, Load, api_key, read_ends
+from evidence import lines
+from promises import Tally
+from service.place import ROOT
+
+from . import checker, evidence
+from .network import Network
 
 DRAIN_MAX_S = 600
-# A kill waits until so many accepted jobs have not ended.
+STUCK_MAX_S = 120
+# A kill waits for this many accepted jobs that have not ended.
 OPEN_MIN = 8
+# Requests under way at once.
+AT_ONCE = 16
+
+# Two slots a node keep a queue, so that kills find jobs in every state; limits on clients are not what is tried; archiving at
+# once lets the run end sooner. None of it changes what is checked.
+SETTINGS = [
+    "worker.slots=2",
+    "gateway.requests_per_minute=0",
+    "gateway.waiting_max=1000000",
+    "verifier.archive_ms=500",
+    "verifier.archive_wait_ms=500",
+    "verifier.archive_retry_ms=2000",
+]
+
+# Groups that are open, ended jobs that are not archived, postings that are not in the balances.
+LEFT_OVER = """SELECT (SELECT count(*) FROM groups WHERE is_closed = 0)
+    + (SELECT count(*) FROM settlements) - (SELECT count(*) FROM records WHERE hash IS NOT NULL)
+    + (SELECT max(sequence) FROM postings) - (SELECT max(sequence) FROM projected)"""
 
 
 def ended(network):
-    """How many jobs have ended, by the ledger's own file, read only."""
+    """Counts the jobs that have ended, from the ledger's file; 0 while it can't be read."""
     try:
-        connection = sqlite3.connect(f"file:{network.data}/data/ledger.sqlite?mode=ro", uri=True, timeout=5)
-        try:
-            return connection.execute("SELECT count(*) FROM settlements").fetchone()[0]
-        finally:
-            connection.close()
+        with closing(evidence.connect(network.data)) as ledger:
+            return ledger.execute("SELECT count(*) FROM settlements").fetchone()[0]
     except sqlite3.Error:
         return 0
 
 
-def campaign(network, bodies, kills, seed, run):
-    """Submits everything, killing at random moments in between; returns the client when all jobs have ended."""
-    rng = random.Random(seed)
-    network.start()
-    client = Client(network, bodies, 16, run)
+def campaign(network, load, jobs, moments):
+    """Submits everything and kills at these moments, which are shares of the work done so that they fall within it on fast
+    and slow machines; returns when all jobs have ended, or when none does any more."""
     began = time.monotonic()
-    client.start()
-    # Moments are shares of the work done, so that they fall within it on a fast machine and on a slow one.
+    load.start_closed(jobs, AT_ONCE)
     in_flight = []
-    moments = sorted(rng.uniform(0.02, 0.95) for _ in range(kills))
-    for moment in moments:
-        while ended(network) < moment * len(bodies) and time.monotonic() - began < DRAIN_MAX_S:
+    for moment, delay_s in moments:
+        while ended(network) < moment * jobs and time.monotonic() - began < DRAIN_MAX_S:
             time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.1))
-        # A kill that finds nothing open tries nothing: wait for work, unless all has been submitted.
-        while len(client.accepted) - ended(network) < OPEN_MIN and client.next < len(bodies):
+        time.sleep(delay_s)
+        # A kill that finds nothing open tries nothing, so it waits for work unless all has been submitted.
+        while load.accepted - ended(network) < OPEN_MIN and load.offered < jobs:
             time.sleep(0.001)
         network.kill()
-        in_flight.append(len(client.accepted) - ended(network))
+        in_flight.append(load.accepted - ended(network))
         network.start()
-    if kills:
+    if moments:
         print(f"kill: accepted and not ended at each kill: {in_flight}", flush=True)
-    for thread in client.threads:
-        thread.join(timeout=DRAIN_MAX_S)
+    load.wait(DRAIN_MAX_S)
     last, since = -1, time.monotonic()
-    while (count := ended(network)) < len(bodies):
+    while (count := ended(network)) < jobs:
         if count != last:
             last, since = count, time.monotonic()
-        if time.monotonic() - since > 120:
-            print(f"kill: stuck at {count} of {len(bodies)} ended for 120 s", flush=True)
+        if time.monotonic() - since > STUCK_MAX_S:
+            print(f"kill: stuck: {count} of {jobs} jobs have ended, and none more for {STUCK_MAX_S} s", flush=True)
             break
         time.sleep(0.1)
-    return client, time.monotonic() - began
 
 
-def drained(network, count):
-    """Waits until every settled job is scored, folded and archived; False if that takes too long."""
-    open_work = """SELECT (SELECT count(*) FROM groups WHERE is_closed = 0)
-        + (SELECT count(*) FROM settlements) - (SELECT count(*) FROM records WHERE hash IS NOT NULL)
-        + (SELECT max(sequence) FROM postings) - (SELECT max(sequence) FROM projected)"""
+def drained(network, jobs):
+    """Waits until every ended job is scored, summed and archived; False if that takes too long."""
     deadline = time.monotonic() + DRAIN_MAX_S
     while time.monotonic() < deadline:
-        connection = sqlite3.connect(f"file:{network.data}/data/ledger.sqlite?mode=ro", uri=True, timeout=5)
-        left = connection.execute(open_work).fetchone()[0]
-        connection.close()
-        if left == 0 and ended(network) >= count:
+        with closing(evidence.connect(network.data)) as ledger:
+            left = ledger.execute(LEFT_OVER).fetchone()[0]
+        if left == 0 and ended(network) >= jobs:
             return True
         time.sleep(0.2)
     return False
 
 
+def run(options, name, moments, tally):
+    """One run on a folder of its own, and the checks; returns the tokens of each answer."""
+    arguments = [word for setting in [*SETTINGS, *options.set] for word in ("--set", setting)]
+    with tempfile.TemporaryDirectory(prefix="infera-kill-") as folder:
+        network = Network(options.binary, folder, arguments)
+        history = History(Path(folder) / "history.jsonl")
+        try:
+            network.start()
+            load = Load(Account([network.url], api_key(network.key())), history, name)
+            began = time.monotonic()
+            campaign(network, load, options.jobs, moments)
+            seconds = time.monotonic() - began
+            tally.count("work left over after the drain", not drained(network, options.jobs))
+            read_ends(load)
+            history.close()
+            told = lines(Path(folder) / "history.jsonl")
+            found = evidence.read(network.data, told)
+            checker.check(found, tally)
+            if not moments:
+                network.stop()
+                missed = checker.missed(network.data, told)
+                tally.each("changes that the checker missed", missed, lambda _: True)
+        finally:
+            network.stop()
+            history.close()
+    checked = f"{load.accepted} accepted, {len(found.settlements)} ended, {len(found.postings)} postings"
+    print(f"kill: {name}: {checked}, {network.starts} starts, {seconds:.0f} s", flush=True)
+    return checker.tokens(found)
+
+
 def main():
-    """Both runs, the table, and the verdict."""
+    """Both runs, the table, and the sum."""
     parser = argparse.ArgumentParser(prog="infra/kill.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=str(ROOT / "target/release/infera"))
     parser.add_argument("--jobs", type=int, default=2000)
@@ -97,43 +139,19 @@ def main():
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--set", action="append", default=[], help="passed on to infera up")
     options = parser.parse_args()
-    # Limits are for strangers; archiving at once lets the run end sooner; two slots a node keep a queue, so that kills
-    # find jobs in every state. None of it changes what is checked.
-    settings = ["worker.slots=2", "gateway.requests_per_minute=0", "gateway.waiting_max=1000000"]
-    settings += ["verifier.archive_ms=500", "verifier.archive_wait_ms=500", "verifier.archive_retry_ms=2000"]
-    arguments = [word for setting in [*settings, *options.set] for word in ("--set", setting)]
-    bodies = requests(options.jobs)
-    tokens, breaches = [], {}
     print(f"kill: {options.jobs} jobs, {options.kills} kills, schedule seed {options.seed}", flush=True)
-    for run, kills in (("undisturbed", 0), ("killed", options.kills)):
-        with tempfile.TemporaryDirectory(prefix="infera-kill-") as data:
-            network = Network(options.binary, data, arguments)
-            try:
-                client, seconds = campaign(network, bodies, kills, options.seed, run)
-                is_drained = drained(network, len(bodies))
-                checker = Checker(network.data / "data", client)
-                checker.count("work left over after the drain", not is_drained)
-                tokens.append(checker.all())
-                if kills == 0:
-                    network.stop()
-                    missed = sabotaged(network.data / "data", client)
-                    checker.count("changes that the checker missed", len(missed), missed)
-            finally:
-                if network.process and network.process.poll() is None:
-                    network.stop()
-            checked = f"{len(client.accepted)} accepted, {len(checker.settlements)} ended, {len(checker.postings)} postings"
-            print(f"kill: {run}: {checked}, {network.starts} starts, {seconds:.0f} s", flush=True)
-            for promise, count in checker.breaches.items():
-                breaches[promise] = breaches.get(promise, 0) + count
-    breaches["tokens differ from the undisturbed run"] = sum(tokens[0].get(i) != tokens[1].get(i) for i in range(options.jobs))
-    width = max(map(len, breaches))
-    for promise, count in breaches.items():
-        print(f"  {promise:<{width}}  {count}")
-    print(f"kill: with 0 breaches in {options.jobs} jobs, at most {3 / options.jobs:.2%} of jobs break one (rule of three, 95 %);")
-    print(f"kill: with 0 in {options.kills} kills, at most {min(1, 3 / max(options.kills, 1)):.0%} of kills do.")
-    failed = sum(count > 0 for count in breaches.values())
-    print(f"kill: {len(breaches) - failed} promises kept, {failed} broken")
-    sys.exit(1 if failed else 0)
+    rng = random.Random(options.seed)
+    moments = sorted((rng.uniform(0.02, 0.95), rng.uniform(0, 0.1)) for _ in range(options.kills))
+    tally = Tally("kill")
+    undisturbed = run(options, "undisturbed", [], tally)
+    killed = run(options, "killed", moments, tally)
+    different = [index for index in range(options.jobs) if undisturbed.get(index) != killed.get(index)]
+    tally.each("tokens differ from the undisturbed run", different, lambda _: True)
+    tally.print_table()
+    if tally.broken == 0:
+        print(f"kill: of {options.jobs} jobs none broke a promise: at most {3 / options.jobs:.2%} do (rule of three, 95 %);")
+        print(f"kill: of {options.kills} kills none did: at most {min(1, 3 / max(options.kills, 1)):.0%} of them do.")
+    sys.exit(tally.print_sum())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The servers that a cluster stands on, one module each; `infra/services.py` is the command."""
+"""The servers that a cluster uses, one module each; `infra/services.py` is the command."""

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""An authority of our own and certificates that it vouches for, made once by the openssl command; no service.
+"""Makes a certificate authority and certificates that it signs, each once, with the openssl command.
 
     infra/service/certificates.py FOLDER NAME...   one certificate for each NAME, which is its host name, and loopback
 
-For tests and for trying the deployment out: the authority's key lies beside what it signed, so anybody who can read the
-folder can speak for every server. A production has an authority of its own.
+For tests and for trying the deployment out: the authority's key is in the same folder as the certificates, so whoever can
+read the folder can impersonate every server. Production uses an authority of its own.
 """
 
 import shutil
@@ -16,7 +16,7 @@ if __package__:
     from .place import FOLDER
     from .process import Trouble
 
-# Ten years: a test's certificate that expires is a failure that nobody understands.
+# Ten years: a test that fails because its certificate expired is hard to understand.
 DAYS = "3650"
 CURVE = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -24,15 +24,17 @@ LOOPBACK = "IP:127.0.0.1,IP:::1,DNS:localhost"
 
 
 def openssl(folder, command, *arguments):
-    """Runs one of openssl's commands in the folder; keys are written for their owner only (openssl's own habit)."""
+    """Runs one of openssl's commands in the folder. openssl makes keys readable by their owner only."""
     done = subprocess.run(["openssl", command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"openssl {command} failed:\n{done.stderr}")
 
 
 def make_token_key(folder):
-    """`nodes.key`, which signs nodes' tokens, and `nodes.pub`, its half that RabbitMQ checks them with; once. A key of
-    another kind, such as the RSA of before, is put aside: gateways refuse it. True if a new pair was made."""
+    """Makes `nodes.key`, which signs nodes' tokens, and `nodes.pub`, with which RabbitMQ verifies them, unless they exist.
+
+    A key of another kind, such as an earlier version's RSA, is renamed, because gateways refuse it. True if a pair was made.
+    """
     made = subprocess.run(["openssl", "pkey", "-in", folder / "nodes.key", "-noout", "-text"], capture_output=True, check=False)
     if b"NIST CURVE: P-256" in made.stdout and (folder / "nodes.pub").exists():
         return False
@@ -45,17 +47,17 @@ def make_token_key(folder):
 
 
 def make_authority(folder, name="ca"):
-    """`{name}.crt` and `{name}.key`, if they aren't there. The certificate."""
+    """Makes `{name}.crt` and `{name}.key` unless they exist; returns the certificate."""
     if not (folder / f"{name}.crt").exists():
         files = ["-keyout", f"{name}.key", "-out", f"{name}.new"]
-        # The name tells two authorities apart in a message.
+        # The name tells authorities apart in messages.
         openssl(folder, "req", "-x509", *KEY, *files, "-days", DAYS, "-subj", f"/CN=Infera test authority {name}")
         (folder / f"{name}.new").rename(folder / f"{name}.crt")
     return folder / f"{name}.crt"
 
 
 def make_certificate(folder, name, hosts=LOOPBACK):
-    """`{name}.crt` for these hosts and its `{name}.key`, if they aren't there; vouched for by `ca`."""
+    """Makes `{name}.crt` for these hosts, signed by `ca`, and `{name}.key`, unless they exist; returns both."""
     make_authority(folder)
     if not (folder / f"{name}.crt").exists():
         extensions = folder / f"{name}.ext"
@@ -69,13 +71,13 @@ def make_certificate(folder, name, hosts=LOOPBACK):
 
 
 def missing():
-    """What the machine lacks for it, with its remedy."""
+    """Yields what the machine lacks for it, with the remedy."""
     if not shutil.which("openssl"):
         yield "no openssl, which makes the test certificates: `apt-get install openssl`"
 
 
 def certificates():
-    """The folder with what the services and their tests need: `ca`, the `server` for loopback, a `stranger` authority."""
+    """Makes what the services and their tests need: `ca`, a `server` for loopback, a `stranger` authority; returns the folder."""
     folder = FOLDER / "certificates"
     folder.mkdir(exist_ok=True)
     try:
@@ -87,12 +89,12 @@ def certificates():
 
 
 def addresses():
-    """What tests need: the authority of every service here, and one that none of them knows."""
+    """Returns the files for tests: the authority of every service, and an authority that signed none of them."""
     return {"TEST_CA_FILE": certificates() / "ca.crt", "TEST_STRANGER_CA_FILE": certificates() / "stranger.crt"}
 
 
 def main():
-    """Certificates for named hosts."""
+    """Makes certificates for named hosts."""
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])

@@ -1,5 +1,5 @@
-"""A collector of OpenTelemetry's traces on loopback, as far as a test needs one: it takes OTLP over HTTP and remembers which
-program sent what about a trace. It reads no protobuf: a trace's id and a service's name stand in it as they are.
+"""Collects OpenTelemetry's traces on loopback, as far as a test needs it: it takes OTLP over HTTP and tells which programs
+sent spans of a trace. It parses no protobuf, in which a trace's id and a service's name are plain bytes.
 """
 
 import threading
@@ -18,7 +18,7 @@ class Collector:
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
-            """Takes what is posted."""
+            """Keeps the bodies that are posted."""
 
             def do_POST(self):  # the library's name
                 length = int(self.headers.get("Content-Length", 0))
@@ -31,14 +31,14 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, *_):
-                """Nobody reads these."""
+                """Prints no line for each request."""
 
         place = urlsplit(url)
         self.server = ThreadingHTTPServer((place.hostname, place.port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def senders(self, trace, programs):
-        """Which of these programs sent a span of this trace (its id in hexadecimal)."""
+        """Returns those of the programs that sent a span of this trace (its id in hexadecimal)."""
         wanted = bytes.fromhex(trace)
         about = [body for body in list(self.bodies) if wanted in body]
         return {program for program in programs if any(program.encode() in body for body in about)}

@@ -1,8 +1,8 @@
 """RabbitMQ, PostgreSQL and MinIO by Docker Compose (compose.yaml beside this), where a Docker daemon answers: the same
-ports, passwords, certificates and addresses as the private processes, so that nobody who uses them can tell.
+ports, passwords, certificates and addresses as the private processes, so that users see no difference.
 
-Only for the first set: a second one ($SERVICES_DIR, $SERVICES_PORT_SHIFT) is there to be killed by pid. SERVICES=processes,
-and RABBIT, which names a RabbitMQ, ask for private processes all the same.
+A second set ($SERVICES_DIR, $SERVICES_PORT_SHIFT) is always private processes, because campaigns kill it by pid. So is the
+first with SERVICES=processes, or if RABBIT names a version.
 """
 
 import os
@@ -15,21 +15,21 @@ from .process import Trouble
 
 FILE = Path(__file__).resolve().parent / "compose.yaml"
 NAMES = ("rabbitmq", "postgres", "minio")
-# A daemon that doesn't say how it is by then is none.
+# A daemon that doesn't answer within this time is taken for absent.
 ASKING_S = 10
-# The first time images are fetched and MinIO is built.
+# The first start fetches images and builds MinIO.
 STARTING_S = 1800
-# PostgreSQL runs as anybody but root: for root the servers run as this number, to which it gives their files.
+# PostgreSQL refuses to run as root, so for root the servers run as this user, which owns their files.
 NOBODY = 10001
 
 
 def owner():
-    """As whom the servers run."""
+    """Returns the user and the group that the servers run as."""
     return (NOBODY, NOBODY) if os.getuid() == 0 else (os.getuid(), os.getgid())
 
 
 def docker(*words, patience_s=60):
-    """Runs docker; its outcome, or None if there is none or it hangs."""
+    """Runs docker; None if it is missing or hangs."""
     ports = {name: str(value) for name, value in vars(place).items() if name.endswith("_PORT")}
     user, group = owner()
     told = {"SERVICES_DIR": str(FOLDER), "SERVICES_USER": f"{user}:{group}", **ports}
@@ -46,13 +46,13 @@ def compose(*words, patience_s=60):
 
 
 def answers(*words):
-    """Whether such a command succeeds soon."""
+    """Whether a docker command succeeds within `ASKING_S`."""
     done = docker(*words, patience_s=ASKING_S)
     return done is not None and done.returncode == 0
 
 
 def wanted(private):
-    """Whether containers are the way: a daemon with compose, nothing else asked for, and no private process running."""
+    """Whether containers are used: Docker has compose, nothing asks for processes, and no private process runs."""
     if any(os.environ.get(name) for name in ("SERVICES_DIR", "RABBIT")) or SHIFT or os.environ.get("SERVICES") == "processes":
         return False
     if any(service.process.pid() for service in private):
@@ -73,12 +73,12 @@ class Containers:
         self.parts = [rabbitmq.RabbitMq(), postgres.Postgres(), s3.Minio()]
 
     def pid(self):
-        """None if no container runs; a process's number means nothing here."""
+        """Returns None if no container runs, and otherwise 0, because containers have no pid here."""
         done = compose("ps", "--quiet")
         return 0 if done is not None and done.returncode == 0 and done.stdout.strip() else None
 
     def up(self):
-        """Starts them and waits until each is healthy by its own check."""
+        """Starts them and waits until each passes its own health check."""
         for name in NAMES:
             (FOLDER / f"{name}-container").mkdir(parents=True, exist_ok=True)
         folder = FOLDER / "rabbitmq-container"
@@ -92,19 +92,19 @@ class Containers:
         done = compose("up", "--detach", "--build", "--wait", patience_s=STARTING_S)
         if done is None or done.returncode:
             words = "it took too long" if done is None else done.stderr.strip()
-            raise Trouble(f"docker compose didn't start them: {words}\nSERVICES=processes goes without containers")
+            raise Trouble(f"docker compose didn't start them: {words}\nSERVICES=processes starts private processes instead")
 
     def answers(self):
-        """They were healthy when they were started; the broker's user gets its tags now."""
+        """Whether the broker answers; its user gets its tags on the way. All were healthy when they were started."""
         return self.parts[0].greets() and self.parts[0].sets_tags()
 
     def last_words(self):
-        """The end of their logs."""
+        """Returns the end of their logs."""
         done = compose("logs", "--tail", "8")
         return done.stdout if done else "(no logs)"
 
     def down(self):
-        """Ends them; their data stay in the services' folder. True if there were some."""
+        """Ends them; their data stay in the services' folder. True if they were running."""
         if self.pid() is None:
             return False
         done = compose("down", patience_s=120)
@@ -113,5 +113,5 @@ class Containers:
         return True
 
     def addresses(self):
-        """Those of its parts."""
+        """Returns the addresses of its parts."""
         return {name: value for part in self.parts for name, value in part.addresses().items()}

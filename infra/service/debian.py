@@ -1,5 +1,6 @@
-"""RabbitMQ of another Debian release than the machine's: its packages, unpacked into a folder of their own. To the processes
-that are started from there that folder is /usr, and to no others; everything else they share with the machine.
+"""Unpacks RabbitMQ's packages of another Debian release into a folder of their own.
+
+Processes that are started from that folder see it as /usr, by a private mount; they share everything else with the machine.
 """
 
 import os
@@ -11,22 +12,22 @@ from pathlib import Path
 from .place import RUNTIME, output
 from .process import Trouble
 
-# Which release carries which series of RabbitMQ.
+# The Debian release of each series of RabbitMQ.
 RELEASES = {"3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
-# What the server's scripts call. Everything that these need comes along.
+# The server and what its scripts call; apt adds their dependencies.
 PACKAGES = ["rabbitmq-server", "bash", "coreutils", "gawk", "grep", "sed"]
-# Where packages of that name put their own /usr/bin/awk and sh by scripts, which aren't run here.
+# The packages make these links in their installation scripts, which aren't run here.
 LINKS = {"awk": "gawk", "sh": "bash"}
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def root(series):
-    """Where the packages of a series are unpacked."""
+    """Returns the folder into which the packages of a series are unpacked."""
     return RUNTIME / f"rabbitmq-{series}"
 
 
 def missing(series):
-    """What the machine lacks for it, each with its remedy."""
+    """Yields what the machine lacks for it, each with its remedy."""
     instead = "or take the machine's own RabbitMQ: RABBIT=installed"
     for tool in ("apt-get", "dpkg-deb", "unshare", "mount"):
         if not shutil.which(tool):
@@ -39,7 +40,7 @@ def missing(series):
 
 
 def mirror():
-    """Where this machine gets its own release from, as apt was told."""
+    """Returns the mirror from which apt gets this machine's own release; None if there is none."""
     fields = "$(CREATED_BY) $(COMPONENT) $(RELEASE) $(REPO_URI)"
     known = output("apt-get", "indextargets", "--no-release-info", "--format", fields) or ""
     releases = (release(), "stable", "testing", "oldstable")
@@ -50,7 +51,7 @@ def mirror():
 
 
 def release():
-    """The name of the machine's Debian release."""
+    """Returns the name of the machine's Debian release; None on another system."""
     try:
         lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -59,18 +60,18 @@ def release():
 
 
 def apart():
-    """The command before a command that mounts what only it sees."""
+    """Returns the command that runs another one with mounts of its own."""
     return ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
 
 
 def inside(series, command):
-    """The command with the unpacked packages for its /usr. It becomes that command: the pid stays."""
+    """Returns a command that runs this one with the unpacked packages as its /usr, and keeps the pid."""
     become = 'mount --bind "$0" /usr && exec "$@"'
     return [*apart(), "sh", "-c", become, root(series) / "usr", *command]
 
 
 def unpack(series):
-    """Fetches and unpacks the packages, once. apt checks their signatures; the machine's own packages aren't touched."""
+    """Fetches and unpacks the packages, once. apt verifies their signatures; the machine's own packages stay as they are."""
     if root(series).exists():
         return
     print(f"services: RabbitMQ {series} from Debian's {RELEASES[series]} (once; some 70 MB)", file=sys.stderr, flush=True)
@@ -92,7 +93,7 @@ def unpack(series):
 
 
 def fetch(folder, suite):
-    """Downloads the packages of a release by apt, whose state for that lies in the folder and not in the machine's."""
+    """Downloads the packages of a release with apt, which keeps its state in the folder instead of the machine's own."""
     for part in ("lists/partial", "archives/partial"):
         (folder / part).mkdir(parents=True)
     (folder / "status").touch()
@@ -105,7 +106,7 @@ def fetch(folder, suite):
         "Dir::Cache": folder,
         "Dir::Cache::archives": folder / "archives",
         "APT::Install-Recommends": "false",
-        # Its own user can't write here; what it protects from is protected by the signatures.
+        # apt's own user can't write into the folder; the signatures protect against what the sandbox would.
         "APT::Sandbox::User": "",
     }
     options = [word for key, value in settings.items() for word in ("--option", f"{key}={value}")]
@@ -114,7 +115,7 @@ def fetch(folder, suite):
 
 
 def run(*command):
-    """A command that must succeed."""
+    """Runs a command that must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"{' '.join(map(str, command[:1]))} failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,4 +1,4 @@
-"""Where the services lie and which ports they have; no service in particular."""
+"""Folders, ports and credentials that all services share."""
 
 import os
 import secrets
@@ -7,18 +7,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUNTIME = ROOT / ".runtime"
-# Not in data/: that folder is private to `infera up`, and as root PostgreSQL runs as a user who couldn't enter it.
+# Not in data/, which is private to `infera up`: for root PostgreSQL runs as a user that can't enter it.
 FOLDER = Path(os.environ.get("SERVICES_DIR") or RUNTIME / "services").resolve()
 
-# Where the addresses of what runs are noted.
+# The file with the addresses of the services that run.
 ADDRESSES = Path(os.environ.get("SERVICES_ENV") or ROOT / "data" / "services.env").resolve()
 
-# For a second set beside the first, such as one that is to be killed: every port moves by as many.
+# Is added to every port, so that a second set can run beside the first, such as one that a campaign kills.
 SHIFT = int(os.environ.get("SERVICES_PORT_SHIFT") or 0)
 
-# Beside the usual ports, so that a developer's own servers are left alone. Below 32768, where the system takes ports for
-# outgoing connections from: a program that tries again and again to reach a server that is away meets itself there sooner
-# or later, and keeps the server from coming back (seen). RabbitMQ's own tools use 35672 to 35682.
+# Other ports than the usual ones, so that a developer's own servers are left alone. Below 32768, from where the system takes
+# ports for outgoing connections: a program that retries a connection to an absent server may get the server's own port, which
+# connects it to itself and keeps the server from starting (seen). RabbitMQ's own tools use 35672 to 35682.
 AMQPS_PORT = 5684 + SHIFT
 AMQP_PORT, AMQP_NODE_PORT, EPMD_PORT = 5683 + SHIFT, 25683 + SHIFT, 4380 + SHIFT
 MANAGEMENT_PORT, METRICS_PORT = 15683 + SHIFT, 15793 + SHIFT
@@ -30,7 +30,7 @@ NAME = "infera"  # database and bucket
 
 
 def output(*command):
-    """What a command prints, or None if it isn't there or fails."""
+    """Returns what a command prints, or None if it is missing or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
@@ -38,7 +38,7 @@ def output(*command):
 
 
 def password():
-    """One password for all of them, made once."""
+    """Returns the password of all services, which is made once."""
     path = FOLDER / "password"
     if not path.exists():
         write_private(path, secrets.token_hex(16))

@@ -1,4 +1,4 @@
-"""PostgreSQL as Debian packages it, but as a private process: own data folder, own port, no local socket."""
+"""PostgreSQL from Debian's package as a private process, with its own data folder and port and without a local socket."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ from .process import Process, Trouble
 
 
 def postgres_bin():
-    """The folder of the newest PostgreSQL server on this machine, or None."""
+    """Returns the folder of the newest PostgreSQL server on this machine, or None."""
     folders = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     beside_path = shutil.which("initdb")
     if not folders and beside_path:
@@ -23,7 +23,7 @@ def postgres_bin():
 
 
 def missing():
-    """What the machine lacks for it, each with its remedy."""
+    """Yields what the machine lacks for it, each with its remedy."""
     if postgres_bin() is None:
         yield "no PostgreSQL server: `apt-get install postgresql`"
     if os.getuid() == 0:
@@ -34,7 +34,7 @@ def missing():
 
 
 class Postgres:
-    """The database. As root it runs as the user `postgres`: it refuses root."""
+    """The database. For root it runs as the user `postgres`, because it refuses to run as root."""
 
     title = f"PostgreSQL on {POSTGRES_PORT}"
 
@@ -50,7 +50,7 @@ class Postgres:
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, **user, **options)
 
     def up(self):
-        """Makes the data folder if it isn't there, then starts the server without a local socket."""
+        """Makes the data folder unless it exists, then starts the server without a local socket."""
         data = self.folder / "data"
         self.folder.mkdir(exist_ok=True)
         if self.user:
@@ -74,7 +74,7 @@ class Postgres:
         self.process.start([postgres_bin() / "postgres", "-D", data, *flags], user=self.user)
 
     def tls(self):
-        """Settings for TLS on the same port, for clients that ask for it; the key must be the server's own."""
+        """Returns the settings for TLS on the same port. The server must own its key, so it gets a copy."""
         for name in ("server.crt", "server.key"):
             copy = self.folder / name
             shutil.copyfile(certificates() / name, copy)
@@ -84,12 +84,12 @@ class Postgres:
         return ["ssl=on", f"ssl_cert_file={self.folder / 'server.crt'}", f"ssl_key_file={self.folder / 'server.key'}"]
 
     def psql(self, program, *arguments):
-        """One of PostgreSQL's programs, as our user of the database."""
+        """Runs one of PostgreSQL's client programs as our user."""
         where = ["-h", "127.0.0.1", "-p", str(POSTGRES_PORT), "-U", USER]
         return self.run([postgres_bin() / program, *where, *arguments], env={**os.environ, "PGPASSWORD": password()})
 
     def answers(self):
-        """Whether our user gets an answer, from our database, which is made on the way."""
+        """Whether our user gets an answer from our database, which is made if it is missing."""
         if self.psql("psql", "-d", "postgres", "-c", "SELECT 1").returncode:
             return False
         if self.psql("psql", "-d", NAME, "-c", "SELECT 1").returncode == 0:
@@ -100,10 +100,10 @@ class Postgres:
         return True
 
     def down(self):
-        """SIGINT is its fast end: clients are cut, nothing committed is lost."""
+        """Ends it with SIGINT, its fast shutdown: clients are disconnected and nothing committed is lost."""
         return self.process.stop(how=signal.SIGINT)
 
     def addresses(self):
-        """What tests and programs need."""
+        """Returns the addresses for tests and programs."""
         url = f"postgres://{USER}:{password()}@127.0.0.1:{POSTGRES_PORT}/{NAME}"
         return {"TEST_POSTGRES_URL": url, "TEST_POSTGRES_TLS_URL": f"{url}?sslmode=verify-full"}

@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them: started with a log, noted by pid, ended by that note.
+"""Processes that outlive the command that started them. Each has a log, and a note of its pid by which it is ended.
 
-A note holds the pid and the moment at which that process began, so that a pid which the system has given to somebody
-else since is never taken for ours.
+A note has the pid and the time at which the process began, so that a pid that the system has given to another process since
+is never taken for ours.
 """
 
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class Trouble(Exception):
-    """What went wrong with a service, and what to do about it."""
+    """A fault of a service or of the machine; the text says what to do about it."""
 
 
 def began(pid):
-    """When the process began, as `ps` says it; None if there is none or it has ended."""
+    """Returns the time at which a process began, as `ps` prints it; None if it doesn't exist or has ended."""
     done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, moment = done.stdout.strip().partition(" ")
     return moment.strip() if moment and not state.startswith("Z") else None
@@ -33,7 +33,7 @@ class Process:
         self.log = self.folder / f"{name}.log"
 
     def pid(self):
-        """The pid of the process that was noted, if it still runs."""
+        """Returns the pid of the process that was noted, if it still runs."""
         try:
             pid, moment = self.note.read_text().split("\n")[:2]
         except (FileNotFoundError, ValueError):
@@ -41,7 +41,7 @@ class Process:
         return int(pid) if began(pid) == moment else None
 
     def note_pid(self, pid):
-        """Notes a process that something else started."""
+        """Writes the note of a process that runs."""
         self.note.write_text(f"{pid}\n{began(pid)}\n")
 
     def start(self, command, environment=None, user=None):
@@ -61,7 +61,7 @@ class Process:
         return started
 
     def stop(self, patience_s=30, how=signal.SIGTERM):
-        """Asks the noted process to end, then makes it. True if there was one."""
+        """Asks the noted process to end, and kills it if it doesn't. True if it was running."""
         pid = self.pid()
         if pid is not None:
             for number, patience in ((how, patience_s), (signal.SIGKILL, 5)):
@@ -76,12 +76,12 @@ class Process:
                 if self.pid() is None:
                     break
             else:
-                raise Trouble(f"{self.name} (pid {pid}) doesn't end: look at {self.log}")
+                raise Trouble(f"{self.name} (pid {pid}) doesn't end, not even when it is killed: look at {self.log}")
         self.note.unlink(missing_ok=True)
         return pid is not None
 
     def last_words(self):
-        """The end of the log, for whoever has to find out why."""
+        """Returns the end of the log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
         except FileNotFoundError:
@@ -89,22 +89,29 @@ class Process:
 
 
 def reap(pid):
-    """Takes the exit status of a child, so that it isn't kept as a zombie. Other processes are not ours to reap."""
+    """Takes the exit status of a child, so that it doesn't stay as a zombie. Does nothing for other processes."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
 
 
+def free_port():
+    """Returns a port of loopback on which nothing listens just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def is_taken(port):
-    """Whether somebody listens on this port of loopback."""
+    """Whether something listens on this port of loopback."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(process, answers, patience_s):
-    """Waits until `answers()` is true; says what the log says if the process ends or time is up."""
+    """Waits until `answers()` is true. Trouble with the end of the log if the process ends or time is up."""
     until = time.monotonic() + patience_s
     while not answers():
         pid = process.pid()

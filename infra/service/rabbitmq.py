@@ -1,6 +1,6 @@
-"""RabbitMQ as Debian packages it, but as a private process: own node name, own ports, own name service.
+"""RabbitMQ from Debian's package as a private process, with its own node name, ports and name service.
 
-Which one, RABBIT says: a series that a Debian release carries, or `installed`, the machine's own whatever it is.
+RABBIT chooses the version: a series of a Debian release, or `installed`, which is the machine's own of any version.
 """
 
 import base64
@@ -18,18 +18,18 @@ from .place import AMQP_NODE_PORT, AMQP_PORT, AMQPS_PORT, EPMD_PORT, FOLDER, MAN
 from .process import Process, Trouble, is_taken, wait_until
 
 RABBITMQ = Path("/usr/lib/rabbitmq")
-# The stable Debian's. 3.10 is out of support, and 4.3 is in Debian's testing.
+# That of Debian's stable release. 3.10 is out of support, and 4.3 is in Debian's testing.
 SERIES = "4.0"
 PLUGINS = ["rabbitmq_auth_backend_oauth2", "rabbitmq_management", "rabbitmq_prometheus"]
 
-# What the gateway names in the head of a node's token, so that keys can be changed one after the other.
+# The key id in the header of a node's token, which gateways write so that keys can be rotated.
 KEY_ID = "nodes"
-# `impersonator`: tests speak for nodes; RabbitMQ else refuses a message that names another user than its sender.
+# `impersonator`: tests publish as nodes, and RabbitMQ otherwise refuses a message whose user id is not its sender's.
 TAGS = "administrator,impersonator"
 
 
 def missing():
-    """What the machine lacks for it, each with its remedy."""
+    """Yields what the machine lacks for it, each with its remedy."""
     asked = wanted()
     if asked != "installed" and asked not in debian.RELEASES:
         yield f"no RabbitMQ {asked}: RABBIT is one of {', '.join(debian.RELEASES)}, installed"
@@ -41,12 +41,12 @@ def missing():
 
 
 def wanted():
-    """Which RabbitMQ is asked for."""
+    """Returns the RabbitMQ that is asked for."""
     return os.environ.get("RABBIT") or SERIES
 
 
 def own_series():
-    """The series of the machine's own RabbitMQ, if there is one."""
+    """Returns the series of the machine's own RabbitMQ, if there is one."""
     found = next((RABBITMQ / "lib").glob("rabbitmq_server-*"), None)
     return found and ".".join(found.name.partition("-")[2].split(".")[:2])
 
@@ -57,13 +57,13 @@ def is_own(asked):
 
 
 def command(name, *words):
-    """One of RabbitMQ's programs with its arguments, of the RabbitMQ that is asked for."""
+    """Returns the command that runs one of RabbitMQ's programs, of the version that is asked for."""
     path = "epmd" if name == "epmd" else RABBITMQ / "bin" / name
     return [path, *words] if is_own(wanted()) else debian.inside(wanted(), [path, *words])
 
 
 def token_key():
-    """The key that signs nodes' tokens, made once. Gateways have the private half, RabbitMQ the public one."""
+    """Returns the private key with which gateways sign nodes' tokens, and the public key for RabbitMQ; makes them once."""
     folder = FOLDER / "tokens"
     folder.mkdir(mode=0o700, exist_ok=True)
     make_token_key(folder)
@@ -71,28 +71,31 @@ def token_key():
 
 
 def access():
-    """Who may log in: nodes by a token that our key signed, the operator by password. One kind of signature only, so
-    that the public key can't be taken for a shared secret. Messages and connections of strangers are bounded."""
+    """Returns the settings for logins: nodes by a token that our key signed, the operator by password.
+
+    One signature algorithm is allowed, so that the public key can't be used as a shared secret. Strangers' messages and
+    channels are bounded.
+    """
     return (
         "auth_backends.1 = rabbit_auth_backend_internal\nauth_backends.2 = rabbit_auth_backend_oauth2\n"
         f"auth_oauth2.resource_server_id = rabbitmq\nauth_oauth2.default_key = {KEY_ID}\n"
         f"auth_oauth2.signing_keys.{KEY_ID} = {token_key()[1]}\nauth_oauth2.algorithms.1 = ES256\n"
         "max_message_size = 1048576\nchannel_max = 256\n"
         f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {MANAGEMENT_PORT}\n"
-        # Rates are for a page that nobody looks at; whose connections there are is told without.
+        # Rates are only for the management pages; connections are listed without them.
         "management.rates_mode = none\n"
         f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {METRICS_PORT}\n"
     )
 
 
 def connections_listed(series):
-    """The line without which a coming release lists no connections any more, which the warden closes. 3.x refuses it."""
+    """Returns the setting without which a later release no longer lists connections, which the warden needs. 3.x refuses it."""
     is_known = not series.startswith("3.")
     return "deprecated_features.permit.management_metrics_collection = true\n" if is_known else ""
 
 
 def tls():
-    """The lines of a listener with TLS beside the plain one. Clients show a password or a token, no certificate."""
+    """Returns the settings of a TLS listener beside the plain one. Clients show a password or a token, no certificate."""
     folder = certificates()
     return (
         f"listeners.ssl.default = 127.0.0.1:{AMQPS_PORT}\n"
@@ -104,7 +107,7 @@ def tls():
 
 
 def configuration(series):
-    """The whole file for a RabbitMQ of this series."""
+    """Returns the whole configuration file for a RabbitMQ of this series."""
     return (
         f"listeners.tcp.default = 127.0.0.1:{AMQP_PORT}\n"
         f"default_user = {USER}\ndefault_pass = {password()}\n"
@@ -116,7 +119,7 @@ def configuration(series):
 
 
 class RabbitMq:
-    """The broker, and the name service that every Erlang node needs, which would else be left behind."""
+    """The broker, and its Erlang name service, which would otherwise be left running."""
 
     title = f"RabbitMQ on {AMQP_PORT}"
 
@@ -129,7 +132,7 @@ class RabbitMq:
         self.ports += [(self.process, MANAGEMENT_PORT), (self.process, METRICS_PORT)]
 
     def up(self):
-        """Starts both; the configuration is written anew each time."""
+        """Starts both; the configuration is written each time."""
         folder = self.folder
         folder.mkdir(exist_ok=True)
         series = own_series() if is_own(wanted()) else wanted()
@@ -150,30 +153,30 @@ class RabbitMq:
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(folder / f"data-{series}"),  # none reads another's
+            "RABBITMQ_MNESIA_BASE": str(folder / f"data-{series}"),  # no series reads another's
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "own.pid"),
             "RABBITMQ_DIST_PORT": str(AMQP_NODE_PORT),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            # The script then becomes the server instead of waiting for it, and the noted pid is the server's.
+            # Makes the script exec the server instead of waiting for it, so that the noted pid is the server's.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
         self.process.start(command("rabbitmq-server"), environment)
 
     def answers(self):
-        """Whether clients are greeted and the operator has the tags of today, which are set on the way: those in the
-        configuration count for a new server only."""
+        """Whether clients are greeted and the operator's user has its tags, which are set on the way. Tags in the
+        configuration would count for a new server only."""
         return self.is_as_asked() and self.greets() and self.sets_tags()
 
     def is_as_asked(self):
-        """Whether what runs is what is asked for; else it has to end first."""
+        """Whether the version that runs is the one that is asked for; Trouble if it isn't."""
         runs, asked = (self.folder / "series").read_text(), own_series() if is_own(wanted()) else wanted()
         if runs != asked:
             raise Trouble(f"RabbitMQ {runs} runs, and {asked} is asked for: end the former first (`make services-down`)")
         return True
 
     def sets_tags(self):
-        """Whether the management plugin took the operator's user, as it should be."""
+        """Sets the tags of the operator's user; whether the management plugin accepted them."""
         identity = base64.b64encode(f"{USER}:{password()}".encode()).decode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{MANAGEMENT_PORT}/api/users/{USER}",
@@ -188,7 +191,7 @@ class RabbitMq:
             return False
 
     def greets(self):
-        """Whether it greets a client: its first frame after the protocol's header is a method."""
+        """Whether it answers the protocol's header with a method frame, as it greets a client."""
         try:
             with socket.create_connection(("127.0.0.1", AMQP_PORT), timeout=2) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
@@ -197,12 +200,12 @@ class RabbitMq:
             return False
 
     def down(self):
-        """The broker first, then its name service."""
+        """Ends the broker, then its name service. True if one of them was running."""
         was_up = self.process.stop()
         return self.epmd.stop() or was_up
 
     def addresses(self):
-        """What tests and programs need."""
+        """Returns the addresses for tests and programs."""
         return {
             "TEST_RABBITMQ_URL": f"amqp://{USER}:{password()}@127.0.0.1:{AMQP_PORT}/%2f",
             "TEST_RABBITMQ_TLS_URL": f"amqps://{USER}:{password()}@127.0.0.1:{AMQPS_PORT}/%2f",

@@ -1,5 +1,6 @@
-"""A gateway in name only: gives what a scenario expects, or lies in every way that the checks are there to notice. It
-tries the load programs, not Infera."""
+"""A stand-in for a gateway, to test the load programs: it replies as a scenario expects, or wrongly in every way that a check
+must notice.
+"""
 
 import json
 import threading
@@ -11,7 +12,7 @@ COUNTS = dict.fromkeys(("accepted", "queued", "running", "succeeded", "failed", 
 
 
 def completion(job, lies):
-    """A chat.completion; each of its parts is wrong if it lies."""
+    """Returns a chat.completion, in which every part is wrong if it lies."""
     text, status, asked, total = ("", "unverified", 2, 9) if lies else ("85.", "verified", 3, 8)
     return {
         "id": f"chatcmpl-{'' if lies else job.removeprefix('job_')}", "object": "text" if lies else "chat.completion",
@@ -26,7 +27,7 @@ def completion(job, lies):
 
 
 class Gateway(ThreadingHTTPServer):
-    """Listens on a port of its own; answers after `delay_s`."""
+    """Listens on a port of its own, and answers after `delay_s`."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -48,11 +49,11 @@ class Gateway(ThreadingHTTPServer):
         self.server_close()
 
     def job(self, key=None):
-        """A job's id, and whether the key had it before."""
+        """Returns a job's id, and whether the key had it before."""
         with self.lock:
             known = key is not None and key in self.keys
             number = len(self.jobs) + 1
-            # A liar forgets keys and shouts.
+            # If it lies, it forgets keys and writes ids in capitals.
             name = f"JOB_{number:032X}" if self.lies and key else self.keys[key] if known else f"job_{number:032x}"
             self.keys[key] = name
             self.jobs.setdefault(name, "succeeded")
@@ -63,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     """Routes and replies."""
 
     protocol_version = "HTTP/1.1"
-    # Two small writes per reply would wait for each other's acknowledgement.
+    # Without it the second of two small writes would wait for the acknowledgement of the first.
     disable_nagle_algorithm = True
 
     def reply(self, status, body, **headers):
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def error(self, status, code):
-        """An error of either face."""
+        """Sends an error in the shape of either API."""
         if self.server.lies:
             return self.reply(status, {"error": "no"})
         if self.path.startswith("/v1/"):
@@ -88,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(status, {"detail": [entry, entry]})
 
     def do_GET(self):
-        """Models, counts, jobs."""
+        """Replies with models, counts and jobs."""
         if self.path == "/v1/models":
             if not self.headers.get("authorization"):
                 return self.error(401, "invalid_api_key")
@@ -103,13 +104,13 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, {**body, "result": completion(name, self.server.lies)})
 
     def do_DELETE(self):
-        """Cancels, whatever the job was; a liar forgets it at once."""
+        """Cancels any job; if it lies, it forgets the job at once."""
         name = self.path.rpartition("/")[2]
         self.server.jobs[name] = "running" if self.server.lies else "cancelled"
         return self.reply(200, {"id": name, "job_id": name, "status": "cancelled", "created": 1, "expires": 2})
 
     def do_POST(self):
-        """Conversations."""
+        """Replies to conversations."""
         ask = json.loads(self.rfile.read(int(self.headers["content-length"])))
         time.sleep(self.server.delay_s)
         if self.server.refusal is not None:
@@ -123,4 +124,4 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, completion(job, self.server.lies), x_job_id=job)
 
     def log_message(self, *_):
-        """Nothing: the load generator's words are enough."""
+        """Prints no line for each request."""

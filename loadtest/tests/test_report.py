@@ -1,5 +1,6 @@
-"""Series and page, on samples that k6 recorded (recorded.csv: the first six seconds of a smoke run, every fifth check)
-and on a few made up. The page is parsed, and opened in a browser where there is one."""
+"""Series and page, from samples that k6 recorded (recorded.csv: the first six seconds of a smoke run, every fifth check) and
+from made-up ones. The page is parsed, and opened in a browser if there is one.
+"""
 
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ VOID = {"meta", "line", "path", "circle"}
 
 
 def series_of(lines):
-    """Series of a list of lines."""
+    """Returns the series of a list of lines."""
     series = Series()
     for line in lines:
         series.feed(line)
@@ -28,12 +29,12 @@ def series_of(lines):
 
 
 def recorded():
-    """Series of the recorded samples."""
+    """Returns the series of the recorded samples."""
     return series_of(RECORDED.read_text().splitlines())
 
 
 class Parsed(HTMLParser):
-    """What a page holds, and whether its tags close in order."""
+    """Parses a page, and checks that its tags close in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -57,7 +58,7 @@ class Parsed(HTMLParser):
 
 
 def made_page(rate_ok=True):
-    """A page from the recorded samples and a summary made up."""
+    """Makes a page from the recorded samples and a made-up summary."""
     values = {"rate": 1.0 if rate_ok else 0.97}
     summary = {"metrics": {"checks": {"values": values, "thresholds": {"rate==1": {"ok": rate_ok}}}, "vus": {"values": {}}}}
     run = {
@@ -70,7 +71,7 @@ def made_page(rate_ok=True):
 
 
 class SeriesOfSamples(unittest.TestCase):
-    """Counts and percentiles, against what was counted in the file by other means."""
+    """Counts and percentiles, compared with figures counted in the file by other means."""
 
     def test_recorded_samples(self):
         series = recorded()
@@ -148,7 +149,7 @@ class Page(unittest.TestCase):
         browser = next(filter(None, map(shutil.which, BROWSERS)))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "report.html"
-            # Every figure must have its size and every line its length once a browser has laid the page out.
+            # After a browser's layout every figure must have a size and every line a length.
             script = (
                 "<script>document.title = [...document.querySelectorAll('figure svg')].map((s) => Math.round("
                 "s.getBoundingClientRect().width) + ':' + Math.round([...s.querySelectorAll('path')].reduce((sum, p) =>"
@@ -167,7 +168,7 @@ class Page(unittest.TestCase):
 
 
 class Plots(unittest.TestCase):
-    """Axes."""
+    """The axes of diagrams."""
 
     def test_ticks(self):
         self.assertEqual(plot.linear_ticks(9), [0, 5, 10])
@@ -187,7 +188,7 @@ class Plots(unittest.TestCase):
 
 
 class Targets(unittest.TestCase):
-    """Where a run goes."""
+    """The choice of a run's target."""
 
     def test_env_files(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -196,7 +197,7 @@ class Targets(unittest.TestCase):
             target = of_settings("cluster", settings(path))
             self.assertEqual((target.urls, target.key), (["http://a", "http://b"], "k"))
             self.assertNotIn("'k'", repr(target))
-            # Named, but nobody listens there.
+            # Named, but nothing listens there.
             with self.assertRaises(Trouble):
                 find({"TARGET": "cluster"}, folder)
             with self.assertRaises(Trouble):

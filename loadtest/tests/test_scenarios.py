@@ -1,4 +1,4 @@
-"""The scenarios in k6 itself: their shapes, and whether a run notices what it is there to notice."""
+"""The scenarios in k6 itself: their shapes, and that a run notices every fault of a gateway."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from unittest import mock
 import run
 from tests.gateway import Gateway
 
-# Of what the checks say, all that a gateway can break which lies in every reply.
+# The checks that a gateway breaks which lies in every reply.
 LIES = {
     "answer: text is not empty",
     "answer: a chat.completion of the model asked for",
@@ -38,7 +38,7 @@ LIES = {
 
 
 def load(gateway, **settings):
-    """Runs smoke against a gateway; gives (exit code, promises broken by name, summary, folder's series)."""
+    """Runs smoke against a gateway; returns (exit status, promises broken by name, summary, the folder's series)."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **os.environ, "LOAD_URLS": f"{gateway.url},{gateway.url}", "INFERA_API_KEY": "inf_test", "REPORTS": folder,
@@ -61,7 +61,7 @@ def load(gateway, **settings):
 
 
 class Scenarios(unittest.TestCase):
-    """k6 reads each of them as it is meant."""
+    """k6 reads the executors of each scenario as intended."""
 
     @classmethod
     def setUpClass(cls):
@@ -84,7 +84,7 @@ class Scenarios(unittest.TestCase):
 
 
 class Smoke(unittest.TestCase):
-    """A whole run against gateways that do right, lie, stall and refuse."""
+    """A whole run against gateways that are right, lie, stall and refuse."""
 
     def test_what_is_right_passes(self):
         with Gateway() as gateway:
@@ -108,7 +108,7 @@ class Smoke(unittest.TestCase):
             status, words, summary, _ = load(gateway, HOLD_S="1")
         self.assertEqual(status, 1, words)
         self.assertFalse(summary["metrics"]["dropped_iterations"]["thresholds"]["count==0"]["ok"])
-        # Coordinated omission would hide it: some waited for their start, and that is in their latency.
+        # Arrivals that started late have that wait in their latency; coordinated omission would hide it.
         self.assertGreater(summary["metrics"]["answer_latency"]["values"]["max"], 3000)
 
     def test_a_refusal_is_honest_or_broken(self):

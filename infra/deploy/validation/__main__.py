@@ -9,16 +9,16 @@ from .place import DEPLOY, documents
 
 
 def syntax():
-    """Every YAML file is one, with no key twice."""
+    """Checks that every YAML file parses and has no key twice."""
     for path in sorted(DEPLOY.rglob("*.yaml")):
         documents(path)
     return ()
 
 
 def main():
-    """One command."""
+    """Runs every rule."""
     parser = argparse.ArgumentParser(prog="infra/deploy/validate.sh")
-    parser.add_argument("--binaries", type=Path, help="folder of our programs, which are asked about their settings")
+    parser.add_argument("--binaries", type=Path, help="the folder of our programs, which then check their settings")
     binaries = parser.parse_args().binaries
     rules = [syntax, *compose.RULES, *kubernetes.RULES, *keda.RULES, *machines.RULES]
     broken = 0
@@ -28,11 +28,11 @@ def main():
         broken += bool(problems)
         print(*(f"  - {problem}" for problem in problems), sep="\n", end="\n" if problems else "")
     if binaries is None:
-        print("validate: settings: NOT asked of our programs; --binaries FOLDER does")
+        print("validate: settings: NOT checked by our programs; --binaries FOLDER does that")
     else:
         problems = list(settings.refusals(binaries.resolve()))
         broken += bool(problems)
-        print(f"validate: settings: {'broken' if problems else 'taken by every program'}")
+        print(f"validate: settings: {'broken' if problems else 'accepted by every program'}")
         print(*(f"  - {problem}" for problem in problems), sep="\n", end="\n" if problems else "")
     sys.exit(1 if broken else 0)
 

@@ -1,4 +1,4 @@
-"""Rules for compose.yaml beyond its schema: what is used is declared and made, and who is waited for can be."""
+"""Rules for compose.yaml beyond its schema: what is used is declared and made, and services wait for what has a health check."""
 
 import re
 import sys
@@ -10,28 +10,28 @@ from .place import COMPOSE, DEPLOY, ISSUED, ROOT, SERVICES, command, documents
 
 
 def schema():
-    """The Compose specification's own schema for our two files, as check-jsonschema ships it."""
+    """Checks both files against the Compose specification's own schema, as check-jsonschema ships it."""
     tool = Path(sys.executable).parent / "check-jsonschema"
     for path in (COMPOSE, SERVICES):
         yield command(tool, "--builtin-schema", "vendor.compose-spec", path)
 
 
 def dockerfile():
-    """hadolint's rules; bases by version; and the S3 server is the version that the tests run."""
+    """Checks the Dockerfile: hadolint's rules, base images by version, and the S3 server in the version that the tests run."""
     yield command(Path(sys.executable).parent / "hadolint", DEPLOY / "Dockerfile")
     text = (DEPLOY / "Dockerfile").read_text()
     # hadolint doesn't look into arguments.
     bases = re.findall(r"^ARG \w+=(\S+)$", text, re.M)
     (whole,) = documents(COMPOSE)
     bases += [service["image"] for service in whole["services"].values() if "build" not in service]
-    yield from (f"{base} is no version" for base in bases if not re.search(r":\d+\.\d", base))
+    yield from (f"{base} names no version" for base in bases if not re.search(r":\d+\.\d", base))
     pin = re.search(r'"github\.com/minio/minio@(\S+)"', (ROOT / "infra/service/s3.py").read_text())
     if pin is None or f"minio@{pin[1]}" not in text:
         yield "Dockerfile builds another MinIO than infra/service/s3.py"
 
 
 def is_let_through(path, patterns):
-    """Whether a path reaches the build: of the lines that fit it or a folder above it, the last one decides."""
+    """Whether a path is part of the build context: the last line that fits it or a folder above it decides."""
     parts = path.split("/")
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
     is_let = True
@@ -42,25 +42,25 @@ def is_let_through(path, patterns):
 
 
 def context():
-    """Cargo reads the manifest of every member of the workspace, also of those that an image doesn't build."""
+    """Checks that the build context has the manifest of every workspace member, which Cargo reads even if it isn't built."""
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     members = re.search(r"^members = \[(.*?)\]", (ROOT / "Cargo.toml").read_text(), re.M | re.S)
     for path in ("", *re.findall(r'"([^"]+)"', members[1])):
         manifest = f"{path}/Cargo.toml".lstrip("/")
         if not is_let_through(manifest, patterns):
-            yield f"Dockerfile.dockerignore keeps {manifest} out, without which cargo builds nothing"
+            yield f"Dockerfile.dockerignore excludes {manifest}, without which cargo builds nothing"
     if is_let_through("infra/deploy/secrets/ca.key", patterns):
         yield "Dockerfile.dockerignore lets secrets through"
 
 
 def name_of(mount):
-    """The name in a short or a long mount."""
+    """Returns the name in a short or a long mount."""
     return mount if isinstance(mount, str) else mount["source"]
 
 
 def references():
-    """What services use is declared at the top, what is declared is used, and a secret's file is made by the script."""
+    """Checks that all that services use is declared, all that is declared is used, and the script makes each secret's file."""
     (whole,) = documents(COMPOSE)
     used = {"secrets": set(), "configs": set(), "volumes": set()}
     for service in whole["services"].values():
@@ -73,7 +73,7 @@ def references():
             yield f"{kind}: {name} is {'declared and not used' if name in whole[kind] else 'used and not declared'}"
     for name, config in whole["configs"].items():
         if not (DEPLOY / config["file"]).is_file():
-            yield f"configs: {name}: there is no {config['file']}"
+            yield f"configs: {name}: {config['file']} is missing"
     with tempfile.TemporaryDirectory() as folder:
         yield command(sys.executable, DEPLOY / "make_secrets.py", folder)
         made = {path.name for path in Path(folder).iterdir()}
@@ -81,11 +81,11 @@ def references():
         if secret["file"] != f"secrets/{name}":
             yield f"secrets: {name} is not the file of its name"
         if name not in made | ISSUED:
-            yield f"secrets: {name} is made by nobody"
+            yield f"secrets: {name}: no script makes it"
 
 
 def waiting():
-    """Who is waited for says how it is; who may be killed has time to end; programs are told of mounted files only."""
+    """Checks that every service has a health check, and that files which its settings name are mounted."""
     (whole,) = documents(COMPOSE)
     services = whole["services"]
     for name, service in services.items():
@@ -101,7 +101,7 @@ def waiting():
 
 
 def programs():
-    """Each of our containers: its program, and its settings with the mounted files by name."""
+    """Yields each of our containers: its program, and its settings with the mounted files by name."""
     (whole,) = documents(COMPOSE)
     for name, service in whole["services"].items():
         if service.get("image") in {"infera-gateway", "infera-verifier", "infera-worker"}:

@@ -1,5 +1,6 @@
-"""Rules for KEDA's resources: its own definitions and the words that its RabbitMQ scaler reads, both taken from the release
-that is named here (a Go module, checked against the public checksum database)."""
+"""Rules for KEDA's resources: its own definitions, and the fields that its RabbitMQ scaler reads. Both come from the release
+that is named here, a Go module that is verified against the public checksum database.
+"""
 
 import json
 import re
@@ -17,7 +18,7 @@ OWNERS = 3
 
 
 def source():
-    """The release's folder."""
+    """Returns the release's folder."""
     download = ["go", "mod", "download", "-json", KEDA]
     done = subprocess.run(download, cwd="/", capture_output=True, text=True, check=False)
     found = json.loads(done.stdout or "{}")
@@ -27,7 +28,7 @@ def source():
 
 
 def strict(schema):
-    """A definition with unknown keys refused, as the API server refuses or drops them."""
+    """Returns a definition that refuses unknown keys, which the API server refuses or drops."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -40,7 +41,7 @@ def strict(schema):
 
 
 def definitions():
-    """Every resource of KEDA's against its kind's definition."""
+    """Checks every KEDA resource against the definition of its kind."""
     folder = source() / "config" / "crd" / "bases"
     for path, document in resources():
         if "keda.sh" not in document["apiVersion"]:
@@ -55,41 +56,41 @@ def definitions():
 
 
 def words():
-    """What the scaler reads from a trigger, and from the authentication that it names."""
+    """Returns the fields that the scaler reads from a trigger, and from the authentication that the trigger names."""
     text = (source() / "pkg" / "scalers" / "rabbitmq_scaler.go").read_text()
     found = re.findall(r'keda:"name=(\w+),\s*order=([\w;]+)', text)
     return tuple({name for name, order in found if place in order.split(";")} for place in ("triggerMetadata", "authParams"))
 
 
 def triggers():
-    """Each trigger says what the scaler reads, asks by HTTP, and looks at the right queue of a workload that is there."""
+    """Checks that each trigger has only fields that the scaler reads, uses HTTP, and watches the queue of an existing workload."""
     in_trigger, in_authentication = words()
     workloads, authentications = of_kind("StatefulSet"), of_kind("TriggerAuthentication")
     for name, authentication in authentications.items():
         for parameter in authentication["spec"]["secretTargetRef"]:
             if parameter["parameter"] not in in_authentication:
-                yield f"{name}: KEDA reads no {parameter['parameter']}"
+                yield f"{name}: KEDA has no parameter {parameter['parameter']}"
     for name, scaled in of_kind("ScaledObject").items():
         target = scaled["spec"]["scaleTargetRef"]["name"]
         if target not in workloads:
-            yield f"{name}: there is no {target}"
+            yield f"{name}: the workload {target} is missing"
         elif "replicas" in workloads[target]["spec"]:
-            yield f"{name}: {target} has a number of its own, which an update would set again"
+            yield f"{name}: {target} sets its own number of replicas, which each update would restore"
         for trigger in scaled["spec"]["triggers"]:
             metadata = trigger["metadata"]
             for key, value in metadata.items():
                 if key not in in_trigger or not isinstance(value, str):
-                    yield f"{name}: {key} is no word of the scaler's, or no text"
+                    yield f"{name}: {key} is not a field of the scaler, or its value is not a string"
             if (metadata["protocol"], metadata["mode"]) != ("http", "QueueLength"):
-                yield f"{name}: by AMQP, or by rate, running jobs are not counted"
+                yield f"{name}: running jobs are counted only with protocol http and mode QueueLength"
             if not metadata["queueName"].startswith("jobs."):
-                yield f"{name}: {metadata['queueName']} is no queue of jobs"
+                yield f"{name}: {metadata['queueName']} is not a queue of jobs"
             if trigger["authenticationRef"]["name"] not in authentications:
-                yield f"{name}: there is no authentication {trigger['authenticationRef']['name']}"
+                yield f"{name}: the authentication is missing: {trigger['authenticationRef']['name']}"
 
 
 def owners():
-    """A queue is followed by three owners' workloads alike, or no group of three can be drawn."""
+    """Checks that workloads of three owners scale by each queue alike; otherwise no group of three can be drawn."""
     followers = {}
     for scaled in of_kind("ScaledObject").values():
         for trigger in scaled["spec"]["triggers"]:
@@ -97,7 +98,7 @@ def owners():
             followers.setdefault(trigger["metadata"]["queueName"], []).append(minimum)
     for queue, minima in followers.items():
         if len(minima) < OWNERS or len(set(minima)) != 1:
-            yield f"{queue}: {len(minima)} owners with minima {minima}"
+            yield f"{queue}: {len(minima)} owners with minima {minima}, and three or more with the same minimum are needed"
 
 
 RULES = (definitions, triggers, owners)

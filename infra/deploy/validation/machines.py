@@ -11,18 +11,18 @@ from .place import DEPLOY
 
 SETTINGS = DEPLOY / "settings"
 UNITS = DEPLOY / "systemd"
-# What the units and README.md say is installed where.
+# Where the units and README.md say that files are installed.
 PROGRAMS, CONFIGURED, STATE = "/opt/infera/bin/", "/etc/infera/", "/var/lib/infera"
 
 
 def unit(program):
-    """A unit's lines by key; a key that comes twice has its last value."""
+    """Returns a unit's lines by key; a repeated key has its last value."""
     text = (UNITS / f"{program}.service").read_text(encoding="utf-8")
     return dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
 
 
 def units():
-    """Each unit starts its program with its settings, leaves it time to drain, and restarts what a restart can mend."""
+    """Checks that each unit starts its program with its settings, gives it time to drain, and restarts it where that helps."""
     for program in sorted(OURS):
         says = unit(program)
         wanted = {
@@ -32,19 +32,19 @@ def units():
         }
         yield from (f"{program}.service: {key} is {says.get(key)}" for key, value in wanted.items() if says.get(key) != value)
         if int(says["TimeoutStopSec"]) <= DRAINS_S[program]:
-            yield f"{program}.service: killed before its drain of {DRAINS_S[program]} s ends"
+            yield f"{program}.service: is killed before its drain of {DRAINS_S[program]} s ends"
 
 
 def systemd():
-    """systemd's own reading. It says what it ignores and succeeds all the same, so any word is a problem."""
+    """Checks the units with systemd's own parser. It prints what it ignores and still succeeds, so any output is a problem."""
     tool = shutil.which("systemd-analyze")
     if tool is None:
-        print("validate: machines.systemd: NOT asked: there is no systemd-analyze (apt-get install systemd)")
+        print("validate: machines.systemd: NOT checked: systemd-analyze is missing (apt-get install systemd)")
         return
     with tempfile.TemporaryDirectory() as folder:
         copies = []
         for program in sorted(OURS):
-            # The program isn't installed here, which systemd would complain about.
+            # The program isn't installed here, which systemd would report.
             text = (UNITS / f"{program}.service").read_text(encoding="utf-8")
             copy = Path(folder) / f"{program}.service"
             copy.write_text(text.replace(f"{PROGRAMS}{program}", shutil.which("true")), encoding="utf-8")
@@ -56,8 +56,10 @@ def systemd():
 
 
 def settings():
-    """Each program has an example of settings, whose files lie where the unit lets it read and write them. Whether it is
-    TOML, and the program takes it, `--binaries` tells."""
+    """Checks that each program has example settings, and that the unit lets it read and write the files that they name.
+
+    Whether a program accepts its example is checked with `--binaries`.
+    """
     for program in sorted(OURS):
         path = SETTINGS / f"{program}.toml"
         told = dict(re.findall(r'^([\w.]+_file) = "([^"]+)"', path.read_text(encoding="utf-8"), re.M))
@@ -66,11 +68,11 @@ def settings():
             yield f"{path.name}: {written} can't be written to under {program}.service"
         for key in sorted(set(told) - set(written)):
             if key == "worker.alone_file" or not told[key].startswith(CONFIGURED):
-                yield f"{path.name}: {key} is {told[key]}, which is no place for it"
+                yield f"{path.name}: {key} is {told[key]}, which is the wrong folder for it"
 
 
 def programs():
-    """Each example: its program and its file."""
+    """Yields each example: its program and its file."""
     for program in sorted(OURS):
         yield f"settings/{program}.toml", program, SETTINGS / f"{program}.toml"
 

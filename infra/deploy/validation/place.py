@@ -1,4 +1,4 @@
-"""Where the files are, how they are read, and how a problem is told; no rule in particular."""
+"""Where the files are, how they are read, and how a problem is reported."""
 
 import subprocess
 from pathlib import Path
@@ -8,16 +8,16 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 DEPLOY = ROOT / "infra" / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
-# What `make services` starts where there is Docker.
+# The file that `make services` uses where there is Docker.
 SERVICES = ROOT / "infra" / "service" / "compose.yaml"
 KUBERNETES = DEPLOY / "kubernetes" / "base"
 
-# Made by an operator through a gateway, so by no script.
+# An operator gets them from a gateway, so no script makes them.
 ISSUED = {f"owner-{owner}-key" for owner in "abc"}
 
 
 class OneKey(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML's readers silently take the last."""
+    """Refuses repeated keys, of which YAML parsers silently take the last."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -28,13 +28,13 @@ class OneKey(yaml.SafeLoader):
 
 
 def documents(path):
-    """The YAML documents of a file."""
+    """Returns the YAML documents of a file."""
     with path.open(encoding="utf-8") as file:
         return [document for document in yaml.load_all(file, OneKey) if document]
 
 
 def resources():
-    """Every Kubernetes resource with the file that it is in."""
+    """Yields every Kubernetes resource with the file that it is in."""
     for path in sorted(KUBERNETES.glob("*.yaml")):
         for document in documents(path):
             if document["kind"] != "Kustomization":
@@ -42,6 +42,6 @@ def resources():
 
 
 def command(*words):
-    """A command's complaint: its output if it failed, else nothing."""
+    """Returns a command's output if it failed, and otherwise an empty text."""
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     return f"{done.stdout}{done.stderr}".strip() if done.returncode else ""
