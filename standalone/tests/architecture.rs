@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["infera-archive", "infera-broker", "infera-engine", "infera-ledger", "infera-types"],
     ),
     // Vendors, each under its seam.
-    ("infera-broker-rabbitmq", &["infera-broker", "infera-telemetry", "infera-types"]),
+    ("infera-broker-rabbitmq", &["infera-broker", "infera-telemetry", "infera-tls", "infera-types"]),
     ("infera-ledger-sqlite", &["infera-ledger", "infera-types"]),
     ("infera-ledger-postgres", &["infera-ledger", "infera-tls", "infera-types"]),
     ("infera-archive-s3", &["infera-archive", "infera-tls", "infera-types"]),

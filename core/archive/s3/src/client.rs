@@ -44,7 +44,7 @@ pub struct S3Config {
     pub access_key_id: String,
     /// The secret half of the credentials.
     pub secret_access_key: Secret,
-    /// A PEM file of the CAs that may vouch for an `https://` store; none: the system's.
+    /// A PEM file of CAs that may vouch for an `https://` store, beside the system's; none: the system's alone.
     pub ca_file: Option<PathBuf>,
     /// How long connecting may take per try, in milliseconds.
     pub connect_ms: u64,
@@ -130,7 +130,7 @@ fn http_client(config: &S3Config) -> Result<SharedHttpClient, ArchiveError> {
             // The client panics if the file is not PEM.
             let pem = infera_tls::authorities_pem(path);
             let pem = pem.map_err(|error| ArchiveError::Refused(error.to_string()))?;
-            TrustStore::empty().with_pem_certificate(pem)
+            TrustStore::default().with_pem_certificate(pem)
         }
         None => TrustStore::default(),
     };

@@ -38,8 +38,6 @@ use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -102,7 +100,7 @@ pub enum ConfigError {
     #[error("the broker's url {0}")]
     Url(&'static str),
     /// The CA file cannot be used.
-    #[error("the broker's ca_file {0}")]
+    #[error("broker.{0}")]
     Authorities(String),
 }
 
@@ -230,15 +228,9 @@ fn endpoint(config: &Config, access: Access) -> Result<Endpoint, ConfigError> {
         if uri.scheme != AMQPScheme::AMQPS {
             return Err(ConfigError::Url("doesn't ask for TLS (amqps://), but there is a ca_file"));
         }
-        let wrong = |problem: &dyn fmt::Display| {
-            ConfigError::Authorities(format!("{} can't be used: {problem}", path.display()))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        match CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>() {
-            Ok(certificates) if !certificates.is_empty() => tls.cert_chain = Some(text),
-            Ok(_) => return Err(wrong(&"it holds no certificate in PEM form")),
-            Err(error) => return Err(wrong(&error)),
-        }
+        let wrong = |problem: String| ConfigError::Authorities(problem);
+        let pem = infera_tls::authorities_pem(path).map_err(|error| wrong(error.to_string()))?;
+        tls.cert_chain = Some(String::from_utf8(pem).map_err(|error| wrong(error.to_string()))?);
     }
     Ok(Endpoint { uri, tls, access })
 }

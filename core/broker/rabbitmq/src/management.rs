@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
 use infera_broker::connections::{Connection, Connections, ConnectionsError};
@@ -74,12 +74,11 @@ impl ManagementApi {
         }
         // The password must not appear in an error's text.
         base.set_username("").and_then(|()| base.set_password(None)).map_err(|()| form())?;
-        // A program may already have installed a provider, which then stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let trusted = infera_tls::client_of_http(config.ca_file.as_deref(), base.scheme() == "https");
         let client = Client::builder()
             .timeout(ANSWERS_WITHIN)
             .no_proxy()
-            .tls_certs_merge(authorities(config)?)
+            .tls_backend_preconfigured(trusted.map_err(|error| ConfigError(error.to_string()))?)
             .build()
             .map_err(|error| ConfigError(format!("url: no client for HTTP: {error}")))?;
         Ok(Some(Arc::new(Self { client, base, user, password: Secret::new(password) })))
@@ -160,18 +159,6 @@ fn connection(listed: Listed) -> Option<Connection> {
 fn peer_in(name: &str) -> Option<IpAddr> {
     let (peer, _) = name.split_once(" -> ")?;
     peer.parse::<SocketAddr>().ok().map(|address| address.ip())
-}
-
-fn authorities(config: &Config) -> Result<Vec<Certificate>, ConfigError> {
-    let Some(path) = &config.ca_file else { return Ok(Vec::new()) };
-    let wrong =
-        |problem: &dyn std::fmt::Display| ConfigError(format!("ca_file: {}: {problem}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(wrong(&"holds no certificate in PEM form")),
-        Err(error) => Err(wrong(&error)),
-    }
 }
 
 /// Decodes a part of a URL; none if the result is not text.

@@ -61,7 +61,7 @@ pub struct PostgresConfig {
     /// kept. Without `sslmode` a database on this machine is used in plain text; a database elsewhere is used over
     /// TLS if there is a `ca_file`, and refused otherwise. It is hidden because of the password.
     pub url: Secret,
-    /// A PEM file of the CAs that may vouch for the database; none: the system's.
+    /// A PEM file of CAs that may vouch for the database, beside the system's; none: the system's alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The most connections for reading and for single statements; each lane has one more, three in any role. Eight
