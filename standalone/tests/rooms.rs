@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("core/telemetry", &["error", "metrics", "readiness", "traces", "trace", "lib"]),
+    ("core/telemetry", &["counts", "error", "metrics", "readiness", "traces", "trace", "lib"]),
     ("core/tls", &["lib"]),
     ("core/model", &["folder", "chat", "lib"]),
     ("core/sampling", &["philox", "lib"]),

@@ -4,6 +4,7 @@
 //! serves them.
 
 mod error;
+pub mod counts;
 pub mod metrics;
 pub mod readiness;
 pub mod trace;
