@@ -5,6 +5,13 @@
 //! assignment waits for it. Settling comes last, after publishing: whatever dies in between makes the broker give the
 //! assignment out again, and a replica published twice has one id.
 
+mod admission;
+mod answer;
+mod cache;
+mod desk;
+mod publisher;
+mod redelivery;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +27,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info_span};
 
-use crate::admission::{Refused, Situation, admit};
-use crate::answer::{Answer, AnswerKey};
+use self::admission::{Refused, Situation, admit};
+use self::answer::{Answer, AnswerKey};
+pub(crate) use self::cache::ResultCache;
+pub(crate) use self::desk::Desk;
+use self::desk::{Entered, Outcome, OutcomeReceiver, Placement, Seat};
+pub(crate) use self::publisher::Publisher;
+pub(crate) use self::redelivery::TriedAlone;
 use crate::counts::Counts;
-use crate::desk::{Desk, Entered, Outcome, OutcomeReceiver, Placement, Seat};
 use crate::executor::{Executor, Health, Work};
-use crate::publisher::Publisher;
-use crate::redelivery::TriedAlone;
 use crate::tokenizer::Tokenizer;
-use crate::vitals::Vitals;
 
 /// No budget counts as longer: a slip of the sender's must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything that an assignment meets on its way.
+/// The parts that an assignment meets on its way.
 pub(crate) struct Stations {
     pub(crate) desk: Arc<Desk>,
     pub(crate) tried_alone: TriedAlone,
@@ -43,7 +51,6 @@ pub(crate) struct Stations {
     /// Prompt and answer together, in tokens; the model's.
     pub(crate) context_max: usize,
     pub(crate) counts: Arc<Counts>,
-    pub(crate) vitals: Arc<Vitals>,
     /// Runs in progress.
     pub(crate) runs: TaskTracker,
     /// Cancelled: nothing new is begun.
@@ -52,7 +59,7 @@ pub(crate) struct Stations {
     pub(crate) giving_back: CancellationToken,
 }
 
-/// One delivery, from receipt to ack.
+/// Lives one delivery through, from receipt to ack.
 pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     let received = Instant::now();
     stations.counts.deliveries.add_one();
@@ -100,7 +107,7 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     }
 }
 
-/// What can't be read is counted and dropped; what a newer program sent is parked.
+/// Parks a message that a newer program sent; counts and drops one that can't be read.
 async fn set_aside(stations: &Stations, delivery: &Delivery, error: &DecodeError) {
     if error.is_parked() {
         stations.publisher.park(&delivery.message, &error.to_string()).await;
@@ -125,7 +132,7 @@ fn enter(stations: &Stations, assignment: &Assignment, redelivered: bool, deadli
     })
 }
 
-/// Waits for a run's outcome, as long as the assignment's budget and the worker last.
+/// Waits for a run's outcome until the assignment's budget ends or the worker gives back what runs.
 async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) -> Outcome {
     tokio::select! {
         biased;
@@ -164,7 +171,7 @@ async fn run_in_seat(
     seat.finish(outcome.map(Arc::new));
 }
 
-/// Prompt to answer.
+/// Turns the assignment's prompt into its answer.
 async fn run(
     stations: &Stations,
     assignment: &Assignment,
@@ -213,7 +220,7 @@ async fn run(
     })
 }
 
-/// How many tokens the answer may have: what was asked for, or what the context leaves after the prompt.
+/// Returns how many tokens the answer may have: as many as were asked for, or as the context leaves after the prompt.
 fn answer_room(prompt_tokens: usize, max_tokens: u32, context_max: usize) -> Result<usize, Refused> {
     let left = context_max.saturating_sub(prompt_tokens);
     let asked = usize::try_from(max_tokens).unwrap_or(usize::MAX);

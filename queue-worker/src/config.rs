@@ -1,5 +1,5 @@
 //! What an operator or a node's runner may change about a worker. Nothing here says where the broker or the model
-//! is: whoever composes the worker hands those in.
+//! is: the program that composes the worker hands those in.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong with the values, as sentences that name the key.
+    /// Returns everything that is wrong with the values, as sentences that name the key.
     #[must_use]
     pub fn mistakes(&self) -> Vec<String> {
         let above_zero = [

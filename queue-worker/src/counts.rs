@@ -9,7 +9,7 @@ macro_rules! counts {
             $(pub(crate) $name: Count,)*
         }
 
-        /// How often what happened since the worker was made.
+        /// The counts of all events since the worker was made.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct CountsSnapshot {
             $($(#[$doc])* pub $name: u64,)*
@@ -38,7 +38,7 @@ counts! {
     run,
     /// Jobs run alone because they had been redelivered.
     run_alone,
-    /// Replicas that the broker confirmed, whoever they went to.
+    /// Replicas that the broker confirmed, to the verifier that asked or to any.
     replicas,
     /// Replicas whose verifier was gone; published once for any verifier.
     ownerless,

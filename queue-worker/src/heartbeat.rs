@@ -1,6 +1,6 @@
-//! Says that the node lives and how many of its slots are free: at a steady pace, and sooner when the node becomes full or
-//! stops being full, which is what a verifier's draw turns on, and sooner when the last one was not taken. Never faster
-//! than a set gap.
+//! Tells verifiers that the node lives and how many of its slots are free: at a steady pace, and sooner when the node becomes
+//! full or stops being full, which a verifier's draw depends on, or when the last heartbeat was not taken. It never sends
+//! faster than a set gap. It knows nothing of assignments.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-/// What is said when.
+/// How often heartbeats are sent.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+pub(crate) struct Pace {
+    /// Between two when nothing changes.
     steady: Duration,
+    /// Between two at least.
     gap: Duration,
+}
+
+impl Pace {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            steady: Duration::from_millis(config.heartbeat_ms),
+            gap: Duration::from_millis(config.heartbeat_gap_ms),
+        }
+    }
 }
 
 /// The last heartbeat.
@@ -62,11 +73,7 @@ pub(crate) struct Heart {
 
 impl Heart {
     /// Beats until `draining` is cancelled, then says once that nothing is served any more.
-    pub(crate) async fn beat(mut self, config: &Config, draining: &CancellationToken) {
-        let pace = Pace {
-            steady: Duration::from_millis(config.heartbeat_ms),
-            gap: Duration::from_millis(config.heartbeat_gap_ms),
-        };
+    pub(crate) async fn beat(mut self, pace: Pace, draining: &CancellationToken) {
         let mut number: u64 = 0;
         let mut unheard = 0_u32;
         while !draining.is_cancelled() {
@@ -101,7 +108,7 @@ impl Heart {
         }
     }
 
-    /// Whether somebody took it.
+    /// Sends one and returns whether a verifier took it.
     async fn say(&self, models: Vec<ServedModel>, number: u64, pace: Pace) -> bool {
         let heartbeat = Heartbeat { models, queue: self.queue.clone(), speaks: Version::NEWEST };
         let mut message = heartbeat.to_message(format!("heartbeat.{}.{number}", self.node));
@@ -109,7 +116,7 @@ impl Heart {
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();
         let outcome = self.broker.publish(&topology::heartbeat_of(&self.node), message).await;
         if outcome != Published::Confirmed {
-            tracing::debug!(node = %self.node, ?outcome, "nobody took the heartbeat");
+            tracing::debug!(node = %self.node, ?outcome, "no verifier took the heartbeat");
         }
         outcome == Published::Confirmed
     }
@@ -165,7 +172,7 @@ mod tests {
         };
         let (config, draining) = (Config::default(), CancellationToken::new());
         let began = Instant::now();
-        let beating = heart.beat(&config, &draining);
+        let beating = heart.beat(Pace::of(&config), &draining);
         let listening = async {
             tokio::time::sleep(Duration::from_millis(1_200)).await;
             let queue = topology::replicas(&VerifierId::fresh());

@@ -1,34 +1,33 @@
-//! The queue worker: assignments in, replicas out, on one node with one engine.
+//! The queue worker: takes assignments from its node's queue and answers each with a replica, on one engine.
 //!
-//! The life of an assignment is `assignment.rs`; read it first. Around it, in the order that the data moves:
-//! `consumer` takes deliveries from the node's own queue and gives each a task, `admission` decides what becomes of
-//! it (pure), `desk` knows what is running and what was answered already (`cache`), `tokenizer` turns text into
-//! tokens and back, `batcher` decides who joins the next step (pure), `executor` owns the engine and takes that step, `publisher` says the
-//! answer or the refusal, and `heartbeat` says that the node lives. `redelivery` remembers what may have killed us.
+//! The rooms, the highest first: each may import the rooms below it in this list, and none above it.
 //!
-//! Where the worker is a program of its own, on a stranger's machine, `registration` gets it in at a gateway and
-//! `program` composes it.
+//! * `worker` puts the parts together, runs them and ends them.
+//! * `intake` takes deliveries from the node's queue and gives each a task. It never looks into a message.
+//! * `assignment` is the life of one assignment, from receipt to ack. Read it first.
+//! * `heartbeat` tells verifiers that the node lives and how many of its slots are free.
+//! * [`executor`] owns the engine on a thread of its own and decides who joins the next step (`batcher`, pure). It knows
+//!   tokens only.
+//! * `tokenizer` turns text into tokens and back.
+//! * [`vitals`] shows the node's runner how the worker is, from what it counts (`counts`).
+//! * `error` says why a worker ended, `config` what can be set.
 //!
-//! This crate is not the verifier's engine, knows no ledger and no archive, and compares nothing.
+//! This crate is not the verifier's engine, knows no ledger and no archive, and compares nothing. Where the worker is a
+//! program of its own, `program/` gets it in at a gateway and composes it.
 
-mod admission;
-mod answer;
 mod assignment;
-pub mod batcher;
-mod cache;
 mod config;
-mod consumer;
 mod counts;
-mod desk;
+mod error;
 pub mod executor;
 mod heartbeat;
-mod publisher;
-mod redelivery;
+mod intake;
 mod tokenizer;
 pub mod vitals;
 mod worker;
 
 pub use config::Config;
 pub use counts::CountsSnapshot;
+pub use error::WorkerError;
 pub use vitals::WorkerHandle;
-pub use worker::{Worker, WorkerError};
+pub use worker::{Seams, Worker};

@@ -1,5 +1,5 @@
-//! Text to tokens and back: what is short at once, what is longer away from the async thread, a few prompts at a time on
-//! the runtime's blocking pool. It knows the model folder's chat template and nothing of engines.
+//! Turns text into tokens and back: a short text at once, a longer one on the runtime's blocking pool, a few prompts at a
+//! time. It knows the model folder's chat template and nothing of engines.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use tokio::sync::Semaphore;
 /// them to and back costs as much.
 const SHORT_BYTES: usize = 1_024;
 
-/// What a template puts around each message, at least about: many empty ones are no short conversation.
+/// What a template puts around each message, roughly: many empty messages make no short conversation.
 const MESSAGE_BYTES: usize = 32;
 
-/// The same for answers.
+/// Answers up to this many tokens are turned into text where they are, for the same reason.
 const SHORT_TOKENS: usize = 256;
 
 /// See the module.
@@ -45,7 +45,7 @@ impl Tokenizer {
         Self { chat, permits: Semaphore::new(threads), work: ByteBudget::new(bytes_max) }
     }
 
-    /// The conversation as the model's prompt.
+    /// Renders the conversation as the model's prompt.
     pub(crate) async fn render(
         &self,
         messages: Vec<ChatMessage>,
@@ -59,7 +59,7 @@ impl Tokenizer {
         self.on_a_thread(bytes, move |chat| chat.render(&messages, now)).await
     }
 
-    /// The text of an answer.
+    /// Returns the text of an answer.
     pub(crate) async fn decode(&self, tokens: Vec<TokenId>) -> Result<String, TokenizerError> {
         if tokens.len() <= SHORT_TOKENS {
             return Ok(self.chat.decode(&tokens)?);

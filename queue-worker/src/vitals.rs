@@ -1,5 +1,5 @@
-//! How the worker is, for whoever runs the node: what its parts note as they go, what a look at it comes to, and its
-//! metrics. Verifiers hear nothing of it but heartbeats.
+//! Shows the node's runner how the worker is: what its parts note, what a look at it comes to, and its metrics. Verifiers
+//! learn of it by heartbeats alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::counts::{Counts, CountsSnapshot};
 
-/// Noted by the worker's parts.
+/// What the worker's parts note as they go.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
     pub(crate) engine: AtomicBool,
@@ -19,7 +19,7 @@ pub(crate) struct Vitals {
     pub(crate) draining: AtomicBool,
 }
 
-/// What was seen in one look.
+/// What one look at the worker saw.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
     /// The engine is loaded and works.
@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub token: bool,
 }
 
-/// What a look comes to: each of these alone keeps the node from answering anybody.
+/// Decides by a look whether the node is ready: each of these conditions alone keeps it from answering.
 #[must_use]
 pub fn decide(seen: Snapshot) -> Readiness {
     Readiness::new([
@@ -53,19 +53,19 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// How often what happened so far.
+    /// Returns the counts of all events so far.
     #[must_use]
     pub fn counts(&self) -> CountsSnapshot {
         self.counts.snapshot()
     }
 
-    /// How many slots are free, and when that changes.
+    /// Returns how many slots are free, and when that changes.
     #[must_use]
     pub fn free_slots(&self) -> watch::Receiver<u32> {
         self.free_slots.clone()
     }
 
-    /// How it is now. Whether the node's token is good is known to whoever fetches it.
+    /// Looks at the worker. The caller knows whether the node's token is good, because it fetches the token.
     #[must_use]
     pub fn look(&self, token: bool) -> Snapshot {
         let noted = |flag: &AtomicBool| flag.load(Ordering::Relaxed);

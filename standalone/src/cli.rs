@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use infera_program::config::ConfigErrors;
-use infera_types::ids::ModelName;
+use infera_types::ids::{JobId, ModelName};
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
@@ -30,8 +30,37 @@ pub enum Command {
     /// Shrink the ledger's file to its content, while nothing runs. Needed once, for a large file of a version that
     /// could not shrink it by itself.
     Compact(Settings),
+    /// Archived records of jobs.
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
+    /// Accounts' API keys.
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
+}
+
+/// About archived records.
+#[derive(Debug, Subcommand)]
+pub enum ArchiveCommand {
+    /// Print the archived record of a job: one line of JSON as it lies in the archive, checked by the ledger's hash. Where
+    /// `up` runs on the folder, it is asked.
+    Show {
+        /// The job's id.
+        job: JobId,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// About accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Revoke the API key on standard input, while nothing runs on the folder. On the command line it would stay in the
+    /// shell's history. Its SHA-256 in hexadecimal will do.
+    #[command(after_help = "Example:\n  infera account revoke-key < leaked-key.txt")]
+    RevokeKey(Settings),
 }
 
 /// Where settings come from, and short forms of two of them.

@@ -1,8 +1,9 @@
-//! The folder with everything durable of one `infera up`: its lock, its secret, the ledger, the archive, and the note
-//! for local clients. It does not know the content of the ledger and the archive.
+//! The folder with everything durable of one `infera up`: its lock, its secret, the ledger, the archive, and the notes
+//! for local clients and for commands beside it. It does not know the content of the ledger and the archive.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use infera_types::ids::Digest;
@@ -14,6 +15,7 @@ const SECRET: &str = "secret";
 const LEDGER: &str = "ledger.sqlite";
 const ARCHIVE: &str = "archive";
 const NOTE: &str = "local.env";
+const OPERATORS: &str = "operators.url";
 
 /// The extension of a file that is being written.
 const SCRATCH: &str = "new";
@@ -49,6 +51,9 @@ pub enum DataFolderError {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// A command that needs a filled folder finds an empty one.
+    #[error("{0} holds no ledger: name the folder of an `infera up` with --data")]
+    Empty(PathBuf),
     /// The ledger is missing. An empty one would make every key invalid and every job unknown.
     #[error(
         "{ledger} is missing, but {trace} shows that there was one: put it back with its -wal and its .mark, restore \
@@ -93,6 +98,18 @@ impl DataFolder {
         Ok(Self { path: path.to_owned(), secret, _lock: lock })
     }
 
+    /// Opens a folder that an earlier `infera up` has filled.
+    ///
+    /// # Errors
+    /// [`DataFolderError::Empty`] where there is no ledger; otherwise as [`DataFolder::open`].
+    pub fn open_filled(path: &Path) -> Result<Self, DataFolderError> {
+        refuse_if_ledger_is_gone(path)?;
+        if !ledger_in(path).exists() {
+            return Err(DataFolderError::Empty(path.to_owned()));
+        }
+        Self::open(path)
+    }
+
     /// Returns the path of the ledger's file.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
@@ -122,8 +139,7 @@ impl DataFolder {
     /// Returns the key that an earlier start noted for local clients, if the note exists.
     #[must_use]
     pub fn noted_key(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.local_env()).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("INFERA_API_KEY=")).map(str::to_owned)
+        noted_key_in(&self.path)
     }
 
     /// Writes the note with the address and the key for local clients. Only this user can read it.
@@ -133,6 +149,29 @@ impl DataFolder {
     pub fn note(&self, url: &str, key: &str) -> Result<(), DataFolderError> {
         write_private(&self.local_env(), &format!("INFERA_URL={url}\nINFERA_API_KEY={key}\n"))
     }
+
+    /// Notes where commands of this machine's operator are answered while the folder is locked. Not in the note for local
+    /// clients: a shell that exports that one would hand this to programs as an unknown setting.
+    ///
+    /// # Errors
+    /// [`DataFolderError::Io`].
+    pub fn note_operators(&self, address: SocketAddr) -> Result<(), DataFolderError> {
+        write_private(&self.path.join(OPERATORS), &format!("http://{address}\n"))
+    }
+}
+
+/// Returns the key that was noted for local clients in the data folder at `path`.
+#[must_use]
+pub fn noted_key_in(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join(NOTE)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("INFERA_API_KEY=")).map(str::to_owned)
+}
+
+/// Returns where the `infera up` that last had the data folder at `path` answers commands.
+#[must_use]
+pub fn noted_operators_in(path: &Path) -> Option<SocketAddr> {
+    let text = std::fs::read_to_string(path.join(OPERATORS)).ok()?;
+    text.trim().strip_prefix("http://")?.parse().ok()
 }
 
 /// Takes other users' permissions to the folder and its files away, because they hold prompts, answers and secrets.
@@ -145,7 +184,7 @@ fn tighten(path: &Path) -> Result<(), DataFolderError> {
     };
     let mut tightened = Vec::new();
     let is_ours = holds_nothing_else(path).map_err(exposed(path))?;
-    let files = [path.join(LOCK), path.join(SECRET), path.join(NOTE)];
+    let files = [LOCK, SECRET, NOTE, OPERATORS].map(|file| path.join(file));
     let folder = is_ours.then(|| path.to_owned());
     for path in folder.iter().chain(&files) {
         if private_files::tighten(path).map_err(exposed(path))? {
@@ -163,9 +202,9 @@ fn holds_nothing_else(path: &Path) -> std::io::Result<bool> {
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        let is_ours = [LOCK, SECRET, ARCHIVE, NOTE].contains(&name.as_ref())
+        let is_ours = [LOCK, SECRET, ARCHIVE, NOTE, OPERATORS].contains(&name.as_ref())
             || name.starts_with(LEDGER)
-            || [SECRET, NOTE]
+            || [SECRET, NOTE, OPERATORS]
                 .iter()
                 .any(|file| Path::new(file).with_extension(SCRATCH) == Path::new(name.as_ref()));
         if !is_ours {
@@ -267,6 +306,10 @@ mod tests {
         assert_eq!(data.noted_key(), None);
         data.note("http://127.0.0.1:1", "inf_x").unwrap();
         assert_eq!(data.noted_key().as_deref(), Some("inf_x"));
+        assert_eq!(noted_operators_in(folder.path()), None);
+        let address = SocketAddr::from(([127, 0, 0, 1], 8_711));
+        data.note_operators(address).unwrap();
+        assert_eq!(noted_operators_in(folder.path()), Some(address));
         assert_eq!(std::fs::metadata(data.local_env()).unwrap().permissions().mode() & 0o777, 0o600);
         let fresh = DataFolder::open(&folder.path().join("deeper/data")).unwrap();
         assert_eq!(std::fs::metadata(&fresh.path).unwrap().permissions().mode() & 0o777, 0o700);
@@ -301,6 +344,17 @@ mod tests {
         open(&files[1], 0o644);
         drop(DataFolder::open(&path).unwrap());
         assert_eq!((mode(&path), mode(&files[1])), (0o755, 0o600));
+    }
+
+    #[test]
+    fn a_command_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        assert!(matches!(DataFolder::open_filled(&path), Err(DataFolderError::Empty(_))));
+        assert!(!path.exists());
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(ledger_in(&path), "").unwrap();
+        assert!(DataFolder::open_filled(&path).is_ok());
     }
 
     #[test]

@@ -2,18 +2,23 @@
 //! imports roles, and has no logic of its own: it opens, registers, starts, and ends in the right order.
 //!
 //! In reading order: the settings (`config`), the data folder (`data_folder`), what is opened (`seams`), what is
-//! registered (`residents`), how one node runs (`node`), the whole network (`network`), how tolerances are measured
-//! (`calibrate`), and the command line (`cli`).
+//! registered (`residents`), how one node runs (`node`), how an archived record is found (`records`) and how commands
+//! beside a running network are answered (`operators`), the whole network (`network`), how tolerances are measured
+//! (`calibrate`), the command line (`cli`), and what its shorter commands do (`commands`).
 
 pub mod config;
 pub mod data_folder;
 pub mod seams;
 
 pub mod node;
+pub mod records;
 pub mod residents;
+
+pub mod operators;
 
 pub mod network;
 
 pub mod calibrate;
 
 pub mod cli;
+pub mod commands;

@@ -5,50 +5,55 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use infera::calibrate;
-use infera::cli::{self, Cli, Command, Reader, Settings};
+use infera::cli::{self, AccountCommand, ArchiveCommand, Cli, Command, Reader, Settings};
+use infera::commands::{self, ShowError};
 use infera::config::Config;
-use infera::data_folder;
 use infera::network::Network;
-use infera_ledger_sqlite::SqliteLedger;
-use infera_program::Failure;
-use infera_program::config;
+use infera_program::{Failure, config, print};
 use infera_types::shutdown;
+use tokio::runtime::{Builder, Runtime};
 
 type Done = Result<(), Failure>;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Up(settings) => up(settings),
-        Command::Config(settings) => show(settings),
-        Command::Compact(settings) => compact(settings),
-        Command::Calibrate(options) => calibrate::run(&Config::default(), &options).map_err(Into::into),
+    infera_program::ended("infera", act(Cli::parse().command))
+}
+
+fn act(command: Command) -> Done {
+    let said = match command {
+        Command::Up(settings) => return up(load(settings)?),
+        Command::Calibrate(options) => return Ok(calibrate::run(&Config::default(), &options)?),
+        Command::Config(settings) => config::dump(&settings.load().map_err(Failure::settings)?)?,
+        Command::Compact(settings) => commands::compact(&load(settings)?.data).map_err(Failure::refused)?,
+        Command::Archive(ArchiveCommand::Show { job, settings }) => {
+            let shown = alone()?.block_on(commands::show_record(&load(settings)?.data, job));
+            shown.map_err(ShowError::into_failure)?
+        }
+        Command::Account(AccountCommand::RevokeKey(settings)) => {
+            alone()?.block_on(commands::revoke_key(&load(settings)?.data))?
+        }
     };
-    infera_program::ended("infera", done)
+    Ok(print(&said)?)
 }
 
-fn show(settings: Settings) -> Done {
-    let config = settings.load().map_err(Failure::settings)?;
-    Ok(infera_program::print(&config::dump(&config)?)?)
+fn alone() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
-fn compact(settings: Settings) -> Done {
+/// The settings; from now on its log is written as they say.
+fn load(settings: Settings) -> Result<Config, Failure> {
     let config = settings.load().map_err(Failure::settings)?;
     infera_telemetry::start(&config.log)?;
-    let path = data_folder::ledger_in(&config.data);
-    let (before, after) = SqliteLedger::compact(&path).map_err(Failure::refused)?;
-    Ok(infera_program::print(&format!("{}: {before} bytes before, {after} after", path.display()))?)
+    Ok(config)
 }
 
-fn up(settings: Settings) -> Done {
-    let config = settings.load().map_err(Failure::settings)?;
+fn up(config: Config) -> Done {
     config.gateway.check().map_err(Failure::settings)?;
-    infera_telemetry::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = shutdown::on_signals()?;
         let network = Network::start(config.clone()).await?;
         let reader = if io::stdout().is_terminal() { Reader::Person } else { Reader::Journal };
-        infera_program::print(&cli::welcome(&network, &config, reader))?;
+        print(&cli::welcome(&network, &config, reader))?;
         Ok(network.run(shutdown).await?)
     })
 }

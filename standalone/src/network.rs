@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::node::{self, ModelError, Node};
+use crate::operators::OperatorServer;
+use crate::records::Records;
 use crate::residents::{self, ResidentsError};
 use crate::seams::{Seams, SeamsError};
 
@@ -48,6 +50,9 @@ pub enum NetworkError {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// The port for commands.
+    #[error("no port of 127.0.0.1 for commands beside it: {0}")]
+    Operators(#[source] std::io::Error),
     /// A role ended without being asked to.
     #[error("{role} ended: {cause}")]
     Role {
@@ -112,6 +117,10 @@ impl Network {
             .local_addr()
             .map_err(|source| NetworkError::Listen { address: config.listen.clone(), source })?;
         data.note(&format!("http://{address}"), key.expose())?;
+        let operators = OperatorServer::bind(&key, Records::of(&seams)).await;
+        let operators = operators.and_then(|server| server.address().map(|address| (server, address)));
+        let (operators, answers_at) = operators.map_err(NetworkError::Operators)?;
+        data.note_operators(answers_at)?;
 
         // Registered before the verifier reads the nodes, so that it knows them at its first read.
         let mut residents = Vec::new();
@@ -133,6 +142,7 @@ impl Network {
             data,
         };
         network.start_gateway(gateway, listener);
+        network.start_operators(operators);
         network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]))?;
         for resident in residents {
             network.start_resident(&config, resident.id, &chat).await?;
@@ -163,6 +173,15 @@ impl Network {
         let door = Door::from(listener).within(descriptors::raise());
         self.gateway.spawn(async move {
             gateway.run(door, shutdown).await;
+            Ok(())
+        });
+    }
+
+    /// Ends with the gateway.
+    fn start_operators(&mut self, server: OperatorServer) {
+        let shutdown = self.stages[0].clone();
+        self.gateway.spawn(async move {
+            server.serve(shutdown).await;
             Ok(())
         });
     }

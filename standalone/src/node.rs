@@ -81,6 +81,7 @@ impl Node {
         queue: String,
         shutdown: Shutdown,
     ) -> Result<(), WorkerError> {
-        Worker::new(config, self.id, queue, self.broker, self.chat, self.engine).run(shutdown).await
+        let seams = infera_worker::Seams { broker: self.broker, engine: self.engine };
+        Worker::new(config, self.id, queue, self.chat, seams).run(shutdown).await
     }
 }

@@ -132,7 +132,7 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-broker-rabbitmq", &["infera-conformance"]),
     ("infera-ledger-sqlite", &["infera-conformance"]),
     ("infera-ledger-postgres", &["infera-conformance"]),
-    ("infera-archive", &["infera-conformance"]),
+    ("infera-archive", &["infera-conformance", "infera-ledger-sqlite"]),
     ("infera-archive-s3", &["infera-conformance"]),
     ("infera-engine", &["infera-conformance", "infera-sampling"]),
     ("infera-engine-onnx", &["infera-conformance", "infera-sampling"]),
@@ -172,8 +172,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("minijinja", &["infera-model"]),
     ("zstd", &["infera-archive"]),
     ("rustls-native-certs", &["infera-tls"]),
-    // The public face is the gateway's; what operators see of every program is `operations`'.
-    ("hyper", &["infera-operations", "infera-gateway"]),
+    // The public face is the gateway's; what operators see of every program is `operations`'; commands beside an `infera up`
+    // ask that one.
+    ("hyper", &["infera-operations", "infera-gateway", "infera"]),
     ("governor", &["infera-gateway"]),
     ("jsonwebtoken", &["infera-gateway-program"]),
     (

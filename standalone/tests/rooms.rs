@@ -99,7 +99,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sweeping",
         ],
     ),
-    ("core/archive", &["lib", "key", "local", "segment"]),
+    ("core/archive", &["lib", "key", "local", "segment", "record"]),
     ("core/archive/s3", &["client", "lib"]),
     ("core/engine", &["lib", "admission", "stub"]),
     ("core/engine/onnx", &["settings", "runtime", "ports", "rows", "lib", "config"]),
@@ -108,14 +108,49 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),
     ("gateway/program", &["es256", "tls", "fleet", "poison", "lib", "cli", "main"]),
     ("queue-worker/program", &["registration", "watched", "lib", "main"]),
-    ("verifier/program", &["lib", "main"]),
+    ("verifier/program", &["lib", "records", "main"]),
+    (
+        "queue-worker",
+        &[
+            "config",
+            "counts",
+            "error",
+            "vitals",
+            "tokenizer",
+            "executor",
+            "heartbeat",
+            "assignment",
+            "intake",
+            "worker",
+            "lib",
+        ],
+    ),
+    (
+        "standalone",
+        &[
+            "config",
+            "data_folder",
+            "seams",
+            "records",
+            "operators",
+            "residents",
+            "node",
+            "network",
+            "calibrate",
+            "cli",
+            "commands",
+            "lib",
+            "main",
+        ],
+    ),
+    (
+        "loadtest/bench",
+        &["lib", "measure", "schedule", "machine", "fixtures", "client", "bare", "puts", "report"],
+    ),
 ];
 
 /// Crates whose circles are not opened yet. It only shrinks: one without circles is refused here.
-const CIRCLES_LEFT: &[&str] = &["gateway", "verifier", "queue-worker"];
-
-/// Crates without circles whose rooms have no order yet. It only shrinks.
-const UNORDERED: &[&str] = &["standalone", "loadtest/bench"];
+const CIRCLES_LEFT: &[&str] = &["gateway", "verifier"];
 
 fn sources(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("src")
@@ -136,8 +171,7 @@ fn crates() -> BTreeSet<String> {
 #[test]
 fn every_crate_is_on_the_map() {
     let ordered = ROOMS.iter().map(|(folder, _)| *folder);
-    let listed: Vec<&str> =
-        ordered.chain(CIRCLES_LEFT.iter().copied()).chain(UNORDERED.iter().copied()).collect();
+    let listed: Vec<&str> = ordered.chain(CIRCLES_LEFT.iter().copied()).collect();
     let listed_once: BTreeSet<String> = listed.iter().map(|folder| (*folder).to_owned()).collect();
     assert_eq!(listed_once.len(), listed.len(), "a crate is listed twice");
     assert_eq!(listed_once, crates());
@@ -146,9 +180,6 @@ fn every_crate_is_on_the_map() {
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     for (folder, _) in ROOMS {
-        assert_eq!(modules(folder).circles(), Vec::<BTreeSet<modules::Module>>::new(), "{folder}");
-    }
-    for folder in UNORDERED {
         assert_eq!(modules(folder).circles(), Vec::<BTreeSet<modules::Module>>::new(), "{folder}");
     }
     for folder in CIRCLES_LEFT {

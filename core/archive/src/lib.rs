@@ -1,6 +1,7 @@
 //! The seam to the archive: named objects, written whole and read in ranges. `segment` defines their content; the
 //! ledger knows which of them matter.
 
+pub mod record;
 pub mod segment;
 
 pub mod key;

@@ -161,16 +161,30 @@ pub async fn read(
     archive: &dyn ArchiveReader,
     archived: &ArchivedRecord,
 ) -> Result<SettledRecord, SegmentError> {
+    let line = read_line(archive, archived).await?;
+    serde_json::from_str(&line)
+        .map_err(|error| damaged(archived, format!("its line isn't a settled record: {error}")))
+}
+
+/// Returns the line that lies where `archived` says, without its newline, by one ranged read. Its hash is the one that the
+/// ledger has.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_line(
+    archive: &dyn ArchiveReader,
+    archived: &ArchivedRecord,
+) -> Result<String, SegmentError> {
     let RecordPlace { frame_offset, frame_length, .. } = archived.place;
-    let damaged = |problem: String| SegmentError::Damaged {
-        job: archived.place.job,
-        key: archived.key.clone(),
-        problem,
-    };
-    let end =
-        frame_offset.checked_add(frame_length).ok_or_else(|| damaged("its place has no end".to_owned()))?;
+    let end = frame_offset
+        .checked_add(frame_length)
+        .ok_or_else(|| damaged(archived, "its place has no end".to_owned()))?;
     let frame = archive.get(&archived.key, frame_offset..end).await?;
-    record_in(&frame, &archived.place).map_err(damaged)
+    line_in(&frame, &archived.place).map_err(|problem| damaged(archived, problem))
+}
+
+fn damaged(archived: &ArchivedRecord, problem: String) -> SegmentError {
+    SegmentError::Damaged { job: archived.place.job, key: archived.key.clone(), problem }
 }
 
 /// Checks that the archive holds the whole segment: its object has its length, and every record in it has the hash
@@ -213,13 +227,13 @@ fn check_frame(frame: &[u8], places: &[RecordPlace]) -> Result<(), (JobId, Strin
     Ok(())
 }
 
-/// Returns the record at `place` of a frame's bytes, or what is wrong with it.
-fn record_in(frame: &[u8], place: &RecordPlace) -> Result<SettledRecord, String> {
+/// Returns the line at `place` of a frame's bytes, or what is wrong with it.
+fn line_in(frame: &[u8], place: &RecordPlace) -> Result<String, String> {
     let text = text_of(frame).map_err(|error| format!("its frame can't be decompressed: {error}"))?;
     let index = usize::try_from(place.index).unwrap_or(usize::MAX);
     let line = text.split(|byte| *byte == b'\n').nth(index).ok_or("its frame has fewer lines")?;
     check_hash(line, place)?;
-    serde_json::from_slice(line).map_err(|error| format!("its line isn't a settled record: {error}"))
+    String::from_utf8(line.to_vec()).map_err(|error| format!("its line isn't text: {error}"))
 }
 
 fn check_hash(line: &[u8], place: &RecordPlace) -> Result<(), String> {

@@ -3,8 +3,8 @@
 //! makes a role ready), `trace` (one trace over several processes) and `traces` (where traces go). `operations`
 //! serves them.
 
-mod error;
 pub mod counts;
+mod error;
 pub mod metrics;
 pub mod readiness;
 pub mod trace;

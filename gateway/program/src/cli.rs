@@ -1,5 +1,7 @@
 //! The command line of `infera-gateway`: what can be typed, and which part does it.
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
 use infera_ledger_postgres::waiting;
 use infera_program::config;
@@ -25,7 +27,7 @@ pub struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
-    /// Accounts whose nodes may come in.
+    /// Accounts whose nodes may come in, and accounts' API keys.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Single nodes.
@@ -42,6 +44,7 @@ fn after_help() -> String {
   infera-gateway --config /etc/infera/gateway.toml
   INFERA_LEDGER__URL_FILE=/run/secrets/ledger infera-gateway --set listen=0.0.0.0:8710
   infera-gateway account fleet runner@example.com
+  infera-gateway account revoke-key < leaked-key.txt
   infera-gateway node revoke n0123456789abcdef
   infera-gateway poison list
 
@@ -80,7 +83,10 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
     };
     match command {
         Command::Config => Ok(()),
-        Command::Account(command) => fleet::account(command, ledger.as_ref()).await,
+        Command::Account(command) => {
+            let key_ttl = Duration::from_millis(config.gateway.key_ttl_ms);
+            fleet::account(command, ledger.as_ref(), key_ttl).await
+        }
         Command::Node(command) => fleet::node(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,
     }

@@ -1,11 +1,19 @@
-//! What an operator does about nodes' owners and nodes, until accounts manage their own: let an account's nodes in, and
-//! shut one node out. One row each; what follows from it is the gateways' and the warden's.
+//! What an operator does about accounts and nodes, until accounts manage their own: let an account's nodes in, revoke an API
+//! key, and shut one node out. One row each; what follows from it is the gateways' and the warden's.
+
+use std::io::{self, BufRead as _, Read as _};
+use std::time::Duration;
 
 use clap::Subcommand;
+use infera_gateway::keys::ApiKey;
 use infera_gateway::nodes;
-use infera_ledger::NodeBook;
+use infera_ledger::{AccountBook, NodeBook};
 use infera_program::{Failure, print};
-use infera_types::ids::NodeId;
+use infera_types::ids::{Digest, NodeId};
+use infera_types::time::Timestamp;
+
+/// A key has 40 characters and a hash 64; what is longer is neither.
+const KEY_LINE_MAX_BYTES: u64 = 256;
 
 /// About accounts.
 #[derive(Debug, Subcommand)]
@@ -15,6 +23,10 @@ pub(super) enum AccountCommand {
         /// The address that it signed up with.
         email: String,
     },
+    /// Revoke the API key on standard input. On the command line it would stay in the shell's history. Its SHA-256 in
+    /// hexadecimal, as the ledger's table `api_keys` has it, will do.
+    #[command(after_help = "Example:\n  infera-gateway account revoke-key < leaked-key.txt")]
+    RevokeKey,
 }
 
 /// About nodes.
@@ -27,13 +39,43 @@ pub(super) enum NodeCommand {
     },
 }
 
-/// Does one of the first kind.
-pub(super) async fn account(command: &AccountCommand, book: &dyn NodeBook) -> Result<(), Failure> {
-    let AccountCommand::Fleet { email } = command;
-    match nodes::allow_fleet(book, email).await? {
-        Some(account) => Ok(print(&format!("{account}: its nodes may come in"))?),
-        None => Err(Failure::refused(format!("nobody signed up as {email}: POST /signup_user first"))),
+/// Does one of the first kind. `key_ttl` is how long gateways believe a key.
+pub(super) async fn account<L>(command: &AccountCommand, ledger: &L, key_ttl: Duration) -> Result<(), Failure>
+where
+    L: NodeBook + AccountBook,
+{
+    match command {
+        AccountCommand::Fleet { email } => match nodes::allow_fleet(ledger, email).await? {
+            Some(account) => Ok(print(&format!("{account}: its nodes may come in"))?),
+            None => {
+                Err(Failure::refused(format!("no account signed up as {email}: POST /signup_user first")))
+            }
+        },
+        AccountCommand::RevokeKey => {
+            let mut line = String::new();
+            io::stdin().lock().take(KEY_LINE_MAX_BYTES).read_line(&mut line)?;
+            let revoked = revoke_key(line.trim(), ledger).await?;
+            Ok(print(&format!(
+                "{revoked}; gateways that saw it lately may take it for another {} ms (gateway.key_ttl_ms)",
+                key_ttl.as_millis()
+            ))?)
+        }
     }
+}
+
+/// Revokes the key that `text` is, or is the SHA-256 of, and says whose it was. Errors don't repeat `text`: it may be a key
+/// with a typo.
+async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, Failure> {
+    let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
+    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal digits)";
+    let hash = hash.ok_or_else(|| Failure::settings(no_key))?;
+    let Some(record) = book.key(hash).await? else {
+        return Err(Failure::refused(
+            "no such key is valid: it was never issued here, or it is revoked already",
+        ));
+    };
+    book.revoke_key(hash, Timestamp::now()).await?;
+    Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
 }
 
 /// Does one of the second kind.
@@ -45,5 +87,44 @@ pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(
             node.id, node.name
         ))?),
         None => Err(Failure::refused(format!("there is no node {id}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_gateway::keys::KeyCache;
+    use infera_ledger_sqlite::SqliteLedger;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_revoked_key_opens_no_gateway_and_is_never_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let account = ledger.sign_up("a@example.com", None, Timestamp::now()).await.unwrap().account;
+        let keys = [ApiKey::generate().unwrap(), ApiKey::generate().unwrap()];
+        for key in &keys {
+            ledger.issue_key(&key.row(account.clone()), Timestamp::now()).await.unwrap();
+        }
+        let ttl = Duration::from_millis(50);
+        let gateway = KeyCache::new(ledger.clone(), ttl, 10);
+        assert!(gateway.caller(&keys[0]).await.unwrap().is_some());
+        let said = revoke_key(keys[0].expose(), &*ledger).await.unwrap();
+        assert!(said.contains(keys[0].hint()) && said.contains(account.as_str()), "{said}");
+        assert!(!said.contains(keys[0].expose()));
+        tokio::time::sleep(ttl).await;
+        assert!(gateway.caller(&keys[0]).await.unwrap().is_none());
+        assert!(gateway.caller(&keys[1]).await.unwrap().is_some(), "the account's other key works");
+
+        let again = revoke_key(keys[0].expose(), &*ledger).await.unwrap_err();
+        assert_eq!(again.code(), infera_program::REFUSED);
+        revoke_key(&keys[1].hash().to_string(), &*ledger).await.unwrap();
+        assert_eq!(ledger.key(keys[1].hash()).await.unwrap(), None);
+        let typo = format!("{}x", &keys[0].expose()[..39]);
+        for text in ["", "inf_", typo.as_str()] {
+            let error = revoke_key(text, &*ledger).await.unwrap_err();
+            assert_eq!(error.code(), infera_program::SETTINGS);
+            assert!(text.len() < 5 || !error.to_string().contains(text), "{error}");
+        }
     }
 }

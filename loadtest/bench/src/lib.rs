@@ -13,6 +13,13 @@ pub mod report;
 pub mod schedule;
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 
 /// An error, which ends a run: a table with holes would be read as a complete one.
 pub type Fault = Box<dyn Error + Send + Sync>;
+
+/// Returns the repository's root. Cargo starts benchmarks in their package's folder.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,5 +1,5 @@
-//! The program `infera-worker`: one node on a machine of its own, which comes in at a gateway and works for as long as it
-//! is let. Composing only: what a gateway says is `registration`'s, what a node answers the worker's.
+//! The program `infera-worker`: one node on a machine of its own, which comes in at a gateway and works for as long as the
+//! gateway lets it. This crate only composes: `registration` speaks with gateways, `infera_worker` answers assignments.
 
 pub mod registration;
 mod watched;
@@ -15,7 +15,7 @@ use infera_operations::instruments::Instruments;
 use infera_program::Failure;
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
-use infera_worker::{Worker, WorkerError};
+use infera_worker::{Seams, Worker, WorkerError};
 use serde::{Deserialize, Serialize};
 
 use registration::membership::{Membership, MembershipEnd};
@@ -73,7 +73,7 @@ impl Default for BrokerConfig {
 enum Stay {
     /// Asked to end.
     Over,
-    /// Gateways have another queue for the node: begin again.
+    /// Gateways have another queue for the node, so the node has to come in again.
     Moved,
 }
 
@@ -86,7 +86,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let instruments = Instruments::start("infera-worker", &log, &traces, &operations).await?;
     let (present, mut worked) = (Present::default(), Ok(()));
     let watched = Arc::new(present.clone());
-    instruments.watch(watched, async { worked = serve(config, &present, &shutdown).await }).await;
+    let working = async { worked = Box::pin(serve(config, &present, &shutdown)).await };
+    instruments.watch(watched, working).await;
     worked
 }
 
@@ -97,60 +98,67 @@ async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result
         return Err(Failure::settings(WorkerError::Config(mistakes)));
     }
     let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(Failure::refused)?);
+    let node = Node { config, registrar, chat, present };
     loop {
         // Loaded before the node comes in: what is loading can't answer.
-        let engine = load(&config.engine).await?;
-        let Some(admitted) = registrar.until_admitted(shutdown).await.map_err(refused)? else {
+        let engine = load(&node.config.engine).await?;
+        let Some(admitted) = node.registrar.until_admitted(shutdown).await.map_err(refused)? else {
             return Ok(());
         };
         tracing::info!(node = %admitted.node, queue = admitted.queue, broker = admitted.broker_url, "let in");
-        let inside = (&registrar, admitted, present);
-        match stay(&config, inside, (Arc::clone(&chat), engine), shutdown).await? {
+        match node.stay(admitted, engine, shutdown).await? {
             Stay::Over => return Ok(()),
-            Stay::Moved => tracing::warn!("gateways have another queue for this node; beginning anew"),
+            Stay::Moved => tracing::warn!("gateways have another queue for this node; beginning again"),
         }
     }
 }
 
-/// Works, and stays in, until one of both ends; then the other ends too.
-async fn stay(
-    config: &Config,
-    (registrar, admitted, present): (&Registrar, Admitted, &Present),
-    (chat, engine): (Arc<ChatModel>, Box<dyn Engine>),
-    shutdown: &Shutdown,
-) -> Result<Stay, Failure> {
-    let url = config.broker.url.clone().unwrap_or_else(|| Secret::new(admitted.broker_url.as_str()));
-    let (node, queue) = (admitted.node.clone(), admitted.queue.clone());
-    let (membership, tokens, doorbell) = Membership::new(admitted);
-    let settings = infera_broker_rabbitmq::Config {
-        url,
-        ca_file: config.broker.ca_file.clone(),
-        publish_timeout_ms: config.broker.publish_timeout_ms,
-    };
-    let broker = RabbitBroker::start_as_node(&settings, tokens.clone()).map_err(Failure::settings)?;
-    let broker = Readmitting::new(broker, doorbell);
-    let worker = Worker::new(config.worker.clone(), node, queue, broker, chat, engine);
-    present.begin(worker.handle(), tokens);
-    let (working, member) = (shutdown.child_token(), Shutdown::new());
-    let (worked, ended) = tokio::join!(
-        async {
-            let worked = worker.run(working.clone()).await;
-            // Only now: draining takes a token too.
-            member.cancel();
-            worked
-        },
-        async {
-            let ended = membership.keep(registrar, &member).await;
-            working.cancel();
-            ended
-        },
-    );
-    worked?;
-    match ended {
-        MembershipEnd::Shutdown => Ok(Stay::Over),
-        MembershipEnd::Moved if shutdown.is_cancelled() => Ok(Stay::Over),
-        MembershipEnd::Moved => Ok(Stay::Moved),
-        MembershipEnd::Lost(error) => Err(refused(error)),
+/// What all stays of the node have in common.
+struct Node<'a> {
+    config: Config,
+    registrar: Registrar,
+    chat: Arc<ChatModel>,
+    present: &'a Present,
+}
+
+impl Node<'_> {
+    /// Works and renews the membership until one of both ends; then ends the other too.
+    async fn stay(
+        &self,
+        admitted: Admitted,
+        engine: Box<dyn Engine>,
+        shutdown: &Shutdown,
+    ) -> Result<Stay, Failure> {
+        let BrokerConfig { url, ca_file, publish_timeout_ms } = self.config.broker.clone();
+        let url = url.unwrap_or_else(|| Secret::new(admitted.broker_url.as_str()));
+        let settings = infera_broker_rabbitmq::Config { url, ca_file, publish_timeout_ms };
+        let (node, queue) = (admitted.node.clone(), admitted.queue.clone());
+        let (membership, tokens, doorbell) = Membership::new(admitted);
+        let broker = RabbitBroker::start_as_node(&settings, tokens.clone()).map_err(Failure::settings)?;
+        let seams = Seams { broker: Readmitting::new(broker, doorbell), engine };
+        let worker = Worker::new(self.config.worker.clone(), node, queue, Arc::clone(&self.chat), seams);
+        self.present.begin(worker.handle(), tokens);
+        let (working, member) = (shutdown.child_token(), Shutdown::new());
+        let (worked, ended) = tokio::join!(
+            async {
+                let worked = worker.run(working.clone()).await;
+                // Only now: draining takes a token too.
+                member.cancel();
+                worked
+            },
+            async {
+                let ended = membership.keep(&self.registrar, &member).await;
+                working.cancel();
+                ended
+            },
+        );
+        worked?;
+        match ended {
+            MembershipEnd::Shutdown => Ok(Stay::Over),
+            MembershipEnd::Moved if shutdown.is_cancelled() => Ok(Stay::Over),
+            MembershipEnd::Moved => Ok(Stay::Moved),
+            MembershipEnd::Lost(error) => Err(refused(error)),
+        }
     }
 }
 
@@ -160,7 +168,7 @@ async fn load(config: &EngineConfig) -> Result<Box<dyn Engine>, Failure> {
     loaded.map_err(Failure::refused)
 }
 
-/// The exit code by whose fault it is: away may be over the next time.
+/// Maps a refusal to its exit code. An absent gateway may be back at the next start, so its code says that a retry may help.
 fn refused(error: RegistrationError) -> Failure {
     match error {
         RegistrationError::Settings(_) => Failure::settings(error),

@@ -1,6 +1,6 @@
-//! A node from outside, at its gateway: it is put on record, checked, and told its token, its queue and where the broker
-//! is. Here is one visit; `membership` is all later ones, `readmitting` what happens when the queue is gone. No
-//! assignment passes here.
+//! Registers a node at its gateway, which puts it on record, checks it, and tells it its token, its queue and where the
+//! broker is. This file makes one visit; `membership` makes all later ones, and `readmitting` asks again when the queue is
+//! gone. It knows no assignment.
 
 mod answer;
 pub mod membership;
@@ -9,6 +9,7 @@ pub mod readmitting;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use infera_types::causes::causes;
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
 use reqwest::{Certificate, Client, Url, redirect};
@@ -79,7 +80,7 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// A registrar for `node` at the gateways of these URLs, tried in turn.
+    /// Makes a registrar for `node` at the gateways of these URLs, tried in turn.
     ///
     /// # Errors
     /// [`RegistrationError::Settings`], all mistakes at once.
@@ -128,8 +129,8 @@ impl Registrar {
         Ok(Self { client, gateways: urls, node })
     }
 
-    /// One round: the first gateway that lets the node in, or refuses it for good, decides. One that never heard of the
-    /// node puts it on record first, if there is a key to do it with.
+    /// Makes one round: the first gateway that lets the node in, or refuses it for good, decides. A gateway that never heard of
+    /// the node puts it on record first, if there is a key to do it with.
     ///
     /// # Errors
     /// [`RegistrationError`].
@@ -159,7 +160,7 @@ impl Registrar {
         Err(RegistrationError::Away(away.join("; ")))
     }
 
-    /// Rounds until the node is in; none if the shutdown came first.
+    /// Makes rounds until the node is in. Returns `None` if the shutdown came first.
     ///
     /// # Errors
     /// [`RegistrationError`]; away only after ten minutes.
@@ -213,7 +214,7 @@ impl Registrar {
     }
 }
 
-/// The certificates that gateways are trusted by, beside the system's.
+/// Reads the certificates that gateways are trusted by beside the system's.
 fn authorities(node: &NodeConfig) -> Result<Vec<Certificate>, String> {
     let Some(path) = &node.ca_file else { return Ok(Vec::new()) };
     let wrong = |problem: &dyn std::fmt::Display| format!("node.ca_file: {}: {problem}", path.display());
@@ -223,17 +224,6 @@ fn authorities(node: &NodeConfig) -> Result<Vec<Certificate>, String> {
         Ok(_) => Err(wrong(&"holds no certificate in PEM form")),
         Err(error) => Err(wrong(&error)),
     }
-}
-
-/// The error and what is behind it; the outermost says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
-    text
 }
 
 /// Returns how long to wait after this many failures in a row.

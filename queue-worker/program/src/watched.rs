@@ -1,33 +1,37 @@
-//! The node as whoever runs it sees it: before it is let in, while it works, and between two stays.
+//! Shows the node's runner how the node is: before it is let in, while it works, and between two stays.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use infera_broker_rabbitmq::Token;
 use infera_telemetry::readiness::{Readiness, Watched};
+use infera_worker::WorkerHandle;
+use infera_worker::vitals::{Snapshot, decide};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use infera_worker::WorkerHandle;
-use infera_worker::vitals::{Snapshot, decide};
+/// One stay in the network.
+#[derive(Debug)]
+struct Stay {
+    worker: WorkerHandle,
+    /// The token that the broker lets the node in by.
+    tokens: watch::Receiver<Token>,
+}
 
-/// One stay: its worker, and the token that it is let in by.
-type Stay = (WorkerHandle, watch::Receiver<Token>);
-
-/// What is known of the present stay; nothing before the first.
+/// What is known of the present stay; empty before the first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Present(Arc<Mutex<Option<Stay>>>);
 
 impl Present {
     /// A stay begins.
     pub(super) fn begin(&self, worker: WorkerHandle, tokens: watch::Receiver<Token>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((worker, tokens));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stay { worker, tokens });
     }
 
     fn look(&self) -> Option<Snapshot> {
         let present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (worker, tokens) = present.as_ref()?;
-        Some(worker.look(tokens.borrow().expires > Instant::now()))
+        let stay = present.as_ref()?;
+        Some(stay.worker.look(stay.tokens.borrow().expires > Instant::now()))
     }
 }
 
@@ -35,8 +39,8 @@ impl Present {
 impl Watched for Present {
     fn observe(&self) {
         let present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((worker, _)) = present.as_ref() {
-            worker.observe();
+        if let Some(stay) = present.as_ref() {
+            stay.worker.observe();
         }
     }
 

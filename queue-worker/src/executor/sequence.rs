@@ -1,19 +1,19 @@
-//! One answer in the making: its tokens and numbers so far, and whoever waits for it. It knows no engine.
+//! Holds one answer in the making: its tokens and numbers so far, and the caller that waits for it. It knows no engine.
 
 use std::time::Instant;
 
 use infera_engine::EngineDescription;
 use infera_sampling::{Noise, choose};
-use infera_types::numbers::TokenNumbers;
-use infera_types::{job::FinishReason, numbers::TokenId};
+use infera_types::job::FinishReason;
+use infera_types::numbers::{TokenId, TokenNumbers};
 use tokio::sync::oneshot;
 
-use super::{Decoded, ExecutorError, Work};
+use super::work::{Decoded, ExecutorError, Work};
 
 /// Jobs ask for one answer each, so all noise is that of the first choice.
 const CHOICE: u32 = 0;
 
-/// What one more row made of a sequence.
+/// Says whether a sequence goes on after one more row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// There is more to come.
@@ -22,6 +22,7 @@ pub(super) enum Progress {
     Complete(FinishReason),
 }
 
+/// One answer in the making.
 pub(super) struct Sequence {
     work: Work,
     noise: Noise,
@@ -31,7 +32,7 @@ pub(super) struct Sequence {
     numbers: Vec<TokenNumbers>,
 }
 
-/// Whether an engine like this can do the work at all.
+/// Checks that an engine like this can do the work at all; the error says why it can't.
 pub(super) fn check(work: &Work, engine: &EngineDescription) -> Result<(), String> {
     if work.prompt.is_empty() || work.answer_tokens_max == 0 {
         return Err("an empty prompt or no token of answer".to_owned());
@@ -84,7 +85,7 @@ impl Sequence {
         Progress::Running
     }
 
-    /// How many tokens the answer has so far.
+    /// Returns how many tokens the answer has so far.
     pub(super) fn tokens_count(&self) -> u64 {
         self.tokens.len() as u64
     }
@@ -101,7 +102,7 @@ impl Sequence {
         let _ = self.reply.send(Ok(decoded));
     }
 
-    /// Tells whoever waits that no answer will come.
+    /// Tells the caller that no answer will come, and why.
     pub(super) fn fail(self, error: ExecutorError) {
         let _ = self.reply.send(Err(error));
     }

@@ -12,5 +12,6 @@ mod answers;
 mod damage;
 mod honest_differences;
 mod lifetimes;
+mod records;
 mod refused;
 mod upgrade;

@@ -1,4 +1,6 @@
-//! The program `infera-verifier`: one verifier of a cluster. Composing only.
+//! The program `infera-verifier`: one verifier of a cluster, and an operator's command on its archive. Composing only.
+
+pub mod records;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use infera_program::config;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
+use infera_verifier_program::records::{self, ArchiveCommand};
 use infera_verifier_program::{Config, DEFAULT_FILE, run};
 
 /// A verifier: owns jobs, judges the answers, settles. Without a command it works until it is told to end.
@@ -22,6 +23,9 @@ struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
+    /// Archived records of jobs.
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
 }
 
 fn after_help() -> String {
@@ -29,6 +33,7 @@ fn after_help() -> String {
         "Examples:
   infera-verifier --config /etc/infera/verifier.toml
   infera-verifier --set verifier.distinct=node
+  infera-verifier --config /etc/infera/verifier.toml archive show JOB
 
 Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
 {EXIT_CODES}"
@@ -42,9 +47,13 @@ fn main() -> ExitCode {
 fn act(cli: Cli) -> Result<(), Failure> {
     let config =
         cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
-    if let Some(Command::Config) = cli.command {
-        return Ok(infera_program::print(&config::dump(&config)?)?);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async { run(config, shutdown::on_signals()?).await })
+    match cli.command {
+        None => runtime.block_on(async { run(config, shutdown::on_signals()?).await }),
+        Some(Command::Config) => Ok(infera_program::print(&config::dump(&config)?)?),
+        Some(Command::Archive(command)) => {
+            infera_telemetry::start(&config.log).map_err(Failure::settings)?;
+            runtime.block_on(async { records::act(&command, &config, &shutdown::on_signals()?).await })
+        }
+    }
 }

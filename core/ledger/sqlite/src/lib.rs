@@ -37,7 +37,6 @@ use rusqlite::Connection;
 
 use self::failure::Failure;
 use self::readers::Readers;
-pub use self::writer::WriteCounts;
 use self::writer::Writer;
 use infera_ledger::LedgerError;
 
@@ -86,12 +85,6 @@ impl SqliteLedger {
         // The last connection checkpoints the log and removes it.
         connection.close().map_err(|(_, error)| Failure::from(error))?;
         Ok((before, size()?))
-    }
-
-    /// Returns how much was written since the ledger was opened, for benchmarks and operators.
-    #[must_use]
-    pub fn write_counts(&self) -> WriteCounts {
-        self.writer.counts()
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, LedgerError>

@@ -4,7 +4,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -63,27 +62,11 @@ where
     }
 }
 
-/// How much was written since the file was opened; the difference of the counts is what group commit saves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WriteCounts {
-    /// Committed transactions, each with its sync of the disk.
-    pub commits: u64,
-    /// Operations in those transactions, including those whose result was an error of their own.
-    pub operations: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    commits: AtomicU64,
-    operations: AtomicU64,
-}
-
 /// The writing thread and the way to it. Dropping it commits what waits, checkpoints and closes the file.
 #[derive(Debug)]
 pub(super) struct Writer {
     sender: Option<mpsc::Sender<Box<dyn Operation>>>,
     thread: Option<JoinHandle<()>>,
-    counts: Arc<Counts>,
     last: Arc<LastCommit>,
 }
 
@@ -97,29 +80,20 @@ impl Writer {
     /// Starts the thread, which then owns `connection` and the numbering of its commits.
     pub(super) fn start(connection: Connection, commits: Commits) -> Result<Self, LedgerError> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let counts = Arc::new(Counts::default());
-        let counted = Arc::clone(&counts);
         let last = Arc::new(LastCommit::default());
         let noted = Arc::clone(&last);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || serve(&connection, commits, receiver, (&counted, &noted)))
+            .spawn(move || serve(&connection, commits, receiver, &noted))
             .map_err(|error| {
                 LedgerError::Unavailable(format!("the ledger's writing thread could not be started: {error}"))
             })?;
-        Ok(Self { sender: Some(sender), thread: Some(thread), counts, last })
+        Ok(Self { sender: Some(sender), thread: Some(thread), last })
     }
 
     /// Returns the error of the last commit, if it failed.
     pub(super) fn failure(&self) -> Option<LedgerError> {
         self.last.failure()
-    }
-
-    pub(super) fn counts(&self) -> WriteCounts {
-        WriteCounts {
-            commits: self.counts.commits.load(Ordering::Relaxed),
-            operations: self.counts.operations.load(Ordering::Relaxed),
-        }
     }
 
     /// Runs `work` in a transaction, and returns when it is committed. If the caller stops waiting, the work is done
@@ -165,17 +139,15 @@ fn serve(
     connection: &Connection,
     mut commits: Commits,
     mut receiver: mpsc::Receiver<Box<dyn Operation>>,
-    (counts, last): (&Counts, &LastCommit),
+    last: &LastCommit,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while receiver.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         let commit = commit_batch(connection, &commits, &mut batch).map_err(LedgerError::from);
         let outcome = match commit {
             Ok(number) => {
-                counts.commits.fetch_add(1, Ordering::Relaxed);
-                counts
-                    .operations
-                    .fetch_add(u64::try_from(batch.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                // What a group commit saves is the difference: the benchmark counts these events.
+                tracing::trace!(operations = batch.len(), "committed");
                 if let Some(number) = number {
                     commits.done(number);
                     last.succeeded();
@@ -256,9 +228,50 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+    use std::sync::Mutex;
+    use std::thread::{self, ThreadId};
+
+    use tracing::field::Field;
+    use tracing::{Event, Level, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
     use super::*;
 
     type Work = fn(&Connection) -> Result<(), Failure>;
+
+    /// Hears of every commit of this process: which thread made it, and of how many operations.
+    #[derive(Clone, Default)]
+    struct Committed(Arc<Mutex<Vec<(ThreadId, u64)>>>);
+
+    impl Committed {
+        fn listen() -> Self {
+            let committed = Self::default();
+            let subscriber = tracing_subscriber::registry().with(committed.clone());
+            tracing::subscriber::set_global_default(subscriber).expect("no other test listens");
+            committed
+        }
+
+        /// The operations of each commit of this writer.
+        fn of(&self, writer: &Writer) -> Vec<u64> {
+            let thread = writer.thread.as_ref().expect("the writer runs").thread().id();
+            let committed = self.0.lock().expect("no test panicked with it");
+            committed.iter().filter(|(by, _)| *by == thread).map(|(_, operations)| *operations).collect()
+        }
+    }
+
+    impl<S: Subscriber> Layer<S> for Committed {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            if *event.metadata().level() == Level::TRACE {
+                event.record(&mut |field: &Field, operations: &dyn Debug| {
+                    if field.name() == "operations" {
+                        let operations = format!("{operations:?}").parse().expect("a number");
+                        self.0.lock().expect("no test").push((thread::current().id(), operations));
+                    }
+                });
+            }
+        }
+    }
 
     fn writer(schema: &str) -> Arc<Writer> {
         let connection = Connection::open_in_memory().expect("a database");
@@ -315,6 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_is_undone_alone() {
+        let committed = Committed::listen();
         let writer = writer("CREATE TABLE numbers (number INTEGER UNIQUE)");
         let outcomes = together(
             &writer,
@@ -328,7 +342,7 @@ mod tests {
         .await;
         assert!(matches!(outcomes[..], [Ok(()), Err(LedgerError::Row(_)), Err(LedgerError::Row(_)), Ok(())]));
         // One commit for the gate, and one for the four operations that waited behind it.
-        assert_eq!(writer.counts(), WriteCounts { commits: 2, operations: 5 });
+        assert_eq!(committed.of(&writer), [1, 4]);
         assert_eq!(count(&writer).await, 2);
     }
 

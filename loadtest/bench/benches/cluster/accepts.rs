@@ -11,18 +11,18 @@ use infera_types::messages::{JobNotice, Version, Wire as _};
 use tokio::task::JoinSet;
 
 use crate::bare_postgres::BarePostgres;
-use crate::client::{Connection, load};
 use crate::databases;
 use crate::echo::queues::{JOBS, Queues};
-use crate::fixtures::Asker;
-use crate::machine::load as load_average;
-use crate::measure::{as_f64, percentile_ms};
 use crate::network::Network;
 use crate::publisher::{Parcel, Publisher, connect};
-use crate::report::{Row, Section};
-use crate::schedule::Schedule;
 use crate::settings::{Pace, Settings};
-use crate::{Fault, bare, client};
+use infera_bench::client::{Connection, load};
+use infera_bench::fixtures::Asker;
+use infera_bench::machine::load as load_average;
+use infera_bench::measure::{as_f64, percentile_ms};
+use infera_bench::report::{Row, Section};
+use infera_bench::schedule::Schedule;
+use infera_bench::{Fault, bare, client};
 
 /// The number of connections, database callers and publishers: many clients, and few enough for two cores.
 const CONNECTIONS: usize = 64;

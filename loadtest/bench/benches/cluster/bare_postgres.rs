@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
-use crate::Fault;
-use crate::fixtures::Asker;
-use crate::measure::as_f64;
-use crate::schedule::Schedule;
+use infera_bench::Fault;
+use infera_bench::fixtures::Asker;
+use infera_bench::measure::as_f64;
+use infera_bench::schedule::Schedule;
 
 /// The most rows of a transaction, the same as the ledger's.
 const BATCH_MAX: usize = 512;

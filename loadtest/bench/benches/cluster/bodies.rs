@@ -11,8 +11,8 @@ use infera_types::{
     numbers::{NumericClass, TokenNumbers},
 };
 
-use crate::Fault;
-use crate::fixtures::Asker;
+use infera_bench::Fault;
+use infera_bench::fixtures::Asker;
 
 /// One body for each kind of message.
 pub(crate) struct Bodies {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use tokio_postgres::NoTls;
 
-use crate::Fault;
 use crate::settings::Settings;
+use infera_bench::Fault;
 
 /// Makes a database of this name, replacing one that an earlier run left.
 pub(crate) async fn make(settings: &Settings, name: &str) -> Result<String, Fault> {

@@ -22,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
 use self::queues::Queues;
-use crate::Fault;
-use crate::measure::as_f64;
 use crate::publisher::connect;
+use infera_bench::Fault;
+use infera_bench::measure::as_f64;
 
 /// The variable that makes this program a part. Other users cannot read an environment as they can a command line,
 /// and it holds passwords.

@@ -1,10 +1,10 @@
 //! Section (e): one gateway from outside: the time from exec to ready, and its memory when idle.
 
-use crate::Fault;
-use crate::machine::{load as load_average, resident_mib};
 use crate::network::Network;
-use crate::report::{Row, Section};
 use crate::settings::Settings;
+use infera_bench::Fault;
+use infera_bench::machine::{load as load_average, resident_mib};
+use infera_bench::report::{Row, Section};
 
 pub(crate) async fn measure(settings: &Settings) -> Result<Section, Fault> {
     let pace = settings.pace();

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use infera_types::time::Timestamp;
 
-use crate::client::{Load, load};
 use crate::databases;
 use crate::echo::Echo;
-use crate::machine::{cpu_time, load as load_average};
-use crate::measure::as_f64;
 use crate::network::Network;
-use crate::report::{Row, Section};
 use crate::settings::Settings;
-use crate::{Fault, client};
+use infera_bench::client::{Load, load};
+use infera_bench::machine::{cpu_time, load as load_average};
+use infera_bench::measure::as_f64;
+use infera_bench::report::{Row, Section};
+use infera_bench::{Fault, client};
 
 /// The number of clients that wait for answers: twice the jobs that six nodes' slots hold at once, so that no slot is
 /// idle.

@@ -25,10 +25,8 @@ mod queued;
 mod run;
 mod settings;
 
-use std::path::{Path, PathBuf};
-
 use clap::Parser as _;
-use infera_bench::{Fault, bare, client, fixtures, machine, measure, puts, report, schedule};
+use infera_bench::Fault;
 
 fn main() -> Result<(), Fault> {
     if let Some(part) = echo::Part::told()? {
@@ -37,9 +35,4 @@ fn main() -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let settings = settings::Settings::parse();
     runtime.block_on(run::all(&settings))
-}
-
-/// Returns the repository's root, because cargo starts benchmarks in their package's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }

@@ -16,12 +16,13 @@ use infera_types::secret::Secret;
 use infera_types::time::Timestamp;
 use tokio_postgres::Client;
 
-use crate::client::Ask;
-use crate::fixtures::{MODEL, body};
+use crate::databases;
 use crate::process::{Process, free_address, run};
-use crate::puts::Puts;
 use crate::settings::{Settings, told};
-use crate::{Fault, databases, root};
+use infera_bench::client::Ask;
+use infera_bench::fixtures::{MODEL, body};
+use infera_bench::puts::Puts;
+use infera_bench::{Fault, root};
 
 /// How long it takes until all know each other: a node's first heartbeat reaches a new verifier within ten seconds,
 /// and a verifier's summary reaches its gateways within one more.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::Fault;
+use infera_bench::Fault;
 
 /// How long a program may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .current_dir(crate::root())
+            .current_dir(infera_bench::root())
             .spawn()
             .map_err(|error| format!("{}: {error}", program.display()))?;
         Ok(Self { name: name.to_owned(), child, began })
@@ -111,7 +111,7 @@ pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, String)
     let done = Command::new(program)
         .args(arguments)
         .envs(variables(settings))
-        .current_dir(crate::root())
+        .current_dir(infera_bench::root())
         .output()?;
     if done.status.success() {
         return Ok(());

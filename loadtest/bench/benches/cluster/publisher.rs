@@ -14,7 +14,7 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Fault;
+use infera_bench::Fault;
 
 /// The most unconfirmed publishes at once, the same as the programs'.
 const WINDOW: usize = 256;

@@ -1,12 +1,12 @@
 //! Section (d): memory of each role while jobs queue up, because no node exists that could answer them.
 
-use crate::Fault;
-use crate::client::fill;
-use crate::machine::{load as load_average, resident_mib};
-use crate::measure::as_f64;
 use crate::network::Network;
-use crate::report::{Row, Section};
 use crate::settings::Settings;
+use infera_bench::Fault;
+use infera_bench::client::fill;
+use infera_bench::machine::{load as load_average, resident_mib};
+use infera_bench::measure::as_f64;
+use infera_bench::report::{Row, Section};
 
 /// The number of connections, the same as in (a).
 const CONNECTIONS: usize = 64;

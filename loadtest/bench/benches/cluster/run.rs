@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
-use crate::report::Report;
 use crate::settings::Settings;
-use crate::{Fault, accepts, footprint, lives, machine, queued};
+use crate::{accepts, footprint, lives, queued};
+use infera_bench::report::Report;
+use infera_bench::{Fault, machine};
 
 pub(crate) async fn all(settings: &Settings) -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(), settings.is_quick());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::Fault;
+use infera_bench::Fault;
 
 /// The benchmark's command line. Addresses come from the environment that `infra/services.py` writes, because they
 /// hold passwords.

@@ -1,6 +1,5 @@
 //! Section (c): tokens per second of the engine alone, and of the worker's executor with jobs that come and go.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use infera_engine::{Engine as _, Prompt, SequenceId};
@@ -12,10 +11,11 @@ use infera_worker::executor::{Executor, ExecutorLimits, Work};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::settings::{Pace, Settings, root};
-use infera_bench::Fault;
+use crate::model::onnx_config;
+use crate::settings::{Pace, Settings};
 use infera_bench::measure::{as_f64, cpu_time, cpu_us_each};
 use infera_bench::report::{Row, Section};
+use infera_bench::{Fault, root};
 
 /// The numbers of sequences that decode side by side.
 const BATCHES: [usize; 3] = [1, 4, 16];
@@ -65,13 +65,6 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
                 .to_owned(),
         ],
     })
-}
-
-/// Returns the settings of an engine with as many sequences as the worker has slots.
-pub(crate) fn onnx_config(folder: &Path, threads: usize) -> OnnxConfig {
-    let config = EngineConfig { folder: folder.to_owned(), threads, ..EngineConfig::default() };
-    let config = EngineConfig { library: root().join(&config.library), ..config };
-    config.onnx()
 }
 
 /// Returns numbers spread evenly over a range, in an order that mixes large and small: multiples of a prime.
@@ -163,7 +156,7 @@ async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>,
 /// Makes the worker's own executor with its own limits. No token ends an answer, so that lengths are as asked for.
 fn executor(config: &OnnxConfig, slots: usize) -> Result<Executor, Fault> {
     let worker = infera_worker::Config::default();
-    let batch = infera_worker::batcher::BatchLimits { slots, prefill_tokens_max: worker.prefill_tokens_max };
+    let batch = infera_worker::executor::BatchLimits { slots, prefill_tokens_max: worker.prefill_tokens_max };
     let limits = ExecutorLimits { batch, failures_max: worker.engine_failures_max };
     Ok(Executor::start(Box::new(OnnxEngine::load(config)?), Vec::new(), limits)?)
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use crate::machine::field;
-use crate::settings::{Settings, root};
-use infera_bench::Fault;
+use crate::settings::Settings;
 use infera_bench::report::{Row, Section};
+use infera_bench::{Fault, root};
 
 /// What `infera up` prints when it is ready.
 const READY: &str = "Infera is ready";

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::model::onnx_config;
 use crate::settings::Settings;
 
 /// Returns facts by name, in the order of printing.
@@ -57,7 +58,7 @@ fn said(program: &str, arguments: &str) -> String {
 
 /// Returns ONNX Runtime's version, which is in the library's name.
 fn library(settings: &Settings) -> String {
-    let path = crate::decoding::onnx_config(&settings.models()[0], 1).library_path;
+    let path = onnx_config(&settings.models()[0], 1).library_path;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.trim_start_matches("libonnxruntime.").trim_start_matches("so.").trim_end_matches(".dylib").to_owned()
 }

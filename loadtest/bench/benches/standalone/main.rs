@@ -20,8 +20,10 @@
 mod commits;
 mod decoding;
 mod footprint;
+mod heard;
 mod latency;
 mod machine;
+mod model;
 mod settings;
 mod stage;
 mod submits;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use infera_bench::Fault;
+use infera_bench::{Fault, root};
 use tempfile::TempDir;
 
 /// The benchmark's command line.
@@ -95,9 +95,4 @@ impl Settings {
         std::fs::create_dir_all(&self.scratch)?;
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
-}
-
-/// Returns the repository's root, because cargo starts benchmarks in their package's folder.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }

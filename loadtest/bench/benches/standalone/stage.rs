@@ -11,8 +11,8 @@ use infera_types::shutdown::Shutdown;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::settings::{Settings, root};
-use infera_bench::Fault;
+use crate::settings::Settings;
+use infera_bench::{Fault, root};
 
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,

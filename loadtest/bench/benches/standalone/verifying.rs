@@ -10,6 +10,7 @@ use infera_types::time::Timestamp;
 use tokio::runtime::Runtime;
 
 use crate::commits::{Bench, accept_all};
+use crate::heard::CommitsHeard;
 use crate::settings::Settings;
 use crate::stage::Stage;
 use infera_bench::Fault;
@@ -69,17 +70,17 @@ async fn measure_rounds(settings: &Settings) -> Result<Rounds, Fault> {
     // The network has its epoch; the secret would be used only if there were none.
     let epoch = stage.seams.ledger.epoch(None, Digest::of(b"unused"), now).await?;
     let asker = Asker::new(account, epoch.number)?;
-    let mut rounds = Rounds::default();
+    let (heard, mut rounds) = (CommitsHeard::listen()?, Rounds::default());
     for _ in 0..settings.pace().rounds {
         let ledger = alone.lives(jobs, CALLERS).await?;
         let ids = accept_all(&stage.seams.ledger, &asker, jobs).await?;
-        let (cpu_before, before) = (cpu_time(), stage.seams.ledger.write_counts());
+        let (cpu_before, before) = (cpu_time(), heard.so_far());
         let rate = as_f64(jobs) / settle_all(&stage, &ids).await?.as_secs_f64();
-        let after = stage.seams.ledger.write_counts();
+        let written = heard.since(before)?;
         let each = |count: u64| as_f64(usize::try_from(count).unwrap_or(usize::MAX)) / as_f64(jobs);
         rounds.cpu_us.extend(cpu_us_each(cpu_before, jobs));
-        rounds.commits.push(each(after.commits - before.commits));
-        rounds.operations.push(each(after.operations - before.operations));
+        rounds.commits.push(each(written.commits));
+        rounds.operations.push(each(written.operations));
         rounds.ledger.push(ledger);
         rounds.verifier.push(rate);
         rounds.ratios.push(rate / ledger);

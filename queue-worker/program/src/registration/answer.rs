@@ -1,4 +1,4 @@
-//! What a gateway's answer to a node means. Pure.
+//! Reads a gateway's answer to a node. Pure.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(super) enum Heard<T> {
 const UNKNOWN: &str = "node_unknown";
 
 impl<T> Heard<T> {
-    /// Whether it doesn't know the node.
+    /// Returns whether the gateway doesn't know the node.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self, Self::No { code, .. } if code == UNKNOWN)
     }
@@ -66,7 +66,7 @@ struct Broker {
 }
 
 impl Heard<Vec<u8>> {
-    /// The admission in the answer, which came at `now`.
+    /// Reads the admission in the answer, which came at `now`.
     pub(super) fn admission(self, now: Instant) -> Heard<Admitted> {
         let body = match self {
             Self::Done(body) => body,
@@ -85,7 +85,7 @@ impl Heard<Vec<u8>> {
     }
 }
 
-/// An answer by its status and body.
+/// Reads an answer by its status and body.
 pub(super) fn read(status: u16, body: Vec<u8>) -> Heard<Vec<u8>> {
     if status == 200 {
         return Heard::Done(body);

@@ -1,5 +1,5 @@
-//! Staying in: a new token at half the old one's life, and whenever somebody finds that the queue is gone. It goes on
-//! while no gateway answers, for as long as it takes to be sure that the node is out.
+//! Keeps the node in: fetches a new token at half the old one's life, and whenever the worker finds that its queue is gone.
+//! While no gateway answers it goes on until ten minutes after the token's end.
 
 use std::time::Duration;
 
@@ -36,12 +36,12 @@ pub struct Membership {
     requests: mpsc::Receiver<oneshot::Sender<bool>>,
 }
 
-/// Lets whoever needs it ask for being let in again.
+/// Asks the membership for a visit to a gateway now.
 #[derive(Clone, Debug)]
 pub struct Doorbell(mpsc::Sender<oneshot::Sender<bool>>);
 
 impl Doorbell {
-    /// Asks a gateway now, which declares the queue if it is gone. Whether that was done.
+    /// Has a gateway asked, which declares the queue if it is gone, and returns whether one did.
     pub async fn ring(&self) -> bool {
         let asked = async {
             let (answer, answered) = oneshot::channel();
@@ -53,7 +53,7 @@ impl Doorbell {
 }
 
 impl Membership {
-    /// The membership of a node that was just let in, the tokens that it will have, and its doorbell.
+    /// Returns the membership of a node that was just let in, the tokens that it will have, and its doorbell.
     #[must_use]
     pub fn new(admitted: Admitted) -> (Self, watch::Receiver<Token>, Doorbell) {
         let (tokens, receiver) = watch::channel(admitted.token.clone());
@@ -109,7 +109,7 @@ impl Membership {
     }
 }
 
-/// When to renew: at half of the token's life, so that there is as much time again to find a gateway.
+/// Returns when to renew: at half of the token's life, so that there is as much time again to find a gateway.
 fn renewal(admitted: &Admitted) -> Instant {
     admitted.token.expires - admitted.lifetime / 2
 }

@@ -1,5 +1,5 @@
-//! The broker as a node from outside sees it, whose queue may be gone: after ten minutes without this node RabbitMQ
-//! removes it. Then a gateway declares it again, under the same name, and the worker needn't know.
+//! Wraps the broker of a node whose queue may be gone: RabbitMQ removes it after ten minutes without this node. Then a
+//! gateway declares it again under the same name, and the worker needn't know.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct Readmitting {
 }
 
 impl Readmitting {
-    /// `inner`, with somebody to ask.
+    /// Wraps `inner`, and rings `doorbell` when the queue is missing.
     #[must_use]
     pub fn new(inner: Arc<dyn Broker>, doorbell: Doorbell) -> Arc<Self> {
         Arc::new(Self { inner, doorbell })

@@ -17,7 +17,7 @@ use infera_types::job::{ChatMessage, JobRequest};
 use infera_types::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
-use infera_worker::{Config, CountsSnapshot, Worker, WorkerError, WorkerHandle};
+use infera_worker::{Config, CountsSnapshot, Seams, Worker, WorkerError, WorkerHandle};
 use tokio::task::JoinHandle;
 
 /// Far longer than anything here takes on a busy machine: reaching it is a failure.
@@ -192,7 +192,7 @@ impl Network {
         engine: Box<dyn Engine>,
     ) -> Running {
         let (node, queue) = (self.node.clone(), self.queue.name.clone());
-        let worker = Worker::new(config, node, queue, broker, chat(), engine);
+        let worker = Worker::new(config, node, queue, chat(), Seams { broker, engine });
         let (handle, shutdown) = (worker.handle(), Shutdown::new());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         Running { handle, shutdown, task }

@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use super::queues::{Deliveries, JOBS, Queues};
 use super::{Part, READY, Role, message_id, say};
 use crate::bodies::Bodies;
-use crate::fixtures::Asker;
+use crate::databases;
 use crate::publisher::{Parcel, Publisher, ack, connect};
-use crate::{Fault, databases};
+use infera_bench::Fault;
+use infera_bench::fixtures::Asker;
 
 /// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
 const MARKS_MAX: usize = 256;

@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 
 use super::queues::{Deliveries, EXCHANGE, Queues};
 use super::{Part, READY, message_id, say};
-use crate::Fault;
 use crate::bodies::Bodies;
-use crate::fixtures::Asker;
 use crate::publisher::{Parcel, Publisher, ack, connect};
+use infera_bench::Fault;
+use infera_bench::fixtures::Asker;
 
 pub(super) async fn run(part: &Part, index: usize) -> Result<(), Fault> {
     let bodies = Arc::new(Bodies::new(&Asker::new(part.account.clone(), 1)?)?);

@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use crate::Fault;
+use infera_bench::Fault;
 
 pub(crate) const JOBS: &str = "echo.jobs";
 pub(super) const EXCHANGE: &str = "echo.nodes";

@@ -17,9 +17,10 @@ use tokio::task::JoinSet;
 use super::queues::{Deliveries, Queues, completions_queue, node_queue};
 use super::{Part, QUORUM, READY, REPLICAS, message_id, say};
 use crate::bodies::Bodies;
-use crate::fixtures::{Asker, postings};
+use crate::databases;
 use crate::publisher::{Parcel, Publisher, ack, connect};
-use crate::{Fault, databases};
+use infera_bench::Fault;
+use infera_bench::fixtures::{Asker, postings};
 
 /// The most notices of one statement, the same as a verifier's.
 const TAKE_MAX: usize = 64;

@@ -1,5 +1,5 @@
-//! Takes deliveries from the node's own queue and gives each its task; consumes again when the connection was lost;
-//! at shutdown drains. It never looks into a message and never touches the engine.
+//! Takes deliveries from the node's own queue and gives each a task; consumes again when the connection was lost; drains at
+//! shutdown. It never looks into a message and never touches the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,15 +13,17 @@ use tracing::{Instrument as _, field, info_span};
 
 use crate::assignment::{self, Stations};
 use crate::config::Config;
+use crate::error::WorkerError;
 use crate::executor::Health;
-use crate::worker::WorkerError;
+use crate::vitals::Vitals;
 
-/// Between two tries to consume: quick at first, since a cut connection is usually back at once.
+/// Milliseconds between two tries to consume: few at first, since a cut connection is usually back at once.
 const RECONNECT_MS: [u64; 5] = [100, 500, 1_000, 2_000, 5_000];
 
 /// The node's queue and the tasks of what was taken from it.
 pub(crate) struct Intake {
     stations: Arc<Stations>,
+    vitals: Arc<Vitals>,
     broker: Arc<dyn Broker>,
     queue: String,
     config: Config,
@@ -42,11 +44,12 @@ enum Ended {
 impl Intake {
     pub(crate) fn new(
         stations: Arc<Stations>,
+        vitals: Arc<Vitals>,
         broker: Arc<dyn Broker>,
         queue: String,
         config: Config,
     ) -> Self {
-        Self { stations, broker, queue, config, tasks: JoinSet::new() }
+        Self { stations, vitals, broker, queue, config, tasks: JoinSet::new() }
     }
 
     /// Takes deliveries until `shutdown` or until no more can be had or answered; then drains. When it returns, no
@@ -73,12 +76,12 @@ impl Intake {
     }
 
     fn note_consuming(&self, consuming: bool) {
-        self.stations.vitals.consuming.store(consuming, Ordering::Relaxed);
+        self.vitals.consuming.store(consuming, Ordering::Relaxed);
     }
 
-    /// A consumer, however long the broker is away, or the queue is: a broker that pauses for seconds, or has not noticed
+    /// Returns a consumer, however long the broker or the queue is away: a broker that pauses for seconds, or has not noticed
     /// yet that our last connection ended, makes it seem stuck or taken, and the model would have to be loaded again.
-    /// `None`: shutdown came first.
+    /// Returns `None` when shutdown came first.
     async fn connect(&self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
         let slots = u16::try_from(self.stations.desk.slots()).unwrap_or(u16::MAX);
         let prefetch = slots.saturating_add(self.config.prefetch_spare);
@@ -140,7 +143,7 @@ impl Intake {
 
     /// Takes nothing new, refuses what still arrives, lets running work finish in its time and gives the rest back.
     async fn drain(mut self, mut consumer: Option<Box<dyn Consumer>>) {
-        self.stations.vitals.draining.store(true, Ordering::Relaxed);
+        self.vitals.draining.store(true, Ordering::Relaxed);
         self.stations.draining.cancel();
         if let Some(consumer) = &mut consumer {
             consumer.set_prefetch(0).await;
@@ -178,7 +181,7 @@ impl Intake {
     }
 }
 
-/// The next delivery; without a consumer there is never one.
+/// Returns the next delivery; without a consumer it waits forever.
 async fn next(consumer: &mut Option<Box<dyn Consumer>>) -> Option<Delivery> {
     match consumer {
         Some(consumer) => consumer.next().await,

@@ -1,4 +1,4 @@
-//! Says answers and refusals to the verifier that asked. It decides nothing about jobs and never touches the engine.
+//! Publishes answers and refusals to the verifier that asked. It decides nothing about jobs and never touches the engine.
 //!
 //! What each end of a publish leads to:
 //!
@@ -26,11 +26,11 @@ use infera_types::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Refused;
-use crate::answer::Answer;
+use super::admission::Refused;
+use super::answer::Answer;
 use crate::counts::Counts;
 
-/// Even an answer that is ready in its last moment gets these.
+/// An answer that is ready in its last moment is tried this often nevertheless.
 const TRIES_MIN: u32 = 3;
 
 /// Refusals only save the verifier time; they are not worth more than this.
@@ -39,7 +39,7 @@ const REFUSAL_TRIES: u32 = 3;
 /// The operator's sentence in a refusal is cut here.
 const DETAIL_MAX_BYTES: usize = 500;
 
-/// See the module.
+/// Publishes for one node.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     node: NodeId,

@@ -1,4 +1,4 @@
-//! What becomes of an assignment that is neither answered nor running yet. Pure: a function of what is the case.
+//! Decides what becomes of an assignment that is neither answered nor running yet. Pure: a function of the situation.
 
 use infera_types::messages::RefusalReason;
 
@@ -27,7 +27,7 @@ impl Refused {
     }
 }
 
-/// What is the case when an assignment is looked at.
+/// The situation in which an assignment is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
     /// Shutdown has begun.
@@ -36,7 +36,7 @@ pub(crate) struct Situation {
     pub(crate) engine_gone: bool,
     /// The assignment names the digest that the engine was loaded from.
     pub(crate) digest_matches: bool,
-    /// Its time is up already.
+    /// The assignment's budget has ended already.
     pub(crate) budget_over: bool,
     /// The broker gave it out before.
     pub(crate) redelivered: bool,
@@ -49,11 +49,11 @@ pub(crate) struct Situation {
 /// What to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// Into the batch.
+    /// It joins the batch.
     Run,
-    /// When the engine is empty, with nothing beside it.
+    /// It runs when the engine is empty, with nothing beside it.
     RunAlone,
-    /// Back to the verifier.
+    /// It goes back to the verifier.
     Refuse(Refused),
 }
 

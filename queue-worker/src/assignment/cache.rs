@@ -1,10 +1,10 @@
-//! The result cache: what this node answered lately, so that a job whose verifier died is answered again without
-//! decoding it again. Bounded by entries and by bytes; the oldest goes first. Pure and of one thread; `desk` guards it.
+//! Caches what this node answered lately, so that a job whose verifier died is answered again without decoding it
+//! again. Bounded by entries and by bytes; the oldest goes first. Pure and of one thread; `desk` guards it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::answer::{Answer, AnswerKey};
+use super::answer::{Answer, AnswerKey};
 
 /// Answers by what was asked.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::answer::tests::{answer, assignment};
+    use crate::assignment::answer::tests::{answer, assignment};
 
     fn key(job: u8) -> AnswerKey {
         AnswerKey::of(&assignment(job))

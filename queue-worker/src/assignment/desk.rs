@@ -1,4 +1,4 @@
-//! What this node is working on and what it has answered: one lock over the running jobs and the result cache, so
+//! Knows what this node is working on and what it has answered: one lock over the running jobs and the result cache, so
 //! that an assignment finds its answer, joins the run that will make it, or starts that run, and never two of these.
 //! It starts nothing itself.
 //!
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::admission::{Admission, Refused};
-use crate::answer::{Answer, AnswerKey};
-use crate::cache::ResultCache;
+use super::admission::{Admission, Refused};
+use super::answer::{Answer, AnswerKey};
+use super::cache::ResultCache;
 
 /// How a run ended.
 pub(crate) type Outcome = Result<Arc<Answer>, Refused>;
@@ -26,13 +26,13 @@ pub(crate) enum Entered {
     Answered(Arc<Answer>),
     /// The run that will make it.
     Running(OutcomeReceiver),
-    /// A slot; whoever gets it must run the job and tell the seat its outcome.
+    /// A slot; the assignment's task must run the job and tell the seat its outcome.
     Seated(Seat, OutcomeReceiver, Placement),
-    /// Nothing.
+    /// Neither; it is given back.
     Refused(Refused),
 }
 
-/// Beside others, or alone in the engine.
+/// Whether a run shares the engine with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// In the batch.
@@ -41,7 +41,7 @@ pub(crate) enum Placement {
     Alone,
 }
 
-/// See the module.
+/// The running jobs and the result cache of one node.
 #[derive(Debug)]
 pub(crate) struct Desk {
     slots: u32,
@@ -61,12 +61,12 @@ impl Desk {
         Arc::new(Self { slots, state, free_slots: watch::Sender::new(slots) })
     }
 
-    /// How many jobs may run at once.
+    /// Returns how many jobs may run at once.
     pub(crate) const fn slots(&self) -> u32 {
         self.slots
     }
 
-    /// How many slots are free, and when that changes.
+    /// Returns how many slots are free, and when that changes.
     pub(crate) fn free_slots(&self) -> watch::Receiver<u32> {
         self.free_slots.subscribe()
     }
@@ -108,7 +108,7 @@ impl Desk {
 }
 
 /// One slot and the run that has it. Dropped without an outcome (a panic, an abandoned run), it frees the slot, and
-/// whoever still waits sees the run's channel close.
+/// the assignments that still wait see the run's channel close.
 #[derive(Debug)]
 pub(crate) struct Seat {
     desk: Arc<Desk>,
@@ -153,7 +153,7 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::tests::{answer, assignment};
+    use crate::assignment::answer::tests::{answer, assignment};
 
     fn desk(slots: u32) -> Arc<Desk> {
         Desk::new(slots, ResultCache::new(8, 1_000_000))

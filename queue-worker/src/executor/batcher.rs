@@ -27,18 +27,18 @@ pub struct BatchLimits {
 
 /// A sequence that wants to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// Its name, not used by another one that waits or runs.
-    pub sequence: SequenceId,
+    pub(super) sequence: SequenceId,
     /// Length of its prompt.
-    pub prompt_tokens: usize,
+    pub(super) prompt_tokens: usize,
     /// Whether it must run with no other beside it.
-    pub alone: bool,
+    pub(super) alone: bool,
 }
 
 /// What the engine is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Start these; they run from now on.
     Prefill(Vec<SequenceId>),
     /// One token for each of these: all that run.
@@ -47,9 +47,9 @@ pub enum Step {
     Idle,
 }
 
-/// See the module.
+/// The sequences that wait and those that run.
 #[derive(Debug)]
-pub struct Batcher {
+pub(super) struct Batcher {
     limits: BatchLimits,
     waiting: VecDeque<Candidate>,
     running: Vec<SequenceId>,
@@ -60,20 +60,19 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// An empty one. At least one slot is assumed.
-    #[must_use]
-    pub fn new(limits: BatchLimits) -> Self {
+    /// Makes an empty batcher. It assumes at least one slot.
+    pub(super) fn new(limits: BatchLimits) -> Self {
         let limits = BatchLimits { slots: limits.slots.max(1), ..limits };
         Self { limits, waiting: VecDeque::new(), running: Vec::new(), runs_alone: false, owes_decode: false }
     }
 
     /// Puts a sequence at the end of those that wait.
-    pub fn admit(&mut self, candidate: Candidate) {
+    pub(super) fn admit(&mut self, candidate: Candidate) {
         self.waiting.push_back(candidate);
     }
 
     /// Forgets a sequence, running or waiting; unknown ones are ignored.
-    pub fn leave(&mut self, sequence: SequenceId) {
+    pub(super) fn leave(&mut self, sequence: SequenceId) {
         self.waiting.retain(|candidate| candidate.sequence != sequence);
         self.running.retain(|running| *running != sequence);
         if self.running.is_empty() {
@@ -82,13 +81,12 @@ impl Batcher {
     }
 
     /// Returns whether no sequence waits or runs.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// What to do next. Those named in a prefill count as running from here on.
-    pub fn next_step(&mut self) -> Step {
+    /// Returns what to do next. Sequences named in a prefill count as running from here on.
+    pub(super) fn next_step(&mut self) -> Step {
         let must_decode = self.owes_decode && !self.running.is_empty();
         if !must_decode {
             let joining = self.join();
@@ -101,7 +99,7 @@ impl Batcher {
         if self.running.is_empty() { Step::Idle } else { Step::Decode(self.running.clone()) }
     }
 
-    /// Moves from the head of the line to the running ones whoever may join now.
+    /// Moves the sequences that may join now from the head of the line to the running ones.
     fn join(&mut self) -> Vec<SequenceId> {
         let mut joining = Vec::new();
         let mut longest = 0;

@@ -1,4 +1,4 @@
-//! An answer as this node keeps it: all that a replica says but for whose assignment it answers.
+//! Holds an answer as this node keeps it: all that a replica says except whose assignment it answers.
 
 use infera_model::chat::RENDERING;
 use infera_types::ids::{Digest, JobId};
@@ -16,7 +16,7 @@ pub(crate) struct AnswerKey {
 }
 
 impl AnswerKey {
-    /// The key of what `assignment` asks for. Its own id, its verifier and its budget are left out.
+    /// Returns the key of what `assignment` asks for. It leaves out the assignment's id, verifier and budget.
     pub(crate) fn of(assignment: &Assignment) -> Self {
         let mut inputs = Vec::with_capacity(3 * 32 + 8);
         inputs.extend_from_slice(assignment.request.digest().as_bytes());
@@ -40,7 +40,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// What it takes in memory, roughly and never too little by much: the cache's measure.
+    /// Returns roughly how many bytes it takes in memory, which the cache is bounded by.
     pub(crate) fn weight_bytes(&self) -> usize {
         let numbers: usize = self
             .numbers
@@ -50,7 +50,7 @@ impl Answer {
         size_of::<Self>() + self.tokens.capacity() * size_of::<TokenId>() + self.text.capacity() + numbers
     }
 
-    /// The replica that answers `assignment` with it.
+    /// Makes the replica that answers `assignment` with it.
     pub(crate) fn to_replica(&self, assignment: &Assignment, numeric_class: &NumericClass) -> Replica {
         Replica {
             assignment_id: assignment.id,

@@ -1,5 +1,5 @@
-//! Which assignments were run alone without an answer coming of it. The broker only says "given out before", not
-//! how often, so somebody must remember, and what is remembered decides what survives what:
+//! Remembers which assignments were run alone and gave no answer. The broker only says that an assignment was given out
+//! before, not how often, so the node counts for itself. What it remembers decides what survives which failure:
 //!
 //! * The connection is lost, the process lives: what was decoding goes on and what was answered is cached, so the
 //!   redelivered assignment joins its run or is answered. Nothing is asked here.
@@ -24,7 +24,7 @@ use infera_types::ids::AssignmentId;
 /// Far more than a node has in hand at once (its prefetch).
 const REMEMBERED_MAX: usize = 256;
 
-/// See the module.
+/// The ids of assignments that were run alone without an answer, in memory and in the file.
 #[derive(Debug)]
 pub(crate) struct TriedAlone {
     path: Option<PathBuf>,
@@ -82,7 +82,7 @@ impl TriedAlone {
     }
 }
 
-/// The file has either its old or its new content, whenever the power goes.
+/// Replaces the file's content durably: it is either the old or the new one, whenever the power fails.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;

@@ -1,0 +1,138 @@
+//! What an operator does on a data folder beside running it: compact the ledger, look at an archived record, revoke a key.
+//! Where an `infera up` runs on the folder, only what it answers itself can be done.
+
+use std::io::{self, BufRead as _, Read as _};
+use std::path::Path;
+
+use infera_archive::record::RecordError;
+use infera_gateway::keys::ApiKey;
+use infera_ledger::{AccountBook, LedgerError};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_program::Failure;
+use infera_types::ids::{Digest, JobId};
+use infera_types::time::Timestamp;
+
+use crate::data_folder::{self, DataFolder, DataFolderError};
+use crate::operators::{self, AskError};
+use crate::records::Records;
+use crate::seams::SeamsError;
+
+/// A key has 40 characters and a hash 64; what is longer is neither.
+const KEY_LINE_MAX_BYTES: u64 = 256;
+
+/// Why a record can't be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    /// The data folder.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// Ledger or archive.
+    #[error(transparent)]
+    Seams(#[from] SeamsError),
+    /// There is no such record, or it is damaged.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The `infera up` that holds the folder.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl ShowError {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::DataFolder(_) | Self::Seams(_) => false,
+            Self::Record(error) => error.may_pass(),
+            Self::Ask(AskError::NotNoted(_) | AskError::Away { .. }) => true,
+            Self::Ask(AskError::Told { may_pass, .. }) => *may_pass,
+        }
+    }
+}
+
+impl ShowError {
+    /// Maps it to the exit code: whether trying again may help.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
+        if self.may_pass() { self.into() } else { Failure::refused(self) }
+    }
+}
+
+/// Rewrites the ledger in the data folder without the pages that are free in it; returns a line that says what came of it.
+///
+/// # Errors
+/// As [`SqliteLedger::compact`].
+pub fn compact(data: &Path) -> Result<String, LedgerError> {
+    let path = data_folder::ledger_in(data);
+    let (before, after) = SqliteLedger::compact(&path)?;
+    Ok(format!("{}: {before} bytes before, {after} after", path.display()))
+}
+
+/// Returns the archived record of `job` as one line of JSON: read from the data folder, or asked of the `infera up` that has
+/// it.
+///
+/// # Errors
+/// [`ShowError`].
+pub async fn show_record(data: &Path, job: JobId) -> Result<String, ShowError> {
+    match DataFolder::open_filled(data) {
+        Ok(folder) => Ok(Records::open(&folder).await?.find(job).await?),
+        Err(DataFolderError::InUse(_)) => Ok(operators::ask(data, job).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Revokes the API key on standard input in the ledger of a data folder that no `infera up` has; returns a line that says so.
+///
+/// # Errors
+/// A key that was never issued or is revoked already is refused, and so is a folder in use.
+pub async fn revoke_key(data: &Path) -> Result<String, Failure> {
+    let mut line = String::new();
+    io::stdin().lock().take(KEY_LINE_MAX_BYTES).read_line(&mut line)?;
+    let folder = DataFolder::open_filled(data).map_err(Failure::refused)?;
+    let path = folder.ledger();
+    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await?;
+    let ledger = opened.map_err(Failure::refused)?;
+    revoke(ledger.as_ref(), line.trim()).await
+}
+
+/// Revokes the key that `text` is, or is the SHA-256 of. Errors don't repeat it: it may be a key with a typo.
+async fn revoke(book: &dyn AccountBook, text: &str) -> Result<String, Failure> {
+    let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
+    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal digits)";
+    let hash = hash.ok_or_else(|| Failure::settings(no_key))?;
+    let Some(record) = book.key(hash).await? else {
+        return Err(Failure::refused(
+            "no such key is valid: it was never issued here, or it is revoked already",
+        ));
+    };
+    book.revoke_key(hash, Timestamp::now()).await?;
+    Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_revoked_once_and_never_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let account = ledger.sign_up("a@example.com", None, Timestamp::now()).await.unwrap().account;
+        let keys = [ApiKey::generate().unwrap(), ApiKey::generate().unwrap()];
+        for key in &keys {
+            ledger.issue_key(&key.row(account.clone()), Timestamp::now()).await.unwrap();
+        }
+        let said = revoke(&*ledger, keys[0].expose()).await.unwrap();
+        assert!(said.contains(keys[0].hint()) && said.contains(account.as_str()), "{said}");
+        assert_eq!(ledger.key(keys[0].hash()).await.unwrap(), None);
+        assert!(ledger.key(keys[1].hash()).await.unwrap().is_some(), "the other one works");
+        let again = revoke(&*ledger, keys[0].expose()).await.unwrap_err();
+        assert_eq!(again.code(), infera_program::REFUSED);
+        revoke(&*ledger, &keys[1].hash().to_string()).await.unwrap();
+        assert_eq!(ledger.key(keys[1].hash()).await.unwrap(), None);
+        let typo = format!("{}x", &keys[0].expose()[..39]);
+        for text in ["", "inf_", typo.as_str()] {
+            let error = revoke(&*ledger, text).await.unwrap_err();
+            assert_eq!(error.code(), infera_program::SETTINGS);
+            assert!(text.len() < 5 || !error.to_string().contains(text), "{error}");
+        }
+    }
+}

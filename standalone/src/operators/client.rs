@@ -1,0 +1,100 @@
+//! The end that asks, in a command beside the `infera up` that holds the data folder.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use infera_types::ids::JobId;
+use tokio::net::TcpStream;
+
+use super::wire::{LATER, path};
+use crate::data_folder::{noted_key_in, noted_operators_in};
+
+/// How long an answer may take.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// No record is larger: a request and its replicas are each bounded by the size of a message.
+const RECORD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why an `infera up` that runs gives no answer. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Its data folder doesn't say where it answers.
+    #[error(
+        "{0} is in use by another infera, and its note says nowhere that commands are answered: that one is starting, \
+         or of an earlier version; wait for it, or stop it and try again"
+    )]
+    NotNoted(PathBuf),
+    /// It doesn't answer there.
+    #[error(
+        "{path} is in use by another infera, which doesn't answer at {address}: {problem}; try again, or stop that one \
+         first"
+    )]
+    Away {
+        /// The data folder.
+        path: PathBuf,
+        /// Where it should answer.
+        address: SocketAddr,
+        /// What happened instead.
+        problem: String,
+    },
+    /// It answers otherwise than with a record, in its own words.
+    #[error("{sentence}")]
+    Told {
+        /// What it says.
+        sentence: String,
+        /// Whether that may be otherwise later without an operator's doing.
+        may_pass: bool,
+    },
+}
+
+/// Asks the `infera up` that has the data folder at `data` for the archived record of `job`.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn ask(data: &Path, job: JobId) -> Result<String, AskError> {
+    let noted = noted_operators_in(data).filter(|address| address.ip().is_loopback());
+    let (Some(address), Some(key)) = (noted, noted_key_in(data)) else {
+        return Err(AskError::NotNoted(data.to_owned()));
+    };
+    let away = |problem: String| AskError::Away { path: data.to_owned(), address, problem };
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, get(address, &key, job)).await;
+    let answered = answered.map_err(|_| away(format!("no answer in {} s", ANSWERS_WITHIN.as_secs())))?;
+    let (status, text) = answered.map_err(|error| away(error.to_string()))?;
+    match status {
+        StatusCode::OK => Ok(text),
+        status => Err(AskError::Told { sentence: text, may_pass: LATER.contains(&status) }),
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+async fn get(address: SocketAddr, key: &str, job: JobId) -> Result<(StatusCode, String), Cause> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(path(job))
+        .header(HOST, address.to_string())
+        .header(AUTHORIZATION, format!("Bearer {key}"))
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), RECORD_MAX_BYTES).collect().await?.to_bytes();
+        Ok((status, String::from_utf8(body.to_vec())?))
+    };
+    tokio::pin!(answer);
+    tokio::select! {
+        answered = &mut answer => answered,
+        // It ends by itself when the other side has said all; what it said may still have to be read.
+        ended = connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}

@@ -1,0 +1,163 @@
+//! The end that answers: a few connections at a time, one request each, each bounded in time.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use infera_archive::record::RecordError;
+use infera_gateway::keys::ApiKey;
+use infera_types::ids::{Digest, JobId};
+use infera_types::shutdown::Shutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::wire::ARCHIVE;
+use crate::records::Records;
+
+/// A person and a script or two; each may hold one record of some MiB.
+const CONNECTIONS_MAX: usize = 8;
+
+/// How long a request's head may take to come.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a connection may last. A record is read from this machine's disk within milliseconds; a client that takes
+/// longer to read it is gone.
+const CONNECTION_MAX: Duration = Duration::from_secs(30);
+
+/// After a failed accept: closing connections frees descriptors, so wait instead of spinning.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A server that has its address and doesn't serve yet.
+#[derive(Debug)]
+pub struct OperatorServer {
+    listener: TcpListener,
+    desk: Desk,
+}
+
+/// What answers a request.
+#[derive(Clone, Debug)]
+struct Desk {
+    /// The hash of the one key that opens it.
+    key: Digest,
+    records: Records,
+}
+
+impl OperatorServer {
+    /// Takes a free port of loopback. Only `key` opens it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn bind(key: &ApiKey, records: Records) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Ok(Self { listener, desk: Desk { key: key.hash(), records } })
+    }
+
+    /// Returns where it listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until shutdown.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Beyond the limit a connection is closed at once: the command says so and can be repeated.
+                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                    let (desk, shutdown) = (self.desk.clone(), shutdown.clone());
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            _ = tokio::time::timeout(CONNECTION_MAX, connection(stream, desk)) => {}
+                            () = shutdown.cancelled() => {}
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no connection of a command could be accepted; tried again");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, desk: Desk) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a command's connection ended early");
+    }
+}
+
+impl Desk {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !self.opens(request.headers().get(AUTHORIZATION)) {
+            return said(StatusCode::UNAUTHORIZED, "the key for local use opens this, and no other");
+        }
+        if request.method() != Method::GET {
+            return said(StatusCode::METHOD_NOT_ALLOWED, "GET only");
+        }
+        let Some(job) = request.uri().path().strip_prefix(ARCHIVE) else {
+            return said(StatusCode::BAD_REQUEST, "GET /archive/{job}");
+        };
+        let Ok(job) = job.parse::<JobId>() else {
+            return said(StatusCode::BAD_REQUEST, "no job has such an id");
+        };
+        match self.records.find(job).await {
+            Ok(line) => respond(StatusCode::OK, "application/json", line),
+            Err(error) => said(status(&error), &error.to_string()),
+        }
+    }
+
+    fn opens(&self, authorization: Option<&HeaderValue>) -> bool {
+        let given = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        // Hashes are compared, so that the time it takes tells nothing of the key.
+        given.and_then(ApiKey::parse).is_some_and(|key| key.hash() == self.key)
+    }
+}
+
+fn status(error: &RecordError) -> StatusCode {
+    match error {
+        RecordError::NotEnded(_) | RecordError::NotArchived(_) => StatusCode::NOT_FOUND,
+        error if error.may_pass() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn said(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,183 @@
+//! What an operator's commands say of a data folder, beside a network that runs on it and without one.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use infera::commands::{ShowError, show_record};
+use infera::data_folder::{DataFolder, noted_operators_in};
+use infera::network::Network;
+use infera::operators::AskError;
+use infera_types::ids::JobId;
+use infera_types::shutdown::Shutdown;
+use serde_json::{Value, json};
+
+use crate::client::{Client, question};
+use crate::stage::{Stage, config, eventually};
+
+/// The program itself, on this folder.
+fn infera(data: &Path, words: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_infera"))
+        .args(words)
+        .arg("--data")
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+async fn asked_and_archived(stage: &Stage) -> (JobId, String) {
+    let reply = stage.client.chat(&question("What is 2 + 3?")).await;
+    let job: JobId = reply.json["job_id"].as_str().expect("a job").parse().expect("an id");
+    let data = stage.config.data.clone();
+    let line = eventually("the record is archived", async || show_record(&data, job).await.ok()).await;
+    (job, line)
+}
+
+/// The one segment of an archive.
+fn segment(data: &Path) -> PathBuf {
+    let mut path = data.join("archive");
+    while path.is_dir() {
+        let mut entries = std::fs::read_dir(&path).expect("a folder");
+        path = entries.next().expect("something in it").expect("an entry").path();
+        assert!(entries.next().is_none(), "{} holds one thing", path.display());
+    }
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_record_is_shown_beside_a_network_and_without_one() {
+    let mut stage = Stage::open(3).await;
+    stage.run(3).await;
+    let (job, line) = asked_and_archived(&stage).await;
+    let record: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(record["job_id"], json!(job.to_string()));
+    assert_eq!(record["settlement"]["group"]["assignments"].as_array().map(Vec::len), Some(3), "{line}");
+    let beside = infera(&stage.config.data, &["archive", "show", &job.to_string()], "");
+    assert_eq!((beside.status.code(), text(&beside.stdout)), (Some(0), format!("{line}\n").as_str()));
+
+    let unknown = JobId::new();
+    let error = show_record(&stage.config.data, unknown).await.expect_err("no such job");
+    assert!(matches!(&error, ShowError::Ask(AskError::Told { may_pass: true, .. })), "{error}");
+    assert!(error.to_string().contains(&format!("job {unknown} has no record")), "{error}");
+
+    let folder = stage.close().await;
+    let alone = infera(folder.path(), &["archive", "show", &job.to_string()], "");
+    assert_eq!((alone.status.code(), text(&alone.stdout)), (Some(0), format!("{line}\n").as_str()));
+    let nothing = infera(folder.path(), &["archive", "show", &unknown.to_string()], "");
+    assert_eq!((nothing.status.code(), text(&nothing.stdout)), (Some(1), ""));
+    assert!(text(&nothing.stderr).contains(&format!("job {unknown} has no record")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_told_as_damaged_either_way() {
+    let mut stage = Stage::open(3).await;
+    stage.run(3).await;
+    let (job, _) = asked_and_archived(&stage).await;
+    let folder = stage.close().await;
+    let path = segment(folder.path());
+    let mut bytes = std::fs::read(&path).expect("the segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&path, &bytes).expect("it rots");
+
+    let alone = infera(folder.path(), &["archive", "show", &job.to_string()], "");
+    assert_eq!((alone.status.code(), text(&alone.stdout)), (Some(3), ""));
+    let damaged = format!("record of {job} in jobs/");
+    assert!(text(&alone.stderr).contains(&damaged), "{}", text(&alone.stderr));
+
+    let network = Network::start(config(folder.path(), 3)).await.expect("it starts");
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(network.run(shutdown.clone()));
+    let beside = infera(folder.path(), &["archive", "show", &job.to_string()], "");
+    assert_eq!((beside.status.code(), text(&beside.stdout)), (Some(3), ""));
+    assert!(text(&beside.stderr).contains(&damaged), "{}", text(&beside.stderr));
+    shutdown.cancel();
+    running.await.expect("no panic").expect("every role ends well");
+}
+
+/// The port for commands takes the key for local use and no other, however good.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_accounts_key_shows_no_record() {
+    let mut stage = Stage::open(3).await;
+    stage.run(3).await;
+    let (job, line) = asked_and_archived(&stage).await;
+    let address = noted_operators_in(&stage.config.data).expect("it is noted");
+    assert!(address.ip().is_loopback());
+    let signed_up =
+        stage.client.call("POST", "/signup_user", Some(&json!({"email": "other@example.com"}))).await;
+    let other = signed_up.json["api_key"].as_str().expect("a key").to_owned();
+    let path = format!("/archive/{job}");
+    for key in [other, String::new(), format!("{}x", stage.client.key)] {
+        let reply = Client { address, key }.call("GET", &path, None).await;
+        assert_eq!(reply.status, 401, "{}", reply.head);
+        assert!(!reply.head.contains("job_id") && reply.json.is_null());
+    }
+    let client = Client { address, key: stage.client.key.clone() };
+    let reply = client.call("GET", &path, None).await;
+    assert_eq!((reply.status, reply.json.to_string().len() > 2), (200, true), "{line}");
+    for (method, path, status) in
+        [("POST", path.as_str(), 405), ("GET", "/archive/x", 400), ("GET", "/metrics", 400)]
+    {
+        assert_eq!(client.call(method, path, None).await.status, status, "{method} {path}");
+    }
+    stage.close().await;
+}
+
+/// A folder that is held by a process that doesn't answer.
+#[tokio::test]
+async fn what_holds_the_folder_and_does_not_answer_is_named() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let data = DataFolder::open(folder.path()).expect("a data folder");
+    std::fs::write(data.ledger(), "not looked into here").expect("a ledger");
+    data.note("http://127.0.0.1:1", "inf_x").expect("noted");
+    let error = show_record(folder.path(), JobId::new()).await.expect_err("not noted");
+    assert!(matches!(error, ShowError::Ask(AskError::NotNoted(_))), "{error}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    data.note_operators(free).expect("noted");
+    let error = show_record(folder.path(), JobId::new()).await.expect_err("away");
+    assert!(matches!(error, ShowError::Ask(AskError::Away { .. })), "{error}");
+    assert!(error.to_string().contains(&free.to_string()), "{error}");
+    // An address elsewhere would be told the key.
+    data.note_operators(([192, 0, 2, 1], 80).into()).expect("noted");
+    let error = show_record(folder.path(), JobId::new()).await.expect_err("not asked");
+    assert!(matches!(error, ShowError::Ask(AskError::NotNoted(_))), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_opens_nothing_after_the_next_start() {
+    let mut stage = Stage::open(1).await;
+    let signed_up =
+        stage.client.call("POST", "/signup_user", Some(&json!({"email": "leaky@example.com"}))).await;
+    let leaked = signed_up.json["api_key"].as_str().expect("a key").to_owned();
+    stage.run(1).await;
+    let refused = infera(&stage.config.data, &["account", "revoke-key"], &leaked);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("in use by another infera"), "{}", text(&refused.stderr));
+    let folder = stage.close().await;
+
+    let revoked = infera(folder.path(), &["account", "revoke-key"], &format!("{leaked}\n"));
+    assert_eq!(revoked.status.code(), Some(0), "{}", text(&revoked.stderr));
+    assert!(text(&revoked.stdout).contains("is revoked"), "{}", text(&revoked.stdout));
+    let again = infera(folder.path(), &["account", "revoke-key"], &leaked);
+    assert_eq!(again.status.code(), Some(3));
+    for output in [&refused, &revoked, &again] {
+        assert!(!text(&output.stdout).contains(&leaked) && !text(&output.stderr).contains(&leaked));
+    }
+
+    let network = Network::start(config(folder.path(), 1)).await.expect("it starts");
+    let client = Client { address: network.address, key: leaked };
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(network.run(shutdown.clone()));
+    assert_eq!(client.call("GET", "/v1/models", None).await.status, 401);
+    shutdown.cancel();
+    running.await.expect("no panic").expect("every role ends well");
+}
