@@ -60,7 +60,22 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("core/ledger", &["error", "rows", "node_book", "pruning", "lib", "fold", "stored", "last_commit"]),
+    (
+        "core/ledger",
+        &[
+            "error",
+            "job_state",
+            "statements",
+            "rows",
+            "totals",
+            "node_book",
+            "pruning",
+            "lib",
+            "fold",
+            "stored",
+            "last_commit",
+        ],
+    ),
     (
         "core/ledger/sqlite",
         &[

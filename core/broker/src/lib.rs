@@ -14,6 +14,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 pub use infera_types::envelope::Message;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Where a message is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +83,8 @@ impl Queue {
 }
 
 /// The outcome of a publish, which never waits for a consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Published {
     /// The broker has the message, in every queue that it matched.
     Confirmed,
@@ -96,6 +98,14 @@ pub enum Published {
     Refused,
     /// The message may or may not have arrived (cut connection, time-out). Retry under the same message id.
     Unknown,
+}
+
+impl Published {
+    /// Returns the outcome's word in metrics and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A failure of the broker itself. A retry is safe unless the variant says otherwise.

@@ -32,14 +32,7 @@ impl Broker for MeasuredBroker {
         let (kind, begun) = (kind_label(&message.kind), Instant::now());
         let outcome = self.0.publish(address, message).await;
         histogram!(BROKER_PUBLISH).record(begun.elapsed());
-        let word = match outcome {
-            Published::Confirmed => "confirmed",
-            Published::Full => "full",
-            Published::Unroutable => "unroutable",
-            Published::Refused => "refused",
-            Published::Unknown => "unknown",
-        };
-        counter!(BROKER_PUBLISHES, "kind" => kind, "outcome" => word).increment(1);
+        counter!(BROKER_PUBLISHES, "kind" => kind, "outcome" => outcome.word()).increment(1);
         outcome
     }
 
@@ -53,5 +46,21 @@ impl Broker for MeasuredBroker {
 
     async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
         self.0.delete(queue).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_telemetry::metrics::ALL;
+    use strum::VariantArray as _;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_have_the_words_that_the_metric_names() {
+        let words: Vec<_> = Published::VARIANTS.iter().map(|outcome| outcome.word()).collect();
+        let metric = ALL.iter().find(|metric| metric.name == BROKER_PUBLISHES).unwrap();
+        assert_eq!(words, ["confirmed", "full", "unroutable", "refused", "unknown"]);
+        assert!(metric.help.contains(&words.join(", ")), "{}", metric.help);
     }
 }

@@ -12,11 +12,14 @@
 
 mod error;
 pub mod fold;
+mod job_state;
 pub mod last_commit;
 mod node_book;
 mod pruning;
 pub mod rows;
+pub mod statements;
 pub mod stored;
+pub mod totals;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,6 +30,7 @@ pub use error::LedgerError;
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
+pub use job_state::JobState;
 pub use node_book::NodeBook;
 pub use pruning::Pruning;
 pub use rows::*;

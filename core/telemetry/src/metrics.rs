@@ -5,10 +5,9 @@
 //! words that we chose: routes' templates, models of the catalogue, words of our own enumerations. An account's,
 //! node's or job's id is never a label, because each would become a time series that never ends.
 
-use std::fmt;
-
-/// The kind of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The kind of a metric. It is written as Prometheus spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// A number that only grows, from the process's start.
     Counter,
@@ -16,17 +15,6 @@ pub enum Kind {
     Gauge,
     /// A distribution.
     Histogram,
-}
-
-impl fmt::Display for Kind {
-    /// Writes the kind's word as Prometheus spells it.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        })
-    }
 }
 
 /// One metric.

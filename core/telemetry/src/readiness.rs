@@ -3,9 +3,11 @@
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
+use strum::IntoStaticStr;
 
 /// The state of one thing on which serving depends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Condition {
     /// It is as it should be.
     Fine,
@@ -20,14 +22,6 @@ impl Condition {
     #[must_use]
     pub const fn of(holds: bool, or_else: Self) -> Self {
         if holds { Self::Fine } else { or_else }
-    }
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Fine => "fine",
-            Self::Degraded => "degraded",
-            Self::Failing => "failing",
-        }
     }
 }
 
@@ -64,7 +58,7 @@ impl Readiness {
         let words: Map<String, Value> = self
             .conditions
             .iter()
-            .map(|(name, condition)| ((*name).to_owned(), condition.word().into()))
+            .map(|(name, condition)| ((*name).to_owned(), <&'static str>::from(condition).into()))
             .collect();
         json!({ "ready": self.is_ready(), "conditions": words })
     }
@@ -92,10 +86,13 @@ mod tests {
         assert!(readiness(&[("a", fine), ("b", degraded)]).is_ready());
         assert!(!readiness(&[("a", fine), ("b", degraded), ("c", failing)]).is_ready());
         assert_eq!(readiness(&[("a", fine), ("b", degraded), ("c", failing)]).degraded(), ["b"]);
-        let shown = readiness(&[("ledger", failing), ("broker", degraded)]).to_json();
+        let shown = readiness(&[("ledger", failing), ("broker", degraded), ("outbox", fine)]).to_json();
         assert_eq!(
             shown,
-            json!({ "ready": false, "conditions": { "ledger": "failing", "broker": "degraded" } })
+            json!({
+                "ready": false,
+                "conditions": { "ledger": "failing", "broker": "degraded", "outbox": "fine" },
+            })
         );
     }
 }

@@ -2,12 +2,13 @@
 //! them. Sentences and statuses are the gateway's.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use crate::ids::NodeId;
 use crate::secret::Secret;
 
 /// Why a node isn't let in, and who can change that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Refusal {
     /// This gateway has no key to sign tokens with: its operator. Another gateway may have one.
     NoAdmission,
@@ -25,8 +26,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::NoAdmission, Self::NoFleet, Self::NameTaken, Self::Unknown, Self::Revoked, Self::BrokerAway];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns the word that programs compare.
     #[must_use]
@@ -44,7 +44,7 @@ impl Refusal {
     /// Returns the refusal of a word; none for one that this program doesn't know.
     #[must_use]
     pub fn of_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+        Self::ALL.iter().copied().find(|refusal| refusal.code() == code)
     }
 
     /// Returns whether another gateway, or this one later, may let the node in without anybody doing something.
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn each_refusal_is_known_again_by_its_word() {
         for refusal in Refusal::ALL {
-            assert_eq!(Refusal::of_code(refusal.code()), Some(refusal));
+            assert_eq!(Refusal::of_code(refusal.code()), Some(*refusal));
         }
         assert_eq!(Refusal::of_code("tomorrow's"), None);
     }

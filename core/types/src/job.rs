@@ -3,6 +3,7 @@
 //! done with them.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
@@ -107,8 +108,9 @@ pub enum VerificationStatus {
 }
 
 /// The step of the ladder that decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Rung {
     /// The tokens are the same.
     Identical,
@@ -159,8 +161,9 @@ pub struct Verification {
 }
 
 /// Why a job failed. Each reason says whose fault it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FailureReason {
     /// The job's owner died more than five times while the job was handed out: something in it may kill verifiers.
     Poison,
@@ -182,41 +185,20 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
-        Self::Poison,
-        Self::NoConsensus,
-        Self::TooManyMisses,
-        Self::InsufficientNodes,
-        Self::ContextLength,
-        Self::InvalidMessages,
-        Self::Unprocessable,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Returns the reason's word, the same as in replies.
+    /// Returns the reason's word in the ledger, in messages, logs and metrics.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Poison => "poison",
-            Self::NoConsensus => "no_consensus",
-            Self::TooManyMisses => "too_many_misses",
-            Self::InsufficientNodes => "insufficient_nodes",
-            Self::ContextLength => "context_length",
-            Self::InvalidMessages => "invalid_messages",
-            Self::Unprocessable => "unprocessable",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
 impl Rung {
     /// Returns the step's word, the same as in replies.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Identical => "identical",
-            Self::Benign => "benign",
-            Self::Text => "text",
-            Self::Referee => "referee",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -245,7 +227,8 @@ pub enum End {
 }
 
 impl End {
-    /// Returns the word that tables and `GET /v1/jobs/{id}` use.
+    /// Returns the word that tables, messages, metrics and `GET /v1/jobs/{id}` use. The words are written out,
+    /// because constant functions need them and a derived conversion is not constant.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -381,7 +364,8 @@ mod tests {
     #[test]
     fn keys_are_freed_by_ends_that_say_nothing_about_the_request() {
         let freed: Vec<_> = FailureReason::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|reason| End::Failed { reason: *reason, message: String::new() }.frees_key())
             .map(FailureReason::word)
             .collect();

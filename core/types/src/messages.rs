@@ -2,6 +2,7 @@
 //! a message becomes bytes is `wire`.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::features::Features;
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
@@ -113,8 +114,9 @@ impl Wire for Replica {
 }
 
 /// Why a node returns an assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RefusalReason {
     /// No slot is free: neutral.
     Busy,
@@ -132,6 +134,12 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// Returns the reason's word, for logs: the same as in messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+
     /// Returns whether the refusal counts as a miss of the node.
     #[must_use]
     pub const fn counts(self) -> bool {

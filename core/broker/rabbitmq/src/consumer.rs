@@ -118,8 +118,9 @@ impl Subscription {
             }
             // Only a hostile sender causes this; it must not fill our logs.
             Err(why) => {
-                metrics::counter!(DROPPED, "why" => why.word()).increment(1);
-                tracing::debug!(queue = %self.queue, key = %routing_key, ?why, "dropped a delivery");
+                let why: &'static str = why.into();
+                metrics::counter!(DROPPED, "why" => why).increment(1);
+                tracing::debug!(queue = %self.queue, key = %routing_key, why, "dropped a delivery");
                 if let Err(error) = acker.reject(BasicRejectOptions { requeue: false }).await {
                     tracing::debug!(%error, "could not drop a delivery");
                 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString, ShortStringError};
 use lapin::{BasicProperties, ErrorKind};
+use strum::IntoStaticStr;
 
 use infera_broker::{Address, BrokerError, Exchange, GIVEN_BACK_MAX, Message, Queue, topology};
 
@@ -131,22 +132,13 @@ fn first_word(key: &str) -> &str {
 }
 
 /// Why a delivery is dropped: its sender cannot be established.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Dubious {
     /// It carries `CC`, by which a sender reaches queues that its key does not.
     Copied,
     /// It came through the nodes' exchange, and the vouched user is not the node that its key names.
     Unvouched,
-}
-
-impl Dubious {
-    /// Returns the reason's word in metrics.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Copied => "copied",
-            Self::Unvouched => "unvouched",
-        }
-    }
 }
 
 /// Converts a message that was delivered by `exchange` under `key`.
@@ -365,6 +357,7 @@ mod tests {
         headers.insert(short("CC"), AMQPValue::LongString("n2.heartbeat".into()));
         let copied = parcel.properties.with_headers(headers);
         assert_eq!(message(from, &copied, Vec::new()), Err(Dubious::Copied));
+        assert_eq!([Dubious::Copied, Dubious::Unvouched].map(<&str>::from), ["copied", "unvouched"]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
 /// count as new.
 pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
     let failed = |reason| End::Failed { reason, message: "as the check wants".to_owned() };
-    let ends = FailureReason::ALL.map(failed).into_iter().chain([End::Expired, End::Cancelled]);
+    let ends = FailureReason::ALL.iter().copied().map(failed).chain([End::Expired, End::Cancelled]);
     for (number, end) in ends.enumerate() {
         let account = AccountId::fresh();
         let key = Digest::of(&number.to_le_bytes());

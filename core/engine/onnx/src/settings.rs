@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The device that does the arithmetic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Device {
     /// The CPU; every build of ONNX Runtime supports it.
     #[default]
@@ -16,13 +18,10 @@ pub enum Device {
 }
 
 impl Device {
-    /// Returns the device's word in numeric classes and flags.
+    /// Returns the device's word in numeric classes and settings.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -72,5 +71,20 @@ impl OnnxConfig {
             sequences_max: sequences_default(),
             gpu_model: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings and numeric classes say the words, so a variant that is renamed keeps its word.
+    #[test]
+    fn devices_keep_their_words() {
+        for device in Device::VARIANTS {
+            assert_eq!(serde_json::to_value(device).unwrap(), device.word());
+        }
+        let words: Vec<_> = Device::VARIANTS.iter().map(|device| device.word()).collect();
+        assert_eq!(words, ["cpu", "cuda"]);
     }
 }

@@ -13,7 +13,7 @@ use super::pool::{Parameters, execute_over, prepared};
 use super::settling::{ADD_TO_TOTALS, Totals};
 use super::values::{count, digest, get, job_id, millis, small, whole, word};
 use infera_ledger::stored::{Stored, body_bytes, no_place};
-use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob};
+use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob, job_state};
 use infera_types::ids::{Digest, JobId};
 
 /// Creates an account's count before its first job, so that there is a row to lock. The row is never deleted.
@@ -28,15 +28,18 @@ const KNOWN_JOBS: &str = "SELECT id, account FROM jobs WHERE id = ANY($1)";
 const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerprint, job_id FROM idempotency
     JOIN unnest($1::text[], $2::bytea[]) AS asked (account, key)
         ON asked.account = idempotency.account AND asked.key = idempotency.key";
-const INSERT_JOBS: &str = "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous,
-        accepted_ms, deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
-        request_hash)
-    SELECT id, account, model, request, quorum, replicas, gateway, synchronous,
-        accepted_ms, deadline_ms, epoch, 0, 0, 0, 0, '[]', accepted_ms, request_hash
+const INSERT_JOBS: &str = concat!(
+    "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
+        deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash)
+    SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
+        ",
+    job_state!(queued),
+    ", 0, 0, 0, '[]', accepted_ms, request_hash
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[])
-        AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
-            request_hash)";
+        AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
+            epoch, request_hash)"
+);
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
 const ADD_WAITING: &str =

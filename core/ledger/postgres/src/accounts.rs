@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
 use super::values::{get, millis, word};
+use infera_ledger::statements::{ISSUE_KEY, KEY, REVOKE_KEY};
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
@@ -43,25 +44,20 @@ impl AccountBook for PostgresLedger {
     }
 
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
-        // A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
-        let sql = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
-                   ON CONFLICT (hash) DO NOTHING";
         let (account, hint) = (word(key.account.as_str())?, word(&key.hint)?);
-        self.pool.put(sql, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
+        self.pool.put(ISSUE_KEY, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
         Ok(())
     }
 
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
-        let sql = "SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL";
-        let row = self.pool.query_opt(sql, &[&&hash.as_bytes()[..]]).await?;
+        let row = self.pool.query_opt(KEY, &[&&hash.as_bytes()[..]]).await?;
         let record =
             |row| Ok(KeyRecord { account: AccountId::new(get::<String>(&row, 0)?), hint: get(&row, 1)? });
         row.map(record).transpose()
     }
 
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
-        let sql = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";
-        self.pool.put(sql, &[&&hash.as_bytes()[..], &millis(now)]).await?;
+        self.pool.put(REVOKE_KEY, &[&&hash.as_bytes()[..], &millis(now)]).await?;
         Ok(())
     }
 }

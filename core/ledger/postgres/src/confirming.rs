@@ -6,15 +6,19 @@ use deadpool_postgres::ClientWrapper;
 use super::failure::Failure;
 use super::lane::Work;
 use super::values::ordered;
-use infera_ledger::LedgerError;
+use infera_ledger::{LedgerError, job_state};
 use infera_types::ids::JobId;
 
 /// Marks only jobs that have been unconfirmed since they were accepted: a late mark must not hide a job that was
 /// released or swept meanwhile.
-const CONFIRM: &str = "WITH locked AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND unconfirmed_ms = accepted_ms
+const CONFIRM: &str = concat!(
+    "WITH locked AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = ",
+    job_state!(queued),
+    " AND unconfirmed_ms = accepted_ms
         ORDER BY id FOR UPDATE)
-    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id";
+    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id"
+);
 
 /// The lane of [`infera_ledger::JobIntake::confirm`].
 pub(super) struct Confirming;

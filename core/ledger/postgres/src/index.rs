@@ -11,6 +11,7 @@ use super::values::{
     count, digest, from_json, get, job_id, millis, optional_digest, ordered, segment_id, small, time, whole,
     word,
 };
+use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_SEGMENTS};
 use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
@@ -47,15 +48,6 @@ const CLAIMED: &str =
 /// Moves records that cannot be archived out of their segment, so that they don't keep the others from the archive.
 const SET_ASIDE_RECORDS: &str = "UPDATE records SET segment = $3 WHERE job_id = ANY($2) AND segment = $1";
 
-/// Deletes an empty segment, which would stay unfinished for ever.
-const FORGET_EMPTY: &str =
-    "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)";
-
-const LOCATE: &str = "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
-        records.line, records.hash
-    FROM records JOIN segments ON segments.id = records.segment
-    WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL";
-
 const RECORD: &str = "WITH placed AS (
         UPDATE records SET frame_offset = places.frame_offset, frame_length = places.frame_length,
             line = places.line, hash = places.hash
@@ -91,15 +83,13 @@ impl ArchiveIndex for PostgresLedger {
         if !damaged.is_empty() {
             let aside = &SET_ASIDE.as_bytes()[..];
             self.pool.put(SET_ASIDE_RECORDS, &[&id, &ordered(&damaged), &aside]).await?;
-            self.pool.put(FORGET_EMPTY, &[&id]).await?;
+            self.pool.put(FORGET_EMPTY_SEGMENT, &[&id]).await?;
         }
         Ok(records)
     }
 
     async fn unfinished(&self, older_than: Timestamp, now: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
-        let sql = "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)
-            ORDER BY claimed_ms, id";
-        let rows = self.pool.query(sql, &[&millis(older_than), &millis(latest(now))]).await?;
+        let rows = self.pool.query(UNFINISHED_SEGMENTS, &[&millis(older_than), &millis(latest(now))]).await?;
         rows.iter().map(|row| segment_id(row, 0)).collect()
     }
 
@@ -128,7 +118,7 @@ impl ArchiveIndex for PostgresLedger {
     }
 
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError> {
-        let found = self.pool.query_opt(LOCATE, &[&&job.as_bytes()[..]]).await?;
+        let found = self.pool.query_opt(LOCATE_RECORD, &[&&job.as_bytes()[..]]).await?;
         let Some(row) = found else { return Ok(None) };
         let place = RecordPlace {
             job,

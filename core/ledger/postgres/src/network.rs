@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::values::{count, digest, from_json, get, millis, time, to_json, whole, word};
+use infera_ledger::statements::{LIST_MODEL, NODE_BY_NAME, NODES};
 use infera_ledger::{CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, Registered};
 use infera_types::ids::{Digest, NodeId, OwnerId};
 use infera_types::time::Timestamp;
@@ -18,9 +19,7 @@ impl NetworkBook for PostgresLedger {
     }
 
     async fn list_model(&self, entry: &CatalogueEntry) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO catalogue (name, entry) VALUES ($1, $2)
-                   ON CONFLICT (name) DO UPDATE SET entry = excluded.entry";
-        self.pool.put(sql, &[&word(entry.name.as_str())?, &to_json(entry)?]).await?;
+        self.pool.put(LIST_MODEL, &[&word(entry.name.as_str())?, &to_json(entry)?]).await?;
         Ok(())
     }
 
@@ -49,9 +48,7 @@ impl NetworkBook for PostgresLedger {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError> {
-        let sql = "SELECT id, name, owner, registered_ms FROM nodes
-                   WHERE revoked_ms IS NULL ORDER BY registered_ms, id";
-        self.pool.query(sql, &[]).await?.iter().map(node_record).collect()
+        self.pool.query(NODES, &[]).await?.iter().map(node_record).collect()
     }
 
     async fn epoch(
@@ -77,8 +74,7 @@ impl NetworkBook for PostgresLedger {
 
 impl PostgresLedger {
     async fn known_node(&self, node: &NewNode) -> Result<Option<Registered>, LedgerError> {
-        let sql = "SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1";
-        let Some(row) = self.pool.query_opt(sql, &[&node.name]).await? else { return Ok(None) };
+        let Some(row) = self.pool.query_opt(NODE_BY_NAME, &[&node.name]).await? else { return Ok(None) };
         let is_revoked = get::<Option<i64>>(&row, 5)?.is_some();
         if is_revoked || digest(&row, 4)? != node.secret {
             return Ok(Some(Registered::WrongSecret));

@@ -6,6 +6,7 @@ use super::PostgresLedger;
 use super::network::node_record;
 use super::pool::Parameters;
 use super::values::{digest, get, millis, word};
+use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
 use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
@@ -14,8 +15,7 @@ use infera_types::time::Timestamp;
 #[async_trait]
 impl NodeBook for PostgresLedger {
     async fn allow_fleet(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
-        let sql = "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id";
-        let rows = self.pool.put(sql, &[&word(email)?, &millis(now)]).await?;
+        let rows = self.pool.put(ALLOW_FLEET, &[&word(email)?, &millis(now)]).await?;
         rows.first().map(|row| Ok(AccountId::new(get::<String>(row, 0)?))).transpose()
     }
 
@@ -42,25 +42,19 @@ impl NodeBook for PostgresLedger {
     }
 
     async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError> {
-        let sql = "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id";
-        let rows = self.pool.query(sql, &[&millis(now), &millis(latest_admission(now))]).await?;
+        let rows = self.pool.query(ADMITTED_NODES, &[&millis(now), &millis(latest_admission(now))]).await?;
         rows.iter().map(|row| Ok(NodeId::new(get::<String>(row, 0)?))).collect()
     }
 
     async fn revoke_node(&self, node: &NodeId, now: Timestamp) -> Result<Option<NodeRecord>, LedgerError> {
-        let sql = "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
-                   RETURNING id, name, owner, registered_ms";
-        let rows = self.pool.put(sql, &[&word(node.as_str())?, &millis(now)]).await?;
+        let rows = self.pool.put(REVOKE_NODE, &[&word(node.as_str())?, &millis(now)]).await?;
         rows.first().map(node_record).transpose()
     }
 }
 
 impl PostgresLedger {
     async fn check(&self, name: &str, secret: Digest) -> Result<NodeCheck, LedgerError> {
-        let sql = "SELECT id, name, owner, registered_ms, secret, revoked_ms,
-                          (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner)
-                   FROM nodes WHERE name = $1";
-        let Some(row) = self.pool.query_opt(sql, &[&word(name)?]).await? else {
+        let Some(row) = self.pool.query_opt(NODE_WITH_FLEET, &[&word(name)?]).await? else {
             return Ok(NodeCheck::Unknown);
         };
         if digest(&row, 4)? != secret {

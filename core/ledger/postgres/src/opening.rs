@@ -118,3 +118,24 @@ pub(super) async fn check_durability(pool: &Pool) -> Result<(), LedgerError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use infera_ledger::job_state;
+
+    use super::*;
+
+    /// Migrations are history and write the states' numbers out; statements take them from [`job_state`].
+    #[test]
+    fn partial_indexes_say_the_numbers_of_the_states() {
+        let indexes = [
+            concat!("jobs_unconfirmed ON jobs (unconfirmed_ms) WHERE state = ", job_state!(queued), " AND"),
+            concat!("jobs_queued ON jobs (model, accepted_ms) WHERE state = ", job_state!(queued), ";"),
+            concat!("jobs_running ON jobs (accepted_ms, owner) WHERE state = ", job_state!(running), ";"),
+            concat!("jobs_live_deadline ON jobs (deadline_ms) WHERE state < ", job_state!(ended), ";"),
+        ];
+        for index in indexes {
+            assert!(MIGRATIONS.iter().any(|migration| migration.contains(index)), "{index}");
+        }
+    }
+}

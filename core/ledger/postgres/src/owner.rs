@@ -9,15 +9,20 @@ use super::taking::Taking;
 use super::values::{from_json, get, millis, ordered, to_json, word};
 use async_trait::async_trait;
 use infera_ledger::stored::SettlementRow;
-use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take};
+use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state};
 use infera_types::ids::{JobId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 
-const RELEASE: &str = "WITH locked AS MATERIALIZED (
+const RELEASE: &str = concat!(
+    "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
-    FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = 1";
+    UPDATE jobs SET state = ",
+    job_state!(queued),
+    ", owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
+    FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = ",
+    job_state!(running)
+);
 
 /// How often recording a miss is tried. A job has one owner, with a handful of open assignments: more misses than
 /// this never come in between.

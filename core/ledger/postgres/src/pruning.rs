@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::PostgresLedger;
 use super::values::{count, digest, flag, get, job_id, millis, segment_id, small};
+use infera_ledger::statements::RECORD_PLACES;
 use infera_ledger::stored::latest;
 use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
 use infera_types::ids::SegmentId;
@@ -27,9 +28,6 @@ const PRUNABLE: &str = "WITH old AS (
     WHERE object_key IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
     ORDER BY oldest, segments.id LIMIT $3";
-
-const PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
-    WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line";
 
 /// Prunes jobs. Rows are locked in the order in which a settlement locks them: jobs, then accounts' counts, then
 /// totals.
@@ -101,7 +99,7 @@ impl Pruning for PostgresLedger {
 
 impl PostgresLedger {
     async fn places(&self, segment: SegmentId) -> Result<Vec<RecordPlace>, LedgerError> {
-        let rows = self.pool.query(PLACES, &[&&segment.as_bytes()[..]]).await?;
+        let rows = self.pool.query(RECORD_PLACES, &[&&segment.as_bytes()[..]]).await?;
         let place = |row| {
             Ok(RecordPlace {
                 job: job_id(row, 0)?,

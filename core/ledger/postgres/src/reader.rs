@@ -7,9 +7,11 @@ use super::PostgresLedger;
 use super::accepting::used_again;
 use super::settling::{read, settlement};
 use super::values::{count, digest, get, job_id, optional_digest, policy, time};
+use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
-    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics, job_state,
+    totals,
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationStatus};
@@ -30,11 +32,17 @@ const POISONED: &str =
     WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
     ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
 
-const STATISTICS: &str = "SELECT name, SUM(value)::bigint FROM totals GROUP BY name
-    UNION ALL SELECT 'queued', COUNT(*) FROM jobs WHERE state = 0
-    UNION ALL SELECT 'running', COUNT(*) FROM jobs WHERE state = 1
+const STATISTICS: &str = concat!(
+    "SELECT name, SUM(value)::bigint FROM totals GROUP BY name
+    UNION ALL SELECT 'queued', COUNT(*) FROM jobs WHERE state = ",
+    job_state!(queued),
+    "
+    UNION ALL SELECT 'running', COUNT(*) FROM jobs WHERE state = ",
+    job_state!(running),
+    "
     UNION ALL SELECT 'nodes', COUNT(*) FROM nodes WHERE revoked_ms IS NULL
-    UNION ALL SELECT 'disputed', COUNT(*) FROM disputes WHERE status = 'disputed'";
+    UNION ALL SELECT 'disputed', COUNT(*) FROM disputes WHERE status = 'disputed'"
+);
 
 #[async_trait]
 impl JobReader for PostgresLedger {
@@ -44,7 +52,8 @@ impl JobReader for PostgresLedger {
         let Some(row) = found else { return Ok(None) };
         let has_ended = get::<Option<&str>>(&row, 1)?.is_some();
         let dispute: Option<String> = get(&row, 6)?;
-        let (state, settlement) = (state_of(get(&row, 7)?), has_ended.then(|| settlement(&row)).transpose()?);
+        let state = JobState::of_number(get::<i16>(&row, 7)?.into());
+        let settlement = has_ended.then(|| settlement(&row)).transpose()?;
         Ok(Some(JobView {
             id: job,
             model: ModelName::new(get::<String>(&row, 3)?),
@@ -65,9 +74,8 @@ impl JobReader for PostgresLedger {
         account: &AccountId,
         idempotency: &Idempotency,
     ) -> Result<Option<Accepted>, LedgerError> {
-        let sql = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
         let key = &idempotency.key.as_bytes()[..];
-        let found = self.pool.query_opt(sql, &[&account.as_str(), &key]).await?;
+        let found = self.pool.query_opt(EARLIER_USE, &[&account.as_str(), &key]).await?;
         found.map(|row| Ok(used_again(idempotency, digest(&row, 0)?, job_id(&row, 1)?))).transpose()
     }
 
@@ -83,18 +91,11 @@ impl JobReader for PostgresLedger {
         for row in &self.pool.query(STATISTICS, &[]).await? {
             let value = count(row, 1)?;
             match get::<&str>(row, 0)? {
-                "accepted" => statistics.accepted = value,
                 "queued" => statistics.queued = value,
                 "running" => statistics.running = value,
-                "succeeded" => statistics.succeeded = value,
-                "failed" => statistics.failed = value,
-                "cancelled" => statistics.cancelled = value,
-                "expired" => statistics.expired = value,
-                "prompt_tokens" => statistics.prompt_tokens = value,
-                "completion_tokens" => statistics.completion_tokens = value,
                 "nodes" => statistics.nodes = value,
                 "disputed" => statistics.disputed = value,
-                _ => {}
+                total => totals::enter(&mut statistics, total, value),
             }
         }
         Ok(statistics)
@@ -112,14 +113,6 @@ fn poisoned_job(row: &Row) -> Result<(PoisonedJob, Option<Digest>), LedgerError>
         settled_ms: time(row, 6)?,
     };
     Ok((job, optional_digest(row, 7)?))
-}
-
-fn state_of(state: i16) -> JobState {
-    match state {
-        0 => JobState::Queued,
-        1 => JobState::Running,
-        _ => JobState::Ended,
-    }
 }
 
 fn dispute_of(word: &str) -> Result<VerificationStatus, LedgerError> {

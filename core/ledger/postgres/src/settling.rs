@@ -13,7 +13,7 @@ use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
 use infera_ledger::stored::{GroupRow, SettlementRow, group_of, readable, settlement_of};
-use infera_ledger::{LedgerError, Settled};
+use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 
@@ -34,8 +34,12 @@ const FILL_GROUPS: &str = "WITH locked AS MATERIALIZED (
     WHERE groups.job_id = locked.job_id AND groups.is_closed + 0 = 0 AND length(groups.record) = 0";
 const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, settlement, reason, hash)
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::text[], $5::bytea[])";
-const END_JOBS: &str = "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
-    WHERE id = ANY($1)";
+const END_JOBS: &str = concat!(
+    "UPDATE jobs SET state = ",
+    job_state!(ended),
+    ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
+    WHERE id = ANY($1)"
+);
 const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record, hash)
     SELECT job_id, verifier, deadline_ms, 0, record, hash
     FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[])
@@ -160,8 +164,9 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
     let mut ended = Vec::new();
     for row in &locked? {
         let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
-        if state < 2 {
-            known.live.insert(job, Live { account: get(row, 1)?, is_running: state == 1 });
+        if state < job_state!(ended) {
+            let is_running = state == job_state!(running);
+            known.live.insert(job, Live { account: get(row, 1)?, is_running });
         } else {
             ended.push(job);
         }

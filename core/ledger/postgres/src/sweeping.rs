@@ -8,8 +8,9 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::settling::with_group;
 use super::values::{flag, get, job_id, millis, named, ordered, time, word};
+use infera_ledger::statements::OVERDUE_JOBS;
 use infera_ledger::stored::{latest, readable};
-use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
+use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
 
@@ -27,40 +28,49 @@ const LEASE: &str = "INSERT INTO leases (name, holder, until_ms, taken_ms) VALUE
 /// marked unconfirmed as of a later time), those of owners without a lease, and those of empty queues (an unconfirmed
 /// notice may be on its way to the queue; if not, the first condition finds it). Jobs past their deadline are left
 /// out, because they are about to expire, and so are jobs that another transaction is changing.
-const HAND_OUT: &str = "WITH unconfirmed AS MATERIALIZED (
-        SELECT id, accepted_ms FROM jobs
-        WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+const HAND_OUT: &str = concat!(
+    "WITH unconfirmed AS MATERIALIZED (
+        SELECT id, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
         ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     ahead AS MATERIALIZED (
-        SELECT id, accepted_ms FROM jobs
-        WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms > $5 AND deadline_ms > $2
+        SELECT id, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms > $5 AND deadline_ms > $2
         ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     orphaned AS MATERIALIZED (
-        SELECT id, accepted_ms FROM jobs
-        WHERE state = 1 AND deadline_ms > $2 AND NOT EXISTS (
+        SELECT id, accepted_ms FROM jobs WHERE state = ",
+    job_state!(running),
+    " AND deadline_ms > $2 AND NOT EXISTS (
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                 AND leases.until_ms > $2 AND leases.taken_ms <= $5)
         ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     lost AS MATERIALIZED (
-        SELECT id, accepted_ms FROM jobs
-        WHERE state = 0 AND model = ANY($3) AND unconfirmed_ms IS NULL AND deadline_ms > $2
+        SELECT id, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND model = ANY($3) AND unconfirmed_ms IS NULL AND deadline_ms > $2
         ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     found AS MATERIALIZED (
         SELECT id FROM (
             SELECT * FROM unconfirmed UNION SELECT * FROM ahead UNION SELECT * FROM orphaned
             UNION SELECT * FROM lost) AS every
         ORDER BY accepted_ms, id LIMIT $4)
-    UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
-    RETURNING jobs.id, model, accepted_ms";
+    UPDATE jobs SET state = ",
+    job_state!(queued),
+    ", owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
+    RETURNING jobs.id, model, accepted_ms"
+);
 
 /// Makes queued jobs whose notices are dead unconfirmed as of now. Rows are locked in one order, as everywhere.
-const DEAD: &str = "WITH dead AS MATERIALIZED (
-        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
+const DEAD: &str = concat!(
+    "WITH dead AS MATERIALIZED (
+        SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = ",
+    job_state!(queued),
+    " AND deadline_ms > $2 ORDER BY id FOR UPDATE)
     UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
-    RETURNING jobs.id, model, accepted_ms";
-
-const EXPIRED: &str = "SELECT id, account, model, gateway FROM jobs
-    WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2";
+    RETURNING jobs.id, model, accepted_ms"
+);
 
 /// Gives up places whose groups never came: their verifiers are gone, and with them the list of nodes that were
 /// asked. Places that another transaction is filling are skipped. Places of jobs that ended later than a right clock
@@ -82,9 +92,12 @@ const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
 const GROUPS: &str = "SELECT groups.job_id, settlement, settlements.hash, record, groups.hash, is_closed
     FROM groups JOIN settlements ON settlements.job_id = groups.job_id AND length(record) > 0";
 
-const HANDED_OUT: &str = "WITH locked AS MATERIALIZED (
+const HANDED_OUT: &str = concat!(
+    "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id AND state + 0 = 0";
+    UPDATE jobs SET unconfirmed_ms = NULL FROM locked WHERE jobs.id = locked.id AND state + 0 = ",
+    job_state!(queued)
+);
 
 #[async_trait]
 impl Sweeping for PostgresLedger {
@@ -122,7 +135,7 @@ impl Sweeping for PostgresLedger {
         let groups = format!("{} UNION ALL {} LIMIT $2", those(due), those(ahead));
         self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit, &latest]).await?;
         let hand_out = self.hand_out(question, now).await?;
-        let expired = self.pool.query(EXPIRED, &[&millis(now), &limit]).await?;
+        let expired = self.pool.query(OVERDUE_JOBS, &[&millis(now), &limit]).await?;
         let groups = self.pool.query(&groups, &[&millis(now), &limit, &latest]).await?;
         Ok(Sweep {
             hand_out,

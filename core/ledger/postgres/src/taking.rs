@@ -13,26 +13,32 @@ use super::values::{
     count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
 };
 use infera_ledger::stored::{latest, readable, request_of};
-use infera_ledger::{LedgerError, Notice, TakenJob};
+use infera_ledger::{LedgerError, Notice, TakenJob, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
 
 /// Takes jobs. The taker counts as alive, and so does an owner with a live lease named by its own id. The ids are
 /// repeated for the rows to be changed: given only the join of three, the planner may scan all jobs for them.
-const TAKE: &str = "WITH locked AS MATERIALIZED (
+const TAKE: &str = concat!(
+    "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
-    UPDATE jobs SET state = 1, owner = notices.owner, handouts = handouts + is_new,
+    UPDATE jobs SET state = ",
+    job_state!(running),
+    ", owner = notices.owner, handouts = handouts + is_new,
         lost_handouts = lost_handouts + is_new * is_handed_out, is_handed_out = weight, unconfirmed_ms = NULL
-    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[], $6::smallint[],
-            $7::smallint[])
+    FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[],
+            $6::smallint[], $7::smallint[])
         AS notices (id, redelivered, owner, now_ms, latest_ms, weight, is_new) USING (id)
-    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < 2
+    WHERE jobs.id = locked.id AND jobs.id = ANY($1) AND state + 0 < ",
+    job_state!(ended),
+    "
         AND CASE WHEN is_new = 0 THEN jobs.owner = notices.owner ELSE jobs.owner IS NULL OR redelivered = 1
             OR (jobs.owner <> notices.owner AND NOT EXISTS (
                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
-    RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, \
-        epoch, lost_handouts, misses, request_hash";
+    RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
+        deadline_ms, epoch, lost_handouts, misses, request_hash"
+);
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
 /// but all that are returned are in memory together, and if the answer is lost, all of them are handed out once more.

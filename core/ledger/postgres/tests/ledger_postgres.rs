@@ -22,7 +22,7 @@ use std::time::Duration;
 use infera_conformance::ledger::Halves;
 use infera_ledger::{
     Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, NewJob, Posting,
-    PostingEntry, Room, Settled, Standing as _, Sweeping as _, Verdict,
+    PostingEntry, Room, Settled, Standing as _, Sweeping as _, Verdict, job_state,
 };
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
@@ -155,7 +155,8 @@ async fn two_ledgers_on_one_database_agree() {
         });
     }
     callers.join_all().await;
-    assert_eq!(schema.number("SELECT COUNT(*) FROM jobs WHERE state = 2").await, 60);
+    let has_ended = concat!("SELECT COUNT(*) FROM jobs WHERE state = ", job_state!(ended));
+    assert_eq!(schema.number(has_ended).await, 60);
     assert_eq!(schema.number("SELECT COUNT(*) FROM settlements").await, 60);
     assert_eq!(schema.number("SELECT SUM(jobs)::bigint FROM waiting").await, 0);
     let statistics = one.statistics(now()).await.expect("statistics");

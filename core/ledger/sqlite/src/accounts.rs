@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, millis};
+use infera_ledger::statements::{ISSUE_KEY, KEY, REVOKE_KEY};
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
@@ -49,7 +50,7 @@ impl AccountBook for SqliteLedger {
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
         self.read(move |connection| {
             let record = connection
-                .numbered("SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL")?
+                .numbered(KEY)?
                 .query_row([hash.blob()], |row| {
                     Ok(KeyRecord { account: AccountId::new(row.get::<_, String>(0)?), hint: row.get(1)? })
                 })
@@ -61,22 +62,19 @@ impl AccountBook for SqliteLedger {
 
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError> {
         self.write(move |connection| {
-            connection
-                .numbered("UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL")?
-                .execute(params![hash.blob(), millis(now)])?;
+            connection.numbered(REVOKE_KEY)?.execute(params![hash.blob(), millis(now)])?;
             Ok(())
         })
         .await
     }
 }
 
-/// Stores a key. A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
 fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {
-    connection
-        .numbered(
-            "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (hash) DO NOTHING",
-        )?
-        .execute(params![key.hash.blob(), Word(key.account.as_str()), Word(&key.hint), millis(now)])?;
+    connection.numbered(ISSUE_KEY)?.execute(params![
+        key.hash.blob(),
+        Word(key.account.as_str()),
+        Word(&key.hint),
+        millis(now)
+    ])?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::settling::{Groups, read};
 use super::values::{
     Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, small, time, whole,
 };
+use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_SEGMENTS};
 use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
@@ -35,10 +36,7 @@ impl ArchiveIndex for SqliteLedger {
 
     async fn unfinished(&self, older_than: Timestamp, now: Timestamp) -> Result<Vec<SegmentId>, LedgerError> {
         self.read(move |connection| {
-            let mut statement = connection.numbered(
-                "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)
-                 ORDER BY claimed_ms, id",
-            )?;
+            let mut statement = connection.numbered(UNFINISHED_SEGMENTS)?;
             let times = [millis(older_than), millis(latest(now))];
             let found = statement.query_map(times, |row| row.get(0).map(SegmentId::from_bytes))?;
             Ok(found.collect::<rusqlite::Result<_>>()?)
@@ -57,12 +55,7 @@ impl ArchiveIndex for SqliteLedger {
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError> {
         self.read(move |connection| {
             let found = connection
-                .numbered(
-                    "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length,
-                         records.line, records.hash
-                     FROM records JOIN segments ON segments.id = records.segment
-                     WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL",
-                )?
+                .numbered(LOCATE_RECORD)?
                 .query_row([job.blob()], |row| {
                     let place = RecordPlace {
                         job,
@@ -71,7 +64,11 @@ impl ArchiveIndex for SqliteLedger {
                         index: small(row, 4)?,
                         hash: digest(row, 5)?,
                     };
-                    Ok(ArchivedRecord { segment: SegmentId::from_bytes(row.get(0)?), key: row.get(1)?, place })
+                    Ok(ArchivedRecord {
+                        segment: SegmentId::from_bytes(row.get(0)?),
+                        key: row.get(1)?,
+                        place,
+                    })
                 })
                 .optional()?;
             Ok(found)
@@ -139,12 +136,7 @@ fn set_aside(connection: &Connection, segment: SegmentId, damaged: &[JobId]) -> 
     for job in damaged {
         statement.execute(params![job.blob(), segment.blob(), SET_ASIDE.blob()])?;
     }
-    // An empty segment would stay unfinished for ever.
-    connection
-        .numbered(
-            "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)",
-        )?
-        .execute([segment.blob()])?;
+    connection.numbered(FORGET_EMPTY_SEGMENT)?.execute([segment.blob()])?;
     Ok(())
 }
 

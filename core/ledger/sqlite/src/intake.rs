@@ -8,8 +8,9 @@ use super::failure::Failure;
 use super::settling::{Groups, add_to_total, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
 use infera_ledger::last_commit::filler;
+use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place};
-use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled};
+use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled, job_state};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
@@ -29,10 +30,11 @@ impl JobIntake for SqliteLedger {
         self.write(move |connection| {
             // Only jobs that have been unconfirmed since they were accepted: a late mark must not hide a job that was
             // released or swept meanwhile.
-            let mut statement = connection.numbered(
-                "UPDATE jobs SET unconfirmed_ms = NULL
-                 WHERE id = $1 AND state = 0 AND unconfirmed_ms = accepted_ms",
-            )?;
+            let mut statement = connection.numbered(concat!(
+                "UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = ",
+                job_state!(queued),
+                " AND unconfirmed_ms = accepted_ms"
+            ))?;
             for job in &jobs {
                 statement.execute([job.blob()])?;
             }
@@ -105,7 +107,7 @@ pub(super) fn earlier_use(
     idempotency: &Idempotency,
 ) -> Result<Option<Accepted>, Failure> {
     let earlier = connection
-        .numbered("SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2")?
+        .numbered(EARLIER_USE)?
         .query_row(params![Word(account.as_str()), idempotency.key.blob()], |row| {
             Ok((digest(row, 0)?, job_id(row, 1)?))
         })
@@ -157,12 +159,14 @@ fn full(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failu
 
 fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<(), Failure> {
     connection
-        .numbered(
+        .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
                  request_hash)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, 0, '[]', $9, $12)",
-        )?
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
+            job_state!(queued),
+            ", 0, 0, 0, '[]', $9, $12)"
+        ))?
         .execute(params![
             job.id.blob(),
             Word(job.account.as_str()),

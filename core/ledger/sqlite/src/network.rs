@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, count, digest, from_json, millis, time, to_json, whole};
+use infera_ledger::statements::{LIST_MODEL, NODE_BY_NAME, NODES};
 use infera_ledger::{CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, Registered};
 use infera_types::ids::{Digest, NodeId, OwnerId};
 use infera_types::time::Timestamp;
@@ -29,12 +30,7 @@ impl NetworkBook for SqliteLedger {
         let name = entry.name.clone();
         let entry = to_json(entry)?;
         self.write(move |connection| {
-            connection
-                .numbered(
-                    "INSERT INTO catalogue (name, entry) VALUES ($1, $2)
-                     ON CONFLICT (name) DO UPDATE SET entry = excluded.entry",
-                )?
-                .execute(params![Word(name.as_str()), entry])?;
+            connection.numbered(LIST_MODEL)?.execute(params![Word(name.as_str()), entry])?;
             Ok(())
         })
         .await
@@ -48,10 +44,7 @@ impl NetworkBook for SqliteLedger {
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError> {
         self.read(|connection| {
-            let mut statement = connection.numbered(
-                "SELECT id, name, owner, registered_ms FROM nodes
-                 WHERE revoked_ms IS NULL ORDER BY registered_ms, id",
-            )?;
+            let mut statement = connection.numbered(NODES)?;
             let nodes = statement.query_map([], node_record)?;
             Ok(nodes.collect::<rusqlite::Result<_>>()?)
         })
@@ -89,7 +82,7 @@ pub(super) fn node_record(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
 
 fn register(connection: &Connection, node: &NewNode, now: Timestamp) -> Result<Registered, Failure> {
     let known = connection
-        .numbered("SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1")?
+        .numbered(NODE_BY_NAME)?
         .query_row([Word(&node.name)], |row| {
             Ok((node_record(row)?, digest(row, 4)?, row.get::<_, Option<i64>>(5)?))
         })

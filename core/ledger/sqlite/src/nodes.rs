@@ -7,6 +7,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::network::node_record;
 use super::values::{Numbered as _, Word, digest, millis};
+use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
 use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
@@ -18,9 +19,7 @@ impl NodeBook for SqliteLedger {
         let email = email.to_owned();
         self.write(move |connection| {
             let account = connection
-                .numbered(
-                    "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id",
-                )?
+                .numbered(ALLOW_FLEET)?
                 .query_row(params![Word(&email), millis(now)], |row| row.get::<_, String>(0))
                 .optional()?;
             Ok(account.map(AccountId::new))
@@ -63,9 +62,7 @@ impl NodeBook for SqliteLedger {
 
     async fn admitted(&self, now: Timestamp) -> Result<Vec<NodeId>, LedgerError> {
         self.read(move |connection| {
-            let mut statement = connection.numbered(
-                "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id",
-            )?;
+            let mut statement = connection.numbered(ADMITTED_NODES)?;
             let times = [millis(now), millis(latest_admission(now))];
             let ids = statement.query_map(times, |row| Ok(NodeId::new(row.get::<_, String>(0)?)))?;
             Ok(ids.collect::<rusqlite::Result<_>>()?)
@@ -77,10 +74,7 @@ impl NodeBook for SqliteLedger {
         let node = node.clone();
         self.write(move |connection| {
             let revoked = connection
-                .numbered(
-                    "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
-                     RETURNING id, name, owner, registered_ms",
-                )?
+                .numbered(REVOKE_NODE)?
                 .query_row(params![Word(node.as_str()), millis(now)], node_record)
                 .optional()?;
             Ok(revoked)
@@ -91,11 +85,7 @@ impl NodeBook for SqliteLedger {
 
 fn check(connection: &Connection, name: &str, secret: Digest) -> Result<NodeCheck, Failure> {
     let known = connection
-        .numbered(
-            "SELECT id, name, owner, registered_ms, secret, revoked_ms,
-                    (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner)
-             FROM nodes WHERE name = $1",
-        )?
+        .numbered(NODE_WITH_FLEET)?
         .query_row([Word(name)], |row| {
             let (revoked, fleet): (Option<i64>, Option<i64>) = (row.get(5)?, row.get(6)?);
             Ok((node_record(row)?, digest(row, 4)?, revoked.is_some(), fleet.is_some()))

@@ -12,7 +12,7 @@ use super::values::{
     Blob, Numbered as _, Word, count, from_json, millis, optional_digest, small, time, to_json,
 };
 use infera_ledger::stored::{SettlementRow, latest, of_job, readable, unchanged};
-use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob};
+use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob, job_state};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::job::{Settlement, VerificationPolicy};
 use infera_types::time::Timestamp;
@@ -48,11 +48,13 @@ impl JobOwner for SqliteLedger {
         let owner = owner.clone();
         let jobs = jobs.to_vec();
         self.write(move |connection| {
-            let mut statement = connection.numbered(
-                "UPDATE jobs SET state = 0, owner = NULL, handouts = handouts - 1, is_handed_out = 0,
-                     unconfirmed_ms = $3
-                 WHERE id = $1 AND owner = $2 AND state = 1",
-            )?;
+            let mut statement = connection.numbered(concat!(
+                "UPDATE jobs SET state = ",
+                job_state!(queued),
+                ", owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
+                 WHERE id = $1 AND owner = $2 AND state = ",
+                job_state!(running)
+            ))?;
             for job in &jobs {
                 statement.execute(params![job.blob(), Word(owner.as_str()), millis(now)])?;
             }
@@ -83,8 +85,22 @@ impl JobOwner for SqliteLedger {
     }
 }
 
-const TAKEN_COLUMNS: &str = "account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, \
-                             deadline_ms, epoch, lost_handouts, misses, request_hash";
+/// Takes a job. The taker counts as alive, and so does an owner with a live lease named by its own id. Returns the
+/// columns that [`taken`] reads.
+const TAKE: &str = concat!(
+    "UPDATE jobs SET state = ",
+    job_state!(running),
+    ", owner = $2, handouts = handouts + $7, lost_handouts = lost_handouts + $7 * is_handed_out,
+        is_handed_out = $6, unconfirmed_ms = NULL
+    WHERE id = $1 AND state < ",
+    job_state!(ended),
+    " AND CASE WHEN $7 = 0 THEN owner = $2 ELSE
+        owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
+            SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+                AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
+    RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
+        epoch, lost_handouts, misses, request_hash"
+);
 
 fn take_one(
     connection: &Connection,
@@ -92,20 +108,10 @@ fn take_one(
     notice: Notice,
     now: Timestamp,
 ) -> Result<Take, Failure> {
-    // The taker counts as alive, and so does an owner with a live lease named by its own id.
-    let sql = format!(
-        "UPDATE jobs SET state = 1, owner = $2, handouts = handouts + $7,
-             lost_handouts = lost_handouts + $7 * is_handed_out, is_handed_out = $6, unconfirmed_ms = NULL
-         WHERE id = $1 AND state < 2 AND CASE WHEN $7 = 0 THEN owner = $2 ELSE
-             owner IS NULL OR $3 = 1 OR (owner <> $2 AND NOT EXISTS (
-                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                     AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
-         RETURNING {TAKEN_COLUMNS}"
-    );
     let Notice { job, redelivered, handout } = notice;
     let (redelivered, is_new) = (i64::from(redelivered), i64::from(handout.is_new()));
     let taken = connection
-        .numbered(&sql)?
+        .numbered(TAKE)?
         .query_row(
             params![
                 job.blob(),

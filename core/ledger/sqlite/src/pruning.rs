@@ -7,6 +7,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::space;
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
+use infera_ledger::statements::RECORD_PLACES;
 use infera_ledger::stored::latest;
 use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
 use infera_types::ids::{JobId, SegmentId};
@@ -76,10 +77,7 @@ fn prunable(
 }
 
 fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace>, Failure> {
-    let mut statement = connection.numbered(
-        "SELECT job_id, frame_offset, frame_length, line, hash FROM records
-         WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line",
-    )?;
+    let mut statement = connection.numbered(RECORD_PLACES)?;
     let places = statement.query_map([segment.blob()], |row| {
         Ok(RecordPlace {
             job: job_id(row, 0)?,

@@ -10,7 +10,8 @@ use super::settling::{Groups, read};
 use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
 use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
-    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics,
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics, job_state,
+    totals,
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationPolicy, VerificationStatus};
@@ -66,7 +67,7 @@ fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Opti
         })
         .optional()?;
     let Some((model, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
-    let (state, settlement) = (state_of(state), read(connection, job, Groups::LeftOut)?);
+    let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
     Ok(Some(JobView {
         id: job,
         model: ModelName::new(model),
@@ -101,14 +102,6 @@ fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<
     Ok(poisoned_of(only, found)?)
 }
 
-fn state_of(state: i64) -> JobState {
-    match state {
-        0 => JobState::Queued,
-        1 => JobState::Running,
-        _ => JobState::Ended,
-    }
-}
-
 fn dispute_of(word: &str) -> Result<VerificationStatus, Failure> {
     serde_json::from_value(serde_json::Value::from(word))
         .map_err(|error| Failure::row(format!("stored dispute cannot be read: {error}")))
@@ -120,20 +113,12 @@ fn statistics(connection: &Connection) -> Result<Statistics, Failure> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let value = count(row, 1)?;
-        match row.get_ref(0)?.as_str().map_err(|error| LedgerError::Row(error.to_string()))? {
-            "accepted" => statistics.accepted = value,
-            "succeeded" => statistics.succeeded = value,
-            "failed" => statistics.failed = value,
-            "cancelled" => statistics.cancelled = value,
-            "expired" => statistics.expired = value,
-            "prompt_tokens" => statistics.prompt_tokens = value,
-            "completion_tokens" => statistics.completion_tokens = value,
-            _ => {}
-        }
+        let name = row.get_ref(0)?.as_str().map_err(|error| LedgerError::Row(error.to_string()))?;
+        totals::enter(&mut statistics, name, value);
     }
     let counted = |sql: &str| connection.numbered(sql)?.query_row([], |row| count(row, 0));
-    statistics.queued = counted("SELECT COUNT(*) FROM jobs WHERE state = 0")?;
-    statistics.running = counted("SELECT COUNT(*) FROM jobs WHERE state = 1")?;
+    statistics.queued = counted(concat!("SELECT COUNT(*) FROM jobs WHERE state = ", job_state!(queued)))?;
+    statistics.running = counted(concat!("SELECT COUNT(*) FROM jobs WHERE state = ", job_state!(running)))?;
     statistics.nodes = counted("SELECT COUNT(*) FROM nodes WHERE revoked_ms IS NULL")?;
     statistics.disputed = counted("SELECT COUNT(*) FROM disputes WHERE status = 'disputed'")?;
     Ok(statistics)

@@ -34,3 +34,30 @@ pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use infera_ledger::job_state;
+
+    use super::*;
+
+    /// Migrations are history and write the states' numbers out; statements take them from [`job_state`].
+    #[test]
+    fn statements_that_name_states_use_the_partial_indexes() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE schema_versions (version BIGINT NOT NULL PRIMARY KEY)")
+            .unwrap();
+        migrate(&connection).unwrap();
+        for (condition, index) in [
+            (concat!("state = ", job_state!(queued)), "jobs_queued"),
+            (concat!("state = ", job_state!(queued), " AND unconfirmed_ms > 5"), "jobs_unconfirmed"),
+            (concat!("state = ", job_state!(running)), "jobs_running"),
+            (concat!("state < ", job_state!(ended), " AND deadline_ms <= 5"), "jobs_live_deadline"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN SELECT COUNT(*) FROM jobs WHERE {condition}");
+            let plan: String = connection.query_row(&sql, [], |row| row.get("detail")).unwrap();
+            assert!(plan.contains(index), "{condition}: {plan}");
+        }
+    }
+}

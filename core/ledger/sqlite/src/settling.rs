@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
 use infera_ledger::stored::{GroupRow, SettlementRow, group_of, latest, of_job, settlement_of};
-use infera_ledger::{Posting, Settled};
+use infera_ledger::{Posting, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
@@ -54,10 +54,13 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
 
 fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> {
     let ended = connection
-        .numbered(
-            "UPDATE jobs SET state = 2, owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
-             WHERE id = $1 AND account = $2 AND state < 2",
-        )?
+        .numbered(concat!(
+            "UPDATE jobs SET state = ",
+            job_state!(ended),
+            ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
+             WHERE id = $1 AND account = $2 AND state < ",
+            job_state!(ended)
+        ))?
         .execute(params![row.job.blob(), Word(row.account.as_str())])?;
     if ended != 1 {
         return Err(Failure::row(format!("{} was never accepted for {}", row.job, row.account)));
@@ -79,7 +82,8 @@ fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result
 }
 
 fn is_running(connection: &Connection, job: JobId) -> Result<bool, Failure> {
-    Ok(connection.numbered("SELECT 1 FROM jobs WHERE id = $1 AND state = 1")?.exists([job.blob()])?)
+    let sql = concat!("SELECT 1 FROM jobs WHERE id = $1 AND state = ", job_state!(running));
+    Ok(connection.numbered(sql)?.exists([job.blob()])?)
 }
 
 /// Keeps a place for a group that only the job's verifier knows.

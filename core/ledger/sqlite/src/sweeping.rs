@@ -9,10 +9,62 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{AHEAD_GROUP, DUE_GROUP, Groups, give_up_awaited, read};
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, time};
+use infera_ledger::statements::OVERDUE_JOBS;
 use infera_ledger::stored::{group_of, latest, of_job, readable};
-use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping};
+use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::time::Timestamp;
+
+/// Finds jobs whose notices the broker never confirmed.
+const UNCONFIRMED: &str = concat!(
+    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+    ORDER BY unconfirmed_ms LIMIT $3"
+);
+
+/// Finds jobs that are marked unconfirmed as of a later time than a right clock can say.
+const AHEAD: &str = concat!(
+    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND unconfirmed_ms > $1 AND deadline_ms > $2 ORDER BY unconfirmed_ms LIMIT $3"
+);
+
+/// Finds jobs of owners without a lease.
+const ORPHANED: &str = concat!(
+    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    job_state!(running),
+    " AND deadline_ms > $1 AND NOT EXISTS (
+        SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
+            AND leases.until_ms > $1 AND leases.taken_ms <= $3)
+    ORDER BY accepted_ms LIMIT $2"
+);
+
+/// Finds jobs of an empty queue. An unconfirmed notice may be on its way to the queue; if not, [`UNCONFIRMED`] finds
+/// the job.
+const LOST: &str = concat!(
+    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND model = $1 AND unconfirmed_ms IS NULL AND deadline_ms > $2 ORDER BY accepted_ms LIMIT $3"
+);
+
+/// Makes a job queued, unowned and unconfirmed as of now.
+const QUEUE_AGAIN: &str = concat!(
+    "UPDATE jobs SET state = ",
+    job_state!(queued),
+    ", owner = NULL, unconfirmed_ms = $2 WHERE id = $1"
+);
+
+/// Makes a queued job whose notice is dead unconfirmed as of now.
+const DEAD: &str = concat!(
+    "UPDATE jobs SET unconfirmed_ms = $2 WHERE id = $1 AND state = ",
+    job_state!(queued),
+    " AND deadline_ms > $2 RETURNING id, model, accepted_ms"
+);
+
+/// Records that the broker has a queued job's notice.
+const HANDED_OUT: &str =
+    concat!("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = ", job_state!(queued));
 
 #[async_trait]
 impl Sweeping for SqliteLedger {
@@ -52,8 +104,7 @@ impl Sweeping for SqliteLedger {
     async fn handed_out(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {
         let jobs = jobs.to_vec();
         self.write(move |connection| {
-            let mut statement =
-                connection.numbered("UPDATE jobs SET unconfirmed_ms = NULL WHERE id = $1 AND state = 0")?;
+            let mut statement = connection.numbered(HANDED_OUT)?;
             for job in &jobs {
                 statement.execute([job.blob()])?;
             }
@@ -125,51 +176,26 @@ fn hand_out(
         now.as_millis().checked_sub(u64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(u64::MAX));
     let mut found = Vec::new();
     if let Some(since) = unconfirmed_since {
-        found = find(
-            connection,
-            "SELECT id, model, accepted_ms FROM jobs
-             WHERE state = 0 AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
-             ORDER BY unconfirmed_ms LIMIT $3",
-            params![millis(Timestamp::from_millis(since)), millis(now), question.limit],
-        )?;
+        let values = params![millis(Timestamp::from_millis(since)), millis(now), question.limit];
+        found = find(connection, UNCONFIRMED, values)?;
     }
-    found.append(&mut find(
-        connection,
-        "SELECT id, model, accepted_ms FROM jobs
-         WHERE state = 0 AND unconfirmed_ms > $1 AND deadline_ms > $2 ORDER BY unconfirmed_ms LIMIT $3",
-        params![millis(latest(now)), millis(now), question.limit],
-    )?);
-    found.append(&mut find(
-        connection,
-        "SELECT id, model, accepted_ms FROM jobs
-         WHERE state = 1 AND deadline_ms > $1 AND NOT EXISTS (
-             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
-                 AND leases.until_ms > $1 AND leases.taken_ms <= $3)
-         ORDER BY accepted_ms LIMIT $2",
-        params![millis(now), question.limit, millis(latest(now))],
-    )?);
+    let values = params![millis(latest(now)), millis(now), question.limit];
+    found.append(&mut find(connection, AHEAD, values)?);
+    let values = params![millis(now), question.limit, millis(latest(now))];
+    found.append(&mut find(connection, ORPHANED, values)?);
     for model in &question.empty_queues {
-        // An unconfirmed notice may be on its way to the queue; if not, the first condition finds it.
-        found.append(&mut find(
-            connection,
-            "SELECT id, model, accepted_ms FROM jobs
-             WHERE state = 0 AND model = $1 AND unconfirmed_ms IS NULL AND deadline_ms > $2
-             ORDER BY accepted_ms LIMIT $3",
-            params![Word(model.as_str()), millis(now), question.limit],
-        )?);
+        let values = params![Word(model.as_str()), millis(now), question.limit];
+        found.append(&mut find(connection, LOST, values)?);
     }
     found.sort();
     found.dedup();
     found.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));
-    let mut statement =
-        connection.numbered("UPDATE jobs SET state = 0, owner = NULL, unconfirmed_ms = $2 WHERE id = $1")?;
+    let mut statement = connection.numbered(QUEUE_AGAIN)?;
     for (_, job, _) in &found {
         statement.execute(params![job.blob(), millis(now)])?;
     }
     for dead in &question.dead {
-        let sql = "UPDATE jobs SET unconfirmed_ms = $2 WHERE id = $1 AND state = 0 AND deadline_ms > $2
-             RETURNING id, model, accepted_ms";
-        found.append(&mut find(connection, sql, params![dead.blob(), millis(now)])?);
+        found.append(&mut find(connection, DEAD, params![dead.blob(), millis(now)])?);
     }
     found.sort();
     found.dedup();
@@ -177,10 +203,7 @@ fn hand_out(
 }
 
 fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, Failure> {
-    let mut statement = connection.numbered(
-        "SELECT id, account, model, gateway FROM jobs
-         WHERE state < 2 AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2",
-    )?;
+    let mut statement = connection.numbered(OVERDUE_JOBS)?;
     let mut rows = statement.query(params![millis(now), limit])?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use infera_ledger::{Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob, Room};
+use infera_ledger::{
+    Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob, Room, job_state,
+};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
@@ -291,8 +293,12 @@ async fn kept_counts_are_those_of_the_rows() {
     assert_eq!(count("SELECT COUNT(*) FROM jobs"), u32::try_from(accepted).expect("few"));
     assert_eq!(statistics.accepted, u64::from(count("SELECT COUNT(*) FROM jobs")));
     assert_eq!(statistics.cancelled, u64::from(count("SELECT COUNT(*) FROM settlements")));
-    let wrong = "SELECT COUNT(*) FROM waiting WHERE jobs <>
-        (SELECT COUNT(*) FROM jobs WHERE jobs.account = waiting.account AND jobs.state < 2)";
+    let wrong = concat!(
+        "SELECT COUNT(*) FROM waiting WHERE jobs <>
+        (SELECT COUNT(*) FROM jobs WHERE jobs.account = waiting.account AND jobs.state < ",
+        job_state!(ended),
+        ")"
+    );
     assert_eq!((count(wrong), count("SELECT COUNT(*) FROM waiting")), (0, 3));
     let wrong = "SELECT COUNT(*) FROM waiting WHERE bytes <>
         (SELECT SUM(length(request)) FROM jobs WHERE jobs.account = waiting.account)";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job_state::JobState;
 use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId};
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
 use infera_types::time::Timestamp;
@@ -99,18 +100,6 @@ pub enum Cancelled {
     Before(Settlement),
     /// The account has no such job.
     Unknown,
-}
-
-/// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// Waiting for a verifier.
-    Queued,
-    /// A verifier owns it.
-    Running,
-    /// It has ended; see its settlement.
-    Ended,
 }
 
 /// A job as its account sees it.

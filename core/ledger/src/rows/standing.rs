@@ -1,13 +1,15 @@
 //! The results of work: postings, balances and standings.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use infera_types::ids::{AccountId, JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
 /// The verdict on one assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     /// The answer agrees with a quorum.
     Valid,
@@ -22,16 +24,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Returns the verdict's word in metrics.
+    /// Returns the verdict's word in metrics and postings.
     #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Invalid => "invalid",
-            Self::Inconclusive => "inconclusive",
-            Self::Missed => "missed",
-            Self::Neutral => "neutral",
-        }
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -140,4 +136,19 @@ pub struct NodeStanding {
     pub first_valid_ms: Option<Timestamp>,
     /// When the record was last folded.
     pub updated_ms: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Postings store the words as JSON, so a variant that is renamed keeps its word.
+    #[test]
+    fn verdicts_keep_their_words() {
+        for verdict in Verdict::VARIANTS {
+            assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.word());
+        }
+        let words: Vec<_> = Verdict::VARIANTS.iter().map(|verdict| verdict.word()).collect();
+        assert_eq!(words, ["valid", "invalid", "inconclusive", "missed", "neutral"]);
+    }
 }

@@ -1,0 +1,72 @@
+//! The statements that SQLite and PostgreSQL share word for word, so that a condition is changed for both or for none.
+//! Parameters are numbered as PostgreSQL writes them. Most statements of the two differ: one takes a row at a time on
+//! its only writing connection, the other takes arrays of rows and locks them in order.
+
+/// Finds what an idempotency key (`$2`) of an account (`$1`) was used for: fingerprint and job.
+pub const EARLIER_USE: &str = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
+
+/// Finds jobs that have not ended and whose deadline is over by now (`$1`), at most `$2`: id, account, model, gateway.
+pub const OVERDUE_JOBS: &str = concat!(
+    "SELECT id, account, model, gateway FROM jobs WHERE state < ",
+    crate::job_state!(ended),
+    " AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2"
+);
+
+/// Finds segments without an object that were claimed before `$1`, or later than a right clock can say (`$2`).
+pub const UNFINISHED_SEGMENTS: &str =
+    "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)
+    ORDER BY claimed_ms, id";
+
+/// Deletes a segment without records, which would stay unfinished for ever.
+pub const FORGET_EMPTY_SEGMENT: &str =
+    "DELETE FROM segments WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM records WHERE segment = $1)";
+
+/// Finds where a job's record is: segment, key, offset, length, line, hash.
+pub const LOCATE_RECORD: &str =
+    "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length, records.line,
+        records.hash
+    FROM records JOIN segments ON segments.id = records.segment
+    WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL";
+
+/// Finds the places of a segment's records: job, offset, length, line, hash.
+pub const RECORD_PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
+    WHERE segment = $1 AND hash IS NOT NULL ORDER BY frame_offset, line";
+
+/// Adds or replaces the catalogue's entry (`$2`) of a model (`$1`).
+pub const LIST_MODEL: &str = "INSERT INTO catalogue (name, entry) VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET entry = excluded.entry";
+
+/// Finds all nodes that are not revoked: id, name, owner, time of registration.
+pub const NODES: &str = "SELECT id, name, owner, registered_ms FROM nodes
+    WHERE revoked_ms IS NULL ORDER BY registered_ms, id";
+
+/// Finds a node by its name: the columns of [`NODES`], its secret, and when it was revoked.
+pub const NODE_BY_NAME: &str =
+    "SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1";
+
+/// Finds a node by its name: the columns of [`NODE_BY_NAME`], and since when its account has the scope `fleet`.
+pub const NODE_WITH_FLEET: &str = "SELECT id, name, owner, registered_ms, secret, revoked_ms,
+        (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner)
+    FROM nodes WHERE name = $1";
+
+/// Finds the ids of nodes that are admitted now (`$1`), and not beyond what a gateway admits (`$2`).
+pub const ADMITTED_NODES: &str =
+    "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id";
+
+/// Revokes a node for good and returns the columns of [`NODES`]; the first time of revocation stays.
+pub const REVOKE_NODE: &str = "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
+    RETURNING id, name, owner, registered_ms";
+
+/// Gives the account of an e-mail address the scope `fleet` and returns its id; the first time stays.
+pub const ALLOW_FLEET: &str =
+    "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id";
+
+/// Stores a key. A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
+pub const ISSUE_KEY: &str = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (hash) DO NOTHING";
+
+/// Finds a key that is not revoked: account and hint.
+pub const KEY: &str = "SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL";
+
+/// Revokes a key; the first time of revocation stays.
+pub const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";
