@@ -1,7 +1,7 @@
 //! The gateway as a part: made from settings and seams, run until told to stop.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -10,109 +10,147 @@ use infera_types::ids::{GatewayId, ModelName};
 use infera_types::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
-use crate::capacity::Capacity;
-use crate::catalogue::{Catalogue, Reading};
-use crate::completions::Completions;
+use crate::access::{Admission, KeyCache, Limits};
+use crate::api::chat_request::AnswerBounds;
 use crate::config::Config;
-use crate::courier::Courier;
-use crate::keys::KeyCache;
-use crate::layers::body::ParsingPool;
-use crate::layers::rate_limit::Limits;
+use crate::http::{self, Listener};
+use crate::jobs::{Canceller, Completions, Jobs, Terms, Waiters};
 use crate::memory::MemoryBudget;
-use crate::meters::Meters;
-use crate::nodes::Admission;
-use crate::outbox::outbox;
-use crate::queues::Queues;
-use crate::readiness::Looks;
-use crate::server::{self, Door};
-use crate::state::{Seams, State};
-use crate::waiters::Waiters;
+use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetrics};
+use crate::network::{Capacity, Catalogue, Refresher};
+use crate::outbox::{Outbox, Publisher, outbox};
+use crate::readiness::{Parts, Probe};
+use crate::routes::{Conversations, NetworkCounts, Nodes};
+use crate::seams::Seams;
+use crate::state::State;
 
 /// How long background work may take to end after the last connection: a few commits.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// HTTP in, jobs accepted.
+/// Is one gateway: HTTP in, jobs accepted.
 #[derive(Debug)]
 pub struct Gateway {
     state: Arc<State>,
-    courier: Courier,
+    publisher: Publisher,
+    completions: Completions,
+    refresher: Refresher,
 }
 
 impl Gateway {
-    /// A gateway that doesn't run yet. Its id is new, and with it its queue.
+    /// Makes a gateway that lets no nodes in from outside, and says so to those that ask. It doesn't run yet. Its id is new,
+    /// and with it its queue.
     #[must_use]
     pub fn new(config: Config, seams: Seams) -> Self {
-        let meters = Arc::<Meters>::default();
-        let (outbox, courier) = outbox(config.outbox_max, &seams, &meters);
-        let keys = KeyCache::new(
-            Arc::clone(&seams.accounts),
-            Duration::from_millis(config.key_ttl_ms),
-            config.keys_max,
-        );
-        let state = Arc::new(State {
-            gateway: GatewayId::fresh(),
-            catalogue: Catalogue::default(),
-            capacity: Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms))),
-            waiters: Waiters::new(config.waiters_max),
-            outbox,
-            meters,
-            keys,
-            limits: Limits::new(&config),
-            memory: MemoryBudget::new(config.memory_max_bytes),
-            parsing: ParsingPool::default(),
-            admission: OnceLock::new(),
-            completions_ready: Arc::new(AtomicBool::new(false)),
-            statistics: tokio::sync::Mutex::default(),
-            looks: Looks::default(),
-            force: Shutdown::new(),
-            stop: Shutdown::new(),
-            tasks: TaskTracker::new(),
-            config,
-            seams,
-        });
-        Self { state, courier }
+        Self::open(config, seams, None)
     }
 
-    /// The same gateway, which lets nodes in from outside. Without, it says that it doesn't.
+    /// Makes one that lets nodes in from outside.
     #[must_use]
-    pub fn admitting(self, admission: Admission) -> Self {
-        // A second one changes nothing.
-        let _ = self.state.admission.set(admission);
-        self
+    pub fn admitting(config: Config, seams: Seams, admission: Admission) -> Self {
+        Self::open(config, seams, Some(admission))
     }
 
-    /// This process's id.
+    fn open(config: Config, seams: Seams, admission: Option<Admission>) -> Self {
+        let Seams { intake, reader, accounts, network, broker } = seams;
+        let id = GatewayId::fresh();
+        let (stop, force) = (Shutdown::new(), Shutdown::new());
+        let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
+        let capacity = Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms)));
+        let completions_ready = Arc::new(AtomicBool::new(false));
+        let (outbox, publisher) =
+            outbox(config.outbox_max, Arc::clone(&broker), Arc::clone(&intake), OutboxMetrics::default());
+        let probe = Arc::new(Probe::new(Parts {
+            gateway: id.clone(),
+            intake: Arc::clone(&intake),
+            reader: Arc::clone(&reader),
+            broker: Arc::clone(&broker),
+            catalogue: Arc::clone(&catalogue),
+            capacity: Arc::clone(&capacity),
+            outbox: outbox.clone(),
+            completions_ready: Arc::clone(&completions_ready),
+            admits_nodes: admission.is_some(),
+            stop: stop.clone(),
+        }));
+        let completions = Completions {
+            gateway: id.clone(),
+            broker: Arc::clone(&broker),
+            waiters: Arc::clone(&waiters),
+            capacity: Arc::clone(&capacity),
+            ready: completions_ready,
+        };
+        let refresher = Refresher::new(
+            Arc::clone(&network),
+            Arc::clone(&catalogue),
+            Arc::clone(&broker),
+            Duration::from_millis(config.catalogue_refresh_ms.max(1)),
+        );
+        let jobs = Jobs {
+            terms: Terms::from(&config),
+            gateway: id,
+            canceller: Canceller::new(Arc::clone(&intake)),
+            intake,
+            reader: Arc::clone(&reader),
+            catalogue,
+            capacity,
+            waiters,
+            outbox,
+            metrics: JobMetrics::default(),
+            answer_now: force.clone(),
+        };
+        let state = State {
+            jobs,
+            conversations: Conversations::new(AnswerBounds::from(&config)),
+            keys: KeyCache::new(
+                Arc::clone(&accounts),
+                Duration::from_millis(config.key_ttl_ms),
+                config.keys_max,
+            ),
+            accounts,
+            limits: Limits::new(&config),
+            nodes: Nodes { admission, book: network, broker },
+            counts: NetworkCounts::new(reader),
+            probe,
+            memory: MemoryBudget::new(config.memory_max_bytes),
+            requests: RequestMetrics::new(http::templates()),
+            connections: ConnectionMetrics::default(),
+            stop,
+            force,
+            config,
+        };
+        Self { state: Arc::new(state), publisher, completions, refresher }
+    }
+
+    /// Returns this process's id.
     #[must_use]
     pub fn id(&self) -> &GatewayId {
-        &self.state.gateway
+        &self.state.jobs.gateway
     }
 
     /// Shows how the gateway sees the network, also while it runs.
     #[must_use]
     pub fn handle(&self) -> GatewayHandle {
-        GatewayHandle { state: Arc::clone(&self.state) }
+        let Jobs { capacity, outbox, waiters, .. } = &self.state.jobs;
+        GatewayHandle {
+            probe: Arc::clone(&self.state.probe),
+            capacity: Arc::clone(capacity),
+            outbox: outbox.clone(),
+            waiters: Arc::clone(waiters),
+        }
     }
 
-    /// Serves at the door, a listener at least, until `shutdown` and drains. Background work stops after the last connection, so that
+    /// Serves at the listener until `shutdown` and drains. Background work stops after the last connection, so that
     /// requests that are being drained still get their ends.
-    pub async fn run(self, door: impl Into<Door>, shutdown: Shutdown) {
-        let Self { state, courier } = self;
-        let door = door.into();
+    pub async fn run(self, listener: impl Into<Listener>, shutdown: Shutdown) {
+        let Self { state, publisher, completions, mut refresher } = self;
+        let listener = listener.into();
         let background = TaskTracker::new();
         let end = Shutdown::new();
-        let mut queues = Queues::new(Arc::clone(&state.seams.broker));
-        refresh(&state, &mut queues).await;
-        let completions = Completions {
-            gateway: state.gateway.clone(),
-            broker: Arc::clone(&state.seams.broker),
-            waiters: Arc::clone(&state.waiters),
-            capacity: Arc::clone(&state.capacity),
-            ready: Arc::clone(&state.completions_ready),
-        };
+        refresher.refresh().await;
         background.spawn(completions.run(end.clone()));
-        background.spawn(courier.run(end.clone()));
-        background.spawn(Arc::clone(&state.waiters).run(Arc::clone(&state.seams.reader), end.clone()));
-        background.spawn(keep_fresh(Arc::clone(&state), queues, end.clone()));
+        background.spawn(publisher.run(end.clone()));
+        let reader = Arc::clone(&state.jobs.reader);
+        background.spawn(Arc::clone(&state.jobs.waiters).run(reader, end.clone()));
+        background.spawn(refresher.run(end.clone()));
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.limits.clean(&end).await }
@@ -122,18 +160,17 @@ impl Gateway {
             async move { state.memory.keep_trimmed(&end).await }
         });
         tokio::spawn({
-            let (state, end) = (Arc::clone(&state), end.clone());
+            let (stop, end) = (state.stop.clone(), end.clone());
             async move {
                 tokio::select! {
-                    () = shutdown.cancelled() => state.stop.cancel(),
+                    () = shutdown.cancelled() => stop.cancel(),
                     () = end.cancelled() => {}
                 }
             }
         });
-        server::serve(Arc::clone(&state), door).await;
-        state.tasks.close();
+        http::serve(Arc::clone(&state), listener).await;
         let all_ended = async {
-            state.tasks.wait().await;
+            state.jobs.canceller.ended().await;
             end.cancel();
             background.close();
             background.wait().await;
@@ -147,50 +184,31 @@ impl Gateway {
     }
 }
 
-/// What a gateway knows of the network.
+/// Shows what a gateway knows of the network, and whether it can take work.
 #[derive(Clone, Debug)]
 pub struct GatewayHandle {
-    state: Arc<State>,
+    probe: Arc<Probe>,
+    capacity: Arc<Capacity>,
+    outbox: Outbox,
+    waiters: Arc<Waiters>,
 }
 
 impl GatewayHandle {
-    /// Owners of live nodes that serve the model, by the last summary of each verifier; 0 before the first.
+    /// Returns how many owners of live nodes serve the model, by the last summary of each verifier; 0 before the first.
     #[must_use]
     pub fn owners(&self, model: &ModelName) -> u32 {
-        self.state.capacity.owners(model, Instant::now())
+        self.capacity.owners(model, Instant::now())
     }
 }
 
 #[async_trait]
 impl Watched for GatewayHandle {
     fn observe(&self) {
-        crate::meters::observe(&self.state);
+        self.outbox.observe();
+        JobMetrics::waiting(self.waiters.len());
     }
 
     async fn readiness(&self) -> Readiness {
-        crate::readiness::decide(crate::readiness::look(&self.state).await)
-    }
-}
-
-async fn keep_fresh(state: Arc<State>, mut queues: Queues, end: Shutdown) {
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_millis(state.config.catalogue_refresh_ms.max(1))) => {}
-        }
-        refresh(&state, &mut queues).await;
-    }
-}
-
-/// Reads everything again. Whatever becomes of the queues, what was read is shown: jobs are accepted without a broker.
-async fn refresh(state: &State, queues: &mut Queues) {
-    match Reading::take(&*state.seams.network).await {
-        Ok(reading) => {
-            queues.see_to(reading.names()).await;
-            state.catalogue.show(reading);
-        }
-        Err(error) => {
-            tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays");
-        }
+        self.probe.readiness().await
     }
 }

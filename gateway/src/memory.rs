@@ -9,7 +9,7 @@ use infera_types::shutdown::Shutdown;
 
 /// Bounds what counts as small, in bytes. Ten thousand connections hold 160 MB of small bodies at worst, about as much as
 /// their buffers.
-pub const SMALL_MAX_BYTES: usize = 16 * 1024;
+pub(crate) const SMALL_MAX_BYTES: usize = 16 * 1024;
 
 /// Says after how many released bytes the allocator is trimmed. Large bodies are rare where people chat, so most gateways
 /// never trim.
@@ -20,7 +20,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(5);
 
 /// Counts the bytes of large bodies and replies in memory, against a limit.
 #[derive(Debug)]
-pub struct MemoryBudget {
+pub(crate) struct MemoryBudget {
     max_bytes: usize,
     counts: Arc<Counts>,
 }
@@ -34,7 +34,7 @@ struct Counts {
 
 /// Holds a part of the budget until it is dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     bytes: usize,
     counts: Arc<Counts>,
 }
@@ -42,7 +42,7 @@ pub struct Reservation {
 impl MemoryBudget {
     /// Makes a budget of `max_bytes`; 0 is no limit.
     #[must_use]
-    pub fn new(max_bytes: usize) -> Self {
+    pub(crate) fn new(max_bytes: usize) -> Self {
         let max_bytes = if max_bytes == 0 { usize::MAX } else { max_bytes };
         Self { max_bytes, counts: Arc::default() }
     }
@@ -50,7 +50,7 @@ impl MemoryBudget {
     /// Raises `reservation` to `bytes` and returns true, or returns false if the budget has too little left. Small ones need
     /// none.
     #[must_use]
-    pub fn reserve(&self, reservation: &mut Option<Reservation>, bytes: usize) -> bool {
+    pub(crate) fn reserve(&self, reservation: &mut Option<Reservation>, bytes: usize) -> bool {
         let before = reservation.as_ref().map_or(0, |reservation| reservation.bytes);
         if bytes <= SMALL_MAX_BYTES || bytes <= before {
             return true;
@@ -71,7 +71,7 @@ impl MemoryBudget {
     /// Reserves bytes that are in memory already, such as a reply's, even beyond the limit: later bodies are refused for
     /// them. Returns none for a small one.
     #[must_use]
-    pub fn reserve_anyway(&self, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn reserve_anyway(&self, bytes: usize) -> Option<Reservation> {
         if bytes <= SMALL_MAX_BYTES {
             return None;
         }
@@ -85,7 +85,7 @@ impl MemoryBudget {
 
     /// Returns released memory to the system until told to stop. The allocator itself keeps most of it: after 400 bodies of
     /// half a megabyte, 211 MB of 296 were still resident.
-    pub async fn keep_trimmed(&self, stop: &Shutdown) {
+    pub(crate) async fn keep_trimmed(&self, stop: &Shutdown) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -111,7 +111,8 @@ impl Drop for Reservation {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "glibc's function has no safe face")]
 fn trim() {
-    // SAFETY: it takes a number of bytes to keep, touches only the allocator's own free memory, and may be called from any thread.
+    // SAFETY: it takes a number of bytes to keep, touches only the allocator's own free memory, and may be called from any
+    // thread.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,88 +1,88 @@
-//! Accepted jobs on their way to the broker: published in the background (`courier`), so that no client waits for that.
-//! Losing any of it costs time only: what is never marked as confirmed is published again by the sweeper after five
-//! seconds.
+//! Accepted jobs on their way to the broker. `publisher` takes their notices there in the background, so that no client
+//! waits for it; `retry` says what becomes of a publish that failed. Losing any of it costs time only: what is never marked
+//! as confirmed is published again by the sweeper after five seconds.
 //!
 //! A job has a place here from before it is accepted until the broker has its notice. While the broker is away places
 //! run out, and then no job is accepted: what is promised to clients is bounded by what can be handed on.
+//!
+//! The room knows of a job no more than its id and model, and nothing of requests.
+
+mod notice;
+mod publisher;
+mod retry;
 
 use std::sync::Arc;
 
+use infera_broker::Broker;
+use infera_ledger::JobIntake;
 use infera_telemetry::trace;
 use infera_types::ids::{JobId, ModelName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::courier::Courier;
-use crate::meters::Meters;
-use crate::state::Seams;
+use crate::config::OUTBOX_PLACES_MAX;
+use crate::metrics::OutboxMetrics;
+use notice::Notice;
 
-/// One accepted job's notice, and the span that it was accepted in.
-#[derive(Debug)]
-pub(crate) struct Notice {
-    pub(crate) job: JobId,
-    pub(crate) model: ModelName,
-    pub(crate) trace: Option<String>,
-    /// Whether a publish of it ended without an outcome before.
-    pub(crate) is_tried: bool,
-    /// Given back when the broker has the notice, or it is left to the sweeper.
-    _place: Place,
-}
+pub(crate) use notice::Place;
+pub(crate) use publisher::Publisher;
 
-/// Room for one notice. Dropping it gives it back.
-#[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
-
-/// Where accepted jobs are put.
+/// Takes the notices of accepted jobs.
 #[derive(Clone, Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     notices: mpsc::Sender<Notice>,
     places: Arc<Semaphore>,
-    meters: Arc<Meters>,
+    metrics: OutboxMetrics,
 }
 
-/// An outbox of `max` notices and its courier.
+/// Makes an outbox of `max` places and its publisher. Settings that are out of range were refused before (`config`).
 #[must_use]
-pub fn outbox(max: usize, seams: &Seams, meters: &Arc<Meters>) -> (Outbox, Courier) {
-    let max = max.clamp(1, Semaphore::MAX_PERMITS);
+pub(crate) fn outbox(
+    max: usize,
+    broker: Arc<dyn Broker>,
+    intake: Arc<dyn JobIntake>,
+    metrics: OutboxMetrics,
+) -> (Outbox, Publisher) {
+    let max = max.clamp(1, OUTBOX_PLACES_MAX);
     let (notices, jobs) = mpsc::channel(max);
-    let (broker, intake) = (Arc::clone(&seams.broker), Arc::clone(&seams.intake));
-    let courier = Courier::new(jobs, (broker, intake), Arc::clone(meters));
-    (Outbox { notices, places: Arc::new(Semaphore::new(max)), meters: Arc::clone(meters) }, courier)
+    let publisher = Publisher::new(jobs, broker, intake, metrics.clone());
+    (Outbox { notices, places: Arc::new(Semaphore::new(max)), metrics }, publisher)
 }
 
 impl Outbox {
-    /// Room for one more job; none: accept nothing. Never waits.
+    /// Takes a place for one more job, without waiting. None: nothing may be accepted.
     #[must_use]
-    pub fn reserve(&self) -> Option<Place> {
-        Arc::clone(&self.places).try_acquire_owned().ok().map(Place)
+    pub(crate) fn reserve(&self) -> Option<Place> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(Place::new)
     }
 
     /// Publishes the job's notice soon.
-    pub fn put(&self, place: Place, job: JobId, model: ModelName) {
-        let notice = Notice { job, model, trace: trace::current(), is_tried: false, _place: place };
-        // There are as many places as the channel holds, so only a courier that has ended doesn't take it.
-        if self.notices.try_send(notice).is_err() {
-            self.meters.left();
+    pub(crate) fn put(&self, place: Place, job: JobId, model: ModelName) {
+        // There are as many places as the channel holds, so only a publisher that has ended doesn't take it.
+        if self.notices.try_send(Notice::new(job, model, trace::current(), place)).is_err() {
+            self.metrics.left();
             tracing::debug!(%job, "outbox closed; the sweeper will publish the notice");
         }
     }
-}
 
-impl Outbox {
-    /// How many places are taken: notices that the broker doesn't have, and jobs that are being accepted.
+    /// Counts a job that was refused because every place was taken.
+    pub(crate) fn refused(&self) {
+        self.metrics.full();
+    }
+
+    /// Shows operators how full it is.
+    pub(crate) fn observe(&self) {
+        OutboxMetrics::places(self.len(), self.max());
+    }
+
+    /// Returns how many places are taken: by notices that the broker doesn't have, and by jobs that are being accepted.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.max().saturating_sub(self.places.available_permits())
     }
 
-    /// Whether none is taken.
+    /// Returns how many places there are.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many places there are.
-    #[must_use]
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.notices.max_capacity()
     }
 }

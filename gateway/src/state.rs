@@ -1,82 +1,48 @@
-//! Everything that requests share, made once. It holds the parts together and does nothing itself.
+//! Everything that requests share, made once. It holds the parts together and does nothing itself: the layers and the table
+//! of paths (`http`) hand each part to what needs it.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
 
-use infera_broker::Broker;
-use infera_ledger::{AccountBook, JobIntake, JobReader, NetworkBook, Statistics};
-use infera_types::ids::GatewayId;
+use infera_ledger::AccountBook;
 use infera_types::shutdown::Shutdown;
-use tokio_util::task::TaskTracker;
 
-use crate::capacity::Capacity;
-use crate::catalogue::Catalogue;
+use crate::access::{KeyCache, Limits};
 use crate::config::Config;
-use crate::keys::KeyCache;
-use crate::layers::body::ParsingPool;
-use crate::layers::rate_limit::Limits;
+use crate::jobs::Jobs;
 use crate::memory::MemoryBudget;
-use crate::meters::Meters;
-use crate::nodes::Admission;
-use crate::outbox::Outbox;
-use crate::readiness::Looks;
-use crate::waiters::Waiters;
+use crate::metrics::{ConnectionMetrics, RequestMetrics};
+use crate::readiness::Probe;
+use crate::routes::{Conversations, NetworkCounts, Nodes};
 
-/// What a gateway needs from outside. It can't take, settle or post: it isn't given the halves of the ledger that do.
-#[derive(Clone, Debug)]
-pub struct Seams {
-    /// Accepting and cancelling.
-    pub intake: Arc<dyn JobIntake>,
-    /// Reading jobs.
-    pub reader: Arc<dyn JobReader>,
-    /// Accounts and keys.
-    pub accounts: Arc<dyn AccountBook>,
-    /// Catalogue and epoch.
-    pub network: Arc<dyn NetworkBook>,
-    /// Notices out, completions in.
-    pub broker: Arc<dyn Broker>,
-}
-
-/// What every request is given.
+/// Holds what serving requests takes.
 #[derive(Debug)]
-pub struct State {
-    /// The settings.
-    pub config: Config,
-    /// This process.
-    pub gateway: GatewayId,
-    /// The outside.
-    pub seams: Seams,
-    /// Models and epoch.
-    pub catalogue: Catalogue,
-    /// Room on nodes.
-    pub capacity: Arc<Capacity>,
-    /// Clients that wait.
-    pub waiters: Arc<Waiters>,
-    /// Notices on their way.
-    pub outbox: Outbox,
-    /// What is counted.
-    pub meters: Arc<Meters>,
-    /// Keys seen lately.
-    pub keys: KeyCache,
+pub(crate) struct State {
+    /// The operator's settings.
+    pub(crate) config: Config,
+    /// Accepts jobs and follows them.
+    pub(crate) jobs: Jobs,
+    /// Reads conversations.
+    pub(crate) conversations: Conversations,
+    /// Holds the accounts that sign up.
+    pub(crate) accounts: Arc<dyn AccountBook>,
+    /// Holds the keys that were seen lately.
+    pub(crate) keys: KeyCache,
     /// Counts how much each caller asked.
-    pub limits: Limits,
-    /// Memory for large bodies and replies.
-    pub memory: MemoryBudget,
-    /// Where large bodies are understood.
-    pub parsing: ParsingPool,
-    /// Lets nodes in from outside, where this gateway does.
-    pub admission: OnceLock<Admission>,
-    /// Whether completions are being consumed.
-    pub completions_ready: Arc<AtomicBool>,
-    /// The network's counts, for as long as they are worth showing.
-    pub statistics: tokio::sync::Mutex<Option<(Instant, Statistics)>>,
-    /// What ledger and broker answered when somebody last asked whether this gateway is ready.
-    pub looks: Looks,
-    /// Cancelled when waiting requests must be answered at once: the drain's time is over.
-    pub force: Shutdown,
-    /// Cancelled when the shutdown begins.
-    pub stop: Shutdown,
-    /// Small pieces of work that outlive their request, such as cancelling a job whose client went away.
-    pub tasks: TaskTracker,
+    pub(crate) limits: Limits,
+    /// Lets nodes in from outside.
+    pub(crate) nodes: Nodes,
+    /// Counts the whole network.
+    pub(crate) counts: NetworkCounts,
+    /// Tells whether this gateway can take work.
+    pub(crate) probe: Arc<Probe>,
+    /// Bounds the memory of large bodies and replies.
+    pub(crate) memory: MemoryBudget,
+    /// Counts requests.
+    pub(crate) requests: RequestMetrics,
+    /// Counts connections.
+    pub(crate) connections: ConnectionMetrics,
+    /// Is cancelled when the shutdown begins.
+    pub(crate) stop: Shutdown,
+    /// Is cancelled when waiting requests must be answered at once: the drain's time is over.
+    pub(crate) force: Shutdown,
 }

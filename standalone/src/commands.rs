@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, Read as _};
 use std::path::Path;
 
 use infera_archive::record::RecordError;
-use infera_gateway::keys::ApiKey;
+use infera_gateway::access::ApiKey;
 use infera_ledger::{AccountBook, LedgerError};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;

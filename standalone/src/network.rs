@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_gateway::{Door, Gateway, GatewayHandle};
+use infera_gateway::{Gateway, GatewayHandle, Listener};
 use infera_ledger::CatalogueEntry;
 use infera_model::chat::ChatModel;
 use infera_program::descriptors;
@@ -86,7 +86,7 @@ pub struct Network {
     /// The address on which the gateway listens.
     pub address: SocketAddr,
     /// The key for local use.
-    pub key: infera_gateway::keys::ApiKey,
+    pub key: infera_gateway::access::ApiKey,
     /// The model that its nodes serve.
     pub model: ModelName,
     /// The seams that it uses.
@@ -170,9 +170,9 @@ impl Network {
 
     fn start_gateway(&mut self, gateway: Gateway, listener: TcpListener) {
         let shutdown = self.stages[0].clone();
-        let door = Door::from(listener).within(descriptors::raise());
+        let listener = Listener::from(listener).within(descriptors::raise());
         self.gateway.spawn(async move {
-            gateway.run(door, shutdown).await;
+            gateway.run(listener, shutdown).await;
             Ok(())
         });
     }

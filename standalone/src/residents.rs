@@ -3,7 +3,7 @@
 //! existing records.
 
 use infera_broker::BrokerError;
-use infera_gateway::keys::{ApiKey, NoRandomness};
+use infera_gateway::access::{ApiKey, NoRandomness};
 use infera_ledger::{AccountBook as _, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;

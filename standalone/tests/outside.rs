@@ -12,8 +12,8 @@ use std::time::Duration;
 use infera_broker::{Binding, Broker, Consumer, Delivery, Exchange, Queue, topology};
 use infera_broker_rabbitmq::RabbitBroker;
 use infera_engine_onnx::config::EngineKind;
-use infera_gateway::keys::ApiKey;
-use infera_gateway::nodes;
+use infera_gateway::access::ApiKey;
+use infera_gateway::access::admission;
 use infera_gateway::{Gateway, Seams};
 use infera_gateway_program::es256;
 use infera_ledger::{AccountBook as _, NetworkBook as _};
@@ -59,7 +59,7 @@ async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdow
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let gateway = Gateway::new(infera_gateway::Config::default(), seams).admitting(admission);
+    let gateway = Gateway::admitting(infera_gateway::Config::default(), seams, admission);
     tokio::spawn(gateway.run(listener, shutdown.clone()));
     url
 }
@@ -115,7 +115,7 @@ async fn a_node_comes_in_stays_in_and_drains() {
     assert_eq!(refused(check_in(&here, node_config("")).await), "node_unknown");
     assert_eq!(refused(check_in(&here, node_config("inf_nobody")).await), "invalid_api_key");
     assert_eq!(refused(check_in(&here, node_config(key.expose())).await), "fleet_scope_required");
-    nodes::allow_fleet(&*ledger, "fleet@example.org").await.expect("a ledger");
+    admission::allow_fleet(&*ledger, "fleet@example.org").await.expect("a ledger");
     let somewhere_else = ["http://127.0.0.1:1".to_owned(), url.clone()];
     let admitted = check_in(&somewhere_else, node_config(key.expose())).await.expect("let in at the second");
     let other = NodeConfig { secret: Secret::new("another secret of somebody"), ..node_config(key.expose()) };
@@ -160,7 +160,7 @@ async fn a_node_comes_in_stays_in_and_drains() {
     stop.cancel();
     let ended = timeout(PATIENCE, running).await.expect("drained").expect("no panic");
     assert!(ended.is_ok(), "{ended:?}");
-    assert!(nodes::revoke(&*ledger, &admitted.node).await.expect("a ledger").is_some());
+    assert!(admission::revoke(&*ledger, &admitted.node).await.expect("a ledger").is_some());
     assert_eq!(refused(check_in(&here, node_config("")).await), "node_revoked");
     assert_eq!(ledger.nodes().await.expect("a ledger"), []);
 

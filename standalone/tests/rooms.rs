@@ -121,6 +121,27 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/program", &["config", "descriptors", "listen", "lib"]),
     ("core/operations", &["lib", "panel", "instruments"]),
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),
+    (
+        "gateway",
+        &[
+            "fastapi",
+            "config",
+            "seams",
+            "metrics",
+            "memory",
+            "api",
+            "access",
+            "network",
+            "outbox",
+            "jobs",
+            "readiness",
+            "routes",
+            "state",
+            "http",
+            "gateway",
+            "lib",
+        ],
+    ),
     ("gateway/program", &["es256", "tls", "fleet", "poison", "lib", "cli", "main"]),
     ("queue-worker/program", &["registration", "watched", "lib", "main"]),
     ("verifier/program", &["lib", "records", "main"]),
@@ -165,7 +186,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose circles are not opened yet. It only shrinks: one without circles is refused here.
-const CIRCLES_LEFT: &[&str] = &["gateway", "verifier"];
+const CIRCLES_LEFT: &[&str] = &["verifier"];
 
 fn sources(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("src")

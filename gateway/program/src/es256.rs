@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use infera_gateway::nodes::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
+use infera_gateway::access::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 use infera_ledger::NodeBook;
 use infera_types::ids::{Digest, NodeId};
 use infera_types::secret::Secret;

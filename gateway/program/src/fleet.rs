@@ -5,8 +5,8 @@ use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
 use clap::Subcommand;
-use infera_gateway::keys::ApiKey;
-use infera_gateway::nodes;
+use infera_gateway::access::ApiKey;
+use infera_gateway::access::admission;
 use infera_ledger::{AccountBook, NodeBook};
 use infera_program::{Failure, print};
 use infera_types::ids::{Digest, NodeId};
@@ -45,7 +45,7 @@ where
     L: NodeBook + AccountBook,
 {
     match command {
-        AccountCommand::Fleet { email } => match nodes::allow_fleet(ledger, email).await? {
+        AccountCommand::Fleet { email } => match admission::allow_fleet(ledger, email).await? {
             Some(account) => Ok(print(&format!("{account}: its nodes may come in"))?),
             None => {
                 Err(Failure::refused(format!("no account signed up as {email}: POST /signup_user first")))
@@ -81,7 +81,7 @@ async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, Failur
 /// Does one of the second kind.
 pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(), Failure> {
     let NodeCommand::Revoke { id } = command;
-    match nodes::revoke(book, &NodeId::new(id.as_str())).await? {
+    match admission::revoke(book, &NodeId::new(id.as_str())).await? {
         Some(node) => Ok(print(&format!(
             "{} ({}) is shut out; its connections close within a minute",
             node.id, node.name
@@ -92,7 +92,7 @@ pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use infera_gateway::keys::KeyCache;
+    use infera_gateway::access::KeyCache;
     use infera_ledger_sqlite::SqliteLedger;
 
     use super::*;

@@ -18,7 +18,7 @@ use infera_telemetry::traces;
 use infera_types::shutdown::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use infera_gateway::{Door, Gateway, Seams};
+use infera_gateway::{Gateway, Listener, Seams};
 use tls::{Tls, TlsConfig};
 
 /// Where the program looks for its settings if it isn't told. A file of its own: another role's settings, such as the
@@ -91,20 +91,22 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         return Ok(());
     };
     let address = config.listen;
-    let listener = address.bind().await;
-    let listener = listener.map_err(|source| Failure::refused(Listen { address, source }))?;
+    let socket = address.bind().await;
+    let socket = socket.map_err(|source| Failure::refused(Listen { address, source }))?;
     let admission = es256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
-    let mut gateway = Gateway::new(config.gateway, seams(ledger, broker));
-    if let Some(admission) = admission {
-        gateway = gateway.admitting(admission);
-    }
-    tracing::info!(gateway = %gateway.id(), address = %listener.local_addr()?, tls = tls.is_some(), "serves");
+    let seams = seams(ledger, broker);
+    let gateway = match admission {
+        Some(admission) => Gateway::admitting(config.gateway, seams, admission),
+        None => Gateway::new(config.gateway, seams),
+    };
+    tracing::info!(gateway = %gateway.id(), address = %socket.local_addr()?, tls = tls.is_some(), "serves");
     let served = Shutdown::new();
     if let Some(tls) = tls.clone() {
         tokio::spawn(tls.keep_fresh(served.clone()));
     }
-    let door = Door::from(listener).within(descriptors).with_acceptor(tls.map(|tls| Arc::new(tls) as _));
-    instruments.watch(Arc::new(gateway.handle()), gateway.run(door, shutdown)).await;
+    let listener =
+        Listener::from(socket).within(descriptors).with_acceptor(tls.map(|tls| Arc::new(tls) as _));
+    instruments.watch(Arc::new(gateway.handle()), gateway.run(listener, shutdown)).await;
     served.cancel();
     Ok(())
 }

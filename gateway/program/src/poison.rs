@@ -1,11 +1,11 @@
 //! What an operator does about poison: jobs that were failed because more than five verifiers died with them. The command
-//! line's part only; what a replay is stands in `replay`.
+//! line's part only; what a replay is stands in the gateway's `jobs::poison`.
 
 use std::time::Duration;
 
 use clap::Subcommand;
 use infera_gateway::Config;
-use infera_gateway::replay::replay;
+use infera_gateway::jobs::poison::replay;
 use infera_ledger::{JobIntake, JobReader, NetworkBook, PoisonedJob};
 use infera_program::{Failure, print};
 use infera_types::ids::JobId;

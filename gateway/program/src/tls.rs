@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_gateway::server::{Acceptor, Wire};
+use infera_gateway::http::{Acceptor, Wire};
 use infera_types::shutdown::Shutdown;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use infera_broker::Broker as _;
 use infera_gateway::Config;
-use infera_gateway::nodes;
+use infera_gateway::access::admission;
 use infera_gateway_program::es256;
 use infera_ledger::NetworkBook as _;
 use infera_types::ids::NodeId;
@@ -67,10 +67,7 @@ async fn admitting(config: Config, key: &Path) -> Rig {
         config,
         0,
         |ledger| ledger,
-        |gateway, ledger| {
-            let admission = es256::open(&settings, Arc::clone(ledger) as _).expect("good settings");
-            gateway.admitting(admission.expect("a key"))
-        },
+        |ledger| es256::open(&settings, Arc::clone(ledger) as _).expect("good settings"),
     )
     .await
 }
@@ -134,7 +131,7 @@ async fn a_fleets_node_gets_a_token_for_itself_and_its_queue() {
     let unknown = send(&rig, "/register_node_secret", &node, Some("inf_nobody")).await;
     assert_eq!(unknown.status, 401, "a key that is sent must be good");
 
-    let allowed = nodes::allow_fleet(&*rig.ledger, "Fleet@Example.COM").await.expect("a ledger");
+    let allowed = admission::allow_fleet(&*rig.ledger, "Fleet@Example.COM").await.expect("a ledger");
     assert!(allowed.is_some());
     let registered = send(&rig, "/register_node_secret", &node, Some(&api_key)).await;
     assert_eq!(registered.status, 200, "{registered:?}");
@@ -180,7 +177,7 @@ async fn no_reply_to_a_node_says_what_it_took() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = admitting(unlimited(), &key(folder.path())).await;
     let (_, api_key) = new_key(&rig.ledger, "fleet@example.com").await;
-    nodes::allow_fleet(&*rig.ledger, "fleet@example.com").await.expect("a ledger");
+    admission::allow_fleet(&*rig.ledger, "fleet@example.com").await.expect("a ledger");
     let node = json!({ "node_id": "a", "secret": SECRET });
     for (path, body, status) in [
         ("/check_node_secret", &node, 403),
@@ -201,7 +198,7 @@ async fn others_stay_outside() {
     let folder = tempfile::tempdir().expect("a folder");
     let rig = admitting(unlimited(), &key(folder.path())).await;
     let (_, api_key) = new_key(&rig.ledger, "fleet@example.com").await;
-    nodes::allow_fleet(&*rig.ledger, "fleet@example.com").await.expect("a ledger");
+    admission::allow_fleet(&*rig.ledger, "fleet@example.com").await.expect("a ledger");
     let node = |secret: &str| json!({ "node_id": "a", "secret": secret });
     assert_eq!(
         said(&send(&rig, "/check_node_secret", &node(SECRET), None).await),
@@ -217,7 +214,7 @@ async fn others_stay_outside() {
     assert_eq!(said(&taken), (409, json!("node_name_taken")));
 
     let id = NodeId::new(registered["node"].as_str().expect("an id"));
-    assert!(nodes::revoke(&*rig.ledger, &id).await.expect("a ledger").is_some());
+    assert!(admission::revoke(&*rig.ledger, &id).await.expect("a ledger").is_some());
     assert_eq!(
         said(&send(&rig, "/check_node_secret", &node(SECRET), None).await),
         (403, json!("node_revoked"))

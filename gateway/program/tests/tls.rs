@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use infera_broker::memory::MemoryBroker;
-use infera_gateway::proxies::ClientAddress;
-use infera_gateway::{Config, Door, Gateway, Seams};
+use infera_gateway::config::ClientAddress;
+use infera_gateway::{Config, Gateway, Listener, Seams};
 use infera_gateway_program::tls::{Tls, TlsConfig, TlsError};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::shutdown::Shutdown;
@@ -60,8 +60,8 @@ impl Secured {
         let shutdown = Shutdown::new();
         let tls = Tls::load(tls).expect("usable files").expect("files are named");
         tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
-        let door = Door::from(listener).with_acceptor(Some(Arc::new(tls)));
-        let running = tokio::spawn(Gateway::new(config, seams).run(door, shutdown.clone()));
+        let listener = Listener::from(listener).with_acceptor(Some(Arc::new(tls)));
+        let running = tokio::spawn(Gateway::new(config, seams).run(listener, shutdown.clone()));
         Self { address, shutdown, running, _folder: folder }
     }
 

@@ -1,36 +1,31 @@
 //! `POST /chat/completions` and `POST /v1/chat/completions`: a conversation in, a checked answer out, while the
 //! client waits.
 
-use crate::accept::{self, Failure};
-use crate::ask::Form;
-use crate::completion;
-use crate::layers::Call;
-use crate::reply::Reply;
+use super::call::Call;
+use super::order::Conversations;
+use crate::api::chat_request::Form;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::objects;
+use crate::api::reply::Reply;
+use crate::jobs::{Jobs, accept};
 
-/// The seed's route.
+/// Answers a conversation in one of the two forms.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn seed(call: Call) -> Result<Reply, Failure> {
-    chat(call, Form::Chat).await
-}
-
-/// OpenAI's route.
-///
-/// # Errors
-/// [`Failure`].
-pub async fn openai(call: Call) -> Result<Reply, Failure> {
-    chat(call, Form::OpenAi).await
-}
-
-async fn chat(mut call: Call, form: Form) -> Result<Reply, Failure> {
-    let order = super::order(&mut call, form).await?;
-    let outcome = accept::answer(&call.state, order).await?;
+pub(crate) async fn chat(
+    jobs: &Jobs,
+    conversations: &Conversations,
+    mut call: Call,
+    form: Form,
+) -> Result<Reply, Failure> {
+    let order = conversations.order(&mut call, form).await?;
+    let outcome = accept::answer(jobs, order).await?;
     let job = outcome.view.id;
     let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
-    let settlement = outcome.view.settlement.as_ref().ok_or(fail(crate::error::ApiError::Internal))?;
-    let body =
-        completion::of_end(settlement, outcome.view.accepted_ms, outcome.view.dispute).map_err(fail)?;
+    let settlement = outcome.view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
+    let body = objects::of_end(settlement, outcome.view.accepted_ms, outcome.view.dispute).map_err(fail)?;
     let reply = Reply::json(&body)?.about(job).replayed(outcome.replayed);
     Ok(reply.timed("accept", outcome.accepting).timed("wait", outcome.waiting))
 }

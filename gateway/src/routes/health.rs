@@ -1,46 +1,50 @@
-//! `GET /healthz` (the process lives) and `GET /readyz` (it can serve): for whoever runs us and routes to us.
+//! `GET /healthz` (the process lives) and `GET /readyz` (it can serve): for operators, and for what routes requests to us.
 
 use std::time::Instant;
 
 use infera_telemetry::readiness::Condition;
 use serde_json::{Map, Value, json};
 
-use crate::accept::Failure;
-use crate::layers::Call;
-use crate::readiness;
-use crate::reply::Reply;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+use crate::network::{Capacity, Catalogue};
+use crate::readiness::Probe;
 
-/// The process lives.
+/// Says that the process lives.
 ///
 /// # Errors
 /// None.
-pub async fn alive(_: Call) -> Result<Reply, Failure> {
+pub(crate) fn alive() -> Result<Reply, Failure> {
     Ok(Reply::json(&json!({ "status": "ok" }))?)
 }
 
-/// The parts that serving needs, asked now (`readiness`), and how many owners have nodes of each model on offer.
+/// Shows the parts that serving needs, asked now (`readiness`), and how many owners have nodes of each model on offer.
 ///
 /// # Errors
 /// None: an unready gateway is a reply with status 503.
-pub async fn ready(call: Call) -> Result<Reply, Failure> {
-    let (state, now) = (&call.state, Instant::now());
-    let readiness = readiness::decide(readiness::look(state).await);
+pub(crate) async fn ready(
+    probe: &Probe,
+    catalogue: &Catalogue,
+    capacity: &Capacity,
+) -> Result<Reply, Failure> {
+    let now = Instant::now();
+    let readiness = probe.readiness().await;
     let checks: Map<String, Value> = readiness
         .conditions
         .iter()
         .map(|(name, condition)| ((*name).to_owned(), (*condition == Condition::Fine).into()))
         .collect();
-    let models = state.catalogue.models();
+    let models = catalogue.models();
     let owners: Map<String, Value> = models
         .iter()
-        .filter(|entry| state.capacity.offers(&entry.name, now) != Some(false))
-        .map(|entry| (entry.name.to_string(), state.capacity.owners(&entry.name, now).into()))
+        .filter(|entry| capacity.offers(&entry.name, now) != Some(false))
+        .map(|entry| (entry.name.to_string(), capacity.owners(&entry.name, now).into()))
         .collect();
     let mut reply = Reply::json(&json!({
         "ready": readiness.is_ready(),
         "degraded": readiness.degraded(),
         "checks": checks,
-        "verifiers": state.capacity.verifiers(now),
+        "verifiers": capacity.verifiers(now),
         "owners": owners,
     }))?;
     reply.unready = !readiness.is_ready();

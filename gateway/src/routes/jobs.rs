@@ -4,47 +4,48 @@ use infera_ledger::{Cancelled, LedgerError};
 use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
 
-use crate::accept::Failure;
-use crate::completion;
-use crate::error::ApiError;
-use crate::layers::Call;
-use crate::reply::Reply;
+use super::call::Call;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::objects;
+use crate::api::reply::Reply;
+use crate::jobs::Jobs;
 
-/// The job object.
+/// Shows the job object.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], or the ledger being away.
-pub async fn show(call: Call) -> Result<Reply, Failure> {
+/// [`ApiError::NotFound`]; the ledger is away, or the job's record is damaged.
+pub(crate) async fn show(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     let id = id(&call)?;
     let caller = call.caller()?;
-    let view = call.state.seams.reader.job(&caller.account, id).await.map_err(|error| away(id, &error))?;
+    let view = jobs.reader.job(&caller.account, id).await.map_err(|error| failed(id, &error))?;
     let view = view.ok_or(ApiError::NotFound)?;
-    Ok(Reply::json(&completion::job(&view))?.about(id))
+    Ok(Reply::json(&objects::job(&view))?.about(id))
 }
 
-/// Ends the job as cancelled unless it ended before, and gives the job object either way.
+/// Ends the job as cancelled unless it ended before, and shows the job object either way.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], or the ledger being away.
-pub async fn cancel(call: Call) -> Result<Reply, Failure> {
+/// As [`show`].
+pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     let id = id(&call)?;
     let caller = call.caller()?;
-    let cancelled = call.state.seams.intake.cancel(&caller.account, id, Timestamp::now()).await;
-    match cancelled.map_err(|error| away(id, &error))? {
+    let cancelled = jobs.intake.cancel(&caller.account, id, Timestamp::now()).await;
+    match cancelled.map_err(|error| failed(id, &error))? {
         // A client that waits for the job's answer is told at once, not at the next poll.
-        Cancelled::Now(settlement) => call.state.waiters.complete(settlement),
+        Cancelled::Now(settlement) => jobs.waiters.complete(settlement),
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),
     }
-    show(call).await
+    show(jobs, call).await
 }
 
-/// An id that isn't one is an id that isn't there.
+/// Reads the path's id. An id that isn't one is an id that isn't there.
 fn id(call: &Call) -> Result<JobId, ApiError> {
     call.id.parse().map_err(|_| ApiError::NotFound)
 }
 
-fn away(job: JobId, error: &LedgerError) -> Failure {
+fn failed(job: JobId, error: &LedgerError) -> Failure {
     tracing::error!(%job, %error, "a job could not be read or cancelled");
-    Failure::of_job(ApiError::of_reading(error), job)
+    Failure::of_job(ApiError::of_job_record(error), job)
 }

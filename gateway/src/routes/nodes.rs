@@ -4,17 +4,21 @@
 //! names would pile up in the ledger. Checking is what a node does from then on: it gets a token, again before that runs
 //! out, and its queue, which is declared again if it is gone.
 
-use infera_broker::BrokerError;
-use infera_ledger::{LedgerError, NewNode, NodeCheck, NodeRecord, Registered};
+use std::sync::Arc;
+
+use infera_broker::{Broker, BrokerError};
+use infera_ledger::{LedgerError, NetworkBook, NewNode, NodeCheck, NodeRecord, Registered};
 use infera_types::time::Timestamp;
 use serde_json::json;
 
-use crate::accept::Failure;
-use crate::error::ApiError;
-use crate::layers::{Call, auth};
-use crate::nodes::{Admission, Refusal, secret_digest};
-use crate::reply::Reply;
-use crate::validation::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+use super::call::Call;
+use crate::access::admission::secret_digest;
+use crate::access::{Admission, KeyCache, caller_if_any};
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::refusal::Refusal;
+use crate::api::reply::Reply;
+use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
 const NODE_SECRET: &[Field] =
     &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
@@ -27,20 +31,31 @@ const SECRET_MIN: usize = 16;
 /// Longer ones prove nothing more.
 const SECRET_MAX: usize = 255;
 
+/// Holds what letting nodes in takes.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    /// Lets nodes in; none: this gateway doesn't.
+    pub(crate) admission: Option<Admission>,
+    /// Puts them on record.
+    pub(crate) book: Arc<dyn NetworkBook>,
+    /// Has their queues.
+    pub(crate) broker: Arc<dyn Broker>,
+}
+
 /// Puts a node on record, or finds it again.
 ///
 /// # Errors
-/// [`Refusal`]; the ledger being away.
-pub async fn register(call: Call) -> Result<Reply, Failure> {
+/// [`Refusal`]; the ledger's.
+pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
-    let book = &admission(&call)?.book;
-    let caller = auth::caller_if_any(&call.state.keys, &call.head.headers).await?;
+    let book = &nodes.admission()?.book;
+    let caller = caller_if_any(keys, &call.head.headers).await?;
     let account = caller.map(|caller| caller.account.clone()).ok_or(refused(Refusal::NoFleet))?;
-    if !book.is_fleet(&account).await.map_err(away)? {
+    if !book.is_fleet(&account).await.map_err(failed)? {
         return Err(refused(Refusal::NoFleet).into());
     }
     let node = NewNode { name, secret: secret_digest(&secret), account: Some(account) };
-    match call.state.seams.network.register_node(&node, Timestamp::now()).await.map_err(away)? {
+    match nodes.book.register_node(&node, Timestamp::now()).await.map_err(failed)? {
         Registered::Node(node) => {
             Ok(Reply::json(&json!({ "status": "registered", "node": node.id, "node_id": node.name }))?)
         }
@@ -51,14 +66,14 @@ pub async fn register(call: Call) -> Result<Reply, Failure> {
 /// Lets a node in: its token, its queue, and where the broker is.
 ///
 /// # Errors
-/// [`Refusal`]; the ledger or the broker being away.
-pub async fn admit(call: Call) -> Result<Reply, Failure> {
+/// [`Refusal`]; the ledger's or the broker's.
+pub(crate) async fn admit(nodes: &Nodes, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
-    let admission = admission(&call)?;
+    let admission = nodes.admission()?;
     let now = Timestamp::now();
     let checked = admission.book.admit_node(&name, secret_digest(&secret), admission.until(now)).await;
-    let refusal = match checked.map_err(away)? {
-        NodeCheck::Admitted(node) => return Ok(let_in(&call, admission, &node, now).await?),
+    let refusal = match checked.map_err(failed)? {
+        NodeCheck::Admitted(node) => return Ok(let_in(admission, &*nodes.broker, &node, now).await?),
         NodeCheck::NoFleet(_) => Refusal::NoFleet,
         NodeCheck::Revoked => Refusal::Revoked,
         NodeCheck::Unknown => Refusal::Unknown,
@@ -67,8 +82,8 @@ pub async fn admit(call: Call) -> Result<Reply, Failure> {
 }
 
 async fn let_in(
-    call: &Call,
     admission: &Admission,
+    broker: &dyn Broker,
     node: &NodeRecord,
     now: Timestamp,
 ) -> Result<Reply, ApiError> {
@@ -77,7 +92,7 @@ async fn let_in(
         ApiError::Internal
     })?;
     // Declared before it is told, or the node would look for what isn't there.
-    call.state.seams.broker.declare(&access.queue).await.map_err(|error: BrokerError| {
+    broker.declare(&access.queue).await.map_err(|error: BrokerError| {
         tracing::error!(node = %node.id, %error, "the queue of a node can't be declared");
         refused(Refusal::BrokerAway)
     })?;
@@ -92,22 +107,24 @@ async fn let_in(
     }))
 }
 
-fn admission(call: &Call) -> Result<&Admission, ApiError> {
-    call.state.admission.get().ok_or(refused(Refusal::NoAdmission))
+impl Nodes {
+    fn admission(&self) -> Result<&Admission, ApiError> {
+        self.admission.as_ref().ok_or(refused(Refusal::NoAdmission))
+    }
 }
 
 const fn refused(refusal: Refusal) -> ApiError {
     ApiError::Node(refusal)
 }
 
-fn away(error: LedgerError) -> ApiError {
+fn failed(error: LedgerError) -> ApiError {
     tracing::error!(%error, "a node could not be looked up");
-    ApiError::LedgerAway
+    ApiError::from(&error)
 }
 
-/// The name and the secret. What is wrong with a secret is said without repeating it.
+/// Reads the name and the secret. What is wrong with a secret is said without repeating it.
 fn fields(call: &Call) -> Result<(String, String), Unfit> {
-    let [name, secret] = check(&super::json(call)?, NODE_SECRET)?.into_fields();
+    let [name, secret] = check(&call.json()?, NODE_SECRET)?.into_fields();
     let (name, secret) = (name.into_text(), secret.into_text());
     let mut mistakes = Mistakes::default();
     let mut wrong = |field: &'static str, message: String| {

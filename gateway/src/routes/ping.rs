@@ -2,14 +2,13 @@
 
 use serde_json::json;
 
-use crate::accept::Failure;
-use crate::layers::Call;
-use crate::reply::Reply;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
 
-/// The route.
+/// Answers.
 ///
 /// # Errors
 /// None.
-pub async fn ping(_: Call) -> Result<Reply, Failure> {
+pub(crate) fn ping() -> Result<Reply, Failure> {
     Ok(Reply::json(&json!({ "message": "pong" }))?)
 }

@@ -4,27 +4,28 @@
 //! knowing the address. That this tells apart known and unknown addresses is a known weakness, slowed down by the
 //! limit per address of the network; it ends when keys are sent by mail.
 
+use infera_ledger::AccountBook;
 use infera_types::time::Timestamp;
 use serde_json::json;
 
-use crate::accept::Failure;
-use crate::error::ApiError;
-use crate::keys::ApiKey;
-use crate::layers::Call;
-use crate::reply::Reply;
-use crate::validation::{Field, Kind, Unfit, check};
+use super::call::Call;
+use crate::access::ApiKey;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+use crate::fastapi::{Field, Kind, Unfit, check};
 
 const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)];
 
-/// The route.
+/// Signs an address up.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn signup(call: Call) -> Result<Reply, Failure> {
-    let [email] = check(&super::json(&call)?, SIGN_UP).map_err(Unfit::from)?.into_fields();
-    let away = |error| {
+pub(crate) async fn signup(accounts: &dyn AccountBook, call: Call) -> Result<Reply, Failure> {
+    let [email] = check(&call.json()?, SIGN_UP).map_err(Unfit::from)?.into_fields();
+    let failed = |error| {
         tracing::error!(%error, "a sign-up failed");
-        ApiError::LedgerAway
+        ApiError::from(&error)
     };
     let now = Timestamp::now();
     // Mailboxes that differ in case only are the same person's, almost always, and must not get an account each.
@@ -33,7 +34,7 @@ pub async fn signup(call: Call) -> Result<Reply, Failure> {
         tracing::error!(%error, "no key could be made");
         ApiError::Internal
     })?;
-    let signed_up = call.state.seams.accounts.sign_up(&email, Some(key.first()), now).await.map_err(away)?;
+    let signed_up = accounts.sign_up(&email, Some(key.first()), now).await.map_err(failed)?;
     if !signed_up.is_new {
         let message = "This address has an account; its key was shown when it was made.";
         return Ok(Reply::json(&json!({ "status": "known", "api_key": null, "message": message }))?);

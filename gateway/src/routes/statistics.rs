@@ -1,37 +1,52 @@
 //! `GET /network_stats`: counts of the whole network.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::Statistics;
+use infera_ledger::{JobReader, Statistics};
 use infera_types::time::Timestamp;
 
-use crate::accept::Failure;
-use crate::error::ApiError;
-use crate::layers::Call;
-use crate::reply::Reply;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
 
 /// How long a count is shared: counting may read much of the ledger, and counts a second apart can't be told apart.
 const TTL: Duration = Duration::from_secs(1);
 
-/// The counts. Clients that ask at the same time wait for one count and share it.
-///
-/// # Errors
-/// The ledger being away.
-pub async fn network(call: Call) -> Result<Reply, Failure> {
-    let statistics: Statistics = {
-        let mut cached = call.state.statistics.lock().await;
-        match cached.as_ref() {
-            Some((since, statistics)) if since.elapsed() < TTL => *statistics,
+/// Holds the network's counts for as long as they are worth showing.
+#[derive(Debug)]
+pub(crate) struct NetworkCounts {
+    reader: Arc<dyn JobReader>,
+    last: tokio::sync::Mutex<Option<(Instant, Statistics)>>,
+}
+
+impl NetworkCounts {
+    /// Has counted nothing yet.
+    pub(crate) fn new(reader: Arc<dyn JobReader>) -> Self {
+        Self { reader, last: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns the counts. Clients that ask at the same time wait for one count and share it.
+    async fn count(&self) -> Result<Statistics, ApiError> {
+        let mut last = self.last.lock().await;
+        match *last {
+            Some((since, statistics)) if since.elapsed() < TTL => Ok(statistics),
             _ => {
-                let read = call.state.seams.reader.statistics(Timestamp::now()).await;
-                let statistics = read.map_err(|error| {
+                let statistics = self.reader.statistics(Timestamp::now()).await.map_err(|error| {
                     tracing::error!(%error, "the network's counts could not be read");
-                    ApiError::LedgerAway
+                    ApiError::from(&error)
                 })?;
-                *cached = Some((Instant::now(), statistics));
-                statistics
+                *last = Some((Instant::now(), statistics));
+                Ok(statistics)
             }
         }
-    };
-    Ok(Reply::json(&statistics)?)
+    }
+}
+
+/// Shows the counts.
+///
+/// # Errors
+/// The ledger's.
+pub(crate) async fn network(counts: &NetworkCounts) -> Result<Reply, Failure> {
+    Ok(Reply::json(&counts.count().await?)?)
 }

@@ -2,18 +2,24 @@
 
 use serde_json::json;
 
-use crate::accept::{self, Failure};
-use crate::ask::Form;
-use crate::layers::Call;
-use crate::reply::Reply;
+use super::call::Call;
+use super::order::Conversations;
+use crate::api::chat_request::Form;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+use crate::jobs::{Jobs, accept};
 
-/// The route. Sending it again under the same idempotency key gives the same job, as it stands then.
+/// Accepts a job. The same request again under the same idempotency key gives the same job, as it stands then.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn submit(mut call: Call) -> Result<Reply, Failure> {
-    let order = super::order(&mut call, Form::Submit).await?;
-    let receipt = accept::submit(&call.state, order).await?;
+pub(crate) async fn submit(
+    jobs: &Jobs,
+    conversations: &Conversations,
+    mut call: Call,
+) -> Result<Reply, Failure> {
+    let order = conversations.order(&mut call, Form::Submit).await?;
+    let receipt = accept::submit(jobs, order).await?;
     let reply = Reply::json(&json!({ "job_id": receipt.job, "status": receipt.status }))?;
     Ok(reply.about(receipt.job).replayed(receipt.accepted_ms.is_none()).timed("accept", receipt.accepting))
 }

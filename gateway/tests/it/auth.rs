@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infera_gateway::Config;
-use infera_gateway::keys::ApiKey;
+use infera_gateway::access::ApiKey;
 use infera_ledger::AccountBook;
 use infera_types::time::Timestamp;
 

@@ -1,8 +1,11 @@
-//! Clients that wait for a job whose stored end is damaged.
+//! Rows of the ledger that are damaged: a job's stored end, for which a client waits, and a key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use infera_gateway::waiters::{Damaged, Waiters};
+use infera_broker::memory::MemoryBroker;
+use infera_gateway::jobs::{Damaged, Waiters};
+use infera_gateway::{Gateway, Seams};
 use infera_ledger::{JobIntake as _, JobOwner as _, NewJob, Room};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
@@ -10,7 +13,13 @@ use infera_types::job::{
     Answer, End, FinishReason, ReplicaCounts, Settlement, Verification, VerificationPolicy,
     VerificationStatus,
 };
+use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::client::send;
+use crate::support::rig::{new_key, unlimited};
 
 async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     let (now, account) = (Timestamp::from_millis(1_790_000_000_000), AccountId::fresh());
@@ -82,4 +91,41 @@ async fn a_damaged_end_is_told_and_keeps_no_other_waiting() {
     assert_eq!(answered.end().await.map(|end| end.job_id), Ok(sound));
     assert_eq!(waiters.len(), 1, "the one that runs");
     drop(running);
+}
+
+/// It can't be read now or later, so the client must not be told to try again soon.
+#[tokio::test]
+async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let (account, key) = new_key(&ledger, "ada@example.com").await;
+    drop(ledger);
+    // The last four characters of a key stand behind its account, as a text.
+    let mut bytes = std::fs::read(&path).expect("read");
+    let stored = [account.as_str().as_bytes(), &key.as_bytes()[key.len() - 4..]].concat();
+    let at = bytes.windows(stored.len()).position(|part| part == stored).expect("it is stored");
+    bytes[at + stored.len() - 1] = 0xff;
+    std::fs::write(&path, &bytes).expect("write");
+
+    let ledger = SqliteLedger::open(&path).expect("its structure is sound");
+    let seams = Seams {
+        intake: ledger.clone(),
+        reader: ledger.clone(),
+        accounts: ledger.clone(),
+        network: Arc::clone(&ledger) as _,
+        broker: MemoryBroker::new(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (address, shutdown) = (listener.local_addr().expect("an address"), Shutdown::new());
+    let running = tokio::spawn(Gateway::new(unlimited(), seams).run(listener, shutdown.clone()));
+    for path in ["/network_stats", "/v1/models"] {
+        let reply = send(address, "GET", path, &[("api_key", &key)], b"").await.expect("a reply");
+        assert_eq!((reply.status, reply.header("retry-after")), (500, None), "{path}");
+        if path.starts_with("/v1") {
+            assert_eq!(reply.json()["error"]["code"], json!("internal_error"));
+        }
+    }
+    shutdown.cancel();
+    running.await.expect("it drains");
 }

@@ -1,7 +1,7 @@
 //! Asks a gateway on loopback under several names: a web page that has its own name resolve to loopback gets nothing.
 
 use infera_gateway::Config;
-use infera_gateway::layers::hosts::HostName;
+use infera_gateway::config::HostName;
 use serde_json::json;
 
 use crate::support::client;

@@ -21,7 +21,7 @@ async fn start() -> (Rig, Arc<Losing>) {
     let mut broker = None;
     let config = Config { outbox_max: OUTBOX_MAX, ..unlimited() };
     let between = |ledger, inner| (ledger, Arc::clone(broker.insert(Arc::new(Losing::new(inner)))));
-    let rig = Rig::start_between(config, 3, between, |gateway, _| gateway).await;
+    let rig = Rig::start_between(config, 3, between, |_| None).await;
     (rig, broker.expect("the gateway's broker"))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_gateway::Config;
-use infera_gateway::replay::{NotReplayed, replay};
+use infera_gateway::jobs::poison::{NotReplayed, replay};
 use infera_ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
     Pruning as _, RecordPlace, Room, Sweeping as _, Take,

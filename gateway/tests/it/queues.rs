@@ -31,7 +31,7 @@ async fn start(fail: impl FnOnce(&Losing)) -> (Rig, Arc<Losing>) {
         fail(&losing);
         (ledger, Arc::clone(broker.insert(Arc::new(losing))))
     };
-    let rig = Rig::start_between(config, 0, between, |gateway, _| gateway).await;
+    let rig = Rig::start_between(config, 0, between, |_| None).await;
     (rig, broker.expect("the gateway's broker"))
 }
 

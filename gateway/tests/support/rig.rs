@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use infera_broker::memory::MemoryBroker;
 use infera_broker::{Address, Broker, topology};
-use infera_gateway::keys::ApiKey;
-use infera_gateway::layers::hosts::HostName;
+use infera_gateway::access::{Admission, ApiKey};
+use infera_gateway::config::HostName;
 use infera_gateway::{Config, Gateway, Seams};
 use infera_ledger::{AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob};
 use infera_ledger_sqlite::SqliteLedger;
@@ -117,17 +117,17 @@ impl Rig {
         owners: u32,
         intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
     ) -> Self {
-        Self::start_as(config, owners, intake, |gateway, _| gateway).await
+        Self::start_as(config, owners, intake, |_| None).await
     }
 
-    /// The same with the gateway changed before it runs.
+    /// The same with an admission, which lets nodes in from outside.
     pub(crate) async fn start_as<I: JobIntake + 'static>(
         config: Config,
         owners: u32,
         intake: impl FnOnce(Arc<SqliteLedger>) -> Arc<I>,
-        change: impl FnOnce(Gateway, &Arc<SqliteLedger>) -> Gateway,
+        admission: impl FnOnce(&Arc<SqliteLedger>) -> Option<Admission>,
     ) -> Self {
-        Self::start_between(config, owners, |ledger, broker| (intake(ledger), broker), change).await
+        Self::start_between(config, owners, |ledger, broker| (intake(ledger), broker), admission).await
     }
 
     /// The same with something between the gateway and both, the ledger where jobs are accepted and the broker.
@@ -135,7 +135,7 @@ impl Rig {
         config: Config,
         owners: u32,
         between: impl FnOnce(Arc<SqliteLedger>, Arc<MemoryBroker>) -> (Arc<I>, Arc<B>),
-        change: impl FnOnce(Gateway, &Arc<SqliteLedger>) -> Gateway,
+        admission: impl FnOnce(&Arc<SqliteLedger>) -> Option<Admission>,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
@@ -154,7 +154,10 @@ impl Rig {
         let address = listener.local_addr().expect("an address");
         let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
         let config = named(config);
-        let gateway = change(Gateway::new(config, seams), &ledger);
+        let gateway = match admission(&ledger) {
+            Some(admission) => Gateway::admitting(config, seams, admission),
+            None => Gateway::new(config, seams),
+        };
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
         tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use infera_archive::record::RecordError;
-use infera_gateway::keys::ApiKey;
+use infera_gateway::access::ApiKey;
 use infera_types::ids::{Digest, JobId};
 use infera_types::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpStream};

@@ -19,7 +19,7 @@ use infera_bench::schedule::Schedule;
 
 /// The most rows of a transaction, the same as the ledger's.
 const BATCH_MAX: usize = 512;
-/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's publisher does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 /// Connections of the loop of single commits: enough that one slow commit delays no arrival.

@@ -31,7 +31,7 @@ pub(crate) struct Commits {
     pub(crate) settle: Vec<Duration>,
 }
 
-/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's publisher does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 

@@ -6,7 +6,7 @@ use infera::config::Config;
 use infera::network::{Network, NetworkError};
 use infera::seams::Seams;
 use infera_engine_onnx::config::EngineKind;
-use infera_gateway::keys::ApiKey;
+use infera_gateway::access::ApiKey;
 use infera_types::shutdown::Shutdown;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

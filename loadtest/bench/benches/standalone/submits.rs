@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use infera_broker::memory::MemoryBroker;
-use infera_gateway::keys::ApiKey;
+use infera_gateway::access::ApiKey;
 use infera_gateway::{Gateway, Seams};
 use infera_ledger::{AccountBook as _, CatalogueEntry, NetworkBook as _};
 use infera_ledger_sqlite::SqliteLedger;

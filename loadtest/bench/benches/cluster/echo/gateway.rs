@@ -20,7 +20,7 @@ use crate::publisher::{Parcel, Publisher, ack, connect};
 use infera_bench::Fault;
 use infera_bench::fixtures::Asker;
 
-/// The most marks of a commit; they are gathered and committed together, as the gateway's courier does.
+/// The most marks of a commit; they are gathered and committed together, as the gateway's publisher does.
 const MARKS_MAX: usize = 256;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 

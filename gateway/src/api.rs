@@ -1,0 +1,14 @@
+//! What clients say and hear, as values: conversations that are asked for, replies, and errors in both shapes. It reads no
+//! socket and asks no ledger.
+
+pub(crate) mod chat_request;
+pub(crate) mod error;
+mod error_body;
+mod error_text;
+pub(crate) mod face;
+pub(crate) mod failure;
+pub(crate) mod limit;
+pub(crate) mod objects;
+pub(crate) mod refusal;
+pub(crate) mod reply;
+mod unfit;

@@ -1,0 +1,316 @@
+//! What a body asks for: the tables of the three routes that take a conversation, and what becomes of a body that
+//! fits one. The shape is checked first and as pydantic would (`fastapi`); then come our own limits, in the same
+//! words. Whether the model exists and has room is asked later.
+
+use std::time::Duration;
+
+use infera_types::ids::ModelName;
+use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
+use serde_json::json;
+
+use crate::config::{Config, REQUEST_TIMEOUT_S};
+use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+
+const MESSAGE: &[Field] = &[Field::required("role", Kind::Text), Field::required("content", Kind::Text)];
+/// Leaves to code which roles may leave the content out: a table can't say it.
+const OPENAI_MESSAGE: &[Field] =
+    &[Field::required("role", Kind::Text), Field::optional("content", Kind::Nullable(&Kind::Content))];
+const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
+/// Refuses a seed where it can't be kept as it is: two seeds that were made one would share their noise.
+const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger));
+
+/// Is the first of three forms, each with its field for the answer's length in third place.
+const CHAT: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
+    Field::required("max_tokens", Kind::Integer),
+    Field::required("temperature", Kind::Number),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    SEED,
+];
+const SUBMIT: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
+    Field::required("max_output", Kind::Integer),
+    Field::required("temperature", Kind::Number),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    SEED,
+];
+const OPENAI: &[Field] = &[
+    Field::required("model", Kind::Text),
+    Field::required("messages", Kind::List(&Kind::Object(OPENAI_MESSAGE))),
+    Field::optional("max_tokens", OPTIONAL_INTEGER),
+    Field::optional("temperature", Kind::Nullable(&Kind::Number)),
+    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
+    SEED,
+    Field::optional("max_completion_tokens", OPTIONAL_INTEGER),
+];
+
+/// Says which table a body is read by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `POST /chat/completions`.
+    Chat,
+    /// `POST /submit_job`.
+    Submit,
+    /// `POST /v1/chat/completions`.
+    OpenAi,
+}
+
+/// Holds what is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChatRequest {
+    /// Is the request as it is stored and sent to nodes.
+    pub(crate) request: JobRequest,
+    /// Says how much agreement is wanted.
+    pub(crate) policy: VerificationPolicy,
+    /// How long a synchronous client waits.
+    pub(crate) timeout: Duration,
+}
+
+/// Bounds the answer that a body may ask for, and says what it asks for where it doesn't.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerBounds {
+    /// Is the number of an answer's tokens if the body doesn't say.
+    tokens_default: u32,
+    /// Is the largest number of an answer's tokens.
+    tokens_max: u32,
+    /// How long a client waits, in seconds, if the body doesn't say.
+    timeout_s: u64,
+}
+
+impl From<&Config> for AnswerBounds {
+    fn from(config: &Config) -> Self {
+        Self {
+            tokens_default: config.max_tokens_default,
+            tokens_max: config.max_tokens_max,
+            timeout_s: config.request_timeout_s,
+        }
+    }
+}
+
+/// Reads a body's JSON by a form.
+///
+/// # Errors
+/// [`Unfit::Mistakes`]: those of the shape, or, if that is right, those against our limits.
+pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<ChatRequest, Unfit> {
+    let fields = match form {
+        Form::Chat => CHAT,
+        Form::Submit => SUBMIT,
+        Form::OpenAi => OPENAI,
+    };
+    let checked = check(body, fields)?;
+    let mut ours = Ours { body, mistakes: Mistakes::default() };
+    if form == Form::OpenAi {
+        ours.refuse_unsupported();
+    }
+    let [model, messages, length, temperature, timeout, seed, other_length] = checked.into_fields();
+    let messages = ours.messages(messages, form);
+    let length_name = if form == Form::Submit { "max_output" } else { "max_tokens" };
+    let max_tokens = match (length.integer(), other_length.integer()) {
+        (_, Some(value)) => ours.length("max_completion_tokens", value, bounds),
+        (Some(value), None) => ours.length(length_name, value, bounds),
+        (None, None) => bounds.tokens_default,
+    };
+    // OpenAI's default; the seed's forms always say.
+    let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
+    let policy = ours.policy();
+    let model = ModelName::new(model.into_text());
+    let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
+    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout: timeout_of(&timeout, bounds) })?)
+}
+
+/// Returns how long the client waits. Out of range is not refused: the seed doesn't say what the range is.
+fn timeout_of(asked: &Checked, bounds: AnswerBounds) -> Duration {
+    let seconds = asked.integer().map_or(bounds.timeout_s, |seconds| u64::try_from(seconds).unwrap_or(0));
+    Duration::from_secs(seconds.clamp(*REQUEST_TIMEOUT_S.start(), *REQUEST_TIMEOUT_S.end()))
+}
+
+/// Does the checks that a table can't do.
+struct Ours<'a> {
+    body: &'a Json,
+    mistakes: Mistakes,
+}
+
+impl Ours<'_> {
+    /// Notes a flaw of what the body has at `location`.
+    fn wrong(&mut self, location: &[Step], flaw: Flaw) {
+        let input = location.iter().try_fold(self.body, |value, step| match (step, value) {
+            (Step::Name(name), value) => value.get(name),
+            (Step::Index(index), Json::List(items)) => items.get(*index),
+            _ => None,
+        });
+        self.mistakes.add(location, flaw, input.unwrap_or(&Json::Null));
+    }
+
+    fn messages(&mut self, checked: Checked, form: Form) -> Vec<ChatMessage> {
+        let items = checked.into_items();
+        if items.is_empty() {
+            let message = "List should have at least 1 item after validation, not 0";
+            let context = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
+            self.wrong(&[Step::name("messages")], Flaw::new("too_short", message).with(context));
+        }
+        let given = self.body.get("messages");
+        let mut messages = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let [role, content] = item.into_fields();
+            let role = match role.into_text() {
+                // OpenAI's newer word for the same.
+                role if role == "developer" && form == Form::OpenAi => "system".to_owned(),
+                role => role,
+            };
+            if !["system", "user", "assistant"].contains(&role.as_str()) {
+                let location = [Step::name("messages"), Step::Index(index), Step::name("role")];
+                self.wrong(&location, Flaw::not_among("'system', 'user' or 'assistant'"));
+            } else if form == Form::OpenAi
+                && let Some(Json::List(given)) = given
+                && let Some(given) = given.get(index)
+            {
+                self.message(index, given, &role, &content);
+            }
+            messages.push(ChatMessage { role, content: content.into_text() });
+        }
+        messages
+    }
+
+    /// Checks what OpenAI lets an assistant's message have instead of a content. None at all is an empty text; what stands
+    /// in its place would be lost and is refused.
+    fn message(&mut self, index: usize, given: &Json, role: &str, content: &Checked) {
+        let location = |field| [Step::name("messages"), Step::Index(index), Step::name(field)];
+        for (field, is_neutral) in UNSUPPORTED_IN_MESSAGES {
+            if let Some(value) = given.get(field).filter(|value| **value != Json::Null && !is_neutral(value))
+            {
+                self.mistakes.add(&location(field), unsupported(field), value);
+            }
+        }
+        match content {
+            Checked::Absent if role != "assistant" => {
+                self.mistakes.add(&location("content"), Flaw::missing(), given);
+            }
+            Checked::Null if role != "assistant" => {
+                let flaw = Flaw::new("string_type", "Input should be a valid string");
+                self.mistakes.add(&location("content"), flaw, &Json::Null);
+            }
+            _ => {}
+        }
+    }
+
+    fn length(&mut self, field: &'static str, value: i64, bounds: AnswerBounds) -> u32 {
+        let max = bounds.tokens_max;
+        if value < 1 {
+            self.wrong(&[Step::name(field)], Flaw::below(1));
+        } else if value > i64::from(max) {
+            self.wrong(&[Step::name(field)], Flaw::above(max));
+        }
+        u32::try_from(value).unwrap_or(max)
+    }
+
+    /// Checks the temperature against OpenAI's range. Beyond 2 every model talks nonsense, and noise that large would hide
+    /// cheating.
+    fn temperature(&mut self, value: f64) -> f64 {
+        if value < 0.0 {
+            self.wrong(&[Step::name("temperature")], Flaw::below(0.0));
+        } else if value > 2.0 {
+            self.wrong(&[Step::name("temperature")], Flaw::above(2.0));
+        }
+        // -0.0 asks for the same as 0.0 and must have the same digest.
+        if value == 0.0 { 0.0 } else { value }
+    }
+
+    fn policy(&mut self) -> VerificationPolicy {
+        let default = VerificationPolicy::default();
+        let members = match self.body.get("verification") {
+            None | Some(Json::Null) => return default,
+            Some(Json::Object(members)) => members,
+            Some(_) => {
+                let flaw = Flaw::new("dict_type", "Input should be a valid dictionary");
+                self.wrong(&[Step::name("verification")], flaw);
+                return default;
+            }
+        };
+        for (key, value) in members.iter().filter(|(key, _)| key != "quorum" && key != "replicas") {
+            let location = [Step::name("verification"), Step::their_name(key)];
+            self.mistakes.add(
+                &location,
+                Flaw::new("extra_forbidden", "Extra inputs are not permitted"),
+                value,
+            );
+        }
+        let replicas = self.choice("replicas", default.replicas, &[1, 3]);
+        let (quorum_default, quorums): (u8, &[u8]) = if replicas == 1 { (1, &[1]) } else { (2, &[2, 3]) };
+        let quorum = self.choice("quorum", quorum_default, quorums);
+        VerificationPolicy { quorum, replicas }
+    }
+
+    /// Reads a member of `verification` that may be one of a few numbers.
+    fn choice(&mut self, member: &'static str, default: u8, allowed: &[u8]) -> u8 {
+        let asked = match self.body.get("verification").and_then(|verification| verification.get(member)) {
+            None | Some(Json::Null) => return default,
+            Some(Json::Int(value)) => allowed.iter().copied().find(|choice| i64::from(*choice) == *value),
+            Some(_) => None,
+        };
+        asked.unwrap_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(u8::to_string).collect();
+            let location = [Step::name("verification"), Step::name(member)];
+            self.wrong(&location, Flaw::not_among(&words.join(" or ")));
+            default
+        })
+    }
+
+    /// Refuses what OpenAI's API knows and this network doesn't do where it would change the answer, instead of leaving it
+    /// out silently. Values that change nothing are fine, and so are unknown names.
+    fn refuse_unsupported(&mut self) {
+        for (field, is_neutral) in UNSUPPORTED {
+            if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
+                self.wrong(&[Step::name(field)], unsupported(field));
+            }
+        }
+    }
+}
+
+fn unsupported(field: &str) -> Flaw {
+    Flaw::new("unsupported", format!("'{field}' with this value is not supported"))
+}
+
+type IsNeutral = fn(&Json) -> bool;
+
+const UNSUPPORTED: [(&str, IsNeutral); 17] = [
+    ("stream", |value| *value == Json::Bool(false)),
+    ("n", |value| is_number(value, 1.0)),
+    ("top_p", |value| is_number(value, 1.0)),
+    ("frequency_penalty", |value| is_number(value, 0.0)),
+    ("presence_penalty", |value| is_number(value, 0.0)),
+    ("logprobs", |value| *value == Json::Bool(false)),
+    ("top_logprobs", |value| is_number(value, 0.0)),
+    ("stop", is_empty),
+    ("tools", is_empty),
+    ("functions", is_empty),
+    ("tool_choice", |value| is_text(value, "none") || is_text(value, "auto")),
+    ("function_call", |value| is_text(value, "none") || is_text(value, "auto")),
+    ("logit_bias", is_empty),
+    ("response_format", |value| value.get("type").is_some_and(|kind| is_text(kind, "text"))),
+    ("modalities", |value| *value == Json::List(vec![Json::Text("text".to_owned())])),
+    ("audio", |_| false),
+    ("web_search_options", |_| false),
+];
+
+/// Lists the same within a message: what an assistant did beside talking, or instead.
+const UNSUPPORTED_IN_MESSAGES: [(&str, IsNeutral); 4] =
+    [("tool_calls", is_empty), ("function_call", is_empty), ("refusal", is_empty), ("audio", is_empty)];
+
+fn is_number(value: &Json, expected: f64) -> bool {
+    crate::fastapi::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)
+}
+
+fn is_text(value: &Json, expected: &str) -> bool {
+    matches!(value, Json::Text(text) if text == expected)
+}
+
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::List(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+        Json::Text(text) => text.is_empty(),
+        _ => false,
+    }
+}

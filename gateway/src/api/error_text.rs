@@ -1,0 +1,66 @@
+//! The sentences in which errors are told. Those of limits (429) are `limit`'s, those to nodes `refusal`'s, those about
+//! bodies `unfit`'s.
+
+use crate::api::error::ApiError;
+use crate::api::unfit;
+
+impl ApiError {
+    /// Returns a sentence or two for a person: what is wrong and, where something can be done, what.
+    #[must_use]
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Unfit(unfit) => unfit::message(unfit),
+            Self::BadRequest(message) => (*message).to_owned(),
+            Self::Unauthorized => "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the \
+                                   header 'api_key'."
+                .to_owned(),
+            Self::NotFound => "Not Found".to_owned(),
+            Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
+            Self::Node(refusal) => refusal.message().to_owned(),
+            Self::ModelUnknown(name) => {
+                let name: String = name.chars().take(100).collect();
+                format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
+            }
+            Self::WrongHost(name) => {
+                let name: String = name.chars().take(100).collect();
+                format!(
+                    "This gateway does not answer as '{name}'. Ask for localhost or 127.0.0.1, or have its operator add \
+                     the name to gateway.hosts."
+                )
+            }
+            Self::ModelGone(name) => format!(
+                "The model '{name}' is not served here any more; GET /v1/models lists those that are."
+            ),
+            Self::ContextExceeded { tokens_min, context_max } => format!(
+                "This model's context is {context_max} tokens, and the messages have at least {tokens_min}, which leaves \
+                 no room for an answer. Shorten them."
+            ),
+            Self::HeadTooLarge => "The headers are too large.".to_owned(),
+            Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
+            Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
+            Self::Encoded => "Encoded bodies are not taken; send it without Content-Encoding.".to_owned(),
+            Self::SlowBody => "The body did not arrive in time.".to_owned(),
+            Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),
+            Self::InProgress => "The first request with this Idempotency-Key is still running.".to_owned(),
+            Self::Limited(limit, _) => limit.message().to_owned(),
+            Self::InsufficientNodes => "Fewer nodes of different owners serve this model than the request asks for. Try \
+                                        again later, submit it with POST /submit_job, or ask for one unverified replica."
+                .to_owned(),
+            Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
+            Self::OutboxFull => "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.".to_owned(),
+            Self::StorageFull => "The requests that are stored take up all the room that they may; this one was not accepted. \
+                                  Room comes back as older ones are archived. Try again later."
+                .to_owned(),
+            Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
+            Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
+            Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),
+            Self::Failed(_, message) => message.clone(),
+            Self::Cancelled => "The job was cancelled.".to_owned(),
+            Self::Expired => "The job's deadline passed before it had an answer.".to_owned(),
+            Self::Damaged => "The stored record of this job is damaged, so its answer is not shown. Asking again gives the same; \
+                              the operator has been told."
+                .to_owned(),
+            Self::Internal => "An error of ours; it was logged under this request's id.".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Shows a job's end as clients see it: OpenAI's `chat.completion` for an answer (the seed's own schema is empty, so both
+//! faces get it), an error for anything else, and the job object of `GET /v1/jobs/{id}`. Shapes only.
+
+use infera_ledger::{JobState, JobView};
+use infera_types::ids::{JobId, ModelName};
+use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
+use infera_types::time::Timestamp;
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+
+/// Returns the answer, or why there is none. `dispute` is what became known after the settlement.
+///
+/// # Errors
+/// The error that the client gets instead of an answer.
+pub(crate) fn of_end(
+    settlement: &Settlement,
+    accepted_ms: Timestamp,
+    dispute: Option<VerificationStatus>,
+) -> Result<Value, ApiError> {
+    match &settlement.end {
+        End::Succeeded { answer, verification } => {
+            let verification = shown(verification, dispute);
+            Ok(chat_completion(settlement.job_id, &settlement.model, answer, accepted_ms, &verification))
+        }
+        End::Failed { reason, message } => Err(ApiError::Failed(*reason, message.clone())),
+        End::Cancelled => Err(ApiError::Cancelled),
+        End::Expired => Err(ApiError::Expired),
+    }
+}
+
+fn shown(verification: &Verification, dispute: Option<VerificationStatus>) -> Verification {
+    Verification { status: dispute.unwrap_or(verification.status), ..verification.clone() }
+}
+
+fn chat_completion(
+    job: JobId,
+    model: &ModelName,
+    answer: &Answer,
+    accepted_ms: Timestamp,
+    verification: &Verification,
+) -> Value {
+    let finish_reason = match answer.finish_reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    };
+    let digits = job.to_string();
+    let digits = digits.trim_start_matches("job_");
+    let mut completion = json!({
+        "id": format!("chatcmpl-{digits}"),
+        "object": "chat.completion",
+        "created": accepted_ms.as_secs(),
+        "model": model,
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": answer.text, "refusal": null },
+            "logprobs": null,
+            "finish_reason": finish_reason,
+        }],
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.tokens.len(),
+            "total_tokens": u64::from(answer.prompt_tokens) + answer.tokens.len() as u64,
+            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+        "verification": verification,
+        "job_id": job,
+    });
+    // Another one means other files, with which a seed may give other tokens. OpenAI's schema has no null here.
+    if let Some(model) = answer.model {
+        completion["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
+    }
+    completion
+}
+
+/// Returns how a job stands: `queued`, `running`, or its end's word.
+#[must_use]
+pub(crate) const fn status(view: &JobView) -> &'static str {
+    match (&view.settlement, view.state) {
+        (Some(settlement), _) => settlement.end.word(),
+        (None, JobState::Queued) => "queued",
+        (None, JobState::Running) => "running",
+        // The settlement is read in the same statement as the state.
+        (None, JobState::Ended) => "unknown",
+    }
+}
+
+/// Makes the job object: `queued`, `running`, or its end with the answer or the reason.
+#[must_use]
+pub(crate) fn job(view: &JobView) -> Value {
+    let mut object = json!({
+        "id": view.id,
+        "object": "job",
+        "job_id": view.id,
+        "status": status(view),
+        "model": view.model,
+        "created": view.accepted_ms.as_secs(),
+        "expires": view.deadline_ms.as_secs(),
+    });
+    if let Some(settlement) = &view.settlement {
+        object["ended"] = json!(settlement.settled_ms.as_secs());
+        if let End::Succeeded { verification, .. } = &settlement.end {
+            object["verification"] = json!(shown(verification, view.dispute));
+        }
+        match of_end(settlement, view.accepted_ms, view.dispute) {
+            Ok(result) => object["result"] = result,
+            Err(error) => object["error"] = error.object(),
+        }
+    }
+    object
+}

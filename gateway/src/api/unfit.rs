@@ -1,0 +1,119 @@
+//! Shows a body that wasn't understood: pydantic's list on the network's own face, one sentence on OpenAI's. Both are
+//! bounded, whatever the body was.
+
+use serde_json::json;
+
+use crate::fastapi::echo::write_text;
+use crate::fastapi::{Mistake, Mistakes, Step, Unfit};
+
+/// Bounds the list of mistakes, in bytes: none is listed beyond, and those left out are counted. What one adds is bounded by
+/// itself: its input is cut, and so are names and reasons.
+const LIST_MAX_BYTES: usize = 64 * 1024;
+
+/// Bounds what OpenAI's face shows of a sentence about one mistake.
+const SENTENCE_MAX_BYTES: usize = 1_000;
+
+/// Writes FastAPI's `detail`.
+pub(crate) fn write_detail(unfit: &Unfit, message: &str, out: &mut String) {
+    match unfit {
+        Unfit::Mistakes(mistakes) => write_mistakes(mistakes, out),
+        Unfit::Syntax { message, position } => {
+            let context = json!({ "error": message });
+            out.push_str(&format!(
+                "[{{\"type\":\"json_invalid\",\"loc\":[\"body\",{position}],\"msg\":\"JSON decode error\",\"input\":{{}},\
+                 \"ctx\":{context}}}]"
+            ));
+        }
+        Unfit::Unreadable => write_text(message, out),
+    }
+}
+
+/// Returns one sentence.
+pub(crate) fn message(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Unreadable => "There was an error parsing the body".to_owned(),
+        Unfit::Syntax { message, position } => {
+            format!("The body is not valid JSON: {message} at character {position}.")
+        }
+        Unfit::Mistakes(mistakes) => mistakes.listed().first().map_or_else(String::new, |mistake| {
+            let message = &mistake.flaw.message;
+            let message = &message[..message.floor_char_boundary(SENTENCE_MAX_BYTES)];
+            match (place(mistake), mistakes.count()) {
+                (None, _) => message.to_owned(),
+                (Some(place), 1) => format!("{place}: {message}"),
+                (Some(place), count) => format!("{place}: {message} (and {} more)", count - 1),
+            }
+        }),
+    }
+}
+
+/// Returns where the first mistake is, as in `messages[0].role`; none if it is the body itself.
+pub(crate) fn param(mistakes: &Mistakes) -> Option<String> {
+    mistakes.listed().first().and_then(place)
+}
+
+/// Returns whether the first mistake is that something isn't there.
+pub(crate) fn is_missing(mistakes: &Mistakes) -> bool {
+    mistakes.listed().first().is_some_and(|mistake| mistake.flaw.kind == "missing")
+}
+
+fn place(mistake: &Mistake) -> Option<String> {
+    let path = mistake.location.iter().fold(String::new(), |mut path, step| {
+        match step {
+            Step::Index(index) => path.push_str(&format!("[{index}]")),
+            Step::Name(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(name);
+            }
+        }
+        path
+    });
+    (!path.is_empty()).then_some(path)
+}
+
+/// Writes the list, with an entry at its end that counts what it leaves out.
+fn write_mistakes(mistakes: &Mistakes, out: &mut String) {
+    out.push('[');
+    let mut listed = 0;
+    for mistake in mistakes.listed() {
+        if listed > 0 {
+            if out.len() > LIST_MAX_BYTES {
+                break;
+            }
+            out.push(',');
+        }
+        write_mistake(mistake, out);
+        listed += 1;
+    }
+    let left_out = mistakes.count() - listed;
+    if left_out > 0 {
+        out.push_str(&format!(
+            ",{{\"type\":\"too_many_mistakes\",\"loc\":[\"body\"],\"msg\":\"{left_out} more mistakes are not listed\",\
+             \"input\":null,\"ctx\":{{\"left_out\":{left_out}}}}}"
+        ));
+    }
+    out.push(']');
+}
+
+/// Writes one mistake as pydantic prints it, keys in its order.
+fn write_mistake(mistake: &Mistake, out: &mut String) {
+    let Mistake { location, flaw, input } = mistake;
+    out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"body\"", flaw.kind));
+    for step in location {
+        out.push(',');
+        match step {
+            Step::Index(index) => out.push_str(&index.to_string()),
+            Step::Name(name) => write_text(name, out),
+        }
+    }
+    out.push_str("],\"msg\":");
+    write_text(&flaw.message, out);
+    out.push_str(",\"input\":");
+    out.push_str(input);
+    if let Some(context) = &flaw.context {
+        out.push_str(&format!(",\"ctx\":{context}"));
+    }
+    out.push('}');
+}

@@ -1,0 +1,244 @@
+//! A request's shape as a table, and the check of a body against it: every mistake, in FastAPI's words and order.
+//! It knows no route; the tables stand with the routes that use them.
+
+use serde_json::json;
+
+use super::email;
+use super::json::Json;
+use super::mistakes::{Flaw, Mistakes, Step};
+use super::number;
+
+/// Says what a field may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// A string.
+    Text,
+    /// A string that is an e-mail address; checked as `pydantic.EmailStr`, kept in its normal form.
+    Email,
+    /// What pydantic takes for an integer. One beyond 64 bits counts as the nearest that fits, so that a range can be checked.
+    Integer,
+    /// The same where it tells one thing from another: one that 64 bits don't hold exactly is refused.
+    ExactInteger,
+    /// What pydantic takes for a number, finite.
+    Number,
+    /// The inner kind, or `null`.
+    Nullable(&'static Kind),
+    /// A list of the inner kind.
+    List(&'static Kind),
+    /// An object with these fields; others are ignored.
+    Object(&'static [Field]),
+    /// A message's content as OpenAI has it: a string, or a list of `{"type": "text", "text": …}`.
+    Content,
+}
+
+/// Describes one field of an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    /// Is its name.
+    pub(crate) name: &'static str,
+    /// Says what it may hold.
+    pub(crate) kind: Kind,
+    /// True if it must be there.
+    pub(crate) required: bool,
+}
+
+impl Field {
+    /// Describes a field that must be there.
+    #[must_use]
+    pub(crate) const fn required(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: true }
+    }
+
+    /// Describes a field that may be left out.
+    #[must_use]
+    pub(crate) const fn optional(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: false }
+    }
+}
+
+/// Holds a checked value: what the table promised, coerced.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Checked {
+    /// Left out, or not understood (then there is a mistake).
+    Absent,
+    /// `null`.
+    Null,
+    /// A string.
+    Text(String),
+    /// An integer.
+    Integer(i64),
+    /// A number.
+    Number(f64),
+    /// A list.
+    List(Vec<Checked>),
+    /// An object: one value per field of its table, in the table's order.
+    Object(Vec<Checked>),
+}
+
+impl Checked {
+    /// Returns the fields of an object; nothing for anything else.
+    #[must_use]
+    pub(crate) fn into_fields<const N: usize>(self) -> [Self; N] {
+        let mut fields = match self {
+            Self::Object(fields) => fields.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        std::array::from_fn(|_| fields.next().unwrap_or(Self::Absent))
+    }
+
+    /// Returns the items of a list; none for anything else.
+    #[must_use]
+    pub(crate) fn into_items(self) -> Vec<Self> {
+        match self {
+            Self::List(items) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the text; empty for anything else.
+    #[must_use]
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            _ => String::new(),
+        }
+    }
+
+    /// Returns the integer, if it is one.
+    #[must_use]
+    pub(crate) const fn integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Returns the number, if it is one.
+    #[must_use]
+    pub(crate) const fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// Checks a body against the fields of its object.
+///
+/// # Errors
+/// All mistakes, in the order of the table.
+pub(crate) fn check(body: &Json, fields: &'static [Field]) -> Result<Checked, Mistakes> {
+    let mut checker = Checker { mistakes: Mistakes::default(), path: Vec::new() };
+    let checked = checker.object(body, fields);
+    checker.mistakes.none_or(checked)
+}
+
+struct Checker {
+    mistakes: Mistakes,
+    path: Vec<Step>,
+}
+
+impl Checker {
+    fn wrong(&mut self, flaw: Flaw, input: &Json) -> Checked {
+        self.mistakes.add(&self.path, flaw, input);
+        Checked::Absent
+    }
+
+    fn object(&mut self, value: &Json, fields: &'static [Field]) -> Checked {
+        if !matches!(value, Json::Object(_)) {
+            let message = "Input should be a valid dictionary or object to extract fields from";
+            return self.wrong(Flaw::new("model_attributes_type", message), value);
+        }
+        let mut checked = Vec::with_capacity(fields.len());
+        for field in fields {
+            self.path.push(Step::name(field.name));
+            checked.push(match value.get(field.name) {
+                Some(member) => self.value(member, &field.kind),
+                None if field.required => self.wrong(Flaw::missing(), value),
+                None => Checked::Absent,
+            });
+            self.path.pop();
+        }
+        Checked::Object(checked)
+    }
+
+    fn value(&mut self, value: &Json, kind: &'static Kind) -> Checked {
+        match kind {
+            Kind::Text => self.text(value).map_or(Checked::Absent, |text| Checked::Text(text.to_owned())),
+            Kind::Email => self.email(value),
+            Kind::Integer => number::integer(value)
+                .map_or_else(|flaw| self.wrong(flaw, value), |integer| Checked::Integer(integer.nearest())),
+            Kind::ExactInteger => {
+                number::exact_integer(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Integer)
+            }
+            Kind::Number => {
+                number::number(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Number)
+            }
+            Kind::Nullable(_) if *value == Json::Null => Checked::Null,
+            Kind::Nullable(inner) => self.value(value, inner),
+            Kind::List(inner) => self.list(value, inner),
+            Kind::Object(fields) => self.object(value, fields),
+            Kind::Content => self.content(value),
+        }
+    }
+
+    fn text<'a>(&mut self, value: &'a Json) -> Option<&'a str> {
+        match value {
+            Json::Text(text) => return Some(text),
+            Json::BrokenText(_) => {
+                let message = "Input should be a valid string, unable to parse raw data as a unicode string";
+                self.wrong(Flaw::new("string_unicode", message), value);
+            }
+            _ => {
+                self.wrong(Flaw::new("string_type", "Input should be a valid string"), value);
+            }
+        }
+        None
+    }
+
+    fn email(&mut self, value: &Json) -> Checked {
+        let Some(text) = self.text(value) else {
+            return Checked::Absent;
+        };
+        match email::normalise(text) {
+            Ok(address) => Checked::Text(address),
+            Err(reason) => {
+                let message = format!("value is not a valid email address: {reason}");
+                self.wrong(Flaw::new("value_error", message).with(json!({ "reason": reason })), value)
+            }
+        }
+    }
+
+    fn list(&mut self, value: &Json, inner: &'static Kind) -> Checked {
+        let Json::List(items) = value else {
+            return self.wrong(Flaw::new("list_type", "Input should be a valid list"), value);
+        };
+        let mut checked = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            self.path.push(Step::Index(index));
+            checked.push(self.value(item, inner));
+            self.path.pop();
+        }
+        Checked::List(checked)
+    }
+
+    /// Returns the texts of all parts, one after the other.
+    fn content(&mut self, value: &Json) -> Checked {
+        let Json::List(parts) = value else {
+            return self.text(value).map_or(Checked::Absent, |text| Checked::Text(text.to_owned()));
+        };
+        let mut whole = String::new();
+        for (index, part) in parts.iter().enumerate() {
+            self.path.push(Step::Index(index));
+            if matches!(part.get("type"), Some(Json::Text(kind)) if kind == "text") {
+                self.path.push(Step::name("text"));
+                whole.push_str(self.text(part.get("text").unwrap_or(&Json::Null)).unwrap_or_default());
+                self.path.pop();
+            } else {
+                self.wrong(Flaw::new("unsupported", "Only parts of type 'text' are supported"), part);
+            }
+            self.path.pop();
+        }
+        Checked::Text(whole)
+    }
+}

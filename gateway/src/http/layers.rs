@@ -1,0 +1,167 @@
+//! What every request goes through, outermost first. The order has reasons, one line each:
+//!
+//! 1. `trace`: outermost, so that every reply has an id and a time, refused ones too;
+//! 2. `limits` on the head and `hosts`: what must not be read at all is refused before anything is looked up;
+//! 3. the router: an unknown path costs no lookup of a key;
+//! 4. the key (`access`): before limits by key, which need the key, and before the body, so that strangers can't make us read;
+//! 5. limits by key and address (`access`): before the body, so that a refused request costs a head only;
+//! 6. `body`: size and time, last, because from here on we hold memory for the client.
+//!
+//! Then the route. It gets a [`Call`] and knows of none of this. A large reply keeps the key's turn until it is written
+//! (`outgoing`).
+
+mod body;
+mod hosts;
+mod limits;
+mod outgoing;
+mod trace;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Request, Response};
+use infera_telemetry::trace::{TARGET, continue_from};
+use tracing::{Instrument as _, Span, field};
+
+use super::client_address::client_address;
+use super::router::{self, Access, Route};
+use crate::access::{self, Caller, Turn};
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+use crate::config::Config;
+use crate::routes::Call;
+use crate::state::State;
+use body::Bounds;
+use outgoing::Outgoing;
+
+/// Holds what a connection tells about all of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// Is the address at its other end, or the one that a proxy told by the PROXY protocol.
+    pub(crate) peer: IpAddr,
+    /// True if that is a trusted proxy, whose requests tell their clients' addresses.
+    pub(crate) is_proxy: bool,
+    /// True if it came to a loopback address of ours.
+    pub(crate) is_loopback: bool,
+}
+
+impl Origin {
+    /// Returns the client's address, by which requests are counted.
+    fn client(self, headers: &HeaderMap, config: &Config) -> IpAddr {
+        if !self.is_proxy {
+            return self.peer;
+        }
+        client_address(&config.trusted_proxies, self.peer, config.client_address_from, headers)
+    }
+}
+
+/// Marks a request that stands for one whose head was refused, with the reason.
+#[derive(Clone, Debug)]
+pub(super) struct RefusedHead(pub ApiError);
+
+/// Refuses a connection before any request was read from it: the reply to a request that never came.
+pub(super) fn refuse(error: ApiError) -> Response<Bytes> {
+    trace::begin(&Request::new(()), true).finish(Err(error.into()), HeaderMap::new())
+}
+
+/// Answers a request.
+pub(super) async fn handle(
+    state: Arc<State>,
+    origin: Origin,
+    request: Request<Incoming>,
+) -> Response<Full<Outgoing>> {
+    let route = router::template(request.uri().path());
+    let span = tracing::info_span!(
+        target: TARGET,
+        "request",
+        otel.kind = "server",
+        http.route = route,
+        http.response.status_code = field::Empty,
+        job = field::Empty,
+        trace_id = field::Empty,
+    );
+    let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    continue_from(&span, parent);
+    let answering = async move {
+        let begun = Instant::now();
+        let trace = trace::begin(&request, router::is_timed(request.uri().path()));
+        let mut headers = HeaderMap::new();
+        let (outcome, turn) = pass(Arc::clone(&state), origin, request, &mut headers).await;
+        let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
+        let response = trace.finish(outcome, headers);
+        let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
+        Span::current().record("http.response.status_code", response.status().as_u16());
+        state.requests.answered(route, response.status(), refusal, begun.elapsed());
+        response
+    };
+    answering.instrument(span).await
+}
+
+/// Returns what becomes of a request, and the turn that it had. `headers` are those that the reply gets either way.
+async fn pass(
+    state: Arc<State>,
+    origin: Origin,
+    request: Request<Incoming>,
+    headers: &mut HeaderMap,
+) -> (Result<Reply, Failure>, Option<Turn>) {
+    let (head, mut body) = request.into_parts();
+    let admitted = match admit(&state, origin, &head, headers).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            limits::discard(&head, &mut body).await;
+            return (Err(error.into()), None);
+        }
+    };
+    let Admitted { route, id, caller, turn } = admitted;
+    let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
+    let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
+    let outcome = match body::read(&head, body, bounds, &state.memory).await {
+        Ok(body) => (route.handler)(state, Call { head, body, caller, id }).await,
+        Err(error) => Err(error.into()),
+    };
+    (outcome, turn)
+}
+
+/// Describes a request whose body may be read.
+struct Admitted {
+    route: &'static Route,
+    id: String,
+    caller: Option<Arc<Caller>>,
+    turn: Option<Turn>,
+}
+
+async fn admit(
+    state: &State,
+    origin: Origin,
+    head: &Parts,
+    headers: &mut HeaderMap,
+) -> Result<Admitted, ApiError> {
+    if let Some(RefusedHead(error)) = head.extensions.get() {
+        return Err(error.clone());
+    }
+    limits::check_head(head, &state.config)?;
+    hosts::check(&head.uri, &head.headers, origin.is_loopback, &state.config.hosts)?;
+    let (route, id) = router::find(&head.method, head.uri.path())?;
+    limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
+    let caller = match route.access {
+        Access::Key => Some(access::caller(&state.keys, &head.headers).await?),
+        Access::Open | Access::SignUp | Access::Node => None,
+    };
+    match route.access {
+        Access::SignUp => state.limits.admit_signup(origin.client(&head.headers, &state.config))?,
+        Access::Node => state.limits.admit_node(origin.client(&head.headers, &state.config))?,
+        Access::Open | Access::Key => {}
+    }
+    let turn = match &caller {
+        Some(caller) => Some(state.limits.admit(caller, headers)?),
+        None => None,
+    };
+    Ok(Admitted { route, id, caller, turn })
+}

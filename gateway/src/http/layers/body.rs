@@ -1,0 +1,156 @@
+//! Reads bodies, each into one buffer and within a size and a time.
+//!
+//! hyper yields a body as frames. A frame is a view into the buffer that was read from the socket, so keeping frames of one
+//! byte would keep hundreds of bytes for each; here every frame is copied and dropped.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as Frames, Incoming};
+use hyper::http::request::Parts;
+
+use super::limits;
+use crate::api::error::ApiError;
+use crate::memory::MemoryBudget;
+use crate::routes::Body;
+
+/// Sizes the first buffer: most bodies fit.
+const FIRST_BYTES: usize = 1024;
+
+/// Says what a body may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bounds its size.
+    pub(crate) max_bytes: usize,
+    /// Bounds how long reading it takes.
+    pub(crate) within: Duration,
+}
+
+/// Says why there is no whole body.
+enum Stop {
+    TooLarge,
+    NoMemory,
+    Broken,
+}
+
+/// Reads the whole body.
+///
+/// # Errors
+/// The client's fault: [`ApiError::TooLarge`], [`ApiError::SlowBody`], [`ApiError::BadRequest`]. Ours:
+/// [`ApiError::Overloaded`], where the memory budget is used up.
+pub(super) async fn read(
+    head: &Parts,
+    mut body: Incoming,
+    bounds: Bounds,
+    memory: &MemoryBudget,
+) -> Result<Body, ApiError> {
+    let whole = collect(&mut body, bounds.max_bytes, memory);
+    let stop = match tokio::time::timeout(bounds.within, whole).await {
+        Ok(Ok(body)) => return Ok(body),
+        Ok(Err(stop)) => stop,
+        Err(_) => return Err(ApiError::SlowBody),
+    };
+    let error = match stop {
+        Stop::Broken => return Err(ApiError::BadRequest("The body is broken off or badly framed.")),
+        Stop::TooLarge => ApiError::TooLarge(bounds.max_bytes),
+        Stop::NoMemory => ApiError::Overloaded,
+    };
+    limits::discard(head, &mut body).await;
+    Err(error)
+}
+
+async fn collect<B>(body: &mut B, max_bytes: usize, memory: &MemoryBudget) -> Result<Body, Stop>
+where
+    B: Frames<Data = Bytes> + Unpin,
+{
+    let (mut whole, mut reservation) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Stop::Broken)?.into_data() else { continue };
+        let needed = whole.len() + data.len();
+        if needed > max_bytes {
+            return Err(Stop::TooLarge);
+        }
+        if needed > whole.capacity() {
+            let capacity = needed.next_power_of_two().max(FIRST_BYTES).min(max_bytes);
+            if !memory.reserve(&mut reservation, capacity) {
+                return Err(Stop::NoMemory);
+            }
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Body::new(whole.into(), reservation))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// Holds a frame's bytes, and is counted while it is there.
+    struct Counted {
+        bytes: Vec<u8>,
+        alive: Arc<AtomicUsize>,
+    }
+
+    impl Counted {
+        fn frame(bytes: &[u8], alive: &Arc<AtomicUsize>) -> Bytes {
+            alive.fetch_add(1, Ordering::Relaxed);
+            Bytes::from_owner(Self { bytes: bytes.to_vec(), alive: Arc::clone(alive) })
+        }
+    }
+
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.alive.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_of_one_byte_are_not_kept() {
+        let (alive, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let frames = (0..50_000_u32).map(|index| {
+            most.fetch_max(alive.load(Ordering::Relaxed), Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(Frame::data(Counted::frame(&index.to_le_bytes()[..1], &alive)))
+        });
+        let mut body = StreamBody::new(stream::iter(frames));
+        let Ok(whole) = collect(&mut body, 512 * 1024, &MemoryBudget::new(0)).await else { panic!() };
+        assert_eq!(whole.bytes().len(), 50_000);
+        assert_eq!(whole.bytes()[1_000], 1_000_u32.to_le_bytes()[0]);
+        assert!(most.load(Ordering::Relaxed) <= 1, "{most:?} frames at once");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_bounded_by_its_size_and_by_the_budget() {
+        async fn length(sizes: &[usize], max_bytes: usize, memory: &MemoryBudget) -> Result<usize, Stop> {
+            let frames: Vec<_> = sizes
+                .iter()
+                .map(|size| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; *size]))))
+                .collect();
+            let body = collect(&mut StreamBody::new(stream::iter(frames)), max_bytes, memory).await?;
+            Ok(body.bytes().len())
+        }
+        let memory = MemoryBudget::new(100_000);
+        assert!(matches!(length(&[], 10, &memory).await, Ok(0)));
+        assert!(matches!(length(&[4, 0, 6], 10, &memory).await, Ok(10)));
+        assert!(matches!(length(&[4, 7], 10, &memory).await, Err(Stop::TooLarge)));
+        assert!(matches!(length(&[60_000, 60_000], 200_000, &memory).await, Err(Stop::NoMemory)));
+        assert!(
+            matches!(length(&[60_000], 200_000, &memory).await, Ok(60_000)),
+            "what was reserved is released"
+        );
+    }
+}

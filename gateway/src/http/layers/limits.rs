@@ -1,0 +1,78 @@
+//! Limits on what a client may make us read that its head is enough for: the head's form, the body's declared size and
+//! encoding. Whether the head can be believed, and its size and time, are looked at before (`server`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Version;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST};
+use hyper::http::request::Parts;
+
+use crate::api::error::ApiError;
+use crate::config::Config;
+
+/// Bounds names and values of all headers together, in bytes. hyper's own bound is on its buffer, which it overshoots by a
+/// read.
+const HEADERS_MAX_BYTES: usize = 32 * 1024;
+
+/// Bounds what is read of a body that is refused, in bytes and in time, for the sake of a clean reply.
+const DISCARDED_MAX_BYTES: usize = 32 * 1024 * 1024;
+const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Refuses what can be refused by the head alone.
+///
+/// # Errors
+/// The client's fault: [`ApiError::BadRequest`], [`ApiError::Encoded`], [`ApiError::TooLarge`].
+pub(super) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+        return Err(ApiError::BadRequest("Exactly one Host header is needed."));
+    }
+    let size: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > HEADERS_MAX_BYTES {
+        return Err(ApiError::HeadTooLarge);
+    }
+    let is_plain = |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        return Err(ApiError::Encoded);
+    }
+    if head.headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(ApiError::BadRequest("Only 'Expect: 100-continue' is understood."));
+    }
+    check_length(head, config.body_max_bytes)
+}
+
+/// Refuses a body that says by its head that it is larger than its route takes.
+///
+/// # Errors
+/// [`ApiError::TooLarge`].
+pub(super) fn check_length(head: &Parts, max_bytes: usize) -> Result<(), ApiError> {
+    let declared =
+        head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > max_bytes as u64) {
+        return Err(ApiError::TooLarge(max_bytes));
+    }
+    Ok(())
+}
+
+/// Reads on, into nothing, for a bounded time, what a refused client still sends. Closing a connection with unread
+/// bytes resets it, and the client would get the reset instead of the reply. A client that asked first
+/// (`Expect: 100-continue`) sends nothing until it is told to.
+pub(super) async fn discard(head: &Parts, body: &mut Incoming) {
+    if head.headers.contains_key(EXPECT) {
+        return;
+    }
+    let all = async {
+        let mut size = 0;
+        while size < DISCARDED_MAX_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => size += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    // Whether all of it came makes no difference to the reply.
+    let _ = tokio::time::timeout(DISCARDED_WITHIN, all).await;
+}

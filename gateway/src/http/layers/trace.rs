@@ -1,0 +1,135 @@
+//! The outermost layer: an id and a clock for each request, and the one place where a reply becomes an HTTP response.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use hyper::{Request, Response, StatusCode};
+use uuid::Uuid;
+
+use crate::api::error::ApiError;
+use crate::api::face::{Face, face};
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+
+/// Bounds a client's id that is echoed, in bytes.
+const CLIENT_ID_MAX: usize = 512;
+
+/// Holds what the outermost layer remembers of a request.
+#[derive(Debug)]
+pub(super) struct Trace {
+    id: String,
+    client_id: Option<HeaderValue>,
+    face: Face,
+    begun: Instant,
+    is_timed: bool,
+}
+
+/// Begins with a request that came. `is_timed` says whether the reply may tell how long it took.
+#[must_use]
+pub(super) fn begin<B>(request: &Request<B>, is_timed: bool) -> Trace {
+    let client_id = request.headers().get("x-client-request-id");
+    let is_fit = |value: &&HeaderValue| value.len() <= CLIENT_ID_MAX && value.as_bytes().is_ascii();
+    Trace {
+        id: format!("req_{}", Uuid::now_v7().as_simple()),
+        client_id: client_id.filter(is_fit).cloned(),
+        face: face(request.uri().path()),
+        begun: Instant::now(),
+        is_timed,
+    }
+}
+
+impl Trace {
+    /// Makes the response, with what all responses have.
+    #[must_use]
+    pub(super) fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Bytes> {
+        let (status, body, job, timing, own) = match outcome {
+            Ok(reply) => {
+                let status = if reply.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                (status, reply.body, reply.job, reply.timing, reply.headers)
+            }
+            Err(Failure { error, job, replayed }) => {
+                let status = error.status(self.face);
+                if error == ApiError::Internal {
+                    tracing::error!(request = self.id, job = ?job, "answered with an internal error");
+                }
+                let body = error.body(self.face, job);
+                let headers = if replayed { replayed_headers() } else { error_headers(&error) };
+                (status, Bytes::from(body), job, Vec::new(), headers)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let all = response.headers_mut();
+        *all = headers;
+        all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        all.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        all.extend(own);
+        put(all, "x-request-id", &self.id);
+        if self.is_timed {
+            put(all, "server-timing", &timings(&timing, self.begun.elapsed()));
+        }
+        if let Some(job) = job {
+            put(all, "x-job-id", &job.to_string());
+        }
+        if let Some(client_id) = self.client_id {
+            all.insert("x-client-request-id", client_id);
+        }
+        response
+    }
+}
+
+fn timings(steps: &[(&'static str, Duration)], total: Duration) -> String {
+    let whole = [("total", total)];
+    let all = steps.iter().chain(&whole);
+    let words: Vec<String> =
+        all.map(|(step, cost)| format!("{step};dur={:.3}", cost.as_secs_f64() * 1000.0)).collect();
+    words.join(", ")
+}
+
+/// Returns the headers of an error that an earlier request under the same idempotency key came to: the same again would come to
+/// the same.
+fn replayed_headers() -> Vec<(HeaderName, HeaderValue)> {
+    vec![
+        (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true")),
+        (HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false")),
+    ]
+}
+
+fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    if let Some(wait) = error.retry_after() {
+        // Whole seconds, rounded up: never earlier than a retry can succeed. The precise value is for OpenAI's SDKs.
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        headers.push((RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1000))));
+        headers.push((HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds)));
+    }
+    match error {
+        ApiError::Unauthorized => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        ApiError::MethodNotAllowed(methods) => headers.push((ALLOW, HeaderValue::from_static(methods))),
+        // What is wrong with the framing may be wrong about where the next request begins.
+        ApiError::BadRequest(_)
+        | ApiError::HeadTooLarge
+        | ApiError::TooLarge(_)
+        | ApiError::Encoded
+        | ApiError::SlowHead
+        | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
+        // OpenAI's SDKs would repeat these on their own, and the same would come of it.
+        ApiError::Cancelled | ApiError::Failed(..) | ApiError::Damaged => {
+            let name = HeaderName::from_static("x-should-retry");
+            let retry = if error.retry_after().is_some() { "true" } else { "false" };
+            headers.push((name, HeaderValue::from_static(retry)));
+        }
+        _ => {}
+    }
+    headers
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

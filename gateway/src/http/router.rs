@@ -1,0 +1,204 @@
+//! Every path, on one screen, and the parts that each handler is given. A new route is one file under `routes/` and one line
+//! here.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hyper::Method;
+
+use crate::api::chat_request::Form;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+use crate::memory::SMALL_MAX_BYTES;
+use crate::routes::{Call, chat, health, jobs, models, nodes, ping, signup, statistics, submit};
+use crate::state::State;
+
+/// Says which callers a route admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Admits everybody.
+    Open,
+    /// Admits everybody, counted by address.
+    SignUp,
+    /// Admits nodes, which have a secret instead of a key, counted by address.
+    Node,
+    /// Admits callers with a key, counted by it.
+    Key,
+}
+
+/// Counts requests for no path of the table.
+const UNMATCHED: &str = "unmatched";
+
+/// Does a route's work.
+pub(crate) type Handler = fn(Arc<State>, Call) -> BoxFuture<'static, Result<Reply, Failure>>;
+
+/// Is one line of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    method: Method,
+    path: &'static str,
+    /// The callers that the route admits.
+    pub(crate) access: Access,
+    /// Does the route's work.
+    pub(crate) handler: Handler,
+}
+
+const fn route(method: Method, path: &'static str, access: Access, handler: Handler) -> Route {
+    Route { method, path, access, handler }
+}
+
+impl Route {
+    /// Returns the largest body that it takes, in bytes. Only conversations are long; what needs no key, or reads no body,
+    /// gets little.
+    #[must_use]
+    pub(super) fn body_max_bytes(&self, conversation_max_bytes: usize) -> usize {
+        let is_conversation = self.access == Access::Key && self.method == Method::POST;
+        if is_conversation { conversation_max_bytes } else { conversation_max_bytes.min(SMALL_MAX_BYTES) }
+    }
+}
+
+static ROUTES: [Route; 14] = [
+    // The network's own face.
+    route(Method::POST, "/chat/completions", Access::Key, |s, call| {
+        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::Chat).await })
+    }),
+    route(Method::POST, "/submit_job", Access::Key, |s, call| {
+        Box::pin(async move { submit::submit(&s.jobs, &s.conversations, call).await })
+    }),
+    route(Method::GET, "/network_stats", Access::Key, |s, _| {
+        Box::pin(async move { statistics::network(&s.counts).await })
+    }),
+    route(Method::POST, "/signup_user", Access::SignUp, |s, call| {
+        Box::pin(async move { signup::signup(&*s.accounts, call).await })
+    }),
+    route(Method::GET, "/worker/ping", Access::Open, |_, _| Box::pin(async move { ping::ping() })),
+    route(Method::POST, "/register_node_secret", Access::Node, |s, call| {
+        Box::pin(async move { nodes::register(&s.nodes, &s.keys, call).await })
+    }),
+    route(Method::POST, "/check_node_secret", Access::Node, |s, call| {
+        Box::pin(async move { nodes::admit(&s.nodes, call).await })
+    }),
+    // OpenAI's face.
+    route(Method::POST, "/v1/chat/completions", Access::Key, |s, call| {
+        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::OpenAi).await })
+    }),
+    route(Method::GET, "/v1/models", Access::Key, |s, _| {
+        Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity) })
+    }),
+    route(Method::GET, "/v1/models/{model}", Access::Key, |s, call| {
+        Box::pin(async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, &call) })
+    }),
+    route(Method::GET, "/v1/jobs/{id}", Access::Key, |s, call| {
+        Box::pin(async move { jobs::show(&s.jobs, call).await })
+    }),
+    route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |s, call| {
+        Box::pin(async move { jobs::cancel(&s.jobs, call).await })
+    }),
+    // For operators.
+    route(Method::GET, "/healthz", Access::Open, |_, _| Box::pin(async move { health::alive() })),
+    route(Method::GET, "/readyz", Access::Open, |s, _| {
+        Box::pin(async move { health::ready(&s.probe, &s.jobs.catalogue, &s.jobs.capacity).await })
+    }),
+];
+
+/// Returns the route, and what stands for the variable end of its path, if it has one.
+///
+/// # Errors
+/// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
+pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, String), ApiError> {
+    // HEAD is GET without the body, which hyper leaves out.
+    let wanted = if method == Method::HEAD { &Method::GET } else { method };
+    let mut allowed = Vec::new();
+    for route in &ROUTES {
+        if let Some(id) = matches(route.path, path) {
+            if route.method == wanted {
+                return Ok((route, id.to_owned()));
+            }
+            allowed.push(route.method.as_str());
+        }
+    }
+    Err(match allowed[..] {
+        [] => ApiError::NotFound,
+        ["POST"] => ApiError::MethodNotAllowed("POST"),
+        ["GET"] => ApiError::MethodNotAllowed("GET, HEAD"),
+        _ => ApiError::MethodNotAllowed("GET, HEAD, DELETE"),
+    })
+}
+
+/// Returns every path once, as the table has it, and what all others are counted as.
+pub(crate) fn templates() -> impl Iterator<Item = &'static str> {
+    let first = |index: &usize| !ROUTES.iter().take(*index).any(|route| route.path == ROUTES[*index].path);
+    let paths = (0..ROUTES.len()).filter(first).map(|index| ROUTES[index].path);
+    paths.chain([UNMATCHED])
+}
+
+/// Returns the table's path that a request's path fits: for counting, where the path itself would have no bound.
+#[must_use]
+pub(super) fn template(path: &str) -> &'static str {
+    let found = ROUTES.iter().find(|route| matches(route.path, path).is_some());
+    found.map_or(UNMATCHED, |route| route.path)
+}
+
+/// Returns whether a reply on this path may say how long it took. On the paths where nodes show a secret and get a token
+/// signed, it would help to find out the secret or the key.
+#[must_use]
+pub(super) fn is_timed(path: &str) -> bool {
+    !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)
+}
+
+/// Returns what stands for the variable end of a pattern, as it is in the path, or nothing for a pattern without one; none
+/// if the path is another one. `{id}` is one segment; `{model}` is all the rest, because models' names may have slashes.
+fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let after = |end: &str| path.strip_prefix(pattern.strip_suffix(end)?).filter(|rest| !rest.is_empty());
+    match () {
+        () if pattern.ends_with("{id}") => after("{id}").filter(|id| !id.contains('/')),
+        () if pattern.ends_with("{model}") => after("{model}"),
+        () => (pattern == path).then_some(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_asked_for_is_counted_under_a_known_template() {
+        let templates: Vec<&str> = templates().collect();
+        let distinct: std::collections::BTreeSet<&str> = templates.iter().copied().collect();
+        assert_eq!(distinct.len(), templates.len(), "a template twice");
+        for (path, expected) in [
+            ("/v1/jobs/job_1", "/v1/jobs/{id}"),
+            ("/submit_job", "/submit_job"),
+            ("/v1/jobs/", "unmatched"),
+            ("/v1/models", "/v1/models"),
+            ("/v1/models/a%2Fb", "/v1/models/{model}"),
+            ("/v1/models/a/b", "/v1/models/{model}"),
+            ("/v1/models/", "unmatched"),
+            ("/etc/passwd", "unmatched"),
+        ] {
+            assert_eq!(template(path), expected);
+            assert!(templates.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn paths_are_found_or_not() {
+        let found = |method: Method, path: &str| find(&method, path).map(|(route, id)| (route.path, id));
+        assert_eq!(found(Method::GET, "/v1/jobs/job_1"), Ok(("/v1/jobs/{id}", "job_1".to_owned())));
+        assert_eq!(found(Method::GET, "/v1/models/a/b"), Ok(("/v1/models/{model}", "a/b".to_owned())));
+        for path in
+            ["/", "", "/v1/jobs/", "/v1/models/", "/v1/jobs/a/b", "/healthz/", "//healthz", "/%68ealthz", "*"]
+        {
+            assert_eq!(found(Method::GET, path), Err(ApiError::NotFound), "{path}");
+        }
+        assert_eq!(found(Method::PUT, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
+        assert_eq!(found(Method::HEAD, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
+        assert_eq!(found(Method::OPTIONS, "/healthz"), Err(ApiError::MethodNotAllowed("GET, HEAD")));
+        assert_eq!(found(Method::POST, "/v1/jobs/x"), Err(ApiError::MethodNotAllowed("GET, HEAD, DELETE")));
+        for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+            let path = route.path.replace("{id}", "job_1");
+            assert_eq!(found(Method::HEAD, &path), found(Method::GET, &path), "{path}");
+        }
+    }
+}

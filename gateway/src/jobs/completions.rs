@@ -1,0 +1,97 @@
+//! Consumes what comes from the network: ends of jobs and summaries of capacity, on this gateway's own queue. The queue is
+//! declared and consumed again whenever it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use infera_broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, topology};
+use infera_types::ids::GatewayId;
+use infera_types::messages::{CapacitySummary, Completion, DecodeError, Wire};
+use infera_types::shutdown::Shutdown;
+
+use super::waiters::Waiters;
+use crate::network::Capacity;
+
+/// Bounds the deliveries in hand. Handling one is a look into a map.
+const PREFETCH: u16 = 256;
+
+/// Separates two tries to consume a queue that was lost.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Consumes `completions.{gateway}`.
+#[derive(Debug)]
+pub(crate) struct Completions {
+    /// Names the gateway that the queue belongs to.
+    pub(crate) gateway: GatewayId,
+    /// Has the queue.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// Takes the ends of jobs.
+    pub(crate) waiters: Arc<Waiters>,
+    /// Takes the summaries.
+    pub(crate) capacity: Arc<Capacity>,
+    /// True while the queue is consumed.
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+impl Completions {
+    /// Consumes until told to stop.
+    pub(crate) async fn run(self, stop: Shutdown) {
+        while !stop.is_cancelled() {
+            let begun = self.begin().await;
+            self.ready.store(begun.is_ok(), Ordering::Relaxed);
+            match begun {
+                Ok(consumer) => self.consume(consumer, &stop).await,
+                Err(error) => tracing::warn!(%error, "the completions queue is not there; tried again"),
+            }
+            self.ready.store(false, Ordering::Relaxed);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Consumer>, BrokerError> {
+        let queue = topology::completions(&self.gateway);
+        self.broker.declare(&queue).await?;
+        self.broker.consume(&queue.name, PREFETCH).await
+    }
+
+    async fn consume(&self, mut consumer: Box<dyn Consumer>, stop: &Shutdown) {
+        loop {
+            let delivery = tokio::select! {
+                () = stop.cancelled() => return,
+                delivery = consumer.next() => delivery,
+            };
+            let Some(delivery) = delivery else { return };
+            self.handle(delivery).await;
+        }
+    }
+
+    async fn handle(&self, delivery: Delivery) {
+        let kind = delivery.message.kind.as_str();
+        let handled = if kind == CapacitySummary::KIND {
+            CapacitySummary::from_message(&delivery.message)
+                .map(|summary| self.capacity.update(summary, Instant::now()))
+        } else {
+            Completion::from_message(&delivery.message).map(|end| self.waiters.complete(end.settlement))
+        };
+        if let Err(error) = handled {
+            self.refuse(&delivery, &error).await;
+        }
+        delivery.ack().await;
+    }
+
+    async fn refuse(&self, delivery: &Delivery, error: &DecodeError) {
+        tracing::warn!(%error, key = delivery.routing_key, parked = error.is_parked(), "message not understood");
+        if error.is_parked() {
+            let queue = topology::parked();
+            if self.broker.declare(&queue).await.is_ok() {
+                // It waits for an operator, however short its own time was.
+                let message = Message { ttl_ms: None, ..delivery.message.clone() };
+                self.broker.publish(&Address::Queue(queue.name), message).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Clients that wait for a job's end: a bounded map from job to waiting client. Ends arrive as completions, which
+//! the broker may lose, so the ids that wait are also looked up in the ledger, all in one batch, once a second.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use infera_ledger::{JobReader, LedgerError};
+use infera_types::ids::JobId;
+use infera_types::job::Settlement;
+use infera_types::shutdown::Shutdown;
+use tokio::sync::oneshot;
+
+/// How often the ledger is asked about all jobs that are waited for. A lost completion costs a client this much.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// Bounds the ids asked about in one statement: some kB of them.
+const BATCH_MAX: usize = 1_000;
+
+/// Holds the clients that wait, by the job that each waits for.
+#[derive(Debug)]
+pub struct Waiters {
+    max: usize,
+    waiting: Mutex<HashMap<JobId, oneshot::Sender<Found>>>,
+}
+
+/// Says that the job has ended, and that what is stored of its end is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored end of the job is damaged")]
+pub struct Damaged;
+
+/// Is what a client that waits gets to know.
+type Found = Result<Settlement, Damaged>;
+
+/// Is one client's wait. Dropping it ends it.
+#[derive(Debug)]
+pub struct Wait {
+    job: JobId,
+    waiters: Arc<Waiters>,
+    end: oneshot::Receiver<Found>,
+}
+
+impl Waiters {
+    /// Makes room for `max` waits.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, waiting: Mutex::default() })
+    }
+
+    /// Begins to wait for a job, before it is accepted, so that its end can't come first. None: there is no room.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, job: JobId) -> Option<Wait> {
+        let mut waiting = self.lock();
+        if waiting.len() >= self.max {
+            return None;
+        }
+        let (sender, end) = oneshot::channel();
+        waiting.insert(job, sender);
+        Some(Wait { job, waiters: Arc::clone(self), end })
+    }
+
+    /// Tells the client that waits for a job of its end; most often none waits any more, or it was told before.
+    pub fn complete(&self, settlement: Settlement) {
+        self.tell(settlement.job_id, Ok(settlement));
+    }
+
+    fn tell(&self, job: JobId, found: Found) {
+        let sender = self.lock().remove(&job);
+        if let Some(sender) = sender {
+            // The client may have gone in this very moment; its job has ended all the same.
+            let _ = sender.send(found);
+        }
+    }
+
+    /// Returns how many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns whether no client waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, oneshot::Sender<Found>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the ledger once about everything that is waited for. Where one end is damaged, each of its batch is asked about by
+    /// itself, so that it keeps no other from its waiter.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub async fn poll(&self, reader: &dyn JobReader) -> Result<(), LedgerError> {
+        let ids: Vec<JobId> = self.lock().keys().copied().collect();
+        for batch in ids.chunks(BATCH_MAX) {
+            match reader.settlements(batch).await {
+                Ok(settlements) => settlements.into_iter().for_each(|settlement| self.complete(settlement)),
+                Err(error) if error.may_pass() => return Err(error),
+                Err(_) => self.poll_each(reader, batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn poll_each(&self, reader: &dyn JobReader, jobs: &[JobId]) -> Result<(), LedgerError> {
+        for job in jobs {
+            match reader.settlements(&[*job]).await {
+                Ok(settlements) => settlements.into_iter().for_each(|settlement| self.complete(settlement)),
+                Err(error) if error.may_pass() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%job, %error, "a job's end can't be read; its client is told that it is damaged");
+                    self.tell(*job, Err(Damaged));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls until told to stop.
+    pub async fn run(self: Arc<Self>, reader: Arc<dyn JobReader>, stop: Shutdown) {
+        let mut ticks = tokio::time::interval(POLL_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if !self.is_empty()
+                && let Err(error) = self.poll(&*reader).await
+            {
+                tracing::warn!(%error, "the ledger could not be asked about waiting jobs; asked again in a second");
+            }
+        }
+    }
+}
+
+impl Wait {
+    /// Waits for the job's end. It never fails on its own: an end comes, or the client's time is up first.
+    ///
+    /// # Errors
+    /// [`Damaged`].
+    pub async fn end(&mut self) -> Result<Settlement, Damaged> {
+        match (&mut self.end).await {
+            Ok(found) => found,
+            // Only a second wait for the same id would drop the sender, and ids are never reused.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.waiters.lock().remove(&self.job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_types::ids::{AccountId, GatewayId, ModelName};
+    use infera_types::job::End;
+    use infera_types::time::Timestamp;
+
+    use super::*;
+
+    fn settlement(job_id: JobId) -> Settlement {
+        Settlement {
+            job_id,
+            account: AccountId::new("a"),
+            model: ModelName::new("m"),
+            gateway: GatewayId::new("g"),
+            end: End::Expired,
+            group: None,
+            settled_ms: Timestamp::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_reaches_its_waiter_once_and_the_map_is_empty_again() {
+        let waiters = Waiters::new(2);
+        let (one, two) = (JobId::new(), JobId::new());
+        let mut wait = waiters.begin(one).unwrap();
+        let gone = waiters.begin(two).unwrap();
+        assert!(waiters.begin(JobId::new()).is_none(), "full");
+        drop(gone);
+        waiters.complete(settlement(one));
+        waiters.complete(settlement(one));
+        waiters.complete(settlement(two));
+        assert_eq!(wait.end().await.map(|end| end.job_id), Ok(one));
+        drop(wait);
+        assert!(waiters.is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! Tells what there is room for, from the summaries that verifiers broadcast every second. A request on its way
+//! asks nothing of others. Pure but for the lock: every question brings its `now`.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use infera_types::ids::{ModelName, VerifierId};
+use infera_types::messages::{CapacitySummary, ModelCapacity};
+
+/// Counts the owners that a request with three replicas needs.
+pub(crate) const OWNERS_NEEDED: u32 = 3;
+
+/// Holds the latest summary of each verifier, and when it came.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    ttl: Duration,
+    summaries: RwLock<HashMap<VerifierId, (Instant, Vec<ModelCapacity>)>>,
+}
+
+impl Capacity {
+    /// Knows nothing yet; believes a summary for `ttl`.
+    #[must_use]
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self { ttl, summaries: RwLock::default() }
+    }
+
+    /// Takes a summary that came now. Those that are stale are forgotten, so that the map holds live verifiers only.
+    pub(crate) fn update(&self, summary: CapacitySummary, now: Instant) {
+        let mut summaries = self.summaries.write().unwrap_or_else(PoisonError::into_inner);
+        summaries.retain(|_, (since, _)| now.duration_since(*since) < self.ttl);
+        summaries.insert(summary.verifier, (now, summary.models));
+    }
+
+    /// Returns how many owners' nodes serve the model, as the best-informed live verifier sees it.
+    #[must_use]
+    pub(crate) fn owners(&self, model: &ModelName, now: Instant) -> u32 {
+        self.best(model, now, |capacity| capacity.owners)
+    }
+
+    /// Returns how many live nodes serve the model.
+    #[must_use]
+    pub(crate) fn nodes(&self, model: &ModelName, now: Instant) -> u32 {
+        self.best(model, now, |capacity| capacity.nodes)
+    }
+
+    /// Returns whether one of the live verifiers offers the model; none while no verifier is heard of.
+    #[must_use]
+    pub(crate) fn offers(&self, model: &ModelName, now: Instant) -> Option<bool> {
+        self.any(now, |capacity| capacity.model == *model)
+    }
+
+    /// Returns whether one of the live verifiers knows of a live node, for whichever model; none while no verifier is heard of.
+    #[must_use]
+    pub(crate) fn has_nodes(&self, now: Instant) -> Option<bool> {
+        self.any(now, |capacity| capacity.nodes > 0)
+    }
+
+    fn any(&self, now: Instant, holds: impl Fn(&ModelCapacity) -> bool) -> Option<bool> {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        let mut fresh =
+            summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl).peekable();
+        fresh.peek()?;
+        Some(fresh.flat_map(|(_, models)| models).any(holds))
+    }
+
+    fn best(&self, model: &ModelName, now: Instant, count: impl Fn(&ModelCapacity) -> u32) -> u32 {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl);
+        let of_model = fresh.flat_map(|(_, models)| models).filter(|capacity| capacity.model == *model);
+        of_model.map(count).max().unwrap_or(0)
+    }
+
+    /// Returns how many verifiers spoke lately.
+    #[must_use]
+    pub(crate) fn verifiers(&self, now: Instant) -> usize {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infera_types::messages::Version;
+
+    fn summary(verifier: &str, owners: u32) -> CapacitySummary {
+        let model = ModelName::new("m");
+        let models = vec![ModelCapacity { model, nodes: owners + 1, owners, free_slots: 4 }];
+        CapacitySummary { verifier: VerifierId::new(verifier), models, speaks: Version::NEWEST }
+    }
+
+    #[test]
+    fn the_best_fresh_summary_counts() {
+        let (model, start) = (ModelName::new("m"), Instant::now());
+        let capacity = Capacity::new(Duration::from_secs(5));
+        assert_eq!(capacity.owners(&model, start), 0);
+        capacity.update(summary("a", 3), start);
+        capacity.update(summary("b", 1), start + Duration::from_secs(3));
+        assert_eq!(capacity.owners(&model, start + Duration::from_secs(4)), 3);
+        assert_eq!(capacity.nodes(&model, start + Duration::from_secs(4)), 4);
+        assert_eq!(capacity.owners(&model, start + Duration::from_secs(6)), 1);
+        assert_eq!(capacity.verifiers(start + Duration::from_secs(6)), 1);
+        assert_eq!(capacity.owners(&ModelName::new("other"), start), 0);
+    }
+
+    #[test]
+    fn what_no_live_verifier_offers_is_gone() {
+        let (model, other, start) = (ModelName::new("m"), ModelName::new("other"), Instant::now());
+        let capacity = Capacity::new(Duration::from_secs(5));
+        assert_eq!((capacity.offers(&model, start), capacity.has_nodes(start)), (None, None));
+        capacity.update(summary("a", 0), start);
+        assert_eq!(
+            (capacity.offers(&model, start), capacity.offers(&other, start)),
+            (Some(true), Some(false))
+        );
+        assert_eq!(capacity.has_nodes(start), Some(true));
+        let none =
+            CapacitySummary { verifier: VerifierId::new("a"), models: Vec::new(), speaks: Version::NEWEST };
+        capacity.update(none, start);
+        assert_eq!((capacity.offers(&model, start), capacity.has_nodes(start)), (Some(false), Some(false)));
+        let stale = start + Duration::from_secs(6);
+        assert_eq!((capacity.offers(&model, stale), capacity.has_nodes(stale)), (None, None));
+    }
+}
