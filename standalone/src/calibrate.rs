@@ -14,9 +14,11 @@ use infera_types::{
     job::{ChatMessage, ReplicaSummary},
     numbers::TokenId,
 };
-use infera_verifier::compare::{Context, compare};
-use infera_verifier::thresholds::calibration::{Calibration, CalibrationError, PAIRS_MIN, Quantiles};
-use infera_verifier::thresholds::{Thresholds, ThresholdsError};
+use infera_verifier::decisions::compare::{Context, compare};
+use infera_verifier::decisions::thresholds::calibration::{
+    Calibration, CalibrationError, PAIRS_MIN, Quantiles,
+};
+use infera_verifier::decisions::thresholds::{Thresholds, ThresholdsError};
 
 use crate::config::Config;
 use crate::node::PLAIN_VARIANT;

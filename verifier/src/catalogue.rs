@@ -1,5 +1,5 @@
 //! Which models this network's operator offers: read from their folders, written to the ledger's catalogue, where
-//! gateways and verifiers find them. Nodes have no say in it.
+//! gateways and verifiers find them. Nodes don't change it.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub struct ModelConfig {
     /// Its ONNX files that nodes may answer with: `model`, or `q4` for `model_q4.onnx` and the like. Their honest
     /// answers must lie within the thresholds of each other, so a quantised one is another model.
     pub variants: Vec<String>,
-    /// Digests of further ones that don't lie in the folder.
+    /// Digests of further ONNX files that don't lie in the folder.
     pub digests: Vec<Digest>,
     /// Microseconds that a token takes on the reference machine: what points for the model are scaled by.
     pub reference_token_us: u64,
@@ -40,7 +40,7 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// What the catalogue will say of it. Reads its files whole.
+    /// Makes the model's entry in the catalogue. Reads its files whole.
     ///
     /// # Errors
     /// [`FolderError`] names the file.
@@ -52,7 +52,7 @@ impl ModelConfig {
     }
 }
 
-/// What the catalogue says of the model in `folder` that answers under these digests.
+/// Makes the catalogue's entry of the model in `folder` that answers under these digests.
 #[must_use]
 pub fn entry(
     folder: &Path,
@@ -76,7 +76,7 @@ pub fn entry(
 /// Lists a model, unless the catalogue says the same already. The time of its first listing is kept.
 ///
 /// # Errors
-/// [`LedgerError`].
+/// [`LedgerError`]; a retry is safe.
 pub async fn list(book: &dyn NetworkBook, entry: CatalogueEntry) -> Result<ModelName, LedgerError> {
     let listed = book.catalogue().await?;
     let before = listed.iter().find(|listed| listed.name == entry.name);

@@ -1,11 +1,11 @@
-//! What an operator may set of a verifier, each with the reason for its default. Values only; reading files and
-//! environment is the program's business.
+//! What an operator may set of a verifier, each with the reason for its default. Values only; the program reads files and
+//! environment.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::harmonizer::Distinct;
+use crate::decisions::harmonizer::Distinct;
 
 /// Settings of one verifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // The rule: heartbeat 10 s, dead after three misses.
+            // Three misses at a heartbeat of 10 s: longer than a broker's restart (21 s measured).
             heartbeat_ms: 10_000,
             heartbeats_missed_max: 3,
             // Ten times the largest fleet in sight; a flood of invented names must not fill memory.
@@ -104,7 +104,7 @@ impl Default for Config {
             // Two of the largest bodies. Turning text into tokens takes up to 280 times the text's memory (measured), so
             // some 300 MB.
             work_bytes_max: 1024 * 1024,
-            // The rule: released after 60 s.
+            // Rule 4: a job that could not be dispatched for 60 s is released.
             hold_ms: 60_000,
             look_again_ms: 250,
             // A cold node's queue and one slow prefill.
@@ -118,7 +118,7 @@ impl Default for Config {
             // One heartbeat and a second.
             warm_up_ms: 11_000,
             publish_tries: 3,
-            // The rule: 5 s unconfirmed; a look a second keeps the delay near that.
+            // Rule 3: 5 s unconfirmed; a sweep a second keeps the delay near that.
             sweep_ms: 1_000,
             shared_lease_ms: 10_000,
             unconfirmed_ms: 5_000,
@@ -135,7 +135,7 @@ impl Default for Config {
             archive_retry_ms: 150_000,
             // A day in which a body can be read without the archive.
             retention_ms: 24 * 60 * 60 * 1_000,
-            // The rule: each second.
+            // As fresh as what verifiers themselves know of the ledger.
             capacity_ms: 1_000,
             // As long as a typical assignment's budget.
             drain_ms: 20_000,
@@ -145,7 +145,7 @@ impl Default for Config {
     }
 }
 
-/// A setting that can't be used, for the operator.
+/// Why a setting can't be used, for the operator.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("verifier.{setting} {problem}")]
 pub struct ConfigError {
@@ -156,7 +156,7 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// All mistakes at once; empty if it can be used.
+    /// Returns all mistakes at once; none if the settings can be used.
     #[must_use]
     pub fn mistakes(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
@@ -200,13 +200,13 @@ impl Config {
         mistakes
     }
 
-    /// How long a node may be silent before it is dead.
+    /// Returns how long a node may be silent before it is dead.
     #[must_use]
     pub fn silence_max(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms.saturating_mul(u64::from(self.heartbeats_missed_max)))
     }
 
-    /// How long an assignment may take that the reference machine does in `reference`, with `left` until its job's
+    /// Returns how long an assignment may take that the reference machine does in `reference`, with `left` until its job's
     /// deadline.
     #[must_use]
     pub fn budget(&self, reference: Duration, left: Duration) -> Duration {

@@ -1,4 +1,5 @@
-//! The program `infera-verifier`: one verifier of a cluster, and an operator's command on its archive. Composing only.
+//! The program `infera-verifier`: one verifier of a cluster, composed from settings, the library and the vendors, and an
+//! operator's command on its archive.
 
 pub mod records;
 
@@ -20,12 +21,12 @@ use infera_telemetry::traces;
 use infera_types::ids::ModelName;
 use infera_types::retry::{Try, wait_for};
 use infera_types::shutdown::Shutdown;
+use infera_verifier::Gate;
 use infera_verifier::catalogue::{self, ModelConfig};
-use infera_verifier::warden::Gate;
 use infera_verifier::{Seams, Verifier};
 use serde::{Deserialize, Serialize};
 
-/// Where the program looks for its settings if it isn't told. A file of its own, as every role has.
+/// The file that the program reads its settings from by default. Each role has one of its own.
 pub const DEFAULT_FILE: &str = "infera-verifier.toml";
 
 /// The whole configuration of `infera-verifier`.
@@ -34,15 +35,15 @@ pub const DEFAULT_FILE: &str = "infera-verifier.toml";
 pub struct Config {
     /// The models on offer; the bundled one unless others are named. All verifiers of a network name the same.
     pub models: Vec<ModelConfig>,
-    /// What carries messages.
+    /// The broker, which carries messages.
     pub broker: infera_broker_rabbitmq::Config,
-    /// What tells who is connected to it. Without a URL, connections of nodes that were shut out are not closed.
+    /// The broker's management API. Without a URL, connections of nodes that were shut out are not closed.
     pub management: management::Config,
-    /// What remembers.
+    /// The ledger.
     pub ledger: PostgresConfig,
-    /// What keeps.
+    /// The archive.
     pub archive: S3Config,
-    /// Answers judged.
+    /// The verifier itself.
     pub verifier: infera_verifier::Config,
     /// Metrics and readiness, for operators.
     pub operations: infera_operations::Config,
@@ -68,7 +69,7 @@ impl Default for Config {
     }
 }
 
-/// How long the archive may take to say at start whether it will have us. Past it, it counts as away.
+/// How long the archive may take at start to accept or refuse the credentials. Past that it counts as away.
 const ARCHIVE_WAIT: Duration = Duration::from_secs(10);
 
 /// How often an archive that was away at start is looked for again.
@@ -118,7 +119,7 @@ fn load(models: &[ModelConfig]) -> Result<Vec<Model>, Failure> {
     models.iter().map(load).collect()
 }
 
-/// The ledger may go away between two words; none if the shutdown came first.
+/// Lists a model in the catalogue, however often the ledger goes away meanwhile; none if the shutdown came first.
 async fn listed(
     entry: CatalogueEntry,
     ledger: &Arc<PostgresLedger>,
@@ -131,7 +132,7 @@ async fn listed(
     wait_for("the ledger, to list a model", shutdown, list).await.map_err(Failure::refused)
 }
 
-/// The archive, which is there or at least doesn't refuse us. While it is away records wait in the ledger.
+/// Opens the archive, which may be away but must not refuse the credentials. While it is away records wait in the ledger.
 async fn archive(config: &S3Config, shutdown: &Shutdown) -> Result<Arc<S3Archive>, Failure> {
     match tokio::time::timeout(ARCHIVE_WAIT, S3Archive::open(config)).await {
         Ok(Ok(archive)) => return Ok(archive),
@@ -146,7 +147,7 @@ async fn archive(config: &S3Config, shutdown: &Shutdown) -> Result<Arc<S3Archive
     Ok(archive)
 }
 
-/// Its bucket may still have to be made. A refusal now is no reason to drop the work in hand: it is said.
+/// Logs when the archive is there. Its bucket may still have to be made; a refusal is logged, and drops no work in hand.
 async fn until_there(config: S3Config, shutdown: Shutdown) {
     loop {
         match S3Archive::open(&config).await {
@@ -163,7 +164,7 @@ async fn until_there(config: S3Config, shutdown: Shutdown) {
     }
 }
 
-/// What a verifier may hold of them.
+/// Hands the verifier those parts of ledger, archive and broker that it may use.
 fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<RabbitBroker>) -> Seams {
     Seams {
         owner: ledger.clone(),

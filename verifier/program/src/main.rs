@@ -1,4 +1,4 @@
-//! The `infera-verifier` program: reads the command line, acts, says how it ended.
+//! The `infera-verifier` program: reads the command line, acts, and reports how it ended.
 
 use std::process::ExitCode;
 

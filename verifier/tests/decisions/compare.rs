@@ -1,8 +1,8 @@
 //! L1 and L1n.
 
 use infera_types::job::{Numbers, ReplicaSummary};
-use infera_verifier::compare::{Agreement, Comparison, Context, compare};
-use infera_verifier::thresholds::Thresholds;
+use infera_verifier::decisions::compare::{Agreement, Comparison, Context, compare};
+use infera_verifier::decisions::thresholds::Thresholds;
 use proptest::prelude::*;
 
 use super::sample::{END, HONEST, Sampling, Toy};

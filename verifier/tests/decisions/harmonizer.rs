@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
-use infera_verifier::harmonizer::{Candidate, Distinct, Draw, Medians, Member, draw, owners};
+use infera_verifier::decisions::harmonizer::{Candidate, Distinct, Draw, Medians, Member, draw};
 use proptest::prelude::*;
 
 use super::sample::class;
@@ -310,11 +310,6 @@ fn a_fleet_of_one_owner_is_the_operators_choice() {
     }
     assert!(group(&fleet, 0).is_empty());
     assert_eq!(drawn(&fleet, 0, &Terms { distinct: Distinct::Node, ..wanted(3) }).len(), 3);
-    let client = AccountId::new("client");
-    assert_eq!(owners(&fleet, &client, Distinct::Owner), 0);
-    assert_eq!(owners(&fleet, &client, Distinct::Node), 3);
-    fleet.extend(self::fleet(5));
-    assert_eq!(owners(&fleet, &client, Distinct::Owner), 5);
 }
 
 #[test]

@@ -1,12 +1,9 @@
 //! L0.
 
-use std::time::Duration;
-
 use infera_types::ids::{AssignmentId, Digest, JobId};
 use infera_types::job::FinishReason;
 use infera_types::messages::{Replica, ReplicaTiming};
-use infera_types::time::Timestamp;
-use infera_verifier::integrity::{Expected, Fault, check, in_time};
+use infera_verifier::decisions::integrity::{Expected, Fault, check};
 use proptest::prelude::*;
 
 use super::sample::{Decoded, END, HONEST, Sampling, class};
@@ -177,13 +174,4 @@ fn undecodable_tokens_are_a_fault() {
         sample_key: &sampling.key,
     };
     assert_eq!(check(&replica, &expected), Err(Fault::Text));
-}
-
-#[test]
-fn time_has_a_grace() {
-    let sent = Timestamp::from_millis(1_000);
-    let grace = Duration::from_millis(50);
-    for (arrived, expected) in [(1_000, true), (1_500, true), (1_550, true), (1_551, false), (900, true)] {
-        assert_eq!(in_time(sent, Timestamp::from_millis(arrived), 500, grace), expected, "{arrived}");
-    }
 }

@@ -3,7 +3,7 @@
 use infera_ledger::{NodeStanding, Verdict};
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::time::Timestamp;
-use infera_verifier::points::{Work, earns_bonus, millipoints};
+use infera_verifier::decisions::points::{Work, earns_bonus, millipoints};
 use proptest::prelude::*;
 
 const WORK: Work = Work {

@@ -6,7 +6,7 @@ use infera_ledger::fold::{INVALID_WEIGHT, VALID_WEIGHT, fold_standing};
 use infera_ledger::{NodeStanding, Posting, PostingEntry, Verdict};
 use infera_types::ids::{JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
-use infera_verifier::reputation::{Circumstances, Reputation, Tier, tokens_per_second};
+use infera_verifier::decisions::reputation::{Circumstances, Reputation, Tier, tokens_per_second};
 use proptest::prelude::*;
 
 const START: Timestamp = Timestamp::from_millis(1_000_000_000_000);

@@ -1,11 +1,11 @@
 //! The thresholds file and its calibration.
 
 use infera_types::job::Numbers;
-use infera_verifier::compare::{Agreement, Comparison, Distance};
-use infera_verifier::thresholds::calibration::{
+use infera_verifier::decisions::compare::{Agreement, Comparison, Distance};
+use infera_verifier::decisions::thresholds::calibration::{
     Calibration, CalibrationError, MARGIN, PAIRS_MIN, QUANTILE, TOLERANCE_MIN, quantile,
 };
-use infera_verifier::thresholds::{ClassPair, Thresholds, ThresholdsError, Tolerance};
+use infera_verifier::decisions::thresholds::{ClassPair, Thresholds, ThresholdsError, Tolerance};
 
 use super::sample::class;
 

@@ -7,10 +7,10 @@ use infera_types::job::{
     ReplicaSummary, Settlement, Verification, VerificationStatus,
 };
 use infera_types::time::Timestamp;
-use infera_verifier::compare::{Agreement, Context, compare};
-use infera_verifier::harmonizer::Distinct;
-use infera_verifier::thresholds::Thresholds;
-use infera_verifier::verdicts::{Case, Closing, Witness, close, judge};
+use infera_verifier::decisions::compare::{Agreement, Context, compare};
+use infera_verifier::decisions::harmonizer::Distinct;
+use infera_verifier::decisions::thresholds::Thresholds;
+use infera_verifier::decisions::verdicts::{Case, Closing, Witness, close, judge};
 
 use super::sample::{HONEST, Sampling, Toy};
 

@@ -9,8 +9,8 @@ use infera_types::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, V
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::Config;
-use infera_verifier::counters::Counted;
-use infera_verifier::harmonizer::Distinct;
+use infera_verifier::Counted;
+use infera_verifier::decisions::harmonizer::Distinct;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
 use super::node::{Act, Node, RIGHT, keep_speaking, right, three};

@@ -1,6 +1,7 @@
 //! Faults as wrappers around the seams: a call that never comes back, at a place that the test chooses, until the
 //! verifier is killed there.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use infera_archive::{Archive, ArchiveError, ArchiveReader};
+use infera_broker::connections::{Connection, Connections, ConnectionsError};
 use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
 use infera_ledger::{
     Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
@@ -260,6 +262,70 @@ impl Sweeping for DeafSweeping {
 
     async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
         self.inner.groups(jobs).await
+    }
+}
+
+/// A ledger's half that remembers the name of every lease that was asked for.
+#[derive(Debug)]
+pub(crate) struct NotingSweeping {
+    inner: Arc<dyn Sweeping>,
+    names: Mutex<BTreeSet<String>>,
+}
+
+impl NotingSweeping {
+    pub(crate) fn new(inner: Arc<dyn Sweeping>) -> Self {
+        Self { inner, names: Mutex::default() }
+    }
+
+    /// The names of all leases that were asked for.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.names.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Sweeping for NotingSweeping {
+    async fn lease(
+        &self,
+        name: &str,
+        holder: &VerifierId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<bool, LedgerError> {
+        let held = self.inner.lease(name, holder, now, ttl).await;
+        self.names.lock().unwrap().insert(name.to_owned());
+        held
+    }
+
+    async fn end_leases(&self, now: Timestamp) -> Result<(), LedgerError> {
+        self.inner.end_leases(now).await
+    }
+
+    async fn sweep(&self, question: &SweepQuestion, now: Timestamp) -> Result<Sweep, LedgerError> {
+        self.inner.sweep(question, now).await
+    }
+
+    async fn handed_out(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
+        self.inner.handed_out(jobs, now).await
+    }
+
+    async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError> {
+        self.inner.groups(jobs).await
+    }
+}
+
+/// The book of connections of a broker in this process, which has none.
+#[derive(Debug)]
+pub(crate) struct NoConnections;
+
+#[async_trait]
+impl Connections for NoConnections {
+    async fn list(&self) -> Result<Vec<Connection>, ConnectionsError> {
+        Ok(Vec::new())
+    }
+
+    async fn close(&self, _name: &str, _reason: &str) -> Result<(), ConnectionsError> {
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use infera_types::ids::{NodeId, VerifierId};
 use infera_types::job::{End, FailureReason, Numbers, VerificationStatus};
 use infera_types::messages::{CapacitySummary, RefusalReason, Version, Wire as _};
 use infera_verifier::Config;
-use infera_verifier::counters::Counted;
+use infera_verifier::Counted;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
 use super::node::{Act, Line, Node, RIGHT, keep_speaking, line, right, three, wrong};

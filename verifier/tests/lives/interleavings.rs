@@ -13,7 +13,7 @@ use infera_types::ids::{Digest, JobId, VerifierId};
 use infera_types::job::{End, FailureReason, GroupRecord, Settlement};
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::counters::Counted;
+use infera_verifier::Counted;
 use infera_verifier::{Config, Seams, Verifier};
 
 use super::faults::{DeafSweeping, Gate, Stop, StopBroker, StopOwner};

@@ -23,7 +23,7 @@ use infera_types::job::{
 use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
-use infera_verifier::counters::Counters;
+use infera_verifier::Counters;
 use infera_verifier::{Config, Seams, Verifier};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

@@ -10,10 +10,10 @@ use infera_types::ids::VerifierId;
 use infera_types::job::End;
 use infera_types::messages::{Heartbeat, RefusalReason, Version, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::counters::Counted;
+use infera_verifier::Counted;
 use infera_verifier::{Config, Seams};
 
-use super::faults::{FailingArchive, Gate, StopBroker};
+use super::faults::{FailingArchive, Gate, NoConnections, NotingSweeping, StopBroker};
 use super::moody::{MoodyBroker, MoodyOwner, MoodySweeping};
 use super::network::{Ask, Network, Running, eventually, quick, tokens};
 use super::node::{Act, Node, RIGHT, keep_speaking, line, right, three};
@@ -218,19 +218,27 @@ async fn is_free(network: &Network, lease: &str) -> bool {
 }
 
 #[tokio::test]
-async fn who_stops_lets_go_of_what_it_shared() {
+async fn after_a_drain_another_verifier_gets_every_lease_at_once() {
     let network = Arc::new(Network::new().await);
     let nodes = three(&network, right()).await;
     let _chorus = keep_speaking(&nodes);
     let config = Config { shared_lease_ms: 600_000, archive_retry_ms: 600_000, ..quick() };
-    let verifier = network.verifier(config);
+    let sweeping = Arc::new(NotingSweeping::new(Arc::clone(&network.ledger) as _));
+    let seams = Seams { sweeping: Arc::clone(&sweeping) as _, ..network.seams() };
+    let gate = infera_verifier::Gate {
+        connections: Arc::new(NoConnections),
+        book: Arc::clone(&network.ledger) as _,
+    };
+    let verifier = network.verifier_as(config, seams, |verifier| verifier.guarding(gate));
     network.archived(network.submit(Ask::default()).await).await;
-    for lease in ["sweeper", "projector", "archiver"] {
+    // The four that verifiers share, and the one that says that this verifier lives.
+    eventually("all leases are taken", || async { (sweeping.names().len() == 5).then_some(()) }).await;
+    for lease in ["sweeper", "projector", "archiver", "warden"] {
         assert!(!is_free(&network, lease).await, "{lease}");
     }
     verifier.drain().await;
-    for lease in ["sweeper", "projector", "archiver"] {
-        assert!(is_free(&network, lease).await, "{lease}");
+    for lease in sweeping.names() {
+        assert!(is_free(&network, &lease).await, "{lease}");
     }
 }
 

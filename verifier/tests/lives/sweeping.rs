@@ -9,7 +9,7 @@ use infera_ledger::JobReader as _;
 use infera_types::job::End;
 use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::counters::Counted;
+use infera_verifier::Counted;
 use infera_verifier::{Config, Seams};
 
 use super::faults::{FailingArchive, Gate, Stop, StopBroker, StopOwner, StuckBroker};

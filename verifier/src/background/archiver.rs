@@ -1,0 +1,142 @@
+//! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
+//! one object, then recorded. A batch that stops in between is written again under the same key. One verifier at a time
+//! does it, under a shared lease: two that wrote the same object might not agree on its bytes. The bodies of jobs that are
+//! archived and past retention are all that it deletes from the ledger, and it reads their segment's object before: a store
+//! may lose what it took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_archive::segment::{self, SegmentError};
+use infera_archive::{Archive, ArchiveError};
+use infera_ledger::{ArchiveIndex, LedgerError, Pruning};
+use infera_telemetry::metrics::{
+    VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVE_LOST, VERIFIER_ARCHIVED,
+    VERIFIER_PRUNED,
+};
+use infera_types::ids::SegmentId;
+use infera_types::time::Timestamp;
+use metrics::{counter, histogram};
+
+use crate::config::Config;
+use crate::tenure::{LeaseName, Leases};
+
+/// Bounds the segments that are read and pruned before the lease is renewed. Reading one from its store takes a second at most.
+const PRUNE_LIMIT: u32 = 16;
+
+/// What kept a batch from being archived. A retry mends all but an unwritable record.
+#[derive(Debug, thiserror::Error)]
+enum ArchivingError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("building a segment was cut off")]
+    CutOff,
+}
+
+/// What the task needs.
+pub(crate) struct Archiver {
+    /// The operator's settings.
+    pub(crate) config: Arc<Config>,
+    /// Records which settled job lies in which segment.
+    pub(crate) index: Arc<dyn ArchiveIndex>,
+    /// Removes the bodies of archived jobs.
+    pub(crate) pruning: Arc<dyn Pruning>,
+    /// Stores segments.
+    pub(crate) archive: Arc<dyn Archive>,
+    /// Keeps the shared lease.
+    pub(crate) leases: Arc<Leases>,
+}
+
+impl Archiver {
+    /// Archives until the tenure ends.
+    pub(crate) async fn run(self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(self.config.archive_ms));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.archive().await {
+                counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
+                tracing::warn!(%error, "settled jobs can't be archived now");
+            }
+        }
+    }
+
+    /// Writes segments that were left unfinished, then new ones while there are whole or old batches, then prunes; all of it
+    /// only while the lease is this verifier's. One segment that can't be written keeps no other from it.
+    async fn archive(&self) -> Result<(), ArchivingError> {
+        let now = Timestamp::now();
+        for segment in self.index.unfinished(before(now, self.config.archive_retry_ms), now).await? {
+            if !self.has_lease().await? {
+                return Ok(());
+            }
+            tracing::info!(%segment, "a segment is written again");
+            if let Err(error) = self.write(segment).await {
+                counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
+                tracing::warn!(%segment, %error, "a segment can't be written now");
+            }
+        }
+        let whole = usize::try_from(self.config.archive_limit).unwrap_or(usize::MAX);
+        while self.has_lease().await? && self.write(SegmentId::new()).await? >= whole {}
+        while self.has_lease().await? && self.prune(before(now, self.config.retention_ms)).await? {}
+        Ok(())
+    }
+
+    /// Removes the bodies of some segments that are past retention and whole in the archive; false if there are none. One
+    /// that isn't whole keeps its bodies, and is written again if all of them are there.
+    async fn prune(&self, expired: Timestamp) -> Result<bool, ArchivingError> {
+        let segments = self.pruning.prunable(expired, Timestamp::now(), PRUNE_LIMIT).await?;
+        for archived in &segments {
+            match segment::verify(&*self.archive, archived).await {
+                Ok(()) => counter!(VERIFIER_PRUNED).increment(self.pruning.prune(archived.segment).await?),
+                Err(error) if error.is_loss() => {
+                    let is_written_again = self.pruning.keep(archived.segment).await?;
+                    counter!(VERIFIER_ARCHIVE_LOST).increment(1);
+                    tracing::error!(
+                        segment = %archived.segment, key = archived.key, records = archived.places.len(), is_written_again, %error,
+                        "the archive lost a segment; what the ledger has of it stays"
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(!segments.is_empty())
+    }
+
+    /// Returns whether this verifier may write, for as long as the longest put takes.
+    async fn has_lease(&self) -> Result<bool, LedgerError> {
+        self.leases.hold(LeaseName::Archiver, Duration::from_millis(self.config.archive_retry_ms)).await
+    }
+
+    /// Claims, writes and records one segment; returns how many records are in it.
+    async fn write(&self, segment: SegmentId) -> Result<usize, ArchivingError> {
+        let limit = self.config.archive_limit;
+        let now = Timestamp::now();
+        let ripe = before(now, self.config.archive_wait_ms);
+        let records = self.index.claim(segment, limit, ripe, now).await?;
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let settled: Vec<Timestamp> = records.iter().map(|record| record.settlement.settled_ms).collect();
+        // Compressing a thousand records takes tens of milliseconds: not on a thread that jobs run on.
+        let built = tokio::task::spawn_blocking(move || segment::build(segment, &records));
+        let built = built.await.map_err(|_| ArchivingError::CutOff)??;
+        // A put that failed may still arrive, and so may one that is cut off: until a put has ended well, no other verifier
+        // writes before the lease has run out.
+        self.leases.run_out_at_end(LeaseName::Archiver);
+        self.archive.put(&built.key, built.bytes.into()).await?;
+        self.leases.give_back_at_end(LeaseName::Archiver);
+        self.index.record(segment, &built.key, &built.places).await?;
+        let now = Timestamp::now();
+        settled.iter().for_each(|settled| histogram!(VERIFIER_ARCHIVE_LAG).record(now.since(*settled)));
+        counter!(VERIFIER_ARCHIVED).increment(settled.len() as u64);
+        Ok(built.places.len())
+    }
+}
+
+fn before(now: Timestamp, milliseconds: u64) -> Timestamp {
+    Timestamp::from_millis(now.as_millis().saturating_sub(milliseconds))
+}

@@ -1,0 +1,22 @@
+//! What a verifier decides. Everything in this room is a pure function of values and a `now`: it reads no clock, no queue and no
+//! ledger, and keeps nothing between two calls.
+//!
+//! * `trial` and `share`: which jobs are begun, and how many wait here.
+//! * [`harmonizer`]: which nodes are asked, the rule that draws a group.
+//! * `misses`: whether the lack of an answer counts against a node.
+//! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
+//! * [`quorum`]: whether that is an answer.
+//! * [`verdicts`], [`points`] and [`reputation`]: what the nodes get for it.
+
+pub mod compare;
+pub mod harmonizer;
+pub mod integrity;
+mod keyed_hash;
+pub(crate) mod misses;
+pub mod points;
+pub mod quorum;
+pub mod reputation;
+pub(crate) mod share;
+pub mod thresholds;
+pub(crate) mod trial;
+pub mod verdicts;

@@ -1,0 +1,126 @@
+//! Who may be drawn and who is in the group already, what makes two of them different, and the weight that each draws with.
+
+use std::net::IpAddr;
+
+use infera_types::ids::{NodeId, OwnerId};
+use infera_types::numbers::NumericClass;
+
+/// Caps the measured speed that counts, at this many times the model's median.
+const SPEED_CAP_MEDIANS: f64 = 3.0;
+
+/// No candidate's weight is lower: one whose reputation rounds to nothing is rarely drawn, but never unreachable
+/// (keeping nodes out is what `ejected` is for).
+const REPUTATION_MIN: f64 = 0.001;
+
+/// A live node that serves a digest of the job's model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The node.
+    pub node: NodeId,
+    /// The node's owner.
+    pub owner: OwnerId,
+    /// Where it connects from; `None` where the broker doesn't say.
+    pub address: Option<IpAddr>,
+    /// What it announced for this model.
+    pub numeric_class: NumericClass,
+    /// Slots that it announced as free, less what this verifier has outstanding there. Without one it is not drawn.
+    pub free_slots: u32,
+    /// R / 1000, in [0, 1]; see [`crate::decisions::reputation`].
+    pub reputation: f64,
+    /// Tokens per second on settled replicas, as verifiers measured them; `None` while nothing was measured.
+    pub tokens_per_second: Option<f64>,
+    /// Whether there is too little evidence to weigh it; see [`crate::decisions::reputation::Reputation::is_newcomer`].
+    pub newcomer: bool,
+    /// Whether it is kept out of every draw.
+    pub ejected: bool,
+}
+
+/// A node that is in the group already: open, or answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// The node's owner.
+    pub owner: OwnerId,
+    /// Where it connects from.
+    pub address: Option<IpAddr>,
+    /// Its class.
+    pub numeric_class: NumericClass,
+    /// Whether it was a newcomer when drawn.
+    pub newcomer: bool,
+}
+
+impl From<&Candidate> for Member {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            node: candidate.node.clone(),
+            owner: candidate.owner.clone(),
+            address: candidate.address,
+            numeric_class: candidate.numeric_class.clone(),
+            newcomer: candidate.newcomer,
+        }
+    }
+}
+
+/// What makes two members of a group different.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distinct {
+    /// Different owners on different networks, none the job's own account: for nodes of strangers.
+    #[default]
+    Owner,
+    /// Different nodes are enough, whoever owns them and wherever they stand: for an operator whose nodes are all
+    /// their own. Agreement then guards against broken machines, not against their owner.
+    Node,
+}
+
+impl Distinct {
+    /// What counts once in a group and in a quorum: the owner, or the node where nodes are told apart by themselves.
+    #[must_use]
+    pub fn party<'a>(self, owner: &'a OwnerId, node: &'a NodeId) -> &'a str {
+        match self {
+            Self::Owner => owner.as_str(),
+            Self::Node => node.as_str(),
+        }
+    }
+}
+
+/// Holds what the model's candidates have in common, against which newcomers and the cap are measured. Computed once per
+/// snapshot of the fleet and not per draw, so that a node's joining moves no node's weight within a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Medians {
+    /// Median of the measured tokens per second of established candidates; 1 if there are none.
+    pub tokens_per_second: f64,
+    /// Median weight of established candidates; 1 if there are none.
+    pub weight: f64,
+}
+
+impl Medians {
+    /// The medians of a model's candidates; ejected ones and newcomers don't count.
+    #[must_use]
+    pub fn of(candidates: &[Candidate]) -> Self {
+        let established = || candidates.iter().filter(|one| !one.newcomer && !one.ejected);
+        let speeds = established().filter_map(|one| one.tokens_per_second).filter(|speed| *speed > 0.0);
+        let mut medians = Self { tokens_per_second: median(speeds.collect()), weight: 1.0 };
+        medians.weight = median(established().map(|one| medians.established_weight(one)).collect());
+        medians
+    }
+
+    /// What a candidate draws with; always above zero.
+    #[must_use]
+    pub fn weight_of(&self, candidate: &Candidate) -> f64 {
+        if candidate.newcomer { self.weight } else { self.established_weight(candidate) }
+    }
+
+    fn established_weight(&self, candidate: &Candidate) -> f64 {
+        let measured = candidate.tokens_per_second.filter(|speed| *speed > 0.0);
+        let speed = measured.unwrap_or(self.tokens_per_second);
+        candidate.reputation.max(REPUTATION_MIN) * speed.min(SPEED_CAP_MEDIANS * self.tokens_per_second)
+    }
+}
+
+/// The lower median; 1 of nothing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(1.0)
+}

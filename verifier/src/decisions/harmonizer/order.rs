@@ -1,0 +1,83 @@
+//! Which nodes may be drawn, in which order, and which two may stand in one group. It hashes and compares; it doesn't choose.
+
+use std::net::IpAddr;
+
+use infera_types::ids::OwnerId;
+
+use super::candidates::{Candidate, Distinct};
+use super::terms::Draw;
+use crate::decisions::keyed_hash::uniform;
+
+/// An eligible candidate and its place in the caller's slice.
+#[derive(Debug)]
+pub(super) struct Ranked<'a> {
+    pub(super) index: usize,
+    pub(super) candidate: &'a Candidate,
+    score: f64,
+}
+
+/// The eligible candidates, best first; equal scores (never seen) go by the node's id.
+pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>) -> Vec<Ranked<'a>> {
+    let eligible = candidates.iter().enumerate().filter(|(_, one)| is_eligible(one, draw));
+    let scored = eligible.map(|(index, candidate)| {
+        let uniform = uniform(draw.key, b"node", candidate.node.as_str().as_bytes());
+        Ranked { index, candidate, score: -uniform.ln() / draw.medians.weight_of(candidate) }
+    });
+    let mut ranked: Vec<_> = scored.collect();
+    ranked.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.candidate.node.cmp(&b.candidate.node)));
+    ranked
+}
+
+fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
+    let excluded_owner = match draw.distinct {
+        Distinct::Node => false,
+        Distinct::Owner => {
+            draw.excluded_owners.contains(&one.owner) || one.owner == OwnerId::of_account(draw.account)
+        }
+    };
+    let beside_members = draw.members.iter().all(|member| match draw.distinct {
+        Distinct::Node => member.node != one.node,
+        Distinct::Owner => {
+            member.node != one.node && member.owner != one.owner && !same_network(member.address, one.address)
+        }
+    });
+    !one.ejected
+        && one.free_slots > 0
+        && !excluded_owner
+        && !draw.excluded_nodes.contains(&one.node)
+        && beside_members
+}
+
+/// Whether two candidates may stand in one group.
+pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
+    match distinct {
+        Distinct::Node => a.node != b.node,
+        Distinct::Owner => a.node != b.node && a.owner != b.owner && !same_network(a.address, b.address),
+    }
+}
+
+/// Whether two addresses are in one IPv4 /24 or IPv6 /48, which is what one person commonly rents. An unknown address is
+/// no evidence, and neither is one that is not for rent: loopback, private, link-local. Those belong to a proxy, a
+/// container, or the operator's own machines, and nodes that have one are told apart by their accounts. An IPv4 address
+/// written as IPv6 is the IPv4 address.
+pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+    let (Some(a), Some(b)) = (a.map(|one| one.to_canonical()), b.map(|one| one.to_canonical())) else {
+        return false;
+    };
+    // Of one network, both are rented or neither is.
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => is_rented(a.into()) && a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => is_rented(a.into()) && a.segments()[..3] == b.segments()[..3],
+        _ => false,
+    }
+}
+
+/// Whether an address is one of the internet's.
+fn is_rented(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),
+        IpAddr::V6(address) => {
+            !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The terms of one draw.
+
+use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
+
+use super::candidates::{Distinct, Medians, Member};
+
+/// What one draw goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw<'a> {
+    /// The job's draw key, by `infera_sampling::draw_key`.
+    pub key: &'a Digest,
+    /// The account that the job belongs to.
+    pub account: &'a AccountId,
+    /// How many nodes are wanted beside the members.
+    pub wanted: usize,
+    /// The members already in the group.
+    pub members: &'a [Member],
+    /// Owners that answered this job or whose miss counts; ignored under [`Distinct::Node`].
+    pub excluded_owners: &'a [OwnerId],
+    /// Nodes that answered this job or whose miss counts.
+    pub excluded_nodes: &'a [NodeId],
+    /// What makes members different.
+    pub distinct: Distinct,
+    /// Medians of the fleet that the candidates are from.
+    pub medians: &'a Medians,
+}

@@ -1,0 +1,209 @@
+//! Decides whether the replicas that are in make an answer: wait, settle, ask more nodes, or give up. A pure function of
+//! what is known, whatever order it came in. It asks no node and knows no time; deadlines reach it as fewer open
+//! assignments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use infera_types::ids::{Digest, NodeId, OwnerId};
+use infera_types::job::{
+    FailureReason, Numbers, ReplicaCounts, Rung, Verification, VerificationPolicy, VerificationStatus,
+};
+
+use crate::decisions::compare::{Agreement, Comparison};
+use crate::decisions::harmonizer::Distinct;
+use crate::decisions::keyed_hash::keyed_hash;
+
+/// Bounds the nodes that are asked in place of others, over all handouts of a job (rule 5). With the first group that
+/// is three groups' worth: a job that can make that many nodes fail should not be given more.
+pub const REPLACEMENTS_MAX: usize = 6;
+
+/// A replica that is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The node that it comes from.
+    pub node: NodeId,
+    /// The owner of that node.
+    pub owner: OwnerId,
+    /// Whether it passed L0. An unsound one takes part in nothing.
+    pub sound: bool,
+}
+
+/// What is known of a job's group.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// What was asked for.
+    pub policy: VerificationPolicy,
+    /// The replicas that are in.
+    pub replies: &'a [Reply],
+    /// What sound replies say about each other, by their indexes, the lesser first. A pair that is missing doesn't
+    /// agree.
+    pub pairs: &'a BTreeMap<(usize, usize), Comparison>,
+    /// Assignments that may still be answered.
+    pub open: usize,
+    /// How many more nodes may be asked: [`REPLACEMENTS_MAX`] less those asked in place of others or after a
+    /// disagreement, and 0 once the harmonizer has found no more nodes.
+    pub replacements_left: usize,
+    /// What makes two replies different.
+    pub distinct: Distinct,
+    /// The job's draw key, by `infera_sampling::draw_key`: it draws the canonical answer.
+    pub draw_key: &'a Digest,
+}
+
+/// What to do about a job's group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Enough may still come.
+    Wait,
+    /// There is an answer.
+    Settle(Agreed),
+    /// Ask this many more nodes now; open ones alone can't make the quorum any more.
+    Draw(usize),
+    /// There is no answer, and none can be had.
+    Fail(FailureReason),
+}
+
+/// An answer that qualifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Which reply is the answer.
+    pub canonical: usize,
+    /// How many were asked, are in and sound, and agree.
+    pub counts: ReplicaCounts,
+    /// Verified, or unverified where one replica was asked for.
+    pub status: VerificationStatus,
+    /// Which test decided; `None` if nothing was compared.
+    pub rung: Option<Rung>,
+    /// Whether all pairs of those that agree are inside; `None` if nothing was compared.
+    pub numbers: Option<Numbers>,
+}
+
+impl Agreed {
+    /// Returns what the client is told.
+    #[must_use]
+    pub fn verification(&self, thresholds: &str) -> Verification {
+        Verification {
+            status: self.status,
+            replicas: self.counts,
+            rung: self.rung,
+            numbers: self.numbers,
+            thresholds: thresholds.to_owned(),
+        }
+    }
+}
+
+/// Decides what to do about a job's group.
+///
+/// * Replicas with identical tokens, of as many different owners as the quorum wants, are an answer. If two answers
+///   qualify, the one with more owners is it; equally many are a disagreement.
+/// * Numbers outside their tolerance are reported and stop nothing.
+/// * A benign divergence excuses a replica, but vouches for none, so it counts towards no quorum.
+/// * As soon as the open assignments can't complete a quorum, more nodes are asked; then the job fails: as
+///   `no_consensus` if sound replicas disagree, else as `too_many_misses`.
+#[must_use]
+pub fn decide(situation: &Situation<'_>) -> Decision {
+    let needed = needed(&situation.policy);
+    let mut answers = answers(situation);
+    answers.sort_by_key(|answer| std::cmp::Reverse(answer.owners));
+    let best = answers.first().map_or(0, |answer| answer.owners);
+    let is_alone = answers.get(1).is_none_or(|second| second.owners < best);
+    if best >= needed && is_alone {
+        return answers.first().map_or(Decision::Wait, |answer| settle(situation, answer));
+    }
+    // Two answers that both qualify need one more reply.
+    let reachable = best + situation.open;
+    let lacking = if best >= needed {
+        1_usize.saturating_sub(situation.open)
+    } else {
+        needed.saturating_sub(reachable)
+    };
+    match lacking {
+        0 => Decision::Wait,
+        lacking if lacking <= situation.replacements_left => Decision::Draw(lacking),
+        _ if answers.len() > 1 => Decision::Fail(FailureReason::NoConsensus),
+        _ => Decision::Fail(FailureReason::TooManyMisses),
+    }
+}
+
+fn needed(policy: &VerificationPolicy) -> usize {
+    if policy.replicas == 1 { 1 } else { usize::from(policy.quorum.max(2)) }
+}
+
+/// Replies with the same tokens.
+struct Same {
+    replies: Vec<usize>,
+    owners: usize,
+}
+
+/// Sorts sound replies by what they answer. Equality of tokens is transitive, so comparing with the first of each set is
+/// enough. Where one replica was asked for there is nothing to agree with, and any will do.
+fn answers(situation: &Situation<'_>) -> Vec<Same> {
+    let sound = || (0..situation.replies.len()).filter(|index| situation.replies[*index].sound);
+    if situation.policy.replicas == 1 {
+        let replies: Vec<usize> = sound().collect();
+        return if replies.is_empty() { Vec::new() } else { vec![Same { replies, owners: 1 }] };
+    }
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    for index in sound() {
+        let same =
+            sets.iter_mut().find(|set| set.first().is_some_and(|first| is_same(situation, *first, index)));
+        match same {
+            Some(set) => set.push(index),
+            None => sets.push(vec![index]),
+        }
+    }
+    let counted = sets.into_iter().map(|replies| {
+        let parties = replies.iter().map(|index| party(situation, *index));
+        let owners = parties.collect::<BTreeSet<_>>().len();
+        Same { replies, owners }
+    });
+    counted.collect()
+}
+
+fn party<'a>(situation: &Situation<'a>, index: usize) -> &'a str {
+    let reply = &situation.replies[index];
+    situation.distinct.party(&reply.owner, &reply.node)
+}
+
+fn is_same(situation: &Situation<'_>, first: usize, second: usize) -> bool {
+    let pair = situation.pairs.get(&(first.min(second), first.max(second)));
+    pair.is_some_and(|comparison| comparison.agreement == Agreement::Identical)
+}
+
+fn settle(situation: &Situation<'_>, answer: &Same) -> Decision {
+    let sound = situation.replies.iter().filter(|reply| reply.sound).count();
+    let answered = saturate(sound);
+    let counts = ReplicaCounts {
+        // A node asked after a disagreement is one more that was asked; one in place of a miss is not.
+        asked: situation.policy.replicas.max(answered),
+        answered,
+        agreed: saturate(answer.owners),
+    };
+    let unverified = situation.policy.replicas == 1;
+    Decision::Settle(Agreed {
+        canonical: drawn(situation, answer),
+        counts,
+        status: if unverified { VerificationStatus::Unverified } else { VerificationStatus::Verified },
+        rung: (!unverified).then_some(Rung::Identical),
+        numbers: (!unverified).then(|| numbers(situation, answer)),
+    })
+}
+
+/// Draws which of the equal replies is served, by the job's randomness, which no node knows.
+fn drawn(situation: &Situation<'_>, answer: &Same) -> usize {
+    let hash = |index: &usize| {
+        let node = &situation.replies[*index].node;
+        (keyed_hash(situation.draw_key, b"canonical", node.as_str().as_bytes()), node.clone())
+    };
+    answer.replies.iter().copied().min_by_key(hash).unwrap_or_default()
+}
+
+fn numbers(situation: &Situation<'_>, answer: &Same) -> Numbers {
+    let within = |index: &usize| answer.replies.contains(index);
+    let agreeing = situation.pairs.iter().filter(|((first, second), _)| within(first) && within(second));
+    let outside = agreeing.into_iter().any(|(_, comparison)| comparison.numbers == Numbers::Outside);
+    if outside { Numbers::Outside } else { Numbers::Inside }
+}
+
+fn saturate(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,203 @@
+//! Takes jobs from the queues, as many as there is room for on nodes (rule 4), and starts each one's life. It takes
+//! in batches: one statement for all notices that come within a few milliseconds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use infera_broker::{Consumer, Delivery, topology};
+use infera_ledger::{Notice, Take};
+use infera_types::ids::{JobId, ModelName};
+use infera_types::messages::{JobNotice, Wire};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::prefetch::Prefetch;
+use super::taking::{begin, take_in_ledger};
+use super::{queues, suspects};
+use crate::decisions::share::share;
+use crate::decisions::trial::{Place, place};
+use crate::job::Held;
+use crate::nodes::room;
+use crate::tenure::{Consuming, Tenure, Trial};
+
+/// How long changes of room are gathered before they are answered together.
+const SETTLE_DOWN: Duration = Duration::from_millis(5);
+
+/// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It returns only
+/// if one of them broke, which ends the tenure.
+pub(crate) async fn run(tenure: Arc<Tenure>) {
+    let tenure = &tenure;
+    let mut consumers = JoinSet::new();
+    let mut started = HashSet::new();
+    let mut ignored = HashSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.refresh_ms));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(ended) = consumers.join_next() => {
+                return tracing::error!(?ended, "a consumer of jobs broke");
+            }
+        }
+        for model in tenure.ledger_view.snapshot().catalogue.keys() {
+            if started.contains(model) {
+                continue;
+            }
+            if tenure.chats.contains_key(model) {
+                started.insert(model.clone());
+                tenure.vitals.models.store(started.len(), Ordering::Relaxed);
+                let (tenure, model) = (Arc::clone(tenure), model.clone());
+                consumers.spawn(async move { consume(&tenure, &model).await });
+            } else if ignored.insert(model.clone()) {
+                tracing::warn!(%model, "in the catalogue, but this verifier has no model folder for it");
+            }
+        }
+    }
+}
+
+/// Consumes one model's jobs, again and again.
+async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
+    let queue = topology::jobs(model);
+    loop {
+        let consumer = queues::consume(&*tenure.seams.broker, &queue, 0).await;
+        let consuming = Consuming::begin(&tenure.vitals);
+        read(tenure, model, consumer).await;
+        drop(consuming);
+        tokio::time::sleep(queues::RETRY).await;
+    }
+}
+
+/// Reads notices until the queue is gone, with the prefetch following the room on nodes.
+async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Consumer>) {
+    let running = Arc::new(AtomicU16::new(0));
+    let mut changes = tenure.nodes.changes();
+    let mut look = tokio::time::interval(Duration::from_millis(tenure.config.look_again_ms));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut prefetch = Prefetch::default();
+    let mut due = None;
+    loop {
+        tokio::select! {
+            () = tenure.draining.cancelled() => {
+                consumer.set_prefetch(0).await;
+                // What is held stays held until the jobs in hand are done and the tenure ends.
+                return std::future::pending().await;
+            }
+            delivery = consumer.next() => {
+                let Some(first) = delivery else { return };
+                let batch = gather(tenure, &mut consumer, first).await;
+                let (tenure, running) = (Arc::clone(tenure), Arc::clone(&running));
+                let jobs = tenure.jobs.clone();
+                jobs.spawn(async move {
+                    tokio::select! {
+                        // First: what waited for a job that was tried alone must not be taken when that job's end is ours.
+                        biased;
+                        // What it holds is given out again with the rest of the consumer's.
+                        () = tenure.ended.cancelled() => {}
+                        () = take(&tenure, batch, &running) => {}
+                    }
+                });
+            }
+            Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + SETTLE_DOWN); }
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await;
+            }
+            _ = look.tick() => adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await,
+        }
+    }
+}
+
+/// Tells the broker how many may be held: this verifier's share of the room to wait, beside those that run (rule 4).
+async fn adapt(
+    tenure: &Tenure,
+    model: &ModelName,
+    consumer: &mut dyn Consumer,
+    running: &AtomicU16,
+    prefetch: &mut Prefetch,
+) {
+    let snapshot = tenure.ledger_view.snapshot();
+    let free_slots = room::of_model(&snapshot, &tenure.nodes, model, tenure.config.distinct).free_slots;
+    let share = share(free_slots, tenure.peers.alive(Instant::now()));
+    let waiting_max = u16::try_from(share).unwrap_or(u16::MAX);
+    let wanted = running.load(Ordering::Relaxed).saturating_add(waiting_max).min(tenure.config.held_max);
+    if let Some(told) = prefetch.follow(wanted, Instant::now()) {
+        consumer.set_prefetch(told).await;
+    }
+}
+
+/// Gathers the first notice and those that follow within a moment.
+async fn gather(tenure: &Tenure, consumer: &mut Box<dyn Consumer>, first: Delivery) -> Vec<Delivery> {
+    let until = Instant::now() + Duration::from_millis(tenure.config.take_wait_ms);
+    let mut batch = vec![first];
+    while batch.len() < tenure.config.take_max {
+        match tokio::time::timeout_at(until, consumer.next()).await {
+            Ok(Some(delivery)) => batch.push(delivery),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    batch
+}
+
+/// Takes a batch of jobs in the ledger and starts their lives.
+async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU16>) {
+    let mut held: HashMap<JobId, Delivery> = HashMap::with_capacity(batch.len());
+    let mut notices = Vec::with_capacity(batch.len());
+    for delivery in batch {
+        match JobNotice::from_message(&delivery.message) {
+            // A second notice of what is in hand already: the first one's delivery stands for it.
+            Ok(notice) if is_known(tenure, notice.job_id) || held.contains_key(&notice.job_id) => {
+                delivery.ack().await;
+            }
+            Ok(notice) => {
+                notices.push(Notice::together(notice.job_id, delivery.redelivered));
+                held.insert(notice.job_id, delivery);
+            }
+            Err(error) if error.is_parked() => tenure.parking.park(delivery, &error).await,
+            Err(error) => {
+                tracing::error!(%error, "malformed notice dropped; the sweeper will send its job again");
+                delivery.ack().await;
+            }
+        }
+    }
+    if notices.is_empty() {
+        return;
+    }
+    // While a job is tried alone, nothing else is even taken: were the process to end, it would count as lost as well.
+    let company = tenure.trials.company().await;
+    let Some(takes) = take_in_ledger(tenure, &mut notices).await else {
+        for delivery in held.into_values() {
+            delivery.nack().await;
+        }
+        return;
+    };
+    let mut lost = Vec::new();
+    for take in takes {
+        let job = match &take {
+            Take::Taken(taken) => taken.id,
+            Take::Settled(settlement) => settlement.job_id,
+            Take::Nothing(job) => *job,
+        };
+        let Some(delivery) = held.remove(&job) else { continue };
+        match take {
+            Take::Taken(taken) if place(taken.lost_handouts) == Place::Alone => {
+                lost.push((job, delivery));
+            }
+            take => {
+                let held = Held::new(delivery, Arc::clone(running), Trial::together(&company));
+                begin(tenure, take, held).await;
+            }
+        }
+    }
+    suspects::set_aside(tenure, lost, running).await;
+    // The ledger answers for every id; one that it left out would need nothing.
+    for delivery in held.into_values() {
+        delivery.ack().await;
+    }
+}
+
+/// Returns whether the job is in hand, or waits to be tried alone.
+fn is_known(tenure: &Tenure, job: JobId) -> bool {
+    tenure.in_flight.has(job) || tenure.trials.has(job)
+}

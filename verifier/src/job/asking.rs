@@ -1,0 +1,281 @@
+//! One job's work with its nodes, and the drawing and sending of assignments. What comes back is taken in by `receiving`, and
+//! `collecting` decides what to do about it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use infera_ledger::TakenJob;
+use infera_types::ids::{AssignmentId, NodeId};
+use infera_types::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
+use infera_types::messages::Assignment;
+use infera_types::time::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::dispatch::{self, Sent};
+use super::group::{Asked, Barred, Group, Hold};
+use super::prompt::Prepared;
+use crate::decisions::harmonizer::{Candidate, Draw, Member, draw};
+use crate::decisions::quorum::Agreed;
+use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
+use crate::tenure::{Counted, Tenure};
+
+/// Bounds the assignments for one job under one owner. Those that count end at six; this bounds those that are no node's
+/// fault, and with them the group's record.
+const ASSIGNMENTS_MAX: usize = 64;
+
+/// The capacity of a job's channel: as many messages as it ever has open assignments; see `nodes::Routes`.
+const INBOX: usize = ASSIGNMENTS_MAX;
+
+/// Bounds how often a node's rest is doubled. Each time that it is busy its rest doubles, up to 32 s at the default.
+const REST_DOUBLINGS_MAX: u32 = 6;
+
+/// How long the first job in line for room keeps the others waiting; then it goes to the end of the line, so that a job
+/// whose own nodes are busy doesn't stop those whose nodes are free.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What asking nodes came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// As many nodes as were wanted have been asked.
+    Asked,
+    /// There are enough nodes, but not enough with room now.
+    NoRoom,
+    /// There are not enough different nodes, whatever their room.
+    TooFew,
+}
+
+/// A job in progress and its nodes.
+pub(super) struct Asking {
+    pub(super) tenure: Arc<Tenure>,
+    pub(super) job: TakenJob,
+    pub(super) prepared: Prepared,
+    pub(super) group: Group,
+    sender: mpsc::Sender<Arrived>,
+    pub(super) inbox: mpsc::Receiver<Arrived>,
+    /// Nodes that were busy, draining or unreachable.
+    resting: HashMap<NodeId, Rest>,
+}
+
+/// How often a node was left alone by this job, and until when it is.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    times: u32,
+    until: Timestamp,
+}
+
+/// A node that was drawn, with its slot held.
+struct Drawn {
+    view: NodeView,
+    slot: Slot,
+    member: Member,
+}
+
+impl Asking {
+    /// Begins with no node asked.
+    pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared) -> Self {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
+        Self { tenure, job, prepared, group, sender, inbox, resting: HashMap::new() }
+    }
+
+    /// Returns the group as the settlement remembers it; none if no node was asked.
+    pub(super) fn record(&self) -> Option<GroupRecord> {
+        let context = self.prepared.context(&self.tenure.thresholds);
+        self.group.record(&self.tenure.id, &context, Timestamp::now())
+    }
+
+    /// Returns the end that an agreement is.
+    pub(super) fn success(&self, agreed: &Agreed) -> End {
+        let model = self.prepared.entry.digests.first().copied();
+        self.group.success(agreed, self.tenure.thresholds.version(), model).unwrap_or_else(|| {
+            // Can't be: what was agreed on is in the group. Were it not, nothing could be served.
+            tracing::error!(job = %self.job.id, "an agreed answer is not in the group");
+            let message = "The answer was lost.".to_owned();
+            End::Failed { reason: FailureReason::Unprocessable, message }
+        })
+    }
+
+    /// Asks the whole first group when it is this job's turn: jobs of one model go in line, so that a freed slot is
+    /// looked at by one of them and not by all. Returns once something may have changed.
+    pub(super) async fn ask_in_turn(&mut self) -> Found {
+        let turn = self.tenure.turns.of_model(&self.job.model);
+        let held = turn.lock().await;
+        let until = Instant::now() + TURN;
+        let mut changes = self.tenure.nodes.changes();
+        let wanted = usize::from(self.job.policy.replicas);
+        loop {
+            changes.mark_unchanged();
+            let found = self.ask(wanted).await;
+            match found {
+                Found::Asked => return found,
+                Found::TooFew => break,
+                Found::NoRoom => {
+                    if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                        return found;
+                    }
+                }
+            }
+        }
+        drop(held);
+        // Only another node helps, and those come rarely.
+        let look_again = Duration::from_millis(self.tenure.config.look_again_ms);
+        if !self.job.synchronous || self.tenure.is_warming_up() {
+            tokio::time::sleep(look_again).await;
+        }
+        Found::TooFew
+    }
+
+    /// Returns the end of a job that there are not enough nodes for.
+    pub(super) fn insufficient_nodes(&self) -> End {
+        let wanted = self.job.policy.replicas;
+        End::Failed {
+            reason: FailureReason::InsufficientNodes,
+            message: format!(
+                "There are not enough nodes of different owners for this model; {wanted} are needed."
+            ),
+        }
+    }
+
+    /// Draws and asks exactly `wanted` more nodes, or none.
+    pub(super) async fn ask(&mut self, wanted: usize) -> Found {
+        match self.reserve(wanted) {
+            Ok(drawn) => {
+                self.send(drawn).await;
+                Found::Asked
+            }
+            Err(found) => found,
+        }
+    }
+
+    /// Draws `wanted` nodes and holds a slot on each.
+    fn reserve(&self, wanted: usize) -> Result<Vec<Drawn>, Found> {
+        if self.group.len() + wanted > ASSIGNMENTS_MAX {
+            return Err(Found::TooFew);
+        }
+        let snapshot = self.tenure.ledger_view.snapshot();
+        let mut members = Vec::new();
+        let reserved = self.tenure.nodes.reserve(&self.prepared.entry.digests, Instant::now(), |views| {
+            let fleet = fleet(&snapshot, &self.job.model, views)
+                .only(views, |view| self.prepared.is_rendered_by(view.rendering));
+            let picked = self.draw(&fleet, wanted)?;
+            members = picked.iter().filter_map(|at| fleet.candidates.get(*at)).map(Member::from).collect();
+            Ok(picked.iter().filter_map(|at| fleet.views.get(*at).copied()).collect())
+        })?;
+        let drawn = reserved.into_iter().zip(members);
+        Ok(drawn.map(|((view, slot), member)| Drawn { view, slot, member }).collect())
+    }
+
+    /// Returns the indexes of all candidates that are wanted, or why there aren't enough. Rather than let a job wait for nodes
+    /// that may never come, those that were silent are asked again: an outage on the way may have been at fault, for all of
+    /// them at once.
+    fn draw(&self, fleet: &Fleet, wanted: usize) -> Result<Vec<usize>, Found> {
+        match self.draw_without(fleet, wanted, Barred::Missed) {
+            Err(Found::TooFew) if !self.job.synchronous => self.draw_without(fleet, wanted, Barred::Failed),
+            drawn => drawn,
+        }
+    }
+
+    fn draw_without(&self, fleet: &Fleet, wanted: usize, barred: Barred) -> Result<Vec<usize>, Found> {
+        let Some(medians) = &fleet.medians else { return Err(Found::TooFew) };
+        let now = Timestamp::now();
+        let still = self.resting.iter().filter(|(_, rest)| rest.until > now);
+        let resting: Vec<_> = still.map(|(node, _)| node.clone()).collect();
+        let draw_among = |candidates: &[Candidate], resting: &[NodeId]| {
+            let (excluded_owners, mut excluded_nodes) = self.group.excluded(barred);
+            excluded_nodes.extend_from_slice(resting);
+            draw(
+                candidates,
+                &Draw {
+                    key: &self.prepared.draw_key,
+                    account: &self.job.account,
+                    wanted,
+                    members: &self.group.members(),
+                    excluded_owners: &excluded_owners,
+                    excluded_nodes: &excluded_nodes,
+                    distinct: self.tenure.config.distinct,
+                    medians,
+                },
+            )
+        };
+        let picked = draw_among(&fleet.candidates, &resting);
+        if picked.len() >= wanted {
+            return Ok(picked);
+        }
+        let mut rested = fleet.candidates.clone();
+        rested.iter_mut().for_each(|candidate| candidate.free_slots = candidate.free_slots.max(1));
+        let possible = draw_among(&rested, &[]);
+        Err(if possible.len() >= wanted { Found::NoRoom } else { Found::TooFew })
+    }
+
+    /// Sends an assignment to each; those that can't be delivered become neutral at once.
+    async fn send(&mut self, drawn: Vec<Drawn>) {
+        let now = Timestamp::now();
+        let left = self.job.deadline_ms.since(now);
+        let budget = self.tenure.config.budget(self.prepared.reference_time(), left);
+        let grace = Duration::from_millis(self.tenure.config.assignment_grace_ms);
+        let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
+        let mut sending = Vec::with_capacity(drawn.len());
+        for Drawn { view, slot, member } in drawn {
+            let assignment = self.assignment(&view, budget_ms);
+            let record = AssignmentRecord {
+                id: assignment.id,
+                node: view.id.clone(),
+                owner: member.owner.clone(),
+                state: AssignmentState::Open,
+                sent_ms: now,
+                budget_ms,
+                replica: None,
+            };
+            let route = self.tenure.routes.open(assignment.id, &view.id, self.sender.clone());
+            let asked = Asked::new(record, member, now.after(budget).after(grace), Hold::new(slot, route));
+            let index = self.group.add(asked);
+            sending.push((index, view, assignment));
+            self.tenure.counters.count(Counted::Assigned);
+        }
+        let (broker, tries) = (&self.tenure.seams.broker, self.tenure.config.publish_tries);
+        let sent = join_all(sending.iter().map(|(index, view, assignment)| async {
+            (*index, dispatch::send(broker, &view.queue, assignment, tries).await)
+        }));
+        for (index, outcome) in sent.await {
+            match outcome {
+                Sent::Confirmed => {}
+                Sent::Uncertain => self.group.mark_uncertain(index),
+                Sent::Undeliverable => self.neutral(index),
+            }
+        }
+    }
+
+    fn assignment(&self, view: &NodeView, budget_ms: u64) -> Assignment {
+        Assignment {
+            id: AssignmentId::new(),
+            job_id: self.job.id,
+            verifier: self.tenure.id.clone(),
+            model_digest: view.class.model_digest,
+            request: self.prepared.request.clone(),
+            sample_key: self.prepared.sample_key,
+            now_ms: self.job.accepted_ms,
+            budget_ms,
+            speaks: infera_types::messages::Version::First,
+        }
+    }
+
+    /// Records that one has no answer, which isn't its node's fault: it may be asked again, after a rest.
+    pub(super) fn neutral(&mut self, index: usize) {
+        self.rest(index);
+        self.group.neutral(index);
+    }
+
+    /// Leaves the node of an assignment alone for a while, longer each time.
+    pub(super) fn rest(&mut self, index: usize) {
+        if let Some(asked) = self.group.get(index) {
+            let times = self.resting.get(&asked.record.node).map_or(0, |rest| rest.times);
+            let doubled = 1_u64 << times.min(REST_DOUBLINGS_MAX);
+            let pause = Duration::from_millis(self.tenure.config.rest_ms.saturating_mul(doubled));
+            let rest = Rest { times: times + 1, until: Timestamp::now().after(pause) };
+            self.resting.insert(asked.record.node.clone(), rest);
+        }
+    }
+}

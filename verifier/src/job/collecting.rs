@@ -1,0 +1,133 @@
+//! From the first assignment on: takes in what comes, decides on it, asks more nodes, until the job has an end; and after that
+//! listens for those that are late.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_types::job::{End, FailureReason, Settlement};
+use infera_types::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::asking::{Asking, Found};
+use super::outcome::Outcome;
+use super::wall_clock::sleep_until;
+use crate::decisions::quorum::{Decision, REPLACEMENTS_MAX};
+
+/// What a job that goes on waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// The answers of the nodes that were asked.
+    Answers,
+    /// More nodes, which can't be had now.
+    Nodes,
+}
+
+/// How listening for late replicas ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listened {
+    /// All are in, or their time is up.
+    ToTheEnd,
+    /// This verifier stops before that.
+    CutOff,
+}
+
+impl Asking {
+    /// Collects replicas, asks replacements, and returns how the job ends. `ended` tells that it was ended elsewhere.
+    pub(super) async fn collect(&mut self, ended: &mut oneshot::Receiver<Settlement>) -> Outcome {
+        let mut changes = self.tenure.nodes.changes();
+        loop {
+            if self.job.deadline_ms <= Timestamp::now() {
+                return Outcome::End(End::Expired);
+            }
+            let wants = match self.step().await {
+                ControlFlow::Continue(wants) => wants,
+                ControlFlow::Break(end) => return Outcome::End(end),
+            };
+            let wake = self.wake_at(wants);
+            tokio::select! {
+                arrived = self.next_arrival() => self.receive(arrived).await,
+                Ok(settlement) = &mut *ended => return Outcome::Elsewhere(Box::new(settlement)),
+                Ok(()) = changes.changed(), if wants == Wants::Nodes => {}
+                () = sleep_until(wake) => self.expire_overdue().await,
+            }
+        }
+    }
+
+    /// Decides on what is in, and asks more nodes where that needs them. Breaks with the job's end.
+    async fn step(&mut self) -> ControlFlow<End, Wants> {
+        loop {
+            let needed = match self.group.decide(&self.prepared.draw_key) {
+                Decision::Settle(agreed) => return ControlFlow::Break(self.success(&agreed)),
+                Decision::Fail(reason) => return self.give_up(reason),
+                Decision::Draw(count) => count,
+                Decision::Wait => 0,
+            };
+            let wanted = needed.max(self.group.lacking().min(self.group.replacements_left()));
+            if wanted == 0 {
+                return ControlFlow::Continue(Wants::Answers);
+            }
+            match self.ask(wanted).await {
+                Found::Asked => {}
+                Found::NoRoom => return ControlFlow::Continue(Wants::Nodes),
+                // Enough may still come from those that are at work.
+                Found::TooFew if needed == 0 || self.tenure.is_warming_up() => {
+                    return ControlFlow::Continue(Wants::Nodes);
+                }
+                Found::TooFew => self.group.no_more_nodes = true,
+            }
+        }
+    }
+
+    /// Gives up, as no quorum can be had with the nodes there are. Disagreement ends the job, and so do six misses; a mere
+    /// lack of nodes ends only a job that a client waits for.
+    fn give_up(&mut self, reason: FailureReason) -> ControlFlow<End, Wants> {
+        let lacks_nodes = reason == FailureReason::TooManyMisses && self.group.misses() < REPLACEMENTS_MAX;
+        if !lacks_nodes {
+            let message = match reason {
+                FailureReason::NoConsensus => {
+                    "The nodes' answers differ, and nobody could decide between them."
+                }
+                _ => "Too many nodes failed to answer it.",
+            };
+            return ControlFlow::Break(End::Failed { reason, message: message.to_owned() });
+        }
+        let may_change = self.group.open() > 0;
+        if self.job.synchronous && !may_change {
+            return ControlFlow::Break(self.insufficient_nodes());
+        }
+        self.group.no_more_nodes = false;
+        ControlFlow::Continue(Wants::Nodes)
+    }
+
+    /// Returns when to look again without being told: something is overdue, the job is, or there may be room.
+    fn wake_at(&self, wants: Wants) -> Timestamp {
+        let deadline = self.job.deadline_ms;
+        let wake = self.group.next_due().map_or(deadline, |due| due.min(deadline));
+        match wants {
+            Wants::Answers => wake,
+            Wants::Nodes => {
+                let look_again = Duration::from_millis(self.tenure.config.look_again_ms);
+                wake.min(Timestamp::now().after(look_again))
+            }
+        }
+    }
+
+    /// Waits after the end for replicas still at work, to be scored with the others (rule 7).
+    pub(super) async fn listen_for_late_ones(&mut self) -> Listened {
+        let tenure = Arc::clone(&self.tenure);
+        let stop = async {
+            tenure.draining.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(tenure.config.drain_late_ms)).await;
+        };
+        tokio::pin!(stop);
+        while let Some(due) = self.group.next_due() {
+            tokio::select! {
+                arrived = self.next_arrival() => self.receive(arrived).await,
+                () = sleep_until(due) => self.expire_overdue().await,
+                () = &mut stop => return Listened::CutOff,
+            }
+        }
+        Listened::ToTheEnd
+    }
+}

@@ -1,0 +1,53 @@
+//! The wait for room, up to the moment when the first group is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infera_types::job::{End, Settlement};
+use infera_types::time::Timestamp;
+use tokio::sync::oneshot;
+
+use super::asking::{Asking, Found};
+use super::handouts;
+use super::outcome::Outcome;
+use super::wall_clock::sleep_until;
+use crate::tenure::Trial;
+
+/// Waits for room and asks the first group; none once it is asked.
+pub(super) async fn first_group(
+    asking: &mut Asking,
+    ended: &mut oneshot::Receiver<Settlement>,
+    trial: &Trial,
+) -> Option<Outcome> {
+    let tenure = Arc::clone(&asking.tenure);
+    let give_back = Timestamp::now().after(Duration::from_millis(tenure.config.hold_ms));
+    let waited_until = give_back.min(asking.job.deadline_ms);
+    let asked = async {
+        loop {
+            match asking.ask_in_turn().await {
+                Found::Asked => return None,
+                // A synchronous request fails at once when too few nodes exist; other jobs wait.
+                Found::TooFew if asking.job.synchronous && !tenure.is_warming_up() => {
+                    return Some(Outcome::End(asking.insufficient_nodes()));
+                }
+                // Others need not wait for room with it.
+                Found::TooFew | Found::NoRoom => handouts::outlived(&tenure, asking.job.id, trial).await,
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = asked => outcome,
+        Ok(settlement) = ended => Some(Outcome::Elsewhere(Box::new(settlement))),
+        () = tenure.draining.cancelled() => Some(Outcome::Release),
+        () = sleep_until(waited_until) => {
+            let expired = waited_until < give_back;
+            Some(if expired { Outcome::End(End::Expired) } else { Outcome::Release })
+        }
+    };
+    if matches!(outcome, Some(Outcome::Release)) && asking.group.len() > 0 {
+        // The wait ended while the group was being asked: it may be at work, so the job stays.
+        asking.group.mark_all_uncertain();
+        return None;
+    }
+    outcome
+}

@@ -1,0 +1,65 @@
+//! What a job's task holds of the consumer that its notice came from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use infera_broker::Delivery;
+
+use crate::tenure::Trial;
+
+/// What a job's task holds: its notice, its trial, and a place among the running once its nodes are at work.
+pub(crate) struct Held {
+    delivery: Option<Delivery>,
+    running: Arc<AtomicU16>,
+    counted: bool,
+    /// The job's trial, until it is over.
+    pub(crate) trial: Arc<Trial>,
+}
+
+impl Held {
+    /// Holds a notice whose job doesn't run yet; `running` counts those of its consumer that do.
+    pub(crate) const fn new(delivery: Delivery, running: Arc<AtomicU16>, trial: Arc<Trial>) -> Self {
+        Self { delivery: Some(delivery), running, counted: false, trial }
+    }
+
+    /// Returns the span that the notice was sent in, as its sender says.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.delivery.as_ref()?.message.trace.as_deref()
+    }
+
+    /// Notes that the job's nodes are at work: it no longer counts against the share of those that wait for room.
+    pub(crate) fn dispatched(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.running.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Acks the notice.
+    pub(crate) async fn ack(&mut self) {
+        self.uncount();
+        if let Some(delivery) = self.delivery.take() {
+            delivery.ack().await;
+        }
+    }
+
+    /// Gives the notice back at once, as if this verifier had died with it.
+    pub(crate) async fn nack(&mut self) {
+        self.uncount();
+        if let Some(delivery) = self.delivery.take() {
+            delivery.nack().await;
+        }
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.uncount();
+    }
+}

@@ -1,0 +1,148 @@
+//! Posts what a group comes to, once per assignment, and opens disputes. The verdicts are those of `decisions`; this brings
+//! them to the ledger, for groups of this verifier and for those whose owner is gone.
+
+use std::time::Duration;
+
+use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
+use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
+use infera_types::job::{GroupRecord, Settlement};
+use infera_types::time::Timestamp;
+use metrics::{counter, histogram};
+
+use crate::decisions::points::{Work, earns_bonus, millipoints};
+use crate::decisions::verdicts::{self, Case, Judged, Witness};
+use crate::tenure::{Counted, Tenure};
+
+/// How long until the ledger is tried again while it is away. The tenure's lease bounds how long that can go on.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Scores the group of a job that this verifier settled, or that ended under its hands, and closes it if it is the
+/// one on record. Tries until the ledger answers; what is cut off is closed later by the sweeper.
+///
+/// # Errors
+/// What retrying can't mend.
+pub(crate) async fn close_own(
+    tenure: &Tenure,
+    settlement: &Settlement,
+    group: &GroupRecord,
+) -> Result<(), LedgerError> {
+    // The group on record may be another verifier's, which settled the job while this one was at it too: that one
+    // closes it, and this one only posts what its own nodes are owed.
+    let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
+    loop {
+        let ended = Ended { settlement, group, witness: Witness::Owner, closes: is_on_record };
+        match close(tenure, &ended).await {
+            Err(error) if error.may_pass() => {
+                tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+/// Closes a group whose owner is gone. No node is blamed for what the owner didn't store.
+///
+/// # Errors
+/// [`LedgerError`]; the sweeper finds the group again.
+pub(crate) async fn close_stored(tenure: &Tenure, group: &Group) -> Result<(), LedgerError> {
+    let Group { settlement, record, .. } = group;
+    close(tenure, &Ended { settlement, group: record, witness: Witness::Successor, closes: true }).await
+}
+
+/// A group whose job has ended.
+struct Ended<'a> {
+    settlement: &'a Settlement,
+    group: &'a GroupRecord,
+    /// Which verifier scores it.
+    witness: Witness,
+    /// Whether it is the group on record, which the postings close.
+    closes: bool,
+}
+
+async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
+    let Ended { settlement, group, witness, closes } = *ended;
+    let closing = verdicts::close(&case(tenure, settlement, group, witness));
+    let postings: Vec<_> = closing
+        .judged
+        .iter()
+        .zip(&group.assignments)
+        .map(|(judged, record)| posting(tenure, settlement, judged, record.budget_ms))
+        .collect();
+    // The dispute first: if this is cut off in between, the group is still open and comes up again.
+    if let Some(detail) = closing.dispute {
+        dispute(tenure, settlement, &detail).await?;
+    }
+    tenure.seams.owner.post(settlement.job_id, &postings, closes).await?;
+    count_verdicts(settlement, closing.judged.iter());
+    if closes {
+        histogram!(VERIFIER_CLOSE_LAG).record(Timestamp::now().since(settlement.settled_ms));
+        tenure.counters.count(Counted::GroupClosed);
+    }
+    Ok(())
+}
+
+/// Counts verdicts as far as this verifier knows: the same postings after an unknown commit are counted again.
+pub(super) fn count_verdicts<'a>(settlement: &Settlement, judged: impl Iterator<Item = &'a Judged>) {
+    for judged in judged {
+        let model = settlement.model.to_string();
+        counter!(VERIFIER_VERDICTS, "model" => model, "verdict" => judged.verdict.word()).increment(1);
+    }
+}
+
+/// Opens a dispute of the job's answer.
+pub(super) async fn dispute(
+    tenure: &Tenure,
+    settlement: &Settlement,
+    detail: &str,
+) -> Result<(), LedgerError> {
+    tracing::warn!(job = %settlement.job_id, detail, "the answer is disputed");
+    tenure.counters.count(Counted::Dispute);
+    tenure.seams.standing.dispute(settlement.job_id, detail, Timestamp::now()).await
+}
+
+/// Puts together what a group is judged by.
+pub(super) fn case<'a>(
+    tenure: &'a Tenure,
+    settlement: &'a Settlement,
+    group: &'a GroupRecord,
+    witness: Witness,
+) -> Case<'a> {
+    let distinct = tenure.config.distinct;
+    Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
+}
+
+/// Makes a posting of one verdict.
+pub(super) fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged, budget_ms: u64) -> Posting {
+    let snapshot = tenure.ledger_view.snapshot();
+    let standing = snapshot.standing(&judged.node, &settlement.model);
+    let work = Work {
+        verdict: judged.verdict,
+        prompt_tokens: judged.prompt_tokens,
+        own_tokens: judged.own_tokens,
+        canonical_tokens: judged.canonical_tokens,
+        // A model that left the catalogue has no price any more.
+        reference_token_us: snapshot
+            .catalogue
+            .get(&settlement.model)
+            .map_or(0, |entry| entry.reference_token_us),
+        elapsed_ms: judged.elapsed_ms,
+        budget_ms,
+        bonus: earns_bonus(standing, judged.numbers_outside),
+    };
+    Posting {
+        id: format!("verdict:{}", judged.assignment),
+        job_id: settlement.job_id,
+        posted_ms: Timestamp::now(),
+        entry: PostingEntry::Verdict {
+            node: judged.node.clone(),
+            model: settlement.model.clone(),
+            verdict: judged.verdict,
+            millipoints: millipoints(&work),
+            elapsed_ms: judged.elapsed_ms,
+            tokens: judged.own_tokens,
+            on_time: judged.on_time,
+            numbers_outside: judged.numbers_outside,
+        },
+    }
+}

@@ -1,0 +1,94 @@
+//! What the ledger says about the network, kept in memory and read again each second, so that no draw waits for a read:
+//! the catalogue, the registered nodes, how they stand, and epochs' secrets.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding, Standing};
+use infera_types::ids::{Digest, ModelName, NodeId};
+use infera_types::time::Timestamp;
+
+use super::profile::Profiles;
+
+/// Epochs last days; more than this in use at once is a mistake somewhere, and only costs a read.
+const EPOCHS_MAX: usize = 64;
+
+/// One reading of the ledger.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// What models' names mean.
+    pub(crate) catalogue: HashMap<ModelName, Arc<CatalogueEntry>>,
+    /// Registered nodes that are not revoked.
+    pub(crate) nodes: HashMap<NodeId, NodeRecord>,
+    /// How each node stands for each model.
+    pub(crate) standings: HashMap<ModelName, HashMap<NodeId, NodeStanding>>,
+    /// What those records are worth, for each model of the catalogue.
+    pub(crate) profiles: HashMap<ModelName, Profiles>,
+}
+
+impl Snapshot {
+    /// Returns how a node stands for a model; none while it has no verdict.
+    pub(crate) fn standing(&self, node: &NodeId, model: &ModelName) -> Option<&NodeStanding> {
+        self.standings.get(model)?.get(node)
+    }
+}
+
+/// The last reading, and the epochs met so far.
+#[derive(Debug, Default)]
+pub(crate) struct LedgerView {
+    snapshot: RwLock<Arc<Snapshot>>,
+    epochs: Mutex<HashMap<u64, Digest>>,
+}
+
+impl LedgerView {
+    /// The last reading.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads everything again. On an error the last snapshot stays.
+    pub(crate) async fn refresh(
+        &self,
+        network: &dyn NetworkBook,
+        standing: &dyn Standing,
+    ) -> Result<(), LedgerError> {
+        let mut snapshot = Snapshot::default();
+        for entry in network.catalogue().await? {
+            snapshot.catalogue.insert(entry.name.clone(), Arc::new(entry));
+        }
+        for node in network.nodes().await? {
+            snapshot.nodes.insert(node.id.clone(), node);
+        }
+        for standing in standing.standings().await? {
+            let of_model = snapshot.standings.entry(standing.model.clone()).or_default();
+            of_model.insert(standing.node.clone(), standing);
+        }
+        let now = Timestamp::now();
+        for model in snapshot.catalogue.keys() {
+            snapshot.profiles.insert(model.clone(), Profiles::of(snapshot.standings.get(model), now));
+        }
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        Ok(())
+    }
+
+    /// Returns the secret of epoch `number`, which never changes.
+    pub(crate) async fn epoch_secret(
+        &self,
+        network: &dyn NetworkBook,
+        number: u64,
+    ) -> Result<Digest, LedgerError> {
+        let known = self.epochs.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+        if let Some(secret) = known {
+            return Ok(secret);
+        }
+        // A fresh secret is only used where no number is asked for.
+        let unused = Digest::from_bytes([0; 32]);
+        let epoch = network.epoch(Some(number), unused, Timestamp::now()).await?;
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if epochs.len() >= EPOCHS_MAX {
+            epochs.clear();
+        }
+        epochs.insert(number, epoch.secret);
+        Ok(epoch.secret)
+    }
+}

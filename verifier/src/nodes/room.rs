@@ -1,0 +1,95 @@
+//! What the live nodes have room for, per model.
+
+use std::collections::HashSet;
+
+use infera_types::ids::ModelName;
+use infera_types::messages::ModelCapacity;
+use tokio::time::Instant;
+
+use super::fleet::{Fleet, fleet};
+use super::ledger_view::Snapshot;
+use super::table::NodeTable;
+use crate::decisions::harmonizer::{Candidate, Distinct};
+
+/// Returns what there is room for of one model; nothing of one that isn't in the catalogue.
+pub(crate) fn of_model(
+    snapshot: &Snapshot,
+    nodes: &NodeTable,
+    model: &ModelName,
+    distinct: Distinct,
+) -> ModelCapacity {
+    let fleet = match snapshot.catalogue.get(model) {
+        Some(entry) => fleet(snapshot, model, &nodes.views(&entry.digests, Instant::now())),
+        None => Fleet::default(),
+    };
+    room(model, &fleet.candidates, distinct)
+}
+
+/// Returns the numbers that a gateway compares, which knows no settings of the verifier's: where a group's members need only be
+/// different nodes, each node counts as an owner.
+fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> ModelCapacity {
+    let mut nodes = HashSet::new();
+    let mut owners = HashSet::new();
+    let mut free_slots = 0_u32;
+    for candidate in candidates.iter().filter(|candidate| !candidate.ejected) {
+        nodes.insert(&candidate.node);
+        owners.insert(&candidate.owner);
+        free_slots = free_slots.saturating_add(candidate.free_slots);
+    }
+    let different = match distinct {
+        Distinct::Owner => owners.len(),
+        Distinct::Node => nodes.len(),
+    };
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_types::ids::{Digest, NodeId, OwnerId};
+    use infera_types::numbers::NumericClass;
+
+    use super::*;
+
+    fn candidate((owner, node, free_slots, ejected): (&str, &str, u32, bool)) -> Candidate {
+        Candidate {
+            node: NodeId::new(node),
+            owner: OwnerId::new(owner),
+            address: None,
+            numeric_class: NumericClass {
+                model_digest: Digest::of(b"model"),
+                provider: "stub".to_owned(),
+                hardware: "any".to_owned(),
+                runtime: "none".to_owned(),
+                compute: "f32".to_owned(),
+            },
+            free_slots,
+            reputation: 0.5,
+            tokens_per_second: None,
+            newcomer: false,
+            ejected,
+        }
+    }
+
+    #[test]
+    fn gateways_are_told_as_many_owners_as_a_group_may_have_members() {
+        let (here, gone) = (false, true);
+        let one_owner = [("a", "a1", 4, here), ("a", "a2", 0, here), ("a", "a3", 2, here)];
+        let two_owners = [("a", "a1", 4, here), ("a", "a2", 1, here), ("b", "b1", 2, here)];
+        let ejected = [("a", "a1", 4, here), ("b", "b1", 8, gone), ("a", "a2", 1, gone)];
+        for (fleet, distinct, told) in [
+            (&one_owner[..], Distinct::Owner, (3, 1, 6)),
+            (&one_owner, Distinct::Node, (3, 3, 6)),
+            (&two_owners, Distinct::Owner, (3, 2, 7)),
+            (&two_owners, Distinct::Node, (3, 3, 7)),
+            (&ejected, Distinct::Owner, (1, 1, 4)),
+            (&ejected, Distinct::Node, (1, 1, 4)),
+            (&[], Distinct::Node, (0, 0, 0)),
+        ] {
+            let candidates: Vec<_> = fleet.iter().copied().map(candidate).collect();
+            let ModelCapacity { nodes, owners, free_slots, .. } =
+                room(&ModelName::new("m"), &candidates, distinct);
+            assert_eq!((nodes, owners, free_slots), told, "{fleet:?} {distinct:?}");
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Which nodes are alive and how much room they have, by their heartbeats and by what this verifier has outstanding
+//! there.
+//! Whether a node is registered, ejected or wanted is decided where groups are drawn, not here.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use infera_types::ids::{Digest, NodeId};
+use infera_types::{
+    messages::{Heartbeat, ServedModel},
+    numbers::NumericClass,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Bounds the models of one heartbeat; those beyond it are ignored.
+const MODELS_MAX: usize = 64;
+
+/// One node that serves one digest, as a draw sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeView {
+    /// The node.
+    pub(crate) id: NodeId,
+    /// The queue that it reads.
+    pub(crate) queue: String,
+    /// The class that it announced for the digest.
+    pub(crate) class: NumericClass,
+    /// The version of rendering that it announced.
+    pub(crate) rendering: u32,
+    /// How many assignments it has room for.
+    pub(crate) free_slots: u32,
+    /// Where it connects from; none where the broker doesn't say.
+    pub(crate) address: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct LiveNode {
+    queue: String,
+    models: Vec<ServedModel>,
+    heard: Instant,
+    /// This verifier's open assignments there, per digest, when its last heartbeat came.
+    outstanding_then: HashMap<Digest, u32>,
+    /// This verifier's open assignments there, per digest, now.
+    outstanding: HashMap<Digest, u32>,
+}
+
+/// All nodes that sent a heartbeat, by id.
+#[derive(Debug)]
+pub(crate) struct NodeTable {
+    silence_max: Duration,
+    nodes_max: usize,
+    nodes: Mutex<HashMap<NodeId, LiveNode>>,
+    /// Where nodes connect from, as the broker sees it.
+    addresses: RwLock<HashMap<NodeId, IpAddr>>,
+    changed: watch::Sender<()>,
+}
+
+/// Returns the slots that are free now: what the heartbeat said, less what this verifier has sent since, plus what has come back
+/// since; never more than the node has, and never counting other verifiers' work as this one's.
+fn free_slots(served: &ServedModel, outstanding_then: u32, outstanding_now: u32) -> u32 {
+    let others = served.slots.saturating_sub(served.free_slots).saturating_sub(outstanding_then);
+    served.slots.saturating_sub(others).saturating_sub(outstanding_now)
+}
+
+impl NodeTable {
+    /// Makes an empty table; nodes silent for longer than `silence_max` are dead.
+    pub(crate) fn new(silence_max: Duration, nodes_max: usize) -> Self {
+        Self {
+            silence_max,
+            nodes_max,
+            nodes: Mutex::default(),
+            addresses: RwLock::default(),
+            changed: watch::Sender::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NodeId, LiveNode>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a receiver that changes with the nodes' room.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Takes in a heartbeat of `sender`. Returns false if it is refused: its queue isn't its own (assignments would go to
+    /// whichever it names), or there are too many nodes.
+    pub(crate) fn hear(&self, sender: &str, mut heartbeat: Heartbeat, now: Instant) -> bool {
+        let id = NodeId::new(sender);
+        if sender.is_empty() || !heartbeat.queue.starts_with(&format!("node.{id}.")) {
+            return false;
+        }
+        heartbeat.models.truncate(MODELS_MAX);
+        let mut nodes = self.lock();
+        if nodes.len() >= self.nodes_max && !nodes.contains_key(&id) {
+            return false;
+        }
+        let node = nodes.entry(id).or_insert_with(|| LiveNode {
+            queue: String::new(),
+            models: Vec::new(),
+            heard: now,
+            outstanding_then: HashMap::new(),
+            outstanding: HashMap::new(),
+        });
+        node.queue = heartbeat.queue;
+        node.models = heartbeat.models;
+        node.heard = now;
+        node.outstanding_then = node.outstanding.clone();
+        drop(nodes);
+        self.changed.send_replace(());
+        true
+    }
+
+    /// Replaces the addresses that nodes connect from.
+    pub(crate) fn set_addresses(&self, addresses: HashMap<NodeId, IpAddr>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Returns the queue that a node reads, as it announced it.
+    pub(crate) fn queue(&self, node: &NodeId) -> Option<String> {
+        self.lock().get(node).map(|node| node.queue.clone())
+    }
+
+    /// Drops nodes that are dead and have no open assignment, so that the table doesn't grow with those that left.
+    pub(crate) fn forget_silent(&self, now: Instant) {
+        let silence_max = self.silence_max;
+        self.lock().retain(|_, node| {
+            now.duration_since(node.heard) <= silence_max || node.outstanding.values().any(|count| *count > 0)
+        });
+    }
+
+    /// Returns the live nodes that serve one of `digests`.
+    pub(crate) fn views(&self, digests: &[Digest], now: Instant) -> Vec<NodeView> {
+        self.views_of(&self.lock(), digests, now)
+    }
+
+    fn views_of(&self, nodes: &HashMap<NodeId, LiveNode>, digests: &[Digest], now: Instant) -> Vec<NodeView> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= self.silence_max);
+        let mut views = Vec::new();
+        for (id, node) in alive {
+            for served in &node.models {
+                let digest = served.numeric_class.model_digest;
+                if digests.contains(&digest) {
+                    let count = |counts: &HashMap<Digest, u32>| counts.get(&digest).copied().unwrap_or(0);
+                    views.push(NodeView {
+                        id: id.clone(),
+                        queue: node.queue.clone(),
+                        class: served.numeric_class.clone(),
+                        rendering: served.rendering,
+                        free_slots: free_slots(
+                            served,
+                            count(&node.outstanding_then),
+                            count(&node.outstanding),
+                        ),
+                        address: addresses.get(id).copied(),
+                    });
+                }
+            }
+        }
+        views
+    }
+
+    /// Lets `choose` pick among the live nodes and holds a slot on each that it picks, in one step, so that two jobs
+    /// never take the same last slot.
+    pub(crate) fn reserve<T>(
+        self: &Arc<Self>,
+        digests: &[Digest],
+        now: Instant,
+        choose: impl FnOnce(&[NodeView]) -> Result<Vec<usize>, T>,
+    ) -> Result<Vec<(NodeView, Slot)>, T> {
+        let mut nodes = self.lock();
+        let views = self.views_of(&nodes, digests, now);
+        let picked = choose(&views)?;
+        let mut reserved = Vec::with_capacity(picked.len());
+        for view in picked.into_iter().filter_map(|index| views.get(index)) {
+            let digest = view.class.model_digest;
+            if let Some(node) = nodes.get_mut(&view.id) {
+                *node.outstanding.entry(digest).or_default() += 1;
+            }
+            let slot = Slot { table: Arc::clone(self), node: view.id.clone(), digest };
+            reserved.push((view.clone(), slot));
+        }
+        Ok(reserved)
+    }
+}
+
+/// One slot of a node, in use by an assignment of this verifier. Dropping it frees the slot and wakes jobs that wait for room.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    table: Arc<NodeTable>,
+    node: NodeId,
+    digest: Digest,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(node) = self.table.lock().get_mut(&self.node)
+            && let Some(count) = node.outstanding.get_mut(&self.digest)
+        {
+            *count = count.saturating_sub(1);
+        }
+        self.table.changed.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infera_types::features::Features;
+    use infera_types::messages::Version;
+
+    fn class() -> NumericClass {
+        NumericClass {
+            model_digest: Digest::of(b"model"),
+            provider: "stub".to_owned(),
+            hardware: "any".to_owned(),
+            runtime: "none".to_owned(),
+            compute: "f32".to_owned(),
+        }
+    }
+
+    fn served(slots: u32, free_slots: u32) -> ServedModel {
+        ServedModel { numeric_class: class(), rendering: 1, slots, free_slots, features: Features::default() }
+    }
+
+    fn heartbeat(node: &str, slots: u32, free: u32) -> Heartbeat {
+        Heartbeat {
+            models: vec![served(slots, free)],
+            queue: format!("node.{node}.x"),
+            speaks: Version::NEWEST,
+        }
+    }
+
+    #[test]
+    fn slots_are_clipped_by_what_is_outstanding() {
+        // (slots, free by heartbeat, ours then, ours now, expected)
+        let cases = [
+            (4, 4, 0, 0, 4),
+            (4, 4, 0, 3, 1),
+            (4, 4, 0, 9, 0),
+            (4, 0, 4, 0, 4), // all its work was ours and has come back since
+            (4, 1, 2, 2, 1), // one slot is someone else's
+            (4, 3, 2, 2, 2), // one of ours was still on its way when it spoke
+            (4, 9, 0, 0, 4), // a lie about free slots doesn't help
+            (0, 5, 0, 0, 0),
+        ];
+        for (slots, free, then, now, expected) in cases {
+            let found = free_slots(&served(slots, free), then, now);
+            assert_eq!(found, expected, "{slots} {free} {then} {now}");
+        }
+    }
+
+    #[test]
+    fn a_node_may_only_name_its_own_queue() {
+        let table = NodeTable::new(Duration::from_secs(30), 2);
+        let now = Instant::now();
+        assert!(table.hear("na", heartbeat("na", 1, 1), now));
+        assert!(!table.hear("nb", heartbeat("na", 1, 1), now));
+        let other = Heartbeat { models: Vec::new(), queue: "jobs.model".to_owned(), speaks: Version::NEWEST };
+        assert!(!table.hear("nb", other, now));
+        assert!(!table.hear("", heartbeat("", 1, 1), now));
+        assert!(table.hear("nb", heartbeat("nb", 1, 1), now));
+        assert!(!table.hear("nc", heartbeat("nc", 1, 1), now), "over nodes_max");
+    }
+
+    #[test]
+    fn the_silent_are_dead_and_forgotten() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
+        let start = Instant::now();
+        let digests = [class().model_digest];
+        table.hear("na", heartbeat("na", 2, 2), start);
+        assert_eq!(table.views(&digests, start + Duration::from_secs(30)).len(), 1);
+        assert!(table.views(&[Digest::of(b"other")], start).is_empty());
+        let later = start + Duration::from_secs(31);
+        assert!(table.views(&digests, later).is_empty());
+        table.forget_silent(later);
+        assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn a_node_comes_from_where_the_broker_says() {
+        let table = NodeTable::new(Duration::from_secs(30), 9);
+        let now = Instant::now();
+        table.hear("na", heartbeat("na", 1, 1), now);
+        let address = || table.views(&[class().model_digest], now)[0].address;
+        assert_eq!(address(), None);
+        let there = IpAddr::from([10, 0, 0, 1]);
+        table.set_addresses(HashMap::from([(NodeId::new("na"), there)]));
+        assert_eq!(address(), Some(there));
+        assert_eq!(table.queue(&NodeId::new("na")).as_deref(), Some("node.na.x"));
+    }
+
+    #[test]
+    fn a_slot_is_held_until_dropped() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
+        let now = Instant::now();
+        let digests = [class().model_digest];
+        table.hear("na", heartbeat("na", 1, 1), now);
+        let reserved = table.reserve(&digests, now, |views| Ok::<_, ()>((0..views.len()).collect()));
+        assert_eq!(reserved.as_ref().map(Vec::len), Ok(1));
+        assert_eq!(table.views(&digests, now)[0].free_slots, 0);
+        drop(reserved);
+        assert_eq!(table.views(&digests, now)[0].free_slots, 1);
+    }
+}

@@ -1,0 +1,40 @@
+//! What a verifier touches outside of itself, as traits: it may do nothing that these don't offer.
+
+use std::sync::Arc;
+
+use infera_archive::Archive;
+use infera_broker::Broker;
+use infera_broker::connections::Connections;
+use infera_ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, NodeBook, Pruning, Standing, Sweeping};
+
+/// The ledger's parts, the archive and the broker.
+#[derive(Clone, Debug)]
+pub struct Seams {
+    /// Takes, settles, posts.
+    pub owner: Arc<dyn JobOwner>,
+    /// Reads ends of jobs.
+    pub reader: Arc<dyn JobReader>,
+    /// Folds postings.
+    pub standing: Arc<dyn Standing>,
+    /// Keeps leases, and finds orphaned work.
+    pub sweeping: Arc<dyn Sweeping>,
+    /// Holds the catalogue, nodes and epochs.
+    pub network: Arc<dyn NetworkBook>,
+    /// Records which settled job lies in which segment.
+    pub index: Arc<dyn ArchiveIndex>,
+    /// Removes the bodies of archived jobs.
+    pub pruning: Arc<dyn Pruning>,
+    /// Stores segments of settled jobs.
+    pub archive: Arc<dyn Archive>,
+    /// Carries messages.
+    pub broker: Arc<dyn Broker>,
+}
+
+/// What a verifier needs beside [`Seams`] to look after nodes' connections to the broker.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Lists the open connections and closes them.
+    pub connections: Arc<dyn Connections>,
+    /// Tells which nodes are admitted.
+    pub book: Arc<dyn NodeBook>,
+}
