@@ -64,8 +64,8 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     let received = Instant::now();
     stations.counts.deliveries.add_one();
 
-    let assignment = match Assignment::from_message(&delivery.message) {
-        Ok(assignment) => assignment,
+    let (assignment, unknown) = match Assignment::from_message_with_unknown(&delivery.message) {
+        Ok(read) => read,
         Err(error) => {
             set_aside(&stations, &delivery, &error).await;
             delivery.ack().await;
@@ -74,7 +74,13 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     };
     let deadline = received + Duration::from_millis(assignment.budget_ms).min(BUDGET_MAX);
 
-    let outcome = match enter(&stations, &assignment, delivery.redelivered, deadline) {
+    let entered = if unknown.is_empty() {
+        enter(&stations, &assignment, delivery.redelivered, deadline)
+    } else {
+        // Answered without them, it would be an answer to something else.
+        Entered::Refused(Refused::unsupported(&unknown))
+    };
+    let outcome = match entered {
         Entered::Answered(answer) => {
             stations.counts.from_cache.add_one();
             Ok(answer)

@@ -116,7 +116,8 @@ impl Heart {
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();
         let outcome = self.broker.publish(&topology::heartbeat_of(&self.node), message).await;
         if outcome != Published::Confirmed {
-            tracing::debug!(node = %self.node, ?outcome, "no verifier took the heartbeat");
+            let outcome = outcome.word();
+            tracing::debug!(node = %self.node, outcome, "no verifier took the heartbeat");
         }
         outcome == Published::Confirmed
     }

@@ -27,7 +27,7 @@ pub mod vitals;
 mod worker;
 
 pub use config::Config;
-pub use counts::CountsSnapshot;
+pub use counts::Counts;
 pub use error::WorkerError;
 pub use vitals::WorkerHandle;
 pub use worker::{Seams, Worker};

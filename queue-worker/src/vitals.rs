@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use infera_telemetry::metrics as names;
+use infera_telemetry::metrics::{WORKER_SLOTS, WORKER_SLOTS_FREE};
 use infera_telemetry::readiness::{Condition, Readiness};
-use metrics::{counter, gauge};
+use metrics::gauge;
 use tokio::sync::watch;
 
-use crate::counts::{Counts, CountsSnapshot};
+use crate::counts::Counts;
 
 /// What the worker's parts note as they go.
 #[derive(Debug, Default)]
@@ -53,10 +53,10 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Returns the counts of all events so far.
+    /// Returns what was counted so far.
     #[must_use]
-    pub fn counts(&self) -> CountsSnapshot {
-        self.counts.snapshot()
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Returns how many slots are free, and when that changes.
@@ -79,29 +79,9 @@ impl WorkerHandle {
 
     /// Brings the metrics up to date that are counted here or that are levels.
     pub fn observe(&self) {
-        let counts = self.counts();
-        counter!(names::WORKER_DELIVERIES).absolute(counts.deliveries);
-        counter!(names::WORKER_RUNS_ALONE).absolute(counts.run_alone);
-        for (outcome, count) in [
-            ("run", counts.run),
-            ("cached", counts.from_cache),
-            ("joined", counts.joined),
-            ("refused", counts.refused),
-        ] {
-            counter!(names::WORKER_ASSIGNMENTS, "outcome" => outcome).absolute(count);
-        }
-        for (outcome, count) in [
-            ("confirmed", counts.replicas),
-            ("ownerless", counts.ownerless),
-            ("unpublished", counts.unpublished),
-        ] {
-            counter!(names::WORKER_REPLICAS, "outcome" => outcome).absolute(count);
-        }
-        for (outcome, count) in [("dropped", counts.malformed), ("parked", counts.parked)] {
-            counter!(names::WORKER_MESSAGES_REFUSED, "outcome" => outcome).absolute(count);
-        }
-        gauge!(names::WORKER_SLOTS).set(self.slots);
-        gauge!(names::WORKER_SLOTS_FREE).set(*self.free_slots.borrow());
+        self.counts.observe();
+        gauge!(WORKER_SLOTS).set(self.slots);
+        gauge!(WORKER_SLOTS_FREE).set(*self.free_slots.borrow());
     }
 }
 

@@ -71,6 +71,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "infera-operations",
             "infera-program",
             "infera-telemetry",
+            "infera-tls",
             "infera-types",
             "infera-worker",
         ],

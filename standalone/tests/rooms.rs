@@ -142,7 +142,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("gateway/program", &["es256", "tls", "fleet", "poison", "lib", "cli", "main"]),
+    ("gateway/program", &["es256", "tls", "operator", "poison", "lib", "cli", "main"]),
     ("queue-worker/program", &["registration", "watched", "lib", "main"]),
     (
         "verifier",

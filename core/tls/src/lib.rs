@@ -1,4 +1,4 @@
-//! Loads the trusted CAs for outbound TLS: those in a file or the system's, with rustls by `ring`. The seams decide
+//! Loads the trusted CAs for outbound TLS: the system's and those in a file, with rustls by `ring`. The seams decide
 //! where to connect and whether TLS is required; servers' certificates are not handled here.
 
 use std::path::{Path, PathBuf};

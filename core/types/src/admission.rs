@@ -59,6 +59,9 @@ impl Refusal {
 pub struct Admission {
     /// The node's inner id.
     pub node: NodeId,
+    /// The name that its runner gave it.
+    #[serde(default)]
+    pub node_id: String,
     /// Its proof towards the broker. Serialised in plain text: the reply is for the node alone.
     #[serde(serialize_with = "exposed")]
     pub token: Secret,

@@ -9,7 +9,7 @@ pub struct Message {
     pub id: String,
     /// The message's kind; see `messages`.
     pub kind: String,
-    /// The version byte and the content.
+    /// The version byte and the content, which `wire` writes and reads.
     pub body: Bytes,
     /// How long the message may wait in a queue before the broker drops it, in milliseconds.
     pub ttl_ms: Option<u64>,

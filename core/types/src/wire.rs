@@ -1,8 +1,8 @@
 //! Turns messages into bytes and back, in one of two versions.
 //!
 //! A message is one version byte and JSON behind it; its kind travels beside it in the broker's envelope. A reader parks
-//! kinds and versions that it doesn't know and never drops them, so that an older program can't lose what a newer one
-//! sent.
+//! messages of kinds and versions that it doesn't know (`broker::parking`), so that an older program doesn't lose what a
+//! newer one sent. A message that can't be parked is counted and logged.
 //!
 //! Programs of two versions run beside each other during an upgrade. Both versions are read. What announces a program (a
 //! heartbeat, a summary of capacity, a job's notice) is written in the first, with the newest version that the program

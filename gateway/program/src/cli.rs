@@ -8,7 +8,7 @@ use infera_program::config;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
-use super::fleet::{self, AccountCommand, NodeCommand};
+use super::operator::{self, AccountCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
 
@@ -85,9 +85,9 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
         Command::Config => Ok(()),
         Command::Account(command) => {
             let key_ttl = Duration::from_millis(config.gateway.key_ttl_ms);
-            fleet::account(command, ledger.as_ref(), key_ttl).await
+            operator::account(command, ledger.as_ref(), key_ttl).await
         }
-        Command::Node(command) => fleet::node(command, ledger.as_ref()).await,
+        Command::Node(command) => operator::node(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod cli;
 pub mod es256;
-mod fleet;
+mod operator;
 mod poison;
 pub mod tls;
 

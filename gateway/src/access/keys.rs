@@ -102,16 +102,8 @@ fn digit(value: u32) -> char {
 }
 
 fn checksum(text: &str) -> String {
-    let sum = crc32(text.as_bytes());
+    let sum = crc32fast::hash(text.as_bytes());
     (0..6).rev().map(|place| digit(sum / 62_u32.pow(place))).collect()
-}
-
-/// Computes the CRC-32 as in zip and PNG (reflected polynomial 0xEDB88320).
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |sum: u32, &byte: &u8| {
-        (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg()))
-    };
-    !bytes.iter().fold(u32::MAX, step)
 }
 
 /// Is the caller of a request: found out by its key, used by limits and routes.
@@ -192,7 +184,7 @@ mod tests {
 
     #[test]
     fn crc_is_the_common_one() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32fast::hash(b"123456789"), 0xCBF4_3926);
     }
 
     #[test]

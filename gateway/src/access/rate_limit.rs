@@ -19,7 +19,7 @@ use infera_types::shutdown::Shutdown;
 use super::client_network::ClientNetwork;
 use super::keys::Caller;
 use crate::api::error::ApiError;
-use crate::api::limit::Limit;
+use crate::api::too_many_requests::Limit;
 use crate::config::Config;
 
 type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;

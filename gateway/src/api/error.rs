@@ -8,9 +8,10 @@ use infera_ledger::LedgerError;
 use infera_types::job::FailureReason;
 
 use crate::api::face::Face;
-use crate::api::limit::{Limit, STORED_WAIT};
-use crate::api::refusal::Refusal;
+use crate::api::refusal;
+use crate::api::too_many_requests::{Limit, STORED_WAIT};
 use crate::fastapi::Unfit;
+use infera_types::admission::Refusal;
 
 /// Says why a request has no proper answer. The doc of each says whose fault it is; 4xx are the client's.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +119,7 @@ impl ApiError {
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::ModelUnknown(_) | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Node(refusal) => refusal.status(),
+            Self::Node(refusal) => refusal::status(*refusal),
             Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

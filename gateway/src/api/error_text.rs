@@ -1,8 +1,8 @@
-//! The sentences in which errors are told. Those of limits (429) are `limit`'s, those to nodes `refusal`'s, those about
+//! The sentences in which errors are told. Those of limits (429) are `too_many_requests`'s, those to nodes `refusal`'s, those about
 //! bodies `unfit`'s.
 
 use crate::api::error::ApiError;
-use crate::api::unfit;
+use crate::api::{refusal, unfit};
 
 impl ApiError {
     /// Returns a sentence or two for a person: what is wrong and, where something can be done, what.
@@ -16,7 +16,7 @@ impl ApiError {
                 .to_owned(),
             Self::NotFound => "Not Found".to_owned(),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
-            Self::Node(refusal) => refusal.message().to_owned(),
+            Self::Node(refusal) => refusal::message(*refusal).to_owned(),
             Self::ModelUnknown(name) => {
                 let name: String = name.chars().take(100).collect();
                 format!("The model '{name}' does not exist; GET /v1/models lists those that do.")

@@ -32,8 +32,8 @@ use crate::access::Caller;
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::limit::{Limit, STORED_WAIT};
 use crate::api::objects;
+use crate::api::too_many_requests::{Limit, STORED_WAIT};
 use crate::memory::Reservation;
 use crate::network::OWNERS_NEEDED;
 

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use infera_broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, topology};
+use infera_broker::consuming::{self, declare_and_consume};
+use infera_broker::parking::park;
+use infera_broker::{Broker, Consumer, Delivery, Published, topology};
 use infera_types::ids::GatewayId;
 use infera_types::messages::{CapacitySummary, Completion, DecodeError, Wire};
 use infera_types::shutdown::Shutdown;
@@ -15,9 +17,6 @@ use crate::network::Capacity;
 
 /// Bounds the deliveries in hand. Handling one is a look into a map.
 const PREFETCH: u16 = 256;
-
-/// Separates two tries to consume a queue that was lost.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Consumes `completions.{gateway}`.
 #[derive(Debug)]
@@ -38,7 +37,8 @@ impl Completions {
     /// Consumes until told to stop.
     pub(crate) async fn run(self, stop: Shutdown) {
         while !stop.is_cancelled() {
-            let begun = self.begin().await;
+            let queue = topology::completions(&self.gateway);
+            let begun = declare_and_consume(&*self.broker, &queue, PREFETCH).await;
             self.ready.store(begun.is_ok(), Ordering::Relaxed);
             match begun {
                 Ok(consumer) => self.consume(consumer, &stop).await,
@@ -47,15 +47,9 @@ impl Completions {
             self.ready.store(false, Ordering::Relaxed);
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(RETRY_AFTER) => {}
+                () = tokio::time::sleep(consuming::RETRY) => {}
             }
         }
-    }
-
-    async fn begin(&self) -> Result<Box<dyn Consumer>, BrokerError> {
-        let queue = topology::completions(&self.gateway);
-        self.broker.declare(&queue).await?;
-        self.broker.consume(&queue.name, PREFETCH).await
     }
 
     async fn consume(&self, mut consumer: Box<dyn Consumer>, stop: &Shutdown) {
@@ -86,11 +80,14 @@ impl Completions {
     async fn refuse(&self, delivery: &Delivery, error: &DecodeError) {
         tracing::warn!(%error, key = delivery.routing_key, parked = error.is_parked(), "message not understood");
         if error.is_parked() {
-            let queue = topology::parked();
-            if self.broker.declare(&queue).await.is_ok() {
-                // It waits for an operator, however short its own time was.
-                let message = Message { ttl_ms: None, ..delivery.message.clone() };
-                self.broker.publish(&Address::Queue(queue.name), message).await;
+            let parked = park(&*self.broker, &delivery.message).await;
+            if parked != Published::Confirmed {
+                let (id, outcome) = (&delivery.message.id, parked.word());
+                tracing::error!(
+                    id,
+                    outcome,
+                    "a message that is not understood could not be parked and is lost"
+                );
             }
         }
     }

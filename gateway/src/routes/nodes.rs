@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use infera_broker::{Broker, BrokerError};
 use infera_ledger::{LedgerError, NetworkBook, NewNode, NodeCheck, NodeRecord, Registered};
+use infera_types::admission::{self, Refusal};
 use infera_types::time::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use super::call::Call;
@@ -16,7 +18,6 @@ use crate::access::admission::secret_digest;
 use crate::access::{Admission, KeyCache, caller_if_any};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::refusal::Refusal;
 use crate::api::reply::Reply;
 use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
@@ -96,15 +97,23 @@ async fn let_in(
         tracing::error!(node = %node.id, %error, "the queue of a node can't be declared");
         refused(Refusal::BrokerAway)
     })?;
-    Reply::json(&json!({
-        "status": "admitted",
-        "node": node.id,
-        "node_id": node.name,
-        "token": access.token.expose(),
-        "expires_in_s": access.expires_in_s,
-        "queue": access.queue.name,
-        "broker": { "url": admission.broker().as_str() },
-    }))
+    let told = admission::Admission {
+        node: node.id.clone(),
+        node_id: node.name.clone(),
+        token: access.token,
+        expires_in_s: access.expires_in_s,
+        queue: access.queue.name,
+        broker: admission::Broker { url: admission.broker().as_str().to_owned() },
+    };
+    Reply::json(&Admitted { status: "admitted", told })
+}
+
+/// The reply to a node that is let in.
+#[derive(Serialize)]
+struct Admitted {
+    status: &'static str,
+    #[serde(flatten)]
+    told: admission::Admission,
 }
 
 impl Nodes {

@@ -293,7 +293,9 @@ async fn end(ledger: &SqliteLedger, broker: &MemoryBroker, job: TakenJob, wanted
     ledger.settle(&settlement).await.expect("a ledger");
     if *wanted != Play::Silently {
         let address = Address::Queue(topology::completions(&job.gateway).name);
-        broker.publish(&address, Completion { settlement }.to_message(job.id.to_string())).await;
+        broker
+            .publish(&address, Completion { settlement }.to_message_in(Version::NEWEST, job.id.to_string()))
+            .await;
     }
 }
 

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use infera_types::causes::causes;
+use infera_types::retry::Backoff;
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
-use reqwest::{Certificate, Client, Url, redirect};
+use reqwest::{Client, Url, redirect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 /// Between two rounds of visits while no gateway answers: doubled from the first to the last, with up to as much again
 /// drawn by chance, so that a fleet doesn't come back all at once.
-const BACK_OFF_MS: (u64, u64) = (1_000, 30_000);
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
 
 /// At start no gateway is waited for longer: then an operator should look.
 const START_PATIENCE: Duration = Duration::from_secs(600);
@@ -104,28 +105,26 @@ impl Registrar {
                 "node.secret: at least 16 random characters, such as of `openssl rand -hex 16`".to_owned(),
             );
         }
-        let authorities = match authorities(&node) {
-            Ok(authorities) => authorities,
-            Err(mistake) => {
-                mistakes.push(mistake);
-                Vec::new()
-            }
-        };
+        let ca_file = node.ca_file.as_deref();
+        mistakes.extend(infera_tls::mistake_in(ca_file).map(|mistake| format!("node.{mistake}")));
         if !mistakes.is_empty() {
             return Err(RegistrationError::Settings(mistakes.join("; ")));
         }
-        // A program may have chosen one before; then that one stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let unusable =
+            |problem: String| RegistrationError::Settings(format!("no client for HTTP: {problem}"));
+        let is_tls = urls.iter().any(|url| url.scheme() == "https");
+        let trusted =
+            infera_tls::client_of_http(ca_file, is_tls).map_err(|error| unusable(error.to_string()))?;
         let client = Client::builder()
             .timeout(ANSWERS_WITHIN)
             .redirect(redirect::Policy::none())
-            .tls_certs_merge(authorities)
+            .tls_backend_preconfigured(trusted)
             // Visits are minutes apart: a connection kept would be found closed.
             .pool_max_idle_per_host(0)
             // A node that needs a proxy for this couldn't reach the broker either.
             .no_proxy()
             .build()
-            .map_err(|error| RegistrationError::Settings(format!("no client for HTTP: {error}")))?;
+            .map_err(|error| unusable(error.to_string()))?;
         Ok(Self { client, gateways: urls, node })
     }
 
@@ -183,7 +182,7 @@ impl Registrar {
             failures += 1;
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
-                () = tokio::time::sleep(back_off(failures)) => {}
+                () = tokio::time::sleep(BACKOFF.spread(failures)) => {}
             }
         }
     }
@@ -214,27 +213,6 @@ impl Registrar {
     }
 }
 
-/// Reads the certificates that gateways are trusted by beside the system's.
-fn authorities(node: &NodeConfig) -> Result<Vec<Certificate>, String> {
-    let Some(path) = &node.ca_file else { return Ok(Vec::new()) };
-    let wrong = |problem: &dyn std::fmt::Display| format!("node.ca_file: {}: {problem}", path.display());
-    let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(wrong(&"holds no certificate in PEM form")),
-        Err(error) => Err(wrong(&error)),
-    }
-}
-
-/// Returns how long to wait after this many failures in a row.
-fn back_off(failures: u32) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let (first, last) = BACK_OFF_MS;
-    let base = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(last);
-    // A fresh hasher's keys are random, which is chance enough to spread a fleet.
-    Duration::from_millis(base + RandomState::new().hash_one(failures) % base)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +240,7 @@ mod tests {
 
     #[test]
     fn waiting_grows_to_its_limit() {
-        let all: Vec<u128> = (1..60).map(|failures| back_off(failures).as_millis()).collect();
+        let all: Vec<u128> = (1..60).map(|failures| BACKOFF.spread(failures).as_millis()).collect();
         assert!((1_000..2_000).contains(&all[0]) && (4_000..8_000).contains(&all[2]), "{all:?}");
         assert!(all.iter().all(|wait| *wait < 60_000) && all[58] >= 30_000, "{all:?}");
     }

@@ -22,6 +22,11 @@ impl Refused {
         Self::new(RefusalReason::Expired, "the budget ended before the answer was complete")
     }
 
+    pub(crate) fn unsupported(unknown: &[String]) -> Self {
+        let detail = format!("this version of the worker doesn't know {}", unknown.join(", "));
+        Self::new(RefusalReason::Unsupported, detail)
+    }
+
     pub(crate) fn draining() -> Self {
         Self::new(RefusalReason::Draining, "the worker is shutting down")
     }

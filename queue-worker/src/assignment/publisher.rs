@@ -16,13 +16,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use infera_broker::parking::lasting;
 use infera_broker::{Address, Broker, Message, Published, topology};
 use infera_telemetry::trace;
 use infera_types::ids::NodeId;
-use infera_types::{
-    messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, Refusal, Wire as _},
-    numbers::NumericClass,
-};
+use infera_types::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, Refusal, Wire as _};
+use infera_types::numbers::NumericClass;
+use infera_types::retry::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,9 @@ use crate::counts::Counts;
 
 /// An answer that is ready in its last moment is tried this often nevertheless.
 const TRIES_MIN: u32 = 3;
+
+/// Short enough that a broker's restart costs little of a budget, long enough that a full queue can empty.
+const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Refusals only save the verifier time; they are not worth more than this.
 const REFUSAL_TRIES: u32 = 3;
@@ -75,7 +78,10 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> bool {
         let replica = answer.to_replica(assignment, &self.numeric_class);
-        let message = Message { trace: trace::current(), ..replica.to_message(assignment.id.to_string()) };
+        let message = Message {
+            trace: trace::current(),
+            ..replica.to_message_in(assignment.speaks, assignment.id.to_string())
+        };
         if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
             let detail = format!("the replica would take {} bytes", message.body.len());
             self.refuse(assignment, &Refused::broken(detail)).await;
@@ -89,8 +95,8 @@ impl Publisher {
             Published::Full | Published::Refused | Published::Unknown if stop.is_cancelled() => return false,
             outcome @ (Published::Full | Published::Refused | Published::Unknown) => {
                 self.counts.unpublished.add_one();
-                let id = assignment.id;
-                tracing::warn!(assignment = %id, ?outcome, "replica not published in time; kept in the cache");
+                let (id, outcome) = (assignment.id, outcome.word());
+                tracing::warn!(assignment = %id, outcome, "replica not published in time; kept in the cache");
             }
         }
         true
@@ -105,7 +111,8 @@ impl Publisher {
         if outcome == Published::Confirmed {
             self.counts.replicas.add_one();
         }
-        tracing::info!(assignment = %assignment.id, ?outcome, "verifier gone; replica offered to any");
+        let outcome = outcome.word();
+        tracing::info!(assignment = %assignment.id, outcome, "verifier gone; replica offered to any");
     }
 
     /// Gives `assignment` back.
@@ -119,13 +126,13 @@ impl Publisher {
             reason: refused.reason,
             detail,
         };
-        let message = refusal.to_message(assignment.id.to_string());
+        let message = refusal.to_message_in(assignment.speaks, assignment.id.to_string());
         let address = topology::refusal_to(&self.node, &assignment.verifier);
         let patience =
             Patience { tries_min: REFUSAL_TRIES, until: Instant::now(), stop: CancellationToken::new() };
         let outcome = self.publish(&address, &message, &patience).await;
-        let id = assignment.id;
-        tracing::info!(assignment = %id, reason = ?refused.reason, detail = refused.detail, ?outcome, "refused");
+        let (id, reason, outcome) = (assignment.id, refused.reason.word(), outcome.word());
+        tracing::info!(assignment = %id, reason, detail = refused.detail, outcome, "refused");
     }
 
     /// Keeps for a newer program what this one doesn't know. Where even that is impossible the message is lost, and
@@ -135,10 +142,12 @@ impl Publisher {
         let patience =
             Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: CancellationToken::new() };
         // It waits for an operator, however short the assignment's time was.
-        let lasting = Message { ttl_ms: None, ..message.clone() };
-        match self.publish(&topology::parked_by(&self.node), &lasting, &patience).await {
+        match self.publish(&topology::parked_by(&self.node), &lasting(message), &patience).await {
             Published::Confirmed => tracing::warn!(id = message.id, why, "message parked"),
-            outcome => tracing::error!(id = message.id, kind = message.kind, ?outcome, why, "message lost"),
+            outcome => {
+                let outcome = outcome.word();
+                tracing::error!(id = message.id, kind = message.kind, outcome, why, "message lost");
+            }
         }
     }
 
@@ -149,7 +158,7 @@ impl Publisher {
             let outcome = self.broker.publish(address, message.clone()).await;
             tries += 1;
             let again = matches!(outcome, Published::Full | Published::Refused | Published::Unknown);
-            let wait = backoff(tries);
+            let wait = BACKOFF.wait(tries);
             let in_time = tries < patience.tries_min || Instant::now() + wait < patience.until;
             if !again || !in_time || patience.stop.is_cancelled() {
                 return outcome;
@@ -162,22 +171,14 @@ impl Publisher {
     }
 }
 
-/// Returns how long to wait after this many failed tries: 100 ms, doubling, at most 5 s. Short enough that a broker's
-/// restart costs little of a budget, long enough that a full queue can empty.
-fn backoff(tries: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(5);
-    FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn tries_grow_apart_up_to_a_limit() {
-        let waits: Vec<u128> = (1..=8).map(|tries| backoff(tries).as_millis()).collect();
+        let waits: Vec<u128> = (1..=8).map(|tries| BACKOFF.wait(tries).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
-        assert_eq!(backoff(u32::MAX), Duration::from_secs(5));
+        assert_eq!(BACKOFF.wait(u32::MAX), Duration::from_secs(5));
     }
 }

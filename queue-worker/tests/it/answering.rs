@@ -4,7 +4,7 @@ use infera_broker::{Broker as _, Message, topology};
 use infera_model::chat::prompt_hash;
 use infera_types::ids::{AssignmentId, Digest};
 use infera_types::job::FinishReason;
-use infera_types::messages::{Assignment, RefusalReason, Replica, Wire as _};
+use infera_types::messages::{Assignment, RefusalReason, Replica, Version, Wire as _};
 use infera_worker::Config;
 
 use crate::support::engines::{slow, stub};
@@ -85,7 +85,10 @@ async fn a_dead_verifiers_replica_goes_to_any_and_the_jobs_next_assignment_is_an
     assert_eq!(replica.assignment_id, next.id);
     assert_eq!(replica, Replica { assignment_id: next.id, ..orphan });
     let counts = worker.handle.counts();
-    assert_eq!((counts.run, counts.from_cache, counts.ownerless, counts.replicas), (1, 1, 1, 2));
+    assert_eq!(
+        (counts.run.get(), counts.from_cache.get(), counts.ownerless.get(), counts.replicas.get()),
+        (1, 1, 1, 2)
+    );
     assert_eq!(network.waiting().await, 0);
     worker.stop().await.unwrap();
 }
@@ -97,14 +100,14 @@ async fn a_job_that_is_still_decoding_is_joined_and_decoded_once() {
     let worker = network.start(Config { slots: 1, ..Config::default() }, Box::new(slow()));
     let asked = assignment(&first, "count");
     network.assign(&asked).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     let joining = again(&asked, &second);
     network.assign(&joining).await;
     let (one, other) = (first.next().await.replica(), second.next().await.replica());
     assert_eq!((one.assignment_id, other.assignment_id), (asked.id, joining.id));
     assert_eq!((one.tokens, one.numbers), (other.tokens, other.numbers));
     let counts = worker.handle.counts();
-    assert_eq!((counts.run, counts.joined), (1, 1));
+    assert_eq!((counts.run.get(), counts.joined.get()), (1, 1));
     worker.stop().await.unwrap();
 }
 
@@ -118,7 +121,7 @@ async fn a_run_outlives_the_budget_of_one_of_those_who_wait_for_it() {
     network.assign(&Assignment { budget_ms: 60_000, ..again(&asked, &patient) }).await;
     assert_eq!(hasty.next().await.refusal(), RefusalReason::Expired);
     assert_eq!(patient.next().await.replica().tokens.len(), 64);
-    assert_eq!(worker.handle.counts().run, 1);
+    assert_eq!(worker.handle.counts().run.get(), 1);
     worker.stop().await.unwrap();
 }
 
@@ -166,10 +169,36 @@ async fn without_a_free_slot_an_assignment_is_refused_at_once() {
     let worker = network.start(Config { slots: 1, ..Config::default() }, Box::new(slow()));
     let running = assignment(&verifier, "first");
     network.assign(&running).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     network.assign(&assignment(&verifier, "second")).await;
     assert_eq!(verifier.next().await.refusal(), RefusalReason::Busy);
     assert_eq!(verifier.next().await.replica().assignment_id, running.id);
+    worker.stop().await.unwrap();
+}
+
+/// A field that this worker doesn't know may change the answer, so none is given. What a verifier that announced nothing can't
+/// read is said to it in a word of its own.
+#[tokio::test]
+async fn an_assignment_with_an_unknown_field_is_refused_and_counts_against_nobody() {
+    let network = Network::new().await;
+    let mut verifier = network.verifier().await;
+    let worker = network.start(Config::default(), Box::new(stub(0)));
+    for (speaks, reason) in
+        [(Version::Second, RefusalReason::Unsupported), (Version::First, RefusalReason::Busy)]
+    {
+        let known = Assignment { speaks, ..assignment(&verifier, "how likely?") };
+        let plain = known.to_message_in(speaks, known.id.to_string());
+        let mut json: serde_json::Value = serde_json::from_slice(&plain.body[1..]).unwrap();
+        json["request"]["top_logprobs"] = 3.into();
+        let body = [&[speaks.byte()][..], &serde_json::to_vec(&json).unwrap()].concat();
+        network.send(Message { body: body.into(), ..plain }).await;
+        let refused = verifier.next().await.refusal();
+        assert_eq!(refused, reason);
+        assert!(!refused.counts());
+        network.assign(&Assignment { id: AssignmentId::new(), ..known.clone() }).await;
+        assert_eq!(verifier.next().await.replica().job_id, known.job_id, "without the field it is answered");
+    }
+    assert_eq!((worker.handle.counts().refused.get(), worker.handle.counts().run.get()), (2, 2));
     worker.stop().await.unwrap();
 }
 
@@ -183,13 +212,15 @@ async fn poison_is_dropped_the_unknown_is_parked_and_work_goes_on() {
     let malformed = Message { body: b"\x01{\"id\": 12".as_slice().into(), ..sound.clone() };
     let empty = Message { body: b"".as_slice().into(), ..sound.clone() };
     let ttl_ms = Some(60_000);
-    let newer = Message { body: b"\x02\x00".as_slice().into(), ttl_ms, ..sound.clone() };
+    let newer = Message { body: b"\x09\x00".as_slice().into(), ttl_ms, ..sound.clone() };
     let unknown = Message { kind: "tensor".to_owned(), ..sound.clone() };
     for message in [malformed, empty, newer.clone(), unknown.clone(), sound] {
         network.send(message).await;
     }
     assert_eq!(verifier.next().await.replica().assignment_id, asked.id);
-    worker.until(|counts| (counts.malformed, counts.parked, counts.deliveries) == (2, 2, 5)).await;
+    worker
+        .until(|counts| (counts.malformed.get(), counts.parked.get(), counts.deliveries.get()) == (2, 2, 5))
+        .await;
     worker.stop().await.unwrap();
     let mut parked = network.broker.consume(&topology::parked().name, 10).await.unwrap();
     for expected in [newer, unknown] {
@@ -208,15 +239,15 @@ async fn a_full_queue_is_tried_again_under_the_same_id() {
     let asked = Assignment { verifier: id, ..assignment(&verifier, "wait for it") };
     network.assign(&asked).await;
     // The answer is there once its slot is free again; then the queue is full still.
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     let mut free_slots = worker.handle.free_slots();
     free_slots.wait_for(|free| *free == Config::default().slots).await.unwrap();
-    assert_eq!(worker.handle.counts().replicas, 0);
+    assert_eq!(worker.handle.counts().replicas.get(), 0);
     let mut consumer = network.broker.consume(&queue.name, 10).await.unwrap();
     consumer.next().await.unwrap().ack().await;
     let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap().unwrap();
     assert_eq!(delivery.message.id, asked.id.to_string());
-    worker.until(|counts| counts.replicas == 1).await;
+    worker.until(|counts| counts.replicas.get() == 1).await;
     worker.stop().await.unwrap();
 }
 
@@ -228,11 +259,11 @@ async fn an_answer_that_nobody_takes_in_time_stays_in_the_cache() {
     let worker = network.start(Config::default(), Box::new(stub(0)));
     let asked = Assignment { verifier: id, budget_ms: 2_000, ..assignment(&verifier, "nobody listens") };
     network.assign(&asked).await;
-    worker.until(|counts| counts.unpublished == 1).await;
+    worker.until(|counts| counts.unpublished.get() == 1).await;
     let next = Assignment { id: AssignmentId::new(), budget_ms: 60_000, ..again(&asked, &verifier) };
     network.assign(&next).await;
     assert_eq!(verifier.next().await.replica().assignment_id, next.id);
-    assert_eq!((worker.handle.counts().run, worker.handle.counts().from_cache), (1, 1));
+    assert_eq!((worker.handle.counts().run.get(), worker.handle.counts().from_cache.get()), (1, 1));
     worker.stop().await.unwrap();
     assert_eq!(network.waiting().await, 0);
 }

@@ -39,7 +39,7 @@ async fn a_failed_job_is_not_answered_from_the_cache_but_run_again() {
     assert_eq!(verifier.next().await.refusal(), RefusalReason::Broken);
     network.assign(&crate::support::again(&asked, &verifier)).await;
     verifier.next().await.replica();
-    assert_eq!(worker.handle.counts().run, 2);
+    assert_eq!(worker.handle.counts().run.get(), 2);
     worker.stop().await.unwrap();
 }
 

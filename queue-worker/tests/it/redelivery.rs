@@ -30,7 +30,7 @@ async fn a_redelivered_assignment_runs_with_nobody_else_in_the_engine() {
         verifier.next().await.replica();
     }
     let counts = worker.handle.counts();
-    assert_eq!((counts.run, counts.run_alone), (3, 1));
+    assert_eq!((counts.run.get(), counts.run_alone.get()), (3, 1));
     worker.stop().await.unwrap();
 
     // Seventeen rows make a stub's answer. No other sequence was there for the suspect's.
@@ -64,13 +64,13 @@ async fn an_assignment_that_was_in_hand_at_two_crashes_is_refused_at_the_third_s
             }
         };
         tokio::time::timeout(crate::support::PATIENCE, decoding).await.unwrap();
-        assert_eq!(worker.handle.counts().run_alone, run_alone);
+        assert_eq!(worker.handle.counts().run_alone.get(), run_alone);
         worker.crash().await;
         assert_eq!(network.waiting().await, 1);
     }
     let worker = network.start(config, Box::new(slow()));
     assert_eq!(verifier.next().await.refusal(), RefusalReason::Crashed);
-    assert_eq!(worker.handle.counts().run, 0);
+    assert_eq!(worker.handle.counts().run.get(), 0);
     worker.stop().await.unwrap();
     assert_eq!(network.waiting().await, 0);
 }
@@ -97,7 +97,7 @@ async fn a_lost_connection_runs_nothing_again() {
     let worker = network.start(Config::default(), Box::new(slow()));
     let asked = assignment(&verifier, "once");
     network.assign(&asked).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     // The queue goes and comes back, as at a cut connection; the verifier's message is given out again.
     network.broker.delete(&network.queue.name).await.unwrap();
     network.broker.declare(&network.queue).await.unwrap();
@@ -105,6 +105,6 @@ async fn a_lost_connection_runs_nothing_again() {
     for _ in 0..2 {
         assert_eq!(verifier.next().await.replica().assignment_id, asked.id);
     }
-    assert_eq!((worker.handle.counts().run, worker.handle.counts().run_alone), (1, 0));
+    assert_eq!((worker.handle.counts().run.get(), worker.handle.counts().run_alone.get()), (1, 0));
     worker.stop().await.unwrap();
 }

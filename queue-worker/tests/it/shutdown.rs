@@ -15,7 +15,7 @@ async fn what_decodes_is_finished_and_nothing_new_is_taken() {
     let worker = network.start(Config::default(), Box::new(slow()));
     let running = assignment(&verifier, "running");
     network.assign(&running).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     worker.shutdown.cancel();
     verifier.heartbeat(|heartbeat| heartbeat.models.is_empty()).await;
     // Its heartbeat says that it drains; what is sent all the same stays for the next worker of this queue.
@@ -23,7 +23,7 @@ async fn what_decodes_is_finished_and_nothing_new_is_taken() {
     let handle = worker.handle.clone();
     worker.stop().await.unwrap();
     assert_eq!(verifier.next().await.replica().assignment_id, running.id);
-    assert_eq!(handle.counts().run, 1);
+    assert_eq!(handle.counts().run.get(), 1);
     assert_eq!(network.waiting().await, 1);
 }
 
@@ -36,7 +36,7 @@ async fn what_does_not_finish_in_the_drain_time_is_given_back_as_draining() {
     let mut long = assignment(&verifier, "long");
     long.request.max_tokens = 400;
     network.assign(&long).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     worker.stop().await.unwrap();
     assert_eq!(verifier.next().await.refusal(), RefusalReason::Draining);
     assert_eq!(network.waiting().await, 0);
@@ -62,10 +62,10 @@ async fn an_answer_that_could_not_be_said_before_the_stop_stays_in_the_queue() {
     let (_queue, id) = network.full_verifier().await;
     let worker = network.start(Config { drain_ms: 50, ..Config::default() }, Box::new(stub(0)));
     network.assign(&Assignment { verifier: id, ..assignment(&verifier, "unsaid") }).await;
-    worker.until(|counts| counts.run == 1).await;
+    worker.until(|counts| counts.run.get() == 1).await;
     let handle = worker.handle.clone();
     worker.stop().await.unwrap();
-    assert_eq!((handle.counts().replicas, handle.counts().unpublished), (0, 0));
+    assert_eq!((handle.counts().replicas.get(), handle.counts().unpublished.get()), (0, 0));
     assert_eq!(network.waiting().await, 1);
 }
 
@@ -81,7 +81,7 @@ async fn no_task_and_no_engine_is_left_however_the_worker_ends() {
         for job in 0..4 {
             network.assign(&assignment(&verifier, &format!("job {job}"))).await;
         }
-        worker.until(|counts| counts.run == 4).await;
+        worker.until(|counts| counts.run.get() == 4).await;
         assert!(alive() > before);
         if crash {
             worker.crash().await;

@@ -21,7 +21,7 @@ use super::places::{Episode, Place, Places};
 use super::proxy_protocol::{self, ProxyError};
 use crate::access::ClientNetwork;
 use crate::api::error::ApiError;
-use crate::api::limit::Limit;
+use crate::api::too_many_requests::Limit;
 use crate::config::ClientAddress;
 use crate::http::acceptor::{Acceptor, Wire};
 use crate::http::gate::{Gate, Refused};

@@ -1,5 +1,4 @@
-//! `make bench`: one table of what this network costs, with each figure beside a limit that is measured in the same
-//! run.
+//! `make bench`: one table of what this network costs, each figure beside a limit that is measured in the same run.
 //!
 //! * **submits** (a): `POST /submit_job` on 64 kept connections, answered 200 with a job's id, which is committed by
 //!   then. Limits: the ledger alone on the same rows, and hyper alone answering the same bytes. One after the other
@@ -13,9 +12,8 @@
 //!   verifier and three nodes whose engine takes no time; and how many commits that took.
 //! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.
 //!
-//! Every figure is the median of interleaved rounds with the lowest and the highest beside it. A ratio is computed
-//! within each round, and then its median is taken. Clients run in this process and share the cores with what they
-//! measure.
+//! Every figure is the median of interleaved rounds, with the lowest and the highest beside it; a ratio is the median of
+//! the rounds' ratios. Clients run in this process and share the cores with what they measure.
 
 mod commits;
 mod decoding;
@@ -38,7 +36,6 @@ use crate::settings::Settings;
 
 type Measure = fn(&Settings, &Runtime) -> Result<Section, Fault>;
 
-/// All sections, in the order of the table.
 const SECTIONS: [(&str, Measure); 5] = [
     ("submits", submits::measure),
     ("latency", latency::measure),

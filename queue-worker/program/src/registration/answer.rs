@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use infera_broker_rabbitmq::Token;
+use infera_types::admission::{Admission, Refusal};
 use infera_types::ids::NodeId;
-use infera_types::secret::Secret;
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -40,29 +39,11 @@ pub(super) enum Heard<T> {
     NotNow(String),
 }
 
-/// The word of a gateway that has no such node, or another secret for it.
-const UNKNOWN: &str = "node_unknown";
-
 impl<T> Heard<T> {
     /// Returns whether the gateway doesn't know the node.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::No { code, .. } if code == UNKNOWN)
+        matches!(self, Self::No { code, .. } if Refusal::of_code(code) == Some(Refusal::Unknown))
     }
-}
-
-/// What `POST /check_node_secret` answers; more may come.
-#[derive(Deserialize)]
-struct Admission {
-    node: NodeId,
-    token: Secret,
-    expires_in_s: u64,
-    queue: String,
-    broker: Broker,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    url: String,
 }
 
 impl Heard<Vec<u8>> {
@@ -74,7 +55,7 @@ impl Heard<Vec<u8>> {
             Self::NotNow(why) => return Heard::NotNow(why),
         };
         let read = serde_json::from_slice(&body).ok().filter(|read: &Admission| read.expires_in_s > 0);
-        let Some(Admission { node, token, expires_in_s, queue, broker }) = read else {
+        let Some(Admission { node, token, expires_in_s, queue, broker, .. }) = read else {
             return Heard::NotNow(
                 "answers what is no admission: is it a gateway of this version?".to_owned(),
             );
@@ -97,11 +78,12 @@ pub(super) fn read(status: u16, body: Vec<u8>) -> Heard<Vec<u8>> {
         list => list.to_string(),
     };
     let code = json["code"].as_str().unwrap_or_default();
+    // What this gateway can't, another may.
+    if Refusal::of_code(code).is_some_and(Refusal::may_pass) {
+        return Heard::NotNow(format!("answers {status}: {message}"));
+    }
     match (status, code) {
-        // What this gateway can't, another may.
-        (_, "nodes_not_admitted") | (404 | 405 | 408 | 429 | 500.., _) => {
-            Heard::NotNow(format!("answers {status}: {message}"))
-        }
+        (404 | 405 | 408 | 429 | 500.., _) => Heard::NotNow(format!("answers {status}: {message}")),
         (401, _) => {
             Heard::No { code: "invalid_api_key".to_owned(), message: format!("node.api_key: {message}") }
         }

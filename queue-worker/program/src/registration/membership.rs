@@ -8,7 +8,7 @@ use infera_types::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{Admitted, Registrar, RegistrationError, back_off};
+use super::{Admitted, BACKOFF, Registrar, RegistrationError};
 
 /// How long after the token's end a gateway is still asked: the broker is out of reach then, but a gateway may be back
 /// soon.
@@ -97,7 +97,7 @@ impl Membership {
                         tracing::warn!(why, left_s, "the token can't be renewed; going on while it lives");
                     }
                     failures += 1;
-                    next = Instant::now() + back_off(failures);
+                    next = Instant::now() + BACKOFF.spread(failures);
                 }
                 Err(error) => return MembershipEnd::Lost(error),
             }

@@ -17,7 +17,7 @@ use infera_types::job::{ChatMessage, JobRequest};
 use infera_types::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
-use infera_worker::{Config, CountsSnapshot, Seams, Worker, WorkerError, WorkerHandle};
+use infera_worker::{Config, Counts, Seams, Worker, WorkerError, WorkerHandle};
 use tokio::task::JoinHandle;
 
 /// Far longer than anything here takes on a busy machine: reaching it is a failure.
@@ -122,7 +122,7 @@ impl Running {
     }
 
     /// Waits until `wanted` is true of the counts.
-    pub(crate) async fn until(&self, wanted: impl Fn(CountsSnapshot) -> bool) {
+    pub(crate) async fn until(&self, wanted: impl Fn(&Counts) -> bool) {
         let waiting = async {
             while !wanted(self.handle.counts()) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
