@@ -7,10 +7,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use infera_gateway::http::{Acceptor, Wire};
 use infera_types::shutdown::Shutdown;
@@ -99,7 +100,7 @@ impl Tls {
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let read = files.read()?;
-        let current = RwLock::new(Arc::new(read.certified(&provider)?));
+        let current = ArcSwap::from_pointee(read.certified(&provider)?);
         let credentials = Arc::new(Credentials { files, current, provider: Arc::clone(&provider) });
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -257,7 +258,7 @@ impl Read {
 /// The certificate of new connections.
 struct Credentials {
     files: Files,
-    current: RwLock<Arc<CertifiedKey>>,
+    current: ArcSwap<CertifiedKey>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -269,7 +270,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
     }
 
     /// Whether the files hold another certificate, which is used from now on.
@@ -280,7 +281,7 @@ impl Credentials {
             return Ok(false);
         }
         let renewed = Arc::new(read.certified(&self.provider)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.current.store(renewed);
         Ok(true)
     }
 }

@@ -2,8 +2,9 @@
 //! either. Models' queues at the broker are another matter (`queues`): what was read is true without them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
 use infera_types::ids::{Digest, ModelName};
 use infera_types::time::Timestamp;
@@ -17,7 +18,7 @@ pub(crate) struct Reading {
 
 /// Holds the last reading.
 #[derive(Debug, Default)]
-pub(crate) struct Catalogue(RwLock<Reading>);
+pub(crate) struct Catalogue(ArcSwap<Reading>);
 
 /// Says why the catalogue or the epoch couldn't be read. A retry is safe.
 #[derive(Debug, thiserror::Error)]
@@ -62,14 +63,14 @@ impl Catalogue {
     /// Returns the entry of a name.
     #[must_use]
     pub(crate) fn model(&self, name: &str) -> Option<Arc<CatalogueEntry>> {
-        let reading = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let reading = self.0.load();
         reading.models.get(&ModelName::new(name)).cloned()
     }
 
     /// Returns all entries, by name.
     #[must_use]
     pub(crate) fn models(&self) -> Vec<Arc<CatalogueEntry>> {
-        let reading = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let reading = self.0.load();
         let mut models: Vec<_> = reading.models.values().cloned().collect();
         models.sort_by(|one, other| one.name.cmp(&other.name));
         models
@@ -78,11 +79,11 @@ impl Catalogue {
     /// Returns the present epoch; none before the first reading.
     #[must_use]
     pub(crate) fn epoch(&self) -> Option<u64> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).epoch
+        self.0.load().epoch
     }
 
     /// Shows this reading from now on.
     pub(crate) fn show(&self, reading: Reading) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = reading;
+        self.0.store(Arc::new(reading));
     }
 }
