@@ -1,15 +1,17 @@
-//! The build script of every program: which version and which commit `--version` names.
+//! The build script of every program: it sets the version and the commit that `--version` shows.
 //!
-//! A release names the commit that it was built from, and is built again when that changes. A development build isn't,
-//! since it would be linked again after every commit: it names the commit from which on it may be. Without git or its
-//! folder, as in a container's build, `BUILD_COMMIT` says it; else it is unknown.
+//! A release build shows the commit that it was built from, and is built again when the commit changes. A development
+//! build is not built again after each commit, because that would link every program again; it shows the commit of
+//! its last build and adds "or later". `BUILD_COMMIT` gives the commit where there is no git or no repository, such
+//! as in a container's build; otherwise the commit is shown as unknown.
 #![expect(clippy::print_stdout, reason = "cargo reads what a build script prints")]
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// Digits of a commit's name: those of a repository far larger than this one are told apart by fewer.
+/// The number of digits that are shown of a commit's name. Even much larger repositories need fewer to tell their
+/// commits apart.
 const DIGITS: usize = 12;
 
 fn main() {
@@ -24,7 +26,7 @@ fn main() {
         (None, _) => "unknown commit".to_owned(),
     };
     if is_release {
-        // HEAD changes when another branch is taken up, its log with every commit.
+        // HEAD changes when another branch is checked out, and its log changes with every commit.
         for name in ["HEAD", "logs/HEAD"] {
             if let Some(path) =
                 git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists())
@@ -39,7 +41,7 @@ fn main() {
     );
 }
 
-/// What git prints for this; none if there is no git, or this is no repository of its.
+/// Returns what git prints for these arguments, or none without git, outside a repository, or if it prints nothing.
 fn git(words: &[&str]) -> Option<String> {
     let done = Command::new("git").args(words).output().ok().filter(|done| done.status.success())?;
     let text = String::from_utf8(done.stdout).ok()?;

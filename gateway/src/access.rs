@@ -1,7 +1,8 @@
-//! Who may ask for what: API keys and their callers (`keys`, `auth`), how much each may ask (`rate_limit`), what counts as one
-//! client without a key (`client_network`), and how nodes come in from outside (`admission`).
+//! Who may ask for what. `keys` and `auth` find the caller by its API key, `rate_limit` bounds how much one caller
+//! may ask, `client_network` says which addresses count as one client where there is no key, and `admission` lets in
+//! nodes from outside.
 //!
-//! The room knows nothing of jobs, routes and connections.
+//! This room knows nothing of jobs, routes or connections.
 
 pub mod admission;
 mod auth;

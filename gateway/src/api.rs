@@ -1,5 +1,5 @@
-//! What clients say and hear, as values: conversations that are asked for, replies, and errors in both shapes. It reads no
-//! socket and asks no ledger.
+//! What clients send and get, as values: the conversations they ask for, replies, and errors in both shapes. This
+//! room reads no socket and asks no ledger.
 
 pub(crate) mod chat_request;
 pub(crate) mod error;

@@ -1,5 +1,5 @@
-//! What an operator may set, with the reason of each default, and what is wrong with settings. Only values: reading files and
-//! flags is `core/program`'s. No part of the gateway lies below it but the checks of FastAPI.
+//! The gateway's settings, with the reason of each default, and the checks on them. They are only values:
+//! `core/program` reads files and flags. Of the gateway's rooms, only `fastapi` may be below this one.
 
 mod host_name;
 mod proxies;
@@ -13,90 +13,100 @@ use serde::{Deserialize, Serialize};
 pub use host_name::HostName;
 pub use proxies::{ClientAddress, TrustedProxies};
 
-/// Holds the gateway's settings. A limit of 0 means: no such limit (for load tests); `check` refuses it where there must be
-/// one.
+/// The gateway's settings. A limit of 0 means no limit, which is meant for load tests; `check` refuses it where a
+/// limit is needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Bounds open connections. It is lowered to what the limit on open files (`ulimit -n`, which is raised to its hard
-    /// value at start) leaves beside the gateway's own needs. When all are taken, the one that has been idle for the
-    /// longest is closed for a new one. 10,000 idle ones cost some 200 MB of buffers at worst.
+    /// The largest number of open connections. It is lowered to what the limit on open files leaves beside the
+    /// gateway's own needs (`ulimit -n`, which is raised to its hard value at start). When all places are taken, the
+    /// connection that has been idle for the longest is closed for a new one. 10,000 idle connections cost some 200
+    /// MB of buffers at worst.
     pub connections_max: usize,
-    /// Bounds the connections of one address (of IPv6: one /64), to half of all at most. The address's longest idle one is
-    /// closed for its next one; if all are in the middle of requests, the next one is refused. The default is a quarter
-    /// of all: a large office behind one address has fewer, and three hostile addresses can't take all places. Trusted
-    /// proxies have no share.
+    /// The largest number of connections from one address (of IPv6: one /64); never more than half of all. When an
+    /// address has used up its share, its own longest idle connection is closed for its next one; if none of them is
+    /// idle, the next one is refused. The default is a quarter of all places: a large office behind one address needs
+    /// fewer, and three hostile addresses can't take all places. Trusted proxies have no such limit.
     pub connections_per_address_max: usize,
-    /// Lists the addresses and networks of the proxies in front of this gateway, such as `["10.0.0.0/8"]`, which are
-    /// believed when they tell their clients' addresses. Empty, the default, believes none: then clients behind a proxy
-    /// all count as the proxy's address.
+    /// The addresses and networks of the proxies in front of this gateway, such as `["10.0.0.0/8"]`. They are
+    /// believed when they tell their clients' addresses. The default is empty and believes no proxy: all clients
+    /// behind one then count as the proxy's address.
     pub trusted_proxies: TrustedProxies,
-    /// Says how these tell them: by `x-forwarded-for`, the default because most proxies write it; by `forwarded`
-    /// (RFC 7239); or by `proxy-protocol`, with which each of their connections then has to begin. Only one is read,
-    /// because a proxy that writes one header passes the other on as its client wrote it.
+    /// How trusted proxies tell their clients' addresses: by `x-forwarded-for`, the default because most proxies
+    /// write it; by `forwarded` (RFC 7239); or by `proxy-protocol`, which must then begin each of their connections.
+    /// Only one of them is read, because a proxy that writes one header passes on the other as its client wrote it.
     pub client_address_from: ClientAddress,
-    /// Lists the names, without ports, that are answered beside those of loopback (`localhost`, `127.0.0.0/8`, `[::1]`).
-    /// Other names get 421: on a loopback address always, because a web page could have its own name lead there and use
-    /// the gateway from its visitors' browsers; on another address only if names are listed.
+    /// The host names, without ports, under which the gateway answers besides those of loopback (`localhost`,
+    /// `127.0.0.0/8`, `[::1]`). Requests for other names get 421. A listener on a loopback address always checks
+    /// this, because a web page could have its own name resolve to loopback and use the gateway from its visitors'
+    /// browsers. A listener on another address checks it only if names are listed.
     pub hosts: Vec<HostName>,
-    /// How long a head may take, in milliseconds, from its first byte or from the opening; one that isn't complete by then
-    /// ends its connection (slowloris).
+    /// How long a request's head may take, in milliseconds, from its first byte or from the opening of the
+    /// connection. A slower head (slowloris) ends its connection.
     pub header_timeout_ms: u64,
-    /// How long a connection without a request is kept after the last reply, in milliseconds. Go's clients drop theirs after
-    /// 90 s, others sooner: were we the first, a request that is just being sent would get no reply.
+    /// How long a connection without a request is kept after its last reply, in milliseconds. Go's clients close
+    /// theirs after 90 s and most others sooner. If the gateway closed first, a request that is just being sent would
+    /// get no reply.
     pub idle_timeout_ms: u64,
-    /// How long a body may take, in milliseconds; one that isn't complete by then is answered 408. At the largest size that
-    /// is still 17 kB/s.
+    /// How long a body may take, in milliseconds; a slower one is answered 408. The largest body needs 17 kB/s to
+    /// arrive in time.
     pub body_timeout_ms: u64,
-    /// Bounds a body, in bytes; larger ones are answered 413. The default is half of what the broker carries, so that an
-    /// assignment always fits.
+    /// The largest body, in bytes; larger ones are answered 413. The default is half of what the broker carries, so
+    /// that an assignment always fits.
     pub body_max_bytes: usize,
-    /// Bounds the bytes of bodies and replies over 16 kB that are in hand at once. Beyond it, large bodies are answered 503.
-    /// This is room for 512 of the largest, and half of what a gateway's container may use.
+    /// The largest sum of all bodies and replies over 16 kB that are in memory at once, in bytes. Beyond this, large
+    /// bodies are answered 503. The default has room for 512 of the largest bodies and is half of the memory of a
+    /// gateway's container.
     pub memory_max_bytes: usize,
-    /// How long requests may still wait once a shutdown has begun, in milliseconds; then they get 503 with their job's id.
+    /// How long requests may still wait after a shutdown has begun, in milliseconds. Then they get 503 with their
+    /// job's id.
     pub drain_ms: u64,
-    /// Bounds the jobs that clients wait for, all together. Each costs a connection and a few kB.
+    /// The largest number of clients that wait for a job's end. Each costs a connection and a few kB.
     pub waiters_max: usize,
-    /// Bounds requests per minute and key, all at once if the client likes. 600 is ten a second.
+    /// The largest number of requests per minute and key. A client may send them all at once. 600 is ten a second.
     pub requests_per_minute: u32,
-    /// Bounds requests in flight per key. A synchronous one is in flight for as long as its job takes.
+    /// The largest number of requests in flight per key. A synchronous request is in flight for as long as its job
+    /// takes.
     pub in_flight_max: u32,
-    /// Bounds the jobs of one account that wait or run. Beyond it: 429, so that one account can't fill the ledger.
+    /// The largest number of jobs of one account that wait or run. Beyond this: 429, so that one account can't fill
+    /// the ledger.
     pub waiting_max: u32,
-    /// Bounds the bytes of one account's requests that lie in the ledger, until they are pruned a day after their jobs ended.
-    /// Beyond it: 429. 1 GiB is as many requests of 1.2 kB as one key may send in a day, and not four minutes of the largest.
+    /// The largest sum of one account's requests in the ledger, in bytes. They are pruned a day after their jobs
+    /// ended. Beyond this: 429. 1 GiB is as many requests of 1.2 kB as one key may send in a day, or as many of the
+    /// largest as it may send in four minutes.
     pub account_stored_max_bytes: u64,
-    /// Bounds the same of all accounts together. Beyond it: 503, so that what is accepted still fits onto the disk. 8 GiB
-    /// are eight accounts at their limit, and leave room for answers and the log on a disk of 20 GB; a cluster's database
-    /// may have more.
+    /// The largest sum of all accounts' requests in the ledger, in bytes. Beyond this: 503, so that accepted jobs
+    /// still fit onto the disk. 8 GiB are eight accounts at their limit and leave room for answers and the log on a
+    /// disk of 20 GB; a cluster's database may have more.
     pub stored_max_bytes: u64,
-    /// Bounds sign-ups per minute and address. One person needs one.
+    /// The largest number of sign-ups per minute and address. One person needs one.
     pub signups_per_minute: u32,
-    /// Bounds registrations and checks of nodes per minute and address. A node asks every five minutes: three hundred of them
-    /// may share an address, and a secret can be guessed at no useful rate.
+    /// The largest number of registrations and checks of nodes per minute and address. A node asks every five
+    /// minutes, so three hundred nodes may share an address, and secrets can't be guessed at a useful rate.
     pub node_checks_per_minute: u32,
-    /// How long a synchronous request waits if it doesn't say, in seconds. The default is the seed's.
+    /// How long a synchronous request waits if it doesn't say, in seconds. The default is that of the seed.
     pub request_timeout_s: u64,
-    /// How long a submitted job may take before it expires, in milliseconds. An hour outlives a lost verifier, a backlog and
-    /// a restart; a client that forgot its job doesn't hold the queue for longer.
+    /// How long a submitted job may take before it expires, in milliseconds. An hour is longer than the loss of a
+    /// verifier, a backlog or a restart, and short enough that a job that its client forgot doesn't hold the queue.
     pub submit_deadline_ms: u64,
-    /// How many tokens an answer may have if a request on `/v1` doesn't say: most chat answers fit, and no node is held for
-    /// long.
+    /// The answer's length if a request on `/v1` doesn't give one, in tokens. Most chat answers fit, and no node is
+    /// busy for long.
     pub max_tokens_default: u32,
-    /// Bounds the tokens that a request may ask for. A replica reports four candidates a token, some 100 bytes: more tokens
-    /// than this might not fit into the 1 MiB that the broker carries.
+    /// The largest answer that a request may ask for, in tokens. A replica reports four candidates for each token,
+    /// some 100 bytes; a longer answer might not fit into the 1 MiB that the broker carries.
     pub max_tokens_max: u32,
-    /// How long a key looked up in the ledger is believed, in milliseconds; a revoked one works no longer than this.
+    /// How long a key that was looked up in the ledger is believed, in milliseconds. A revoked key works no longer
+    /// than this.
     pub key_ttl_ms: u64,
-    /// Bounds the keys that are remembered, valid and invalid each. 10,000 cost about 2 MB.
+    /// The largest number of keys that are remembered, valid and invalid ones each. 10,000 cost about 2 MB.
     pub keys_max: usize,
-    /// How long a verifier's summary of capacity counts, in milliseconds. They come every second.
+    /// How long a verifier's summary of capacity is believed, in milliseconds. One comes every second.
     pub capacity_ttl_ms: u64,
     /// How often the catalogue is reloaded, in milliseconds.
     pub catalogue_refresh_ms: u64,
-    /// Bounds the accepted jobs whose notice the broker doesn't have yet. Beyond it new ones are answered 503. Each costs some
-    /// 200 bytes, and time to work off when the broker is back: more jobs than this are better asked for again then.
+    /// The largest number of accepted jobs whose notice the broker doesn't have yet. Beyond this, new jobs are
+    /// answered 503. Each costs some 200 bytes, and time to publish once the broker is back; clients had better send
+    /// more jobs than this again then.
     pub outbox_max: usize,
 }
 
@@ -135,33 +145,34 @@ impl Default for Config {
     }
 }
 
-/// Bounds how long a synchronous request may wait, in seconds. The longest is what OpenAI's SDK waits.
+/// The bounds of a synchronous request's waiting time, in seconds. The longest is what OpenAI's SDK waits.
 pub(crate) const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 
-/// Bounds the places of an outbox: a semaphore counts no further.
+/// The largest number of places in an outbox: a semaphore counts no further.
 pub(crate) const OUTBOX_PLACES_MAX: usize = tokio::sync::Semaphore::MAX_PERMITS;
 
-/// Says what is wrong with one setting, for the operator to mend.
+/// A mistake in the settings, which the operator has to mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigMistake {
-    /// The PROXY protocol is expected, and no proxy may send it.
+    /// The PROXY protocol is expected, but no proxy is trusted to send it.
     #[error(
-        "gateway.client_address_from is \"proxy-protocol\" and gateway.trusted_proxies is empty: name the proxies that send it, such as [\"10.0.0.0/8\"]"
+        "gateway.client_address_from is \"proxy-protocol\" and gateway.trusted_proxies is empty: name the proxies \
+         that send it, such as [\"10.0.0.0/8\"]"
     )]
     NoProxies,
-    /// A number is outside of what can be done.
+    /// A number is out of range.
     #[error("gateway.{setting} must be between {least} and {most}")]
     OutOfRange {
         /// The setting's name.
         setting: &'static str,
-        /// The least that it may be.
+        /// The smallest value that is allowed.
         least: u64,
-        /// The most.
+        /// The largest value that is allowed.
         most: u64,
     },
 }
 
-/// Lists everything that is wrong with the settings, in a sentence each.
+/// All mistakes in the settings, one sentence each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMistakes(Vec<ConfigMistake>);
 
@@ -175,7 +186,7 @@ impl fmt::Display for ConfigMistakes {
 impl std::error::Error for ConfigMistakes {}
 
 impl Config {
-    /// Checks that the settings can be used and go together.
+    /// Checks that each setting can be used and that they fit together.
     ///
     /// # Errors
     /// All [`ConfigMistakes`] at once.
@@ -184,7 +195,7 @@ impl Config {
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigMistakes(mistakes)) }
     }
 
-    /// Returns everything that is wrong with the settings; empty if they can be used.
+    /// Returns all mistakes in the settings; empty if they can be used.
     #[must_use]
     pub fn mistakes(&self) -> Vec<ConfigMistake> {
         let mut mistakes = Vec::new();
@@ -208,13 +219,13 @@ impl Config {
         mistakes
     }
 
-    /// Returns how long a head may take.
+    /// Returns how long a request's head may take.
     #[must_use]
     pub const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
     }
 
-    /// Returns how long a connection may idle.
+    /// Returns how long a connection may be idle.
     #[must_use]
     pub const fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
@@ -226,13 +237,13 @@ impl Config {
         Duration::from_millis(self.body_timeout_ms)
     }
 
-    /// Returns how long waiting requests have after a shutdown began.
+    /// Returns how long requests may still wait after a shutdown has begun.
     #[must_use]
     pub const fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
 
-    /// Returns how much of the ledger requests may take; no limit is the largest number.
+    /// Returns how much room requests may take in the ledger. No limit is given as the largest number.
     #[must_use]
     pub const fn room(&self) -> Room {
         Room {
@@ -241,14 +252,14 @@ impl Config {
         }
     }
 
-    /// Returns how many jobs of one account may wait; no limit is the largest number.
+    /// Returns how many jobs of one account may wait or run. No limit is given as the largest number.
     #[must_use]
     pub const fn waiting_limit(&self) -> u32 {
         if self.waiting_max == 0 { u32::MAX } else { self.waiting_max }
     }
 }
 
-/// Returns a limit in bytes; 0 means that there is none.
+/// Returns a limit in bytes, in which 0 means that there is none.
 const fn limit(bytes: u64) -> u64 {
     if bytes == 0 { u64::MAX } else { bytes }
 }

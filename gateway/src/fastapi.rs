@@ -1,9 +1,9 @@
-//! Checks bodies as FastAPI does, sentence by sentence, byte for byte: clients of the seed know its messages, and no library
-//! says them. From a body's bytes to a checked request, or the list of everything that is wrong with it: JSON (`json`), the
-//! shape as a table (`check`), pydantic's idea of numbers (`number`) and addresses (`email`), and what is wrong, in bounds
-//! (`mistakes`, `echo`).
+//! Checks bodies as FastAPI does, with the same messages byte for byte: the seed's clients know them, and no library
+//! writes them. A body's bytes become a checked request or a list of everything that is wrong. `json` reads JSON,
+//! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, and
+//! `mistakes` and `echo` collect what is wrong, bounded in size.
 //!
-//! The room knows nothing of the gateway. It makes no reply: `api` shows mistakes.
+//! This room knows nothing of the gateway and makes no replies; `api` shows the mistakes.
 
 pub(crate) mod check;
 pub(crate) mod echo;
@@ -19,22 +19,22 @@ pub(crate) use mistakes::{Flaw, Mistake, Mistakes, Step};
 use hyper::header::HeaderValue;
 use json::JsonError;
 
-/// Bounds what is shown of a client's `Content-Type`, in bytes.
+/// The largest part of a client's `Content-Type` that is shown, in bytes.
 const SHOWN_MAX_BYTES: usize = 100;
 
-/// Says why a body was not understood.
+/// The reason why a body was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Unfit {
-    /// Everything that is wrong, in order.
+    /// Everything that is wrong, in the order found.
     Mistakes(Mistakes),
-    /// Not JSON, at a character.
+    /// The body is not JSON.
     Syntax {
         /// Python's message.
         message: &'static str,
-        /// The character's position.
+        /// The position of the character where reading failed.
         position: usize,
     },
-    /// Not text, nested too deep, or a number too long.
+    /// The body is not UTF-8, is nested too deep, or has a number that is too long.
     Unreadable,
 }
 
@@ -44,8 +44,9 @@ impl From<Mistakes> for Unfit {
     }
 }
 
-/// Reads the body as JSON, as FastAPI finds it: an empty body is a missing one, and a body of another content type is a
-/// text, which no route takes. FastAPI says of it only that it is no object; here the sentence names the header.
+/// Reads a body as JSON. As in FastAPI, an empty body counts as missing, and a body with another content type counts
+/// as a text, which no route takes. FastAPI says of such a text only that it is no object; our message names the
+/// header.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -64,7 +65,7 @@ pub(crate) fn read(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Js
     })
 }
 
-/// Says what is wrong with a content type that isn't JSON's, and what to do.
+/// Returns the message about a content type that isn't JSON's: what is wrong and what to do.
 fn wrong_type(content_type: Option<&HeaderValue>) -> String {
     const REMEDY: &str = "send the body as JSON with 'Content-Type: application/json'";
     match content_type {
@@ -76,7 +77,7 @@ fn wrong_type(content_type: Option<&HeaderValue>) -> String {
     }
 }
 
-/// Returns whether a content type is `application/json` or `application/…+json`, in any case, with any parameters.
+/// Returns whether a content type is `application/json` or `application/…+json`, in any case and with any parameters.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.split_once('/') {
@@ -180,7 +181,7 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let ours = read(&bytes).is_ok();
             let theirs = serde_json::from_slice::<serde_json::Value>(&bytes).is_ok();
-            // What the common library takes, we take; we also take NaN, long integers and half pairs.
+            // We accept what the common library accepts, and also NaN, long integers and half surrogate pairs.
             prop_assert!(ours || !theirs || bytes.starts_with(b"\xef\xbb\xbf"));
         }
     }

@@ -1,4 +1,4 @@
-//! The gateway as a part: made from settings and seams, run until told to stop.
+//! Assembles a gateway from its settings and seams, and runs it until it is told to stop.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,10 +24,10 @@ use crate::routes::{Conversations, NetworkCounts, Nodes};
 use crate::seams::Seams;
 use crate::state::State;
 
-/// How long background work may take to end after the last connection: a few commits.
+/// How long background work may take to end after the last connection. It has a few commits left to do.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// Is one gateway: HTTP in, jobs accepted.
+/// One gateway: it takes requests by HTTP and accepts jobs.
 #[derive(Debug)]
 pub struct Gateway {
     state: Arc<State>,
@@ -37,14 +37,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Makes a gateway that lets no nodes in from outside, and says so to those that ask. It doesn't run yet. Its id is new,
-    /// and with it its queue.
+    /// Makes a gateway that lets in no nodes from outside, and says so to nodes that ask. It doesn't run yet. It has
+    /// a new id, and thus a queue of its own.
     #[must_use]
     pub fn new(config: Config, seams: Seams) -> Self {
         Self::open(config, seams, None)
     }
 
-    /// Makes one that lets nodes in from outside.
+    /// Makes a gateway that lets in nodes from outside.
     #[must_use]
     pub fn admitting(config: Config, seams: Seams, admission: Admission) -> Self {
         Self::open(config, seams, Some(admission))
@@ -120,13 +120,13 @@ impl Gateway {
         Self { state: Arc::new(state), publisher, completions, refresher }
     }
 
-    /// Returns this process's id.
+    /// Returns the id of this gateway.
     #[must_use]
     pub fn id(&self) -> &GatewayId {
         &self.state.jobs.gateway
     }
 
-    /// Shows how the gateway sees the network, also while it runs.
+    /// Returns a handle that shows the gateway's state, also while it runs.
     #[must_use]
     pub fn handle(&self) -> GatewayHandle {
         let Jobs { capacity, outbox, waiters, .. } = &self.state.jobs;
@@ -138,8 +138,8 @@ impl Gateway {
         }
     }
 
-    /// Serves at the listener until `shutdown` and drains. Background work stops after the last connection, so that
-    /// requests that are being drained still get their ends.
+    /// Serves at the listener until `shutdown`, then drains. Background work stops after the last connection, so that
+    /// requests that are being drained still get the ends of their jobs.
     pub async fn run(self, listener: impl Into<Listener>, shutdown: Shutdown) {
         let Self { state, publisher, completions, mut refresher } = self;
         let listener = listener.into();
@@ -177,14 +177,14 @@ impl Gateway {
         };
         if tokio::time::timeout(END_WITHIN, all_ended).await.is_err() {
             tracing::warn!(
-                "background work did not end in time; what it held is published or cancelled by others"
+                "background work did not end in time; other programs will publish or cancel what it still held"
             );
         }
         end.cancel();
     }
 }
 
-/// Shows what a gateway knows of the network, and whether it can take work.
+/// A handle to a gateway: it shows what the gateway knows of the network and whether the gateway can take work.
 #[derive(Clone, Debug)]
 pub struct GatewayHandle {
     probe: Arc<Probe>,
@@ -194,7 +194,8 @@ pub struct GatewayHandle {
 }
 
 impl GatewayHandle {
-    /// Returns how many owners of live nodes serve the model, by the last summary of each verifier; 0 before the first.
+    /// Returns how many owners have live nodes that serve the model, by the latest summaries of the verifiers.
+    /// Returns 0 before the first summary.
     #[must_use]
     pub fn owners(&self, model: &ModelName) -> u32 {
         self.capacity.owners(model, Instant::now())

@@ -1,8 +1,9 @@
-//! HTTP, from a listening socket to the handler of a path. `server` accepts connections, bounds and drains them (`places`,
-//! `connection`); `gate` examines each head before hyper reads it; `timeouts` is a connection's clock; `layers` are what every
-//! request passes; `router` is the table of all paths. `acceptor` is the seam to TLS.
+//! HTTP, from a listening socket to the handler of a path. `server` accepts, bounds and drains connections, `gate`
+//! examines each head before hyper reads it, `timeouts` is a connection's clock, `layers` has what every request
+//! passes, and `router` has the table of all paths. `acceptor` is the seam to TLS.
 //!
-//! The room knows nothing of what a request means: it hands out the parts of the state and shows what the handlers return.
+//! This room knows nothing of what a request means: it gives each handler the parts of the state that it needs and
+//! turns what the handler returns into a response.
 
 mod acceptor;
 mod client_address;

@@ -1,8 +1,8 @@
-//! The life of jobs, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom; `commit`
-//! makes sure of what became of a new job, `waiters` and `completions` bring its end, `abandonment` cancels what no client
-//! waits for, and `poison` makes a failed job again for an operator.
+//! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
+//! `commit` makes sure of what became of a new job, `waiters` and `completions` bring its end, `abandonment` cancels
+//! jobs that no client waits for, and `poison` lets an operator replay a failed job.
 //!
-//! The room knows nothing of HTTP beyond the errors that a client may be told.
+//! Of HTTP, this room knows only the errors that a client may get.
 
 mod abandonment;
 pub(crate) mod accept;

@@ -1,21 +1,22 @@
-//! The gateway: HTTP in, jobs accepted, ends handed back. It can't take, settle or post a job: it isn't given the parts of
-//! the ledger that do, and it links no engine.
+//! The gateway takes requests by HTTP, accepts jobs and returns their ends. It can't take, settle or post a job,
+//! because it isn't given the parts of the ledger that do this, and it links no engine.
 //!
-//! Read it as a request goes, room by room:
+//! Read the rooms in the order in which a request passes them:
 //!
-//! 1. `http` accepts the connection, examines the head, passes the layers and finds the handler in the table of all paths;
-//! 2. `routes` has one file per resource, with the handler's work;
-//! 3. `fastapi` checks what a body looks like, in FastAPI's words, and `api` what it asks for;
-//! 4. `jobs` is the life of a job from here to its end; read `jobs/accept.rs` from top to bottom;
-//! 5. `outbox` takes the job's notice to the broker in the background;
-//! 6. `api` again: how the answer, or the error, looks.
+//! 1. `http` accepts the connection, examines the head, applies the layers and finds the handler in the table of all
+//!    paths.
+//! 2. `routes` has one file per resource, with the handler's work.
+//! 3. `fastapi` checks the shape of a body, with FastAPI's messages, and `api` reads what the body asks for.
+//! 4. `jobs` has the life of the job from here to its end; read `jobs/accept.rs` from top to bottom.
+//! 5. `outbox` brings the job's notice to the broker in the background.
+//! 6. `api` also shapes the answer or the error.
 //!
-//! Beside that road: `access` (keys, limits, nodes from outside), `network` (what is known of models and capacity), `readiness`
-//! and `metrics` (operators' eyes), `memory` (the budget of large bodies). `config` holds the settings, `seams` what comes from
-//! outside, `state` what requests share, and `gateway` puts all of it together.
+//! Beside this path: `access` (keys, limits, nodes from outside), `network` (models and capacity), `readiness` and
+//! `metrics` (for operators) and `memory` (the budget of large bodies). `config` has the settings, `seams` what the
+//! gateway is given, `state` what requests share, and `gateway` assembles it all.
 //!
-//! A room imports only from those below it, in this order: `fastapi`, `config`, `seams`, `metrics`, `memory`, `api`, `access`,
-//! `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`.
+//! A room imports only rooms that stand before it in this list: `fastapi`, `config`, `seams`, `metrics`, `memory`,
+//! `api`, `access`, `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`.
 
 pub mod access;
 mod api;

@@ -1,5 +1,5 @@
-//! Bounds the memory of large bodies and replies, all together, and returns it to the system afterwards. Small ones aren't
-//! counted: there are no more of them than connections.
+//! Bounds the memory of all large bodies and replies together, and returns it to the system afterwards. Small ones
+//! aren't counted, because there are no more of them than connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use infera_types::shutdown::Shutdown;
 
-/// Bounds what counts as small, in bytes. Ten thousand connections hold 160 MB of small bodies at worst, about as much as
-/// their buffers.
+/// The largest size that counts as small, in bytes. Ten thousand connections hold 160 MB of small bodies at worst,
+/// about as much as their buffers.
 pub(crate) const SMALL_MAX_BYTES: usize = 16 * 1024;
 
-/// Says after how many released bytes the allocator is trimmed. Large bodies are rare where people chat, so most gateways
-/// never trim.
+/// The number of released bytes after which the allocator is trimmed. Large bodies are rare in chats, so most
+/// gateways never trim.
 const TRIM_AFTER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Separates two trims, each of which takes some milliseconds for a hundred megabytes.
+/// The shortest time between two trims. A trim takes some milliseconds for a hundred megabytes.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
-/// Counts the bytes of large bodies and replies in memory, against a limit.
+/// The budget of large bodies and replies in memory, in bytes.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     max_bytes: usize,
@@ -28,11 +28,11 @@ pub(crate) struct MemoryBudget {
 #[derive(Debug, Default)]
 struct Counts {
     reserved_bytes: AtomicUsize,
-    /// Counts what was released since the last trim.
+    /// The bytes that were released since the last trim.
     released_bytes: AtomicUsize,
 }
 
-/// Holds a part of the budget until it is dropped.
+/// A part of the budget, which is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     bytes: usize,
@@ -40,15 +40,15 @@ pub(crate) struct Reservation {
 }
 
 impl MemoryBudget {
-    /// Makes a budget of `max_bytes`; 0 is no limit.
+    /// Makes a budget of `max_bytes`; 0 means no limit.
     #[must_use]
     pub(crate) fn new(max_bytes: usize) -> Self {
         let max_bytes = if max_bytes == 0 { usize::MAX } else { max_bytes };
         Self { max_bytes, counts: Arc::default() }
     }
 
-    /// Raises `reservation` to `bytes` and returns true, or returns false if the budget has too little left. Small ones need
-    /// none.
+    /// Raises `reservation` to `bytes` and returns true, or returns false if the budget has too little left. A small
+    /// size needs no reservation.
     #[must_use]
     pub(crate) fn reserve(&self, reservation: &mut Option<Reservation>, bytes: usize) -> bool {
         let before = reservation.as_ref().map_or(0, |reservation| reservation.bytes);
@@ -68,8 +68,8 @@ impl MemoryBudget {
         true
     }
 
-    /// Reserves bytes that are in memory already, such as a reply's, even beyond the limit: later bodies are refused for
-    /// them. Returns none for a small one.
+    /// Reserves bytes that are in memory already, such as those of a reply, even beyond the limit; later bodies are
+    /// refused instead. Returns none for a small size.
     #[must_use]
     pub(crate) fn reserve_anyway(&self, bytes: usize) -> Option<Reservation> {
         if bytes <= SMALL_MAX_BYTES {
@@ -83,8 +83,8 @@ impl MemoryBudget {
         Reservation { bytes, counts: Arc::clone(&self.counts) }
     }
 
-    /// Returns released memory to the system until told to stop. The allocator itself keeps most of it: after 400 bodies of
-    /// half a megabyte, 211 MB of 296 were still resident.
+    /// Returns released memory to the system until `stop`. The allocator alone keeps most of it: after 400 bodies of
+    /// half a megabyte, 211 MB of 296 MB were still resident.
     pub(crate) async fn keep_trimmed(&self, stop: &Shutdown) {
         loop {
             tokio::select! {
@@ -93,7 +93,7 @@ impl MemoryBudget {
             }
             if self.counts.released_bytes.load(Ordering::Relaxed) >= TRIM_AFTER_BYTES {
                 self.counts.released_bytes.store(0, Ordering::Relaxed);
-                // Fails only if it panics, and it can't.
+                // The task fails only if it panics, and `trim` can't panic.
                 let _ = tokio::task::spawn_blocking(trim).await;
             }
         }
@@ -107,18 +107,18 @@ impl Drop for Reservation {
     }
 }
 
-/// Returns every free page of the allocator to the system.
+/// Returns the allocator's free pages to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "glibc's function has no safe face")]
 fn trim() {
-    // SAFETY: it takes a number of bytes to keep, touches only the allocator's own free memory, and may be called from any
-    // thread.
+    // SAFETY: the call takes the number of bytes to keep, touches only the allocator's own free memory, and may be
+    // made from any thread.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Does nothing: other allocators return memory by themselves, or offer no such call.
+/// Does nothing: other allocators return memory on their own or offer no such call.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 const fn trim() {}
 

@@ -1,6 +1,6 @@
-//! What a gateway counts, a file for each part that counts: `requests`, `connections`, `jobs` and `outbox`. Handles are taken
-//! once, for what each request touches; gauges of levels are set when an operator looks. Names and meanings of all metrics are
-//! `infera_telemetry::metrics`'. A part is given its own handles and no others.
+//! The gateway's metrics, with one file for each part that counts: `requests`, `connections`, `jobs` and `outbox`.
+//! Handles that every request uses are looked up once; gauges are set when an operator reads them.
+//! `infera_telemetry::metrics` has the names and meanings of all metrics. Each part is given its own handles only.
 
 mod connections;
 mod jobs;

@@ -1,8 +1,8 @@
-//! What is known of the network, so that no request asks anybody: models on offer and the epoch (`catalogue`), and what
-//! there is room for (`capacity`). `refresher` reads the former again and again, and declares the models' queues at the
-//! broker (`queues`).
+//! What the gateway knows of the network, kept at hand so that no request waits for it: the models and the epoch
+//! (`catalogue`), and the capacity (`capacity`). `refresher` reloads the catalogue at intervals and declares the
+//! models' queues at the broker (`queues`).
 //!
-//! The room knows nothing of jobs and requests.
+//! This room knows nothing of jobs and requests.
 
 mod capacity;
 mod catalogue;

@@ -1,11 +1,11 @@
-//! Accepted jobs on their way to the broker. `publisher` takes their notices there in the background, so that no client
-//! waits for it; `retry` says what becomes of a publish that failed. Losing any of it costs time only: what is never marked
-//! as confirmed is published again by the sweeper after five seconds.
+//! Accepted jobs on their way to the broker. `publisher` publishes their notices in the background, so that no client
+//! waits for it, and `retry` decides what happens to a notice whose publish failed. Losing a notice only costs time:
+//! after five seconds without a confirmation, the sweeper publishes it again.
 //!
-//! A job has a place here from before it is accepted until the broker has its notice. While the broker is away places
-//! run out, and then no job is accepted: what is promised to clients is bounded by what can be handed on.
+//! A job takes a place here before it is accepted and keeps it until the broker has its notice. While the broker is
+//! away, the places run out and no further job is accepted, so the gateway never promises more than it can hand on.
 //!
-//! The room knows of a job no more than its id and model, and nothing of requests.
+//! Of a job, this room knows only the id and the model, and it knows nothing of requests.
 
 mod notice;
 mod publisher;
@@ -26,7 +26,7 @@ use notice::Notice;
 pub(crate) use notice::Place;
 pub(crate) use publisher::Publisher;
 
-/// Takes the notices of accepted jobs.
+/// The sending half of the outbox, which takes the notices of accepted jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     notices: mpsc::Sender<Notice>,
@@ -34,7 +34,7 @@ pub(crate) struct Outbox {
     metrics: OutboxMetrics,
 }
 
-/// Makes an outbox of `max` places and its publisher. Settings that are out of range were refused before (`config`).
+/// Makes an outbox of `max` places and its publisher. `config` has refused a number out of range.
 #[must_use]
 pub(crate) fn outbox(
     max: usize,
@@ -49,15 +49,16 @@ pub(crate) fn outbox(
 }
 
 impl Outbox {
-    /// Takes a place for one more job, without waiting. None: nothing may be accepted.
+    /// Takes a place for one more job, without waiting. Returns none if all places are taken; then no job may be
+    /// accepted.
     #[must_use]
     pub(crate) fn reserve(&self) -> Option<Place> {
         Arc::clone(&self.places).try_acquire_owned().ok().map(Place::new)
     }
 
-    /// Publishes the job's notice soon.
+    /// Hands the job's notice to the publisher.
     pub(crate) fn put(&self, place: Place, job: JobId, model: ModelName) {
-        // There are as many places as the channel holds, so only a publisher that has ended doesn't take it.
+        // The channel holds as many notices as there are places, so sending fails only if the publisher has ended.
         if self.notices.try_send(Notice::new(job, model, trace::current(), place)).is_err() {
             self.metrics.left();
             tracing::debug!(%job, "outbox closed; the sweeper will publish the notice");
@@ -69,12 +70,13 @@ impl Outbox {
         self.metrics.full();
     }
 
-    /// Shows operators how full it is.
+    /// Updates the gauges of the outbox.
     pub(crate) fn observe(&self) {
         OutboxMetrics::places(self.len(), self.max());
     }
 
-    /// Returns how many places are taken: by notices that the broker doesn't have, and by jobs that are being accepted.
+    /// Returns how many places are taken, by notices that the broker doesn't have and by jobs that are being
+    /// accepted.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.max().saturating_sub(self.places.available_permits())

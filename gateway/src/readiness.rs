@@ -1,5 +1,6 @@
-//! Whether this gateway can take work: what is looked at, and what that comes to. The public `/readyz` and the
-//! operators' are both this. Jobs can be accepted without any node, and wait for one; where none can come, that is not ready.
+//! Decides whether this gateway can take work, for both the public `/readyz` and the operators' one. A gateway
+//! without nodes is ready if nodes may still come in from outside, because accepted jobs wait for them; it isn't if
+//! no node can come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,39 +15,39 @@ use infera_types::shutdown::Shutdown;
 use crate::network::{Capacity, Catalogue};
 use crate::outbox::Outbox;
 
-/// Bounds how long a part may take to answer; one that takes longer counts as one that doesn't.
+/// How long a part may take to answer. A slower one counts as failing.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long the answers of others are shared: anybody may ask whether we are ready, and to ask them each time would be a
-/// statement and a channel at the broker.
+/// How long the answers of ledger and broker are shared. Anyone may ask for the readiness, and each look costs a
+/// statement in the ledger and a channel at the broker.
 const TTL: Duration = Duration::from_secs(1);
 
-/// Holds the parts that serving needs.
+/// The parts that serving needs.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// Names this gateway, and with it its queue of completions.
+    /// This gateway's id, from which its queue of completions is named.
     pub(crate) gateway: GatewayId,
-    /// Stores jobs.
+    /// The ledger's part that stores jobs.
     pub(crate) intake: Arc<dyn JobIntake>,
-    /// Reads jobs.
+    /// The ledger's part that reads jobs.
     pub(crate) reader: Arc<dyn JobReader>,
-    /// Has the queue of completions.
+    /// The broker, which has the queue of completions.
     pub(crate) broker: Arc<dyn Broker>,
-    /// Tells whether models and epoch were read.
+    /// The catalogue, which shows whether models and epoch were read.
     pub(crate) catalogue: Arc<Catalogue>,
-    /// Tells whether there are nodes.
+    /// The capacity, which shows whether there are nodes.
     pub(crate) capacity: Arc<Capacity>,
-    /// Tells whether notices still find a place.
+    /// The outbox, which shows whether there is a place for another notice.
     pub(crate) outbox: Outbox,
-    /// True while completions are being consumed.
+    /// Whether completions are being consumed.
     pub(crate) completions_ready: Arc<AtomicBool>,
-    /// True if nodes can come from outside.
+    /// Whether nodes may come in from outside.
     pub(crate) admits_nodes: bool,
-    /// Is cancelled when the shutdown begins.
+    /// The signal that a shutdown has begun.
     pub(crate) stop: Shutdown,
 }
 
-/// Holds what others answered.
+/// The latest answers of ledger and broker.
 #[derive(Clone, Copy, Debug)]
 struct Answers {
     ledger: bool,
@@ -54,8 +55,8 @@ struct Answers {
     completions: bool,
 }
 
-/// Asks the parts that serving needs. What others answered last is kept; a caller that comes while they are asked waits for
-/// that and shares it.
+/// Checks the parts that serving needs. It keeps the latest answers of ledger and broker; callers that come during a
+/// check wait for its result and share it.
 #[derive(Debug)]
 pub(crate) struct Probe {
     parts: Parts,
@@ -63,7 +64,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Has asked nothing yet.
+    /// Makes a probe that has checked nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         Self { parts, last: tokio::sync::Mutex::default() }
     }
@@ -73,7 +74,8 @@ impl Probe {
         decide(self.look().await)
     }
 
-    /// Asks ledger and broker, all at once, unless they were asked just now. What is our own is as it is now.
+    /// Asks ledger and broker at the same time, unless they were asked within [`TTL`]. The gateway's own state is
+    /// always current.
     async fn look(&self) -> Snapshot {
         let Answers { ledger, commits, completions } = self.answers().await;
         let parts = &self.parts;
@@ -109,51 +111,52 @@ impl Probe {
     }
 }
 
-/// Returns whether the ledger can be read, by asking for a job that can't be there.
+/// Returns whether the ledger can be read, by asking for a job that can't exist.
 async fn ledger_answers(reader: &dyn JobReader) -> bool {
     let asked = [JobId::from_bytes([0; 16])];
     matches!(tokio::time::timeout(ANSWERS_WITHIN, reader.settlements(&asked)).await, Ok(Ok(_)))
 }
 
-/// Returns whether jobs can be stored, as far as the last commit tells.
+/// Returns whether jobs can be stored, as far as the last commit shows.
 async fn commits_come_through(intake: &dyn JobIntake) -> bool {
     matches!(tokio::time::timeout(ANSWERS_WITHIN, intake.commits_come_through()).await, Ok(Ok(())))
 }
 
-/// Returns whether the queue of completions is there.
+/// Returns whether the queue of completions exists.
 async fn completions_flow(broker: &dyn Broker, gateway: &GatewayId) -> bool {
     let queue = topology::completions(gateway);
     matches!(tokio::time::timeout(ANSWERS_WITHIN, broker.depth(&queue.name)).await, Ok(Ok(Some(_))))
 }
 
-/// Holds what was seen in one look.
+/// The state that one look found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
-    /// The ledger answered.
+    /// Whether the ledger answered.
     pub(crate) ledger: bool,
-    /// The last commit came through: no disk is full.
+    /// Whether the last commit succeeded; it fails if a disk is full.
     pub(crate) commits: bool,
-    /// The catalogue and an epoch were read.
+    /// Whether the catalogue and an epoch were read.
     pub(crate) catalogue: bool,
-    /// No shutdown has begun.
+    /// Whether no shutdown has begun.
     pub(crate) accepting: bool,
-    /// The completions' queue is there and consumed: the broker works both ways.
+    /// Whether the queue of completions exists and is consumed, which shows that the broker works in both directions.
     pub(crate) completions: bool,
-    /// Places taken in the outbox.
+    /// The number of places taken in the outbox.
     pub(crate) outbox: usize,
-    /// How many there are.
+    /// The number of places in the outbox.
     pub(crate) outbox_max: usize,
-    /// A live node serves a model, as far as verifiers say.
+    /// Whether a live node serves a model, as far as verifiers say.
     pub(crate) nodes: bool,
-    /// Nodes can come from outside.
+    /// Whether nodes may come in from outside.
     pub(crate) admits_nodes: bool,
 }
 
-/// Decides what a look comes to. Without the broker jobs are accepted all the same, ends are read from the ledger and notices
-/// wait, until the outbox is full: then jobs are refused here, and another gateway is better.
+/// Decides whether a gateway in this state is ready. Without the broker, jobs are still accepted, their ends are read
+/// from the ledger, and notices wait. Once the outbox is full, jobs are refused here, and requests had better go to
+/// another gateway.
 #[must_use]
 pub(crate) fn decide(seen: Snapshot) -> Readiness {
-    // What is accepted now waits for nodes; if there never will be any, it waits for nothing.
+    // Accepted jobs wait for nodes. If no node can ever come, waiting is useless.
     let without_nodes = if seen.admits_nodes { Condition::Degraded } else { Condition::Failing };
     Readiness::new([
         ("ledger", Condition::of(seen.ledger, Condition::Failing)),

@@ -1,9 +1,9 @@
-//! The work behind each path, one file per resource. A handler is given its call (`call`) and the parts that it works with, and
-//! gives a reply or a failure; what all requests have in common is done before, and how a failure looks is decided after.
-//! Paths, and which parts go to which handler, are the table's (`http/router`). `order` reads the conversations of three
-//! routes.
+//! The work behind each path, with one file per resource. A handler is given its call (`call`) and the parts that it
+//! works with, and returns a reply or a failure. The layers do beforehand what all requests have in common, and
+//! decide afterwards what a failure looks like. The table of paths (`http/router`) says which parts each handler is
+//! given. `order` reads the conversations for three routes.
 //!
-//! The room knows nothing of connections and layers.
+//! This room knows nothing of connections and layers.
 
 mod call;
 pub(crate) mod chat;

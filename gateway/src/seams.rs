@@ -1,21 +1,22 @@
-//! What a gateway needs from outside. It can't take, settle or post a job: it isn't given the parts of the ledger that do.
+//! What a gateway is given from outside. It can't take, settle or post a job, because it isn't given the parts of the
+//! ledger that do this.
 
 use std::sync::Arc;
 
 use infera_broker::Broker;
 use infera_ledger::{AccountBook, JobIntake, JobReader, NetworkBook};
 
-/// Holds the seams that a gateway works on.
+/// The seams that a gateway works on.
 #[derive(Clone, Debug)]
 pub struct Seams {
-    /// Accepts and cancels jobs.
+    /// The ledger's part that accepts and cancels jobs.
     pub intake: Arc<dyn JobIntake>,
-    /// Reads jobs.
+    /// The ledger's part that reads jobs.
     pub reader: Arc<dyn JobReader>,
-    /// Holds accounts and keys.
+    /// The ledger's accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
-    /// Holds the catalogue and the epoch, and puts nodes on record.
+    /// The ledger's catalogue, epochs and records of nodes.
     pub network: Arc<dyn NetworkBook>,
-    /// Takes notices out and brings completions in.
+    /// The broker, which takes notices and delivers completions.
     pub broker: Arc<dyn Broker>,
 }

@@ -1,5 +1,5 @@
-//! Everything that requests share, made once. It holds the parts together and does nothing itself: the layers and the table
-//! of paths (`http`) hand each part to what needs it.
+//! Everything that requests share, made once. It holds the parts together and does nothing itself: the layers and the
+//! table of paths (`http`) give each handler the parts that it needs.
 
 use std::sync::Arc;
 
@@ -14,35 +14,35 @@ use crate::metrics::{ConnectionMetrics, RequestMetrics};
 use crate::readiness::Probe;
 use crate::routes::{Conversations, NetworkCounts, Nodes};
 
-/// Holds what serving requests takes.
+/// The parts that serving requests needs.
 #[derive(Debug)]
 pub(crate) struct State {
     /// The operator's settings.
     pub(crate) config: Config,
-    /// Accepts jobs and follows them.
+    /// What accepting jobs and waiting for them needs.
     pub(crate) jobs: Jobs,
-    /// Reads conversations.
+    /// The reader of conversations.
     pub(crate) conversations: Conversations,
-    /// Holds the accounts that sign up.
+    /// The ledger's accounts, for sign-ups.
     pub(crate) accounts: Arc<dyn AccountBook>,
-    /// Holds the keys that were seen lately.
+    /// The cache of keys that were used lately.
     pub(crate) keys: KeyCache,
-    /// Counts how much each caller asked.
+    /// The limits per key and per address.
     pub(crate) limits: Limits,
-    /// Lets nodes in from outside.
+    /// What letting in nodes from outside needs.
     pub(crate) nodes: Nodes,
-    /// Counts the whole network.
+    /// The counts of the whole network.
     pub(crate) counts: NetworkCounts,
-    /// Tells whether this gateway can take work.
+    /// The check of whether this gateway can take work.
     pub(crate) probe: Arc<Probe>,
-    /// Bounds the memory of large bodies and replies.
+    /// The budget of large bodies and replies.
     pub(crate) memory: MemoryBudget,
-    /// Counts requests.
+    /// The metrics of requests.
     pub(crate) requests: RequestMetrics,
-    /// Counts connections.
+    /// The metrics of connections.
     pub(crate) connections: ConnectionMetrics,
-    /// Is cancelled when the shutdown begins.
+    /// The signal that a shutdown has begun.
     pub(crate) stop: Shutdown,
-    /// Is cancelled when waiting requests must be answered at once: the drain's time is over.
+    /// The signal that the drain's time is over and waiting requests must be answered at once.
     pub(crate) force: Shutdown,
 }

@@ -1,6 +1,6 @@
-//! The seed's routes answer bad bodies as a real FastAPI application does: the same status and the same JSON. The
-//! application (`reference/app.py`) runs beside the gateway and both get the same bytes. In the same Python
-//! environment OpenAI's official client talks to the `/v1` face, and the replies of that are held against a schema.
+//! The seed's routes answer bad bodies as a real FastAPI application does, with the same status and the same JSON.
+//! The application (`reference/app.py`) runs beside the gateway, and both get the same bytes. In the same Python
+//! environment, OpenAI's official client talks to the `/v1` face, whose replies are checked against a schema.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "the support that all tests share has more than each needs")]
@@ -39,8 +39,8 @@ fn shown(case: &Case) -> String {
     format!("{} {:?} {body}", case.path, case.content_type)
 }
 
-/// FastAPI says of a body of another content type that it is no object. Ours names the header, so the sentence is taken out of
-/// both, once it is seen to do so.
+/// Compares the replies to a body with another content type. FastAPI says only that the body is no object, and ours
+/// names the header. So both messages are checked here and then removed before the comparison.
 fn without_sentences_about_the_header(case: &Case, ours: &mut Value, theirs: &mut Value) {
     if case.content_type == bodies::JSON || case.body.is_empty() {
         return;
@@ -52,7 +52,7 @@ fn without_sentences_about_the_header(case: &Case, ours: &mut Value, theirs: &mu
     theirs["detail"][0]["msg"].take();
 }
 
-/// Sends each body to the reference, at its path behind `prefix`, and to the gateway; returns how many.
+/// Sends each body to the reference, at its path behind `prefix`, and to the gateway. Returns the number of bodies.
 async fn compare(cases: Vec<Case>, prefix: &str) -> usize {
     let reference = python::Reference::start();
     let rig = Rig::start(unlimited()).await;

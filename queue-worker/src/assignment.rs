@@ -1,9 +1,9 @@
-//! The life of an assignment, from top to bottom: read it, find its answer or a run or a slot, wait, say what came
-//! of it, settle the delivery. And the life of a run: render, decode, back to text.
+//! The life of an assignment, from top to bottom: read it, find its answer, a run or a slot for it, wait, publish the
+//! result, settle the delivery. And the life of a run: render the prompt, decode, turn tokens back into text.
 //!
 //! A run belongs to no assignment (see `desk`): each assignment watches its own budget, and the run goes on until no
-//! assignment waits for it. Settling comes last, after publishing: whatever dies in between makes the broker give the
-//! assignment out again, and a replica published twice has one id.
+//! assignment waits for it. Settling comes last, after publishing: if anything dies in between, the broker gives the
+//! assignment out again, and a replica that is published twice has the same id.
 
 mod admission;
 mod answer;
@@ -38,28 +38,28 @@ use crate::counts::Counts;
 use crate::executor::{Executor, Health, Work};
 use crate::tokenizer::Tokenizer;
 
-/// No budget counts as longer: a slip of the sender's must not keep a sequence decoding for years.
+/// The longest budget that counts: a verifier's mistake must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The parts that an assignment meets on its way.
+/// The parts of the worker that an assignment uses.
 pub(crate) struct Stations {
     pub(crate) desk: Arc<Desk>,
     pub(crate) tried_alone: TriedAlone,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) executor: Executor,
     pub(crate) publisher: Publisher,
-    /// Prompt and answer together, in tokens; the model's.
+    /// The model's context, in tokens: prompt and answer together.
     pub(crate) context_max: usize,
     pub(crate) counts: Arc<Counts>,
-    /// Runs in progress.
+    /// The runs in progress.
     pub(crate) runs: TaskTracker,
-    /// Cancelled: nothing new is begun.
+    /// Once this is cancelled, nothing new begins.
     pub(crate) draining: CancellationToken,
-    /// Cancelled: what still runs is given back.
+    /// Once this is cancelled, what still runs is given back.
     pub(crate) giving_back: CancellationToken,
 }
 
-/// Lives one delivery through, from receipt to ack.
+/// Takes one delivery through its life, from receipt to ack.
 pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     let received = Instant::now();
     stations.counts.deliveries.add_one();
@@ -77,7 +77,7 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     let entered = if unknown.is_empty() {
         enter(&stations, &assignment, delivery.redelivered, deadline)
     } else {
-        // Answered without them, it would be an answer to something else.
+        // Answered without these fields, it would be an answer to a different question.
         Entered::Refused(Refused::unsupported(&unknown))
     };
     let outcome = match entered {
@@ -101,19 +101,19 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
         Ok(answer) => {
             let stop = &stations.giving_back;
             if !stations.publisher.answer(&assignment, &answer, deadline, stop).await {
-                // Unsettled: the queue keeps it when this worker goes.
+                // The delivery stays unsettled, so that the queue keeps it when this worker goes.
                 return;
             }
         }
         Err(refused) => stations.publisher.refuse(&assignment, &refused).await,
     }
     if !delivery.ack().await {
-        // It comes again, and finds its answer in the cache.
+        // The assignment comes again, and finds its answer in the cache.
         tracing::info!(assignment = %assignment.id, "acked too late; the broker gives it out again");
     }
 }
 
-/// Parks a message that a newer program sent; counts and drops one that can't be read.
+/// Parks a message that a newer program sent. Drops a message that can't be read, and counts it.
 async fn set_aside(stations: &Stations, delivery: &Delivery, error: &DecodeError) {
     if error.is_parked() {
         stations.publisher.park(&delivery.message, &error.to_string()).await;
@@ -151,7 +151,7 @@ async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) 
     }
 }
 
-/// Carries out a run that has a slot, from beginning to end, or until no assignment waits for it.
+/// Carries out a run that has a slot, to its end or until no assignment waits for it.
 async fn run_in_seat(
     stations: Arc<Stations>,
     assignment: Assignment,
@@ -168,7 +168,8 @@ async fn run_in_seat(
         }
     };
     if placement == Placement::Alone && outcome.is_ok() {
-        // Still remembered, it would only be refused if it came again after the cache had lost it.
+        // If the id stayed remembered, the assignment would be refused if it came again after the cache had dropped
+        // its answer.
         let forgotten = stations.tried_alone.forget(assignment.id).await;
         if let Err(error) = forgotten {
             tracing::warn!(%error, "the file of assignments run alone can't be written");
@@ -188,7 +189,7 @@ async fn run(
     let alone = placement == Placement::Alone;
     if alone {
         stations.counts.run_alone.add_one();
-        // Not run without having been written down: it could kill this process again and again.
+        // The id is written down before the run, which could otherwise kill this process again and again.
         let remembered = stations.tried_alone.remember(assignment.id).await;
         remembered.map_err(|error| Refused::broken(format!("can't note a run alone: {error}")))?;
     }
@@ -226,7 +227,8 @@ async fn run(
     })
 }
 
-/// Returns how many tokens the answer may have: as many as were asked for, or as the context leaves after the prompt.
+/// Returns how many tokens the answer may have: as many as were asked for, but no more than the prompt leaves of the
+/// context.
 fn answer_room(prompt_tokens: usize, max_tokens: u32, context_max: usize) -> Result<usize, Refused> {
     let left = context_max.saturating_sub(prompt_tokens);
     let asked = usize::try_from(max_tokens).unwrap_or(usize::MAX);

@@ -1,71 +1,74 @@
-//! What an operator or a node's runner may change about a worker. Nothing here says where the broker or the model
-//! is: the program that composes the worker hands those in.
+//! The settings that an operator or a node's runner may change. Where the broker and the model are is set elsewhere:
+//! the program that assembles the worker passes them in.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A worker's settings. Unknown keys are refused.
+/// The settings of a worker. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Jobs in work at once, and sequences in one batch. The engine's own limit lowers it.
+    /// The largest number of jobs in work at once, and of sequences in one batch. The engine's own limit may lower
+    /// it.
     pub slots: u32,
-    /// Deliveries taken beyond the slots. They are there to be refused at once as `busy`, answered from the result
-    /// cache or attached to a running job; without them such assignments would wait unseen in the queue.
+    /// The number of deliveries that are taken beyond the slots. They are refused at once as `busy`, answered from
+    /// the result cache or attached to a running job. Without them, such assignments would wait unseen in the queue.
     pub prefetch_spare: u16,
-    /// Between two heartbeats when nothing changes.
+    /// The time between two heartbeats when nothing changes, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Between two heartbeats at least, however often the slots fill and empty.
+    /// The shortest time between two heartbeats, in milliseconds, however fast the slots fill and empty.
     pub heartbeat_gap_ms: u64,
-    /// Answers kept for later assignments of the same job.
+    /// The largest number of answers that are kept for later assignments of the same jobs.
     pub result_cache_entries: usize,
-    /// Bytes that those answers may take together.
+    /// The largest size of these answers together, in bytes.
     pub result_cache_bytes: usize,
-    /// Prompt tokens in one prefill, padding included. While it runs, no other sequence gets a token.
+    /// The largest number of prompt tokens in one prefill, padding included. During a prefill, no other sequence gets
+    /// a token.
     pub prefill_tokens_max: usize,
-    /// Prompts rendered (and answers decoded to text) at the same time.
+    /// The largest number of prompts that are rendered, or answers that are decoded to text, at the same time.
     pub tokenizer_threads: usize,
-    /// Bytes of prompts that are rendered at the same time; a longer prompt is rendered alone.
+    /// The largest sum of prompts that are rendered at the same time, in bytes. A longer prompt is rendered alone.
     pub work_bytes_max: u32,
-    /// Calls of the engine that may fail in a row before it counts as gone.
+    /// The number of engine calls that may fail in a row before the engine counts as gone.
     pub engine_failures_max: u32,
-    /// How long running work may take to finish after shutdown began; what is left is given back.
+    /// How long running work may take to finish after shutdown began, in milliseconds. What is left is given back.
     pub drain_ms: u64,
-    /// How long giving back, and the engine's last step, may take after that.
+    /// How long giving back, and the engine's last step, may take after that, in milliseconds.
     pub stop_ms: u64,
-    /// Where assignments that run alone after a redelivery are written down, so that one which kills this process
-    /// every time is refused the second time. Without it only this process's memory counts, which is enough for
-    /// a broker that ends with the process.
+    /// The file that records which assignments run alone after a redelivery, so that an assignment which kills this
+    /// process every time is refused the second time. Without a file, only the process's memory counts, which is
+    /// enough if the broker ends with the process.
     pub alone_file: Option<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // The largest batch that the engine's properties are tried at.
+            // The largest batch at which the engine's properties are tested.
             slots: 16,
-            // Half the slots: a burst from several verifiers that all saw the same free slots is answered at once.
+            // Half of the slots: a burst from several verifiers that all saw the same free slots is answered at once.
             prefetch_spare: 8,
-            // The network's rhythm: a verifier calls a node dead after three of these.
+            // The pace of the whole network: a verifier calls a node dead after three missed heartbeats.
             heartbeat_ms: 10_000,
-            // Two a second is quick against a job's length and cheap for the broker.
+            // Two a second are fast compared with a job, and cheap for the broker.
             heartbeat_gap_ms: 500,
-            // A dead verifier's jobs come again within its lease; a node answers fewer than this in that time.
+            // The jobs of a dead verifier come again within its lease; a node answers fewer jobs than this in that
+            // time.
             result_cache_entries: 1_024,
-            // An answer of 512 tokens with its numbers is about 60 KiB; this holds the entries above.
+            // An answer of 512 tokens with its numbers takes about 60 KiB, so this holds the number of answers above.
             result_cache_bytes: 64 * 1024 * 1024,
-            // One long prompt, or sixteen short ones: a running stream pauses for one such call at most.
+            // One long prompt or sixteen short ones: a running stream pauses for one such call at most.
             prefill_tokens_max: 2_048,
-            // Rendering is far cheaper than decoding; two keep one long prompt from holding up the short ones.
+            // Rendering is far cheaper than decoding. With two, one long prompt doesn't hold up the short ones.
             tokenizer_threads: 2,
-            // Two of the largest bodies. Turning text into tokens takes up to 280 times the text's memory (measured), so
-            // some 300 MB.
+            // Two of the largest bodies. Turning text into tokens takes up to 280 times the memory of the text
+            // (measured), so some 300 MB.
             work_bytes_max: 1024 * 1024,
-            // One bad step is an accident, eight in a row are a broken device.
+            // One bad step is an accident; eight in a row mean a broken device.
             engine_failures_max: 8,
-            // Longer than most answers take, shorter than a service manager's patience.
+            // Longer than most answers take, and shorter than a service manager waits.
             drain_ms: 30_000,
             stop_ms: 5_000,
             alone_file: None,
@@ -74,7 +77,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns everything that is wrong with the values, as sentences that name the key.
+    /// Returns all mistakes in the settings, as sentences that name the key.
     #[must_use]
     pub fn mistakes(&self) -> Vec<String> {
         let above_zero = [

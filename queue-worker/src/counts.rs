@@ -1,11 +1,11 @@
-//! What a worker counts, and the metric that shows it. No decision depends on it.
+//! The worker's event counters and the metric that shows each. No decision depends on them.
 
 use infera_telemetry::metrics::{
     WORKER_ASSIGNMENTS, WORKER_DELIVERIES, WORKER_MESSAGES_REFUSED, WORKER_REPLICAS, WORKER_RUNS_ALONE,
 };
 
 infera_telemetry::counts! {
-    /// How often each thing happened since the worker was made.
+    /// The number of times that each event happened since the worker was made.
     pub struct Counts {
         /// Deliveries taken.
         deliveries => WORKER_DELIVERIES,

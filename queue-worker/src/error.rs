@@ -1,33 +1,36 @@
-//! Why a worker ended. Each error says whether its runner, the node's registration or the engine has to be mended.
+//! The reason why a worker ended. Each error says whether its runner, the node's registration or the engine is at
+//! fault.
 
 use std::io;
 
 use infera_broker::BrokerError;
 
-/// Why a worker ended, or didn't begin.
+/// The reason why a worker ended or could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The runner's settings; all mistakes at once.
+    /// The runner's settings have these mistakes.
     #[error("worker configuration: {}", .0.join("; "))]
     Config(Vec<String>),
-    /// Answers would end too early, which verifiers count as a fault of the node.
+    /// The engine's context is smaller than the model's. Answers would end too early, which verifiers count as a
+    /// fault of the node.
     #[error("the engine holds {engine} tokens per sequence, the model's context is {model}")]
     Context {
-        /// What the engine holds.
+        /// The tokens that the engine holds per sequence.
         engine: usize,
-        /// What the model folder says.
+        /// The model's context, in tokens.
         model: usize,
     },
-    /// The queue can't be consumed and won't be: gone (register the node again), or not what it should be.
+    /// The queue can't be consumed, and a retry doesn't help: it is gone (register the node again), or it isn't of
+    /// the expected kind.
     #[error("the node's queue: {0}")]
     Queue(#[source] BrokerError),
     /// The engine failed for good; a restart of the process may help.
     #[error("the engine is gone: {0}")]
     EngineGone(String),
-    /// The engine doesn't come back from a step; only the end of the process frees it.
+    /// The engine doesn't return from a step. Only the end of the process frees it.
     #[error("the engine hangs in a step")]
     EngineHangs,
-    /// No thread for the engine.
+    /// The operating system gave no thread for the engine.
     #[error("no thread for the engine: {0}")]
     Thread(#[source] io::Error),
     /// The file of assignments run alone can't be read.

@@ -1,10 +1,10 @@
-//! Owns the engine on a thread of its own (`stepper`), which does what the `batcher` says: prefill or decode, choose each
-//! sequence's token by job-bound sampling, release those that are complete. This room knows tokens only: no text, no broker,
-//! no budget.
+//! Owns the engine on a thread of its own (`stepper`). The thread does what the `batcher` decides: it prefills or
+//! decodes, chooses each sequence's next token by job-bound sampling, and releases the sequences that are complete.
+//! This room knows tokens only: no text, no broker, no budget.
 //!
-//! Work whose caller stopped waiting leaves between two steps. A step that fails loses the sequences of that call,
-//! each told so; the thread goes on, until [`ExecutorLimits::failures_max`] calls in a row have failed or the
-//! engine has panicked. Then the executor is [`Health::Gone`] for good.
+//! Work whose caller stopped waiting leaves between two steps. If a step fails, the sequences of that call are lost
+//! and each caller is told. The thread goes on until [`ExecutorLimits::failures_max`] calls in a row have failed or
+//! the engine has panicked. Then the executor is [`Health::Gone`] for good.
 
 mod batcher;
 mod sequence;
@@ -24,27 +24,27 @@ pub use self::batcher::BatchLimits;
 use self::stepper::{Command, Stepper};
 pub use self::work::{Decoded, ExecutorError, Work};
 
-/// Says whether the executor works.
+/// The state of the executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It works.
     Ready,
-    /// It will never work again, and why.
+    /// It will never work again, for this reason.
     Gone(String),
-    /// It was told to stop, or everything that could send it work is gone.
+    /// It was told to stop, or all of its handles were dropped.
     Stopped,
 }
 
-/// What bounds an executor.
+/// The limits of an executor.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecutorLimits {
-    /// What a step may hold.
+    /// The limits of a step.
     pub batch: BatchLimits,
-    /// How many failed calls of the engine in a row mean that it is gone.
+    /// The number of failed engine calls in a row after which the engine counts as gone.
     pub failures_max: u32,
 }
 
-/// The executor's handle. When all are dropped, the thread finishes its work and ends.
+/// A handle to the executor. When all handles are dropped, the thread finishes its work and ends.
 #[derive(Clone, Debug)]
 pub struct Executor {
     commands: mpsc::Sender<Command>,
@@ -53,23 +53,23 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts the thread `engine`.
+    /// Starts the engine's thread.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// The operating system gave no thread.
     pub fn start(
         engine: Box<dyn Engine>,
         end_tokens: Vec<TokenId>,
         limits: ExecutorLimits,
     ) -> io::Result<Self> {
         let description = engine.description().clone();
-        // Callers hold slots, so more than that many can't wait; a sender beyond waits its turn.
+        // Each caller holds a slot, so no more than that many can wait; a further sender waits for its turn.
         let (commands, inbox) = mpsc::channel(limits.batch.slots.max(1));
         let (health, health_receiver) = watch::channel(Health::Ready);
         let stepper = Stepper::new(engine, limits.batch, end_tokens, inbox);
         let failures_max = limits.failures_max;
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            // The engine is never used again after a panic, so a broken invariant in it can't be seen.
+            // The engine is never used again after a panic, so no broken state in it can be seen.
             let end = catch_unwind(AssertUnwindSafe(|| stepper.serve(failures_max)));
             health.send_replace(match end {
                 Ok(Ok(())) => Health::Stopped,
@@ -80,33 +80,33 @@ impl Executor {
         Ok(Self { commands, health: health_receiver, description })
     }
 
-    /// Returns what the engine is.
+    /// Returns the engine's description.
     #[must_use]
     pub const fn description(&self) -> &EngineDescription {
         &self.description
     }
 
-    /// Does `work`. Dropping the future takes it out of the batch before the next step.
+    /// Answers `work`. Dropping the future takes the work out of the batch before the next step.
     ///
     /// # Errors
-    /// See [`ExecutorError`].
+    /// [`ExecutorError`].
     pub async fn run(&self, work: Work) -> Result<Decoded, ExecutorError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Run(work, reply)).await.map_err(|_| ExecutorError::Gone)?;
         answer.await.unwrap_or(Err(ExecutorError::Gone))
     }
 
-    /// Returns its health, and when that changes.
+    /// Returns a receiver of the executor's health.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
 
-    /// Stops after the step in progress, whatever waits or runs, and waits at most `patience` for it. Returns `false` if the
-    /// engine hangs in that step.
+    /// Stops after the step in progress, whatever waits or runs, and waits at most `patience` for it. Returns false
+    /// if the engine hangs in that step.
     pub async fn stop(&self, patience: Duration) -> bool {
         let stopping = async {
-            // An error means that it has ended already.
+            // An error means that the thread has already ended.
             let _ = self.commands.send(Command::Stop).await;
             let mut health = self.health.clone();
             let _ = health.wait_for(|health| *health != Health::Ready).await;

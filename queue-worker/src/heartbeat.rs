@@ -1,6 +1,6 @@
-//! Tells verifiers that the node lives and how many of its slots are free: at a steady pace, and sooner when the node becomes
-//! full or stops being full, which a verifier's draw depends on, or when the last heartbeat was not taken. It never sends
-//! faster than a set gap. It knows nothing of assignments.
+//! Tells verifiers that the node is alive and how many of its slots are free. Heartbeats come at a steady pace. One
+//! comes sooner if the last was not taken, and when the node becomes full or stops being full, because a verifier's
+//! draw depends on it. There is always a minimum gap between two. It knows nothing of assignments.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-/// How often heartbeats are sent.
+/// The pace of heartbeats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Between two when nothing changes.
+    /// The time between two heartbeats when nothing changes.
     steady: Duration,
-    /// Between two at least.
+    /// The shortest time between two heartbeats.
     gap: Duration,
 }
 
@@ -42,25 +42,25 @@ impl Pace {
 struct Said {
     at: Instant,
     free: u32,
-    /// How many in a row, this one included, were not taken.
+    /// How many heartbeats in a row, the last included, no verifier took.
     unheard: u32,
 }
 
-/// Returns when the next heartbeat is due. One that was not taken is said again after the gap, then after twice as long
-/// each time up to the steady pace: a verifier that comes back should not have to wait for its nodes.
+/// Returns when the next heartbeat is due. If one was not taken, the next comes after the gap, and then after a time
+/// that doubles up to the steady pace: a verifier that comes back should not have to wait long for its nodes.
 fn due(pace: Pace, last: Said, free_now: u32) -> Instant {
     let gap = pace.gap.min(pace.steady);
     let turned = (last.free == 0) != (free_now == 0);
     let wait = match last.unheard {
         0 if turned => gap,
         0 => pace.steady,
-        // Sixteen doublings are more than any steady pace is long.
+        // Sixteen doublings exceed any steady pace.
         unheard => gap.saturating_mul(1 << (unheard - 1).min(16)).min(pace.steady),
     };
     last.at + wait
 }
 
-/// One node's heart.
+/// Sends the heartbeats of one node.
 #[derive(Debug)]
 pub(crate) struct Heart {
     pub(crate) node: NodeId,
@@ -72,7 +72,7 @@ pub(crate) struct Heart {
 }
 
 impl Heart {
-    /// Beats until `draining` is cancelled, then says once that nothing is served any more.
+    /// Sends heartbeats until `draining` is cancelled, and then a last one that says that nothing is served any more.
     pub(crate) async fn beat(mut self, pace: Pace, draining: &CancellationToken) {
         let mut number: u64 = 0;
         let mut unheard = 0_u32;
@@ -83,7 +83,7 @@ impl Heart {
                 rendering: RENDERING,
                 slots: self.slots,
                 free_slots: free,
-                // The worker samples, above the engine: whatever the engine is, both of today's features are there.
+                // The worker does the sampling, outside the engine, so every engine has both of today's features.
                 features: Features::default(),
             };
             let is_heard = self.say(vec![model], number, pace).await;
@@ -101,18 +101,18 @@ impl Heart {
                 () = tokio::time::sleep_until(due) => return,
                 () = draining.cancelled() => return,
                 changed = self.free_slots.changed() => if changed.is_err() {
-                    // Their sender is gone and they can't change any more; the worker is going.
+                    // The sender of the free slots is gone, so they can't change any more: the worker is ending.
                     return draining.cancelled().await;
                 }
             }
         }
     }
 
-    /// Sends one and returns whether a verifier took it.
+    /// Sends one heartbeat, and returns whether a verifier took it.
     async fn say(&self, models: Vec<ServedModel>, number: u64, pace: Pace) -> bool {
         let heartbeat = Heartbeat { models, queue: self.queue.clone(), speaks: Version::NEWEST };
         let mut message = heartbeat.to_message(format!("heartbeat.{}.{number}", self.node));
-        // The next one says it again; a verifier that was away needs no history.
+        // The next heartbeat replaces this one, and a verifier that was away needs no older ones.
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();
         let outcome = self.broker.publish(&topology::heartbeat_of(&self.node), message).await;
         if outcome != Published::Confirmed {
@@ -142,7 +142,7 @@ mod tests {
         }
         let hasty = Pace { steady: Duration::from_millis(100), ..pace };
         assert_eq!(wait(hasty, 0, 0, 1), 100);
-        // It was not taken: again soon, then ever later.
+        // The heartbeat was not taken: the next one comes soon, and each later one after a longer wait.
         for (unheard, due_ms) in
             [(1, 500), (2, 1_000), (3, 2_000), (5, 8_000), (6, 10_000), (u32::MAX, 10_000)]
         {

@@ -1,5 +1,5 @@
-//! Takes deliveries from the node's own queue and gives each a task; consumes again when the connection was lost; drains at
-//! shutdown. It never looks into a message and never touches the engine.
+//! Takes deliveries from the node's own queue and gives each its own task, consumes again when the connection was
+//! lost, and drains at shutdown. It never looks into a message and never touches the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,27 +17,28 @@ use crate::error::WorkerError;
 use crate::executor::Health;
 use crate::vitals::Vitals;
 
-/// Milliseconds between two tries to consume: few at first, since a cut connection is usually back at once.
+/// The waits between two tries to consume, in milliseconds. The first are short, because a broken connection is
+/// usually back at once.
 const RECONNECT_MS: [u64; 5] = [100, 500, 1_000, 2_000, 5_000];
 
-/// The node's queue and the tasks of what was taken from it.
+/// The node's queue, and the tasks of the deliveries that were taken from it.
 pub(crate) struct Intake {
     stations: Arc<Stations>,
     vitals: Arc<Vitals>,
     broker: Arc<dyn Broker>,
     queue: String,
     config: Config,
-    /// One task per delivery; at most the prefetch. Dropped, they are aborted.
+    /// One task per delivery, so at most as many as the prefetch. Dropping the set aborts them.
     tasks: JoinSet<()>,
 }
 
-/// Why taking from one consumer ended.
+/// The reason why taking from one consumer ended.
 enum Ended {
     /// The connection or the queue is gone.
     Lost,
-    /// Asked to shut down.
+    /// The worker was told to shut down.
     Shutdown,
-    /// The engine is gone, and why.
+    /// The engine is gone, for this reason.
     EngineGone(String),
 }
 
@@ -52,8 +53,8 @@ impl Intake {
         Self { stations, vitals, broker, queue, config, tasks: JoinSet::new() }
     }
 
-    /// Takes deliveries until `shutdown` or until no more can be had or answered; then drains. When it returns, no
-    /// task of it is left.
+    /// Takes deliveries until `shutdown` or until no more can be taken or answered, then drains. When it returns,
+    /// none of its tasks is left.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) -> Result<(), WorkerError> {
         let mut consumer = None;
         let result = loop {
@@ -79,9 +80,9 @@ impl Intake {
         self.vitals.consuming.store(consuming, Ordering::Relaxed);
     }
 
-    /// Returns a consumer, however long the broker or the queue is away: a broker that pauses for seconds, or has not noticed
-    /// yet that our last connection ended, makes it seem stuck or taken, and the model would have to be loaded again.
-    /// Returns `None` when shutdown came first.
+    /// Returns a consumer, however long the broker or the queue is away. A broker that pauses for seconds, or hasn't
+    /// noticed yet that the last connection ended, makes the queue seem stuck or taken; ending then would mean
+    /// loading the model again. Returns none if `shutdown` came first.
     async fn connect(&self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
         let slots = u16::try_from(self.stations.desk.slots()).unwrap_or(u16::MAX);
         let prefetch = slots.saturating_add(self.config.prefetch_spare);
@@ -152,22 +153,22 @@ impl Intake {
         if patience.is_err() {
             tracing::info!(assignments = self.tasks.len(), "drain time is over; giving back what runs");
             self.stations.giving_back.cancel();
-            // What can't even be refused in this time is dropped unsettled, so the queue keeps it.
+            // Assignments that can't even be refused in this time are dropped unsettled, so the queue keeps them.
             let _ = tokio::time::timeout(self.config.stop(), self.finish(&mut consumer)).await;
         }
         self.stations.giving_back.cancel();
         self.tasks.shutdown().await;
         self.stations.runs.close();
-        // No assignment waits for a run any more, so each ends at once.
+        // No assignment waits for a run any more, so each run ends at once.
         let _ = tokio::time::timeout(self.config.stop(), self.stations.runs.wait()).await;
     }
 
-    /// Returns when every delivery taken is settled.
+    /// Returns when every delivery that was taken is settled.
     async fn finish(&mut self, consumer: &mut Option<Box<dyn Consumer>>) {
         loop {
             tokio::select! {
                 biased;
-                // Before looking whether all is done: what was already on its way to us is refused, not left over.
+                // This comes first, so that deliveries that were already on their way are refused and not left over.
                 delivery = next(consumer) => match delivery {
                     Some(delivery) => self.begin(delivery),
                     None => *consumer = None,
@@ -181,7 +182,7 @@ impl Intake {
     }
 }
 
-/// Returns the next delivery; without a consumer it waits forever.
+/// Returns the next delivery, or waits forever if there is no consumer.
 async fn next(consumer: &mut Option<Box<dyn Consumer>>) -> Option<Delivery> {
     match consumer {
         Some(consumer) => consumer.next().await,
@@ -189,8 +190,8 @@ async fn next(consumer: &mut Option<Box<dyn Consumer>>) -> Option<Delivery> {
     }
 }
 
-/// A panic in one assignment's task is a bug of ours; its delivery stays unsettled and comes again when this
-/// consumer goes.
+/// Logs a panic in an assignment's task, which is a bug of ours. The delivery stays unsettled and is given out again
+/// when this consumer ends.
 fn note_end(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()

@@ -1,19 +1,19 @@
 //! The queue worker: takes assignments from its node's queue and answers each with a replica, on one engine.
 //!
-//! The rooms, the highest first: each may import the rooms below it in this list, and none above it.
+//! The rooms, the highest first. Each may import the rooms below it in this list, and none above it.
 //!
-//! * `worker` puts the parts together, runs them and ends them.
-//! * `intake` takes deliveries from the node's queue and gives each a task. It never looks into a message.
-//! * `assignment` is the life of one assignment, from receipt to ack. Read it first.
-//! * `heartbeat` tells verifiers that the node lives and how many of its slots are free.
-//! * [`executor`] owns the engine on a thread of its own and decides who joins the next step (`batcher`, pure). It knows
-//!   tokens only.
+//! * `worker` assembles the parts, runs them and ends them.
+//! * `intake` takes deliveries from the node's queue and gives each its own task. It never looks into a message.
+//! * `assignment` has the life of one assignment, from receipt to ack. Read it first.
+//! * `heartbeat` tells verifiers that the node is alive and how many of its slots are free.
+//! * [`executor`] owns the engine on a thread of its own and decides which sequences join the next step (`batcher`,
+//!   pure). It knows tokens only.
 //! * `tokenizer` turns text into tokens and back.
-//! * [`vitals`] shows the node's runner how the worker is, from what it counts (`counts`).
-//! * `error` says why a worker ended, `config` what can be set.
+//! * [`vitals`] shows the node's runner the worker's state and its event counters (`counts`).
+//! * `error` has the reasons why a worker ended, and `config` its settings.
 //!
-//! This crate is not the verifier's engine, knows no ledger and no archive, and compares nothing. Where the worker is a
-//! program of its own, `program/` gets it in at a gateway and composes it.
+//! This crate is not the engine that a verifier uses. It knows no ledger and no archive, and compares no answers.
+//! Where the worker is a program of its own, `program/` has a gateway let it in and assembles it.
 
 mod assignment;
 mod config;

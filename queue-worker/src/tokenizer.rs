@@ -1,5 +1,5 @@
-//! Turns text into tokens and back: a short text at once, a longer one on the runtime's blocking pool, a few prompts at a
-//! time. It knows the model folder's chat template and nothing of engines.
+//! Turns text into tokens and back: short texts at once, longer ones on the runtime's blocking pool, a few prompts at
+//! a time. It knows the model folder's chat template and nothing of engines.
 
 use std::sync::Arc;
 
@@ -9,43 +9,44 @@ use infera_types::time::Timestamp;
 use infera_types::{job::ChatMessage, numbers::TokenId};
 use tokio::sync::Semaphore;
 
-/// Conversations up to this length are rendered where they are: it takes a tenth of a millisecond, and a thread to hand
-/// them to and back costs as much.
+/// The largest conversation that is rendered on the calling thread, in bytes. It takes a tenth of a millisecond, and
+/// so does handing it to another thread and back.
 const SHORT_BYTES: usize = 1_024;
 
-/// What a template puts around each message, roughly: many empty messages make no short conversation.
+/// The approximate size of what a template puts around each message, in bytes. With it, many empty messages don't
+/// count as a short conversation.
 const MESSAGE_BYTES: usize = 32;
 
-/// Answers up to this many tokens are turned into text where they are, for the same reason.
+/// The largest answer that is turned into text on the calling thread, in tokens, for the same reason.
 const SHORT_TOKENS: usize = 256;
 
-/// See the module.
+/// Turns text into tokens and back for one model.
 pub(crate) struct Tokenizer {
     chat: Arc<ChatModel>,
-    /// One permit per prompt in work. Callers hold slots, so those that wait here are bounded too.
+    /// One permit for each prompt in work. Callers hold slots, so the number of those that wait here is bounded too.
     permits: Semaphore,
-    /// Bytes of prompts in work.
+    /// The bytes of prompts in work.
     work: ByteBudget,
 }
 
-/// Why there are no tokens, or no text.
+/// The reason why there are no tokens or no text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenizerError {
-    /// The conversation doesn't fit the template, or the tokens aren't the tokenizer's.
+    /// The conversation doesn't fit the template, or the tokens aren't in the tokenizer's vocabulary.
     #[error(transparent)]
     Chat(#[from] ChatError),
-    /// A bug in the tokenizer or the template, or the runtime is going down.
+    /// The thread ended: the tokenizer or the template has a bug, or the runtime is shutting down.
     #[error("the tokenizer's thread ended: {0}")]
     Ended(String),
 }
 
 impl Tokenizer {
-    /// Makes a tokenizer that has at most `threads` prompts in work, and `bytes_max` bytes of them.
+    /// Makes a tokenizer with at most `threads` prompts in work at a time, of at most `bytes_max` bytes together.
     pub(crate) fn new(chat: Arc<ChatModel>, threads: usize, bytes_max: u32) -> Self {
         Self { chat, permits: Semaphore::new(threads), work: ByteBudget::new(bytes_max) }
     }
 
-    /// Renders the conversation as the model's prompt.
+    /// Renders a conversation as the model's prompt.
     pub(crate) async fn render(
         &self,
         messages: Vec<ChatMessage>,

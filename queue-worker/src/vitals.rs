@@ -1,5 +1,5 @@
-//! Shows the node's runner how the worker is: what its parts note, what a look at it comes to, and its metrics. Verifiers
-//! learn of it by heartbeats alone.
+//! Shows the node's runner the state of the worker: what its parts note, what follows from it, and its metrics.
+//! Verifiers learn of it by heartbeats alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::counts::Counts;
 
-/// What the worker's parts note as they go.
+/// The state that the worker's parts note as they go.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
     pub(crate) engine: AtomicBool,
@@ -19,20 +19,20 @@ pub(crate) struct Vitals {
     pub(crate) draining: AtomicBool,
 }
 
-/// What one look at the worker saw.
+/// The worker's state at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
-    /// The engine is loaded and works.
+    /// Whether the engine is loaded and works.
     pub engine: bool,
-    /// The node's queue is consumed.
+    /// Whether the node's queue is consumed.
     pub consuming: bool,
-    /// The worker is shutting down.
+    /// Whether the worker is shutting down.
     pub draining: bool,
-    /// The broker would let the node in: its token has not expired.
+    /// Whether the broker would let the node in, that is, whether its token is still valid.
     pub token: bool,
 }
 
-/// Decides by a look whether the node is ready: each of these conditions alone keeps it from answering.
+/// Decides whether the node is ready. Each of these conditions alone keeps it from answering.
 #[must_use]
 pub fn decide(seen: Snapshot) -> Readiness {
     Readiness::new([
@@ -43,7 +43,7 @@ pub fn decide(seen: Snapshot) -> Readiness {
     ])
 }
 
-/// Shows how a worker is doing, also while it runs.
+/// A handle that shows the state of a worker, also while it runs.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     pub(crate) counts: Arc<Counts>,
@@ -53,19 +53,19 @@ pub struct WorkerHandle {
 }
 
 impl WorkerHandle {
-    /// Returns what was counted so far.
+    /// Returns the event counters.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Returns how many slots are free, and when that changes.
+    /// Returns a receiver of the number of free slots.
     #[must_use]
     pub fn free_slots(&self) -> watch::Receiver<u32> {
         self.free_slots.clone()
     }
 
-    /// Looks at the worker. The caller knows whether the node's token is good, because it fetches the token.
+    /// Returns the worker's present state. The caller fetches the node's token, so it says whether `token` is valid.
     #[must_use]
     pub fn look(&self, token: bool) -> Snapshot {
         let noted = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Brings the metrics up to date that are counted here or that are levels.
+    /// Updates the metrics that are counted here and the gauges.
     pub fn observe(&self) {
         self.counts.observe();
         gauge!(WORKER_SLOTS).set(self.slots);

@@ -1,4 +1,4 @@
-//! Puts the parts of a worker together, runs them and ends them. Every task and the engine's thread end with `run`.
+//! Assembles the parts of a worker, runs them and ends them. Every task and the engine's thread end with `run`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::vitals::{Vitals, WorkerHandle};
 
 /// The seams that a worker works on.
 pub struct Seams {
-    /// Carries assignments in and replicas out. It has the node's queue.
+    /// The broker, which carries assignments in and replicas out, and has the node's queue.
     pub broker: Arc<dyn Broker>,
-    /// Does the decoding. `EngineDescription::sequences_max` lowers [`Config::slots`].
+    /// The engine, which decodes. Its `EngineDescription::sequences_max` may lower [`Config::slots`].
     pub engine: Box<dyn Engine>,
 }
 
@@ -55,8 +55,8 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Makes a worker that reads `queue`, which was declared when `node` was registered. The engine's tokens are those of
-    /// `chat`.
+    /// Makes a worker that reads `queue`, which was declared when `node` was registered. The engine's tokens must be
+    /// those of `chat`.
     #[must_use]
     pub fn new(config: Config, node: NodeId, queue: String, chat: Arc<ChatModel>, seams: Seams) -> Self {
         let sequences_max = u32::try_from(seams.engine.description().sequences_max).unwrap_or(u32::MAX);
@@ -66,7 +66,7 @@ impl Worker {
         Self { config, node, queue, chat, seams, desk, counts, vitals }
     }
 
-    /// Returns a handle that stays good when `run` has taken the worker.
+    /// Returns a handle, which stays valid after `run` has taken the worker.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle {
@@ -77,12 +77,12 @@ impl Worker {
         }
     }
 
-    /// Works until `shutdown` is cancelled, then drains: nothing new is begun, running answers get `drain_ms`, the
-    /// rest is given back as `draining`. Dropping the future instead ends everything at once, as a crash would: the
-    /// broker gives out again what was not settled.
+    /// Works until `shutdown` is cancelled, then drains: nothing new begins, running answers get `drain_ms`, and the
+    /// rest is given back as `draining`. Dropping the future instead ends everything at once, as a crash would, and
+    /// the broker gives out again what was not settled.
     ///
     /// # Errors
-    /// See [`WorkerError`]. A lost connection is none: the worker consumes again.
+    /// [`WorkerError`]. A lost connection is no error: the worker consumes again.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
         let (config, vitals) = (self.config.clone(), Arc::clone(&self.vitals));
         let (node, queue, broker) = (self.node.clone(), self.queue.clone(), Arc::clone(&self.seams.broker));
@@ -102,7 +102,7 @@ impl Worker {
         let intake = Intake::new(stations, Arc::clone(&vitals), broker, queue, config);
         let taking = async {
             let result = intake.run(&shutdown).await;
-            // Also where it ended without draining.
+            // This is also needed where the intake ended without draining.
             draining.cancel();
             vitals.engine.store(false, Ordering::Relaxed);
             result

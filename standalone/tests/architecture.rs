@@ -1,5 +1,6 @@
-//! The map, checked: which crate may import which, who may link what, and how long a file may be; the map within each crate
-//! is `rooms`'. Reads cargo's own account of the workspace and the sources; runs nothing else.
+//! Checks the architecture: which crate may import which, which crates may link which libraries, and how long a file
+//! may be. (`rooms` checks the modules within each crate.) It reads cargo's metadata of the workspace and the
+//! sources, and runs nothing else.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 

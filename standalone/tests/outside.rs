@@ -1,8 +1,9 @@
-//! A node from outside, from its first word to its last: the worker's program comes in at a gateway, its heartbeats come
-//! over RabbitMQ under its own name, it stays in longer than a token lives, gets its queue back when that is gone, and
-//! drains when told to. Gateway and worker are the programs' own parts; the ledger is embedded.
+//! The life of a node from outside, from its registration to its end. The worker's program is let in at a gateway,
+//! its heartbeats come over RabbitMQ under its own name, it stays for longer than a token is valid, gets its queue
+//! back when that was deleted, and drains when it is told to. Gateway and worker are the real programs' parts; the
+//! ledger is embedded.
 //!
-//! `make services` starts RabbitMQ; `data/services.env` says where it is and which key signs tokens.
+//! `make services` starts RabbitMQ. `data/services.env` has its address and the key that signs tokens.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! The map within each crate, checked: no modules import each other in a circle, and a room imports only from rooms that
-//! lie below it. Which crate may import which is `architecture`'s.
+//! Checks the modules within each crate: no modules may import each other in a circle, and a room may import only
+//! rooms below it. (`architecture` checks which crate may import which.)
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 

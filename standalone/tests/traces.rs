@@ -1,6 +1,6 @@
-//! One trace over all roles: a client's request with a `traceparent` goes through gateway, verifier and three workers
-//! with real engines, and a small OTLP collector sees whose span is under whose. All roles share this process and the
-//! embedded broker, so the only ways from one to another are messages.
+//! One trace through all roles. A client's request with a `traceparent` passes the gateway, the verifier and three
+//! workers with real engines, and a small OTLP collector checks which span is the parent of which. All roles share
+//! this process and the embedded broker, so a trace can pass from one role to another in messages only.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 

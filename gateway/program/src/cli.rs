@@ -1,4 +1,4 @@
-//! The command line of `infera-gateway`: what can be typed, and which part does it.
+//! The command line of `infera-gateway`: the commands, and the parts of the program that carry them out.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Cli {
     settings: Settings,
 }
 
-/// What can be done beside serving.
+/// The commands beside serving.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the configuration that it would run with, as TOML.
@@ -54,10 +54,10 @@ Settings come from the file, then the environment (INFERA_LEDGER__URL is the key
 }
 
 impl Cli {
-    /// Does what was typed.
+    /// Carries out the command.
     ///
     /// # Errors
-    /// What went wrong, with the exit code.
+    /// The reason of the failure, with its exit code.
     pub fn act(self) -> Result<(), Failure> {
         let config = self
             .settings
@@ -75,7 +75,7 @@ impl Cli {
     }
 }
 
-/// What an operator does on the ledger; none of it needs the broker or a gateway that runs.
+/// Carries out an operator's command on the ledger. No command needs the broker or a running gateway.
 async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
     let shutdown = shutdown::on_signals()?;
     let Some(ledger) = waiting::ledger(&config.ledger, &shutdown).await.map_err(Failure::refused)? else {
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// What the parser checks at the first use only: names that clash, flags that are given twice.
+    /// Has clap check what it otherwise checks only at first use: names that clash, flags that are given twice.
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();

@@ -1,8 +1,9 @@
-//! Tokens signed by ECDSA on P-256 with SHA-256 (JWT's `ES256`), and the settings that lead to them. RabbitMQ holds the
+//! Signs tokens by ECDSA on P-256 with SHA-256 (JWT's `ES256`), and reads the settings for it. RabbitMQ has the
 //! public half of the key.
 //!
-//! ring signs, in constant time. `jsonwebtoken`'s own pure-Rust backend would bring RSA whose time tells of the key
-//! (RUSTSEC-2023-0071), and its other backend is minutes of C. RabbitMQ 4.0 fails at `EdDSA`; it, 3.10 and 4.3 take ES256.
+//! ring signs in constant time. Of `jsonwebtoken`'s own backends, the pure-Rust one brings RSA that leaks its key by
+//! timing (RUSTSEC-2023-0071), and the other one is C that takes minutes to build. RabbitMQ 3.10, 4.0 and 4.3 accept
+//! ES256; 4.0 fails at `EdDSA`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,21 +20,21 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::{Deserialize, Serialize};
 
-/// How nodes from outside are let in.
+/// The settings for letting in nodes from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The private key (EC on the curve P-256; PEM, PKCS #8) that signs nodes' tokens; the same at all gateways. None: nodes from outside are not
-    /// let in.
+    /// The file of the private key that signs nodes' tokens (EC on the curve P-256; PEM, PKCS #8), the same at all
+    /// gateways. Without it, nodes from outside are not let in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_key_file: Option<PathBuf>,
-    /// Under which name RabbitMQ has the public half: `auth_oauth2.signing_keys.<this>`.
+    /// The name under which RabbitMQ has the public half of the key: `auth_oauth2.signing_keys.<this>`.
     pub token_key_id: String,
-    /// How long a token lives, in seconds. Ten minutes: a node that was shut out can't come back for longer, and one
-    /// that renews at half of it goes on through five minutes without a gateway.
+    /// How long a token lives, in seconds. The default is ten minutes: a revoked node can come back for no longer,
+    /// and a node that renews its token at half its life keeps working through five minutes without a gateway.
     pub token_ttl_s: u64,
-    /// Where nodes find the broker, as they are told it: no user, no password. On this machine by default; over a
-    /// network always `amqps://`, or tokens can be read on the way.
+    /// The broker's address as nodes are told it, without user and password. The default is on this machine. Over a
+    /// network use `amqps://`, or tokens can be read on the way.
     pub broker_url: String,
 }
 
@@ -48,28 +49,29 @@ impl Default for Config {
     }
 }
 
-/// The settings can't be used: the operator's to mend.
+/// A mistake in these settings, which the operator has to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
-    /// The key.
+    /// The key can't be used.
     #[error("nodes.token_key_file {path}: {problem}")]
     Key {
-        /// Which file.
+        /// The key's file.
         path: PathBuf,
-        /// What is wrong with it; nothing of its content.
+        /// What is wrong with the key. It shows nothing of the file's content.
         problem: String,
     },
-    /// The address.
+    /// The broker's address can't be used.
     #[error("nodes.broker_url {0}")]
     Broker(&'static str),
-    /// The time.
+    /// The lifetime of tokens is out of range.
     #[error(
-        "nodes.token_ttl_s must be between 30 and 3600: shorter is spent on renewing, longer outlives a revocation"
+        "nodes.token_ttl_s must be between 30 and 3600: a shorter one costs too many renewals, and a longer one lets \
+         revoked nodes in for too long"
     )]
     Ttl,
 }
 
-/// The admission that the settings ask for; none without a key.
+/// Opens the admission that the settings describe, or returns none if they name no key.
 ///
 /// # Errors
 /// [`AdmissionError`].
@@ -83,16 +85,16 @@ pub fn open(config: &Config, book: Arc<dyn NodeBook>) -> Result<Option<Admission
     Ok(Some(Admission::new(book, Arc::new(signer), config.token_ttl_s, broker)))
 }
 
-/// Which commands make a key that is taken, and what else changes with it.
-const MAKE: &str = "make a pair by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out nodes.key` and \
-                    `openssl pkey -in nodes.key -pubout -out nodes.pub`; give nodes.key to all gateways and nodes.pub to \
-                    RabbitMQ, with `auth_oauth2.algorithms.1 = ES256` in its configuration";
+/// The commands that make a fitting key, and the settings that go with it.
+const MAKE: &str = "make a pair by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out nodes.key` \
+                    and `openssl pkey -in nodes.key -pubout -out nodes.pub`; give nodes.key to all gateways and \
+                    nodes.pub to RabbitMQ, with `auth_oauth2.algorithms.1 = ES256` in its configuration";
 
 /// A private key on P-256.
 pub struct TokenKey {
     header: Header,
     key: EncodingKey,
-    /// What queues' names are made of; follows from the key, so that all gateways have the same.
+    /// The seed of the names of nodes' queues. It follows from the key, so that all gateways have the same.
     queues: Digest,
 }
 
@@ -103,7 +105,7 @@ impl std::fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// The key in a PEM file.
+    /// Reads the key from a PEM file.
     ///
     /// # Errors
     /// [`AdmissionError::Key`].
@@ -116,12 +118,12 @@ impl TokenKey {
             wrong(format!("must be a private EC key on P-256 (PEM, PKCS #8), and this is {found}: {MAKE}"))
         };
         let key = EncodingKey::from_ec_pem(&pem).map_err(|_| unfit())?;
-        // A second key installs it again, which changes nothing.
+        // Installing it again for a second key changes nothing.
         let _ = BY_RING.install_default();
         let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::ES256) };
         let queues = Digest::of(&[b"infera/queues/v1|".as_slice(), &pem].concat());
         let opened = Self { header, key, queues };
-        // A key on another curve is found out now and not by the first node.
+        // A trial signature finds a key on another curve now and not when the first node comes.
         let probe = Claims { aud: "", sub: String::new(), iat: 0, exp: 0, scope: Vec::new() };
         opened.sign(&probe).map_err(|_| unfit())?;
         Ok(opened)
@@ -134,7 +136,8 @@ impl TokenSigner for TokenKey {
         token.map(Secret::new).map_err(|error| SigningError(error.to_string()))
     }
 
-    /// 128 bits of a keyed hash: hashed twice, so that no name leads to a longer one's.
+    /// Returns 128 bits of a keyed hash. It is hashed twice, so that the result for one name doesn't lead to that for
+    /// a longer name.
     fn suffix(&self, node: &NodeId) -> String {
         let inner = Digest::of(&[self.queues.as_bytes(), node.as_str().as_bytes()].concat());
         let mut word = Digest::of(inner.as_bytes()).to_string();
@@ -143,7 +146,8 @@ impl TokenSigner for TokenKey {
     }
 }
 
-/// The cryptography of `jsonwebtoken` in this program: one algorithm, and signing alone, because gateways read no tokens.
+/// The cryptography of `jsonwebtoken` in this program. It has one algorithm and only signs, because gateways read no
+/// tokens.
 static BY_RING: CryptoProvider = CryptoProvider {
     signer_factory: signer,
     verifier_factory: no_verifier,

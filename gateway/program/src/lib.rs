@@ -1,4 +1,5 @@
-//! The program `infera-gateway`: one gateway of a cluster, and an operator's commands on its ledger. Composing only.
+//! The program `infera-gateway`: one gateway of a cluster, and an operator's commands on its ledger. This crate only
+//! assembles parts.
 
 pub mod cli;
 pub mod es256;
@@ -21,27 +22,28 @@ use serde::{Deserialize, Serialize};
 use infera_gateway::{Gateway, Listener, Seams};
 use tls::{Tls, TlsConfig};
 
-/// Where the program looks for its settings if it isn't told. A file of its own: another role's settings, such as the
-/// archive's credentials, are none of its business, and are refused.
+/// The file in which the program looks for its settings if none is named. It is the gateway's own: settings of other
+/// roles, such as the archive's credentials, are refused.
 pub const DEFAULT_FILE: &str = "infera-gateway.toml";
 
 /// The whole configuration of `infera-gateway`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where clients come in. Loopback, so that nothing is open to a network before its operator says so.
+    /// The address at which clients connect. The default is on loopback, so that nothing is open to a network before
+    /// its operator says so.
     pub listen: ListenAddress,
-    /// Whether they speak TLS there.
+    /// The settings of TLS at that address.
     pub tls: TlsConfig,
-    /// What carries messages.
+    /// The message broker.
     pub broker: infera_broker_rabbitmq::Config,
-    /// What remembers.
+    /// The ledger.
     pub ledger: PostgresConfig,
-    /// How nodes from outside are let in.
+    /// The settings for letting in nodes from outside.
     pub nodes: es256::Config,
-    /// HTTP in.
+    /// The gateway.
     pub gateway: infera_gateway::Config,
-    /// Metrics and readiness, for operators.
+    /// Metrics and readiness for operators.
     pub operations: infera_operations::Config,
     /// Logs.
     pub log: infera_telemetry::Config,
@@ -65,7 +67,7 @@ impl Default for Config {
     }
 }
 
-/// The address can't be had.
+/// The error of a listening address that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "listen: {address}: {source}; stop what listens there, or choose another: --set listen=127.0.0.1:8711"
@@ -75,11 +77,11 @@ struct Listen {
     source: std::io::Error,
 }
 
-/// Serves until shutdown, and drains then. A broker that is away is waited for while jobs are accepted; without the
-/// ledger nothing can be promised, so no connection is accepted before it is there.
+/// Serves until `shutdown`, then drains. If the broker is away, the gateway waits for it and accepts jobs meanwhile.
+/// Without the ledger it can accept nothing, so it takes connections only once the ledger is there.
 ///
 /// # Errors
-/// What can't be used; each says what to do.
+/// What can't be used, and what to do about it.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let Config { log, traces, operations, .. } = &config;
     let instruments = Instruments::start("infera-gateway", log, traces, operations).await?;
@@ -111,7 +113,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a gateway may hold of them.
+/// Makes the gateway's seams out of a ledger and a broker.
 fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
     Seams {
         intake: ledger.clone(),

@@ -1,4 +1,4 @@
-//! The `infera-gateway` program: reads the command line, acts, says how it ended.
+//! The program `infera-gateway`: reads the command line, carries out the command and reports how it ended.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! What an operator does about accounts and nodes, until accounts manage their own: let an account's nodes in, revoke an API
-//! key, and shut one node out. One row each; what follows from it is the gateways' and the warden's.
+//! The operator's commands about accounts and nodes, until accounts can manage their own: let an account's nodes in,
+//! revoke an API key, and revoke a node. Each command changes one row; the gateways and the warden act on it.
 
 use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use infera_program::{Failure, print};
 use infera_types::ids::{Digest, NodeId};
 use infera_types::time::Timestamp;
 
-/// A key has 40 characters and a hash 64; what is longer is neither.
+/// The largest line with a key or its hash, in bytes. A key has 40 characters and a hash 64.
 const KEY_LINE_MAX_BYTES: u64 = 256;
 
-/// About accounts.
+/// The commands about accounts.
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
     /// Give an account the scope `fleet`: its nodes may come in over the broker.
@@ -29,7 +29,7 @@ pub(super) enum AccountCommand {
     RevokeKey,
 }
 
-/// About nodes.
+/// The commands about nodes.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
     /// Shut a node out for good; what it earned stays.
@@ -39,7 +39,7 @@ pub(super) enum NodeCommand {
     },
 }
 
-/// Does one of the first kind. `key_ttl` is how long gateways believe a key.
+/// Carries out a command about accounts. `key_ttl` is how long gateways believe a key.
 pub(super) async fn account<L>(command: &AccountCommand, ledger: &L, key_ttl: Duration) -> Result<(), Failure>
 where
     L: NodeBook + AccountBook,
@@ -63,11 +63,12 @@ where
     }
 }
 
-/// Revokes the key that `text` is, or is the SHA-256 of, and says whose it was. Errors don't repeat `text`: it may be a key
-/// with a typo.
+/// Revokes the key in `text`, which may be the key itself or its SHA-256, and returns a sentence about it. Errors
+/// don't repeat `text`, which may be a key with a typo.
 async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, Failure> {
     let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
-    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal digits)";
+    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal \
+                  digits)";
     let hash = hash.ok_or_else(|| Failure::settings(no_key))?;
     let Some(record) = book.key(hash).await? else {
         return Err(Failure::refused(
@@ -78,12 +79,12 @@ async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, Failur
     Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
 }
 
-/// Does one of the second kind.
+/// Carries out a command about nodes.
 pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(), Failure> {
     let NodeCommand::Revoke { id } = command;
     match admission::revoke(book, &NodeId::new(id.as_str())).await? {
         Some(node) => Ok(print(&format!(
-            "{} ({}) is shut out; its connections close within a minute",
+            "{} ({}) is revoked; its connections close within a minute",
             node.id, node.name
         ))?),
         None => Err(Failure::refused(format!("there is no node {id}"))),

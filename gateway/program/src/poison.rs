@@ -1,5 +1,5 @@
-//! What an operator does about poison: jobs that were failed because more than five verifiers died with them. The command
-//! line's part only; what a replay is stands in the gateway's `jobs::poison`.
+//! The operator's commands about poison, that is, jobs that failed because more than five verifiers died with them.
+//! This is the command line only; the gateway's `jobs::poison` replays jobs.
 
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use infera_program::{Failure, print};
 use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
 
-/// About poison.
+/// The commands about poison.
 #[derive(Debug, Subcommand)]
 pub(super) enum PoisonCommand {
-    /// Name them, the newest first: job, account, model, the request's bytes, and how long ago it was given up.
+    /// List poison jobs, the newest first: job, account, model, the request's bytes, and how long ago the job was
+    /// given up.
     List {
         /// List at most this many. Each is read with its request, of up to half a megabyte.
         #[arg(long, value_name = "JOBS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
-    /// Ask the same again as a new job of the same account, and print its id. What killed the verifiers should be mended
-    /// first: up to six more may die of it.
+    /// Make the same request again as a new job of the same account, and print the new job's id. Mend first what
+    /// killed the verifiers: up to six more may die of it.
     Replay {
-        /// Its id, as `poison list` names it.
+        /// The job's id, as `poison list` shows it.
         job: JobId,
     },
 }
 
-/// Does one of them.
+/// Carries out a command about poison.
 pub(super) async fn act<L>(command: &PoisonCommand, ledger: &L, config: &Config) -> Result<(), Failure>
 where
     L: JobReader + JobIntake + NetworkBook,
@@ -49,7 +50,7 @@ where
     }
 }
 
-/// Columns for eyes and `cut`: tabs between them, one job a line.
+/// Returns one job as a line, in columns separated by tabs that people and `cut` can read.
 fn line(job: &PoisonedJob, now: Timestamp) -> String {
     let request = job.request.as_ref().map_or("pruned".to_owned(), |body| format!("{} B", body.len()));
     let ago = ago(now.since(job.settled_ms));

@@ -1,7 +1,8 @@
-//! The public port over TLS, by rustls with `ring`: the certificate, renewed while connections are open, and handshakes
-//! that end. Only for the program: `infera up` is a loopback affair and links none of this.
+//! TLS at the public port, by rustls with `ring`: the certificate, its renewal while connections are open, and
+//! handshakes with a time limit. Only this program links it; `infera up` listens on loopback and needs none.
 //!
-//! Renewed files are found by looking at them, not by a signal: a mounted secret changes without one.
+//! Renewed files are found by checking them at intervals and not by a signal, because a mounted secret changes
+//! without one.
 
 use std::fmt;
 use std::io;
@@ -27,21 +28,22 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Whether the public port speaks TLS, and as whom. Both files or none.
+/// The settings of TLS at the public port. Both files are set, or neither is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// PEM file: the server's certificate, then those that lead to its authority.
+    /// A PEM file with the server's certificate, followed by those that lead to its authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_file: Option<PathBuf>,
-    /// PEM file of the certificate's private key.
+    /// A PEM file with the certificate's private key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// A handshake that isn't complete by then ends its connection; until then it has one of the connections' places.
-    /// Two round trips and some arithmetic: 10 s is a bad line.
+    /// How long a handshake may take, in milliseconds; a slower one ends its connection. During the handshake the
+    /// connection takes one of the places. It needs two round trips and some arithmetic, so 10 s is enough even on a
+    /// bad line.
     pub handshake_timeout_ms: u64,
-    /// How often the files are looked at, in milliseconds. A renewed certificate has days until the old one expires, and a
-    /// minute is soon enough for an operator who watches.
+    /// How often the files are checked for renewal, in milliseconds. A certificate is renewed days before the old one
+    /// expires, and a minute is soon enough for an operator who waits for it.
     pub reload_ms: u64,
 }
 
@@ -51,28 +53,28 @@ impl Default for TlsConfig {
     }
 }
 
-/// Why the port can't speak TLS. The operator's to mend.
+/// The reason why the port can't speak TLS. The operator has to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One file without the other.
+    /// Only one of the two files is set.
     #[error("tls.certificate_file and tls.key_file are set together, or neither is")]
     Half,
     /// A file can't be used.
     #[error("{key} {}: {problem}", path.display())]
     File {
-        /// Which setting names it.
+        /// The setting that names the file.
         key: &'static str,
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// What is wrong with it; never its content.
+        /// What is wrong with the file. It shows nothing of its content.
         problem: String,
     },
-    /// The certificate and the key are no pair, or of a kind that isn't known.
+    /// The certificate and the key don't belong together, or are of an unknown kind.
     #[error("tls.certificate_file and tls.key_file: {0}")]
     Pair(#[from] rustls::Error),
 }
 
-/// What makes a connection secure. Cheap to clone.
+/// Makes connections secure. It is cheap to clone.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -88,10 +90,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the files; none if none are named.
+    /// Reads the files, or returns none if no files are set.
     ///
     /// # Errors
-    /// [`TlsError`] names the setting and what is wrong with it.
+    /// [`TlsError`], which names the setting and what is wrong with it.
     pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
         let files = match (&config.certificate_file, &config.key_file) {
             (None, None) => return Ok(None),
@@ -106,7 +108,7 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&credentials) as _);
-        // The server speaks nothing else; a client that insists on HTTP/2 hears so in the handshake.
+        // The server speaks only HTTP/1.1; a client that insists on HTTP/2 is told so in the handshake.
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Self {
             acceptor: TlsAcceptor::from(Arc::new(server)),
@@ -116,8 +118,8 @@ impl Tls {
         }))
     }
 
-    /// Looks for renewed files until told to stop. What can't be used is said once, and the certificate that works
-    /// stays.
+    /// Checks for renewed files until `end`. A renewed certificate that can't be used is logged once, and the present
+    /// one stays in use.
     pub async fn keep_fresh(self, end: Shutdown) {
         let mut last_problem = None;
         loop {
@@ -126,7 +128,7 @@ impl Tls {
                 () = tokio::time::sleep(self.reload) => {}
             }
             let credentials = Arc::clone(&self.credentials);
-            // Reading files blocks.
+            // Reading files blocks, so it is done on a blocking thread.
             let renewed = tokio::task::spawn_blocking(move || credentials.renew()).await;
             let problem = match renewed {
                 Ok(Ok(false)) => None,
@@ -140,7 +142,10 @@ impl Tls {
             if problem != last_problem
                 && let Some(problem) = &problem
             {
-                tracing::error!(problem, "the renewed certificate can't be used; the old one stays");
+                tracing::error!(
+                    problem,
+                    "the renewed certificate can't be used; the present one stays in use"
+                );
             }
             last_problem = problem;
         }
@@ -164,7 +169,7 @@ impl Acceptor for Tls {
     }
 }
 
-/// Carries a connection's bytes by TLS.
+/// A connection whose bytes go through TLS.
 struct Secured(TlsStream<TcpStream>);
 
 impl Wire for Secured {
@@ -213,14 +218,14 @@ impl AsyncWrite for Secured {
     }
 }
 
-/// Where certificate and key are.
+/// The paths of certificate and key.
 #[derive(Clone, Debug)]
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
 }
 
-/// What was in them.
+/// The content of these files.
 struct Read {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -249,13 +254,14 @@ impl Files {
 }
 
 impl Read {
-    /// Fails if they are no pair: also what is seen of files of which only one is renewed yet.
+    /// Returns the certificate with its key. It fails if they don't belong together, which is also the case while
+    /// only one of the files has been renewed.
     fn certified(self, provider: &CryptoProvider) -> Result<CertifiedKey, rustls::Error> {
         CertifiedKey::from_der(self.chain, self.key, provider)
     }
 }
 
-/// The certificate of new connections.
+/// The certificate that new connections get.
 struct Credentials {
     files: Files,
     current: ArcSwap<CertifiedKey>,
@@ -273,10 +279,10 @@ impl Credentials {
         self.current.load_full()
     }
 
-    /// Whether the files hold another certificate, which is used from now on.
+    /// Replaces the certificate if the files have another one, and returns whether they had.
     fn renew(&self) -> Result<bool, TlsError> {
         let read = self.files.read()?;
-        // A key is renewed only with its certificate.
+        // A key is renewed only together with its certificate.
         if read.chain == self.current().cert {
             return Ok(false);
         }

@@ -1,5 +1,5 @@
-//! How nodes from outside come in: who is put on record, what a token says, which queue is a node's own, and what
-//! those hear who stay outside. That RabbitMQ holds a node to its token is tried on a real one, elsewhere.
+//! How nodes from outside are let in: which nodes are registered, what a token says, which queue belongs to a node,
+//! and which replies refused nodes get. That RabbitMQ enforces a node's token is tested elsewhere, on a real one.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, reason = "the support that all tests share has more than each needs")]
@@ -26,10 +26,10 @@ use support::rig::{Rig, new_key, unlimited};
 
 const SECRET: &str = "0123456789abcdef";
 
-/// The kind of key that signs tokens, in openssl's words.
+/// The kind of key that signs tokens, as openssl calls it.
 const P256: [&str; 4] = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
-/// A fresh key made as the README says: the private half, and the public one beside it.
+/// Makes a key as the README describes, with its public half beside it, and returns the path of the private half.
 fn key(folder: &Path) -> PathBuf {
     openssl(folder, &[&["genpkey"][..], &P256, &["-out", "nodes.key"]].concat());
     openssl(folder, &["pkey", "-in", "nodes.key", "-pubout", "-out", "nodes.pub"]);
@@ -41,7 +41,7 @@ fn openssl(folder: &Path, arguments: &[&str]) {
     assert!(made.status.success(), "{made:?}");
 }
 
-/// The head and the claims of a token, after its signature was checked with the public key in a PEM file.
+/// Returns the head and the claims of a token, after checking its signature with the public key in a PEM file.
 fn read(token: &str, public: &Path) -> (Value, Value) {
     let pem = std::fs::read_to_string(public).expect("the public half");
     let lines: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -165,13 +165,13 @@ async fn a_fleets_node_gets_a_token_for_itself_and_its_queue() {
         json!([format!("rabbitmq.read:%2F/{queue}"), format!("rabbitmq.write:%2F/infera.nodes/{id}.*")]);
     assert_eq!(claims["scope"], scope);
 
-    // Gone, it is declared again; another gateway with the same key has the same.
+    // An expired queue is declared again, and another gateway with the same key names it in the same way.
     rig.broker.delete(queue).await.expect("a broker");
     let later = send(&rig, "/check_node_secret", &node, None).await.json();
     assert_eq!((&later["queue"], rig.broker.depth(queue).await.expect("a broker")), (&json!(queue), Some(0)));
 }
 
-/// How long a secret's check and a signature took is no caller's business; everywhere else it is told.
+/// Replies to nodes don't show how long checking a secret and signing took; all other replies show their time.
 #[tokio::test]
 async fn no_reply_to_a_node_says_what_it_took() {
     let folder = tempfile::tempdir().expect("a folder");

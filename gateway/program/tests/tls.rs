@@ -1,5 +1,5 @@
-//! The public port over TLS, with a real client: who believes it, what a bad handshake costs, and that a renewed
-//! certificate is used without a restart. What requests mean is tried in plain text.
+//! The public port over TLS, with a real client: which clients trust it, what a bad handshake costs, and that a
+//! renewed certificate is used without a restart. What requests mean is tested in plain text.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Long enough for a busy machine, and short for one that hangs.
+/// Long enough for a busy machine, and short enough to notice a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An authority with a certificate for loopback, as `make services` makes them.
+/// An authority with a certificate for loopback, made as `make services` makes them.
 fn certificates(folder: &Path) -> TlsConfig {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/service/certificates.py");
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
@@ -36,7 +36,7 @@ fn certificates(folder: &Path) -> TlsConfig {
     }
 }
 
-/// A gateway that speaks TLS. It knows no keys: who gets a 401 has spoken with it.
+/// A gateway that speaks TLS. It knows no keys, so a client that gets a 401 has reached it.
 struct Secured {
     address: SocketAddr,
     shutdown: Shutdown,
@@ -65,7 +65,7 @@ impl Secured {
         Self { address, shutdown, running, _folder: folder }
     }
 
-    /// The status of a request by somebody who believes this authority.
+    /// Returns the status of a request by a client that trusts this authority.
     async fn ask(&self, authority: &Path) -> Result<u16, String> {
         let trusted = infera_tls::client(Some(authority)).expect("an authority");
         self.ask_with(trusted).await
@@ -75,19 +75,19 @@ impl Secured {
         let client = reqwest::Client::builder().tls_backend_preconfigured(trusted).no_proxy();
         let client = client.timeout(PATIENCE).build().expect("a client");
         let url = format!("https://{}/v1/models", self.address);
-        // Its own text names only the outermost cause.
+        // The error's own text names only the outermost cause.
         let reply = client.get(url).send().await.map_err(|error| format!("{error:?}"))?;
         assert!(reply.headers().contains_key("x-request-id"), "{reply:?}");
         Ok(reply.status().as_u16())
     }
 
-    /// What somebody gets who says this, until the connection ends.
+    /// Returns what a client gets that sends these bytes, until the connection ends.
     async fn say(&self, words: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
         stream.write_all(words).await.expect("said");
         let mut heard = Vec::new();
         let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
-        // Cut or closed: either is an end.
+        // Whether the connection was reset or closed doesn't matter.
         drop(ended.expect("the connection ends"));
         heard
     }
@@ -101,7 +101,7 @@ async fn only_who_knows_its_authority_speaks_with_it() {
     let gateway = Secured::start(Config::default(), &tls).await;
     assert_eq!(gateway.ask(&ours.path().join("ca.crt")).await, Ok(401));
     let refused = gateway.ask(&theirs.path().join("ca.crt")).await.expect_err("a stranger's authority");
-    // As `rustls` calls it in the whole chain of causes.
+    // The cause as `rustls` names it, anywhere in the chain of causes.
     assert!(refused.contains("InvalidCertificate"), "{refused}");
 }
 
@@ -144,11 +144,11 @@ async fn a_handshake_that_never_ends_is_given_up() {
     let began = Instant::now();
     let mut silent = TcpStream::connect(gateway.address).await.expect("a connection");
     assert_eq!(silent.read(&mut [0]).await.expect("an end"), 0);
-    // Idle connections are closed much later.
+    // Idle connections would be closed much later.
     assert!((300..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
 }
 
-/// Has one place for connections, which a client that only connects gives up to the next.
+/// The gateway has one place for connections. A client that only connects has to give it up to the next one.
 #[tokio::test]
 async fn a_handshake_that_waits_makes_room() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -235,7 +235,7 @@ async fn a_renewed_certificate_is_used_and_half_of_one_is_not() {
     let (old_authority, new_authority) = (old.path().join("ca.crt"), new.path().join("ca.crt"));
     let renew = |name: &str| std::fs::copy(new.path().join(name), old.path().join(name)).expect("copied");
 
-    // Only the certificate is there yet: it doesn't fit the key, and the old pair goes on.
+    // Only the certificate is renewed yet. It doesn't fit the key, so the old pair stays in use.
     renew("gateway.crt");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(gateway.ask(&old_authority).await, Ok(401));
@@ -263,7 +263,7 @@ fn files_that_cannot_be_used_are_named() {
     for (config, words) in [
         (TlsConfig { certificate_file: absent.clone(), ..good.clone() }, "tls.certificate_file /nowhere"),
         (TlsConfig { key_file: absent, ..good.clone() }, "tls.key_file /nowhere"),
-        // A key is no certificate, a certificate no key, and strangers are no pair.
+        // A key is no certificate, a certificate is no key, and a certificate and a key of different pairs don't fit.
         (TlsConfig { certificate_file: good.key_file.clone(), ..good.clone() }, "no certificate in it"),
         (TlsConfig { key_file: good.certificate_file.clone(), ..good.clone() }, "tls.key_file"),
         (TlsConfig { key_file: strange.key_file, ..good.clone() }, "tls.certificate_file and tls.key_file"),

@@ -1,8 +1,9 @@
-//! How nodes come in from outside: what a node's token says, which queue is its own, and why one may be kept out. It
-//! reads no request, and it knows no broker's protocol: RabbitMQ enforces what the token says.
+//! How nodes from outside are let in: what a node's token says, which queue belongs to the node, and why a node may
+//! be refused. This file reads no requests and speaks no broker's protocol; RabbitMQ enforces what the token says.
 //!
-//! A token lets its node read its own queue and write to the nodes' exchange under keys that begin with its id; nothing
-//! else. It lives for minutes, so a node that is shut out is out when it runs out, wherever the warden isn't.
+//! A token lets its node read its own queue and publish to the nodes' exchange under keys that begin with the node's
+//! id, and nothing else. It lives for minutes, so a revoked node can log in and publish for minutes at most, even
+//! where no warden closes its connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,56 +18,57 @@ use serde::Serialize;
 
 use crate::fastapi::email;
 
-/// Names the audience of our tokens: RabbitMQ's `auth_oauth2.resource_server_id`, and the prefix of every scope.
+/// The audience of our tokens: RabbitMQ's `auth_oauth2.resource_server_id`, and the prefix of every scope.
 const AUDIENCE: &str = "rabbitmq";
 
-/// Holds what a token says (RFC 7519); RabbitMQ takes `sub` for the user's name.
+/// The claims of a token (RFC 7519). RabbitMQ takes `sub` as the user's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claims {
-    /// Names the service that the token is for.
+    /// The service that the token is for.
     pub aud: &'static str,
-    /// Is the node's id.
+    /// The node's id.
     pub sub: String,
-    /// Is when the token begins to hold, in seconds since 1970.
+    /// The time from which the token is valid, in seconds since 1970.
     pub iat: u64,
-    /// Is when it ends, likewise.
+    /// The time at which the token expires, in seconds since 1970.
     pub exp: u64,
-    /// Lists what the node may do, in the words of RabbitMQ's OAuth 2 plugin.
+    /// What the node may do, in the words of RabbitMQ's OAuth 2 plugin.
     pub scope: Vec<String>,
 }
 
-/// Says that a token could not be signed, which is the key's fault or ours.
+/// The error of a token that could not be signed. The gateway or its key is at fault.
 #[derive(Debug, thiserror::Error)]
 #[error("a token can't be signed: {0}")]
 pub struct SigningError(pub String);
 
 /// Signs tokens with the key that the broker trusts.
 pub trait TokenSigner: Send + Sync + fmt::Debug {
-    /// Returns the token that says `claims`.
+    /// Returns a signed token that makes these `claims`.
     ///
     /// # Errors
-    /// [`SigningError`]; trying again doesn't help.
+    /// [`SigningError`]. A retry doesn't help.
     fn sign(&self, claims: &Claims) -> Result<Secret, SigningError>;
 
-    /// Returns the random end of a node's queue: the same at every gateway that holds the key; no one else can tell it.
+    /// Returns the random suffix of a node's queue. It is the same at every gateway that holds the key, and can't be
+    /// guessed without the key.
     fn suffix(&self, node: &NodeId) -> String;
 }
 
-/// Holds what a node that was let in is told.
+/// What a node is told once it is let in.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Proves to the broker who the node is.
+    /// The token by which the node logs in at the broker.
     pub token: Secret,
-    /// Counts the seconds for which the token lives.
+    /// The lifetime of the token, in seconds.
     pub expires_in_s: u64,
-    /// Is the queue that the node reads.
+    /// The queue that the node reads.
     pub queue: Queue,
 }
 
-/// Lets nodes in.
+/// Lets nodes in by giving them tokens.
 #[derive(Debug)]
 pub struct Admission {
-    /// Tells whose nodes may come in.
+    /// The ledger's part that says whose nodes may come in.
     pub book: Arc<dyn NodeBook>,
     signer: Arc<dyn TokenSigner>,
     token_ttl_s: u64,
@@ -74,7 +76,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Makes an admission to the broker at `broker`, by tokens that live for `token_ttl_s` seconds.
+    /// Makes an admission to the broker at `broker`, with tokens that live for `token_ttl_s` seconds.
     #[must_use]
     pub fn new(
         book: Arc<dyn NodeBook>,
@@ -85,20 +87,20 @@ impl Admission {
         Self { book, signer, token_ttl_s, broker }
     }
 
-    /// Returns where nodes find the broker.
+    /// Returns the broker's address as nodes are told it.
     #[must_use]
     pub const fn broker(&self) -> &BrokerAddress {
         &self.broker
     }
 
-    /// Returns until when a token lives that is made now.
+    /// Returns when a token that is made at `now` expires.
     #[must_use]
     pub fn until(&self, now: Timestamp) -> Timestamp {
         now.after(Duration::from_secs(self.token_ttl_s))
     }
 
-    /// Makes a token for `node` and names its queue, which isn't declared here. The key is worked with on a blocking
-    /// thread, so that it delays no other request and no other request's reply tells how long it took.
+    /// Makes a token for `node` and names its queue, without declaring the queue. Signing runs on a blocking thread:
+    /// it delays no other request, and the times of other replies don't show how long it took.
     ///
     /// # Errors
     /// [`SigningError`].
@@ -114,8 +116,8 @@ impl Admission {
     }
 }
 
-/// Returns the claims of the token of a node that reads `queue`: they hold from `now_s` (seconds since 1970) on for `ttl_s`
-/// seconds.
+/// Returns the claims for a node that reads `queue`. They are valid for `ttl_s` seconds from `now_s` (seconds since
+/// 1970).
 fn claims(node: &NodeId, queue: &str, broker: &BrokerAddress, now_s: u64, ttl_s: u64) -> Claims {
     let (vhost, exchange) = (broker.vhost(), topology::NODES_EXCHANGE);
     Claims {
@@ -131,7 +133,7 @@ fn claims(node: &NodeId, queue: &str, broker: &BrokerAddress, now_s: u64, ttl_s:
     }
 }
 
-/// Is the broker's address as nodes are told it: `amqp(s)://host:port/vhost`, without user and password.
+/// The broker's address as nodes are told it: `amqp(s)://host:port/vhost`, without user and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAddress(String);
 
@@ -139,14 +141,16 @@ impl BrokerAddress {
     /// Reads the address in `url`.
     ///
     /// # Errors
-    /// One sentence for the operator. It doesn't quote the URL, which may hold a password.
+    /// One sentence for the operator. It doesn't repeat the URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         let rest = ["amqp://", "amqps://"].into_iter().find_map(|scheme| url.strip_prefix(scheme));
         let (host, vhost) = rest
             .and_then(|rest| rest.split_once('/'))
             .ok_or("isn't of the form amqps://host:port/vhost, where the vhost / is written %2F")?;
         if host.contains('@') {
-            return Err("holds a user; every node is told it, and logs in by its token");
+            return Err(
+                "names a user; leave it out, because every node is told this address and logs in by its token",
+            );
         }
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
         if host.is_empty() || vhost.is_empty() || !vhost.bytes().all(is_plain) {
@@ -161,13 +165,14 @@ impl BrokerAddress {
         &self.0
     }
 
-    /// Returns the vhost as URLs and scopes write it.
+    /// Returns the vhost as it is written in URLs and scopes.
     fn vhost(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 }
 
-/// Gives the account of an e-mail address, in any spelling that signs up, the scope `fleet`. None: no such account.
+/// Gives the scope `fleet` to the account of an e-mail address, in any spelling that signs up. Returns none if there
+/// is no such account.
 ///
 /// # Errors
 /// [`LedgerError`].
@@ -176,7 +181,8 @@ pub async fn allow_fleet(book: &dyn NodeBook, address: &str) -> Result<Option<Ac
     book.allow_fleet(&address.to_ascii_lowercase(), Timestamp::now()).await
 }
 
-/// Shuts a node out for good: it gets no token any more, and the warden closes its connections. None: no such node.
+/// Revokes a node for good: it gets no more tokens, and the warden closes its connections. Returns none if there is
+/// no such node.
 ///
 /// # Errors
 /// [`LedgerError`].
@@ -184,7 +190,8 @@ pub async fn revoke(book: &dyn NodeBook, node: &NodeId) -> Result<Option<NodeRec
     book.revoke_node(node, Timestamp::now()).await
 }
 
-/// Returns what the ledger keeps of a node's secret. A fast hash is right for the long random secrets that are asked for.
+/// Returns the digest of a node's secret that the ledger stores. A fast hash is enough, because secrets have to be
+/// long and random.
 #[must_use]
 pub fn secret_digest(secret: &str) -> Digest {
     Digest::of(secret.as_bytes())

@@ -1,5 +1,5 @@
-//! Finds out the caller by the one API key of a request, from `Authorization: Bearer` or the seed's `api_key` header, on
-//! both faces. A key in the query or the body is never looked at. Every way to be wrong gets the same answer.
+//! Finds the caller of a request by its API key. The key is sent as `Authorization: Bearer` or in the seed's header
+//! `api_key`, on both faces; a key in the query or the body is ignored. Every kind of wrong key gets the same answer.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use super::keys::{ApiKey, Caller, KeyCache};
 use crate::api::error::ApiError;
 
-/// Returns the caller that the headers prove.
+/// Returns the caller that the request's headers identify.
 ///
 /// # Errors
-/// [`ApiError::Unauthorized`]; the ledger's, if the key had to be looked up.
+/// [`ApiError::Unauthorized`], or the ledger's error if the key had to be looked up.
 pub(crate) async fn caller(keys: &KeyCache, headers: &HeaderMap) -> Result<Arc<Caller>, ApiError> {
     caller_if_any(keys, headers).await?.ok_or(ApiError::Unauthorized)
 }
 
-/// Returns the same where a key is optional: none without any.
+/// Returns the caller where a key is optional, or none if the request has no key.
 ///
 /// # Errors
-/// As [`caller`], for a key that is there.
+/// As [`caller`], for a key that was sent.
 pub(crate) async fn caller_if_any(
     keys: &KeyCache,
     headers: &HeaderMap,
@@ -35,9 +35,9 @@ pub(crate) async fn caller_if_any(
     }
 }
 
-/// Returns the one credential of a request; none if there is none. A header without a value is as if it weren't there:
-/// programs send both headers and fill one. The same key in both headers is one key; two that differ, or one header twice,
-/// prove nothing.
+/// Returns the one API key that a request sends, or none. A header without a value counts as absent, because some
+/// programs send both headers and fill in one. The same key in both headers is one key. Two different keys, or one
+/// header twice, are refused.
 fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let bearer = match single(headers, AUTHORIZATION.as_str())? {
         None => None,
@@ -55,7 +55,7 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// Returns a header's value; none if it isn't there or empty.
+/// Returns a header's value, or none if the header is absent or empty.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
     let mut values = headers.get_all(name).iter().filter(|value| !value.as_bytes().trim_ascii().is_empty());
     match (values.next(), values.next()) {

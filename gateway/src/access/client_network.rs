@@ -1,9 +1,9 @@
-//! Says what an address counts as: a client has one IPv4 address, or a whole /64 of IPv6.
+//! Decides which addresses count as one client: a single IPv4 address, or a whole /64 of IPv6.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Holds the addresses that count as one client.
+/// The network of addresses that count as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientNetwork(IpAddr);
 
@@ -17,7 +17,7 @@ impl From<IpAddr> for ClientNetwork {
 }
 
 impl fmt::Display for ClientNetwork {
-    /// Writes it as logs have it.
+    /// Writes the network as it stands in logs.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => address.fmt(formatter),

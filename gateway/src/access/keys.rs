@@ -1,9 +1,9 @@
-//! API keys: what they look like, and which account one belongs to. A key is `inf_`, thirty characters of base 62
-//! (178 bits) and six more that are their CRC-32, so that a typo is refused without a look-up and scanners for
-//! leaked secrets can tell a key from a look-alike. Keys are kept as SHA-256 only: a fast hash is right for a random
-//! secret of that size.
+//! API keys: their form, and the account that each belongs to. A key is `inf_`, thirty characters of base 62 (178
+//! bits) and six more that are the CRC-32 of all that. The checksum lets us refuse a typo without a look-up, and lets
+//! scanners for leaked secrets tell a key from a look-alike. Only a key's SHA-256 is stored: a fast hash is enough
+//! for a random secret of that size.
 //!
-//! Which headers carry a key is decided in `auth`.
+//! `auth` decides which headers carry a key.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ const RANDOM_LENGTH: usize = 30;
 const CHECKSUM_LENGTH: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Is a well-formed key. Printing it for debugging shows the last four characters only.
+/// A well-formed API key. Its debug output shows the last four characters only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -28,13 +28,13 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Says that the operating system had no randomness to give.
+/// The error of an operating system that gave no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("no randomness from the operating system: {0}")]
 pub struct NoRandomness(String);
 
 impl ApiKey {
-    /// Makes a fresh key.
+    /// Makes a new random key.
     ///
     /// # Errors
     /// [`NoRandomness`].
@@ -44,7 +44,7 @@ impl ApiKey {
         while text.len() < PREFIX.len() + RANDOM_LENGTH {
             let mut bytes = [0; RANDOM_LENGTH];
             getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
-            // Bytes over the largest multiple of 62 are left out, or some characters would be likelier.
+            // Bytes above the largest multiple of 62 are skipped, because they would make some characters likelier.
             let characters = bytes.iter().filter(|&&byte| byte < 248).map(|&byte| digit(u32::from(byte)));
             let missing = PREFIX.len() + RANDOM_LENGTH - text.len();
             text.extend(characters.take(missing));
@@ -53,7 +53,7 @@ impl ApiKey {
         Ok(Self(text))
     }
 
-    /// Returns the key in `text`, if its form and checksum are right.
+    /// Returns the key in `text` if its form and its checksum are right.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_key = text.len() == PREFIX.len() + RANDOM_LENGTH + CHECKSUM_LENGTH
@@ -66,31 +66,31 @@ impl ApiKey {
         (checksum(body) == sum).then(|| Self(text.to_owned()))
     }
 
-    /// Returns what the ledger knows it by.
+    /// Returns the hash under which the ledger stores this key.
     #[must_use]
     pub fn hash(&self) -> Digest {
         Digest::of(self.0.as_bytes())
     }
 
-    /// Returns its last four characters, for lists.
+    /// Returns the key's last four characters, to show in lists.
     #[must_use]
     pub fn hint(&self) -> &str {
         &self.0[self.0.len() - 4..]
     }
 
-    /// Returns the whole key, to show it once.
+    /// Returns the whole key, which is shown once.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Returns what the ledger keeps of it when an account begins with it.
+    /// Returns what the ledger stores of this key when it is the first of a new account.
     #[must_use]
     pub fn first(&self) -> FirstKey {
         FirstKey { hash: self.hash(), hint: self.hint().to_owned() }
     }
 
-    /// Returns the row that stores it for `account`.
+    /// Returns the row that stores this key for `account`.
     #[must_use]
     pub fn row(&self, account: AccountId) -> NewKey {
         NewKey { hash: self.hash(), account, hint: self.hint().to_owned() }
@@ -106,16 +106,16 @@ fn checksum(text: &str) -> String {
     (0..6).rev().map(|place| digit(sum / 62_u32.pow(place))).collect()
 }
 
-/// Is the caller of a request: found out by its key, used by limits and routes.
+/// The caller of a request, found by its API key. Limits and routes use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// Is the key's hash, by which limits are counted.
+    /// The key's hash, by which limits are counted.
     pub(crate) key: Digest,
-    /// Is the account that pays and owns.
+    /// The account that pays for the request and owns its jobs.
     pub(crate) account: AccountId,
 }
 
-/// Holds the ledger's answers about keys, remembered for a short time and in bounded numbers.
+/// A cache of the ledger's answers about keys, bounded in time and in number.
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     book: Arc<dyn AccountBook>,
@@ -126,16 +126,16 @@ pub(crate) struct KeyCache {
 }
 
 impl KeyCache {
-    /// Makes a cache of at most `max` valid and `max` invalid keys, each believed for `ttl`.
+    /// Makes a cache of at most `max` valid and `max` invalid keys, each of which is believed for `ttl`.
     #[must_use]
     pub(crate) fn new(book: Arc<dyn AccountBook>, ttl: Duration, max: usize) -> Self {
         Self { book, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
     }
 
-    /// Returns the caller that the key belongs to; none if it was never issued or is revoked.
+    /// Returns the caller that the key belongs to, or none if the key was never issued or is revoked.
     ///
     /// # Errors
-    /// The ledger's, where it had to be asked.
+    /// The ledger's error, if the key had to be looked up.
     pub(crate) async fn caller(&self, key: &ApiKey) -> Result<Option<Arc<Caller>>, LedgerError> {
         let hash = key.hash();
         let now = Instant::now();
@@ -163,7 +163,7 @@ impl KeyCache {
     }
 }
 
-/// Forgets what is stale once the map is full, and everything if that wasn't enough.
+/// Drops stale entries once the map is full, and all entries if that frees no room.
 fn make_room<V>(map: &mut HashMap<Digest, V>, max: usize, fresh: impl Fn(&V) -> bool) {
     if map.len() >= max {
         map.retain(|_, value| fresh(value));
@@ -173,7 +173,7 @@ fn make_room<V>(map: &mut HashMap<Digest, V>, max: usize, fresh: impl Fn(&V) -> 
     }
 }
 
-/// Locks a map. One that another task panicked over is still a map: nothing here leaves one half changed.
+/// Locks a map, even if another task panicked while it held the lock: no change here can be left half done.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

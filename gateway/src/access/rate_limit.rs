@@ -1,6 +1,6 @@
-//! How much one key may ask: requests per minute (governor, in memory, per process) and requests at once. Sign-ups
-//! and nodes, which have no key, are counted by address. Limits that cost money belong in the ledger; these keep one client
-//! from crowding out the others.
+//! Limits on how much one key may ask: requests per minute (by governor, in memory, per process) and requests at
+//! once. Sign-ups and nodes have no key and are counted by address. Limits that concern money belong in the ledger;
+//! these keep one client from crowding out the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,16 +24,17 @@ use crate::config::Config;
 
 type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// Bounds the addresses that are remembered at once. More than that within a minute is an attack, and sign-ups pause.
+/// The largest number of addresses that are remembered. More than this within a minute is an attack, and sign-ups
+/// pause.
 const ADDRESSES_MAX: usize = 100_000;
 
-/// How often keys and addresses that are back at their full allowance are forgotten.
+/// How often keys and addresses that have their full allowance again are forgotten.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
-/// Tells a client whose key has no turn left when to try again: one of the key's own requests must end first.
+/// The wait that a client is told when its key has too many requests at once: one of them must end first.
 const TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// Holds all counters.
+/// The counters of all limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     rate: Option<Limiter<Digest>>,
@@ -44,7 +45,7 @@ pub(crate) struct Limits {
     nodes: Option<Limiter<ClientNetwork>>,
 }
 
-/// Is one request in flight; dropping it gives the turn back.
+/// One request in flight. Dropping it frees its turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
     key: Digest,
@@ -57,7 +58,7 @@ fn limiter<K: Clone + Eq + std::hash::Hash>(per_minute: u32) -> Option<Limiter<K
 }
 
 impl Limits {
-    /// Makes counters at zero. A limit of 0 is none.
+    /// Makes counters at zero. A setting of 0 means no limit.
     #[must_use]
     pub(crate) fn new(config: &Config) -> Self {
         Self {
@@ -70,7 +71,7 @@ impl Limits {
         }
     }
 
-    /// Counts a request, and says in `headers` what is left.
+    /// Counts a request and writes into `headers` what is left of its limits.
     ///
     /// # Errors
     /// [`ApiError::Limited`].
@@ -107,7 +108,8 @@ impl Limits {
         admit_address(self.nodes.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
     }
 
-    /// Returns a turn and how many the key has now, its own included; none if the key has no turn left.
+    /// Returns a turn and the number of turns that the key now has, this one included. Returns none if no turn is
+    /// left.
     fn turn(&self, key: Digest) -> Option<(Turn, u32)> {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let count = in_flight.entry(key).or_default();
@@ -119,7 +121,7 @@ impl Limits {
         Some((Turn { key, in_flight: Arc::clone(&self.in_flight) }, count))
     }
 
-    /// Writes the three families of headers that clients read.
+    /// Writes the three families of rate-limit headers that clients read.
     fn tell(&self, remaining: u32, in_flight: u32, headers: &mut HeaderMap) {
         let (mut policies, mut states) = (Vec::new(), Vec::new());
         if self.per_minute > 0 {
@@ -143,7 +145,8 @@ impl Limits {
         }
     }
 
-    /// Forgets keys and addresses that are back at the full allowance, until told to stop. One cleaner for all counters.
+    /// Forgets keys and addresses that have their full allowance again, until `stop`. One task does this for all
+    /// counters.
     pub(crate) async fn clean(&self, stop: &Shutdown) {
         loop {
             tokio::select! {
@@ -162,7 +165,7 @@ impl Limits {
     }
 }
 
-/// Counts an address. The error is how long to wait.
+/// Counts an address. The error is the time to wait.
 fn admit_address(limiter: Option<&Limiter<ClientNetwork>>, address: IpAddr) -> Result<(), Duration> {
     let Some(limiter) = limiter else { return Ok(()) };
     if limiter.len() >= ADDRESSES_MAX {

@@ -1,6 +1,6 @@
-//! What a body asks for: the tables of the three routes that take a conversation, and what becomes of a body that
-//! fits one. The shape is checked first and as pydantic would (`fastapi`); then come our own limits, in the same
-//! words. Whether the model exists and has room is asked later.
+//! The bodies that ask for a conversation: a table for each of the three routes that take one, and the checks beyond
+//! the tables. The shape is checked first, as pydantic does (`fastapi`), and then our own limits, in pydantic's words
+//! too. Whether the model exists and has room is checked later.
 
 use std::time::Duration;
 
@@ -12,14 +12,16 @@ use crate::config::{Config, REQUEST_TIMEOUT_S};
 use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
 const MESSAGE: &[Field] = &[Field::required("role", Kind::Text), Field::required("content", Kind::Text)];
-/// Leaves to code which roles may leave the content out: a table can't say it.
+/// A message on OpenAI's face. Which roles may leave out the content is checked in code, because a table can't
+/// express it.
 const OPENAI_MESSAGE: &[Field] =
     &[Field::required("role", Kind::Text), Field::optional("content", Kind::Nullable(&Kind::Content))];
 const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
-/// Refuses a seed where it can't be kept as it is: two seeds that were made one would share their noise.
+/// A seed, which is refused if it can't be kept exactly: two seeds rounded to the same number would share their
+/// noise.
 const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger));
 
-/// Is the first of three forms, each with its field for the answer's length in third place.
+/// The form of `POST /chat/completions`. In this form and the next two, the third field is the answer's length.
 const CHAT: &[Field] = &[
     Field::required("model", Kind::Text),
     Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
@@ -46,7 +48,7 @@ const OPENAI: &[Field] = &[
     Field::optional("max_completion_tokens", OPTIONAL_INTEGER),
 ];
 
-/// Says which table a body is read by.
+/// The table that a body is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `POST /chat/completions`.
@@ -57,25 +59,25 @@ pub(crate) enum Form {
     OpenAi,
 }
 
-/// Holds what is asked for.
+/// A conversation that was read and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ChatRequest {
-    /// Is the request as it is stored and sent to nodes.
+    /// The request as it is stored and sent to nodes.
     pub(crate) request: JobRequest,
-    /// Says how much agreement is wanted.
+    /// How many replicas are wanted, and how many of them must agree.
     pub(crate) policy: VerificationPolicy,
-    /// How long a synchronous client waits.
+    /// The time that a synchronous client waits.
     pub(crate) timeout: Duration,
 }
 
-/// Bounds the answer that a body may ask for, and says what it asks for where it doesn't.
+/// The bounds of the answers that a body may ask for, and their defaults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswerBounds {
-    /// Is the number of an answer's tokens if the body doesn't say.
+    /// The answer's length if the body doesn't give one, in tokens.
     tokens_default: u32,
-    /// Is the largest number of an answer's tokens.
+    /// The largest length that a body may ask for, in tokens.
     tokens_max: u32,
-    /// How long a client waits, in seconds, if the body doesn't say.
+    /// The time that a client waits if the body doesn't say, in seconds.
     timeout_s: u64,
 }
 
@@ -89,10 +91,10 @@ impl From<&Config> for AnswerBounds {
     }
 }
 
-/// Reads a body's JSON by a form.
+/// Reads a conversation from a body's JSON, by the table of `form`.
 ///
 /// # Errors
-/// [`Unfit::Mistakes`]: those of the shape, or, if that is right, those against our limits.
+/// [`Unfit::Mistakes`]: the mistakes in the shape, or, if the shape is right, the values outside our limits.
 pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<ChatRequest, Unfit> {
     let fields = match form {
         Form::Chat => CHAT,
@@ -112,7 +114,7 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
         (Some(value), None) => ours.length(length_name, value, bounds),
         (None, None) => bounds.tokens_default,
     };
-    // OpenAI's default; the seed's forms always say.
+    // OpenAI's default. The seed's forms require a temperature.
     let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
     let policy = ours.policy();
     let model = ModelName::new(model.into_text());
@@ -120,20 +122,21 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout: timeout_of(&timeout, bounds) })?)
 }
 
-/// Returns how long the client waits. Out of range is not refused: the seed doesn't say what the range is.
+/// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
+/// range.
 fn timeout_of(asked: &Checked, bounds: AnswerBounds) -> Duration {
     let seconds = asked.integer().map_or(bounds.timeout_s, |seconds| u64::try_from(seconds).unwrap_or(0));
     Duration::from_secs(seconds.clamp(*REQUEST_TIMEOUT_S.start(), *REQUEST_TIMEOUT_S.end()))
 }
 
-/// Does the checks that a table can't do.
+/// The checks that a table can't express.
 struct Ours<'a> {
     body: &'a Json,
     mistakes: Mistakes,
 }
 
 impl Ours<'_> {
-    /// Notes a flaw of what the body has at `location`.
+    /// Notes a flaw of the value at `location`.
     fn wrong(&mut self, location: &[Step], flaw: Flaw) {
         let input = location.iter().try_fold(self.body, |value, step| match (step, value) {
             (Step::Name(name), value) => value.get(name),
@@ -155,7 +158,7 @@ impl Ours<'_> {
         for (index, item) in items.into_iter().enumerate() {
             let [role, content] = item.into_fields();
             let role = match role.into_text() {
-                // OpenAI's newer word for the same.
+                // OpenAI's newer name for the same role.
                 role if role == "developer" && form == Form::OpenAi => "system".to_owned(),
                 role => role,
             };
@@ -173,8 +176,8 @@ impl Ours<'_> {
         messages
     }
 
-    /// Checks what OpenAI lets an assistant's message have instead of a content. None at all is an empty text; what stands
-    /// in its place would be lost and is refused.
+    /// Checks what OpenAI's API lets an assistant's message have in place of a content. A message with none of it has
+    /// an empty text. Values that would be lost, such as tool calls, are refused.
     fn message(&mut self, index: usize, given: &Json, role: &str, content: &Checked) {
         let location = |field| [Step::name("messages"), Step::Index(index), Step::name(field)];
         for (field, is_neutral) in UNSUPPORTED_IN_MESSAGES {
@@ -205,7 +208,7 @@ impl Ours<'_> {
         u32::try_from(value).unwrap_or(max)
     }
 
-    /// Checks the temperature against OpenAI's range. Beyond 2 every model talks nonsense, and noise that large would hide
+    /// Checks the temperature against OpenAI's range. Above 2, models answer nonsense, and so much noise would hide
     /// cheating.
     fn temperature(&mut self, value: f64) -> f64 {
         if value < 0.0 {
@@ -213,7 +216,7 @@ impl Ours<'_> {
         } else if value > 2.0 {
             self.wrong(&[Step::name("temperature")], Flaw::above(2.0));
         }
-        // -0.0 asks for the same as 0.0 and must have the same digest.
+        // -0.0 asks for the same as 0.0, so both must have the same digest.
         if value == 0.0 { 0.0 } else { value }
     }
 
@@ -242,7 +245,7 @@ impl Ours<'_> {
         VerificationPolicy { quorum, replicas }
     }
 
-    /// Reads a member of `verification` that may be one of a few numbers.
+    /// Reads a member of `verification` that has to be one of a few numbers.
     fn choice(&mut self, member: &'static str, default: u8, allowed: &[u8]) -> u8 {
         let asked = match self.body.get("verification").and_then(|verification| verification.get(member)) {
             None | Some(Json::Null) => return default,
@@ -257,8 +260,8 @@ impl Ours<'_> {
         })
     }
 
-    /// Refuses what OpenAI's API knows and this network doesn't do where it would change the answer, instead of leaving it
-    /// out silently. Values that change nothing are fine, and so are unknown names.
+    /// Refuses options of OpenAI's API that this network doesn't support, where ignoring them would change the
+    /// answer. Values that change nothing are accepted, and so are unknown names.
     fn refuse_unsupported(&mut self) {
         for (field, is_neutral) in UNSUPPORTED {
             if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
@@ -294,7 +297,7 @@ const UNSUPPORTED: [(&str, IsNeutral); 17] = [
     ("web_search_options", |_| false),
 ];
 
-/// Lists the same within a message: what an assistant did beside talking, or instead.
+/// The options within a message that are refused in the same way: an assistant's actions beside its text.
 const UNSUPPORTED_IN_MESSAGES: [(&str, IsNeutral); 4] =
     [("tool_calls", is_empty), ("function_call", is_empty), ("refusal", is_empty), ("audio", is_empty)];
 

@@ -1,5 +1,5 @@
-//! Everything that a client may be told instead of what it asked for. The only place where a status is chosen, and the one
-//! place where an error of the ledger becomes an answer. Its texts are `error_text`'s, its shapes `error_body`'s.
+//! All errors that a client may get. This is the only place where a status is chosen, and the only one where an error
+//! of the ledger becomes an answer. `error_text` has the sentences and `error_body` the shapes.
 
 use std::time::Duration;
 
@@ -13,73 +13,77 @@ use crate::api::too_many_requests::{Limit, STORED_WAIT};
 use crate::fastapi::Unfit;
 use infera_types::admission::Refusal;
 
-/// Says why a request has no proper answer. The doc of each says whose fault it is; 4xx are the client's.
+/// The reason why a request got no proper answer. Errors with a status of 4xx are the client's fault; the others say
+/// whose fault they are.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ApiError {
     /// The body is not what the route takes.
     Unfit(Unfit),
-    /// The request as such is wrong: headers, not body.
+    /// The request itself is wrong: its headers, not its body.
     BadRequest(&'static str),
-    /// No key, or not one of ours. One answer for all reasons.
+    /// The key is missing or not valid. All reasons get the same answer.
     Unauthorized,
-    /// No such path, or nothing under that id for this account.
+    /// There is no such path, or nothing under that id for this account.
     NotFound,
-    /// The path takes other methods.
+    /// The path exists, but takes other methods.
     MethodNotAllowed(&'static str),
-    /// A node isn't let in.
+    /// The node isn't let in.
     Node(Refusal),
     /// The catalogue has no such model.
     ModelUnknown(String),
-    /// The request is for a host that this gateway doesn't answer for.
+    /// The request names a host that this gateway doesn't answer for.
     WrongHost(String),
     /// The catalogue has the model, but none of the network's verifiers offers it any more.
     ModelGone(String),
-    /// The messages can't fit into the model's context.
+    /// The messages can't fit into the model's context, whichever way they are split into tokens.
     ContextExceeded {
-        /// They have no fewer tokens.
+        /// The least number of tokens that the messages can have.
         tokens_min: u64,
-        /// Prompt and answer together, in tokens.
+        /// The model's context, in tokens: prompt and answer together.
         context_max: u32,
     },
-    /// The headers are too large.
+    /// The head has too many bytes or lines.
     HeadTooLarge,
-    /// The head didn't come in time.
+    /// The head didn't arrive in time.
     SlowHead,
-    /// The body is too large.
+    /// The body has more bytes than this.
     TooLarge(usize),
-    /// The body is encoded.
+    /// The body has a content encoding, which isn't supported.
     Encoded,
-    /// The body didn't come in time.
+    /// The body didn't arrive in time.
     SlowBody,
-    /// The idempotency key was used with another body.
+    /// The idempotency key was used with another request.
     KeyReused,
-    /// The first request under this idempotency key still runs.
+    /// The first request under this idempotency key is still running.
     InProgress,
-    /// Too much at once.
+    /// The client ran into a limit. The duration says when to try again.
     Limited(Limit, Duration),
-    /// Not three owners' nodes serve the model: the network's.
+    /// Too few owners have nodes that serve the model. The network is at fault.
     InsufficientNodes,
-    /// More clients wait than this gateway holds: ours.
+    /// As many clients wait as this gateway may hold, or its memory budget is used up. The gateway is at fault.
     Overloaded,
-    /// More accepted jobs wait for the broker than this gateway holds: ours. Nothing was accepted.
+    /// As many accepted jobs wait for the broker as this gateway may hold. The gateway is at fault; nothing was
+    /// accepted.
     OutboxFull,
-    /// Requests take up as much of the ledger as they may: ours. Nothing was accepted.
+    /// Stored requests take up all the room in the ledger that they may. The network is at fault; nothing was
+    /// accepted.
     StorageFull,
-    /// The ledger is away: ours; a retry is safe under an idempotency key.
+    /// The ledger is away. The network is at fault; a retry is safe under an idempotency key.
     LedgerAway,
-    /// This gateway shuts down; the job goes on.
+    /// This gateway is shutting down; the job goes on.
     Draining,
-    /// No answer in the time that the client gave; the job may still end.
+    /// There was no answer within the client's time; the job may still end.
     Timeout,
     /// The job failed.
     Failed(FailureReason, String),
-    /// The job was cancelled, by its account.
+    /// The job's account cancelled it.
     Cancelled,
     /// The job's deadline passed.
     Expired,
-    /// What is stored of the job is not what was stored: ours. A retry finds the same until an operator mends it.
+    /// The stored record of the job is damaged. The network is at fault; a retry finds the same until an operator
+    /// mends it.
     Damaged,
-    /// A mistake of ours.
+    /// A fault in the gateway.
     Internal,
 }
 
@@ -90,14 +94,15 @@ impl From<Unfit> for ApiError {
 }
 
 impl From<&LedgerError> for ApiError {
-    /// Tells a ledger that is away, which may be tried again, from a row or a file that is damaged, which is ours to mend.
+    /// Tells apart a ledger that is away, after which a retry may help, and a damaged row or file, which the operator
+    /// must mend.
     fn from(error: &LedgerError) -> Self {
         if error.may_pass() { Self::LedgerAway } else { Self::Internal }
     }
 }
 
 impl ApiError {
-    /// Says the same of a job's own record: where that is damaged, the client is told that it is.
+    /// Maps an error in reading a job's own record. If the record is damaged, the client is told so.
     #[must_use]
     pub(crate) fn of_job_record(error: &LedgerError) -> Self {
         match Self::from(error) {
@@ -106,7 +111,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the status on a face. They differ where FastAPI and OpenAI differ.
+    /// Returns the status on this face. The faces differ where FastAPI and OpenAI differ.
     #[must_use]
     pub(crate) const fn status(&self, face: Face) -> StatusCode {
         match self {
@@ -145,7 +150,7 @@ impl ApiError {
         }
     }
 
-    /// Returns the word that programs compare.
+    /// Returns the code that programs compare.
     #[must_use]
     pub(crate) const fn code(&self) -> &'static str {
         match self {
@@ -190,7 +195,7 @@ impl ApiError {
         }
     }
 
-    /// Returns after how long a retry may help.
+    /// Returns the time after which a retry may help.
     #[must_use]
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -201,7 +206,7 @@ impl ApiError {
             | Self::Draining
             | Self::Node(Refusal::BrokerAway) => Some(Duration::from_secs(1)),
             Self::StorageFull => Some(STORED_WAIT),
-            // A broker or nodes that are away rarely are for less than seconds.
+            // Brokers and nodes that are away rarely come back within a second.
             Self::InsufficientNodes
             | Self::OutboxFull
             | Self::Failed(FailureReason::InsufficientNodes, _) => Some(Duration::from_secs(5)),

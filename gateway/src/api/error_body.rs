@@ -1,4 +1,5 @@
-//! The two shapes of an error: FastAPI's `{"detail": …}` on the seed's paths, OpenAI's `{"error": {…}}` under `/v1`.
+//! The two shapes of an error: FastAPI's `{"detail": …}` on the seed's paths, and OpenAI's `{"error": {…}}` under
+//! `/v1`.
 
 use infera_types::ids::JobId;
 use infera_types::job::FailureReason;
@@ -11,7 +12,7 @@ use crate::fastapi::Unfit;
 use crate::fastapi::echo::write_text;
 
 impl ApiError {
-    /// Returns the body on a face, as JSON. It names the job that the error has to do with.
+    /// Returns the error's body on this face, as JSON. It names the job that the error concerns.
     #[must_use]
     pub(crate) fn body(&self, face: Face, job: Option<JobId>) -> String {
         let mut out = String::new();
@@ -23,8 +24,8 @@ impl ApiError {
             (Face::Seed, error) => {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
-                // FastAPI has no word for programs. Where a client may try again, or a job is at stake, it must know what it
-                // met.
+                // FastAPI's shape has no code for programs. One is added where a client may try again or where a job
+                // is concerned, because the client must then know which error it got.
                 if job.is_some()
                     || matches!(error, Self::Node(_) | Self::ContextExceeded { .. })
                     || error.retry_after().is_some()

@@ -1,11 +1,11 @@
-//! The sentences in which errors are told. Those of limits (429) are `too_many_requests`'s, those to nodes `refusal`'s, those about
-//! bodies `unfit`'s.
+//! The sentences of errors. Three kinds have theirs elsewhere: limits (429) in `too_many_requests`, refusals of nodes
+//! in `refusal`, and mistakes in bodies in `unfit`.
 
 use crate::api::error::ApiError;
 use crate::api::{refusal, unfit};
 
 impl ApiError {
-    /// Returns a sentence or two for a person: what is wrong and, where something can be done, what.
+    /// Returns one or two sentences for a person: what is wrong and, if something can be done, what to do.
     #[must_use]
     pub(crate) fn message(&self) -> String {
         match self {

@@ -1,23 +1,23 @@
-//! An error as a route gives it back: with the job that it is about.
+//! The error that a route returns, with the job that it concerns.
 
 use infera_types::ids::JobId;
 
 use crate::api::error::ApiError;
 use crate::fastapi::Unfit;
 
-/// Holds an error, and the job that it has to do with, if there is one by then.
+/// An error, and the job that it concerns, if there is one yet.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// Says what the client is told.
+    /// The error that the client is told.
     pub(crate) error: ApiError,
-    /// Names the job.
+    /// The job that the error concerns.
     pub(crate) job: Option<JobId>,
-    /// True if it is how an earlier request under the same idempotency key ended.
+    /// Whether this error is the result of an earlier request under the same idempotency key.
     pub(crate) replayed: bool,
 }
 
 impl Failure {
-    /// Makes a failure that has to do with a job.
+    /// Makes a failure that concerns a job.
     #[must_use]
     pub(crate) const fn of_job(error: ApiError, job: JobId) -> Self {
         Self { error, job: Some(job), replayed: false }

@@ -1,5 +1,6 @@
-//! Shows a job's end as clients see it: OpenAI's `chat.completion` for an answer (the seed's own schema is empty, so both
-//! faces get it), an error for anything else, and the job object of `GET /v1/jobs/{id}`. Shapes only.
+//! The JSON objects that show a job: OpenAI's `chat.completion` for an answer (on both faces, because the seed's own
+//! schema is empty), an error for any other end, and the job object of `GET /v1/jobs/{id}`. This file only shapes
+//! values.
 
 use infera_ledger::{JobState, JobView};
 use infera_types::ids::{JobId, ModelName};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
 
-/// Returns the answer, or why there is none. `dispute` is what became known after the settlement.
+/// Returns the answer, or the reason why there is none. `dispute` is a status that was found after the settlement.
 ///
 /// # Errors
 /// The error that the client gets instead of an answer.
@@ -73,26 +74,27 @@ fn chat_completion(
         "verification": verification,
         "job_id": job,
     });
-    // Another one means other files, with which a seed may give other tokens. OpenAI's schema has no null here.
+    // Another digest means other model files, which may give other tokens for the same seed. OpenAI's schema allows
+    // no null here.
     if let Some(model) = answer.model {
         completion["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
     }
     completion
 }
 
-/// Returns how a job stands: `queued`, `running`, or its end's word.
+/// Returns the job's status: `queued`, `running`, or the word of its end.
 #[must_use]
 pub(crate) const fn status(view: &JobView) -> &'static str {
     match (&view.settlement, view.state) {
         (Some(settlement), _) => settlement.end.word(),
         (None, JobState::Queued) => "queued",
         (None, JobState::Running) => "running",
-        // The settlement is read in the same statement as the state.
+        // This can't happen: the settlement is read in the same statement as the state.
         (None, JobState::Ended) => "unknown",
     }
 }
 
-/// Makes the job object: `queued`, `running`, or its end with the answer or the reason.
+/// Makes the job object: its status and, once the job has ended, the answer or the reason.
 #[must_use]
 pub(crate) fn job(view: &JobView) -> Value {
     let mut object = json!({

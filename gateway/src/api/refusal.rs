@@ -1,5 +1,5 @@
-//! How a refusal to let a node in looks: its status and its sentence. The words that a worker acts by are
-//! `infera_types::admission`'s.
+//! How a gateway refuses a node: the status and the sentence of each refusal. `infera_types::admission` has the codes
+//! that a worker acts on.
 
 use hyper::StatusCode;
 use infera_types::admission::Refusal;
@@ -13,7 +13,7 @@ pub(crate) const fn status(refusal: Refusal) -> StatusCode {
     }
 }
 
-/// Returns the sentence of a refusal: what is wrong, and what to do.
+/// Returns the sentence of a refusal: what is wrong and what to do.
 pub(crate) const fn message(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoAdmission => {

@@ -1,4 +1,4 @@
-//! A route's reply, before it is an HTTP response. The layers add what all replies have.
+//! The reply of a route, before it becomes an HTTP response. The layers add what all replies have.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use crate::api::error::ApiError;
 
-/// Holds a reply with status 200 (or 503, for a health check that fails).
+/// A reply with status 200, or 503 for a health check that fails.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// Is the body, as JSON.
+    /// The body, as JSON.
     pub(crate) body: Bytes,
-    /// Names the job that it is about.
+    /// The job that the reply concerns.
     pub(crate) job: Option<JobId>,
-    /// Lists steps of the work and how long each took, for `Server-Timing`.
+    /// The steps of the work and the time that each took, for `Server-Timing`.
     pub(crate) timing: Vec<(&'static str, Duration)>,
-    /// Lists the headers that only this route sends.
+    /// The headers that only this route sends.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// True if the service can't serve, as far as this check can tell.
+    /// Whether a health check found that the gateway can't serve.
     pub(crate) unready: bool,
 }
 
@@ -28,7 +28,7 @@ impl Reply {
     /// Makes a reply of `value` as JSON.
     ///
     /// # Errors
-    /// [`ApiError::Internal`] if a value of ours can't be written, which is a mistake of ours.
+    /// [`ApiError::Internal`] if the value can't be written as JSON, which is a fault in the gateway.
     pub(crate) fn json(value: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(value).map_err(|error| {
             tracing::error!(%error, "a reply could not be written as JSON");
@@ -37,21 +37,21 @@ impl Reply {
         Ok(Self { body: body.into(), job: None, timing: Vec::new(), headers: Vec::new(), unready: false })
     }
 
-    /// Adds the job that it is about.
+    /// Adds the job that the reply concerns.
     #[must_use]
     pub(crate) fn about(mut self, job: JobId) -> Self {
         self.job = Some(job);
         self
     }
 
-    /// Adds how long one step took.
+    /// Adds the time that one step took.
     #[must_use]
     pub(crate) fn timed(mut self, step: &'static str, cost: Duration) -> Self {
         self.timing.push((step, cost));
         self
     }
 
-    /// Marks it as an earlier request's result if it is one.
+    /// Marks the reply as the result of an earlier request, if `replayed` is set.
     #[must_use]
     pub(crate) fn replayed(mut self, replayed: bool) -> Self {
         if replayed {

@@ -1,32 +1,32 @@
-//! The limits that are answered with 429: which there are, and what a client that ran into one is told.
+//! The limits that are answered with 429, and the sentences for clients that ran into one.
 
 use std::time::Duration;
 
-/// How long a client waits that has no room to store another request. Room comes back as old requests are pruned, which
-/// goes on all the time; asking more often only costs requests.
+/// The wait for a client that has no room to store another request. Room is freed all the time, as old requests are
+/// pruned; asking more often only costs requests.
 pub(crate) const STORED_WAIT: Duration = Duration::from_secs(60);
 
-/// Says which limit a client ran into.
+/// The limit that a client ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Requests per minute.
     Rate,
     /// Requests at once.
     InFlight,
-    /// Jobs that wait.
+    /// Jobs that wait or run.
     Waiting,
-    /// Bytes of requests that are stored.
+    /// Bytes of stored requests.
     Stored,
     /// Sign-ups from one address.
     Signups,
-    /// Nodes from one address.
+    /// Registrations and checks of nodes from one address.
     Nodes,
-    /// Connections of one address.
+    /// Connections from one address.
     Connections,
 }
 
 impl Limit {
-    /// Returns the word that programs compare.
+    /// Returns the code that programs compare.
     #[must_use]
     pub(crate) const fn code(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Limit {
         }
     }
 
-    /// Returns what is wrong, and what to do where something can be done.
+    /// Returns what is wrong and, if something can be done, what to do.
     #[must_use]
     pub(crate) const fn message(self) -> &'static str {
         match self {

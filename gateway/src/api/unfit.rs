@@ -1,16 +1,16 @@
-//! Shows a body that wasn't understood: pydantic's list on the network's own face, one sentence on OpenAI's. Both are
-//! bounded, whatever the body was.
+//! Shows the mistakes in a body: as pydantic's list on the network's own face, as one sentence on OpenAI's. Both are
+//! bounded in size, whatever the body was.
 
 use serde_json::json;
 
 use crate::fastapi::echo::write_text;
 use crate::fastapi::{Mistake, Mistakes, Step, Unfit};
 
-/// Bounds the list of mistakes, in bytes: none is listed beyond, and those left out are counted. What one adds is bounded by
-/// itself: its input is cut, and so are names and reasons.
+/// The size of the list of mistakes beyond which no more are listed, in bytes; those left out are counted. One
+/// mistake is bounded too, because its input, names and reasons are cut.
 const LIST_MAX_BYTES: usize = 64 * 1024;
 
-/// Bounds what OpenAI's face shows of a sentence about one mistake.
+/// The largest size of a sentence about one mistake on OpenAI's face, in bytes.
 const SENTENCE_MAX_BYTES: usize = 1_000;
 
 /// Writes FastAPI's `detail`.
@@ -28,7 +28,7 @@ pub(crate) fn write_detail(unfit: &Unfit, message: &str, out: &mut String) {
     }
 }
 
-/// Returns one sentence.
+/// Returns the sentence about what is wrong with a body.
 pub(crate) fn message(unfit: &Unfit) -> String {
     match unfit {
         Unfit::Unreadable => "There was an error parsing the body".to_owned(),
@@ -47,12 +47,12 @@ pub(crate) fn message(unfit: &Unfit) -> String {
     }
 }
 
-/// Returns where the first mistake is, as in `messages[0].role`; none if it is the body itself.
+/// Returns the place of the first mistake, such as `messages[0].role`, or none if it is the body itself.
 pub(crate) fn param(mistakes: &Mistakes) -> Option<String> {
     mistakes.listed().first().and_then(place)
 }
 
-/// Returns whether the first mistake is that something isn't there.
+/// Returns whether the first mistake is a missing field.
 pub(crate) fn is_missing(mistakes: &Mistakes) -> bool {
     mistakes.listed().first().is_some_and(|mistake| mistake.flaw.kind == "missing")
 }
@@ -73,7 +73,7 @@ fn place(mistake: &Mistake) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// Writes the list, with an entry at its end that counts what it leaves out.
+/// Writes the list of mistakes. A last entry counts those that were left out.
 fn write_mistakes(mistakes: &Mistakes, out: &mut String) {
     out.push('[');
     let mut listed = 0;
@@ -97,7 +97,7 @@ fn write_mistakes(mistakes: &Mistakes, out: &mut String) {
     out.push(']');
 }
 
-/// Writes one mistake as pydantic prints it, keys in its order.
+/// Writes one mistake as pydantic prints it, with the keys in its order.
 fn write_mistake(mistake: &Mistake, out: &mut String) {
     let Mistake { location, flaw, input } = mistake;
     out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"body\"", flaw.kind));

@@ -1,8 +1,8 @@
-//! Names of hosts as settings hold them.
+//! The names of hosts in the settings.
 
 use serde::{Deserialize, Serialize};
 
-/// Is one name, or address, as it stands in a URL, without a port.
+/// A host name or an address, as it stands in a URL, without a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct HostName(String);
@@ -15,7 +15,7 @@ impl TryFrom<String> for HostName {
         let name = text.to_ascii_lowercase();
         if name.is_empty() || !name.bytes().all(is_fit) || Self::bare(&name) != name {
             return Err(format!(
-                "{text:?} is no host's name; give it without scheme, port and path, as in infera.example"
+                "{text:?} is no host name; give it without scheme, port and path, such as infera.example"
             ));
         }
         Ok(Self(name))
@@ -29,12 +29,12 @@ impl From<HostName> for String {
 }
 
 impl HostName {
-    /// Returns whether it is this name, in lower case and bare.
+    /// Returns whether this is the host `name`, which must be in lower case and without a port.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.0 == name
     }
 
-    /// Returns a host without its port and without the dot that ends a full name.
+    /// Returns a host without its port and without the final dot of a full name.
     pub(crate) fn bare(host: &str) -> &str {
         let name = match host.rfind(':') {
             Some(colon) if !host[colon..].contains(']') => &host[..colon],

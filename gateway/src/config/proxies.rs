@@ -1,4 +1,4 @@
-//! Names the proxies that are believed when they tell their clients' addresses, and says how they tell them.
+//! The proxies that are trusted, and the way in which they tell their clients' addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,17 +6,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// Lists the networks of proxies that are believed.
+/// The networks of the proxies that are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrustedProxies(Vec<Proxy>);
 
-/// Is one address, or a network.
+/// One address or network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 struct Proxy(IpNet);
 
-/// Says how trusted proxies tell their clients' addresses.
+/// The way in which trusted proxies tell their clients' addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAddress {
@@ -47,7 +47,7 @@ impl From<Proxy> for String {
 }
 
 impl fmt::Display for ClientAddress {
-    /// Writes it as settings have it.
+    /// Writes the name that settings use.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::XForwardedFor => "x-forwarded-for",
@@ -58,14 +58,14 @@ impl fmt::Display for ClientAddress {
 }
 
 impl TrustedProxies {
-    /// Returns whether the address is one of theirs.
+    /// Returns whether the address belongs to a trusted proxy.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|proxy| proxy.0.contains(&address))
     }
 
-    /// Returns whether there are none.
+    /// Returns whether no proxy is trusted.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,5 +1,5 @@
-//! A request's shape as a table, and the check of a body against it: every mistake, in FastAPI's words and order.
-//! It knows no route; the tables stand with the routes that use them.
+//! Describes the shape of a body as a table, and checks bodies against it. All mistakes are reported, with FastAPI's
+//! messages and in its order. This file knows no route; each table stands with the routes that use it.
 
 use serde_json::json;
 
@@ -8,42 +8,43 @@ use super::json::Json;
 use super::mistakes::{Flaw, Mistakes, Step};
 use super::number;
 
-/// Says what a field may hold.
+/// The values that a field may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// A string.
     Text,
-    /// A string that is an e-mail address; checked as `pydantic.EmailStr`, kept in its normal form.
+    /// A string that is an e-mail address. It is checked as by `pydantic.EmailStr` and kept in its normal form.
     Email,
-    /// What pydantic takes for an integer. One beyond 64 bits counts as the nearest that fits, so that a range can be checked.
+    /// A value that pydantic takes for an integer. Beyond 64 bits it becomes the nearest integer that fits, so that a
+    /// range can be checked.
     Integer,
-    /// The same where it tells one thing from another: one that 64 bits don't hold exactly is refused.
+    /// The same for integers that identify something: a value that 64 bits can't hold exactly is refused.
     ExactInteger,
-    /// What pydantic takes for a number, finite.
+    /// A value that pydantic takes for a number, if it is finite.
     Number,
     /// The inner kind, or `null`.
     Nullable(&'static Kind),
     /// A list of the inner kind.
     List(&'static Kind),
-    /// An object with these fields; others are ignored.
+    /// An object with these fields. Other fields are ignored.
     Object(&'static [Field]),
-    /// A message's content as OpenAI has it: a string, or a list of `{"type": "text", "text": …}`.
+    /// The content of a message in OpenAI's API: a string, or a list of `{"type": "text", "text": …}`.
     Content,
 }
 
-/// Describes one field of an object.
+/// One field of an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    /// Is its name.
+    /// The field's name.
     pub(crate) name: &'static str,
-    /// Says what it may hold.
+    /// The values that the field may have.
     pub(crate) kind: Kind,
-    /// True if it must be there.
+    /// Whether the field must be present.
     pub(crate) required: bool,
 }
 
 impl Field {
-    /// Describes a field that must be there.
+    /// Describes a field that must be present.
     #[must_use]
     pub(crate) const fn required(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, required: true }
@@ -56,10 +57,10 @@ impl Field {
     }
 }
 
-/// Holds a checked value: what the table promised, coerced.
+/// A checked value, converted to the kind that the table asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Checked {
-    /// Left out, or not understood (then there is a mistake).
+    /// The value is absent, or was refused (and a mistake was noted).
     Absent,
     /// `null`.
     Null,
@@ -71,12 +72,12 @@ pub(crate) enum Checked {
     Number(f64),
     /// A list.
     List(Vec<Checked>),
-    /// An object: one value per field of its table, in the table's order.
+    /// An object, as the values of its table's fields, in the table's order.
     Object(Vec<Checked>),
 }
 
 impl Checked {
-    /// Returns the fields of an object; nothing for anything else.
+    /// Returns the fields of an object; all are absent for any other value.
     #[must_use]
     pub(crate) fn into_fields<const N: usize>(self) -> [Self; N] {
         let mut fields = match self {
@@ -86,7 +87,7 @@ impl Checked {
         std::array::from_fn(|_| fields.next().unwrap_or(Self::Absent))
     }
 
-    /// Returns the items of a list; none for anything else.
+    /// Returns the items of a list; none for any other value.
     #[must_use]
     pub(crate) fn into_items(self) -> Vec<Self> {
         match self {
@@ -95,7 +96,7 @@ impl Checked {
         }
     }
 
-    /// Returns the text; empty for anything else.
+    /// Returns the text; empty for any other value.
     #[must_use]
     pub(crate) fn into_text(self) -> String {
         match self {
@@ -104,7 +105,7 @@ impl Checked {
         }
     }
 
-    /// Returns the integer, if it is one.
+    /// Returns the integer, if the value is one.
     #[must_use]
     pub(crate) const fn integer(&self) -> Option<i64> {
         match self {
@@ -113,7 +114,7 @@ impl Checked {
         }
     }
 
-    /// Returns the number, if it is one.
+    /// Returns the number, if the value is one.
     #[must_use]
     pub(crate) const fn number(&self) -> Option<f64> {
         match self {
@@ -126,7 +127,7 @@ impl Checked {
 /// Checks a body against the fields of its object.
 ///
 /// # Errors
-/// All mistakes, in the order of the table.
+/// All mistakes, in the table's order.
 pub(crate) fn check(body: &Json, fields: &'static [Field]) -> Result<Checked, Mistakes> {
     let mut checker = Checker { mistakes: Mistakes::default(), path: Vec::new() };
     let checked = checker.object(body, fields);
@@ -222,7 +223,7 @@ impl Checker {
         Checked::List(checked)
     }
 
-    /// Returns the texts of all parts, one after the other.
+    /// Returns the texts of all parts, joined.
     fn content(&mut self, value: &Json) -> Checked {
         let Json::List(parts) = value else {
             return self.text(value).map_or(Checked::Absent, |text| Checked::Text(text.to_owned()));

@@ -1,14 +1,14 @@
-//! Writing JSON back to the client that sent it: whole where it is short, cut where it isn't. What is cut says how much of
-//! it is left out, and the result is JSON either way, the same for the same value.
+//! Echoes JSON to the client that sent it, whole if it is short and cut if it is long. Where something is cut, the
+//! echo says how much is missing. The result is valid JSON, and always the same for the same value.
 
 use super::json::Json;
 
-/// Bounds how deep an echo is nested. Common readers of JSON stop at 128, and a reply adds a few.
+/// The deepest nesting of an echo. Common JSON readers stop at 128 levels, and a reply adds a few of its own.
 const DEPTH_MAX: usize = 100;
 
-/// Returns a value as JSON, about `max_bytes` long at most: a cut text ends with how many bytes are missing, a cut list or
-/// object with how many items or members, and so does one that is too deep. What closes cut lists and objects may come on
-/// top, one byte for each level.
+/// Returns a value as JSON of about `max_bytes` at most. A cut text ends with the number of missing bytes, and a list
+/// or object that is cut or nested too deep with the number of missing items or members. The closing brackets of cut
+/// lists and objects may exceed the limit by one byte for each level.
 #[must_use]
 pub(crate) fn echo(value: &Json, max_bytes: usize) -> String {
     let mut out = String::new();
@@ -18,18 +18,18 @@ pub(crate) fn echo(value: &Json, max_bytes: usize) -> String {
 
 /// Writes a text as a JSON string.
 pub(crate) fn write_text(text: &str, out: &mut String) {
-    // A string always serialises.
+    // Serialising a string can't fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-/// Returns the beginning of a text that takes at most `max_bytes`, and what is left out, if anything is: for texts of
-/// clients in replies and logs.
+/// Returns the beginning of a text, at most `max_bytes` long, and a note on how much was cut, if anything. It is
+/// meant for clients' texts in replies and logs.
 #[must_use]
 pub(crate) fn cut(text: &str, max_bytes: usize) -> String {
     with_rest(text, text.floor_char_boundary(max_bytes))
 }
 
-/// Writes a value; `end` is the length that `out` should not grow beyond, `levels` how many more may open.
+/// Writes a value. `out` should not grow longer than `end`, and at most `levels` more lists and objects may open.
 fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
     match value {
         Json::Null => out.push_str("null"),
@@ -38,7 +38,7 @@ fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
         Json::BigInt(digits) if out.len() + digits.len() <= end => out.push_str(digits),
         Json::BigInt(digits) => write_cut(digits, out, end),
         Json::Float(value) if value.is_finite() => out.push_str(&serde_json::json!(value).to_string()),
-        // JSON has no word for `NaN` and the infinities.
+        // JSON can't express `NaN` and the infinities.
         Json::Float(_) => out.push_str("null"),
         Json::Text(text) | Json::BrokenText(text) => write_cut(text, out, end),
         Json::List(items) => {
@@ -74,10 +74,10 @@ fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
     }
 }
 
-/// Writes a text as a JSON string, cut where it would lead beyond `end`.
+/// Writes a text as a JSON string, and cuts it where `out` would grow longer than `end`.
 fn write_cut(text: &str, out: &mut String, end: usize) {
     let room = end.saturating_sub(out.len());
-    // Quotes take two; no escape makes a text shorter.
+    // The quotes take two bytes, and escaping never makes a text shorter.
     if text.len() + 2 > room {
         return write_text(&with_rest(text, fitting(text, room)), out);
     }
@@ -89,7 +89,7 @@ fn write_cut(text: &str, out: &mut String, end: usize) {
     }
 }
 
-/// Returns how many bytes of the text have an escaped form of at most `room`.
+/// Returns how many bytes of the text, once escaped, fit into `room`.
 fn fitting(text: &str, room: usize) -> usize {
     let mut left = room;
     for (at, character) in text.char_indices() {
@@ -104,7 +104,7 @@ fn fitting(text: &str, room: usize) -> usize {
     text.len()
 }
 
-/// Returns the text up to the byte `kept`, and how many bytes follow, if any do.
+/// Returns the text up to the byte `kept`, and a note on how many bytes follow, if any.
 fn with_rest(text: &str, kept: usize) -> String {
     if kept == text.len() {
         return text.to_owned();

@@ -1,18 +1,18 @@
-//! E-mail addresses as `pydantic.EmailStr` takes them, with the reasons that its checker (email-validator 2.4, no
-//! DNS) gives. ASCII only: an address outside ASCII, which that checker may take, is refused here, because nothing
-//! behind us can send mail to it. Quoted local parts and bracketed IP addresses are refused by both.
+//! Checks e-mail addresses as `pydantic.EmailStr` does, with the messages of its checker (email-validator 2.4,
+//! without DNS). Addresses outside ASCII, which that checker may accept, are refused here, because no mail could be
+//! sent to them. Quoted local parts and bracketed IP addresses are refused by both.
 
-/// Bounds a text: pydantic refuses longer ones unread.
+/// The longest text, in characters. Pydantic refuses longer ones unread.
 const INPUT_MAX: usize = 2048;
-/// Bounds an address (RFC 3696, errata 1690).
+/// The longest address, in characters (RFC 3696, errata 1690).
 const ADDRESS_MAX: usize = 254;
-/// Bounds a domain (RFC 1035, 2.3.4).
+/// The longest domain, in characters (RFC 1035, 2.3.4).
 const DOMAIN_MAX: usize = 253;
-/// Bounds one label of a domain (RFC 1035, 2.3.1).
+/// The longest label of a domain, in characters (RFC 1035, 2.3.1).
 const LABEL_MAX: usize = 63;
-/// Lists domains that reach no mailbox (RFC 6761 and its followers).
+/// The top-level domains that reach no mailbox (RFC 6761 and its successors).
 const SPECIAL: [&str; 6] = ["arpa", "invalid", "local", "localhost", "onion", "test"];
-/// Lists mailboxes whose case says nothing (RFC 2142).
+/// The mailboxes whose names mean the same in any case (RFC 2142).
 const CASELESS: [&str; 15] = [
     "info",
     "marketing",
@@ -31,7 +31,8 @@ const CASELESS: [&str; 15] = [
     "ftp",
 ];
 
-/// Returns the address in its normal form: the domain in lower case, and the mailbox too where case says nothing.
+/// Returns the address in its normal form: the domain in lower case, and also those mailboxes whose case has no
+/// meaning.
 ///
 /// # Errors
 /// The reason, as a sentence.
@@ -56,7 +57,7 @@ pub(crate) fn normalise(text: &str) -> Result<String, String> {
     Ok(format!("{local}@{domain}"))
 }
 
-/// Takes the address out of `Ada Lovelace <ada@example.com>`, where the name is made of plain words.
+/// Returns the address in a text such as `Ada Lovelace <ada@example.com>`, if the name consists of plain words.
 fn without_display_name(text: &str) -> &str {
     let trimmed = text.trim();
     let Some((name, rest)) = trimmed.split_once('<') else { return text };
@@ -192,7 +193,8 @@ fn too_many(length: usize, limit: usize) -> String {
     format!("({excess} character{} too many)", if excess > 1 { "s" } else { "" })
 }
 
-/// Returns the characters that `allowed` doesn't allow, each once, shown as Python shows them, in order.
+/// Refuses a text with characters that `allowed` doesn't allow. The error lists each of them once, in order, as
+/// Python shows them.
 fn refuse_characters(text: &str, allowed: impl Fn(char) -> bool, message: &str) -> Result<(), String> {
     let mut wrong: Vec<String> = text.chars().filter(|&character| !allowed(character)).map(shown).collect();
     if wrong.is_empty() {

@@ -1,59 +1,61 @@
-//! Reading JSON as Python's `json` reads it, because the seed's clients know FastAPI's messages: the same errors at
-//! the same character positions, `NaN` and integers of any length let through to the checks, later keys winning.
-//! Not a general JSON library, and it knows no field.
+//! Reads JSON as Python's `json` does, because the seed's clients know FastAPI's messages: errors are the same, at
+//! the same character positions, `NaN` and integers of any length are passed on to the checks, and of equal keys the
+//! last one wins. This is no general JSON library, and it knows no fields.
 //!
-//! Left out on purpose: UTF-16 and UTF-32 (Python guesses them; here they are an unreadable body).
+//! UTF-16 and UTF-32 are not supported: Python guesses them, and here they are an unreadable body.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Lists and objects within each other. Python stops near a thousand (its own stack); a request needs four.
+/// The deepest nesting of lists and objects. Python stops near a thousand, for the sake of its stack; a request needs
+/// four.
 const DEPTH_MAX: u32 = 512;
 
-/// Bounds the digits of an integer: Python refuses to convert longer ones, because the conversion is quadratic.
+/// The largest number of digits of an integer. Python refuses to convert longer ones, because the conversion takes
+/// quadratic time.
 const DIGITS_MAX: usize = 4300;
 
-/// Is a JSON value, kept as written where that matters for echoing it.
+/// A JSON value. What its echo needs is kept as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// An integer that fits.
+    /// An integer that fits into 64 bits.
     Int(i64),
-    /// An integer that doesn't: its digits, with a sign if negative.
+    /// An integer that doesn't fit: its digits, with a sign if it is negative.
     BigInt(String),
     /// A number with a fraction or an exponent; also `NaN` and the infinities.
     Float(f64),
     /// A string.
     Text(String),
-    /// A string with half of a surrogate pair, which no text can hold; shown with U+FFFD in its place.
+    /// A string with half of a surrogate pair, which Rust's strings can't hold; U+FFFD replaces it.
     BrokenText(String),
     /// A list.
     List(Vec<Json>),
-    /// An object in the order written; of equal keys the last value stands in the first one's place.
+    /// An object, in the order in which it was written. Of equal keys, the last value takes the place of the first.
     Object(Vec<(String, Json)>),
 }
 
-/// Says why bytes are not JSON.
+/// The reason why bytes are not JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JsonError {
-    /// Python's message, and the position in characters (not bytes).
+    /// The text is not JSON: Python's message, and the position in characters (not bytes).
     Syntax {
-        /// What was expected.
+        /// What was expected there.
         message: &'static str,
-        /// Where.
+        /// The position of the character where reading failed.
         position: usize,
     },
-    /// Not UTF-8, nested too deep, or an integer that is too long.
+    /// The bytes are not UTF-8, are nested too deep, or have an integer that is too long.
     Unreadable,
 }
 
 /// Reads one value from a whole body.
 ///
 /// # Errors
-/// See [`JsonError`].
+/// [`JsonError`].
 pub(crate) fn read(bytes: &[u8]) -> Result<Json, JsonError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| JsonError::Unreadable)?;
@@ -65,7 +67,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Json, JsonError> {
 }
 
 enum Stop {
-    /// `at` is a byte position, always on a character's boundary.
+    /// The text is not JSON. `at` is a position in bytes, always at the beginning of a character.
     Syntax {
         message: &'static str,
         at: usize,
@@ -159,7 +161,7 @@ impl Reader<'_> {
         self.exponent();
         let text = &self.text[start..self.at];
         if self.at > whole_end {
-            // Rust reads every text of this form; one too large is an infinity, as in Python.
+            // Rust reads every text of this form. A number that is too large becomes an infinity, as in Python.
             return Ok(Json::Float(text.parse().unwrap_or(f64::NAN)));
         }
         if whole_digits > DIGITS_MAX {
@@ -198,7 +200,7 @@ impl Reader<'_> {
             self.at += 1;
             return Ok(Json::List(Vec::new()));
         }
-        // Room for one, or lists of one item within each other would hold four times what they need.
+        // Room for one item: with more, nested lists of one item each would hold four times what they need.
         let mut items = Vec::with_capacity(1);
         loop {
             items.push(self.value(depth + 1)?);
@@ -247,7 +249,7 @@ impl Reader<'_> {
         Ok(Json::Object(without_repeats(members)))
     }
 
-    /// Reads the string that begins here, and returns whether it is whole (no lone surrogate).
+    /// Reads the string that begins here, and returns whether it is whole, that is, without lone surrogates.
     fn string(&mut self) -> Result<(String, bool), Stop> {
         const UNTERMINATED: &str = "Unterminated string starting at";
         let begin = self.at;
@@ -272,7 +274,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads one escape at the backslash; `false`: it was half of a pair.
+    /// Reads one escape at the backslash. Returns false if the escape is half of a surrogate pair.
     fn escape(&mut self, out: &mut String) -> Result<bool, Stop> {
         let plain = match self.bytes[self.at + 1] {
             b'"' => '"',
@@ -308,7 +310,8 @@ impl Reader<'_> {
         Ok(character.is_some())
     }
 
-    /// Reads four hexadecimal digits; Python wants a character behind them, or it names the escape and not the string.
+    /// Reads four hexadecimal digits. Python also needs a character after them, else it complains about the escape
+    /// instead of the string.
     fn four_digits(&self, start: usize) -> Result<u32, Stop> {
         let wrong = || self.stop("Invalid \\uXXXX escape", start - 1);
         let digits = self.bytes.get(start..start + 4).filter(|_| start + 4 < self.bytes.len());
@@ -319,8 +322,8 @@ impl Reader<'_> {
     }
 }
 
-/// Keeps of equal keys the last value, in the place of the first. Short objects are compared pairwise; long ones are
-/// hashed, so that many keys don't cost their square.
+/// Keeps the last value of equal keys, in the place of the first. Short objects are compared pairwise; long ones are
+/// hashed, so that the time doesn't grow with the square of their keys.
 fn without_repeats(members: Vec<(String, Json)>) -> Vec<(String, Json)> {
     const PAIRWISE_MAX: usize = 16;
     let repeats = |members: &[(String, Json)]| {
@@ -344,7 +347,7 @@ fn without_repeats(members: Vec<(String, Json)>) -> Vec<(String, Json)> {
 }
 
 impl Json {
-    /// Returns the member called `name`, if this is an object that has one.
+    /// Returns the member `name`, if this is an object that has it.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&Self> {
         match self {

@@ -1,5 +1,6 @@
-//! Everything that is wrong with a body, in bounds: so many mistakes are listed and the others counted, and what is echoed
-//! of the body is cut. A body of half a megabyte can be wrong in a hundred thousand places, each of which holds the rest.
+//! Collects everything that is wrong with a body, bounded in size: a limited number of mistakes are listed, the
+//! others are counted, and what is echoed of the body is cut. A body of half a megabyte can have a hundred thousand
+//! mistakes, each of which would echo the rest of the body.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,49 +10,49 @@ use serde_json::{Value, json};
 use super::echo::{cut, echo};
 use super::json::Json;
 
-/// Bounds how many mistakes are listed. More are no help in mending a body.
+/// The largest number of mistakes that are listed. More don't help to mend a body.
 pub(crate) const MISTAKES_MAX: usize = 100;
 
-/// Bounds the echo of one input, about: the longest integer that Python reads fits.
+/// The approximate largest size of the echo of one input, in bytes. The longest integer that Python reads fits.
 const ECHO_MAX_BYTES: usize = 8 * 1024;
 
-/// Bounds the echoes of all inputs together, about; the later ones are cut shorter.
+/// The approximate largest size of the echoes of all inputs together, in bytes. Later ones are cut shorter.
 const ECHOES_MAX_BYTES: usize = 32 * 1024;
 
-/// Bounds what is shown of a member's name that the client chose.
+/// The largest part that is shown of a name that the client chose, in bytes.
 const NAME_MAX_BYTES: usize = 200;
 
-/// Leads one step towards a mistake.
+/// One step of the path to a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Leads into a member.
+    /// A step into the member of an object.
     Name(Cow<'static, str>),
-    /// Leads into an item.
+    /// A step into an item of a list.
     Index(usize),
 }
 
 impl Step {
-    /// Leads into a member whose name is ours.
+    /// Returns the step into a member whose name we chose.
     #[must_use]
     pub(crate) const fn name(name: &'static str) -> Self {
         Self::Name(Cow::Borrowed(name))
     }
 
-    /// Leads into a member whose name the client chose, cut if it is long.
+    /// Returns the step into a member whose name the client chose. A long name is cut.
     #[must_use]
     pub(crate) fn their_name(name: &str) -> Self {
         Self::Name(Cow::Owned(cut(name, NAME_MAX_BYTES)))
     }
 }
 
-/// Says what is wrong with a value, in pydantic's words where it has some.
+/// What is wrong with a value, in pydantic's words where it has some.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Flaw {
-    /// Pydantic's word for it, or ours.
+    /// The kind of flaw: pydantic's word, or ours.
     pub(crate) kind: &'static str,
-    /// The sentence.
+    /// The message, which is a sentence.
     pub(crate) message: Cow<'static, str>,
-    /// Pydantic's `ctx`: an object of what the sentence was made from.
+    /// Pydantic's `ctx`: an object with the values from which the message was made.
     pub(crate) context: Option<Value>,
 }
 
@@ -69,27 +70,27 @@ impl Flaw {
         self
     }
 
-    /// Says that a member isn't there and must be.
+    /// Returns the flaw of a required member that is missing.
     #[must_use]
     pub(crate) fn missing() -> Self {
         Self::new("missing", "Field required")
     }
 
-    /// Says that a number is less than `least`.
+    /// Returns the flaw of a number that is less than `least`.
     #[must_use]
     pub(crate) fn below(least: impl fmt::Display + Into<Value>) -> Self {
         let message = format!("Input should be greater than or equal to {least}");
         Self::new("greater_than_equal", message).with(json!({ "ge": least.into() }))
     }
 
-    /// Says that a number is more than `most`.
+    /// Returns the flaw of a number that is more than `most`.
     #[must_use]
     pub(crate) fn above(most: impl fmt::Display + Into<Value>) -> Self {
         let message = format!("Input should be less than or equal to {most}");
         Self::new("less_than_equal", message).with(json!({ "le": most.into() }))
     }
 
-    /// Says that a value is none of a few; `expected` names them, as in "1 or 3".
+    /// Returns the flaw of a value that is none of a few. `expected` names those, as in "1 or 3".
     #[must_use]
     pub(crate) fn not_among(expected: &str) -> Self {
         let message = format!("Input should be {expected}");
@@ -97,18 +98,18 @@ impl Flaw {
     }
 }
 
-/// Places one flaw in a body.
+/// One flaw and its place in the body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Mistake {
-    /// Where, from the body inwards (`body` itself left out).
+    /// The path to the value, from the body inwards (without `body` itself).
     pub(crate) location: Vec<Step>,
-    /// What.
+    /// What is wrong with the value.
     pub(crate) flaw: Flaw,
-    /// What was there instead, as JSON, cut if it is long.
+    /// The value that was found, as JSON, cut if it is long.
     pub(crate) input: String,
 }
 
-/// Collects all that is wrong with a body, in the order found.
+/// All mistakes in a body, in the order found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mistakes {
     listed: Vec<Mistake>,
@@ -117,7 +118,7 @@ pub(crate) struct Mistakes {
 }
 
 impl Mistakes {
-    /// Makes a list of one mistake, about the whole body.
+    /// Makes a list of one mistake, which concerns the whole body.
     #[must_use]
     pub(crate) fn one(flaw: Flaw, input: &Json) -> Self {
         let mut mistakes = Self::default();
@@ -125,7 +126,7 @@ impl Mistakes {
         mistakes
     }
 
-    /// Lists another one at `location`, or only counts it.
+    /// Adds a mistake at `location`. Beyond [`MISTAKES_MAX`] it is only counted.
     pub(crate) fn add(&mut self, location: &[Step], flaw: Flaw, input: &Json) {
         if self.listed.len() >= MISTAKES_MAX {
             self.unlisted += 1;
@@ -137,13 +138,13 @@ impl Mistakes {
         self.listed.push(Mistake { location: location.to_vec(), flaw, input });
     }
 
-    /// Returns those that are listed.
+    /// Returns the mistakes that are listed.
     #[must_use]
     pub(crate) fn listed(&self) -> &[Mistake] {
         &self.listed
     }
 
-    /// Returns how many there are, those that aren't listed included.
+    /// Returns the number of all mistakes, including those that aren't listed.
     #[must_use]
     pub(crate) const fn count(&self) -> usize {
         self.listed.len() + self.unlisted
@@ -152,7 +153,7 @@ impl Mistakes {
     /// Returns `fine` if nothing is wrong.
     ///
     /// # Errors
-    /// These mistakes.
+    /// The mistakes, if there are any.
     pub(crate) fn none_or<T>(self, fine: T) -> Result<T, Self> {
         if self.listed.is_empty() { Ok(fine) } else { Err(self) }
     }

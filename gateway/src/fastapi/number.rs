@@ -1,14 +1,14 @@
-//! How pydantic (lax mode) makes integers and numbers out of what JSON holds: `"5"`, `5.0` and `true` are integers,
-//! `"5.5"` isn't. Found out by trying pydantic 2.14; `tests/fastapi.rs` compares. No ranges but that of 64 bits: others are
-//! ours.
+//! Converts JSON values to integers and numbers as pydantic's lax mode does: `"5"`, `5.0` and `true` are integers,
+//! `"5.5"` isn't. The rules were found by trying pydantic 2.14, and `tests/fastapi.rs` compares the results. The only
+//! range that is checked here is that of 64 bits; our own limits are checked elsewhere.
 
 use super::json::Json;
 use super::mistakes::Flaw;
 
-/// Bounds a text; longer ones are refused unread.
+/// The largest number of digits. Texts with more are refused unread.
 const DIGITS_MAX: usize = 4300;
 
-/// Holds a flaw that needs no context: pydantic's word and its sentence.
+/// A flaw that needs no context: pydantic's word and its message.
 struct NotANumber {
     kind: &'static str,
     message: &'static str,
@@ -40,19 +40,19 @@ const FLOAT_PARSING: NotANumber = NotANumber {
     message: "Input should be a valid number, unable to parse string as a number",
 };
 
-/// Says what an integer of a body is to one of 64 bits.
+/// How an integer of a body compares with the range of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Integer {
-    /// Is one.
+    /// It fits.
     Within(i64),
-    /// Is less than the least.
+    /// It is less than the least.
     Below,
-    /// Is more than the largest.
+    /// It is more than the largest.
     Above,
 }
 
 impl Integer {
-    /// Returns the nearest one of 64 bits.
+    /// Returns the nearest integer that 64 bits can hold.
     #[must_use]
     pub(crate) const fn nearest(self) -> i64 {
         match self {
@@ -62,7 +62,7 @@ impl Integer {
         }
     }
 
-    /// Reads digits with a sign if negative: what doesn't fit is beyond.
+    /// Reads digits, with a sign if negative. A number that doesn't fit is `Below` or `Above`.
     fn of_digits(digits: &str) -> Self {
         let beyond = if digits.starts_with('-') { Self::Below } else { Self::Above };
         digits.parse().map_or(beyond, Self::Within)
@@ -85,13 +85,14 @@ pub(crate) fn integer(value: &Json) -> Result<Integer, Flaw> {
     }
 }
 
-/// Does the same where two integers must never be taken for one: what 64 bits don't hold is refused, and so is a number with a
-/// fraction or an exponent that is so large that its neighbours read as the same.
+/// Returns the integer that `value` stands for, where two integers must never be mistaken for one. A value that 64
+/// bits can't hold is refused, and so is a number with a fraction or an exponent that is so large that its neighbours
+/// read as the same.
 ///
 /// # Errors
 /// A flaw in pydantic's words, which names the range.
 pub(crate) fn exact_integer(value: &Json) -> Result<i64, Flaw> {
-    /// Is 2^53: from here on a float stands for several integers.
+    /// 2^53: from here on, a float stands for several integers.
     const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
     let (is_ambiguous, is_negative) = match value {
         Json::Float(value) => (value.abs() >= EXACT_BELOW && (-BOUND..BOUND).contains(value), *value < 0.0),
@@ -107,14 +108,14 @@ pub(crate) fn exact_integer(value: &Json) -> Result<i64, Flaw> {
         Ok(Integer::Within(value)) => Ok(value),
         Ok(Integer::Below) => Err(Flaw::below(i64::MIN)),
         Ok(Integer::Above) => Err(Flaw::above(i64::MAX)),
-        // Pydantic names no range here.
+        // Pydantic names no range in this case.
         Err(flaw) if flaw.kind == INT_SIZE.kind && is_negative => Err(Flaw::below(i64::MIN)),
         Err(flaw) if flaw.kind == INT_SIZE.kind => Err(Flaw::above(i64::MAX)),
         Err(flaw) => Err(flaw),
     }
 }
 
-/// Is 2^63: the first number on either side that pydantic finds too large for a float, the lower bound included.
+/// 2^63: the smallest absolute value of a float that pydantic finds too large, on either side.
 const BOUND: f64 = 9_223_372_036_854_775_808.0;
 
 fn integer_of_float(value: f64) -> Result<i64, NotANumber> {
@@ -130,7 +131,7 @@ fn integer_of_float(value: f64) -> Result<i64, NotANumber> {
     }
 }
 
-/// Reads a sign, digits with single underscores between them, and perhaps a point and zeros.
+/// Reads a sign, digits with single underscores between them, and optionally a point and zeros.
 fn integer_of_text(text: &str) -> Result<Integer, NotANumber> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -155,8 +156,8 @@ fn integer_of_text(text: &str) -> Result<Integer, NotANumber> {
     Ok(if digits.is_empty() { Integer::Within(0) } else { Integer::of_digits(&format!("{sign}{digits}")) })
 }
 
-/// Returns the number that `value` stands for. Unlike pydantic's default it must be finite: FastAPI itself fails with 500
-/// when it has to print one that isn't.
+/// Returns the number that `value` stands for. Unlike in pydantic by default, it must be finite: FastAPI itself fails
+/// with 500 when it has to print another one.
 ///
 /// # Errors
 /// A flaw in pydantic's words.
@@ -164,7 +165,7 @@ pub(crate) fn number(value: &Json) -> Result<f64, Flaw> {
     let value = match value {
         #[expect(clippy::cast_precision_loss, reason = "what Python's float() does, too")]
         Json::Int(value) => *value as f64,
-        // Rust reads any run of digits; one beyond the largest float is no number to pydantic.
+        // Rust reads any run of digits. Pydantic takes no number beyond the largest float.
         Json::BigInt(digits) => {
             digits.parse().ok().filter(|value: &f64| value.is_finite()).ok_or(FLOAT_TYPE)?
         }
@@ -177,7 +178,7 @@ pub(crate) fn number(value: &Json) -> Result<f64, Flaw> {
     if value.is_finite() { Ok(value) } else { Err(FINITE.into()) }
 }
 
-/// Returns what Rust reads as a float, or would without single underscores inside.
+/// Returns the float that Rust reads in the text, without single underscores between its digits.
 fn number_of_text(text: &str) -> Option<f64> {
     if let Ok(value) = text.parse() {
         return Some(value);

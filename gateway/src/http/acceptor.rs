@@ -1,5 +1,5 @@
-//! The seam to what makes a connection secure before requests are read from it. Plain text needs none; the program brings
-//! TLS, so that `infera up`, a loopback affair, links none of it.
+//! The seam to whatever makes a connection secure before requests are read from it. Plain text needs none. The
+//! gateway's program brings TLS; `infera up` listens on loopback only and links none.
 
 use std::fmt;
 use std::io;
@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Carries a connection's bytes, and tells what became of the connection.
+/// A connection's bytes, and the errors that the operating system noted for it.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Returns what the operating system has noted against the connection, such as a reset after the client's last byte.
+    /// Returns the error that the operating system has noted for the connection, such as a reset after the client's
+    /// last byte.
     fn error(&self) -> Option<io::Error>;
 }
 
@@ -29,7 +30,8 @@ impl<W: Wire + ?Sized> Wire for Box<W> {
 /// Makes connections secure.
 #[async_trait]
 pub trait Acceptor: Send + Sync + fmt::Debug {
-    /// Returns the connection after its handshake; none if that failed or took too long, which is the client's trouble and
-    /// not logged above debug. It ends by itself within a bounded time, and may be dropped at any await.
+    /// Returns the connection after its handshake, or none if the handshake failed or took too long. That is the
+    /// client's fault and is logged at debug level only. The call ends by itself within a bounded time, and may be
+    /// dropped at any await.
     async fn accept(&self, stream: TcpStream) -> Option<Box<dyn Wire>>;
 }

@@ -1,5 +1,5 @@
-//! Reads from a request's headers what trusted proxies tell of its client. A stranger's headers are not read: they could
-//! name any address.
+//! Reads a client's address from the headers that trusted proxies write. The headers of a stranger are ignored,
+//! because they could name any address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,9 +7,9 @@ use hyper::header::{FORWARDED, HeaderMap, HeaderName};
 
 use crate::config::{ClientAddress, TrustedProxies};
 
-/// Returns the client's address of a request that came over a connection of the trusted `proxy`: the first that isn't a
-/// trusted proxy's, read from the right, where the last proxy wrote. An element that can't be read ends the search with the
-/// address of the proxy that wrote it.
+/// Returns the address of the client whose request came over a connection from the trusted `proxy`. The header is
+/// read from the right, where the last proxy wrote, up to the first address that is not a trusted proxy's. If an
+/// element can't be read, the result is the address of the proxy that wrote it.
 #[must_use]
 pub(crate) fn client_address(
     trusted: &TrustedProxies,
@@ -43,8 +43,8 @@ fn node(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// Reads the address of `for=` in one element, such as `for="[2001:db8::1]:80";proto=https`. A quoted comma splits an
-/// element in two that can't be read; no address has one.
+/// Reads the address of `for=` in one element, such as `for="[2001:db8::1]:80";proto=https`. A quoted comma would
+/// split an element into two unreadable ones, but no address contains a comma.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut values = element.split(';').filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -74,7 +74,7 @@ mod tests {
         let table: [(&[&str], &str); 13] = [
             (&[], "10.0.0.1"),
             (&["203.0.113.7"], "203.0.113.7"),
-            // What a client wrote itself stands further to the left.
+            // A header that the client wrote itself stands further to the left.
             (&["198.51.100.1, 203.0.113.7"], "203.0.113.7"),
             (&["203.0.113.7, 10.0.0.2,10.0.0.3"], "203.0.113.7"),
             (&["198.51.100.1", "203.0.113.7, 10.0.0.2"], "203.0.113.7"),

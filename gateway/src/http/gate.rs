@@ -1,11 +1,12 @@
-//! Stands between a client's connection and hyper: examines each head before hyper reads it (`head`), and tells a client
-//! that only sends no more from one that is gone (`presence`). It knows nothing of what a request means.
+//! Stands between a client's connection and hyper. It examines each head before hyper reads it (`head`), and tells a
+//! client that has only stopped sending from one that is gone (`presence`). It knows nothing of what a request means.
 //!
-//! A refused head is replaced by a plain one, and the reason is left in a slot ([`Refused`]): the request that hyper makes of
-//! the plain head is answered with it, so that refusals are replies like all others. The connection ends after that reply.
+//! A refused head is replaced by a plain one, and the reason is put into a slot ([`Refused`]). The request that hyper
+//! makes of the plain head is answered with that reason, so refusals look like all other replies. The connection ends
+//! after the reply.
 //!
-//! Bytes stay where they were read, in hyper's own buffer. Only a head that comes in pieces, and what follows the end of a
-//! body, are held back here until their turn.
+//! Bytes stay in hyper's own buffer, into which they were read. Only a head that arrives in pieces, and the bytes
+//! after the end of a body, are held back here until it is their turn.
 
 mod chunks;
 mod head;
@@ -32,19 +33,19 @@ use presence::Presence;
 
 pub(crate) use refused::Refused;
 
-/// Bounds a head; a longer one is refused. hyper's buffer holds more, so that every whole head fits into it.
+/// The largest head, in bytes; longer ones are refused. hyper's buffer is larger, so every whole head fits into it.
 const HEAD_MAX_BYTES: usize = 60 * 1024;
 
-/// Bounds what is read at once while a head is gathered.
+/// The largest number of bytes that are read at once while a head is gathered.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// Bounds what is read, and thrown away, of what a refused client still sends. Closing a connection with unread bytes
-/// resets it, and the client would get the reset instead of the reply.
+/// The largest number of bytes that are read from a refused client and thrown away. Closing a connection with unread
+/// bytes resets it, and the client would get the reset instead of the reply.
 const LINGER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Bounds the time of it.
+/// The longest time for which a refused client's bytes are thrown away.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Says what the next bytes are.
+/// The part of a request to which the next bytes belong.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     /// They belong to a head.
@@ -53,27 +54,27 @@ enum Reading {
     Body { left: u64 },
     /// They belong to a body in chunks.
     Chunked(Chunks),
-    /// They are thrown away because a head was refused; `thrown` counts them.
+    /// A head was refused, so bytes are thrown away; `thrown` counts them.
     Refused { thrown: usize },
 }
 
-/// Wraps a client's connection for hyper.
+/// A client's connection as hyper sees it.
 pub(crate) struct Gate<S> {
     stream: S,
     timeouts: Arc<Timeouts>,
     refused: Refused,
     reading: Reading,
-    /// Holds what was read and not handed on.
+    /// The bytes that were read but not handed on.
     held: BytesMut,
-    /// Counts the held bytes that may be handed on.
+    /// The number of held bytes that may be handed on.
     cleared: usize,
-    /// Counts the held bytes that are known to hold no head's end.
+    /// The number of held bytes that were searched for a head's end without finding one.
     searched: usize,
-    /// True if the client of the last request takes interim replies.
+    /// Whether the client of the last request takes interim replies.
     is_http_11: bool,
-    /// True while something was written that isn't flushed yet.
+    /// Whether bytes were written that aren't flushed yet.
     unflushed: bool,
-    /// Is set once the client has sent its last byte and a reply is due.
+    /// The watch over a client that has sent its last byte while a reply is due.
     presence: Option<Presence>,
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -95,7 +96,7 @@ impl<S: Wire> Gate<S> {
         }
     }
 
-    /// Hands on what was cleared, and returns whether that was anything.
+    /// Hands on the bytes that were cleared, and returns whether there were any.
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let length = self.cleared.min(buffer.remaining());
         if length == 0 {
@@ -105,7 +106,7 @@ impl<S: Wire> Gate<S> {
         self.held.advance(length);
         self.cleared -= length;
         if self.held.is_empty() {
-            // An idle connection keeps no buffer.
+            // An idle connection needs no buffer.
             self.held = BytesMut::new();
         }
         true
@@ -121,7 +122,8 @@ impl<S: Wire> Gate<S> {
         Poll::Ready(Ok(start))
     }
 
-    /// Reads where a head is due and nothing is held. Most heads come whole, with their bodies, and stay where they are.
+    /// Reads where a head is due and no bytes are held. Most heads come whole, with their bodies, and stay in hyper's
+    /// buffer.
     fn poll_first(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
         if self.presence.is_some() {
             return self.poll_end(context);
@@ -153,9 +155,9 @@ impl<S: Wire> Gate<S> {
         }
     }
 
-    /// Reads where a part of a head is held, until the head is whole.
+    /// Reads more of a head of which some bytes are held, until the head is whole.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
-        // What is held may be a whole head already, which came with the request before.
+        // The held bytes may be a whole head already, which came together with the previous request.
         while !self.holds_a_head() {
             if self.held.len() > HEAD_MAX_BYTES {
                 self.refuse(ApiError::HeadTooLarge);
@@ -179,16 +181,16 @@ impl<S: Wire> Gate<S> {
                 self.cleared = head.length;
             }
             Examined::Refused(error) => self.refuse(error),
-            // The parser sees no end where there is nothing before it but empty lines without a CR.
+            // The parser finds no end if only empty lines without a CR come before it.
             Examined::Partial => self.refuse(head::BARE_LINE_FEED),
         }
         Poll::Ready(Ok(Step::Again))
     }
 
-    /// Returns whether what is held has a head's end. What was searched before isn't searched again, or heads that come
-    /// byte by byte would cost the square of their length.
+    /// Returns whether the held bytes contain a head's end. Bytes that were searched before are skipped: otherwise a
+    /// head that comes byte by byte would cost the square of its length.
     fn holds_a_head(&mut self) -> bool {
-        // Empty lines may stand before a request.
+        // Empty lines may come before a request.
         while self.held.starts_with(b"\r\n") {
             self.held.advance(2);
             self.searched = 0;
@@ -198,13 +200,13 @@ impl<S: Wire> Gate<S> {
         ends
     }
 
-    /// Handles the client's last byte where a head is due.
+    /// Handles the end of the client's sending where a head is due.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
         if !head::is_blank(&self.held) {
             self.refuse(ApiError::BadRequest("The request's head is broken off."));
             return Poll::Ready(Ok(Step::Again));
         }
-        // hyper hears of it once no reply is due, because it would drop the request that is being worked on.
+        // hyper is told only when no reply is due, because it would drop the request in progress.
         if !self.timeouts.owes_a_reply() {
             return Poll::Ready(Ok(Step::Done));
         }
@@ -213,7 +215,7 @@ impl<S: Wire> Gate<S> {
         presence.poll_gone(&mut self.stream, context, may_ask).map(Err)
     }
 
-    /// Reads a body, and holds back what follows it.
+    /// Reads a body, and holds back the bytes after it.
     fn poll_body(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<Step>> {
         if self.is_broken() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a badly framed chunk")));
@@ -233,7 +235,7 @@ impl<S: Wire> Gate<S> {
         Poll::Ready(Ok(Step::Done))
     }
 
-    /// Notes that a head was let through.
+    /// Notes that a head was let through, and what its body looks like.
     fn begin(&mut self, head: Head) {
         self.is_http_11 = head.is_http_11;
         self.reading = match head.body {
@@ -243,7 +245,7 @@ impl<S: Wire> Gate<S> {
         self.count(&[]);
     }
 
-    /// Returns how many of the bytes belong to the body that is being read. A head is due at its end.
+    /// Returns how many of these bytes belong to the body that is being read. After its end, a head is due.
     fn count(&mut self, bytes: &[u8]) -> usize {
         let (length, is_over) = match &mut self.reading {
             Reading::Body { left } => {
@@ -264,13 +266,13 @@ impl<S: Wire> Gate<S> {
         matches!(self.reading, Reading::Chunked(Chunks::Broken))
     }
 
-    /// Takes back from hyper's buffer what was read from `from` on.
+    /// Takes back the bytes from `from` on out of hyper's buffer.
     fn hold_back(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
         self.held.extend_from_slice(&buffer.filled()[from..]);
         buffer.set_filled(from);
     }
 
-    /// Replaces the head that is held, which must not reach hyper, by a plain one.
+    /// Replaces the held head, which must not reach hyper, by a plain one.
     fn refuse(&mut self, error: ApiError) {
         self.held = BytesMut::from(refused::substitute(&self.held));
         self.cleared = self.held.len();
@@ -297,7 +299,7 @@ impl<S: Wire> Gate<S> {
             let mut buffer = ReadBuf::new(&mut scrap);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => *thrown += buffer.filled().len(),
-                // The end of what it sends, or of the connection.
+                // The client's sending or the whole connection has ended.
                 _ => break,
             }
         }
@@ -305,11 +307,11 @@ impl<S: Wire> Gate<S> {
     }
 }
 
-/// Says what came of one step of reading.
+/// The result of one step of reading.
 enum Step {
-    /// hyper's buffer has what there is; if that is nothing, the end is reached.
+    /// All available bytes are in hyper's buffer; if there are none, the client's sending has ended.
     Done,
-    /// The state has changed, and reading goes on from it.
+    /// The state has changed, and reading goes on from there.
     Again,
 }
 
@@ -369,7 +371,7 @@ impl<S: Wire> AsyncWrite for Gate<S> {
         if std::mem::take(&mut this.unflushed) {
             this.timeouts.written();
             if this.presence.is_some() {
-                // The client's end was kept from hyper until here; the next poll tells it.
+                // The end of the client's sending was kept from hyper until here; the next poll reports it.
                 context.waker().wake_by_ref();
             }
         }

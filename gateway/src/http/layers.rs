@@ -1,14 +1,18 @@
-//! What every request goes through, outermost first. The order has reasons, one line each:
+//! The layers that every request passes, the outermost first. The order has reasons:
 //!
-//! 1. `trace`: outermost, so that every reply has an id and a time, refused ones too;
-//! 2. `limits` on the head and `hosts`: what must not be read at all is refused before anything is looked up;
-//! 3. the router: an unknown path costs no lookup of a key;
-//! 4. the key (`access`): before limits by key, which need the key, and before the body, so that strangers can't make us read;
-//! 5. limits by key and address (`access`): before the body, so that a refused request costs a head only;
-//! 6. `body`: size and time, last, because from here on we hold memory for the client.
+//! 1. `trace` is outermost, so that every reply has an id and a time, including refusals.
+//! 2. `limits` checks the head, and `hosts` the name that was asked for: requests that must not be read are refused
+//!    before anything is looked up.
+//! 3. The router finds the path: an unknown path costs no look-up of a key.
+//! 4. The key (`access`) is checked before the limits by key, which need it, and before the body is read, so that
+//!    strangers can't make the gateway read one.
+//! 5. Limits by key and address (`access`) are checked before the body is read, so that a refused request costs only
+//!    its head.
+//! 6. `body` reads the body, within a size and a time. It is last, because from here on the gateway holds memory for
+//!    the client.
 //!
-//! Then the route. It gets a [`Call`] and knows of none of this. A large reply keeps the key's turn until it is written
-//! (`outgoing`).
+//! Then comes the route. It gets a [`Call`] and knows of none of these. A large reply keeps its key's turn until it
+//! is written (`outgoing`).
 
 mod body;
 mod hosts;
@@ -41,19 +45,19 @@ use crate::state::State;
 use body::Bounds;
 use outgoing::Outgoing;
 
-/// Holds what a connection tells about all of its requests.
+/// What a connection says about all of its requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    /// Is the address at its other end, or the one that a proxy told by the PROXY protocol.
+    /// The address at the connection's other end, or the address that a proxy told by the PROXY protocol.
     pub(crate) peer: IpAddr,
-    /// True if that is a trusted proxy, whose requests tell their clients' addresses.
+    /// Whether that is a trusted proxy, which tells its clients' addresses in each request.
     pub(crate) is_proxy: bool,
-    /// True if it came to a loopback address of ours.
+    /// Whether the connection came to a loopback address of this machine.
     pub(crate) is_loopback: bool,
 }
 
 impl Origin {
-    /// Returns the client's address, by which requests are counted.
+    /// Returns the client's address, by which its requests are counted.
     fn client(self, headers: &HeaderMap, config: &Config) -> IpAddr {
         if !self.is_proxy {
             return self.peer;
@@ -62,11 +66,11 @@ impl Origin {
     }
 }
 
-/// Marks a request that stands for one whose head was refused, with the reason.
+/// The mark of a request that replaces one with a refused head, with the reason.
 #[derive(Clone, Debug)]
 pub(super) struct RefusedHead(pub ApiError);
 
-/// Refuses a connection before any request was read from it: the reply to a request that never came.
+/// Returns the reply to a connection that is refused before any request was read from it.
 pub(super) fn refuse(error: ApiError) -> Response<Bytes> {
     trace::begin(&Request::new(()), true).finish(Err(error.into()), HeaderMap::new())
 }
@@ -104,7 +108,8 @@ pub(super) async fn handle(
     answering.instrument(span).await
 }
 
-/// Returns what becomes of a request, and the turn that it had. `headers` are those that the reply gets either way.
+/// Returns the outcome of a request and the turn that it had. `headers` get what every reply shows, refusals
+/// included.
 async fn pass(
     state: Arc<State>,
     origin: Origin,
@@ -129,7 +134,7 @@ async fn pass(
     (outcome, turn)
 }
 
-/// Describes a request whose body may be read.
+/// A request whose body may be read.
 struct Admitted {
     route: &'static Route,
     id: String,

@@ -1,5 +1,5 @@
-//! Every path, on one screen, and the parts that each handler is given. A new route is one file under `routes/` and one line
-//! here.
+//! The table of all paths, on one screen, and the parts that each handler is given. A new route is one file under
+//! `routes/` and one line here.
 
 use std::sync::Arc;
 
@@ -14,33 +14,33 @@ use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::{Call, chat, health, jobs, models, nodes, ping, signup, statistics, submit};
 use crate::state::State;
 
-/// Says which callers a route admits.
+/// The callers that a route admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Admits everybody.
+    /// Anyone.
     Open,
-    /// Admits everybody, counted by address.
+    /// Anyone, counted by address.
     SignUp,
-    /// Admits nodes, which have a secret instead of a key, counted by address.
+    /// Nodes, which have a secret instead of a key, counted by address.
     Node,
-    /// Admits callers with a key, counted by it.
+    /// Callers with a key, counted by that key.
     Key,
 }
 
-/// Counts requests for no path of the table.
+/// The path under which requests outside the table are counted.
 const UNMATCHED: &str = "unmatched";
 
-/// Does a route's work.
+/// The function that does a route's work.
 pub(crate) type Handler = fn(Arc<State>, Call) -> BoxFuture<'static, Result<Reply, Failure>>;
 
-/// Is one line of the table.
+/// One line of the table.
 #[derive(Debug)]
 pub(super) struct Route {
     method: Method,
     path: &'static str,
     /// The callers that the route admits.
     pub(crate) access: Access,
-    /// Does the route's work.
+    /// The function that does the route's work.
     pub(crate) handler: Handler,
 }
 
@@ -49,8 +49,8 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
 }
 
 impl Route {
-    /// Returns the largest body that it takes, in bytes. Only conversations are long; what needs no key, or reads no body,
-    /// gets little.
+    /// Returns the largest body that the route takes, in bytes. Only conversations are long; routes that need no key,
+    /// or read no body, get little.
     #[must_use]
     pub(super) fn body_max_bytes(&self, conversation_max_bytes: usize) -> usize {
         let is_conversation = self.access == Access::Key && self.method == Method::POST;
@@ -102,7 +102,7 @@ static ROUTES: [Route; 14] = [
     }),
 ];
 
-/// Returns the route, and what stands for the variable end of its path, if it has one.
+/// Returns the route of a path, and the variable part at the path's end, if it has one.
 ///
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
@@ -126,29 +126,31 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
     })
 }
 
-/// Returns every path once, as the table has it, and what all others are counted as.
+/// Returns each path of the table once, and the name under which all others are counted.
 pub(crate) fn templates() -> impl Iterator<Item = &'static str> {
     let first = |index: &usize| !ROUTES.iter().take(*index).any(|route| route.path == ROUTES[*index].path);
     let paths = (0..ROUTES.len()).filter(first).map(|index| ROUTES[index].path);
     paths.chain([UNMATCHED])
 }
 
-/// Returns the table's path that a request's path fits: for counting, where the path itself would have no bound.
+/// Returns the path of the table that a request's path matches. It is used for counting, where the paths themselves
+/// would have no bound.
 #[must_use]
 pub(super) fn template(path: &str) -> &'static str {
     let found = ROUTES.iter().find(|route| matches(route.path, path).is_some());
     found.map_or(UNMATCHED, |route| route.path)
 }
 
-/// Returns whether a reply on this path may say how long it took. On the paths where nodes show a secret and get a token
-/// signed, it would help to find out the secret or the key.
+/// Returns whether a reply on this path may show how long it took. On the paths where nodes show a secret and get a
+/// signed token, that time would help to find out the secret or the key.
 #[must_use]
 pub(super) fn is_timed(path: &str) -> bool {
     !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)
 }
 
-/// Returns what stands for the variable end of a pattern, as it is in the path, or nothing for a pattern without one; none
-/// if the path is another one. `{id}` is one segment; `{model}` is all the rest, because models' names may have slashes.
+/// Returns the part of a path that matches the variable end of a pattern, or an empty text for a pattern without one.
+/// Returns none if the path doesn't match. `{id}` matches one segment; `{model}` matches all the rest, because
+/// models' names may have slashes.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let after = |end: &str| path.strip_prefix(pattern.strip_suffix(end)?).filter(|rest| !rest.is_empty());
     match () {

@@ -1,8 +1,8 @@
-//! Accepts connections, bounds them, serves them with hyper and drains them. It knows nothing of what a request means.
+//! Accepts connections, bounds their number, serves them with hyper and drains them. It knows nothing of what a
+//! request means.
 //!
-//! A connection comes to a listener, waits for a place (`places`), and is served from its first head to its end (`connection`).
-//! Its bytes go through a gate (`gate`), which examines each head before hyper reads it (`head`, `chunks`) and tells a client
-//! that only sends no more from one that is gone (`presence`).
+//! A connection comes to a listener, waits for a place (`places`), and is served from its first head to its end
+//! (`connection`). Its bytes pass the gate (`gate`), which examines each head before hyper reads it.
 
 mod connection;
 mod places;
@@ -21,14 +21,14 @@ use crate::state::State;
 use connection::{Entrance, FORCE_AFTER};
 use places::{Episode, Places};
 
-/// How long the listener waits when it is out of file descriptors, or of memory: connections that close free some.
+/// How long the listener waits when it has run out of file descriptors or memory. Connections that close free some.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Bounds connections that were accepted and have no place yet; more wait in the kernel's queue. Their descriptors are
-/// part of the reserve.
+/// The largest number of connections that were accepted but have no place yet; more wait in the kernel's queue. Their
+/// file descriptors are part of the reserve.
 const WAITING_MAX: usize = 64;
 
-/// Is where clients come in: a socket that listens, and what makes its connections secure.
+/// A socket that listens for clients, and the acceptor that makes its connections secure.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -44,19 +44,19 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// Bounds its connections by the limit on open files; none: the limit isn't known.
+    /// Bounds the number of connections by the limit on open files; none if the limit isn't known.
     #[must_use]
     pub fn within(self, descriptors: Option<u64>) -> Self {
         Self { descriptors, ..self }
     }
 
-    /// Has each connection pass the acceptor before a request is read from it; none: plain text.
+    /// Makes each connection pass the acceptor before a request is read from it; none for plain text.
     #[must_use]
     pub fn with_acceptor(self, acceptor: Option<Arc<dyn Acceptor>>) -> Self {
         Self { acceptor, ..self }
     }
 
-    /// Makes what its connections share.
+    /// Makes the values that all connections of this listener share.
     fn entrance(&self, state: Arc<State>) -> Entrance {
         let wanted = state.config.connections_max;
         let places = places::fitting(wanted, self.descriptors);
@@ -83,8 +83,8 @@ impl Listener {
     }
 }
 
-/// Serves until `state.stop`, then drains: open requests have `drain_ms`, then those that wait are answered 503
-/// (`state.force`), then what is left is cut.
+/// Serves until `state.stop`, then drains: open requests have `drain_ms` to end, then those that still wait are
+/// answered 503 (`state.force`), and then the remaining connections are cut.
 pub(crate) async fn serve(state: Arc<State>, listener: Listener) {
     let entrance = Arc::new(listener.entrance(Arc::clone(&state)));
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
@@ -94,7 +94,7 @@ pub(crate) async fn serve(state: Arc<State>, listener: Listener) {
             () = state.stop.cancelled() => break,
             turn = Arc::clone(&waiting).acquire_owned() => turn,
         };
-        // The semaphore is never closed.
+        // The semaphore is never closed, so acquiring can't fail.
         let Ok(turn) = turn else { break };
         let accepted = tokio::select! {
             () = state.stop.cancelled() => break,
@@ -118,15 +118,15 @@ pub(crate) async fn serve(state: Arc<State>, listener: Listener) {
     state.force.cancel();
 }
 
-/// Waits after an error in accepting. A connection that broke before it was accepted is harmless and needs no wait; after
-/// all other errors the listener needs time.
+/// Waits after an error in accepting a connection. A connection that broke before it was accepted is harmless and
+/// needs no wait; after all other errors, the listener waits.
 async fn wait_after(error: &io::Error) {
     let is_clients = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     );
     if !is_clients {
-        tracing::error!(%error, "no connection could be accepted; tried again");
+        tracing::error!(%error, "no connection could be accepted; trying again");
         tokio::time::sleep(BACK_OFF).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Bounds how long a client is waited for between requests: briefly for a head, long for the next one to begin. Of HTTP it
-//! knows only that a request came, that its reply is ready and that it is written.
+//! The clock of one connection: bounds how long a client may take to send a head, and how long it may pause between
+//! requests. Of HTTP, it knows only that a request came, that its reply is ready, and that the reply is written.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,24 +9,24 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Says what a connection is waiting for.
+/// What a connection is waiting for.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The first head is due, and nothing of it came yet.
+    /// The first head is due, and no byte of it has come yet.
     Opened { since: Instant },
     /// The rest of a head is due.
     Head { since: Instant },
-    /// A head took too long, and the client is being told so.
+    /// A head took too long, and the client is being told.
     Overdue { since: Instant },
     /// A request is being worked on.
     Served,
-    /// A reply is ready and not written yet.
+    /// A reply is ready but not written yet.
     Replied { since: Instant },
     /// The next request may come.
     Idle { since: Instant },
 }
 
-/// Is one connection's clock, with the bell by which the connection is asked to end.
+/// One connection's clock, and the signal by which the connection is asked to end.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     head: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Timeouts {
     bell: Notify,
 }
 
-/// Bounds the time in which a client is told that its head took too long.
+/// How long it may take to tell a client that its head took too long.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 impl Timeouts {
@@ -45,24 +45,25 @@ impl Timeouts {
         Arc::new(Self { head, idle, phase, bell: Notify::new() })
     }
 
-    /// Notes that a request is here, whole but for its body.
+    /// Notes that a request has come, with all of its head.
     pub(crate) fn request_came(&self) {
         self.enter(Phase::Served);
     }
 
-    /// Notes that its reply is ready to be written.
+    /// Notes that the reply is ready to be written.
     pub(crate) fn replied(&self) {
         self.enter(Phase::Replied { since: Instant::now() });
     }
 
-    /// Notes that the operating system has all that was to be written.
+    /// Notes that the operating system has taken all bytes that were to be written.
     pub(crate) fn written(&self) {
         if matches!(self.phase(), Phase::Replied { .. }) {
             self.enter(Phase::Idle { since: Instant::now() });
         }
     }
 
-    /// Notes that bytes came. The first after a reply begin the next head; earlier ones belong to that reply's request.
+    /// Notes that bytes came. The first bytes after a reply begin the next head; earlier ones belong to the request
+    /// of that reply.
     pub(crate) fn received(&self) {
         match self.phase() {
             Phase::Opened { since } => self.enter(Phase::Head { since }),
@@ -81,13 +82,13 @@ impl Timeouts {
         matches!(self.phase(), Phase::Served | Phase::Replied { .. })
     }
 
-    /// Returns whether a head came in part and its time is over.
+    /// Returns whether a part of a head has come and its time is over.
     pub(crate) fn is_overdue(&self) -> bool {
         matches!(self.phase(), Phase::Overdue { .. })
     }
 
-    /// Returns since when the connection is idle: since the last reply, or since it opened if nothing came yet. None is in
-    /// the middle of a request.
+    /// Returns since when the connection has been idle: since its last reply, or since it opened if nothing has come
+    /// yet. Returns none in the middle of a request.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Opened { since } | Phase::Idle { since } => Some(since),
@@ -100,12 +101,12 @@ impl Timeouts {
         self.bell.notify_one();
     }
 
-    /// Waits until it is asked to end.
+    /// Waits until the connection is asked to end.
     pub(crate) async fn sent_away(&self) {
         self.bell.notified().await;
     }
 
-    /// Returns when to give up, as things are.
+    /// Returns the time at which to give up, in the present phase.
     fn due(&self) -> Option<Instant> {
         match self.phase() {
             Phase::Opened { since } | Phase::Head { since } => Some(since + self.head),
@@ -115,7 +116,7 @@ impl Timeouts {
         }
     }
 
-    /// Returns whether to give up, now that it is time to. A client whose head came in part is told first.
+    /// Returns whether to give up, once the time has come. If a part of a head has come, the client is told first.
     fn gives_up(&self) -> bool {
         let is_head = matches!(self.phase(), Phase::Head { .. });
         if is_head {
@@ -132,7 +133,7 @@ impl Timeouts {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    /// Drives `connection` to its end. None says that its client was waited for too long.
+    /// Drives `connection` to its end. Returns none if its client took too long.
     pub(crate) async fn drive<C: Future>(&self, mut connection: Pin<&mut C>) -> Option<C::Output> {
         let mut alarm = std::pin::pin!(tokio::time::sleep(self.head));
         std::future::poll_fn(|context| {
@@ -140,7 +141,7 @@ impl Timeouts {
                 if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                     return Poll::Ready(Some(ended));
                 }
-                // An alarm that rings too early is set again, so that most requests set none.
+                // An alarm that rings too early is set again, so that most requests don't have to set it.
                 loop {
                     let Some(due) = self.due() else { return Poll::Pending };
                     if due < alarm.deadline() {

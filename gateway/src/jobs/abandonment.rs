@@ -8,14 +8,15 @@ use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 use tokio_util::task::TaskTracker;
 
-/// Cancels jobs beside the requests that they came from. All clones share their tasks.
+/// Cancels jobs in the background, beside the requests that made them. All clones share their tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Canceller {
     intake: Arc<dyn JobIntake>,
     tasks: TaskTracker,
 }
 
-/// Cancels the job when it is dropped with it: the server drops a request's future when its client goes away.
+/// Cancels a job when it is dropped. The server drops a request's future, and this with it, when the request's client
+/// goes away.
 pub(crate) struct CancelGuard {
     canceller: Canceller,
     account: AccountId,
@@ -23,19 +24,20 @@ pub(crate) struct CancelGuard {
 }
 
 impl Canceller {
-    /// Cancels nothing yet.
+    /// Makes a canceller without tasks.
     pub(crate) fn new(intake: Arc<dyn JobIntake>) -> Self {
         Self { intake, tasks: TaskTracker::new() }
     }
 
-    /// Returns a guard that cancels the account's job if it is dropped before its end is known; none: there is nothing to
-    /// cancel.
+    /// Returns a guard that cancels the account's job if it is dropped before the job's end is known. Without a job,
+    /// it cancels nothing.
     pub(crate) fn guard(&self, account: AccountId, job: Option<JobId>) -> CancelGuard {
         CancelGuard { canceller: self.clone(), account, job }
     }
 
-    /// Cancels a job that no client waits for, beside everything else. A row that is being committed isn't there yet for the
-    /// first try, and may come as late as a server lets a commit hang; for a job that never comes nothing happens.
+    /// Cancels, in the background, a job that no client waits for. A job whose commit is still in progress can't be
+    /// found at the first try; it may appear as late as a server lets a commit hang. If it never appears, nothing
+    /// happens.
     pub(crate) fn cancel(&self, account: AccountId, job: JobId) {
         const FIRST_WAIT: Duration = Duration::from_millis(200);
         const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -47,11 +49,12 @@ impl Canceller {
                 match intake.cancel(&account, job, Timestamp::now()).await {
                     Ok(Cancelled::Unknown) => {}
                     Ok(_) => {
-                        tracing::debug!(%job, "no client waits for it; job cancelled");
+                        tracing::debug!(%job, "job cancelled: no client waits for it any more");
                         return;
                     }
                     Err(error) => {
-                        tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet");
+                        tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet; trying \
+                                                      again");
                     }
                 }
                 tokio::time::sleep(wait).await;
@@ -60,7 +63,8 @@ impl Canceller {
         });
     }
 
-    /// Waits until all that is being cancelled has been. Called once no request is left that could cancel more.
+    /// Waits until all jobs that are to be cancelled have been. It is called once no request is left that could add
+    /// one.
     pub(crate) async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -68,7 +72,7 @@ impl Canceller {
 }
 
 impl CancelGuard {
-    /// Cancels nothing any more: the job's end is known, or there is no job.
+    /// Makes the guard cancel nothing, because the job's end is known or there is no job.
     pub(crate) fn disarm(&mut self) {
         self.job = None;
     }

@@ -1,20 +1,20 @@
-//! THE LIFE OF A REQUEST, from a checked body to an answer. Top to bottom:
+//! THE LIFE OF A REQUEST, from a checked body to an answer, from top to bottom:
 //!
-//! 1. the model is in the catalogue and on offer, the messages can fit into its context, and a client that waits has
-//!    nodes to wait for;
-//! 2. a waiting client's place is taken, before anything can end;
-//! 3. a place in the outbox is taken, and the ledger accepts: one row, one group commit. From here on the job ends
-//!    exactly once, whatever happens to us;
-//! 4. its notice goes to the broker in the background;
-//! 5. a client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
+//! 1. The model must be in the catalogue and on offer, the messages must be able to fit into its context, and for a
+//!    client that waits there must be enough nodes.
+//! 2. A place is taken for the waiting client, before the job can end.
+//! 3. A place in the outbox is taken, and the ledger accepts the job: one row in one group commit. From here on the
+//!    job ends exactly once, whatever happens to this gateway.
+//! 4. The job's notice goes to the broker in the background.
+//! 5. A client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
 //!
-//! A request under an idempotency key that was used before makes no job: it gets the earlier one's answer, whether or
-//! not there is room for a new one. Keys are remembered until their job's body is pruned, a day after its end by
-//! default; a job that ends without saying anything about its request gives its key back at once
+//! A request under an idempotency key that was used before makes no job. It gets the earlier job's answer, whether or
+//! not there is room for a new job. A key is remembered until its job's body is pruned, by default a day after the
+//! job's end. Some ends say nothing about the request; such a job gives its key back at once
 //! ([`infera_types::job::End::frees_key`]).
 //!
-//! A client that goes away while it waits has its job cancelled, unless it sent an idempotency key: then it means to
-//! ask again, and a retry must find the answer and not a cancelled job.
+//! If a client goes away while it waits, its job is cancelled, unless the client sent an idempotency key: then it
+//! means to ask again, and a retry must find the answer and not a cancelled job.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,56 +37,56 @@ use crate::api::too_many_requests::{Limit, STORED_WAIT};
 use crate::memory::Reservation;
 use crate::network::OWNERS_NEEDED;
 
-/// Holds a request that passed every check of its form.
+/// A request for a conversation that passed every check of its form.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// Is the caller that asks.
+    /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
-    /// Is what it asks for.
+    /// The conversation that it asks for.
     pub(crate) ask: ChatRequest,
-    /// Is the client's idempotency key, if it sent one.
+    /// The client's idempotency key, if it sent one.
     pub(crate) idempotency: Option<Idempotency>,
-    /// Holds the body's share of the memory budget until the order is accepted or refused.
+    /// The body's part of the memory budget, until the order is accepted or refused.
     pub(crate) reservation: Option<Reservation>,
 }
 
-/// Says what became of an order.
+/// The result of accepting an order.
 #[derive(Debug)]
 pub(crate) struct Receipt {
-    /// Is the job, new or the one that the same idempotency key made before.
+    /// The job: a new one, or an earlier one under the same idempotency key.
     pub(crate) job: JobId,
-    /// Is when a new job was accepted; none for one made before.
+    /// The time at which a new job was accepted; none for an earlier one.
     pub(crate) accepted_ms: Option<Timestamp>,
-    /// Says how the job stands, in the words of the job object.
+    /// The job's status, in the words of the job object.
     pub(crate) status: &'static str,
-    /// Is how long accepting took: the commit.
+    /// How long accepting took, which is mostly the commit.
     pub(crate) accepting: Duration,
 }
 
 impl Receipt {
-    /// Makes the receipt of a job that is taken to wait: its state was not read.
+    /// Makes the receipt of a job that is assumed to be waiting, because its state was not read.
     fn of(job: JobId, begun: Instant) -> Self {
         Self { job, accepted_ms: None, status: "queued", accepting: begun.elapsed() }
     }
 }
 
-/// Answers a client that waited.
+/// The answer to a client that waited.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Shows how the job ended, as its account sees it.
+    /// The job's end, as its account sees it.
     pub(crate) view: JobView,
-    /// True if it had ended before this request came.
+    /// Whether the job had ended before this request came.
     pub(crate) replayed: bool,
-    /// Is how long accepting took.
+    /// How long accepting took.
     pub(crate) accepting: Duration,
-    /// Is how long waiting took.
+    /// How long the client waited for the job's end.
     pub(crate) waiting: Duration,
 }
 
 /// Accepts a job without waiting for its end.
 ///
 /// # Errors
-/// [`Failure`]; with a job only where an earlier one can't be read. Nothing was accepted.
+/// [`Failure`]; nothing was accepted. It names a job only if an earlier job can't be read.
 pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure> {
     let (account, begun) = (order.caller.account.clone(), Instant::now());
     let receipt = match unanswerable(jobs, &order, begun) {
@@ -106,7 +106,7 @@ pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure
     Ok(Receipt { status, ..receipt })
 }
 
-/// Returns why no network could answer this order, whatever room there is; none if one could.
+/// Returns the reason why the network could never answer this order, however much room there is; none if it could.
 fn unanswerable(jobs: &Jobs, order: &Order, now: Instant) -> Option<ApiError> {
     let request = &order.ask.request;
     let entry = jobs.catalogue.model(request.model.as_str())?;
@@ -120,7 +120,7 @@ fn unanswerable(jobs: &Jobs, order: &Order, now: Instant) -> Option<ApiError> {
 /// Accepts a job and waits for its end.
 ///
 /// # Errors
-/// [`Failure`]; with a job once it is accepted.
+/// [`Failure`]; it names the job once that is accepted.
 pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure> {
     let now = Instant::now();
     if let Some(error) = unanswerable(jobs, &order, now) {
@@ -185,7 +185,7 @@ async fn accept(
         idempotency,
         reservation: _reservation,
     } = order;
-    // Before the first reading nothing is known to exist or not.
+    // Before the first reading of the catalogue, it isn't known which models exist.
     let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = jobs.catalogue.model(request.model.as_str()) else {
         return Err(ApiError::ModelUnknown(request.model.as_str().to_owned()).into());
@@ -198,7 +198,7 @@ async fn accept(
         })?;
         return Ok(Receipt::of(job, begun));
     };
-    // More than the context holds can't be answered anyway, and a smaller number costs nodes a smaller reserve.
+    // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(entry.context_max);
     let accepted_ms = Timestamp::now();
     let new = NewJob {
@@ -221,7 +221,8 @@ async fn accept(
         Committed::Earlier(job) => (job, false),
         Committed::KeyReused => return Err(ApiError::KeyReused.into()),
         Committed::Full(_) => {
-            /// Waiting jobs end in seconds when the network has room; asking more often only costs requests.
+            /// How long the client should wait. Waiting jobs end in seconds when the network has room; asking more
+            /// often only costs requests.
             const WAIT: Duration = Duration::from_secs(2);
             return Err(ApiError::Limited(Limit::Waiting, WAIT).into());
         }
@@ -250,8 +251,9 @@ fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
     })
 }
 
-/// Commits the row. A client that is told that its job was not accepted must not pay for it: where the commit may still
-/// come, the job is cancelled as soon as it does. Not one under an idempotency key, by which the client finds it again.
+/// Commits the job's row. A client that is told that its job was not accepted must not pay for it. So if the commit
+/// may still come through, the job is cancelled once it does, except under an idempotency key, by which the client
+/// finds the job again.
 async fn committed(jobs: &Jobs, new: NewJob) -> Result<Committed, ApiError> {
     let (job, account, has_key) = (new.id, new.account.clone(), new.idempotency.is_some());
     let error = match commit(&*jobs.intake, &*jobs.reader, new).await {
@@ -265,8 +267,8 @@ async fn committed(jobs: &Jobs, new: NewJob) -> Result<Committed, ApiError> {
     Err(ApiError::from(&error))
 }
 
-/// Answers with the job that the same request made before, or else with the error: that there is no room for a new job is no
-/// reason to keep back the answer of an earlier one.
+/// Answers with the job that the same request made before, or else with the error `no_room`. A lack of room for a new
+/// job is no reason to withhold the answer of an earlier one.
 async fn answer_earlier_or(jobs: &Jobs, order: &Order, no_room: ApiError) -> Result<Outcome, Failure> {
     let (account, begun) = (&order.caller.account, Instant::now());
     match earlier(jobs, account, order.idempotency.as_ref()).await? {
@@ -275,7 +277,7 @@ async fn answer_earlier_or(jobs: &Jobs, order: &Order, no_room: ApiError) -> Res
     }
 }
 
-/// Returns the job that the same request made before, if it came with an idempotency key and was accepted.
+/// Returns the job that the same request made before, if it came under an idempotency key and was accepted.
 async fn earlier(
     jobs: &Jobs,
     account: &AccountId,
@@ -293,7 +295,7 @@ async fn earlier(
     }
 }
 
-/// Answers with the end of a job that the same request made before, or with 409 while it runs.
+/// Answers with the end of a job that the same request made before, or with 409 while that job runs.
 async fn answer_earlier(
     jobs: &Jobs,
     account: &AccountId,
@@ -308,7 +310,7 @@ async fn answer_earlier(
     }
 }
 
-/// Reads a job that an idempotency key was used for before.
+/// Reads a job for which an idempotency key was used before.
 async fn read(jobs: &Jobs, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
     jobs.reader.job(account, job).await.map_err(|error| {
         tracing::error!(%job, %error, "a job under an idempotency key could not be read");
@@ -316,7 +318,7 @@ async fn read(jobs: &Jobs, account: &AccountId, job: JobId) -> Result<Option<Job
     })
 }
 
-/// Waits for the job's end, whichever way it becomes known first, or until time is up.
+/// Waits for the job's end, by whichever way it becomes known first, or until the time is over.
 async fn wait_for(
     jobs: &Jobs,
     mut wait: Wait,
@@ -328,7 +330,7 @@ async fn wait_for(
         () = tokio::time::sleep(timeout) => ApiError::Timeout,
         () = jobs.answer_now.cancelled() => ApiError::Draining,
     };
-    // The completion may be lost, and a second between two polls is long for someone who is out of time.
+    // The completion may be lost, and a client whose time is over can't wait for the next poll.
     match jobs.reader.settlements(&[job]).await {
         Ok(ended) => ended.into_iter().next().ok_or(error),
         Err(ledger_error) => {

@@ -1,31 +1,32 @@
-//! Committing a new job, and making sure of what became of it. A job has its id before it is committed, so the same job
-//! sent again is the same job: whatever the first try came to, it is there once.
+//! Commits a new job and finds out whether the commit succeeded. A job has its id before it is committed, so the same
+//! job can be sent again: it is stored once, whatever happened to the first try.
 
 use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob};
 use infera_types::ids::JobId;
 
-/// Says what became of a job, in what a caller may answer: one that an earlier try of ours committed is new.
+/// The result of committing a job, as its caller reports it. A job that an earlier try committed counts as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Committed {
-    /// The job is there.
+    /// The job is stored.
     New,
     /// Nothing was stored: the idempotency key belongs to this earlier job.
     Earlier(JobId),
     /// Nothing was stored: the key was used for another request.
     KeyReused,
-    /// Nothing was stored: the account has this many waiting jobs.
+    /// Nothing was stored: the account has this number of waiting jobs.
     Full(u32),
-    /// Nothing was stored: the account's requests take up this many bytes.
+    /// Nothing was stored: the account's requests take up this number of bytes.
     NoRoomForAccount(u64),
-    /// Nothing was stored: all requests together take up this many bytes.
+    /// Nothing was stored: all requests together take up this number of bytes.
     NoRoom(u64),
 }
 
-/// Commits `new`; where the outcome is unknown the same is sent again, and read back if that doesn't tell either.
+/// Commits `new`. If the outcome is unknown, the same job is sent again, and read back if that leaves the outcome
+/// unknown too.
 ///
 /// # Errors
-/// [`LedgerError::Unknown`]: the job may be there, now or when the first try's commit comes through late. After every
-/// other error it is not, and never will be.
+/// [`LedgerError::Unknown`]: the job may be stored already, or be stored later, when the commit of a try comes
+/// through. After every other error the job is not stored and never will be.
 pub(super) async fn commit(
     intake: &(impl JobIntake + ?Sized),
     reader: &(impl JobReader + ?Sized),
@@ -43,7 +44,7 @@ pub(super) async fn commit(
     };
     match reader.job(&account, job).await {
         Ok(Some(_)) => Ok(Committed::New),
-        // It isn't there yet, which doesn't say that it won't be.
+        // The job isn't stored yet, but may still be stored later.
         Ok(None) => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
         Err(error) => {
             Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}; read back: {error}")))

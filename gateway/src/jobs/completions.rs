@@ -1,4 +1,4 @@
-//! Consumes what comes from the network: ends of jobs and summaries of capacity, on this gateway's own queue. The queue is
+//! Consumes this gateway's own queue, on which the ends of jobs and summaries of capacity arrive. The queue is
 //! declared and consumed again whenever it is lost.
 
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use infera_types::shutdown::Shutdown;
 use super::waiters::Waiters;
 use crate::network::Capacity;
 
-/// Bounds the deliveries in hand. Handling one is a look into a map.
+/// The largest number of unacknowledged deliveries. Handling one is a look-up in a map.
 const PREFETCH: u16 = 256;
 
 /// Consumes `completions.{gateway}`.
 #[derive(Debug)]
 pub(crate) struct Completions {
-    /// Names the gateway that the queue belongs to.
+    /// The id of the gateway to which the queue belongs.
     pub(crate) gateway: GatewayId,
-    /// Has the queue.
+    /// The broker that has the queue.
     pub(crate) broker: Arc<dyn Broker>,
-    /// Takes the ends of jobs.
+    /// The clients that wait for the ends of jobs.
     pub(crate) waiters: Arc<Waiters>,
-    /// Takes the summaries.
+    /// The capacity, which the summaries update.
     pub(crate) capacity: Arc<Capacity>,
-    /// True while the queue is consumed.
+    /// Whether the queue is being consumed.
     pub(crate) ready: Arc<AtomicBool>,
 }
 
@@ -42,7 +42,7 @@ impl Completions {
             self.ready.store(begun.is_ok(), Ordering::Relaxed);
             match begun {
                 Ok(consumer) => self.consume(consumer, &stop).await,
-                Err(error) => tracing::warn!(%error, "the completions queue is not there; tried again"),
+                Err(error) => tracing::warn!(%error, "the completions queue can't be consumed; trying again"),
             }
             self.ready.store(false, Ordering::Relaxed);
             tokio::select! {

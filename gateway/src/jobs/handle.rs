@@ -1,4 +1,4 @@
-//! What requests that make, follow or end jobs are given.
+//! The parts that requests need to make, follow or end jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,41 +14,41 @@ use crate::metrics::JobMetrics;
 use crate::network::{Capacity, Catalogue};
 use crate::outbox::Outbox;
 
-/// Holds all that accepting a job and waiting for its end takes.
+/// Everything that accepting a job and waiting for its end needs.
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    /// Says on which terms jobs are accepted.
+    /// The terms on which jobs are accepted.
     pub(crate) terms: Terms,
-    /// Names the gateway that accepts them, to which their ends are told.
+    /// The id of the gateway that accepts the jobs, to which their ends are sent.
     pub(crate) gateway: GatewayId,
-    /// Accepts and cancels them.
+    /// The ledger's part that accepts and cancels jobs.
     pub(crate) intake: Arc<dyn JobIntake>,
-    /// Reads them.
+    /// The ledger's part that reads jobs.
     pub(crate) reader: Arc<dyn JobReader>,
-    /// Tells which models there are.
+    /// The models that exist.
     pub(crate) catalogue: Arc<Catalogue>,
-    /// Tells what there is room for.
+    /// The capacity that the network has.
     pub(crate) capacity: Arc<Capacity>,
-    /// Holds the clients that wait.
+    /// The clients that wait.
     pub(crate) waiters: Arc<Waiters>,
-    /// Takes their notices to the broker.
+    /// The outbox, which takes the jobs' notices to the broker.
     pub(crate) outbox: Outbox,
-    /// Cancels those whose clients went away.
+    /// The canceller of jobs whose clients went away.
     pub(crate) canceller: Canceller,
-    /// Counts them.
+    /// The metrics of jobs.
     pub(crate) metrics: JobMetrics,
-    /// Is cancelled when waiting clients must be answered at once.
+    /// The signal that waiting clients must be answered at once.
     pub(crate) answer_now: Shutdown,
 }
 
-/// Says on which terms jobs are accepted.
+/// The terms on which jobs are accepted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// Bounds how long a submitted job may take.
+    /// The longest time that a submitted job may take.
     pub(crate) submit_deadline: Duration,
-    /// Bounds the waiting jobs of one account.
+    /// The largest number of jobs of one account that wait or run.
     pub(crate) waiting_max: u32,
-    /// Bounds what requests take up in the ledger.
+    /// The room that requests may take up in the ledger.
     pub(crate) room: Room,
 }
 

@@ -1,6 +1,6 @@
-//! Makes a poison job again: what an operator does once the fault that ended its verifiers is mended. The old job and its
-//! end stay; the new one asks the same for the same account. No client waits for it, and no broker is needed: the sweeper
-//! publishes its notice.
+//! Replays a poison job, on the order of an operator who has mended the fault that killed its verifiers. The old job
+//! and its end stay. A new job makes the same request for the same account. No client waits for it, and no broker is
+//! needed, because the sweeper publishes its notice.
 
 use infera_ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
 use infera_types::ids::{GatewayId, JobId};
@@ -12,58 +12,59 @@ use super::handle::Terms;
 use crate::config::Config;
 use crate::network::{CatalogueError, present_epoch};
 
-/// Says why there is no new job.
+/// The reason why a job was not replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReplayed {
-    /// The id is wrong, or the job still runs.
+    /// There is no such job, or it is still running.
     #[error("{0} has not ended, or there is no such job; `poison list` names those that can be replayed")]
     Unended(JobId),
-    /// Only poison is replayed: its account knows of every other end, and asks again itself.
+    /// The job ended in another way. Its account was told of that end, and can make the request again itself.
     #[error("{job} did not end as poison but as {end}; its account can ask again")]
     EndedOtherwise {
-        /// The job.
+        /// The job's id.
         job: JobId,
-        /// How it ended.
+        /// The word of its end.
         end: &'static str,
     },
-    /// The request is gone; it is too late.
-    #[error("the request of {0} is pruned, so nothing can be replayed; its account has to ask again")]
+    /// The job's request was pruned, so it is too late to replay the job.
+    #[error("the request of {0} is pruned, so it can't be replayed; its account has to ask again")]
     Pruned(JobId),
-    /// A replay counts among the account's waiting jobs. A later try may succeed.
+    /// The account has too many waiting jobs, among which the replay would count. A later try may succeed.
     #[error(
-        "its account has {waiting} waiting jobs, as many as it may (gateway.waiting_max); try again later"
+        "its account has {waiting} waiting jobs, which is its limit (gateway.waiting_max); try again later"
     )]
     Full {
-        /// How many.
+        /// The number of the account's waiting jobs.
         waiting: u32,
     },
-    /// Its request would have to be stored once more. A later try may succeed.
+    /// There is no room to store the request once more. A later try may succeed.
     #[error(
-        "{stored} bytes of requests are stored, as many as may be (gateway.account_stored_max_bytes, \
+        "{stored} bytes of requests are stored, which is the limit (gateway.account_stored_max_bytes, \
          gateway.stored_max_bytes); try again later"
     )]
     NoRoom {
-        /// How many.
+        /// The number of bytes that are stored.
         stored: u64,
     },
-    /// Nothing was accepted, but for an unknown outcome: then look for a new job of the account before another try.
+    /// The ledger failed, and nothing was accepted. If the outcome is unknown, look for a new job of the account
+    /// before you try again.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The present epoch can't be had. A retry is safe.
+    /// The present epoch can't be read. A retry is safe.
     #[error(transparent)]
     Epoch(#[from] CatalogueError),
 }
 
 impl NotReplayed {
-    /// Returns whether another try of the same can't help.
+    /// Returns whether trying the same again is useless.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Unended(_) | Self::EndedOtherwise { .. } | Self::Pruned(_))
     }
 }
 
-/// Accepts a new job that asks what the poison `job` asked: its account, model, request and policy, with a deadline as a
-/// job submitted now. Returns its id.
+/// Accepts a new job with the account, model, request and policy of the poison `job`, and with the deadline of a job
+/// that is submitted now. Returns the new job's id.
 ///
 /// # Errors
 /// [`NotReplayed`].
@@ -82,7 +83,7 @@ where
         model,
         request: request.ok_or(NotReplayed::Pruned(job))?,
         policy,
-        // None that is there: the job's end is read from the ledger.
+        // This gateway doesn't exist. The job's end can be read from the ledger.
         gateway: GatewayId::fresh(),
         synchronous: false,
         accepted_ms,
@@ -98,12 +99,12 @@ where
         Committed::NoRoomForAccount(stored) | Committed::NoRoom(stored) => {
             Err(NotReplayed::NoRoom { stored })
         }
-        // Without a key none can have been used before.
+        // A job without an idempotency key can't match an earlier one.
         Committed::New | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
     }
 }
 
-/// Returns what is to be said of a job that isn't poison.
+/// Returns the reason why a job that isn't poison can't be replayed.
 async fn why_not(reader: &dyn JobReader, job: JobId) -> Result<NotReplayed, LedgerError> {
     let Some(settlement) = reader.settlements(&[job]).await?.pop() else {
         return Ok(NotReplayed::Unended(job));

@@ -1,5 +1,5 @@
-//! Clients that wait for a job's end: a bounded map from job to waiting client. Ends arrive as completions, which
-//! the broker may lose, so the ids that wait are also looked up in the ledger, all in one batch, once a second.
+//! The clients that wait for a job's end, in a bounded map by job. Ends arrive as completions, which the broker may
+//! lose, so all waiting jobs are also looked up in the ledger once a second, in batches.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,28 +11,29 @@ use infera_types::job::Settlement;
 use infera_types::shutdown::Shutdown;
 use tokio::sync::oneshot;
 
-/// How often the ledger is asked about all jobs that are waited for. A lost completion costs a client this much.
+/// How often the ledger is asked about all jobs that clients wait for. A lost completion delays its client by up to
+/// this time.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// Bounds the ids asked about in one statement: some kB of them.
+/// The largest number of ids in one statement. They take some kB.
 const BATCH_MAX: usize = 1_000;
 
-/// Holds the clients that wait, by the job that each waits for.
+/// The clients that wait, by their jobs.
 #[derive(Debug)]
 pub struct Waiters {
     max: usize,
     waiting: Mutex<HashMap<JobId, oneshot::Sender<Found>>>,
 }
 
-/// Says that the job has ended, and that what is stored of its end is damaged.
+/// The error of a job that has ended, and of whose end the stored record is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored end of the job is damaged")]
 pub struct Damaged;
 
-/// Is what a client that waits gets to know.
+/// What a waiting client is told.
 type Found = Result<Settlement, Damaged>;
 
-/// Is one client's wait. Dropping it ends it.
+/// One client's wait. Dropping it ends the wait.
 #[derive(Debug)]
 pub struct Wait {
     job: JobId,
@@ -41,13 +42,14 @@ pub struct Wait {
 }
 
 impl Waiters {
-    /// Makes room for `max` waits.
+    /// Makes room for `max` waiting clients.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, waiting: Mutex::default() })
     }
 
-    /// Begins to wait for a job, before it is accepted, so that its end can't come first. None: there is no room.
+    /// Begins to wait for a job that is not accepted yet, so that its end can't come earlier. Returns none if there
+    /// is no room.
     #[must_use]
     pub fn begin(self: &Arc<Self>, job: JobId) -> Option<Wait> {
         let mut waiting = self.lock();
@@ -59,7 +61,8 @@ impl Waiters {
         Some(Wait { job, waiters: Arc::clone(self), end })
     }
 
-    /// Tells the client that waits for a job of its end; most often none waits any more, or it was told before.
+    /// Tells the client that waits for a job of its end. Often there is no such client any more, or it was told
+    /// before.
     pub fn complete(&self, settlement: Settlement) {
         self.tell(settlement.job_id, Ok(settlement));
     }
@@ -67,12 +70,12 @@ impl Waiters {
     fn tell(&self, job: JobId, found: Found) {
         let sender = self.lock().remove(&job);
         if let Some(sender) = sender {
-            // The client may have gone in this very moment; its job has ended all the same.
+            // The client may have gone in this very moment. Its job has ended nevertheless.
             let _ = sender.send(found);
         }
     }
 
-    /// Returns how many wait.
+    /// Returns the number of waiting clients.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -88,11 +91,11 @@ impl Waiters {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the ledger once about everything that is waited for. Where one end is damaged, each of its batch is asked about by
-    /// itself, so that it keeps no other from its waiter.
+    /// Asks the ledger once about all jobs that clients wait for. If an end in a batch is damaged, each job of the
+    /// batch is read by itself, so that the damaged one holds up none of the others.
     ///
     /// # Errors
-    /// The ledger's.
+    /// The ledger's error, if a retry may help.
     pub async fn poll(&self, reader: &dyn JobReader) -> Result<(), LedgerError> {
         let ids: Vec<JobId> = self.lock().keys().copied().collect();
         for batch in ids.chunks(BATCH_MAX) {
@@ -119,7 +122,7 @@ impl Waiters {
         Ok(())
     }
 
-    /// Polls until told to stop.
+    /// Polls until `stop`.
     pub async fn run(self: Arc<Self>, reader: Arc<dyn JobReader>, stop: Shutdown) {
         let mut ticks = tokio::time::interval(POLL_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -131,21 +134,21 @@ impl Waiters {
             if !self.is_empty()
                 && let Err(error) = self.poll(&*reader).await
             {
-                tracing::warn!(%error, "the ledger could not be asked about waiting jobs; asked again in a second");
+                tracing::warn!(%error, "the ledger could not be asked about waiting jobs; trying again in a second");
             }
         }
     }
 }
 
 impl Wait {
-    /// Waits for the job's end. It never fails on its own: an end comes, or the client's time is up first.
+    /// Waits for the job's end. The wait has no time limit of its own; the client's limit ends it.
     ///
     /// # Errors
     /// [`Damaged`].
     pub async fn end(&mut self) -> Result<Settlement, Damaged> {
         match (&mut self.end).await {
             Ok(found) => found,
-            // Only a second wait for the same id would drop the sender, and ids are never reused.
+            // The sender is dropped only by a second wait for the same id, and ids are never reused.
             Err(_) => std::future::pending().await,
         }
     }

@@ -9,7 +9,7 @@ use metrics::{Gauge, counter, gauge};
 
 use super::level::level;
 
-/// Holds the handle that each connection touches.
+/// The metrics of connections, with the handle that each of them uses.
 #[derive(Clone)]
 pub(crate) struct ConnectionMetrics {
     open: Gauge,
@@ -28,7 +28,7 @@ impl fmt::Debug for ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Shows how many places for connections there are.
+    /// Sets the number of places for connections.
     pub(crate) fn places(&self, max: usize) {
         gauge!(GATEWAY_CONNECTIONS_MAX).set(level(max));
     }
@@ -38,12 +38,13 @@ impl ConnectionMetrics {
         self.open.increment(f64::from(change));
     }
 
-    /// Counts an idle connection that was closed for another because `taken` was: `all` places, or its address's `share`.
+    /// Counts an idle connection that was closed for another one. `taken` says what had run out: `all` places, or the
+    /// `share` of the address.
     pub(crate) fn sent_away(&self, taken: &'static str) {
         counter!(GATEWAY_CONNECTIONS_CLOSED, "taken" => taken).increment(1);
     }
 
-    /// Counts a connection that was refused for this reason.
+    /// Counts a connection that was refused for `reason`.
     pub(crate) fn refused(&self, reason: &'static str) {
         counter!(GATEWAY_CONNECTIONS_REFUSED, "reason" => reason).increment(1);
     }

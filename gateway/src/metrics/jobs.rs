@@ -1,4 +1,4 @@
-//! Counts accepted jobs, and the clients that wait for one.
+//! Counts accepted jobs and the clients that wait for one.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use metrics::{Histogram, counter, gauge, histogram};
 
 use super::level::level;
 
-/// Holds the handle that each accepted job touches.
+/// The metrics of jobs, with the handle that each accepted job uses.
 pub(crate) struct JobMetrics {
     commit: Histogram,
 }
@@ -27,13 +27,13 @@ impl fmt::Debug for JobMetrics {
 }
 
 impl JobMetrics {
-    /// Counts a committed job, and how long its commit took.
+    /// Counts a committed job and the time that its commit took.
     pub(crate) fn accepted(&self, model: &ModelName, duration: Duration) {
         self.commit.record(duration);
         counter!(GATEWAY_ACCEPTED, "model" => model.to_string()).increment(1);
     }
 
-    /// Shows how many clients wait.
+    /// Sets the number of waiting clients.
     pub(crate) fn waiting(clients: usize) {
         gauge!(GATEWAY_WAITERS).set(level(clients));
     }

@@ -1,6 +1,6 @@
-//! Levels as gauges take them.
+//! Converts counts to the values of gauges.
 
-/// Returns a count as a gauge's value; the largest that it takes for all beyond.
+/// Returns a count as a gauge's value, at most the largest that a gauge takes.
 pub(super) fn level(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

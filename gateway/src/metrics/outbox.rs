@@ -1,4 +1,5 @@
-//! Counts what the outbox can't take, and what is left to the sweeper; shows how full it is.
+//! Counts jobs for which the outbox had no place and notices that were left to the sweeper, and shows how full the
+//! outbox is.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use metrics::{Counter, counter, gauge};
 
 use super::level::level;
 
-/// Holds the outbox's handles.
+/// The metrics of the outbox.
 #[derive(Clone)]
 pub(crate) struct OutboxMetrics {
     left: Counter,
@@ -39,7 +40,7 @@ impl OutboxMetrics {
         self.full.increment(1);
     }
 
-    /// Shows how many places are taken, of how many.
+    /// Sets how many of the `max` places are taken.
     pub(crate) fn places(taken: usize, max: usize) {
         gauge!(GATEWAY_OUTBOX).set(level(taken));
         gauge!(GATEWAY_OUTBOX_MAX).set(level(max));

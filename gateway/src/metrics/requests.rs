@@ -1,4 +1,4 @@
-//! Counts requests by the route that they are for.
+//! Counts requests by route.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use hyper::StatusCode;
 use infera_telemetry::metrics::{GATEWAY_REFUSALS, GATEWAY_REQUEST, GATEWAY_REQUESTS};
 use metrics::{Counter, Histogram, counter, histogram};
 
-/// Holds one route's handles.
+/// The handles of one route.
 struct Route {
     template: &'static str,
     duration: Histogram,
     answered: Counter,
 }
 
-/// Holds the handles of all routes. They count where the recorder was when they were taken.
+/// The handles of all routes. They report to the recorder that was installed when they were made.
 pub(crate) struct RequestMetrics {
     routes: Vec<Route>,
 }
@@ -25,13 +25,13 @@ impl fmt::Debug for RequestMetrics {
     }
 }
 
-/// Looks a handle up, for all but the most frequent status.
+/// Looks up the counter of a route and a status.
 fn requests(template: &'static str, status: StatusCode) -> Counter {
     counter!(GATEWAY_REQUESTS, "route" => template, "status" => status.as_str().to_owned())
 }
 
 impl RequestMetrics {
-    /// Takes the handles of these routes.
+    /// Makes the handles of these routes.
     pub(crate) fn new(templates: impl Iterator<Item = &'static str>) -> Self {
         let routes = templates.map(|template| Route {
             template,
@@ -41,7 +41,7 @@ impl RequestMetrics {
         Self { routes: routes.collect() }
     }
 
-    /// Counts an answered request. `refusal` is the error's code, if the answer is an error.
+    /// Counts an answered request. `refusal` is the error's code if the answer is an error.
     pub(crate) fn answered(
         &self,
         template: &'static str,

@@ -1,5 +1,5 @@
-//! Tells what there is room for, from the summaries that verifiers broadcast every second. A request on its way
-//! asks nothing of others. Pure but for the lock: every question brings its `now`.
+//! The network's capacity, from the summaries that verifiers broadcast every second, so that no request has to ask
+//! others. Apart from the lock it is pure: each call brings its own `now`.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use infera_types::ids::{ModelName, VerifierId};
 use infera_types::messages::{CapacitySummary, ModelCapacity};
 
-/// Counts the owners that a request with three replicas needs.
+/// The number of owners that a request with three replicas needs.
 pub(crate) const OWNERS_NEEDED: u32 = 3;
 
-/// Holds the latest summary of each verifier, and when it came.
+/// The latest summary of each verifier, and when it came.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     ttl: Duration,
@@ -19,38 +19,38 @@ pub(crate) struct Capacity {
 }
 
 impl Capacity {
-    /// Knows nothing yet; believes a summary for `ttl`.
+    /// Makes an empty capacity, in which each summary is believed for `ttl`.
     #[must_use]
     pub(crate) fn new(ttl: Duration) -> Self {
         Self { ttl, summaries: RwLock::default() }
     }
 
-    /// Takes a summary that came now. Those that are stale are forgotten, so that the map holds live verifiers only.
+    /// Stores a summary that came at `now`. Stale ones are dropped, so that the map has live verifiers only.
     pub(crate) fn update(&self, summary: CapacitySummary, now: Instant) {
         let mut summaries = self.summaries.write().unwrap_or_else(PoisonError::into_inner);
         summaries.retain(|_, (since, _)| now.duration_since(*since) < self.ttl);
         summaries.insert(summary.verifier, (now, summary.models));
     }
 
-    /// Returns how many owners' nodes serve the model, as the best-informed live verifier sees it.
+    /// Returns how many owners have nodes that serve the model, by the live verifier that knows of the most.
     #[must_use]
     pub(crate) fn owners(&self, model: &ModelName, now: Instant) -> u32 {
         self.best(model, now, |capacity| capacity.owners)
     }
 
-    /// Returns how many live nodes serve the model.
+    /// Returns how many live nodes serve the model, by the live verifier that knows of the most.
     #[must_use]
     pub(crate) fn nodes(&self, model: &ModelName, now: Instant) -> u32 {
         self.best(model, now, |capacity| capacity.nodes)
     }
 
-    /// Returns whether one of the live verifiers offers the model; none while no verifier is heard of.
+    /// Returns whether a live verifier offers the model, or none while no verifier is heard.
     #[must_use]
     pub(crate) fn offers(&self, model: &ModelName, now: Instant) -> Option<bool> {
         self.any(now, |capacity| capacity.model == *model)
     }
 
-    /// Returns whether one of the live verifiers knows of a live node, for whichever model; none while no verifier is heard of.
+    /// Returns whether a live verifier knows of a live node, for any model, or none while no verifier is heard.
     #[must_use]
     pub(crate) fn has_nodes(&self, now: Instant) -> Option<bool> {
         self.any(now, |capacity| capacity.nodes > 0)
@@ -71,7 +71,7 @@ impl Capacity {
         of_model.map(count).max().unwrap_or(0)
     }
 
-    /// Returns how many verifiers spoke lately.
+    /// Returns how many verifiers are live.
     #[must_use]
     pub(crate) fn verifiers(&self, now: Instant) -> usize {
         let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);

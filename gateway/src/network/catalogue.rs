@@ -1,5 +1,6 @@
-//! What model names mean, and the present epoch: read from the ledger now and then, so that no request waits for
-//! either. Models' queues at the broker are another matter (`queues`): what was read is true without them.
+//! The models and the present epoch, as they were last read from the ledger, so that no request waits for the ledger.
+//! The models' queues at the broker are handled by `queues`; a catalogue entry is valid even while its queue doesn't
+//! exist.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +10,18 @@ use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
 use infera_types::ids::{Digest, ModelName};
 use infera_types::time::Timestamp;
 
-/// Holds what is known, all of it from one reading.
+/// The result of one reading of the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     models: HashMap<ModelName, Arc<CatalogueEntry>>,
     epoch: Option<u64>,
 }
 
-/// Holds the last reading.
+/// The catalogue, which shows the latest reading.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue(ArcSwap<Reading>);
 
-/// Says why the catalogue or the epoch couldn't be read. A retry is safe.
+/// The reason why the catalogue or the epoch could not be read. A retry is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     /// The ledger is at fault.
@@ -31,7 +32,7 @@ pub enum CatalogueError {
     Randomness(String),
 }
 
-/// Returns the present epoch's number, made if there is none.
+/// Returns the number of the present epoch, and makes an epoch if there is none.
 ///
 /// # Errors
 /// [`CatalogueError`].
@@ -42,7 +43,7 @@ pub(crate) async fn present_epoch(network: &dyn NetworkBook) -> Result<u64, Cata
 }
 
 impl Reading {
-    /// Reads what the ledger says now.
+    /// Reads the catalogue and the epoch from the ledger.
     ///
     /// # Errors
     /// [`CatalogueError`].
@@ -53,21 +54,21 @@ impl Reading {
         Ok(Self { models, epoch: Some(epoch) })
     }
 
-    /// Returns the models that it names, in no order.
+    /// Returns the names of all models in this reading, in no order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &ModelName> {
         self.models.keys()
     }
 }
 
 impl Catalogue {
-    /// Returns the entry of a name.
+    /// Returns the entry of the model `name`.
     #[must_use]
     pub(crate) fn model(&self, name: &str) -> Option<Arc<CatalogueEntry>> {
         let reading = self.0.load();
         reading.models.get(&ModelName::new(name)).cloned()
     }
 
-    /// Returns all entries, by name.
+    /// Returns all entries, in the order of their names.
     #[must_use]
     pub(crate) fn models(&self) -> Vec<Arc<CatalogueEntry>> {
         let reading = self.0.load();
@@ -76,13 +77,13 @@ impl Catalogue {
         models
     }
 
-    /// Returns the present epoch; none before the first reading.
+    /// Returns the number of the present epoch, or none before the first reading.
     #[must_use]
     pub(crate) fn epoch(&self) -> Option<u64> {
         self.0.load().epoch
     }
 
-    /// Shows this reading from now on.
+    /// Replaces the reading that is shown.
     pub(crate) fn show(&self, reading: Reading) {
         self.0.store(Arc::new(reading));
     }

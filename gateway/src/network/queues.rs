@@ -1,7 +1,7 @@
-//! The models' queues of jobs at the broker, declared as soon as their models are read, so that no notice is published
-//! to nowhere. A broker that is away, or a queue that is stuck, holds up neither the catalogue nor the other models'
-//! queues: it is tried again beside everything else. Until then notices wait in the outbox, or the sweeper publishes
-//! them, which declares queues too.
+//! Declares the models' jobs queues at the broker as soon as their models are read, so that no notice is published
+//! before its queue exists. If the broker is away or a queue is stuck, the declaration is retried in the background
+//! and holds up neither the catalogue nor other models' queues. In the meantime notices wait in the outbox, or the
+//! sweeper publishes them; the sweeper declares queues too.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,31 +12,32 @@ use infera_types::ids::ModelName;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-/// How long a model that was just read is held back at most until its queue is there: a healthy broker declares one in
-/// milliseconds, and a notice that came before would have to wait for the sweeper. Once per model.
+/// How long a new model is held back at most until its queue exists. A healthy broker declares a queue in
+/// milliseconds, and a notice that came before would have to wait for the sweeper. It happens once per model.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Separates two tries of one queue. Its own timeout comes on top.
+/// The time between two tries to declare one queue, in addition to a try's own timeout.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Bounds one declaration, beyond a broker's own timeouts for it. What takes longer is given up and tried again.
+/// How long one declaration may take, beyond the broker's own timeouts. A slower one is given up and tried again.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
-/// Bounds the declarations under way at once: enough that some stuck queues leave room for others, few for a broker that
-/// starts.
+/// The largest number of declarations at once: enough to leave room for others beside some stuck queues, and few for
+/// a broker that is just starting.
 const AT_ONCE_MAX: usize = 16;
 
 type Ended = Result<(ModelName, Result<(), BrokerError>), JoinError>;
 
-/// Says how far a model's queue is.
+/// The state of the declaration of one model's queue.
 #[derive(Debug)]
 struct Progress {
-    /// When it is tried next; none once it is there. If it is lost later, the sweeper makes it again.
+    /// The time of the next try; none once the queue exists. If the queue is lost later, the sweeper declares it
+    /// again.
     next: Option<Instant>,
     failures: u32,
 }
 
-/// Declares the queues of all models that were read last. Dropping it gives up what is under way.
+/// Declares the queues of all models of the latest reading. Dropping it ends the declarations in progress.
 #[derive(Debug)]
 pub(crate) struct Queues {
     broker: Arc<dyn Broker>,
@@ -49,7 +50,7 @@ impl Queues {
         Self { broker, models: HashMap::new(), under_way: JoinSet::new() }
     }
 
-    /// Begins to declare what isn't declared, and waits a moment for the queues of models that are new.
+    /// Starts to declare the queues that aren't declared, and waits a moment for those of new models.
     pub(crate) async fn see_to(&mut self, models: impl Iterator<Item = &ModelName>) {
         let models: HashSet<ModelName> = models.cloned().collect();
         self.models.retain(|model, _| models.contains(model));
@@ -65,11 +66,11 @@ impl Queues {
             self.note(ended);
         }
         self.begin();
-        // A model whose queue isn't declared by then is made known all the same.
+        // A model whose queue isn't declared by then is shown nevertheless.
         let _ = timeout(SOON, self.until_tried(&fresh)).await;
     }
 
-    /// Waits until each of these was declared or failed once.
+    /// Waits until the queue of each of these models was declared or failed once.
     async fn until_tried(&mut self, fresh: &HashSet<ModelName>) {
         let is_untried = |progress: &Progress| progress.failures == 0 && progress.next.is_some();
         while fresh.iter().any(|model| self.models.get(model).is_some_and(is_untried)) {
@@ -88,7 +89,7 @@ impl Queues {
             if progress.next.is_none_or(|next| next > now) {
                 continue;
             }
-            // Not before this try has ended, however it does.
+            // The next try starts only after this one has ended.
             progress.next = Some(now + ENDS_WITHIN + AGAIN);
             let (broker, model) = (Arc::clone(&self.broker), model.clone());
             self.under_way.spawn(async move {
@@ -101,21 +102,22 @@ impl Queues {
 
     fn note(&mut self, ended: Ended) {
         let Ok((model, declared)) = ended else { return };
-        // It may have left the catalogue meanwhile.
+        // The model may have left the catalogue in the meantime.
         let Some(progress) = self.models.get_mut(&model) else { return };
         match declared {
             Ok(()) => {
                 if progress.failures > 0 {
-                    tracing::info!(%model, failures = progress.failures, "the jobs' queue is declared at last");
+                    tracing::info!(%model, failures = progress.failures, "the jobs queue is declared after failures");
                 }
                 progress.next = None;
             }
             Err(error) => {
-                // Said once; the log at debug level has each.
+                // The first failure is a warning; later ones are logged at debug level.
                 if progress.failures == 0 {
-                    tracing::warn!(%model, %error, "the jobs' queue can't be declared; jobs are accepted, and it is tried again");
+                    tracing::warn!(%model, %error, "the jobs queue can't be declared; jobs are accepted meanwhile; \
+                                                    trying again");
                 } else {
-                    tracing::debug!(%model, %error, "the jobs' queue still can't be declared");
+                    tracing::debug!(%model, %error, "the jobs queue still can't be declared");
                 }
                 progress.failures = progress.failures.saturating_add(1);
                 progress.next = Some(Instant::now() + AGAIN);

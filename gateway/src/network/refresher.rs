@@ -1,4 +1,4 @@
-//! Keeps the catalogue, the epoch and the models' queues as the ledger has them.
+//! Keeps the catalogue, the epoch and the models' queues in step with the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use infera_types::shutdown::Shutdown;
 use super::catalogue::{Catalogue, Reading};
 use super::queues::Queues;
 
-/// Reads the ledger's catalogue again and again.
+/// Reloads the ledger's catalogue at intervals.
 #[derive(Debug)]
 pub(crate) struct Refresher {
     book: Arc<dyn NetworkBook>,
@@ -20,7 +20,8 @@ pub(crate) struct Refresher {
 }
 
 impl Refresher {
-    /// Shows in `catalogue` what it reads from `book` at intervals of `every`, and declares the models' queues at `broker`.
+    /// Makes a refresher that reads `book` at intervals of `every`, shows the result in `catalogue`, and declares the
+    /// models' queues at `broker`.
     pub(crate) fn new(
         book: Arc<dyn NetworkBook>,
         catalogue: Arc<Catalogue>,
@@ -30,7 +31,8 @@ impl Refresher {
         Self { book, catalogue, queues: Queues::new(broker), every }
     }
 
-    /// Reads everything again. Whatever becomes of the queues, what was read is shown: jobs are accepted without a broker.
+    /// Reads the ledger again. The result is shown even if queues can't be declared, because jobs are accepted
+    /// without a broker.
     pub(crate) async fn refresh(&mut self) {
         match Reading::take(&*self.book).await {
             Ok(reading) => {
@@ -38,12 +40,12 @@ impl Refresher {
                 self.catalogue.show(reading);
             }
             Err(error) => {
-                tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays");
+                tracing::warn!(%error, "catalogue and epoch could not be read; the last reading stays in use");
             }
         }
     }
 
-    /// Refreshes until told to stop.
+    /// Refreshes until `stop`.
     pub(crate) async fn run(mut self, stop: Shutdown) {
         loop {
             tokio::select! {

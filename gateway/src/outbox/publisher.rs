@@ -1,5 +1,6 @@
-//! Takes notices from the outbox to the broker and marks as confirmed what the broker has, in batches. One model's queue
-//! that takes nothing holds up no other's: its notices are left to the sweeper for a while, and only a probe goes out.
+//! Publishes the outbox's notices to the broker and marks those that the broker confirmed, in batches. If one model's
+//! queue accepts nothing, its notices are left to the sweeper for a while, with only an occasional probe, so that it
+//! holds up no other model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +21,21 @@ use super::notice::Notice;
 use super::retry::{Next, RETRY_AFTER, Resting, next};
 use crate::metrics::OutboxMetrics;
 
-/// Bounds the notices in hand: on their way, or waiting for another try. The others wait in the outbox.
+/// The largest number of notices in progress: being published, or waiting for another try. The others wait in the
+/// outbox.
 const IN_HAND_MAX: usize = 256;
 
-/// Counts the marks that are enough to be written at once, without waiting for more.
+/// The number of marks that are written at once, without waiting for more.
 const MARKS_AT_ONCE: usize = 256;
 
-/// How long a mark may wait for others: far below the sweeper's five seconds, and one commit instead of many.
+/// How long a mark may wait for others. It is far below the sweeper's five seconds, and many marks share one commit.
 const MARK_EVERY: Duration = Duration::from_millis(200);
 
-/// Bounds the marks kept for a ledger that is away; those beyond are forgotten, which costs a second notice each.
+/// The largest number of marks that are kept while the ledger is away. Each one beyond it is forgotten, which costs a
+/// second publish of its notice.
 const MARKS_MAX: usize = 10_000;
 
-/// Is the outbox's other end, to be run.
+/// The receiving half of the outbox, which publishes the notices once it is run.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     jobs: mpsc::Receiver<Notice>,
@@ -40,21 +43,21 @@ pub(crate) struct Publisher {
     intake: Arc<dyn JobIntake>,
     metrics: OutboxMetrics,
     on_their_way: FuturesUnordered<BoxFuture<'static, Ended>>,
-    /// Those that a broker that is away did not confirm.
+    /// The notices that the broker did not confirm because it is away.
     again: Vec<Notice>,
     resting: Resting,
-    /// Confirmed by the broker, and to be marked so.
+    /// The jobs whose notices the broker has confirmed and that still have to be marked.
     marks: Vec<JobId>,
-    /// One statement that marks some, at most.
+    /// The statement in progress that marks some of them; at most one.
     marking: FuturesUnordered<BoxFuture<'static, Marked>>,
-    /// When anything was confirmed last.
+    /// The time of the latest confirmation.
     confirmed: Option<Instant>,
 }
 
-/// Tells how a publish ended, and when it had begun.
+/// A notice, the time at which its publish began, and the publish's outcome.
 type Ended = (Notice, Instant, Published);
 
-/// Tells how the marking of these jobs ended.
+/// Some jobs, and the result of marking them.
 type Marked = (Vec<JobId>, Result<(), LedgerError>);
 
 impl Publisher {
@@ -78,7 +81,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes and marks until told to stop; then what is in the outbox still goes out.
+    /// Publishes and marks until `stop`; then it still publishes what is in the outbox.
     pub(crate) async fn run(mut self, stop: Shutdown) {
         let mut fresh = Vec::with_capacity(IN_HAND_MAX);
         let mut ticks = interval(MARK_EVERY);
@@ -113,7 +116,7 @@ impl Publisher {
         self.finish().await;
     }
 
-    /// Tries everything once more; there is no time for another try.
+    /// Tries everything once more. There is no time for further tries.
     async fn finish(mut self) {
         self.jobs.close();
         for notice in std::mem::take(&mut self.again) {
@@ -140,7 +143,7 @@ impl Publisher {
         }
     }
 
-    /// Begins to publish, unless the queue is resting.
+    /// Starts a publish, unless the notice's queue is resting.
     fn send(&mut self, notice: Notice) {
         let now = Instant::now();
         if !self.resting.may_go(&notice.model, now) {
@@ -182,13 +185,13 @@ impl Publisher {
         }
     }
 
-    /// Leaves a notice to the sweeper, which finds it unmarked. Its place is free.
+    /// Leaves a notice to the sweeper, which finds it unmarked. Its place becomes free.
     fn leave(&self, notice: &Notice) {
         self.metrics.left();
         tracing::debug!(job = %notice.job, "notice not confirmed; the sweeper will publish it again");
     }
 
-    /// Begins to mark what waits for it, one statement after the other.
+    /// Starts to mark the confirmed jobs, unless a statement is in progress.
     fn mark(&mut self) {
         if self.marks.is_empty() || !self.marking.is_empty() {
             return;
@@ -204,7 +207,7 @@ impl Publisher {
         if let Err(error) = outcome {
             jobs.append(&mut self.marks);
             let waiting = jobs.len();
-            tracing::warn!(%error, waiting, "confirmed notices could not be marked; tried again");
+            tracing::warn!(%error, waiting, "confirmed notices could not be marked; trying again");
             jobs.drain(..waiting.saturating_sub(MARKS_MAX));
             self.marks = jobs;
         }

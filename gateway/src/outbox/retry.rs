@@ -1,5 +1,5 @@
-//! Decides what becomes of a notice whose publish ended: it is tried again, or left to the sweeper. One model's queue that
-//! takes nothing rests: only a probe goes to it now and then. Pure: each question brings its `now`.
+//! Decides what happens to a notice whose publish has ended: it is done, tried again, or left to the sweeper. A queue
+//! that accepts nothing rests, with only an occasional probe. Pure: each call brings its own `now`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,48 +8,49 @@ use infera_broker::Published;
 use infera_types::ids::ModelName;
 use tokio::time::Instant;
 
-/// Separates two tries to publish what a broker that is away did not confirm. Its own timeout comes on top.
+/// The time between two tries while the broker is away, in addition to a publish's own timeout.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Separates two probes of a queue that took nothing. The sweeper comes as often.
+/// The time between two probes of a resting queue. The sweeper runs as often.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// Says what becomes of a notice.
+/// What happens to a notice next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The broker has it.
     Confirmed,
     /// It is published again after [`RETRY_AFTER`].
     Again,
-    /// It is left to the sweeper, and its queue rests if the queue is at fault.
+    /// It is left to the sweeper. If its queue is at fault, the queue rests.
     Left {
         /// Whether the queue rests.
         queue_rests: bool,
     },
 }
 
-/// Decides by how a publish ended. `is_tried` says that it isn't the first without an outcome, `others_confirmed` that the
-/// broker confirmed other notices since it began.
+/// Decides by the outcome of a publish. `is_tried` means that an earlier publish of the same notice had no outcome,
+/// `others_confirmed` that the broker has confirmed other notices since this publish began.
 pub(super) const fn next(outcome: Published, is_tried: bool, others_confirmed: bool) -> Next {
     match outcome {
         Published::Confirmed => Next::Confirmed,
-        // The broker took others meanwhile, and not for the first time: so it is the queue.
+        // It is the second time, and the broker accepted others meanwhile, so the queue is at fault.
         Published::Unknown if is_tried && others_confirmed => Next::Left { queue_rests: true },
         Published::Unknown => Next::Again,
-        // One model's queue, not the broker: it must not hold back the jobs of the others.
+        // The queue is at fault and not the broker. It must not hold back the jobs of other models.
         Published::Full | Published::Refused => Next::Left { queue_rests: true },
-        // The broker says so at once, so trying the next costs no time.
+        // The broker reports this at once, so trying the next notice costs no time.
         Published::Unroutable => Next::Left { queue_rests: false },
     }
 }
 
-/// Holds the models whose queue took nothing, and when the next probe may go. Only models of jobs that were accepted get here,
-/// so the catalogue bounds it.
+/// The models whose queues accepted nothing, each with the time of the next probe. Only models of accepted jobs get
+/// here, so the catalogue bounds their number.
 #[derive(Debug, Default)]
 pub(super) struct Resting(HashMap<ModelName, Instant>);
 
 impl Resting {
-    /// Returns whether a notice may go out now. One may go to a resting queue, and then none for a while.
+    /// Returns whether a notice may be published now. To a resting queue one notice may go as a probe, and then none
+    /// for a while.
     pub(super) fn may_go(&mut self, model: &ModelName, now: Instant) -> bool {
         match self.0.get_mut(model) {
             None => true,
@@ -61,17 +62,17 @@ impl Resting {
         }
     }
 
-    /// Lets the model's queue rest from now on.
+    /// Makes the model's queue rest from now on.
     pub(super) fn rests(&mut self, model: &ModelName, now: Instant) {
         if self.0.insert(model.clone(), now + PROBE_EVERY).is_none() {
-            tracing::warn!(%model, "the jobs' queue takes nothing; its notices are left to the sweeper for now");
+            tracing::warn!(%model, "the jobs queue accepts nothing; its notices are left to the sweeper for now");
         }
     }
 
-    /// Ends the rest of a queue that took a notice.
+    /// Ends the rest of a queue that accepted a notice.
     pub(super) fn wakes(&mut self, model: &ModelName) {
         if self.0.remove(model).is_some() {
-            tracing::info!(%model, "the jobs' queue takes notices again");
+            tracing::info!(%model, "the jobs queue accepts notices again");
         }
     }
 }

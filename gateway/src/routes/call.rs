@@ -11,20 +11,20 @@ use crate::api::error::ApiError;
 use crate::fastapi::{self, Json, Unfit};
 use crate::memory::Reservation;
 
-/// Holds a request that passed every layer.
+/// A request that passed every layer.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// The head.
     pub(crate) head: Parts,
-    /// The body, whole.
+    /// The whole body.
     pub(crate) body: Body,
-    /// The caller; none on public paths.
+    /// The caller, or none on a public path.
     pub(crate) caller: Option<Arc<Caller>>,
-    /// What stands for `{id}` or `{model}` in the path, as it is there.
+    /// The part of the path that matches `{id}` or `{model}`, as the client wrote it.
     pub(crate) id: String,
 }
 
-/// Holds a whole body, and its part of the memory budget.
+/// A whole body and its part of the memory budget.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     bytes: Bytes,
@@ -35,7 +35,7 @@ impl Call {
     /// Returns the caller.
     ///
     /// # Errors
-    /// [`ApiError::Unauthorized`] on a public path, which asks for no key.
+    /// [`ApiError::Unauthorized`] on a public path, where callers aren't identified.
     pub(crate) fn caller(&self) -> Result<Arc<Caller>, ApiError> {
         self.caller.clone().ok_or(ApiError::Unauthorized)
     }
@@ -50,18 +50,19 @@ impl Call {
 }
 
 impl Body {
-    /// Makes a body that was read whole.
+    /// Makes a body from all of its bytes.
     pub(crate) const fn new(bytes: Bytes, reservation: Option<Reservation>) -> Self {
         Self { bytes, reservation }
     }
 
-    /// Returns its bytes.
+    /// Returns the body's bytes.
     #[must_use]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Returns its part of the memory budget, for what was parsed from it: that has about the same size.
+    /// Returns the body's part of the memory budget. What was parsed from the body has about the same size and takes
+    /// over that part.
     #[must_use]
     pub(crate) fn into_reservation(self) -> Option<Reservation> {
         self.reservation

@@ -1,5 +1,4 @@
-//! `POST /chat/completions` and `POST /v1/chat/completions`: a conversation in, a checked answer out, while the
-//! client waits.
+//! `POST /chat/completions` and `POST /v1/chat/completions`: answers a conversation while the client waits.
 
 use super::call::Call;
 use super::order::Conversations;
@@ -10,7 +9,7 @@ use crate::api::objects;
 use crate::api::reply::Reply;
 use crate::jobs::{Jobs, accept};
 
-/// Answers a conversation in one of the two forms.
+/// Answers a conversation that has one of these two forms.
 ///
 /// # Errors
 /// [`Failure`].

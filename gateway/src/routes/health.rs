@@ -1,4 +1,4 @@
-//! `GET /healthz` (the process lives) and `GET /readyz` (it can serve): for operators, and for what routes requests to us.
+//! `GET /healthz` (the process lives) and `GET /readyz` (the gateway can serve), for operators and load balancers.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::api::reply::Reply;
 use crate::network::{Capacity, Catalogue};
 use crate::readiness::Probe;
 
-/// Says that the process lives.
+/// Answers that the process lives.
 ///
 /// # Errors
 /// None.
@@ -18,7 +18,8 @@ pub(crate) fn alive() -> Result<Reply, Failure> {
     Ok(Reply::json(&json!({ "status": "ok" }))?)
 }
 
-/// Shows the parts that serving needs, asked now (`readiness`), and how many owners have nodes of each model on offer.
+/// Shows the state of the parts that serving needs, as checked now (`readiness`), and the number of owners that serve
+/// each model on offer.
 ///
 /// # Errors
 /// None: an unready gateway is a reply with status 503.

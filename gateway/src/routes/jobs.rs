@@ -1,4 +1,4 @@
-//! `GET` and `DELETE /v1/jobs/{id}`: where a job stands, and calling it off. Other accounts' jobs are not there.
+//! `GET` and `DELETE /v1/jobs/{id}`: shows a job, or cancels it. Jobs of other accounts are answered as unknown.
 
 use infera_ledger::{Cancelled, LedgerError};
 use infera_types::ids::JobId;
@@ -14,7 +14,7 @@ use crate::jobs::Jobs;
 /// Shows the job object.
 ///
 /// # Errors
-/// [`ApiError::NotFound`]; the ledger is away, or the job's record is damaged.
+/// [`ApiError::NotFound`]; the ledger's error, or that the job's record is damaged.
 pub(crate) async fn show(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     let id = id(&call)?;
     let caller = call.caller()?;
@@ -23,7 +23,7 @@ pub(crate) async fn show(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     Ok(Reply::json(&objects::job(&view))?.about(id))
 }
 
-/// Ends the job as cancelled unless it ended before, and shows the job object either way.
+/// Cancels the job unless it has ended, and shows the job object either way.
 ///
 /// # Errors
 /// As [`show`].
@@ -32,7 +32,7 @@ pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
     let cancelled = jobs.intake.cancel(&caller.account, id, Timestamp::now()).await;
     match cancelled.map_err(|error| failed(id, &error))? {
-        // A client that waits for the job's answer is told at once, not at the next poll.
+        // A client that waits for this job is told at once, not at the next poll.
         Cancelled::Now(settlement) => jobs.waiters.complete(settlement),
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),
@@ -40,7 +40,7 @@ pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
     show(jobs, call).await
 }
 
-/// Reads the path's id. An id that isn't one is an id that isn't there.
+/// Reads the id in the path. A malformed id is treated as an unknown one.
 fn id(call: &Call) -> Result<JobId, ApiError> {
     call.id.parse().map_err(|_| ApiError::NotFound)
 }

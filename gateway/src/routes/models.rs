@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`: the catalogue, and one entry of it, as OpenAI shows models.
+//! `GET /v1/models` and `GET /v1/models/{model}`: the catalogue, or one entry of it, in OpenAI's shape.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::network::{Capacity, Catalogue};
 pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity) -> Result<Reply, Failure> {
     let now = Instant::now();
     let models = catalogue.models();
-    // What a verifier offered once, and none does any more, stays in the catalogue.
+    // A model stays in the catalogue even when no verifier offers it any more.
     let is_offered = |name| capacity.offers(name, now) != Some(false);
     let data: Vec<Value> = models
         .iter()
@@ -29,13 +29,14 @@ pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity) -> Result<Reply, 
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
 
-/// Shows one model. Names with slashes come percent-encoded from OpenAI's clients, and as they are from people.
+/// Shows one model. In names with slashes, OpenAI's clients percent-encode the slashes and people don't.
 ///
 /// # Errors
-/// [`ApiError::ModelUnknown`]; [`ApiError::ModelGone`]; [`ApiError::LedgerAway`] before the catalogue was read once.
+/// [`ApiError::ModelUnknown`], [`ApiError::ModelGone`], or [`ApiError::LedgerAway`] before the first reading of the
+/// catalogue.
 pub(crate) fn show(catalogue: &Catalogue, capacity: &Capacity, call: &Call) -> Result<Reply, Failure> {
     let name = percent_decode_str(&call.id).decode_utf8_lossy();
-    // Before the first reading nothing is known to exist or not.
+    // Before the first reading of the catalogue, it isn't known which models exist.
     catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let entry = catalogue.model(&name).ok_or_else(|| ApiError::ModelUnknown(name.to_string()))?;
     let now = Instant::now();
@@ -45,7 +46,8 @@ pub(crate) fn show(catalogue: &Catalogue, capacity: &Capacity, call: &Call) -> R
     Ok(Reply::json(&model(&entry, capacity.nodes(&entry.name, now)))?)
 }
 
-/// Makes OpenAI's model object. Two keys are ours: the context's length, and how many nodes serve the model now.
+/// Makes OpenAI's model object. Two keys are our own: the context's length, and the number of nodes that serve the
+/// model now.
 fn model(entry: &CatalogueEntry, nodes: u32) -> Value {
     json!({
         "id": entry.name,

@@ -1,8 +1,8 @@
-//! `POST /register_node_secret` and `POST /check_node_secret`: a node from outside is put on record, and comes in.
+//! `POST /register_node_secret` and `POST /check_node_secret`: registers a node from outside, and lets it in.
 //!
-//! Only nodes of accounts with the scope `fleet` are put on record: others could do nothing with it, and strangers'
-//! names would pile up in the ledger. Checking is what a node does from then on: it gets a token, again before that runs
-//! out, and its queue, which is declared again if it is gone.
+//! Only nodes of accounts with the scope `fleet` are registered. Others could do nothing anyway, and strangers' names
+//! would pile up in the ledger. After that, a node checks in at intervals: it gets a token, before the last one
+//! expires, and its queue, which is declared again if it has expired.
 
 use std::sync::Arc;
 
@@ -24,29 +24,30 @@ use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 const NODE_SECRET: &[Field] =
     &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
 
-/// Characters of a `node_id`: enough for any host's name.
+/// The largest length of a `node_id`, in characters. Any host's name fits.
 const NAME_MAX: usize = 255;
 
-/// Characters of a secret. Sixteen random ones can't be guessed at the rate that is allowed, nor from their hash.
+/// The smallest length of a secret, in characters. Sixteen random ones can't be guessed at the rate that is allowed,
+/// nor from their hash.
 const SECRET_MIN: usize = 16;
-/// Longer ones prove nothing more.
+/// The largest length of a secret, in characters. More prove nothing more.
 const SECRET_MAX: usize = 255;
 
-/// Holds what letting nodes in takes.
+/// The parts that letting in nodes needs.
 #[derive(Debug)]
 pub(crate) struct Nodes {
-    /// Lets nodes in; none: this gateway doesn't.
+    /// The admission; none if this gateway lets in no nodes.
     pub(crate) admission: Option<Admission>,
-    /// Puts them on record.
+    /// The ledger's records of nodes.
     pub(crate) book: Arc<dyn NetworkBook>,
-    /// Has their queues.
+    /// The broker, which has the nodes' queues.
     pub(crate) broker: Arc<dyn Broker>,
 }
 
-/// Puts a node on record, or finds it again.
+/// Registers a node, or finds it registered already.
 ///
 /// # Errors
-/// [`Refusal`]; the ledger's.
+/// [`Refusal`], or the ledger's error.
 pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
     let book = &nodes.admission()?.book;
@@ -64,10 +65,10 @@ pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Resu
     }
 }
 
-/// Lets a node in: its token, its queue, and where the broker is.
+/// Lets a node in: returns its token, its queue and the broker's address.
 ///
 /// # Errors
-/// [`Refusal`]; the ledger's or the broker's.
+/// [`Refusal`], or the error of the ledger or the broker.
 pub(crate) async fn admit(nodes: &Nodes, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
     let admission = nodes.admission()?;
@@ -92,7 +93,7 @@ async fn let_in(
         tracing::error!(%error, "no node can be let in");
         ApiError::Internal
     })?;
-    // Declared before it is told, or the node would look for what isn't there.
+    // The queue is declared before the node is told of it, because the node looks for it at once.
     broker.declare(&access.queue).await.map_err(|error: BrokerError| {
         tracing::error!(node = %node.id, %error, "the queue of a node can't be declared");
         refused(Refusal::BrokerAway)
@@ -108,7 +109,7 @@ async fn let_in(
     Reply::json(&Admitted { status: "admitted", told })
 }
 
-/// The reply to a node that is let in.
+/// The reply to a node that was let in.
 #[derive(Serialize)]
 struct Admitted {
     status: &'static str,
@@ -131,7 +132,7 @@ fn failed(error: LedgerError) -> ApiError {
     ApiError::from(&error)
 }
 
-/// Reads the name and the secret. What is wrong with a secret is said without repeating it.
+/// Reads the node's name and secret. Errors about a secret don't repeat it.
 fn fields(call: &Call) -> Result<(String, String), Unfit> {
     let [name, secret] = check(&call.json()?, NODE_SECRET)?.into_fields();
     let (name, secret) = (name.into_text(), secret.into_text());

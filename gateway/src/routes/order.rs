@@ -1,4 +1,4 @@
-//! Reads a conversation's request into what it orders, for the three routes that take one.
+//! Reads the requests of the three routes that take a conversation.
 
 use infera_ledger::Idempotency;
 use infera_types::ids::Digest;
@@ -13,7 +13,7 @@ use crate::api::failure::Failure;
 use crate::fastapi::{self, Unfit};
 use crate::jobs::accept::Order;
 
-/// Reads conversations.
+/// Reads requests for conversations.
 #[derive(Debug)]
 pub(crate) struct Conversations {
     bounds: AnswerBounds,
@@ -21,16 +21,16 @@ pub(crate) struct Conversations {
 }
 
 impl Conversations {
-    /// Reads conversations whose answers may be within `bounds`.
+    /// Makes a reader of conversations whose answers have to be within `bounds`.
     pub(crate) fn new(bounds: AnswerBounds) -> Self {
         Self { bounds, parsing: ParsingPool::default() }
     }
 
-    /// Returns what a conversation's body orders. The call keeps no body: what waits for an answer must not hold what was
-    /// asked.
+    /// Reads what a call orders and takes the body out of the call, so that a request which waits for its answer
+    /// doesn't keep its body in memory.
     ///
     /// # Errors
-    /// The client's fault, in its key or its body.
+    /// The client's fault, in its idempotency key or its body.
     pub(crate) async fn order(&self, call: &mut Call, form: Form) -> Result<Order, Failure> {
         let (caller, key) = (call.caller()?, idempotency_key(call)?);
         let body = std::mem::take(&mut call.body);
@@ -58,7 +58,8 @@ fn idempotency_key(call: &Call) -> Result<Option<String>, ApiError> {
         return Err(WRONG);
     }
     let text = value.to_str().map_err(|_| WRONG)?;
-    // The draft's structured string and the bare habit are the same key.
+    // The key as a structured string (as in the IETF draft) and the bare key (as clients usually send it) are the
+    // same.
     let text = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     if text.is_empty() || text.len() > LENGTH_MAX || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Err(WRONG);

@@ -1,4 +1,4 @@
-//! Parses large bodies beside the async threads.
+//! Parses large bodies on other threads than the async ones.
 
 use std::sync::Arc;
 use std::thread;
@@ -7,16 +7,16 @@ use tokio::sync::Semaphore;
 
 use crate::api::error::ApiError;
 
-/// Bounds the bodies that are parsed where they were read: the most hostile takes half a millisecond, an ordinary one a
-/// hundredth, which is what handing it to another thread would cost.
+/// The largest body that is parsed where it was read, in bytes. The most hostile takes half a millisecond, and an
+/// ordinary one a hundredth of that, which is what handing it to another thread would cost.
 const INLINE_MAX_BYTES: usize = 8 * 1024;
 
-/// Bounds the medium bodies, which have permits of their own: the most hostile of half a megabyte takes some thirty
-/// milliseconds, and a conversation of some pages shouldn't wait behind several of them.
+/// The largest medium body, in bytes. Medium bodies have permits of their own: the most hostile body of half a
+/// megabyte takes some thirty milliseconds, and a conversation of some pages shouldn't wait behind several of them.
 const MEDIUM_MAX_BYTES: usize = 64 * 1024;
 
-/// Runs the parsing of large bodies on threads beside the async ones, few at a time, in the order of arrival. That bounds
-/// memory, too: a value parsed from JSON takes up to thirty times the bytes that it was parsed from.
+/// Parses large bodies on other threads than the async ones, a few at a time, in the order of arrival. This bounds
+/// memory too: a value that is parsed from JSON takes up to thirty times the bytes of its text.
 #[derive(Debug)]
 pub(super) struct ParsingPool {
     medium: Arc<Semaphore>,
@@ -24,7 +24,8 @@ pub(super) struct ParsingPool {
 }
 
 impl Default for ParsingPool {
-    /// Gives each size as many permits as half of the processors: one size alone leaves the others to all other requests.
+    /// Gives each size as many permits as half of the processors, so that one size alone leaves the other half to all
+    /// other requests.
     fn default() -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let permits = || Arc::new(Semaphore::new((processors / 2).max(1)));
@@ -33,10 +34,11 @@ impl Default for ParsingPool {
 }
 
 impl ParsingPool {
-    /// Runs `parse` on a body of so many bytes: at once if it is short, else on another thread when a permit is free.
+    /// Runs `parse` on a body of `bytes` bytes: at once if the body is short, otherwise on another thread once a
+    /// permit is free.
     ///
     /// # Errors
-    /// [`ApiError::Internal`] if it panicked, which is a mistake of ours.
+    /// [`ApiError::Internal`] if `parse` panicked, which is a fault in the gateway.
     pub(super) async fn run<T>(
         &self,
         bytes: usize,
@@ -49,7 +51,7 @@ impl ParsingPool {
             return Ok(parse());
         }
         let permits = if bytes <= MEDIUM_MAX_BYTES { &self.medium } else { &self.large };
-        // The semaphore is never closed. Parsing goes on when its client goes away, and keeps its permit.
+        // The semaphore is never closed. Parsing continues when its client goes away, and keeps its permit.
         let permit = Arc::clone(permits).acquire_owned().await.map_err(|_| ApiError::Internal)?;
         let parsing = tokio::task::spawn_blocking(move || {
             let _permit = permit;

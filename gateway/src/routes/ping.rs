@@ -1,11 +1,11 @@
-//! `GET /worker/ping`: answers the seed's question whether anybody is there. It asks no other program.
+//! `GET /worker/ping`: the seed's check that the gateway is reachable. It asks no other program.
 
 use serde_json::json;
 
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 
-/// Answers.
+/// Answers with `pong`.
 ///
 /// # Errors
 /// None.

@@ -1,8 +1,8 @@
-//! `POST /signup_user`: an account and its first key, shown once.
+//! `POST /signup_user`: makes an account and shows its first key once.
 //!
-//! Of an address that has an account nothing is shown and no key is made, or anybody could take the account over by
-//! knowing the address. That this tells apart known and unknown addresses is a known weakness, slowed down by the
-//! limit per address of the network; it ends when keys are sent by mail.
+//! If the address has an account already, no key is made and none is shown: otherwise anyone who knows the address
+//! could take the account over. The reply reveals whether an address has an account. This is a known weakness, which
+//! the limit of sign-ups per network address slows down; it will end once keys are sent by mail.
 
 use infera_ledger::AccountBook;
 use infera_types::time::Timestamp;
@@ -17,7 +17,7 @@ use crate::fastapi::{Field, Kind, Unfit, check};
 
 const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)];
 
-/// Signs an address up.
+/// Signs up an e-mail address.
 ///
 /// # Errors
 /// [`Failure`].
@@ -28,7 +28,7 @@ pub(crate) async fn signup(accounts: &dyn AccountBook, call: Call) -> Result<Rep
         ApiError::from(&error)
     };
     let now = Timestamp::now();
-    // Mailboxes that differ in case only are the same person's, almost always, and must not get an account each.
+    // Mailboxes that differ only in case almost always belong to the same person, who must not get several accounts.
     let email = email.into_text().to_ascii_lowercase();
     let key = ApiKey::generate().map_err(|error| {
         tracing::error!(%error, "no key could be made");

@@ -10,10 +10,11 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 
-/// How long a count is shared: counting may read much of the ledger, and counts a second apart can't be told apart.
+/// How long a count is shared. Counting may read much of the ledger, and counts that are a second apart look the same
+/// to clients.
 const TTL: Duration = Duration::from_secs(1);
 
-/// Holds the network's counts for as long as they are worth showing.
+/// The network's counts, with the time at which they were made.
 #[derive(Debug)]
 pub(crate) struct NetworkCounts {
     reader: Arc<dyn JobReader>,
@@ -21,7 +22,7 @@ pub(crate) struct NetworkCounts {
 }
 
 impl NetworkCounts {
-    /// Has counted nothing yet.
+    /// Makes counts that were never read.
     pub(crate) fn new(reader: Arc<dyn JobReader>) -> Self {
         Self { reader, last: tokio::sync::Mutex::default() }
     }
@@ -46,7 +47,7 @@ impl NetworkCounts {
 /// Shows the counts.
 ///
 /// # Errors
-/// The ledger's.
+/// The ledger's error.
 pub(crate) async fn network(counts: &NetworkCounts) -> Result<Reply, Failure> {
     Ok(Reply::json(&counts.count().await?)?)
 }

@@ -1,4 +1,5 @@
-//! `POST /submit_job`: a conversation in, a job's id out. The answer is asked for later, at `/v1/jobs/{id}`.
+//! `POST /submit_job`: accepts a conversation as a job and answers with the job's id. The answer is read later, at
+//! `/v1/jobs/{id}`.
 
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::jobs::{Jobs, accept};
 
-/// Accepts a job. The same request again under the same idempotency key gives the same job, as it stands then.
+/// Accepts a job. The same request under the same idempotency key gets the same job, with its present status.
 ///
 /// # Errors
 /// [`Failure`].

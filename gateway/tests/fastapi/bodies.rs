@@ -1,8 +1,8 @@
-//! The bodies that are compared: generated from each route's fields, and picked by hand.
+//! The bodies that are compared: some generated from each route's fields, others picked by hand.
 //!
-//! Left out, because FastAPI itself fails with 500 when it prints them: `NaN`, infinities and halves of surrogate
-//! pairs. Left out, because Python's own message changed with 3.13: a comma before a closing brace. Left out, because
-//! we refuse on purpose what the reference takes: addresses outside ASCII, UTF-16 bodies.
+//! Some bodies are left out. FastAPI itself fails with 500 when it prints `NaN`, infinities and halves of surrogate
+//! pairs. Python 3.13 changed the message about a comma before a closing brace. And we refuse on purpose some bodies
+//! that the reference accepts: addresses outside ASCII and UTF-16.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use super::Case;
 use super::values::*;
 use crate::support::rig::MODEL;
 
-/// The content type of all bodies but a few.
+/// The content type of nearly all bodies.
 pub(crate) const JSON: Option<&str> = Some("application/json");
 const MESSAGES: &str = r#"[{"role":"user","content":"x"}]"#;
 
-/// A body with its fields in order, some replaced.
+/// Returns a body with its fields in order, some of them replaced.
 fn body(fields: &[(&str, &str)], replaced: &str, value: &str) -> Vec<u8> {
     let members: Vec<String> = fields
         .iter()
@@ -53,7 +53,7 @@ pub(crate) fn bad() -> Vec<Case> {
                 add(path, JSON, body(&fields, name, &format!("\"{}\"", "1".repeat(4301))));
             }
         }
-        // Every set of missing fields but the empty one; the fifth may always be missing.
+        // Every set of missing fields but the empty one. The fifth field is optional.
         for kept in 0..15_usize {
             let kept: Vec<_> =
                 (0..4).filter(|field| kept >> field & 1 == 1).map(|field| fields[field]).collect();
@@ -87,7 +87,7 @@ pub(crate) fn bad() -> Vec<Case> {
         BROKEN.iter().for_each(|broken| add(path, JSON, broken.to_vec()));
         add(path, JSON, vec![b'['; 10_000]);
         add(path, JSON, vec![b'1'; 5_000]);
-        // Deeper ones are taken, too; the echo is cut then.
+        // Deeper nesting is accepted too, but its echo is cut.
         add(path, JSON, [vec![b'['; 90], vec![b']'; 90]].concat());
     }
     for email in WRONG_EMAILS {

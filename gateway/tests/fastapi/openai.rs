@@ -13,7 +13,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// All values that a field is tried with: most are wrong for it.
+/// The values that each field is tried with. Most are wrong for it.
 fn values() -> Vec<Value> {
     vec![
         json!(null),
@@ -86,13 +86,13 @@ fn good() -> Value {
     json!({ "model": MODEL, "messages": [{ "role": "user", "content": "x" }] })
 }
 
-/// What was asked, and what came back.
+/// A request and its reply.
 struct Asked {
     replies: Vec<Value>,
 }
 
 impl Asked {
-    /// A reply with status 200 must have `shape`, any other must be an error.
+    /// Checks that a reply with status 200 has the shape `shape`, and that any other reply is an error.
     fn add(&mut self, name: impl Into<String>, shape: &str, reply: &Reply) {
         let shape = if reply.status == 200 { shape } else { "error" };
         let body = reply.json();
@@ -202,7 +202,7 @@ impl Asked {
     }
 }
 
-/// Every reply, with the name of the shape that it must fit.
+/// Returns every reply, with the name of the shape that it must have.
 pub(crate) async fn replies() -> Vec<Value> {
     let mut asked = Asked { replies: Vec::new() };
     let rig = Rig::start(unlimited()).await;

@@ -1,5 +1,5 @@
-//! The Python that the reference needs: an environment of its own with pinned versions, made once and kept, and what
-//! runs in it. What is missing is a failure with its remedy, never a skipped test.
+//! The Python environment that the reference needs, with pinned versions, made once and kept, and the scripts that
+//! run in it. If something is missing, the test fails and says how to install it; it is never skipped.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// Where the reference's scripts and files are.
+/// The folder of the reference's scripts and files.
 pub(crate) fn reference_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference")
 }
 
-/// The environment's interpreter. The first test that needs it makes the environment; a marker with the pinned
-/// versions says that it is whole.
+/// Returns the environment's interpreter. The first test that needs the environment makes it; a marker file with the
+/// pinned versions shows that it is complete.
 fn interpreter() -> &'static Path {
     static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
     INTERPRETER.get_or_init(|| {
@@ -60,15 +60,15 @@ pub(crate) fn run(script: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The FastAPI application, while this lives.
+/// The running FastAPI application, which ends when this is dropped.
 pub(crate) struct Reference {
-    /// Where it listens.
+    /// The address at which it listens.
     pub(crate) address: SocketAddr,
     process: Child,
 }
 
 impl Reference {
-    /// Starts it on a free port and waits until it says where it is.
+    /// Starts the application on a free port, and waits until it says which.
     pub(crate) fn start() -> Self {
         let mut process = Command::new(interpreter())
             .args(["-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0", "--no-access-log"])
@@ -93,7 +93,7 @@ impl Reference {
             let _ = process.wait();
             panic!("the FastAPI application did not start:\n{}", log.join("\n"))
         };
-        // The rest of what it says is read, so that it never waits for a reader.
+        // The rest of its output is read too, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         Self { address, process }
     }

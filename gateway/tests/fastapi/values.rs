@@ -1,5 +1,5 @@
-//! Values for the compared bodies, as they stand in JSON: what a field's kind does not take, and what it takes though it
-//! looks odd. Found out by trying; each is here because it is on one side of a line that pydantic draws.
+//! JSON values for the compared bodies: some that a field's kind refuses, and some odd ones that it accepts. They
+//! were found by trying; each lies close to a limit that pydantic draws.
 
 pub(super) const WRONG_TEXTS: &[&str] = &[
     "5",
@@ -144,7 +144,8 @@ pub(super) const BEYOND_LENGTHS: &[&str] = &[
 pub(super) const BEYOND_TEMPERATURES: &[&str] =
     &["3", "-0.1", "2.0000001", "-1", "1e308", r#""2.5""#, r#""-1""#, "12345678901234567890123"];
 
-/// Not those with a fraction or an exponent: of them pydantic doesn't say the range, and takes some for their neighbours.
+/// Values with a fraction or an exponent are left out: pydantic names no range for them, and mistakes some for their
+/// neighbours.
 pub(super) const BEYOND_SEEDS: &[&str] = &[
     "9223372036854775808",
     "18446744073709551615",

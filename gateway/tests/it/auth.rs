@@ -1,4 +1,4 @@
-//! Keys: every way to be wrong gets the same answer, and revoking works within the cache's time.
+//! Keys: every kind of wrong key gets the same answer, and a revoked key stops working within the cache's time.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn every_wrong_key_gets_the_same_401() {
     }
 }
 
-/// Programs that know both headers fill one and send the other empty.
+/// Programs that know both headers fill in one and send the other empty.
 #[tokio::test]
 async fn an_empty_value_is_no_value() {
     let rig = Rig::start(unlimited()).await;

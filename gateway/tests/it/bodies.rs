@@ -1,4 +1,4 @@
-//! What a stranger's body may cost, and for how long: memory, threads and turns.
+//! The bounds on what a stranger's body may cost: memory, threads and turns, and for how long.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use tokio::net::TcpStream;
 use crate::support::client;
 use crate::support::rig::{MODEL, Play, Rig, answered, chat, unlimited};
 
-/// Longest reply to a wrong body, head left out: a list of 64 kB, what the last mistake adds to it, and the last entry.
+/// The longest reply to a wrong body, without its head: a list of 64 kB, the last mistake beyond that, and the last
+/// entry.
 const REPLY_MAX_BYTES: usize = 80 * 1024;
 
-/// Bodies of half a megabyte that hold much that can be echoed.
+/// Bodies of half a megabyte with many values that could be echoed.
 fn hostile() -> Vec<(&'static str, String)> {
     let numbers = vec!["1e15"; 100_000].join(",");
     let deep = vec![["[".repeat(500), "]".repeat(500)].concat(); 500].join(",");
@@ -93,14 +94,14 @@ async fn what_is_left_out_of_a_reply_is_said() {
     assert!(input.starts_with("éé") && input.ends_with(" more bytes)"), "{}", &input[input.len() - 40..]);
 }
 
-/// Sends a request and reads nothing.
+/// Sends a request and reads no reply.
 async fn leave_unread(rig: &Rig) -> TcpStream {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     let body = chat().to_string();
     let headers = [("api_key", rig.key.as_str()), ("Content-Type", "application/json")];
     let request = client::request("POST", "/chat/completions", &headers, body.as_bytes());
     stream.write_all(&request).await.expect("sent");
-    // The reply's first byte says that the answer is there.
+    // The first byte of the reply shows that the answer is there.
     let mut byte = [0; 1];
     stream.peek(&mut byte).await.expect("a reply");
     stream
@@ -119,7 +120,7 @@ async fn until_a_turn_is_free(rig: &Rig) {
 #[tokio::test]
 async fn a_turn_lasts_until_its_reply_is_written_or_the_connection_is_gone() {
     let rig = Rig::start(Config { in_flight_max: 1, ..unlimited() }).await;
-    // More than the kernel takes for a client that doesn't read.
+    // More than the kernel buffers for a client that doesn't read.
     let End::Succeeded { answer, verification } = answered() else { panic!("the rig answers") };
     let answer = Answer { text: "x".repeat(16 * 1024 * 1024), ..answer };
     rig.play(Play::End(End::Succeeded { answer, verification }));
@@ -144,7 +145,7 @@ async fn a_turn_lasts_until_its_reply_is_written_or_the_connection_is_gone() {
     until_a_turn_is_free(&rig).await;
 }
 
-/// The head of a large body, and a part of it that counts.
+/// The head of a large body, and a part of the body that counts towards the budget.
 async fn begin_large(rig: &Rig) -> TcpStream {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     let head = format!(
@@ -162,7 +163,7 @@ async fn large_bodies_share_a_bounded_room() {
     large["messages"][0]["content"] = json!("x".repeat(100_000));
     let (mut tries, mut held) = (0, Vec::new());
     let refused = loop {
-        // Both have to be in hand first, or it is one of them that is refused.
+        // Both bodies must be in memory first, or one of them is refused instead.
         tries += 1;
         held.clear();
         held.extend([begin_large(&rig).await, begin_large(&rig).await]);
@@ -229,7 +230,7 @@ async fn routes_that_need_no_key_take_small_bodies_only() {
     assert_eq!(reply.status, 200);
 }
 
-/// The one thread beside the async ones is taken: a large body waits for it, everything else goes on.
+/// The one thread beside the async ones is busy: a large body waits for it, and everything else goes on.
 #[test]
 fn large_bodies_are_understood_beside_the_async_threads() {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,5 +1,5 @@
-//! Fills a gateway with connections: idle ones make room, those in the middle of a request don't, and one address can't
-//! take all places. A machine has many loopback addresses, so the connections come from several.
+//! Fills a gateway with connections: idle ones make room, those in the middle of a request don't, and one address
+//! can't take all places. The connections come from several loopback addresses of this machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::rig::{Rig, unlimited};
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Is a sign-up's head and a part of its body, after which the connection is in the middle of a request.
+/// The head of a sign-up and a part of its body, after which the connection is in the middle of a request.
 const BEGINNING: &[u8] =
     b"POST /signup_user HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 26\r\n\r\n{\"email\": ";
 const END: &[u8] = b"\"a@example.com\"}";
@@ -30,7 +30,7 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<Reply> {
     client::read(stream).await
 }
 
-/// Makes a connection that has carried a request, and that is idle for a shorter time than earlier ones.
+/// Makes a connection that has carried a request, and that has been idle for a shorter time than earlier ones.
 async fn idle(rig: &Rig, host: u8) -> TcpStream {
     let mut stream = connect(rig, host).await;
     assert_eq!(ask(&mut stream).await.expect("a reply").status, 200);
@@ -56,7 +56,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 async fn the_longest_idle_connection_is_closed_for_a_new_one() {
     let config = Config { connections_max: 4, connections_per_address_max: 0, ..unlimited() };
     let rig = Rig::start(config).await;
-    // One that said nothing at all, one that is in the middle of a request, and two that had their replies.
+    // One connection sent nothing at all, one is in the middle of a request, and two have had their replies.
     let mut silent = connect(&rig, 2).await;
     let mut working = busy(&rig, 2).await;
     let mut first = idle(&rig, 2).await;
@@ -84,7 +84,7 @@ async fn a_thousand_that_say_nothing_keep_nobody_out() {
     }
     let begun = std::time::Instant::now();
     assert_eq!(ask(&mut connect(&rig, 2).await).await.expect("a reply").status, 200);
-    // A connection without a head would be closed after 15 s, an idle one after 95.
+    // A connection without a head would be closed after 15 s, and an idle one after 95 s.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
@@ -98,7 +98,7 @@ async fn with_all_places_busy_a_new_one_waits_for_one_of_them() {
     assert!(tokio::time::timeout(Duration::from_millis(500), newcomer.readable()).await.is_err(), "it waits");
     one.write_all(END).await.expect("sent");
     assert_eq!(client::read(&mut one).await.expect("a reply").status, 200);
-    // The first is idle now, and makes room.
+    // The first connection is idle now, and makes room.
     assert_eq!(client::read(&mut newcomer).await.expect("a reply").status, 200);
 }
 
@@ -113,7 +113,7 @@ async fn an_address_that_has_its_share_loses_its_own_longest_idle() {
     for stream in [&mut neighbour, &mut second, &mut third] {
         assert_eq!(ask(stream).await.expect("a reply").status, 200);
     }
-    // With all of its share busy, one more is refused, and says so.
+    // With all connections of its share busy, one more is refused with a reply.
     let (mut one, mut other) = (busy(&rig, 2).await, busy(&rig, 2).await);
     assert!(is_closed(&mut second).await && is_closed(&mut third).await);
     let refused = ask(&mut connect(&rig, 2).await).await.expect("a reply");

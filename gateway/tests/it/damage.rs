@@ -1,4 +1,4 @@
-//! Rows of the ledger that are damaged: a job's stored end, for which a client waits, and a key.
+//! Damaged rows of the ledger: the end of a job for which a client waits, and a key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     job.id
 }
 
-/// The one whose record is damaged is told so at once, and the others get their ends by the same look.
+/// The client whose job's record is damaged is told so at once; the others get their ends in the same poll.
 #[tokio::test]
 async fn a_damaged_end_is_told_and_keeps_no_other_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,7 +93,7 @@ async fn a_damaged_end_is_told_and_keeps_no_other_waiting() {
     drop(running);
 }
 
-/// It can't be read now or later, so the client must not be told to try again soon.
+/// A damaged row can't be read later either, so the client must not be told to try again soon.
 #[tokio::test]
 async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,7 +101,7 @@ async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
     let ledger = SqliteLedger::open(&path).expect("a ledger");
     let (account, key) = new_key(&ledger, "ada@example.com").await;
     drop(ledger);
-    // The last four characters of a key stand behind its account, as a text.
+    // The last four characters of a key follow its account, as a text.
     let mut bytes = std::fs::read(&path).expect("read");
     let stored = [account.as_str().as_bytes(), &key.as_bytes()[key.len() - 4..]].concat();
     let at = bytes.windows(stored.len()).position(|part| part == stored).expect("it is stored");

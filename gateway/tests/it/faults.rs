@@ -1,5 +1,5 @@
-//! The ledger fails while a job is accepted. The real one is behind; only its answer is lost, or the call never
-//! reaches it, or late.
+//! The ledger fails while a job is accepted. A real ledger is behind the failing one: only its answer is lost, or the
+//! call reaches it late or never.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,18 +15,19 @@ use serde_json::json;
 
 use crate::support::rig::{Rig, chat, job, unlimited};
 
-/// How accepting fails.
+/// The ways in which accepting fails.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// It is committed, and the answer is lost.
+    /// The job is committed, and the answer is lost.
     AnswerLost,
-    /// It is not committed, and the outcome is unknown.
+    /// The job is not committed, and the outcome is unknown.
     CommitLost,
-    /// The same for the first try only.
+    /// As before, but for the first try only.
     FirstCommitLost,
-    /// The first try's commit comes when everybody was told that its outcome is unknown, the second's too.
+    /// The first try is committed after all callers were told that its outcome is unknown. The second try's outcome
+    /// is unknown too.
     CommitLate,
-    /// It is refused before anything happens.
+    /// The job is refused before anything happens.
     Away,
 }
 
@@ -34,7 +35,7 @@ enum Fault {
 struct Failing {
     ledger: Arc<SqliteLedger>,
     fault: Fault,
-    /// How often it was asked to accept a job.
+    /// How many times the ledger was asked to accept a job.
     asked: AtomicUsize,
     /// The job that is committed late.
     late: Arc<Mutex<Option<JobId>>>,
@@ -171,7 +172,7 @@ async fn a_late_job_under_an_idempotency_key_is_the_next_requests() {
     let again = rig.post("/submit_job", &job(), &key).await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
     assert_eq!(again.json()["job_id"], json!(id.to_string()));
-    // Longer than the first tries to cancel one that no client asks for.
+    // This is longer than the first tries to cancel a job that no client waits for.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.ledger.settlements(&[id]).await.expect("a ledger"), []);
 }

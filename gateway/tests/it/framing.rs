@@ -1,5 +1,5 @@
-//! Sends heads that can't be believed: each is refused with a reply like all others (a body in its face's form, an id) that
-//! says what is wrong, and its connection ends. Nothing behind such a head is taken for a request.
+//! Sends malformed heads. Each is refused with a proper reply (a body in the shape of its face, and an id) that says
+//! what is wrong, and the connection ends. No bytes after such a head are taken for a request.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 
 use crate::support::rig::{Rig, unlimited};
 
-/// Returns all that comes back until the connection ends. The sending side stays open unless `half_close` is set.
+/// Returns all bytes that come back until the connection ends. The sending side stays open unless `half_close` is
+/// set.
 async fn exchange(rig: &Rig, pieces: &[&[u8]], half_close: bool) -> String {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -31,7 +32,7 @@ async fn exchange(rig: &Rig, pieces: &[&[u8]], half_close: bool) -> String {
     String::from_utf8_lossy(&back).into_owned()
 }
 
-/// Returns a reply's status and words, if it is one proper reply.
+/// Returns the status and the text of a reply, if the bytes are exactly one proper reply.
 fn refusal(back: &str, is_openai: bool) -> Option<(u16, String)> {
     let (head, body) = back.split_once("\r\n\r\n")?;
     let lines: Vec<String> = head.split("\r\n").map(str::to_ascii_lowercase).collect();
@@ -50,7 +51,7 @@ fn refusal(back: &str, is_openai: bool) -> Option<(u16, String)> {
 }
 
 fn patient() -> Config {
-    // The refusal closes; everything else would take much longer.
+    // The refusal closes the connection; any other reason would take much longer.
     Config { header_timeout_ms: 60_000, idle_timeout_ms: 60_000, body_timeout_ms: 60_000, ..unlimited() }
 }
 
@@ -87,7 +88,7 @@ async fn every_refusal_says_why_on_both_faces_and_closes() {
     for (path, is_openai) in [("/signup_user", false), ("/v1/chat/completions?x=/", true)] {
         for (status, expected, headers, body) in table {
             let bytes = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}{smuggled}");
-            // At once, and so that the head comes in pieces.
+            // Once in one piece, and once with the head in pieces.
             let (first, second) = bytes.as_bytes().split_at(25);
             for pieces in [&[bytes.as_bytes()][..], &[first, second]] {
                 let back = exchange(&rig, pieces, false).await;
@@ -163,7 +164,7 @@ async fn a_bad_head_behind_a_good_request_is_refused_in_its_turn() {
     }
 }
 
-/// Sends the same in many small pieces, with little time in between.
+/// Sends the same bytes in many small pieces, with short pauses.
 async fn slowly(rig: &Rig, pieces: &[&[u8]]) -> String {
     let stream = TcpStream::connect(rig.address).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -201,7 +202,7 @@ async fn badly_framed_chunks_are_a_bad_request_and_the_end() {
     }
 }
 
-/// Changes bytes of good requests at random: each reply is a proper one.
+/// Changes bytes of good requests at random; each reply must be a proper one.
 #[tokio::test]
 async fn no_reply_is_bare_whatever_is_sent() {
     let rig = Rig::start(Config { body_timeout_ms: 500, ..patient() }).await;

@@ -1,4 +1,4 @@
-//! The disk under the ledger is full: reading goes on, and nothing can be committed.
+//! The disk under the ledger is full: the ledger can be read, but nothing can be committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::rig::{Rig, job, unlimited};
 
-/// The real ledger, whose disk may be full. It remembers its last commit as the real one does.
+/// A real ledger whose disk may be full. It remembers the outcome of its last commit as a real one does.
 #[derive(Debug)]
 struct Full {
     ledger: Arc<SqliteLedger>,
@@ -55,7 +55,8 @@ impl JobIntake for Full {
     }
 }
 
-/// Not ready from the first commit that failed, and ready again without any traffic once there is room.
+/// The gateway isn't ready after the first commit that failed, and is ready again without any traffic once there is
+/// room.
 #[tokio::test]
 async fn a_gateway_on_a_full_disk_is_not_ready_until_there_is_room() {
     let is_full = Arc::new(AtomicBool::new(false));

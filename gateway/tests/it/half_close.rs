@@ -1,5 +1,5 @@
-//! Closes the sending side after a request: the client is answered. One that is gone altogether looks the same at first,
-//! and its job is cancelled nevertheless.
+//! Closes the sending side after a request, and is answered. A client that is gone looks the same at first, and its
+//! job is cancelled nevertheless.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::lives::end_what_waits;
 use crate::support::rig::{Play, Rig, chat, unlimited};
 
-/// Sends bytes, closes the sending side, and returns all that comes back.
+/// Sends bytes, closes the sending side, and returns all bytes that come back.
 async fn exchange(rig: &Rig, bytes: &[u8]) -> String {
     let mut stream = said(rig, bytes).await;
     let mut back = Vec::new();
@@ -28,7 +28,7 @@ async fn said(rig: &Rig, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// Writes a chat that waits for ten minutes, and that doesn't ask for the connection's end.
+/// Returns a chat request that waits for ten minutes and doesn't ask for its connection to be closed.
 fn long_chat(rig: &Rig, path: &str, version: &str) -> String {
     let mut body = chat();
     body["request_timeout_time"] = json!(600);
@@ -68,7 +68,7 @@ async fn a_client_that_waits_for_long_is_asked_and_answered() {
     rig.play(Play::Leave);
     let mut stream = said(&rig, long_chat(&rig, "/v1/chat/completions", "1.1").as_bytes()).await;
     rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
-    // Longer than it takes to find out about one that is gone.
+    // This is longer than it takes to notice that a client is gone.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     end_what_waits(&rig).await;
     let mut back = Vec::new();

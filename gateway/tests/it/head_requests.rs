@@ -1,4 +1,4 @@
-//! Asks by `HEAD` where `GET` is answered: the reply has the same head and no body.
+//! Sends `HEAD` to the paths that answer `GET`: the reply has the same head and no body.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::rig::{Play, Rig, job, unlimited};
 
-/// Returns a reply's lines and its body.
+/// Returns the lines of a reply's head, and its body.
 async fn ask(rig: &Rig, method: &str, path: &str, headers: &str) -> (Vec<String>, String) {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
@@ -17,7 +17,7 @@ async fn ask(rig: &Rig, method: &str, path: &str, headers: &str) -> (Vec<String>
     (head.split("\r\n").map(str::to_ascii_lowercase).collect(), body.to_owned())
 }
 
-/// Keeps the lines that don't differ from reply to reply.
+/// Keeps the lines that are the same in every reply.
 fn lasting(lines: &[String]) -> Vec<&String> {
     let changes = ["date:", "x-request-id:", "server-timing:", "x-ratelimit-", "ratelimit:"];
     lines.iter().filter(|line| !changes.iter().any(|name| line.starts_with(name))).collect()

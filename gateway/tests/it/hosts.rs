@@ -1,4 +1,4 @@
-//! Asks a gateway on loopback under several names: a web page that has its own name resolve to loopback gets nothing.
+//! Reaches a gateway on loopback under several names. A web page whose own name resolves to loopback gets nothing.
 
 use infera_gateway::Config;
 use infera_gateway::config::HostName;

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: one key, one job, however often and however close together it is sent.
+//! `Idempotency-Key`: one key makes one job, however often and however quickly it is sent again.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ async fn a_finished_answer_is_replayed_without_nodes() {
         }
         assert_eq!(reply.status, 503, "the summary has not come yet");
     };
-    // From here on no summary says that there are nodes.
+    // From here on, no summary says that there are nodes.
     while rig.post("/v1/chat/completions", &chat(), &[]).await.status == 200 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -1,4 +1,4 @@
-//! Bodies that are meant to harm: refused quickly, in the face's shape, and nothing is accepted.
+//! Bodies that are meant to do harm are refused quickly, in the shape of the face, and nothing is accepted.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::rig::{MODEL, Play, Rig, chat, job, unlimited};
 
-/// Far more than a refusal takes, far less than one that grows with the square of its input.
+/// Far more time than a refusal takes, and far less than one takes that grows with the square of its input.
 const QUICKLY: Duration = Duration::from_secs(5);
 
 fn with(mut body: Value, field: &str, value: Value) -> Value {

@@ -1,4 +1,4 @@
-//! Every bound is an answer that says when to come back.
+//! Each limit has a reply that says when to try again.
 
 use infera_gateway::Config;
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn requests_at_once() {
     assert_eq!(rig.get("/v1/models").await.status, 200, "turns come back");
 }
 
-/// The network's own face says by the same word as OpenAI's which limit it was.
+/// Both faces name the limit by the same code.
 #[tokio::test]
 async fn limits_of_a_key_can_be_told_apart() {
     let rig = Rig::start(Config { requests_per_minute: 2, ..unlimited() }).await;
@@ -87,7 +87,8 @@ async fn jobs_that_wait() {
     assert_eq!(reply.json()["code"], "queue_full");
 }
 
-/// The account's own bound is its fault, everybody's is ours; both faces name it by the same word.
+/// The account's own limit is the account's fault, and the limit of all accounts is ours. Both faces use the same
+/// codes.
 #[tokio::test]
 async fn requests_that_are_stored() {
     let mut large = job();

@@ -1,4 +1,4 @@
-//! Lives of requests that don't go as planned.
+//! The lives of requests in which something goes wrong.
 
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,7 @@ async fn a_job_cancelled_while_its_client_waits_is_told_at_once() {
     let (body, key) = (chat_for(600), [("Idempotency-Key", "k")]);
     let cancel = async {
         rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
-        // The second request is told the first one's job.
+        // The second request is told the job of the first.
         let known = rig.post("/v1/chat/completions", &body, &key).await;
         let path = format!("/v1/jobs/{}", known.header("x-job-id").expect("an id"));
         rig.send("DELETE", &path, &[("api_key", &rig.key)], b"").await.json()
@@ -128,13 +128,13 @@ async fn draining_lets_an_answer_through_and_closes_idle_connections() {
     rig.get_until("/network_stats", |counts| counts["queued"] == 1).await;
     rig.shutdown.cancel();
     assert!(client::read(&mut idle).await.is_err(), "closed");
-    // The job ends while the gateway drains, and its completion was lost on top of it.
+    // The job ends while the gateway drains, and its completion is lost too.
     end_what_waits(&rig).await;
     assert_eq!(client::read(&mut busy).await.expect("a reply").status, 200);
     tokio::time::timeout(Duration::from_secs(30), rig.running).await.expect("it ends").expect("it ends well");
 }
 
-/// Ends the job that the verifier's part left, behind the gateway's back.
+/// Ends the job that the verifier's part left, without telling the gateway.
 pub(crate) async fn end_what_waits(rig: &Rig) {
     use infera_ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
     use infera_types::ids::VerifierId;

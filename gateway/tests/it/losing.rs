@@ -1,5 +1,5 @@
-//! A broker that fails as it is told to: away, or with one queue that is stuck. What is behind it is real, and is there
-//! for the verifier's part all the time.
+//! A broker that fails as it is told to: it is away, or one of its queues is stuck. Behind it is a real one, which
+//! the verifier's part can always reach.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,23 +9,23 @@ use async_trait::async_trait;
 use infera_broker::memory::MemoryBroker;
 use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
 
-/// See the module.
+/// The failing broker.
 #[derive(Debug)]
 pub(crate) struct Losing {
     inner: Arc<MemoryBroker>,
-    /// How a notice's publish ends instead of being done.
+    /// The outcome of publishing a notice, in place of a publish.
     instead: Mutex<Option<Published>>,
-    /// Nothing can be asked of it, and nothing is kept.
+    /// Whether the broker is away: it answers nothing and keeps nothing.
     away: AtomicBool,
-    /// These queues never answer.
+    /// The queues that never answer.
     stuck: Mutex<HashSet<String>>,
     /// The jobs whose notice it has.
     kept: Mutex<Vec<String>>,
-    /// Every queue to which a notice was to be published, each time.
+    /// The queue of each notice that was to be published, one entry for each try.
     tried: Mutex<Vec<String>>,
     /// The queues that were declared.
     declared: Mutex<HashSet<String>>,
-    /// How often a depth was asked for.
+    /// How many times a depth was asked for.
     looks: AtomicUsize,
 }
 
@@ -71,7 +71,7 @@ impl Losing {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// An error while it is away; for ever silent about a queue that is stuck.
+    /// Fails while the broker is away, and never answers for a queue that is stuck.
     async fn reach(&self, queue: &str) -> Result<(), BrokerError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(BrokerError::Unavailable("it is away".to_owned()));

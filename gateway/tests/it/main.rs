@@ -1,4 +1,5 @@
-//! The gateway from outside: real sockets, the SQLite ledger, the broker in memory, a task in the verifier's place.
+//! The gateway from outside: real sockets, the SQLite ledger, the broker in memory, and a task in place of a
+//! verifier.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! The broker keeps no notice of a job while it is away. What is behind is real; only publishes to the jobs' queues are
-//! lost, and no sweeper is there to make good for it.
+//! The broker is away, and takes no notice of a job. Behind it is a real one; only publishes to the jobs queues are
+//! lost, and there is no sweeper that could publish them again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::losing::Losing;
 use crate::support::client::Reply;
 use crate::support::rig::{Rig, chat, job, unlimited};
 
-/// How many jobs the gateway promises to hand on.
+/// The number of jobs that the gateway may promise to hand on.
 const OUTBOX_MAX: usize = 3;
 
 async fn start() -> (Rig, Arc<Losing>) {
@@ -48,7 +48,7 @@ async fn accepted(rig: &Rig) -> u64 {
     rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted
 }
 
-/// What the gateway answers on each of its faces to a job that it doesn't accept.
+/// Returns what the gateway answers on each face to a job that it doesn't accept.
 async fn is_refused_everywhere(rig: &Rig, more: &[(&str, &str)]) {
     for (path, body) in
         [("/submit_job", job()), ("/chat/completions", chat()), ("/v1/chat/completions", chat())]
@@ -75,7 +75,7 @@ async fn without_the_broker_jobs_are_accepted_up_to_the_cap_and_published_when_i
         assert!(outbox_has_room(&rig).await);
         ids.push(id(&rig.post("/submit_job", &job(), &[]).await));
     }
-    // The last place: a client that waits is accepted like the others, and is out of time by its own deadline.
+    // The last place: a client that waits is accepted like the others, and gives up at its own deadline.
     let mut waiting: Value = chat();
     waiting["request_timeout_time"] = json!(1);
     let waited = rig.post("/v1/chat/completions", &waiting, &[]).await;
@@ -126,7 +126,7 @@ async fn a_full_outbox_keeps_back_no_answer_of_an_earlier_job() {
     is_refused_everywhere(&rig, &[("Idempotency-Key", "fresh")]).await;
     assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 1);
 
-    // A key that was refused is not used up.
+    // A key under which a job was refused can be used again.
     broker.end_publishes(None);
     until_room(&rig).await;
     let fresh = rig.post("/chat/completions", &chat(), &[("Idempotency-Key", "fresh")]).await;

@@ -1,4 +1,4 @@
-//! A poison job is made again by its operator, and nothing else is.
+//! An operator replays a poison job, and can replay no other job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
     job
 }
 
-/// A job that ended so.
+/// Makes a job that ended in this way.
 async fn ended(ledger: &SqliteLedger, end: End) -> NewJob {
     let job = accept(ledger).await;
     let settlement = Settlement {
@@ -74,7 +74,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     assert_eq!((view.state, &view.model), (JobState::Queued, &job.model));
     assert!(view.accepted_ms >= before);
     assert_eq!(view.deadline_ms.since(view.accepted_ms), Duration::from_secs(60));
-    // No notice was published: the sweeper is to do it.
+    // No notice was published; that is left to the sweeper.
     let question = infera_ledger::SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
@@ -89,7 +89,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     let Take::Taken(taken) = taken else { panic!("not taken: {taken:?}") };
     assert_eq!((taken.request, taken.policy), (job.request.clone(), job.policy));
     assert_eq!((taken.synchronous, taken.lost_handouts), (false, 0));
-    // The old end stays, and may be replayed again.
+    // The old end stays, and the old job may be replayed again.
     assert_eq!(ledger.settlements(&[job.id]).await.expect("reading")[0].end, poison());
     assert_ne!(replay(ledger.as_ref(), job.id, &config).await.expect("another"), new);
 }

@@ -1,5 +1,5 @@
-//! Comes through a proxy: a trusted one is believed, a stranger is not, and what counts by address counts by the client's.
-//! The proxy is 127.0.0.3, and a stranger comes from 127.0.0.2.
+//! Connects through a proxy: a trusted one is believed and a stranger isn't, and limits by address count the client's
+//! address. The proxy is 127.0.0.3, and a stranger comes from 127.0.0.2.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -24,7 +24,8 @@ async fn connect(rig: &Rig, host: u8) -> TcpStream {
     socket.connect(rig.address).await.expect("a connection")
 }
 
-/// Signs up from 127.0.0.`host`, after `before` and with more headers. Returns the status, or none without a reply.
+/// Signs up from 127.0.0.`host`, with the bytes `before` first and with more headers. Returns the status, or none
+/// without a reply.
 async fn sign_up(rig: &Rig, host: u8, before: &[u8], header: &str) -> Option<u16> {
     let body = b"{\"email\": \"a@example.com\"}";
     let head = format!(
@@ -32,7 +33,7 @@ async fn sign_up(rig: &Rig, host: u8, before: &[u8], header: &str) -> Option<u16
         body.len()
     );
     let mut stream = connect(rig, host).await;
-    // A header that is not expected ends the connection while this is written.
+    // A header that isn't expected ends the connection while this is being written.
     let _ = stream.write_all(&[before, head.as_bytes(), body].concat()).await;
     client::read(&mut stream).await.ok().map(|reply| reply.status)
 }
@@ -49,20 +50,20 @@ async fn a_trusted_proxys_header_says_who_signs_up() {
         assert_eq!(by(3, "203.0.113.1").await, Some(429), "the same client");
         assert_eq!(by(3, "203.0.113.2").await, Some(200), "another one");
         assert_eq!(by(3, "203.0.113.3").await, Some(200));
-        // A client's own invention stands to the left of what the proxy adds.
+        // What a client makes up stands to the left of what the proxy adds.
         let invented = format!("{header}198.51.100.9\r\n{header}203.0.113.3\r\n");
         assert_eq!(sign_up(&rig, 3, b"", &invented).await, Some(429), "an invented address");
         assert_eq!(by(2, "203.0.113.4").await, Some(200), "a stranger counts as itself");
         assert_eq!(by(2, "203.0.113.5").await, Some(429), "whatever it says");
         assert_eq!(sign_up(&rig, 3, b"", "").await, Some(200), "without a header it is the proxy");
         assert_eq!(sign_up(&rig, 3, b"", "").await, Some(429));
-        // The other header is the client's own, which the proxy passes as it is.
+        // The other header is the client's own, which the proxy passes on unchanged.
         let other = if from == ClientAddress::Forwarded { "X-Forwarded-For: " } else { "Forwarded: for=" };
         assert_eq!(sign_up(&rig, 3, b"", &format!("{other}203.0.113.6\r\n")).await, Some(429));
     }
 }
 
-/// Writes a header of version 2 for a client at this address, with `added` bytes behind the addresses.
+/// Returns a header of version 2 for a client at this address, with `added` bytes after the addresses.
 fn binary(source: [u8; 4], added: u16) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
     header.extend_from_slice(&(12 + added).to_be_bytes());
@@ -85,10 +86,10 @@ async fn the_proxy_protocol_says_whose_connection_it_is() {
     let six = b"PROXY TCP6 2001:db8::1 2001:db8::2 4711 80\r\n";
     assert_eq!(sign_up(&rig, 3, six, "").await, Some(200));
     assert_eq!(sign_up(&rig, 3, &line("203.0.113.1"), "X-Forwarded-For: 203.0.113.9\r\n").await, Some(429));
-    // A proxy that speaks for itself is itself.
+    // A proxy that connects for itself counts as itself.
     assert_eq!(sign_up(&rig, 3, b"PROXY UNKNOWN\r\n", "").await, Some(200));
     assert_eq!(sign_up(&rig, 3, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "").await, Some(429));
-    // What isn't expected.
+    // Headers that aren't expected.
     for strange in [&b""[..], b"PROXY TCP4 nonsense\r\n", &[b'P'; 200], &binary([1, 2, 3, 4], 5_000)] {
         assert_eq!(sign_up(&rig, 3, strange, "").await, None, "{strange:?}");
     }

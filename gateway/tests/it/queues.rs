@@ -1,5 +1,5 @@
-//! The broker is away, or one model's queue is stuck: neither holds up what has nothing to do with it. No sweeper is
-//! there to make good for it.
+//! The broker is away, or one model's queue is stuck. Neither holds up anything that doesn't depend on it. There is
+//! no sweeper that could publish notices again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::support::rig::{MODEL, Rig, job, list_model, unlimited};
 
 const OUTBOX_MAX: usize = 20;
 
-/// Another model than the rig's, of which the verifier's part knows nothing.
+/// A second model, of which the verifier's part knows nothing.
 const OTHER: &str = "other-model";
 
 fn queue_of(model: &str) -> String {
     topology::jobs(&ModelName::new(model)).name
 }
 
-/// A gateway without nodes, over a broker that fails as it is told from the first moment on.
+/// A gateway without nodes, over a broker that fails from the start as it is told to.
 async fn start(fail: impl FnOnce(&Losing)) -> (Rig, Arc<Losing>) {
     let mut broker = None;
     let config = Config { outbox_max: OUTBOX_MAX, catalogue_refresh_ms: 50, ..unlimited() };
@@ -97,7 +97,7 @@ async fn a_queue_that_is_never_declared_holds_up_no_other_model() {
     assert!(!broker.has_declared(&queue_of(MODEL)));
 }
 
-/// The publish to the stuck queue never ends, which is longer than any broker's time out.
+/// The publish to the stuck queue never ends, which is longer than any broker's timeout.
 #[tokio::test]
 async fn a_queue_that_says_nothing_holds_up_no_other_models_notices() {
     let (rig, broker) = start(|_| {}).await;
@@ -112,7 +112,7 @@ async fn a_queue_that_says_nothing_holds_up_no_other_models_notices() {
     }
 }
 
-/// For some seconds only: the sweeper finds the notices unconfirmed.
+/// This lasts for some seconds only, until the sweeper finds the notices unconfirmed.
 #[tokio::test]
 async fn a_queue_that_took_nothing_is_not_asked_with_each_notice() {
     const JOBS: usize = 60;
@@ -123,7 +123,7 @@ async fn a_queue_that_took_nothing_is_not_asked_with_each_notice() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    // At first those go out that are accepted before the first refusal, and then one in five seconds.
+    // At first, the notices of jobs that are accepted before the first refusal go out; then one in five seconds.
     let probes = usize::try_from(begun.elapsed().as_secs() / 5).expect("a few");
     let tries = broker.tries(&queue_of(MODEL));
     assert!(tries < JOBS / 2 + probes, "{tries} tries in {:?}", begun.elapsed());

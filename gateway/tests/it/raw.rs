@@ -1,5 +1,5 @@
-//! Heads that no client library sends: refused with the connection closed, and never a second reply from one
-//! request's bytes. And clients that are slow on purpose.
+//! Heads that no client library sends: they are refused and their connection is closed, and the bytes of one request
+//! never get a second reply. Also clients that are slow on purpose.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::rig::{Rig, unlimited};
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Everything that comes back until the connection ends, or a bounded wait.
+/// Returns all bytes that come back until the connection ends, or until a time limit.
 async fn exchange(rig: &Rig, bytes: &[u8]) -> (String, bool) {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     let _ = stream.write_all(bytes).await;
@@ -23,7 +23,7 @@ async fn exchange(rig: &Rig, bytes: &[u8]) -> (String, bool) {
 
 #[tokio::test]
 async fn heads_that_smuggle_are_refused_and_closed() {
-    // Idle connections are kept for much longer than the exchange waits: it is the refusal that closes.
+    // Idle connections are kept for much longer than this exchange waits, so it is the refusal that closes this one.
     let rig = Rig::start(Config { idle_timeout_ms: 60_000, body_timeout_ms: 1_000, ..unlimited() }).await;
     let smuggled = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let post =
@@ -110,7 +110,7 @@ async fn a_connection_carries_many_requests() {
     }
 }
 
-/// A connection that has carried a request.
+/// Makes a connection that has carried a request.
 async fn used(rig: &Rig) -> TcpStream {
     let mut stream = TcpStream::connect(rig.address).await.expect("a connection");
     stream.write_all(HEALTH).await.expect("sent");
@@ -118,7 +118,7 @@ async fn used(rig: &Rig) -> TcpStream {
     stream
 }
 
-/// Closed by the gateway, long before the other of the two limits.
+/// Waits until the gateway closes the connection, long before the other of the two limits.
 async fn assert_closed(stream: &mut TcpStream) {
     let end = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 16])).await;
     assert_eq!(end.expect("closed in time").expect("an end"), 0);

@@ -1,4 +1,4 @@
-//! Each route, as it is meant to be used.
+//! Each route, used as intended.
 
 use infera_broker::{Broker as _, topology};
 use infera_ledger::Standing;
@@ -176,7 +176,7 @@ async fn models_statistics_and_ping() {
 async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
     let rig = Rig::start(unlimited()).await;
     list_model(&rig.ledger, "org/mo del é").await;
-    // A second verifier offers it: what none offers is not listed.
+    // A second verifier offers the model; a model that no verifier offers isn't listed.
     let offered = ["org/mo del é", MODEL].map(ModelName::new);
     let models = offered
         .map(|model| ModelCapacity { model, nodes: 3, owners: 3, free_slots: 8 })
@@ -203,13 +203,13 @@ async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
 #[tokio::test]
 async fn an_answer_has_its_models_fingerprint_or_none() {
     let rig = Rig::start(unlimited()).await;
-    // The rig's model has the digest of the word.
+    // The digest of the rig's model.
     let expected = json!(format!("fp_{}", &infera_types::ids::Digest::of(b"model").to_string()[..16]));
     let answer = rig.post("/v1/chat/completions", &chat(), &[]).await.json();
     assert_eq!(answer["system_fingerprint"], expected);
     let path = format!("/v1/jobs/{}", answer["job_id"].as_str().expect("an id"));
     assert_eq!(rig.get(&path).await.json()["result"]["system_fingerprint"], expected);
-    // Answers from before it was kept have none, which is not the same as null.
+    // Answers from before the digest was stored have none, which is not the same as null.
     let End::Succeeded { answer, verification } = answered() else { panic!("the rig answers") };
     rig.play(Play::End(End::Succeeded { answer: Answer { model: None, ..answer }, verification }));
     let answer = rig.post("/v1/chat/completions", &chat(), &[]).await.json();

@@ -1,4 +1,5 @@
-//! What tells one request from another is kept as it is or refused, on all three routes that take a conversation.
+//! Seeds are kept exactly or refused, because they tell one request from another, on all three routes that take a
+//! conversation.
 
 use infera_ledger::{JobOwner, Notice, Take};
 use infera_types::ids::{JobId, VerifierId};
@@ -10,7 +11,7 @@ use crate::support::rig::{MODEL, Play, Rig, unlimited};
 
 const PATHS: [&str; 3] = ["/submit_job", "/chat/completions", "/v1/chat/completions"];
 
-/// A body that all three routes take, with some JSON as its seed.
+/// Returns a body that all three routes accept, with this JSON as its seed.
 fn with_seed(seed: &str) -> String {
     format!(
         "{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}],\"max_output\":5,\"max_tokens\":5,\
@@ -18,7 +19,7 @@ fn with_seed(seed: &str) -> String {
     )
 }
 
-/// What was stored for a job that no verifier took.
+/// Returns what was stored for a job that no verifier took.
 async fn stored(rig: &Rig, job: &str) -> JobRequest {
     let job: JobId = job.parse().expect("an id");
     let notice = Notice::together(job, false);
@@ -133,7 +134,7 @@ async fn an_assistant_may_have_said_nothing() {
             "{turn}"
         );
     }
-    // The network's own face is FastAPI's: a content is a text.
+    // The content of a message on the network's own face is a text, as FastAPI has it.
     let mut body = crate::support::rig::chat();
     body["messages"][0] = json!({ "role": "assistant", "content": null });
     let reply = rig.post("/chat/completions", &body, &[]).await;

@@ -1,5 +1,5 @@
-//! Requests that no network could answer are refused before anything is stored: messages that can't fit into the model's
-//! context, and models that no verifier offers any more.
+//! Requests that the network could never answer are refused before anything is stored: those whose messages can't fit
+//! into the model's context, and those for models that no verifier offers any more.
 
 use infera_ledger::{CatalogueEntry, JobReader as _, NetworkBook as _};
 use infera_types::ids::{Digest, ModelName};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::rig::{MODEL, Play, Rig, chat, job, list_model, unlimited};
 
-/// Both of the own face's routes and OpenAI's, each with a good body.
+/// Both routes of the own face and OpenAI's, each with a good body.
 fn routes() -> [(&'static str, Value); 3] {
     [("/v1/chat/completions", chat()), ("/chat/completions", chat()), ("/submit_job", job())]
 }
@@ -17,7 +17,7 @@ async fn accepted(rig: &Rig) -> u64 {
     rig.ledger.statistics(Timestamp::now()).await.expect("a ledger").accepted
 }
 
-/// Lists the rig's model with this bound.
+/// Lists the rig's model in the catalogue, with this bound.
 async fn bound(rig: &Rig, said_bytes_per_token: Option<u32>) {
     let entry = CatalogueEntry {
         name: ModelName::new(MODEL),
@@ -60,7 +60,7 @@ async fn messages_that_can_not_fit_are_refused_before_they_are_stored() {
         assert_eq!(code, "context_length_exceeded", "{path}");
         let message = message.as_str().unwrap_or_default();
         assert!(message.contains("512 tokens") && message.contains("at least 38462"), "{message}");
-        // 511 tokens of 13 bytes may fit, 512 leave no room for an answer.
+        // 511 tokens of 13 bytes may fit; 512 leave no room for an answer.
         for (bytes, status) in [(511 * 13, 200), (511 * 13 + 1, 400)] {
             let reply = rig.post(path, &with(body.clone(), &"7".repeat(bytes)), &[]).await;
             assert_eq!(reply.status, status, "{path} {bytes}");

@@ -14,27 +14,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One reply.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The status.
+    /// The reply's status.
     pub(crate) status: u16,
-    /// Header names in lower case, and values.
+    /// The names of the headers, in lower case, and their values.
     pub(crate) headers: Vec<(String, String)>,
     /// The body's bytes.
     pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    /// A header's value.
+    /// Returns a header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; null if it is none.
+    /// Returns the body as JSON, or null if it isn't JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// Sends a request with a body and the headers given, on a connection of its own.
+/// Sends a request with a body and these headers, on a connection of its own.
 pub(crate) async fn send(
     address: SocketAddr,
     method: &str,
@@ -43,12 +43,12 @@ pub(crate) async fn send(
     body: &[u8],
 ) -> io::Result<Reply> {
     let mut stream = TcpStream::connect(address).await?;
-    // A server that refuses early may close while we still write; its reply is what counts.
+    // A server that refuses early may close while the request is still being written; only its reply counts.
     let _ = stream.write_all(&request(method, path, headers, body)).await;
     read(&mut stream).await
 }
 
-/// A request's bytes. The connection ends with it.
+/// Returns the bytes of a request that ends its connection.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -58,10 +58,10 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     [head.as_bytes(), body].concat()
 }
 
-/// Sends bytes and reads what comes back until the connection ends: none if it ends without a reply.
+/// Sends bytes, reads until the connection ends and returns the reply, or none if there was none.
 pub(crate) async fn send_raw(address: SocketAddr, bytes: &[u8]) -> io::Result<Option<Reply>> {
     let mut stream = TcpStream::connect(address).await?;
-    // A server that refuses early closes while we still write.
+    // A server that refuses early closes while the request is still being written.
     let _ = stream.write_all(bytes).await;
     match read(&mut stream).await {
         Ok(reply) => Ok(Some(reply)),

@@ -1,5 +1,5 @@
-//! What the gateway's tests share: a gateway on port 0 over the embedded seams, a verifier's part played by a task,
-//! and an HTTP client that sends bytes as they are.
+//! The shared parts of the gateway's tests: a gateway on port 0 over the embedded seams, a task in place of a
+//! verifier, and an HTTP client that sends bytes as they are.
 
 pub(crate) mod client;
 pub(crate) mod rig;

@@ -1,5 +1,5 @@
-//! A gateway that runs in the test: real sockets, the SQLite ledger in a folder of its own, the broker in memory. The
-//! verifier's part is played by a task that takes jobs and ends them as it is told.
+//! A gateway that runs in the test: real sockets, the SQLite ledger in a folder of its own, the broker in memory. A
+//! task plays the verifier's part: it takes jobs and ends them as it is told.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -31,19 +31,19 @@ pub(crate) const MODEL: &str = "test-model";
 /// What the verifier's part does with a job.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Play {
-    /// Answers, and says so.
+    /// It answers the job and sends the completion.
     Answer,
-    /// Answers, but the completion is lost.
+    /// It answers the job, but the completion is lost.
     Silently,
-    /// Leaves it.
+    /// It leaves the job alone.
     Leave,
-    /// Ends it so.
+    /// It ends the job in this way.
     End(End),
 }
 
-/// A gateway, what is behind it, and a key to it.
+/// A gateway, the parts behind it, and a key for it.
 pub(crate) struct Rig {
-    /// Where it listens.
+    /// The address at which it listens.
     pub(crate) address: SocketAddr,
     /// A valid key.
     pub(crate) key: String,
@@ -51,7 +51,7 @@ pub(crate) struct Rig {
     pub(crate) completions: String,
     /// The ledger, for looking behind the scenes.
     pub(crate) ledger: Arc<SqliteLedger>,
-    /// The broker, too.
+    /// The broker, for the same.
     pub(crate) broker: Arc<MemoryBroker>,
     /// What the verifier's part does from now on.
     pub(crate) play: Arc<Mutex<Play>>,
@@ -62,7 +62,7 @@ pub(crate) struct Rig {
     _folder: tempfile::TempDir,
 }
 
-/// Settings for tests: no limits but those that a test sets itself.
+/// Settings for tests, without limits other than those that a test sets itself.
 pub(crate) fn unlimited() -> Config {
     Config {
         requests_per_minute: 0,
@@ -73,14 +73,14 @@ pub(crate) fn unlimited() -> Config {
     }
 }
 
-/// Adds the names that the tests' requests carry, beside loopback's own.
+/// Adds the host names that the tests' requests carry, besides loopback's own.
 fn named(mut config: Config) -> Config {
     let names = ["a", "test"].map(|name| HostName::try_from(name.to_owned()).expect("a name"));
     config.hosts.extend(names);
     config
 }
 
-/// The answer that the verifier's part gives.
+/// Returns the answer that the verifier's part gives.
 pub(crate) fn answered() -> End {
     let answer = Answer {
         text: "Paris.".to_owned(),
@@ -101,17 +101,17 @@ pub(crate) fn answered() -> End {
 }
 
 impl Rig {
-    /// A gateway with three owners' nodes behind it, and answers to everything.
+    /// Starts a gateway with three owners' nodes behind it, where all jobs are answered.
     pub(crate) async fn start(config: Config) -> Self {
         Self::start_with(config, 3).await
     }
 
-    /// The same with the nodes of this many owners; 0: no verifier is heard of.
+    /// Starts the same with the nodes of this many owners; 0 means that no verifier is heard.
     pub(crate) async fn start_with(config: Config, owners: u32) -> Self {
         Self::start_over(config, owners, |ledger| ledger).await
     }
 
-    /// The same with something between the gateway and the ledger where jobs are accepted.
+    /// Starts the same with a wrapper around the ledger's part that accepts jobs.
     pub(crate) async fn start_over<I: JobIntake + 'static>(
         config: Config,
         owners: u32,
@@ -120,7 +120,7 @@ impl Rig {
         Self::start_as(config, owners, intake, |_| None).await
     }
 
-    /// The same with an admission, which lets nodes in from outside.
+    /// Starts the same with an admission, which lets in nodes from outside.
     pub(crate) async fn start_as<I: JobIntake + 'static>(
         config: Config,
         owners: u32,
@@ -130,7 +130,7 @@ impl Rig {
         Self::start_between(config, owners, |ledger, broker| (intake(ledger), broker), admission).await
     }
 
-    /// The same with something between the gateway and both, the ledger where jobs are accepted and the broker.
+    /// Starts the same with wrappers around the ledger's part that accepts jobs and around the broker.
     pub(crate) async fn start_between<I: JobIntake + 'static, B: Broker + 'static>(
         config: Config,
         owners: u32,
@@ -182,12 +182,12 @@ impl Rig {
         panic!("the gateway was never ready");
     }
 
-    /// From now on the verifier's part does so.
+    /// Makes the verifier's part do this from now on.
     pub(crate) fn play(&self, play: Play) {
         *self.play.lock().expect("no panic while playing") = play;
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -206,12 +206,12 @@ impl Rig {
         self.send("POST", path, &headers, body.to_string().as_bytes()).await
     }
 
-    /// Asks with the key.
+    /// Sends a GET with the key.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[("api_key", &self.key)], b"").await
     }
 
-    /// Asks until the answer is as wanted.
+    /// Sends the same request until the reply is as wanted.
     pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Reply {
         for _ in 0..600 {
             let reply = self.get(path).await;
@@ -224,7 +224,7 @@ impl Rig {
     }
 }
 
-/// A new account with a key.
+/// Makes an account with a key.
 pub(crate) async fn new_key(ledger: &SqliteLedger, email: &str) -> (AccountId, String) {
     let now = Timestamp::now();
     let account = ledger.sign_up(email, None, now).await.expect("an account").account;
@@ -248,7 +248,7 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
     ledger.list_model(&entry).await.expect("a listed model");
 }
 
-/// Says once in a while what there is room for, as verifiers do.
+/// Announces the capacity at intervals, as verifiers do.
 async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
     let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: owners, owners, free_slots: 8 }];
     let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
@@ -258,7 +258,7 @@ async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
     }
 }
 
-/// Takes jobs and does with them as `play` says at that moment.
+/// Takes jobs and does with each what `play` says at that moment.
 async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<Mutex<Play>>) {
     let queue = topology::jobs(&ModelName::new(MODEL));
     broker.declare(&queue).await.expect("the jobs' queue");
@@ -299,7 +299,7 @@ async fn end(ledger: &SqliteLedger, broker: &MemoryBroker, job: TakenJob, wanted
     }
 }
 
-/// A good body of `POST /chat/completions`.
+/// Returns a good body of `POST /chat/completions`.
 pub(crate) fn chat() -> Value {
     json!({
         "model": MODEL,
@@ -309,7 +309,7 @@ pub(crate) fn chat() -> Value {
     })
 }
 
-/// A good body of `POST /submit_job`.
+/// Returns a good body of `POST /submit_job`.
 pub(crate) fn job() -> Value {
     json!({
         "model": MODEL,

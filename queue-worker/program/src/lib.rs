@@ -1,5 +1,6 @@
-//! The program `infera-worker`: one node on a machine of its own, which comes in at a gateway and works for as long as the
-//! gateway lets it. This crate only composes: `registration` speaks with gateways, `infera_worker` answers assignments.
+//! The program `infera-worker`: one node on a machine of its own, which registers at a gateway and works for as long
+//! as gateways let it. This crate only assembles parts: `registration` talks to gateways, and `infera_worker` answers
+//! assignments.
 
 pub mod registration;
 mod watched;
@@ -23,22 +24,22 @@ use registration::readmitting::Readmitting;
 use registration::{Admitted, NodeConfig, Registrar, RegistrationError};
 use watched::Present;
 
-/// Where the program looks for its settings if it isn't told.
+/// The file in which the program looks for its settings if none is named.
 pub const DEFAULT_FILE: &str = "infera-worker.toml";
 
 /// The whole configuration of `infera-worker`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// URLs of gateways, such as `["https://gateway.example"]`, tried in turn.
+    /// The URLs of gateways, such as `["https://gateway.example"]`. They are tried in turn.
     pub gateway: Vec<String>,
     /// The node's identity.
     pub node: NodeConfig,
-    /// How it speaks to the broker, whose address a gateway tells it.
+    /// The settings of the connection to the broker, whose address a gateway tells.
     pub broker: BrokerConfig,
-    /// What it answers with.
+    /// The engine and the model that answer.
     pub engine: EngineConfig,
-    /// Assignments answered.
+    /// The worker that answers assignments.
     pub worker: infera_worker::Config,
     /// Metrics and readiness.
     pub operations: infera_operations::Config,
@@ -48,17 +49,20 @@ pub struct Config {
     pub traces: infera_telemetry::traces::Config,
 }
 
-/// How a node speaks to the broker.
+/// The settings of a node's connection to the broker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerConfig {
-    /// Another address than the one that gateways tell, such as a tunnel's: `amqps://host:port/vhost`.
+    /// The broker's address in place of the one that gateways tell, such as that of a tunnel:
+    /// `amqps://host:port/vhost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Secret>,
-    /// With `amqps://`: a PEM file of certificates to trust beside the system's. None: the system's alone.
+    /// A PEM file of certificates that are trusted in addition to the system's, for `amqps://`. Without it, only the
+    /// system's are trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// When a publish without an answer ends unknown, in milliseconds; as for every other program.
+    /// The time after which a publish without an answer ends with an unknown outcome, in milliseconds. The default is
+    /// that of all programs.
     pub publish_timeout_ms: u64,
 }
 
@@ -71,16 +75,16 @@ impl Default for BrokerConfig {
 
 /// How one stay in the network ended.
 enum Stay {
-    /// Asked to end.
+    /// The program was told to end.
     Over,
-    /// Gateways have another queue for the node, so the node has to come in again.
+    /// Gateways have another queue for the node, so the node has to be let in again.
     Moved,
 }
 
-/// Serves until shutdown, and drains then; operators can look at it all the while.
+/// Serves until `shutdown`, then drains. Operators can observe it all the time.
 ///
 /// # Errors
-/// What can't be used, what refuses the node, or what broke; each says what to do.
+/// What can't be used, who refuses the node, or what broke, and what to do about it.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let Config { log, traces, operations, .. } = config.clone();
     let instruments = Instruments::start("infera-worker", &log, &traces, &operations).await?;
@@ -100,7 +104,7 @@ async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result
     let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(Failure::refused)?);
     let node = Node { config, registrar, chat, present };
     loop {
-        // Loaded before the node comes in: what is loading can't answer.
+        // The engine is loaded before the node is let in, because a node can't answer while it loads.
         let engine = load(&node.config.engine).await?;
         let Some(admitted) = node.registrar.until_admitted(shutdown).await.map_err(refused)? else {
             return Ok(());
@@ -113,7 +117,7 @@ async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result
     }
 }
 
-/// What all stays of the node have in common.
+/// The parts that all stays of the node share.
 struct Node<'a> {
     config: Config,
     registrar: Registrar,
@@ -122,7 +126,7 @@ struct Node<'a> {
 }
 
 impl Node<'_> {
-    /// Works and renews the membership until one of both ends; then ends the other too.
+    /// Works and renews the membership until one of the two ends, then ends the other one too.
     async fn stay(
         &self,
         admitted: Admitted,
@@ -142,7 +146,7 @@ impl Node<'_> {
         let (worked, ended) = tokio::join!(
             async {
                 let worked = worker.run(working.clone()).await;
-                // Only now: draining takes a token too.
+                // The membership ends only now, because draining needs a valid token too.
                 member.cancel();
                 worked
             },
@@ -168,7 +172,8 @@ async fn load(config: &EngineConfig) -> Result<Box<dyn Engine>, Failure> {
     loaded.map_err(Failure::refused)
 }
 
-/// Maps a refusal to its exit code. An absent gateway may be back at the next start, so its code says that a retry may help.
+/// Maps a registration error to its exit code. A gateway that is away may be back at the next start, so its code
+/// means that a retry may help.
 fn refused(error: RegistrationError) -> Failure {
     match error {
         RegistrationError::Settings(_) => Failure::settings(error),

@@ -1,4 +1,4 @@
-//! The `infera-worker` program: reads the command line, runs, says how it ended.
+//! The program `infera-worker`: reads the command line, runs and reports how it ended.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 use infera_worker_program::{Config, DEFAULT_FILE, run};
 
-/// A node of the network on this machine: it comes in at a gateway and answers assignments with its engine.
+/// A node of the network on this machine: it registers at a gateway and answers assignments with its engine.
 #[derive(Debug, Parser)]
 #[command(name = "infera-worker", version = env!("PROGRAM_VERSION"), about, after_help = EXIT_CODES)]
 struct Cli {
@@ -35,8 +35,8 @@ fn act(cli: Cli) -> Result<(), Failure> {
     if let Some(Command::Config) = cli.command {
         return Ok(infera_program::print(&config::dump(&config)?)?);
     }
-    // One thread: what costs time is the engine's, which has its own, and handing messages from thread to thread costs more
-    // than reading them.
+    // One thread is enough: the engine takes most of the time and has a thread of its own, and passing messages
+    // between threads costs more than reading them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { Box::pin(run(config, shutdown::on_signals()?)).await })
 }

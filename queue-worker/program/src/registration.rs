@@ -1,6 +1,6 @@
-//! Registers a node at its gateway, which puts it on record, checks it, and tells it its token, its queue and where the
-//! broker is. This file makes one visit; `membership` makes all later ones, and `readmitting` asks again when the queue is
-//! gone. It knows no assignment.
+//! Registers a node at a gateway, which records the node, checks its secret, and tells it its token, its queue and
+//! the broker's address. This file makes one visit; `membership` makes all later ones, and `readmitting` visits again
+//! when the queue is gone. It knows nothing of assignments.
 
 mod answer;
 pub mod membership;
@@ -21,58 +21,62 @@ use tokio::time::Instant;
 pub use answer::Admitted;
 use answer::Heard;
 
-/// A gateway answers within milliseconds; one that is cut off never does, and another may.
+/// How long a gateway may take to answer. It answers within milliseconds, and one that is cut off never does, while
+/// another gateway may.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// No answer of a gateway is larger.
+/// The largest answer of a gateway, in bytes. A longer one is cut.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
-/// Between two rounds of visits while no gateway answers: doubled from the first to the last, with up to as much again
-/// drawn by chance, so that a fleet doesn't come back all at once.
+/// The wait between two rounds of visits while no gateway answers. It doubles from the first time to the last, and up
+/// to the same time is added at random, so that the nodes of a fleet don't all come back at once.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
 
-/// At start no gateway is waited for longer: then an operator should look.
+/// How long a gateway is waited for at start. After that, an operator should look into it.
 const START_PATIENCE: Duration = Duration::from_secs(600);
 
-/// The node's identity.
+/// The identity of a node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeConfig {
-    /// What its runner calls it; no other runner's node may have the name.
+    /// The node's name, which its runner chooses. No other runner's node may have the same.
     pub name: String,
-    /// Proves that it is this node: sixteen random characters or more.
+    /// The secret that proves the node's identity: at least sixteen random characters.
     pub secret: Secret,
-    /// The key of the account that owns it. Needed once, to put the node on record; the account needs the scope `fleet`.
+    /// The API key of the account that owns the node. It is needed once, to register the node; the account needs the
+    /// scope `fleet`.
     pub api_key: Secret,
-    /// A PEM file of certificates that gateways are trusted by, beside the system's. None: the system's alone.
+    /// A PEM file of certificates that are trusted for gateways, in addition to the system's. Without it, only the
+    /// system's are trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
 }
 
-/// Why a node isn't let in.
+/// The reason why a node isn't let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
-    /// The runner's settings.
+    /// The runner's settings can't be used.
     #[error("{0}")]
     Settings(String),
-    /// A gateway said no, and would say it again. The message is its own and says whose fault it is.
+    /// A gateway refused the node, and would refuse it again. The message is the gateway's own and says whose fault
+    /// it is.
     #[error("{gateway} doesn't let node {name:?} in ({code}): {message}")]
     Refused {
-        /// Which gateway.
+        /// The gateway's URL.
         gateway: String,
         /// The node's name.
         name: String,
-        /// The gateway's word for it.
+        /// The gateway's code for the refusal.
         code: String,
         /// The gateway's sentence.
         message: String,
     },
-    /// No gateway could let it in now; a retry may help.
+    /// No gateway can let the node in now. A retry may help.
     #[error("no gateway lets this node in: {0}")]
     Away(String),
 }
 
-/// Visits gateways.
+/// Visits gateways for a node.
 #[derive(Debug)]
 pub struct Registrar {
     client: Client,
@@ -81,10 +85,10 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Makes a registrar for `node` at the gateways of these URLs, tried in turn.
+    /// Makes a registrar for `node` at the gateways with these URLs, which are tried in turn.
     ///
     /// # Errors
-    /// [`RegistrationError::Settings`], all mistakes at once.
+    /// [`RegistrationError::Settings`] with all mistakes at once.
     pub fn new(gateways: &[String], node: NodeConfig) -> Result<Self, RegistrationError> {
         let mut mistakes = Vec::new();
         let mut urls = Vec::new();
@@ -119,17 +123,17 @@ impl Registrar {
             .timeout(ANSWERS_WITHIN)
             .redirect(redirect::Policy::none())
             .tls_backend_preconfigured(trusted)
-            // Visits are minutes apart: a connection kept would be found closed.
+            // Visits are minutes apart, so a connection that was kept would have been closed.
             .pool_max_idle_per_host(0)
-            // A node that needs a proxy for this couldn't reach the broker either.
+            // A node that needs a proxy to reach a gateway couldn't reach the broker either.
             .no_proxy()
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(Self { client, gateways: urls, node })
     }
 
-    /// Makes one round: the first gateway that lets the node in, or refuses it for good, decides. A gateway that never heard of
-    /// the node puts it on record first, if there is a key to do it with.
+    /// Makes one round of visits. The first gateway that lets the node in, or refuses it for good, decides. A gateway
+    /// that doesn't know the node registers it first, if there is an API key for that.
     ///
     /// # Errors
     /// [`RegistrationError`].
@@ -159,10 +163,10 @@ impl Registrar {
         Err(RegistrationError::Away(away.join("; ")))
     }
 
-    /// Makes rounds until the node is in. Returns `None` if the shutdown came first.
+    /// Makes rounds until the node is let in. Returns none if `shutdown` came first.
     ///
     /// # Errors
-    /// [`RegistrationError`]; away only after ten minutes.
+    /// [`RegistrationError`]; [`RegistrationError::Away`] only after ten minutes.
     pub async fn until_admitted(&self, shutdown: &Shutdown) -> Result<Option<Admitted>, RegistrationError> {
         let began = Instant::now();
         let mut failures = 0;
@@ -207,7 +211,7 @@ impl Registrar {
         };
         match answered.await {
             Ok((status, body)) => answer::read(status, body),
-            // Its words name the URL, which has no secret in it, and the cause.
+            // The error's text has the URL, which contains no secret, and the cause.
             Err(error) => Heard::NotNow(format!("doesn't answer: {}", causes(&error))),
         }
     }

@@ -1,4 +1,4 @@
-//! Shows the node's runner how the node is: before it is let in, while it works, and between two stays.
+//! Shows the node's runner the node's state: before it is let in, while it works, and between two stays.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,16 +14,16 @@ use tokio::time::Instant;
 #[derive(Debug)]
 struct Stay {
     worker: WorkerHandle,
-    /// The token that the broker lets the node in by.
+    /// The token by which the broker lets the node in, and the ones after it.
     tokens: watch::Receiver<Token>,
 }
 
-/// What is known of the present stay; empty before the first.
+/// The present stay; none before the first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Present(Arc<Mutex<Option<Stay>>>);
 
 impl Present {
-    /// A stay begins.
+    /// Notes that a stay begins.
     pub(super) fn begin(&self, worker: WorkerHandle, tokens: watch::Receiver<Token>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stay { worker, tokens });
     }

@@ -1,8 +1,15 @@
-//! Decides what becomes of an assignment that is neither answered nor running yet. Pure: a function of the situation.
+//! Decides what happens to an assignment that has neither an answer nor a run yet. Pure: a function of the situation.
+//!
+//! `desk` asks for this decision under its lock, and only if the assignment has neither an answer nor a run. Refusals
+//! that don't follow from the situation are made elsewhere:
+//!
+//! * in `assignment`: the assignment has fields that this version doesn't know; the deadline passes, or the worker gives
+//!   back what runs, while the assignment waits; the prompt leaves no room for an answer; the run itself fails.
+//! * in `publisher`: the replica is too large for a message.
 
 use infera_types::messages::RefusalReason;
 
-/// Why an assignment is given back, with a sentence for the verifier's operator.
+/// The reason why an assignment is given back, with a sentence for the verifier's operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) reason: RefusalReason,
@@ -32,38 +39,39 @@ impl Refused {
     }
 }
 
-/// The situation in which an assignment is looked at.
+/// The situation in which an assignment is admitted or refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
-    /// Shutdown has begun.
+    /// Whether shutdown has begun.
     pub(crate) draining: bool,
-    /// The engine is gone for good.
+    /// Whether the engine is gone for good.
     pub(crate) engine_gone: bool,
-    /// The assignment names the digest that the engine was loaded from.
+    /// Whether the assignment names the digest of the model that the engine has loaded.
     pub(crate) digest_matches: bool,
-    /// The assignment's budget has ended already.
+    /// Whether the assignment's budget has ended already.
     pub(crate) budget_over: bool,
-    /// The broker gave it out before.
+    /// Whether the broker gave the assignment out before.
     pub(crate) redelivered: bool,
-    /// It was run alone before and no answer came of it.
+    /// Whether the assignment was run alone before and gave no answer.
     pub(crate) tried_alone: bool,
-    /// Slots that are free.
+    /// The number of free slots.
     pub(crate) free_slots: u32,
 }
 
-/// What to do with it.
+/// What happens to an assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It joins the batch.
+    /// The assignment joins the batch.
     Run,
-    /// It runs when the engine is empty, with nothing beside it.
+    /// The assignment runs when the engine is empty, and nothing runs beside it.
     RunAlone,
-    /// It goes back to the verifier.
+    /// The assignment goes back to the verifier.
     Refuse(Refused),
 }
 
-/// Decides. Reasons that don't count against the node are looked for first where several hold, but for a lack of
-/// slots: an assignment that could not be done with a slot either must not be offered to us again.
+/// Decides what happens to an assignment. If several reasons for a refusal hold, draining goes first, because it
+/// doesn't count against the node. A lack of slots doesn't count either but goes last: an assignment that this node
+/// couldn't run even with a free slot must not be offered to it again.
 pub(crate) fn admit(situation: Situation) -> Admission {
     let refuse = |reason, detail: &str| Admission::Refuse(Refused::new(reason, detail));
     if situation.draining {
@@ -73,7 +81,10 @@ pub(crate) fn admit(situation: Situation) -> Admission {
         return refuse(RefusalReason::Broken, "the engine is gone");
     }
     if !situation.digest_matches {
-        return refuse(RefusalReason::Broken, "another model digest than this node serves");
+        return refuse(
+            RefusalReason::Broken,
+            "the assignment names another model digest than this node serves",
+        );
     }
     if situation.budget_over {
         return Admission::Refuse(Refused::expired());
@@ -122,7 +133,7 @@ mod tests {
             (Situation { digest_matches: false, ..FINE }, Some(Broken)),
             (Situation { engine_gone: true, ..FINE }, Some(Broken)),
             (Situation { draining: true, ..FINE }, Some(Draining)),
-            // Where several hold: what can't ever be done here goes before what can't be done now.
+            // If several hold, what can never be done here goes before what can't be done now.
             (Situation { free_slots: 0, digest_matches: false, ..FINE }, Some(Broken)),
             (Situation { draining: true, digest_matches: false, budget_over: true, ..FINE }, Some(Draining)),
         ];

@@ -1,4 +1,4 @@
-//! Holds an answer as this node keeps it: all that a replica says except whose assignment it answers.
+//! Holds an answer as this node keeps it: everything in a replica except the assignment that it answers.
 
 use infera_model::chat::RENDERING;
 use infera_types::ids::{Digest, JobId};
@@ -8,7 +8,8 @@ use infera_types::{
     numbers::{NumericClass, TokenNumbers},
 };
 
-/// What makes two assignments ask for the same answer: the job, and all that goes into its tokens.
+/// The identity of an answer: two assignments with the same key ask for the same one. It has the job and everything
+/// that determines the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AnswerKey {
     job: JobId,
@@ -16,7 +17,8 @@ pub(crate) struct AnswerKey {
 }
 
 impl AnswerKey {
-    /// Returns the key of what `assignment` asks for. It leaves out the assignment's id, verifier and budget.
+    /// Returns the key of the answer that `assignment` asks for. The assignment's id, verifier and budget are no part
+    /// of it.
     pub(crate) fn of(assignment: &Assignment) -> Self {
         let mut inputs = Vec::with_capacity(3 * 32 + 8);
         inputs.extend_from_slice(assignment.request.digest().as_bytes());
@@ -27,7 +29,7 @@ impl AnswerKey {
     }
 }
 
-/// One finished answer.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) prompt_hash: Digest,
@@ -40,7 +42,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Returns roughly how many bytes it takes in memory, which the cache is bounded by.
+    /// Returns the approximate size of the answer in memory, in bytes, by which the cache is bounded.
     pub(crate) fn weight_bytes(&self) -> usize {
         let numbers: usize = self
             .numbers
@@ -50,7 +52,7 @@ impl Answer {
         size_of::<Self>() + self.tokens.capacity() * size_of::<TokenId>() + self.text.capacity() + numbers
     }
 
-    /// Makes the replica that answers `assignment` with it.
+    /// Makes the replica that answers `assignment` with this answer.
     pub(crate) fn to_replica(&self, assignment: &Assignment, numeric_class: &NumericClass) -> Replica {
         Replica {
             assignment_id: assignment.id,

@@ -1,18 +1,19 @@
-//! Caches what this node answered lately, so that a job whose verifier died is answered again without decoding it
-//! again. Bounded by entries and by bytes; the oldest goes first. Pure and of one thread; `desk` guards it.
+//! Caches the latest answers of this node, so that a job whose verifier died is answered without decoding it again.
+//! The cache is bounded by entries and by bytes, and drops the oldest entry first. Pure and without locks; `desk`
+//! guards it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::answer::{Answer, AnswerKey};
 
-/// Answers by what was asked.
+/// The latest answers, by what they answer.
 #[derive(Debug)]
 pub(crate) struct ResultCache {
     entries_max: usize,
     bytes_max: usize,
     answers: HashMap<AnswerKey, Arc<Answer>>,
-    /// Oldest first; exactly the keys of `answers`.
+    /// The keys of `answers`, the oldest first.
     order: VecDeque<AnswerKey>,
     bytes: usize,
 }
@@ -26,7 +27,7 @@ impl ResultCache {
         self.answers.get(key).cloned()
     }
 
-    /// Keeps an answer. One that is larger than the whole cache is not kept.
+    /// Keeps an answer, unless it is larger than the whole cache.
     pub(crate) fn insert(&mut self, key: AnswerKey, answer: Arc<Answer>) {
         let weight = answer.weight_bytes();
         if weight > self.bytes_max || self.answers.contains_key(&key) {

@@ -1,8 +1,8 @@
-//! Knows what this node is working on and what it has answered: one lock over the running jobs and the result cache, so
-//! that an assignment finds its answer, joins the run that will make it, or starts that run, and never two of these.
-//! It starts nothing itself.
+//! Knows what this node is working on and what it has answered. One lock covers the running jobs and the result
+//! cache, so that an assignment finds its answer, joins the run that will make it, or starts that run, and never two
+//! of these. It starts no run itself.
 //!
-//! A run belongs to no assignment: it goes on as long as one assignment waits for it, and takes one slot however
+//! A run belongs to no assignment: it goes on while at least one assignment waits for it, and takes one slot however
 //! many do.
 
 use std::collections::HashMap;
@@ -14,30 +14,30 @@ use super::admission::{Admission, Refused};
 use super::answer::{Answer, AnswerKey};
 use super::cache::ResultCache;
 
-/// How a run ended.
+/// The result of a run.
 pub(crate) type Outcome = Result<Arc<Answer>, Refused>;
 
-/// Where a run's outcome appears.
+/// The receiver of a run's outcome.
 pub(crate) type OutcomeReceiver = watch::Receiver<Option<Outcome>>;
 
 /// What an assignment found at the desk.
 pub(crate) enum Entered {
-    /// Its answer.
+    /// The answer.
     Answered(Arc<Answer>),
-    /// The run that will make it.
+    /// A run that will make the answer.
     Running(OutcomeReceiver),
-    /// A slot; the assignment's task must run the job and tell the seat its outcome.
+    /// A slot. The assignment's task must run the job and give the outcome to the seat.
     Seated(Seat, OutcomeReceiver, Placement),
-    /// Neither; it is given back.
+    /// None of these; the assignment is given back.
     Refused(Refused),
 }
 
 /// Whether a run shares the engine with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// In the batch.
+    /// The run joins the batch.
     Together,
-    /// With no other run beside it.
+    /// No other run is in the engine meanwhile.
     Alone,
 }
 
@@ -66,12 +66,12 @@ impl Desk {
         self.slots
     }
 
-    /// Returns how many slots are free, and when that changes.
+    /// Returns a receiver of the number of free slots.
     pub(crate) fn free_slots(&self) -> watch::Receiver<u32> {
         self.free_slots.subscribe()
     }
 
-    /// Looks for an answer or a run; where there is neither, `admit` decides by the number of free slots.
+    /// Looks for an answer or a run. If there is neither, `admit` decides, from the number of free slots.
     pub(crate) fn enter(self: &Arc<Self>, key: AnswerKey, admit: impl FnOnce(u32) -> Admission) -> Entered {
         let mut state = self.lock();
         if let Some(answer) = state.cache.get(&key) {
@@ -93,7 +93,7 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while holding it; if something did, both maps are still whole.
+        // Nothing panics while it holds the lock. If something did, both maps would still be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,8 +107,8 @@ impl Desk {
     }
 }
 
-/// One slot and the run that has it. Dropped without an outcome (a panic, an abandoned run), it frees the slot, and
-/// the assignments that still wait see the run's channel close.
+/// One slot, and the run that has it. If it is dropped without an outcome (after a panic, or when the run is
+/// abandoned), it frees the slot, and the assignments that still wait see the run's channel close.
 #[derive(Debug)]
 pub(crate) struct Seat {
     desk: Arc<Desk>,
@@ -117,7 +117,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Frees the slot, keeps an answer in the cache and tells all who wait.
+    /// Frees the slot, keeps an answer in the cache, and sends the outcome to all assignments that wait.
     pub(crate) fn finish(self, outcome: Outcome) {
         if let Ok(answer) = &outcome {
             self.desk.lock().cache.insert(self.key, Arc::clone(answer));
@@ -125,12 +125,12 @@ impl Seat {
         self.run.send_replace(Some(outcome));
     }
 
-    /// Returns once no assignment waits for the run any more; from then on none can join it.
+    /// Returns once no assignment waits for the run any more. From then on, none can join it.
     pub(crate) async fn abandoned(&self) {
         loop {
             self.run.closed().await;
             let mut state = self.desk.lock();
-            // Someone may have joined between the last one's going and the lock.
+            // An assignment may have joined after the last one left and before the lock was taken.
             if self.run.receiver_count() == 0 {
                 state.running.remove(&self.key);
                 return;
@@ -142,7 +142,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.desk.lock();
-        // After `abandoned` the place may be another run's.
+        // After `abandoned`, another run may have the same key.
         if state.running.get(&self.key).is_some_and(|run| run.same_channel(&self.run)) {
             state.running.remove(&self.key);
         }
@@ -200,7 +200,7 @@ mod tests {
         assert!(tokio::time::timeout(soon, seat.abandoned()).await.is_err());
         drop(second);
         seat.abandoned().await;
-        // The place is free for a new run of the same job, which the old seat's end must not disturb.
+        // The key is free for a new run of the same job, which must not be disturbed when the old seat is dropped.
         let (fresh, _receiver) = self::seat(&desk, 1);
         drop(seat);
         assert!(matches!(desk.enter(key(1), by_slots), Entered::Running(_)));

@@ -1,17 +1,18 @@
-//! Publishes answers and refusals to the verifier that asked. It decides nothing about jobs and never touches the engine.
+//! Publishes answers and refusals to the verifier that asked. It decides nothing about jobs and never touches the
+//! engine.
 //!
-//! What each end of a publish leads to:
+//! What follows from each outcome of a publish:
 //!
-//! * `Confirmed`: done.
-//! * `Unroutable`: the verifier is gone. The answer is in the result cache for the job's next assignment, and goes out
-//!   under `{n}.replica.any`, where any verifier can score it: in [`TRIES_MIN`] tries, because no verifier waits for it. A
-//!   refusal concerns no other verifier.
-//! * `Full` (the queue's limit of waiting messages is reached, perhaps by a stranger's), `Refused` or `Unknown`: again,
-//!   under the same message id, at growing intervals until the assignment's budget is over (a later replica is worth
-//!   nothing to the verifier that asked) or the worker must stop; at least [`TRIES_MIN`] times. Then the answer stays in
-//!   the result cache only, and is counted as `unpublished`: the verifier sees a miss, and if it hands the job out again to
-//!   us, it gets the answer at once. Where it was the stop that ended the trying, the assignment is left unsettled, for the
-//!   next worker of the queue.
+//! * `Confirmed`: the replica is delivered.
+//! * `Unroutable`: the verifier is gone. The answer stays in the result cache for the job's next assignment, and is
+//!   also published under `{n}.replica.any`, where any verifier can score it. That takes [`TRIES_MIN`] tries and no
+//!   more, because no verifier waits for it. A refusal concerns no other verifier.
+//! * `Full` (the queue has as many messages as it may, perhaps a stranger's), `Refused` or `Unknown`: the publish is
+//!   tried again under the same message id, at growing intervals, until the assignment's budget is over (a later
+//!   replica is worth nothing to the verifier that asked) or the worker must stop, but at least [`TRIES_MIN`] times.
+//!   After that, the answer is only in the result cache and is counted as `unpublished`. The verifier sees a miss,
+//!   and if it hands the job out to this node again, it gets the answer at once. If the worker stopped while it was
+//!   trying, the assignment stays unsettled, for the next worker on this queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,19 +31,20 @@ use super::admission::Refused;
 use super::answer::Answer;
 use crate::counts::Counts;
 
-/// An answer that is ready in its last moment is tried this often nevertheless.
+/// The least number of tries, even for an answer that is ready only just before its deadline.
 const TRIES_MIN: u32 = 3;
 
-/// Short enough that a broker's restart costs little of a budget, long enough that a full queue can empty.
+/// The waits between tries: short enough that a broker's restart costs little of a budget, long enough that a full
+/// queue can empty.
 const BACKOFF: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Refusals only save the verifier time; they are not worth more than this.
+/// The number of tries to publish a refusal. It only saves the verifier time, so more aren't worth it.
 const REFUSAL_TRIES: u32 = 3;
 
-/// The operator's sentence in a refusal is cut here.
+/// The largest size of the sentence in a refusal, in bytes. A longer one is cut.
 const DETAIL_MAX_BYTES: usize = 500;
 
-/// Publishes for one node.
+/// Publishes the messages of one node.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     node: NodeId,
@@ -68,8 +70,8 @@ impl Publisher {
         Self { node, numeric_class, broker, counts }
     }
 
-    /// Publishes the replica that answers `assignment`, trying until `deadline` or `stop`. `false`: stopped before
-    /// the broker had it, so the assignment must not be settled.
+    /// Publishes the replica that answers `assignment`, and tries until `deadline` or `stop`. Returns false if it
+    /// stopped before the broker had the replica; the assignment must not be settled then.
     pub(crate) async fn answer(
         &self,
         assignment: &Assignment,
@@ -102,8 +104,8 @@ impl Publisher {
         true
     }
 
-    /// Offers the replica to any verifier, which may score it. None waits for it, so whatever comes of it the assignment is
-    /// done.
+    /// Offers the replica to any verifier, which may score it. No verifier waits for it, so the assignment is done
+    /// whatever the outcome is.
     async fn answer_any(&self, assignment: &Assignment, message: Message, stop: &CancellationToken) {
         self.counts.ownerless.add_one();
         let patience = Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: stop.clone() };
@@ -115,7 +117,7 @@ impl Publisher {
         tracing::info!(assignment = %assignment.id, outcome, "verifier gone; replica offered to any");
     }
 
-    /// Gives `assignment` back.
+    /// Gives `assignment` back to its verifier.
     pub(crate) async fn refuse(&self, assignment: &Assignment, refused: &Refused) {
         self.counts.refused.add_one();
         let mut detail = refused.detail.clone();
@@ -135,13 +137,13 @@ impl Publisher {
         tracing::info!(assignment = %id, reason, detail = refused.detail, outcome, "refused");
     }
 
-    /// Keeps for a newer program what this one doesn't know. Where even that is impossible the message is lost, and
-    /// the log says which.
+    /// Parks a message that only a newer program can read. If parking fails, the message is lost, and the log says
+    /// which one it was.
     pub(crate) async fn park(&self, message: &Message, why: &str) {
         self.counts.parked.add_one();
         let patience =
             Patience { tries_min: TRIES_MIN, until: Instant::now(), stop: CancellationToken::new() };
-        // It waits for an operator, however short the assignment's time was.
+        // A parked message waits for an operator, even if the assignment's own time is short.
         match self.publish(&topology::parked_by(&self.node), &lasting(message), &patience).await {
             Published::Confirmed => tracing::warn!(id = message.id, why, "message parked"),
             outcome => {
@@ -151,7 +153,7 @@ impl Publisher {
         }
     }
 
-    /// Tries until an end that trying again won't change, or until patience ends; returns the last end.
+    /// Tries until an outcome that another try wouldn't change, or until patience ends. Returns the last outcome.
     async fn publish(&self, address: &Address, message: &Message, patience: &Patience) -> Published {
         let mut tries = 0;
         loop {

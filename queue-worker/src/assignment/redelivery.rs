@@ -1,17 +1,17 @@
-//! Remembers which assignments were run alone and gave no answer. The broker only says that an assignment was given out
-//! before, not how often, so the node counts for itself. What it remembers decides what survives which failure:
+//! Remembers which assignments were run alone and gave no answer. The broker says only that an assignment was given
+//! out before, and not how many times, so the node keeps its own record. It matters in these failures:
 //!
-//! * The connection is lost, the process lives: what was decoding goes on and what was answered is cached, so the
-//!   redelivered assignment joins its run or is answered. Nothing is asked here.
-//! * The process dies: runs, cache and this memory are gone, but for the file, if one is configured. A redelivered
-//!   assignment runs alone; before that its id is in the file, synced. If it kills the process again, the next
-//!   process finds it there and refuses it as `crashed`. An assignment that was merely in the batch when its
-//!   neighbour killed the process runs alone too, succeeds and is forgotten.
-//! * The process dies and there is no file: the assignment would run alone once per process, until its time to live
-//!   in the queue is over. With the embedded broker the queue dies with the process, and nothing comes again.
-//! * The machine loses power: as above, the file having been synced.
+//! * The connection is lost and the process lives. Running jobs go on and answers stay in the cache, so the
+//!   redelivered assignment joins its run or is answered at once. This record isn't needed.
+//! * The process dies. Runs, cache and the record in memory are gone; the record's file remains, if one is
+//!   configured. A redelivered assignment runs alone, and before that its id is written to the file and synced. If it
+//!   kills the process again, the next process finds its id in the file and refuses it as `crashed`. An assignment
+//!   that was only in the batch when another one killed the process also runs alone, succeeds, and is forgotten.
+//! * The process dies and there is no file. The assignment would run alone once in each process, until its time to
+//!   live in the queue is over. With the embedded broker the queue ends with the process, so nothing is redelivered.
+//! * The machine loses power. This is the same as a process that dies, because the file was synced.
 //!
-//! Bounded: the oldest id is forgotten beyond [`REMEMBERED_MAX`], and would be run alone once more.
+//! The record is bounded: beyond [`REMEMBERED_MAX`], the oldest id is forgotten and could be run alone once more.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,22 +21,22 @@ use std::sync::{Mutex, PoisonError};
 
 use infera_types::ids::AssignmentId;
 
-/// Far more than a node has in hand at once (its prefetch).
+/// The largest number of ids: far more than the assignments that a node has taken at once (its prefetch).
 const REMEMBERED_MAX: usize = 256;
 
 /// The ids of assignments that were run alone without an answer, in memory and in the file.
 #[derive(Debug)]
 pub(crate) struct TriedAlone {
     path: Option<PathBuf>,
-    /// Oldest first.
+    /// The ids, the oldest first.
     ids: Mutex<VecDeque<AssignmentId>>,
-    /// One writer of the file at a time, and in the order of the changes.
+    /// The lock that lets one task at a time write the file, in the order of the changes.
     writing: tokio::sync::Mutex<()>,
 }
 
 impl TriedAlone {
-    /// Reads what the last process left. Lines that are no ids (a torn write of a file system that reorders) are
-    /// skipped: the worst that follows is one more run alone.
+    /// Reads what the last process left. Lines that are no ids, as a torn write may leave them, are skipped; at worst
+    /// an assignment runs alone once more.
     pub(crate) fn open(path: Option<PathBuf>) -> io::Result<Self> {
         let text = match &path {
             Some(path) => match fs::read_to_string(path) {
@@ -54,7 +54,7 @@ impl TriedAlone {
         self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
-    /// Remembers; when it returns, the file has it.
+    /// Remembers an id. When it returns, the id is in the file.
     pub(crate) async fn remember(&self, id: AssignmentId) -> io::Result<()> {
         self.change(|ids| {
             ids.push_back(id);
@@ -65,7 +65,7 @@ impl TriedAlone {
         .await
     }
 
-    /// Forgets one that was answered after all.
+    /// Forgets an id whose assignment was answered after all.
     pub(crate) async fn forget(&self, id: AssignmentId) -> io::Result<()> {
         self.change(|ids| ids.retain(|remembered| *remembered != id)).await
     }
@@ -82,7 +82,7 @@ impl TriedAlone {
     }
 }
 
-/// Replaces the file's content durably: it is either the old or the new one, whenever the power fails.
+/// Replaces the file's content durably. After a power failure the file has either the old or the new content.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;

@@ -1,49 +1,50 @@
-//! Decides which sequences take part in the engine's next step. Pure: no clock, no thread, no engine, no text. The caller
-//! does what it says and tells it which sequences left.
+//! Decides which sequences take part in the engine's next step. Pure: no clock, no thread, no engine, no text. The
+//! caller carries out the step and tells the batcher which sequences left.
 //!
-//! Sequences join and leave between steps. The rules, each a property below:
+//! Sequences join and leave between steps. The rules, each of which is tested as a property below:
 //!
-//! * Never more sequences run than there are slots; they join in the order in which they were admitted.
-//! * A prefill takes as many of those that wait as fit its token budget (padding counts), at least one.
-//! * Between two prefills every running sequence gets one decode step, and a sequence that has a slot and none before it
-//!   joins within two steps: neither side can starve the other.
-//! * A sequence that must run alone joins when no other runs; until it leaves no other joins it.
+//! * There are never more running sequences than slots, and sequences join in the order in which they were admitted.
+//! * A prefill takes as many of the waiting sequences as fit its token budget (padding counts), and at least one.
+//! * Between two prefills, every running sequence gets one decode step. A waiting sequence with no other before it
+//!   joins a free slot within two steps. So neither side can starve the other.
+//! * A sequence that must run alone joins when no other runs, and no other joins until it leaves.
 //!
-//! Time is no input: budgets are watched by those who wait for the answers, and a sequence whose answer is not waited for
-//! any more leaves like one that has finished.
+//! Time is no input: the assignments that wait for the answers watch their own budgets, and a sequence that no
+//! assignment waits for leaves like one that has finished.
 
 use std::collections::VecDeque;
 
 use infera_engine::SequenceId;
 
-/// What a step may hold.
+/// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Sequences that run at once.
+    /// The largest number of sequences that run at once.
     pub slots: usize,
-    /// Tokens of one prefill: its sequences times the longest of their prompts. One prompt may be longer, alone.
+    /// The largest number of tokens in one prefill: the number of its sequences times the longest of their prompts. A
+    /// longer prompt is prefilled alone.
     pub prefill_tokens_max: usize,
 }
 
-/// A sequence that wants to join.
+/// A sequence that waits to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Its name, not used by another one that waits or runs.
+    /// The sequence's id, which no other waiting or running sequence has.
     pub(super) sequence: SequenceId,
-    /// Length of its prompt.
+    /// The length of the sequence's prompt, in tokens.
     pub(super) prompt_tokens: usize,
-    /// Whether it must run with no other beside it.
+    /// Whether the sequence must run with no other beside it.
     pub(super) alone: bool,
 }
 
-/// What the engine is to do next.
+/// The engine's next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Start these; they run from now on.
+    /// Start these sequences, which run from now on.
     Prefill(Vec<SequenceId>),
-    /// One token for each of these: all that run.
+    /// Decode one token for each of these, which are all that run.
     Decode(Vec<SequenceId>),
-    /// Nothing: no sequence waits or runs.
+    /// Do nothing, because no sequence waits or runs.
     Idle,
 }
 
@@ -53,14 +54,14 @@ pub(super) struct Batcher {
     limits: BatchLimits,
     waiting: VecDeque<Candidate>,
     running: Vec<SequenceId>,
-    /// The one that runs must run with no other beside it.
+    /// Whether the running sequence must run with no other beside it.
     runs_alone: bool,
-    /// The last step was a prefill: those that run are owed a decode.
+    /// Whether the last step was a prefill, so that the running sequences must get a decode step next.
     owes_decode: bool,
 }
 
 impl Batcher {
-    /// Makes an empty batcher. It assumes at least one slot.
+    /// Makes an empty batcher. It has at least one slot.
     pub(super) fn new(limits: BatchLimits) -> Self {
         let limits = BatchLimits { slots: limits.slots.max(1), ..limits };
         Self { limits, waiting: VecDeque::new(), running: Vec::new(), runs_alone: false, owes_decode: false }
@@ -71,7 +72,7 @@ impl Batcher {
         self.waiting.push_back(candidate);
     }
 
-    /// Forgets a sequence, running or waiting; unknown ones are ignored.
+    /// Removes a sequence that runs or waits. Unknown ones are ignored.
     pub(super) fn leave(&mut self, sequence: SequenceId) {
         self.waiting.retain(|candidate| candidate.sequence != sequence);
         self.running.retain(|running| *running != sequence);
@@ -85,7 +86,7 @@ impl Batcher {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Returns what to do next. Sequences named in a prefill count as running from here on.
+    /// Returns the next step. The sequences of a prefill count as running from here on.
     pub(super) fn next_step(&mut self) -> Step {
         let must_decode = self.owes_decode && !self.running.is_empty();
         if !must_decode {
@@ -99,7 +100,7 @@ impl Batcher {
         if self.running.is_empty() { Step::Idle } else { Step::Decode(self.running.clone()) }
     }
 
-    /// Moves the sequences that may join now from the head of the line to the running ones.
+    /// Moves the sequences that may join now from the head of the waiting ones to the running ones.
     fn join(&mut self) -> Vec<SequenceId> {
         let mut joining = Vec::new();
         let mut longest = 0;
@@ -175,7 +176,7 @@ mod tests {
         for (sequence, tokens) in [(1, 4), (2, 9), (3, 2), (4, 50), (5, 1)] {
             batcher.admit(candidate(sequence, tokens));
         }
-        // 1 and 2 pad to 18; a third would make 27. 4 is over the budget by itself and goes alone.
+        // 1 and 2 pad to 18, and a third would make 27. 4 alone is over the budget, and goes by itself.
         let mut prefills = Vec::new();
         for _ in 0..8 {
             if let Step::Prefill(joining) = batcher.next_step() {
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(batcher.next_step(), prefill(&[3]));
     }
 
-    /// One thing that happens to a batcher.
+    /// One event in the life of a batcher.
     #[derive(Clone, Debug)]
     enum Event {
         Admit { prompt_tokens: usize, alone: bool },
@@ -255,7 +256,7 @@ mod tests {
                         match batcher.next_step() {
                             Step::Prefill(joining) => {
                                 prop_assert!(!joining.is_empty());
-                                // Each sequence that ran before has had a decode since the last prefill.
+                                // Each sequence that ran before has had a decode step since the last prefill.
                                 prop_assert!(owed.is_empty(), "{owed:?} starve");
                                 let mut longest = 0;
                                 for sequence in &joining {

@@ -1,4 +1,5 @@
-//! Holds one answer in the making: its tokens and numbers so far, and the caller that waits for it. It knows no engine.
+//! Holds one answer in progress: its tokens and numbers so far, and the caller that waits for it. It knows nothing of
+//! the engine.
 
 use std::time::Instant;
 
@@ -10,19 +11,19 @@ use tokio::sync::oneshot;
 
 use super::work::{Decoded, ExecutorError, Work};
 
-/// Jobs ask for one answer each, so all noise is that of the first choice.
+/// The number of the choice. Each job asks for one answer, so all noise is that of the first choice.
 const CHOICE: u32 = 0;
 
-/// Says whether a sequence goes on after one more row.
+/// Whether a sequence goes on after another row of logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// There is more to come.
+    /// More tokens follow.
     Running,
-    /// That was the last.
+    /// The last token was chosen.
     Complete(FinishReason),
 }
 
-/// One answer in the making.
+/// One answer in progress.
 pub(super) struct Sequence {
     work: Work,
     noise: Noise,
@@ -32,7 +33,7 @@ pub(super) struct Sequence {
     numbers: Vec<TokenNumbers>,
 }
 
-/// Checks that an engine like this can do the work at all; the error says why it can't.
+/// Checks that this engine can do the work at all. The error says why it can't.
 pub(super) fn check(work: &Work, engine: &EngineDescription) -> Result<(), String> {
     if work.prompt.is_empty() || work.answer_tokens_max == 0 {
         return Err("an empty prompt or no token of answer".to_owned());
@@ -69,9 +70,9 @@ impl Sequence {
         self.tokens.last().copied()
     }
 
-    /// Chooses the next token from its row of raw logits.
+    /// Chooses the next token from a row of raw logits.
     pub(super) fn advance(&mut self, row: &[f32], end_tokens: &[TokenId]) -> Progress {
-        // Contexts are far below 2^32.
+        // The model's context is far below 2^32 tokens.
         let position = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
         let choice = choose(row, self.work.temperature, &self.noise, position);
         self.numbers.push(choice.numbers);
@@ -85,12 +86,12 @@ impl Sequence {
         Progress::Running
     }
 
-    /// Returns how many tokens the answer has so far.
+    /// Returns the number of tokens that the answer has so far.
     pub(super) fn tokens_count(&self) -> u64 {
         self.tokens.len() as u64
     }
 
-    /// Hands the answer to the caller; if it has stopped waiting, the answer is gone.
+    /// Sends the answer to the caller. If the caller has stopped waiting, the answer is dropped.
     pub(super) fn complete(self, finish_reason: FinishReason) {
         let decoded = Decoded {
             tokens: self.tokens,

@@ -1,5 +1,5 @@
-//! The engine's thread: takes in work, asks the batcher what comes next and does that step. It ends when it is told to, when
-//! no sender is left, or when the engine is gone.
+//! The engine's thread: takes in work, asks the batcher for the next step and carries it out. It ends when it is told
+//! to, when no sender is left, or when the engine is gone.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -14,13 +14,14 @@ use super::batcher::{BatchLimits, Batcher, Candidate, Step};
 use super::sequence::{self, Progress, Sequence};
 use super::work::{Decoded, ExecutorError, Work};
 
-/// What the handle tells the thread.
+/// The commands that a handle sends to the thread.
 pub(super) enum Command {
     Run(Work, oneshot::Sender<Result<Decoded, ExecutorError>>),
     Stop,
 }
 
-/// Handles taken once: a step takes milliseconds, and a look-up among all metrics need not be part of each.
+/// The metrics of a step. They are looked up once, because a step takes milliseconds and need not include a look-up
+/// among all metrics.
 struct Meters {
     prefill: Histogram,
     decode: Histogram,
@@ -39,22 +40,22 @@ impl Default for Meters {
     }
 }
 
-/// The thread's state.
+/// The state of the engine's thread.
 pub(super) struct Stepper {
     engine: Box<dyn Engine>,
     batcher: Batcher,
     end_tokens: Vec<TokenId>,
     inbox: mpsc::Receiver<Command>,
     sequences: HashMap<SequenceId, Sequence>,
-    /// Sequences named so far.
+    /// The number of sequence ids given out so far.
     named: u64,
-    /// Calls of the engine that failed since the last one that didn't.
+    /// The number of failed engine calls since the last one that succeeded.
     failures: u32,
     meters: Meters,
 }
 
 impl Stepper {
-    /// Makes a stepper that does what comes in by `inbox`. An answer ends with any of `end_tokens`.
+    /// Makes a stepper that carries out the commands in `inbox`. Any of `end_tokens` ends an answer.
     pub(super) fn new(
         engine: Box<dyn Engine>,
         limits: BatchLimits,
@@ -73,7 +74,8 @@ impl Stepper {
         }
     }
 
-    /// Steps until it is told to stop. The error says why the engine is gone: `failures_max` calls of it in a row failed.
+    /// Steps until it is told to stop. The error says why the engine is gone: `failures_max` calls of it in a row
+    /// failed.
     pub(super) fn serve(mut self, failures_max: u32) -> Result<(), String> {
         while self.receive() {
             self.let_abandoned_go();
@@ -89,7 +91,8 @@ impl Stepper {
         Ok(())
     }
 
-    /// Takes in what has been sent, and waits for it only if there is nothing else to do. Returns `false` when it must stop.
+    /// Takes in the commands that were sent, and waits for one only if there is nothing else to do. Returns false
+    /// when the thread must stop.
     fn receive(&mut self) -> bool {
         if self.batcher.is_empty() {
             match self.inbox.blocking_recv() {
@@ -101,7 +104,7 @@ impl Stepper {
             match self.inbox.try_recv() {
                 Ok(Command::Run(work, reply)) => self.admit(work, reply),
                 Ok(Command::Stop) => return false,
-                // Disconnected, but with work to finish.
+                // The channel may be disconnected, but there is work to finish.
                 Err(_) => return true,
             }
         }
@@ -163,12 +166,16 @@ impl Stepper {
         self.take_in(running, result);
     }
 
-    /// Gives each sequence of a call its row, or all of them the call's failure.
+    /// Gives each sequence of an engine call its row of logits, or gives all of them the call's error.
     fn take_in(&mut self, called: &[SequenceId], result: Result<Logits, EngineError>) {
         let vocabulary = self.engine.description().vocabulary;
         let result = result.map_err(|error| error.to_string()).and_then(|logits| {
             let whole = logits.vocabulary == vocabulary && logits.values.len() == called.len() * vocabulary;
-            if whole { Ok(logits) } else { Err("engine failed: not one row per sequence".to_owned()) }
+            if whole {
+                Ok(logits)
+            } else {
+                Err("engine failed: it did not return one row per sequence".to_owned())
+            }
         });
         let ended: Vec<SequenceId> = match result {
             Ok(logits) => {
@@ -201,7 +208,7 @@ impl Stepper {
         }
     }
 
-    /// Chooses one more token for one sequence and returns whether that was its last.
+    /// Chooses one more token for a sequence, and returns whether it was the last.
     fn advance(&mut self, id: SequenceId, row: &[f32]) -> bool {
         let Some(sequence) = self.sequences.get_mut(&id) else { return true };
         let Progress::Complete(finish_reason) = sequence.advance(row, &self.end_tokens) else { return false };

@@ -1,4 +1,4 @@
-//! What goes into the executor and what comes out of it. No behaviour.
+//! The input and the output of the executor. No behaviour.
 
 use std::time::Instant;
 
@@ -6,14 +6,16 @@ use infera_types::ids::Digest;
 use infera_types::job::FinishReason;
 use infera_types::numbers::{TokenId, TokenNumbers};
 
-/// Holds a prompt to be answered.
+/// A prompt that is to be answered.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// The rendered prompt; at least one token.
+    /// The rendered prompt, of at least one token.
     pub prompt: Vec<TokenId>,
-    /// How many tokens the answer may have at most, at least one; prompt and answer together fit the engine's context.
+    /// The largest number of the answer's tokens, at least one. Prompt and answer together must fit the engine's
+    /// context.
     pub answer_tokens_max: usize,
-    /// What the sampling divides logits by; zero chooses the likeliest token. See `infera_sampling::choose`.
+    /// The number by which sampling divides the logits; zero chooses the likeliest token. See
+    /// `infera_sampling::choose`.
     pub temperature: f64,
     /// The key of the job's noise. See `infera_sampling::Noise`.
     pub sample_key: Digest,
@@ -24,25 +26,25 @@ pub struct Work {
 /// A complete answer, in tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// Without the end token.
+    /// The answer's tokens, without the end token.
     pub tokens: Vec<TokenId>,
-    /// One entry per token, and one for the end token where one was chosen.
+    /// The numbers of each token, and of the end token if one was chosen.
     pub numbers: Vec<TokenNumbers>,
-    /// `Stop` exactly if an end token was chosen.
+    /// The reason why the answer ended: `Stop` exactly if an end token was chosen.
     pub finish_reason: FinishReason,
-    /// When its prefill began.
+    /// When the prefill began.
     pub started: Instant,
-    /// When its last token was chosen.
+    /// When the last token was chosen.
     pub ended: Instant,
 }
 
-/// Why there is no answer. Retrying here is pointless for this work; other work may do well.
+/// The reason why there is no answer. Trying the same work again is useless; other work may succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecutorError {
-    /// The work can't be done by this engine.
+    /// This engine can't do the work.
     #[error("the engine can't take it: {0}")]
     Unfit(String),
-    /// A step that it took part in failed.
+    /// A step with this work failed.
     #[error("{0}")]
     Failed(String),
     /// The engine is gone.

@@ -1,4 +1,4 @@
-//! From an assignment to its replica or refusal, and what the result cache and the parking queue are for.
+//! From an assignment to its replica or refusal, with the result cache and the parking queue on the way.
 
 use infera_broker::{Broker as _, Message, topology};
 use infera_model::chat::prompt_hash;
@@ -49,7 +49,7 @@ async fn an_answer_ends_at_the_tokens_asked_for_or_at_the_contexts_end() {
     assert_eq!((replica.tokens.len(), replica.numbers.len()), (5, 5));
     assert_eq!(replica.finish_reason, FinishReason::Length);
 
-    // As many words as leave the context room for fewer tokens than the stub's sixteen.
+    // As many words as leave the context less room than the stub's sixteen tokens.
     let model = chat();
     let mut asked = assignment(&verifier, "");
     let mut left = usize::MAX;
@@ -176,8 +176,8 @@ async fn without_a_free_slot_an_assignment_is_refused_at_once() {
     worker.stop().await.unwrap();
 }
 
-/// A field that this worker doesn't know may change the answer, so none is given. What a verifier that announced nothing can't
-/// read is said to it in a word of its own.
+/// A field that this worker doesn't know may change the answer, so the worker gives none. A verifier that doesn't
+/// know the reason `unsupported` gets another reason in its place.
 #[tokio::test]
 async fn an_assignment_with_an_unknown_field_is_refused_and_counts_against_nobody() {
     let network = Network::new().await;
@@ -238,7 +238,7 @@ async fn a_full_queue_is_tried_again_under_the_same_id() {
     let worker = network.start(Config::default(), Box::new(stub(0)));
     let asked = Assignment { verifier: id, ..assignment(&verifier, "wait for it") };
     network.assign(&asked).await;
-    // The answer is there once its slot is free again; then the queue is full still.
+    // The answer is there once its slot is free again. By then the queue is still full.
     worker.until(|counts| counts.run.get() == 1).await;
     let mut free_slots = worker.handle.free_slots();
     free_slots.wait_for(|free| *free == Config::default().slots).await.unwrap();

@@ -1,5 +1,5 @@
-//! A job's tokens and reported numbers don't depend on what it was batched with: whatever joins and leaves beside it,
-//! it gets to the bit what it gets alone.
+//! A job's tokens and reported numbers don't depend on its batch: whatever joins and leaves beside it, they are bit
+//! for bit the same as alone.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::support::engines::{Fate, HashEngine, Watched, slow};
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     work: Work,
-    /// How long after the start it joins.
+    /// When it joins, counted from the start.
     joins_after: Duration,
-    /// How long after that its caller goes away.
+    /// When its caller goes away, counted from there.
     leaves_after: Option<Duration>,
 }
 
@@ -40,11 +40,11 @@ pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
     Executor::start(engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
 }
 
-/// What a decoded answer says, to the bit and without its times.
+/// A decoded answer, bit for bit and without its times.
 #[derive(Debug, PartialEq)]
 struct Said {
     tokens: Vec<TokenId>,
-    /// Of all rows, one after the other: token and bits of its logit.
+    /// Of all rows, one after the other: the token and the bits of its logit.
     top: Vec<(TokenId, u32)>,
     log_sum_exp: Vec<u64>,
     finish_reason: FinishReason,
@@ -60,7 +60,7 @@ fn said(decoded: &Decoded) -> Said {
     }
 }
 
-/// Plays the schedule on one executor, and each of its works alone on the other; they must say the same.
+/// Plays the schedule on one executor and each of its works alone on the other. Both must give the same.
 pub(crate) async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>) {
     let mut playing = JoinSet::new();
     for part in parts.clone() {

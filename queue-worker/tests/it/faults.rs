@@ -1,4 +1,4 @@
-//! An engine that fails in a step, in every step, or panics; a broker whose queue seems lost, and isn't.
+//! An engine that fails in one step or in every step, or panics, and a broker whose queue seems lost but isn't.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,8 +86,8 @@ async fn mistakes_and_a_missing_queue_are_named() {
     assert!(matches!(&error, WorkerError::Queue(_)) && error.to_string().contains(&network.queue.name));
 }
 
-/// A broker that pauses while its queue is consumed, and then takes too long to forget the connection before; and whose
-/// strays have no room at first.
+/// A broker that pauses while its queue is consumed, and then is slow to forget the previous connection. At first its
+/// queue `replicas.any` is full.
 #[derive(Debug)]
 struct Pausing {
     inner: Arc<MemoryBroker>,

@@ -1,5 +1,6 @@
-//! The worker from outside: assignments into a broker, replicas and refusals out of it, with the stub engine and the
-//! bundled model's tokenizer, and where it matters with the bundled model itself. One binary, so that it links once.
+//! The worker from outside: assignments go into a broker, and replicas and refusals come out of it. It runs with the
+//! stub engine and the bundled model's tokenizer, and with the bundled model itself where that matters. All of it is
+//! one binary, so that it is linked once.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! The bundled model on ONNX Runtime through the whole worker. Fails, and says what to do, where the runtime isn't set
-//! up.
+//! The bundled model on ONNX Runtime, through the whole worker. If the runtime isn't installed, the test fails and
+//! says what to do.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn whatever_joins_and_leaves_a_job_gets_to_the_bit_what_it_gets_alone() {
     assert!(runtime.block_on(together.stop(PATIENCE)));
 }
 
-/// What the model's trainer wrote down beside it.
+/// What the model's trainer recorded for it.
 #[derive(Deserialize)]
 struct Expected {
     answers: Vec<ExpectedAnswer>,
@@ -53,7 +53,7 @@ struct Expected {
 struct ExpectedAnswer {
     messages: Vec<ChatMessage>,
     greedy: String,
-    /// The end token included.
+    /// The tokens, with the end token.
     greedy_token_ids: Vec<TokenId>,
 }
 
@@ -75,7 +75,7 @@ async fn a_batch_of_questions_gets_the_answers_that_the_trainer_wrote_down() {
         network.assign(&assignment).await;
         asked.insert(assignment.id, answer);
     }
-    // Those that find no slot would be refused as busy; here all are to be answered.
+    // Assignments that find no slot would be refused as busy, and here all are to be answered.
     let slots = u32::try_from(asked.len()).unwrap();
     let worker = network.start(Config { slots, ..Config::default() }, Box::new(engine));
     while !asked.is_empty() {

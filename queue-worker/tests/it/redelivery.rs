@@ -1,4 +1,5 @@
-//! Assignments that the broker gives out again: once alone, then never again, and when neither is needed.
+//! Assignments that the broker gives out again: they run alone once and then never again, and not at all if neither
+//! is needed.
 
 use infera_broker::Broker as _;
 use infera_types::messages::RefusalReason;
@@ -23,7 +24,8 @@ async fn a_redelivered_assignment_runs_with_nobody_else_in_the_engine() {
         network.assign(other).await;
     }
     let (engine, calls) = Watched::new(stub(2_000), well);
-    // One prompt rendered at a time, so that the suspect, first in the queue, is first in the engine.
+    // Only one prompt is rendered at a time, so that the suspect, which is first in the queue, is first in the
+    // engine.
     let worker = network.start(Config { tokenizer_threads: 1, ..Config::default() }, engine);
     assert_eq!(verifier.next().await.replica().assignment_id, suspect.id);
     for _ in &others {
@@ -33,7 +35,7 @@ async fn a_redelivered_assignment_runs_with_nobody_else_in_the_engine() {
     assert_eq!((counts.run.get(), counts.run_alone.get()), (3, 1));
     worker.stop().await.unwrap();
 
-    // Seventeen rows make a stub's answer. No other sequence was there for the suspect's.
+    // A stub's answer has seventeen rows. No other sequence was in the engine during the suspect's.
     let calls: Vec<Call> = calls.all().into_iter().filter(|call| *call != Call::Dropped).collect();
     let Call::Prefill(first) = &calls[0] else { panic!("{calls:?}") };
     let with_suspect: Vec<&Call> = calls
@@ -98,7 +100,7 @@ async fn a_lost_connection_runs_nothing_again() {
     let asked = assignment(&verifier, "once");
     network.assign(&asked).await;
     worker.until(|counts| counts.run.get() == 1).await;
-    // The queue goes and comes back, as at a cut connection; the verifier's message is given out again.
+    // The queue goes away and comes back, as when a connection breaks, and the verifier's message is given out again.
     network.broker.delete(&network.queue.name).await.unwrap();
     network.broker.declare(&network.queue).await.unwrap();
     network.assign(&asked).await;

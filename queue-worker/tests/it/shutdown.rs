@@ -1,4 +1,5 @@
-//! Shutdown: what runs may finish, what doesn't is given back, nothing new is begun, and nothing is left behind.
+//! Shutdown: running work may finish, what doesn't finish is given back, nothing new begins, and nothing is left
+//! behind.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ async fn what_decodes_is_finished_and_nothing_new_is_taken() {
     worker.until(|counts| counts.run.get() == 1).await;
     worker.shutdown.cancel();
     verifier.heartbeat(|heartbeat| heartbeat.models.is_empty()).await;
-    // Its heartbeat says that it drains; what is sent all the same stays for the next worker of this queue.
+    // Its heartbeat says that it drains. What is sent nevertheless stays for the next worker of this queue.
     network.assign(&assignment(&verifier, "too late")).await;
     let handle = worker.handle.clone();
     worker.stop().await.unwrap();

@@ -1,5 +1,5 @@
-//! A crate as modules that import each other: which file holds what another one names, followed through what modules
-//! show of others.
+//! Models a crate as modules that import each other. It finds the file that defines what another file names, also
+//! through re-exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

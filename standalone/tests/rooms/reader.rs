@@ -1,5 +1,5 @@
-//! Reads which modules a source file names: its `use` declarations and the paths in its code, macros' bodies included.
-//! What only tests compile is left out, and so are comments. A token reader: it knows no types.
+//! Reads which modules a source file names: in its `use` declarations and in the paths in its code, macros' bodies
+//! included. Comments and code that only tests compile are left out. It reads tokens and knows no types.
 
 use std::collections::BTreeSet;
 

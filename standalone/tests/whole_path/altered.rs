@@ -1,5 +1,5 @@
-//! Nodes that are not what they say: an honest worker whose way to the broker rewrites its answers, or whose engine
-//! announces another model's digest. Faults are wrappers around seams, never code inside them.
+//! Nodes that lie about themselves: an honest worker whose replicas are rewritten on their way to the broker, or
+//! whose engine announces another model's digest. The faults are wrappers around seams, never code inside them.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One node of three is altered, or all are: what is served, what is disputed, what fails.
+//! One node of three is altered, or all are: which answers are served, which are disputed, and which jobs fail.
 
 use std::sync::Arc;
 use std::time::Duration;

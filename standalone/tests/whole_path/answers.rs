@@ -1,4 +1,4 @@
-//! What the README promises: a right answer, checked by three; and the network's own face.
+//! What the README promises: a right answer that three nodes checked, also on the network's own face.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The smallest HTTP client that sees what a user sees: one request a connection.
+//! The smallest HTTP client that sees what a user sees, with one request for each connection.
 
 use std::net::SocketAddr;
 

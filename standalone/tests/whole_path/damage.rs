@@ -1,4 +1,4 @@
-//! What a disk gives back changed is never shown as an answer.
+//! An answer whose bytes changed on the disk is never shown.
 
 use infera::network::Network;
 use infera_types::shutdown::Shutdown;

@@ -1,5 +1,5 @@
-//! Nodes whose numbers differ: the honest one with another export agrees and is not flagged; the quantised one under a
-//! false name is told by its numbers, even where its tokens are right.
+//! Nodes whose numbers differ: an honest node with another export of the model agrees and is not flagged, and a node
+//! that serves the quantised model under a false name is detected by its numbers, even where its tokens are right.
 
 use infera_types::numbers::NumericClass;
 use serde_json::{Value, json};

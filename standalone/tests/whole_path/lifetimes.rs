@@ -1,4 +1,5 @@
-//! One network on one folder: a second is refused, a damaged ledger is named, and a restart forgets nothing.
+//! Networks on the same folder: a second one at the same time is refused, a damaged ledger is named, and a restart
+//! loses nothing.
 
 use infera::config::Config;
 use infera::network::{Network, NetworkError};

@@ -1,5 +1,5 @@
-//! Whole paths: a client's HTTP request through gateway, ledger, broker, workers with real engines, verifier and back,
-//! each on its own data folder and port 0. Altered nodes are honest workers behind a seam that lies.
+//! Whole paths: a client's HTTP request through gateway, ledger, broker, workers with real engines, verifier and
+//! back. Each test has its own data folder and port 0. Altered nodes are honest workers behind a seam that lies.
 
 #![expect(clippy::expect_used, reason = "a test that can't set its stage has failed")]
 

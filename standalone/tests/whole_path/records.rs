@@ -1,4 +1,4 @@
-//! What an operator's commands say of a data folder, beside a network that runs on it and without one.
+//! The operator's commands on a data folder, while a network runs on it and while none does.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

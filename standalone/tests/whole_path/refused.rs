@@ -1,5 +1,6 @@
-//! What is refused, and in whose words: conversations that can't fit or that the model's template doesn't take, models of
-//! an earlier start, and a network without nodes. And what is not taken for what it looks like: a forged turn.
+//! Which requests are refused, and with whose message: conversations that can't fit or that the model's template
+//! doesn't accept, models of an earlier start, and a network without nodes. Also a forged turn, which must not be
+//! taken for a real one.
 
 use std::path::{Path, PathBuf};
 

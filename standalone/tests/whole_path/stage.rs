@@ -1,4 +1,4 @@
-//! A network of its own for each test: fresh folder, port 0, as many honest nodes as asked for, and any others added.
+//! A network for each test: a fresh folder, port 0, the wanted number of honest nodes, and any other nodes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! A data folder of an earlier program, killed in the midst of its work, under this program.
+//! A data folder of an earlier program that was killed in the middle of its work, opened by this program.
 //!
-//! `upgrade/05ebecc.tar.gz` is the folder of the program of commit 05ebecc (2026-11-29): one answered chat under an
-//! idempotency key, one more account, and five jobs that were handed out and not answered when it was killed with SIGKILL
-//! (SQLite's log is not copied back). The jobs' deadline lies a hundred years ahead.
+//! `upgrade/05ebecc.tar.gz` is the folder of the program of commit 05ebecc (2026-11-29). It has one answered chat
+//! under an idempotency key, a second account, and five jobs that were handed out but not answered when the program
+//! was killed with SIGKILL, before SQLite's log was copied back. The jobs' deadlines are a hundred years ahead.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! Finds where a chunked body ends in the bytes that come, so that the next head can be examined before hyper reads it.
-//! hyper decodes the body; this module only counts its bytes, and takes nothing but the strict form.
+//! Finds the end of a chunked body in a stream of bytes, so that the next head can be examined before hyper reads it.
+//! hyper decodes the body. This module only counts its bytes, and accepts only the strict form.
 
-/// Says how far a chunked body has come.
+/// How much of a chunked body has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunks {
     /// The digits of a chunk's size are being read; `so_far` is their value.
@@ -12,35 +12,36 @@ pub(crate) enum Chunks {
     SizeEnd { size: u64 },
     /// The chunk's bytes are being read.
     Data { left: u64 },
-    /// The CR behind the chunk's bytes comes next.
+    /// The CR after the chunk's bytes comes next.
     DataReturn,
-    /// The LF behind that CR comes next.
+    /// The LF after that CR comes next.
     DataEnd,
-    /// A line behind the last chunk is being read; `is_empty` until it has a byte.
+    /// A line after the last chunk is being read; `is_empty` is true until a byte of it has come.
     Trailer { is_empty: bool },
-    /// The LF of such a line comes next; the body ends with it if `is_last`.
+    /// The LF of such a line comes next. If `is_last` is set, it ends the body.
     TrailerEnd { is_last: bool },
     /// The body is over.
     Over,
-    /// The body has no proper form, so that its end can't be found.
+    /// The body is malformed, so its end can't be found.
     Broken,
 }
 
-/// Bounds the hexadecimal digits of a chunk's size: 2^60 bytes are more than any body has.
+/// The largest number of hexadecimal digits of a chunk's size. No body has 2^60 bytes.
 const DIGITS_MAX: u8 = 15;
 
 impl Chunks {
-    /// Stands at the beginning of a body.
+    /// The state at the beginning of a body.
     pub(crate) const BEGINNING: Self = Self::Size { so_far: 0, digits: 0 };
 
-    /// Reads `bytes` and returns how many of them belong to the body: fewer than all once it is over or broken.
+    /// Reads `bytes` and returns how many of them belong to the body: fewer than all if the body ends or is
+    /// malformed.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !matches!(self, Self::Over | Self::Broken) {
             if let Self::Data { left } = *self {
                 let available = (bytes.len() - at) as u64;
                 let step = left.min(available);
-                // It is at most the number of bytes, which fits.
+                // The step is at most the number of bytes, which fits.
                 at += usize::try_from(step).unwrap_or(bytes.len() - at);
                 *self = if step == left { Self::DataReturn } else { Self::Data { left: left - step } };
             } else {
@@ -51,7 +52,7 @@ impl Chunks {
         at
     }
 
-    /// Returns the state after one byte outside of a chunk's data.
+    /// Returns the state after one byte outside a chunk's data.
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::Size { so_far, digits }, _) => match char::from(byte).to_digit(16) {

@@ -1,9 +1,10 @@
-//! Examines a request's head as it came, before hyper reads it: whether it is whole, where its body ends, and what is wrong
-//! with it.
+//! Examines the raw bytes of a request's head before hyper reads them: whether the head is whole, where its body
+//! ends, and what is wrong with it.
 //!
-//! hyper repairs some heads (it keeps one of two lengths, and `Transfer-Encoding` of that and `Content-Length`; a bare LF ends
-//! a line) and answers others with a bare status. Requests are smuggled by heads that a proxy and a server read differently,
-//! so none of these is let through. hyper takes every head that is.
+//! hyper repairs some malformed heads: if a head has two lengths, it keeps one; if it has `Transfer-Encoding` and
+//! `Content-Length`, it keeps the former; and it accepts a bare LF as a line's end. Other malformed heads get a bare
+//! status from hyper. A request can be smuggled in a head that a proxy and a server read differently, so all of these
+//! are refused here. hyper accepts every head that passes.
 
 use std::mem::MaybeUninit;
 
@@ -11,36 +12,36 @@ use hyper::{Method, Uri};
 
 use crate::api::error::ApiError;
 
-/// Bounds the header lines of one head, as hyper does.
+/// The largest number of header lines in one head, which is also hyper's limit.
 const HEADERS_MAX: usize = 100;
 
-/// Refuses a line's end that some servers take for none.
+/// The refusal of a line's end that some servers don't accept as one.
 pub(crate) const BARE_LINE_FEED: ApiError =
     ApiError::BadRequest("A line of the head ends with a bare LF; each ends with CRLF.");
 
-/// Says what examining the first bytes of a request came to.
+/// The result of examining the first bytes of a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Examined {
     /// The head has no end yet.
     Partial,
     /// The head is well formed, and its body's end is unambiguous.
     Whole(Head),
-    /// The head is refused, which is the client's fault.
+    /// The head is refused. The client is at fault.
     Refused(ApiError),
 }
 
-/// Describes a head that was let through.
+/// A head that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// Counts its bytes, from empty lines before it to the empty line that ends it.
+    /// The number of its bytes, from the empty lines before it to the empty line that ends it.
     pub(crate) length: usize,
-    /// Says where its body ends.
+    /// How its body's end is found.
     pub(crate) body: Framing,
-    /// True if the client takes interim replies, which HTTP/1.0 doesn't have.
+    /// Whether the client takes interim replies, which HTTP/1.0 doesn't have.
     pub(crate) is_http_11: bool,
 }
 
-/// Says how a body's end is found.
+/// How a body's end is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// The body has this length in bytes, which is 0 without a body.
@@ -49,7 +50,7 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// Examines `bytes`, which begin where a request does.
+/// Examines `bytes`, which begin where a request begins.
 pub(crate) fn examine(bytes: &[u8]) -> Examined {
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
@@ -63,20 +64,20 @@ pub(crate) fn examine(bytes: &[u8]) -> Examined {
     }
 }
 
-/// Returns whether a head ends in `bytes`, at or after `from`. Bytes before that were searched already.
+/// Returns whether a head ends in `bytes` at or after `from`. Earlier bytes were searched before.
 pub(crate) fn has_end(bytes: &[u8], from: usize) -> bool {
     let tail = &bytes[from.saturating_sub(3)..];
     let mut breaks = tail.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
     breaks.any(|at| tail[at + 1..].starts_with(b"\n") || tail[at + 1..].starts_with(b"\r\n"))
 }
 
-/// Returns whether there is nothing but empty lines, which clients may send after a request.
+/// Returns whether `bytes` are only empty lines, which clients may send after a request.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
-/// Returns the method and the target of a refused head, as far as it has them. Its reply has the form of the target's
-/// face, and no body if the method is `HEAD`.
+/// Returns the method and the target of a refused head, as far as it has them. The target decides on which face the
+/// reply is given, and the reply has no body if the method is `HEAD`.
 pub(crate) fn first_words(bytes: &[u8]) -> (&[u8], &[u8]) {
     let start = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let line = bytes[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -108,7 +109,7 @@ fn check(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Result<(Framing, 
     framing(request.headers, is_http_11).map(|body| (body, is_http_11))
 }
 
-/// Looks at all pairs without stopping at the first, which lets the compiler look at many at once.
+/// Looks at all pairs without stopping at the first hit, so that the compiler can check many at once.
 fn has_bare_line_feed(bytes: &[u8]) -> bool {
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     let within = pairs.fold(false, |found, (before, byte)| found | (*byte == b'\n' && *before != b'\r'));
@@ -137,7 +138,7 @@ fn framing(headers: &[httparse::Header<'_>], is_http_11: bool) -> Result<Framing
 fn length(value: &[u8]) -> Result<Framing, ApiError> {
     let digits = Some(value).filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit));
     let length = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-    // hyper keeps the two largest numbers for itself; no body is that long.
+    // hyper reserves the two largest numbers; no body is that long.
     let length = length.filter(|length| *length < u64::MAX - 2);
     length
         .map(Framing::Length)

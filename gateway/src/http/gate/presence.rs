@@ -1,11 +1,11 @@
-//! Finds out whether a client that has sent its last byte still listens.
+//! Finds out whether a client that has sent its last byte still waits for the reply.
 //!
-//! TCP sends the same FIN for a client that only sends no more and for one that closed its end entirely. The two differ once
-//! something is sent to them: the latter's machine answers with a reset. HTTP has something that may be sent before a reply
-//! and that means nothing, an interim reply. So a client that has sent its last byte is sent `100 Continue`, which clients
-//! skip, if its reply takes longer than most do.
+//! A client that only stops sending and one that closes its connection both send the same FIN. They differ once bytes
+//! are sent to them: the machine of a closed connection answers with a reset. HTTP has a message that may precede a
+//! reply and has no meaning: the interim reply. So if a reply takes longer than most, a client that has sent its last
+//! byte is sent `100 Continue`, which clients skip.
 //!
-//! HTTP/1.0 has no interim replies: such a client is taken to listen until its machine resets the connection.
+//! HTTP/1.0 has no interim replies. Such a client is assumed to wait until its machine resets the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -16,11 +16,12 @@ use tokio::time::{Instant, Sleep};
 
 use crate::http::acceptor::Wire;
 
-/// Is sent to find out whether anything still listens.
+/// The interim reply, which shows whether the client is still there.
 const QUESTION: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Lists what is done how many ms after the last byte. Replies that wait for no job are made before the first step. A
-/// client that is gone resets the connection within a round trip. Go's client takes at most five interim replies.
+/// The steps, each with its time in milliseconds after the client's last byte. Replies that wait for no job are made
+/// before the first step. A client that is gone resets the connection within a round trip. Go's client takes at most
+/// five interim replies.
 const STEPS: [(u64, Act); 10] = [
     (1_000, Act::Ask),
     (1_050, Act::Look),
@@ -34,35 +35,35 @@ const STEPS: [(u64, Act); 10] = [
     (240_500, Act::Look),
 ];
 
-/// Says what one step does.
+/// The action of one step.
 #[derive(Clone, Copy, Debug)]
 enum Act {
-    /// Looks, and sends an interim reply.
+    /// Checks for a reset, then sends an interim reply.
     Ask,
-    /// Looks whether the connection was reset.
+    /// Checks for a reset.
     Look,
 }
 
-/// Watches a client that has sent its last byte.
+/// The watch over a client that has sent its last byte.
 #[derive(Debug)]
 pub(crate) struct Presence {
     since: Instant,
     step: usize,
     alarm: Pin<Box<Sleep>>,
-    /// Holds what is left to be written of an interim reply.
+    /// The part of an interim reply that is still to be written.
     unsaid: &'static [u8],
 }
 
 impl Presence {
-    /// Watches a client that sent its last byte now.
+    /// Starts to watch a client that sent its last byte now.
     pub(crate) fn begin() -> Self {
         let since = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until(since + Duration::from_millis(STEPS[0].0)));
         Self { since, step: 0, alarm, unsaid: &[] }
     }
 
-    /// Waits until the client is known to be gone. `may_ask` says that it takes interim replies and that nothing else is
-    /// being written.
+    /// Waits until the client is known to be gone. `may_ask` is true if the client takes interim replies and nothing
+    /// else is being written.
     pub(crate) fn poll_gone<S: Wire>(
         &mut self,
         stream: &mut S,
@@ -88,7 +89,7 @@ impl Presence {
         Poll::Pending
     }
 
-    /// Waits until no interim reply is half written; nothing else may be written before that.
+    /// Waits until no interim reply is partly written. No other bytes may be written before that.
     pub(crate) fn poll_said<S: Wire>(
         &mut self,
         stream: &mut S,

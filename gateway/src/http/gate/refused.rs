@@ -1,4 +1,4 @@
-//! Stands for a refused head: a plain one in its place, and the reason in a slot beside it.
+//! Replaces a refused head: a plain head takes its place, and the reason is kept in a slot.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,23 +6,24 @@ use super::head;
 use crate::api::error::ApiError;
 use crate::api::face::{Face, face};
 
-/// Holds why the head that was replaced last was refused, until the request that stands for it takes the reason.
+/// The reason why the last head was refused, until the request that takes its place fetches it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refused(Arc<Mutex<Option<ApiError>>>);
 
 impl Refused {
-    /// Takes the reason, if the request that hyper makes now stands for a refused one.
+    /// Takes the reason, if the request that hyper makes now replaces a refused one.
     pub(crate) fn take(&self) -> Option<ApiError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Leaves the reason for that request.
+    /// Keeps the reason for the request that replaces the refused one.
     pub(crate) fn put(&self, error: ApiError) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }
 
-/// Returns what hyper gets instead of the refused `bytes`: a request on the same face, and by `HEAD` if they were.
+/// Returns the head that hyper gets instead of the refused `bytes`: one on the same face, with `HEAD` if they had
+/// that method.
 pub(crate) fn substitute(bytes: &[u8]) -> &'static [u8] {
     let (method, target) = head::first_words(bytes);
     let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();

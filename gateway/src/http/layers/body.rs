@@ -1,7 +1,7 @@
-//! Reads bodies, each into one buffer and within a size and a time.
+//! Reads each body into one buffer, within a size and a time.
 //!
-//! hyper yields a body as frames. A frame is a view into the buffer that was read from the socket, so keeping frames of one
-//! byte would keep hundreds of bytes for each; here every frame is copied and dropped.
+//! hyper yields a body as frames, each of which is a view into the buffer that was read from the socket. A frame of
+//! one byte would thus keep hundreds of bytes in memory, so every frame is copied and dropped.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::api::error::ApiError;
 use crate::memory::MemoryBudget;
 use crate::routes::Body;
 
-/// Sizes the first buffer: most bodies fit.
+/// The size of the first buffer, in bytes. Most bodies fit.
 const FIRST_BYTES: usize = 1024;
 
-/// Says what a body may cost.
+/// The bounds of a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Bounds its size.
+    /// The largest size, in bytes.
     pub(crate) max_bytes: usize,
-    /// Bounds how long reading it takes.
+    /// The longest time that reading may take.
     pub(crate) within: Duration,
 }
 
-/// Says why there is no whole body.
+/// The reason why a body could not be read whole.
 enum Stop {
     TooLarge,
     NoMemory,
@@ -36,9 +36,8 @@ enum Stop {
 
 /// Reads the whole body.
 ///
-/// # Errors
-/// The client's fault: [`ApiError::TooLarge`], [`ApiError::SlowBody`], [`ApiError::BadRequest`]. Ours:
-/// [`ApiError::Overloaded`], where the memory budget is used up.
+/// The client's fault: [`ApiError::TooLarge`], [`ApiError::SlowBody`], [`ApiError::BadRequest`]. The gateway's:
+/// [`ApiError::Overloaded`], if the memory budget is used up.
 pub(super) async fn read(
     head: &Parts,
     mut body: Incoming,
@@ -94,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// Holds a frame's bytes, and is counted while it is there.
+    /// A frame's bytes. It is counted until it is dropped.
     struct Counted {
         bytes: Vec<u8>,
         alive: Arc<AtomicUsize>,

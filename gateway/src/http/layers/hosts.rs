@@ -1,6 +1,6 @@
-//! Decides under which names a gateway answers. A web page can have its own name resolve to this machine's loopback (DNS
-//! rebinding), and its visitor's browser then lets it speak with what listens there as one and the same site. The name that
-//! its requests carry tells them from others.
+//! Decides under which host names the gateway answers. A web page can have its own name resolve to this machine's
+//! loopback address (DNS rebinding), and its visitor's browser then takes a program that listens there for a part of
+//! that site. Such requests can be told from others by the host name that they carry.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,9 +10,9 @@ use hyper::http::uri::Uri;
 use crate::api::error::ApiError;
 use crate::config::HostName;
 
-/// Refuses a request for a name that isn't answered. Loopback's own names and those in `listed` always are. On another
-/// address than loopback (`is_loopback`), all names are if none is listed. A request by HTTP/1.0 needs to name no host;
-/// browsers don't send it.
+/// Refuses a request for a host name that the gateway doesn't answer for. It always answers for loopback's own names
+/// and for those in `listed`. On an address other than loopback (`is_loopback` is false), it answers for all names if
+/// none is listed. An HTTP/1.0 request may name no host; browsers don't send such requests.
 ///
 /// # Errors
 /// [`ApiError::WrongHost`].

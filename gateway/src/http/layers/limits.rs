@@ -1,5 +1,6 @@
-//! Limits on what a client may make us read that its head is enough for: the head's form, the body's declared size and
-//! encoding. Whether the head can be believed, and its size and time, are looked at before (`server`).
+//! Limits that can be checked by a request's head alone, before its body is read: the form of the head, and the
+//! declared size and encoding of the body. `gate` checks beforehand whether the head is well-formed and arrived in
+//! time.
 
 use std::time::Duration;
 
@@ -13,15 +14,15 @@ use hyper::http::request::Parts;
 use crate::api::error::ApiError;
 use crate::config::Config;
 
-/// Bounds names and values of all headers together, in bytes. hyper's own bound is on its buffer, which it overshoots by a
-/// read.
+/// The largest size of all headers' names and values together, in bytes. hyper bounds its buffer instead, and may
+/// exceed that bound by one read.
 const HEADERS_MAX_BYTES: usize = 32 * 1024;
 
-/// Bounds what is read of a body that is refused, in bytes and in time, for the sake of a clean reply.
+/// How much of a refused body is read, in bytes and in time, so that the client gets the reply.
 const DISCARDED_MAX_BYTES: usize = 32 * 1024 * 1024;
 const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Refuses what can be refused by the head alone.
+/// Refuses requests that the head alone shows to be wrong.
 ///
 /// # Errors
 /// The client's fault: [`ApiError::BadRequest`], [`ApiError::Encoded`], [`ApiError::TooLarge`].
@@ -44,7 +45,7 @@ pub(super) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> 
     check_length(head, config.body_max_bytes)
 }
 
-/// Refuses a body that says by its head that it is larger than its route takes.
+/// Refuses a body whose declared length is larger than its route takes.
 ///
 /// # Errors
 /// [`ApiError::TooLarge`].
@@ -57,9 +58,9 @@ pub(super) fn check_length(head: &Parts, max_bytes: usize) -> Result<(), ApiErro
     Ok(())
 }
 
-/// Reads on, into nothing, for a bounded time, what a refused client still sends. Closing a connection with unread
-/// bytes resets it, and the client would get the reset instead of the reply. A client that asked first
-/// (`Expect: 100-continue`) sends nothing until it is told to.
+/// Reads and discards what a refused client still sends, for a bounded time. Closing a connection with unread bytes
+/// resets it, and the client would get the reset instead of the reply. A client that asked first
+/// (`Expect: 100-continue`) sends no body until it is told to.
 pub(super) async fn discard(head: &Parts, body: &mut Incoming) {
     if head.headers.contains_key(EXPECT) {
         return;
@@ -73,6 +74,6 @@ pub(super) async fn discard(head: &Parts, body: &mut Incoming) {
             }
         }
     };
-    // Whether all of it came makes no difference to the reply.
+    // The reply is the same whether or not all of it came.
     let _ = tokio::time::timeout(DISCARDED_WITHIN, all).await;
 }

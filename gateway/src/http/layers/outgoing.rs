@@ -1,14 +1,15 @@
-//! Holds a reply on its way: memory and turn are released once it is written, and not when it was made.
+//! Keeps a reply's memory and turn until the reply is written, and not only until it is made.
 
 use bytes::{Buf, Bytes};
 
 use crate::access::Turn;
 use crate::memory::{MemoryBudget, Reservation};
 
-/// Holds a reply's bytes until the kernel has them or the connection is gone; hyper drops it then.
+/// A reply's bytes. hyper drops this once the kernel has them or the connection is gone.
 ///
-/// A large reply keeps the key's turn meanwhile, so that a client that reads none can't collect them. A small one releases it
-/// at once: the client's next request may come on another connection before the end of this one is noticed here.
+/// A large reply keeps its key's turn until then, so that a client that doesn't read can't pile up replies. A small
+/// reply frees the turn at once: the client's next request may come on another connection before the gateway notices
+/// that this reply was written.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     bytes: Bytes,
@@ -16,7 +17,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Makes a reply to a request that had `turn`.
+    /// Makes the reply to a request that had `turn`.
     #[must_use]
     pub(crate) fn new(bytes: Bytes, turn: Option<Turn>, memory: &MemoryBudget) -> Self {
         let kept = memory.reserve_anyway(bytes.len()).map(|reservation| (reservation, turn));

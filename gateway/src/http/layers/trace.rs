@@ -1,4 +1,5 @@
-//! The outermost layer: an id and a clock for each request, and the one place where a reply becomes an HTTP response.
+//! The outermost layer: it gives each request an id and a clock, and is the only place where a reply becomes an HTTP
+//! response.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,10 @@ use crate::api::face::{Face, face};
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 
-/// Bounds a client's id that is echoed, in bytes.
+/// The longest id of a client's that is echoed, in bytes.
 const CLIENT_ID_MAX: usize = 512;
 
-/// Holds what the outermost layer remembers of a request.
+/// What the outermost layer remembers of a request.
 #[derive(Debug)]
 pub(super) struct Trace {
     id: String,
@@ -28,7 +29,7 @@ pub(super) struct Trace {
     is_timed: bool,
 }
 
-/// Begins with a request that came. `is_timed` says whether the reply may tell how long it took.
+/// Starts the clock of a request. `is_timed` says whether the reply may show how long it took.
 #[must_use]
 pub(super) fn begin<B>(request: &Request<B>, is_timed: bool) -> Trace {
     let client_id = request.headers().get("x-client-request-id");
@@ -43,7 +44,7 @@ pub(super) fn begin<B>(request: &Request<B>, is_timed: bool) -> Trace {
 }
 
 impl Trace {
-    /// Makes the response, with what all responses have.
+    /// Makes the response and adds the headers that all responses have.
     #[must_use]
     pub(super) fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Bytes> {
         let (status, body, job, timing, own) = match outcome {
@@ -90,8 +91,8 @@ fn timings(steps: &[(&'static str, Duration)], total: Duration) -> String {
     words.join(", ")
 }
 
-/// Returns the headers of an error that an earlier request under the same idempotency key came to: the same again would come to
-/// the same.
+/// Returns the headers of a replayed error, that is, one to which an earlier request under the same idempotency key
+/// led. They say that a retry would lead to it again.
 fn replayed_headers() -> Vec<(HeaderName, HeaderValue)> {
     vec![
         (HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true")),
@@ -102,7 +103,8 @@ fn replayed_headers() -> Vec<(HeaderName, HeaderValue)> {
 fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     if let Some(wait) = error.retry_after() {
-        // Whole seconds, rounded up: never earlier than a retry can succeed. The precise value is for OpenAI's SDKs.
+        // The seconds are rounded up, so that no retry comes too early. OpenAI's SDKs read the precise value in
+        // milliseconds.
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         headers.push((RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1000))));
         headers.push((HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds)));
@@ -110,14 +112,14 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
     match error {
         ApiError::Unauthorized => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
         ApiError::MethodNotAllowed(methods) => headers.push((ALLOW, HeaderValue::from_static(methods))),
-        // What is wrong with the framing may be wrong about where the next request begins.
+        // If the framing is wrong, the place where the next request begins may be wrong too.
         ApiError::BadRequest(_)
         | ApiError::HeadTooLarge
         | ApiError::TooLarge(_)
         | ApiError::Encoded
         | ApiError::SlowHead
         | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
-        // OpenAI's SDKs would repeat these on their own, and the same would come of it.
+        // OpenAI's SDKs would retry these on their own, and get the same result.
         ApiError::Cancelled | ApiError::Failed(..) | ApiError::Damaged => {
             let name = HeaderName::from_static("x-should-retry");
             let retry = if error.retry_after().is_some() { "true" } else { "false" };

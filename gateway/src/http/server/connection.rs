@@ -1,5 +1,5 @@
-//! Serves one connection from its acceptance to its end: finds its client's address, takes a place for it, speaks TLS where
-//! the listener does, and answers requests until one side closes.
+//! Serves one connection from its acceptance to its end: finds the client's address, takes a place, speaks TLS if the
+//! listener does, and answers requests until one side closes.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -29,20 +29,20 @@ use crate::http::layers::{self, Origin, RefusedHead};
 use crate::http::timeouts::Timeouts;
 use crate::state::State;
 
-/// Bounds hyper's buffers. A whole head fits, with room to spare (`gate`).
+/// The largest size of hyper's buffers, in bytes. A whole head fits, with room to spare (`gate`).
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
-/// Bounds how long replies that say that the drain is over may take to be written.
+/// How long it may take to write the replies which say that the drain's time is over.
 pub(crate) const FORCE_AFTER: Duration = Duration::from_secs(2);
 
-/// Tells a client whose address has its share when to try again: one of its own requests must end first.
+/// The wait that a client is told when its address has used up its share: one of its own requests must end first.
 const SHARE_WAIT: Duration = Duration::from_secs(1);
 
-/// Holds what all connections of a listener share.
+/// The values that all connections of a listener share.
 pub(crate) struct Entrance {
     pub(crate) state: Arc<State>,
     pub(crate) places: Arc<Places>,
-    /// True if only this machine reaches the listener.
+    /// Whether only this machine reaches the listener.
     pub(crate) is_loopback: bool,
     pub(crate) acceptor: Option<Arc<dyn Acceptor>>,
     pub(crate) strange: Mutex<Episode>,
@@ -51,7 +51,7 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// Serves a connection to its end. `turn` is given back once the connection has a place.
     pub(crate) async fn receive(&self, mut stream: TcpStream, peer: IpAddr, turn: OwnedSemaphorePermit) {
-        // Replies are small and complete: waiting to fill a packet would only delay them.
+        // Replies are small and complete, so waiting to fill a packet would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             return tracing::debug!(%error, "connection gone before it began");
         }
@@ -77,7 +77,7 @@ impl Entrance {
         }
     }
 
-    /// Finds the client's address, as far as the connection tells it.
+    /// Finds the client's address, as far as the connection shows it.
     async fn origin(&self, stream: &mut TcpStream, peer: IpAddr) -> Result<Origin, ProxyError> {
         let config = &self.state.config;
         let origin = |peer, is_proxy| Origin { peer, is_proxy, is_loopback: self.is_loopback };
@@ -90,19 +90,22 @@ impl Entrance {
         Ok(proxy_protocol::read(stream).await?.map_or(origin(peer, true), |client| origin(client, false)))
     }
 
-    /// Logs a proxy's fault, loudly once an episode: all connections of a proxy that is set up wrongly have it.
+    /// Logs a proxy's fault, as a warning only once per episode, because all connections of a misconfigured proxy
+    /// have it.
     fn tell_of(&self, error: &ProxyError, proxy: IpAddr) {
         self.state.connections.refused("proxy");
         let is_gone = matches!(error, ProxyError::Gone(_));
         let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_gone && strange.begins(Instant::now()) {
-            tracing::warn!(%error, %proxy, "a trusted proxy's connection was closed; gateway.client_address_from expects the PROXY protocol");
+            tracing::warn!(%error, %proxy, "a trusted proxy's connection was closed; gateway.client_address_from \
+                                            expects the PROXY protocol");
         } else {
             tracing::debug!(%error, %proxy, "a trusted proxy's connection was closed");
         }
     }
 
-    /// Refuses a connection with a reply where no handshake is needed for one. Reading the request first would take a place.
+    /// Refuses a connection with a reply, if a reply needs no handshake. Reading the request first would take a
+    /// place.
     async fn turn_away(&self, mut stream: TcpStream) {
         if self.acceptor.is_some() {
             return;
@@ -117,7 +120,7 @@ impl Entrance {
         match &self.acceptor {
             None => self.serve_requests(stream, origin, timeouts).await,
             Some(acceptor) => {
-                // A handshake is no request yet, so neither a drain nor another client waits for it.
+                // A handshake is no request yet, so neither a drain nor a newcomer waits for it.
                 let secured = tokio::select! {
                     () = self.state.stop.cancelled() => return,
                     () = timeouts.sent_away() => return,
@@ -138,7 +141,8 @@ impl Entrance {
             let (state, timeouts, refused) = (Arc::clone(state), Arc::clone(timeouts), refused.clone());
             move |mut request: Request<Incoming>| {
                 let (state, timeouts) = (Arc::clone(&state), Arc::clone(&timeouts));
-                // Here, and not when the future is polled first: hyper looks for the client's end in between.
+                // This must happen here and not when the future is first polled, because hyper checks for the end of
+                // the client's sending in between.
                 timeouts.request_came();
                 if let Some(error) = refused.take() {
                     request.extensions_mut().insert(RefusedHead(error));
@@ -151,17 +155,18 @@ impl Entrance {
             }
         });
         let gate = Gate::new(stream, Arc::clone(timeouts), refused);
-        // Without a timer, hyper leaves the waiting to us: it has one time for a head and for the pause before it.
+        // hyper's own timer is off, because it has a single time for a head and for the pause before it; `timeouts`
+        // has two.
         let connection = http1::Builder::new()
             .max_buf_size(BUFFER_MAX_BYTES)
-            // Replies are queued as they are, not copied into hyper's buffer: see `layers::outgoing`.
+            // Replies are queued as they are and not copied into hyper's buffer: see `layers::outgoing`.
             .writev(true)
             .serve_connection(TokioIo::new(gate), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = timeouts.drive(connection.as_mut()) => ended,
             () = async { tokio::select! { () = state.stop.cancelled() => {}, () = timeouts.sent_away() => {} } } => {
-                // An idle connection closes now, another after the reply that is due.
+                // An idle connection closes now, any other one after the reply that is due.
                 connection.as_mut().graceful_shutdown();
                 let forced = async {
                     state.force.cancelled().await;
@@ -174,14 +179,14 @@ impl Entrance {
             }
         };
         match ended {
-            None => tracing::debug!("connection closed: its client was waited for long enough"),
+            None => tracing::debug!("connection closed: its client took too long"),
             Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
             Some(Ok(())) => {}
         }
     }
 }
 
-/// Writes a reply as bytes, for a connection that hyper doesn't serve and that ends with it.
+/// Writes a reply as bytes, for a connection that ends without hyper.
 fn written(reply: Response<Bytes>) -> Vec<u8> {
     let (head, body) = reply.into_parts();
     let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();

@@ -1,6 +1,6 @@
-//! Bounds connections, in all and for each address. When all places are taken, a new connection gets the place of the one
-//! that has been idle for the longest; when its address has its share, that of the address's own longest idle one. A
-//! connection in the middle of a request is never closed for another.
+//! Bounds the number of connections, in all and for each address. When all places are taken, a new connection gets
+//! the place of the one that has been idle for the longest. When its address has used up its share, it gets the place
+//! of that address's own longest idle one. A connection in the middle of a request is never closed for another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,38 +13,40 @@ use crate::access::ClientNetwork;
 use crate::http::timeouts::Timeouts;
 use crate::metrics::ConnectionMetrics;
 
-/// Reserves descriptors for everything but clients' connections: the ledger (eleven connections to PostgreSQL, or SQLite's
-/// files), broker, archive, logs, operators (32), and connections that wait for a place (64).
+/// The file descriptors that are reserved for everything but clients' connections: the ledger (eleven connections to
+/// PostgreSQL, or SQLite's files), broker, archive, logs, operators (32), and connections that wait for a place (64).
 const RESERVED_DESCRIPTORS: usize = 256;
 
-/// Separates two searches for an idle connection when the first found none. Connections become idle without a signal.
+/// The time between two searches for an idle connection if the first found none. Connections become idle without a
+/// signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Bounds the longest idle connections that one search keeps, so that the next newcomers need no other search.
+/// The number of longest idle connections that one search keeps, so that the next newcomers need no search of their
+/// own.
 const CANDIDATES: usize = 64;
 
-/// Ends an episode in which nothing happened for this time.
+/// The time without a repetition after which an episode is over.
 const EPISODE: Duration = Duration::from_secs(60);
 
-/// Returns how many connections fit: as many as wanted, but no more than the limit on descriptors leaves after the
-/// reserve, which is half of a small limit.
+/// Returns how many connections fit: as many as are wanted, but no more than the limit on file descriptors leaves
+/// beside the reserve. The reserve takes at most half of the limit.
 pub(crate) fn fitting(wanted: usize, descriptors: Option<u64>) -> usize {
     let descriptors = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
     let reserve = RESERVED_DESCRIPTORS.min(descriptors / 2);
     wanted.min(descriptors - reserve).max(1)
 }
 
-/// Returns how many connections one address may have: as many as wanted (0: all), but half of all places at most, so that
-/// no address alone can take every place.
+/// Returns how many connections one address may have: as many as are wanted (0 means all places), but at most half of
+/// all places, so that no single address can take all of them.
 pub(crate) fn share(wanted: usize, places: usize) -> usize {
     if wanted == 0 { places } else { wanted.min(places / 2).max(1) }
 }
 
-/// Says that the address has its share of connections, and that each is in the middle of a request.
+/// The error of an address that has used up its share of connections, each of which is in the middle of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ShareTaken;
 
-/// Holds all places of a gateway.
+/// All places of a gateway.
 #[derive(Debug)]
 pub(crate) struct Places {
     max: usize,
@@ -54,7 +56,7 @@ pub(crate) struct Places {
     metrics: ConnectionMetrics,
 }
 
-/// Is one place, which is given back when it is dropped.
+/// One place, which is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
@@ -64,11 +66,12 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 struct Table {
     holders: HashMap<u64, Holder>,
-    /// Lists the connections of each counted address.
+    /// The connections of each address that is counted.
     of_network: HashMap<ClientNetwork, Vec<u64>>,
-    /// Lists what the last search found, the longest idle first, each with the moment since when it is.
+    /// The connections that the last search found, the longest idle first, each with the time since which it has been
+    /// idle.
     candidates: VecDeque<(Instant, u64)>,
-    /// Is the moment before which no new search is made, because the last one found nothing.
+    /// The time before which there is no new search, because the last one found nothing.
     none_until: Option<Instant>,
     next_id: u64,
     crowded: Episode,
@@ -81,14 +84,14 @@ struct Holder {
     network: Option<ClientNetwork>,
 }
 
-/// Tells the beginning of something that happens again and again, so that it is logged once.
+/// Finds the first of a series of repeated events, so that the series is logged once.
 #[derive(Debug, Default)]
 pub(crate) struct Episode {
     last: Option<Instant>,
 }
 
 impl Episode {
-    /// Notes that it happened, and returns whether an episode begins with it.
+    /// Notes an event, and returns whether it begins an episode.
     pub(crate) fn begins(&mut self, now: Instant) -> bool {
         let last = self.last.replace(now);
         last.is_none_or(|last| now.duration_since(last) > EPISODE)
@@ -102,8 +105,8 @@ impl Places {
         Arc::new(Self { max, share, table: Mutex::default(), freed: Notify::new(), metrics })
     }
 
-    /// Takes a place for a connection, and waits while all are taken by connections in the middle of a request. The
-    /// connection counts to the share of `network`, and to no share without one.
+    /// Takes a place for a connection; waits while all places are taken by connections in the middle of a request.
+    /// The connection counts towards the share of `network`, or towards no share if there is none.
     ///
     /// # Errors
     /// [`ShareTaken`].
@@ -125,7 +128,7 @@ impl Places {
         }
     }
 
-    /// Returns the new place's id, or none while all are taken.
+    /// Returns the new place's id, or none while all places are taken.
     fn admit(
         &self,
         network: Option<ClientNetwork>,
@@ -139,7 +142,9 @@ impl Places {
             let begins = table.greedy.begins(now);
             if begins {
                 let share = self.share;
-                tracing::warn!(%network, share, "an address has its share of connections; its longest idle are closed for its new ones, and without an idle one those are refused");
+                tracing::warn!(%network, share, "an address has used up its share of connections: its longest idle \
+                                                 ones are closed for new ones; if none is idle, new ones are \
+                                                 refused");
             }
             let Some(id) = table.longest_idle_of(network) else {
                 self.metrics.refused("share");
@@ -153,7 +158,8 @@ impl Places {
                 let places = self.max;
                 tracing::warn!(
                     places,
-                    "all places for connections are taken; the longest idle are closed for new ones, and without an idle one those wait"
+                    "all places for connections are taken: the longest idle ones are closed for new ones; if none is \
+                     idle, new ones wait"
                 );
             }
             let Some(id) = table.longest_idle(now) else { return Ok(None) };
@@ -183,7 +189,7 @@ impl Table {
         id
     }
 
-    /// Frees its place, and returns what had it.
+    /// Frees a place, and returns what it held.
     fn remove(&mut self, id: u64) -> Option<Holder> {
         let holder = self.holders.remove(&id)?;
         if let Some(network) = holder.network
@@ -197,7 +203,7 @@ impl Table {
         Some(holder)
     }
 
-    /// Frees its place at once. Its own task closes it in its next turn.
+    /// Frees a place at once. The task of its connection closes the connection when it runs next.
     fn send_away(&mut self, id: u64) {
         if let Some(holder) = self.remove(id) {
             holder.timeouts.send_away();
@@ -210,8 +216,8 @@ impl Table {
         idle.min().map(|(_, id)| id)
     }
 
-    /// Returns the longest idle of all. One search keeps several, because newcomers to a full gateway rarely come alone.
-    /// What becomes idle after a search has been idle for a shorter time than what the search kept.
+    /// Returns the longest idle connection of all. One search keeps several of them, because newcomers to a full
+    /// gateway rarely come alone. Connections that become idle later have been idle for a shorter time than those.
     fn longest_idle(&mut self, now: Instant) -> Option<u64> {
         while let Some((since, id)) = self.candidates.pop_front() {
             if self.holders.get(&id).is_some_and(|holder| holder.timeouts.idle_since() == Some(since)) {
@@ -250,7 +256,7 @@ mod tests {
 
     #[test]
     fn places_leave_room_for_what_the_gateway_itself_opens() {
-        // What is wanted, the limit, and what comes of it.
+        // The number that is wanted, the limit, and the number that fits.
         for (wanted, descriptors, expected) in [
             (10_000, None, 10_000),
             (10_000, Some(u64::MAX), 10_000),
@@ -319,14 +325,14 @@ mod tests {
         for _ in 0..200 {
             all.push(enter(&places, None).await.unwrap());
         }
-        // Every second one is busy, and the first of the rest has just had a reply.
+        // Every second one is busy, and the first of the others has just had a reply.
         for (_, timeouts) in all.iter().skip(1).step_by(2) {
             timeouts.request_came();
         }
         all[0].1.request_came();
         all[0].1.replied();
         all[0].1.written();
-        // One search doesn't keep as many.
+        // One search doesn't keep as many as these.
         for round in 1..100 {
             let newcomer = enter(&places, None).await.unwrap();
             newcomer.1.request_came();
@@ -338,7 +344,7 @@ mod tests {
         assert!(is_sent_away(&all[0].1).await, "at last");
         all.last().unwrap().1.request_came();
         assert!(enter(&places, None).await.is_none(), "all are busy");
-        // A reply that isn't written yet is a request that isn't over.
+        // A request whose reply isn't written yet is still in progress.
         all[1].1.replied();
         assert!(enter(&places, None).await.is_none(), "and one is being answered");
         all[1].1.written();

@@ -1,5 +1,6 @@
-//! Reads the header of the PROXY protocol, by which a proxy that passes bytes through tells its client's address. It is read
-//! from proxies that the settings trust, and where it is expected it must come: guessing would let clients forge it.
+//! Reads the header of the PROXY protocol, by which a proxy that passes bytes through tells its client's address.
+//! Only trusted proxies are read, and where the header is expected it must come: if it were optional, clients could
+//! forge it.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,19 +10,19 @@ use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-/// Bounds the wait for the header, which proxies send right after they connect.
+/// How long the header may take. Proxies send it right after they connect.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Bounds a line of version 1, CRLF included.
+/// The longest header of version 1, in bytes, with its CRLF.
 const LINE_MAX_BYTES: usize = 107;
 
-/// Counts the bytes with which version 2 begins; the last two of them are the length of the rest.
+/// The number of bytes that begin a header of version 2. The last two of them are the length of the rest.
 const START_BYTES: usize = 16;
 
-/// Bounds the rest of version 2: addresses, and what proxies add to them, which is skipped.
+/// The largest rest of a header of version 2, in bytes: addresses, and additions of the proxy, which are skipped.
 const ADDED_MAX_BYTES: usize = 4 * 1024;
 
-/// Says why there is no address.
+/// The reason why there is no address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
     /// The connection ended.
@@ -30,16 +31,16 @@ pub(crate) enum ProxyError {
     /// The header came too late.
     #[error("no PROXY header within {} s", WITHIN.as_secs())]
     Late,
-    /// Something else came.
-    #[error("what came is no PROXY header")]
+    /// The bytes are no PROXY header.
+    #[error("the connection doesn't begin with a PROXY header")]
     Strange,
 }
 
-/// Reads the header and nothing after it, and returns the client's address. None says that the proxy connects for itself,
-/// as for a health check.
+/// Reads the header and nothing after it, and returns the client's address. Returns none if the proxy connects for
+/// itself, such as for a health check.
 ///
 /// # Errors
-/// [`ProxyError`], which is the proxy's fault or that of the setting that expects a header.
+/// [`ProxyError`]. The proxy is at fault, or the setting that expects a header.
 pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<IpAddr>, ProxyError> {
     let header = tokio::time::timeout(WITHIN, read_header(stream)).await.map_err(|_| ProxyError::Late)??;
     let parsed = ProxyHeader::parse(&header, ParseConfig { include_tlvs: false, ..ParseConfig::default() });
@@ -71,7 +72,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
     Ok(header)
 }
 
-/// Reads up to the line's end, and nothing after it: bytes are looked at before they are taken.
+/// Reads up to the line's end and nothing after it, by looking at bytes before taking them.
 async fn read_line(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<(), ProxyError> {
     let mut ahead = [0; LINE_MAX_BYTES];
     while header.len() < LINE_MAX_BYTES {

@@ -8,34 +8,34 @@ use infera_types::ids::NodeId;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Holds what a node that was let in is told.
+/// What a node is told once it is let in.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// Its inner id.
+    /// The node's id in the network.
     pub node: NodeId,
-    /// Its proof towards the broker.
+    /// The token by which the node logs in at the broker.
     pub token: Token,
-    /// How long that lives.
+    /// The token's lifetime.
     pub lifetime: Duration,
-    /// The queue that it reads.
+    /// The queue that the node reads.
     pub queue: String,
-    /// Where the broker is.
+    /// The broker's URL.
     pub broker_url: String,
 }
 
-/// What a gateway says.
+/// The answer of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Heard<T> {
-    /// It did what it was asked.
+    /// The gateway did what it was asked.
     Done(T),
-    /// It won't, however often it is asked.
+    /// The gateway refuses, and would refuse again.
     No {
-        /// Its word for it.
+        /// The gateway's code for the refusal.
         code: String,
-        /// Its sentence.
+        /// The gateway's sentence.
         message: String,
     },
-    /// It can't now, and why.
+    /// The gateway can't do it now, for this reason.
     NotNow(String),
 }
 
@@ -47,7 +47,7 @@ impl<T> Heard<T> {
 }
 
 impl Heard<Vec<u8>> {
-    /// Reads the admission in the answer, which came at `now`.
+    /// Reads the admission in an answer that came at `now`.
     pub(super) fn admission(self, now: Instant) -> Heard<Admitted> {
         let body = match self {
             Self::Done(body) => body,
@@ -57,7 +57,7 @@ impl Heard<Vec<u8>> {
         let read = serde_json::from_slice(&body).ok().filter(|read: &Admission| read.expires_in_s > 0);
         let Some(Admission { node, token, expires_in_s, queue, broker, .. }) = read else {
             return Heard::NotNow(
-                "answers what is no admission: is it a gateway of this version?".to_owned(),
+                "answers with something that is no admission; is it a gateway of this version?".to_owned(),
             );
         };
         let lifetime = Duration::from_secs(expires_in_s);
@@ -66,7 +66,7 @@ impl Heard<Vec<u8>> {
     }
 }
 
-/// Reads an answer by its status and body.
+/// Reads an answer from its status and body.
 pub(super) fn read(status: u16, body: Vec<u8>) -> Heard<Vec<u8>> {
     if status == 200 {
         return Heard::Done(body);
@@ -78,7 +78,7 @@ pub(super) fn read(status: u16, body: Vec<u8>) -> Heard<Vec<u8>> {
         list => list.to_string(),
     };
     let code = json["code"].as_str().unwrap_or_default();
-    // What this gateway can't, another may.
+    // Another gateway may be able to do what this one can't.
     if Refusal::of_code(code).is_some_and(Refusal::may_pass) {
         return Heard::NotNow(format!("answers {status}: {message}"));
     }

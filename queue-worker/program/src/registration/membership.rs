@@ -1,5 +1,5 @@
-//! Keeps the node in: fetches a new token at half the old one's life, and whenever the worker finds that its queue is gone.
-//! While no gateway answers it goes on until ten minutes after the token's end.
+//! Keeps the node admitted: fetches a new token at half the old one's life, and whenever the worker finds that its
+//! queue is gone. If no gateway answers, it keeps trying until ten minutes after the token expired.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 use super::{Admitted, BACKOFF, Registrar, RegistrationError};
 
-/// How long after the token's end a gateway is still asked: the broker is out of reach then, but a gateway may be back
-/// soon.
+/// How long after the token's expiry gateways are still asked. The node can't reach the broker then, but a gateway
+/// may be back soon.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// How long a request to be let in again waits at most: a round at two gateways that don't answer.
+/// How long a request for a visit may wait: a round at two gateways that don't answer.
 const AGAIN_WITHIN: Duration = Duration::from_secs(25);
 
-/// Why a membership ended.
+/// The reason why a membership ended.
 #[derive(Debug)]
 pub enum MembershipEnd {
-    /// Asked to.
+    /// The node was told to end.
     Shutdown,
-    /// The gateways have another queue for the node now: their key was changed. Begin again.
+    /// The gateways now have another queue for the node, because their key was changed. The node has to begin again.
     Moved,
-    /// Refused for good, or no gateway for long after the token's end.
+    /// The node was refused for good, or no gateway answered for too long after the token's expiry.
     Lost(RegistrationError),
 }
 
-/// A node that is in.
+/// The membership of a node that was let in.
 #[derive(Debug)]
 pub struct Membership {
     admitted: Admitted,
@@ -36,12 +36,13 @@ pub struct Membership {
     requests: mpsc::Receiver<oneshot::Sender<bool>>,
 }
 
-/// Asks the membership for a visit to a gateway now.
+/// Asks the membership to visit a gateway now.
 #[derive(Clone, Debug)]
 pub struct Doorbell(mpsc::Sender<oneshot::Sender<bool>>);
 
 impl Doorbell {
-    /// Has a gateway asked, which declares the queue if it is gone, and returns whether one did.
+    /// Has a gateway visited, which declares the node's queue if it is gone, and returns whether a gateway let the
+    /// node in.
     pub async fn ring(&self) -> bool {
         let asked = async {
             let (answer, answered) = oneshot::channel();
@@ -53,16 +54,16 @@ impl Doorbell {
 }
 
 impl Membership {
-    /// Returns the membership of a node that was just let in, the tokens that it will have, and its doorbell.
+    /// Returns the membership of a node that was just let in, its present and future tokens, and its doorbell.
     #[must_use]
     pub fn new(admitted: Admitted) -> (Self, watch::Receiver<Token>, Doorbell) {
         let (tokens, receiver) = watch::channel(admitted.token.clone());
-        // One at a time: the next one rings again and finds the queue there.
+        // One request at a time: the next one asks again and finds the queue there.
         let (bell, requests) = mpsc::channel(1);
         (Self { admitted, tokens, requests }, receiver, Doorbell(bell))
     }
 
-    /// Renews until `shutdown`, or until the node is out.
+    /// Renews the token until `shutdown` or until the node is refused.
     pub async fn keep(mut self, registrar: &Registrar, shutdown: &Shutdown) -> MembershipEnd {
         let mut next = renewal(&self.admitted);
         let mut failures = 0;
@@ -94,7 +95,11 @@ impl Membership {
                 Err(RegistrationError::Away(why)) if Instant::now() < self.admitted.token.expires + GRACE => {
                     if failures == 0 {
                         let left_s = self.admitted.token.expires.duration_since(Instant::now()).as_secs();
-                        tracing::warn!(why, left_s, "the token can't be renewed; going on while it lives");
+                        tracing::warn!(
+                            why,
+                            left_s,
+                            "the token can't be renewed; the node goes on while the token is valid"
+                        );
                     }
                     failures += 1;
                     next = Instant::now() + BACKOFF.spread(failures);
@@ -102,14 +107,14 @@ impl Membership {
                 Err(error) => return MembershipEnd::Lost(error),
             }
             if let Some(waiting) = waiting {
-                // The asker may have given up.
+                // The asker may have stopped waiting.
                 let _ = waiting.send(is_in);
             }
         }
     }
 }
 
-/// Returns when to renew: at half of the token's life, so that there is as much time again to find a gateway.
+/// Returns when to renew the token: at half of its life, so that the other half is left to find a gateway.
 fn renewal(admitted: &Admitted) -> Instant {
     admitted.token.expires - admitted.lifetime / 2
 }

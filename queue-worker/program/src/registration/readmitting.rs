@@ -1,5 +1,5 @@
-//! Wraps the broker of a node whose queue may be gone: RabbitMQ removes it after ten minutes without this node. Then a
-//! gateway declares it again under the same name, and the worker needn't know.
+//! Wraps the broker of a node whose queue may be gone: RabbitMQ deletes the queue after ten minutes without its node.
+//! A gateway then declares it again under the same name, and the worker notices nothing.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, 
 
 use super::membership::Doorbell;
 
-/// A broker whose missing queue is asked for.
+/// A broker that asks a gateway for the node's queue when the queue is gone.
 #[derive(Debug)]
 pub struct Readmitting {
     inner: Arc<dyn Broker>,
@@ -16,7 +16,7 @@ pub struct Readmitting {
 }
 
 impl Readmitting {
-    /// Wraps `inner`, and rings `doorbell` when the queue is missing.
+    /// Wraps `inner`, and rings `doorbell` when the queue is gone.
     #[must_use]
     pub fn new(inner: Arc<dyn Broker>, doorbell: Doorbell) -> Arc<Self> {
         Arc::new(Self { inner, doorbell })
@@ -42,7 +42,7 @@ impl Broker for Readmitting {
                         "queue {name} is gone and no gateway declares it"
                     )));
                 }
-                // Gone again at once is the broker's trouble, not the node's end.
+                // If the queue is gone again at once, the broker is at fault, and the node need not end.
                 self.inner.consume(queue, prefetch).await.map_err(|error| match error {
                     BrokerError::NoSuchQueue(name) => {
                         BrokerError::Unavailable(format!("queue {name} doesn't stay"))

@@ -1,4 +1,4 @@
-//! Engines to test with: the stub, a model made of hashes, and a wrapper that watches an engine and breaks it.
+//! Engines for tests: the stub, a model made of hashes, and a wrapper that watches an engine and breaks it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,13 +15,13 @@ pub(crate) fn stub_digest() -> Digest {
     StubConfig::default().model_digest
 }
 
-/// A stub whose every step takes `step_us`, and whose answers have 16 tokens.
+/// Makes a stub whose steps take `step_us` each and whose answers have 16 tokens.
 pub(crate) fn stub(step_us: u64) -> StubEngine {
     StubEngine::new(StubConfig { prefill_us: step_us, decode_us: step_us, ..StubConfig::default() }).unwrap()
 }
 
-/// A stub whose answers never end by themselves and whose every token takes 10 ms: with 64 tokens to a request,
-/// long enough to do something meanwhile.
+/// Makes a stub whose answers don't end by themselves and whose tokens take 10 ms each. With 64 tokens to a request,
+/// there is time to do something meanwhile.
 pub(crate) fn slow() -> StubEngine {
     let config = StubConfig { decode_us: 10_000, answer_tokens: 1_000, ..StubConfig::default() };
     StubEngine::new(config).unwrap()
@@ -32,7 +32,7 @@ pub(crate) fn slow() -> StubEngine {
 pub(crate) enum Call {
     Prefill(Vec<SequenceId>),
     Decode(Vec<SequenceId>),
-    /// The engine was dropped: its thread has let go of it.
+    /// The engine was dropped, so its thread no longer uses it.
     Dropped,
 }
 
@@ -51,11 +51,11 @@ pub(crate) enum Fate {
     Well,
     Fails,
     Panics,
-    /// Doesn't come back within the time of any test's worker.
+    /// The call doesn't return while a test's worker lives.
     Hangs,
 }
 
-/// The calls that a watched engine got so far.
+/// The calls that a watched engine has got so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls(Arc<Mutex<Vec<Call>>>);
 
@@ -73,7 +73,7 @@ impl Calls {
     }
 }
 
-/// An engine whose calls are written down, and end as `fate` of their number (from 0) says.
+/// An engine whose calls are recorded. Each call ends as `fate` says of its number (from 0).
 pub(crate) struct Watched<E> {
     inner: E,
     calls: Calls,
@@ -136,8 +136,8 @@ impl<E> Drop for Watched<E> {
     }
 }
 
-/// A model made of hashes: a row looks random and depends on every token before it, so a token that went to the
-/// wrong sequence, was lost or came twice changes everything after it. Each step takes a moment, so that others join.
+/// A model made of hashes. A row looks random and depends on every token before it, so a token that went to the wrong
+/// sequence, was lost or came twice changes everything after it. Each step takes a moment, so that others can join.
 pub(crate) struct HashEngine {
     description: EngineDescription,
     sequences: BTreeMap<SequenceId, Vec<TokenId>>,

@@ -20,7 +20,7 @@ use infera_types::time::Timestamp;
 use infera_worker::{Config, Counts, Seams, Worker, WorkerError, WorkerHandle};
 use tokio::task::JoinHandle;
 
-/// Far longer than anything here takes on a busy machine: reaching it is a failure.
+/// Far longer than anything here takes on a busy machine, so reaching it is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The bundled model's folder.
@@ -28,12 +28,12 @@ pub(crate) fn model_folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/infera-tiny"))
 }
 
-/// Its tokenizer and template.
+/// Loads its tokenizer and template.
 pub(crate) fn chat() -> Arc<ChatModel> {
     Arc::new(ChatModel::load(model_folder()).unwrap())
 }
 
-/// What a node said to a verifier.
+/// A message of a node to a verifier.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Replica(Box<Replica>),
@@ -56,16 +56,16 @@ impl Reply {
     }
 }
 
-/// One verifier's ears.
+/// What one verifier receives.
 pub(crate) struct Verifier {
     pub(crate) id: VerifierId,
     replies: Box<dyn Consumer>,
-    /// What the node's heartbeats said, in order.
+    /// The node's heartbeats, in order.
     pub(crate) heartbeats: Vec<Heartbeat>,
 }
 
 impl Verifier {
-    /// The next delivery that isn't a heartbeat.
+    /// Returns the next delivery that isn't a heartbeat.
     pub(crate) async fn next_delivery(&mut self) -> Delivery {
         loop {
             let delivery = tokio::time::timeout(PATIENCE, self.replies.next()).await.unwrap().unwrap();
@@ -89,7 +89,7 @@ impl Verifier {
         reply
     }
 
-    /// The next heartbeat that `wanted` is true of.
+    /// Returns the next heartbeat for which `wanted` is true.
     pub(crate) async fn heartbeat(&mut self, wanted: impl Fn(&Heartbeat) -> bool) -> Heartbeat {
         loop {
             if let Some(found) = self.heartbeats.iter().find(|heartbeat| wanted(heartbeat)) {
@@ -115,7 +115,7 @@ impl Running {
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
 
-    /// Ends it as a crash would: nothing is finished, nothing is said.
+    /// Ends the worker as a crash would: it finishes nothing and sends nothing.
     pub(crate) async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -132,7 +132,7 @@ impl Running {
     }
 }
 
-/// A broker, one node's queue in it, and no worker yet.
+/// A broker with one node's queue, and no worker yet.
 pub(crate) struct Network {
     pub(crate) broker: Arc<MemoryBroker>,
     pub(crate) node: NodeId,
@@ -158,7 +158,7 @@ impl Network {
         Verifier { id, replies, heartbeats: Vec::new() }
     }
 
-    /// A verifier whose queue takes one message and is full: the queue, and the verifier's id.
+    /// Adds a verifier whose queue takes one message and is full. Returns the queue and the verifier's id.
     pub(crate) async fn full_verifier(&self) -> (Queue, VerifierId) {
         let id = VerifierId::fresh();
         let binding = Binding { exchange: Exchange::Nodes, pattern: format!("*.replica.{id}") };
@@ -184,7 +184,7 @@ impl Network {
         self.start_over(self.broker.clone(), config, engine)
     }
 
-    /// The same with something between the worker and the broker.
+    /// Starts the same with a wrapper around the broker.
     pub(crate) fn start_over(
         &self,
         broker: Arc<dyn Broker>,
@@ -208,7 +208,7 @@ impl Network {
         self.send(assignment.to_message(assignment.id.to_string())).await;
     }
 
-    /// Makes what waits in the node's queue look as if a consumer had died with it.
+    /// Makes the messages in the node's queue look as if a consumer had died with them.
     pub(crate) async fn make_redelivered(&self, count: usize) {
         let mut consumer = self.broker.consume(&self.queue.name, 100).await.unwrap();
         for _ in 0..count {
@@ -217,13 +217,13 @@ impl Network {
         }
     }
 
-    /// What waits in the node's queue.
+    /// Returns the messages in the node's queue.
     pub(crate) async fn waiting(&self) -> u64 {
         self.broker.depth(&self.queue.name).await.unwrap().unwrap()
     }
 }
 
-/// An assignment of a new job for the stub engine's model: `text` is what the user says.
+/// Makes an assignment of a new job for the stub engine's model. `text` is the user's message.
 pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
     Assignment {
         id: AssignmentId::new(),
@@ -244,7 +244,7 @@ pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
     }
 }
 
-/// Another assignment of the same job, as another verifier would send it.
+/// Makes another assignment of the same job, as another verifier would send it.
 pub(crate) fn again(assignment: &Assignment, verifier: &Verifier) -> Assignment {
     Assignment { id: AssignmentId::new(), verifier: verifier.id.clone(), ..assignment.clone() }
 }
