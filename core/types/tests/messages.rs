@@ -3,7 +3,7 @@
 //!
 //! `recorded/` holds one body of each kind as those programs published it (commit 05ebecc, 2026-11-29), version byte first.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use infera_types::envelope::Message;
