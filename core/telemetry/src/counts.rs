@@ -1,6 +1,5 @@
 //! Counts how often something happened: in a role's own numbers, which its handle and tests read, and from there in the
 //! metrics, when somebody looks. What is counted and under which metric it is shown is written once, by [`counts!`](crate::counts!).
-//!
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
