@@ -7,7 +7,6 @@
 
 pub(crate) mod jobs;
 mod prefetch;
-mod queues;
 pub(crate) mod replicas;
 mod routing;
 pub(crate) mod strays;

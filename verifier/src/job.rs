@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 pub(crate) use held::Held;
 
 use crate::decisions::trial::{Place, place};
-use crate::tenure::{Counted, TRIAL_MAX, Tenure};
+use crate::tenure::{TRIAL_MAX, Tenure};
 use asking::Asking;
 use collecting::Listened;
 use first_group::first_group;
@@ -70,7 +70,7 @@ pub(crate) async fn run(
         }
         Some(Err(_)) => {
             // As if this verifier had died with it, so that a request that breaks it is poison after a few times.
-            tenure.counters.count(Counted::Panic);
+            tenure.counters.panics.add_one();
             tracing::error!(job = %id, "a job's task panicked");
             held.nack().await;
         }
@@ -120,7 +120,7 @@ async fn live(
     let settlement = settler::settle(tenure, settlement(tenure, &asking, end)).await?;
     held.trial.end();
     record_lifetime(&settlement, &asking.job);
-    settler::publish_completion(tenure, &settlement).await;
+    settler::publish_completion(tenure, &settlement, held.speaks).await;
     held.ack().await;
     tenure.in_flight.remove(asking.job.id);
 
@@ -149,7 +149,7 @@ async fn release(tenure: &Tenure, job: JobId, held: &mut Held) -> Result<(), Led
     let is_released = handouts::release(tenure, &[job]).await;
     tenure.in_flight.remove(job);
     if is_released {
-        tenure.counters.count(Counted::Released);
+        tenure.counters.released.add_one();
         held.ack().await;
     } else {
         held.nack().await;
@@ -160,7 +160,7 @@ async fn release(tenure: &Tenure, job: JobId, held: &mut Held) -> Result<(), Led
 /// Ends a job that no node was asked for.
 async fn end_unasked(tenure: &Tenure, job: &TakenJob, held: &mut Held, end: End) -> Result<(), LedgerError> {
     let settled = settler::settle(tenure, bare_settlement(job, end)).await?;
-    settler::publish_completion(tenure, &settled).await;
+    settler::publish_completion(tenure, &settled, held.speaks).await;
     held.ack().await;
     Ok(())
 }

@@ -30,5 +30,5 @@ mod verifier;
 pub use crate::config::{Config, ConfigError};
 pub use crate::error::VerifierError;
 pub use crate::seams::{Gate, Seams};
-pub use crate::tenure::{Counted, Counters, VerifierHandle};
+pub use crate::tenure::{Counters, VerifierHandle};
 pub use crate::verifier::Verifier;

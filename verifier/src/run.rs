@@ -12,10 +12,7 @@ use tokio::time::Instant;
 use crate::background::{Archiver, Cancellations, Capacity, Projector, Warden, sweeper};
 use crate::intake::{jobs, replicas, strays, suspects};
 use crate::seams::Gate;
-use crate::tenure::{Counted, LeaseName, Tenure};
-
-/// How long until what must work before anything is taken is tried again.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::tenure::{LEDGER_RETRY, LeaseName, Tenure};
 
 /// Why a tenure ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +58,7 @@ pub(crate) async fn run(tenure: &Arc<Tenure>, gate: Option<&Gate>, shutdown: &Sh
     tenure.jobs.close();
     tenure.jobs.wait().await;
     if end == TenureEnd::LeaseLost {
-        tenure.counters.count(Counted::LeaseLost);
+        tenure.counters.leases_lost.add_one();
     } else {
         tenure.leases.give_back().await;
     }
@@ -70,7 +67,7 @@ pub(crate) async fn run(tenure: &Arc<Tenure>, gate: Option<&Gate>, shutdown: &Sh
 
 /// None of the tasks ends by itself.
 fn lost(tenure: &Tenure, ended: &Result<(), JoinError>) -> TenureEnd {
-    tenure.counters.count(Counted::Panic);
+    tenure.counters.panics.add_one();
     tracing::error!(verifier = %tenure.id, ?ended, "a task that never ends has ended");
     TenureEnd::TaskLost
 }
@@ -137,6 +134,7 @@ async fn serve(tenure: &Tenure, shutdown: &Shutdown) {
 
 /// Reads the ledger's view of the network for the first time and takes the lease; returns when the lease was taken.
 async fn prepare(tenure: &Tenure) -> Instant {
+    let mut failures = 0_u32;
     loop {
         let read = refresh(tenure).await;
         let began = Instant::now();
@@ -149,7 +147,8 @@ async fn prepare(tenure: &Tenure) -> Instant {
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the ledger is not ready"),
             (Ok(()), Ok(false)) => tracing::warn!("a fresh id's lease is taken"),
         }
-        tokio::time::sleep(RETRY).await;
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
     }
 }
 

@@ -2,11 +2,13 @@
 //! holds what all tasks of that time share, as data: nothing here runs but the task that parks messages, and nothing here
 //! knows a job's life. Ids are new in each tenure, so that work of an earlier one is never mistaken for its own.
 //!
-//! `leases` keeps the leases, `in_flight` the jobs in hand, `trials` which of them are tried beside which, and `turns` their
-//! order where room is scarce. `peers` counts the other verifiers. `parking` moves unknown messages away. `counters`, `vitals`
-//! and `log_throttles` are what operators see.
+//! `backoffs` says how far apart tries are. `leases` keeps the leases, `in_flight` the jobs in hand, `held_notice` their notices, `trials` which of them are
+//! tried beside which, and `turns` their order where room is scarce. `peers` counts the other verifiers. `parking` moves
+//! unknown messages away. `counters`, `vitals` and `log_throttles` are what operators see.
 
+mod backoffs;
 mod counters;
+mod held_notice;
 mod in_flight;
 mod leases;
 mod log_throttles;
@@ -28,7 +30,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use counters::{Counted, Counters};
+pub(crate) use backoffs::LEDGER_RETRY;
+pub use counters::Counters;
+pub(crate) use held_notice::HeldNotice;
 pub(crate) use in_flight::InFlight;
 pub(crate) use leases::{LeaseName, Leases};
 pub(crate) use log_throttles::LogThrottles;

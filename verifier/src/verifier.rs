@@ -17,8 +17,9 @@ use crate::run::{self, TenureEnd};
 use crate::seams::{Gate, Seams};
 use crate::tenure::{Counters, Lasting, Tenure, VerifierHandle};
 
-/// How long after a tenure that ended badly the next begins: most often the ledger was away for long.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long after a tenure that lost its lease or a task the next begins: most often the ledger was away for many seconds, and
+/// a second more costs little.
+const NEXT_TENURE: Duration = Duration::from_secs(1);
 
 /// A verifier, ready to run.
 pub struct Verifier {
@@ -88,7 +89,7 @@ impl Verifier {
             let tenure = Arc::new(Tenure::new(&self.lasting));
             match run::run(&tenure, self.gate.as_ref(), &shutdown).await {
                 TenureEnd::Shutdown => return,
-                TenureEnd::LeaseLost | TenureEnd::TaskLost => tokio::time::sleep(RETRY).await,
+                TenureEnd::LeaseLost | TenureEnd::TaskLost => tokio::time::sleep(NEXT_TENURE).await,
             }
         }
     }

@@ -16,4 +16,5 @@ mod lives {
     mod sharing;
     mod sweeping;
     mod trials;
+    mod versions;
 }

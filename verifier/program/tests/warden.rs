@@ -26,7 +26,6 @@ use infera_types::messages::{Heartbeat, Version, Wire as _};
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
-use infera_verifier::Counted;
 use infera_verifier::Gate;
 use infera_verifier::{Seams, Verifier};
 use serde_json::json;
@@ -170,7 +169,7 @@ async fn who_is_out_is_cut_off_within_a_minute_and_the_others_stay() {
         "the good node was cut off"
     );
     // The revoked one, eight of the flood, and the one whose token ran out, unless RabbitMQ 4.3 ended that itself.
-    let closed = counters.get(Counted::ConnectionClosed);
+    let closed = counters.connections_closed.get();
     assert!(closed >= 9, "{closed}");
 
     shutdown.cancel();

@@ -17,13 +17,13 @@ use infera_ledger::{Group, LedgerError, OverdueJob, SweepQuestion};
 use infera_telemetry::metrics::VERIFIER_SWEEPS;
 use infera_types::ids::JobId;
 use infera_types::job::{End, Settlement};
-use infera_types::messages::{JobNotice, Wire};
+use infera_types::messages::{JobNotice, Version, Wire};
 use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
 
 use crate::job::{scorer, settler};
-use crate::tenure::{Counted, LeaseName, Tenure};
+use crate::tenure::{LeaseName, Tenure};
 use notices::hand_out;
 use several::several;
 use signs::{Signs, condemned, declare_again, empty_queues};
@@ -145,12 +145,12 @@ impl DeadLetters {
         match JobNotice::from_message(&delivery.message) {
             Ok(notice) => {
                 tracing::warn!(job = %notice.job_id, "its notice came back too often; the ledger decides");
-                tenure.counters.count(Counted::DeadLetter);
+                tenure.counters.dead_letters.add_one();
                 self.letters.push((notice.job_id, delivery));
             }
             Err(error) => {
                 tracing::error!(%error, "a dead letter that is no notice is dropped");
-                tenure.counters.count(Counted::MessageMalformed);
+                tenure.counters.messages_malformed.add_one();
                 delivery.ack().await;
             }
         }
@@ -224,7 +224,9 @@ async fn close(tenure: &Tenure, groups: &[Group]) -> Result<(), LedgerError> {
 
 /// Tells the gateways of ends. Completions that there is no time for are lost, which is harmless: gateways read the ledger too.
 async fn complete(tenure: &Tenure, ended: &[Settlement], until: Instant) {
-    let telling = several(ended.iter().map(|settlement| settler::publish_completion(tenure, settlement)));
+    // No notice of theirs was read, so nothing was announced.
+    let tell = |settlement| settler::publish_completion(tenure, settlement, Version::First);
+    let telling = several(ended.iter().map(tell));
     if tokio::time::timeout_at(until, telling.for_each(|()| async {})).await.is_err() {
         tracing::debug!("completions of expired jobs may be lost");
     }

@@ -15,7 +15,7 @@ use infera_types::time::Timestamp;
 
 use crate::nodes::{LedgerView, NodeTable};
 use crate::seams::Gate;
-use crate::tenure::{Counted, Counters, LeaseName, Leases};
+use crate::tenure::{Counters, LeaseName, Leases};
 
 /// How long the shared lease lasts: two rounds, so that one late round changes nothing.
 const LEASE_TTL: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ impl Warden {
             let closed = together.iter().map(|(connection, why)| self.close(connection, *why));
             for outcome in futures::future::join_all(closed).await {
                 outcome?;
-                self.counters.count(Counted::ConnectionClosed);
+                self.counters.connections_closed.add_one();
             }
         }
         Ok(())

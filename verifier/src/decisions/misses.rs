@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn nothing_counts_that_reaches_into_deafness() {
-        use RefusalReason::{Broken, Busy, Crashed, Draining, Expired};
+        use RefusalReason::{Broken, Busy, Crashed, Draining, Expired, Unsupported};
         for (lack, hearing, deaf) in [
             (Lack::Silence { uncertain: false }, true, false),
             (Lack::Silence { uncertain: true }, false, false),
@@ -39,6 +39,7 @@ mod tests {
             (Lack::Refusal(Broken), true, false),
             (Lack::Refusal(Busy), false, false),
             (Lack::Refusal(Draining), false, false),
+            (Lack::Refusal(Unsupported), false, false),
         ] {
             assert_eq!((counts(lack, false), counts(lack, true)), (hearing, deaf), "{lack:?}");
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use infera_broker::consuming::{self, until_consuming};
 use infera_broker::{Consumer, Delivery, topology};
 use infera_ledger::{Notice, Take};
 use infera_types::ids::{JobId, ModelName};
@@ -14,13 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::prefetch::Prefetch;
+use super::suspects;
 use super::taking::{begin, take_in_ledger};
-use super::{queues, suspects};
 use crate::decisions::share::share;
 use crate::decisions::trial::{Place, place};
 use crate::job::Held;
 use crate::nodes::room;
-use crate::tenure::{Consuming, Tenure, Trial};
+use crate::tenure::{Consuming, HeldNotice, Tenure, Trial};
 
 /// How long changes of room are gathered before they are answered together.
 const SETTLE_DOWN: Duration = Duration::from_millis(5);
@@ -61,11 +62,11 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
 async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
     let queue = topology::jobs(model);
     loop {
-        let consumer = queues::consume(&*tenure.seams.broker, &queue, 0).await;
+        let consumer = until_consuming(&*tenure.seams.broker, &queue, 0).await;
         let consuming = Consuming::begin(&tenure.vitals);
         read(tenure, model, consumer).await;
         drop(consuming);
-        tokio::time::sleep(queues::RETRY).await;
+        tokio::time::sleep(consuming::RETRY).await;
     }
 }
 
@@ -142,7 +143,7 @@ async fn gather(tenure: &Tenure, consumer: &mut Box<dyn Consumer>, first: Delive
 
 /// Takes a batch of jobs in the ledger and starts their lives.
 async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU16>) {
-    let mut held: HashMap<JobId, Delivery> = HashMap::with_capacity(batch.len());
+    let mut held: HashMap<JobId, HeldNotice> = HashMap::with_capacity(batch.len());
     let mut notices = Vec::with_capacity(batch.len());
     for delivery in batch {
         match JobNotice::from_message(&delivery.message) {
@@ -152,7 +153,7 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
             }
             Ok(notice) => {
                 notices.push(Notice::together(notice.job_id, delivery.redelivered));
-                held.insert(notice.job_id, delivery);
+                held.insert(notice.job_id, HeldNotice { delivery, speaks: notice.speaks });
             }
             Err(error) if error.is_parked() => tenure.parking.park(delivery, &error).await,
             Err(error) => {
@@ -167,8 +168,8 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
     // While a job is tried alone, nothing else is even taken: were the process to end, it would count as lost as well.
     let company = tenure.trials.company().await;
     let Some(takes) = take_in_ledger(tenure, &mut notices).await else {
-        for delivery in held.into_values() {
-            delivery.nack().await;
+        for notice in held.into_values() {
+            notice.delivery.nack().await;
         }
         return;
     };
@@ -179,21 +180,21 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
             Take::Settled(settlement) => settlement.job_id,
             Take::Nothing(job) => *job,
         };
-        let Some(delivery) = held.remove(&job) else { continue };
+        let Some(notice) = held.remove(&job) else { continue };
         match take {
             Take::Taken(taken) if place(taken.lost_handouts) == Place::Alone => {
-                lost.push((job, delivery));
+                lost.push((job, notice));
             }
             take => {
-                let held = Held::new(delivery, Arc::clone(running), Trial::together(&company));
+                let held = Held::new(notice, Arc::clone(running), Trial::together(&company));
                 begin(tenure, take, held).await;
             }
         }
     }
     suspects::set_aside(tenure, lost, running).await;
     // The ledger answers for every id; one that it left out would need nothing.
-    for delivery in held.into_values() {
-        delivery.ack().await;
+    for notice in held.into_values() {
+        notice.delivery.ack().await;
     }
 }
 

@@ -3,30 +3,30 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use infera_broker::consuming::{self, until_consuming};
 use infera_broker::{Delivery, topology};
 use infera_types::ids::AssignmentId;
 use infera_types::messages::{CapacitySummary, Heartbeat, Refusal, Replica, Wire};
 use infera_types::time::Timestamp;
 use tokio::time::Instant;
 
-use super::queues;
-use super::routing::{dispose, impostor, route};
+use super::routing::{PREFETCH, dispose, impostor, route};
 use crate::nodes::{Arrival, Arrived};
-use crate::tenure::{Counted, Tenure};
+use crate::tenure::Tenure;
 
 /// Reads what nodes send to this verifier, until the tenure ends.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let queue = topology::replicas(&tenure.id);
     loop {
-        let mut consumer = queues::consume(&*tenure.seams.broker, &queue, queues::REPLICAS_PREFETCH).await;
+        let mut consumer = until_consuming(&*tenure.seams.broker, &queue, PREFETCH).await;
         tenure.listening.notify_one();
         tenure.vitals.listening.store(true, Ordering::Relaxed);
         while let Some(delivery) = consumer.next().await {
             receive(tenure, delivery).await;
         }
         tenure.vitals.listening.store(false, Ordering::Relaxed);
-        tokio::time::sleep(queues::RETRY).await;
+        tokio::time::sleep(consuming::RETRY).await;
     }
 }
 
@@ -45,11 +45,12 @@ async fn receive(tenure: &Arc<Tenure>, delivery: Delivery) {
     let sender = delivery.sender();
     let read = match delivery.message.kind.as_str() {
         Heartbeat::KIND => Heartbeat::from_message(&delivery.message).map(|heartbeat| {
-            let known = tenure.nodes.hear(sender, heartbeat, Instant::now());
-            tenure.counters.count_unless(known, Counted::HeartbeatRefused);
+            if !tenure.nodes.hear(sender, heartbeat, Instant::now()) {
+                tenure.counters.heartbeats_refused.add_one();
+            }
         }),
         CapacitySummary::KIND => CapacitySummary::from_message(&delivery.message).map(|summary| {
-            tenure.peers.hear(summary.verifier, Instant::now());
+            tenure.peers.hear(summary.verifier, summary.speaks, Instant::now());
         }),
         Refusal::KIND => Refusal::from_message(&delivery.message).map(|refusal| {
             route(tenure, sender, arrived(&delivery, refusal.assignment_id, Arrival::Refusal(refusal)));

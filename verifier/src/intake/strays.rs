@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
+use infera_broker::consuming::{self, until_consuming};
 use infera_broker::{Delivery, topology};
 use infera_types::ids::NodeId;
 use infera_types::messages::{Replica, Wire};
 use infera_types::time::Timestamp;
 use tokio::time::Instant;
 
-use super::queues;
-use super::routing::{dispose, route};
+use super::routing::{PREFETCH, dispose, route};
 use crate::job::strays::{Stray, score_stray};
 use crate::nodes::{Arrival, Arrived};
-use crate::tenure::{Counted, Tenure};
+use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// Reads strays until the tenure ends.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let queue = topology::replicas_any();
     loop {
-        let mut consumer = queues::consume(&*tenure.seams.broker, &queue, queues::REPLICAS_PREFETCH).await;
+        let mut consumer = until_consuming(&*tenure.seams.broker, &queue, PREFETCH).await;
         while let Some(delivery) = consumer.next().await {
             receive(tenure, delivery).await;
         }
-        tokio::time::sleep(queues::RETRY).await;
+        tokio::time::sleep(consuming::RETRY).await;
     }
 }
 
@@ -35,14 +35,16 @@ async fn receive(tenure: &Tenure, delivery: Delivery) {
         Ok(replica) => replica,
         Err(error) => return dispose(tenure, delivery, Some(error)).await,
     };
-    tenure.counters.count(Counted::ReplicaStray);
+    tenure.counters.replicas_stray.add_one();
     let sender = NodeId::new(delivery.sender());
+    let job = replica.job_id;
+    let mut failures = 0_u32;
     loop {
         let at = Timestamp::now();
         let error = match score_stray(tenure, &sender, &replica, at).await {
             Ok(Stray::Scored) => break,
             Ok(Stray::Unwanted) => {
-                tenure.counters.count(Counted::ReplicaUnknown);
+                tenure.counters.replicas_unknown.add_one();
                 break;
             }
             Ok(Stray::Ours) => {
@@ -53,16 +55,16 @@ async fn receive(tenure: &Tenure, delivery: Delivery) {
             }
             Err(error) => error,
         };
-        let job = replica.job_id;
         if !error.may_pass() {
-            tenure.counters.count(Counted::MessageMalformed);
+            tenure.counters.messages_malformed.add_one();
             tracing::error!(%job, %sender, %error, "a stray replica can't be scored and is dropped");
             break;
         }
         if let Some(times) = tenure.throttles.waiting.count(Instant::now()) {
             tracing::warn!(%job, times, %error, "a stray replica can't be scored now; trying again");
         }
-        tokio::time::sleep(queues::RETRY).await;
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
     }
     delivery.ack().await;
 }

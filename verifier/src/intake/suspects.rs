@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 
-use infera_broker::Delivery;
 use infera_ledger::{Handout, Notice};
 use infera_types::ids::JobId;
 
 use super::taking::{begin, take_in_ledger};
 use crate::job::{Held, handouts};
-use crate::tenure::{Suspect, Tenure, Trial};
+use crate::tenure::{HeldNotice, Suspect, Tenure, Trial};
 
 /// Gives back in the ledger what was taken and is to be tried alone, and keeps the notices until it is their turn.
-pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, Delivery)>, running: &Arc<AtomicU16>) {
+pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, HeldNotice)>, running: &Arc<AtomicU16>) {
     let jobs: Vec<JobId> = lost.iter().map(|(job, _)| *job).collect();
     if jobs.is_empty() {
         return;
@@ -20,8 +19,8 @@ pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, Delivery)>, run
     tracing::info!(jobs = jobs.len(), "in hand when a verifier died; they are tried one by one");
     // Nothing else can be done with them, and to lose them would count against them. The lease bounds how long that goes on.
     while !handouts::release(tenure, &jobs).await {}
-    for (job, delivery) in lost {
-        tenure.trials.add(Suspect { job, delivery, running: Arc::clone(running) });
+    for (job, notice) in lost {
+        tenure.trials.add(Suspect { job, notice, running: Arc::clone(running) });
     }
 }
 
@@ -42,12 +41,12 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
 }
 
 async fn try_alone(tenure: &Arc<Tenure>, suspect: Suspect) {
-    let Suspect { job, delivery, running } = suspect;
-    let mut notices = [Notice { job, redelivered: delivery.redelivered, handout: Handout::Alone }];
+    let Suspect { job, notice, running } = suspect;
+    let mut notices = [Notice { job, redelivered: notice.delivery.redelivered, handout: Handout::Alone }];
     let takes = take_in_ledger(tenure, &mut notices).await;
     tenure.trials.remove(job);
-    let Some(take) = takes.and_then(|mut takes| takes.pop()) else { return delivery.nack().await };
+    let Some(take) = takes.and_then(|mut takes| takes.pop()) else { return notice.delivery.nack().await };
     let (trial, over) = Trial::alone();
-    begin(tenure, take, Held::new(delivery, running, trial)).await;
+    begin(tenure, take, Held::new(notice, running, trial)).await;
     let _ = over.await;
 }

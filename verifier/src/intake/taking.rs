@@ -1,7 +1,6 @@
 //! Takes jobs in the ledger and begins their lives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use infera_ledger::{LedgerError, Notice, Take};
 use infera_telemetry::trace;
@@ -9,17 +8,14 @@ use infera_types::time::Timestamp;
 use tracing::{Instrument as _, field, info_span};
 
 use crate::job::{self, Held, settler};
-use crate::tenure::{Counted, Tenure};
-
-/// How long until a take is tried again.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// How often the ledger may fail to take a batch of notices before they are given back to the broker.
 const TAKE_TRIES: u32 = 8;
 
 /// Takes jobs in the ledger, which is asked until it answers; none if it doesn't for seconds.
 pub(super) async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> Option<Vec<Take>> {
-    for _ in 0..TAKE_TRIES {
+    for failures in 1..=TAKE_TRIES {
         match tenure.seams.owner.take(&tenure.id, notices, Timestamp::now()).await {
             Ok(takes) => return Some(takes),
             Err(error) => {
@@ -29,7 +25,7 @@ pub(super) async fn take_in_ledger(tenure: &Tenure, notices: &mut [Notice]) -> O
                 if !matches!(error, LedgerError::Unavailable(_) | LedgerError::Refused(_)) {
                     notices.iter_mut().for_each(|notice| notice.redelivered = true);
                 }
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
         }
     }
@@ -45,7 +41,7 @@ pub(super) async fn begin(tenure: &Arc<Tenure>, take: Take, mut held: Held) {
                 held.ack().await;
                 return;
             };
-            tenure.counters.count(Counted::Taken);
+            tenure.counters.taken.add_one();
             let span = info_span!(
                 target: trace::TARGET,
                 parent: None,
@@ -59,7 +55,7 @@ pub(super) async fn begin(tenure: &Arc<Tenure>, take: Take, mut held: Held) {
             jobs.spawn(job::run(Arc::clone(tenure), taken, held, ended).instrument(span));
         }
         Take::Settled(settlement) => {
-            settler::publish_completion(tenure, &settlement).await;
+            settler::publish_completion(tenure, &settlement, held.speaks).await;
             held.ack().await;
         }
         Take::Nothing(_) => held.ack().await,

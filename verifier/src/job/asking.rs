@@ -9,7 +9,8 @@ use futures::future::join_all;
 use infera_ledger::TakenJob;
 use infera_types::ids::{AssignmentId, NodeId};
 use infera_types::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
-use infera_types::messages::Assignment;
+use infera_types::messages::{Assignment, Version};
+use infera_types::retry::Backoff;
 use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use super::prompt::Prepared;
 use crate::decisions::harmonizer::{Candidate, Draw, Member, draw};
 use crate::decisions::quorum::Agreed;
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
-use crate::tenure::{Counted, Tenure};
+use crate::tenure::Tenure;
 
 /// Bounds the assignments for one job under one owner. Those that count end at six; this bounds those that are no node's
 /// fault, and with them the group's record.
@@ -29,8 +30,9 @@ const ASSIGNMENTS_MAX: usize = 64;
 /// The capacity of a job's channel: as many messages as it ever has open assignments; see `nodes::Routes`.
 const INBOX: usize = ASSIGNMENTS_MAX;
 
-/// Bounds how often a node's rest is doubled. Each time that it is busy its rest doubles, up to 32 s at the default.
-const REST_DOUBLINGS_MAX: u32 = 6;
+/// Bounds a node's rest, as a multiple of the first. Each time that the node is busy its rest doubles, up to 32 s at the default,
+/// so that a node which stays busy is asked about twice a minute.
+const REST_GROWTH_MAX: u32 = 64;
 
 /// How long the first job in line for room keeps the others waiting; then it goes to the end of the line, so that a job
 /// whose own nodes are busy doesn't stop those whose nodes are free.
@@ -57,6 +59,8 @@ pub(super) struct Asking {
     pub(super) inbox: mpsc::Receiver<Arrived>,
     /// Nodes that were busy, draining or unreachable.
     resting: HashMap<NodeId, Rest>,
+    /// How long these rest.
+    rests: Backoff,
 }
 
 /// How often a node was left alone by this job, and until when it is.
@@ -78,7 +82,9 @@ impl Asking {
     pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX);
         let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
-        Self { tenure, job, prepared, group, sender, inbox, resting: HashMap::new() }
+        let rest = Duration::from_millis(tenure.config.rest_ms);
+        let rests = Backoff::doubling(rest, rest.saturating_mul(REST_GROWTH_MAX));
+        Self { tenure, job, prepared, group, sender, inbox, resting: HashMap::new(), rests }
     }
 
     /// Returns the group as the settlement remembers it; none if no node was asked.
@@ -191,6 +197,7 @@ impl Asking {
                 &Draw {
                     key: &self.prepared.draw_key,
                     account: &self.job.account,
+                    needed: &self.prepared.needed,
                     wanted,
                     members: &self.group.members(),
                     excluded_owners: &excluded_owners,
@@ -217,9 +224,11 @@ impl Asking {
         let budget = self.tenure.config.budget(self.prepared.reference_time(), left);
         let grace = Duration::from_millis(self.tenure.config.assignment_grace_ms);
         let budget_ms = u64::try_from(budget.as_millis()).unwrap_or(u64::MAX);
+        // Another verifier may get the answers, if this one is gone by then.
+        let speaks = self.tenure.peers.speaks(Instant::now());
         let mut sending = Vec::with_capacity(drawn.len());
         for Drawn { view, slot, member } in drawn {
-            let assignment = self.assignment(&view, budget_ms);
+            let assignment = self.assignment(&view, budget_ms, speaks);
             let record = AssignmentRecord {
                 id: assignment.id,
                 node: view.id.clone(),
@@ -233,11 +242,11 @@ impl Asking {
             let asked = Asked::new(record, member, now.after(budget).after(grace), Hold::new(slot, route));
             let index = self.group.add(asked);
             sending.push((index, view, assignment));
-            self.tenure.counters.count(Counted::Assigned);
+            self.tenure.counters.assignments.add_one();
         }
         let (broker, tries) = (&self.tenure.seams.broker, self.tenure.config.publish_tries);
         let sent = join_all(sending.iter().map(|(index, view, assignment)| async {
-            (*index, dispatch::send(broker, &view.queue, assignment, tries).await)
+            (*index, dispatch::send(broker, view, assignment, tries).await)
         }));
         for (index, outcome) in sent.await {
             match outcome {
@@ -248,7 +257,7 @@ impl Asking {
         }
     }
 
-    fn assignment(&self, view: &NodeView, budget_ms: u64) -> Assignment {
+    fn assignment(&self, view: &NodeView, budget_ms: u64, speaks: Version) -> Assignment {
         Assignment {
             id: AssignmentId::new(),
             job_id: self.job.id,
@@ -258,7 +267,7 @@ impl Asking {
             sample_key: self.prepared.sample_key,
             now_ms: self.job.accepted_ms,
             budget_ms,
-            speaks: infera_types::messages::Version::First,
+            speaks,
         }
     }
 
@@ -271,10 +280,9 @@ impl Asking {
     /// Leaves the node of an assignment alone for a while, longer each time.
     pub(super) fn rest(&mut self, index: usize) {
         if let Some(asked) = self.group.get(index) {
-            let times = self.resting.get(&asked.record.node).map_or(0, |rest| rest.times);
-            let doubled = 1_u64 << times.min(REST_DOUBLINGS_MAX);
-            let pause = Duration::from_millis(self.tenure.config.rest_ms.saturating_mul(doubled));
-            let rest = Rest { times: times + 1, until: Timestamp::now().after(pause) };
+            let before = self.resting.get(&asked.record.node).map_or(0, |rest| rest.times);
+            let times = before.saturating_add(1);
+            let rest = Rest { times, until: Timestamp::now().after(self.rests.wait(times)) };
             self.resting.insert(asked.record.node.clone(), rest);
         }
     }

@@ -7,6 +7,8 @@ use infera_broker::{Address, Broker, Published};
 use infera_telemetry::trace;
 use infera_types::messages::{Assignment, Wire};
 
+use crate::nodes::NodeView;
+
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -18,13 +20,19 @@ pub(super) enum Sent {
     Undeliverable,
 }
 
-/// Sends `assignment` to `queue`, at most `tries` times under one message id while the outcome is unknown.
-pub(super) async fn send(broker: &Arc<dyn Broker>, queue: &str, assignment: &Assignment, tries: u32) -> Sent {
-    let mut message = assignment.to_message(assignment.id.to_string());
+/// Sends `assignment` to `node` in the version that it reads, at most `tries` times under one message id while the outcome is
+/// unknown.
+pub(super) async fn send(
+    broker: &Arc<dyn Broker>,
+    node: &NodeView,
+    assignment: &Assignment,
+    tries: u32,
+) -> Sent {
+    let mut message = assignment.to_message_in(node.speaks, assignment.id.to_string());
     // On the broker's clock from now; the node's own clock counts the same budget from receipt.
     message.ttl_ms = Some(assignment.budget_ms);
     message.trace = trace::current();
-    let address = Address::Queue(queue.to_owned());
+    let address = Address::Queue(node.queue.clone());
     for _ in 0..tries {
         match broker.publish(&address, message.clone()).await {
             Published::Confirmed => return Sent::Confirmed,

@@ -64,6 +64,8 @@ pub(super) struct Asked {
     pub(super) uncertain: bool,
     /// Whether its time ran out without a word.
     pub(super) was_silent: bool,
+    /// Whether its node said that it can't do what the job asks.
+    is_unsupported: bool,
     /// What it holds while it is open.
     pub(super) hold: Option<Hold>,
     /// What can be served of its replica, once that is in.
@@ -81,6 +83,7 @@ impl Asked {
             due,
             uncertain: false,
             was_silent: false,
+            is_unsupported: false,
             hold: Some(hold),
             served: None,
         }
@@ -193,6 +196,15 @@ impl Group {
         }
     }
 
+    /// Records that one's node can't do what the job asks, which is no fault of it: it isn't asked again, since it would say the
+    /// same, but others of its owner may be.
+    pub(super) fn unsupported(&mut self, index: usize) {
+        if let Some(one) = self.asked.get_mut(index) {
+            one.is_unsupported = true;
+            one.leave_open(AssignmentState::Neutral);
+        }
+    }
+
     /// Returns the indexes of open assignments.
     pub(super) fn open_ones(&self) -> Vec<usize> {
         let all = self.asked.iter().enumerate();
@@ -263,7 +275,11 @@ impl Group {
         let own = own.map(|one| (one.record.owner.clone(), one.record.node.clone()));
         // How those missed isn't on record; the six misses bound those that are asked again.
         let earlier = self.earlier.iter().filter(|_| barred == Barred::Missed);
-        own.chain(earlier.map(|miss| (miss.owner.clone(), miss.node.clone()))).unzip()
+        let (owners, mut nodes): (Vec<_>, Vec<_>) =
+            own.chain(earlier.map(|miss| (miss.owner.clone(), miss.node.clone()))).unzip();
+        let unsupported = self.asked.iter().filter(|one| one.is_unsupported);
+        nodes.extend(unsupported.map(|one| one.record.node.clone()));
+        (owners, nodes)
     }
 
     /// Decides whether what is in makes an answer.

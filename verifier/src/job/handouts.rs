@@ -1,28 +1,23 @@
 //! What the ledger is told of a job's handout: that it is given back untried, or that its verifier lived through it.
 
-use std::time::Duration;
-
 use infera_ledger::{Handout, Notice};
 use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
 
-use crate::tenure::{Tenure, Trial};
+use crate::tenure::{LEDGER_RETRY, Tenure, Trial};
 
 /// Bounds the tries to give jobs back in the ledger. After that the broker gives them out again, and that counts as a lost
 /// handout.
 const RELEASE_TRIES: u32 = 4;
 
-/// How long until jobs are given back again after that failed.
-const RETRY: Duration = Duration::from_millis(250);
-
 /// Gives jobs back in the ledger; false if it can't be done.
 pub(crate) async fn release(tenure: &Tenure, jobs: &[JobId]) -> bool {
-    for _ in 0..RELEASE_TRIES {
+    for failures in 1..=RELEASE_TRIES {
         match tenure.seams.owner.release(&tenure.id, jobs, Timestamp::now()).await {
             Ok(()) => return true,
             Err(error) => {
                 tracing::warn!(jobs = jobs.len(), %error, "not given back yet; trying again");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
         }
     }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use infera_broker::Delivery;
+use infera_types::messages::Version;
 
-use crate::tenure::Trial;
+use crate::tenure::{HeldNotice, Trial};
 
 /// What a job's task holds: its notice, its trial, and a place among the running once its nodes are at work.
 pub(crate) struct Held {
     delivery: Option<Delivery>,
+    /// The newest version that the gateway reads which waits for the job's end.
+    pub(crate) speaks: Version,
     running: Arc<AtomicU16>,
     counted: bool,
     /// The job's trial, until it is over.
@@ -18,8 +21,9 @@ pub(crate) struct Held {
 
 impl Held {
     /// Holds a notice whose job doesn't run yet; `running` counts those of its consumer that do.
-    pub(crate) const fn new(delivery: Delivery, running: Arc<AtomicU16>, trial: Arc<Trial>) -> Self {
-        Self { delivery: Some(delivery), running, counted: false, trial }
+    pub(crate) fn new(notice: HeldNotice, running: Arc<AtomicU16>, trial: Arc<Trial>) -> Self {
+        let HeldNotice { delivery, speaks } = notice;
+        Self { delivery: Some(delivery), speaks, running, counted: false, trial }
     }
 
     /// Returns the span that the notice was sent in, as its sender says.

@@ -7,25 +7,25 @@ use std::time::Duration;
 use infera_ledger::{CatalogueEntry, LedgerError, TakenJob};
 use infera_model::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
 use infera_sampling::{draw_key, sample_key};
+use infera_types::features::Features;
 use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::Context;
 use crate::decisions::thresholds::Thresholds;
-use crate::tenure::Tenure;
+use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// Reading and rendering go to a thread of their own from this size on, and count among the bytes that are worked on at
 /// once: below it they take less than a millisecond and four MiB, and are as many at once as there are threads.
 pub(super) const INLINE_MAX_BYTES: usize = 16 * 1024;
 
-/// How long until an epoch is read again that can't be read now.
-const RETRY: Duration = Duration::from_millis(250);
-
 /// A job that can be asked.
 pub(super) struct Prepared {
     /// What is asked.
     pub(super) request: JobRequest,
+    /// What that needs of a node's engine.
+    pub(super) needed: Features,
     /// What the model's name means.
     pub(super) entry: Arc<CatalogueEntry>,
     /// Its tokenizer and template.
@@ -105,6 +105,7 @@ pub(super) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepa
         prompt_hash: prompt_hash(&prompt.tokens),
         prompt_tokens,
         rendering_min: prompt.since,
+        needed: Features::needed(&request),
         request,
         entry,
         chat,
@@ -163,10 +164,12 @@ fn end_of(job: JobId, unrendered: Unrendered) -> End {
 }
 
 async fn epoch_secret(tenure: &Tenure, number: u64) -> Result<Digest, LedgerError> {
+    let mut failures = 0_u32;
     loop {
         match tenure.ledger_view.epoch_secret(&*tenure.seams.network, number).await {
-            Err(LedgerError::Unavailable(_) | LedgerError::Refused(_) | LedgerError::Unknown(_)) => {
-                tokio::time::sleep(RETRY).await
+            Err(error) if error.may_pass() => {
+                failures = failures.saturating_add(1);
+                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
             decided => return decided,
         }

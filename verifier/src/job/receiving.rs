@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use infera_model::chat::RENDERING;
 use infera_telemetry::trace;
-use infera_types::messages::{Refusal, Replica};
+use infera_types::messages::{Refusal, RefusalReason, Replica};
 use infera_types::time::Timestamp;
 use tracing::info_span;
 
@@ -14,7 +14,6 @@ use super::prompt::INLINE_MAX_BYTES;
 use crate::decisions::integrity::{self, Expected};
 use crate::decisions::misses::{Lack, counts};
 use crate::nodes::{Arrival, Arrived};
-use crate::tenure::Counted;
 
 impl Asking {
     /// Waits for the next message for this job.
@@ -29,7 +28,7 @@ impl Asking {
     /// Takes a replica or a refusal into the group.
     pub(super) async fn receive(&mut self, arrived: Arrived) {
         let Some(index) = self.group.find_open(arrived.assignment) else {
-            self.tenure.counters.count(Counted::ReplicaUnknown);
+            self.tenure.counters.replicas_unknown.add_one();
             return;
         };
         match arrived.what {
@@ -38,7 +37,7 @@ impl Asking {
                 self.neutral(index);
             }
             Arrival::Replica(replica) => {
-                self.tenure.counters.count(Counted::Replica);
+                self.tenure.counters.replicas.add_one();
                 let is_small = arrived.bytes <= INLINE_MAX_BYTES;
                 let _held = if is_small { None } else { Some(self.tenure.work.hold(arrived.bytes).await) };
                 let span = info_span!(target: trace::TARGET, "replica", assignment = %arrived.assignment);
@@ -59,9 +58,11 @@ impl Asking {
     async fn refused(&mut self, index: usize, refusal: &Refusal) {
         // Bounded: a node's text must not fill the log.
         let detail: String = refusal.detail.chars().take(200).collect();
-        tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = ?refusal.reason, detail, "refused");
+        tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = refusal.reason.word(), detail, "refused");
         if counts(Lack::Refusal(refusal.reason), self.was_deaf(index)) {
             self.miss(index, false).await;
+        } else if refusal.reason == RefusalReason::Unsupported {
+            self.group.unsupported(index);
         } else {
             self.neutral(index);
         }

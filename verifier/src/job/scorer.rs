@@ -1,8 +1,6 @@
 //! Posts what a group comes to, once per assignment, and opens disputes. The verdicts are those of `decisions`; this brings
 //! them to the ledger, for groups of this verifier and for those whose owner is gone.
 
-use std::time::Duration;
-
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_types::job::{GroupRecord, Settlement};
@@ -11,10 +9,7 @@ use metrics::{counter, histogram};
 
 use crate::decisions::points::{Work, earns_bonus, millipoints};
 use crate::decisions::verdicts::{self, Case, Judged, Witness};
-use crate::tenure::{Counted, Tenure};
-
-/// How long until the ledger is tried again while it is away. The tenure's lease bounds how long that can go on.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// Scores the group of a job that this verifier settled, or that ended under its hands, and closes it if it is the
 /// one on record. Tries until the ledger answers; what is cut off is closed later by the sweeper.
@@ -29,12 +24,14 @@ pub(crate) async fn close_own(
     // The group on record may be another verifier's, which settled the job while this one was at it too: that one
     // closes it, and this one only posts what its own nodes are owed.
     let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
+    let ended = Ended { settlement, group, witness: Witness::Owner, closes: is_on_record };
+    let mut failures = 0_u32;
     loop {
-        let ended = Ended { settlement, group, witness: Witness::Owner, closes: is_on_record };
         match close(tenure, &ended).await {
             Err(error) if error.may_pass() => {
                 tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
-                tokio::time::sleep(RETRY).await;
+                failures = failures.saturating_add(1);
+                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
             decided => return decided,
         }
@@ -77,7 +74,7 @@ async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
     count_verdicts(settlement, closing.judged.iter());
     if closes {
         histogram!(VERIFIER_CLOSE_LAG).record(Timestamp::now().since(settlement.settled_ms));
-        tenure.counters.count(Counted::GroupClosed);
+        tenure.counters.groups_closed.add_one();
     }
     Ok(())
 }
@@ -97,7 +94,7 @@ pub(super) async fn dispute(
     detail: &str,
 ) -> Result<(), LedgerError> {
     tracing::warn!(job = %settlement.job_id, detail, "the answer is disputed");
-    tenure.counters.count(Counted::Dispute);
+    tenure.counters.disputes.add_one();
     tenure.seams.standing.dispute(settlement.job_id, detail, Timestamp::now()).await
 }
 

@@ -1,22 +1,17 @@
 //! Makes the end of a job final: the settlement commits first, then the gateway hears of it (which may be lost: it also
 //! polls), and only then the notice is acked, by the task that holds it. What the end is was decided before.
 
-use std::time::Duration;
-
 use infera_broker::{Address, Published, topology};
 use infera_ledger::{LedgerError, Settled};
 use infera_telemetry::metrics::{VERIFIER_COMMIT, VERIFIER_SETTLED};
 use infera_telemetry::trace;
 use infera_types::job::{End, FailureReason, Rung, Settlement};
-use infera_types::messages::{Completion, Wire};
+use infera_types::messages::{Completion, Version, Wire};
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};
 
-use crate::tenure::{Counted, Tenure};
-
-/// How long until the ledger is tried again while it is away. The tenure's lease bounds how long that can go on.
-const RETRY: Duration = Duration::from_millis(250);
+use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// Commits `settlement`, and returns the one that counts: this, or the one that was there before. Tries until the
 /// ledger answers, since nothing else may be done with the job; the tenure's end cuts it off.
@@ -31,20 +26,21 @@ pub(crate) async fn settle(tenure: &Tenure, settlement: Settlement) -> Result<Se
 async fn settle_in_ledger(tenure: &Tenure, settlement: Settlement) -> Result<Settlement, LedgerError> {
     let mut wanted = settlement;
     let mut reduced = false;
+    let mut failures = 0_u32;
     loop {
         let begun = Instant::now();
         match tenure.seams.owner.settle(&wanted).await {
             Ok(Settled::Now) => {
                 histogram!(VERIFIER_COMMIT).record(begun.elapsed());
                 count_end(&wanted.end);
-                tenure.counters.count(Counted::Settled);
                 return Ok(wanted);
             }
             // Also the answer to a second try of what did commit (rule 8).
             Ok(Settled::Before(before)) => return Ok(before),
             Err(error) if error.may_pass() => {
                 tracing::warn!(job = %wanted.job_id, %error, "not settled yet; trying again");
-                tokio::time::sleep(RETRY).await;
+                failures = failures.saturating_add(1);
+                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
             Err(LedgerError::Row(problem)) if !reduced => {
                 tracing::error!(job = %wanted.job_id, problem, "the settlement's row is refused");
@@ -75,11 +71,12 @@ fn without_content(settlement: Settlement) -> Settlement {
     Settlement { end, group: None, ..settlement }
 }
 
-/// Tells the gateway that accepted the job of its end. The message may be lost: gateways read the ledger as well.
-pub(crate) async fn publish_completion(tenure: &Tenure, settlement: &Settlement) {
+/// Tells the gateway that accepted the job of its end, in a version that it reads. The message may be lost: gateways read the
+/// ledger as well.
+pub(crate) async fn publish_completion(tenure: &Tenure, settlement: &Settlement, speaks: Version) {
     let address = Address::Queue(topology::completions(&settlement.gateway).name);
     let completion = Completion { settlement: Settlement { group: None, ..settlement.clone() } };
-    let message = completion.to_message(settlement.job_id.to_string());
+    let message = completion.to_message_in(speaks, settlement.job_id.to_string());
     for _ in 0..tenure.config.publish_tries {
         if tenure.seams.broker.publish(&address, message.clone()).await != Published::Unknown {
             return;

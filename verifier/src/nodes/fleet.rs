@@ -44,6 +44,7 @@ pub(crate) fn fleet(snapshot: &Snapshot, model: &ModelName, views: &[NodeView]) 
                 // Known where a warden looks at the broker's connections; nodes of one process have none.
                 address: view.address,
                 numeric_class: view.class.clone(),
+                features: view.features.clone(),
                 free_slots: view.free_slots,
                 reputation: profile.reputation,
                 tokens_per_second: profile.tokens_per_second,

@@ -2,8 +2,9 @@
 //! the catalogue, the registered nodes, how they stand, and epochs' secrets.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding, Standing};
 use infera_types::ids::{Digest, ModelName, NodeId};
 use infera_types::time::Timestamp;
@@ -36,14 +37,14 @@ impl Snapshot {
 /// The last reading, and the epochs met so far.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerView {
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshot: ArcSwap<Snapshot>,
     epochs: Mutex<HashMap<u64, Digest>>,
 }
 
 impl LedgerView {
-    /// The last reading.
+    /// Returns the last reading.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+        self.snapshot.load_full()
     }
 
     /// Reads everything again. On an error the last snapshot stays.
@@ -67,7 +68,7 @@ impl LedgerView {
         for model in snapshot.catalogue.keys() {
             snapshot.profiles.insert(model.clone(), Profiles::of(snapshot.standings.get(model), now));
         }
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
 

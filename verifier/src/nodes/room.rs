@@ -46,6 +46,7 @@ fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> Mode
 
 #[cfg(test)]
 mod tests {
+    use infera_types::features::Features;
     use infera_types::ids::{Digest, NodeId, OwnerId};
     use infera_types::numbers::NumericClass;
 
@@ -63,6 +64,7 @@ mod tests {
                 runtime: "none".to_owned(),
                 compute: "f32".to_owned(),
             },
+            features: Features::default(),
             free_slots,
             reputation: 0.5,
             tokens_per_second: None,

@@ -7,11 +7,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use infera_types::features::Features;
 use infera_types::ids::{Digest, NodeId};
-use infera_types::{
-    messages::{Heartbeat, ServedModel},
-    numbers::NumericClass,
-};
+use infera_types::messages::{Heartbeat, ServedModel, Version};
+use infera_types::numbers::NumericClass;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -29,6 +28,10 @@ pub(crate) struct NodeView {
     pub(crate) class: NumericClass,
     /// The version of rendering that it announced.
     pub(crate) rendering: u32,
+    /// What its engine can do beyond answering, as it announced.
+    pub(crate) features: Features,
+    /// The newest version of messages that it reads, as it announced.
+    pub(crate) speaks: Version,
     /// How many assignments it has room for.
     pub(crate) free_slots: u32,
     /// Where it connects from; none where the broker doesn't say.
@@ -39,6 +42,7 @@ pub(crate) struct NodeView {
 struct LiveNode {
     queue: String,
     models: Vec<ServedModel>,
+    speaks: Version,
     heard: Instant,
     /// This verifier's open assignments there, per digest, when its last heartbeat came.
     outstanding_then: HashMap<Digest, u32>,
@@ -100,12 +104,14 @@ impl NodeTable {
         let node = nodes.entry(id).or_insert_with(|| LiveNode {
             queue: String::new(),
             models: Vec::new(),
+            speaks: Version::First,
             heard: now,
             outstanding_then: HashMap::new(),
             outstanding: HashMap::new(),
         });
         node.queue = heartbeat.queue;
         node.models = heartbeat.models;
+        node.speaks = heartbeat.speaks;
         node.heard = now;
         node.outstanding_then = node.outstanding.clone();
         drop(nodes);
@@ -150,6 +156,8 @@ impl NodeTable {
                         queue: node.queue.clone(),
                         class: served.numeric_class.clone(),
                         rendering: served.rendering,
+                        features: served.features.clone(),
+                        speaks: node.speaks,
                         free_slots: free_slots(
                             served,
                             count(&node.outstanding_then),
@@ -208,9 +216,9 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use infera_types::features::Feature;
+
     use super::*;
-    use infera_types::features::Features;
-    use infera_types::messages::Version;
 
     fn class() -> NumericClass {
         NumericClass {
@@ -278,6 +286,24 @@ mod tests {
         assert!(table.views(&digests, later).is_empty());
         table.forget_silent(later);
         assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn a_node_reads_and_can_do_what_its_last_heartbeat_says() {
+        let table = NodeTable::new(Duration::from_secs(30), 9);
+        let now = Instant::now();
+        let nothing = Features::from_iter([]);
+        for (speaks, features) in [
+            (Version::First, Features::default()),
+            (Version::Second, nothing),
+            (Version::First, Features::from_iter([Feature::Seed])),
+        ] {
+            let mut said = Heartbeat { speaks, ..heartbeat("na", 1, 1) };
+            said.models[0].features = features.clone();
+            assert!(table.hear("na", said, now));
+            let view = &table.views(&[class().model_digest], now)[0];
+            assert_eq!((view.speaks, &view.features), (speaks, &features));
+        }
     }
 
     #[test]

@@ -1,78 +1,49 @@
-//! Counts of what happened, for metrics and tests. No decision depends on them.
+//! Counts what happens, for operators and tests. No decision depends on these counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use infera_telemetry::metrics::{
+    VERIFIER_ASSIGNMENTS, VERIFIER_CONNECTIONS_CLOSED, VERIFIER_DEAD_LETTERS, VERIFIER_DISPUTES,
+    VERIFIER_GROUPS_CLOSED, VERIFIER_HEARTBEATS_REFUSED, VERIFIER_LEASES_LOST, VERIFIER_MESSAGES_REFUSED,
+    VERIFIER_PANICS, VERIFIER_QUEUES_REPAIRED, VERIFIER_RELEASED, VERIFIER_REPLICAS, VERIFIER_TAKEN,
+};
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
-    /// Jobs taken.
-    Taken,
-    /// Jobs settled by this verifier, whatever their end.
-    Settled,
-    /// Jobs given back before a node was asked.
-    Released,
-    /// Assignments sent.
-    Assigned,
-    /// Replicas that came in for open assignments.
-    Replica,
-    /// Replicas and refusals for no open assignment.
-    ReplicaUnknown,
-    /// Replicas and refusals from another node than the assignment's.
-    ReplicaImpostor,
-    /// Replicas and refusals whose verifier was gone.
-    ReplicaStray,
-    /// Heartbeats from no proper node or with a foreign queue.
-    HeartbeatRefused,
-    /// Messages dropped because they weren't what their kind promises.
-    MessageMalformed,
-    /// Messages of unknown kinds or versions, parked.
-    MessageParked,
-    /// Messages of unknown kinds or versions that could not be parked, or not as fast as they came.
-    MessageUnparked,
-    /// Groups scored and closed.
-    GroupClosed,
-    /// Disputes opened.
-    Dispute,
-    /// Notices that the broker gave up because they came back too often.
-    DeadLetter,
-    /// Stuck queues of jobs that were deleted and declared again.
-    QueueRepaired,
-    /// Job tasks that panicked.
-    Panic,
-    /// Times that this verifier lost its lease.
-    LeaseLost,
-    /// Connections of nodes closed at the broker.
-    ConnectionClosed,
-}
-
-/// How many kinds of [`Counted`] there are.
-const COUNT: usize = Counted::ConnectionClosed as usize + 1;
-
-/// The counts since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    counts: [AtomicU64; COUNT],
-}
-
-impl Counters {
-    /// Counts one more.
-    pub(crate) fn count(&self, what: Counted) {
-        // The index is the variant's own number, below COUNT by its definition.
-        if let Some(count) = self.counts.get(what as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Counts one more, unless `holds`.
-    pub(crate) fn count_unless(&self, holds: bool, what: Counted) {
-        if !holds {
-            self.count(what);
-        }
-    }
-
-    /// Returns how many there were so far.
-    #[must_use]
-    pub fn get(&self, what: Counted) -> u64 {
-        self.counts.get(what as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+infera_telemetry::counts! {
+    /// Counts what a verifier does and hears, since its start.
+    pub struct Counters {
+        /// Jobs taken.
+        taken => VERIFIER_TAKEN,
+        /// Jobs given back before a node was asked.
+        released => VERIFIER_RELEASED,
+        /// Assignments sent.
+        assignments => VERIFIER_ASSIGNMENTS,
+        /// Replicas that came in for open assignments.
+        replicas => VERIFIER_REPLICAS, "outcome" => "answer",
+        /// Replicas and refusals for no open assignment.
+        replicas_unknown => VERIFIER_REPLICAS, "outcome" => "unknown",
+        /// Replicas and refusals from another node than the assignment's.
+        replicas_impostor => VERIFIER_REPLICAS, "outcome" => "impostor",
+        /// Replicas and refusals whose verifier was gone.
+        replicas_stray => VERIFIER_REPLICAS, "outcome" => "stray",
+        /// Heartbeats from no proper node or with a foreign queue.
+        heartbeats_refused => VERIFIER_HEARTBEATS_REFUSED,
+        /// Messages dropped because they weren't what their kind promises.
+        messages_malformed => VERIFIER_MESSAGES_REFUSED, "outcome" => "dropped",
+        /// Messages of unknown kinds or versions, parked.
+        messages_parked => VERIFIER_MESSAGES_REFUSED, "outcome" => "parked",
+        /// Messages of unknown kinds or versions that could not be parked, or not as fast as they came.
+        messages_unparked => VERIFIER_MESSAGES_REFUSED, "outcome" => "unparked",
+        /// Groups scored and closed.
+        groups_closed => VERIFIER_GROUPS_CLOSED,
+        /// Disputes opened.
+        disputes => VERIFIER_DISPUTES,
+        /// Notices that the broker gave up because they came back too often.
+        dead_letters => VERIFIER_DEAD_LETTERS,
+        /// Stuck queues of jobs that were deleted and declared again.
+        queues_repaired => VERIFIER_QUEUES_REPAIRED,
+        /// Tasks of jobs and of the verifier that panicked.
+        panics => VERIFIER_PANICS,
+        /// Times that this verifier lost its lease.
+        leases_lost => VERIFIER_LEASES_LOST,
+        /// Connections of nodes closed at the broker.
+        connections_closed => VERIFIER_CONNECTIONS_CLOSED,
     }
 }

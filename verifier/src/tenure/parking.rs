@@ -4,22 +4,19 @@
 //! verifier busy with what it doesn't know.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use infera_broker::{Address, Broker, Delivery, Message, Published, topology};
+use infera_broker::parking::park;
+use infera_broker::{Broker, Delivery, Published, consuming, topology};
 use infera_types::messages::DecodeError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::counters::{Counted, Counters};
+use super::counters::Counters;
 use super::log_throttles::LogThrottles;
 
 /// Bounds the messages that wait to be parked. They are unsettled meanwhile: a quarter of what the reader of replicas may hold,
 /// and 64 MiB of the largest there are.
 const WAITING_MAX: usize = 64;
-
-/// How long until the queue of parked messages is declared again after that failed.
-const RETRY: Duration = Duration::from_millis(250);
 
 /// The messages that wait to be parked, and what is needed to park them.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ impl Parking {
         if let Err(mpsc::error::TrySendError::Full(delivery) | mpsc::error::TrySendError::Closed(delivery)) =
             refused
         {
-            self.dropped(None);
+            self.dropped("no_room");
             delivery.ack().await;
         }
     }
@@ -68,10 +65,12 @@ impl Parking {
             }
             tokio::select! {
                 Some(delivery) = next.recv() => {
-                    is_declared = self.move_away(&delivery.message).await;
+                    let published = park(&*self.broker, &delivery.message).await;
+                    is_declared = published != Published::Unroutable;
+                    self.note(published);
                     delivery.ack().await;
                 }
-                () = tokio::time::sleep(RETRY), if !is_declared => {}
+                () = tokio::time::sleep(consuming::RETRY), if !is_declared => {}
             }
         }
     }
@@ -84,27 +83,18 @@ impl Parking {
         declared.is_ok()
     }
 
-    /// Publishes one message to the queue of parked ones, which is declared again if it is gone. Returns whether the queue
-    /// is there as far as is known.
-    async fn move_away(&self, message: &Message) -> bool {
-        let address = Address::Queue(topology::parked().name);
-        let message = Message { ttl_ms: None, ..message.clone() };
-        let mut published = self.broker.publish(&address, message.clone()).await;
-        if published == Published::Unroutable && self.declare().await {
-            published = self.broker.publish(&address, message).await;
+    fn note(&self, published: Published) {
+        match published {
+            Published::Confirmed => self.counters.messages_parked.add_one(),
+            unparked => self.dropped(unparked.word()),
         }
-        if published == Published::Confirmed {
-            self.counters.count(Counted::MessageParked);
-        } else {
-            self.dropped(Some(published));
-        }
-        published != Published::Unroutable
     }
 
-    fn dropped(&self, published: Option<Published>) {
-        self.counters.count(Counted::MessageUnparked);
+    /// Counts and reports a message that is dropped.
+    fn dropped(&self, outcome: &str) {
+        self.counters.messages_unparked.add_one();
         if let Some(times) = self.throttles.unparked.count(Instant::now()) {
-            tracing::warn!(times, ?published, "unknown messages could not be parked and are dropped");
+            tracing::warn!(times, outcome, "unknown messages could not be parked and are dropped");
         }
     }
 }

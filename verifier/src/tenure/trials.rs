@@ -11,9 +11,10 @@ use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use infera_broker::Delivery;
 use infera_types::ids::JobId;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
+
+use super::held_notice::HeldNotice;
 
 /// Bounds a trial. What reading, rendering and sending a request does to a process shows at once, and others wait.
 pub(crate) const TRIAL_MAX: Duration = Duration::from_secs(5);
@@ -63,7 +64,7 @@ pub(crate) struct Suspect {
     /// The job.
     pub(crate) job: JobId,
     /// Its notice.
-    pub(crate) delivery: Delivery,
+    pub(crate) notice: HeldNotice,
     /// How many jobs of its consumer run.
     pub(crate) running: Arc<AtomicU16>,
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use infera_telemetry::metrics as names;
 use infera_telemetry::readiness::{Condition, Readiness};
-use metrics::{counter, gauge};
+use metrics::gauge;
 use tokio::time::Instant;
 
-use crate::tenure::counters::{Counted, Counters};
+use crate::tenure::counters::Counters;
 use crate::tenure::in_flight::InFlight;
 
 /// What the tenure's tasks note.
@@ -116,38 +116,7 @@ impl VerifierHandle {
 
     /// Brings those metrics up to date that are counted in [`Counters`] or are levels.
     pub fn observe(&self) {
-        let count = |what| self.counters.get(what);
-        let plain = [
-            (names::VERIFIER_TAKEN, Counted::Taken),
-            (names::VERIFIER_RELEASED, Counted::Released),
-            (names::VERIFIER_ASSIGNMENTS, Counted::Assigned),
-            (names::VERIFIER_HEARTBEATS_REFUSED, Counted::HeartbeatRefused),
-            (names::VERIFIER_GROUPS_CLOSED, Counted::GroupClosed),
-            (names::VERIFIER_DISPUTES, Counted::Dispute),
-            (names::VERIFIER_DEAD_LETTERS, Counted::DeadLetter),
-            (names::VERIFIER_QUEUES_REPAIRED, Counted::QueueRepaired),
-            (names::VERIFIER_PANICS, Counted::Panic),
-            (names::VERIFIER_LEASES_LOST, Counted::LeaseLost),
-            (names::VERIFIER_CONNECTIONS_CLOSED, Counted::ConnectionClosed),
-        ];
-        for (name, what) in plain {
-            counter!(name).absolute(count(what));
-        }
-        for (word, what) in [
-            ("answer", Counted::Replica),
-            ("unknown", Counted::ReplicaUnknown),
-            ("impostor", Counted::ReplicaImpostor),
-            ("stray", Counted::ReplicaStray),
-        ] {
-            counter!(names::VERIFIER_REPLICAS, "outcome" => word).absolute(count(what));
-        }
-        for (word, what) in [
-            ("dropped", Counted::MessageMalformed),
-            ("parked", Counted::MessageParked),
-            ("unparked", Counted::MessageUnparked),
-        ] {
-            counter!(names::VERIFIER_MESSAGES_REFUSED, "outcome" => word).absolute(count(what));
-        }
+        self.counters.observe();
         let jobs = u32::try_from(self.vitals.jobs()).unwrap_or(u32::MAX);
         gauge!(names::VERIFIER_IN_FLIGHT).set(jobs);
         let lease = self.vitals.snapshot(Instant::now()).lease;

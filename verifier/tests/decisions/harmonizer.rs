@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
+use infera_types::features::{Feature, Features};
+use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
+use infera_types::job::JobRequest;
 use infera_verifier::decisions::harmonizer::{Candidate, Distinct, Draw, Medians, Member, draw};
 use proptest::prelude::*;
 
@@ -15,6 +17,7 @@ fn candidate(number: u32) -> Candidate {
         owner: OwnerId::new(format!("o{number}")),
         address: None,
         numeric_class: class("toy", "a"),
+        features: Features::default(),
         free_slots: 1,
         reputation: 0.9,
         tokens_per_second: Some(50.0),
@@ -35,6 +38,7 @@ fn key(job: u32) -> Digest {
 #[derive(Default)]
 struct Terms {
     wanted: usize,
+    needed: Features,
     members: Vec<Member>,
     excluded_owners: Vec<OwnerId>,
     excluded_nodes: Vec<NodeId>,
@@ -53,6 +57,7 @@ fn drawn<'a>(candidates: &'a [Candidate], job: u32, terms: &Terms) -> Vec<&'a Ca
     let one = Draw {
         key: &key,
         account: &account,
+        needed: &terms.needed,
         wanted: terms.wanted,
         members: &terms.members,
         excluded_owners: &terms.excluded_owners,
@@ -263,6 +268,37 @@ fn one_class_where_three_owners_have_it() {
     fleet[1].numeric_class = class("toy", "c");
     fleet[5].owner = fleet[4].owner.clone();
     assert!((0..200).all(|job| group(&fleet, job).len() == 3));
+}
+
+#[test]
+fn only_nodes_that_can_do_all_of_a_request_are_drawn_for_it() {
+    let request = |temperature, seed| JobRequest {
+        model: ModelName::new("m"),
+        messages: Vec::new(),
+        max_tokens: 1,
+        temperature,
+        seed,
+    };
+    let (temperature, seed) = (Feature::Temperature, Feature::Seed);
+    for (request, features, is_drawn) in [
+        (request(0.0, None), &[][..], true),
+        (request(0.7, None), &[], false),
+        (request(0.7, None), &[seed], false),
+        (request(0.7, None), &[temperature], true),
+        (request(0.0, Some(1)), &[temperature], false),
+        (request(0.0, Some(1)), &[seed], true),
+        (request(0.7, Some(1)), &[temperature], false),
+        (request(0.7, Some(1)), &[temperature, seed], true),
+    ] {
+        let mut fleet = fleet(4);
+        fleet[1].features = features.iter().copied().collect();
+        let terms = Terms { needed: Features::needed(&request), ..wanted(4) };
+        for job in 0..20 {
+            let drawn = drawn(&fleet, job, &terms);
+            assert_eq!(drawn.len(), if is_drawn { 4 } else { 3 }, "the others are drawn");
+            assert_eq!(drawn.contains(&&fleet[1]), is_drawn, "{request:?} {features:?}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,6 @@ use infera_types::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, V
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::Config;
-use infera_verifier::Counted;
 use infera_verifier::decisions::harmonizer::Distinct;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
@@ -171,8 +170,7 @@ async fn others_wait_are_given_back_and_taken_when_there_are_three() {
     let _chorus = keep_speaking(&two);
     let verifier = network.verifier(Config { hold_ms: 200, ..quick() });
     let job = network.submit(Ask::default()).await;
-    eventually("it is given back", || async { (verifier.counters.get(Counted::Released) > 0).then_some(()) })
-        .await;
+    eventually("it is given back", || async { (verifier.counters.released.get() > 0).then_some(()) }).await;
     let third = [Node::start(&network, "c", |_| right()).await];
     let _third_chorus = keep_speaking(&third);
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
@@ -189,11 +187,11 @@ async fn a_cancel_wins_over_a_later_settlement_and_what_was_in_is_paid() {
     // Two are in and the third is asked: a quorum of three waits.
     let job = network.submit(Ask::quorum(3)).await;
     nodes[2].assignment(0).await;
-    eventually("two are in", || async { (verifier.counters.get(Counted::Replica) == 2).then_some(()) }).await;
+    eventually("two are in", || async { (verifier.counters.replicas.get() == 2).then_some(()) }).await;
     let cancelled = network.ledger.cancel(&network.account, job, Timestamp::now()).await.unwrap();
     assert!(matches!(cancelled, Cancelled::Now(_)));
     eventually("its group is closed", || async {
-        (verifier.counters.get(Counted::GroupClosed) == 1).then_some(())
+        (verifier.counters.groups_closed.get() == 1).then_some(())
     })
     .await;
     assert_eq!(network.end_of(job).await.end, End::Cancelled);
@@ -205,10 +203,8 @@ async fn a_cancel_wins_over_a_later_settlement_and_what_was_in_is_paid() {
     // Too late: the reply isn't waited for any more, and nothing is posted for it again.
     let late = nodes[2].assignment(0).await;
     nodes[2].reply(&late, &super::node::line(&RIGHT)).await;
-    eventually("it is dropped", || async {
-        (verifier.counters.get(Counted::ReplicaUnknown) == 1).then_some(())
-    })
-    .await;
+    eventually("it is dropped", || async { (verifier.counters.replicas_unknown.get() == 1).then_some(()) })
+        .await;
     assert_eq!(network.balance_of(&nodes[2].id).await.millipoints, 0);
 }
 
@@ -231,10 +227,10 @@ async fn a_drain_gives_back_what_waits_and_ends() {
     let _chorus = keep_speaking(&lonely);
     let verifier = network.verifier(quick());
     let job = network.submit(Ask::default()).await;
-    eventually("it is taken", || async { (verifier.counters.get(Counted::Taken) > 0).then_some(()) }).await;
+    eventually("it is taken", || async { (verifier.counters.taken.get() > 0).then_some(()) }).await;
     let counters = Arc::clone(&verifier.counters);
     verifier.drain().await;
-    assert_eq!(counters.get(Counted::Released), 1);
+    assert_eq!(counters.released.get(), 1);
     let view = network.ledger.job(&network.account, job).await.unwrap().unwrap();
     assert_eq!(view.state, JobState::Queued);
     let depth = network.broker.depth(&topology::jobs(&network.model).name).await.unwrap();

@@ -8,7 +8,6 @@ use infera_types::ids::{NodeId, VerifierId};
 use infera_types::job::{End, FailureReason, Numbers, VerificationStatus};
 use infera_types::messages::{CapacitySummary, RefusalReason, Version, Wire as _};
 use infera_verifier::Config;
-use infera_verifier::Counted;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
 use super::node::{Act, Line, Node, RIGHT, keep_speaking, line, right, three, wrong};
@@ -75,10 +74,8 @@ async fn silence_is_a_miss_once_its_budget_is_over() {
     // A replica after that is late for everything.
     let late = nodes[2].assignment(0).await;
     nodes[2].reply(&late, &line(&RIGHT)).await;
-    eventually("it is dropped", || async {
-        (verifier.counters.get(Counted::ReplicaUnknown) == 1).then_some(())
-    })
-    .await;
+    eventually("it is dropped", || async { (verifier.counters.replicas_unknown.get() == 1).then_some(()) })
+        .await;
     network.assert_replays().await;
     assert_eq!(network.balance_of(&nodes[2].id).await.millipoints, 0);
 }
@@ -234,13 +231,12 @@ async fn nobody_answers_for_another_or_twice() {
     let verifier = network.verifier(quick());
     let job = network.submit(Ask::quorum(3)).await;
     let (first, third) = (nodes[0].assignment(0).await, nodes[2].assignment(0).await);
-    eventually("two are in", || async { (verifier.counters.get(Counted::Replica) == 2).then_some(()) }).await;
+    eventually("two are in", || async { (verifier.counters.replicas.get() == 2).then_some(()) }).await;
     // A stranger answers for the third, and the first answers again and otherwise.
     silent.reply(&third, &line(&RIGHT)).await;
     nodes[0].reply(&first, &line(&[300, 400, 302])).await;
     eventually("both are dropped", || async {
-        let dropped =
-            (verifier.counters.get(Counted::ReplicaImpostor), verifier.counters.get(Counted::ReplicaUnknown));
+        let dropped = (verifier.counters.replicas_impostor.get(), verifier.counters.replicas_unknown.get());
         (dropped == (1, 1)).then_some(())
     })
     .await;
@@ -262,10 +258,8 @@ async fn a_node_can_not_speak_as_a_verifier() {
         CapacitySummary { verifier: VerifierId::fresh(), models: Vec::new(), speaks: Version::NEWEST };
     let address = topology::replica_to(&nodes[0].id, &asked.verifier);
     network.broker.publish(&address, invented.to_message("1")).await;
-    eventually("it is dropped", || async {
-        (verifier.counters.get(Counted::ReplicaImpostor) == 1).then_some(())
-    })
-    .await;
+    eventually("it is dropped", || async { (verifier.counters.replicas_impostor.get() == 1).then_some(()) })
+        .await;
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use infera_types::ids::{Digest, JobId, VerifierId};
 use infera_types::job::{End, FailureReason, GroupRecord, Settlement};
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::Counted;
 use infera_verifier::{Config, Seams, Verifier};
 
 use super::faults::{DeafSweeping, Gate, Stop, StopBroker, StopOwner};
@@ -141,7 +140,7 @@ async fn death_between_a_cancel_and_the_group_s_close() {
     let gate = Arc::new(Gate::default());
     let first = network.verifier_on(config.clone(), stop_owner(&network, Stop::BeforePost, &gate));
     let job = network.submit(Ask::quorum(3)).await;
-    eventually("two are in", || async { (first.counters.get(Counted::Replica) == 2).then_some(()) }).await;
+    eventually("two are in", || async { (first.counters.replicas.get() == 2).then_some(()) }).await;
     let cancelled = network.ledger.cancel(&network.account, job, Timestamp::now()).await.unwrap();
     assert!(matches!(cancelled, Cancelled::Now(_)));
     gate.reached().await;
@@ -226,10 +225,6 @@ async fn a_replica_for_a_dead_owner_is_scored_by_another() {
         let job = network.submit(Ask::default()).await;
         network.end_of(job).await;
         let late = nodes[2].assignment(0).await;
-        eventually("the first has acked", || async {
-            (first.counters.get(Counted::Settled) == 1).then_some(())
-        })
-        .await;
         first.kill().await;
         eventually("its queue is gone", || async {
             (nodes[2].reply(&late, &line(&said)).await == Published::Unroutable).then_some(())
@@ -239,10 +234,8 @@ async fn a_replica_for_a_dead_owner_is_scored_by_another() {
         assert_eq!(nodes[2].reply_to_any(&late, &line(&said)).await, Published::Confirmed);
         // And once more: nodes publish it once, but brokers may repeat it.
         assert_eq!(nodes[2].reply_to_any(&late, &line(&said)).await, Published::Confirmed);
-        eventually("both are read", || async {
-            (second.counters.get(Counted::ReplicaStray) == 2).then_some(())
-        })
-        .await;
+        eventually("both are read", || async { (second.counters.replicas_stray.get() == 2).then_some(()) })
+            .await;
         eventually("it is posted", || async {
             (network.balance_of(&nodes[2].id).await.postings == 1).then_some(())
         })
@@ -264,8 +257,7 @@ async fn a_stray_of_a_job_that_goes_on_is_left_to_its_next_owner() {
     first.kill().await;
     nodes[2].reply_to_any(&lost, &line(&[300, 400, 302])).await;
     let second = network.verifier(quick());
-    eventually("it is read", || async { (second.counters.get(Counted::ReplicaStray) == 1).then_some(()) })
-        .await;
+    eventually("it is read", || async { (second.counters.replicas_stray.get() == 1).then_some(()) }).await;
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
     assert_paid_once(&network, job).await;
     assert!(!network.is_disputed(job).await);
@@ -284,7 +276,7 @@ async fn a_cancel_that_commits_first_wins_over_an_answer() {
     assert!(matches!(cancelled, Cancelled::Now(_)));
     gate.open();
     eventually("its group is closed", || async {
-        (verifier.counters.get(Counted::GroupClosed) == 1).then_some(())
+        (verifier.counters.groups_closed.get() == 1).then_some(())
     })
     .await;
     assert_eq!(network.end_of(job).await.end, End::Cancelled);
@@ -340,7 +332,7 @@ async fn a_job_that_breaks_its_verifiers_is_poison() {
         let verifier = network.verifier_as(quick(), seams, change);
         let job = network.submit(Ask::default()).await;
         assert_eq!(failure(&network.end_of(job).await), FailureReason::Poison);
-        assert_eq!(verifier.counters.get(Counted::Panic), panics, "{why}");
+        assert_eq!(verifier.counters.panics.get(), panics, "{why}");
         verifier.drain().await;
     }
 }
@@ -361,10 +353,8 @@ async fn without_its_lease_a_verifier_lets_go_and_begins_anew() {
     let job = network.submit(Ask::quorum(3)).await;
     let before = nodes[2].assignment(0).await;
     is_deaf.store(true, Ordering::SeqCst);
-    eventually("the lease is lost", || async {
-        (verifier.counters.get(Counted::LeaseLost) == 1).then_some(())
-    })
-    .await;
+    eventually("the lease is lost", || async { (verifier.counters.leases_lost.get() == 1).then_some(()) })
+        .await;
     is_deaf.store(false, Ordering::SeqCst);
     assert_eq!(tokens(&network.end_of(job).await), RIGHT);
     let after = nodes[2].assignment(1).await;
@@ -383,7 +373,7 @@ async fn a_verifier_whose_sweeper_broke_begins_anew() {
     let verifier = network.verifier_on(quick(), Seams { sweeping: Arc::new(sweeping), ..network.seams() });
     network.end_of(network.submit(Ask::default()).await).await;
     breaks_once.store(true, Ordering::SeqCst);
-    eventually("it broke", || async { (verifier.counters.get(Counted::Panic) == 1).then_some(()) }).await;
+    eventually("it broke", || async { (verifier.counters.panics.get() == 1).then_some(()) }).await;
     // A job without a notice is found by a sweeper only.
     let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
     let job = network.accept(&request, Ask::default()).await;

@@ -180,12 +180,14 @@ impl Network {
 
     /// Publishes a job's notice.
     pub(crate) async fn notify(&self, job: JobId) {
+        self.notify_as(job, Version::NEWEST).await;
+    }
+
+    /// Publishes a job's notice as a gateway does it that reads this version.
+    pub(crate) async fn notify_as(&self, job: JobId, speaks: Version) {
         let address = Address::Queue(topology::jobs(&self.model).name);
-        let published = self
-            .broker
-            .publish(&address, JobNotice { job_id: job, speaks: Version::NEWEST }.to_message(job.to_string()))
-            .await;
-        assert_eq!(published, Published::Confirmed);
+        let notice = JobNotice { job_id: job, speaks }.to_message(job.to_string());
+        assert_eq!(self.broker.publish(&address, notice).await, Published::Confirmed);
     }
 
     /// As a gateway does it: accept, publish, confirm.

@@ -57,13 +57,34 @@ pub(crate) fn line(tokens: &[TokenId]) -> Line {
     Line { tokens: tokens.to_vec(), shift: 0.0, text: None }
 }
 
+/// What a node announces beside its model.
+#[derive(Clone, Debug)]
+pub(crate) struct Announced {
+    pub(crate) speaks: Version,
+    pub(crate) features: Features,
+}
+
+impl Default for Announced {
+    fn default() -> Self {
+        Self { speaks: Version::NEWEST, features: Features::default() }
+    }
+}
+
+/// An assignment as it came, with its message's version byte.
+#[derive(Clone, Debug)]
+struct Seen {
+    assignment: Assignment,
+    version_byte: u8,
+}
+
 /// A node at work.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     queue: String,
     class: NumericClass,
+    announced: Announced,
     network: Arc<Network>,
-    seen: Arc<Mutex<Vec<Assignment>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     task: JoinHandle<()>,
 }
 
@@ -91,6 +112,19 @@ impl Node {
     ) -> Self {
         let node = Self::register(network, name, act).await;
         // Verifiers that come later miss this one and wait for the next.
+        node.speak().await;
+        node
+    }
+
+    /// The same, with other announcements.
+    pub(crate) async fn start_as(
+        network: &Arc<Network>,
+        name: &str,
+        announced: Announced,
+        act: impl Fn(usize) -> Act + Send + 'static,
+    ) -> Self {
+        let mut node = Self::register(network, name, act).await;
+        node.announced = announced;
         node.speak().await;
         node
     }
@@ -125,21 +159,35 @@ impl Node {
         let class = class(network);
         let speaker = Speaker { id: record.id.clone(), class: class.clone(), network: Arc::clone(network) };
         let task = tokio::spawn(work(speaker, queue.name.clone(), act, Arc::clone(&seen)));
-        Self { id: record.id, queue: queue.name, class, network: Arc::clone(network), seen, task }
+        let (network, announced) = (Arc::clone(network), Announced::default());
+        Self { id: record.id, queue: queue.name, class, announced, network, seen, task }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let model = ServedModel {
+            numeric_class: self.class.clone(),
+            rendering: RENDERING,
+            slots: 16,
+            free_slots: 16,
+            features: self.announced.features.clone(),
+        };
+        Heartbeat { models: vec![model], queue: self.queue.clone(), speaks: self.announced.speaks }
     }
 
     /// A heartbeat, heard by whoever listens now.
     pub(crate) async fn speak(&self) {
-        let served_model = served(self.class.clone());
-        let heartbeat =
-            Heartbeat { models: vec![served_model], queue: self.queue.clone(), speaks: Version::NEWEST };
         let address = topology::heartbeat_of(&self.id);
-        self.network.broker.publish(&address, heartbeat.to_message("heartbeat")).await;
+        self.network.broker.publish(&address, self.heartbeat().to_message("heartbeat")).await;
     }
 
     /// The assignments so far.
     pub(crate) fn seen(&self) -> Vec<Assignment> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().unwrap().iter().map(|seen| seen.assignment.clone()).collect()
+    }
+
+    /// The version bytes of their messages.
+    pub(crate) fn version_bytes(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().iter().map(|seen| seen.version_byte).collect()
     }
 
     /// The assignment with this number, once it is there.
@@ -165,17 +213,12 @@ impl Node {
 
 /// Keeps nodes alive for a verifier that starts when it likes.
 pub(crate) fn keep_speaking(nodes: &[Node]) -> Chorus {
-    let speakers: Vec<_> = nodes
-        .iter()
-        .map(|node| (topology::heartbeat_of(&node.id), node.class.clone(), node.queue.clone()))
-        .collect();
+    let heartbeats: Vec<_> =
+        nodes.iter().map(|node| (topology::heartbeat_of(&node.id), node.heartbeat())).collect();
     let network = nodes.first().map(|node| Arc::clone(&node.network)).unwrap();
     Chorus(tokio::spawn(async move {
         loop {
-            for (address, class, queue) in &speakers {
-                let served_model = served(class.clone());
-                let heartbeat =
-                    Heartbeat { models: vec![served_model], queue: queue.clone(), speaks: Version::NEWEST };
+            for (address, heartbeat) in &heartbeats {
                 network.broker.publish(address, heartbeat.to_message("heartbeat")).await;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -189,16 +232,6 @@ pub(crate) struct Chorus(JoinHandle<()>);
 impl Drop for Chorus {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-fn served(numeric_class: NumericClass) -> ServedModel {
-    ServedModel {
-        numeric_class,
-        rendering: RENDERING,
-        slots: 16,
-        free_slots: 16,
-        features: Features::default(),
     }
 }
 
@@ -222,14 +255,14 @@ async fn work(
     speaker: Speaker,
     queue: String,
     act: impl Fn(usize) -> Act + Send + 'static,
-    seen: Arc<Mutex<Vec<Assignment>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 ) {
     let mut consumer = speaker.network.broker.consume(&queue, 16).await.unwrap();
     while let Some(delivery) = consumer.next().await {
         let assignment = Assignment::from_message(&delivery.message).unwrap();
         let number = {
             let mut seen = seen.lock().unwrap();
-            seen.push(assignment.clone());
+            seen.push(Seen { assignment: assignment.clone(), version_byte: delivery.message.body[0] });
             seen.len() - 1
         };
         let to = topology::replica_to(&speaker.id, &assignment.verifier);
@@ -247,7 +280,10 @@ async fn work(
 impl Speaker {
     async fn say(&self, to: &Address, assignment: &Assignment, line: &Line) -> Published {
         let replica = replica(&self.network, &self.class, assignment, line);
-        self.network.broker.publish(to, replica.to_message(assignment.id.to_string())).await
+        self.network
+            .broker
+            .publish(to, replica.to_message_in(assignment.speaks, assignment.id.to_string()))
+            .await
     }
 
     async fn refuse(&self, assignment: &Assignment, reason: RefusalReason) {
@@ -258,7 +294,10 @@ impl Speaker {
             detail: "as the test wants".to_owned(),
         };
         let to = topology::refusal_to(&self.id, &assignment.verifier);
-        self.network.broker.publish(&to, refusal.to_message(assignment.id.to_string())).await;
+        self.network
+            .broker
+            .publish(&to, refusal.to_message_in(assignment.speaks, assignment.id.to_string()))
+            .await;
     }
 }
 

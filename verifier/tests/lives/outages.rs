@@ -10,7 +10,6 @@ use infera_types::ids::VerifierId;
 use infera_types::job::End;
 use infera_types::messages::{Heartbeat, RefusalReason, Version, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::Counted;
 use infera_verifier::{Config, Seams};
 
 use super::faults::{FailingArchive, Gate, NoConnections, NotingSweeping, StopBroker};
@@ -58,15 +57,15 @@ async fn a_flood_of_unknown_messages_stops_no_job() {
     gate.reached().await;
     // None of them can be parked now, and the next job's replicas come behind them all.
     assert_eq!(tokens(&network.end_of(network.submit(Ask::quorum(3)).await).await), RIGHT);
-    let dropped = verifier.counters.get(Counted::MessageUnparked);
+    let dropped = verifier.counters.messages_unparked.get();
     assert!(dropped > 0 && dropped < u64::from(FLOOD), "{dropped}");
     gate.open();
     eventually("those that waited are parked", || async {
-        let parked = verifier.counters.get(Counted::MessageParked);
-        (parked + verifier.counters.get(Counted::MessageUnparked) == u64::from(FLOOD)).then_some(())
+        let parked = verifier.counters.messages_parked.get();
+        (parked + verifier.counters.messages_unparked.get() == u64::from(FLOOD)).then_some(())
     })
     .await;
-    let parked = verifier.counters.get(Counted::MessageParked);
+    let parked = verifier.counters.messages_parked.get();
     assert_eq!(network.broker.depth(&topology::parked().name).await.unwrap(), Some(parked));
 }
 
@@ -87,8 +86,8 @@ async fn a_parking_queue_that_went_is_made_anew() {
         })
         .await;
     }
-    assert_eq!(verifier.counters.get(Counted::MessageParked), 2);
-    assert_eq!(verifier.counters.get(Counted::MessageUnparked), 0);
+    assert_eq!(verifier.counters.messages_parked.get(), 2);
+    assert_eq!(verifier.counters.messages_unparked.get(), 0);
 }
 
 #[tokio::test]
@@ -109,7 +108,7 @@ async fn no_lease_is_taken_before_nodes_can_be_heard() {
     assert_eq!(*sweeping.leases.lock().unwrap(), [""; 0]);
     broker.is_away.store(false, Ordering::SeqCst);
     assert_eq!(tokens(&network.end_of(network.submit(Ask::default()).await).await), RIGHT);
-    assert_eq!(verifier.counters.get(Counted::LeaseLost), 0);
+    assert_eq!(verifier.counters.leases_lost.get(), 0);
     verifier.drain().await;
 }
 
@@ -173,10 +172,8 @@ async fn a_stray_that_can_not_be_scored_is_dropped() {
         [LedgerError::Row("as the test wants".to_owned())],
     ));
     let (verifier, broker) = with_a_stray(&network, &nodes[2], &sweeping).await;
-    eventually("it is dropped", || async {
-        (verifier.counters.get(Counted::MessageMalformed) == 1).then_some(())
-    })
-    .await;
+    eventually("it is dropped", || async { (verifier.counters.messages_malformed.get() == 1).then_some(()) })
+        .await;
     verifier.drain().await;
     assert_eq!(network.broker.depth(&topology::replicas_any().name).await.unwrap(), Some(0));
     assert_eq!(broker.given.load(Ordering::SeqCst), 1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_broker::{Broker as _, topology};
-use infera_verifier::{Config, Counted};
+use infera_verifier::Config;
 
 use super::network::{Ask, Network, quick, tokens};
 use super::node::{Act, Node, RIGHT, keep_speaking, right, three};
@@ -22,7 +22,7 @@ async fn nothing_is_taken_while_there_is_no_room() {
     }
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(network.broker.depth(&topology::jobs(&network.model).name).await.unwrap(), Some(5));
-    assert_eq!(verifier.counters.get(Counted::Taken), 0);
+    assert_eq!(verifier.counters.taken.get(), 0);
     let nodes = three(&network, right()).await;
     let _chorus = keep_speaking(&nodes);
     for job in jobs {
@@ -49,7 +49,7 @@ async fn two_verifiers_share_the_room_and_leave_the_rest_in_the_queue() {
     }
     tokio::time::sleep(A_WHILE).await;
     // Three nodes of 16 slots: 48, so 24 for each.
-    let taken = verifiers.map(|verifier| verifier.counters.get(Counted::Taken));
+    let taken = verifiers.map(|verifier| verifier.counters.taken.get());
     let waiting = network.broker.depth(&topology::jobs(&network.model).name).await.unwrap().unwrap();
     assert!(taken.iter().all(|taken| (1..=24).contains(taken)), "{taken:?}");
     assert_eq!(taken[0] + taken[1] + waiting, 60);

@@ -9,7 +9,6 @@ use infera_ledger::JobReader as _;
 use infera_types::job::End;
 use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::time::Timestamp;
-use infera_verifier::Counted;
 use infera_verifier::{Config, Seams};
 
 use super::faults::{FailingArchive, Gate, Stop, StopBroker, StopOwner, StuckBroker};
@@ -76,7 +75,7 @@ async fn a_job_whose_notice_was_given_up_is_handed_out() {
         (network.broker.depth(&jobs).await.unwrap() == Some(2)).then_some(())
     })
     .await;
-    assert_eq!(verifier.counters.get(Counted::DeadLetter), 1);
+    assert_eq!(verifier.counters.dead_letters.get(), 1);
     assert_eq!(network.broker.depth(&topology::dead_jobs().name).await.unwrap(), Some(0));
     let nodes = three(&network, right()).await;
     let _chorus = keep_speaking(&nodes);
@@ -101,7 +100,7 @@ async fn a_stuck_queue_is_made_anew_and_its_jobs_end() {
         let _stolen = thief.next().await.unwrap();
         let verifier = network.verifier_on(quick(), Seams { broker: Arc::new(stuck), ..network.seams() });
         assert_eq!(tokens(&network.end_of(job).await), RIGHT, "silent: {is_silent}");
-        assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
+        assert_eq!(verifier.counters.queues_repaired.get(), 1);
     }
 }
 
@@ -126,7 +125,7 @@ async fn a_queue_that_takes_nothing_is_tried_once_a_sweep() {
         (network.broker.depth(&jobs).await.unwrap() >= Some(100)).then_some(())
     })
     .await;
-    assert_eq!(verifier.counters.get(Counted::QueueRepaired), 1);
+    assert_eq!(verifier.counters.queues_repaired.get(), 1);
     // Two sweeps condemn it, unless the verifier began again between them; each tries one notice and not all.
     let refused = stuck.refused.load(Ordering::SeqCst);
     assert!((2..20).contains(&refused), "{refused}");

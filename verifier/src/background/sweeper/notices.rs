@@ -39,7 +39,9 @@ pub(super) async fn hand_out(
     while let Some((model, last, handed_out)) = handing.next().await {
         match last {
             Some(Published::Refused) => drop(signs.stuck.insert(model.clone())),
-            Some(last) => tracing::warn!(%model, ?last, "not all of its jobs can be handed out again now"),
+            Some(last) => {
+                tracing::warn!(%model, outcome = last.word(), "not all of its jobs can be handed out again now")
+            }
             None => {}
         }
         if matches!(handed_out, Ok(1..)) {

@@ -9,7 +9,7 @@ use infera_types::ids::ModelName;
 use metrics::gauge;
 
 use super::several::several;
-use crate::tenure::{Counted, Tenure};
+use crate::tenure::Tenure;
 
 /// How often a queue must be found stuck, without a sign of life between, before it is deleted and declared again: one that
 /// is just electing a leader isn't stuck, and would lose its order.
@@ -40,7 +40,7 @@ pub(super) async fn declare_again(tenure: &Tenure, model: &ModelName) {
     };
     match made {
         Ok(()) => {
-            tenure.counters.count(Counted::QueueRepaired);
+            tenure.counters.queues_repaired.add_one();
             tracing::error!(%model, "the jobs' queue was stuck and is declared again; its jobs are handed out again");
         }
         Err(error) => tracing::error!(%model, %error, "the jobs' queue is stuck and can't be declared again"),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use infera_types::features::Features;
 use infera_types::ids::{NodeId, OwnerId};
 use infera_types::numbers::NumericClass;
 
@@ -23,6 +24,8 @@ pub struct Candidate {
     pub address: Option<IpAddr>,
     /// What it announced for this model.
     pub numeric_class: NumericClass,
+    /// What its engine can do beyond answering, as it announced for this model.
+    pub features: Features,
     /// Slots that it announced as free, less what this verifier has outstanding there. Without one it is not drawn.
     pub free_slots: u32,
     /// R / 1000, in [0, 1]; see [`crate::decisions::reputation`].
@@ -33,6 +36,14 @@ pub struct Candidate {
     pub newcomer: bool,
     /// Whether it is kept out of every draw.
     pub ejected: bool,
+}
+
+impl Candidate {
+    /// Returns whether the node can do all that a request needs. One that can't would refuse it, or answer something else.
+    #[must_use]
+    pub fn can_do(&self, needed: &Features) -> bool {
+        self.features.include(needed)
+    }
 }
 
 /// A node that is in the group already: open, or answered.

@@ -43,6 +43,7 @@ fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
     });
     !one.ejected
         && one.free_slots > 0
+        && one.can_do(draw.needed)
         && !excluded_owner
         && !draw.excluded_nodes.contains(&one.node)
         && beside_members

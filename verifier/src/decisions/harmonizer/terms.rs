@@ -1,5 +1,6 @@
 //! The terms of one draw.
 
+use infera_types::features::Features;
 use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
 
 use super::candidates::{Distinct, Medians, Member};
@@ -11,6 +12,8 @@ pub struct Draw<'a> {
     pub key: &'a Digest,
     /// The account that the job belongs to.
     pub account: &'a AccountId,
+    /// What the request needs of a node's engine.
+    pub needed: &'a Features,
     /// How many nodes are wanted beside the members.
     pub wanted: usize,
     /// The members already in the group.
