@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decisions::harmonizer::Distinct;
+use crate::decisions::group_draw::Distinct;
 
 /// Settings of one verifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

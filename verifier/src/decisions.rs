@@ -2,14 +2,14 @@
 //! ledger, and keeps nothing between two calls.
 //!
 //! * `trial` and `share`: which jobs are begun, and how many wait here.
-//! * [`harmonizer`]: which nodes are asked, the rule that draws a group.
+//! * [`group_draw`]: which nodes are asked, the rule that draws a group.
 //! * `misses`: whether the lack of an answer counts against a node.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
 //! * [`quorum`]: whether that is an answer.
 //! * [`verdicts`], [`points`] and [`reputation`]: what the nodes get for it.
 
 pub mod compare;
-pub mod harmonizer;
+pub mod group_draw;
 pub mod integrity;
 mod keyed_hash;
 pub(crate) mod misses;

@@ -1,7 +1,7 @@
 //! A verifier: owns jobs, judges the nodes' answers, settles.
 //!
 //! Read `job` first: the life of a job, top to bottom. What decides in it are the pure functions of [`decisions`]; the rule that
-//! draws a group is [`decisions::harmonizer`]. Everything else is around the two, each room importing only from those before
+//! draws a group is [`decisions::group_draw`]. Everything else is around the two, each room importing only from those before
 //! it:
 //!
 //! 1. [`decisions`]: pure functions of values and a `now`.

@@ -6,7 +6,7 @@ mod decisions {
     pub(crate) mod sample;
 
     mod compare;
-    mod harmonizer;
+    mod group_draw;
     mod integrity;
     mod points;
     mod quorum;

@@ -10,7 +10,7 @@ use infera_types::job::{
 };
 
 use crate::decisions::compare::{Agreement, Comparison};
-use crate::decisions::harmonizer::Distinct;
+use crate::decisions::group_draw::Distinct;
 use crate::decisions::keyed_hash::keyed_hash;
 
 /// Bounds the nodes that are asked in place of others, over all handouts of a job (rule 5). With the first group that

@@ -12,7 +12,7 @@ use infera_types::job::{
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Agreement, Comparison, Context, compare};
-use crate::decisions::harmonizer::Distinct;
+use crate::decisions::group_draw::Distinct;
 use crate::decisions::thresholds::Thresholds;
 
 /// Says which verifier closes the group, which decides what silence means.

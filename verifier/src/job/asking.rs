@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::dispatch::{self, Sent};
 use super::group::{Asked, Barred, Group, Hold};
 use super::prompt::Prepared;
-use crate::decisions::harmonizer::{Candidate, Draw, Member, draw};
+use crate::decisions::group_draw::{Candidate, Draw, Member, draw};
 use crate::decisions::quorum::Agreed;
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
 use crate::tenure::Tenure;

@@ -1,5 +1,5 @@
 //! A job's replica group as it grows: which nodes were asked, what came back, what that amounts to. It keeps the records and
-//! asks the pure decisions; it sends nothing and waits for nothing.
+//! asks the pure decisions (`decisions::group_draw` chooses the nodes); it sends nothing and waits for nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use infera_types::messages::Replica;
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
-use crate::decisions::harmonizer::{Distinct, Member};
+use crate::decisions::group_draw::{Distinct, Member};
 use crate::decisions::quorum::{Agreed, Decision, REPLACEMENTS_MAX, Reply, Situation, decide};
 use crate::nodes::{OpenRoute, Slot};
 

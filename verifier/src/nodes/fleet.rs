@@ -5,7 +5,7 @@ use infera_types::ids::ModelName;
 
 use super::ledger_view::Snapshot;
 use super::table::NodeView;
-use crate::decisions::harmonizer::{Candidate, Medians};
+use crate::decisions::group_draw::{Candidate, Medians};
 
 /// The candidates for one draw, each beside the index of the view that it was made from.
 #[derive(Debug, Default)]

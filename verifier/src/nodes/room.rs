@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::fleet::{Fleet, fleet};
 use super::ledger_view::Snapshot;
 use super::table::NodeTable;
-use crate::decisions::harmonizer::{Candidate, Distinct};
+use crate::decisions::group_draw::{Candidate, Distinct};
 
 /// Returns what there is room for of one model; nothing of one that isn't in the catalogue.
 pub(crate) fn of_model(

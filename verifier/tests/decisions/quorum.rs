@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use infera_types::ids::{Digest, NodeId, OwnerId};
 use infera_types::job::{FailureReason, Numbers, Rung, VerificationPolicy, VerificationStatus};
 use infera_verifier::decisions::compare::{Agreement, Comparison, Distance};
-use infera_verifier::decisions::harmonizer::Distinct;
+use infera_verifier::decisions::group_draw::Distinct;
 use infera_verifier::decisions::quorum::{Decision, Reply, Situation, decide};
 use infera_verifier::decisions::thresholds::ClassPair;
 

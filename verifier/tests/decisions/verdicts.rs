@@ -8,7 +8,7 @@ use infera_types::job::{
 };
 use infera_types::time::Timestamp;
 use infera_verifier::decisions::compare::{Agreement, Context, compare};
-use infera_verifier::decisions::harmonizer::Distinct;
+use infera_verifier::decisions::group_draw::Distinct;
 use infera_verifier::decisions::thresholds::Thresholds;
 use infera_verifier::decisions::verdicts::{Case, Closing, Witness, close, judge};
 

@@ -9,7 +9,7 @@ use infera_types::job::{End, FailureReason, Numbers, Rung, VerificationPolicy, V
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::Config;
-use infera_verifier::decisions::harmonizer::Distinct;
+use infera_verifier::decisions::group_draw::Distinct;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verdicts_in, verification};
 use super::node::{Act, Node, RIGHT, keep_speaking, right, three};

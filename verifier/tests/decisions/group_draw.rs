@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use infera_types::features::{Feature, Features};
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
 use infera_types::job::JobRequest;
-use infera_verifier::decisions::harmonizer::{Candidate, Distinct, Draw, Medians, Member, draw};
+use infera_verifier::decisions::group_draw::{Candidate, Distinct, Draw, Medians, Member, draw};
 use proptest::prelude::*;
 
 use super::sample::class;
