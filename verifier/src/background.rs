@@ -1,5 +1,5 @@
-//! The tasks that serve no single job. Each does one thing again and again until its tenure ends, and four of them do it under a
-//! lease that verifiers share, so that one verifier at a time does it. None of them begins a job or speaks with a node.
+//! Holds the tasks that serve no single job. Each does one thing again and again until its tenure ends, and four of them do it
+//! under a lease that verifiers share, so that one verifier at a time does it. None of them begins a job or speaks with a node.
 //!
 //! `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves settled jobs into the archive, `warden`
 //! closes nodes' connections; `capacity` tells gateways what there is room for, and `cancellations` learns which jobs

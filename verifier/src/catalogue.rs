@@ -1,4 +1,4 @@
-//! Which models this network's operator offers: read from their folders, written to the ledger's catalogue, where
+//! Reads the offered models from their folders and writes them to the ledger's catalogue, where
 //! gateways and verifiers find them. Nodes don't change it.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What an operator may set of a verifier, each with the reason for its default. Values only; the program reads files and
+//! Holds a verifier's settings, each with the reason for its default. Values only; the program reads files and
 //! environment.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a verifier decides. Everything in this room is a pure function of values and a `now`: it reads no clock, no queue and no
-//! ledger, and keeps nothing between two calls.
+//! Makes a verifier's decisions. Everything in this room is a pure function of values and a `now`: it reads no clock, no queue
+//! and no ledger, and keeps nothing between two calls.
 //!
 //! * `trial` and `share`: which jobs are begun, and how many wait here.
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group.

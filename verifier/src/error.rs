@@ -1,4 +1,4 @@
-//! Why a verifier can't be made.
+//! Says why a verifier can't be made.
 
 use crate::config::ConfigError;
 use crate::decisions::thresholds::ThresholdsError;

@@ -1,4 +1,4 @@
-//! What is read from the broker's queues: jobs, which begin their lives here, and what nodes say, which is brought to the job
+//! Reads the broker's queues: jobs, which begin their lives here, and what nodes say, which is brought to the job
 //! that asked. Nothing here decides how a job ends or sends anything to a node.
 //!
 //! `jobs` reads notices, `prefetch` bounds how many are held, `taking` takes them in the ledger, and `suspects` tries those

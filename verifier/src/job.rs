@@ -1,5 +1,5 @@
-//! The life of a job, top to bottom: prepared, given to a group, collected, settled, completed, acked, scored. One task per job
-//! runs [`live`]; it alone decides the job's end while it owns it. What it decides by is in `decisions`. It knows of no
+//! Runs the life of a job, top to bottom: prepared, given to a group, collected, settled, completed, acked, scored. One task
+//! per job runs [`live`]; it alone decides the job's end while it owns it. What it decides by is in `decisions`. It knows of no
 //! queue that jobs come from, and nothing of the other jobs but whether they are tried at the same time.
 //!
 //! In the order of a life: `held` is the notice in hand, `prompt` prepares, `first_group` waits for room, `asking` draws and
@@ -69,7 +69,8 @@ pub(crate) async fn run(
             tracing::error!(job = %id, %error, "a job is stuck; an operator must look at the ledger");
         }
         Some(Err(_)) => {
-            // As if this verifier had died with it, so that a request that breaks it is poison after a few times.
+            // Given back as by a verifier that died with it, so that a request which breaks verifiers is poison after a few
+            // times.
             tenure.counters.panics.add_one();
             tracing::error!(job = %id, "a job's task panicked");
             held.nack().await;
@@ -180,6 +181,6 @@ fn bare_settlement(job: &TakenJob, end: End) -> Settlement {
 
 /// Makes the settlement of a job whose nodes were asked.
 fn settlement(tenure: &Tenure, asking: &Asking, end: End) -> Settlement {
-    tracing::debug!(verifier = %tenure.id, job = %asking.job.id, end = end.word(), "ends");
+    tracing::debug!(verifier = %tenure.id, job = %asking.job.id, end = end.word(), "a job ends");
     Settlement { group: asking.record(), ..bare_settlement(&asking.job, end) }
 }

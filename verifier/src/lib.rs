@@ -1,8 +1,8 @@
-//! A verifier: owns jobs, judges the nodes' answers, settles.
+//! Runs a verifier: owns jobs, judges the nodes' answers, settles.
 //!
-//! Read `job` first: the life of a job, top to bottom. What decides in it are the pure functions of [`decisions`]; the rule that
-//! draws a group is [`decisions::group_draw`]. Everything else is around the two, each room importing only from those before
-//! it:
+//! Read `job` first: the life of a job, top to bottom. What decides in it are the pure functions of [`decisions`]; the rule
+//! that draws a group is [`decisions::group_draw`]. Everything else is around the two, each room importing only from those
+//! before it:
 //!
 //! 1. [`decisions`]: pure functions of values and a `now`.
 //! 2. `config`, `error`, `seams`, [`catalogue`]: the settings, what can be wrong with them, the traits to the outside, and the

@@ -1,4 +1,4 @@
-//! What is known of the nodes: which are alive and have room, how they stand in the ledger, and where their messages go.
+//! Knows the nodes: which are alive and have room, how they stand in the ledger, and where their messages go.
 //! Nothing here asks a node or waits for one, and nothing knows of a job's life.
 //!
 //! `table` holds the live nodes by their heartbeats, `ledger_view` what the ledger says of them, `profile` what that is worth;

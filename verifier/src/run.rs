@@ -45,7 +45,7 @@ pub(crate) async fn run(tenure: &Arc<Tenure>, gate: Option<&Gate>, shutdown: &Sh
         Some(ended) = tasks.join_next() => return lost(tenure, &ended),
     };
     start(tenure, gate, &mut tasks);
-    tracing::info!(verifier = %tenure.id, "owns jobs from now on");
+    tracing::info!(verifier = %tenure.id, "this verifier owns jobs from now on");
     let end = tokio::select! {
         () = keep_lease(tenure, renewed) => TenureEnd::LeaseLost,
         () = serve(tenure, shutdown) => TenureEnd::Shutdown,
@@ -65,7 +65,7 @@ pub(crate) async fn run(tenure: &Arc<Tenure>, gate: Option<&Gate>, shutdown: &Sh
     end
 }
 
-/// None of the tasks ends by itself.
+/// Reports a task that ended: none of them does so by itself.
 fn lost(tenure: &Tenure, ended: &Result<(), JoinError>) -> TenureEnd {
     tenure.counters.panics.add_one();
     tracing::error!(verifier = %tenure.id, ?ended, "a task that never ends has ended");

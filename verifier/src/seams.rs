@@ -1,4 +1,4 @@
-//! What a verifier touches outside of itself, as traits: it may do nothing that these don't offer.
+//! Lists what a verifier touches outside of itself, as traits: it can do nothing that these don't offer.
 
 use std::sync::Arc;
 

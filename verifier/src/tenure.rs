@@ -1,10 +1,10 @@
-//! One verifier id's time: from its first lease to shutdown, or to the moment when its lease can't be renewed. This room
-//! holds what all tasks of that time share, as data: nothing here runs but the task that parks messages, and nothing here
+//! Describes one verifier id's time: from its first lease to shutdown, or to the moment when its lease can't be renewed. This
+//! room holds what all tasks of that time share, as data: nothing here runs but the task that parks messages, and nothing here
 //! knows a job's life. Ids are new in each tenure, so that work of an earlier one is never mistaken for its own.
 //!
-//! `backoffs` says how far apart tries are. `leases` keeps the leases, `in_flight` the jobs in hand, `held_notice` their notices, `trials` which of them are
-//! tried beside which, and `turns` their order where room is scarce. `peers` counts the other verifiers. `parking` moves
-//! unknown messages away. `counters`, `vitals` and `log_throttles` are what operators see.
+//! `backoffs` says how far apart tries are. `leases` keeps the leases, `in_flight` the jobs in hand, `held_notice` their
+//! notices, `trials` which of them are tried beside which, and `turns` their order where room is scarce. `peers` counts the
+//! other verifiers. `parking` moves unknown messages away. `counters`, `vitals` and `log_throttles` are what operators see.
 
 mod backoffs;
 mod counters;

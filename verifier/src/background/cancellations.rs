@@ -1,5 +1,5 @@
-//! Learns which jobs in hand were ended elsewhere, so that nodes don't work on in vain. A client's cancel is a settlement in the
-//! ledger, read once a second for all jobs in one batch.
+//! Learns which jobs in hand were ended elsewhere, so that nodes don't work on in vain. A client's cancel is a settlement in
+//! the ledger, read once a second for all jobs in one batch.
 
 use std::sync::Arc;
 use std::time::Duration;

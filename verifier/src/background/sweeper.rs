@@ -109,8 +109,8 @@ async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerErro
     expired.and(closed).and(handed_out)
 }
 
-/// How long one sweep may publish: expired jobs wait for the next. Shorter than the lease, and longer than a broker that
-/// answers takes to tell that a queue doesn't (six seconds of the default's ten).
+/// Returns how long one sweep may publish, since expired jobs wait for the next: shorter than the lease, and longer than a
+/// broker that answers takes to tell that a queue doesn't (six seconds of the default's ten).
 fn publishing_time(tenure: &Tenure) -> Duration {
     Duration::from_millis(tenure.config.shared_lease_ms) * 3 / 4
 }
@@ -144,7 +144,7 @@ impl DeadLetters {
     async fn add(&mut self, tenure: &Tenure, delivery: Delivery) {
         match JobNotice::from_message(&delivery.message) {
             Ok(notice) => {
-                tracing::warn!(job = %notice.job_id, "its notice came back too often; the ledger decides");
+                tracing::warn!(job = %notice.job_id, "a job's notice came back too often; the ledger decides");
                 tenure.counters.dead_letters.add_one();
                 self.letters.push((notice.job_id, delivery));
             }
@@ -177,7 +177,7 @@ async fn open_dead_letters(tenure: &Tenure) -> Result<Option<Box<dyn Consumer>>,
 fn past_refused<T>(job: JobId, outcome: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
     match outcome {
         Err(LedgerError::Row(problem)) => {
-            tracing::error!(%job, problem, "left behind by the sweeper; an operator must look at the ledger");
+            tracing::error!(%job, problem, "the ledger refuses a row, which is passed by; an operator must look at it");
             Ok(None)
         }
         other => other.map(Some),

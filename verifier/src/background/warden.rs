@@ -1,6 +1,6 @@
-//! Closes the connections to the broker of nodes that are revoked, whose token ran out, or that hold too many. RabbitMQ lets all
-//! of them go on: it looks at a token at login and at each publish, and a consumer does neither. One verifier closes,
-//! under a shared lease; every verifier learns here from which address each node comes.
+//! Closes the connections to the broker of nodes that are revoked, whose token ran out, or that hold too many. RabbitMQ lets
+//! all of them go on: it looks at a token at login and at each publish, and a consumer does neither. One verifier closes, under
+//! a shared lease; every verifier learns here from which address each node comes.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ use crate::tenure::{Counters, LeaseName, Leases};
 /// How long the shared lease lasts: two rounds, so that one late round changes nothing.
 const LEASE_TTL: Duration = Duration::from_secs(30);
 
-/// How often connections are looked at. A node that is shut out must be off within a minute: a token's slack, a round, the broker's own delay
-/// of five seconds, and closing take three quarters of that.
+/// How often connections are looked at. A node that is shut out must be off within a minute: a token's slack, a round, the
+/// broker's own delay of five seconds, and closing take three quarters of that.
 const ROUND: Duration = Duration::from_secs(15);
 
 /// Clocks of gateways and verifiers differ by less than this.
@@ -86,7 +86,7 @@ impl Warden {
         loop {
             rounds.tick().await;
             if let Err(error) = self.round().await {
-                tracing::warn!(%error, "nodes' connections are not looked after now");
+                tracing::warn!(%error, "nodes' connections can't be checked now");
             }
         }
     }

@@ -86,7 +86,7 @@ pub fn compare(a: &ReplicaSummary, b: &ReplicaSummary, context: &Context<'_>) ->
     Comparison { agreement, numbers: judge(&distance, tolerance), distance, gap, pair }
 }
 
-/// Without a position to compare the numbers are outside: a replica that shows none has proven none.
+/// Judges numbers by their distance. Without a position to compare they are outside: a replica that shows none has proven none.
 fn judge(distance: &Distance, tolerance: &Tolerance) -> Numbers {
     let inside = distance.positions > 0 && distance.mean <= tolerance.mean && distance.max <= tolerance.max;
     if inside { Numbers::Inside } else { Numbers::Outside }

@@ -1,4 +1,4 @@
-//! Rung L0 of the ladder: whether a replica is, by itself, what was asked for. Every fault here is objective: it can
+//! Checks by rung L0 of the ladder whether a replica is, by itself, what was asked for. Every fault here is objective: it can
 //! be shown from the assignment and the replica alone, and no honest worker makes it. Whether the answer is right is
 //! not asked here, and neither is whether it came in time: lateness is a miss, not a fault.
 

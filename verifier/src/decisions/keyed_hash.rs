@@ -4,7 +4,7 @@ use hmac::{Hmac, Mac};
 use infera_types::ids::Digest;
 use sha2::Sha256;
 
-/// A number in (0, 1) that is uniform over keys: the first 53 bits of HMAC-SHA256(key, label | 0 | text), moved off
+/// Returns a number in (0, 1) that is uniform over keys: the first 53 bits of HMAC-SHA256(key, label | 0 | text), moved off
 /// both ends by half a step.
 pub(crate) fn uniform(key: &Digest, label: &[u8], text: &[u8]) -> f64 {
     let hash = keyed_hash(key, label, text);
@@ -13,7 +13,7 @@ pub(crate) fn uniform(key: &Digest, label: &[u8], text: &[u8]) -> f64 {
     ((first >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
 }
 
-/// HMAC-SHA256(key, label | 0 | text): one independent draw per label and text.
+/// Returns HMAC-SHA256(key, label | 0 | text): one independent draw per label and text.
 pub(crate) fn keyed_hash(key: &Digest, label: &[u8], text: &[u8]) -> Digest {
     // HMAC fills its key up to a block with zeros; a key of that length can't be refused.
     let mut block = [0; 64];

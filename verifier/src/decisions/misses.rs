@@ -1,4 +1,4 @@
-//! Which lack of an answer counts against the node.
+//! Decides which lack of an answer counts against the node.
 
 use infera_types::messages::RefusalReason;
 

@@ -1,4 +1,4 @@
-//! What an answer earns: `P = V * kappa * (0.15 n_in + n_out) * ctx(n_in) * speed`, in thousandths of a point. Pure
+//! Computes what an answer earns: `P = V * kappa * (0.15 n_in + n_out) * ctx(n_in) * speed`, in thousandths of a point. Pure
 //! arithmetic over counts that verifiers made themselves; it posts nothing and judges nothing.
 //!
 //! * `V` is 1 for VALID and 0 for everything else.

@@ -1,4 +1,4 @@
-//! What a node's record is worth: R in [0, 1000], its tier, and whether it is ejected. A pure function of the record
+//! Computes what a node's record is worth: R in [0, 1000], its tier, and whether it is ejected. A pure function of the record
 //! that the projector keeps and a `now`. It changes no record and draws no node.
 //!
 //! `Q` is the 5 % lower bound of Beta(good + 1, bad + 1): what we may rely on, given a uniform prior. What a verdict
@@ -151,8 +151,8 @@ impl Counts {
         }
     }
 
-    /// Returns `S = 0.5 on_time + 0.5 clip(ln(v / v_ref) / ln 4, 0, 1)`. A node counts as punctual until shown otherwise, and as
-    /// no faster than the reference until measured.
+    /// Returns `S = 0.5 on_time + 0.5 clip(ln(v / v_ref) / ln 4, 0, 1)`. A node counts as punctual until shown otherwise, and
+    /// as no faster than the reference until measured.
     fn speed(&self, reference: f64) -> f64 {
         let on_time = if self.asked > 0.0 { unit(self.on_time / self.asked) } else { 1.0 };
         let ratio =

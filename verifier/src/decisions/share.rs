@@ -1,4 +1,4 @@
-//! How much of the work is this verifier's.
+//! Computes how much of the work is this verifier's.
 
 /// Returns how many jobs may wait here for room: free slots over live verifiers, rounded up, so at least one while there is any
 /// room (rule 4).

@@ -1,4 +1,4 @@
-//! How far apart honest replicas may be, by what their numeric classes differ in: a versioned, committed file, read
+//! Holds how far apart honest replicas may be, by what their numeric classes differ in: a versioned, committed file, read
 //! once at start. It only looks tolerances up; `compare` measures distances, and `calibration` derives tolerances.
 
 pub mod calibration;

@@ -1,4 +1,4 @@
-//! How a job is gone on with that was in hand when verifiers died: it may be what ended them.
+//! Decides how a job goes on that was in hand when verifiers died: it may be what ended them.
 
 /// A job that counts more lost handouts than this is failed: something in it may end the process (rule 3).
 const LOST_HANDOUTS_MAX: u32 = 5;

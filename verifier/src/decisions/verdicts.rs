@@ -155,7 +155,7 @@ fn verdict(case: &Case<'_>, record: &AssignmentRecord, compared: Option<&Compari
     }
 }
 
-/// A miss, where the job could be done at all.
+/// Returns a miss where the job could be done at all.
 fn missed(case: &Case<'_>) -> Verdict {
     let at_fault = match &case.settlement.end {
         End::Succeeded { .. } | End::Cancelled | End::Expired => true,
@@ -217,7 +217,7 @@ fn among_themselves(case: &Case<'_>, record: &AssignmentRecord, replica: &Replic
     if identical.next().is_some() { Verdict::Valid } else { Verdict::Inconclusive }
 }
 
-/// Sound replicas of other parties.
+/// Returns the sound replicas of other parties.
 fn others<'a>(
     case: &'a Case<'_>,
     record: &'a AssignmentRecord,
@@ -254,7 +254,7 @@ fn context<'a>(case: &Case<'a>) -> Context<'a> {
     }
 }
 
-/// The replica that the answer was taken from.
+/// Returns the replica that the answer was taken from.
 fn canonical<'a>(case: &Case<'a>, answer: &Answer) -> Option<&'a ReplicaSummary> {
     let of_node = case.group.assignments.iter().filter(|record| record.node == answer.node);
     of_node.filter_map(sound).find(|replica| replica.tokens == answer.tokens)

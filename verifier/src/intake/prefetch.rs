@@ -1,4 +1,5 @@
-//! How many notices the broker may deliver before some are acked, so that as many jobs wait here as are this verifier's share.
+//! Bounds the notices that the broker delivers before some are acked, so that as many jobs wait here as are this verifier's
+//! share.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What becomes of a message from a node. Nothing is judged here: it is checked that the sender (the first word of the delivered
-//! key) is the node that the assignment went to.
+//! Routes and settles messages from nodes. Nothing is judged here: it is checked that the sender (the first word of the
+//! delivered key) is the node that the assignment went to.
 
 use infera_broker::Delivery;
 use infera_types::messages::DecodeError;

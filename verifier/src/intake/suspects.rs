@@ -16,8 +16,8 @@ pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, HeldNotice)>, r
     if jobs.is_empty() {
         return;
     }
-    tracing::info!(jobs = jobs.len(), "in hand when a verifier died; they are tried one by one");
-    // Nothing else can be done with them, and to lose them would count against them. The lease bounds how long that goes on.
+    tracing::info!(jobs = jobs.len(), "jobs that were in hand when a verifier died are tried one by one");
+    // Losing them would count as one more lost handout of each. The lease bounds how long this goes on.
     while !handouts::release(tenure, &jobs).await {}
     for (job, notice) in lost {
         tenure.trials.add(Suspect { job, notice, running: Arc::clone(running) });

@@ -1,4 +1,4 @@
-//! One job's work with its nodes, and the drawing and sending of assignments. What comes back is taken in by `receiving`, and
+//! Draws one job's nodes and sends them their assignments. What comes back is taken in by `receiving`, and
 //! `collecting` decides what to do about it.
 
 use std::collections::HashMap;
@@ -30,8 +30,8 @@ const ASSIGNMENTS_MAX: usize = 64;
 /// The capacity of a job's channel: as many messages as it ever has open assignments; see `nodes::Routes`.
 const INBOX: usize = ASSIGNMENTS_MAX;
 
-/// Bounds a node's rest, as a multiple of the first. Each time that the node is busy its rest doubles, up to 32 s at the default,
-/// so that a node which stays busy is asked about twice a minute.
+/// Bounds a node's rest, as a multiple of the first. Each time that the node is busy its rest doubles, up to 32 s at the
+/// default, so that a node which stays busy is asked about twice a minute.
 const REST_GROWTH_MAX: u32 = 64;
 
 /// How long the first job in line for room keeps the others waiting; then it goes to the end of the line, so that a job

@@ -1,5 +1,5 @@
-//! From the first assignment on: takes in what comes, decides on it, asks more nodes, until the job has an end; and after that
-//! listens for those that are late.
+//! Collects what a job's nodes answer: takes it in, decides on it and asks more nodes until the job has an end, and listens
+//! after that for late answers.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The wait for room, up to the moment when the first group is asked.
+//! Waits for room on nodes and asks the first group.
 
 use std::sync::Arc;
 use std::time::Duration;

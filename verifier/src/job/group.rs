@@ -1,5 +1,5 @@
-//! A job's replica group as it grows: which nodes were asked, what came back, what that amounts to. It keeps the records and
-//! asks the pure decisions (`decisions::group_draw` chooses the nodes); it sends nothing and waits for nothing.
+//! Keeps a job's replica group as it grows: which nodes were asked, what came back, what that amounts to. It keeps the records
+//! and asks the pure decisions; it sends nothing and waits for nothing.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// An open assignment.
+    /// Makes an open assignment.
     pub(super) fn new(record: AssignmentRecord, member: Member, due: Timestamp, hold: Hold) -> Self {
         let model_digest = member.numeric_class.model_digest;
         Self {
@@ -196,8 +196,8 @@ impl Group {
         }
     }
 
-    /// Records that one's node can't do what the job asks, which is no fault of it: it isn't asked again, since it would say the
-    /// same, but others of its owner may be.
+    /// Records that one's node can't do what the job asks, which is no fault of it: it isn't asked again, since it would say
+    /// the same, but others of its owner may be.
     pub(super) fn unsupported(&mut self, index: usize) {
         if let Some(one) = self.asked.get_mut(index) {
             one.is_unsupported = true;

@@ -1,4 +1,4 @@
-//! What the ledger is told of a job's handout: that it is given back untried, or that its verifier lived through it.
+//! Tells the ledger of a job's handout: that it is given back untried, or that its verifier survived it.
 
 use infera_ledger::{Handout, Notice};
 use infera_types::ids::JobId;
@@ -16,7 +16,7 @@ pub(crate) async fn release(tenure: &Tenure, jobs: &[JobId]) -> bool {
         match tenure.seams.owner.release(&tenure.id, jobs, Timestamp::now()).await {
             Ok(()) => return true,
             Err(error) => {
-                tracing::warn!(jobs = jobs.len(), %error, "not given back yet; trying again");
+                tracing::warn!(jobs = jobs.len(), %error, "jobs not given back yet; trying again");
                 tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }
         }
@@ -29,7 +29,7 @@ pub(super) async fn outlived(tenure: &Tenure, job: JobId, trial: &Trial) {
     if trial.is_alone() {
         let notice = Notice { job, redelivered: false, handout: Handout::Survived };
         if let Err(error) = tenure.seams.owner.take(&tenure.id, &[notice], Timestamp::now()).await {
-            tracing::warn!(%job, %error, "that it was lived through is not on record");
+            tracing::warn!(%job, %error, "the ledger was not told that a job's verifier survived it");
         }
     }
     trial.end();

@@ -1,4 +1,4 @@
-//! What a job's task holds of the consumer that its notice came from.
+//! Holds a job's notice and its place among those of its consumer that run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,4 +1,4 @@
-//! How a job leaves its group.
+//! Says how a job leaves its group.
 
 use infera_types::job::{End, Settlement};
 

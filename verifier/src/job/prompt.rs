@@ -96,7 +96,7 @@ pub(super) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepa
         return Err(too_long(&format!("{prompt_tokens} tokens"), entry.context_max));
     }
     let secret = epoch_secret(tenure, job.epoch).await.map_err(|error| {
-        tracing::error!(job = %job.id, epoch = job.epoch, %error, "its epoch can't be read");
+        tracing::error!(job = %job.id, epoch = job.epoch, %error, "a job's epoch can't be read");
         unprocessable("The job's epoch is unknown.")
     })?;
     Ok(Prepared {

@@ -33,7 +33,7 @@ impl Asking {
         };
         match arrived.what {
             Arrival::Replica(replica) if self.is_otherwise_rendered(&replica) => {
-                tracing::debug!(job = %self.job.id, rendering = replica.rendering, "rendered by another version");
+                tracing::debug!(job = %self.job.id, rendering = replica.rendering, "a replica was rendered by another version");
                 self.neutral(index);
             }
             Arrival::Replica(replica) => {
@@ -58,7 +58,8 @@ impl Asking {
     async fn refused(&mut self, index: usize, refusal: &Refusal) {
         // Bounded: a node's text must not fill the log.
         let detail: String = refusal.detail.chars().take(200).collect();
-        tracing::debug!(job = %self.job.id, assignment = %refusal.assignment_id, reason = refusal.reason.word(), detail, "refused");
+        let (assignment, reason) = (refusal.assignment_id, refusal.reason.word());
+        tracing::debug!(job = %self.job.id, %assignment, reason, detail, "a node refused an assignment");
         if counts(Lack::Refusal(refusal.reason), self.was_deaf(index)) {
             self.miss(index, false).await;
         } else if refusal.reason == RefusalReason::Unsupported {

@@ -29,7 +29,7 @@ pub(crate) async fn close_own(
     loop {
         match close(tenure, &ended).await {
             Err(error) if error.may_pass() => {
-                tracing::warn!(job = %settlement.job_id, %error, "group not closed yet; trying again");
+                tracing::warn!(job = %settlement.job_id, %error, "a group is not closed yet; trying again");
                 failures = failures.saturating_add(1);
                 tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }

@@ -38,7 +38,7 @@ async fn settle_in_ledger(tenure: &Tenure, settlement: Settlement) -> Result<Set
             // Also the answer to a second try of what did commit (rule 8).
             Ok(Settled::Before(before)) => return Ok(before),
             Err(error) if error.may_pass() => {
-                tracing::warn!(job = %wanted.job_id, %error, "not settled yet; trying again");
+                tracing::warn!(job = %wanted.job_id, %error, "a job is not settled yet; trying again");
                 failures = failures.saturating_add(1);
                 tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
             }

@@ -1,4 +1,4 @@
-//! Sleeping by the clock that deadlines are on.
+//! Sleeps by the wall clock, by which deadlines are given.
 
 use infera_types::time::Timestamp;
 

@@ -1,6 +1,6 @@
-//! Whether this verifier could hear its nodes, by when something last came in. Once a second its own summary comes back to it
-//! by way of the broker, so a longer silence is its own deafness (broker away, link cut or black-holed, process stopped) and
-//! no node's fault.
+//! Tells whether this verifier could hear its nodes, by when something last came in. Once a second its own summary comes back
+//! to it by way of the broker, so a longer silence is its own deafness (broker away, link cut or black-holed, process stopped)
+//! and no node's fault.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the ledger says about the network, kept in memory and read again each second, so that no draw waits for a read:
-//! the catalogue, the registered nodes, how they stand, and epochs' secrets.
+//! Keeps in memory what the ledger says about the network, so that no draw waits for a read: the catalogue, the registered
+//! nodes, how they stand, and epochs' secrets. It is read again each second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What nodes' records in the ledger are worth in a draw. It is weighed at each reading of the ledger, not at each draw.
+//! Weighs nodes' records in the ledger for draws, at each reading of the ledger and not at each draw.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the live nodes have room for, per model.
+//! Counts what the live nodes have room for, per model.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Which job a node's message belongs to: each open assignment has a route to its job's channel, for the node that it went to
-//! and for no other.
+//! Finds the job that a node's message belongs to: each open assignment has a route to its job's channel, for the node that it
+//! went to and for no other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

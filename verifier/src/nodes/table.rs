@@ -1,5 +1,4 @@
-//! Which nodes are alive and how much room they have, by their heartbeats and by what this verifier has outstanding
-//! there.
+//! Holds the live nodes and how much room they have, by their heartbeats and by what this verifier has outstanding there.
 //! Whether a node is registered, ejected or wanted is decided where groups are drawn, not here.
 
 use std::collections::HashMap;
@@ -61,8 +60,8 @@ pub(crate) struct NodeTable {
     changed: watch::Sender<()>,
 }
 
-/// Returns the slots that are free now: what the heartbeat said, less what this verifier has sent since, plus what has come back
-/// since; never more than the node has, and never counting other verifiers' work as this one's.
+/// Returns the slots that are free now: what the heartbeat said, less what this verifier has sent since, plus what has come
+/// back since; never more than the node has, and never counting other verifiers' work as this one's.
 fn free_slots(served: &ServedModel, outstanding_then: u32, outstanding_now: u32) -> u32 {
     let others = served.slots.saturating_sub(served.free_slots).saturating_sub(outstanding_then);
     served.slots.saturating_sub(others).saturating_sub(outstanding_now)

@@ -1,4 +1,4 @@
-//! How long this verifier waits before it tries again what failed.
+//! Sets how long this verifier waits before it tries again what failed.
 
 use std::time::Duration;
 

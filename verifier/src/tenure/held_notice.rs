@@ -1,4 +1,4 @@
-//! A job's notice, from its delivery to its ack.
+//! Holds a job's notice from its delivery to its ack.
 
 use infera_broker::Delivery;
 use infera_types::messages::Version;

@@ -1,4 +1,4 @@
-//! The jobs that are in this verifier's hands, and the way to tell their tasks that they were ended elsewhere.
+//! Holds the jobs in hand, and tells their tasks that they were ended elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! The leases of one tenure: its own, which says that it lives, and those that verifiers share. Each is asked for here and by
-//! its [`LeaseName`], so that none is forgotten when they are given back.
+//! Keeps the leases of one tenure: its own, which says that it lives, and those that verifiers share. Each is asked for here
+//! and by its [`LeaseName`], so that none is forgotten when they are given back.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) enum LeaseName {
 }
 
 impl LeaseName {
-    /// The lease's name in the ledger.
+    /// Returns the lease's name in the ledger.
     fn as_str(self, verifier: &VerifierId) -> &str {
         match self {
             Self::Verifier => verifier.as_str(),
@@ -72,13 +72,13 @@ impl Leases {
         self.lease(name, ttl).await
     }
 
-    /// From now on the tenure's end leaves this lease to run out by itself: its holder has begun what another verifier must not
-    /// do meanwhile, even if it is cut off.
+    /// Leaves this lease to run out by itself at the tenure's end, from now on: its holder has begun what another verifier must
+    /// not do meanwhile, even if it is cut off.
     pub(crate) fn run_out_at_end(&self, name: LeaseName) {
         self.asked_for().insert(name, AtEnd::RunsOut);
     }
 
-    /// From now on the tenure's end gives this lease back, as it does with all but those of [`Leases::run_out_at_end`].
+    /// Gives this lease back at the tenure's end, from now on, as all but those of [`Leases::run_out_at_end`].
     pub(crate) fn give_back_at_end(&self, name: LeaseName) {
         self.asked_for().insert(name, AtEnd::GivenBack);
     }

@@ -1,4 +1,4 @@
-//! Which verifiers are alive, by the summaries that each broadcasts: how many share the work, and the oldest version that they
+//! Knows the live verifiers by the summaries that each broadcasts: how many share the work, and the version that all of them
 //! read.
 
 use std::collections::HashMap;

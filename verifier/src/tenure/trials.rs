@@ -1,10 +1,10 @@
-//! Which jobs are on trial, beside which. A job is on trial from its taking until it has shown that it doesn't end the process:
-//! until its nodes were asked, or, where they run in the same process, until its end; for [`TRIAL_MAX`] at most. Jobs are on
-//! trial together. One that was in hand when a verifier died may be what ended it, so it is tried while nothing else is,
-//! before anything else is taken: then it ends nothing but itself, and is poison soon.
+//! Keeps which jobs are on trial, and beside which. A job is on trial from its taking until it has shown that it doesn't end
+//! the process: until its nodes were asked, or, where they run in the same process, until its end; for [`TRIAL_MAX`] at most.
+//! Jobs are on trial together. One that was in hand when a verifier died may be what ended it, so it is tried while nothing
+//! else is, before anything else is taken: then it ends nothing but itself, and is poison soon.
 //!
-//! The notices of jobs that wait for that are kept here. The jobs themselves are given back in the ledger: were this verifier to
-//! die meanwhile, it would not have died with them in hand.
+//! The notices of jobs that wait for that are kept here. The jobs themselves are given back in the ledger: were this verifier
+//! to die meanwhile, it would not have died with them in hand.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::AtomicU16;

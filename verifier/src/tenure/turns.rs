@@ -1,4 +1,4 @@
-//! In which order jobs that wait for room are given it.
+//! Orders the jobs that wait for room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ pub(crate) type Turn = Arc<tokio::sync::Mutex<()>>;
 pub(crate) struct Turns(Mutex<HashMap<ModelName, Turn>>);
 
 impl Turns {
-    /// The turn that jobs of `model` wait for.
+    /// Returns the turn that jobs of `model` wait for.
     pub(crate) fn of_model(&self, model: &ModelName) -> Turn {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(model.clone()).or_default())

@@ -1,4 +1,4 @@
-//! How the verifier is doing, for operators: what its tasks note as they go, whether it is ready, and its metrics. Only what
+//! Shows operators how the verifier is doing: what its tasks note as they go, whether it is ready, and its metrics. Only what
 //! `/readyz` says is decided by it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -40,7 +40,7 @@ pub(super) async fn hand_out(
         match last {
             Some(Published::Refused) => drop(signs.stuck.insert(model.clone())),
             Some(last) => {
-                tracing::warn!(%model, outcome = last.word(), "not all of its jobs can be handed out again now")
+                tracing::warn!(%model, outcome = last.word(), "not all jobs of a model can be handed out again now")
             }
             None => {}
         }
@@ -51,7 +51,7 @@ pub(super) async fn hand_out(
     }
     let jobs = outcome?;
     if jobs > 0 {
-        tracing::info!(jobs, "handed out again");
+        tracing::info!(jobs, "jobs were handed out again");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Who may be drawn and who is in the group already, what makes two of them different, and the weight that each draws with.
+//! Describes candidates for a draw and members of a group, what makes two of them different, and the weight that each draws
+//! with.
 
 use std::net::IpAddr;
 
@@ -86,7 +87,7 @@ pub enum Distinct {
 }
 
 impl Distinct {
-    /// What counts once in a group and in a quorum: the owner, or the node where nodes are told apart by themselves.
+    /// Returns what counts once in a group and in a quorum: the owner, or the node where nodes are told apart by themselves.
     #[must_use]
     pub fn party<'a>(self, owner: &'a OwnerId, node: &'a NodeId) -> &'a str {
         match self {
@@ -107,7 +108,7 @@ pub struct Medians {
 }
 
 impl Medians {
-    /// The medians of a model's candidates; ejected ones and newcomers don't count.
+    /// Returns the medians of a model's candidates; ejected ones and newcomers don't count.
     #[must_use]
     pub fn of(candidates: &[Candidate]) -> Self {
         let established = || candidates.iter().filter(|one| !one.newcomer && !one.ejected);
@@ -117,7 +118,7 @@ impl Medians {
         medians
     }
 
-    /// What a candidate draws with; always above zero.
+    /// Returns the weight that a candidate draws with; always above zero.
     #[must_use]
     pub fn weight_of(&self, candidate: &Candidate) -> f64 {
         if candidate.newcomer { self.weight } else { self.established_weight(candidate) }
@@ -130,7 +131,7 @@ impl Medians {
     }
 }
 
-/// The lower median; 1 of nothing.
+/// Returns the lower median, or 1 for no values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(1.0)

@@ -1,4 +1,4 @@
-//! The rule that draws a group: ranks the eligible candidates, then chooses among them within the bounds.
+//! Draws a group: ranks the eligible candidates, then chooses among them within the bounds.
 
 use super::candidates::Candidate;
 use super::terms::Draw;

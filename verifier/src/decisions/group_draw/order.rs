@@ -1,4 +1,4 @@
-//! Which nodes may be drawn, in which order, and which two may stand in one group. It hashes and compares; it doesn't choose.
+//! Ranks the nodes that may be drawn, and tells which two may stand in one group. It hashes and compares; it doesn't choose.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub(super) struct Ranked<'a> {
     score: f64,
 }
 
-/// The eligible candidates, best first; equal scores (never seen) go by the node's id.
+/// Returns the eligible candidates, best first; equal scores (never seen) go by the node's id.
 pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>) -> Vec<Ranked<'a>> {
     let eligible = candidates.iter().enumerate().filter(|(_, one)| is_eligible(one, draw));
     let scored = eligible.map(|(index, candidate)| {
@@ -49,7 +49,7 @@ fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
         && beside_members
 }
 
-/// Whether two candidates may stand in one group.
+/// Returns whether two candidates may stand in one group.
 pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
     match distinct {
         Distinct::Node => a.node != b.node,
@@ -57,10 +57,10 @@ pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
     }
 }
 
-/// Whether two addresses are in one IPv4 /24 or IPv6 /48, which is what one person commonly rents. An unknown address is
-/// no evidence, and neither is one that is not for rent: loopback, private, link-local. Those belong to a proxy, a
-/// container, or the operator's own machines, and nodes that have one are told apart by their accounts. An IPv4 address
-/// written as IPv6 is the IPv4 address.
+/// Returns whether two addresses are in one IPv4 /24 or IPv6 /48, which is what one person commonly rents. An unknown address
+/// is no evidence, and neither is one that is not for rent: loopback, private, link-local. Those belong to a proxy, a
+/// container, or the operator's own machines, and nodes that have one are told apart by their accounts. An IPv4 address written
+/// as IPv6 is the IPv4 address.
 pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     let (Some(a), Some(b)) = (a.map(|one| one.to_canonical()), b.map(|one| one.to_canonical())) else {
         return false;
@@ -73,7 +73,7 @@ pub(super) fn same_network(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
     }
 }
 
-/// Whether an address is one of the internet's.
+/// Returns whether an address is one of the internet's.
 fn is_rented(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),

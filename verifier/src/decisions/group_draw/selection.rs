@@ -14,7 +14,7 @@ const NEWCOMER_SHARE: f64 = 0.15;
 /// How many owners a numeric class needs to be preferred: a group's worth.
 const CLASS_OWNERS_MIN: usize = 3;
 
-/// The chosen candidates' places in the caller's slice, best first.
+/// Returns the chosen candidates' places in the caller's slice, best first.
 pub(super) fn choose(ranked: &[Ranked<'_>], draw: &Draw<'_>) -> Vec<usize> {
     let first = Selection::new(ranked, draw).run();
     let second = if first.has_newcomers_too_many() { first.established_first() } else { None };
@@ -45,8 +45,8 @@ impl<'a> Selection<'a> {
         selection
     }
 
-    /// The second try: begins with the established nodes that the group should have, and looks at newcomers only when
-    /// no established node fits any more. `None` if there are no such established nodes.
+    /// Runs the second try, which begins with the established nodes that the group should have, and looks at newcomers only
+    /// when no established node fits any more. `None` if there are no such established nodes.
     fn established_first(&self) -> Option<Self> {
         let members = self.draw.members.iter().filter(|member| !member.newcomer).count();
         let needed = 2_usize.saturating_sub(members).min(self.draw.wanted);
@@ -65,7 +65,7 @@ impl<'a> Selection<'a> {
         chosen.map(|chosen| start(chosen).run())
     }
 
-    /// Whether this draw is one of those that keep a place for a newcomer. Only whole groups do.
+    /// Returns whether this draw is one of those that keep a place for a newcomer. Only whole groups do.
     fn keeps_place(&self) -> bool {
         let whole = self.draw.members.is_empty() && self.newcomers_left > 0;
         whole && uniform(self.draw.key, b"newcomer", b"") < NEWCOMER_SHARE
@@ -84,7 +84,7 @@ impl<'a> Selection<'a> {
         self.chosen.push(one);
     }
 
-    /// The best candidate that fits: of a class that the group has and three owners share, if it can be; not a
+    /// Returns the best candidate that fits: of a class that the group has and three owners share, if it can be; not a
     /// second newcomer, if it can be.
     fn next(&self) -> Option<&'a Ranked<'a>> {
         let fitting: Vec<_> = self.ranked.iter().copied().filter(|one| self.fits(one)).collect();
@@ -119,7 +119,8 @@ impl<'a> Selection<'a> {
         classes
     }
 
-    /// Two newcomers in the group, which may be for want of established nodes, or because one stands in their way.
+    /// Returns whether two newcomers are in the group, which may be for want of established nodes, or because one stands in
+    /// their way.
     fn has_newcomers_too_many(&self) -> bool {
         let chosen = self.chosen.iter().filter(|one| one.candidate.newcomer).count();
         let members = self.draw.members.iter().filter(|member| member.newcomer).count();

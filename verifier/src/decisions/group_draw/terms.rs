@@ -1,4 +1,4 @@
-//! The terms of one draw.
+//! Holds the terms of one draw.
 
 use infera_types::features::Features;
 use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
