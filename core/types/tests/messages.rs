@@ -64,7 +64,7 @@ fn what_the_first_programs_wrote_is_read() {
     assert_eq!(read::<Replica>(include_bytes!("recorded/replica")).rendering, 1);
     let completion = read::<Completion>(include_bytes!("recorded/completion"));
     assert!(matches!(completion.settlement.end, End::Succeeded { .. }));
-    assert_eq!(read::<Refusal>(include_bytes!("recorded/refusal")).reason, RefusalReason::Draining);
+    assert_eq!(read::<Refusal>(include_bytes!("recorded/refusal")).reason, RefusalReason::Broken);
 }
 
 #[test]
