@@ -115,13 +115,10 @@ impl Backoff {
 /// use std::time::Duration;
 /// use infera_types::retry::{Backoff, retry};
 ///
-/// let mut tries = 0;
+/// let mut answers = [Err("away"), Err("away"), Ok(3)].into_iter();
 /// let answer = retry(
 ///     Backoff::constant(Duration::from_millis(1)),
-///     async || {
-///         tries += 1;
-///         if tries < 3 { Err("away") } else { Ok(tries) }
-///     },
+///     || std::future::ready(answers.next().unwrap_or(Err("silent"))),
 ///     |error: &&str, failures| *error == "away" && failures < 5,
 /// );
 /// assert_eq!(answer.await, Ok(3));
@@ -133,9 +130,9 @@ impl Backoff {
 ///
 /// # Errors
 /// The last try's, where `again` ended the trying.
-pub async fn retry<T, E>(
+pub async fn retry<T, E, F: Future<Output = Result<T, E>>>(
     backoff: Backoff,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    mut attempt: impl FnMut() -> F,
     mut again: impl FnMut(&E, u32) -> bool,
 ) -> Result<T, E> {
     let mut failures = 0_u32;

@@ -1,7 +1,8 @@
 //! Tells the ledger of a job's handout: that it is given back untried, or that its verifier survived it.
 
-use infera_ledger::{Handout, Notice};
+use infera_ledger::{Handout, LedgerError, Notice};
 use infera_types::ids::JobId;
+use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 
 use crate::tenure::{LEDGER_RETRY, Tenure, Trial};
@@ -12,16 +13,12 @@ const RELEASE_TRIES: u32 = 4;
 
 /// Gives jobs back in the ledger; false if it can't be done.
 pub(crate) async fn release(tenure: &Tenure, jobs: &[JobId]) -> bool {
-    for failures in 1..=RELEASE_TRIES {
-        match tenure.seams.owner.release(&tenure.id, jobs, Timestamp::now()).await {
-            Ok(()) => return true,
-            Err(error) => {
-                tracing::warn!(jobs = jobs.len(), %error, "jobs not given back yet; trying again");
-                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
-            }
-        }
-    }
-    false
+    let attempt = || tenure.seams.owner.release(&tenure.id, jobs, Timestamp::now());
+    let again = |error: &LedgerError, failures| {
+        tracing::warn!(jobs = jobs.len(), failures, %error, "jobs are not given back yet");
+        failures < RELEASE_TRIES
+    };
+    retry(LEDGER_RETRY, attempt, again).await.is_ok()
 }
 
 /// Ends a job's trial: it has shown that it doesn't end the process. That is put on record where it was tried alone.

@@ -10,6 +10,7 @@ use infera_sampling::{draw_key, sample_key};
 use infera_types::features::Features;
 use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
+use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::Context;
@@ -164,16 +165,8 @@ fn end_of(job: JobId, unrendered: Unrendered) -> End {
 }
 
 async fn epoch_secret(tenure: &Tenure, number: u64) -> Result<Digest, LedgerError> {
-    let mut failures = 0_u32;
-    loop {
-        match tenure.ledger_view.epoch_secret(&*tenure.seams.network, number).await {
-            Err(error) if error.may_pass() => {
-                failures = failures.saturating_add(1);
-                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
-            }
-            decided => return decided,
-        }
-    }
+    let attempt = || tenure.ledger_view.epoch_secret(&*tenure.seams.network, number);
+    retry(LEDGER_RETRY, attempt, |error, _| error.may_pass()).await
 }
 
 #[cfg(test)]

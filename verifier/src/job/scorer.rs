@@ -4,6 +4,7 @@
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_types::job::{GroupRecord, Settlement};
+use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
@@ -25,17 +26,14 @@ pub(crate) async fn close_own(
     // closes it, and this one only posts what its own nodes are owed.
     let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
     let ended = Ended { settlement, group, witness: Witness::Owner, closes: is_on_record };
-    let mut failures = 0_u32;
-    loop {
-        match close(tenure, &ended).await {
-            Err(error) if error.may_pass() => {
-                tracing::warn!(job = %settlement.job_id, %error, "a group is not closed yet; trying again");
-                failures = failures.saturating_add(1);
-                tokio::time::sleep(LEDGER_RETRY.wait(failures)).await;
-            }
-            decided => return decided,
+    let again = |error: &LedgerError, _| {
+        let may_pass = error.may_pass();
+        if may_pass {
+            tracing::warn!(job = %settlement.job_id, %error, "a group is not closed yet; trying again");
         }
-    }
+        may_pass
+    };
+    retry(LEDGER_RETRY, || close(tenure, &ended), again).await
 }
 
 /// Closes a group whose owner is gone. No node is blamed for what the owner didn't store.
