@@ -277,6 +277,7 @@ class Load:
         self.history.write(phase="invoke", **about)
         headers = {**self.account.credentials, "idempotency-key": f"{self.run}-{index}"}
         asked = exchange("POST", f"{self.account.urls[gateway]}/submit_job", headers, question(self.account.model, index))
+        answer = None
         try:
             answer = await asyncio.wait_for(asked, ATTEMPT_S)
             job = answer.json()["job_id"] if answer.status == 200 else None
@@ -286,7 +287,10 @@ class Load:
         except (OSError, asyncio.TimeoutError) as error:
             self.history.write(phase="info", reason=f"{type(error).__name__}: {error}", **about)
             return None, 0.0
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError) as error:
+            if answer is None:
+                self.history.write(phase="info", reason=f"{type(error).__name__}: {error}", **about)
+                return None, 0.0
             job = None  # a 200 that names no job: written down as a refusal, which a 200 must not be
         if job is not None:
             self.jobs[index] = job

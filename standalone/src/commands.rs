@@ -42,7 +42,7 @@ impl ShowError {
         match self {
             Self::DataFolder(_) | Self::Seams(_) => false,
             Self::Record(error) => error.may_pass(),
-            Self::Ask(AskError::NotNoted(_) | AskError::Away { .. }) => true,
+            Self::Ask(AskError::Away { .. }) => true,
             Self::Ask(AskError::Told { may_pass, .. }) => *may_pass,
         }
     }

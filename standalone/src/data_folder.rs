@@ -3,7 +3,6 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use infera_types::ids::Digest;
@@ -15,7 +14,7 @@ const SECRET: &str = "secret";
 const LEDGER: &str = "ledger.sqlite";
 const ARCHIVE: &str = "archive";
 const NOTE: &str = "local.env";
-const OPERATORS: &str = "operators.url";
+const OPERATORS: &str = "operators.sock";
 
 /// The extension of a file that is being written.
 const SCRATCH: &str = "new";
@@ -149,15 +148,6 @@ impl DataFolder {
     pub fn note(&self, url: &str, key: &str) -> Result<(), DataFolderError> {
         write_private(&self.local_env(), &format!("INFERA_URL={url}\nINFERA_API_KEY={key}\n"))
     }
-
-    /// Notes where commands of this machine's operator are answered while the folder is locked. Not in the note for local
-    /// clients: a shell that exports that one would hand this to programs as an unknown setting.
-    ///
-    /// # Errors
-    /// [`DataFolderError::Io`].
-    pub fn note_operators(&self, address: SocketAddr) -> Result<(), DataFolderError> {
-        write_private(&self.path.join(OPERATORS), &format!("http://{address}\n"))
-    }
 }
 
 /// Returns the key that was noted for local clients in the data folder at `path`.
@@ -167,11 +157,11 @@ pub fn noted_key_in(path: &Path) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("INFERA_API_KEY=")).map(str::to_owned)
 }
 
-/// Returns where the `infera up` that last had the data folder at `path` answers commands.
+/// Returns the socket at which the `infera up` that holds the data folder at `path` answers commands. It lies in the folder, so
+/// that only a process of the folder's owner can listen there.
 #[must_use]
-pub fn noted_operators_in(path: &Path) -> Option<SocketAddr> {
-    let text = std::fs::read_to_string(path.join(OPERATORS)).ok()?;
-    text.trim().strip_prefix("http://")?.parse().ok()
+pub fn operators_in(path: &Path) -> PathBuf {
+    path.join(OPERATORS)
 }
 
 /// Takes other users' permissions to the folder and its files away, because they hold prompts, answers and secrets.
@@ -306,10 +296,6 @@ mod tests {
         assert_eq!(data.noted_key(), None);
         data.note("http://127.0.0.1:1", "inf_x").unwrap();
         assert_eq!(data.noted_key().as_deref(), Some("inf_x"));
-        assert_eq!(noted_operators_in(folder.path()), None);
-        let address = SocketAddr::from(([127, 0, 0, 1], 8_711));
-        data.note_operators(address).unwrap();
-        assert_eq!(noted_operators_in(folder.path()), Some(address));
         assert_eq!(std::fs::metadata(data.local_env()).unwrap().permissions().mode() & 0o777, 0o600);
         let fresh = DataFolder::open(&folder.path().join("deeper/data")).unwrap();
         assert_eq!(std::fs::metadata(&fresh.path).unwrap().permissions().mode() & 0o777, 0o700);

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::data_folder::{DataFolder, DataFolderError};
+use crate::data_folder::{DataFolder, DataFolderError, operators_in};
 use crate::node::{self, ModelError, Node};
 use crate::operators::OperatorServer;
 use crate::records::Records;
@@ -50,9 +50,6 @@ pub enum NetworkError {
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// The port for commands.
-    #[error("no port of 127.0.0.1 for commands beside it: {0}")]
-    Operators(#[source] std::io::Error),
     /// A role ended without being asked to.
     #[error("{role} ended: {cause}")]
     Role {
@@ -117,10 +114,7 @@ impl Network {
             .local_addr()
             .map_err(|source| NetworkError::Listen { address: config.listen.clone(), source })?;
         data.note(&format!("http://{address}"), key.expose())?;
-        let operators = OperatorServer::bind(&key, Records::of(&seams)).await;
-        let operators = operators.and_then(|server| server.address().map(|address| (server, address)));
-        let (operators, answers_at) = operators.map_err(NetworkError::Operators)?;
-        data.note_operators(answers_at)?;
+        let operators = OperatorServer::bind(&operators_in(&config.data), &key, Records::of(&seams));
 
         // Registered before the verifier reads the nodes, so that it knows them at its first read.
         let mut residents = Vec::new();
@@ -142,7 +136,12 @@ impl Network {
             data,
         };
         network.start_gateway(gateway, listener);
-        network.start_operators(operators);
+        match operators {
+            Ok(server) => network.start_operators(server),
+            Err(error) => {
+                tracing::warn!(%error, "commands beside this infera can't be answered; all else works")
+            }
+        }
         network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]))?;
         for resident in residents {
             network.start_resident(&config, resident.id, &chat).await?;

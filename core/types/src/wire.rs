@@ -19,7 +19,7 @@ pub const MESSAGE_SIZE_MAX_BYTES: usize = 1024 * 1024;
 
 /// A version of all messages. A version that isn't known is newer, so announcements of it count as the newest that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "u8", into = "u8")]
+#[serde(from = "f64", into = "u8")]
 pub enum Version {
     /// Without announcements; of programs before 0.1.0.
     #[default]
@@ -52,9 +52,10 @@ impl Version {
     }
 }
 
-impl From<u8> for Version {
-    fn from(announced: u8) -> Self {
-        if announced <= 1 { Self::First } else { Self::Second }
+impl From<f64> for Version {
+    /// Returns the version that a number announces, however large: JSON's numbers are floating.
+    fn from(announced: f64) -> Self {
+        if announced >= 2.0 { Self::Second } else { Self::First }
     }
 }
 

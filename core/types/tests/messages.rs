@@ -101,11 +101,18 @@ fn a_version_is_read_or_parked_and_an_announcement_of_a_newer_one_counts_as_ours
         assert!(matches!(error, DecodeError::Version(found) if found == byte), "{error}");
         assert!(error.is_parked());
     }
-    for (announced, version) in
-        [(0, Version::First), (1, Version::First), (2, Version::Second), (9, Version::Second)]
-    {
-        assert_eq!(Version::from(announced), version);
+    for (announced, version) in [
+        ("-1", Version::First),
+        ("0", Version::First),
+        ("1", Version::First),
+        ("2", Version::Second),
+        ("9", Version::Second),
+        ("256", Version::Second),
+        ("1e300", Version::Second),
+    ] {
+        assert_eq!(serde_json::from_str::<Version>(announced).unwrap(), version, "{announced}");
     }
+    assert_eq!(serde_json::to_string(&Version::Second).unwrap(), "2");
     let notice = JobNotice { speaks: Version::NEWEST, ..read(include_bytes!("recorded/job")) };
     for version in [Version::First, Version::Second] {
         let sent = notice.to_message_in(version, "1");

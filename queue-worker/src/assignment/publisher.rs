@@ -134,7 +134,7 @@ impl Publisher {
             Patience { tries_min: REFUSAL_TRIES, until: Instant::now(), stop: CancellationToken::new() };
         let outcome = self.publish(&address, &message, &patience).await;
         let (id, reason, outcome) = (assignment.id, refused.reason.word(), outcome.word());
-        tracing::info!(assignment = %id, reason, detail = refused.detail, outcome, "refused");
+        tracing::info!(assignment = %id, reason, detail = refusal.detail, outcome, "refused");
     }
 
     /// Parks a message that only a newer program can read. If parking fails, the message is lost, and the log says

@@ -1,6 +1,5 @@
 //! The end that asks, in a command beside the `infera up` that holds the data folder.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use infera_types::ids::JobId;
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 use super::wire::{LATER, path};
-use crate::data_folder::{noted_key_in, noted_operators_in};
+use crate::data_folder::{noted_key_in, operators_in};
 
 /// How long an answer may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -25,22 +24,14 @@ const RECORD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Why an `infera up` that runs gives no answer. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Its data folder doesn't say where it answers.
+    /// It doesn't answer commands.
     #[error(
-        "{0} is in use by another infera, and its note says nowhere that commands are answered: that one is starting, \
-         or of an earlier version; wait for it, or stop it and try again"
-    )]
-    NotNoted(PathBuf),
-    /// It doesn't answer there.
-    #[error(
-        "{path} is in use by another infera, which doesn't answer at {address}: {problem}; try again, or stop that one \
-         first"
+        "{path} is in use by another infera, which answers no commands now ({problem}): it is starting, ending, another \
+         command, or of an earlier version; try again, or stop it first"
     )]
     Away {
         /// The data folder.
         path: PathBuf,
-        /// Where it should answer.
-        address: SocketAddr,
         /// What happened instead.
         problem: String,
     },
@@ -59,12 +50,9 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub async fn ask(data: &Path, job: JobId) -> Result<String, AskError> {
-    let noted = noted_operators_in(data).filter(|address| address.ip().is_loopback());
-    let (Some(address), Some(key)) = (noted, noted_key_in(data)) else {
-        return Err(AskError::NotNoted(data.to_owned()));
-    };
-    let away = |problem: String| AskError::Away { path: data.to_owned(), address, problem };
-    let answered = tokio::time::timeout(ANSWERS_WITHIN, get(address, &key, job)).await;
+    let away = |problem: String| AskError::Away { path: data.to_owned(), problem };
+    let key = noted_key_in(data).ok_or_else(|| away("it has noted no key for local use".to_owned()))?;
+    let answered = tokio::time::timeout(ANSWERS_WITHIN, get(&operators_in(data), &key, job)).await;
     let answered = answered.map_err(|_| away(format!("no answer in {} s", ANSWERS_WITHIN.as_secs())))?;
     let (status, text) = answered.map_err(|error| away(error.to_string()))?;
     match status {
@@ -75,11 +63,11 @@ pub async fn ask(data: &Path, job: JobId) -> Result<String, AskError> {
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get(address: SocketAddr, key: &str, job: JobId) -> Result<(StatusCode, String), Cause> {
-    let stream = TcpStream::connect(address).await?;
+async fn get(socket: &Path, key: &str, job: JobId) -> Result<(StatusCode, String), Cause> {
+    let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path(job))
-        .header(HOST, address.to_string())
+        .header(HOST, "localhost")
         .header(AUTHORIZATION, format!("Bearer {key}"))
         .body(Empty::<Bytes>::new())?;
     let answer = async {

@@ -1,7 +1,10 @@
 //! The end that answers: a few connections at a time, one request each, each bounded in time.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use infera_archive::record::RecordError;
 use infera_gateway::access::ApiKey;
 use infera_types::ids::{Digest, JobId};
 use infera_types::shutdown::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::wire::ARCHIVE;
@@ -36,10 +39,11 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 /// After a failed accept: closing connections frees descriptors, so wait instead of spinning.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A server that has its address and doesn't serve yet.
+/// A server that has its socket and doesn't serve yet.
 #[derive(Debug)]
 pub struct OperatorServer {
-    listener: TcpListener,
+    listener: UnixListener,
+    socket: PathBuf,
     desk: Desk,
 }
 
@@ -52,29 +56,27 @@ struct Desk {
 }
 
 impl OperatorServer {
-    /// Takes a free port of loopback. Only `key` opens it.
+    /// Makes the socket, in a data folder that the caller holds locked. Only `key` opens it.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub async fn bind(key: &ApiKey, records: Records) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        Ok(Self { listener, desk: Desk { key: key.hash(), records } })
+    /// What the operating system says; a path of more than some hundred bytes can't be a socket's.
+    pub fn bind(socket: &Path, key: &ApiKey, records: Records) -> io::Result<Self> {
+        // One that is there was left by a process that was killed: the lock shows that it is gone.
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        fs::set_permissions(socket, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, socket: socket.to_owned(), desk: Desk { key: key.hash(), records } })
     }
 
-    /// Returns where it listens.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// Serves until shutdown.
+    /// Serves until shutdown, and removes the socket.
     pub async fn serve(self, shutdown: Shutdown) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
@@ -96,10 +98,13 @@ impl OperatorServer {
                 }
             }
         }
+        if let Err(error) = fs::remove_file(&self.socket) {
+            tracing::debug!(%error, "the socket for commands could not be removed");
+        }
     }
 }
 
-async fn connection(stream: TcpStream, desk: Desk) {
+async fn connection(stream: UnixStream, desk: Desk) {
     let service = service_fn(|request: Request<Incoming>| {
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(desk.answer(&request).await) }

@@ -1,16 +1,19 @@
 //! The operator's commands on a data folder, while a network runs on it and while none does.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use infera::commands::{ShowError, show_record};
-use infera::data_folder::{DataFolder, noted_operators_in};
+use infera::data_folder::{DataFolder, operators_in};
 use infera::network::Network;
 use infera::operators::AskError;
 use infera_types::ids::JobId;
 use infera_types::shutdown::Shutdown;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use crate::client::{Client, question};
 use crate::stage::{Stage, config, eventually};
@@ -32,6 +35,18 @@ fn infera(data: &Path, words: &[&str], input: &str) -> Output {
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
+}
+
+/// The whole reply to one request at a network's socket for commands.
+async fn ask(socket: &Path, key: &str, method: &str, path: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.expect("it listens");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("it answers");
+    reply
 }
 
 async fn asked_and_archived(stage: &Stage) -> (JobId, String) {
@@ -104,30 +119,30 @@ async fn a_damaged_record_is_told_as_damaged_either_way() {
     running.await.expect("no panic").expect("every role ends well");
 }
 
-/// The port for commands takes the key for local use and no other, however good.
+/// The socket for commands takes the key for local use and no other, however good.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_accounts_key_shows_no_record() {
     let mut stage = Stage::open(3).await;
     stage.run(3).await;
     let (job, line) = asked_and_archived(&stage).await;
-    let address = noted_operators_in(&stage.config.data).expect("it is noted");
-    assert!(address.ip().is_loopback());
+    let socket = operators_in(&stage.config.data);
+    let mode = std::fs::metadata(&socket).expect("the socket").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
     let signed_up =
         stage.client.call("POST", "/signup_user", Some(&json!({"email": "other@example.com"}))).await;
     let other = signed_up.json["api_key"].as_str().expect("a key").to_owned();
     let path = format!("/archive/{job}");
     for key in [other, String::new(), format!("{}x", stage.client.key)] {
-        let reply = Client { address, key }.call("GET", &path, None).await;
-        assert_eq!(reply.status, 401, "{}", reply.head);
-        assert!(!reply.head.contains("job_id") && reply.json.is_null());
+        let reply = ask(&socket, &key, "GET", &path).await;
+        assert!(reply.starts_with("HTTP/1.1 401 ") && !reply.contains("job_id"), "{reply}");
     }
-    let client = Client { address, key: stage.client.key.clone() };
-    let reply = client.call("GET", &path, None).await;
-    assert_eq!((reply.status, reply.json.to_string().len() > 2), (200, true), "{line}");
+    let reply = ask(&socket, &stage.client.key, "GET", &path).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with(&line), "{reply}");
     for (method, path, status) in
         [("POST", path.as_str(), 405), ("GET", "/archive/x", 400), ("GET", "/metrics", 400)]
     {
-        assert_eq!(client.call(method, path, None).await.status, status, "{method} {path}");
+        let reply = ask(&socket, &stage.client.key, method, path).await;
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {reply}");
     }
     stage.close().await;
 }
@@ -140,16 +155,12 @@ async fn what_holds_the_folder_and_does_not_answer_is_named() {
     std::fs::write(data.ledger(), "not looked into here").expect("a ledger");
     data.note("http://127.0.0.1:1", "inf_x").expect("noted");
     let error = show_record(folder.path(), JobId::new()).await.expect_err("not noted");
-    assert!(matches!(error, ShowError::Ask(AskError::NotNoted(_))), "{error}");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    data.note_operators(free).expect("noted");
+    assert!(matches!(error, ShowError::Ask(AskError::Away { .. })), "{error}");
+    // One that was killed leaves its socket.
+    drop(std::os::unix::net::UnixListener::bind(operators_in(folder.path())).expect("a socket"));
     let error = show_record(folder.path(), JobId::new()).await.expect_err("away");
     assert!(matches!(error, ShowError::Ask(AskError::Away { .. })), "{error}");
-    assert!(error.to_string().contains(&free.to_string()), "{error}");
-    // An address elsewhere would be told the key.
-    data.note_operators(([192, 0, 2, 1], 80).into()).expect("noted");
-    let error = show_record(folder.path(), JobId::new()).await.expect_err("not asked");
-    assert!(matches!(error, ShowError::Ask(AskError::NotNoted(_))), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,11 +71,11 @@ async fn a_gateway_is_told_of_an_end_in_the_version_that_its_notice_announced() 
     let mut strange = network.request("What is 2 plus 2?");
     strange.messages[0].role = "nobody".to_owned();
     let strange = serde_json::to_vec(&strange).unwrap();
-    // Without a notice, a sweeper finds it: that announces nothing.
+    // Without a notice, a sweeper finds it: gateways are upgraded before verifiers.
     for (announced, byte, reason) in [
         (Some(Version::First), 1, FailureReason::Unprocessable),
         (Some(Version::Second), 2, FailureReason::InvalidMessages),
-        (None, 1, FailureReason::Unprocessable),
+        (None, 2, FailureReason::InvalidMessages),
     ] {
         let job = network.accept(&strange, Ask::default()).await;
         if let Some(speaks) = announced {

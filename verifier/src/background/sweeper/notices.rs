@@ -70,7 +70,7 @@ async fn hand_out_of(
     let mut handed_out = 0;
     for chunk in std::iter::once(first).chain(others.chunks(AT_ONCE)) {
         let publishing = chunk.iter().map(|job| async move {
-            let message = JobNotice { job_id: *job, speaks: Version::First }.to_message(job.to_string());
+            let message = JobNotice { job_id: *job, speaks: Version::NEWEST }.to_message(job.to_string());
             let published = tokio::time::timeout_at(until, tenure.seams.broker.publish(address, message));
             (*job, published.await.unwrap_or(Published::Unknown))
         });
