@@ -11,6 +11,8 @@ use tracing::info_span;
 use super::asking::Asking;
 use super::group::{Served, summarise};
 use super::prompt::INLINE_MAX_BYTES;
+use tokio::time::Instant;
+
 use crate::decisions::integrity::{self, Expected};
 use crate::decisions::misses::{Lack, counts};
 use crate::nodes::{Arrival, Arrived};
@@ -63,6 +65,10 @@ impl Asking {
         if counts(Lack::Refusal(refusal.reason), self.was_deaf(index)) {
             self.miss(index, false).await;
         } else if refusal.reason == RefusalReason::Unsupported {
+            if let Some(times) = self.tenure.throttles.unsupported.count(Instant::now()) {
+                let node = self.group.get(index).map(|asked| asked.record.node.to_string());
+                tracing::warn!(node, times, detail, "nodes refuse what their workers are too old for");
+            }
             self.group.unsupported(index);
         } else {
             self.neutral(index);

@@ -20,6 +20,8 @@ pub(crate) struct LogThrottles {
     pub(crate) malformed: LogThrottle,
     /// Messages in another's name.
     pub(crate) impostor: LogThrottle,
+    /// Assignments with something that their nodes' workers don't know.
+    pub(crate) unsupported: LogThrottle,
     /// Stray replicas that wait for the ledger.
     pub(crate) waiting: LogThrottle,
 }
