@@ -6,13 +6,12 @@ use infera_model::chat::RENDERING;
 use infera_telemetry::trace;
 use infera_types::messages::{Refusal, RefusalReason, Replica};
 use infera_types::time::Timestamp;
+use tokio::time::Instant;
 use tracing::info_span;
 
 use super::asking::Asking;
 use super::group::{Served, summarise};
 use super::prompt::INLINE_MAX_BYTES;
-use tokio::time::Instant;
-
 use crate::decisions::integrity::{self, Expected};
 use crate::decisions::misses::{Lack, counts};
 use crate::nodes::{Arrival, Arrived};
