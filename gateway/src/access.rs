@@ -13,6 +13,6 @@ mod rate_limit;
 pub use admission::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 pub(crate) use auth::{caller, caller_if_any};
 pub(crate) use client_network::ClientNetwork;
-pub use keys::{ApiKey, NoRandomness};
+pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};
 pub(crate) use rate_limit::{Limits, Turn};

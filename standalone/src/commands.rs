@@ -5,12 +5,11 @@ use std::io::{self, BufRead as _, Read as _};
 use std::path::Path;
 
 use infera_archive::record::RecordError;
-use infera_gateway::access::ApiKey;
+use infera_gateway::access::{self, RevokeKeyError};
 use infera_ledger::{AccountBook, LedgerError};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
-use infera_types::ids::{Digest, JobId};
-use infera_types::time::Timestamp;
+use infera_types::ids::JobId;
 
 use crate::data_folder::{self, DataFolder, DataFolderError};
 use crate::operators::{self, AskError};
@@ -93,22 +92,25 @@ pub async fn revoke_key(data: &Path) -> Result<String, Failure> {
     revoke(ledger.as_ref(), line.trim()).await
 }
 
-/// Revokes the key that `text` is, or is the SHA-256 of. Errors don't repeat it: it may be a key with a typo.
+/// Revokes the key in `text`.
 async fn revoke(book: &dyn AccountBook, text: &str) -> Result<String, Failure> {
-    let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
-    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal digits)";
-    let hash = hash.ok_or_else(|| Failure::settings(no_key))?;
-    let Some(record) = book.key(hash).await? else {
-        return Err(Failure::refused(
-            "no such key is valid: it was never issued here, or it is revoked already",
-        ));
-    };
-    book.revoke_key(hash, Timestamp::now()).await?;
-    Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
+    access::revoke_key(text, book).await.map_err(not_revoked)
+}
+
+/// Maps why a key isn't revoked to the exit code of whose fault it is.
+fn not_revoked(error: RevokeKeyError) -> Failure {
+    match error {
+        RevokeKeyError::NoKey => Failure::settings(error),
+        RevokeKeyError::Unknown => Failure::refused(error),
+        RevokeKeyError::Ledger(error) => error.into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use infera_gateway::access::ApiKey;
+    use infera_types::time::Timestamp;
+
     use super::*;
 
     #[tokio::test]

@@ -5,12 +5,10 @@ use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
 use clap::Subcommand;
-use infera_gateway::access::ApiKey;
-use infera_gateway::access::admission;
+use infera_gateway::access::{self, RevokeKeyError, admission};
 use infera_ledger::{AccountBook, NodeBook};
 use infera_program::{Failure, print};
-use infera_types::ids::{Digest, NodeId};
-use infera_types::time::Timestamp;
+use infera_types::ids::NodeId;
 
 /// The largest line with a key or its hash, in bytes. A key has 40 characters and a hash 64.
 const KEY_LINE_MAX_BYTES: u64 = 256;
@@ -63,20 +61,18 @@ where
     }
 }
 
-/// Revokes the key in `text`, which may be the key itself or its SHA-256, and returns a sentence about it. Errors
-/// don't repeat `text`, which may be a key with a typo.
+/// Revokes the key in `text`.
 async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, Failure> {
-    let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
-    let no_key = "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal \
-                  digits)";
-    let hash = hash.ok_or_else(|| Failure::settings(no_key))?;
-    let Some(record) = book.key(hash).await? else {
-        return Err(Failure::refused(
-            "no such key is valid: it was never issued here, or it is revoked already",
-        ));
-    };
-    book.revoke_key(hash, Timestamp::now()).await?;
-    Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
+    access::revoke_key(text, book).await.map_err(not_revoked)
+}
+
+/// Maps why a key isn't revoked to the exit code of whose fault it is.
+fn not_revoked(error: RevokeKeyError) -> Failure {
+    match error {
+        RevokeKeyError::NoKey => Failure::settings(error),
+        RevokeKeyError::Unknown => Failure::refused(error),
+        RevokeKeyError::Ledger(error) => error.into(),
+    }
 }
 
 /// Carries out a command about nodes.
@@ -93,7 +89,9 @@ pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use infera_gateway::access::ApiKey;
     use infera_ledger_sqlite::SqliteLedger;
+    use infera_types::time::Timestamp;
 
     use super::*;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use infera_ledger::{AccountBook, FirstKey, LedgerError, NewKey};
 use infera_types::ids::{AccountId, Digest};
+use infera_types::time::Timestamp;
 
 const PREFIX: &str = "inf_";
 const RANDOM_LENGTH: usize = 30;
@@ -95,6 +96,34 @@ impl ApiKey {
     pub fn row(&self, account: AccountId) -> NewKey {
         NewKey { hash: self.hash(), account, hint: self.hint().to_owned() }
     }
+}
+
+/// Why a key isn't revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeKeyError {
+    /// What was given is no key: the operator's mistake. It isn't repeated, since it may be a key with a typo.
+    #[error(
+        "standard input holds no API key (inf_…, 40 characters) and no SHA-256 of one (64 hexadecimal digits)"
+    )]
+    NoKey,
+    /// The ledger has no such key; trying again changes nothing.
+    #[error("no such key is valid: it was never issued here, or it is revoked already")]
+    Unknown,
+    /// The ledger is at fault.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Revokes the key in `text`, which may be the key itself or its SHA-256, and returns a sentence about it.
+///
+/// # Errors
+/// [`RevokeKeyError`].
+pub async fn revoke_key(text: &str, book: &dyn AccountBook) -> Result<String, RevokeKeyError> {
+    let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
+    let hash = hash.ok_or(RevokeKeyError::NoKey)?;
+    let record = book.key(hash).await?.ok_or(RevokeKeyError::Unknown)?;
+    book.revoke_key(hash, Timestamp::now()).await?;
+    Ok(format!("the key that ends with {} of account {} is revoked", record.hint, record.account))
 }
 
 fn digit(value: u32) -> char {
