@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::settling::{Groups, add_to_total, read, settle};
+use super::settling::{Groups, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
 use infera_ledger::last_commit::filler;
 use infera_ledger::statements::EARLIER_USE;
@@ -79,13 +79,14 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
     {
         return Ok(earlier);
     }
-    if let Some(known) = same_id(connection, job)? {
-        return Ok(known);
+    if let Some(full) = no_place(job, stored(connection, job)?) {
+        return Ok(same_id(connection, job)?.unwrap_or(full));
     }
-    if let Some(full) = full(connection, job)? {
-        return Ok(full);
+    if !insert(connection, job, hash)? {
+        let missing = || Failure::row(format!("{} is there and can't be read", job.id));
+        return same_id(connection, job)?.ok_or_else(missing);
     }
-    insert(connection, job, hash)?;
+    count_waiting(connection, job)?;
     if let Some(idempotency) = &job.idempotency {
         connection
             .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?
@@ -96,7 +97,6 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
                 job.id.blob()
             ])?;
     }
-    add_to_total(connection, "accepted", 1)?;
     Ok(Accepted::New)
 }
 
@@ -130,42 +130,47 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Fa
     }
 }
 
-/// Counts one more waiting job and its body, or returns which bound is reached.
-fn full(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Failure> {
-    let account = Word(job.account.as_str());
-    let (waiting, account_bytes) = connection
-        .numbered("SELECT jobs, bytes FROM waiting WHERE account = $1")?
-        .query_row([&account], |row| Ok((small(row, 0)?, count(row, 1)?)))
-        .optional()?
-        .unwrap_or((0, 0));
-    let all_bytes = connection
-        .numbered("SELECT value FROM totals WHERE name = 'body_bytes'")?
-        .query_row([], |row| count(row, 0))
-        .optional()?
-        .unwrap_or(0);
-    if let Some(full) = no_place(job, Stored { waiting, account_bytes, all_bytes }) {
-        return Ok(Some(full));
-    }
-    let bytes = body_bytes(job);
+/// Reads what is stored of the account's jobs, and of all.
+fn stored(connection: &Connection, job: &NewJob) -> Result<Stored, Failure> {
+    let mut statement = connection.numbered(
+        "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
+             COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
+             COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0)",
+    )?;
+    Ok(statement.query_row([Word(job.account.as_str())], |row| {
+        Ok(Stored { waiting: small(row, 0)?, account_bytes: count(row, 1)?, all_bytes: count(row, 2)? })
+    })?)
+}
+
+/// Counts one more accepted job and its body.
+fn count_waiting(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
+    let bytes = whole(body_bytes(job));
     connection
         .numbered(
             "INSERT INTO waiting (account, jobs, bytes) VALUES ($1, 1, $2)
              ON CONFLICT (account) DO UPDATE SET jobs = waiting.jobs + 1, bytes = waiting.bytes + excluded.bytes",
         )?
-        .execute(params![&account, whole(bytes)])?;
-    add_to_total(connection, "body_bytes", bytes)?;
-    Ok(None)
+        .execute(params![Word(job.account.as_str()), bytes])?;
+    connection
+        .numbered(
+            "INSERT INTO totals (name, value) VALUES ('accepted', 1), ('body_bytes', $1)
+             ON CONFLICT (name) DO UPDATE SET value = totals.value + excluded.value",
+        )?
+        .execute([bytes])?;
+    Ok(())
 }
 
-fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<(), Failure> {
-    connection
+/// Stores the job; false if one with its id is stored already.
+fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<bool, Failure> {
+    let inserted = connection
         .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
                  request_hash)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
-            ", 0, 0, 0, '[]', $9, $12)"
+            ", 0, 0, 0, '[]', $9, $12)
+             ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
             job.id.blob(),
@@ -181,7 +186,7 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<(), Fai
             whole(job.epoch),
             hash.blob()
         ])?;
-    Ok(())
+    Ok(inserted == 1)
 }
 
 fn cancel(
