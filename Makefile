@@ -15,7 +15,7 @@ build: setup ## the release build of `infera`
 	@cargo build --release --locked --package infera
 
 run: build ## the whole network on this machine
-	@exec target/release/infera up
+	@exec "$${CARGO_TARGET_DIR:-target}/release/infera" up
 
 test: setup ## everything that must hold: style, docs, arrows, units, properties, suites, whole paths
 	@bash infra/test.sh
