@@ -71,6 +71,11 @@ pub struct Config {
     /// The largest number of jobs of one account that wait or run. Beyond this: 429, so that one account can't fill
     /// the ledger.
     pub waiting_max: u32,
+    /// The largest number of one account's jobs (of unproven accounts: of their network's) that lie in a model's queue
+    /// for clients that wait. Further ones are held in the ledger until their turn, in which every account gets its
+    /// share. Eight keep a person and a small program out of the turns altogether, and cost another account's client
+    /// no more than eight jobs' time. At most 10,000; 0 offers all at once.
+    pub offered_max: u32,
     /// The largest sum of one account's requests in the ledger, in bytes. They are pruned a day after their jobs
     /// ended. Beyond this: 429. 1 GiB is as many requests of 1.2 kB as one key may send in a day, or as many of the
     /// largest as it may send in four minutes.
@@ -128,6 +133,7 @@ impl Default for Config {
             requests_per_minute: 600,
             in_flight_max: 64,
             waiting_max: 10_000,
+            offered_max: 8,
             account_stored_max_bytes: 1024 * 1024 * 1024,
             stored_max_bytes: 8 * 1024 * 1024 * 1024,
             signups_per_minute: 5,
@@ -147,6 +153,10 @@ impl Default for Config {
 
 /// The bounds of a synchronous request's waiting time, in seconds. The longest is what OpenAI's SDK waits.
 pub(crate) const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
+
+/// The largest number of one share's jobs in a model's first queue. Counting more would cost each acceptance more than
+/// the turns that it saves.
+const OFFERED_MOST: u64 = 10_000;
 
 /// The largest number of places in an outbox: a semaphore counts no further.
 pub(crate) const OUTBOX_PLACES_MAX: usize = tokio::sync::Semaphore::MAX_PERMITS;
@@ -209,6 +219,7 @@ impl Config {
             ("outbox_max", count(self.outbox_max), 1, count(OUTBOX_PLACES_MAX)),
             ("catalogue_refresh_ms", self.catalogue_refresh_ms, 1, u64::MAX),
             ("request_timeout_s", self.request_timeout_s, timeout_least, timeout_most),
+            ("offered_max", u64::from(self.offered_max), 0, OFFERED_MOST),
         ];
         mistakes.extend(
             ranges
@@ -252,6 +263,12 @@ impl Config {
         }
     }
 
+    /// Returns how many jobs of one share may lie in a model's first queue. No limit is given as the largest number.
+    #[must_use]
+    pub const fn offered_limit(&self) -> u32 {
+        if self.offered_max == 0 { u32::MAX } else { self.offered_max }
+    }
+
     /// Returns how many jobs of one account may wait or run. No limit is given as the largest number.
     #[must_use]
     pub const fn waiting_limit(&self) -> u32 {
@@ -281,9 +298,10 @@ mod tests {
             outbox_max: usize::MAX,
             catalogue_refresh_ms: 0,
             request_timeout_s: 601,
+            offered_max: 10_001,
             ..Config::default()
         };
-        assert_eq!(config.mistakes().len(), 5);
+        assert_eq!(config.mistakes().len(), 6);
         let told = config.check().unwrap_err().to_string();
         for part in [
             "gateway.trusted_proxies is empty",
@@ -291,6 +309,7 @@ mod tests {
             "; gateway.outbox_max must be between 1 and ",
             "; gateway.catalogue_refresh_ms must be between 1 and ",
             "; gateway.request_timeout_s must be between 1 and 600",
+            "; gateway.offered_max must be between 0 and 10000",
         ] {
             assert!(told.contains(part), "{part} in {told}");
         }

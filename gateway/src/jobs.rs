@@ -1,5 +1,5 @@
 //! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
-//! `commit` makes sure of what became of a new job, `waiters` and `completions` bring its end, `abandonment` cancels
+//! `standby` says how it waits for its turn, `commit` makes sure of what became of a new job, `waiters` and `completions` bring its end, `abandonment` cancels
 //! jobs that no client waits for, and `poison` lets an operator replay a failed job.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
@@ -10,6 +10,7 @@ mod commit;
 mod completions;
 mod handle;
 pub mod poison;
+mod standby;
 mod waiters;
 
 pub(crate) use abandonment::Canceller;

@@ -137,8 +137,8 @@ PAGES: dict[str, tuple[str, str, list[Panel]]] = {
         [
             ("Requests by status", "ops", [(rate("infera_gateway_requests_total", "status"), "{{status}}")]),
             ("Refused, by code", "ops", [(rate("infera_gateway_refusals_total", "code"), "{{code}}")]),
-            ("Waiting in queues, in hand", "short", [
-                ("max by (model) (infera_verifier_queue_jobs)", "waiting: {{model}}"),
+            ("Waiting, in hand", "short", [
+                ("max by (model, lane) (infera_verifier_waiting_jobs)", "waiting: {{model}}, {{lane}}"),
                 ("sum(infera_verifier_jobs_in_flight)", "in hand"),
                 ("sum(infera_gateway_waiters)", "clients that wait"),
             ]),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use infera_gateway::access::share_orders;
 use infera_program::config::ConfigErrors;
 use infera_types::ids::{JobId, ModelName};
 
@@ -61,6 +62,38 @@ pub enum AccountCommand {
     /// shell's history. Its SHA-256 in hexadecimal will do.
     #[command(after_help = "Example:\n  infera account revoke-key < leaked-key.txt")]
     RevokeKey(Settings),
+    /// Record that an account is one that is known, while nothing runs on the folder: its jobs are counted by themselves,
+    /// and no longer together with those of all unproven accounts of its network.
+    Prove {
+        /// The address that it signed up with.
+        email: String,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Set the weight of an account, 1 if it was never set, while nothing runs on the folder: one of weight 2 gets twice the
+    /// tokens of one of weight 1 while both wait.
+    Weigh {
+        /// The address that it signed up with.
+        email: String,
+        /// The weight.
+        #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
+        weight: u32,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Let the API key on standard input ask for `service_tier` priority, while nothing runs on the folder. Its SHA-256 in
+    /// hexadecimal will do.
+    #[command(after_help = "Example:\n  infera account allow-priority < key.txt")]
+    AllowPriority {
+        /// Take the right away instead.
+        #[arg(long)]
+        no_more: bool,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 /// Where settings come from, and short forms of two of them.

@@ -1,16 +1,21 @@
-//! What an operator does on a data folder beside running it: compact the ledger, look at an archived record, revoke a key.
+//! What an operator does on a data folder beside running it: compact the ledger, look at an archived record, revoke a key, say how an
+//! account shares the network.
 //! Where an `infera up` runs on the folder, only what it answers itself can be done.
 
 use std::io::{self, BufRead as _, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use infera_archive::record::RecordError;
+use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError};
 use infera_ledger::{AccountBook, LedgerError};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
 use infera_types::ids::JobId;
 
+use crate::cli::{AccountCommand, Settings};
+use crate::config::Config;
 use crate::data_folder::{self, DataFolder, DataFolderError};
 use crate::operators::{self, AskError};
 use crate::records::Records;
@@ -78,18 +83,58 @@ pub async fn show_record(data: &Path, job: JobId) -> Result<String, ShowError> {
     }
 }
 
-/// Revokes the API key on standard input in the ledger of a data folder that no `infera up` has; returns a line that says so.
+/// Carries out a command about an account or a key in the ledger of a data folder that no `infera up` has; returns a line
+/// that says what was done. `load` makes the configuration of a command's settings.
 ///
 /// # Errors
-/// A key that was never issued or is revoked already is refused, and so is a folder in use.
-pub async fn revoke_key(data: &Path) -> Result<String, Failure> {
+/// An account or a key that doesn't exist is refused, and so is a folder in use.
+pub async fn account(
+    command: AccountCommand,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    let done = match command {
+        AccountCommand::RevokeKey(settings) => {
+            let (data, line) = (load(settings)?.data, key_line()?);
+            return revoke(ledger_in(&data).await?.as_ref(), &line).await;
+        }
+        AccountCommand::Prove { email, settings } => {
+            let ledger = ledger_in(&load(settings)?.data).await?;
+            share_orders::prove(&email, ledger.as_ref()).await
+        }
+        AccountCommand::Weigh { email, weight, settings } => {
+            let ledger = ledger_in(&load(settings)?.data).await?;
+            share_orders::weigh(&email, weight, ledger.as_ref()).await
+        }
+        AccountCommand::AllowPriority { no_more, settings } => {
+            let (data, line) = (load(settings)?.data, key_line()?);
+            share_orders::allow_priority(&line, !no_more, ledger_in(&data).await?.as_ref()).await
+        }
+    };
+    done.map_err(not_ordered)
+}
+
+/// Reads the line with a key from standard input.
+fn key_line() -> io::Result<String> {
     let mut line = String::new();
     io::stdin().lock().take(KEY_LINE_MAX_BYTES).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Opens the ledger of a data folder that no `infera up` has.
+async fn ledger_in(data: &Path) -> Result<Arc<SqliteLedger>, Failure> {
     let folder = DataFolder::open_filled(data).map_err(Failure::refused)?;
     let path = folder.ledger();
     let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await?;
-    let ledger = opened.map_err(Failure::refused)?;
-    revoke(ledger.as_ref(), line.trim()).await
+    opened.map_err(Failure::refused)
+}
+
+/// Maps why an order about shares isn't carried out to the exit code of whose fault it is.
+fn not_ordered(error: ShareOrderError) -> Failure {
+    match error {
+        ShareOrderError::NoKey => Failure::settings(error),
+        ShareOrderError::Unknown | ShareOrderError::NoAccount(_) => Failure::refused(error),
+        ShareOrderError::Ledger(error) => error.into(),
+    }
 }
 
 /// Revokes the key in `text`.

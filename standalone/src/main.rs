@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use infera::calibrate;
-use infera::cli::{self, AccountCommand, ArchiveCommand, Cli, Command, Reader, Settings};
+use infera::cli::{self, ArchiveCommand, Cli, Command, Reader, Settings};
 use infera::commands::{self, ShowError};
 use infera::config::Config;
 use infera::network::Network;
@@ -29,9 +29,7 @@ fn act(command: Command) -> Done {
             let shown = alone()?.block_on(commands::show_record(&load(settings)?.data, job));
             shown.map_err(ShowError::into_failure)?
         }
-        Command::Account(AccountCommand::RevokeKey(settings)) => {
-            alone()?.block_on(commands::revoke_key(&load(settings)?.data))?
-        }
+        Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };
     Ok(print(&said)?)
 }

@@ -33,9 +33,14 @@ pub enum ResidentsError {
     Queue(#[from] BrokerError),
 }
 
-/// Returns the account of an e-mail address that no person has: `.invalid` cannot be registered (RFC 2606).
+/// Returns an e-mail address that no person has: `.invalid` cannot be registered (RFC 2606).
+fn address(name: &str) -> String {
+    format!("{name}@infera.invalid")
+}
+
+/// Returns the account of such an address.
 async fn account(seams: &Seams, name: &str) -> Result<AccountId, ResidentsError> {
-    Ok(seams.ledger.sign_up(&format!("{name}@infera.invalid"), None, Timestamp::now()).await?.account)
+    Ok(seams.ledger.sign_up(&address(name), None, Timestamp::now()).await?.account)
 }
 
 /// Registers node `name` under an owner of its own.
@@ -65,5 +70,7 @@ pub async fn local_key(seams: &Seams, data: &DataFolder) -> Result<ApiKey, Resid
     let account = account(seams, "local").await?;
     let key = ApiKey::generate()?;
     seams.ledger.issue_key(&key.row(account), Timestamp::now()).await?;
+    // A reader of the note runs this network: the account counts by itself.
+    seams.ledger.prove(&address("local"), Timestamp::now()).await?;
     Ok(key)
 }

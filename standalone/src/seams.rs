@@ -70,6 +70,7 @@ impl Seams {
             reader: self.ledger.clone(),
             standing: self.ledger.clone(),
             sweeping: self.ledger.clone(),
+            feeding: self.ledger.clone(),
             network: self.ledger.clone(),
             index: self.ledger.clone(),
             pruning: self.ledger.clone(),

@@ -70,6 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "totals",
             "node_book",
             "pruning",
+            "feeding",
             "lib",
             "fold",
             "stored",
@@ -81,7 +82,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "failure", "values", "files", "log", "mark", "commits", "space", "schema", "checking", "opening",
             "readers", "writer", "lib", "settling", "intake", "network", "nodes", "accounts", "index",
-            "pruning", "reader", "owner", "standing", "sweeping",
+            "pruning", "reader", "owner", "standing", "sweeping", "feeding",
         ],
     ),
     (
@@ -112,6 +113,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "standing",
             "projecting",
             "sweeping",
+            "feeding",
         ],
     ),
     ("core/archive", &["lib", "key", "local", "segment", "record"]),

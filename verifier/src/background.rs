@@ -1,13 +1,14 @@
-//! Holds the tasks that serve no single job. Each does one thing again and again until its tenure ends, and four of them do it
+//! Holds the tasks that serve no single job. Each does one thing again and again until its tenure ends, and five of them do it
 //! under a lease that verifiers share, so that one verifier at a time does it. None of them begins a job or speaks with a node.
 //!
-//! `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves settled jobs into the archive, `warden`
+//! `feeder` offers held jobs in fair order, `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves settled jobs into the archive, `warden`
 //! closes nodes' connections; `capacity` tells gateways what there is room for, and `cancellations` learns which jobs
 //! were ended elsewhere.
 
 mod archiver;
 mod cancellations;
 mod capacity;
+mod feeder;
 mod projector;
 pub(crate) mod sweeper;
 mod warden;
@@ -15,5 +16,6 @@ mod warden;
 pub(crate) use archiver::Archiver;
 pub(crate) use cancellations::Cancellations;
 pub(crate) use capacity::Capacity;
+pub(crate) use feeder::Feeder;
 pub(crate) use projector::Projector;
 pub(crate) use warden::Warden;

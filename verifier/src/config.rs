@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decisions::group_draw::Distinct;
 
+/// The longest that held jobs may wait to be looked at, in milliseconds.
+const FEED_MOST_MS: u64 = 1_000;
+
 /// Settings of one verifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,12 +55,14 @@ pub struct Config {
     pub publish_tries: u32,
     /// How often the sweeper looks, in milliseconds.
     pub sweep_ms: u64,
-    /// How long the sweeper's and the projector's shared leases last, in milliseconds.
+    /// How long the sweeper's, the feeder's and the projector's shared leases last, in milliseconds.
     pub shared_lease_ms: u64,
     /// How long a notice may stay unconfirmed by the broker before it is published again, in milliseconds.
     pub unconfirmed_ms: u64,
     /// Bounds the rows of each kind in one sweep.
     pub sweep_limit: u32,
+    /// How often held jobs are offered where no node's room changes, in milliseconds.
+    pub feed_ms: u64,
     /// How often postings are folded into balances, in milliseconds.
     pub project_ms: u64,
     /// Bounds the postings in one fold.
@@ -123,6 +128,8 @@ impl Default for Config {
             shared_lease_ms: 10_000,
             unconfirmed_ms: 5_000,
             sweep_limit: 500,
+            // A person doesn't notice it beside an answer's time, and forty looks a second cost a hundredth of a core.
+            feed_ms: 25,
             // Balances lag by a quarter of a second at most while nothing is behind.
             project_ms: 250,
             project_limit: 1_000,
@@ -191,12 +198,14 @@ impl Config {
             ("assignment_base_ms", self.assignment_base_ms),
             ("sweep_ms", self.sweep_ms),
             ("shared_lease_ms", self.shared_lease_ms),
+            ("feed_ms", self.feed_ms),
             ("project_ms", self.project_ms),
             ("archive_ms", self.archive_ms),
             ("capacity_ms", self.capacity_ms),
         ] {
             need(value > 0, setting, "must be over 0");
         }
+        need(self.feed_ms <= FEED_MOST_MS, "feed_ms", "must be 1000 at most: every held job waits for it");
         mistakes
     }
 
@@ -228,9 +237,15 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_listed_at_once() {
-        let config = Config { lease_ttl_ms: 1, held_max: 0, assignment_slack: f64::NAN, ..Config::default() };
+        let config = Config {
+            lease_ttl_ms: 1,
+            held_max: 0,
+            assignment_slack: f64::NAN,
+            feed_ms: 1_001,
+            ..Config::default()
+        };
         let settings: Vec<_> = config.mistakes().iter().map(|mistake| mistake.setting).collect();
-        assert_eq!(settings, ["lease_ttl_ms", "held_max", "assignment_slack"]);
+        assert_eq!(settings, ["lease_ttl_ms", "held_max", "assignment_slack", "feed_ms"]);
     }
 
     #[test]

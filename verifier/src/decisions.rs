@@ -1,6 +1,9 @@
 //! Makes a verifier's decisions. Everything in this room is a pure function of values and a `now`: it reads no clock, no queue
-//! and no ledger, and keeps nothing between two calls.
+//! and no ledger, and keeps nothing between two calls. [`fair_share`] alone is a state, which changes by its calls and by
+//! nothing else.
 //!
+//! * [`fair_share`]: in which order held jobs are offered.
+//! * `offers`: how many jobs may lie in a queue.
 //! * `trial` and `share`: which jobs are begun, and how many wait here.
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group.
 //! * `misses`: whether the lack of an answer counts against a node.
@@ -9,10 +12,12 @@
 //! * [`verdicts`], [`points`] and [`reputation`]: what the nodes get for it.
 
 pub mod compare;
+pub mod fair_share;
 pub mod group_draw;
 pub mod integrity;
 mod keyed_hash;
 pub(crate) mod misses;
+pub(crate) mod offers;
 pub mod points;
 pub mod quorum;
 pub mod reputation;

@@ -9,7 +9,7 @@ use infera_types::shutdown::Shutdown;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::background::{Archiver, Cancellations, Capacity, Projector, Warden, sweeper};
+use crate::background::{Archiver, Cancellations, Capacity, Feeder, Projector, Warden, sweeper};
 use crate::intake::{jobs, replicas, strays, suspects};
 use crate::seams::Gate;
 use crate::tenure::{LEDGER_RETRY, LeaseName, Tenure};
@@ -80,6 +80,16 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
     tasks.spawn(jobs::run(Arc::clone(tenure)));
     tasks.spawn(suspects::run(Arc::clone(tenure)));
     tasks.spawn(sweeper::run(Arc::clone(tenure)));
+    let feeder = Feeder {
+        config: Arc::clone(config),
+        feeding: Arc::clone(&seams.feeding),
+        sweeping: Arc::clone(&seams.sweeping),
+        leases: Arc::clone(leases),
+        ledger_view: Arc::clone(&tenure.ledger_view),
+        nodes: Arc::clone(&tenure.nodes),
+        broker: Arc::clone(&seams.broker),
+    };
+    tasks.spawn(feeder.run());
     let cancellations =
         Cancellations { reader: Arc::clone(&seams.reader), in_flight: Arc::clone(&tenure.in_flight) };
     tasks.spawn(cancellations.run());

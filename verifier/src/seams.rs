@@ -5,7 +5,9 @@ use std::sync::Arc;
 use infera_archive::Archive;
 use infera_broker::Broker;
 use infera_broker::connections::Connections;
-use infera_ledger::{ArchiveIndex, JobOwner, JobReader, NetworkBook, NodeBook, Pruning, Standing, Sweeping};
+use infera_ledger::{
+    ArchiveIndex, Feeding, JobOwner, JobReader, NetworkBook, NodeBook, Pruning, Standing, Sweeping,
+};
 
 /// The ledger's parts, the archive and the broker.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct Seams {
     pub standing: Arc<dyn Standing>,
     /// Keeps leases, and finds orphaned work.
     pub sweeping: Arc<dyn Sweeping>,
+    /// Finds held jobs, and offers them.
+    pub feeding: Arc<dyn Feeding>,
     /// Holds the catalogue, nodes and epochs.
     pub network: Arc<dyn NetworkBook>,
     /// Records which settled job lies in which segment.

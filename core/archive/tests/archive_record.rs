@@ -10,7 +10,9 @@ use infera_archive::Archive as _;
 use infera_archive::local::LocalArchive;
 use infera_archive::record::{RecordError, find};
 use infera_archive::segment::{self, SegmentError};
-use infera_ledger::{Accepted, ArchiveIndex as _, JobIntake as _, NewJob, Pruning as _, Room, SettledRecord};
+use infera_ledger::{
+    Accepted, ArchiveIndex as _, JobIntake as _, NewJob, Pruning as _, Room, SettledRecord, Standby,
+};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::VerificationPolicy;
@@ -49,9 +51,10 @@ impl Store {
             idempotency: None,
             waiting_max: 10,
             room: Room::UNBOUNDED,
+            standby: Standby::never_held(&self.account),
         };
         let id = job.id;
-        assert_eq!(self.ledger.accept(job).await.expect("accepted"), Accepted::New);
+        assert_eq!(self.ledger.accept(job).await.expect("accepted"), Accepted::New { is_held: false });
         id
     }
 

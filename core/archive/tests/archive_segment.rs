@@ -18,6 +18,7 @@ use infera_types::job::{
     AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, ReplicaSummary, Settlement,
 };
 use infera_types::numbers::{NumericClass, TokenNumbers};
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 use proptest::prelude::*;
 
@@ -117,6 +118,7 @@ fn record() -> impl Strategy<Value = SettledRecord> {
             SettledRecord {
                 job_id,
                 accepted_ms: at,
+                tier: ServiceTier::Flex,
                 request: request
                     .map(|(text, number)| serde_json::json!({"z": text, "a": number, "text": [null, 1]})),
                 settlement: Settlement {

@@ -8,6 +8,7 @@ mod archiving;
 mod clocks;
 mod damage;
 mod ending;
+mod feeding;
 mod halves;
 mod intake;
 mod network;
@@ -21,6 +22,7 @@ pub use archiving::*;
 pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
+pub use feeding::*;
 pub use halves::Halves;
 pub use intake::*;
 pub use network::*;
@@ -80,6 +82,16 @@ macro_rules! ledger_conformance {
             overdue_groups_of_dead_verifiers_are_found
             a_sweep_is_bounded_and_begins_with_the_oldest
 
+            a_share_fills_its_places_and_the_rest_is_held
+            held_jobs_are_handed_out_by_no_sweep
+            an_offered_job_is_like_any_other
+            what_waits_is_counted_by_model_and_lane
+            flows_are_found_in_order_and_none_is_skipped
+            a_flow_says_what_its_answers_take
+            jobs_about_to_expire_are_not_offered
+            a_share_of_many_accounts_is_one_share
+            tiers_and_lanes_stay_with_the_job
+
             balances_are_what_a_replay_gives
             projectors_take_turns
             standings_are_kept_by_node_and_model
@@ -92,6 +104,7 @@ macro_rules! ledger_conformance {
             a_revoked_node_stays_out
             the_first_epoch_stays
             an_account_is_made_once_and_keys_are_revoked
+            accounts_are_proven_and_weighed_and_keys_prioritise
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe

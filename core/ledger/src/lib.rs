@@ -11,6 +11,7 @@
 //! count as overdue. A job's own deadline is its client's choice and stays.
 
 mod error;
+mod feeding;
 pub mod fold;
 mod job_state;
 pub mod last_commit;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use error::LedgerError;
+pub use feeding::Feeding;
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
@@ -38,7 +40,8 @@ pub use rows::*;
 /// The gateway's writing half: accepts jobs and cancels them.
 #[async_trait]
 pub trait JobIntake: Send + Sync + fmt::Debug {
-    /// Accepts a job. When this returns [`Accepted::New`], the job survives any failure and will end exactly once.
+    /// Accepts a job. When this returns [`Accepted::New`], the job survives any failure and will end exactly once. It
+    /// is held if [`Standby::is_held`] says so, and no queue gets its notice before [`Feeding::offer`].
     /// With an idempotency key that the account used before, nothing is stored. Keys are remembered until their job's
     /// body is pruned, or until the job ends in a way that frees its key ([`infera_types::job::End::frees_key`]).
     ///
@@ -314,6 +317,27 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Records that the account of this e-mail address is proven, so that its jobs are counted under a share of their
+    /// own, and returns it; none if there is no such account. The first time of proof stays.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError>;
+
+    /// Sets the weight of the share of this e-mail address's account, and returns the account; none if there is no
+    /// such account. A weight of 0 counts as 1.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn weigh(&self, email: &str, weight: u32) -> Result<Option<AccountId>, LedgerError>;
+
+    /// Gives a key the right to the tier `priority`, or takes it away. Returns whether the key is valid; an unknown or
+    /// revoked key is not changed.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn allow_priority(&self, hash: Digest, is_allowed: bool) -> Result<bool, LedgerError>;
 }
 
 /// Records which archive segment holds which settled record.

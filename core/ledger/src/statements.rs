@@ -65,8 +65,21 @@ pub const ALLOW_FLEET: &str =
 pub const ISSUE_KEY: &str = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
     ON CONFLICT (hash) DO NOTHING";
 
-/// Finds a key that is not revoked: account and hint.
-pub const KEY: &str = "SELECT account, hint FROM api_keys WHERE hash = $1 AND revoked_ms IS NULL";
+/// Finds a key that is not revoked: account, hint, when the account was proven, the account's weight, whether the key
+/// may prioritise.
+pub const KEY: &str = "SELECT account, hint, accounts.proven_ms, COALESCE(accounts.weight, 1), may_prioritise
+    FROM api_keys LEFT JOIN accounts ON accounts.id = account WHERE hash = $1 AND revoked_ms IS NULL";
+
+/// Records that the account of an e-mail address is proven and returns its id; the first time stays.
+pub const PROVE: &str =
+    "UPDATE accounts SET proven_ms = COALESCE(proven_ms, $2) WHERE email = $1 RETURNING id";
+
+/// Sets the weight of an e-mail address's account and returns its id.
+pub const WEIGH: &str = "UPDATE accounts SET weight = $2 WHERE email = $1 RETURNING id";
+
+/// Sets whether a key that is not revoked may prioritise, and returns its account.
+pub const ALLOW_PRIORITY: &str =
+    "UPDATE api_keys SET may_prioritise = $2 WHERE hash = $1 AND revoked_ms IS NULL RETURNING account";
 
 /// Revokes a key; the first time of revocation stays.
 pub const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";

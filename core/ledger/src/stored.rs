@@ -125,6 +125,15 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
+impl Usage {
+    /// Returns the tokens that the answer used beyond those that its job was charged with when it was offered; negative
+    /// if it used fewer.
+    #[must_use]
+    pub fn beyond(&self, charged: i64) -> i64 {
+        whole(self.prompt_tokens.saturating_add(self.completion_tokens)).saturating_sub(charged)
+    }
+}
+
 /// The settlement's JSON as it is stored: all fields but the group, which has a table of its own.
 #[derive(Serialize)]
 struct WithoutGroup<'a> {

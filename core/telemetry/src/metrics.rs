@@ -80,7 +80,7 @@ metrics! {
     Counter VERIFIER_DEAD_LETTERS = "infera_verifier_dead_letters_total": "Notices that the broker gave up because they were returned too often.";
     Counter VERIFIER_QUEUES_REPAIRED = "infera_verifier_queues_repaired_total": "Stuck queues of jobs that were deleted and recreated.";
     Counter VERIFIER_SWEEPS = "infera_verifier_sweeps_total": "Sweeps, by outcome (done, failed, elsewhere: another verifier holds the lease).";
-    Gauge VERIFIER_QUEUE = "infera_verifier_queue_jobs": "Jobs waiting in the model's queue, by model, as the active sweeper saw it.";
+    Gauge VERIFIER_WAITING = "infera_verifier_waiting_jobs": "Jobs of the whole network that wait for a verifier, by model and lane, as the ledger counts them; told by the verifier that feeds, 0 by others.";
     Counter VERIFIER_ARCHIVED = "infera_verifier_archived_records_total": "Records written to the archive.";
     Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to the archiving of its record.";
     Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Failed attempts to archive; each is retried.";

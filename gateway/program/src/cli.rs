@@ -45,6 +45,7 @@ fn after_help() -> String {
   INFERA_LEDGER__URL_FILE=/run/secrets/ledger infera-gateway --set listen=0.0.0.0:8710
   infera-gateway account fleet runner@example.com
   infera-gateway account revoke-key < leaked-key.txt
+  infera-gateway account prove client@example.com
   infera-gateway node revoke n0123456789abcdef
   infera-gateway poison list
 

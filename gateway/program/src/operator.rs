@@ -1,10 +1,11 @@
 //! The operator's commands about accounts and nodes, until accounts can manage their own: let an account's nodes in,
-//! revoke an API key, and revoke a node. Each command changes one row; the gateways and the warden act on it.
+//! revoke an API key, say how an account shares the network, and revoke a node. Each command changes one row; the gateways and the warden act on it.
 
 use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
 use clap::Subcommand;
+use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError, admission};
 use infera_ledger::{AccountBook, NodeBook};
 use infera_program::{Failure, print};
@@ -25,6 +26,28 @@ pub(super) enum AccountCommand {
     /// hexadecimal, as the ledger's table `api_keys` has it, will do.
     #[command(after_help = "Example:\n  infera-gateway account revoke-key < leaked-key.txt")]
     RevokeKey,
+    /// Record that an account is a person's or a firm's that is known: its jobs are counted by themselves, and no longer
+    /// together with those of all unproven accounts of its network.
+    Prove {
+        /// The address that it signed up with.
+        email: String,
+    },
+    /// Set the weight of an account, 1 if it was never set: one of weight 2 gets twice the tokens of one of weight 1 while
+    /// both wait.
+    Weigh {
+        /// The address that it signed up with.
+        email: String,
+        /// The weight.
+        #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
+        weight: u32,
+    },
+    /// Let the API key on standard input ask for `service_tier` priority. Its SHA-256 in hexadecimal will do.
+    #[command(after_help = "Example:\n  infera-gateway account allow-priority < key.txt")]
+    AllowPriority {
+        /// Take the right away instead.
+        #[arg(long)]
+        no_more: bool,
+    },
 }
 
 /// The commands about nodes.
@@ -49,15 +72,46 @@ where
                 Err(Failure::refused(format!("no account signed up as {email}: POST /signup_user first")))
             }
         },
+        AccountCommand::Prove { email } => {
+            let done = share_orders::prove(email, ledger).await.map_err(not_ordered)?;
+            Ok(print(&delayed(&done, key_ttl))?)
+        }
+        AccountCommand::Weigh { email, weight } => {
+            let done = share_orders::weigh(email, *weight, ledger).await.map_err(not_ordered)?;
+            Ok(print(&delayed(&done, key_ttl))?)
+        }
+        AccountCommand::AllowPriority { no_more } => {
+            let ordered = share_orders::allow_priority(&key_line()?, !no_more, ledger).await;
+            Ok(print(&delayed(&ordered.map_err(not_ordered)?, key_ttl))?)
+        }
         AccountCommand::RevokeKey => {
-            let mut line = String::new();
-            io::stdin().lock().take(KEY_LINE_MAX_BYTES).read_line(&mut line)?;
-            let revoked = revoke_key(line.trim(), ledger).await?;
+            let revoked = revoke_key(&key_line()?, ledger).await?;
             Ok(print(&format!(
                 "{revoked}; gateways that saw it lately may take it for another {} ms (gateway.key_ttl_ms)",
                 key_ttl.as_millis()
             ))?)
         }
+    }
+}
+
+/// Reads the line with a key from standard input.
+fn key_line() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().take(KEY_LINE_MAX_BYTES).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Adds to what was done by when all gateways know it.
+fn delayed(done: &str, key_ttl: Duration) -> String {
+    format!("{done}; gateways know it within {} ms (gateway.key_ttl_ms)", key_ttl.as_millis())
+}
+
+/// Maps why an order about shares isn't carried out to the exit code of whose fault it is.
+fn not_ordered(error: ShareOrderError) -> Failure {
+    match error {
+        ShareOrderError::NoKey => Failure::settings(error),
+        ShareOrderError::Unknown | ShareOrderError::NoAccount(_) => Failure::refused(error),
+        ShareOrderError::Ledger(error) => error.into(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_ledger::{AccountBook, FirstKey, LedgerError, NewKey};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
 
@@ -142,6 +142,12 @@ pub(crate) struct Caller {
     pub(crate) key: Digest,
     /// The account that pays for the request and owns its jobs.
     pub(crate) account: AccountId,
+    /// Whether the account is proven, so that its jobs are counted by themselves.
+    pub(crate) is_proven: bool,
+    /// The weight of the account, at least 1.
+    pub(crate) weight: u32,
+    /// Whether the key may ask for the tier `priority`.
+    pub(crate) may_prioritise: bool,
 }
 
 /// A cache of the ledger's answers about keys, bounded in time and in number.
@@ -178,7 +184,8 @@ impl KeyCache {
             return Ok(None);
         }
         if let Some(record) = self.book.key(hash).await? {
-            let caller = Arc::new(Caller { key: hash, account: record.account });
+            let KeyRecord { account, proven: is_proven, weight, may_prioritise, .. } = record;
+            let caller = Arc::new(Caller { key: hash, account, is_proven, weight, may_prioritise });
             let mut known = lock(&self.known);
             make_room(&mut known, self.max, |(_, since)| fresh(since));
             known.insert(hash, (Arc::clone(&caller), now));

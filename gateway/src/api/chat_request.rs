@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use infera_types::ids::ModelName;
 use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
+use infera_types::service::ServiceTier;
 use serde_json::json;
 
 use crate::config::{Config, REQUEST_TIMEOUT_S};
@@ -68,6 +69,8 @@ pub(crate) struct ChatRequest {
     pub(crate) policy: VerificationPolicy,
     /// The time that a synchronous client waits.
     pub(crate) timeout: Duration,
+    /// The tier that the client asks for.
+    pub(crate) tier: ServiceTier,
 }
 
 /// The bounds of the answers that a body may ask for, and their defaults.
@@ -116,10 +119,10 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     };
     // OpenAI's default. The seed's forms require a temperature.
     let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
-    let policy = ours.policy();
+    let (policy, tier) = (ours.policy(), ours.tier());
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
-    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout: timeout_of(&timeout, bounds) })?)
+    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout: timeout_of(&timeout, bounds), tier })?)
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
@@ -243,6 +246,21 @@ impl Ours<'_> {
         let (quorum_default, quorums): (u8, &[u8]) = if replicas == 1 { (1, &[1]) } else { (2, &[2, 3]) };
         let quorum = self.choice("quorum", quorum_default, quorums);
         VerificationPolicy { quorum, replicas }
+    }
+
+    /// Reads the tier. `auto`, as in OpenAI's API, leaves the choice to us, and we choose the default tier.
+    fn tier(&mut self) -> ServiceTier {
+        let asked = match self.body.get("service_tier") {
+            None | Some(Json::Null) => return ServiceTier::Default,
+            Some(Json::Text(word)) if word == "auto" => return ServiceTier::Default,
+            Some(Json::Text(word)) => word.parse().ok(),
+            Some(_) => None,
+        };
+        asked.unwrap_or_else(|| {
+            let flaw = Flaw::not_among("'auto', 'default', 'flex' or 'priority'");
+            self.wrong(&[Step::name("service_tier")], flaw);
+            ServiceTier::Default
+        })
     }
 
     /// Reads a member of `verification` that has to be one of a few numbers.

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     BadRequest(&'static str),
     /// The key is missing or not valid. All reasons get the same answer.
     Unauthorized,
+    /// The key has no right to the tier that the body asks for.
+    NoPriority,
     /// There is no such path, or nothing under that id for this account.
     NotFound,
     /// The path exists, but takes other methods.
@@ -121,6 +123,7 @@ impl ApiError {
                 Face::OpenAi => StatusCode::BAD_REQUEST,
             },
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NoPriority => StatusCode::FORBIDDEN,
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::ModelUnknown(_) | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -158,6 +161,7 @@ impl ApiError {
             Self::Unfit(Unfit::Mistakes(_)) => "invalid_value",
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "invalid_api_key",
+            Self::NoPriority => "priority_not_allowed",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),

@@ -24,10 +24,10 @@ impl ApiError {
             (Face::Seed, error) => {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
-                // FastAPI's shape has no code for programs. One is added where a client may try again or where a job
-                // is concerned, because the client must then know which error it got.
+                // FastAPI's shape has no code for programs. One is added where a client may try again or ask otherwise, or
+                // where a job is concerned, because the client must then know which error it got.
                 if job.is_some()
-                    || matches!(error, Self::Node(_) | Self::ContextExceeded { .. })
+                    || matches!(error, Self::Node(_) | Self::ContextExceeded { .. } | Self::NoPriority)
                     || error.retry_after().is_some()
                 {
                     out.push_str(",\"code\":");
@@ -55,6 +55,7 @@ impl ApiError {
                 (unfit::param(mistakes), code)
             }
             Self::ModelUnknown(_) | Self::ModelGone(_) => (Some("model".to_owned()), self.code()),
+            Self::NoPriority => (Some("service_tier".to_owned()), self.code()),
             Self::ContextExceeded { .. }
             | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
                 (Some("messages".to_owned()), self.code())

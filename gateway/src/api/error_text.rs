@@ -14,6 +14,9 @@ impl ApiError {
             Self::Unauthorized => "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the \
                                    header 'api_key'."
                 .to_owned(),
+            Self::NoPriority => "This key may not ask for service_tier 'priority'. The network's operator can give a key that \
+                                 right (account allow-priority); or ask for 'auto', 'default' or 'flex', or leave it out."
+                .to_owned(),
             Self::NotFound => "Not Found".to_owned(),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
             Self::Node(refusal) => refusal::message(*refusal).to_owned(),

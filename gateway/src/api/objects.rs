@@ -3,26 +3,20 @@
 //! values.
 
 use infera_ledger::{JobState, JobView};
-use infera_types::ids::{JobId, ModelName};
+use infera_types::ids::ModelName;
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
-use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
 
-/// Returns the answer, or the reason why there is none. `dispute` is a status that was found after the settlement.
+/// Returns the answer of a job that ended with `settlement`, or the reason why there is none.
 ///
 /// # Errors
 /// The error that the client gets instead of an answer.
-pub(crate) fn of_end(
-    settlement: &Settlement,
-    accepted_ms: Timestamp,
-    dispute: Option<VerificationStatus>,
-) -> Result<Value, ApiError> {
+pub(crate) fn of_end(view: &JobView, settlement: &Settlement) -> Result<Value, ApiError> {
     match &settlement.end {
         End::Succeeded { answer, verification } => {
-            let verification = shown(verification, dispute);
-            Ok(chat_completion(settlement.job_id, &settlement.model, answer, accepted_ms, &verification))
+            Ok(chat_completion(view, &settlement.model, answer, &shown(verification, view.dispute)))
         }
         End::Failed { reason, message } => Err(ApiError::Failed(*reason, message.clone())),
         End::Cancelled => Err(ApiError::Cancelled),
@@ -30,27 +24,22 @@ pub(crate) fn of_end(
     }
 }
 
+/// Returns the verification with the status that was found after the settlement, if one was.
 fn shown(verification: &Verification, dispute: Option<VerificationStatus>) -> Verification {
     Verification { status: dispute.unwrap_or(verification.status), ..verification.clone() }
 }
 
-fn chat_completion(
-    job: JobId,
-    model: &ModelName,
-    answer: &Answer,
-    accepted_ms: Timestamp,
-    verification: &Verification,
-) -> Value {
+fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verification: &Verification) -> Value {
     let finish_reason = match answer.finish_reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
     };
-    let digits = job.to_string();
+    let digits = view.id.to_string();
     let digits = digits.trim_start_matches("job_");
     let mut completion = json!({
         "id": format!("chatcmpl-{digits}"),
         "object": "chat.completion",
-        "created": accepted_ms.as_secs(),
+        "created": view.accepted_ms.as_secs(),
         "model": model,
         "choices": [{
             "index": 0,
@@ -70,9 +59,9 @@ fn chat_completion(
                 "rejected_prediction_tokens": 0,
             },
         },
-        "service_tier": "default",
+        "service_tier": view.tier,
         "verification": verification,
-        "job_id": job,
+        "job_id": view.id,
     });
     // Another digest means other model files, which may give other tokens for the same seed. OpenAI's schema allows
     // no null here.
@@ -103,6 +92,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         "job_id": view.id,
         "status": status(view),
         "model": view.model,
+        "service_tier": view.tier,
         "created": view.accepted_ms.as_secs(),
         "expires": view.deadline_ms.as_secs(),
     });
@@ -111,7 +101,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         if let End::Succeeded { verification, .. } = &settlement.end {
             object["verification"] = json!(shown(verification, view.dispute));
         }
-        match of_end(settlement, view.accepted_ms, view.dispute) {
+        match of_end(view, settlement) {
             Ok(result) => object["result"] = result,
             Err(error) => object["error"] = error.object(),
         }

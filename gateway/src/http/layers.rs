@@ -128,7 +128,10 @@ async fn pass(
     let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
     let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
     let outcome = match body::read(&head, body, bounds, &state.memory).await {
-        Ok(body) => (route.handler)(state, Call { head, body, caller, id }).await,
+        Ok(body) => {
+            let address = origin.client(&head.headers, &state.config);
+            (route.handler)(state, Call { head, body, caller, address, id }).await
+        }
         Err(error) => Err(error.into()),
     };
     (outcome, turn)

@@ -3,9 +3,11 @@
 //! 1. The model must be in the catalogue and on offer, the messages must be able to fit into its context, and for a
 //!    client that waits there must be enough nodes.
 //! 2. A place is taken for the waiting client, before the job can end.
-//! 3. A place in the outbox is taken, and the ledger accepts the job: one row in one group commit. From here on the
-//!    job ends exactly once, whatever happens to this gateway.
-//! 4. The job's notice goes to the broker in the background.
+//! 3. It is decided how the job waits for its turn ([`standby`]). For a job that may go to the broker at once, a place in
+//!    the outbox is taken. Then the ledger accepts the job: one row in one group commit. From here on the job ends
+//!    exactly once, whatever happens to this gateway.
+//! 4. The job's notice goes to the broker in the background, unless the ledger holds the job: then a verifier publishes
+//!    the notice in the job's turn.
 //! 5. A client that waits gets the job's end, from a completion or from the ledger, or an error that names the job.
 //!
 //! A request under an idempotency key that was used before makes no job. It gets the earlier job's answer, whether or
@@ -27,8 +29,9 @@ use tracing::{Span, field};
 
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
+use super::standby::standby;
 use super::waiters::Wait;
-use crate::access::Caller;
+use crate::access::{Caller, RentedNetwork};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -42,6 +45,8 @@ use crate::network::OWNERS_NEEDED;
 pub(crate) struct Order {
     /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
+    /// The network of the client's address, under which an unproven account is counted.
+    pub(crate) network: RentedNetwork,
     /// The conversation that it asks for.
     pub(crate) ask: ChatRequest,
     /// The client's idempotency key, if it sent one.
@@ -126,7 +131,7 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     if let Some(error) = unanswerable(jobs, &order, now) {
         return answer_earlier_or(jobs, &order, error).await;
     }
-    let (job, timeout) = (JobId::new(), order.ask.timeout);
+    let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
     let account = order.caller.account.clone();
     let owners_needed = if order.ask.policy.replicas == 1 { 1 } else { OWNERS_NEEDED };
     let model = order.ask.request.model.clone();
@@ -162,6 +167,7 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     let view = JobView {
         id: job,
         model,
+        tier,
         state: infera_ledger::JobState::Ended,
         accepted_ms,
         deadline_ms: accepted_ms.after(timeout),
@@ -179,25 +185,28 @@ async fn accept(
     deadline: Duration,
 ) -> Result<Receipt, Failure> {
     let begun = Instant::now();
+    // Before the first reading of the catalogue, it isn't known which models exist.
+    let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
+    let Some(entry) = jobs.catalogue.model(order.ask.request.model.as_str()) else {
+        return Err(ApiError::ModelUnknown(order.ask.request.model.as_str().to_owned()).into());
+    };
+    let standby = standby(&order, &entry, synchronous, jobs.terms.offered_max);
     let Order {
         caller,
         ask: ChatRequest { mut request, policy, .. },
         idempotency,
         reservation: _reservation,
+        ..
     } = order;
-    // Before the first reading of the catalogue, it isn't known which models exist.
-    let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
-    let Some(entry) = jobs.catalogue.model(request.model.as_str()) else {
-        return Err(ApiError::ModelUnknown(request.model.as_str().to_owned()).into());
-    };
-    let Some(place) = jobs.outbox.reserve() else {
+    let place = if standby.is_always_held() { None } else { jobs.outbox.reserve() };
+    if place.is_none() && !standby.is_always_held() {
         let job = earlier(jobs, &caller.account, idempotency.as_ref()).await?;
         let job = job.ok_or_else(|| {
             jobs.outbox.refused();
             ApiError::OutboxFull
         })?;
         return Ok(Receipt::of(job, begun));
-    };
+    }
     // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(entry.context_max);
     let accepted_ms = Timestamp::now();
@@ -215,33 +224,44 @@ async fn accept(
         idempotency,
         waiting_max: jobs.terms.waiting_max,
         room: jobs.terms.room,
+        standby,
     };
-    let (job, is_new) = match committed(jobs, new).await? {
-        Committed::New => (job, true),
-        Committed::Earlier(job) => (job, false),
-        Committed::KeyReused => return Err(ApiError::KeyReused.into()),
-        Committed::Full(_) => {
-            /// How long the client should wait. Waiting jobs end in seconds when the network has room; asking more
-            /// often only costs requests.
-            const WAIT: Duration = Duration::from_secs(2);
-            return Err(ApiError::Limited(Limit::Waiting, WAIT).into());
-        }
-        Committed::NoRoomForAccount(_) => return Err(ApiError::Limited(Limit::Stored, STORED_WAIT).into()),
+    let is_held = match committed(jobs, new).await? {
+        Committed::New { is_held } => is_held,
+        refused_or_earlier => return Ok(Receipt::of(earlier_or(refused_or_earlier)?, begun)),
+    };
+    jobs.metrics.accepted(&request.model, begun.elapsed());
+    Span::current().record("job", field::display(job));
+    if let Some(place) = place
+        && !is_held
+    {
+        jobs.outbox.put(place, job, request.model);
+    }
+    Ok(Receipt { accepted_ms: Some(accepted_ms), ..Receipt::of(job, begun) })
+}
+
+/// Returns the earlier job that a commit found in place of a new one.
+///
+/// # Errors
+/// The reason why nothing was stored.
+fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
+    /// How long the client should wait. Waiting jobs end in seconds when the network has room; asking more often only
+    /// costs requests.
+    const WAIT: Duration = Duration::from_secs(2);
+    match committed {
+        Committed::Earlier(job) => Ok(job),
+        Committed::KeyReused => Err(ApiError::KeyReused),
+        Committed::Full(_) => Err(ApiError::Limited(Limit::Waiting, WAIT)),
+        Committed::NoRoomForAccount(_) => Err(ApiError::Limited(Limit::Stored, STORED_WAIT)),
         Committed::NoRoom(stored) => {
             tracing::warn!(
                 stored,
                 "a job was refused: requests take up all the room that they may (stored_max_bytes)"
             );
-            return Err(ApiError::StorageFull.into());
+            Err(ApiError::StorageFull)
         }
-    };
-    if is_new {
-        jobs.metrics.accepted(&request.model, begun.elapsed());
-        Span::current().record("job", field::display(job));
-        jobs.outbox.put(place, job, request.model);
+        Committed::New { .. } => Err(ApiError::Internal),
     }
-    let accepted_ms = is_new.then_some(accepted_ms);
-    Ok(Receipt { accepted_ms, ..Receipt::of(job, begun) })
 }
 
 fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {

@@ -8,7 +8,11 @@ use infera_types::ids::JobId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Committed {
     /// The job is stored.
-    New,
+    New {
+        /// Whether it is held in the ledger until its turn. If that isn't known, because an earlier try committed the
+        /// job, it is told as not held: a notice too many only has the job answered before its turn.
+        is_held: bool,
+    },
     /// Nothing was stored: the idempotency key belongs to this earlier job.
     Earlier(JobId),
     /// Nothing was stored: the key was used for another request.
@@ -32,18 +36,22 @@ pub(super) async fn commit(
     reader: &(impl JobReader + ?Sized),
     new: NewJob,
 ) -> Result<Committed, LedgerError> {
-    let (job, account) = (new.id, new.account.clone());
+    let (job, account, is_always_held) = (new.id, new.account.clone(), new.standby.is_always_held());
+    let read = |accepted| match accepted {
+        Accepted::Existing(existing) if existing == job => Committed::New { is_held: is_always_held },
+        accepted => read(accepted),
+    };
     let unknown = match intake.accept(new.clone()).await {
         Err(LedgerError::Unknown(unknown)) => unknown,
-        accepted => return accepted.map(|accepted| read(accepted, job)),
+        accepted => return accepted.map(read),
     };
     tracing::warn!(%job, unknown, "whether a job was accepted is unknown; it is sent again");
     let again = match intake.accept(new).await {
-        Ok(accepted) => return Ok(read(accepted, job)),
+        Ok(accepted) => return Ok(read(accepted)),
         Err(error) => error,
     };
     match reader.job(&account, job).await {
-        Ok(Some(_)) => Ok(Committed::New),
+        Ok(Some(_)) => Ok(Committed::New { is_held: is_always_held }),
         // The job isn't stored yet, but may still be stored later.
         Ok(None) => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
         Err(error) => {
@@ -52,10 +60,9 @@ pub(super) async fn commit(
     }
 }
 
-fn read(accepted: Accepted, job: JobId) -> Committed {
+fn read(accepted: Accepted) -> Committed {
     match accepted {
-        Accepted::New => Committed::New,
-        Accepted::Existing(existing) if existing == job => Committed::New,
+        Accepted::New { is_held } => Committed::New { is_held },
         Accepted::Existing(earlier) => Committed::Earlier(earlier),
         Accepted::KeyReused => Committed::KeyReused,
         Accepted::Full { waiting } => Committed::Full(waiting),

@@ -48,6 +48,8 @@ pub(crate) struct Terms {
     pub(crate) submit_deadline: Duration,
     /// The largest number of jobs of one account that wait or run.
     pub(crate) waiting_max: u32,
+    /// The largest number of jobs of one share in a model's first queue.
+    pub(crate) offered_max: u32,
     /// The room that requests may take up in the ledger.
     pub(crate) room: Room,
 }
@@ -57,6 +59,7 @@ impl From<&Config> for Terms {
         Self {
             submit_deadline: Duration::from_millis(config.submit_deadline_ms),
             waiting_max: config.waiting_limit(),
+            offered_max: config.offered_limit(),
             room: config.room(),
         }
     }

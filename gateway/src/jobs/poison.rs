@@ -2,7 +2,7 @@
 //! and its end stay. A new job makes the same request for the same account. No client waits for it, and no broker is
 //! needed, because the sweeper publishes its notice.
 
-use infera_ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob};
+use infera_ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob, Standby};
 use infera_types::ids::{GatewayId, JobId};
 use infera_types::job::End;
 use infera_types::time::Timestamp;
@@ -79,6 +79,8 @@ where
     let (accepted_ms, terms) = (Timestamp::now(), Terms::from(config));
     let new = NewJob {
         id: JobId::new(),
+        // It has waited for its turn before.
+        standby: Standby::never_held(&account),
         account,
         model,
         request: request.ok_or(NotReplayed::Pruned(job))?,
@@ -100,7 +102,7 @@ where
             Err(NotReplayed::NoRoom { stored })
         }
         // A job without an idempotency key can't match an earlier one.
-        Committed::New | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
+        Committed::New { .. } | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
     }
 }
 

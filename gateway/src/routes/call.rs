@@ -1,5 +1,6 @@
 //! A request as a route sees it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) body: Body,
     /// The caller, or none on a public path.
     pub(crate) caller: Option<Arc<Caller>>,
+    /// The client's address, as it or the trusted proxies in front of it tell it.
+    pub(crate) address: IpAddr,
     /// The part of the path that matches `{id}` or `{model}`, as the client wrote it.
     pub(crate) id: String,
 }

@@ -24,7 +24,7 @@ pub(crate) async fn chat(
     let job = outcome.view.id;
     let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
     let settlement = outcome.view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
-    let body = objects::of_end(settlement, outcome.view.accepted_ms, outcome.view.dispute).map_err(fail)?;
+    let body = objects::of_end(&outcome.view, settlement).map_err(fail)?;
     let reply = Reply::json(&body)?.about(job).replayed(outcome.replayed);
     Ok(reply.timed("accept", outcome.accepting).timed("wait", outcome.waiting))
 }

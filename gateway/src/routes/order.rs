@@ -2,11 +2,13 @@
 
 use infera_ledger::Idempotency;
 use infera_types::ids::Digest;
+use infera_types::service::ServiceTier;
 
 use hyper::header::CONTENT_TYPE;
 
 use super::call::Call;
 use super::parsing_pool::ParsingPool;
+use crate::access::RentedNetwork;
 use crate::api::chat_request::{self, AnswerBounds, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -30,20 +32,24 @@ impl Conversations {
     /// doesn't keep its body in memory.
     ///
     /// # Errors
-    /// The client's fault, in its idempotency key or its body.
+    /// The client's fault, in its idempotency key or its body, or that its key has no right to the tier.
     pub(crate) async fn order(&self, call: &mut Call, form: Form) -> Result<Order, Failure> {
         let (caller, key) = (call.caller()?, idempotency_key(call)?);
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
-        let (bounds, uri) = (self.bounds, call.head.uri.clone());
+        let (bounds, uri, network) = (self.bounds, call.head.uri.clone(), RentedNetwork::from(call.address));
         let reading = self.parsing.run(body.bytes().len(), move || {
             let ask = chat_request::read(form, &fastapi::read(content_type.as_ref(), body.bytes())?, bounds)?;
             let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
             let idempotency =
                 key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
-            Ok::<_, Unfit>(Order { caller, ask, idempotency, reservation: body.into_reservation() })
+            Ok::<_, Unfit>(Order { caller, network, ask, idempotency, reservation: body.into_reservation() })
         });
-        Ok(reading.await??)
+        let order = reading.await??;
+        if order.ask.tier == ServiceTier::Priority && !order.caller.may_prioritise {
+            return Err(ApiError::NoPriority.into());
+        }
+        Ok(order)
     }
 }
 

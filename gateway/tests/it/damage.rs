@@ -6,7 +6,7 @@ use std::time::Duration;
 use infera_broker::memory::MemoryBroker;
 use infera_gateway::jobs::{Damaged, Waiters};
 use infera_gateway::{Gateway, Seams};
-use infera_ledger::{JobIntake as _, JobOwner as _, NewJob, Room};
+use infera_ledger::{JobIntake as _, JobOwner as _, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
@@ -37,6 +37,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         idempotency: None,
         waiting_max: 9,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(&account),
     };
     ledger.accept(job.clone()).await.expect("accept");
     let answer = Answer {

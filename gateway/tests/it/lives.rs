@@ -138,17 +138,18 @@ async fn draining_lets_an_answer_through_and_closes_idle_connections() {
 pub(crate) async fn end_what_waits(rig: &Rig) {
     use infera_ledger::{JobOwner, Notice, SweepQuestion, Sweeping, Take};
     use infera_types::ids::VerifierId;
+    use infera_types::service::Lane;
     use infera_types::time::Timestamp;
 
     let later = Timestamp::now().after(Duration::from_secs(60));
     let question = SweepQuestion {
-        empty_queues: vec![infera_types::ids::ModelName::new(crate::support::rig::MODEL)],
+        empty_queues: vec![(infera_types::ids::ModelName::new(crate::support::rig::MODEL), Lane::First)],
         dead: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 10,
     };
     let found = rig.ledger.sweep(&question, later).await.expect("a ledger").hand_out;
-    let (job, _) = found.first().cloned().expect("the job waits");
+    let (job, ..) = found.first().cloned().expect("the job waits");
     let owner = VerifierId::fresh();
     let taken = rig.ledger.take(&owner, &[Notice::together(job, false)], later).await.expect("a ledger");
     let Some(Take::Taken(job)) = taken.into_iter().next() else { panic!("not taken") };

@@ -9,6 +9,7 @@ mod auth;
 mod bodies;
 mod connections;
 mod damage;
+mod fairness;
 mod faults;
 mod framing;
 mod full_disk;

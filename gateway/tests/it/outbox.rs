@@ -1,5 +1,6 @@
 //! The broker is away, and takes no notice of a job. Behind it is a real one; only publishes to the jobs queues are
-//! lost, and there is no sweeper that could publish them again.
+//! lost, and there is no sweeper that could publish them again. Only jobs of clients that wait have notices of the
+//! gateway's; submitted ones are held in the ledger until their turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,15 @@ async fn until_room(rig: &Rig) {
     panic!("the outbox never had room again");
 }
 
+/// Makes a job whose client gives up waiting after a second, and returns its id. The job goes on.
+async fn left_waiting(rig: &Rig, more: &[(&str, &str)]) -> String {
+    let mut body: Value = chat();
+    body["request_timeout_time"] = json!(1);
+    let waited = rig.post("/v1/chat/completions", &body, more).await;
+    assert_eq!((waited.status, &waited.json()["error"]["code"]), (504, &json!("timeout")));
+    waited.header("x-job-id").expect("the job goes on").to_owned()
+}
+
 fn id(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{}", reply.json());
     reply.json()["job_id"].as_str().expect("an id").to_owned()
@@ -50,10 +60,8 @@ async fn accepted(rig: &Rig) -> u64 {
 
 /// Returns what the gateway answers on each face to a job that it doesn't accept.
 async fn is_refused_everywhere(rig: &Rig, more: &[(&str, &str)]) {
-    for (path, body) in
-        [("/submit_job", job()), ("/chat/completions", chat()), ("/v1/chat/completions", chat())]
-    {
-        let reply = rig.post(path, &body, more).await;
+    for path in ["/chat/completions", "/v1/chat/completions"] {
+        let reply = rig.post(path, &chat(), more).await;
         assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")), "{path}");
         assert_eq!(reply.header("x-job-id"), None, "{path}: there is no job");
         let told = reply.json();
@@ -73,20 +81,17 @@ async fn without_the_broker_jobs_are_accepted_up_to_the_cap_and_published_when_i
     let mut ids = Vec::new();
     for _ in 1..OUTBOX_MAX {
         assert!(outbox_has_room(&rig).await);
-        ids.push(id(&rig.post("/submit_job", &job(), &[]).await));
+        ids.push(left_waiting(&rig, &[]).await);
     }
-    // The last place: a client that waits is accepted like the others, and gives up at its own deadline.
-    let mut waiting: Value = chat();
-    waiting["request_timeout_time"] = json!(1);
-    let waited = rig.post("/v1/chat/completions", &waiting, &[]).await;
-    assert_eq!((waited.status, &waited.json()["error"]["code"]), (504, &json!("timeout")));
-    ids.push(waited.header("x-job-id").expect("the job goes on").to_owned());
+    ids.push(left_waiting(&rig, &[]).await);
     for _ in 0..3 {
         is_refused_everywhere(&rig, &[]).await;
         assert!(!outbox_has_room(&rig).await, "what refuses jobs is not ready");
     }
     assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64, "what was refused is no job");
     assert!(broker.kept().is_empty());
+    let submitted = id(&rig.post("/submit_job", &job(), &[]).await);
+    rig.get_until(&format!("/v1/jobs/{submitted}"), |job| job["status"] == "succeeded").await;
 
     broker.end_publishes(None);
     for id in &ids {
@@ -98,7 +103,7 @@ async fn without_the_broker_jobs_are_accepted_up_to_the_cap_and_published_when_i
     ids.sort();
     assert_eq!(kept, ids, "each notice once");
     assert_eq!(rig.post("/chat/completions", &chat(), &[]).await.status, 200);
-    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 1);
+    assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 2);
 }
 
 #[tokio::test]
@@ -109,20 +114,21 @@ async fn a_full_outbox_keeps_back_no_answer_of_an_earlier_job() {
     assert_eq!(first.status, 200);
     broker.end_publishes(Some(Published::Unknown));
     let open = [("Idempotency-Key", "open")];
-    let submitted = id(&rig.post("/submit_job", &job(), &open).await);
+    let left = left_waiting(&rig, &open).await;
     for _ in 1..OUTBOX_MAX {
-        id(&rig.post("/submit_job", &job(), &[]).await);
+        left_waiting(&rig, &[]).await;
     }
     is_refused_everywhere(&rig, &[]).await;
 
     let again = rig.post("/v1/chat/completions", &chat(), &ended).await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
     assert_eq!(again.json(), first.json());
-    let again = rig.post("/submit_job", &job(), &open).await;
-    assert_eq!((id(&again), again.header("idempotent-replayed")), (submitted, Some("true")));
-    let mut other = job();
-    other["max_output"] = json!(17);
-    assert_eq!(rig.post("/submit_job", &other, &open).await.status, 422, "another request under the key");
+    let mut same = chat();
+    same["request_timeout_time"] = json!(1);
+    let again = rig.post("/v1/chat/completions", &same, &open).await;
+    assert_eq!((again.status, again.header("x-job-id")), (409, Some(left.as_str())), "it still runs");
+    let other = rig.post("/v1/chat/completions", &chat(), &open).await;
+    assert_eq!(other.status, 422, "another request under the key");
     is_refused_everywhere(&rig, &[("Idempotency-Key", "fresh")]).await;
     assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 + 1);
 
@@ -139,7 +145,7 @@ async fn a_queue_that_takes_nothing_is_left_to_the_sweeper_and_fills_no_outbox()
     broker.end_publishes(Some(Published::Refused));
     for _ in 0..OUTBOX_MAX * 3 {
         until_room(&rig).await;
-        id(&rig.post("/submit_job", &job(), &[]).await);
+        left_waiting(&rig, &[]).await;
     }
     assert_eq!(accepted(&rig).await, OUTBOX_MAX as u64 * 3);
 }

@@ -7,7 +7,7 @@ use infera_gateway::Config;
 use infera_gateway::jobs::poison::{NotReplayed, replay};
 use infera_ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
-    Pruning as _, RecordPlace, Room, Sweeping as _, Take,
+    Pruning as _, RecordPlace, Room, Standby, Sweeping as _, Take,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
@@ -41,8 +41,9 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         idempotency: None,
         waiting_max: 9,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(&AccountId::new("acctsample")),
     };
-    assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+    assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     job
 }
 
@@ -82,7 +83,10 @@ async fn a_replay_asks_the_same_as_a_new_job() {
         limit: 9,
     };
     let due = view.accepted_ms.after(Duration::from_secs(5));
-    assert_eq!(ledger.sweep(&question, due).await.expect("sweep").hand_out, [(new, job.model.clone())]);
+    assert_eq!(
+        ledger.sweep(&question, due).await.expect("sweep").hand_out,
+        [(new, job.model.clone(), infera_types::service::Lane::First)]
+    );
     let owner = infera_types::ids::VerifierId::fresh();
     let notices = [Notice::together(new, false)];
     let taken = ledger.take(&owner, &notices, due).await.expect("take").remove(0);

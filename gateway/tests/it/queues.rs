@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use infera_broker::{Published, topology};
 use infera_gateway::Config;
 use infera_types::ids::ModelName;
@@ -11,12 +12,9 @@ use serde_json::{Value, json};
 
 use crate::losing::Losing;
 use crate::support::client::Reply;
-use crate::support::rig::{MODEL, Rig, job, list_model, unlimited};
+use crate::support::rig::{MODEL, OTHER, Rig, chat, job, list_model, unlimited};
 
 const OUTBOX_MAX: usize = 20;
-
-/// A second model, of which the verifier's part knows nothing.
-const OTHER: &str = "other-model";
 
 fn queue_of(model: &str) -> String {
     topology::jobs(&ModelName::new(model)).name
@@ -24,6 +22,11 @@ fn queue_of(model: &str) -> String {
 
 /// A gateway without nodes, over a broker that fails from the start as it is told to.
 async fn start(fail: impl FnOnce(&Losing)) -> (Rig, Arc<Losing>) {
+    start_with(0, fail).await
+}
+
+/// The same with the nodes of this many owners.
+async fn start_with(owners: u32, fail: impl FnOnce(&Losing)) -> (Rig, Arc<Losing>) {
     let mut broker = None;
     let config = Config { outbox_max: OUTBOX_MAX, catalogue_refresh_ms: 50, ..unlimited() };
     let between = |ledger, inner| {
@@ -31,7 +34,7 @@ async fn start(fail: impl FnOnce(&Losing)) -> (Rig, Arc<Losing>) {
         fail(&losing);
         (ledger, Arc::clone(broker.insert(Arc::new(losing))))
     };
-    let rig = Rig::start_between(config, 0, between, |_| None).await;
+    let rig = Rig::start_between(config, owners, between, |_| None).await;
     (rig, broker.expect("the gateway's broker"))
 }
 
@@ -39,6 +42,14 @@ async fn submit(rig: &Rig, model: &str) -> Reply {
     let mut asked = job();
     asked["model"] = json!(model);
     rig.post("/submit_job", &asked, &[]).await
+}
+
+/// Has a client wait for an answer of this model, for a second at most, and returns the status that it gets.
+async fn chat_with(rig: &Rig, model: &str) -> u16 {
+    let mut asked = chat();
+    asked["model"] = json!(model);
+    asked["request_timeout_time"] = json!(1);
+    rig.post("/v1/chat/completions", &asked, &[]).await.status
 }
 
 fn id(reply: &Reply) -> String {
@@ -62,16 +73,14 @@ async fn until_listed(rig: &Rig, model: &str) {
 }
 
 #[tokio::test]
-async fn a_gateway_that_starts_without_the_broker_accepts_jobs_up_to_the_cap() {
+async fn a_gateway_that_starts_without_the_broker_accepts_jobs_that_can_wait() {
     let (rig, broker) = start(|broker| broker.set_away(true)).await;
     let ready = rig.send("GET", "/readyz", &[], b"").await.json();
     assert_eq!((&ready["ready"], &ready["degraded"]), (&json!(true), &json!(["completions"])));
     let mut ids = Vec::new();
-    for _ in 0..OUTBOX_MAX {
+    for _ in 0..=OUTBOX_MAX {
         ids.push(id(&submit(&rig, MODEL).await));
     }
-    assert_eq!(submit(&rig, MODEL).await.status, 503);
-    assert_eq!(rig.send("GET", "/readyz", &[], b"").await.status, 503);
     assert!(broker.kept().is_empty() && !broker.has_declared(&queue_of(MODEL)));
 
     broker.set_away(false);
@@ -100,15 +109,14 @@ async fn a_queue_that_is_never_declared_holds_up_no_other_model() {
 /// The publish to the stuck queue never ends, which is longer than any broker's timeout.
 #[tokio::test]
 async fn a_queue_that_says_nothing_holds_up_no_other_models_notices() {
-    let (rig, broker) = start(|_| {}).await;
+    let (rig, broker) = start_with(3, |_| {}).await;
     list_model(&rig.ledger, OTHER).await;
     until_listed(&rig, OTHER).await;
     broker.set_stuck(&queue_of(OTHER));
-    id(&submit(&rig, OTHER).await);
-    until("the publish is under way", || broker.tries(&queue_of(OTHER)) == 1).await;
+    assert_eq!(chat_with(&rig, OTHER).await, 504);
+    assert_eq!(broker.tries(&queue_of(OTHER)), 1, "the publish is under way");
     for _ in 0..5 {
-        let id = id(&submit(&rig, MODEL).await);
-        rig.get_until(&format!("/v1/jobs/{id}"), |job| job["status"] == "succeeded").await;
+        assert_eq!(chat_with(&rig, MODEL).await, 200);
     }
 }
 
@@ -116,13 +124,14 @@ async fn a_queue_that_says_nothing_holds_up_no_other_models_notices() {
 #[tokio::test]
 async fn a_queue_that_took_nothing_is_not_asked_with_each_notice() {
     const JOBS: usize = 60;
-    let (rig, broker) = start(|broker| broker.end_publishes(Some(Published::Refused))).await;
+    let (rig, broker) = start_with(3, |broker| broker.end_publishes(Some(Published::Refused))).await;
     let begun = Instant::now();
-    for _ in 0..JOBS {
-        while submit(&rig, MODEL).await.status != 200 {
+    let clients = (0..JOBS).map(|_| async {
+        while chat_with(&rig, MODEL).await != 504 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
+    });
+    join_all(clients).await;
     // At first, the notices of jobs that are accepted before the first refusal go out; then one in five seconds.
     let probes = usize::try_from(begun.elapsed().as_secs() / 5).expect("a few");
     let tries = broker.tries(&queue_of(MODEL));

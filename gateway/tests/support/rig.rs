@@ -1,7 +1,8 @@
 //! A gateway that runs in the test: real sockets, the SQLite ledger in a folder of its own, the broker in memory. A
-//! task plays the verifier's part: it takes jobs and ends them as it is told.
+//! task plays the verifier's part: it takes jobs and ends them as it is told. Another one offers held jobs.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use infera_broker::{Address, Broker, topology};
 use infera_gateway::access::{Admission, ApiKey};
 use infera_gateway::config::HostName;
 use infera_gateway::{Config, Gateway, Seams};
-use infera_ledger::{AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob};
+use infera_ledger::{
+    AccountBook, CatalogueEntry, Feeding, HeldQuestion, JobIntake, JobOwner, LedgerError, NetworkBook,
+    Notice, Take, TakenJob, Turn, WaitingJobs,
+};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
 use infera_types::job::{
@@ -27,6 +31,9 @@ use super::client::{self, Reply};
 
 /// The one model of the catalogue.
 pub(crate) const MODEL: &str = "test-model";
+
+/// A model that nodes serve too, and of which the verifier's part knows nothing. A test may list it.
+pub(crate) const OTHER: &str = "other-model";
 
 /// What the verifier's part does with a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +62,8 @@ pub(crate) struct Rig {
     pub(crate) broker: Arc<MemoryBroker>,
     /// What the verifier's part does from now on.
     pub(crate) play: Arc<Mutex<Play>>,
+    /// Whether held jobs are offered.
+    pub(crate) is_feeding: Arc<AtomicBool>,
     /// Cancelling it drains the gateway.
     pub(crate) shutdown: Shutdown,
     /// The gateway's run.
@@ -69,6 +78,7 @@ pub(crate) fn unlimited() -> Config {
         in_flight_max: 0,
         signups_per_minute: 0,
         node_checks_per_minute: 0,
+        offered_max: 0,
         ..Config::default()
     }
 }
@@ -161,11 +171,23 @@ impl Rig {
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
         tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));
+        let is_feeding = Arc::new(AtomicBool::new(true));
+        tokio::spawn(feed(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&is_feeding)));
         if owners > 0 {
             tokio::spawn(announce(Arc::clone(&broker), owners));
         }
-        let rig =
-            Self { address, key, completions, ledger, broker, play, shutdown, running, _folder: folder };
+        let rig = Self {
+            address,
+            key,
+            completions,
+            ledger,
+            broker,
+            play,
+            is_feeding,
+            shutdown,
+            running,
+            _folder: folder,
+        };
         rig.until_ready(owners).await;
         rig
     }
@@ -250,12 +272,43 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
 
 /// Announces the capacity at intervals, as verifiers do.
 async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
-    let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: owners, owners, free_slots: 8 }];
+    let of = |model| ModelCapacity { model: ModelName::new(model), nodes: owners, owners, free_slots: 8 };
+    let models = vec![of(MODEL), of(OTHER)];
     let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     loop {
         broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Offers whatever is held, as often as it is told to.
+async fn feed(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, is_feeding: Arc<AtomicBool>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if is_feeding.load(Ordering::Relaxed) {
+            // A ledger that a test has broken offers nothing.
+            let _ = offer_all(&ledger, &broker).await;
+        }
+    }
+}
+
+async fn offer_all(ledger: &SqliteLedger, broker: &MemoryBroker) -> Result<(), LedgerError> {
+    for WaitingJobs { model, lane, held, .. } in ledger.waiting(1).await? {
+        if held == 0 {
+            continue;
+        }
+        let question = HeldQuestion { model: model.clone(), lane, after: None, flows_max: 99, jobs_max: 99 };
+        let flows = ledger.held(&question, Timestamp::now()).await?;
+        let jobs = flows.iter().flat_map(|flow| &flow.jobs);
+        let turns: Vec<Turn> = jobs.map(|job| Turn { id: job.id, charged_tokens: 1 }).collect();
+        for job in ledger.offer(&turns, Timestamp::now()).await? {
+            let notice = JobNotice { job_id: job, speaks: Version::NEWEST };
+            broker
+                .publish(&Address::Queue(topology::jobs(&model).name), notice.to_message(job.to_string()))
+                .await;
+        }
+    }
+    Ok(())
 }
 
 /// Takes jobs and does with each what `play` says at that moment.

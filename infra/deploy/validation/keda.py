@@ -1,4 +1,4 @@
-"""Rules for KEDA's resources: its own definitions, and the fields that its RabbitMQ scaler reads. Both come from the release
+"""Rules for KEDA's resources: its own definitions, and the fields that its Prometheus scaler reads. Both come from the release
 that is named here, a Go module that is verified against the public checksum database.
 """
 
@@ -14,6 +14,8 @@ from .kubernetes import of_kind
 from .place import ROOT, resources
 
 KEDA = "github.com/kedacore/keda/v2@v2.21.0"
+METRICS = ROOT / "core" / "telemetry" / "src" / "metrics.rs"
+COUNTED = {"infera_verifier_waiting_jobs", "infera_verifier_jobs_in_flight"}  # waiting jobs alone would take workers away
 OWNERS = 3
 
 
@@ -57,13 +59,19 @@ def definitions():
 
 def words():
     """Returns the fields that the scaler reads from a trigger, and from the authentication that the trigger names."""
-    text = (source() / "pkg" / "scalers" / "rabbitmq_scaler.go").read_text()
+    text = (source() / "pkg" / "scalers" / "prometheus_scaler.go").read_text()
     found = re.findall(r'keda:"name=(\w+),\s*order=([\w;]+)', text)
     return tuple({name for name, order in found if place in order.split(";")} for place in ("triggerMetadata", "authParams"))
 
 
+def metrics():
+    """Returns the names of our metrics, as the programs declare them."""
+    return set(re.findall(r'= "(infera_[a-z_]+)":', METRICS.read_text()))
+
+
 def triggers():
-    """Checks that each trigger has only fields that the scaler reads, uses HTTP, and watches the queue of an existing workload."""
+    """Checks that each trigger has only fields that the scaler reads, asks for metrics that there are, also where none was
+    scraped, and scales an existing workload."""
     in_trigger, in_authentication = words()
     workloads, authentications = of_kind("StatefulSet"), of_kind("TriggerAuthentication")
     for name, authentication in authentications.items():
@@ -81,24 +89,28 @@ def triggers():
             for key, value in metadata.items():
                 if key not in in_trigger or not isinstance(value, str):
                     yield f"{name}: {key} is not a field of the scaler, or its value is not a string"
-            if (metadata["protocol"], metadata["mode"]) != ("http", "QueueLength"):
-                yield f"{name}: running jobs are counted only with protocol http and mode QueueLength"
-            if not metadata["queueName"].startswith("jobs."):
-                yield f"{name}: {metadata['queueName']} is not a queue of jobs"
-            if trigger["authenticationRef"]["name"] not in authentications:
-                yield f"{name}: the authentication is missing: {trigger['authenticationRef']['name']}"
+            asked = set(re.findall(r"infera_[a-z_]+", metadata["query"]))
+            for metric in sorted(asked - metrics()):
+                yield f"{name}: there is no metric {metric}"
+            for metric in sorted(COUNTED - asked):
+                yield f"{name}: {metric} is not counted"
+            if metadata["ignoreNullValues"] != "false":
+                yield f"{name}: no sample would count as no job"
+            authentication = trigger.get("authenticationRef", {}).get("name")
+            if authentication is not None and authentication not in authentications:
+                yield f"{name}: the authentication is missing: {authentication}"
 
 
 def owners():
-    """Checks that workloads of three owners scale by each queue alike; otherwise no group of three can be drawn."""
+    """Checks that workloads of three owners scale by each query alike; otherwise no group of three can be drawn."""
     followers = {}
     for scaled in of_kind("ScaledObject").values():
         for trigger in scaled["spec"]["triggers"]:
             minimum = scaled["spec"]["minReplicaCount"]
-            followers.setdefault(trigger["metadata"]["queueName"], []).append(minimum)
-    for queue, minima in followers.items():
+            followers.setdefault(trigger["metadata"]["query"], []).append(minimum)
+    for query, minima in followers.items():
         if len(minima) < OWNERS or len(set(minima)) != 1:
-            yield f"{queue}: {len(minima)} owners with minima {minima}, and three or more with the same minimum are needed"
+            yield f"{query}: {len(minima)} owners with minima {minima}, and three or more with the same minimum are needed"
 
 
 RULES = (definitions, triggers, owners)

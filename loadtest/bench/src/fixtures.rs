@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_ledger::{NewJob, Posting, PostingEntry, Room, Verdict};
+use infera_ledger::{NewJob, Posting, PostingEntry, Room, Standby, Verdict};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -77,6 +77,7 @@ impl Asker {
             idempotency: None,
             waiting_max: u32::MAX,
             room: Room::UNBOUNDED,
+            standby: Standby::never_held(&self.account),
         }
     }
 

@@ -171,6 +171,7 @@ fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<Rabbi
         reader: ledger.clone(),
         standing: ledger.clone(),
         sweeping: ledger.clone(),
+        feeding: ledger.clone(),
         network: ledger.clone(),
         index: ledger.clone(),
         pruning: ledger,

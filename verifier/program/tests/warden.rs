@@ -92,6 +92,7 @@ fn verifier(ledger: &Arc<SqliteLedger>, broker: &Arc<MemoryBroker>, archive: Arc
         reader: Arc::clone(ledger) as _,
         standing: Arc::clone(ledger) as _,
         sweeping: Arc::clone(ledger) as _,
+        feeding: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
         index: Arc::clone(ledger) as _,
         pruning: Arc::clone(ledger) as _,

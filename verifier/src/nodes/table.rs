@@ -37,6 +37,15 @@ pub(crate) struct NodeView {
     pub(crate) address: Option<IpAddr>,
 }
 
+/// The slots of several nodes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// Those that are free.
+    pub(crate) free: u32,
+    /// All of them.
+    pub(crate) all: u32,
+}
+
 #[derive(Debug)]
 struct LiveNode {
     queue: String,
@@ -134,6 +143,24 @@ impl NodeTable {
         self.lock().retain(|_, node| {
             now.duration_since(node.heard) <= silence_max || node.outstanding.values().any(|count| *count > 0)
         });
+    }
+
+    /// Counts the slots of the live nodes that serve one of `digests`.
+    pub(crate) fn slots(&self, digests: &[Digest], now: Instant) -> Slots {
+        let nodes = self.lock();
+        let mut slots = Slots::default();
+        for node in nodes.values().filter(|node| now.duration_since(node.heard) <= self.silence_max) {
+            for served in &node.models {
+                let digest = served.numeric_class.model_digest;
+                if digests.contains(&digest) {
+                    let count = |counts: &HashMap<Digest, u32>| counts.get(&digest).copied().unwrap_or(0);
+                    let free = free_slots(served, count(&node.outstanding_then), count(&node.outstanding));
+                    slots.free = slots.free.saturating_add(free);
+                    slots.all = slots.all.saturating_add(served.slots);
+                }
+            }
+        }
+        slots
     }
 
     /// Returns the live nodes that serve one of `digests`.
@@ -258,6 +285,21 @@ mod tests {
             let found = free_slots(&served(slots, free), then, now);
             assert_eq!(found, expected, "{slots} {free} {then} {now}");
         }
+    }
+
+    #[test]
+    fn slots_of_live_nodes_are_counted_together() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
+        let now = Instant::now();
+        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots::default());
+        assert!(table.hear("na", heartbeat("na", 4, 4), now));
+        assert!(table.hear("nb", heartbeat("nb", 8, 2), now));
+        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots { free: 6, all: 12 });
+        let held = table.reserve(&[Digest::of(b"model")], now, |_| Ok::<_, ()>(vec![0])).unwrap();
+        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots { free: 5, all: 12 });
+        drop(held);
+        assert_eq!(table.slots(&[Digest::of(b"other")], now), Slots::default());
+        assert_eq!(table.slots(&[Digest::of(b"model")], now + Duration::from_secs(31)), Slots::default());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) enum LeaseName {
     Verifier,
     /// Shared: its holder sweeps.
     Sweeper,
+    /// Shared: its holder offers held jobs.
+    Feeder,
     /// Shared: its holder folds postings.
     Projector,
     /// Shared: its holder writes segments.
@@ -30,6 +32,7 @@ impl LeaseName {
         match self {
             Self::Verifier => verifier.as_str(),
             Self::Sweeper => "sweeper",
+            Self::Feeder => "feeder",
             Self::Projector => "projector",
             Self::Archiver => "archiver",
             Self::Warden => "warden",

@@ -11,8 +11,8 @@ use infera_broker::memory::MemoryBroker;
 use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{
     Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
-    NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standing as _, Sweeping as _,
-    Verdict,
+    NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standby, Standing as _,
+    Sweeping as _, Verdict,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_model::chat::ChatModel;
@@ -113,6 +113,7 @@ impl Network {
             reader: Arc::clone(&self.ledger) as _,
             standing: Arc::clone(&self.ledger) as _,
             sweeping: Arc::clone(&self.ledger) as _,
+            feeding: Arc::clone(&self.ledger) as _,
             network: Arc::clone(&self.ledger) as _,
             index: Arc::clone(&self.ledger) as _,
             pruning: Arc::clone(&self.ledger) as _,
@@ -172,9 +173,10 @@ impl Network {
             idempotency: None,
             waiting_max: 1_000,
             room: Room::UNBOUNDED,
+            standby: Standby::never_held(&self.account),
         };
         let id = job.id;
-        assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New);
+        assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New { is_held: false });
         id
     }
 

@@ -1,6 +1,6 @@
 //! Checks which settled records go to which segment, and that they are found there.
 
-use super::sample::{accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
+use super::sample::{NEW, accept, ended, group, new_job, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
 use infera_ledger::{
     Accepted, ArchivedRecord, ArchivedSegment, Idempotency, NewJob, PoisonedJob, RecordPlace, Settled,
@@ -96,7 +96,7 @@ pub async fn large_records_fill_a_segment(ledger: &Halves) {
     let mut jobs = Vec::new();
     for now in [10, 20, 30] {
         let job = NewJob { request: request.clone(), ..new_job(&AccountId::fresh()) };
-        assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+        assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
         must(ledger.owner.settle(&Settlement { settled_ms: at(now), ..ended(&job, End::Expired) }).await);
         jobs.push(job.id);
     }
@@ -218,7 +218,7 @@ pub async fn a_pruned_jobs_key_and_group_are_forgotten(ledger: &Halves) {
     let ends = must(ledger.reader.settlements(&[old.id]).await);
     assert_eq!(ends, [Settlement { settled_ms: at(10), ..succeeded(&old) }]);
     assert_eq!(must(ledger.intake.accept(with("recent")).await), Accepted::Existing(recent.id));
-    assert_eq!(must(ledger.intake.accept(with("old")).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(with("old")).await), NEW);
 }
 
 /// Bodies are deleted once they are archived and old enough, and each is counted once; their records stay readable.

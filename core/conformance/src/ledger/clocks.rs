@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::sample::{
-    DEADLINE, GROUP_DEADLINE, accept, accept_at, ended, group, new_job, succeeded, take, taken, verdict,
+    DEADLINE, GROUP_DEADLINE, NEW, accept, accept_at, ended, group, new_job, succeeded, take, taken, verdict,
 };
 use super::{Halves, at, must};
-use infera_ledger::{Accepted, NewJob, NewNode, NodeCheck, Registered, Sweep, SweepQuestion, Take, Verdict};
+use infera_ledger::{NewJob, NewNode, NodeCheck, Registered, Sweep, SweepQuestion, Take, Verdict};
 use infera_types::ids::{AccountId, Digest, JobId, NodeId, SegmentId, VerifierId};
 use infera_types::job::{End, Settlement};
 
@@ -28,7 +28,7 @@ async fn sweep(ledger: &Halves, now: u64) -> Sweep {
 }
 
 async fn handed_out(ledger: &Halves, now: u64) -> Vec<JobId> {
-    sweep(ledger, now).await.hand_out.into_iter().map(|(job, _)| job).collect()
+    sweep(ledger, now).await.hand_out.into_iter().map(|(job, ..)| job).collect()
 }
 
 async fn overdue_groups(ledger: &Halves, now: u64) -> Vec<JobId> {
@@ -38,7 +38,7 @@ async fn overdue_groups(ledger: &Halves, now: u64) -> Vec<JobId> {
 async fn accept_ahead(ledger: &Halves, ahead: u64) -> NewJob {
     let job =
         NewJob { accepted_ms: at(ahead), deadline_ms: at(ahead + DEADLINE), ..new_job(&AccountId::fresh()) };
-    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
     job
 }
 

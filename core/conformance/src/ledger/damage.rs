@@ -1,7 +1,7 @@
 //! Checks that data which was changed behind the ledger's back is never returned as if it were what was stored.
 //! Implementations with tables call these checks themselves, because they know how to change a stored byte.
 
-use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
+use super::sample::{NEW, accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
 use infera_ledger::{Accepted, Idempotency, NewJob, Notice, Settled, Take};
 use infera_types::ids::{JobId, SegmentId, VerifierId};
@@ -15,7 +15,7 @@ pub async fn a_changed_answer_is_never_given_out(ledger: &Halves, spoil: impl As
         fingerprint: infera_types::ids::Digest::of(b"body"),
     };
     let broken = NewJob { idempotency: Some(idempotency), ..new_job(&infera_types::ids::AccountId::fresh()) };
-    assert_eq!(must(ledger.intake.accept(broken.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(broken.clone()).await), NEW);
     let sound = accept(ledger).await;
     for job in [&broken, &sound] {
         assert_eq!(must(ledger.owner.settle(&succeeded(job)).await), Settled::Now);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, ArchiveIndex, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook, Pruning,
-    Standing, Sweeping,
+    AccountBook, ArchiveIndex, Feeding, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook,
+    Pruning, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -23,6 +23,8 @@ pub struct Halves {
     pub standing: Arc<dyn Standing>,
     /// Leases and leftovers.
     pub sweeping: Arc<dyn Sweeping>,
+    /// Offering held jobs.
+    pub feeding: Arc<dyn Feeding>,
     /// Catalogue, nodes, epochs.
     pub network: Arc<dyn NetworkBook>,
     /// Admission of nodes.
@@ -44,6 +46,7 @@ impl Halves {
             + JobOwner
             + Standing
             + Sweeping
+            + Feeding
             + NetworkBook
             + NodeBook
             + AccountBook
@@ -57,6 +60,7 @@ impl Halves {
             owner: Arc::clone(ledger) as Arc<dyn JobOwner>,
             standing: Arc::clone(ledger) as Arc<dyn Standing>,
             sweeping: Arc::clone(ledger) as Arc<dyn Sweeping>,
+            feeding: Arc::clone(ledger) as Arc<dyn Feeding>,
             network: Arc::clone(ledger) as Arc<dyn NetworkBook>,
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,

@@ -2,11 +2,12 @@
 
 use tokio::task::JoinSet;
 
-use super::sample::{accept, accept_at, ended, new_job, succeeded};
+use super::sample::{NEW, accept, accept_at, ended, new_job, succeeded};
 use super::{Halves, at, must, refused};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobState, JobView, NewJob, Settled};
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{End, FailureReason};
+use infera_types::service::ServiceTier;
 
 /// An accepted job is queued, and other accounts cannot find out that it exists.
 pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves) {
@@ -14,6 +15,7 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
     let expected = JobView {
         id: job.id,
         model: job.model.clone(),
+        tier: ServiceTier::Default,
         state: JobState::Queued,
         accepted_ms: job.accepted_ms,
         deadline_ms: job.deadline_ms,
@@ -37,7 +39,7 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
     let (account, other) = (AccountId::fresh(), AccountId::fresh());
     let first = with(&account, idempotency);
     assert_eq!(must(ledger.reader.earlier_use(&account, &idempotency).await), None);
-    assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(first.clone()).await), NEW);
     // The account is full by now; a job that was accepted before is returned nevertheless.
     let again = must(ledger.intake.accept(with(&account, idempotency)).await);
     assert_eq!(again, Accepted::Existing(first.id));
@@ -47,7 +49,7 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
         assert_eq!(must(ledger.reader.earlier_use(&account, &used).await), Some(expected));
     }
     assert_eq!(must(ledger.reader.earlier_use(&other, &idempotency).await), None);
-    assert_eq!(must(ledger.intake.accept(with(&other, idempotency)).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(with(&other, idempotency)).await), NEW);
     // It stays so after the end.
     must(ledger.owner.settle(&succeeded(&first)).await);
     let late = must(ledger.intake.accept(with(&account, idempotency)).await);
@@ -65,7 +67,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
         let idempotency = Idempotency { key, fingerprint: Digest::of(b"body") };
         let job = || NewJob { idempotency: Some(idempotency), ..new_job(&account) };
         let (first, second) = (job(), job());
-        assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
+        assert_eq!(must(ledger.intake.accept(first.clone()).await), NEW);
         if end == End::Cancelled {
             must(ledger.intake.cancel(&account, first.id, at(5)).await);
         } else {
@@ -74,7 +76,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
         let used = must(ledger.reader.earlier_use(&account, &idempotency).await);
         let again = must(ledger.intake.accept(second.clone()).await);
         if end.frees_key() {
-            assert_eq!((used, again), (None, Accepted::New), "{end:?}");
+            assert_eq!((used, again), (None, NEW), "{end:?}");
             // An end that comes twice must not free the key of the next job.
             must(ledger.owner.settle(&ended(&first, end.clone())).await);
             let third = must(ledger.intake.accept(job()).await);
@@ -89,7 +91,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
 /// A job that is accepted again under its id is stored and counted once.
 pub async fn a_job_accepted_again_is_the_same_job(ledger: &Halves) {
     let job = NewJob { waiting_max: 1, ..new_job(&AccountId::fresh()) };
-    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
     assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::Existing(job.id));
     assert_eq!(must(ledger.reader.statistics(at(1)).await).accepted, 1);
     refused(&ledger.intake.accept(NewJob { account: AccountId::fresh(), ..job }).await);
@@ -110,17 +112,17 @@ pub async fn an_account_has_no_more_waiting_jobs_than_it_may(ledger: &Halves) {
     let account = AccountId::fresh();
     let job = || NewJob { waiting_max: 2, ..new_job(&account) };
     let (first, second) = (job(), job());
-    assert_eq!(must(ledger.intake.accept(first.clone()).await), Accepted::New);
-    assert_eq!(must(ledger.intake.accept(second.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(first.clone()).await), NEW);
+    assert_eq!(must(ledger.intake.accept(second.clone()).await), NEW);
     let full = Accepted::Full { waiting: 2 };
     assert_eq!(must(ledger.intake.accept(job()).await), full);
     accept(ledger).await;
     must(ledger.intake.cancel(&account, first.id, at(5)).await);
-    assert_eq!(must(ledger.intake.accept(job()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job()).await), NEW);
     assert_eq!(must(ledger.intake.accept(job()).await), full);
     assert_eq!(must(ledger.owner.settle(&succeeded(&second)).await), Settled::Now);
     assert!(matches!(must(ledger.owner.settle(&succeeded(&second)).await), Settled::Before(_)));
-    assert_eq!(must(ledger.intake.accept(job()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job()).await), NEW);
     assert_eq!(must(ledger.intake.accept(job()).await), full);
     let none = NewJob { waiting_max: 0, ..new_job(&AccountId::fresh()) };
     assert_eq!(must(ledger.intake.accept(none).await), Accepted::Full { waiting: 0 });
@@ -137,7 +139,7 @@ pub async fn waiting_jobs_are_counted_right_among_many_callers(ledger: &Halves) 
             callers.spawn(async move { must(intake.accept(job).await) });
         }
         let answers = callers.join_all().await;
-        assert_eq!(answers.iter().filter(|answer| **answer == Accepted::New).count(), 20, "round {round}");
+        assert_eq!(answers.iter().filter(|answer| **answer == NEW).count(), 20, "round {round}");
     }
 }
 
@@ -159,7 +161,7 @@ pub async fn a_poison_job_harms_no_neighbour(ledger: &Halves) {
             refused(&outcome);
             assert_eq!(must(ledger.reader.job(&account, job.id).await), None);
         } else {
-            assert_eq!(must(outcome), Accepted::New);
+            assert_eq!(must(outcome), NEW);
             stored += u64::from(must(ledger.reader.job(&account, job.id).await).is_some());
         }
     }
@@ -167,7 +169,7 @@ pub async fn a_poison_job_harms_no_neighbour(ledger: &Halves) {
     assert_eq!(must(ledger.reader.statistics(at(1)).await).queued, 39);
     // The refused job does not count as waiting either.
     let next = NewJob { waiting_max: 40, ..new_job(&account) };
-    assert_eq!(must(ledger.intake.accept(next).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(next).await), NEW);
 }
 
 /// Cancelling ends a job once; afterwards, and for other accounts, it changes nothing.

@@ -148,8 +148,15 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
 
     let first_key = |text: &[u8]| Some(FirstKey { hash: Digest::of(text), hint: "abcd".to_owned() });
     let third = must(ledger.accounts.sign_up("c@example.org", first_key(b"first"), at(1)).await);
-    let record = KeyRecord { account: third.account, hint: "abcd".to_owned() };
-    assert_eq!(must(ledger.accounts.key(Digest::of(b"first")).await), Some(record), "made with its account");
+    let record = |account, hint: &str| KeyRecord {
+        account,
+        hint: hint.to_owned(),
+        proven: false,
+        weight: 1,
+        may_prioritise: false,
+    };
+    let made = must(ledger.accounts.key(Digest::of(b"first")).await);
+    assert_eq!(made, Some(record(third.account, "abcd")), "made with its account");
     must(ledger.accounts.sign_up("c@example.org", first_key(b"second"), at(1)).await);
     assert_eq!(
         must(ledger.accounts.key(Digest::of(b"second")).await),
@@ -160,11 +167,44 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
     let key = NewKey { hash: Digest::of(b"key"), account: first.account.clone(), hint: "wxyz".to_owned() };
     assert_eq!(must(ledger.accounts.key(key.hash).await), None);
     must(ledger.accounts.issue_key(&key, at(2)).await);
-    let record = KeyRecord { account: first.account, hint: "wxyz".to_owned() };
-    assert_eq!(must(ledger.accounts.key(key.hash).await), Some(record));
+    assert_eq!(must(ledger.accounts.key(key.hash).await), Some(record(first.account, "wxyz")));
     must(ledger.accounts.revoke_key(Digest::of(b"unknown"), at(3)).await);
     must(ledger.accounts.revoke_key(key.hash, at(3)).await);
     assert_eq!(must(ledger.accounts.key(key.hash).await), None);
     must(ledger.accounts.issue_key(&key, at(4)).await);
     assert_eq!(must(ledger.accounts.key(key.hash).await), None, "a revoked key came back");
+}
+
+/// Operators prove an account, weigh it and let a key prioritise; all keys of the account show the first two, and the
+/// key alone the third. Unknown accounts and revoked keys are told apart.
+pub async fn accounts_are_proven_and_weighed_and_keys_prioritise(ledger: &Halves) {
+    let (email, accounts) = ("a@example.org", &ledger.accounts);
+    let account = must(accounts.sign_up(email, None, at(0)).await).account;
+    let keys = [b"one", b"two"].map(|text| NewKey {
+        hash: Digest::of(text),
+        account: account.clone(),
+        hint: "wxyz".to_owned(),
+    });
+    for key in &keys {
+        must(accounts.issue_key(key, at(1)).await);
+    }
+    let shown = async |key: &NewKey| {
+        let record = must(accounts.key(key.hash).await);
+        record.map(|record| (record.proven, record.weight, record.may_prioritise))
+    };
+    assert_eq!(shown(&keys[0]).await, Some((false, 1, false)));
+    assert_eq!(must(accounts.prove(email, at(2)).await), Some(account.clone()));
+    assert_eq!(must(accounts.prove(email, at(3)).await), Some(account.clone()), "again changes nothing");
+    assert_eq!(must(accounts.weigh(email, 5).await), Some(account.clone()));
+    assert!(must(accounts.allow_priority(keys[0].hash, true).await));
+    assert_eq!(shown(&keys[0]).await, Some((true, 5, true)));
+    assert_eq!(shown(&keys[1]).await, Some((true, 5, false)));
+    assert_eq!(must(accounts.weigh(email, 0).await), Some(account), "no share is without weight");
+    assert!(must(accounts.allow_priority(keys[0].hash, false).await));
+    assert_eq!(shown(&keys[0]).await, Some((true, 1, false)));
+    assert_eq!(must(accounts.prove("b@example.org", at(4)).await), None);
+    assert_eq!(must(accounts.weigh("b@example.org", 2).await), None);
+    must(accounts.revoke_key(keys[1].hash, at(5)).await);
+    assert!(!must(accounts.allow_priority(keys[1].hash, true).await));
+    assert!(!must(accounts.allow_priority(Digest::of(b"unknown"), true).await));
 }

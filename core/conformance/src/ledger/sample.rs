@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Halves, at, must};
-use infera_ledger::{Accepted, NewJob, Notice, Posting, PostingEntry, Room, Take, TakenJob, Verdict};
+use infera_ledger::{
+    Accepted, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob, Verdict,
+};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -18,6 +20,9 @@ pub(super) const DEADLINE: u64 = 600_000;
 
 /// When sample groups are overdue, in milliseconds into the check.
 pub(super) const GROUP_DEADLINE: u64 = 60_000;
+
+/// The outcome for a new job that is not held.
+pub(super) const NEW: Accepted = Accepted::New { is_held: false };
 
 pub(super) fn model() -> ModelName {
     ModelName::new("sample-model")
@@ -39,13 +44,14 @@ pub(super) fn new_job(account: &AccountId) -> NewJob {
         idempotency: None,
         waiting_max: 1000,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(account),
     }
 }
 
 /// Accepts a job of `account` at `now` milliseconds into the check.
 pub(super) async fn accept_at(ledger: &Halves, account: &AccountId, now: u64) -> NewJob {
     let job = NewJob { accepted_ms: at(now), ..new_job(account) };
-    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
     job
 }
 

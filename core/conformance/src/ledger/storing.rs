@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 
-use super::sample::{ended, new_job};
+use super::sample::{NEW, ended, new_job};
 use super::{Halves, at, must};
 use infera_ledger::{Accepted, Idempotency, NewJob, RecordPlace, Room};
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId};
@@ -38,28 +38,28 @@ pub async fn requests_take_no_more_room_than_they_may(ledger: &Halves) {
     let key = Idempotency { key: Digest::of(b"key"), fingerprint: Digest::of(b"body") };
     let jobs = [NewJob { idempotency: Some(key), ..job(&account) }, job(&account), job(&account)];
     for job in &jobs {
-        assert_eq!(accept(job).await, Accepted::New);
+        assert_eq!(accept(job).await, NEW);
     }
     assert_eq!(accept(&job(&account)).await, Accepted::NoRoomForAccount { stored: 3 * bytes });
     assert_eq!(accept(&jobs[1]).await, Accepted::Existing(jobs[1].id), "stored and counted once");
     let again = NewJob { idempotency: Some(key), ..job(&account) };
     assert_eq!(accept(&again).await, Accepted::Existing(jobs[0].id));
     for _ in 0..2 {
-        assert_eq!(accept(&job(&other)).await, Accepted::New);
+        assert_eq!(accept(&job(&other)).await, NEW);
     }
     assert_eq!(accept(&job(&other)).await, Accepted::NoRoom { stored: 5 * bytes });
     let small = NewJob { request: Vec::new(), ..job(&other) };
-    assert_eq!(accept(&small).await, Accepted::New, "what takes no room has room");
+    assert_eq!(accept(&small).await, NEW, "what takes no room has room");
 
     must(ledger.intake.cancel(&account, jobs[0].id, at(5)).await);
     assert_eq!(accept(&job(&account)).await, Accepted::NoRoomForAccount { stored: 3 * bytes });
     end_and_prune(ledger, &[&jobs[0], &jobs[1], &jobs[2]]).await;
     for _ in 0..3 {
-        assert_eq!(accept(&job(&account)).await, Accepted::New);
+        assert_eq!(accept(&job(&account)).await, NEW);
     }
     assert_eq!(accept(&job(&account)).await, Accepted::NoRoomForAccount { stored: 3 * bytes });
     let unbounded = NewJob { room: Room::UNBOUNDED, ..job(&account) };
-    assert_eq!(accept(&unbounded).await, Accepted::New);
+    assert_eq!(accept(&unbounded).await, NEW);
     assert_eq!(accept(&job(&AccountId::fresh())).await, Accepted::NoRoom { stored: 6 * bytes });
 }
 
@@ -75,6 +75,6 @@ pub async fn room_is_counted_right_among_many_callers(ledger: &Halves) {
             callers.spawn(async move { must(intake.accept(job).await) });
         }
         let answers = callers.join_all().await;
-        assert_eq!(answers.iter().filter(|answer| **answer == Accepted::New).count(), 20, "round {round}");
+        assert_eq!(answers.iter().filter(|answer| **answer == NEW).count(), 20, "round {round}");
     }
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::sample::{
-    DEADLINE, GROUP_DEADLINE, accept, accept_at, group, model, new_job, succeeded, take, taken, verdict,
+    DEADLINE, GROUP_DEADLINE, NEW, accept, accept_at, group, model, new_job, succeeded, take, taken, verdict,
     verifier,
 };
 use super::{Halves, at, must};
-use infera_ledger::{Accepted, Group, JobState, NewJob, OverdueJob, Settled, Sweep, SweepQuestion, Verdict};
+use infera_ledger::{Group, JobState, NewJob, OverdueJob, Settled, Sweep, SweepQuestion, Verdict};
 use infera_types::ids::{AccountId, JobId, ModelName, NodeId, VerifierId};
 use infera_types::job::{End, Settlement};
+use infera_types::service::Lane;
 
 fn question() -> SweepQuestion {
     let unconfirmed_for = Duration::from_secs(5);
@@ -21,7 +22,7 @@ async fn sweep(ledger: &Halves, now: u64) -> Sweep {
 }
 
 async fn handed(ledger: &Halves, now: u64) -> Vec<JobId> {
-    sweep(ledger, now).await.hand_out.into_iter().map(|(job, _)| job).collect()
+    sweep(ledger, now).await.hand_out.into_iter().map(|(job, ..)| job).collect()
 }
 
 /// A lease belongs to its holder until its time is up, and renewing it moves the end.
@@ -111,12 +112,12 @@ pub async fn jobs_of_an_empty_queue_are_handed_out_again(ledger: &Halves) {
     let account = AccountId::fresh();
     let waiting = accept_at(ledger, &account, 0).await;
     let other = NewJob { model: ModelName::new("other-model"), ..new_job(&account) };
-    assert_eq!(must(ledger.intake.accept(other.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(other.clone()).await), NEW);
     must(ledger.intake.confirm(&[waiting.id, other.id], at(1)).await);
     assert!(handed(ledger, 60_000).await.is_empty());
-    let empty = SweepQuestion { empty_queues: vec![model()], ..question() };
+    let empty = SweepQuestion { empty_queues: vec![(model(), Lane::First)], ..question() };
     let found = must(ledger.sweeping.sweep(&empty, at(60_000)).await);
-    assert_eq!(found.hand_out, [(waiting.id, model())]);
+    assert_eq!(found.hand_out, [(waiting.id, model(), Lane::First)]);
 }
 
 /// A job whose notice is dead is handed out again if it is queued, whether confirmed or not, and is found again until
@@ -139,7 +140,7 @@ pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
     let asked = SweepQuestion { dead, limit: 1, ..question() };
     let mut found = must(ledger.sweeping.sweep(&asked, at(3)).await).hand_out;
     found.sort();
-    let mut expected = vec![(confirmed.id, model()), (fresh.id, model())];
+    let mut expected = vec![(confirmed.id, model(), Lane::First), (fresh.id, model(), Lane::First)];
     expected.sort();
     assert_eq!(found, expected);
     assert_eq!(handed(ledger, 5_002).await, [], "handed out just now");
@@ -147,7 +148,7 @@ pub async fn jobs_with_dead_notices_are_handed_out_again(ledger: &Halves) {
     again.sort();
     assert_eq!(
         again,
-        expected.iter().map(|(job, _)| *job).collect::<Vec<_>>(),
+        expected.iter().map(|(job, ..)| *job).collect::<Vec<_>>(),
         "the broker has not confirmed it"
     );
     let view = must(ledger.reader.job(&owned.account, owned.id).await);
@@ -216,7 +217,7 @@ pub async fn an_unreadable_group_keeps_no_other_waiting(ledger: &Halves, spoil: 
     }
     spoil(broken.id).await;
     let found = sweep(ledger, GROUP_DEADLINE).await;
-    assert_eq!(found.hand_out, [(lost.id, model())]);
+    assert_eq!(found.hand_out, [(lost.id, model(), Lane::First)]);
     let groups: Vec<JobId> = found.groups.iter().map(|group| group.settlement.job_id).collect();
     assert_eq!(groups, [sound.id]);
     // A request for the unreadable group reports it.
@@ -233,7 +234,7 @@ pub async fn a_sweep_is_bounded_and_begins_with_the_oldest(ledger: &Halves) {
     let few = SweepQuestion { limit: 4, ..question() };
     for expected in [&jobs[..4], &jobs[4..8], &jobs[8..]] {
         let found = must(ledger.sweeping.sweep(&few, at(6_000)).await).hand_out;
-        assert_eq!(found.into_iter().map(|(job, _)| job).collect::<Vec<_>>(), expected);
+        assert_eq!(found.into_iter().map(|(job, ..)| job).collect::<Vec<_>>(), expected);
     }
     let found = must(ledger.sweeping.sweep(&few, at(DEADLINE)).await);
     assert_eq!((found.hand_out.len(), found.expired.len()), (0, 4));

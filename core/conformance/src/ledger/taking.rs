@@ -1,17 +1,16 @@
 //! Checks which verifier may take a job, and what is recorded about that.
 
-use super::sample::{accept, group, new_job, succeeded, take, taken, verifier};
+use super::sample::{NEW, accept, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must, refused};
-use infera_ledger::{
-    Accepted, Handout, JobState, LOST_ALONE, Miss, NewJob, Notice, SweepQuestion, Take, TakenJob,
-};
+use infera_ledger::{Handout, JobState, LOST_ALONE, Miss, NewJob, Notice, SweepQuestion, Take, TakenJob};
 use infera_types::ids::{AssignmentId, JobId, NodeId, OwnerId, VerifierId};
 use infera_types::job::Settlement;
+use infera_types::service::{Lane, ServiceTier};
 
 /// A taken job has everything that was accepted.
 pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
     let job = NewJob { synchronous: false, ..new_job(&infera_types::ids::AccountId::fresh()) };
-    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New);
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
     let owner = verifier(ledger, 1_000).await;
     let expected = TakenJob {
         id: job.id,
@@ -24,6 +23,8 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
         accepted_ms: job.accepted_ms,
         deadline_ms: job.deadline_ms,
         epoch: job.epoch,
+        lane: Lane::First,
+        tier: ServiceTier::Default,
         lost_handouts: 0,
         misses: Vec::new(),
     };
@@ -160,7 +161,7 @@ pub async fn a_released_job_was_never_handed_out(ledger: &Halves) {
     let early = must(ledger.sweeping.sweep(&question, at(64_999)).await);
     assert!(early.hand_out.is_empty(), "{early:?}");
     let sweep = must(ledger.sweeping.sweep(&question, at(65_000)).await);
-    assert_eq!(sweep.hand_out, [(job.id, job.model.clone())]);
+    assert_eq!(sweep.hand_out, [(job.id, job.model.clone(), Lane::First)]);
     assert_eq!(taken(take(ledger, &other, job.id, true, 65_001).await).lost_handouts, 0);
 }
 

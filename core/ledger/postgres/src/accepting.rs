@@ -1,7 +1,7 @@
 //! Accepts jobs, many in one transaction. The outcome of each is decided here, in the order in which the jobs came,
 //! from what was read under the lock of its account's count; the lock keeps that true until the commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
@@ -28,17 +28,29 @@ const KNOWN_JOBS: &str = "SELECT id, account FROM jobs WHERE id = ANY($1)";
 const KNOWN_KEYS: &str = "SELECT idempotency.account, idempotency.key, fingerprint, job_id FROM idempotency
     JOIN unnest($1::text[], $2::bytea[]) AS asked (account, key)
         ON asked.account = idempotency.account AND asked.key = idempotency.key";
+/// Counts the jobs of shares in the first queues of models, as far as it matters (`$3`). No lock protects the count
+/// where accounts share one: several processes may together offer a few more than they may.
+const OFFERED: &str = concat!(
+    "SELECT asked.model, asked.share, (SELECT COUNT(*) FROM (
+        SELECT 1 FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND jobs.model = asked.model AND held = 0 AND lane = 0 AND jobs.share = asked.share LIMIT $3) AS few)
+    FROM unnest($1::text[], $2::text[]) AS asked (model, share)"
+);
 const INSERT_JOBS: &str = concat!(
     "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
-        deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash)
+        deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
+        lane, tier, share, weight, held, prompt_estimate)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
-    ", 0, 0, 0, '[]', accepted_ms, request_hash
+    ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, weight, held,
+        prompt_estimate
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
-        $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[])
+        $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
+        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[])
         AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-            epoch, request_hash)"
+            epoch, request_hash, lane, tier, share, weight, held, prompt_estimate)"
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
@@ -54,7 +66,7 @@ pub(super) struct Accepting {
 
 /// Refuses a job whose texts cannot be stored, before it joins a batch.
 pub(super) fn check(job: &NewJob) -> Result<(), LedgerError> {
-    for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str()] {
+    for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str(), job.standby.share.as_str()] {
         word(text)?;
     }
     Ok(())
@@ -80,12 +92,22 @@ impl Work for Accepting {
     ) -> Result<Vec<Result<Accepted, LedgerError>>, Failure> {
         let mut known = read(client, jobs).await?;
         let outcomes: Vec<_> = jobs.iter().map(|job| known.decide(job)).collect();
-        let is_new = |outcome: &Result<Accepted, LedgerError>| matches!(outcome, Ok(Accepted::New));
-        let fresh: Vec<&NewJob> =
-            jobs.iter().zip(&outcomes).filter(|(_, outcome)| is_new(outcome)).map(|(job, _)| *job).collect();
+        let mut fresh = Vec::with_capacity(jobs.len());
+        for (job, outcome) in jobs.iter().zip(&outcomes) {
+            if let Ok(Accepted::New { is_held }) = outcome {
+                fresh.push(Fresh { job, is_held: *is_held });
+            }
+        }
         write(client, &fresh, self.share).await?;
         Ok(outcomes)
     }
+}
+
+/// A job that is about to be stored.
+#[derive(Clone, Copy)]
+struct Fresh<'a> {
+    job: &'a NewJob,
+    is_held: bool,
 }
 
 /// What the database holds of a batch's accounts, ids and keys, updated while the batch is decided.
@@ -95,6 +117,8 @@ struct Known {
     all_bytes: u64,
     jobs: HashMap<JobId, String>,
     keys: HashMap<(String, Digest), (Digest, JobId)>,
+    /// The jobs of shares in the first queues of models.
+    offered: HashMap<(String, String), u32>,
 }
 
 /// The stored jobs and bytes of an account.
@@ -127,11 +151,25 @@ impl Known {
         held.waiting = held.waiting.saturating_add(1);
         held.bytes = held.bytes.saturating_add(bytes);
         self.all_bytes = self.all_bytes.saturating_add(bytes);
+        let is_held = self.offer(job);
         self.jobs.insert(job.id, account.to_owned());
         if let Some(idempotency) = &job.idempotency {
             self.keys.insert((account.to_owned(), idempotency.key), (idempotency.fingerprint, job.id));
         }
-        Ok(Accepted::New)
+        Ok(Accepted::New { is_held })
+    }
+
+    /// Counts the job among those of its share, and returns whether it is held.
+    fn offer(&mut self, job: &NewJob) -> bool {
+        let standby = &job.standby;
+        if standby.is_always_held() {
+            return true;
+        }
+        let key = (job.model.as_str().to_owned(), standby.share.as_str().to_owned());
+        let offered = self.offered.entry(key).or_default();
+        let is_held = standby.is_held(*offered);
+        *offered = offered.saturating_add(u32::from(!is_held));
+        is_held
     }
 }
 
@@ -160,8 +198,8 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
 }
 
 async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]) -> Result<Known, Failure> {
-    let [lock, stored, known_jobs, known_keys] =
-        prepared(client, [LOCK_WAITING, STORED, KNOWN_JOBS, KNOWN_KEYS]).await?;
+    let [lock, stored, known_jobs, known_keys, offered] =
+        prepared(client, [LOCK_WAITING, STORED, KNOWN_JOBS, KNOWN_KEYS, OFFERED]).await?;
     let ids: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
     let (mut owners, mut keys) = (Vec::new(), Vec::new());
     for job in jobs {
@@ -170,9 +208,10 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
             keys.push(&idempotency.key.as_bytes()[..]);
         }
     }
+    let (models, shares, offered_max) = bounded_shares(jobs);
     // Sent in this order without waiting for each other; each sees everything that was committed before it got its
     // lock.
-    let (begun, held, stored, jobs, keys) = tokio::join!(
+    let (begun, held, stored, jobs, keys, offered) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         async { client.query(&lock, &[&accounts]).await },
@@ -181,12 +220,35 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
         async {
             if keys.is_empty() { Ok(Vec::new()) } else { client.query(&known_keys, &[&owners, &keys]).await }
         },
+        async {
+            if models.is_empty() {
+                return Ok(Vec::new());
+            }
+            client.query(&offered, &[&models, &shares, &offered_max]).await
+        },
     );
     begun?;
     let (held, stored) = (held?, stored?);
     let mut known = known(&held, &jobs?, &keys?)?;
     known.all_bytes = count(&stored, 0)?;
+    for row in &offered? {
+        known.offered.insert((get(row, 0)?, get(row, 1)?), small(row, 2)?);
+    }
     Ok(known)
+}
+
+/// Returns the models and shares of the jobs that are held or not by how many of their share are offered, and the
+/// largest number that decides it.
+fn bounded_shares<'a>(jobs: &[&'a NewJob]) -> (Vec<&'a str>, Vec<&'a str>, i64) {
+    let (mut asked, mut offered_max) = (BTreeSet::new(), 0);
+    for NewJob { model, standby, .. } in jobs {
+        if !standby.is_always_held() && standby.offered_max < u32::MAX {
+            asked.insert((model.as_str(), standby.share.as_str()));
+            offered_max = offered_max.max(i64::from(standby.offered_max));
+        }
+    }
+    let (models, shares) = asked.into_iter().unzip();
+    (models, shares, offered_max)
 }
 
 fn known(held: &[Row], jobs: &[Row], keys: &[Row]) -> Result<Known, LedgerError> {
@@ -218,12 +280,18 @@ struct Columns<'a> {
     deadlines: Vec<i64>,
     epochs: Vec<i64>,
     hashes: Vec<Vec<u8>>,
+    lanes: Vec<i16>,
+    tiers: Vec<i16>,
+    shares: Vec<&'a str>,
+    weights: Vec<i64>,
+    held: Vec<i16>,
+    prompts: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(jobs: &[&'a NewJob]) -> Self {
+    fn of(jobs: &[Fresh<'a>]) -> Self {
         let mut columns = Self::default();
-        for job in jobs {
+        for Fresh { job, is_held } in jobs {
             columns.ids.push(job.id.as_bytes());
             columns.accounts.push(job.account.as_str());
             columns.models.push(job.model.as_str());
@@ -236,15 +304,21 @@ impl<'a> Columns<'a> {
             columns.deadlines.push(millis(job.deadline_ms));
             columns.epochs.push(whole(job.epoch));
             columns.hashes.push(Digest::of(&job.request).as_bytes().to_vec());
+            columns.lanes.push(job.standby.lane as i16);
+            columns.tiers.push(job.standby.tier as i16);
+            columns.shares.push(job.standby.share.as_str());
+            columns.weights.push(i64::from(job.standby.weight.max(1)));
+            columns.held.push(i16::from(*is_held));
+            columns.prompts.push(whole(job.standby.prompt_tokens));
         }
         columns
     }
 }
 
 /// Returns the accounts of new jobs, with the number and the bytes of each account's jobs.
-fn by_account<'a>(jobs: &[&'a NewJob]) -> (Vec<&'a str>, Vec<i64>, Vec<i64>) {
+fn by_account<'a>(jobs: &[Fresh<'a>]) -> (Vec<&'a str>, Vec<i64>, Vec<i64>) {
     let mut accounts = BTreeMap::<&str, (i64, u64)>::new();
-    for job in jobs {
+    for Fresh { job, .. } in jobs {
         let (count, bytes) = accounts.entry(job.account.as_str()).or_default();
         *count += 1;
         *bytes += body_bytes(job);
@@ -259,7 +333,7 @@ fn by_account<'a>(jobs: &[&'a NewJob]) -> (Vec<&'a str>, Vec<i64>, Vec<i64>) {
 }
 
 /// Stores the new jobs and commits: one round trip.
-async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(), Failure> {
+async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16) -> Result<(), Failure> {
     if jobs.is_empty() {
         return client.batch_execute("COMMIT").await.map_err(Failure::of_commit);
     }
@@ -268,7 +342,7 @@ async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(
     let columns = Columns::of(jobs);
     let (accounts, more, bytes) = by_account(jobs);
     let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for job in jobs {
+    for Fresh { job, .. } in jobs {
         if let Some(idempotency) = &job.idempotency {
             keyed.0.push(job.account.as_str());
             keyed.1.push(&idempotency.key.as_bytes()[..]);
@@ -278,16 +352,17 @@ async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(
     }
     let mut totals = Totals::default();
     totals.add("accepted", u64::try_from(jobs.len()).unwrap_or(u64::MAX));
-    totals.add("body_bytes", jobs.iter().map(|job| body_bytes(job)).sum());
+    totals.add("body_bytes", jobs.iter().map(|fresh| body_bytes(fresh.job)).sum());
     let (names, amounts) = totals.columns();
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, .. } = &columns;
+    let Columns { lanes, tiers, shares, weights, held, prompts, .. } = &columns;
     let (inserted, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
-                hashes,
+                hashes, lanes, tiers, shares, weights, held, prompts,
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },
@@ -306,9 +381,10 @@ async fn write(client: &ClientWrapper, jobs: &[&NewJob], share: i16) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use infera_ledger::Room;
+    use infera_ledger::{Room, Standby};
     use infera_types::ids::{AccountId, GatewayId, ModelName};
     use infera_types::job::VerificationPolicy;
+    use infera_types::service::Lane;
     use infera_types::time::Timestamp;
 
     fn job(account: &AccountId, waiting_max: u32, key: Option<(u8, u8)>) -> NewJob {
@@ -327,8 +403,11 @@ mod tests {
                 .map(|(key, body)| Idempotency { key: Digest::of(&[key]), fingerprint: Digest::of(&[body]) }),
             waiting_max,
             room: Room { account_max_bytes: 100, all_max_bytes: 250 },
+            standby: Standby::never_held(account),
         }
     }
+
+    const NEW: Accepted = Accepted::New { is_held: false };
 
     /// Within one batch each job sees the earlier ones, as it would in the next batch.
     #[test]
@@ -339,19 +418,47 @@ mod tests {
         let first = job(&account, 3, Some((1, 1)));
         let stolen = NewJob { account: other.clone(), ..first.clone() };
         let batch = [
-            (first.clone(), Some(Accepted::New)),
+            (first.clone(), Some(NEW)),
             (job(&account, 3, Some((1, 1))), Some(Accepted::Existing(first.id))),
             (job(&account, 3, Some((1, 2))), Some(Accepted::KeyReused)),
             (NewJob { idempotency: None, ..first.clone() }, Some(Accepted::Existing(first.id))),
             (NewJob { idempotency: None, ..stolen }, None),
-            (job(&account, 3, None), Some(Accepted::New)),
+            (job(&account, 3, None), Some(NEW)),
             (job(&account, 3, None), Some(Accepted::Full { waiting: 3 })),
-            (job(&other, 3, Some((1, 2))), Some(Accepted::New)),
+            (job(&other, 3, Some((1, 2))), Some(NEW)),
             (job(&other, 0, None), Some(Accepted::Full { waiting: 1 })),
         ];
         for (index, (job, expected)) in batch.iter().enumerate() {
             assert_eq!(known.decide(job).ok(), *expected, "number {index}");
         }
         assert_eq!((known.held[account.as_str()].waiting, known.held[other.as_str()].waiting), (3, 1));
+    }
+
+    /// Within one batch, too, a share has no more jobs in a model's first queue than it may.
+    #[test]
+    fn a_share_is_offered_what_it_may_have() {
+        let account = AccountId::fresh();
+        let first = |offered_max| {
+            let standby = Standby { offered_max, ..Standby::never_held(&account) };
+            NewJob { standby, ..job(&account, 100, None) }
+        };
+        let later = NewJob { standby: Standby { lane: Lane::Later, ..first(9).standby }, ..first(9) };
+        let mut known = Known::default();
+        known.offered.insert(("m".to_owned(), account.as_str().to_owned()), 1);
+        let batch = [
+            (first(3), false),
+            (later, true),
+            (first(3), false),
+            (first(3), true),
+            (first(4), false),
+            (first(4), true),
+            (first(0), true),
+            (NewJob { model: ModelName::new("other"), ..first(1) }, false),
+            (first(u32::MAX), false),
+        ];
+        for (index, (job, is_held)) in batch.iter().enumerate() {
+            assert_eq!(known.decide(job).ok(), Some(Accepted::New { is_held: *is_held }), "number {index}");
+        }
+        assert_eq!(bounded_shares(&[&batch[0].0, &batch[8].0]), (vec!["m"], vec![account.as_str()], 3));
     }
 }

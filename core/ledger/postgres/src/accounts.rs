@@ -1,11 +1,13 @@
 //! Accounts and their keys.
 
 use async_trait::async_trait;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
-use super::values::{get, millis, word};
-use infera_ledger::statements::{ISSUE_KEY, KEY, REVOKE_KEY};
+use super::pool::Parameters;
+use super::values::{flag, get, millis, small, word};
+use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
@@ -51,8 +53,15 @@ impl AccountBook for PostgresLedger {
 
     async fn key(&self, hash: Digest) -> Result<Option<KeyRecord>, LedgerError> {
         let row = self.pool.query_opt(KEY, &[&&hash.as_bytes()[..]]).await?;
-        let record =
-            |row| Ok(KeyRecord { account: AccountId::new(get::<String>(&row, 0)?), hint: get(&row, 1)? });
+        let record = |row| {
+            Ok(KeyRecord {
+                account: AccountId::new(get::<String>(&row, 0)?),
+                hint: get(&row, 1)?,
+                proven: get::<Option<i64>>(&row, 2)?.is_some(),
+                weight: small(&row, 3)?.max(1),
+                may_prioritise: flag(&row, 4)?,
+            })
+        };
         row.map(record).transpose()
     }
 
@@ -60,4 +69,22 @@ impl AccountBook for PostgresLedger {
         self.pool.put(REVOKE_KEY, &[&&hash.as_bytes()[..], &millis(now)]).await?;
         Ok(())
     }
+
+    async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
+        account(&self.pool.put(PROVE, &[&word(email)?, &millis(now)]).await?)
+    }
+
+    async fn weigh(&self, email: &str, weight: u32) -> Result<Option<AccountId>, LedgerError> {
+        account(&self.pool.put(WEIGH, &[&word(email)?, &i64::from(weight.max(1))]).await?)
+    }
+
+    async fn allow_priority(&self, hash: Digest, is_allowed: bool) -> Result<bool, LedgerError> {
+        let values: Parameters<'_> = &[&&hash.as_bytes()[..], &i16::from(is_allowed)];
+        Ok(!self.pool.put(ALLOW_PRIORITY, values).await?.is_empty())
+    }
+}
+
+/// Returns the account of the row that a statement changed, if it changed one.
+fn account(rows: &[Row]) -> Result<Option<AccountId>, LedgerError> {
+    rows.first().map(|row| Ok(AccountId::new(get::<String>(row, 0)?))).transpose()
 }

@@ -15,6 +15,7 @@ use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_
 use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 /// A known segment claims nothing more. An empty one is not stored, because it would stay unfinished for ever.
@@ -39,7 +40,7 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
 /// Reads what a segment claimed; a settlement and its group are read from the first columns.
 const CLAIMED: &str =
     "SELECT records.job_id, settlement, settlements.hash, record, groups.hash, accepted_ms, request,
-        request_hash
+        request_hash, tier
     FROM records
         JOIN settlements ON settlements.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
         LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
@@ -77,7 +78,8 @@ impl ArchiveIndex for PostgresLedger {
             let job = job_id(row, 0)?;
             let request = request_of(get(row, 6)?, optional_digest(row, 7)?)?.map(|body| request_json(&body));
             let (settlement, postings) = (with_group(row)?, postings.remove(&job).unwrap_or_default());
-            Ok(SettledRecord { job_id: job, accepted_ms: time(row, 5)?, request, settlement, postings })
+            let (accepted_ms, tier) = (time(row, 5)?, ServiceTier::of_number(get::<i16>(row, 8)?.into()));
+            Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings })
         };
         let (records, damaged) = sound_records(jobs.iter().zip(&rows).map(|(job, row)| (*job, record(row))))?;
         if !damaged.is_empty() {

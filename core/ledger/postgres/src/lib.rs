@@ -12,6 +12,7 @@ mod accepting;
 mod accounts;
 mod confirming;
 mod failure;
+mod feeding;
 mod index;
 mod intake;
 mod lane;

@@ -10,7 +10,7 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0006_taken.sql"),
     include_str!("../migrations/0007_stored.sql"),
     include_str!("../migrations/0008_probe.sql"),
+    include_str!("../migrations/0010_fairness.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an
@@ -130,7 +131,7 @@ mod tests {
     fn partial_indexes_say_the_numbers_of_the_states() {
         let indexes = [
             concat!("jobs_unconfirmed ON jobs (unconfirmed_ms) WHERE state = ", job_state!(queued), " AND"),
-            concat!("jobs_queued ON jobs (model, accepted_ms) WHERE state = ", job_state!(queued), ";"),
+            concat!("account COLLATE \"C\", accepted_ms) WHERE state = ", job_state!(queued), ";"),
             concat!("jobs_running ON jobs (accepted_ms, owner) WHERE state = ", job_state!(running), ";"),
             concat!("jobs_live_deadline ON jobs (deadline_ms) WHERE state < ", job_state!(ended), ";"),
         ];

@@ -15,12 +15,13 @@ use infera_ledger::{
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationStatus};
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 /// The columns of a view; a settlement is read from the first ones.
 const VIEW: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
-        disputes.status, jobs.state
+        disputes.status, jobs.state, jobs.tier
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
     WHERE jobs.id = $1 AND jobs.account = $2";
@@ -57,6 +58,7 @@ impl JobReader for PostgresLedger {
         Ok(Some(JobView {
             id: job,
             model: ModelName::new(get::<String>(&row, 3)?),
+            tier: ServiceTier::of_number(get::<i16>(&row, 8)?.into()),
             state,
             accepted_ms: time(&row, 4)?,
             deadline_ms: time(&row, 5)?,

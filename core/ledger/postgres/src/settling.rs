@@ -17,7 +17,8 @@ use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 
-const LOCK_JOBS: &str = "SELECT id, account, state FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+const LOCK_JOBS: &str =
+    "SELECT id, account, state, charged FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 /// The columns that [`settlement`] reads, and after them those that [`with_group`] reads.
 const READ: &str =
     "SELECT settlements.job_id, settlement, settlements.hash, record, groups.hash FROM settlements
@@ -47,10 +48,16 @@ const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, 
 const INSERT_RECORDS: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
     SELECT job_id, settled_ms, 0 FROM unnest($1::bytea[], $2::bigint[]) AS records (job_id, settled_ms)
     ON CONFLICT (job_id) DO NOTHING";
+/// Takes jobs out of their accounts' counts. The answers of a batch move an account's usual length together, by an eighth
+/// of the way each from the same beginning, as far as the mean of all.
 const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (
         SELECT account FROM waiting WHERE account = ANY($1) ORDER BY account FOR UPDATE)
-    UPDATE waiting SET jobs = waiting.jobs - ended.jobs
-    FROM locked JOIN unnest($1::text[], $2::bigint[]) AS ended (account, jobs) USING (account)
+    UPDATE waiting SET jobs = waiting.jobs - ended.jobs, excess_tokens = excess_tokens + ended.excess,
+        usual_tokens = CASE WHEN ended.answers = 0 THEN usual_tokens ELSE
+            (COALESCE(usual_tokens, ended.tokens / ended.answers) * GREATEST(8 - ended.answers, 0)
+                + ended.tokens / ended.answers * LEAST(ended.answers, 8) + 4) / 8 END
+    FROM locked JOIN unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+        AS ended (account, jobs, answers, tokens, excess) USING (account)
     WHERE waiting.account = locked.account";
 /// Frees idempotency keys, under the lock of the account's count, so that acceptances of the account wait for this
 /// commit.
@@ -113,7 +120,7 @@ impl Work for Settling {
         if ending.is_empty() {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
-            Columns::of(&ending, &places)?.write(client, self.share).await?;
+            Columns::of(&known, &ending, &places)?.write(client, self.share).await?;
         }
         Ok(outcomes)
     }
@@ -122,6 +129,8 @@ impl Work for Settling {
 struct Live {
     account: String,
     is_running: bool,
+    /// The tokens that the job was charged with when it was offered.
+    charged: i64,
 }
 
 /// What the database holds of a batch's jobs.
@@ -166,7 +175,7 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
         let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
         if state < job_state!(ended) {
             let is_running = state == job_state!(running);
-            known.live.insert(job, Live { account: get(row, 1)?, is_running });
+            known.live.insert(job, Live { account: get(row, 1)?, is_running, charged: get(row, 3)? });
         } else {
             ended.push(job);
         }
@@ -225,6 +234,17 @@ impl<'a> GroupColumns<'a> {
     }
 }
 
+/// The jobs of one account that a batch ends.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    jobs: i64,
+    answers: i64,
+    /// The tokens of those answers.
+    tokens: i64,
+    /// The tokens that they and their prompts took beyond what was charged.
+    excess: i64,
+}
+
 /// The columns of everything that belongs to the ends of a batch.
 #[derive(Default)]
 struct Columns<'a> {
@@ -236,14 +256,18 @@ struct Columns<'a> {
     groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
     freed: Vec<&'a [u8]>,
-    waiting: BTreeMap<&'a str, i64>,
+    waiting: BTreeMap<&'a str, Ended>,
     postings: PostingColumns<'a>,
     totals: Totals,
 }
 
 impl<'a> Columns<'a> {
     /// Makes the columns. `places` holds the place to keep for each row, or none.
-    fn of(rows: &[&'a SettlementRow], places: &'a [Option<GroupRow>]) -> Result<Self, LedgerError> {
+    fn of(
+        known: &Known,
+        rows: &[&'a SettlementRow],
+        places: &'a [Option<GroupRow>],
+    ) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
         for (row, place) in rows.iter().zip(places) {
             let (job, settled) = (&row.job.as_bytes()[..], millis(row.settled_ms));
@@ -261,9 +285,14 @@ impl<'a> Columns<'a> {
             if row.frees_key {
                 columns.freed.push(job);
             }
-            *columns.waiting.entry(row.account.as_str()).or_default() += 1;
+            let ended = columns.waiting.entry(row.account.as_str()).or_default();
+            ended.jobs += 1;
             columns.totals.add(row.status, 1);
             if let Some(usage) = &row.usage {
+                ended.answers += 1;
+                ended.tokens = ended.tokens.saturating_add(whole(usage.completion_tokens));
+                let charged = known.live.get(&row.job).map_or(0, |live| live.charged);
+                ended.excess = ended.excess.saturating_add(usage.beyond(charged));
                 columns.postings.push(&usage.posting)?;
                 columns.totals.add("prompt_tokens", usage.prompt_tokens);
                 columns.totals.add("completion_tokens", usage.completion_tokens);
@@ -281,8 +310,10 @@ impl<'a> Columns<'a> {
         .await?;
         let [free, sequence, post, total] =
             prepared(client, [FREE_KEYS, SHARE_SEQUENCE, INSERT_POSTINGS, ADD_TO_TOTALS]).await?;
-        let (accounts, ended): (Vec<&str>, Vec<i64>) =
-            self.waiting.iter().map(|(account, jobs)| (*account, *jobs)).unzip();
+        let accounts: Vec<&str> = self.waiting.keys().copied().collect();
+        let of_each = |value: fn(&Ended) -> i64| -> Vec<i64> { self.waiting.values().map(value).collect() };
+        let [ended, answers] = [of_each(|ended| ended.jobs), of_each(|ended| ended.answers)];
+        let [tokens, excess] = [of_each(|ended| ended.tokens), of_each(|ended| ended.excess)];
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
         let postings = posted.ids.len();
@@ -292,7 +323,7 @@ impl<'a> Columns<'a> {
             async { client.execute(&end, &[&self.jobs]).await.map(drop) },
             async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records, &groups.hashes]).await },
             async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
-            async { client.execute(&wait, &[&accounts, &ended]).await.map(drop) },
+            async { client.execute(&wait, &[&accounts, &ended, &answers, &tokens, &excess]).await.map(drop) },
             async { execute_over(client, self.freed.len(), &free, &[&self.freed]).await },
             async { execute_over(client, postings, &sequence, &[]).await },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },

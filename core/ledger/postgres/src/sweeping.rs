@@ -12,6 +12,7 @@ use infera_ledger::statements::OVERDUE_JOBS;
 use infera_ledger::stored::{latest, readable};
 use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 
 /// Deletes ended leases, which have no meaning; each start of a program leaves one. A lease that is being renewed
@@ -32,12 +33,12 @@ const HAND_OUT: &str = concat!(
     "WITH unconfirmed AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND held = 0 AND deadline_ms > $2
         ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     ahead AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms > $5 AND deadline_ms > $2
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms > $5 AND held = 0 AND deadline_ms > $2
         ORDER BY unconfirmed_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     orphaned AS MATERIALIZED (
         SELECT id, accepted_ms FROM jobs WHERE state = ",
@@ -47,10 +48,12 @@ const HAND_OUT: &str = concat!(
                 AND leases.until_ms > $2 AND leases.taken_ms <= $5)
         ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
     lost AS MATERIALIZED (
-        SELECT id, accepted_ms FROM jobs WHERE state = ",
+        SELECT id, accepted_ms FROM jobs JOIN unnest($3::text[], $6::smallint[]) AS empty (model, lane)
+            ON jobs.model = empty.model AND jobs.lane = empty.lane
+        WHERE state = ",
     job_state!(queued),
-    " AND model = ANY($3) AND unconfirmed_ms IS NULL AND deadline_ms > $2
-        ORDER BY accepted_ms LIMIT $4 FOR UPDATE SKIP LOCKED),
+    " AND held = 0 AND unconfirmed_ms IS NULL AND deadline_ms > $2
+        ORDER BY accepted_ms LIMIT $4 FOR UPDATE OF jobs SKIP LOCKED),
     found AS MATERIALIZED (
         SELECT id FROM (
             SELECT * FROM unconfirmed UNION SELECT * FROM ahead UNION SELECT * FROM orphaned
@@ -58,8 +61,8 @@ const HAND_OUT: &str = concat!(
         ORDER BY accepted_ms, id LIMIT $4)
     UPDATE jobs SET state = ",
     job_state!(queued),
-    ", owner = NULL, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
-    RETURNING jobs.id, model, accepted_ms"
+    ", owner = NULL, held = 0, unconfirmed_ms = $2 FROM found WHERE jobs.id = found.id
+    RETURNING jobs.id, model, accepted_ms, lane"
 );
 
 /// Makes queued jobs whose notices are dead unconfirmed as of now. Rows are locked in one order, as everywhere.
@@ -67,9 +70,9 @@ const DEAD: &str = concat!(
     "WITH dead AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) AND state + 0 = ",
     job_state!(queued),
-    " AND deadline_ms > $2 ORDER BY id FOR UPDATE)
+    " AND held = 0 AND deadline_ms > $2 ORDER BY id FOR UPDATE)
     UPDATE jobs SET unconfirmed_ms = $2 FROM dead WHERE jobs.id = dead.id
-    RETURNING jobs.id, model, accepted_ms"
+    RETURNING jobs.id, model, accepted_ms, lane"
 );
 
 /// Gives up places whose groups never came: their verifiers are gone, and with them the list of nodes that were
@@ -164,22 +167,27 @@ impl PostgresLedger {
         &self,
         question: &SweepQuestion,
         now: Timestamp,
-    ) -> Result<Vec<(JobId, ModelName)>, LedgerError> {
+    ) -> Result<Vec<(JobId, ModelName, Lane)>, LedgerError> {
         let wait = i64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(i64::MAX);
         let since = millis(now).saturating_sub(wait);
-        let empty: Vec<&str> =
-            question.empty_queues.iter().map(|model| word(model.as_str())).collect::<Result<_, _>>()?;
+        let empty = question.empty_queues.iter();
+        let empty: Vec<&str> = empty.map(|(model, _)| word(model.as_str())).collect::<Result<_, _>>()?;
+        let lanes: Vec<i16> = question.empty_queues.iter().map(|(_, lane)| *lane as i16).collect();
         let (limit, latest) = (i64::from(question.limit), millis(latest(now)));
-        let mut rows = self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit, &latest]).await?;
+        let mut rows =
+            self.pool.change(HAND_OUT, &[&since, &millis(now), &empty, &limit, &latest, &lanes]).await?;
         if !question.dead.is_empty() {
             // If this statement fails, the jobs that became unconfirmed before it are found again.
             rows.extend(self.pool.put(DEAD, &[&ordered(&question.dead), &millis(now)]).await?);
         }
-        let found = |row: &Row| Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(get::<String>(row, 1)?)));
+        let found = |row: &Row| {
+            let (model, lane) = (get::<String>(row, 1)?, Lane::of_number(get::<i16>(row, 3)?.into()));
+            Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(model), lane))
+        };
         let mut found = readable(rows.iter().map(|row| named(row, found)))?;
         found.sort();
         found.dedup();
-        Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
+        Ok(found.into_iter().map(|(_, job, model, lane)| (job, model, lane)).collect())
     }
 }
 

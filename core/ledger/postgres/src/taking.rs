@@ -15,16 +15,17 @@ use super::values::{
 use infera_ledger::stored::{latest, readable, request_of};
 use infera_ledger::{LedgerError, Notice, TakenJob, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
-/// Takes jobs. The taker counts as alive, and so does an owner with a live lease named by its own id. The ids are
+/// Takes jobs, also held ones: a program of the version before may have published them. The taker counts as alive, and so does an owner with a live lease named by its own id. The ids are
 /// repeated for the rows to be changed: given only the join of three, the planner may scan all jobs for them.
 const TAKE: &str = concat!(
     "WITH locked AS MATERIALIZED (
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = ",
     job_state!(running),
-    ", owner = notices.owner, handouts = handouts + is_new,
+    ", owner = notices.owner, held = 0, handouts = handouts + is_new,
         lost_handouts = lost_handouts + is_new * is_handed_out, is_handed_out = weight, unconfirmed_ms = NULL
     FROM locked JOIN unnest($1::bytea[], $2::smallint[], $3::text[], $4::bigint[], $5::bigint[],
             $6::smallint[], $7::smallint[])
@@ -37,7 +38,7 @@ const TAKE: &str = concat!(
                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
-        deadline_ms, epoch, lost_handouts, misses, request_hash"
+        deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier"
 );
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
@@ -134,6 +135,8 @@ fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
         accepted_ms: time(row, 8)?,
         deadline_ms: time(row, 9)?,
         epoch: count(row, 10)?,
+        lane: Lane::of_number(get::<i16>(row, 14)?.into()),
+        tier: ServiceTier::of_number(get::<i16>(row, 15)?.into()),
         lost_handouts: small(row, 11)?,
         misses: from_json("misses", get::<&str>(row, 12)?.as_bytes())?,
     })

@@ -22,7 +22,7 @@ use std::time::Duration;
 use infera_conformance::ledger::Halves;
 use infera_ledger::{
     Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, NewJob, Posting,
-    PostingEntry, Room, Settled, Standing as _, Sweeping as _, Verdict, job_state,
+    PostingEntry, Room, Settled, Standby, Standing as _, Sweeping as _, Verdict, job_state,
 };
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
@@ -72,6 +72,7 @@ fn new_job(account: &AccountId) -> NewJob {
         idempotency: None,
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(account),
     }
 }
 
@@ -95,7 +96,10 @@ async fn a_commit_whose_answer_is_lost_is_unknown_and_read_back() {
     let config = PostgresConfig::new(schema.within(&proxy.url));
     let ledger = PostgresLedger::connect(&config).await.expect("a ledger");
     let account = AccountId::fresh();
-    assert_eq!(ledger.accept(new_job(&account)).await.expect("through the proxy"), Accepted::New);
+    assert_eq!(
+        ledger.accept(new_job(&account)).await.expect("through the proxy"),
+        Accepted::New { is_held: false }
+    );
 
     let job = new_job(&account);
     proxy.cut_after_the_next_commit();
@@ -135,8 +139,8 @@ async fn two_ledgers_on_one_database_agree() {
             // The same key at both gateways is one job.
             let (first, second) = tokio::join!(one.accept(with_key.clone()), two.accept(twin.clone()));
             let accepted = match (first.expect("accept"), second.expect("accept")) {
-                (Accepted::New, Accepted::Existing(id)) if id == job.id => with_key,
-                (Accepted::Existing(id), Accepted::New) if id == twin.id => twin,
+                (Accepted::New { is_held: false }, Accepted::Existing(id)) if id == job.id => with_key,
+                (Accepted::Existing(id), Accepted::New { is_held: false }) if id == twin.id => twin,
                 other => panic!("not one job: {other:?}"),
             };
             let (expired, cancelled) = (ended(&accepted, End::Expired), ended(&accepted, End::Cancelled));
@@ -236,7 +240,7 @@ async fn a_row_that_the_server_refuses_leaves_its_neighbours() {
         if number == 41 {
             assert!(matches!(outcome, Err(LedgerError::Row(_))), "{outcome:?}");
         } else {
-            assert_eq!(outcome.expect("a neighbour"), Accepted::New);
+            assert_eq!(outcome.expect("a neighbour"), Accepted::New { is_held: false });
         }
     }
     assert_eq!(schema.number("SELECT COUNT(*) FROM jobs").await, 99);
@@ -255,7 +259,10 @@ async fn concurrent_accepts_share_commits() {
             let (ledger, account) = (Arc::clone(&ledger), AccountId::fresh());
             tasks.spawn(async move {
                 for _ in 0..EACH {
-                    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
+                    assert_eq!(
+                        ledger.accept(new_job(&account)).await.expect("accept"),
+                        Accepted::New { is_held: false }
+                    );
                 }
             });
         }
@@ -292,7 +299,7 @@ async fn a_lock_that_is_held_is_unavailable() {
     ledger.commits_come_through().await.expect("without any other commit");
     assert_eq!(schema.number("SELECT COUNT(*) FROM probe").await, 1);
     ledger.commits_come_through().await.expect("by memory");
-    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
+    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New { is_held: false });
 }
 
 /// Connections that the server ends between two calls make no call fail.
@@ -305,7 +312,11 @@ async fn connections_that_end_are_made_anew() {
     let account = AccountId::fresh();
     for round in 0..5 {
         let job = new_job(&account);
-        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New, "round {round}");
+        assert_eq!(
+            ledger.accept(job.clone()).await.expect("accept"),
+            Accepted::New { is_held: false },
+            "round {round}"
+        );
         ledger.confirm(&[job.id], now()).await.expect("confirm");
         assert!(ledger.job(&account, job.id).await.expect("job").is_some());
         let ended = format!(

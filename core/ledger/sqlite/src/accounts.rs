@@ -1,12 +1,12 @@
 //! Accounts and their keys.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, Word, millis};
-use infera_ledger::statements::{ISSUE_KEY, KEY, REVOKE_KEY};
+use super::values::{Blob, Numbered as _, Word, millis, small};
+use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
@@ -52,7 +52,13 @@ impl AccountBook for SqliteLedger {
             let record = connection
                 .numbered(KEY)?
                 .query_row([hash.blob()], |row| {
-                    Ok(KeyRecord { account: AccountId::new(row.get::<_, String>(0)?), hint: row.get(1)? })
+                    Ok(KeyRecord {
+                        account: AccountId::new(row.get::<_, String>(0)?),
+                        hint: row.get(1)?,
+                        proven: row.get::<_, Option<i64>>(2)?.is_some(),
+                        weight: small(row, 3)?.max(1),
+                        may_prioritise: row.get::<_, i64>(4)? != 0,
+                    })
                 })
                 .optional()?;
             Ok(record)
@@ -67,6 +73,34 @@ impl AccountBook for SqliteLedger {
         })
         .await
     }
+
+    async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
+        let email = email.to_owned();
+        self.write(move |connection| changed(connection, PROVE, params![Word(&email), millis(now)])).await
+    }
+
+    async fn weigh(&self, email: &str, weight: u32) -> Result<Option<AccountId>, LedgerError> {
+        let email = email.to_owned();
+        self.write(move |connection| changed(connection, WEIGH, params![Word(&email), weight.max(1)])).await
+    }
+
+    async fn allow_priority(&self, hash: Digest, is_allowed: bool) -> Result<bool, LedgerError> {
+        self.write(move |connection| {
+            let values = params![hash.blob(), i64::from(is_allowed)];
+            Ok(changed(connection, ALLOW_PRIORITY, values)?.is_some())
+        })
+        .await
+    }
+}
+
+/// Runs a statement that changes one row and returns its account, if there is such a row.
+fn changed<P: Params>(
+    connection: &Connection,
+    sql: &'static str,
+    values: P,
+) -> Result<Option<AccountId>, Failure> {
+    let account = connection.numbered(sql)?.query_row(values, |row| row.get::<_, String>(0)).optional()?;
+    Ok(account.map(AccountId::new))
 }
 
 fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_
 use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
 use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
 use infera_types::ids::{JobId, SegmentId};
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -141,15 +142,17 @@ fn set_aside(connection: &Connection, segment: SegmentId, damaged: &[JobId]) -> 
 }
 
 fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, Failure> {
-    let (accepted_ms, request, hash) = connection
-        .numbered("SELECT accepted_ms, request, request_hash FROM jobs WHERE id = $1")?
+    let (accepted_ms, tier, request, hash) = connection
+        .numbered("SELECT accepted_ms, tier, request, request_hash FROM jobs WHERE id = $1")?
         .query_row([job.blob()], |row| {
-            Ok((time(row, 0)?, row.get::<_, Option<Vec<u8>>>(1)?, optional_digest(row, 2)?))
+            let (accepted_ms, tier) = (time(row, 0)?, ServiceTier::of_number(row.get(1)?));
+            Ok((accepted_ms, tier, row.get::<_, Option<Vec<u8>>>(2)?, optional_digest(row, 3)?))
         })?;
     let request = request_of(request, hash)?.map(|body| request_json(&body));
     let settlement = read(connection, job, Groups::Included)?
         .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is missing")))?;
-    Ok(SettledRecord { job_id: job, accepted_ms, request, settlement, postings: postings(connection, job)? })
+    let postings = postings(connection, job)?;
+    Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings })
 }
 
 fn postings(connection: &Connection, job: JobId) -> Result<Vec<Posting>, Failure> {

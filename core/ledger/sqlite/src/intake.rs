@@ -1,7 +1,7 @@
 //! The gateway's writing half: accepts, confirms and cancels.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
@@ -79,14 +79,17 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
     {
         return Ok(earlier);
     }
-    if let Some(full) = no_place(job, stored(connection, job)?) {
+    let (stored, offered) = stored(connection, job)?;
+    if let Some(full) = no_place(job, stored) {
+        // A job that was accepted before is returned though there is no room for another.
         return Ok(same_id(connection, job)?.unwrap_or(full));
     }
-    if !insert(connection, job, hash)? {
-        let missing = || Failure::row(format!("{} is there and can't be read", job.id));
+    let is_held = job.standby.is_held(offered);
+    if !insert(connection, job, hash, is_held)? {
+        let missing = || Failure::row(format!("{} is stored and cannot be read", job.id));
         return same_id(connection, job)?.ok_or_else(missing);
     }
-    count_waiting(connection, job)?;
+    count_in(connection, job)?;
     if let Some(idempotency) = &job.idempotency {
         connection
             .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?
@@ -97,7 +100,7 @@ fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepte
                 job.id.blob()
             ])?;
     }
-    Ok(Accepted::New)
+    Ok(Accepted::New { is_held })
 }
 
 /// Returns what an idempotency key was used for before.
@@ -130,20 +133,40 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Fa
     }
 }
 
-/// Reads what is stored of the account's jobs, and of all.
-fn stored(connection: &Connection, job: &NewJob) -> Result<Stored, Failure> {
-    let mut statement = connection.numbered(
-        "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
-             COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
-             COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0)",
-    )?;
-    Ok(statement.query_row([Word(job.account.as_str())], |row| {
+/// Reads what is stored of a job's account and of all accounts: waiting jobs, bytes, bytes of all.
+const STORED: &str = "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
+    COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
+    COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0)";
+
+/// Reads the same, and counts the share's jobs in the model's first queue, as far as it matters.
+const STORED_AND_OFFERED: &str = concat!(
+    "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
+    COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
+    COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0),
+    (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = ",
+    job_state!(queued),
+    " AND model = $2 AND held = 0 AND lane = 0 AND share = $3 LIMIT $4))"
+);
+
+/// Returns what is stored before `job`, and how many jobs of its share lie in the model's first queue (0 if that
+/// number decides nothing).
+fn stored(connection: &Connection, job: &NewJob) -> Result<(Stored, u32), Failure> {
+    let standby = &job.standby;
+    let account = Word(job.account.as_str());
+    let read = |row: &Row<'_>| {
         Ok(Stored { waiting: small(row, 0)?, account_bytes: count(row, 1)?, all_bytes: count(row, 2)? })
-    })?)
+    };
+    if standby.is_always_held() || standby.offered_max == u32::MAX {
+        return Ok((connection.numbered(STORED)?.query_row([account], read)?, 0));
+    }
+    let values =
+        params![account, Word(job.model.as_str()), Word(standby.share.as_str()), standby.offered_max];
+    let with_offered = |row: &Row<'_>| Ok((read(row)?, small(row, 3)?));
+    Ok(connection.numbered(STORED_AND_OFFERED)?.query_row(values, with_offered)?)
 }
 
-/// Counts one more accepted job and its body.
-fn count_waiting(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
+/// Counts one more waiting job and its body.
+fn count_in(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
     let bytes = whole(body_bytes(job));
     connection
         .numbered(
@@ -160,16 +183,17 @@ fn count_waiting(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Stores the job; false if one with its id is stored already.
-fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<bool, Failure> {
+/// Stores the job's row. Returns false, and stores nothing, if a job with this id is stored already.
+fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) -> Result<bool, Failure> {
+    let standby = &job.standby;
     let inserted = connection
         .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
-                 request_hash)
+                 request_hash, lane, tier, share, weight, held, prompt_estimate)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
-            ", 0, 0, 0, '[]', $9, $12)
+            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18)
              ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
@@ -184,7 +208,13 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest) -> Result<bool, F
             millis(job.accepted_ms),
             millis(job.deadline_ms),
             whole(job.epoch),
-            hash.blob()
+            hash.blob(),
+            standby.lane as i64,
+            standby.tier as i64,
+            Word(standby.share.as_str()),
+            standby.weight.max(1),
+            i64::from(is_held),
+            whole(standby.prompt_tokens)
         ])?;
     Ok(inserted == 1)
 }

@@ -9,6 +9,7 @@ mod accounts;
 mod checking;
 mod commits;
 mod failure;
+mod feeding;
 mod files;
 mod index;
 mod intake;

@@ -15,6 +15,7 @@ use infera_ledger::stored::{SettlementRow, latest, of_job, readable, unchanged};
 use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob, job_state};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::job::{Settlement, VerificationPolicy};
+use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -85,12 +86,12 @@ impl JobOwner for SqliteLedger {
     }
 }
 
-/// Takes a job. The taker counts as alive, and so does an owner with a live lease named by its own id. Returns the
+/// Takes a job, also one that is held: a program of the version before may have published it. The taker counts as alive, and so does an owner with a live lease named by its own id. Returns the
 /// columns that [`taken`] reads.
 const TAKE: &str = concat!(
     "UPDATE jobs SET state = ",
     job_state!(running),
-    ", owner = $2, handouts = handouts + $7, lost_handouts = lost_handouts + $7 * is_handed_out,
+    ", owner = $2, held = 0, handouts = handouts + $7, lost_handouts = lost_handouts + $7 * is_handed_out,
         is_handed_out = $6, unconfirmed_ms = NULL
     WHERE id = $1 AND state < ",
     job_state!(ended),
@@ -99,7 +100,7 @@ const TAKE: &str = concat!(
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
     RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-        epoch, lost_handouts, misses, request_hash"
+        epoch, lost_handouts, misses, request_hash, lane, tier"
 );
 
 fn take_one(
@@ -151,6 +152,8 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option
         accepted_ms: time(row, 7)?,
         deadline_ms: time(row, 8)?,
         epoch: count(row, 9)?,
+        lane: Lane::of_number(row.get(13)?),
+        tier: ServiceTier::of_number(row.get(14)?),
         lost_handouts: small(row, 10)?,
         misses: Vec::new(),
     };

@@ -15,6 +15,7 @@ use infera_ledger::{
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationPolicy, VerificationStatus};
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -55,7 +56,7 @@ impl JobReader for SqliteLedger {
 fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
     let row = connection
         .numbered(
-            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status
+            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, jobs.tier
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
              WHERE jobs.id = $1 AND jobs.account = $2",
         )?
@@ -63,14 +64,16 @@ fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Opti
             let model: String = row.get(0)?;
             let state: i64 = row.get(1)?;
             let dispute: Option<String> = row.get(4)?;
-            Ok((model, state, time(row, 2)?, time(row, 3)?, dispute))
+            let tier = ServiceTier::of_number(row.get(5)?);
+            Ok((model, tier, state, time(row, 2)?, time(row, 3)?, dispute))
         })
         .optional()?;
-    let Some((model, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
+    let Some((model, tier, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
     let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
     Ok(Some(JobView {
         id: job,
         model: ModelName::new(model),
+        tier,
         state,
         accepted_ms,
         deadline_ms,
@@ -116,7 +119,7 @@ fn statistics(connection: &Connection) -> Result<Statistics, Failure> {
         let name = row.get_ref(0)?.as_str().map_err(|error| LedgerError::Row(error.to_string()))?;
         totals::enter(&mut statistics, name, value);
     }
-    let counted = |sql: &str| connection.numbered(sql)?.query_row([], |row| count(row, 0));
+    let counted = |sql: &'static str| connection.numbered(sql)?.query_row([], |row| count(row, 0));
     statistics.queued = counted(concat!("SELECT COUNT(*) FROM jobs WHERE state = ", job_state!(queued)))?;
     statistics.running = counted(concat!("SELECT COUNT(*) FROM jobs WHERE state = ", job_state!(running)))?;
     statistics.nodes = counted("SELECT COUNT(*) FROM nodes WHERE revoked_ms IS NULL")?;

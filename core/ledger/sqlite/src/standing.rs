@@ -28,7 +28,7 @@ impl Standing for SqliteLedger {
     async fn standings(&self) -> Result<Vec<NodeStanding>, LedgerError> {
         self.read(|connection| {
             let sql = format!("SELECT {STANDING_COLUMNS} FROM standings ORDER BY node, model");
-            let mut statement = connection.numbered(&sql)?;
+            let mut statement = connection.numbered_once(&sql)?;
             let standings = statement.query_map([], standing)?;
             Ok(standings.collect::<rusqlite::Result<_>>()?)
         })
@@ -180,7 +180,7 @@ fn read_standing(
 ) -> Result<Option<NodeStanding>, Failure> {
     let sql = format!("SELECT {STANDING_COLUMNS} FROM standings WHERE node = $1 AND model = $2");
     let found = connection
-        .numbered(&sql)?
+        .numbered_once(&sql)?
         .query_row(params![Word(node.as_str()), Word(model.as_str())], standing)
         .optional()?;
     Ok(found)
@@ -194,7 +194,7 @@ fn write_standing(connection: &Connection, standing: &NodeStanding) -> Result<()
              seconds = excluded.seconds, valid_count = excluded.valid_count,
              first_valid_ms = excluded.first_valid_ms, updated_ms = excluded.updated_ms"
     );
-    connection.numbered(&sql)?.execute(params![
+    connection.numbered_once(&sql)?.execute(params![
         Word(standing.node.as_str()),
         Word(standing.model.as_str()),
         standing.good,

@@ -13,26 +13,27 @@ use infera_ledger::statements::OVERDUE_JOBS;
 use infera_ledger::stored::{group_of, latest, of_job, readable};
 use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 
 /// Finds jobs whose notices the broker never confirmed.
 const UNCONFIRMED: &str = concat!(
-    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    "SELECT id, model, accepted_ms, lane FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND deadline_ms > $2
+    " AND unconfirmed_ms IS NOT NULL AND unconfirmed_ms <= $1 AND held = 0 AND deadline_ms > $2
     ORDER BY unconfirmed_ms LIMIT $3"
 );
 
 /// Finds jobs that are marked unconfirmed as of a later time than a right clock can say.
 const AHEAD: &str = concat!(
-    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    "SELECT id, model, accepted_ms, lane FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND unconfirmed_ms > $1 AND deadline_ms > $2 ORDER BY unconfirmed_ms LIMIT $3"
+    " AND unconfirmed_ms > $1 AND held = 0 AND deadline_ms > $2 ORDER BY unconfirmed_ms LIMIT $3"
 );
 
 /// Finds jobs of owners without a lease.
 const ORPHANED: &str = concat!(
-    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    "SELECT id, model, accepted_ms, lane FROM jobs WHERE state = ",
     job_state!(running),
     " AND deadline_ms > $1 AND NOT EXISTS (
         SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
@@ -43,23 +44,24 @@ const ORPHANED: &str = concat!(
 /// Finds jobs of an empty queue. An unconfirmed notice may be on its way to the queue; if not, [`UNCONFIRMED`] finds
 /// the job.
 const LOST: &str = concat!(
-    "SELECT id, model, accepted_ms FROM jobs WHERE state = ",
+    "SELECT id, model, accepted_ms, lane FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND model = $1 AND unconfirmed_ms IS NULL AND deadline_ms > $2 ORDER BY accepted_ms LIMIT $3"
+    " AND model = $1 AND held = 0 AND lane = $4 AND unconfirmed_ms IS NULL AND deadline_ms > $2
+    ORDER BY accepted_ms LIMIT $3"
 );
 
-/// Makes a job queued, unowned and unconfirmed as of now.
+/// Makes a job queued, unowned and unconfirmed as of now. A job that had an owner was offered before.
 const QUEUE_AGAIN: &str = concat!(
     "UPDATE jobs SET state = ",
     job_state!(queued),
-    ", owner = NULL, unconfirmed_ms = $2 WHERE id = $1"
+    ", owner = NULL, held = 0, unconfirmed_ms = $2 WHERE id = $1"
 );
 
 /// Makes a queued job whose notice is dead unconfirmed as of now.
 const DEAD: &str = concat!(
     "UPDATE jobs SET unconfirmed_ms = $2 WHERE id = $1 AND state = ",
     job_state!(queued),
-    " AND deadline_ms > $2 RETURNING id, model, accepted_ms"
+    " AND held = 0 AND deadline_ms > $2 RETURNING id, model, accepted_ms, lane"
 );
 
 /// Records that the broker has a queued job's notice.
@@ -150,16 +152,17 @@ fn lease(
     Ok(changed == 1)
 }
 
-/// One job found by a query that selects id, model and time of acceptance.
-type Found = (Timestamp, JobId, ModelName);
+/// One job found by a query that selects id, model, time of acceptance and lane.
+type Found = (Timestamp, JobId, ModelName, Lane);
 
-fn find<P: Params>(connection: &Connection, sql: &str, parameters: P) -> Result<Vec<Found>, Failure> {
+fn find<P: Params>(connection: &Connection, sql: &'static str, parameters: P) -> Result<Vec<Found>, Failure> {
     let mut statement = connection.numbered(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(named(row, |row| {
-            Ok((time(row, 2)?, job_id(row, 0)?, ModelName::new(row.get::<_, String>(1)?)))
+            let (model, lane) = (ModelName::new(row.get::<_, String>(1)?), Lane::of_number(row.get(3)?));
+            Ok((time(row, 2)?, job_id(row, 0)?, model, lane))
         }));
     }
     Ok(readable(found)?)
@@ -171,7 +174,7 @@ fn hand_out(
     connection: &Connection,
     question: &SweepQuestion,
     now: Timestamp,
-) -> Result<Vec<(JobId, ModelName)>, Failure> {
+) -> Result<Vec<(JobId, ModelName, Lane)>, Failure> {
     let unconfirmed_since =
         now.as_millis().checked_sub(u64::try_from(question.unconfirmed_for.as_millis()).unwrap_or(u64::MAX));
     let mut found = Vec::new();
@@ -183,15 +186,15 @@ fn hand_out(
     found.append(&mut find(connection, AHEAD, values)?);
     let values = params![millis(now), question.limit, millis(latest(now))];
     found.append(&mut find(connection, ORPHANED, values)?);
-    for model in &question.empty_queues {
-        let values = params![Word(model.as_str()), millis(now), question.limit];
+    for (model, lane) in &question.empty_queues {
+        let values = params![Word(model.as_str()), millis(now), question.limit, *lane as i64];
         found.append(&mut find(connection, LOST, values)?);
     }
     found.sort();
     found.dedup();
     found.truncate(usize::try_from(question.limit).unwrap_or(usize::MAX));
     let mut statement = connection.numbered(QUEUE_AGAIN)?;
-    for (_, job, _) in &found {
+    for (_, job, ..) in &found {
         statement.execute(params![job.blob(), millis(now)])?;
     }
     for dead in &question.dead {
@@ -199,7 +202,7 @@ fn hand_out(
     }
     found.sort();
     found.dedup();
-    Ok(found.into_iter().map(|(_, job, model)| (job, model)).collect())
+    Ok(found.into_iter().map(|(_, job, model, lane)| (job, model, lane)).collect())
 }
 
 fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, Failure> {
@@ -242,7 +245,7 @@ fn read_groups<P: Params>(
     sql: &str,
     parameters: P,
 ) -> Result<Vec<Result<Group, LedgerError>>, Failure> {
-    let mut statement = connection.numbered(sql)?;
+    let mut statement = connection.numbered_once(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {

@@ -1,5 +1,9 @@
 //! Converts values to columns and back. No SQL.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row};
 
@@ -24,13 +28,29 @@ impl ToSql for Word<'_> {
 /// Compiles statements whose parameters are numbered as PostgreSQL writes them.
 pub(super) trait Numbered {
     /// Returns the statement, which is compiled once per connection. To SQLite `$2` is a name, numbered by where it
-    /// first occurs in the text; only `?2` is the second parameter. The text is rewritten so that it means the same
-    /// to both databases.
-    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>>;
+    /// first occurs in the text; only `?2` is the second parameter. The text is rewritten, once per thread, so that it
+    /// means the same to both databases.
+    fn numbered(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>>;
+
+    /// Returns the same for a text that was put together just now, which is rewritten each time.
+    fn numbered_once(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>>;
+}
+
+thread_local! {
+    /// The rewritten texts by where the program holds the original ones, which never move or change.
+    static REWRITTEN: RefCell<HashMap<(*const u8, usize), Rc<str>>> = RefCell::default();
 }
 
 impl Numbered for Connection {
-    fn numbered(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+    fn numbered(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {
+        let rewritten = REWRITTEN.with_borrow_mut(|texts| {
+            let text = texts.entry((sql.as_ptr(), sql.len()));
+            Rc::clone(text.or_insert_with(|| sql.replace('$', "?").into()))
+        });
+        self.prepare_cached(&rewritten)
+    }
+
+    fn numbered_once(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.prepare_cached(&sql.replace('$', "?"))
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob, Room};
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
@@ -37,6 +37,7 @@ fn job(request_bytes: usize) -> NewJob {
         idempotency: None,
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(&AccountId::new(ACCOUNT)),
     }
 }
 
@@ -96,7 +97,7 @@ async fn accept(ledger: &SqliteLedger, jobs: usize) -> Vec<JobId> {
     for _ in 0..jobs {
         let job = job(1_024);
         ids.push(job.id);
-        assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+        assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New { is_held: false });
     }
     ids
 }

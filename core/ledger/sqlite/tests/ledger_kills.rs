@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use infera_ledger::{Accepted, JobIntake as _, JobReader as _, NewJob, Room};
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
@@ -34,6 +34,7 @@ fn job() -> NewJob {
         idempotency: None,
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(&AccountId::new(ACCOUNT)),
     }
 }
 
@@ -104,7 +105,7 @@ fn accept_until_killed(path: &Path) {
                 for _ in 0..500 {
                     let job = job();
                     let line = format!("{}\n", job.id);
-                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New { is_held: false });
                     std::io::stdout().write_all(line.as_bytes()).expect("a pipe");
                 }
             });

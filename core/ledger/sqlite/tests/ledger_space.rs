@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use infera_ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, NewJob, Pruning as _,
-    RecordPlace, Room,
+    RecordPlace, Room, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
@@ -42,8 +42,9 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
             idempotency: None,
             waiting_max: u32::MAX,
             room: Room::UNBOUNDED,
+            standby: Standby::never_held(&account),
         };
-        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
         let end = Settlement {
             job_id: job.id,
             account: account.clone(),

@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use infera_ledger::{
-    Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, NewJob, Room, job_state,
+    Accepted, AccountBook as _, Feeding as _, FirstKey, JobIntake, JobOwner as _, JobReader as _,
+    LedgerError, NewJob, Room, Standby, job_state,
 };
 use infera_ledger_sqlite::SqliteLedger;
-use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_types::time::Timestamp;
 use tempfile::TempDir;
@@ -37,6 +38,7 @@ fn new_job(account: &AccountId) -> NewJob {
         idempotency: None,
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
+        standby: Standby::never_held(account),
     }
 }
 
@@ -54,7 +56,7 @@ async fn ledger_with(jobs: usize, path: &Path) -> (AccountId, Vec<JobId>) {
     for _ in 0..jobs {
         let job = new_job(&account);
         ids.push(job.id);
-        assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+        assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New { is_held: false });
     }
     (account, ids)
 }
@@ -122,6 +124,10 @@ async fn an_older_ledgers_poison_is_found() {
     let (_folder, path) = place();
     let ledger = SqliteLedger::open(&path).expect("a ledger");
     let account = AccountId::fresh();
+    let first = FirstKey { hash: Digest::of(b"key"), hint: "abcd".to_owned() };
+    ledger.sign_up("a@example.org", Some(first), now()).await.expect("an account");
+    let waits = new_job(&account);
+    ledger.accept(waits.clone()).await.expect("accept");
     let mut jobs = Vec::new();
     for reason in [FailureReason::NoConsensus, FailureReason::Poison] {
         let job = new_job(&account);
@@ -146,18 +152,31 @@ async fn an_older_ledgers_poison_is_found() {
                  ALTER TABLE settlements DROP COLUMN hash; ALTER TABLE groups DROP COLUMN hash;
                  ALTER TABLE jobs DROP COLUMN request_hash; ALTER TABLE leases DROP COLUMN taken_ms;
                  ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes'; DROP TABLE probe;
+                 DROP INDEX jobs_queued; CREATE INDEX jobs_queued ON jobs (model, accepted_ms) WHERE state = 0;
+                 ALTER TABLE jobs DROP COLUMN lane; ALTER TABLE jobs DROP COLUMN tier;
+                 ALTER TABLE jobs DROP COLUMN share; ALTER TABLE jobs DROP COLUMN weight;
+                 ALTER TABLE jobs DROP COLUMN held; ALTER TABLE jobs DROP COLUMN prompt_estimate;
+                 ALTER TABLE jobs DROP COLUMN charged; ALTER TABLE waiting DROP COLUMN usual_tokens;
+                 ALTER TABLE waiting DROP COLUMN excess_tokens; ALTER TABLE accounts DROP COLUMN proven_ms;
+                 ALTER TABLE accounts DROP COLUMN weight; ALTER TABLE api_keys DROP COLUMN may_prioritise;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     let found = ledger.poisoned(None, 9).await.expect("poison");
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);
+    // Jobs of before count as offered, and accounts of before as proven.
+    let waiting = ledger.waiting(9).await.expect("what waits");
+    assert_eq!(waiting.iter().map(|kind| (kind.offered, kind.held)).collect::<Vec<_>>(), [(1, 0)]);
+    let key = ledger.key(Digest::of(b"key")).await.expect("the key").expect("it is there");
+    assert!(key.proven && !key.may_prioritise && key.weight == 1, "{key:?}");
+    ledger.cancel(&account, waits.id, now()).await.expect("cancel");
     // The migration counted its bodies.
-    let full = NewJob { room: Room { account_max_bytes: 3_000, ..Room::UNBOUNDED }, ..new_job(&account) };
+    let full = NewJob { room: Room { account_max_bytes: 4_000, ..Room::UNBOUNDED }, ..new_job(&account) };
     let accepted = ledger.accept(full).await.expect("accept");
-    assert_eq!(accepted, Accepted::NoRoomForAccount { stored: 2_048 });
+    assert_eq!(accepted, Accepted::NoRoomForAccount { stored: 3_072 });
     let full =
-        NewJob { room: Room { all_max_bytes: 3_000, ..Room::UNBOUNDED }, ..new_job(&AccountId::fresh()) };
-    assert_eq!(ledger.accept(full).await.expect("accept"), Accepted::NoRoom { stored: 2_048 });
+        NewJob { room: Room { all_max_bytes: 4_000, ..Room::UNBOUNDED }, ..new_job(&AccountId::fresh()) };
+    assert_eq!(ledger.accept(full).await.expect("accept"), Accepted::NoRoom { stored: 3_072 });
 }
 
 /// A later version may write a group that this version doesn't understand.
@@ -282,7 +301,7 @@ async fn kept_counts_are_those_of_the_rows() {
             if number % 4 == 0 {
                 ledger.cancel(&account, id, now()).await.expect("cancel");
             }
-            accepted == Accepted::New
+            accepted == Accepted::New { is_held: false }
         });
     }
     let accepted = callers.join_all().await.into_iter().filter(|accepted| *accepted).count();
@@ -359,7 +378,7 @@ fn accept_until_killed(path: &Path) {
                 for _ in 0..10_000 {
                     let job = new_job(&AccountId::new("acctkilled"));
                     let line = format!("{}\n", job.id);
-                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New);
+                    assert_eq!(ledger.accept(job).await.expect("accept"), Accepted::New { is_held: false });
                     std::io::stdout().write_all(line.as_bytes()).expect("a pipe");
                 }
             });
@@ -383,7 +402,10 @@ async fn concurrent_accepts_are_all_stored() {
             let (ledger, account) = (ledger.clone(), account.clone());
             tasks.spawn(async move {
                 for _ in 0..EACH {
-                    assert_eq!(ledger.accept(new_job(&account)).await.expect("accept"), Accepted::New);
+                    assert_eq!(
+                        ledger.accept(new_job(&account)).await.expect("accept"),
+                        Accepted::New { is_held: false }
+                    );
                 }
             });
         }

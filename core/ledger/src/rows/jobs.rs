@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::job_state::JobState;
+use crate::rows::Standby;
 use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId};
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
+use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
 /// A job that is about to be accepted.
@@ -38,6 +40,8 @@ pub struct NewJob {
     pub waiting_max: u32,
     /// How much the bodies that are stored may take.
     pub room: Room,
+    /// How it waits for its turn.
+    pub standby: Standby,
 }
 
 /// The most bytes of requests that may be stored, from a job's acceptance until its body is pruned. Callers in
@@ -69,7 +73,10 @@ pub struct Idempotency {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// The job is accepted.
-    New,
+    New {
+        /// Whether it is held in the ledger until its turn comes. If not, its notice is the caller's to publish.
+        is_held: bool,
+    },
     /// The same request under the same idempotency key was accepted before, as this job.
     Existing(JobId),
     /// Another request used that idempotency key, which is the client's fault.
@@ -109,6 +116,8 @@ pub struct JobView {
     pub id: JobId,
     /// The model that is asked.
     pub model: ModelName,
+    /// The tier that it is served in.
+    pub tier: ServiceTier,
     /// The state.
     pub state: JobState,
     /// When it was accepted.
@@ -251,6 +260,10 @@ pub struct TakenJob {
     pub deadline_ms: Timestamp,
     /// The epoch whose secret keys its noise and its draw.
     pub epoch: u64,
+    /// The queue that it came from.
+    pub lane: Lane,
+    /// The tier that it is served in.
+    pub tier: ServiceTier,
     /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.
@@ -306,8 +319,9 @@ pub struct OverdueJob {
 /// The sweeper's question, with everything that it knows and the ledger doesn't.
 #[derive(Clone, Debug)]
 pub struct SweepQuestion {
-    /// Models whose queue is empty or was declared again, so that the notices in it were lost.
-    pub empty_queues: Vec<ModelName>,
+    /// Queues that are empty or were declared again, so that the notices in them were lost: each by its model and
+    /// lane.
+    pub empty_queues: Vec<(ModelName, Lane)>,
     /// Jobs whose notices the broker gave up after delivering them too often. Those that are queued are handed out
     /// again, all of them whatever the limit.
     pub dead: Vec<JobId>,
@@ -320,8 +334,8 @@ pub struct SweepQuestion {
 /// What the sweeper found.
 #[derive(Clone, Debug, Default)]
 pub struct Sweep {
-    /// Jobs to be handed out again.
-    pub hand_out: Vec<(JobId, ModelName)>,
+    /// Jobs to be handed out again, each with the queue that its notice belongs in. Held jobs are never among them.
+    pub hand_out: Vec<(JobId, ModelName, Lane)>,
     /// Jobs past their deadline, to be settled as expired.
     pub expired: Vec<OverdueJob>,
     /// Overdue groups whose verifier has no live lease, to be scored and closed.

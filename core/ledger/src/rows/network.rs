@@ -131,6 +131,12 @@ pub struct KeyRecord {
     pub account: AccountId,
     /// Its last four characters.
     pub hint: String,
+    /// Whether the account is proven, so that its jobs are counted under a share of its own.
+    pub proven: bool,
+    /// The weight of the account's share, at least 1.
+    pub weight: u32,
+    /// Whether the key may ask for the tier `priority`.
+    pub may_prioritise: bool,
 }
 
 #[cfg(test)]

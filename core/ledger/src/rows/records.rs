@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Posting;
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::Settlement;
+use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 /// Everything that is known of an ended job; one line of the archive is made of it.
@@ -14,6 +15,9 @@ pub struct SettledRecord {
     pub job_id: JobId,
     /// When it was accepted.
     pub accepted_ms: Timestamp,
+    /// The tier that it was served in; records from before there were tiers are of the default tier.
+    #[serde(default)]
+    pub tier: ServiceTier,
     /// What was asked; none if the body was already pruned.
     pub request: Option<serde_json::Value>,
     /// How it ended.

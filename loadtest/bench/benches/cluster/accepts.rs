@@ -219,7 +219,7 @@ async fn accepts(ledger: &Arc<PostgresLedger>, asker: &Asker, span: Duration) ->
         async move {
             let mut count = 0;
             while Instant::now() < end {
-                if ledger.accept(asker.job()).await? != Accepted::New {
+                if ledger.accept(asker.job()).await? != (Accepted::New { is_held: false }) {
                     return Err("a new job was not accepted as new".into());
                 }
                 count += 1;

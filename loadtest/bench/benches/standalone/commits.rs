@@ -59,7 +59,7 @@ impl Bench {
                 while Instant::now() < end {
                     let job = bench.asker.job();
                     let id = job.id;
-                    if bench.ledger.accept(job).await? != Accepted::New {
+                    if bench.ledger.accept(job).await? != (Accepted::New { is_held: false }) {
                         return Err("a new job was not accepted as new".into());
                     }
                     accepted.send(id)?;

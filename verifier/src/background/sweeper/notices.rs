@@ -9,6 +9,7 @@ use infera_ledger::LedgerError;
 use infera_telemetry::metrics::VERIFIER_HANDOUTS;
 use infera_types::ids::{JobId, ModelName};
 use infera_types::messages::{JobNotice, Version, Wire};
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
@@ -21,12 +22,12 @@ use crate::tenure::Tenure;
 /// doesn't confirm stay unconfirmed and come up again.
 pub(super) async fn hand_out(
     tenure: &Tenure,
-    jobs: Vec<(JobId, ModelName)>,
+    jobs: Vec<(JobId, ModelName, Lane)>,
     signs: &mut Signs,
     until: Instant,
 ) -> Result<(), LedgerError> {
     let mut of_models = BTreeMap::<ModelName, Vec<JobId>>::new();
-    for (job, model) in jobs {
+    for (job, model, _) in jobs {
         of_models.entry(model).or_default().push(job);
     }
     let handing = of_models.into_iter().map(|(model, jobs)| async move {

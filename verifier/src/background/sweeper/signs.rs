@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::StreamExt as _;
 use infera_broker::{BrokerError, topology};
-use infera_telemetry::metrics::VERIFIER_QUEUE;
 use infera_types::ids::ModelName;
-use metrics::gauge;
 
 use super::several::several;
 use crate::tenure::Tenure;
@@ -62,24 +60,13 @@ pub(super) async fn empty_queues(tenure: &Tenure, signs: &mut Signs) -> Vec<Mode
     let mut empty = Vec::new();
     while let Some((model, depth)) = looks.next().await {
         match depth {
-            Ok(Some(0) | None) => {
-                show(model, 0);
-                empty.push(model.clone());
-            }
-            Ok(Some(waiting)) => {
-                show(model, waiting);
-                signs.alive.insert(model.clone());
-            }
+            Ok(Some(0) | None) => empty.push(model.clone()),
+            Ok(Some(_)) => drop(signs.alive.insert(model.clone())),
             Err(BrokerError::Stuck(_)) => drop(signs.stuck.insert(model.clone())),
             Err(error) => tracing::warn!(%model, %error, "the jobs' queue can't be asked"),
         }
     }
     empty
-}
-
-fn show(model: &ModelName, waiting: u64) {
-    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-    gauge!(VERIFIER_QUEUE, "model" => model.to_string()).set(waiting);
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ async fn a_job_goes_there_and_back_over_tls() {
     let ledger = outcome(&url, "TEST_CA_FILE").await.expect("a ledger");
     let account = AccountId::fresh();
     let job = new_job(&account);
-    assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+    assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     assert!(ledger.job(&account, job.id).await.expect("job").is_some());
     // The server reports how each connection, pooled or a lane's, was made.
     let sql = "SELECT COUNT(*), COUNT(*) FILTER (WHERE ssl AND version IN ('TLSv1.2', 'TLSv1.3'))
