@@ -14,7 +14,7 @@ use crate::access::{Admission, KeyCache, Limits};
 use crate::api::chat_request::AnswerBounds;
 use crate::config::Config;
 use crate::http::{self, Listener};
-use crate::jobs::{Canceller, Completions, Jobs, Terms, Waiters};
+use crate::jobs::{Canceller, Collectors, Completions, Jobs, Terms, Waiters};
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetrics};
 use crate::network::{Capacity, Catalogue, Refresher};
@@ -51,7 +51,7 @@ impl Gateway {
     }
 
     fn open(config: Config, seams: Seams, admission: Option<Admission>) -> Self {
-        let Seams { intake, reader, accounts, network, broker } = seams;
+        let Seams { intake, reader, batches, lists, accounts, network, broker } = seams;
         let id = GatewayId::fresh();
         let (stop, force) = (Shutdown::new(), Shutdown::new());
         let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
@@ -90,6 +90,9 @@ impl Gateway {
             canceller: Canceller::new(Arc::clone(&intake)),
             intake,
             reader: Arc::clone(&reader),
+            batches,
+            collectors: Arc::new(Collectors::new(Arc::clone(&lists), config.waiters_max)),
+            lists,
             catalogue,
             capacity,
             waiters,
@@ -99,7 +102,10 @@ impl Gateway {
         };
         let state = State {
             jobs,
-            conversations: Conversations::new(AnswerBounds::from(&config)),
+            conversations: Conversations::new(
+                AnswerBounds::from(&config),
+                Duration::from_millis(config.submit_deadline_ms),
+            ),
             keys: KeyCache::new(
                 Arc::clone(&accounts),
                 Duration::from_millis(config.key_ttl_ms),
@@ -150,6 +156,10 @@ impl Gateway {
         background.spawn(publisher.run(end.clone()));
         let reader = Arc::clone(&state.jobs.reader);
         background.spawn(Arc::clone(&state.jobs.waiters).run(reader, end.clone()));
+        background.spawn({
+            let (collectors, end) = (Arc::clone(&state.jobs.collectors), end.clone());
+            async move { collectors.run(&end).await }
+        });
         background.spawn(refresher.run(end.clone()));
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());

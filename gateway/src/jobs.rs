@@ -1,19 +1,25 @@
 //! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
-//! `standby` says how it waits for its turn, `commit` makes sure of what became of a new job, `waiters` and `completions` bring its end, `abandonment` cancels
-//! jobs that no client waits for, and `poison` lets an operator replay a failed job.
+//! `standby` says how it waits for its turn, `commit` makes sure of what became of a new job, `waiters` and `completions`
+//! bring its end, `abandonment` cancels jobs that no client waits for, and `poison` lets an operator replay a failed job.
+//! `batch` accepts several jobs at once, `following` follows a job that goes on without its client, and `collecting` waits
+//! for the ends of any.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
 
 mod abandonment;
 pub(crate) mod accept;
+pub(crate) mod batch;
+mod collecting;
 mod commit;
 mod completions;
+pub(crate) mod following;
 mod handle;
 pub mod poison;
 mod standby;
 mod waiters;
 
 pub(crate) use abandonment::Canceller;
+pub(crate) use collecting::{Collectors, Wish};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Jobs, Terms};
 pub use waiters::{Damaged, Wait, Waiters};

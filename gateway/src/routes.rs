@@ -1,19 +1,22 @@
 //! The work behind each path, with one file per resource. A handler is given its call (`call`) and the parts that it
 //! works with, and returns a reply or a failure. The layers do beforehand what all requests have in common, and
 //! decide afterwards what a failure looks like. The table of paths (`http/router`) says which parts each handler is
-//! given. `order` reads the conversations for three routes.
+//! given. `order` reads the conversations for the routes that take some.
 //!
 //! This room knows nothing of connections and layers.
 
 mod call;
 pub(crate) mod chat;
 pub(crate) mod health;
+pub(crate) mod job_batches;
+pub(crate) mod job_lists;
 pub(crate) mod jobs;
 pub(crate) mod models;
 pub(crate) mod nodes;
 mod order;
 mod parsing_pool;
 pub(crate) mod ping;
+mod preferring;
 pub(crate) mod signup;
 pub(crate) mod statistics;
 pub(crate) mod submit;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use infera_broker::Broker;
-use infera_ledger::{AccountBook, JobIntake, JobReader, NetworkBook};
+use infera_ledger::{AccountBook, JobBatches, JobIntake, JobLists, JobReader, NetworkBook};
 
 /// The seams that a gateway works on.
 #[derive(Clone, Debug)]
@@ -13,6 +13,10 @@ pub struct Seams {
     pub intake: Arc<dyn JobIntake>,
     /// The ledger's part that reads jobs.
     pub reader: Arc<dyn JobReader>,
+    /// The ledger's part that accepts and cancels several jobs at once.
+    pub batches: Arc<dyn JobBatches>,
+    /// The ledger's part that reads lists of jobs and their ends.
+    pub lists: Arc<dyn JobLists>,
     /// The ledger's accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// The ledger's catalogue, epochs and records of nodes.

@@ -56,6 +56,8 @@ impl Seams {
         infera_gateway::Seams {
             intake: self.ledger.clone(),
             reader: self.ledger.clone(),
+            batches: self.ledger.clone(),
+            lists: self.ledger.clone(),
             accounts: self.ledger.clone(),
             network: self.ledger.clone(),
             broker: Arc::clone(&self.broker),

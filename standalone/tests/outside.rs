@@ -54,6 +54,8 @@ async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdow
     let seams = Seams {
         intake: Arc::clone(ledger) as _,
         reader: Arc::clone(ledger) as _,
+        batches: Arc::clone(ledger) as _,
+        lists: Arc::clone(ledger) as _,
         accounts: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
         broker: Arc::clone(broker) as _,

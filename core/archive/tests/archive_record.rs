@@ -11,7 +11,7 @@ use infera_archive::local::LocalArchive;
 use infera_archive::record::{RecordError, find};
 use infera_archive::segment::{self, SegmentError};
 use infera_ledger::{
-    Accepted, ArchiveIndex as _, JobIntake as _, NewJob, Pruning as _, Room, SettledRecord, Standby,
+    Accepted, ArchiveIndex as _, JobIntake as _, Metadata, NewJob, Pruning as _, Room, SettledRecord, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
@@ -52,6 +52,7 @@ impl Store {
             waiting_max: 10,
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
+            metadata: Metadata::new(),
         };
         let id = job.id;
         assert_eq!(self.ledger.accept(job).await.expect("accepted"), Accepted::New { is_held: false });

@@ -11,6 +11,8 @@ mod ending;
 mod feeding;
 mod halves;
 mod intake;
+mod listing;
+mod many;
 mod network;
 mod sample;
 mod standing;
@@ -25,6 +27,8 @@ pub use ending::*;
 pub use feeding::*;
 pub use halves::Halves;
 pub use intake::*;
+pub use listing::*;
+pub use many::*;
 pub use network::*;
 pub use standing::*;
 pub use storing::*;
@@ -50,6 +54,18 @@ macro_rules! ledger_conformance {
             room_is_counted_right_among_many_callers
             a_poison_job_harms_no_neighbour
             a_job_is_cancelled_once_and_by_its_account
+
+            several_jobs_are_accepted_together_or_not_at_all
+            a_batch_is_decided_in_its_order
+            a_batch_accepted_again_is_the_same_batch
+            a_batch_counts_and_is_counted_among_many_callers
+            a_poison_job_refuses_its_batch_alone
+            several_jobs_are_cancelled_together
+            lists_show_an_accounts_jobs_in_order
+            metadata_stays_with_the_job
+            ends_are_read_once_in_order_while_they_are_made
+            ends_are_bounded_in_bytes_and_belong_to_their_account
+            what_can_be_read_is_counted
 
             an_unowned_job_is_taken_whole
             a_live_owners_job_is_left_alone

@@ -15,6 +15,8 @@ mod feeding;
 pub mod fold;
 mod job_state;
 pub mod last_commit;
+pub mod listing;
+mod many;
 mod node_book;
 mod pruning;
 pub mod rows;
@@ -33,6 +35,7 @@ use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 pub use job_state::JobState;
+pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
 pub use pruning::Pruning;
 pub use rows::*;
@@ -167,7 +170,8 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
 #[async_trait]
 pub trait Standing: Send + Sync + fmt::Debug {
     /// Folds at most `limit` postings, oldest first, into balances and reputation, and returns how many. Only one
-    /// caller at a time does the work (the projector's lease).
+    /// caller at a time does the work (the projector's lease). It also lets [`JobLists::ends`] return what was settled
+    /// before this call.
     ///
     /// # Errors
     /// [`LedgerError`].

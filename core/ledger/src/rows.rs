@@ -2,12 +2,16 @@
 
 mod feeding;
 mod jobs;
+mod metadata;
 mod network;
 mod records;
 mod standing;
+mod volume;
 
 pub use feeding::*;
 pub use jobs::*;
+pub use metadata::Metadata;
 pub use network::*;
 pub use records::*;
 pub use standing::*;
+pub use volume::*;

@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Accepted, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord};
+use super::{
+    Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord,
+};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
@@ -87,6 +89,8 @@ pub struct SettlementRow {
     pub settled_ms: Timestamp,
     /// How it ended, in the tables' word.
     pub status: &'static str,
+    /// The same as a kind.
+    pub kind: EndKind,
     /// Why it failed, if it did.
     pub reason: Option<&'static str>,
     /// Whether it may have ended without its verifier's doing while a verifier owned it.
@@ -160,6 +164,7 @@ impl SettlementRow {
             account: account.clone(),
             settled_ms: *settled_ms,
             status: end.word(),
+            kind: EndKind::of(end),
             reason: reason(end),
             is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
             frees_key: end.frees_key(),

@@ -118,6 +118,8 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
     Seams {
         intake: ledger.clone(),
         reader: ledger.clone(),
+        batches: ledger.clone(),
+        lists: ledger.clone(),
         accounts: ledger.clone(),
         network: ledger,
         broker: MeasuredBroker::new(broker),

@@ -51,6 +51,8 @@ impl Secured {
         let seams = Seams {
             intake: Arc::clone(&ledger) as _,
             reader: Arc::clone(&ledger) as _,
+            batches: Arc::clone(&ledger) as _,
+            lists: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
             network: ledger as _,
             broker: MemoryBroker::new() as _,

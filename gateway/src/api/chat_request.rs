@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use infera_ledger::Metadata;
 use infera_types::ids::ModelName;
 use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
 use infera_types::service::ServiceTier;
 use serde_json::json;
 
+use crate::api::metadata;
 use crate::config::{Config, REQUEST_TIMEOUT_S};
 use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 
@@ -71,6 +73,8 @@ pub(crate) struct ChatRequest {
     pub(crate) timeout: Duration,
     /// The tier that the client asks for.
     pub(crate) tier: ServiceTier,
+    /// The client's pairs, by which it finds the job again.
+    pub(crate) metadata: Metadata,
 }
 
 /// The bounds of the answers that a body may ask for, and their defaults.
@@ -106,9 +110,7 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     };
     let checked = check(body, fields)?;
     let mut ours = Ours { body, mistakes: Mistakes::default() };
-    if form == Form::OpenAi {
-        ours.refuse_unsupported();
-    }
+    ours.refuse_unsupported();
     let [model, messages, length, temperature, timeout, seed, other_length] = checked.into_fields();
     let messages = ours.messages(messages, form);
     let length_name = if form == Form::Submit { "max_output" } else { "max_tokens" };
@@ -122,7 +124,10 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let (policy, tier) = (ours.policy(), ours.tier());
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
-    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout: timeout_of(&timeout, bounds), tier })?)
+    let metadata =
+        if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
+    let timeout = timeout_of(&timeout, bounds);
+    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout, tier, metadata })?)
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
@@ -168,8 +173,7 @@ impl Ours<'_> {
             if !["system", "user", "assistant"].contains(&role.as_str()) {
                 let location = [Step::name("messages"), Step::Index(index), Step::name("role")];
                 self.wrong(&location, Flaw::not_among("'system', 'user' or 'assistant'"));
-            } else if form == Form::OpenAi
-                && let Some(Json::List(given)) = given
+            } else if let Some(Json::List(given)) = given
                 && let Some(given) = given.get(index)
             {
                 self.message(index, given, &role, &content);
@@ -279,7 +283,7 @@ impl Ours<'_> {
     }
 
     /// Refuses options of OpenAI's API that this network doesn't support, where ignoring them would change the
-    /// answer. Values that change nothing are accepted, and so are unknown names.
+    /// answer, in every form: clients send them to the network's own paths too. Values that change nothing are accepted, and so are unknown names.
     fn refuse_unsupported(&mut self) {
         for (field, is_neutral) in UNSUPPORTED {
             if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
@@ -293,9 +297,10 @@ fn unsupported(field: &str) -> Flaw {
     Flaw::new("unsupported", format!("'{field}' with this value is not supported"))
 }
 
-type IsNeutral = fn(&Json) -> bool;
+pub(crate) type IsNeutral = fn(&Json) -> bool;
 
-const UNSUPPORTED: [(&str, IsNeutral); 17] = [
+/// Options of OpenAI's API that would change the answer, each with the values that don't.
+pub(crate) const UNSUPPORTED: [(&str, IsNeutral); 17] = [
     ("stream", |value| *value == Json::Bool(false)),
     ("n", |value| is_number(value, 1.0)),
     ("top_p", |value| is_number(value, 1.0)),

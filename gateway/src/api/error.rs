@@ -60,6 +60,17 @@ pub(crate) enum ApiError {
     InProgress,
     /// The client ran into a limit. The duration says when to try again.
     Limited(Limit, Duration),
+    /// The client ran into a limit with several jobs, of which only the first ones fit. None was accepted.
+    LimitedBatch {
+        /// The limit.
+        limit: Limit,
+        /// The number of jobs that fit.
+        fitting: usize,
+        /// The number of jobs that were sent.
+        sent: usize,
+        /// When to try again.
+        wait: Duration,
+    },
     /// Too few owners have nodes that serve the model. The network is at fault.
     InsufficientNodes,
     /// As many clients wait as this gateway may hold, or its memory budget is used up. The gateway is at fault.
@@ -135,7 +146,7 @@ impl ApiError {
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InProgress | Self::Cancelled => StatusCode::CONFLICT,
-            Self::Limited(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited(..) | Self::LimitedBatch { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientNodes
             | Self::Overloaded
             | Self::OutboxFull
@@ -175,7 +186,7 @@ impl ApiError {
             Self::SlowBody => "body_timeout",
             Self::KeyReused => "idempotency_key_reused",
             Self::InProgress => "idempotency_in_progress",
-            Self::Limited(limit, _) => limit.code(),
+            Self::Limited(limit, _) | Self::LimitedBatch { limit, .. } => limit.code(),
             Self::InsufficientNodes => "insufficient_nodes",
             Self::Overloaded => "overloaded",
             Self::OutboxFull => "outbox_full",
@@ -203,7 +214,7 @@ impl ApiError {
     #[must_use]
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Limited(_, wait) => Some(*wait),
+            Self::Limited(_, wait) | Self::LimitedBatch { wait, .. } => Some(*wait),
             Self::InProgress
             | Self::Overloaded
             | Self::LedgerAway

@@ -37,6 +37,11 @@ impl ApiError {
             (Face::OpenAi, error) => {
                 let object = error.object();
                 out.push_str(&format!("{{\"error\":{object}"));
+                if let Self::Unfit(Unfit::Mistakes(mistakes)) = error
+                    && unfit::is_of_several(mistakes)
+                {
+                    out.push_str(&format!(",\"errors\":{}", unfit::list(mistakes)));
+                }
             }
         }
         if let Some(job) = job {
@@ -67,7 +72,7 @@ impl ApiError {
 
     fn kind(&self) -> &'static str {
         match self {
-            Self::Limited(..) => "requests",
+            Self::Limited(..) | Self::LimitedBatch { .. } => "requests",
             error if error.status(Face::OpenAi).is_server_error() => "server_error",
             _ => "invalid_request_error",
         }

@@ -46,6 +46,10 @@ impl ApiError {
             Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),
             Self::InProgress => "The first request with this Idempotency-Key is still running.".to_owned(),
             Self::Limited(limit, _) => limit.message().to_owned(),
+            Self::LimitedBatch { limit, fitting, sent, .. } => format!(
+                "{} Of these {sent} jobs {fitting} fit now; none was accepted.",
+                limit.message()
+            ),
             Self::InsufficientNodes => "Fewer nodes of different owners serve this model than the request asks for. Try \
                                         again later, submit it with POST /submit_job, or ask for one unverified replica."
                 .to_owned(),

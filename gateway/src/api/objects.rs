@@ -2,8 +2,8 @@
 //! schema is empty), an error for any other end, and the job object of `GET /v1/jobs/{id}`. This file only shapes
 //! values.
 
-use infera_ledger::{JobState, JobView};
-use infera_types::ids::ModelName;
+use infera_ledger::{JobState, JobView, ListedJob, NumberedEnd};
+use infera_types::ids::{JobId, ModelName};
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
 use serde_json::{Value, json};
 
@@ -83,6 +83,67 @@ pub(crate) const fn status(view: &JobView) -> &'static str {
     }
 }
 
+/// Makes the object of a job in a list, which has no answer.
+#[must_use]
+pub(crate) fn listed(job: &ListedJob) -> Value {
+    let mut object = json!({
+        "id": job.id,
+        "object": "job",
+        "job_id": job.id,
+        "status": listed_status(job),
+        "model": job.model,
+        "created": job.accepted_ms.as_secs(),
+        "expires": job.deadline_ms.as_secs(),
+        "metadata": job.metadata,
+    });
+    if let Some(settled) = job.settled_ms {
+        object["ended"] = json!(settled.as_secs());
+    }
+    object
+}
+
+/// Returns the status of a job in a list.
+#[must_use]
+pub(crate) fn listed_status(job: &ListedJob) -> &'static str {
+    match (job.end, job.state) {
+        (Some(end), _) => end.word(),
+        (None, JobState::Queued) => "queued",
+        (None, JobState::Running) => "running",
+        // This can't happen: a job's end is written together with its state.
+        (None, JobState::Ended) => "unknown",
+    }
+}
+
+/// Makes one line of the results: the job object with the cursor behind it.
+#[must_use]
+pub(crate) fn result_line(end: &NumberedEnd) -> Value {
+    let mut line = match &end.view {
+        Some(view) => job(view),
+        None => json!({
+            "id": end.job,
+            "object": "job",
+            "job_id": end.job,
+            "status": "unknown",
+            "error": ApiError::Damaged.object(),
+        }),
+    };
+    line["cursor"] = json!(end_cursor(end.number));
+    line
+}
+
+/// Returns the cursor behind the end of this number. Its form is not promised to clients.
+#[must_use]
+pub(crate) fn end_cursor(number: u64) -> String {
+    format!("end_{number}")
+}
+
+/// Reads a cursor that [`end_cursor`] made.
+#[must_use]
+pub(crate) fn end_number(cursor: &str) -> Option<u64> {
+    let digits = cursor.strip_prefix("end_")?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
 /// Makes the job object: its status and, once the job has ended, the answer or the reason.
 #[must_use]
 pub(crate) fn job(view: &JobView) -> Value {
@@ -95,6 +156,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         "service_tier": view.tier,
         "created": view.accepted_ms.as_secs(),
         "expires": view.deadline_ms.as_secs(),
+        "metadata": view.metadata,
     });
     if let Some(settlement) = &view.settlement {
         object["ended"] = json!(settlement.settled_ms.as_secs());

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use infera_types::ids::JobId;
 use serde::Serialize;
 
 use crate::api::error::ApiError;
 
-/// A reply with status 200, or 503 for a health check that fails.
+/// A reply whose status is 200 unless something else is said.
 #[derive(Debug)]
 pub(crate) struct Reply {
     /// The body, as JSON.
@@ -20,8 +21,10 @@ pub(crate) struct Reply {
     pub(crate) timing: Vec<(&'static str, Duration)>,
     /// The headers that only this route sends.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether a health check found that the gateway can't serve.
-    pub(crate) unready: bool,
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// The body's content type.
+    pub(crate) content_type: HeaderValue,
 }
 
 impl Reply {
@@ -34,7 +37,32 @@ impl Reply {
             tracing::error!(%error, "a reply could not be written as JSON");
             ApiError::Internal
         })?;
-        Ok(Self { body: body.into(), job: None, timing: Vec::new(), headers: Vec::new(), unready: false })
+        Ok(Self::of(body.into(), HeaderValue::from_static("application/json")))
+    }
+
+    /// Makes a reply of JSON lines.
+    #[must_use]
+    pub(crate) fn lines(body: Vec<u8>) -> Self {
+        Self::of(body.into(), HeaderValue::from_static("application/x-ndjson"))
+    }
+
+    fn of(body: Bytes, content_type: HeaderValue) -> Self {
+        let (timing, headers) = (Vec::new(), Vec::new());
+        Self { body, job: None, timing, headers, status: StatusCode::OK, content_type }
+    }
+
+    /// Sets another status.
+    #[must_use]
+    pub(crate) const fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a header, if there is one.
+    #[must_use]
+    pub(crate) fn with(mut self, header: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Self {
+        self.headers.extend(header);
+        self
     }
 
     /// Adds the job that the reply concerns.

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// pruned; asking more often only costs requests.
 pub(crate) const STORED_WAIT: Duration = Duration::from_secs(60);
 
+/// The wait for a client with as many waiting jobs as it may have. They end in seconds when the network has room; asking
+/// more often only costs requests.
+pub(crate) const WAITING_WAIT: Duration = Duration::from_secs(2);
+
 /// The limit that a client ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {

@@ -1,7 +1,7 @@
 //! Shows the mistakes in a body: as pydantic's list on the network's own face, as one sentence on OpenAI's. Both are
 //! bounded in size, whatever the body was.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fastapi::echo::write_text;
 use crate::fastapi::{Mistake, Mistakes, Step, Unfit};
@@ -12,6 +12,9 @@ const LIST_MAX_BYTES: usize = 64 * 1024;
 
 /// The largest size of a sentence about one mistake on OpenAI's face, in bytes.
 const SENTENCE_MAX_BYTES: usize = 1_000;
+
+/// The largest size of a sentence in a list of mistakes on OpenAI's face, in bytes.
+const LISTED_MAX_BYTES: usize = 200;
 
 /// Writes FastAPI's `detail`.
 pub(crate) fn write_detail(unfit: &Unfit, message: &str, out: &mut String) {
@@ -55,6 +58,35 @@ pub(crate) fn param(mistakes: &Mistakes) -> Option<String> {
 /// Returns whether the first mistake is a missing field.
 pub(crate) fn is_missing(mistakes: &Mistakes) -> bool {
     mistakes.listed().first().is_some_and(|mistake| mistake.flaw.kind == "missing")
+}
+
+/// Returns whether the body asked for several jobs, each of which may have mistakes of its own.
+pub(crate) fn is_of_several(mistakes: &Mistakes) -> bool {
+    let is_of_job = |mistake: &Mistake| matches!(mistake.location[..], [Step::Name(ref name), Step::Index(_), ..] if name == "jobs");
+    mistakes.listed().iter().any(is_of_job)
+}
+
+/// Returns all mistakes as OpenAI lists the errors of several requests: each with its place. A last one counts those
+/// that are left out.
+pub(crate) fn list(mistakes: &Mistakes) -> Value {
+    let cut = |message: &str| message[..message.floor_char_boundary(LISTED_MAX_BYTES)].to_owned();
+    let mut data: Vec<Value> = mistakes
+        .listed()
+        .iter()
+        .map(|mistake| {
+            json!({
+                "code": mistake.flaw.kind,
+                "message": cut(&mistake.flaw.message),
+                "param": place(mistake),
+            })
+        })
+        .collect();
+    let left_out = mistakes.count() - data.len();
+    if left_out > 0 {
+        let message = format!("{left_out} more mistakes are not listed");
+        data.push(json!({ "code": "too_many_mistakes", "message": message, "param": null }));
+    }
+    json!({ "object": "list", "data": data })
 }
 
 fn place(mistake: &Mistake) -> Option<String> {

@@ -138,6 +138,22 @@ impl Mistakes {
         self.listed.push(Mistake { location: location.to_vec(), flaw, input });
     }
 
+    /// Adds the mistakes of a part of the body, which is at `location`. The bounds hold for all together.
+    pub(crate) fn add_all(&mut self, location: &[Step], others: Self) {
+        self.unlisted += others.unlisted;
+        for mistake in others.listed {
+            let left = ECHOES_MAX_BYTES.saturating_sub(self.echoed_bytes);
+            if self.listed.len() >= MISTAKES_MAX {
+                self.unlisted += 1;
+                continue;
+            }
+            let input = if mistake.input.len() > left { "null".to_owned() } else { mistake.input };
+            self.echoed_bytes += input.len();
+            let location = location.iter().cloned().chain(mistake.location).collect();
+            self.listed.push(Mistake { location, flaw: mistake.flaw, input });
+        }
+    }
+
     /// Returns the mistakes that are listed.
     #[must_use]
     pub(crate) fn listed(&self) -> &[Mistake] {

@@ -11,7 +11,9 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
-use crate::routes::{Call, chat, health, jobs, models, nodes, ping, signup, statistics, submit};
+use crate::routes::{
+    Call, chat, health, job_batches, job_lists, jobs, models, nodes, ping, signup, statistics, submit,
+};
 use crate::state::State;
 
 /// The callers that a route admits.
@@ -58,7 +60,7 @@ impl Route {
     }
 }
 
-static ROUTES: [Route; 14] = [
+static ROUTES: [Route; 18] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::Chat).await })
@@ -89,6 +91,18 @@ static ROUTES: [Route; 14] = [
     route(Method::GET, "/v1/models/{model}", Access::Key, |s, call| {
         Box::pin(async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, &call) })
     }),
+    route(Method::POST, "/v1/jobs", Access::Key, |s, call| {
+        Box::pin(async move { job_batches::submit(&s.jobs, &s.conversations, call).await })
+    }),
+    route(Method::GET, "/v1/jobs", Access::Key, |s, call| {
+        Box::pin(async move { job_lists::list(&s.jobs, call).await })
+    }),
+    route(Method::GET, "/v1/jobs/results", Access::Key, |s, call| {
+        Box::pin(async move { job_lists::results(&s.jobs, &s.memory, call).await })
+    }),
+    route(Method::POST, "/v1/jobs/cancel", Access::Key, |s, call| {
+        Box::pin(async move { job_batches::cancel(&s.jobs, call).await })
+    }),
     route(Method::GET, "/v1/jobs/{id}", Access::Key, |s, call| {
         Box::pin(async move { jobs::show(&s.jobs, call).await })
     }),
@@ -110,8 +124,10 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
     // HEAD is GET without the body, which hyper leaves out.
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();
+    let is_whole = ROUTES.iter().any(|route| route.path == path);
     for route in &ROUTES {
-        if let Some(id) = matches(route.path, path) {
+        // A path that stands in the table is no variable of another.
+        if let Some(id) = matches(route.path, path).filter(|_| !is_whole || route.path == path) {
             if route.method == wanted {
                 return Ok((route, id.to_owned()));
             }
@@ -122,6 +138,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
         [] => ApiError::NotFound,
         ["POST"] => ApiError::MethodNotAllowed("POST"),
         ["GET"] => ApiError::MethodNotAllowed("GET, HEAD"),
+        ["POST", "GET"] => ApiError::MethodNotAllowed("GET, HEAD, POST"),
         _ => ApiError::MethodNotAllowed("GET, HEAD, DELETE"),
     })
 }
@@ -173,6 +190,9 @@ mod tests {
             ("/v1/jobs/job_1", "/v1/jobs/{id}"),
             ("/submit_job", "/submit_job"),
             ("/v1/jobs/", "unmatched"),
+            ("/v1/jobs", "/v1/jobs"),
+            ("/v1/jobs/results", "/v1/jobs/results"),
+            ("/v1/jobs/cancel", "/v1/jobs/cancel"),
             ("/v1/models", "/v1/models"),
             ("/v1/models/a%2Fb", "/v1/models/{model}"),
             ("/v1/models/a/b", "/v1/models/{model}"),
@@ -188,6 +208,19 @@ mod tests {
     fn paths_are_found_or_not() {
         let found = |method: Method, path: &str| find(&method, path).map(|(route, id)| (route.path, id));
         assert_eq!(found(Method::GET, "/v1/jobs/job_1"), Ok(("/v1/jobs/{id}", "job_1".to_owned())));
+        for (method, path) in [
+            (Method::POST, "/v1/jobs"),
+            (Method::GET, "/v1/jobs"),
+            (Method::GET, "/v1/jobs/results"),
+            (Method::POST, "/v1/jobs/cancel"),
+        ] {
+            assert_eq!(found(method, path), Ok((path, String::new())));
+        }
+        for (path, allowed) in
+            [("/v1/jobs", "GET, HEAD, POST"), ("/v1/jobs/results", "GET, HEAD"), ("/v1/jobs/cancel", "POST")]
+        {
+            assert_eq!(found(Method::DELETE, path), Err(ApiError::MethodNotAllowed(allowed)), "{path}");
+        }
         assert_eq!(found(Method::GET, "/v1/models/a/b"), Ok(("/v1/models/{model}", "a/b".to_owned())));
         for path in
             ["/", "", "/v1/jobs/", "/v1/models/", "/v1/jobs/a/b", "/healthz/", "//healthz", "/%68ealthz", "*"]

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Cancelled, JobIntake};
+use infera_ledger::{BatchCancelled, Cancelled, JobBatches, JobIntake};
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 use tokio_util::task::TaskTracker;
+
+/// The pauses between tries to cancel a job whose commit may still come through, and how long it is tried.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LASTS: Duration = Duration::from_secs(60);
 
 /// Cancels jobs in the background, beside the requests that made them. All clones share their tasks.
 #[derive(Clone, Debug)]
@@ -39,9 +44,6 @@ impl Canceller {
     /// found at the first try; it may appear as late as a server lets a commit hang. If it never appears, nothing
     /// happens.
     pub(crate) fn cancel(&self, account: AccountId, job: JobId) {
-        const FIRST_WAIT: Duration = Duration::from_millis(200);
-        const LONGEST_WAIT: Duration = Duration::from_secs(5);
-        const LASTS: Duration = Duration::from_secs(60);
         let intake = Arc::clone(&self.intake);
         self.tasks.spawn(async move {
             let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
@@ -55,6 +57,29 @@ impl Canceller {
                     Err(error) => {
                         tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet; trying \
                                                       again");
+                    }
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        });
+    }
+
+    /// Cancels, in the background, a batch that was not answered as accepted. Its jobs appear together or never, so one
+    /// call cancels all.
+    pub(crate) fn cancel_all(&self, batches: Arc<dyn JobBatches>, account: AccountId, jobs: Vec<JobId>) {
+        if jobs.is_empty() {
+            return;
+        }
+        self.tasks.spawn(async move {
+            let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
+            while begun.elapsed() < LASTS {
+                match batches.cancel_all(&account, &jobs, Timestamp::now()).await {
+                    Ok(outcomes) if outcomes.iter().all(|outcome| *outcome == BatchCancelled::Unknown) => {}
+                    Ok(_) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, jobs = jobs.len(), "jobs that no client knows of can't be cancelled \
+                                                                   yet; trying again");
                     }
                 }
                 tokio::time::sleep(wait).await;

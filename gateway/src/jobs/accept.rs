@@ -21,7 +21,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, NewJob};
+use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob, Standby};
 use infera_types::ids::{AccountId, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;
@@ -29,14 +29,14 @@ use tracing::{Span, field};
 
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
-use super::standby::standby;
+use super::standby::{Asker, standby};
 use super::waiters::Wait;
 use crate::access::{Caller, RentedNetwork};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
-use crate::api::too_many_requests::{Limit, STORED_WAIT};
+use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 use crate::memory::Reservation;
 use crate::network::OWNERS_NEEDED;
 
@@ -51,6 +51,8 @@ pub(crate) struct Order {
     pub(crate) ask: ChatRequest,
     /// The client's idempotency key, if it sent one.
     pub(crate) idempotency: Option<Idempotency>,
+    /// When the job expires, if the client says so.
+    pub(crate) cancel_after: Option<Duration>,
     /// The body's part of the memory budget, until the order is accepted or refused.
     pub(crate) reservation: Option<Reservation>,
 }
@@ -94,9 +96,9 @@ pub(crate) struct Outcome {
 /// [`Failure`]; nothing was accepted. It names a job only if an earlier job can't be read.
 pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure> {
     let (account, begun) = (order.caller.account.clone(), Instant::now());
-    let receipt = match unanswerable(jobs, &order, begun) {
+    let receipt = match unanswerable(jobs, &order.ask.request, begun) {
         None => {
-            let deadline = jobs.terms.submit_deadline;
+            let deadline = order.cancel_after.unwrap_or(jobs.terms.submit_deadline);
             accept(jobs, order, JobId::new(), false, deadline).await?
         }
         Some(error) => match earlier(jobs, &account, order.idempotency.as_ref()).await? {
@@ -111,9 +113,8 @@ pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure
     Ok(Receipt { status, ..receipt })
 }
 
-/// Returns the reason why the network could never answer this order, however much room there is; none if it could.
-fn unanswerable(jobs: &Jobs, order: &Order, now: Instant) -> Option<ApiError> {
-    let request = &order.ask.request;
+/// Returns the reason why the network could never answer this request, however much room there is; none if it could.
+pub(super) fn unanswerable(jobs: &Jobs, request: &JobRequest, now: Instant) -> Option<ApiError> {
     let entry = jobs.catalogue.model(request.model.as_str())?;
     if jobs.capacity.offers(&entry.name, now) == Some(false) {
         return Some(ApiError::ModelGone(entry.name.to_string()));
@@ -128,7 +129,7 @@ fn unanswerable(jobs: &Jobs, order: &Order, now: Instant) -> Option<ApiError> {
 /// [`Failure`]; it names the job once that is accepted.
 pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure> {
     let now = Instant::now();
-    if let Some(error) = unanswerable(jobs, &order, now) {
+    if let Some(error) = unanswerable(jobs, &order.ask.request, now) {
         return answer_earlier_or(jobs, &order, error).await;
     }
     let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
@@ -147,7 +148,8 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     };
     let cancelled_with_us = order.idempotency.is_none().then_some(job);
     let mut guard = jobs.canceller.guard(account.clone(), cancelled_with_us);
-    let receipt = accept(jobs, order, job, true, timeout).await;
+    let deadline = order.cancel_after.map_or(timeout, |after| after.min(timeout));
+    let receipt = accept(jobs, order, job, true, deadline).await;
     let receipt = match receipt {
         Ok(Receipt { accepted_ms: None, job, accepting, .. }) => {
             guard.disarm();
@@ -170,9 +172,10 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
         tier,
         state: infera_ledger::JobState::Ended,
         accepted_ms,
-        deadline_ms: accepted_ms.after(timeout),
+        deadline_ms: accepted_ms.after(deadline),
         settlement: Some(settlement),
         dispute: None,
+        metadata: Metadata::new(),
     };
     Ok(Outcome { view, replayed: false, accepting: receipt.accepting, waiting: begun.elapsed() })
 }
@@ -188,16 +191,11 @@ async fn accept(
     // Before the first reading of the catalogue, it isn't known which models exist.
     let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = jobs.catalogue.model(order.ask.request.model.as_str()) else {
-        return Err(ApiError::ModelUnknown(order.ask.request.model.as_str().to_owned()).into());
+        return Err(ApiError::ModelUnknown(order.ask.request.model.to_string()).into());
     };
-    let standby = standby(&order, &entry, synchronous, jobs.terms.offered_max);
-    let Order {
-        caller,
-        ask: ChatRequest { mut request, policy, .. },
-        idempotency,
-        reservation: _reservation,
-        ..
-    } = order;
+    let asker = Asker { caller: &order.caller, network: order.network, is_awaited: synchronous };
+    let standby = standby(asker, &order.ask, &entry, jobs.terms.offered_max);
+    let Order { caller, ask, idempotency, reservation: _reservation, .. } = order;
     let place = if standby.is_always_held() { None } else { jobs.outbox.reserve() };
     if place.is_none() && !standby.is_always_held() {
         let job = earlier(jobs, &caller.account, idempotency.as_ref()).await?;
@@ -207,35 +205,21 @@ async fn accept(
         })?;
         return Ok(Receipt::of(job, begun));
     }
-    // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
-    request.max_tokens = request.max_tokens.min(entry.context_max);
     let accepted_ms = Timestamp::now();
-    let new = NewJob {
-        id: job,
-        account: caller.account.clone(),
-        model: request.model.clone(),
-        request: stored(&request)?,
-        policy,
-        gateway: jobs.gateway.clone(),
-        synchronous,
-        accepted_ms,
-        deadline_ms: accepted_ms.after(deadline),
-        epoch,
-        idempotency,
-        waiting_max: jobs.terms.waiting_max,
-        room: jobs.terms.room,
-        standby,
-    };
+    let deadline_ms = accepted_ms.after(deadline);
+    let new = new_job(jobs, &caller.account, ask, entry.context_max, standby)?;
+    let model = new.model.clone();
+    let new = NewJob { id: job, synchronous, accepted_ms, deadline_ms, epoch, idempotency, ..new };
     let is_held = match committed(jobs, new).await? {
         Committed::New { is_held } => is_held,
         refused_or_earlier => return Ok(Receipt::of(earlier_or(refused_or_earlier)?, begun)),
     };
-    jobs.metrics.accepted(&request.model, begun.elapsed());
+    jobs.metrics.accepted(&model, begun.elapsed());
     Span::current().record("job", field::display(job));
     if let Some(place) = place
         && !is_held
     {
-        jobs.outbox.put(place, job, request.model);
+        jobs.outbox.put(place, job, model);
     }
     Ok(Receipt { accepted_ms: Some(accepted_ms), ..Receipt::of(job, begun) })
 }
@@ -245,13 +229,10 @@ async fn accept(
 /// # Errors
 /// The reason why nothing was stored.
 fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
-    /// How long the client should wait. Waiting jobs end in seconds when the network has room; asking more often only
-    /// costs requests.
-    const WAIT: Duration = Duration::from_secs(2);
     match committed {
         Committed::Earlier(job) => Ok(job),
         Committed::KeyReused => Err(ApiError::KeyReused),
-        Committed::Full(_) => Err(ApiError::Limited(Limit::Waiting, WAIT)),
+        Committed::Full(_) => Err(ApiError::Limited(Limit::Waiting, WAITING_WAIT)),
         Committed::NoRoomForAccount(_) => Err(ApiError::Limited(Limit::Stored, STORED_WAIT)),
         Committed::NoRoom(stored) => {
             tracing::warn!(
@@ -262,6 +243,40 @@ fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
         }
         Committed::New { .. } => Err(ApiError::Internal),
     }
+}
+
+/// Makes the row of a job that no client waits for, with the terms of this gateway. The caller sets its times and its
+/// epoch.
+///
+/// # Errors
+/// [`ApiError::Internal`].
+pub(super) fn new_job(
+    jobs: &Jobs,
+    account: &AccountId,
+    ask: ChatRequest,
+    context_max: u32,
+    standby: Standby,
+) -> Result<NewJob, ApiError> {
+    let ChatRequest { mut request, policy, metadata, .. } = ask;
+    // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
+    request.max_tokens = request.max_tokens.min(context_max);
+    Ok(NewJob {
+        id: JobId::new(),
+        account: account.clone(),
+        request: stored(&request)?,
+        model: request.model,
+        policy,
+        gateway: jobs.gateway.clone(),
+        synchronous: false,
+        accepted_ms: Timestamp::default(),
+        deadline_ms: Timestamp::default(),
+        epoch: 0,
+        idempotency: None,
+        waiting_max: jobs.terms.waiting_max,
+        room: jobs.terms.room,
+        standby,
+        metadata,
+    })
 }
 
 fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {

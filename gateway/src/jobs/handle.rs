@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_ledger::{JobIntake, JobReader, Room};
+use infera_ledger::{JobBatches, JobIntake, JobLists, JobReader, Room};
 use infera_types::ids::GatewayId;
 use infera_types::shutdown::Shutdown;
 
 use super::abandonment::Canceller;
+use super::collecting::Collectors;
 use super::waiters::Waiters;
 use crate::config::Config;
 use crate::metrics::JobMetrics;
@@ -25,12 +26,18 @@ pub(crate) struct Jobs {
     pub(crate) intake: Arc<dyn JobIntake>,
     /// The ledger's part that reads jobs.
     pub(crate) reader: Arc<dyn JobReader>,
+    /// The ledger's part that accepts and cancels several jobs at once.
+    pub(crate) batches: Arc<dyn JobBatches>,
+    /// The ledger's part that reads lists of jobs and their ends.
+    pub(crate) lists: Arc<dyn JobLists>,
     /// The models that exist.
     pub(crate) catalogue: Arc<Catalogue>,
     /// The capacity that the network has.
     pub(crate) capacity: Arc<Capacity>,
     /// The clients that wait.
     pub(crate) waiters: Arc<Waiters>,
+    /// The clients that wait for ends of any of their jobs.
+    pub(crate) collectors: Arc<Collectors>,
     /// The outbox, which takes the jobs' notices to the broker.
     pub(crate) outbox: Outbox,
     /// The canceller of jobs whose clients went away.

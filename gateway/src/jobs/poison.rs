@@ -2,7 +2,7 @@
 //! and its end stay. A new job makes the same request for the same account. No client waits for it, and no broker is
 //! needed, because the sweeper publishes its notice.
 
-use infera_ledger::{JobIntake, JobReader, LedgerError, NetworkBook, NewJob, PoisonedJob, Standby};
+use infera_ledger::{JobIntake, JobReader, LedgerError, Metadata, NetworkBook, NewJob, PoisonedJob, Standby};
 use infera_types::ids::{GatewayId, JobId};
 use infera_types::job::End;
 use infera_types::time::Timestamp;
@@ -94,6 +94,7 @@ where
         idempotency: None,
         waiting_max: terms.waiting_max,
         room: terms.room,
+        metadata: Metadata::new(),
     };
     let id = new.id;
     match commit(ledger, ledger, new).await? {

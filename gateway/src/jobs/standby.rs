@@ -4,20 +4,36 @@ use infera_ledger::{CatalogueEntry, Share, Standby};
 use infera_types::job::ChatMessage;
 use infera_types::service::{Lane, ServiceTier};
 
-use super::accept::Order;
 use crate::access::{Caller, RentedNetwork};
+use crate::api::chat_request::ChatRequest;
+
+/// Who asks, from where, and whether a client waits for the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    /// The caller.
+    pub(super) caller: &'a Caller,
+    /// The network that the request came from.
+    pub(super) network: RentedNetwork,
+    /// Whether a client waits for the answer.
+    pub(super) is_awaited: bool,
+}
 
 /// Texts have about this many bytes per token in most languages' tokenizers. The turn is corrected by the usage.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Decides how the job of this order waits. Only a client that waits for its answer gets into the first lane, and not with
+/// Decides how a job waits. Only a client that waits for its answer gets into the first lane, and not with
 /// the tier `flex`: that tier says that the answer may come late, so it must not take slots from those who need theirs
 /// soon. At most `offered_max` jobs of a share are in the first lane's queue.
-pub(super) fn standby(order: &Order, entry: &CatalogueEntry, is_awaited: bool, offered_max: u32) -> Standby {
-    let (messages, tier) = (&order.ask.request.messages, order.ask.tier);
-    let (share, weight) = share(&order.caller, order.network);
+pub(super) fn standby(
+    asker: Asker<'_>,
+    ask: &ChatRequest,
+    entry: &CatalogueEntry,
+    offered_max: u32,
+) -> Standby {
+    let (messages, tier) = (&ask.request.messages, ask.tier);
+    let (share, weight) = share(asker.caller, asker.network);
     Standby {
-        lane: if is_awaited && tier != ServiceTier::Flex { Lane::First } else { Lane::Later },
+        lane: if asker.is_awaited && tier != ServiceTier::Flex { Lane::First } else { Lane::Later },
         tier,
         share,
         weight,
@@ -45,35 +61,36 @@ fn text_tokens(messages: &[ChatMessage]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::sync::Arc;
     use std::time::Duration;
 
+    use infera_ledger::Metadata;
     use infera_types::ids::{AccountId, Digest, ModelName};
     use infera_types::job::{JobRequest, VerificationPolicy};
     use infera_types::time::Timestamp;
 
     use super::*;
-    use crate::api::chat_request::ChatRequest;
 
-    fn order(is_proven: bool, tier: ServiceTier, content: &str) -> Order {
-        let caller = Caller {
+    fn caller(is_proven: bool) -> Caller {
+        Caller {
             key: Digest::of(b"key"),
             account: AccountId::new("acct1"),
             is_proven,
             weight: 5,
             may_prioritise: true,
-        };
+        }
+    }
+
+    fn ask(tier: ServiceTier, content: &str) -> ChatRequest {
         let messages = vec![ChatMessage { role: "user".to_owned(), content: content.to_owned() }];
         let model = ModelName::new("m");
         let request = JobRequest { model, messages, max_tokens: 8, temperature: 0.0, seed: None };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
-        Order {
-            caller: Arc::new(caller),
-            network: RentedNetwork::from("192.0.2.9".parse::<IpAddr>().unwrap()),
-            ask: ChatRequest { request, policy, timeout, tier },
-            idempotency: None,
-            reservation: None,
-        }
+        ChatRequest { request, policy, timeout, tier, metadata: Metadata::new() }
+    }
+
+    fn decide(caller: &Caller, ask: &ChatRequest, said: Option<u32>, is_awaited: bool) -> Standby {
+        let network = RentedNetwork::from("192.0.2.9".parse::<IpAddr>().unwrap());
+        standby(Asker { caller, network, is_awaited }, ask, &entry(said), 8)
     }
 
     fn entry(said_bytes_per_token: Option<u32>) -> CatalogueEntry {
@@ -98,7 +115,7 @@ mod tests {
             (false, ServiceTier::Default, Lane::Later),
             (false, ServiceTier::Priority, Lane::Later),
         ] {
-            let standby = standby(&order(true, tier, "hi"), &entry(None), is_awaited, 8);
+            let standby = decide(&caller(true), &ask(tier, "hi"), None, is_awaited);
             assert_eq!((standby.lane, standby.tier, standby.offered_max), (lane, tier, 8));
         }
     }
@@ -106,7 +123,7 @@ mod tests {
     #[test]
     fn unproven_accounts_of_a_network_are_one_share_of_weight_one() {
         for (is_proven, share, weight) in [(true, "acct1", 5), (false, "net:192.0.2.0/24", 1)] {
-            let standby = standby(&order(is_proven, ServiceTier::Default, "hi"), &entry(None), true, 8);
+            let standby = decide(&caller(is_proven), &ask(ServiceTier::Default, "hi"), None, true);
             assert_eq!((standby.share.as_str(), standby.weight), (share, weight));
         }
     }
@@ -116,8 +133,8 @@ mod tests {
         for (content, said_bytes_per_token, tokens) in
             [("", None, 1), ("aaaaaaaaa", None, 4), ("aaaaaaaaa", Some(1), 9), ("aaaaaaaaa", Some(13), 4)]
         {
-            let order = order(true, ServiceTier::Default, content);
-            let standby = standby(&order, &entry(said_bytes_per_token), true, 8);
+            let ask = ask(ServiceTier::Default, content);
+            let standby = decide(&caller(true), &ask, said_bytes_per_token, true);
             assert_eq!(standby.prompt_tokens, tokens, "{content:?} {said_bytes_per_token:?}");
         }
     }

@@ -22,7 +22,16 @@ const BATCH_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct Waiters {
     max: usize,
-    waiting: Mutex<HashMap<JobId, oneshot::Sender<Found>>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// The waiting clients. Several may wait for one job: the one that made it, and others that follow it.
+#[derive(Debug, Default)]
+struct Waiting {
+    clients: usize,
+    /// The number of the next client, which distinguishes those of one job.
+    next: u64,
+    by_job: HashMap<JobId, Vec<(u64, oneshot::Sender<Found>)>>,
 }
 
 /// The error of a job that has ended, and of whose end the stored record is damaged.
@@ -37,6 +46,7 @@ type Found = Result<Settlement, Damaged>;
 #[derive(Debug)]
 pub struct Wait {
     job: JobId,
+    number: u64,
     waiters: Arc<Waiters>,
     end: oneshot::Receiver<Found>,
 }
@@ -48,37 +58,48 @@ impl Waiters {
         Arc::new(Self { max, waiting: Mutex::default() })
     }
 
-    /// Begins to wait for a job that is not accepted yet, so that its end can't come earlier. Returns none if there
-    /// is no room.
+    /// Begins to wait for a job: before it is accepted, or before its state is read, so that its end can't come
+    /// earlier. Returns none if there is no room.
     #[must_use]
     pub fn begin(self: &Arc<Self>, job: JobId) -> Option<Wait> {
         let mut waiting = self.lock();
-        if waiting.len() >= self.max {
+        if waiting.clients >= self.max {
             return None;
         }
         let (sender, end) = oneshot::channel();
-        waiting.insert(job, sender);
-        Some(Wait { job, waiters: Arc::clone(self), end })
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.clients += 1;
+        waiting.by_job.entry(job).or_default().push((number, sender));
+        Some(Wait { job, number, waiters: Arc::clone(self), end })
     }
 
-    /// Tells the client that waits for a job of its end. Often there is no such client any more, or it was told
+    /// Tells the clients that wait for a job of its end. Often there is no such client any more, or it was told
     /// before.
     pub fn complete(&self, settlement: Settlement) {
         self.tell(settlement.job_id, Ok(settlement));
     }
 
     fn tell(&self, job: JobId, found: Found) {
-        let sender = self.lock().remove(&job);
-        if let Some(sender) = sender {
-            // The client may have gone in this very moment. Its job has ended nevertheless.
-            let _ = sender.send(found);
+        let mut senders = {
+            let mut waiting = self.lock();
+            let senders = waiting.by_job.remove(&job).unwrap_or_default();
+            waiting.clients -= senders.len();
+            senders
+        };
+        // A client may have gone in this very moment. Its job has ended nevertheless.
+        if let Some((_, last)) = senders.pop() {
+            for (_, sender) in senders {
+                let _ = sender.send(found.clone());
+            }
+            let _ = last.send(found);
         }
     }
 
     /// Returns the number of waiting clients.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().clients
     }
 
     /// Returns whether no client waits.
@@ -87,7 +108,7 @@ impl Waiters {
         self.len() == 0
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, oneshot::Sender<Found>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +118,7 @@ impl Waiters {
     /// # Errors
     /// The ledger's error, if a retry may help.
     pub async fn poll(&self, reader: &dyn JobReader) -> Result<(), LedgerError> {
-        let ids: Vec<JobId> = self.lock().keys().copied().collect();
+        let ids: Vec<JobId> = self.lock().by_job.keys().copied().collect();
         for batch in ids.chunks(BATCH_MAX) {
             match reader.settlements(batch).await {
                 Ok(settlements) => settlements.into_iter().for_each(|settlement| self.complete(settlement)),
@@ -148,7 +169,7 @@ impl Wait {
     pub async fn end(&mut self) -> Result<Settlement, Damaged> {
         match (&mut self.end).await {
             Ok(found) => found,
-            // The sender is dropped only by a second wait for the same id, and ids are never reused.
+            // The sender is kept until the end is told or this wait is dropped.
             Err(_) => std::future::pending().await,
         }
     }
@@ -156,7 +177,15 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.waiters.lock().remove(&self.job);
+        let mut waiting = self.waiters.lock();
+        let Some(clients) = waiting.by_job.get_mut(&self.job) else { return };
+        let before = clients.len();
+        clients.retain(|(number, _)| *number != self.number);
+        let (gone, is_last) = (before - clients.len(), clients.is_empty());
+        if is_last {
+            waiting.by_job.remove(&self.job);
+        }
+        waiting.clients -= gone;
     }
 }
 
@@ -193,6 +222,26 @@ mod tests {
         waiters.complete(settlement(two));
         assert_eq!(wait.end().await.map(|end| end.job_id), Ok(one));
         drop(wait);
+        assert!(waiters.is_empty());
+    }
+
+    #[tokio::test]
+    async fn several_clients_may_wait_for_one_job() {
+        let waiters = Waiters::new(3);
+        let job = JobId::new();
+        let mut waits: Vec<Wait> = (0..3).filter_map(|_| waiters.begin(job)).collect();
+        assert!(waiters.begin(job).is_none(), "each takes a place");
+        drop(waits.remove(1));
+        assert_eq!(waiters.len(), 2);
+        waiters.complete(settlement(job));
+        for wait in &mut waits {
+            assert_eq!(wait.end().await.map(|end| end.job_id), Ok(job));
+        }
+        assert!(waiters.is_empty(), "those that were told wait no more");
+        let again = waiters.begin(job);
+        drop(waits);
+        assert_eq!(waiters.len(), 1, "a wait that is over takes away no later one");
+        drop(again);
         assert!(waiters.is_empty());
     }
 }

@@ -1,11 +1,14 @@
-//! `POST /chat/completions` and `POST /v1/chat/completions`: answers a conversation while the client waits.
+//! `POST /chat/completions` and `POST /v1/chat/completions`: answers a conversation while the client waits, or as long
+//! as it prefers to wait.
 
 use super::call::Call;
 use super::order::Conversations;
+use super::preferring::{Preferred, follow};
 use crate::api::chat_request::Form;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
+use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
 use crate::jobs::{Jobs, accept};
 
@@ -19,7 +22,19 @@ pub(crate) async fn chat(
     mut call: Call,
     form: Form,
 ) -> Result<Reply, Failure> {
+    let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, form).await?;
+    if let Some(preferred) = Preferred::of(preferences) {
+        let followed = follow(jobs, order, preferred).await?;
+        if !preferred.is_answered(&followed.view) {
+            return Ok(preferred.told(&followed)?);
+        }
+        let (view, replayed) = (&followed.view, followed.replayed);
+        let fail = |error| Failure { replayed, ..Failure::of_job(error, view.id) };
+        let settlement = view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
+        let body = objects::of_end(settlement, view.accepted_ms, view.dispute).map_err(fail)?;
+        return Ok(preferred.applied(Reply::json(&body)?, &followed));
+    }
     let outcome = accept::answer(jobs, order).await?;
     let job = outcome.view.id;
     let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };

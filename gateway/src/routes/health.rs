@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use hyper::StatusCode;
 use infera_telemetry::readiness::Condition;
 use serde_json::{Map, Value, json};
 
@@ -41,13 +42,13 @@ pub(crate) async fn ready(
         .filter(|entry| capacity.offers(&entry.name, now) != Some(false))
         .map(|entry| (entry.name.to_string(), capacity.owners(&entry.name, now).into()))
         .collect();
-    let mut reply = Reply::json(&json!({
+    let reply = Reply::json(&json!({
         "ready": readiness.is_ready(),
         "degraded": readiness.degraded(),
         "checks": checks,
         "verifiers": capacity.verifiers(now),
         "owners": owners,
     }))?;
-    reply.unready = !readiness.is_ready();
-    Ok(reply)
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(reply.with_status(status))
 }

@@ -1,24 +1,37 @@
-//! `GET` and `DELETE /v1/jobs/{id}`: shows a job, or cancels it. Jobs of other accounts are answered as unknown.
+//! `GET` and `DELETE /v1/jobs/{id}`: shows a job, at once or at its end, or cancels it. Jobs of other accounts are
+//! answered as unknown.
+
+use std::time::Duration;
 
 use infera_ledger::{Cancelled, LedgerError};
 use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
 
 use super::call::Call;
+use super::job_lists::WAIT_MAX_S;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
+use crate::api::query::Query;
 use crate::api::reply::Reply;
 use crate::jobs::Jobs;
+use crate::jobs::following::follow;
 
-/// Shows the job object.
+/// Shows the job object. With `wait` in the query it does so when the job has ended, or after that many seconds.
 ///
 /// # Errors
 /// [`ApiError::NotFound`]; the ledger's error, or that the job's record is damaged.
 pub(crate) async fn show(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
-    let id = id(&call)?;
+    let mut query = Query::read(call.head.uri.query(), &["wait"]);
+    let wait = query.number("wait", 0..=WAIT_MAX_S, 0);
+    let patience = Duration::from_secs(query.none_wrong(wait)?);
+    shown(jobs, &call, patience).await
+}
+
+async fn shown(jobs: &Jobs, call: &Call, patience: Duration) -> Result<Reply, Failure> {
+    let id = id(call)?;
     let caller = call.caller()?;
-    let view = jobs.reader.job(&caller.account, id).await.map_err(|error| failed(id, &error))?;
+    let view = follow(jobs, &caller.account, id, patience).await.map_err(|error| failed(id, &error))?;
     let view = view.ok_or(ApiError::NotFound)?;
     Ok(Reply::json(&objects::job(&view))?.about(id))
 }
@@ -37,7 +50,7 @@ pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),
     }
-    show(jobs, call).await
+    shown(jobs, &call, Duration::ZERO).await
 }
 
 /// Reads the id in the path. A malformed id is treated as an unknown one.

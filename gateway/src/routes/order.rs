@@ -1,4 +1,6 @@
-//! Reads the requests of the three routes that take a conversation.
+//! Reads the requests of the routes that take conversations.
+
+use std::time::Duration;
 
 use infera_ledger::Idempotency;
 use infera_types::ids::Digest;
@@ -8,24 +10,29 @@ use hyper::header::CONTENT_TYPE;
 
 use super::call::Call;
 use super::parsing_pool::ParsingPool;
-use crate::access::RentedNetwork;
-use crate::api::chat_request::{self, AnswerBounds, Form};
+use crate::access::{Caller, RentedNetwork};
+use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::jobs_request::{self, JobItem, JobsRequest};
+use crate::api::{preferences, recognition};
 use crate::fastapi::{self, Unfit};
 use crate::jobs::accept::Order;
+use crate::jobs::batch::{Batch, BatchJob};
 
 /// Reads requests for conversations.
 #[derive(Debug)]
 pub(crate) struct Conversations {
     bounds: AnswerBounds,
+    cancel_after_max: Duration,
     parsing: ParsingPool,
 }
 
 impl Conversations {
-    /// Makes a reader of conversations whose answers have to be within `bounds`.
-    pub(crate) fn new(bounds: AnswerBounds) -> Self {
-        Self { bounds, parsing: ParsingPool::default() }
+    /// Makes a reader of conversations whose answers have to be within `bounds`, and whose clients may set deadlines
+    /// of at most `cancel_after_max`.
+    pub(crate) fn new(bounds: AnswerBounds, cancel_after_max: Duration) -> Self {
+        Self { bounds, cancel_after_max, parsing: ParsingPool::default() }
     }
 
     /// Reads what a call orders and takes the body out of the call, so that a request which waits for its answer
@@ -37,20 +44,95 @@ impl Conversations {
         let (caller, key) = (call.caller()?, idempotency_key(call)?);
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
+        let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
         let (bounds, uri, network) = (self.bounds, call.head.uri.clone(), RentedNetwork::from(call.address));
+        let is_openais_client = recognition::is_openais_client(&call.head.headers);
         let reading = self.parsing.run(body.bytes().len(), move || {
-            let ask = chat_request::read(form, &fastapi::read(content_type.as_ref(), body.bytes())?, bounds)?;
+            let json = fastapi::read(content_type.as_ref(), body.bytes())?;
+            let form = recognition::form_of(form, &json, is_openais_client);
+            let ask = chat_request::read(form, &json, bounds)?;
             let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
             let idempotency =
                 key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
-            Ok::<_, Unfit>(Order { caller, network, ask, idempotency, reservation: body.into_reservation() })
+            let reservation = body.into_reservation();
+            Ok::<_, Unfit>(Order { caller, network, ask, idempotency, cancel_after, reservation })
         });
         let order = reading.await??;
-        if order.ask.tier == ServiceTier::Priority && !order.caller.may_prioritise {
-            return Err(ApiError::NoPriority.into());
-        }
+        may_have(order.ask.tier, &order.caller)?;
         Ok(order)
     }
+
+    /// Reads a body that asks for one job or several. A key in the header stands for the jobs that have none of their
+    /// own.
+    ///
+    /// # Errors
+    /// The client's fault, in its headers or in any of the jobs.
+    pub(super) async fn jobs(&self, call: &mut Call) -> Result<Asked, Failure> {
+        let (caller, key) = (call.caller()?, idempotency_key(call)?);
+        let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
+        let body = std::mem::take(&mut call.body);
+        let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
+        let (bounds, network) = (self.bounds, RentedNetwork::from(call.address));
+        let reading = self.parsing.run(body.bytes().len(), move || {
+            let json = fastapi::read(content_type.as_ref(), body.bytes())?;
+            let request = jobs_request::read(&json, bounds)?;
+            let reservation = body.into_reservation();
+            Ok::<_, Unfit>(match request {
+                JobsRequest::One(item) => {
+                    let idempotency =
+                        item.key.as_ref().or(key.as_ref()).map(|key| fingerprint(key, &item.ask));
+                    let ask = item.ask;
+                    Asked::One(Order { caller, network, ask, idempotency, cancel_after, reservation })
+                }
+                JobsRequest::Many(items) => {
+                    let jobs =
+                        (0..).zip(items).map(|(place, item)| keyed(place, item, key.as_deref())).collect();
+                    Asked::Many(Batch { caller, network, jobs, cancel_after, reservation })
+                }
+            })
+        });
+        let asked = reading.await??;
+        match &asked {
+            Asked::One(order) => may_have(order.ask.tier, &order.caller)?,
+            Asked::Many(batch) => {
+                for job in &batch.jobs {
+                    may_have(job.ask.tier, &batch.caller)?;
+                }
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// Refuses a tier that the caller's key has no right to.
+fn may_have(tier: ServiceTier, caller: &Caller) -> Result<(), ApiError> {
+    if tier == ServiceTier::Priority && !caller.may_prioritise { Err(ApiError::NoPriority) } else { Ok(()) }
+}
+
+/// What a body asks for that names one job or several.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// One job.
+    One(Order),
+    /// Several jobs, to be accepted together.
+    Many(Batch),
+}
+
+/// Returns a job of a batch with its idempotency key: its own, or the header's with the job's place.
+fn keyed(place: u32, item: JobItem, header: Option<&str>) -> BatchJob {
+    let key = item.key.or_else(|| header.map(|header| format!("{header}\0{place}")));
+    let idempotency = key.map(|key| fingerprint(&key, &item.ask));
+    BatchJob { ask: item.ask, idempotency }
+}
+
+/// Returns what a key of a job stands for. The same conversation has the same fingerprint, whether it is sent alone or
+/// among others.
+fn fingerprint(key: &str, ask: &ChatRequest) -> Idempotency {
+    const SCOPE: &[u8] = b"/v1/jobs\0";
+    let metadata: String = ask.metadata.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
+    let policy = [ask.policy.quorum, ask.policy.replicas];
+    let whole = [SCOPE, ask.request.digest().as_bytes(), &policy, metadata.as_bytes()].concat();
+    Idempotency { key: Digest::of(&[SCOPE, key.as_bytes()].concat()), fingerprint: Digest::of(&whole) }
 }
 
 /// Returns the client's idempotency key, if it sent one.

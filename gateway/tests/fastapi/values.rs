@@ -111,7 +111,7 @@ pub(super) const WRONG_MESSAGES: &[&str] = &[
     r#"[{"role":[],"content":{}}]"#,
     r#"[{"content":"a"},{"role":"b"}]"#,
     r#"[{"role":"user","content":"x"},{"role":"user"}]"#,
-    r#"[{"role":"user","content":[{"type":"text","text":"a"}]}]"#,
+    r#"[{"role":"user","content":["a"]}]"#,
     r#"[{"Role":"user","Content":"x"}]"#,
     r#"[[{"role":"user","content":"x"}]]"#,
     r#"[{"role":"user","content":"x","extra":{"deep":[1,2]}},7]"#,

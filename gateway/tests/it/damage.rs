@@ -6,7 +6,7 @@ use std::time::Duration;
 use infera_broker::memory::MemoryBroker;
 use infera_gateway::jobs::{Damaged, Waiters};
 use infera_gateway::{Gateway, Seams};
-use infera_ledger::{JobIntake as _, JobOwner as _, NewJob, Room, Standby};
+use infera_ledger::{JobIntake as _, JobOwner as _, Metadata, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
@@ -38,6 +38,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         waiting_max: 9,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&account),
+        metadata: Metadata::new(),
     };
     ledger.accept(job.clone()).await.expect("accept");
     let answer = Answer {
@@ -113,6 +114,8 @@ async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
     let seams = Seams {
         intake: ledger.clone(),
         reader: ledger.clone(),
+        batches: ledger.clone(),
+        lists: ledger.clone(),
         accounts: ledger.clone(),
         network: Arc::clone(&ledger) as _,
         broker: MemoryBroker::new(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use infera_gateway::Config;
 use infera_gateway::jobs::poison::{NotReplayed, replay};
 use infera_ledger::{
-    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, NewJob, Notice,
-    Pruning as _, RecordPlace, Room, Standby, Sweeping as _, Take,
+    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, Metadata, NewJob,
+    Notice, Pruning as _, RecordPlace, Room, Standby, Sweeping as _, Take,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
@@ -42,6 +42,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         waiting_max: 9,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new("acctsample")),
+        metadata: Metadata::new(),
     };
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     job

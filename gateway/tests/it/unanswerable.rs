@@ -45,6 +45,14 @@ async fn messages_that_can_not_fit_are_refused_before_they_are_stored() {
     bound(&rig, Some(13)).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let before = accepted(&rig).await;
+    // Of several jobs, those that can't fit are named.
+    let several =
+        json!({ "jobs": [chat(), with(chat(), &long[..20_000]), chat(), with(chat(), &long[..20_000])] });
+    let reply = rig.post("/v1/jobs", &several, &[]).await;
+    let errors = reply.json()["errors"]["data"].clone();
+    assert_eq!((reply.status, errors.as_array().map(Vec::len)), (400, Some(2)), "{}", reply.json());
+    assert_eq!(errors[1]["param"], "jobs[3].messages");
+    assert_eq!(errors[1]["code"], "context_length_exceeded");
     for (path, body) in routes() {
         let reply = rig.post(path, &with(body.clone(), &long), &[("Idempotency-Key", "k")]).await;
         assert_eq!(reply.status, 400, "{path}: {}", reply.json());

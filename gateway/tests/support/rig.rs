@@ -156,6 +156,8 @@ impl Rig {
         let seams = Seams {
             intake,
             reader: Arc::clone(&ledger) as _,
+            batches: Arc::clone(&ledger) as _,
+            lists: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
             broker: gateways_broker,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_ledger::{NewJob, Posting, PostingEntry, Room, Standby, Verdict};
+use infera_ledger::{Metadata, NewJob, Posting, PostingEntry, Room, Standby, Verdict};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -78,6 +78,7 @@ impl Asker {
             waiting_max: u32::MAX,
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
+            metadata: Metadata::new(),
         }
     }
 

@@ -34,6 +34,14 @@ impl Client {
         more: &str,
         body: Option<&Value>,
     ) -> Reply {
+        let text = self.whole(method, path, more, body).await;
+        let (head, json) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        Reply { status, head: head.to_owned(), json: serde_json::from_str(json).unwrap_or(Value::Null) }
+    }
+
+    /// The whole reply as text.
+    async fn whole(&self, method: &str, path: &str, more: &str, body: Option<&Value>) -> String {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
@@ -45,10 +53,14 @@ impl Client {
         stream.write_all(request.as_bytes()).await.expect("the request is sent");
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.expect("a reply comes");
-        let text = String::from_utf8(bytes).expect("replies are text");
-        let (head, json) = text.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-        Reply { status, head: head.to_owned(), json: serde_json::from_str(json).unwrap_or(Value::Null) }
+        String::from_utf8(bytes).expect("replies are text")
+    }
+
+    /// A reply of JSON lines.
+    pub(crate) async fn lines(&self, path: &str) -> Vec<Value> {
+        let reply = self.whole("GET", path, "", None).await;
+        let (_, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        body.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
     /// A synchronous chat on the OpenAI face.

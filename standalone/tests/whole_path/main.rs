@@ -15,3 +15,4 @@ mod lifetimes;
 mod records;
 mod refused;
 mod upgrade;
+mod volume;

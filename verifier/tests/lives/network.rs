@@ -11,7 +11,7 @@ use infera_broker::memory::MemoryBroker;
 use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{
     Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
-    NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standby, Standing as _,
+    Metadata, NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standby, Standing as _,
     Sweeping as _, Verdict,
 };
 use infera_ledger_sqlite::SqliteLedger;
@@ -174,6 +174,7 @@ impl Network {
             waiting_max: 1_000,
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
+            metadata: Metadata::new(),
         };
         let id = job.id;
         assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New { is_held: false });

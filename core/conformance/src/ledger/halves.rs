@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, ArchiveIndex, Feeding, JobIntake, JobOwner, JobReader, LedgerError, NetworkBook, NodeBook,
-    Pruning, Standing, Sweeping,
+    AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, LedgerError,
+    NetworkBook, NodeBook, Pruning, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -15,6 +15,10 @@ use infera_types::time::Timestamp;
 pub struct Halves {
     /// Accepting and cancelling.
     pub intake: Arc<dyn JobIntake>,
+    /// Accepting and cancelling several at once.
+    pub batches: Arc<dyn JobBatches>,
+    /// Lists of jobs and their ends in order.
+    pub lists: Arc<dyn JobLists>,
     /// Reading.
     pub reader: Arc<dyn JobReader>,
     /// Taking and settling.
@@ -42,6 +46,8 @@ impl Halves {
     pub fn of<L>(ledger: &Arc<L>) -> Self
     where
         L: JobIntake
+            + JobBatches
+            + JobLists
             + JobReader
             + JobOwner
             + Standing
@@ -56,6 +62,8 @@ impl Halves {
     {
         Self {
             intake: Arc::clone(ledger) as Arc<dyn JobIntake>,
+            batches: Arc::clone(ledger) as Arc<dyn JobBatches>,
+            lists: Arc::clone(ledger) as Arc<dyn JobLists>,
             reader: Arc::clone(ledger) as Arc<dyn JobReader>,
             owner: Arc::clone(ledger) as Arc<dyn JobOwner>,
             standing: Arc::clone(ledger) as Arc<dyn Standing>,

@@ -21,6 +21,7 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
         deadline_ms: job.deadline_ms,
         settlement: None,
         dispute: None,
+        metadata: job.metadata.clone(),
     };
     assert_eq!(must(ledger.reader.job(&job.account, job.id).await), Some(expected));
     assert_eq!(must(ledger.reader.job(&AccountId::fresh(), job.id).await), None);

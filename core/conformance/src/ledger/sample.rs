@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Halves, at, must};
 use infera_ledger::{
-    Accepted, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob, Verdict,
+    Accepted, Metadata, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob, Verdict,
 };
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
@@ -45,6 +45,7 @@ pub(super) fn new_job(account: &AccountId) -> NewJob {
         waiting_max: 1000,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(account),
+        metadata: Metadata::new(),
     }
 }
 

@@ -12,8 +12,9 @@ use super::lane::Work;
 use super::pool::{Parameters, execute_over, prepared};
 use super::settling::{ADD_TO_TOTALS, Totals};
 use super::values::{count, digest, get, job_id, millis, small, whole, word};
+use infera_ledger::listing::metadata_text;
 use infera_ledger::stored::{Stored, body_bytes, no_place};
-use infera_ledger::{Accepted, Idempotency, LedgerError, NewJob, job_state};
+use infera_ledger::{Accepted, BatchAccepted, Idempotency, LedgerError, NewJob, decided_together, job_state};
 use infera_types::ids::{Digest, JobId};
 
 /// Creates an account's count before its first job, so that there is a row to lock. The row is never deleted.
@@ -54,6 +55,8 @@ const INSERT_JOBS: &str = concat!(
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
+const INSERT_LISTED: &str = "INSERT INTO job_lists (account, job_id, metadata)
+    SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[])";
 const ADD_WAITING: &str =
     "UPDATE waiting SET jobs = waiting.jobs + fresh.jobs, bytes = waiting.bytes + fresh.bytes
     FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS fresh (account, jobs, bytes)
@@ -69,34 +72,41 @@ pub(super) fn check(job: &NewJob) -> Result<(), LedgerError> {
     for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str(), job.standby.share.as_str()] {
         word(text)?;
     }
-    Ok(())
+    metadata_text(&job.metadata).map(drop)
 }
 
 #[async_trait]
 impl Work for Accepting {
-    type Item = NewJob;
-    type Outcome = Accepted;
+    /// The jobs that one caller accepts together.
+    type Item = Vec<NewJob>;
+    type Outcome = BatchAccepted;
 
-    fn key(&self, _job: &NewJob) -> Option<[u8; 16]> {
+    fn key(&self, _jobs: &Vec<NewJob>) -> Option<[u8; 16]> {
         None
     }
 
-    fn weight(&self, job: &NewJob) -> usize {
-        job.request.len()
+    fn weight(&self, jobs: &Vec<NewJob>) -> usize {
+        jobs.iter().map(|job| job.request.len()).sum()
     }
 
     async fn commit(
         &self,
         client: &ClientWrapper,
-        jobs: &[&NewJob],
-    ) -> Result<Vec<Result<Accepted, LedgerError>>, Failure> {
-        let mut known = read(client, jobs).await?;
-        let outcomes: Vec<_> = jobs.iter().map(|job| known.decide(job)).collect();
-        let mut fresh = Vec::with_capacity(jobs.len());
-        for (job, outcome) in jobs.iter().zip(&outcomes) {
-            if let Ok(Accepted::New { is_held }) = outcome {
-                fresh.push(Fresh { job, is_held: *is_held });
+        items: &[&Vec<NewJob>],
+    ) -> Result<Vec<Result<BatchAccepted, LedgerError>>, Failure> {
+        let jobs: Vec<&NewJob> = items.iter().copied().flatten().collect();
+        let mut known = read(client, &jobs).await?;
+        let (mut outcomes, mut fresh) = (Vec::with_capacity(items.len()), Vec::new());
+        for jobs in items {
+            let outcome = known.decide_all(jobs);
+            if let Ok(BatchAccepted::Stored(each)) = &outcome {
+                for (job, outcome) in jobs.iter().zip(each) {
+                    if let Accepted::New { is_held } = outcome {
+                        fresh.push(Fresh { job, is_held: *is_held });
+                    }
+                }
             }
+            outcomes.push(outcome);
         }
         write(client, &fresh, self.share).await?;
         Ok(outcomes)
@@ -111,7 +121,7 @@ struct Fresh<'a> {
 }
 
 /// What the database holds of a batch's accounts, ids and keys, updated while the batch is decided.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Known {
     held: HashMap<String, Held>,
     all_bytes: u64,
@@ -129,6 +139,18 @@ struct Held {
 }
 
 impl Known {
+    /// Decides about the jobs of one caller, and notes the new ones if all are accepted.
+    fn decide_all(&mut self, jobs: &[NewJob]) -> Result<BatchAccepted, LedgerError> {
+        // A single job that is refused leaves nothing to forget.
+        let before = (jobs.len() > 1).then(|| self.clone());
+        let outcome = decided_together(jobs.iter().map(|job| self.decide(job)));
+        match before {
+            Some(before) if !matches!(outcome, Ok(BatchAccepted::Stored(_))) => *self = before,
+            _ => {}
+        }
+        outcome
+    }
+
     fn decide(&mut self, job: &NewJob) -> Result<Accepted, LedgerError> {
         let account = job.account.as_str();
         if let Some(idempotency) = &job.idempotency
@@ -286,10 +308,11 @@ struct Columns<'a> {
     weights: Vec<i64>,
     held: Vec<i16>,
     prompts: Vec<i64>,
+    metadata: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(jobs: &[Fresh<'a>]) -> Self {
+    fn of(jobs: &[Fresh<'a>]) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
         for Fresh { job, is_held } in jobs {
             columns.ids.push(job.id.as_bytes());
@@ -310,8 +333,9 @@ impl<'a> Columns<'a> {
             columns.weights.push(i64::from(job.standby.weight.max(1)));
             columns.held.push(i16::from(*is_held));
             columns.prompts.push(whole(job.standby.prompt_tokens));
+            columns.metadata.push(metadata_text(&job.metadata)?);
         }
-        columns
+        Ok(columns)
     }
 }
 
@@ -337,9 +361,9 @@ async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16) -> Result
     if jobs.is_empty() {
         return client.batch_execute("COMMIT").await.map_err(Failure::of_commit);
     }
-    let [insert_jobs, insert_keys, add_waiting, add_totals] =
-        prepared(client, [INSERT_JOBS, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
-    let columns = Columns::of(jobs);
+    let [insert_jobs, insert_listed, insert_keys, add_waiting, add_totals] =
+        prepared(client, [INSERT_JOBS, INSERT_LISTED, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
+    let columns = Columns::of(jobs)?;
     let (accounts, more, bytes) = by_account(jobs);
     let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for Fresh { job, .. } in jobs {
@@ -355,9 +379,9 @@ async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16) -> Result
     totals.add("body_bytes", jobs.iter().map(|fresh| body_bytes(fresh.job)).sum());
     let (names, amounts) = totals.columns();
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
-    let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, .. } = &columns;
+    let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, metadata, .. } = &columns;
     let Columns { lanes, tiers, shares, weights, held, prompts, .. } = &columns;
-    let (inserted, keys, waiting, totals, committed) = tokio::join!(
+    let (inserted, listed, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
@@ -366,13 +390,14 @@ async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16) -> Result
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },
+        async { client.execute(&insert_listed, &[owners, ids, metadata]).await.map(drop) },
         async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
         async { client.execute(&add_waiting, &[&accounts, &more, &bytes]).await.map(drop) },
         async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
         client.batch_execute("COMMIT"),
     );
     // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
-    for outcome in [inserted, keys, waiting, totals] {
+    for outcome in [inserted, listed, keys, waiting, totals] {
         outcome.map_err(Failure::before_sent_commit)?;
     }
     committed.map_err(Failure::of_commit)
@@ -404,6 +429,7 @@ mod tests {
             waiting_max,
             room: Room { account_max_bytes: 100, all_max_bytes: 250 },
             standby: Standby::never_held(account),
+            metadata: infera_ledger::Metadata::new(),
         }
     }
 

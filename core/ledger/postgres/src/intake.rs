@@ -8,7 +8,7 @@ use super::settling::read_one;
 use super::values::get;
 use infera_ledger::last_commit::filler;
 use infera_ledger::stored::SettlementRow;
-use infera_ledger::{Accepted, Cancelled, JobIntake, LedgerError, NewJob, Settled};
+use infera_ledger::{Accepted, BatchAccepted, Cancelled, JobIntake, LedgerError, NewJob, Settled};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
@@ -19,7 +19,13 @@ impl JobIntake for PostgresLedger {
     /// an unknown outcome is safe.
     async fn accept(&self, job: NewJob) -> Result<Accepted, LedgerError> {
         accepting::check(&job)?;
-        self.accepting.run(job).await
+        match self.accepting.run(vec![job]).await? {
+            BatchAccepted::Stored(mut outcomes) => outcomes
+                .pop()
+                .ok_or_else(|| LedgerError::Row("the outcome of accepting a job is missing".to_owned())),
+            BatchAccepted::KeysReused(_) => Ok(Accepted::KeyReused),
+            BatchAccepted::NoPlace { refusal, .. } => Ok(refusal),
+        }
     }
 
     async fn confirm(&self, jobs: &[JobId], _now: Timestamp) -> Result<(), LedgerError> {

@@ -10,12 +10,14 @@
 
 mod accepting;
 mod accounts;
+mod batches;
 mod confirming;
 mod failure;
 mod feeding;
 mod index;
 mod intake;
 mod lane;
+mod lists;
 mod network;
 mod nodes;
 mod opening;

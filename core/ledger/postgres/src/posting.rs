@@ -1,7 +1,7 @@
 //! Appends to the account book, many callers in one transaction.
 //!
 //! Postings are folded in the order of their sequence, and a sequence number is assigned before its row is committed.
-//! So that the projector skips none, each appending transaction holds an advisory lock in shared mode until its
+//! (The ends of jobs are read by such numbers too.) So that none is skipped, each appending transaction holds an advisory lock in shared mode until its
 //! commit, and the projector takes the lock exclusively for the moment in which it asks how far the sequence has
 //! come.
 

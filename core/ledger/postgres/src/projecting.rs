@@ -1,10 +1,12 @@
 //! The projector: folds postings into balances and standings, in the order of their sequence, in one transaction that
-//! locks the row with its progress. `ledger::fold` decides what a posting weighs.
+//! locks the row with its progress. `ledger::fold` decides what a posting weighs. It also says up to which number the
+//! ends of jobs can be read.
 
 use std::collections::HashMap;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio::time::timeout;
+use tokio_postgres::SimpleQueryMessage;
 
 use super::PostgresLedger;
 use super::failure::{Effect, Failure};
@@ -55,6 +57,8 @@ impl PostgresLedger {
         let mut connection = self.pool.lend().await?;
         let work = async {
             let until = complete_until(&connection).await?;
+            show_ends(&connection, until.ends).await?;
+            let until = until.postings;
             let transaction = connection.transaction().await?;
             let folded = project(&transaction, until, limit).await?;
             transaction.commit().await.map_err(Failure::of_commit)?;
@@ -70,26 +74,44 @@ impl PostgresLedger {
     }
 }
 
-/// Returns the sequence number up to which every posting is committed.
-async fn complete_until(client: &ClientWrapper) -> Result<i64, Failure> {
-    let (begun, held, found, ended) = tokio::join!(
+/// The numbers up to which everything is committed: a smaller number is that of a committed row, or of none.
+struct Complete {
+    postings: i64,
+    ends: i64,
+}
+
+/// Returns the numbers up to which every posting and every end is committed.
+async fn complete_until(client: &ClientWrapper) -> Result<Complete, Failure> {
+    let (begun, held, postings, ends, ended) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         client.batch_execute(HOLD_SEQUENCE),
         client.simple_query("SELECT COALESCE(MAX(sequence), 0) FROM postings"),
+        // Asked of the sequence, because no index has the numbers of all accounts.
+        client.simple_query("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM ends_number_seq"),
         client.batch_execute("COMMIT"),
     );
     begun?;
     held?;
-    let found = found?;
+    let (postings, ends) = (postings?, ends?);
     ended?;
-    let number = found.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+    Ok(Complete { postings: number(&postings)?, ends: number(&ends)? })
+}
+
+fn number(answer: &[SimpleQueryMessage]) -> Result<i64, LedgerError> {
+    let number = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
     });
-    number.ok_or_else(|| {
-        LedgerError::Row("the last sequence number of the postings is not a number".to_owned()).into()
-    })
+    number.ok_or_else(|| LedgerError::Row("the last number of a sequence is not a number".to_owned()))
+}
+
+/// Lets clients read the ends up to this number. The number never falls, whichever of two projectors writes last.
+async fn show_ends(client: &ClientWrapper, until: i64) -> Result<(), Failure> {
+    let sql = "UPDATE projected SET sequence = $1 WHERE name = 'ends' AND sequence < $1";
+    let statement = client.prepare_cached(sql).await?;
+    client.execute(&statement, &[&until]).await.map_err(|error| Failure::of_commit(error).repeatable())?;
+    Ok(())
 }
 
 async fn project(transaction: &Transaction<'_>, until: i64, limit: u32) -> Result<u32, Failure> {

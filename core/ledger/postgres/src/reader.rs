@@ -7,6 +7,7 @@ use super::PostgresLedger;
 use super::accepting::used_again;
 use super::settling::{read, settlement};
 use super::values::{count, digest, get, job_id, optional_digest, policy, time};
+use infera_ledger::listing::metadata_of;
 use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
@@ -18,13 +19,14 @@ use infera_types::job::{Settlement, VerificationStatus};
 use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
-/// The columns of a view; a settlement is read from the first ones.
-const VIEW: &str =
+/// The columns that [`view`] reads; a settlement is read from the first ones.
+pub(super) const VIEWS: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
-        disputes.status, jobs.state, jobs.tier
+        disputes.status, jobs.state, job_lists.metadata, jobs.tier
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
-    WHERE jobs.id = $1 AND jobs.account = $2";
+        LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
+    WHERE jobs.id = ANY($1) AND jobs.account = $2";
 
 const POISONED: &str =
     "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
@@ -49,22 +51,9 @@ const STATISTICS: &str = concat!(
 impl JobReader for PostgresLedger {
     /// Leaves the group out of the view's settlement: it is large and does not concern the account.
     async fn job(&self, account: &AccountId, job: JobId) -> Result<Option<JobView>, LedgerError> {
-        let found = self.pool.query_opt(VIEW, &[&&job.as_bytes()[..], &account.as_str()]).await?;
-        let Some(row) = found else { return Ok(None) };
-        let has_ended = get::<Option<&str>>(&row, 1)?.is_some();
-        let dispute: Option<String> = get(&row, 6)?;
-        let state = JobState::of_number(get::<i16>(&row, 7)?.into());
-        let settlement = has_ended.then(|| settlement(&row)).transpose()?;
-        Ok(Some(JobView {
-            id: job,
-            model: ModelName::new(get::<String>(&row, 3)?),
-            tier: ServiceTier::of_number(get::<i16>(&row, 8)?.into()),
-            state,
-            accepted_ms: time(&row, 4)?,
-            deadline_ms: time(&row, 5)?,
-            settlement: ended_with(job, state, settlement)?,
-            dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
-        }))
+        let jobs = [&job.as_bytes()[..]];
+        let found = self.pool.query_opt(VIEWS, &[&&jobs[..], &account.as_str()]).await?;
+        found.map(|row| view(&row)).transpose()
     }
 
     async fn settlements(&self, jobs: &[JobId]) -> Result<Vec<Settlement>, LedgerError> {
@@ -102,6 +91,26 @@ impl JobReader for PostgresLedger {
         }
         Ok(statistics)
     }
+}
+
+/// Reads a row of [`VIEWS`].
+pub(super) fn view(row: &Row) -> Result<JobView, LedgerError> {
+    let job = job_id(row, 0)?;
+    let has_ended = get::<Option<&str>>(row, 1)?.is_some();
+    let dispute: Option<String> = get(row, 6)?;
+    let state = JobState::of_number(get::<i16>(row, 7)?.into());
+    let settlement = has_ended.then(|| settlement(row)).transpose()?;
+    Ok(JobView {
+        id: job,
+        model: ModelName::new(get::<String>(row, 3)?),
+        tier: ServiceTier::of_number(get::<i16>(row, 9)?.into()),
+        state,
+        accepted_ms: time(row, 4)?,
+        deadline_ms: time(row, 5)?,
+        settlement: ended_with(job, state, settlement)?,
+        dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
+        metadata: metadata_of(get(row, 8)?)?,
+    })
 }
 
 /// Reads a poisoned job and its request's hash.

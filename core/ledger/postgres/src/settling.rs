@@ -38,9 +38,12 @@ const INSERT_SETTLEMENTS: &str = "INSERT INTO settlements (job_id, settled_ms, s
 const END_JOBS: &str = concat!(
     "UPDATE jobs SET state = ",
     job_state!(ended),
-    ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
-    WHERE id = ANY($1)"
+    ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL, ended_as = ended.kind
+    FROM unnest($1::bytea[], $2::smallint[]) AS ended (id, kind) WHERE jobs.id = ended.id"
 );
+/// Numbers the ends, under the lock that postings are numbered under.
+const INSERT_ENDS: &str = "INSERT INTO ends (account, job_id)
+    SELECT account, job_id FROM unnest($1::text[], $2::bytea[]) AS ended (account, job_id)";
 const INSERT_GROUPS: &str = "INSERT INTO groups (job_id, verifier, deadline_ms, is_closed, record, hash)
     SELECT job_id, verifier, deadline_ms, 0, record, hash
     FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[])
@@ -249,6 +252,8 @@ struct Ended {
 #[derive(Default)]
 struct Columns<'a> {
     jobs: Vec<&'a [u8]>,
+    owners: Vec<&'a str>,
+    kinds: Vec<i16>,
     settled: Vec<i64>,
     settlements: Vec<&'a str>,
     reasons: Vec<Option<&'static str>>,
@@ -272,6 +277,8 @@ impl<'a> Columns<'a> {
         for (row, place) in rows.iter().zip(places) {
             let (job, settled) = (&row.job.as_bytes()[..], millis(row.settled_ms));
             columns.jobs.push(job);
+            columns.owners.push(row.account.as_str());
+            columns.kinds.push(row.kind as i16);
             columns.settled.push(settled);
             columns.settlements.push(&row.settlement);
             columns.reasons.push(row.reason);
@@ -308,8 +315,9 @@ impl<'a> Columns<'a> {
             [INSERT_SETTLEMENTS, END_JOBS, INSERT_GROUPS, INSERT_RECORDS, TAKE_FROM_WAITING],
         )
         .await?;
-        let [free, sequence, post, total] =
-            prepared(client, [FREE_KEYS, SHARE_SEQUENCE, INSERT_POSTINGS, ADD_TO_TOTALS]).await?;
+        let [free, sequence, number, post, total] =
+            prepared(client, [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, ADD_TO_TOTALS])
+                .await?;
         let accounts: Vec<&str> = self.waiting.keys().copied().collect();
         let of_each = |value: fn(&Ended) -> i64| -> Vec<i64> { self.waiting.values().map(value).collect() };
         let [ended, answers] = [of_each(|ended| ended.jobs), of_each(|ended| ended.answers)];
@@ -320,19 +328,21 @@ impl<'a> Columns<'a> {
         let outcomes = tokio::join!(
             biased;
             async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons, &self.hashes]).await.map(drop) },
-            async { client.execute(&end, &[&self.jobs]).await.map(drop) },
+            async { client.execute(&end, &[&self.jobs, &self.kinds]).await.map(drop) },
             async { execute_over(client, groups.jobs.len(), &group, &[&groups.jobs, &groups.verifiers, &groups.deadlines, &groups.records, &groups.hashes]).await },
             async { execute_over(client, records.0.len(), &record, &[&records.0, &records.1]).await },
             async { client.execute(&wait, &[&accounts, &ended, &answers, &tokens, &excess]).await.map(drop) },
             async { execute_over(client, self.freed.len(), &free, &[&self.freed]).await },
-            async { execute_over(client, postings, &sequence, &[]).await },
+            async { client.execute(&sequence, &[]).await.map(drop) },
+            async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
             client.batch_execute("COMMIT"),
         );
-        let (settled, ended, grouped, recorded, counted, freed, shared, posted, added, committed) = outcomes;
+        let (settled, ended, grouped, recorded, counted, freed, shared, numbered, posted, added, committed) =
+            outcomes;
         // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
-        for outcome in [settled, ended, grouped, recorded, counted, freed, shared, posted, added] {
+        for outcome in [settled, ended, grouped, recorded, counted, freed, shared, numbered, posted, added] {
             outcome.map_err(Failure::before_sent_commit)?;
         }
         committed.map_err(Failure::of_commit)

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use infera_conformance::ledger::Halves;
 use infera_ledger::{
-    Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, NewJob, Posting,
-    PostingEntry, Room, Settled, Standby, Standing as _, Sweeping as _, Verdict, job_state,
+    Accepted, Idempotency, JobIntake as _, JobOwner as _, JobReader as _, LedgerError, Metadata, NewJob,
+    Posting, PostingEntry, Room, Settled, Standby, Standing as _, Sweeping as _, Verdict, job_state,
 };
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
@@ -73,6 +73,7 @@ fn new_job(account: &AccountId) -> NewJob {
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(account),
+        metadata: Metadata::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::settling::{Groups, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
 use infera_ledger::last_commit::filler;
+use infera_ledger::listing::metadata_text;
 use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled, job_state};
@@ -73,7 +74,8 @@ fn probe(connection: &Connection, filler: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepted, Failure> {
+/// Accepts a job, or returns why it is refused; then nothing was written.
+pub(super) fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Result<Accepted, Failure> {
     if let Some(idempotency) = &job.idempotency
         && let Some(earlier) = earlier_use(connection, &job.account, idempotency)?
     {
@@ -216,10 +218,16 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             i64::from(is_held),
             whole(standby.prompt_tokens)
         ])?;
-    Ok(inserted == 1)
+    if inserted == 0 {
+        return Ok(false);
+    }
+    connection
+        .numbered("INSERT INTO job_lists (account, job_id, metadata) VALUES ($1, $2, $3)")?
+        .execute(params![Word(job.account.as_str()), job.id.blob(), metadata_text(&job.metadata)?])?;
+    Ok(true)
 }
 
-fn cancel(
+pub(super) fn cancel(
     connection: &Connection,
     account: AccountId,
     job: JobId,

@@ -6,6 +6,7 @@
 //! then a module per half. Not here: what verdicts weigh (`infera_ledger::fold`).
 
 mod accounts;
+mod batches;
 mod checking;
 mod commits;
 mod failure;
@@ -13,6 +14,7 @@ mod feeding;
 mod files;
 mod index;
 mod intake;
+mod lists;
 mod log;
 mod mark;
 mod network;

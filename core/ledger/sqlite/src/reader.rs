@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::intake::earlier_use;
 use super::settling::{Groups, read};
 use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
+use infera_ledger::listing::metadata_of;
 use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
     Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics, job_state,
@@ -53,22 +54,30 @@ impl JobReader for SqliteLedger {
     }
 }
 
-fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
+/// Returns a job as its account may see it.
+pub(super) fn view(
+    connection: &Connection,
+    account: &AccountId,
+    job: JobId,
+) -> Result<Option<JobView>, Failure> {
     let row = connection
         .numbered(
-            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, jobs.tier
+            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, metadata, jobs.tier
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
+                 LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
              WHERE jobs.id = $1 AND jobs.account = $2",
         )?
         .query_row(params![job.blob(), Word(account.as_str())], |row| {
             let model: String = row.get(0)?;
             let state: i64 = row.get(1)?;
             let dispute: Option<String> = row.get(4)?;
-            let tier = ServiceTier::of_number(row.get(5)?);
-            Ok((model, tier, state, time(row, 2)?, time(row, 3)?, dispute))
+            let (metadata, tier): (Option<String>, _) = (row.get(5)?, ServiceTier::of_number(row.get(6)?));
+            Ok((model, tier, state, time(row, 2)?, time(row, 3)?, dispute, metadata))
         })
         .optional()?;
-    let Some((model, tier, state, accepted_ms, deadline_ms, dispute)) = row else { return Ok(None) };
+    let Some((model, tier, state, accepted_ms, deadline_ms, dispute, metadata)) = row else {
+        return Ok(None);
+    };
     let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
     Ok(Some(JobView {
         id: job,
@@ -79,6 +88,7 @@ fn view(connection: &Connection, account: &AccountId, job: JobId) -> Result<Opti
         deadline_ms,
         settlement: ended_with(job, state, settlement)?,
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
+        metadata: metadata_of(metadata.as_deref())?,
     }))
 }
 

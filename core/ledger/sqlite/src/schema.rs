@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -14,6 +14,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0008_stored.sql"),
     include_str!("../migrations/0009_probe.sql"),
     include_str!("../migrations/0010_fairness.sql"),
+    include_str!("../migrations/0012_ends.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -59,12 +59,14 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
         .numbered(concat!(
             "UPDATE jobs SET state = ",
             job_state!(ended),
-            ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL
+            ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL, ended_as = $3
              WHERE id = $1 AND account = $2 AND state < ",
             job_state!(ended),
             " RETURNING charged"
         ))?
-        .query_row(params![row.job.blob(), Word(row.account.as_str())], |row| row.get::<_, i64>(0))
+        .query_row(params![row.job.blob(), Word(row.account.as_str()), row.kind as i64], |row| {
+            row.get::<_, i64>(0)
+        })
         .optional()?;
     let Some(charged) = charged else {
         return Err(Failure::row(format!("{} was never accepted for {}", row.job, row.account)));
@@ -85,6 +87,10 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
             .numbered("UPDATE waiting SET jobs = jobs - 1 WHERE account = $1")?
             .execute([Word(row.account.as_str())])?;
     }
+    // One thread writes, so that numbers are committed in their order.
+    connection
+        .numbered("INSERT INTO ends (account, job_id) VALUES ($1, $2)")?
+        .execute(params![Word(row.account.as_str()), row.job.blob()])?;
     Ok(())
 }
 

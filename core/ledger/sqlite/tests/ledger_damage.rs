@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, NewJob, Room, Standby};
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, Metadata, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
@@ -38,6 +38,7 @@ fn job(request_bytes: usize) -> NewJob {
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
+        metadata: Metadata::new(),
     }
 }
 

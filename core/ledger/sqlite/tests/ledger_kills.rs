@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use infera_ledger::{Accepted, JobIntake as _, JobReader as _, NewJob, Room, Standby};
+use infera_ledger::{Accepted, JobIntake as _, JobReader as _, Metadata, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
@@ -35,6 +35,7 @@ fn job() -> NewJob {
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
+        metadata: Metadata::new(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, NewJob, Pruning as _,
-    RecordPlace, Room, Standby,
+    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, Metadata, NewJob,
+    Pruning as _, RecordPlace, Room, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
@@ -43,6 +43,7 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
             waiting_max: u32::MAX,
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&account),
+            metadata: Metadata::new(),
         };
         assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
         let end = Settlement {

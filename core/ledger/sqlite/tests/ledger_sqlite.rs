@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use infera_ledger::{
     Accepted, AccountBook as _, Feeding as _, FirstKey, JobIntake, JobOwner as _, JobReader as _,
-    LedgerError, NewJob, Room, Standby, job_state,
+    LedgerError, Metadata, NewJob, Room, Standby, job_state,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
@@ -39,6 +39,7 @@ fn new_job(account: &AccountId) -> NewJob {
         waiting_max: u32::MAX,
         room: Room::UNBOUNDED,
         standby: Standby::never_held(account),
+        metadata: Metadata::new(),
     }
 }
 
@@ -159,6 +160,7 @@ async fn an_older_ledgers_poison_is_found() {
                  ALTER TABLE jobs DROP COLUMN charged; ALTER TABLE waiting DROP COLUMN usual_tokens;
                  ALTER TABLE waiting DROP COLUMN excess_tokens; ALTER TABLE accounts DROP COLUMN proven_ms;
                  ALTER TABLE accounts DROP COLUMN weight; ALTER TABLE api_keys DROP COLUMN may_prioritise;
+                 DROP TABLE ends; DROP TABLE job_lists; ALTER TABLE jobs DROP COLUMN ended_as;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");

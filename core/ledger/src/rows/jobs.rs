@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Metadata;
 use crate::job_state::JobState;
 use crate::rows::Standby;
 use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId};
@@ -42,6 +43,8 @@ pub struct NewJob {
     pub room: Room,
     /// How it waits for its turn.
     pub standby: Standby,
+    /// The client's pairs, by which it finds the job again.
+    pub metadata: Metadata,
 }
 
 /// The most bytes of requests that may be stored, from a job's acceptance until its body is pruned. Callers in
@@ -128,6 +131,8 @@ pub struct JobView {
     pub settlement: Option<Settlement>,
     /// The dispute's state, if one was opened: `disputed`, `upheld` or `overturned`.
     pub dispute: Option<VerificationStatus>,
+    /// The client's pairs.
+    pub metadata: Metadata,
 }
 
 /// Counts of the whole network.

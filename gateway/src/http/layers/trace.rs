@@ -8,7 +8,7 @@ use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use uuid::Uuid;
 
 use crate::api::error::ApiError;
@@ -47,10 +47,11 @@ impl Trace {
     /// Makes the response and adds the headers that all responses have.
     #[must_use]
     pub(super) fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Bytes> {
+        let mut content_type = HeaderValue::from_static("application/json");
         let (status, body, job, timing, own) = match outcome {
             Ok(reply) => {
-                let status = if reply.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-                (status, reply.body, reply.job, reply.timing, reply.headers)
+                content_type = reply.content_type;
+                (reply.status, reply.body, reply.job, reply.timing, reply.headers)
             }
             Err(Failure { error, job, replayed }) => {
                 let status = error.status(self.face);
@@ -66,7 +67,7 @@ impl Trace {
         *response.status_mut() = status;
         let all = response.headers_mut();
         *all = headers;
-        all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        all.insert(CONTENT_TYPE, content_type);
         all.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         all.extend(own);
         put(all, "x-request-id", &self.id);

@@ -60,6 +60,8 @@ impl Accepting {
         let seams = Seams {
             intake: ledger.clone(),
             reader: ledger.clone(),
+            batches: ledger.clone(),
+            lists: ledger.clone(),
             accounts: ledger.clone(),
             network: Arc::clone(&ledger) as _,
             broker: MemoryBroker::new(),

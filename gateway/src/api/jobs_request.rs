@@ -1,0 +1,229 @@
+//! The bodies of `POST /v1/jobs` and `POST /v1/jobs/cancel`. A job is a body of `POST /v1/chat/completions` with two
+//! more members: `idempotency_key`, and OpenAI's `metadata`.
+
+use infera_ledger::{EndKind, JobFilter, JobState, MANY_MAX};
+use infera_types::ids::{JobId, ModelName};
+use infera_types::time::Timestamp;
+
+use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
+use crate::api::metadata;
+use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
+
+/// The longest idempotency key, in characters, the same as in the header.
+const KEY_MAX: usize = 255;
+
+/// One job that a body asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct JobItem {
+    /// The conversation.
+    pub(crate) ask: ChatRequest,
+    /// The client's key for this job, if it gave one.
+    pub(crate) key: Option<String>,
+}
+
+/// What a body of `POST /v1/jobs` asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum JobsRequest {
+    /// One job.
+    One(JobItem),
+    /// Several jobs, to be accepted together.
+    Many(Vec<JobItem>),
+}
+
+/// The jobs that are to be cancelled.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum CancelRequest {
+    /// These. Texts that are no ids of jobs are kept as they are: they are unknown jobs.
+    These(Vec<Result<JobId, String>>),
+    /// Those that the filter shows and that have not ended, from the newest on.
+    Matching {
+        /// The filter.
+        filter: JobFilter,
+        /// The job behind which an earlier call stopped.
+        after: Option<JobId>,
+    },
+}
+
+/// Reads the body of `POST /v1/jobs`.
+///
+/// # Errors
+/// [`Unfit::Mistakes`]: the mistakes of every job.
+pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unfit> {
+    let Some(list) = body.get("jobs") else { return Ok(JobsRequest::One(item(body, bounds)?)) };
+    let mut mistakes = Mistakes::default();
+    refuse_others(body, &["jobs"], &mut mistakes);
+    let Some(items) = bounded_list(list, "jobs", &mut mistakes) else { return Err(mistakes.into()) };
+    let mut read = Vec::with_capacity(items.len());
+    for (index, body) in items.iter().enumerate() {
+        match item(body, bounds) {
+            Ok(item) => read.push(item),
+            Err(Unfit::Mistakes(of_item)) => {
+                mistakes.add_all(&[Step::name("jobs"), Step::Index(index)], of_item)
+            }
+            Err(unreadable) => return Err(unreadable),
+        }
+    }
+    Ok(mistakes.none_or(JobsRequest::Many(read))?)
+}
+
+fn item(body: &Json, bounds: AnswerBounds) -> Result<JobItem, Unfit> {
+    let mut mistakes = Mistakes::default();
+    let key = idempotency_key(body, &mut mistakes);
+    match (chat_request::read(Form::OpenAi, body, bounds), mistakes.none_or(key)) {
+        (Ok(ask), Ok(key)) => Ok(JobItem { ask, key }),
+        (Err(Unfit::Mistakes(mut mistakes)), Err(more)) => {
+            mistakes.add_all(&[], more);
+            Err(mistakes.into())
+        }
+        (Err(unfit), _) => Err(unfit),
+        (Ok(_), Err(mistakes)) => Err(mistakes.into()),
+    }
+}
+
+fn idempotency_key(body: &Json, mistakes: &mut Mistakes) -> Option<String> {
+    let given = body.get("idempotency_key")?;
+    match given {
+        Json::Null => return None,
+        Json::Text(text) if !text.is_empty() && text.chars().count() <= KEY_MAX => return Some(text.clone()),
+        Json::Text(_) => {
+            let message = format!("String should have 1 to {KEY_MAX} characters");
+            mistakes.add(&[Step::name("idempotency_key")], Flaw::new("value_error", message), given);
+        }
+        _ => {
+            let flaw = Flaw::new("string_type", "Input should be a valid string");
+            mistakes.add(&[Step::name("idempotency_key")], flaw, given);
+        }
+    }
+    None
+}
+
+/// Reads the body of `POST /v1/jobs/cancel`.
+///
+/// # Errors
+/// [`Unfit::Mistakes`].
+pub(crate) fn read_cancel(body: &Json) -> Result<CancelRequest, Unfit> {
+    let mut mistakes = Mistakes::default();
+    let request = match (body.get("ids"), body.get("filter")) {
+        (Some(ids), None) => {
+            refuse_others(body, &["ids"], &mut mistakes);
+            let ids = bounded_list(ids, "ids", &mut mistakes).unwrap_or_default();
+            CancelRequest::These(
+                ids.iter().enumerate().map(|(index, id)| job_id(index, id, &mut mistakes)).collect(),
+            )
+        }
+        (None, Some(filter)) => {
+            refuse_others(body, &["filter", "after"], &mut mistakes);
+            let after = after(body, &mut mistakes);
+            let mut of_filter = Mistakes::default();
+            let filter = live_filter(filter, &mut of_filter);
+            mistakes.add_all(&[Step::name("filter")], of_filter);
+            CancelRequest::Matching { filter, after }
+        }
+        _ => {
+            let message = "Input should have either 'ids', a list of jobs, or 'filter', an object";
+            return Err(Mistakes::one(Flaw::new("value_error", message), body).into());
+        }
+    };
+    Ok(mistakes.none_or(request)?)
+}
+
+fn job_id(index: usize, id: &Json, mistakes: &mut Mistakes) -> Result<JobId, String> {
+    let Json::Text(text) = id else {
+        let flaw = Flaw::new("string_type", "Input should be a valid string");
+        mistakes.add(&[Step::name("ids"), Step::Index(index)], flaw, id);
+        return Err(String::new());
+    };
+    // What is told of an unknown job is cut: an id has 36 characters.
+    text.parse().map_err(|_| text.chars().take(64).collect())
+}
+
+fn after(body: &Json, mistakes: &mut Mistakes) -> Option<JobId> {
+    let given = body.get("after").filter(|after| **after != Json::Null)?;
+    let read = if let Json::Text(text) = given { text.parse().ok() } else { None };
+    if read.is_none() {
+        let flaw = Flaw::new("value_error", "Input should be the id of a job");
+        mistakes.add(&[Step::name("after")], flaw, given);
+    }
+    read
+}
+
+/// Reads a filter for jobs that have not ended.
+fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
+    let Json::Object(_) = given else {
+        mistakes.add(&[], Flaw::new("dict_type", "Input should be a valid dictionary"), given);
+        return JobFilter::default();
+    };
+    refuse_others(given, &["status", "model", "since", "until", "metadata"], mistakes);
+    let mut text = |name: &'static str| match given.get(name) {
+        None | Some(Json::Null) => None,
+        Some(Json::Text(text)) => Some(text.clone()),
+        Some(other) => {
+            let flaw = Flaw::new("string_type", "Input should be a valid string");
+            mistakes.add(&[Step::name(name)], flaw, other);
+            None
+        }
+    };
+    let (status, model) = (text("status"), text("model").map(ModelName::new));
+    let state = match status.as_deref() {
+        None => None,
+        Some("queued") => Some(JobState::Queued),
+        Some("running") => Some(JobState::Running),
+        Some(other) => {
+            let flaw = Flaw::not_among("'queued' or 'running'");
+            mistakes.add(&[Step::name("status")], flaw, &Json::Text(other.to_owned()));
+            None
+        }
+    };
+    let mut time = |name: &'static str| match given.get(name) {
+        None | Some(Json::Null) => None,
+        Some(Json::Int(seconds)) if *seconds >= 0 => Some(of_seconds(seconds.unsigned_abs())),
+        Some(other) => {
+            let flaw = Flaw::new("int_type", "Input should be a time in whole seconds since 1970");
+            mistakes.add(&[Step::name(name)], flaw, other);
+            None
+        }
+    };
+    let (since, until) = (time("since"), time("until"));
+    let metadata = metadata::read(given, mistakes);
+    JobFilter { state, end: None, model, since, until, metadata }
+}
+
+/// Returns the time that is this many seconds after 1970.
+pub(crate) fn of_seconds(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds.saturating_mul(1_000))
+}
+
+/// Returns the filter for jobs of this status: a state of a job that has not ended, or how it ended.
+pub(crate) fn with_status(word: &str) -> Option<(Option<JobState>, Option<EndKind>)> {
+    match word {
+        "queued" => Some((Some(JobState::Queued), None)),
+        "running" => Some((Some(JobState::Running), None)),
+        "ended" => Some((Some(JobState::Ended), None)),
+        end => end.parse().ok().map(|end| (None, Some(end))),
+    }
+}
+
+/// Notes members beside those that the body may have.
+fn refuse_others(body: &Json, known: &[&str], mistakes: &mut Mistakes) {
+    let Json::Object(members) = body else { return };
+    for (name, value) in members.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+        let flaw = Flaw::new("extra_forbidden", "Extra inputs are not permitted");
+        mistakes.add(&[Step::their_name(name)], flaw, value);
+    }
+}
+
+/// Returns the items of a list that has between one and [`MANY_MAX`]; none if it isn't such a list, which is noted.
+fn bounded_list<'a>(given: &'a Json, name: &'static str, mistakes: &mut Mistakes) -> Option<&'a [Json]> {
+    let location = [Step::name(name)];
+    let Json::List(items) = given else {
+        mistakes.add(&location, Flaw::new("list_type", "Input should be a valid list"), given);
+        return None;
+    };
+    let max = usize::try_from(MANY_MAX).unwrap_or(usize::MAX);
+    if items.is_empty() || items.len() > max {
+        let message = format!("List should have 1 to {max} items, not {}", items.len());
+        mistakes.add(&location, Flaw::new("value_error", message), &Json::Null);
+        return None;
+    }
+    Some(items)
+}

@@ -1,0 +1,215 @@
+//! Accepts several jobs together: all of them in one commit, or none. What refuses a single job refuses the batch, and
+//! every job that could never be answered is named.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use infera_ledger::{Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, LedgerError, NewJob};
+use infera_types::ids::{AccountId, JobId};
+use infera_types::time::Timestamp;
+
+use super::accept::{new_job, unanswerable};
+use super::handle::Jobs;
+use super::standby::{Asker, standby};
+use crate::access::{Caller, RentedNetwork};
+use crate::api::chat_request::ChatRequest;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::objects;
+use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
+use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
+use crate::memory::Reservation;
+
+/// One job of a batch, which passed every check of its form.
+#[derive(Debug)]
+pub(crate) struct BatchJob {
+    /// The conversation.
+    pub(crate) ask: ChatRequest,
+    /// The client's key, if it sent one.
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// Jobs that are to be accepted together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The caller that makes the request.
+    pub(crate) caller: Arc<Caller>,
+    /// The network that the request came from.
+    pub(crate) network: RentedNetwork,
+    /// The jobs.
+    pub(crate) jobs: Vec<BatchJob>,
+    /// When the jobs expire, if the client says so.
+    pub(crate) cancel_after: Option<Duration>,
+    /// The body's part of the memory budget, until the jobs are accepted or refused.
+    pub(crate) reservation: Option<Reservation>,
+}
+
+/// One job of an accepted batch.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchReceipt {
+    /// The job: a new one, or an earlier one under the same idempotency key.
+    pub(crate) job: JobId,
+    /// The job's status, in the words of the job object.
+    pub(crate) status: &'static str,
+    /// Whether this batch made the job.
+    pub(crate) is_new: bool,
+}
+
+/// Accepts a batch, and returns a receipt for each job in the order given.
+///
+/// # Errors
+/// [`Failure`]; nothing was accepted.
+pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchReceipt>, Failure> {
+    let begun = Instant::now();
+    let account = batch.caller.account.clone();
+    // Before the first reading of the catalogue, it isn't known which models exist.
+    let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
+    refuse_unanswerable(jobs, &batch, begun)?;
+    let deadline = batch.cancel_after.unwrap_or(jobs.terms.submit_deadline);
+    let accepted_ms = Timestamp::now();
+    let mut new = Vec::with_capacity(batch.jobs.len());
+    for BatchJob { ask, idempotency } in batch.jobs {
+        let entry = jobs.catalogue.model(ask.request.model.as_str());
+        let entry = entry.ok_or_else(|| ApiError::ModelUnknown(ask.request.model.to_string()))?;
+        // No client waits, so the ledger holds each until its turn, and no notice is published here.
+        let asker = Asker { caller: &batch.caller, network: batch.network, is_awaited: false };
+        let standby = standby(asker, &ask, &entry, jobs.terms.offered_max);
+        let job = NewJob { idempotency, ..new_job(jobs, &account, ask, entry.context_max, standby)? };
+        new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
+    }
+    let asked: Vec<_> = new.iter().map(|job| (job.id, job.model.clone())).collect();
+    let outcomes = stored(jobs, &account, new).await?;
+    let took = begun.elapsed();
+    let mut receipts = Vec::with_capacity(asked.len());
+    for ((job, model), outcome) in asked.into_iter().zip(outcomes) {
+        match outcome {
+            Accepted::Existing(earlier) => {
+                receipts.push(BatchReceipt { job: earlier, status: "unknown", is_new: false });
+            }
+            _ => {
+                jobs.metrics.accepted(&model, took);
+                receipts.push(BatchReceipt { job, status: "queued", is_new: true });
+            }
+        }
+    }
+    drop(batch.reservation);
+    with_statuses(jobs, &account, receipts).await
+}
+
+/// Refuses a batch with jobs that the network could never answer. All of them are named.
+fn refuse_unanswerable(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<(), ApiError> {
+    let mut mistakes = Mistakes::default();
+    for (index, BatchJob { ask, .. }) in batch.jobs.iter().enumerate() {
+        let model = ask.request.model.as_str();
+        let error = match jobs.catalogue.model(model) {
+            None => Some(ApiError::ModelUnknown(model.to_owned())),
+            Some(_) => unanswerable(jobs, &ask.request, now),
+        };
+        let Some(error) = error else { continue };
+        let member = if matches!(error, ApiError::ContextExceeded { .. }) { "messages" } else { "model" };
+        let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
+        mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
+    }
+    Ok(mistakes.none_or(()).map_err(Unfit::from)?)
+}
+
+/// Commits the jobs and returns the outcome of each.
+async fn stored(jobs: &Jobs, account: &AccountId, new: Vec<NewJob>) -> Result<Vec<Accepted>, ApiError> {
+    let sent = new.len();
+    let unkeyed: Vec<JobId> = new.iter().filter(|job| job.idempotency.is_none()).map(|job| job.id).collect();
+    let accepted = match commit_all(&*jobs.batches, &*jobs.lists, account, new).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::error!(%error, sent, "a batch of jobs was not accepted");
+            if matches!(error, LedgerError::Unknown(_)) {
+                jobs.canceller.cancel_all(Arc::clone(&jobs.batches), account.clone(), unkeyed);
+            }
+            return Err(ApiError::from(&error));
+        }
+    };
+    let limited = |limit, fitting, wait| ApiError::LimitedBatch { limit, fitting, sent, wait };
+    match accepted {
+        BatchAccepted::Stored(outcomes) => Ok(outcomes),
+        BatchAccepted::KeysReused(places) => {
+            let mut mistakes = Mistakes::default();
+            for place in places {
+                let location = [Step::name("jobs"), Step::Index(place), Step::name("idempotency_key")];
+                let flaw = Flaw::new(ApiError::KeyReused.code(), ApiError::KeyReused.message());
+                mistakes.add(&location, flaw, &Json::Null);
+            }
+            Err(Unfit::from(mistakes).into())
+        }
+        BatchAccepted::NoPlace { fitting, refusal } => Err(match refusal {
+            Accepted::NoRoom { stored } => {
+                tracing::warn!(
+                    stored,
+                    "a batch was refused: requests take up all the room that they may (stored_max_bytes)"
+                );
+                ApiError::StorageFull
+            }
+            Accepted::NoRoomForAccount { .. } => limited(Limit::Stored, fitting, STORED_WAIT),
+            _ => limited(Limit::Waiting, fitting, WAITING_WAIT),
+        }),
+    }
+}
+
+/// Commits all jobs. If the outcome is unknown, the same jobs are sent again, and read back if that leaves the outcome
+/// unknown too. A job that an earlier try committed counts as new.
+///
+/// # Errors
+/// [`LedgerError::Unknown`]: the jobs may be stored already, or be stored later. After every other error none is stored
+/// and none ever will be.
+async fn commit_all(
+    batches: &dyn JobBatches,
+    lists: &dyn JobLists,
+    account: &AccountId,
+    new: Vec<NewJob>,
+) -> Result<BatchAccepted, LedgerError> {
+    let ids: Vec<JobId> = new.iter().map(|job| job.id).collect();
+    let unknown = match batches.accept_all(new.clone()).await {
+        Err(LedgerError::Unknown(unknown)) => unknown,
+        accepted => return accepted,
+    };
+    tracing::warn!(jobs = ids.len(), unknown, "whether a batch was accepted is unknown; it is sent again");
+    let again = match batches.accept_all(new).await {
+        Ok(BatchAccepted::Stored(outcomes)) => {
+            let own = |(id, outcome)| {
+                if outcome == Accepted::Existing(id) { Accepted::New { is_held: true } } else { outcome }
+            };
+            return Ok(BatchAccepted::Stored(ids.into_iter().zip(outcomes).map(own).collect()));
+        }
+        Ok(refused) => return Ok(refused),
+        Err(error) => error,
+    };
+    let found = lists.listed(account, &ids).await;
+    match found {
+        Ok(found) if found.len() == ids.len() => {
+            Ok(BatchAccepted::Stored(vec![Accepted::New { is_held: true }; ids.len()]))
+        }
+        _ => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
+    }
+}
+
+/// Adds the statuses of jobs that earlier requests made.
+async fn with_statuses(
+    jobs: &Jobs,
+    account: &AccountId,
+    mut receipts: Vec<BatchReceipt>,
+) -> Result<Vec<BatchReceipt>, Failure> {
+    let earlier: Vec<JobId> =
+        receipts.iter().filter(|receipt| !receipt.is_new).map(|receipt| receipt.job).collect();
+    if earlier.is_empty() {
+        return Ok(receipts);
+    }
+    let listed = jobs.lists.listed(account, &earlier).await.map_err(|error| {
+        tracing::error!(%error, "jobs under idempotency keys could not be read");
+        ApiError::from(&error)
+    })?;
+    let statuses: HashMap<JobId, &'static str> =
+        listed.iter().map(|job| (job.id, objects::listed_status(job))).collect();
+    for receipt in receipts.iter_mut().filter(|receipt| !receipt.is_new) {
+        receipt.status = statuses.get(&receipt.job).copied().unwrap_or("unknown");
+    }
+    Ok(receipts)
+}

@@ -1,0 +1,170 @@
+//! `GET /v1/jobs` and `GET /v1/jobs/results`: an account's jobs in the order of their acceptance, and its jobs' ends in
+//! the order in which they came, whole answers included.
+
+use std::time::Duration;
+
+use hyper::header::{HeaderName, HeaderValue};
+use infera_ledger::{EndsCursor, EndsQuestion, JobFilter, JobsQuestion, LedgerError, MANY_MAX};
+use infera_types::ids::{AccountId, JobId, ModelName};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::jobs_request::{of_seconds, with_status};
+use crate::api::objects;
+use crate::api::query::Query;
+use crate::api::reply::Reply;
+use crate::fastapi::Unfit;
+use crate::jobs::{Jobs, Wish};
+use crate::memory::MemoryBudget;
+
+/// The longest time that a client may wait for ends, or for the end of one job, in seconds. Proxies close connections
+/// that are silent for longer.
+pub(super) const WAIT_MAX_S: u64 = 60;
+
+/// The largest number of jobs on one page of a list, and the number if the client doesn't say, as in OpenAI's lists.
+const LIST_MAX: u64 = 100;
+const LIST_DEFAULT: u64 = 20;
+
+/// The number of ends on one page if the client doesn't say.
+const ENDS_DEFAULT: u64 = 100;
+
+/// The size at which a page of ends is cut, in bytes of stored answers. A page has at least one, however large.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The memory that a page takes while it is made: the stored answers, and the lines that they become.
+const PAGE_MEMORY: usize = 2 * 4 * 1024 * 1024;
+
+/// Lists jobs.
+///
+/// # Errors
+/// The client's fault, or the ledger's error.
+pub(crate) async fn list(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
+    let account = call.caller()?.account.clone();
+    let question = list_question(account, call.head.uri.query())?;
+    let page = jobs.lists.list(&question).await.map_err(|error| failed(&error))?;
+    let data: Vec<Value> = page.jobs.iter().map(objects::listed).collect();
+    let first = page.jobs.first().map(|job| job.id);
+    let last = page.next.or(page.jobs.last().map(|job| job.id));
+    Ok(Reply::json(&json!({
+        "object": "list",
+        "data": data,
+        "has_more": page.next.is_some(),
+        "first_id": first,
+        "last_id": last,
+    }))?)
+}
+
+fn list_question(account: AccountId, query: Option<&str>) -> Result<JobsQuestion, Unfit> {
+    const KNOWN: [&str; 9] =
+        ["after", "limit", "order", "status", "state", "model", "since", "until", "metadata"];
+    let mut query = Query::read(query, &KNOWN);
+    let after = query.parsed("after", "the id of a job", |text| text.parse::<JobId>().ok());
+    let limit = query.number("limit", 1..=LIST_MAX, LIST_DEFAULT);
+    let newest_first = query.parsed("order", "'asc' or 'desc'", |text| match text {
+        "asc" => Some(false),
+        "desc" => Some(true),
+        _ => None,
+    });
+    let expected = "queued, running, ended, succeeded, failed, cancelled or expired";
+    let name = if query.text("status").is_some() { "status" } else { "state" };
+    let (state, end) = query.parsed(name, expected, with_status).unwrap_or_default();
+    let mut time = |name| {
+        let expected = "a time in whole seconds since 1970";
+        query.parsed(name, expected, |text| text.parse().ok().map(of_seconds))
+    };
+    let (since, until) = (time("since"), time("until"));
+    let filter = JobFilter {
+        state,
+        end,
+        model: query.text("model").map(ModelName::new),
+        since,
+        until,
+        metadata: query.metadata(),
+    };
+    let question = JobsQuestion {
+        account,
+        filter,
+        after,
+        newest_first: newest_first.unwrap_or(true),
+        limit: u32::try_from(limit).unwrap_or(MANY_MAX),
+    };
+    query.none_wrong(question)
+}
+
+/// What a client asks of the results.
+struct ResultsQuestion {
+    /// Where it has read to; none for the present end.
+    after: Option<u64>,
+    limit: u32,
+    /// The number of ends that it waits for.
+    ends_min: u32,
+    wait: Duration,
+}
+
+/// Returns ends as JSON lines, once there are as many as the client waits for or its time is over.
+///
+/// # Errors
+/// The client's fault, or the ledger's error; then the same cursor may be read again.
+pub(crate) async fn results(jobs: &Jobs, memory: &MemoryBudget, call: Call) -> Result<Reply, Failure> {
+    let account = call.caller()?.account.clone();
+    let ResultsQuestion { after, limit, ends_min, wait } = results_question(call.head.uri.query())?;
+    let after = match after {
+        Some(after) => after,
+        None => latest(jobs, &account).await?,
+    };
+    let wish = Wish { cursor: EndsCursor { account: account.clone(), after }, ends_min };
+    let ready = jobs.collectors.wait(wish, wait, &jobs.answer_now).await.map_err(|error| failed(&error))?;
+    let mut reservation = None;
+    if ready.ends > 0 && !memory.reserve(&mut reservation, PAGE_MEMORY) {
+        return Err(ApiError::Overloaded.into());
+    }
+    let question = EndsQuestion { account, after, limit, bytes_max: PAGE_BYTES };
+    let ends = jobs.lists.ends(&question).await.map_err(|error| failed(&error))?;
+    let mut lines = Vec::new();
+    for end in &ends {
+        serde_json::to_writer(&mut lines, &objects::result_line(end)).map_err(|error| {
+            tracing::error!(job = %end.job, %error, "a result could not be written as JSON");
+            ApiError::Internal
+        })?;
+        lines.push(b'\n');
+    }
+    let cursor = objects::end_cursor(ends.last().map_or(after, |end| end.number));
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    let headers = [("x-next-cursor", text(&cursor)), ("x-jobs-live", text(&ready.live.to_string()))];
+    let headers =
+        headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value?)));
+    Ok(Reply::lines(lines).with(headers))
+}
+
+fn results_question(query: Option<&str>) -> Result<ResultsQuestion, Unfit> {
+    let mut query = Query::read(query, &["after", "limit", "min", "wait"]);
+    let expected = "a cursor, as replies have it in x-next-cursor, or 'latest'";
+    let after = query.parsed("after", expected, |text| match text {
+        "latest" => Some(None),
+        cursor => objects::end_number(cursor).map(Some),
+    });
+    let limit = query.number("limit", 1..=u64::from(MANY_MAX), ENDS_DEFAULT);
+    let ends_min = query.number("min", 1..=u64::from(MANY_MAX), 1).min(limit);
+    let wait = query.number("wait", 0..=WAIT_MAX_S, 0);
+    let small = |number| u32::try_from(number).unwrap_or(MANY_MAX);
+    query.none_wrong(ResultsQuestion {
+        after: after.unwrap_or(Some(0)),
+        limit: small(limit),
+        ends_min: small(ends_min),
+        wait: Duration::from_secs(wait),
+    })
+}
+
+/// Returns the number of the account's latest end.
+async fn latest(jobs: &Jobs, account: &AccountId) -> Result<u64, ApiError> {
+    let cursors = [EndsCursor { account: account.clone(), after: u64::MAX }];
+    let ready = jobs.lists.ends_ready(&cursors).await.map_err(|error| failed(&error))?;
+    Ok(ready.first().map_or(0, |ready| ready.latest))
+}
+
+fn failed(error: &LedgerError) -> ApiError {
+    tracing::error!(%error, "an account's jobs could not be read");
+    ApiError::from(error)
+}
