@@ -9,6 +9,7 @@ pub(crate) mod face;
 pub(crate) mod failure;
 pub(crate) mod jobs_request;
 pub(crate) mod metadata;
+pub(crate) mod node_objects;
 pub(crate) mod objects;
 pub(crate) mod preferences;
 pub(crate) mod query;

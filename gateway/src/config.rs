@@ -89,6 +89,9 @@ pub struct Config {
     /// The largest number of registrations and checks of nodes per minute and address. A node asks every five
     /// minutes, so three hundred nodes may share an address, and secrets can't be guessed at a useful rate.
     pub node_checks_per_minute: u32,
+    /// The largest number of nodes that one account may register; 0 means no limit. Verifiers read all registered nodes
+    /// each second, and a runner with more machines than this is known to the operator.
+    pub nodes_per_account_max: u64,
     /// How long a synchronous request waits if it doesn't say, in seconds. The default is that of the seed.
     pub request_timeout_s: u64,
     /// How long a submitted job may take before it expires, in milliseconds. An hour is longer than the loss of a
@@ -138,6 +141,7 @@ impl Default for Config {
             stored_max_bytes: 8 * 1024 * 1024 * 1024,
             signups_per_minute: 5,
             node_checks_per_minute: 60,
+            nodes_per_account_max: 1_000,
             request_timeout_s: 240,
             submit_deadline_ms: 60 * 60 * 1000,
             max_tokens_default: 256,

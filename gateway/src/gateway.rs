@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use infera_ledger::NodeBook;
 use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::ids::{GatewayId, ModelName};
 use infera_types::shutdown::Shutdown;
@@ -20,7 +21,7 @@ use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetric
 use crate::network::{Capacity, Catalogue, Refresher};
 use crate::outbox::{Outbox, Publisher, outbox};
 use crate::readiness::{Parts, Probe};
-use crate::routes::{Conversations, NetworkCounts, Nodes};
+use crate::routes::{Conversations, Door, NetworkCounts, NodeModels, Nodes, Runners};
 use crate::seams::Seams;
 use crate::state::State;
 
@@ -41,17 +42,24 @@ impl Gateway {
     /// a new id, and thus a queue of its own.
     #[must_use]
     pub fn new(config: Config, seams: Seams) -> Self {
-        Self::open(config, seams, None)
+        Self::open(config, seams, Door::Closed)
     }
 
     /// Makes a gateway that lets in nodes from outside.
     #[must_use]
     pub fn admitting(config: Config, seams: Seams, admission: Admission) -> Self {
-        Self::open(config, seams, Some(admission))
+        Self::open(config, seams, Door::Open(admission))
     }
 
-    fn open(config: Config, seams: Seams, admission: Option<Admission>) -> Self {
-        let Seams { intake, reader, batches, lists, accounts, network, broker } = seams;
+    /// Makes the gateway of a network that runs in one process. Nodes can be registered at it, by accounts with any
+    /// scope, and are told that none can connect from outside. `book` checks their secrets.
+    #[must_use]
+    pub fn of_one_process(config: Config, seams: Seams, book: Arc<dyn NodeBook>) -> Self {
+        Self::open(config, seams, Door::OneProcess(book))
+    }
+
+    fn open(config: Config, seams: Seams, door: Door) -> Self {
+        let Seams { intake, reader, batches, lists, accounts, network, roster, broker } = seams;
         let id = GatewayId::fresh();
         let (stop, force) = (Shutdown::new(), Shutdown::new());
         let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
@@ -68,7 +76,7 @@ impl Gateway {
             capacity: Arc::clone(&capacity),
             outbox: outbox.clone(),
             completions_ready: Arc::clone(&completions_ready),
-            admits_nodes: admission.is_some(),
+            admits_nodes: matches!(door, Door::Open(_)),
             stop: stop.clone(),
         }));
         let completions = Completions {
@@ -113,7 +121,15 @@ impl Gateway {
             ),
             accounts,
             limits: Limits::new(&config),
-            nodes: Nodes { admission, book: network, broker },
+            runners: Runners { roster: Arc::clone(&roster) },
+            node_models: NodeModels::new(Arc::clone(&roster)),
+            nodes: Nodes {
+                door,
+                book: network,
+                roster,
+                per_account_max: config.nodes_per_account_max,
+                broker,
+            },
             counts: NetworkCounts::new(reader),
             probe,
             memory: MemoryBudget::new(config.memory_max_bytes),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use infera_broker::Broker;
-use infera_ledger::{AccountBook, JobBatches, JobIntake, JobLists, JobReader, NetworkBook};
+use infera_ledger::{AccountBook, JobBatches, JobIntake, JobLists, JobReader, NetworkBook, NodeRoster};
 
 /// The seams that a gateway works on.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Seams {
     pub accounts: Arc<dyn AccountBook>,
     /// The ledger's catalogue, epochs and records of nodes.
     pub network: Arc<dyn NetworkBook>,
+    /// The ledger's part by which owners see and manage their nodes.
+    pub roster: Arc<dyn NodeRoster>,
     /// The broker, which takes notices and delivers completions.
     pub broker: Arc<dyn Broker>,
 }

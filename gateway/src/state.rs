@@ -12,7 +12,7 @@ use crate::jobs::Jobs;
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, RequestMetrics};
 use crate::readiness::Probe;
-use crate::routes::{Conversations, NetworkCounts, Nodes};
+use crate::routes::{Conversations, NetworkCounts, NodeModels, Nodes, Runners};
 
 /// The parts that serving requests needs.
 #[derive(Debug)]
@@ -31,6 +31,10 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     /// What letting in nodes from outside needs.
     pub(crate) nodes: Nodes,
+    /// What owners need to see and manage their nodes.
+    pub(crate) runners: Runners,
+    /// The nodes that served lately.
+    pub(crate) node_models: NodeModels,
     /// The counts of the whole network.
     pub(crate) counts: NetworkCounts,
     /// The check of whether this gateway can take work.

@@ -9,6 +9,10 @@ mod support;
 
 #[path = "fastapi/bodies.rs"]
 mod bodies;
+#[path = "fastapi/fragments.rs"]
+mod fragments;
+#[path = "fastapi/nodes.rs"]
+mod nodes;
 #[path = "fastapi/openai.rs"]
 mod openai;
 #[path = "fastapi/python.rs"]
@@ -79,16 +83,43 @@ async fn compare(cases: Vec<Case>, prefix: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_bodies_are_answered_as_fastapi_answers_them() {
-    let compared = compare(bodies::bad(), "").await;
+    let compared = compare([bodies::bad(), nodes::bad()].concat(), "").await;
     println!("{compared} bad bodies compared");
     assert!(compared >= 200, "only {compared} cases");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_beyond_a_limit_is_answered_as_fastapi_answers_it() {
-    let compared = compare(bodies::beyond_limits(), "/limited").await;
+    let compared = compare([bodies::beyond_limits(), nodes::beyond_limits()].concat(), "/limited").await;
     println!("{compared} bodies beyond limits compared");
     assert!(compared >= 60, "only {compared} cases");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_queries_are_answered_as_fastapi_answers_them() {
+    let reference = python::Reference::start();
+    let rig = Rig::start(unlimited()).await;
+    for query in nodes::BAD_QUERIES {
+        let path = format!("/node_model_mapping{query}");
+        let theirs = client::send(reference.address, "GET", &path, &[], b"").await.expect("a reply");
+        let ours = client::send(rig.address, "GET", &path, &[], b"").await.expect("a reply");
+        assert_eq!((ours.status, ours.json()), (422, theirs.json()), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seeds_fragments_accept_our_answers_and_our_validation() {
+    let exchanges = fragments::exchanges().await;
+    let count = |status: u64| exchanges.iter().filter(|exchange| exchange["status"] == status).count();
+    println!("{} exchanges: {} answered, {} refused", exchanges.len(), count(200), count(422));
+    assert!(count(200) >= 20 && count(422) >= 100);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("exchanges.json");
+    std::fs::write(&file, Value::from(exchanges).to_string()).expect("a written file");
+    let document = fragments::document();
+    let said = python::run("check_openapi.py", &[&document.to_string_lossy(), &file.to_string_lossy()]);
+    let misfits: Vec<String> = serde_json::from_str(&said).expect("the script prints a list of sentences");
+    assert!(misfits.is_empty(), "{} misfits:\n{}", misfits.len(), misfits.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,7 +121,8 @@ impl Network {
         for index in 1..=config.nodes.count {
             residents.push(residents::node(&seams, &data, &format!("resident-{index}")).await?);
         }
-        let gateway = Gateway::new(config.gateway.clone(), seams.of_gateway());
+        let gateway =
+            Gateway::of_one_process(config.gateway.clone(), seams.of_gateway(), seams.ledger.clone());
         let stages = [Shutdown::new(), Shutdown::new(), Shutdown::new()];
         let mut network = Self {
             address,

@@ -60,6 +60,7 @@ impl Seams {
             lists: self.ledger.clone(),
             accounts: self.ledger.clone(),
             network: self.ledger.clone(),
+            roster: self.ledger.clone(),
             broker: Arc::clone(&self.broker),
         }
     }

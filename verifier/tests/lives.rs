@@ -17,4 +17,5 @@ mod lives {
     mod sweeping;
     mod trials;
     mod versions;
+    mod wishes;
 }

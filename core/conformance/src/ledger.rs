@@ -14,6 +14,7 @@ mod intake;
 mod listing;
 mod many;
 mod network;
+mod roster;
 mod sample;
 mod standing;
 mod storing;
@@ -30,6 +31,7 @@ pub use intake::*;
 pub use listing::*;
 pub use many::*;
 pub use network::*;
+pub use roster::*;
 pub use standing::*;
 pub use storing::*;
 pub use sweeping::*;
@@ -62,6 +64,7 @@ macro_rules! ledger_conformance {
             a_poison_job_refuses_its_batch_alone
             several_jobs_are_cancelled_together
             lists_show_an_accounts_jobs_in_order
+            jobs_are_found_by_their_ids
             metadata_stays_with_the_job
             ends_are_read_once_in_order_while_they_are_made
             ends_are_bounded_in_bytes_and_belong_to_their_account
@@ -118,6 +121,11 @@ macro_rules! ledger_conformance {
             a_node_is_found_again_by_its_secret
             a_node_comes_in_with_its_secret_and_its_accounts_scope
             a_revoked_node_stays_out
+            a_node_is_shown_to_its_owner_alone
+            an_owner_says_what_its_node_is_drawn_for
+            what_a_nodes_owner_said_survives_its_registration
+            a_nodes_days_are_what_its_verdicts_add_up_to
+            nodes_that_served_lately_are_listed
             the_first_epoch_stays
             an_account_is_made_once_and_keys_are_revoked
             accounts_are_proven_and_weighed_and_keys_prioritise

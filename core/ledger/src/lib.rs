@@ -18,6 +18,8 @@ pub mod last_commit;
 pub mod listing;
 mod many;
 mod node_book;
+pub mod node_days;
+mod node_roster;
 mod pruning;
 pub mod rows;
 pub mod statements;
@@ -37,6 +39,7 @@ use infera_types::time::Timestamp;
 pub use job_state::JobState;
 pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
+pub use node_roster::NodeRoster;
 pub use pruning::Pruning;
 pub use rows::*;
 
@@ -275,6 +278,13 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError>;
+
+    /// Returns what owners want of their nodes, for draws. Nodes whose owner never said anything are left out, and so
+    /// are revoked ones.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
 
     /// Returns the epoch with this number, or with `None` the present one (made with `fresh_secret` if there is
     /// none).

@@ -83,3 +83,93 @@ pub const ALLOW_PRIORITY: &str =
 
 /// Revokes a key; the first time of revocation stays.
 pub const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $1 AND revoked_ms IS NULL";
+
+/// The columns of a node as its owner sees it.
+macro_rules! node_view_columns {
+    () => {
+        "id, name, owner, registered_ms, withdrawn_ms, version, models"
+    };
+}
+
+/// The condition for a node by its name (`$1`) that an owner (`$2`, or every owner if it is null) may see.
+macro_rules! node_of_owner {
+    () => {
+        " WHERE name = $1 AND revoked_ms IS NULL AND (CAST($2 AS TEXT) IS NULL OR owner = $2)"
+    };
+}
+
+/// Finds a node as its owner sees it.
+pub const NODE_VIEW: &str = concat!("SELECT ", node_view_columns!(), " FROM nodes", node_of_owner!());
+
+/// Counts an owner's nodes.
+pub const COUNT_NODES: &str = "SELECT COUNT(*) FROM nodes WHERE owner = $1";
+
+/// Lets a node be drawn; a version (`$3`) replaces the one before.
+pub const ENLIST_NODE: &str = concat!(
+    "UPDATE nodes SET withdrawn_ms = NULL, version = COALESCE(CAST($3 AS TEXT), version)",
+    node_of_owner!(),
+    " RETURNING ",
+    node_view_columns!()
+);
+
+/// Withdraws a node from draws (`$4`); a version (`$3`) replaces the one before.
+pub const WITHDRAW_NODE: &str = concat!(
+    "UPDATE nodes SET withdrawn_ms = COALESCE(withdrawn_ms, $4), version = COALESCE(CAST($3 AS TEXT), version)",
+    node_of_owner!(),
+    " RETURNING ",
+    node_view_columns!()
+);
+
+/// Stores the models (`$3`) that a node may be drawn for.
+pub const OFFER_MODELS: &str =
+    concat!("UPDATE nodes SET models = $3", node_of_owner!(), " RETURNING ", node_view_columns!());
+
+/// Finds what owners want of their nodes: node, since when it is withdrawn, models.
+pub const NODE_WISHES: &str = "SELECT id, withdrawn_ms, models FROM nodes
+    WHERE revoked_ms IS NULL AND (withdrawn_ms IS NOT NULL OR models IS NOT NULL) ORDER BY registered_ms, id";
+
+/// The columns of a node's day.
+#[macro_export]
+macro_rules! node_day_columns {
+    () => {
+        "node, day, millipoints, tokens, valid, invalid, inconclusive, missed, neutral, up_first, up_second, up_third"
+    };
+}
+
+/// Adds to a node's day what another part of it adds up to.
+#[macro_export]
+macro_rules! add_to_node_day {
+    () => {
+        " ON CONFLICT (node, day) DO UPDATE SET
+            millipoints = node_days.millipoints + excluded.millipoints,
+            tokens = node_days.tokens + excluded.tokens,
+            valid = node_days.valid + excluded.valid,
+            invalid = node_days.invalid + excluded.invalid,
+            inconclusive = node_days.inconclusive + excluded.inconclusive,
+            missed = node_days.missed + excluded.missed,
+            neutral = node_days.neutral + excluded.neutral,
+            up_first = node_days.up_first | excluded.up_first,
+            up_second = node_days.up_second | excluded.up_second,
+            up_third = node_days.up_third | excluded.up_third"
+    };
+}
+
+/// Finds a node's (`$1`) days since `$2`.
+pub const NODE_DAYS: &str =
+    concat!("SELECT ", node_day_columns!(), " FROM node_days WHERE node = $1 AND day >= $2 ORDER BY day");
+
+/// Finds at most `$2` nodes that were judged for a model since `$1` and may be drawn for it: node, model, time. The
+/// condition by which the model is looked for in the node's JSON list is the database's own.
+#[macro_export]
+macro_rules! serving_nodes {
+    ($is_offered:literal) => {
+        concat!(
+            "SELECT standings.node, standings.model, standings.updated_ms
+            FROM standings JOIN nodes ON nodes.id = standings.node
+            WHERE standings.updated_ms >= $1 AND nodes.revoked_ms IS NULL AND nodes.withdrawn_ms IS NULL
+                AND (nodes.models IS NULL OR ",
+            $is_offered,
+            ") ORDER BY standings.updated_ms DESC, standings.node, standings.model LIMIT $2"
+        )
+    };
+}

@@ -1,4 +1,4 @@
-//! The words by which a gateway lets a node in or keeps it out, on both sides: the gateway says them, the worker acts by
+//! The words by which a gateway lets a node in, keeps it out or refuses what is asked about one, on both sides: the gateway says them, the worker acts by
 //! them. Sentences and statuses are the gateway's.
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use strum::VariantArray;
 use crate::ids::NodeId;
 use crate::secret::Secret;
 
-/// Why a node isn't let in, and who can change that.
+/// Why a node isn't let in or what is asked about it isn't done, and who can change that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Refusal {
     /// This gateway has no key to sign tokens with: its operator. Another gateway may have one.
@@ -22,6 +22,12 @@ pub enum Refusal {
     Revoked,
     /// The broker is away: a retry is safe.
     BrokerAway,
+    /// No node of this name belongs to the caller's account, whether there is one or not: the runner.
+    NotYours,
+    /// The account has as many nodes as it may: the runner.
+    TooMany,
+    /// This gateway takes no results over HTTPS: a node that isn't of this network's programs.
+    NoLeases,
 }
 
 impl Refusal {
@@ -38,6 +44,9 @@ impl Refusal {
             Self::Unknown => "node_unknown",
             Self::Revoked => "node_revoked",
             Self::BrokerAway => "broker_unavailable",
+            Self::NotYours => "node_not_found",
+            Self::TooMany => "too_many_nodes",
+            Self::NoLeases => "results_not_taken",
         }
     }
 

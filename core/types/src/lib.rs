@@ -1,11 +1,13 @@
 //! The words that all of Infera shares, and the few tools that every program needs without a seam. No vendor or role.
 //!
-//! Read in this order: names of things (`ids`, `time`), what answers are compared by (`numbers`), what a client may
-//! ask and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what crosses the broker (`messages`, made
+//! Read in this order: names of things (`ids`, `time`, `day`), what answers are compared by (`numbers`), what a client may
+//! ask and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
+//! crosses the broker (`messages`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
 //! `causes`, `byte_budget`), the words by which a node is let in (`admission`), and files that only their owner can read
 //! (`private_files`).
 
+pub mod day;
 pub mod ids;
 pub mod time;
 

@@ -121,7 +121,8 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         batches: ledger.clone(),
         lists: ledger.clone(),
         accounts: ledger.clone(),
-        network: ledger,
+        network: ledger.clone(),
+        roster: ledger,
         broker: MeasuredBroker::new(broker),
     }
 }

@@ -3,7 +3,7 @@
 //! values.
 
 use infera_ledger::{JobState, JobView, ListedJob, NumberedEnd};
-use infera_types::ids::{JobId, ModelName};
+use infera_types::ids::ModelName;
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
 use serde_json::{Value, json};
 

@@ -8,8 +8,9 @@ use infera_types::admission::Refusal;
 pub(crate) const fn status(refusal: Refusal) -> StatusCode {
     match refusal {
         Refusal::NoAdmission | Refusal::BrokerAway => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::NoFleet | Refusal::Unknown | Refusal::Revoked => StatusCode::FORBIDDEN,
-        Refusal::NameTaken => StatusCode::CONFLICT,
+        Refusal::NoFleet | Refusal::Unknown | Refusal::Revoked | Refusal::TooMany => StatusCode::FORBIDDEN,
+        Refusal::NotYours => StatusCode::NOT_FOUND,
+        Refusal::NameTaken | Refusal::NoLeases => StatusCode::CONFLICT,
     }
 }
 
@@ -34,5 +35,16 @@ pub(crate) const fn message(refusal: Refusal) -> &'static str {
         }
         Refusal::Revoked => "This node was revoked by the operator.",
         Refusal::BrokerAway => "The broker is not available. Try again soon.",
+        Refusal::NotYours => {
+            "No node of this name belongs to this key's account. A node's name is the node_id that it was registered \
+             with, by POST /register_node_secret under a key of its account."
+        }
+        Refusal::TooMany => {
+            "This account has as many nodes as it may. Register this one under the node_id of a node that is gone."
+        }
+        Refusal::NoLeases => {
+            "Nodes of this network return results through its broker. Results over HTTPS need a lease, and no gateway \
+             hands any out yet. Run the program infera-worker; nothing of this request was kept."
+        }
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::fastapi::echo::write_text;
-use crate::fastapi::{Mistake, Mistakes, Step, Unfit};
+use crate::fastapi::{Mistake, Mistakes, Part, Step, Unfit};
 
 /// The size of the list of mistakes beyond which no more are listed, in bytes; those left out are counted. One
 /// mistake is bounded too, because its input, names and reasons are cut.
@@ -116,7 +116,7 @@ fn write_mistakes(mistakes: &Mistakes, out: &mut String) {
             }
             out.push(',');
         }
-        write_mistake(mistake, out);
+        write_mistake(mistake, mistakes.part(), out);
         listed += 1;
     }
     let left_out = mistakes.count() - listed;
@@ -130,9 +130,9 @@ fn write_mistakes(mistakes: &Mistakes, out: &mut String) {
 }
 
 /// Writes one mistake as pydantic prints it, with the keys in its order.
-fn write_mistake(mistake: &Mistake, out: &mut String) {
+fn write_mistake(mistake: &Mistake, part: Part, out: &mut String) {
     let Mistake { location, flaw, input } = mistake;
-    out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"body\"", flaw.kind));
+    out.push_str(&format!("{{\"type\":\"{}\",\"loc\":[\"{}\"", flaw.kind, part.word()));
     for step in location {
         out.push(',');
         match step {

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Nullable(&'static Kind),
     /// A list of the inner kind.
     List(&'static Kind),
+    /// An object with any fields.
+    Dictionary,
     /// An object with these fields. Other fields are ignored.
     Object(&'static [Field]),
     /// The content of a message in OpenAI's API: a string, or a list of `{"type": "text", "text": …}`.
@@ -72,7 +74,7 @@ pub(crate) enum Checked {
     Number(f64),
     /// A list.
     List(Vec<Checked>),
-    /// An object, as the values of its table's fields, in the table's order.
+    /// An object, as the values of its table's fields, in the table's order; empty if it has no table.
     Object(Vec<Checked>),
 }
 
@@ -178,6 +180,10 @@ impl Checker {
             Kind::Nullable(_) if *value == Json::Null => Checked::Null,
             Kind::Nullable(inner) => self.value(value, inner),
             Kind::List(inner) => self.list(value, inner),
+            Kind::Dictionary if matches!(value, Json::Object(_)) => Checked::Object(Vec::new()),
+            Kind::Dictionary => {
+                self.wrong(Flaw::new("dict_type", "Input should be a valid dictionary"), value)
+            }
             Kind::Object(fields) => self.object(value, fields),
             Kind::Content => self.content(value),
         }

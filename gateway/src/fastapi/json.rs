@@ -355,4 +355,17 @@ impl Json {
             _ => None,
         }
     }
+
+    /// Returns the object with the texts of its secret members hidden, so that no error repeats them.
+    #[must_use]
+    pub(crate) fn hiding(mut self, secrets: &[&str]) -> Self {
+        if let Self::Object(members) = &mut self {
+            for (key, value) in members {
+                if secrets.contains(&key.as_str()) && matches!(value, Self::Text(_) | Self::BrokenText(_)) {
+                    *value = Self::Text("[hidden]".to_owned());
+                }
+            }
+        }
+        self
+    }
 }

@@ -1,4 +1,4 @@
-//! Collects everything that is wrong with a body, bounded in size: a limited number of mistakes are listed, the
+//! Collects everything that is wrong with a body or a query, bounded in size: a limited number of mistakes are listed, the
 //! others are counted, and what is echoed of the body is cut. A body of half a megabyte can have a hundred thousand
 //! mistakes, each of which would echo the rest of the body.
 
@@ -98,6 +98,27 @@ impl Flaw {
     }
 }
 
+/// The part of a request that is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The body.
+    #[default]
+    Body,
+    /// The query behind the path.
+    Query,
+}
+
+impl Part {
+    /// Returns FastAPI's word for the part, with which each place begins.
+    #[must_use]
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Query => "query",
+        }
+    }
+}
+
 /// One flaw and its place in the body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Mistake {
@@ -112,6 +133,7 @@ pub(crate) struct Mistake {
 /// All mistakes in a body, in the order found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Mistakes {
+    part: Part,
     listed: Vec<Mistake>,
     unlisted: usize,
     echoed_bytes: usize,
@@ -124,6 +146,18 @@ impl Mistakes {
         let mut mistakes = Self::default();
         mistakes.add(&[], flaw, input);
         mistakes
+    }
+
+    /// Makes an empty list of mistakes in a query.
+    #[must_use]
+    pub(crate) fn in_query() -> Self {
+        Self { part: Part::Query, ..Self::default() }
+    }
+
+    /// Returns the part of the request that is wrong.
+    #[must_use]
+    pub(crate) const fn part(&self) -> Part {
+        self.part
     }
 
     /// Adds a mistake at `location`. Beyond [`MISTAKES_MAX`] it is only counted.

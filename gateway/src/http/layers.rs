@@ -159,13 +159,13 @@ async fn admit(
     let (route, id) = router::find(&head.method, head.uri.path())?;
     limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
     let caller = match route.access {
-        Access::Key => Some(access::caller(&state.keys, &head.headers).await?),
+        Access::Key | Access::Runner => Some(access::caller(&state.keys, &head.headers).await?),
         Access::Open | Access::SignUp | Access::Node => None,
     };
     match route.access {
         Access::SignUp => state.limits.admit_signup(origin.client(&head.headers, &state.config))?,
         Access::Node => state.limits.admit_node(origin.client(&head.headers, &state.config))?,
-        Access::Open | Access::Key => {}
+        Access::Open | Access::Key | Access::Runner => {}
     }
     let turn = match &caller {
         Some(caller) => Some(state.limits.admit(caller, headers)?),

@@ -12,7 +12,8 @@ use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::{
-    Call, chat, health, job_batches, job_lists, jobs, models, nodes, ping, signup, statistics, submit,
+    Call, chat, health, job_batches, job_lists, jobs, mapping, models, nodes, ping, points, signup,
+    statistics, submit, worker,
 };
 use crate::state::State;
 
@@ -23,10 +24,12 @@ pub(crate) enum Access {
     Open,
     /// Anyone, counted by address.
     SignUp,
-    /// Nodes, which have a secret instead of a key, counted by address.
+    /// Anyone without a key, such as nodes with a secret, counted by address.
     Node,
     /// Callers with a key, counted by that key.
     Key,
+    /// The same, on routes for nodes' owners, whose bodies are short.
+    Runner,
 }
 
 /// The path under which requests outside the table are counted.
@@ -60,7 +63,7 @@ impl Route {
     }
 }
 
-static ROUTES: [Route; 18] = [
+static ROUTES: [Route; 26] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::Chat).await })
@@ -80,6 +83,31 @@ static ROUTES: [Route; 18] = [
     }),
     route(Method::POST, "/check_node_secret", Access::Node, |s, call| {
         Box::pin(async move { nodes::admit(&s.nodes, call).await })
+    }),
+    // The network's own face, for nodes' owners.
+    route(Method::POST, "/worker/register_node", Access::Runner, |s, call| {
+        Box::pin(async move { worker::register(&s.runners, call).await })
+    }),
+    route(Method::POST, "/worker/deregister_node", Access::Runner, |s, call| {
+        Box::pin(async move { worker::deregister(&s.runners, call).await })
+    }),
+    route(Method::POST, "/worker/update_models", Access::Runner, |s, call| {
+        Box::pin(async move { worker::update_models(&s.runners, &s.jobs.catalogue, call).await })
+    }),
+    route(Method::POST, "/worker/update_result", Access::Node, |_, call| {
+        Box::pin(async move { worker::update_result(&call) })
+    }),
+    route(Method::POST, "/daily_points", Access::Runner, |s, call| {
+        Box::pin(async move { points::daily(&s.runners, call).await })
+    }),
+    route(Method::GET, "/node_points/{id}", Access::Runner, |s, call| {
+        Box::pin(async move { points::of_node(&s.runners, call).await })
+    }),
+    route(Method::POST, "/node_jobs_stats", Access::Runner, |s, call| {
+        Box::pin(async move { points::jobs(&s.runners, call).await })
+    }),
+    route(Method::GET, "/node_model_mapping", Access::Node, |s, call| {
+        Box::pin(async move { mapping::show(&s.node_models, call).await })
     }),
     // OpenAI's face.
     route(Method::POST, "/v1/chat/completions", Access::Key, |s, call| {
@@ -189,6 +217,8 @@ mod tests {
         for (path, expected) in [
             ("/v1/jobs/job_1", "/v1/jobs/{id}"),
             ("/submit_job", "/submit_job"),
+            ("/node_points/http%3A%2F%2F192.0.2.1%2F", "/node_points/{id}"),
+            ("/node_points/http://192.0.2.1/", "unmatched"),
             ("/v1/jobs/", "unmatched"),
             ("/v1/jobs", "/v1/jobs"),
             ("/v1/jobs/results", "/v1/jobs/results"),

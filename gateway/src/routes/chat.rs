@@ -32,7 +32,7 @@ pub(crate) async fn chat(
         let (view, replayed) = (&followed.view, followed.replayed);
         let fail = |error| Failure { replayed, ..Failure::of_job(error, view.id) };
         let settlement = view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
-        let body = objects::of_end(settlement, view.accepted_ms, view.dispute).map_err(fail)?;
+        let body = objects::of_end(view, settlement).map_err(fail)?;
         return Ok(preferred.applied(Reply::json(&body)?, &followed));
     }
     let outcome = accept::answer(jobs, order).await?;

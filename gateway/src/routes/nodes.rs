@@ -1,19 +1,26 @@
 //! `POST /register_node_secret` and `POST /check_node_secret`: registers a node from outside, and lets it in.
 //!
-//! Only nodes of accounts with the scope `fleet` are registered. Others could do nothing anyway, and strangers' names
-//! would pile up in the ledger. After that, a node checks in at intervals: it gets a token, before the last one
-//! expires, and its queue, which is declared again if it has expired.
+//! Where nodes connect to a broker, only those of accounts with the scope `fleet` are registered. Others could do nothing
+//! anyway, and strangers' names would pile up in the ledger. After that, a node checks in at intervals: it gets a token,
+//! before the last one expires, and its queue, which is declared again if it has expired.
+//!
+//! In a network that runs in one process there is no broker to connect to. Every account may register nodes there, which
+//! keeps their names for it, and a check says that the node is known and can't connect.
 
 use std::sync::Arc;
 
 use infera_broker::{Broker, BrokerError};
-use infera_ledger::{LedgerError, NetworkBook, NewNode, NodeCheck, NodeRecord, Registered};
+use infera_ledger::{
+    LedgerError, NetworkBook, NewNode, NodeBook, NodeCheck, NodeRecord, NodeRoster, Registered, Whose,
+};
 use infera_types::admission::{self, Refusal};
+use infera_types::ids::{AccountId, OwnerId};
 use infera_types::time::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
 use super::call::Call;
+use super::node_names::check_name;
 use crate::access::admission::secret_digest;
 use crate::access::{Admission, KeyCache, caller_if_any};
 use crate::api::error::ApiError;
@@ -24,22 +31,38 @@ use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
 const NODE_SECRET: &[Field] =
     &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
 
-/// The largest length of a `node_id`, in characters. Any host's name fits.
-const NAME_MAX: usize = 255;
-
 /// The smallest length of a secret, in characters. Sixteen random ones can't be guessed at the rate that is allowed,
 /// nor from their hash.
 const SECRET_MIN: usize = 16;
 /// The largest length of a secret, in characters. More prove nothing more.
 const SECRET_MAX: usize = 255;
 
+/// What a node is told that can't connect.
+const ONE_PROCESS: &str = "This network runs in one process, and so do its nodes: there is no broker that a node could \
+                           connect to. The node is registered, and gets no work here.";
+
+/// How nodes from outside come to this network.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// This gateway lets in none; another one may.
+    Closed,
+    /// The network runs in one process, so that none can connect.
+    OneProcess(Arc<dyn NodeBook>),
+    /// They are let in to the broker.
+    Open(Admission),
+}
+
 /// The parts that letting in nodes needs.
 #[derive(Debug)]
 pub(crate) struct Nodes {
-    /// The admission; none if this gateway lets in no nodes.
-    pub(crate) admission: Option<Admission>,
+    /// How nodes come in.
+    pub(crate) door: Door,
     /// The ledger's records of nodes.
     pub(crate) book: Arc<dyn NetworkBook>,
+    /// Nodes as their owners see them.
+    pub(crate) roster: Arc<dyn NodeRoster>,
+    /// The largest number of nodes that one account may register; 0 means no limit.
+    pub(crate) per_account_max: u64,
     /// The broker, which has the nodes' queues.
     pub(crate) broker: Arc<dyn Broker>,
 }
@@ -50,17 +73,11 @@ pub(crate) struct Nodes {
 /// [`Refusal`], or the ledger's error.
 pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
-    let book = &nodes.admission()?.book;
-    let caller = caller_if_any(keys, &call.head.headers).await?;
-    let account = caller.map(|caller| caller.account.clone()).ok_or(refused(Refusal::NoFleet))?;
-    if !book.is_fleet(&account).await.map_err(failed)? {
-        return Err(refused(Refusal::NoFleet).into());
-    }
+    let account = nodes.owner(keys, &call).await?;
+    nodes.check_room(&account, &name).await?;
     let node = NewNode { name, secret: secret_digest(&secret), account: Some(account) };
     match nodes.book.register_node(&node, Timestamp::now()).await.map_err(failed)? {
-        Registered::Node(node) => {
-            Ok(Reply::json(&json!({ "status": "registered", "node": node.id, "node_id": node.name }))?)
-        }
+        Registered::Node(node) => Ok(nodes.registered(&node)?),
         Registered::WrongSecret => Err(refused(Refusal::NameTaken).into()),
     }
 }
@@ -71,14 +88,25 @@ pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Resu
 /// [`Refusal`], or the error of the ledger or the broker.
 pub(crate) async fn admit(nodes: &Nodes, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
-    let admission = nodes.admission()?;
+    let digest = secret_digest(&secret);
     let now = Timestamp::now();
-    let checked = admission.book.admit_node(&name, secret_digest(&secret), admission.until(now)).await;
-    let refusal = match checked.map_err(failed)? {
-        NodeCheck::Admitted(node) => return Ok(let_in(admission, &*nodes.broker, &node, now).await?),
-        NodeCheck::NoFleet(_) => Refusal::NoFleet,
-        NodeCheck::Revoked => Refusal::Revoked,
-        NodeCheck::Unknown => Refusal::Unknown,
+    let refusal = match &nodes.door {
+        Door::Closed => Refusal::NoAdmission,
+        Door::OneProcess(book) => match book.admit_node(&name, digest, now).await.map_err(failed)? {
+            NodeCheck::Admitted(node) | NodeCheck::NoFleet(node) => return Ok(nodes.registered(&node)?),
+            NodeCheck::Revoked => Refusal::Revoked,
+            NodeCheck::Unknown => Refusal::Unknown,
+        },
+        Door::Open(admission) => {
+            match admission.book.admit_node(&name, digest, admission.until(now)).await.map_err(failed)? {
+                NodeCheck::Admitted(node) => {
+                    return Ok(let_in(admission, &*nodes.broker, &node, now).await?);
+                }
+                NodeCheck::NoFleet(_) => Refusal::NoFleet,
+                NodeCheck::Revoked => Refusal::Revoked,
+                NodeCheck::Unknown => Refusal::Unknown,
+            }
+        }
     };
     Err(refused(refusal).into())
 }
@@ -118,8 +146,46 @@ struct Admitted {
 }
 
 impl Nodes {
-    fn admission(&self) -> Result<&Admission, ApiError> {
-        self.admission.as_ref().ok_or(refused(Refusal::NoAdmission))
+    /// Returns the account that a registration is for.
+    async fn owner(&self, keys: &KeyCache, call: &Call) -> Result<AccountId, ApiError> {
+        let caller = caller_if_any(keys, &call.head.headers);
+        match &self.door {
+            Door::Closed => Err(refused(Refusal::NoAdmission)),
+            Door::OneProcess(_) => Ok(caller.await?.ok_or(ApiError::Unauthorized)?.account.clone()),
+            Door::Open(admission) => {
+                let account = caller.await?.ok_or(refused(Refusal::NoFleet))?.account.clone();
+                let is_fleet = admission.book.is_fleet(&account).await.map_err(failed)?;
+                is_fleet.then_some(account).ok_or(refused(Refusal::NoFleet))
+            }
+        }
+    }
+
+    /// Checks that an account may register one more node, if it doesn't have the one of this name. Registrations at the same
+    /// time may go beyond the limit by one each.
+    async fn check_room(&self, account: &AccountId, name: &str) -> Result<(), ApiError> {
+        let owner = OwnerId::of_account(account);
+        if self.per_account_max == 0
+            || self.roster.count_of(&owner).await.map_err(failed)? < self.per_account_max
+            || self.roster.node_of(&Whose::Of(owner), name).await.map_err(failed)?.is_some()
+        {
+            return Ok(());
+        }
+        Err(refused(Refusal::TooMany))
+    }
+
+    /// Says that a node is registered, and whether it can connect.
+    fn registered(&self, node: &NodeRecord) -> Result<Reply, ApiError> {
+        let connects = matches!(self.door, Door::Open(_));
+        let mut told = json!({
+            "status": "registered",
+            "node": node.id,
+            "node_id": node.name,
+            "connects": connects,
+        });
+        if !connects {
+            told["message"] = json!(ONE_PROCESS);
+        }
+        Reply::json(&told)
     }
 }
 
@@ -134,23 +200,16 @@ fn failed(error: LedgerError) -> ApiError {
 
 /// Reads the node's name and secret. Errors about a secret don't repeat it.
 fn fields(call: &Call) -> Result<(String, String), Unfit> {
-    let [name, secret] = check(&call.json()?, NODE_SECRET)?.into_fields();
+    let body = call.json()?;
+    check(&body.clone().hiding(&["secret"]), NODE_SECRET)?;
+    let [name, secret] = check(&body, NODE_SECRET)?.into_fields();
     let (name, secret) = (name.into_text(), secret.into_text());
     let mut mistakes = Mistakes::default();
-    let mut wrong = |field: &'static str, message: String| {
-        mistakes.add(&[Step::name(field)], Flaw::new("value_error", message), &Json::Null);
-    };
-    if name.is_empty() || name.chars().count() > NAME_MAX || name.contains(char::is_control) {
-        wrong(
-            "node_id",
-            format!("String should have 1 to {NAME_MAX} characters, none of them a control character"),
-        );
-    }
+    check_name(&mut mistakes, "node_id", &name);
     if !(SECRET_MIN..=SECRET_MAX).contains(&secret.chars().count()) {
-        wrong(
-            "secret",
-            format!("String should have {SECRET_MIN} to {SECRET_MAX} characters; draw it at random"),
-        );
+        let message =
+            format!("String should have {SECRET_MIN} to {SECRET_MAX} characters; draw it at random");
+        mistakes.add(&[Step::name("secret")], Flaw::new("value_error", message), &Json::Null);
     }
     Ok(mistakes.none_or((name, secret))?)
 }

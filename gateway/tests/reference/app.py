@@ -1,4 +1,4 @@
-"""The seed's three request models on a real FastAPI application.
+"""The seed's request models on a real FastAPI application.
 
 What it prints for a body is what our gateway must print for the same body. It does no work: a valid body is
 answered with the model's own view of it, so that the test can compare coercions too.
@@ -7,9 +7,9 @@ Under /limited stand the same models with the limits that are ours, as FastAPI w
 their own because pydantic checks shape and limits together, and the gateway the limits only if the shape is right.
 """
 
-from typing import List, Literal, Optional
+from typing import Any, Dict, List, Literal, Optional
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, EmailStr, Field
 
 
@@ -35,6 +35,34 @@ class JobRequest(BaseModel):
 
 class SignupRequest(BaseModel):
     email: EmailStr
+
+
+class NodeSecretRequest(BaseModel):
+    node_id: str
+    secret: str
+
+
+class DailyPointsRequest(BaseModel):
+    node_name: str
+    last_days: int
+
+
+class NodeRegistration(BaseModel):
+    node_url: str
+    node_version: Optional[str] = None
+
+
+class NodeModel(BaseModel):
+    node_url: str
+    models: List[str]
+
+
+class JobResult(BaseModel):
+    job_id: str
+    api_key: str
+    model_name: str
+    result: Dict[str, Any]
+    status: str
 
 
 class LimitedMessage(BaseModel):
@@ -64,6 +92,16 @@ class LimitedJob(Limited):
     max_output: int = Field(ge=1, le=8192)
 
 
+class LimitedDays(BaseModel):
+    node_name: str
+    last_days: int = Field(ge=1, le=365)
+
+
+class LimitedModels(BaseModel):
+    node_url: str
+    models: List[str] = Field(max_length=64)
+
+
 app = FastAPI()
 
 
@@ -89,4 +127,47 @@ def limited_chat(request: LimitedChat):
 
 @app.post("/limited/submit_job")
 def limited_job(request: LimitedJob):
+    return request
+
+
+@app.post("/register_node_secret")
+@app.post("/check_node_secret")
+def node_secret(request: NodeSecretRequest):
+    return request
+
+
+@app.post("/daily_points")
+def daily_points(request: DailyPointsRequest):
+    return request
+
+
+@app.post("/node_jobs_stats")
+@app.post("/worker/register_node")
+@app.post("/worker/deregister_node")
+def node_registration(request: NodeRegistration):
+    return request
+
+
+@app.post("/worker/update_models")
+def update_models(request: NodeModel):
+    return request
+
+
+@app.post("/worker/update_result")
+def update_result(request: JobResult):
+    return request
+
+
+@app.get("/node_model_mapping")
+def node_model_mapping(time_frame: int = Query(ge=1, le=720)):
+    return time_frame
+
+
+@app.post("/limited/daily_points")
+def limited_days(request: LimitedDays):
+    return request
+
+
+@app.post("/limited/worker/update_models")
+def limited_models(request: LimitedModels):
     return request

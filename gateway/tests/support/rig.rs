@@ -147,6 +147,28 @@ impl Rig {
         between: impl FnOnce(Arc<SqliteLedger>, Arc<MemoryBroker>) -> (Arc<I>, Arc<B>),
         admission: impl FnOnce(&Arc<SqliteLedger>) -> Option<Admission>,
     ) -> Self {
+        Self::start_made(config, owners, between, |config, seams, ledger| match admission(ledger) {
+            Some(admission) => Gateway::admitting(config, seams, admission),
+            None => Gateway::new(config, seams),
+        })
+        .await
+    }
+
+    /// Starts the gateway of a network in one process.
+    pub(crate) async fn start_of_one_process(config: Config) -> Self {
+        let between = |ledger, broker| (ledger, broker);
+        Self::start_made(config, 3, between, |config, seams, ledger| {
+            Gateway::of_one_process(config, seams, Arc::clone(ledger) as _)
+        })
+        .await
+    }
+
+    async fn start_made<I: JobIntake + 'static, B: Broker + 'static>(
+        config: Config,
+        owners: u32,
+        between: impl FnOnce(Arc<SqliteLedger>, Arc<MemoryBroker>) -> (Arc<I>, Arc<B>),
+        make: impl FnOnce(Config, Seams, &Arc<SqliteLedger>) -> Gateway,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).expect("a fresh ledger");
         let broker = MemoryBroker::new();
@@ -160,16 +182,14 @@ impl Rig {
             lists: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
+            roster: Arc::clone(&ledger) as _,
             broker: gateways_broker,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (shutdown, play) = (Shutdown::new(), Arc::new(Mutex::new(Play::Answer)));
         let config = named(config);
-        let gateway = match admission(&ledger) {
-            Some(admission) => Gateway::admitting(config, seams, admission),
-            None => Gateway::new(config, seams),
-        };
+        let gateway = make(config, seams, &ledger);
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
         tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));

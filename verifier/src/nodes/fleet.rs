@@ -28,12 +28,14 @@ impl Fleet {
     }
 }
 
-/// Joins live nodes with the ledger's snapshot. Nodes that aren't registered (any more) are left out.
+/// Joins live nodes with the ledger's snapshot. Nodes that aren't registered (any more) are left out, and so are those
+/// whose owner deregistered them, or chose other models for them: they end what they have and are asked for no more.
 pub(crate) fn fleet(snapshot: &Snapshot, model: &ModelName, views: &[NodeView]) -> Fleet {
     let Some(profiles) = snapshot.profiles.get(model) else { return Fleet::default() };
     let registered = views
         .iter()
         .enumerate()
+        .filter(|(_, view)| snapshot.allows(&view.id, model))
         .filter_map(|(index, view)| Some((index, view, snapshot.nodes.get(&view.id)?)));
     let (indexes, candidates): (Vec<_>, Vec<_>) = registered
         .map(|(index, view, node)| {

@@ -1,11 +1,11 @@
 //! Keeps in memory what the ledger says about the network, so that no draw waits for a read: the catalogue, the registered
-//! nodes, how they stand, and epochs' secrets. It is read again each second.
+//! nodes, what their owners want of them, how they stand, and epochs' secrets. It is read again each second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding, Standing};
+use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding, NodeWish, Standing};
 use infera_types::ids::{Digest, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
@@ -21,6 +21,8 @@ pub(crate) struct Snapshot {
     pub(crate) catalogue: HashMap<ModelName, Arc<CatalogueEntry>>,
     /// Registered nodes that are not revoked.
     pub(crate) nodes: HashMap<NodeId, NodeRecord>,
+    /// What owners want of their nodes; those whose owners said nothing are left out.
+    pub(crate) wishes: HashMap<NodeId, NodeWish>,
     /// How each node stands for each model.
     pub(crate) standings: HashMap<ModelName, HashMap<NodeId, NodeStanding>>,
     /// What those records are worth, for each model of the catalogue.
@@ -28,6 +30,11 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Returns whether a node's owner lets it be drawn for a model.
+    pub(crate) fn allows(&self, node: &NodeId, model: &ModelName) -> bool {
+        self.wishes.get(node).is_none_or(|wish| wish.allows(model))
+    }
+
     /// Returns how a node stands for a model; none while it has no verdict.
     pub(crate) fn standing(&self, node: &NodeId, model: &ModelName) -> Option<&NodeStanding> {
         self.standings.get(model)?.get(node)
@@ -59,6 +66,9 @@ impl LedgerView {
         }
         for node in network.nodes().await? {
             snapshot.nodes.insert(node.id.clone(), node);
+        }
+        for wish in network.wishes().await? {
+            snapshot.wishes.insert(wish.node.clone(), wish);
         }
         for standing in standing.standings().await? {
             let of_model = snapshot.standings.entry(standing.model.clone()).or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use infera_ledger::{
     AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, LedgerError,
-    NetworkBook, NodeBook, Pruning, Standing, Sweeping,
+    NetworkBook, NodeBook, NodeRoster, Pruning, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -33,6 +33,8 @@ pub struct Halves {
     pub network: Arc<dyn NetworkBook>,
     /// Admission of nodes.
     pub nodes: Arc<dyn NodeBook>,
+    /// Nodes as their owners see them.
+    pub roster: Arc<dyn NodeRoster>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// The archive's index.
@@ -55,6 +57,7 @@ impl Halves {
             + Feeding
             + NetworkBook
             + NodeBook
+            + NodeRoster
             + AccountBook
             + ArchiveIndex
             + Pruning
@@ -71,6 +74,7 @@ impl Halves {
             feeding: Arc::clone(ledger) as Arc<dyn Feeding>,
             network: Arc::clone(ledger) as Arc<dyn NetworkBook>,
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
+            roster: Arc::clone(ledger) as Arc<dyn NodeRoster>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
             pruning: Arc::clone(ledger) as Arc<dyn Pruning>,

@@ -16,21 +16,22 @@ use infera_ledger::{
 use infera_types::ids::{AccountId, JobId, ModelName};
 use infera_types::job::{End, FailureReason};
 
-/// A list has the account's jobs in the order of their ids, either way, page by page, through a filter or not.
-pub async fn lists_show_an_accounts_jobs_in_order(ledger: &Halves) {
-    let (account, other) = (AccountId::fresh(), AccountId::fresh());
+/// Makes 23 jobs of one account: every third for another model, every second with pairs, some of them ended or
+/// running. Another account has one more.
+async fn varied(ledger: &Halves) -> (AccountId, Vec<NewJob>) {
+    let account = AccountId::fresh();
     let mut jobs = new_jobs(&account, 23);
     for (number, job) in (0_u64..).zip(&mut jobs) {
         job.accepted_ms = at(number * 10);
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             job.model = ModelName::new("other-model");
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             job.metadata = pairs(&[("parity", "even"), ("number", &number.to_string())]);
         }
     }
     assert_eq!(accept_all(ledger, &jobs).await, all_new(23));
-    accept_at(ledger, &other, 0).await;
+    accept_at(ledger, &AccountId::fresh(), 0).await;
     let failure = End::Failed { reason: FailureReason::NoConsensus, message: "no".to_owned() };
     must(ledger.owner.settle(&succeeded(&jobs[0])).await);
     must(ledger.owner.settle(&ended(&jobs[1], failure)).await);
@@ -38,7 +39,12 @@ pub async fn lists_show_an_accounts_jobs_in_order(ledger: &Halves) {
     must(ledger.intake.cancel(&account, jobs[4].id, at(1_000)).await);
     let owner = verifier(ledger, 60_000).await;
     taken(super::sample::take(ledger, &owner, jobs[5].id, false, 1).await);
+    (account, jobs)
+}
 
+/// A list has the account's jobs in the order of their ids, either way, page by page, through a filter or not.
+pub async fn lists_show_an_accounts_jobs_in_order(ledger: &Halves) {
+    let (account, jobs) = varied(ledger).await;
     let none = JobFilter::default();
     let in_state = |state| JobFilter { state: Some(state), ..JobFilter::default() };
     let with_end = |end| JobFilter { end: Some(end), ..JobFilter::default() };
@@ -76,26 +82,32 @@ pub async fn lists_show_an_accounts_jobs_in_order(ledger: &Halves) {
             assert_eq!(pages(ledger, question).await, expected, "{filter:?} {newest_first} {limit}");
         }
     }
-    let question = |account: &AccountId| JobsQuestion {
-        account: account.clone(),
+    let question = JobsQuestion {
+        account: AccountId::fresh(),
         filter: JobFilter::default(),
         after: None,
         newest_first: true,
         limit: 1,
     };
-    assert_eq!(must(ledger.lists.list(&question(&AccountId::fresh())).await), JobPage::default());
+    assert_eq!(must(ledger.lists.list(&question).await), JobPage::default());
+}
+
+/// Jobs are found by their ids, as they are now, and only those of the account.
+pub async fn jobs_are_found_by_their_ids(ledger: &Halves) {
+    let (account, jobs) = varied(ledger).await;
     let asked = [jobs[4].id, JobId::new(), jobs[6].id];
     let mut listed = must(ledger.lists.listed(&account, &asked).await);
     listed.sort_by_key(|job| job.id);
     assert_eq!(listed.len(), 2);
+    let (ended, waiting) = (&listed[0], &listed[1]);
     assert_eq!(
-        (listed[0].id, listed[0].end, listed[0].settled_ms),
+        (ended.id, ended.end, ended.settled_ms),
         (jobs[4].id, Some(EndKind::Cancelled), Some(at(1_000)))
     );
-    assert_eq!((listed[1].state, listed[1].end, listed[1].settled_ms), (JobState::Queued, None, None));
-    assert_eq!((&listed[1].model, &listed[1].metadata), (&jobs[6].model, &jobs[6].metadata));
-    assert_eq!((listed[1].accepted_ms, listed[1].deadline_ms), (jobs[6].accepted_ms, jobs[6].deadline_ms));
-    assert!(must(ledger.lists.listed(&other, &asked).await).is_empty());
+    assert_eq!((waiting.state, waiting.end, waiting.settled_ms), (JobState::Queued, None, None));
+    assert_eq!((&waiting.model, &waiting.metadata), (&jobs[6].model, &jobs[6].metadata));
+    assert_eq!((waiting.accepted_ms, waiting.deadline_ms), (jobs[6].accepted_ms, jobs[6].deadline_ms));
+    assert!(must(ledger.lists.listed(&AccountId::fresh(), &asked).await).is_empty());
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Metadata {

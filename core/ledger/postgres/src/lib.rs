@@ -28,6 +28,7 @@ mod posting;
 mod projecting;
 mod pruning;
 mod reader;
+mod roster;
 mod settling;
 mod standing;
 mod sweeping;

@@ -10,7 +10,7 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0008_probe.sql"),
     include_str!("../migrations/0010_fairness.sql"),
     include_str!("../migrations/0012_ends.sql"),
+    include_str!("../migrations/0013_nodes.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an

@@ -13,10 +13,12 @@ use super::failure::{Effect, Failure};
 use super::index::posting;
 use super::pool::{ANSWER_WAIT, TRIES, discard};
 use super::posting::HOLD_SEQUENCE;
+use super::roster::add_days;
 use super::standing::{BALANCES, STANDINGS, balance, standing};
 use super::values::{get, millis, whole};
 use infera_ledger::fold::{counts, fold_balance, fold_standing, subject};
-use infera_ledger::{Balance, LedgerError, NodeStanding, Posting, PostingEntry};
+use infera_ledger::{Balance, LedgerError, NodeDay, NodeStanding, Posting, PostingEntry, node_days};
+use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId};
 
 /// The projector's name in the table of progress.
@@ -125,7 +127,11 @@ async fn project(transaction: &Transaction<'_>, until: i64, limit: u32) -> Resul
     let postings = rows.iter().map(|row| posting(row, 1)).collect::<Result<Vec<_>, _>>()?;
     let mut balances = read_balances(transaction, &postings).await?;
     let mut standings = read_standings(transaction, &postings).await?;
+    let mut days = HashMap::<(&NodeId, Day), NodeDay>::new();
     for posting in &postings {
+        if let Some((node, sums)) = node_days::of_posting(posting) {
+            days.entry((node, sums.day)).or_insert_with(|| NodeDay::empty(sums.day)).add(&sums);
+        }
         fold_balance(balances.entry(subject(&posting.entry).to_owned()).or_default(), &posting.entry);
         if let Some(key) = judged(posting) {
             let mut kept = standings.remove(&key);
@@ -137,6 +143,7 @@ async fn project(transaction: &Transaction<'_>, until: i64, limit: u32) -> Resul
     for standing in standings.values() {
         write_standing(transaction, standing).await?;
     }
+    add_days(transaction, &days).await?;
     let sql = "UPDATE projected SET sequence = $2 WHERE name = $1";
     transaction.execute(&transaction.prepare_cached(sql).await?, &[&PROJECTOR, &last]).await?;
     Ok(u32::try_from(postings.len()).unwrap_or(u32::MAX))

@@ -2,8 +2,12 @@
 //! unknown commits are reported as such, processes agree, connections may end, and a newer schema is left alone.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "ledger_postgres/backfill.rs"]
+mod backfill;
 #[path = "ledger_postgres/cutting.rs"]
 mod cutting;
+#[path = "ledger_postgres/ends.rs"]
+mod ends;
 #[path = "ledger_postgres/planning.rs"]
 mod planning;
 #[path = "ledger_postgres/schema.rs"]

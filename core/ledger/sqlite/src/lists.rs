@@ -33,7 +33,7 @@ impl JobLists for SqliteLedger {
     async fn listed(&self, account: &AccountId, jobs: &[JobId]) -> Result<Vec<ListedJob>, LedgerError> {
         let (account, jobs) = (account.clone(), jobs.to_vec());
         self.read(move |connection| {
-            let mut statement = connection.numbered(&format!("{LISTED} AND job_lists.job_id = $2"))?;
+            let mut statement = connection.numbered_once(&format!("{LISTED} AND job_lists.job_id = $2"))?;
             let mut found = Vec::with_capacity(jobs.len());
             for job in &jobs {
                 let row = statement
@@ -61,7 +61,7 @@ fn list(connection: &Connection, question: &JobsQuestion) -> Result<JobPage, Fai
     let (comparison, order) = if question.newest_first { ("<", "DESC") } else { (">", "ASC") };
     let sql =
         format!("{LISTED} AND job_lists.job_id {comparison} $2 ORDER BY job_lists.job_id {order} LIMIT $3");
-    let mut statement = connection.numbered(&sql)?;
+    let mut statement = connection.numbered_once(&sql)?;
     let mut listing = Listing::begin(&question.filter, question.after, question.limit);
     while let Some((wanted, after)) = listing.wants() {
         let after = after.as_ref().map_or(edge(question.newest_first), Blob::blob);

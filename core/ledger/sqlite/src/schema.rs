@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -15,6 +15,7 @@ const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0009_probe.sql"),
     include_str!("../migrations/0010_fairness.sql"),
     include_str!("../migrations/0012_ends.sql"),
+    include_str!("../migrations/0013_nodes.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

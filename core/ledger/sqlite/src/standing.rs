@@ -9,9 +9,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
+use super::node_days::add_days;
 use super::values::{Blob, Numbered as _, Word, count, from_json, job_id, millis, time, whole};
 use infera_ledger::fold::{counts, fold_balance, fold_standing, subject};
-use infera_ledger::{Balance, LedgerError, NodeStanding, Posting, PostingEntry, Standing};
+use infera_ledger::{
+    Balance, LedgerError, NodeDay, NodeStanding, Posting, PostingEntry, Standing, node_days,
+};
+use infera_types::day::Day;
 use infera_types::ids::{JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
@@ -70,7 +74,11 @@ fn project(connection: &Connection, limit: u32) -> Result<u32, Failure> {
     let Some((last, _)) = postings.last() else { return Ok(0) };
     let mut balances = HashMap::<&str, Balance>::new();
     let mut standings = HashMap::<(&NodeId, &ModelName), Option<NodeStanding>>::new();
+    let mut days = HashMap::<(&NodeId, Day), NodeDay>::new();
     for (_, posting) in &postings {
+        if let Some((node, sums)) = node_days::of_posting(posting) {
+            days.entry((node, sums.day)).or_insert_with(|| NodeDay::empty(sums.day)).add(&sums);
+        }
         let subject = subject(&posting.entry);
         let balance = match balances.entry(subject) {
             Entry::Occupied(known) => known.into_mut(),
@@ -93,6 +101,7 @@ fn project(connection: &Connection, limit: u32) -> Result<u32, Failure> {
     for standing in standings.values().flatten() {
         write_standing(connection, standing)?;
     }
+    add_days(connection, &days)?;
     connection
         .numbered(
             "INSERT INTO projected (name, sequence) VALUES ($1, $2)
@@ -153,10 +162,10 @@ fn write_balance(connection: &Connection, subject: &str, balance: &Balance) -> R
     Ok(())
 }
 
-const STANDING_COLUMNS: &str = "node, model, good, bad, on_time, asked, tokens, seconds, valid_count, \
+pub(super) const STANDING_COLUMNS: &str = "node, model, good, bad, on_time, asked, tokens, seconds, valid_count, \
                                 first_valid_ms, updated_ms";
 
-fn standing(row: &Row<'_>) -> rusqlite::Result<NodeStanding> {
+pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<NodeStanding> {
     let first_valid_ms: Option<i64> = row.get(9)?;
     Ok(NodeStanding {
         node: NodeId::new(row.get::<_, String>(0)?),

@@ -1,6 +1,7 @@
 //! `strftime` in UTC, for chat templates that print the date. It has only the directives that templates use, no
 //! locale but C's, no time zone and no clock.
 
+use infera_types::day::Day;
 use infera_types::time::Timestamp;
 
 const MONTHS: [&str; 12] = [
@@ -17,6 +18,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
+/// The days of a common year before each month.
+const DAYS_BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// A point in time, split into its fields.
@@ -41,20 +44,9 @@ impl Fields {
     fn of(now: Timestamp) -> Self {
         let seconds = now.as_secs();
         let (days, within) = (seconds / 86_400, seconds % 86_400);
-        // The civil calendar repeats every 146,097 days; years are counted from March, so that the leap day comes
-        // last.
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_from_march = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_from_march + 2) / 153;
-        let day = day_from_march - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        let year = era * 400 + year_of_era + u64::from(month <= 2);
-        let before_march = 59 + u64::from(is_leap(year));
-        let day_of_year =
-            if month > 2 { day_from_march + before_march + 1 } else { day_from_march - 306 + 1 };
+        let (year, month, day) = Day::of(now).civil();
+        let leap_day = u64::from(month > 2 && is_leap(year));
+        let day_of_year = DAYS_BEFORE[(month - 1) as usize] + leap_day + day;
         let (hour, minute, second) = (within / 3_600, within / 60 % 60, within % 60);
         // 1970-01-01 was a Thursday.
         Self { year, month, day, weekday: (days + 3) % 7, day_of_year, hour, minute, second }

@@ -64,6 +64,7 @@ impl Accepting {
             lists: ledger.clone(),
             accounts: ledger.clone(),
             network: Arc::clone(&ledger) as _,
+            roster: Arc::clone(&ledger) as _,
             broker: MemoryBroker::new(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -54,6 +54,9 @@ impl Heard<Vec<u8>> {
             Self::No { code, message } => return Heard::No { code, message },
             Self::NotNow(why) => return Heard::NotNow(why),
         };
+        if let Some(message) = cannot_connect(&body) {
+            return Heard::No { code: "no_broker".to_owned(), message };
+        }
         let read = serde_json::from_slice(&body).ok().filter(|read: &Admission| read.expires_in_s > 0);
         let Some(Admission { node, token, expires_in_s, queue, broker, .. }) = read else {
             return Heard::NotNow(
@@ -64,6 +67,12 @@ impl Heard<Vec<u8>> {
         let token = Token { value: token, expires: now + lifetime };
         Heard::Done(Admitted { node, token, lifetime, queue, broker_url: broker.url })
     }
+}
+
+/// Returns the gateway's sentence if it knows the node and says that no node can connect to this network.
+fn cannot_connect(body: &[u8]) -> Option<String> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    (json["connects"] == false).then(|| json["message"].as_str().unwrap_or_default().to_owned())
 }
 
 /// Reads an answer from its status and body.
@@ -135,6 +144,10 @@ mod tests {
         let Heard::Done(admitted) = read(200, whole.into()).admission(now) else { panic!("not read") };
         assert_eq!((admitted.node.as_str(), admitted.queue.as_str()), ("n1", "node.n1.x"));
         assert_eq!(admitted.token.expires, now + Duration::from_secs(60));
+        let one_process =
+            br#"{"status":"registered","node":"n1","node_id":"a","connects":false,"message":"words"}"#;
+        let heard = read(200, one_process.to_vec()).admission(now);
+        assert!(matches!(heard, Heard::No { message, .. } if message == "words"), "asking again is no use");
         for broken in ["", "{}", "[]", "<html>", &whole.replace("60", "0")] {
             assert!(matches!(read(200, broken.into()).admission(now), Heard::NotNow(_)), "{broken}");
         }

@@ -1,0 +1,61 @@
+//! The half of the ledger by which owners see and manage their nodes.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::error::LedgerError;
+use crate::rows::{NodeChange, NodeDay, NodeStanding, NodeView, ServingNode, Whose};
+use infera_types::day::Day;
+use infera_types::ids::{NodeId, OwnerId};
+use infera_types::time::Timestamp;
+
+/// Shows nodes to their owners and takes their wishes, which [`super::NetworkBook::wishes`] passes on to draws. A
+/// node of another owner, an unknown one and a revoked one look alike.
+#[async_trait]
+pub trait NodeRoster: Send + Sync + fmt::Debug {
+    /// Returns the node of this name; none if it isn't among the asker's.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn node_of(&self, whose: &Whose, name: &str) -> Result<Option<NodeView>, LedgerError>;
+
+    /// Counts the nodes that an owner ever registered, revoked ones included.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn count_of(&self, owner: &OwnerId) -> Result<u64, LedgerError>;
+
+    /// Changes the node of this name and returns it as it is then; none if it isn't among the asker's. Repeating the
+    /// call changes nothing more.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn change_node(
+        &self,
+        whose: &Whose,
+        name: &str,
+        change: &NodeChange,
+        now: Timestamp,
+    ) -> Result<Option<NodeView>, LedgerError>;
+
+    /// Returns what a node's verdicts add up to on each day since `since`, oldest first, as of the projector's
+    /// progress. Days without a verdict are left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError>;
+
+    /// Returns how a node stands for each model, in the order of models' names.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn standings_of(&self, node: &NodeId) -> Result<Vec<NodeStanding>, LedgerError>;
+
+    /// Returns at most `limit` pairs of a node and a model for which the node was judged since `since` and may still
+    /// be drawn, latest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn serving(&self, since: Timestamp, limit: u32) -> Result<Vec<ServingNode>, LedgerError>;
+}

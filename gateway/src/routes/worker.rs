@@ -1,0 +1,141 @@
+//! `POST /worker/register_node`, `/worker/deregister_node`, `/worker/update_models` and `/worker/update_result`: an owner
+//! says what its nodes are drawn for. Verifiers read it within a second; what a node has in hand, it ends.
+
+use infera_ledger::NodeChange;
+use infera_types::admission::Refusal;
+use infera_types::ids::ModelName;
+use infera_types::time::Timestamp;
+use serde_json::json;
+
+use super::call::Call;
+use super::node_names::{Runners, check_name, found, nodes_of};
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::node_objects;
+use crate::api::reply::Reply;
+use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+use crate::network::Catalogue;
+
+/// The body that names a node by the seed's `node_url`.
+pub(super) const REGISTRATION: &[Field] =
+    &[Field::required("node_url", Kind::Text), Field::optional("node_version", Kind::Nullable(&Kind::Text))];
+
+const MODELS: &[Field] =
+    &[Field::required("node_url", Kind::Text), Field::required("models", Kind::List(&Kind::Text))];
+
+const RESULT: &[Field] = &[
+    Field::required("job_id", Kind::Text),
+    Field::required("api_key", Kind::Text),
+    Field::required("model_name", Kind::Text),
+    Field::required("result", Kind::Dictionary),
+    Field::required("status", Kind::Text),
+];
+
+/// The largest length of a version, in characters. Those of programs with a commit's hash have half as many.
+const VERSION_MAX: usize = 100;
+
+/// The largest number of models of one node: a heartbeat names no more.
+const MODELS_MAX: usize = 64;
+
+/// Lets a node of the caller's be drawn, again if it was deregistered.
+///
+/// # Errors
+/// [`Refusal::NotYours`]; the client's mistakes; the ledger's error.
+pub(crate) async fn register(runners: &Runners, call: Call) -> Result<Reply, Failure> {
+    let (name, version) = registration(&call)?;
+    change(runners, &call, &name, &NodeChange::Enlist { version }).await
+}
+
+/// Withdraws a node of the caller's from draws.
+///
+/// # Errors
+/// As [`register`].
+pub(crate) async fn deregister(runners: &Runners, call: Call) -> Result<Reply, Failure> {
+    let (name, version) = registration(&call)?;
+    change(runners, &call, &name, &NodeChange::Withdraw { version }).await
+}
+
+async fn change(runners: &Runners, call: &Call, name: &str, change: &NodeChange) -> Result<Reply, Failure> {
+    let caller = call.caller()?;
+    let whose = nodes_of(&caller);
+    let view = found(runners.roster.change_node(&whose, name, change, Timestamp::now()).await)?;
+    Ok(Reply::json(&node_objects::node(&view))?)
+}
+
+/// Stores which models of the catalogue a node of the caller's may be drawn for. Names that the catalogue lacks are
+/// ignored and listed in the reply.
+///
+/// # Errors
+/// As [`register`]; [`ApiError::LedgerAway`] before the first reading of the catalogue.
+pub(crate) async fn update_models(
+    runners: &Runners,
+    catalogue: &Catalogue,
+    call: Call,
+) -> Result<Reply, Failure> {
+    let (name, names) = models(&call)?;
+    let caller = call.caller()?;
+    let whose = nodes_of(&caller);
+    catalogue.epoch().ok_or(ApiError::LedgerAway)?;
+    let (mut known, mut unknown) = (Vec::<ModelName>::new(), Vec::<String>::new());
+    for name in names {
+        match catalogue.model(&name) {
+            Some(entry) if known.contains(&entry.name) => {}
+            Some(entry) => known.push(entry.name.clone()),
+            None if unknown.contains(&name) => {}
+            None => unknown.push(name),
+        }
+    }
+    let change = NodeChange::OfferModels(known);
+    let view = found(runners.roster.change_node(&whose, &name, &change, Timestamp::now()).await)?;
+    let mut object = node_objects::node(&view);
+    object["unknown_models"] = json!(unknown);
+    Ok(Reply::json(&object)?)
+}
+
+/// Refuses a result. The key in the body is neither used nor repeated.
+///
+/// # Errors
+/// Always: the client's mistakes, or [`Refusal::NoLeases`].
+pub(crate) fn update_result(call: &Call) -> Result<Reply, Failure> {
+    check(&call.json()?.hiding(&["api_key"]), RESULT).map_err(Unfit::from)?;
+    Err(ApiError::Node(Refusal::NoLeases).into())
+}
+
+/// Reads the node's name and version.
+pub(super) fn registration(call: &Call) -> Result<(String, Option<String>), Unfit> {
+    let body = call.json()?;
+    let [name, version] = check(&body, REGISTRATION)?.into_fields();
+    let (name, mut mistakes) = (name.into_text(), Mistakes::default());
+    check_name(&mut mistakes, "node_url", &name);
+    let version = match version {
+        Checked::Text(version) => Some(version),
+        _ => None,
+    };
+    if version.as_ref().is_some_and(|version| !is_version(version)) {
+        let message =
+            format!("String should have at most {VERSION_MAX} characters, none of them a control character");
+        mistakes.add(&[Step::name("node_version")], Flaw::new("value_error", message), &Json::Null);
+    }
+    Ok(mistakes.none_or((name, version))?)
+}
+
+fn is_version(text: &str) -> bool {
+    text.chars().count() <= VERSION_MAX && !text.contains(char::is_control)
+}
+
+fn models(call: &Call) -> Result<(String, Vec<String>), Unfit> {
+    let body = call.json()?;
+    let [name, models] = check(&body, MODELS)?.into_fields();
+    let (name, mut mistakes) = (name.into_text(), Mistakes::default());
+    check_name(&mut mistakes, "node_url", &name);
+    let models: Vec<String> = models.into_items().into_iter().map(Checked::into_text).collect();
+    if models.len() > MODELS_MAX {
+        let message =
+            format!("List should have at most {MODELS_MAX} items after validation, not {}", models.len());
+        let context =
+            json!({ "field_type": "List", "max_length": MODELS_MAX, "actual_length": models.len() });
+        let input = body.get("models").unwrap_or(&Json::Null);
+        mistakes.add(&[Step::name("models")], Flaw::new("too_long", message).with(context), input);
+    }
+    Ok(mistakes.none_or((name, models))?)
+}
