@@ -103,6 +103,8 @@ def gateway(name, binaries, ports):
         "nodes.broker_url": broker_without_user(at["TEST_RABBITMQ_URL"]),
         # Load comes from one machine with one key; the gateway's limits are not what is measured.
         "gateway.requests_per_minute": 0,
+        "gateway.tokens_per_minute": 0,
+        "gateway.looks_per_minute": 0,
         "gateway.signups_per_minute": 0,
         "gateway.in_flight_max": 0,
         "gateway.waiting_max": 0,

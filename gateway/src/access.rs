@@ -5,15 +5,25 @@
 //! This room knows nothing of jobs, routes or connections.
 
 pub mod admission;
+mod allowance;
 mod auth;
 mod client_network;
+pub mod key_orders;
 mod keys;
+mod limit_headers;
 mod rate_limit;
+mod reserved;
 pub mod share_orders;
+mod spent;
+mod telling;
+mod turns;
 
 pub use admission::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
+pub(crate) use allowance::Attempt;
 pub(crate) use auth::{caller, caller_if_any};
 pub(crate) use client_network::{ClientNetwork, RentedNetwork};
 pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};
-pub(crate) use rate_limit::{Limits, Turn};
+pub(crate) use rate_limit::{Limits, Work, attempt};
+pub(crate) use reserved::{Reserved, used_tokens};
+pub(crate) use turns::Turn;

@@ -2,12 +2,15 @@
 //! room reads no socket and asks no ledger.
 
 pub(crate) mod chat_request;
+pub(crate) mod day;
+pub(crate) mod denied;
 pub(crate) mod error;
 mod error_body;
 mod error_text;
 pub(crate) mod face;
 pub(crate) mod failure;
 pub(crate) mod jobs_request;
+pub(crate) mod key_objects;
 pub(crate) mod metadata;
 pub(crate) mod node_objects;
 pub(crate) mod objects;

@@ -1,6 +1,7 @@
 //! The gateway's settings, with the reason of each default, and the checks on them. They are only values:
 //! `core/program` reads files and flags. Of the gateway's rooms, only `fastapi` may be below this one.
 
+mod cors_origin;
 mod host_name;
 mod proxies;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use infera_ledger::Room;
 use serde::{Deserialize, Serialize};
 
+pub use cors_origin::CorsOrigin;
 pub use host_name::HostName;
 pub use proxies::{ClientAddress, TrustedProxies};
 
@@ -41,6 +43,10 @@ pub struct Config {
     /// this, because a web page could have its own name resolve to loopback and use the gateway from its visitors'
     /// browsers. A listener on another address checks it only if names are listed.
     pub hosts: Vec<HostName>,
+    /// The web pages whose scripts may use the gateway from a browser, as origins such as `["https://app.example"]`, or
+    /// `["*"]` for all. The default is empty: browsers then keep replies from pages of other sites. Keys are sent by the
+    /// page itself and never by the browser on its own, so a listed page gains nothing without one.
+    pub cors_origins: Vec<CorsOrigin>,
     /// How long a request's head may take, in milliseconds, from its first byte or from the opening of the
     /// connection. A slower head (slowloris) ends its connection.
     pub header_timeout_ms: u64,
@@ -65,9 +71,25 @@ pub struct Config {
     pub waiters_max: usize,
     /// The largest number of requests per minute and key. A client may send them all at once. 600 is ten a second.
     pub requests_per_minute: u32,
+    /// The largest number of tokens per minute and key: those of the prompt and of the longest answer that is asked for,
+    /// corrected when the answer is known. The default is that of 600 requests of 10,000 tokens, which are the largest
+    /// answers with some prompt, so that this limit binds only beyond what the other one is for.
+    pub tokens_per_minute: u64,
+    /// The largest number of looks per minute and key: reading jobs, models, keys and counts, and cancelling. They have an
+    /// allowance of their own, so that a client which used up its requests can still collect and cancel its jobs. 6,000 is
+    /// a hundred a second.
+    pub looks_per_minute: u32,
+    /// How many keys' limits all keys of one account may use together; 0: any number. With the default, an account gains
+    /// nothing by having more keys.
+    pub account_limit_keys: u32,
+    /// The window over which the limits per minute count, in milliseconds. It is a minute, as their names say, but in tests.
+    pub limit_window_ms: u64,
     /// The largest number of requests in flight per key. A synchronous request is in flight for as long as its job
     /// takes.
     pub in_flight_max: u32,
+    /// How long a request beyond that waits for another to end before it is refused, in milliseconds; as many may wait as
+    /// may be in flight. Five seconds are longer than most answers take, and shorter than clients notice as a hang.
+    pub turn_wait_ms: u64,
     /// The largest number of jobs of one account that wait or run. Beyond this: 429, so that one account can't fill
     /// the ledger.
     pub waiting_max: u32,
@@ -94,6 +116,10 @@ pub struct Config {
     pub nodes_per_account_max: u64,
     /// How long a synchronous request waits if it doesn't say, in seconds. The default is that of the seed.
     pub request_timeout_s: u64,
+    /// How long the job of a client that went away waits for the same request to come again, in milliseconds, before it is
+    /// cancelled; 0: it is cancelled at once. Half a minute is longer than clients wait before they retry, and short enough
+    /// that a job for which no one waits costs little.
+    pub abandoned_ms: u64,
     /// How long a submitted job may take before it expires, in milliseconds. An hour is longer than the loss of a
     /// verifier, a backlog or a restart, and short enough that a job that its client forgot doesn't hold the queue.
     pub submit_deadline_ms: u64,
@@ -103,8 +129,9 @@ pub struct Config {
     /// The largest answer that a request may ask for, in tokens. A replica reports four candidates for each token,
     /// some 100 bytes; a longer answer might not fit into the 1 MiB that the broker carries.
     pub max_tokens_max: u32,
-    /// How long a key that was looked up in the ledger is believed, in milliseconds. A revoked key works no longer
-    /// than this.
+    /// How long a key that was looked up in the ledger is believed, in milliseconds; at most 5,000. A key that is revoked
+    /// or blocked, or whose account is blocked, works no longer than this at any gateway. With the default a block holds
+    /// everywhere within five seconds, the ledger's own time included, and a busy key costs a look-up every four.
     pub key_ttl_ms: u64,
     /// The largest number of keys that are remembered, valid and invalid ones each. 10,000 cost about 2 MB.
     pub keys_max: usize,
@@ -126,6 +153,7 @@ impl Default for Config {
             trusted_proxies: TrustedProxies::default(),
             client_address_from: ClientAddress::default(),
             hosts: Vec::new(),
+            cors_origins: Vec::new(),
             header_timeout_ms: 15_000,
             idle_timeout_ms: 95_000,
             body_timeout_ms: 30_000,
@@ -134,7 +162,12 @@ impl Default for Config {
             drain_ms: 20_000,
             waiters_max: 10_000,
             requests_per_minute: 600,
+            tokens_per_minute: 6_000_000,
+            looks_per_minute: 6_000,
+            account_limit_keys: 1,
+            limit_window_ms: 60_000,
             in_flight_max: 64,
+            turn_wait_ms: 5_000,
             waiting_max: 10_000,
             offered_max: 8,
             account_stored_max_bytes: 1024 * 1024 * 1024,
@@ -143,10 +176,11 @@ impl Default for Config {
             node_checks_per_minute: 60,
             nodes_per_account_max: 1_000,
             request_timeout_s: 240,
+            abandoned_ms: 30_000,
             submit_deadline_ms: 60 * 60 * 1000,
             max_tokens_default: 256,
             max_tokens_max: 8_192,
-            key_ttl_ms: 5_000,
+            key_ttl_ms: 4_000,
             keys_max: 10_000,
             capacity_ttl_ms: 5_000,
             catalogue_refresh_ms: 1_000,
@@ -161,6 +195,8 @@ pub(crate) const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 /// The largest number of one share's jobs in a model's first queue. Counting more would cost each acceptance more than
 /// the turns that it saves.
 const OFFERED_MOST: u64 = 10_000;
+/// The longest time that a key may be believed, in milliseconds: a block has to hold everywhere within five seconds.
+const KEY_TTL_MAX_MS: u64 = 5_000;
 
 /// The largest number of places in an outbox: a semaphore counts no further.
 pub(crate) const OUTBOX_PLACES_MAX: usize = tokio::sync::Semaphore::MAX_PERMITS;
@@ -222,6 +258,10 @@ impl Config {
             ("connections_max", count(self.connections_max), 1, u64::MAX),
             ("outbox_max", count(self.outbox_max), 1, count(OUTBOX_PLACES_MAX)),
             ("catalogue_refresh_ms", self.catalogue_refresh_ms, 1, u64::MAX),
+            ("abandoned_ms", self.abandoned_ms, 0, 600_000),
+            ("limit_window_ms", self.limit_window_ms, 1_000, 60_000),
+            ("turn_wait_ms", self.turn_wait_ms, 0, 60_000),
+            ("key_ttl_ms", self.key_ttl_ms, 0, KEY_TTL_MAX_MS),
             ("request_timeout_s", self.request_timeout_s, timeout_least, timeout_most),
             ("offered_max", u64::from(self.offered_max), 0, OFFERED_MOST),
         ];
@@ -252,10 +292,28 @@ impl Config {
         Duration::from_millis(self.body_timeout_ms)
     }
 
+    /// Returns how long the job of a client that went away waits for it.
+    #[must_use]
+    pub const fn abandoned(&self) -> Duration {
+        Duration::from_millis(self.abandoned_ms)
+    }
+
     /// Returns how long requests may still wait after a shutdown has begun.
     #[must_use]
     pub const fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// Returns the window over which the limits per minute count.
+    #[must_use]
+    pub const fn limit_window(&self) -> Duration {
+        Duration::from_millis(self.limit_window_ms)
+    }
+
+    /// Returns how long a request waits for its turn.
+    #[must_use]
+    pub const fn turn_wait(&self) -> Duration {
+        Duration::from_millis(self.turn_wait_ms)
     }
 
     /// Returns how much room requests may take in the ledger. No limit is given as the largest number.

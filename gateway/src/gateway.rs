@@ -59,7 +59,8 @@ impl Gateway {
     }
 
     fn open(config: Config, seams: Seams, door: Door) -> Self {
-        let Seams { intake, reader, batches, lists, accounts, network, roster, broker } = seams;
+        let Seams { intake, reader, batches, lists, accounts, keys: key_book, network, roster, broker } =
+            seams;
         let id = GatewayId::fresh();
         let (stop, force) = (Shutdown::new(), Shutdown::new());
         let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
@@ -79,7 +80,9 @@ impl Gateway {
             admits_nodes: matches!(door, Door::Open(_)),
             stop: stop.clone(),
         }));
+        let limits = Arc::new(Limits::new(&config));
         let completions = Completions {
+            limits: Arc::clone(&limits),
             gateway: id.clone(),
             broker: Arc::clone(&broker),
             waiters: Arc::clone(&waiters),
@@ -95,7 +98,7 @@ impl Gateway {
         let jobs = Jobs {
             terms: Terms::from(&config),
             gateway: id,
-            canceller: Canceller::new(Arc::clone(&intake)),
+            canceller: Canceller::new(Arc::clone(&intake), config.abandoned()),
             intake,
             reader: Arc::clone(&reader),
             batches,
@@ -120,7 +123,8 @@ impl Gateway {
                 config.keys_max,
             ),
             accounts,
-            limits: Limits::new(&config),
+            key_book,
+            limits,
             runners: Runners { roster: Arc::clone(&roster) },
             node_models: NodeModels::new(Arc::clone(&roster)),
             nodes: Nodes {
@@ -180,6 +184,10 @@ impl Gateway {
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());
             async move { state.limits.clean(&end).await }
+        });
+        background.spawn({
+            let (state, broker, end) = (Arc::clone(&state), Arc::clone(&state.nodes.broker), end.clone());
+            async move { state.limits.tell_others(&state.jobs.gateway, &broker, &end).await }
         });
         background.spawn({
             let (state, end) = (Arc::clone(&state), end.clone());

@@ -5,12 +5,15 @@
 //!
 //! This room knows nothing of connections and layers.
 
+pub(crate) mod accounts;
 mod call;
+mod charging;
 pub(crate) mod chat;
 pub(crate) mod health;
 pub(crate) mod job_batches;
 pub(crate) mod job_lists;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod mapping;
 pub(crate) mod models;
 mod node_names;
@@ -23,9 +26,11 @@ mod preferring;
 pub(crate) mod signup;
 pub(crate) mod statistics;
 pub(crate) mod submit;
+pub(crate) mod usage;
 pub(crate) mod worker;
 
 pub(crate) use call::{Body, Call};
+pub(crate) use keys::Blocking;
 pub(crate) use mapping::NodeModels;
 pub(crate) use node_names::Runners;
 pub(crate) use nodes::{Door, Nodes};

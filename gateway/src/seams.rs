@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use infera_broker::Broker;
-use infera_ledger::{AccountBook, JobBatches, JobIntake, JobLists, JobReader, NetworkBook, NodeRoster};
+use infera_ledger::{
+    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeRoster,
+};
 
 /// The seams that a gateway works on.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Seams {
     pub lists: Arc<dyn JobLists>,
     /// The ledger's accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
+    /// The ledger's part that manages accounts' keys.
+    pub keys: Arc<dyn KeyBook>,
     /// The ledger's catalogue, epochs and records of nodes.
     pub network: Arc<dyn NetworkBook>,
     /// The ledger's part by which owners see and manage their nodes.

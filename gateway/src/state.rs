@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use infera_ledger::AccountBook;
+use infera_ledger::{AccountBook, KeyBook};
 use infera_types::shutdown::Shutdown;
 
 use crate::access::{KeyCache, Limits};
@@ -25,10 +25,12 @@ pub(crate) struct State {
     pub(crate) conversations: Conversations,
     /// The ledger's accounts, for sign-ups.
     pub(crate) accounts: Arc<dyn AccountBook>,
+    /// The ledger's keys by their ids.
+    pub(crate) key_book: Arc<dyn KeyBook>,
     /// The cache of keys that were used lately.
     pub(crate) keys: KeyCache,
     /// The limits per key and per address.
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     /// What letting in nodes from outside needs.
     pub(crate) nodes: Nodes,
     /// What owners need to see and manage their nodes.

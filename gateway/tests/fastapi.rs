@@ -11,6 +11,8 @@ mod support;
 mod bodies;
 #[path = "fastapi/fragments.rs"]
 mod fragments;
+#[path = "fastapi/limits.rs"]
+mod limits;
 #[path = "fastapi/nodes.rs"]
 mod nodes;
 #[path = "fastapi/openai.rs"]

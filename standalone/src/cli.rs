@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use infera_gateway::access::share_orders;
 use infera_program::config::ConfigErrors;
+use infera_program::key_command::KeyCommand;
 use infera_types::ids::{JobId, ModelName};
 
 use crate::calibrate::Calibrate;
@@ -37,8 +38,22 @@ pub enum Command {
     /// Accounts' API keys.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
+    /// runs on the folder. Where `up` runs, the API does the same.
+    Key(KeyOptions),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
+}
+
+/// About API keys.
+#[derive(Debug, Args)]
+pub struct KeyOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// About archived records.

@@ -16,6 +16,7 @@ pub mod residents;
 
 pub mod operators;
 
+pub mod keys;
 pub mod network;
 
 pub mod calibrate;

@@ -4,11 +4,11 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use infera::calibrate;
 use infera::cli::{self, ArchiveCommand, Cli, Command, Reader, Settings};
 use infera::commands::{self, ShowError};
 use infera::config::Config;
 use infera::network::Network;
+use infera::{calibrate, keys};
 use infera_program::{Failure, config, print};
 use infera_types::shutdown;
 use tokio::runtime::{Builder, Runtime};
@@ -29,6 +29,7 @@ fn act(command: Command) -> Done {
             let shown = alone()?.block_on(commands::show_record(&load(settings)?.data, job));
             shown.map_err(ShowError::into_failure)?
         }
+        Command::Key(key) => alone()?.block_on(keys::act(&load(key.settings)?.data, &key.command))?,
         Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };
     Ok(print(&said)?)

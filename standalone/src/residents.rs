@@ -4,7 +4,10 @@
 
 use infera_broker::BrokerError;
 use infera_gateway::access::{ApiKey, NoRandomness};
-use infera_ledger::{AccountBook as _, LedgerError, NetworkBook as _, NewNode, NodeRecord, Registered};
+use infera_ledger::{
+    AccountBook as _, KeyBook as _, KeyChange, LedgerError, NetworkBook as _, NewKey, NewNode, NodeRecord,
+    Registered, Scope, Scopes,
+};
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;
 
@@ -57,19 +60,27 @@ pub async fn node(seams: &Seams, data: &DataFolder, name: &str) -> Result<NodeRe
     }
 }
 
-/// Returns the key for local use: the noted one if it still works, or a new one.
+/// Returns the key for local use: the noted one if it still works, or a new one. A reader of the note runs this network, so the
+/// key has the scope `admin`; a noted key of an earlier version gets it.
 ///
 /// # Errors
 /// [`ResidentsError`].
 pub async fn local_key(seams: &Seams, data: &DataFolder) -> Result<ApiKey, ResidentsError> {
     if let Some(key) = data.noted_key().as_deref().and_then(ApiKey::parse)
-        && seams.ledger.key(key.hash()).await?.is_some()
+        && let Some(record) = seams.ledger.key(key.hash()).await?
     {
+        let scopes = Scopes::of(&[Scope::User, Scope::Admin]);
+        if record.scopes != scopes {
+            let change = KeyChange { scopes: Some(scopes), ..KeyChange::default() };
+            seams.ledger.change_key(&record.id, &change).await?;
+        }
         return Ok(key);
     }
     let account = account(seams, "local").await?;
     let key = ApiKey::generate()?;
-    seams.ledger.issue_key(&key.row(account), Timestamp::now()).await?;
+    let scopes = Scopes::of(&[Scope::User, Scope::Admin]);
+    let row = NewKey { name: "local".to_owned(), scopes, ..key.row(account) };
+    seams.ledger.issue_key(&row, Timestamp::now()).await?;
     // A reader of the note runs this network: the account counts by itself.
     seams.ledger.prove(&address("local"), Timestamp::now()).await?;
     Ok(key)

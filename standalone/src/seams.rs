@@ -59,6 +59,7 @@ impl Seams {
             batches: self.ledger.clone(),
             lists: self.ledger.clone(),
             accounts: self.ledger.clone(),
+            keys: self.ledger.clone(),
             network: self.ledger.clone(),
             roster: self.ledger.clone(),
             broker: Arc::clone(&self.broker),

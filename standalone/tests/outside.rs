@@ -57,6 +57,7 @@ async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdow
         batches: Arc::clone(ledger) as _,
         lists: Arc::clone(ledger) as _,
         accounts: Arc::clone(ledger) as _,
+        keys: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
         broker: Arc::clone(broker) as _,
     };

@@ -39,6 +39,7 @@ impl Store {
     async fn accept(&self) -> JobId {
         let job = NewJob {
             id: JobId::new(),
+            key: None,
             account: self.account.clone(),
             model: ModelName::new("m"),
             request: br#"{"model":"m","messages":[],"max_tokens":8,"temperature":0.5}"#.to_vec(),

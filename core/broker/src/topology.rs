@@ -46,6 +46,9 @@ pub const NODES_EXCHANGE: &str = "infera.nodes";
 /// The key of verifiers' summaries. Nodes cannot use it, because their keys begin with their ids.
 pub const CAPACITY_KEY: &str = "capacity";
 
+/// The key of gateways' reports of what keys spent. Nodes cannot use it, because their keys begin with their ids.
+pub const SPENDING_KEY: &str = "spending";
+
 /// Returns one node's private queue. `suffix` is random and told only to the node.
 #[must_use]
 pub fn node(node: &NodeId, suffix: &str) -> Queue {
@@ -109,12 +112,15 @@ pub fn replicas_any() -> Queue {
     }
 }
 
-/// Returns the queue of one gateway: the ends of jobs that it waits for, and every verifier's summary of capacity.
+/// Returns the queue of one gateway: the ends of jobs that it waits for, every verifier's summary of capacity, and every
+/// gateway's report of what keys spent.
 #[must_use]
 pub fn completions(gateway: &GatewayId) -> Queue {
     Queue {
         name: format!("completions.{gateway}"),
-        bindings: vec![Binding { exchange: Exchange::Network, pattern: CAPACITY_KEY.to_owned() }],
+        bindings: [CAPACITY_KEY, SPENDING_KEY]
+            .map(|key| Binding { exchange: Exchange::Network, pattern: key.to_owned() })
+            .to_vec(),
         exclusive: true,
         replicated: false,
         length_max: None,
@@ -176,6 +182,12 @@ pub fn heartbeat_of(node: &NodeId) -> Address {
 #[must_use]
 pub fn capacity() -> Address {
     Address::Network(CAPACITY_KEY.to_owned())
+}
+
+/// Returns the address under which a gateway tells all others what keys spent at it.
+#[must_use]
+pub fn spending() -> Address {
+    Address::Network(SPENDING_KEY.to_owned())
 }
 
 #[cfg(test)]

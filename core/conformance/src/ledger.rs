@@ -11,6 +11,7 @@ mod ending;
 mod feeding;
 mod halves;
 mod intake;
+mod keys;
 mod listing;
 mod many;
 mod network;
@@ -28,6 +29,7 @@ pub use ending::*;
 pub use feeding::*;
 pub use halves::Halves;
 pub use intake::*;
+pub use keys::*;
 pub use listing::*;
 pub use many::*;
 pub use network::*;
@@ -129,6 +131,10 @@ macro_rules! ledger_conformance {
             the_first_epoch_stays
             an_account_is_made_once_and_keys_are_revoked
             accounts_are_proven_and_weighed_and_keys_prioritise
+            keys_are_listed_and_changed
+            a_rotated_key_has_one_successor
+            blocked_keys_and_accounts_open_nothing
+            usage_is_counted_by_day_key_and_model
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe

@@ -14,6 +14,7 @@ mod error;
 mod feeding;
 pub mod fold;
 mod job_state;
+mod key_book;
 pub mod last_commit;
 pub mod listing;
 mod many;
@@ -37,6 +38,7 @@ use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 pub use job_state::JobState;
+pub use key_book::{AccountLook, KeyBook, KeyEnds};
 pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
 pub use node_roster::NodeRoster;
@@ -320,7 +322,8 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError>;
 
-    /// Returns the record of a key; none if it is unknown or revoked.
+    /// Returns the record of a key; none if it is unknown, revoked or blocked, or its account is blocked. An expired key is
+    /// returned with its expiry.
     ///
     /// # Errors
     /// [`LedgerError`].

@@ -2,6 +2,7 @@
 
 mod feeding;
 mod jobs;
+mod keys;
 mod metadata;
 mod network;
 mod nodes;
@@ -11,6 +12,7 @@ mod volume;
 
 pub use feeding::*;
 pub use jobs::*;
+pub use keys::*;
 pub use metadata::Metadata;
 pub use network::*;
 pub use nodes::*;

@@ -44,14 +44,18 @@ pub const NODES: &str = "SELECT id, name, owner, registered_ms FROM nodes
 pub const NODE_BY_NAME: &str =
     "SELECT id, name, owner, registered_ms, secret, revoked_ms FROM nodes WHERE name = $1";
 
-/// Finds a node by its name: the columns of [`NODE_BY_NAME`], and since when its account has the scope `fleet`.
+/// Finds a node by its name: the columns of [`NODE_BY_NAME`], and since when its account has the scope `fleet`. The account
+/// that is blocked has none.
 pub const NODE_WITH_FLEET: &str = "SELECT id, name, owner, registered_ms, secret, revoked_ms,
-        (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner)
+        (SELECT fleet_ms FROM accounts WHERE accounts.id = nodes.owner AND accounts.blocked_ms IS NULL)
     FROM nodes WHERE name = $1";
 
-/// Finds the ids of nodes that are admitted now (`$1`), and not beyond what a gateway admits (`$2`).
+/// Finds the ids of nodes that are admitted now (`$1`), and not beyond what a gateway admits (`$2`). Nodes of a blocked account
+/// are left out.
 pub const ADMITTED_NODES: &str =
-    "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 ORDER BY id";
+    "SELECT id FROM nodes WHERE revoked_ms IS NULL AND admitted_until_ms BETWEEN $1 AND $2 AND NOT EXISTS (
+        SELECT 1 FROM accounts WHERE accounts.id = nodes.owner AND accounts.blocked_ms IS NOT NULL)
+    ORDER BY id";
 
 /// Revokes a node for good and returns the columns of [`NODES`]; the first time of revocation stays.
 pub const REVOKE_NODE: &str = "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
@@ -62,13 +66,19 @@ pub const ALLOW_FLEET: &str =
     "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id";
 
 /// Stores a key. A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
-pub const ISSUE_KEY: &str = "INSERT INTO api_keys (hash, account, hint, issued_ms) VALUES ($1, $2, $3, $4)
+pub const ISSUE_KEY: &str = "INSERT INTO api_keys
+        (hash, account, hint, issued_ms, id, name, scopes, expires_ms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
     ON CONFLICT (hash) DO NOTHING";
 
-/// Finds a key that is not revoked: account, hint, when the account was proven, the account's weight, whether the key
-/// may prioritise.
-pub const KEY: &str = "SELECT account, hint, accounts.proven_ms, COALESCE(accounts.weight, 1), may_prioritise
-    FROM api_keys LEFT JOIN accounts ON accounts.id = account WHERE hash = $1 AND revoked_ms IS NULL";
+/// Finds a key that is neither revoked nor blocked, of an account that isn't blocked: account, hint, id, scopes, expiry,
+/// when the account was proven, the account's weight, whether the key may prioritise.
+pub const KEY: &str =
+    "SELECT api_keys.account, api_keys.hint, api_keys.id, api_keys.scopes, api_keys.expires_ms,
+        accounts.proven_ms, COALESCE(accounts.weight, 1), api_keys.may_prioritise
+    FROM api_keys LEFT JOIN accounts ON accounts.id = api_keys.account
+    WHERE api_keys.hash = $1 AND api_keys.revoked_ms IS NULL AND api_keys.blocked_ms IS NULL
+        AND accounts.blocked_ms IS NULL";
 
 /// Records that the account of an e-mail address is proven and returns its id; the first time stays.
 pub const PROVE: &str =
@@ -173,3 +183,52 @@ macro_rules! serving_nodes {
         )
     };
 }
+/// Finds whether an account has the scope `fleet` and isn't blocked.
+pub const IS_FLEET: &str =
+    "SELECT 1 FROM accounts WHERE id = $1 AND fleet_ms IS NOT NULL AND blocked_ms IS NULL";
+
+/// The columns of a key's view, in the order in which they are read.
+macro_rules! key_columns {
+    () => {
+        "id, account, hint, name, scopes, issued_ms, expires_ms, revoked_ms, blocked_ms, successor"
+    };
+}
+
+/// Finds at most `$2` keys of an account (`$1`), newest first.
+pub const KEYS_OF_ACCOUNT: &str = concat!(
+    "SELECT ",
+    key_columns!(),
+    " FROM api_keys WHERE account = $1 ORDER BY issued_ms DESC, id LIMIT $2"
+);
+
+/// Finds a key by its public id.
+pub const KEY_BY_ID: &str = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE id = $1");
+
+/// Changes name (`$2`), scopes (`$3`) and, if `$4` is 1, the expiry (`$5`) of a key that isn't revoked.
+pub const CHANGE_KEY: &str = concat!(
+    "UPDATE api_keys SET name = COALESCE(CAST($2 AS TEXT), name), scopes = COALESCE(CAST($3 AS TEXT), scopes),
+        expires_ms = CASE WHEN CAST($4 AS BIGINT) = 1 THEN CAST($5 AS BIGINT) ELSE expires_ms END
+    WHERE id = $1 AND revoked_ms IS NULL RETURNING ",
+    key_columns!()
+);
+
+/// Revokes a key by its public id; the first time of revocation stays.
+pub const END_KEY: &str = concat!(
+    "UPDATE api_keys SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1 RETURNING ",
+    key_columns!()
+);
+
+/// Blocks a key since `$2`, or unblocks it.
+pub const BLOCK_KEY: &str =
+    concat!("UPDATE api_keys SET blocked_ms = CAST($2 AS BIGINT) WHERE id = $1 RETURNING ", key_columns!());
+
+/// Blocks an account since `$2`, or unblocks it.
+pub const BLOCK_ACCOUNT: &str =
+    "UPDATE accounts SET blocked_ms = CAST($2 AS BIGINT) WHERE id = $1 RETURNING id";
+
+/// Finds an account by its address.
+pub const ACCOUNT_OF: &str = "SELECT id FROM accounts WHERE email = $1";
+
+/// Finds what an account (`$1`) used from day `$2` to day `$3`, at most `$4` rows.
+pub const USAGE: &str = "SELECT day, key_id, model, requests, prompt_tokens, completion_tokens FROM usage
+    WHERE account = $1 AND day BETWEEN $2 AND $3 ORDER BY day, key_id, model LIMIT $4";

@@ -1,11 +1,15 @@
 //! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
 //! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
+mod keys;
+
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+pub use keys::{day, scopes, used_key};
 
 use super::{
     Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord,

@@ -133,6 +133,10 @@ text_id!(
     AccountId
 );
 text_id!(
+    /// An API key's public id, which says nothing of the key.
+    KeyId
+);
+text_id!(
     /// A node's internal id, which we make from `[a-z0-9]` so that it is safe in every queue name and routing key. It
     /// is never the name that the node's runner chose, which could be `*`.
     NodeId
@@ -185,6 +189,14 @@ impl AccountId {
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("acct"))
+    }
+}
+
+impl KeyId {
+    /// Makes a new key id: `key_` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word("key_"))
     }
 }
 

@@ -26,3 +26,4 @@ pub mod private_files;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
+pub mod spending;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use infera_ledger_postgres::waiting;
 use infera_program::config;
+use infera_program::key_command::KeyCommand;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
+use super::keys;
 use super::operator::{self, AccountCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
@@ -30,6 +32,9 @@ enum Command {
     /// Accounts whose nodes may come in, and accounts' API keys.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Accounts' API keys: the first one of an operator, and making, listing, rotating, revoking and blocking others.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Single nodes.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -46,6 +51,8 @@ fn after_help() -> String {
   infera-gateway account fleet runner@example.com
   infera-gateway account revoke-key < leaked-key.txt
   infera-gateway account prove client@example.com
+  infera-gateway key create-admin
+  infera-gateway key block acct0123456789abcdef0123456789abcdef
   infera-gateway node revoke n0123456789abcdef
   infera-gateway poison list
 
@@ -88,6 +95,7 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
             let key_ttl = Duration::from_millis(config.gateway.key_ttl_ms);
             operator::account(command, ledger.as_ref(), key_ttl).await
         }
+        Command::Key(command) => keys::act(command, ledger.as_ref()).await,
         Command::Node(command) => operator::node(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,
     }

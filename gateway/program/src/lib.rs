@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod es256;
+mod keys;
 mod operator;
 mod poison;
 pub mod tls;
@@ -123,6 +124,8 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         accounts: ledger.clone(),
         network: ledger.clone(),
         roster: ledger,
+        keys: ledger.clone(),
+        network: ledger,
         broker: MeasuredBroker::new(broker),
     }
 }

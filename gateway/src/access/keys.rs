@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey};
-use infera_types::ids::{AccountId, Digest};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes};
+use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
 const PREFIX: &str = "inf_";
@@ -91,10 +91,10 @@ impl ApiKey {
         FirstKey { hash: self.hash(), hint: self.hint().to_owned() }
     }
 
-    /// Returns the row that stores this key for `account`.
+    /// Returns the row that stores this key for `account`, with the scope `user` and without an end.
     #[must_use]
     pub fn row(&self, account: AccountId) -> NewKey {
-        NewKey { hash: self.hash(), account, hint: self.hint().to_owned() }
+        NewKey::plain(self.hash(), account, self.hint())
     }
 }
 
@@ -148,6 +148,12 @@ pub(crate) struct Caller {
     pub(crate) weight: u32,
     /// Whether the key may ask for the tier `priority`.
     pub(crate) may_prioritise: bool,
+    /// The key's public id.
+    pub(crate) id: KeyId,
+    /// What the key permits.
+    pub(crate) scopes: Scopes,
+    /// The time from which the key is no longer valid.
+    pub(crate) expires_ms: Option<Timestamp>,
 }
 
 /// A cache of the ledger's answers about keys, bounded in time and in number.
@@ -167,12 +173,25 @@ impl KeyCache {
         Self { book, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
     }
 
-    /// Returns the caller that the key belongs to, or none if the key was never issued or is revoked.
+    /// Returns the caller that the key belongs to, or none if the key was never issued, is revoked or blocked, or has
+    /// expired.
     ///
     /// # Errors
     /// The ledger's error, if the key had to be looked up.
     pub(crate) async fn caller(&self, key: &ApiKey) -> Result<Option<Arc<Caller>>, LedgerError> {
-        let hash = key.hash();
+        let caller = self.recorded(key.hash()).await?;
+        let now = Timestamp::now();
+        Ok(caller.filter(|caller| caller.expires_ms.is_none_or(|expires| now < expires)))
+    }
+
+    /// Forgets valid keys of which `is_changed` says so: the next request with one looks it up. Other gateways learn of a
+    /// change when they look the key up, after `ttl` at the latest.
+    pub(crate) fn forget(&self, is_changed: impl Fn(&Caller) -> bool) {
+        lock(&self.known).retain(|_, (caller, _)| !is_changed(caller));
+    }
+
+    /// Returns the caller that a key on record belongs to, whether or not the key has expired.
+    async fn recorded(&self, hash: Digest) -> Result<Option<Arc<Caller>>, LedgerError> {
         let now = Instant::now();
         let fresh = |since: &Instant| now.duration_since(*since) < self.ttl;
         let known =
@@ -184,8 +203,17 @@ impl KeyCache {
             return Ok(None);
         }
         if let Some(record) = self.book.key(hash).await? {
-            let KeyRecord { account, proven: is_proven, weight, may_prioritise, .. } = record;
-            let caller = Arc::new(Caller { key: hash, account, is_proven, weight, may_prioritise });
+            let KeyRecord { account, id, scopes, expires_ms, proven, weight, may_prioritise, .. } = record;
+            let caller = Arc::new(Caller {
+                key: hash,
+                account,
+                is_proven: proven,
+                weight,
+                may_prioritise,
+                id,
+                scopes,
+                expires_ms,
+            });
             let mut known = lock(&self.known);
             make_room(&mut known, self.max, |(_, since)| fresh(since));
             known.insert(hash, (Arc::clone(&caller), now));

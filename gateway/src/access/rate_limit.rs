@@ -1,23 +1,27 @@
-//! Limits on how much one key may ask: requests per minute (by governor, in memory, per process) and requests at
-//! once. Sign-ups and nodes have no key and are counted by address. Limits that concern money belong in the ledger;
-//! these keep one client from crowding out the others.
+//! Limits on how much one key, and all keys of one account together, may ask: requests and tokens per minute, and requests
+//! at once (`turns`). Looking at jobs and cancelling them have an allowance of their own. Sign-ups and nodes have no key and
+//! are counted by address, by governor; keys need places in line, which it doesn't have (`allowance`). All of it is in memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use hyper::header::{HeaderMap, HeaderValue};
-use infera_types::ids::Digest;
+use hyper::header::HeaderMap;
+use infera_types::ids::{AccountId, Digest};
 use infera_types::shutdown::Shutdown;
 
+use super::allowance::{Allowance, Attempt, Rate};
 use super::client_network::ClientNetwork;
 use super::keys::Caller;
+use super::limit_headers::{self, AllLeft, Left};
+use super::spent::{Counted, Held, Untold};
+use super::turns::{Turn, TurnBounds, Turns};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 use crate::config::Config;
@@ -31,25 +35,84 @@ const ADDRESSES_MAX: usize = 100_000;
 /// How often keys and addresses that have their full allowance again are forgotten.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 
-/// The wait that a client is told when its key has too many requests at once: one of them must end first.
-const TURN_WAIT: Duration = Duration::from_secs(1);
+/// A key may have this many times as many looks in flight as requests. Looks end in milliseconds: the bound is for clients
+/// that don't read what they ask for.
+const LOOKS_TIMES: u32 = 4;
+
+/// How long a look waits for its turn: longer than a client that reads takes for all of its replies.
+const LOOK_WAIT: Duration = Duration::from_secs(30);
+
+/// What a request asks of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It asks for an answer or a job.
+    Request,
+    /// It looks at something or cancels it.
+    Look,
+}
+
+/// The limits of one key or account, by what they count; none where there is no limit.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    requests: Option<Rate>,
+    tokens: Option<Rate>,
+    looks: Option<Rate>,
+}
+
+/// What one key or account may still spend.
+#[derive(Debug)]
+struct Spending {
+    requests: Option<Allowance>,
+    tokens: Option<Allowance>,
+    looks: Option<Allowance>,
+}
+
+impl Spending {
+    fn new(rates: Rates, now: Instant) -> Self {
+        let allowance = |rate: Option<Rate>| rate.map(|rate| Allowance::new(rate, now));
+        Self {
+            requests: allowance(rates.requests),
+            tokens: allowance(rates.tokens),
+            looks: allowance(rates.looks),
+        }
+    }
+
+    fn of(&mut self, counted: Counted) -> Option<&mut Allowance> {
+        match counted {
+            Counted::Requests => self.requests.as_mut(),
+            Counted::Tokens => self.tokens.as_mut(),
+            Counted::Looks => self.looks.as_mut(),
+        }
+    }
+
+    fn is_idle(&mut self, now: Instant) -> bool {
+        let all = [&mut self.requests, &mut self.tokens, &mut self.looks];
+        all.into_iter().flatten().all(|allowance| allowance.is_idle(now))
+    }
+}
+
+/// The spending of all keys and accounts that aren't idle.
+#[derive(Debug, Default)]
+struct Book {
+    keys: HashMap<Digest, Spending>,
+    accounts: HashMap<AccountId, Spending>,
+}
 
 /// The counters of all limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    rate: Option<Limiter<Digest>>,
-    per_minute: u32,
-    in_flight_max: u32,
-    in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
+    window: Duration,
+    of_key: Rates,
+    of_account: Rates,
+    book: Mutex<Book>,
+    /// What was spent here and isn't told to other gateways yet.
+    pub(super) untold: Untold,
+    turns: Turns,
+    look_turns: Turns,
+    /// The tokens that are reserved for jobs whose end comes later.
+    pub(super) held: Held,
     signups: Option<Limiter<ClientNetwork>>,
     nodes: Option<Limiter<ClientNetwork>>,
-}
-
-/// One request in flight. Dropping it frees its turn.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    key: Digest,
-    in_flight: Arc<Mutex<HashMap<Digest, u32>>>,
 }
 
 fn limiter<K: Clone + Eq + std::hash::Hash>(per_minute: u32) -> Option<Limiter<K>> {
@@ -61,35 +124,155 @@ impl Limits {
     /// Makes counters at zero. A setting of 0 means no limit.
     #[must_use]
     pub(crate) fn new(config: &Config) -> Self {
+        let window = config.limit_window();
+        let rates = |times: u64| Rates {
+            requests: Rate::new(u64::from(config.requests_per_minute) * times, window),
+            tokens: Rate::new(config.tokens_per_minute.saturating_mul(times), window),
+            looks: Rate::new(u64::from(config.looks_per_minute) * times, window),
+        };
+        let keys = config.account_limit_keys;
+        let turns = |times: u32, wait: Duration| {
+            let key_max = config.in_flight_max.saturating_mul(times);
+            Turns::new(TurnBounds { key_max, account_max: key_max.saturating_mul(keys), wait })
+        };
         Self {
-            rate: limiter(config.requests_per_minute),
-            per_minute: config.requests_per_minute,
-            in_flight_max: config.in_flight_max,
-            in_flight: Arc::default(),
+            window,
+            of_key: rates(1),
+            of_account: rates(u64::from(keys)),
+            book: Mutex::default(),
+            untold: Untold::default(),
+            turns: turns(1, config.turn_wait()),
+            look_turns: turns(LOOKS_TIMES, LOOK_WAIT),
+            held: Held::default(),
             signups: limiter(config.signups_per_minute),
             nodes: limiter(config.node_checks_per_minute),
         }
     }
 
-    /// Counts a request and writes into `headers` what is left of its limits.
+    /// Counts a request and returns its turn, perhaps after a moment. A refused request isn't counted.
     ///
     /// # Errors
     /// [`ApiError::Limited`].
-    pub(crate) fn admit(&self, caller: &Caller, headers: &mut HeaderMap) -> Result<Turn, ApiError> {
-        let mut rate = Ok(None);
-        if let Some(limiter) = &self.rate {
-            rate = match limiter.check_key(&caller.key) {
-                Ok(snapshot) => Ok(Some(snapshot.remaining_burst_capacity())),
-                Err(not_until) => Err(not_until.wait_time_from(DefaultClock::default().now())),
+    pub(crate) async fn admit(
+        &self,
+        caller: &Caller,
+        work: Work,
+        attempt: Attempt,
+    ) -> Result<Turn, ApiError> {
+        let (counted, turns, limit) = match work {
+            Work::Request => (Counted::Requests, &self.turns, Limit::Rate),
+            Work::Look => (Counted::Looks, &self.look_turns, Limit::Looks),
+        };
+        let now = Instant::now();
+        self.spend(caller, (counted, 1), attempt, now).map_err(|wait| ApiError::Limited(limit, wait))?;
+        turns.take(caller, attempt).await.map_err(|wait| {
+            self.give_back((caller.key, &caller.account), (counted, 1));
+            ApiError::Limited(Limit::InFlight, wait)
+        })
+    }
+
+    /// Spends an amount of the key and of its account, if both have it.
+    ///
+    /// # Errors
+    /// The time after which the client should try again. Its place in line is kept until then.
+    pub(super) fn spend(
+        &self,
+        caller: &Caller,
+        (counted, amount): (Counted, u64),
+        attempt: Attempt,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let mut book = self.lock();
+        let mut both = self.both(&mut book, (caller.key, &caller.account), counted, now);
+        let mut may = true;
+        for allowance in both.iter_mut().flatten() {
+            may &= allowance.may_spend(amount, attempt, now);
+        }
+        if may {
+            both.into_iter().flatten().for_each(|allowance| allowance.spend(amount, attempt, now));
+            drop(book);
+            self.untold.add((caller.key, &caller.account), counted, signed(amount));
+            return Ok(());
+        }
+        let dues: Option<Vec<Instant>> =
+            both.iter().flatten().map(|allowance| allowance.due(amount, now)).collect();
+        let due = dues.and_then(|dues| dues.into_iter().max());
+        let mut wait = Duration::ZERO;
+        for allowance in both.into_iter().flatten() {
+            if let Some(due) = due {
+                allowance.promise(amount, due);
+            }
+            wait = wait.max(allowance.told(due, now));
+        }
+        Err(wait)
+    }
+
+    /// Gives back what was spent and not used.
+    pub(super) fn give_back(&self, of: (Digest, &AccountId), (counted, amount): (Counted, u64)) {
+        let (mut book, now) = (self.lock(), Instant::now());
+        let both = self.both(&mut book, of, counted, now);
+        both.into_iter().flatten().for_each(|allowance| allowance.give_back(amount, now));
+        drop(book);
+        self.untold.add(of, counted, -signed(amount));
+    }
+
+    /// Spends what was used already, even if it isn't left.
+    pub(super) fn spend_anyway(&self, of: (Digest, &AccountId), (counted, amount): (Counted, u64)) {
+        self.hear(of, counted, signed(amount));
+        self.untold.add(of, counted, signed(amount));
+    }
+
+    /// Spends, or gives back, what was spent or given back at another gateway.
+    pub(super) fn hear(&self, of: (Digest, &AccountId), counted: Counted, amount: i64) {
+        let (mut book, now) = (self.lock(), Instant::now());
+        for allowance in self.both(&mut book, of, counted, now).into_iter().flatten() {
+            if amount < 0 {
+                allowance.give_back(amount.unsigned_abs(), now);
+            } else {
+                allowance.spend_elsewhere(amount.unsigned_abs(), now);
+            }
+        }
+    }
+
+    fn both<'a>(
+        &self,
+        book: &'a mut Book,
+        (key, account): (Digest, &AccountId),
+        counted: Counted,
+        now: Instant,
+    ) -> [Option<&'a mut Allowance>; 2] {
+        let Book { keys, accounts } = book;
+        if !accounts.contains_key(account) {
+            accounts.insert(account.clone(), Spending::new(self.of_account, now));
+        }
+        let of_key = keys.entry(key).or_insert_with(|| Spending::new(self.of_key, now)).of(counted);
+        [of_key, accounts.get_mut(account).and_then(|spending| spending.of(counted))]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes into `headers` what is left of the caller's limits: of its key's or of its account's, whichever is less.
+    pub(crate) fn tell(&self, caller: &Caller, headers: &mut HeaderMap) {
+        let now = Instant::now();
+        let mut all = AllLeft { in_flight: self.turns.left(caller), ..AllLeft::default() };
+        {
+            let mut book = self.lock();
+            let mut least = |counted| {
+                let both = self.both(&mut book, (caller.key, &caller.account), counted, now);
+                let left = |allowance: &mut Allowance| Left {
+                    limit: allowance.limit(),
+                    left: allowance.left(now),
+                    reset: allowance.reset(now),
+                };
+                both.into_iter().flatten().map(left).min_by_key(|left| left.left)
             };
+            all.requests = least(Counted::Requests);
+            all.tokens = least(Counted::Tokens);
+            all.looks = least(Counted::Looks);
         }
-        let turn = self.turn(caller.key);
-        let remaining = rate.ok().flatten().unwrap_or(0);
-        self.tell(remaining, turn.as_ref().map_or(self.in_flight_max, |(_, count)| *count), headers);
-        if let Err(wait) = rate {
-            return Err(ApiError::Limited(Limit::Rate, wait));
-        }
-        turn.map(|(turn, _)| turn).ok_or(ApiError::Limited(Limit::InFlight, TURN_WAIT))
+        limit_headers::write(&all, self.window, headers);
     }
 
     /// Counts a sign-up by its address.
@@ -108,43 +291,6 @@ impl Limits {
         admit_address(self.nodes.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
     }
 
-    /// Returns a turn and the number of turns that the key now has, this one included. Returns none if no turn is
-    /// left.
-    fn turn(&self, key: Digest) -> Option<(Turn, u32)> {
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = in_flight.entry(key).or_default();
-        if self.in_flight_max > 0 && *count >= self.in_flight_max {
-            return None;
-        }
-        *count += 1;
-        let count = *count;
-        Some((Turn { key, in_flight: Arc::clone(&self.in_flight) }, count))
-    }
-
-    /// Writes the three families of rate-limit headers that clients read.
-    fn tell(&self, remaining: u32, in_flight: u32, headers: &mut HeaderMap) {
-        let (mut policies, mut states) = (Vec::new(), Vec::new());
-        if self.per_minute > 0 {
-            let used = u64::from(self.per_minute.saturating_sub(remaining));
-            let reset_ms = used * 60_000 / u64::from(self.per_minute);
-            let reset_s = reset_ms.div_ceil(1000);
-            policies.push(format!("\"rpm\";q={};w=60", self.per_minute));
-            states.push(format!("\"rpm\";r={remaining};t={reset_s}"));
-            headers.insert("x-ratelimit-limit-requests", HeaderValue::from(self.per_minute));
-            headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(remaining));
-            put(headers, "x-ratelimit-reset-requests", &format!("{reset_ms}ms"));
-        }
-        if self.in_flight_max > 0 {
-            let left = self.in_flight_max.saturating_sub(in_flight);
-            policies.push(format!("\"inflight\";q={};qu=\"concurrent-requests\"", self.in_flight_max));
-            states.push(format!("\"inflight\";r={left}"));
-        }
-        if !policies.is_empty() {
-            put(headers, "ratelimit-policy", &policies.join(", "));
-            put(headers, "ratelimit", &states.join(", "));
-        }
-    }
-
     /// Forgets keys and addresses that have their full allowance again, until `stop`. One task does this for all
     /// counters.
     pub(crate) async fn clean(&self, stop: &Shutdown) {
@@ -153,15 +299,37 @@ impl Limits {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(CLEAN_EVERY) => {}
             }
-            if let Some(limiter) = &self.rate {
-                limiter.retain_recent();
-                limiter.shrink_to_fit();
+            let now = Instant::now();
+            {
+                let mut book = self.lock();
+                book.keys.retain(|_, spending| !spending.is_idle(now));
+                book.accounts.retain(|_, spending| !spending.is_idle(now));
+                book.keys.shrink_to_fit();
+                book.accounts.shrink_to_fit();
             }
+            self.held.forget(self.window, now);
+            self.turns.clean(now);
+            self.look_turns.clean(now);
             for limiter in [&self.signups, &self.nodes].into_iter().flatten() {
                 limiter.retain_recent();
                 limiter.shrink_to_fit();
             }
         }
+    }
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+/// Returns what a request says of earlier tries. OpenAI's clients count them in a header.
+#[must_use]
+pub(crate) fn attempt(headers: &HeaderMap) -> Attempt {
+    let Some(value) = headers.get("x-stainless-retry-count") else { return Attempt::Unknown };
+    match value.to_str().ok().and_then(|text| text.parse::<u32>().ok()) {
+        Some(0) => Attempt::First,
+        Some(_) => Attempt::Again,
+        None => Attempt::Unknown,
     }
 }
 
@@ -173,22 +341,4 @@ fn admit_address(limiter: Option<&Limiter<ClientNetwork>>, address: IpAddr) -> R
     }
     let now = DefaultClock::default().now();
     limiter.check_key(&ClientNetwork::from(address)).map(|_| ()).map_err(|not| not.wait_time_from(now))
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = in_flight.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                in_flight.remove(&self.key);
-            }
-        }
-    }
-}
-
-fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
 }

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use infera_ledger::LedgerError;
 use infera_types::job::FailureReason;
 
+use crate::api::denied::Denied;
 use crate::api::face::Face;
 use crate::api::refusal;
 use crate::api::too_many_requests::{Limit, STORED_WAIT};
@@ -25,6 +26,12 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// The key has no right to the tier that the body asks for.
     NoPriority,
+    /// The key is valid, but doesn't permit this.
+    NotPermitted(Denied),
+    /// The account has this number of valid keys, which is the largest that it may have.
+    KeysFull(u32),
+    /// The key is revoked, blocked, expired or replaced, so that it can't be changed in this way.
+    KeyEnded,
     /// There is no such path, or nothing under that id for this account.
     NotFound,
     /// The path exists, but takes other methods.
@@ -50,7 +57,7 @@ pub(crate) enum ApiError {
     SlowHead,
     /// The body has more bytes than this.
     TooLarge(usize),
-    /// The body has a content encoding, which isn't supported.
+    /// The body has a content encoding other than gzip.
     Encoded,
     /// The body didn't arrive in time.
     SlowBody,
@@ -135,6 +142,8 @@ impl ApiError {
             },
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoPriority => StatusCode::FORBIDDEN,
+            Self::NotPermitted(_) => StatusCode::FORBIDDEN,
+            Self::KeysFull(_) | Self::KeyEnded => StatusCode::CONFLICT,
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::ModelUnknown(_) | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -173,6 +182,9 @@ impl ApiError {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "invalid_api_key",
             Self::NoPriority => "priority_not_allowed",
+            Self::NotPermitted(_) => "insufficient_scope",
+            Self::KeysFull(_) => "too_many_keys",
+            Self::KeyEnded => "key_not_valid",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),

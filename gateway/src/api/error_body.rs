@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
 use crate::api::face::Face;
+use crate::api::too_many_requests::Limit;
 use crate::api::unfit;
 use crate::fastapi::Unfit;
 use crate::fastapi::echo::write_text;
@@ -72,6 +73,7 @@ impl ApiError {
 
     fn kind(&self) -> &'static str {
         match self {
+            Self::Limited(Limit::Tokens, _) => "tokens",
             Self::Limited(..) | Self::LimitedBatch { .. } => "requests",
             error if error.status(Face::OpenAi).is_server_error() => "server_error",
             _ => "invalid_request_error",

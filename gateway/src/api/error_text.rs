@@ -17,6 +17,13 @@ impl ApiError {
             Self::NoPriority => "This key may not ask for service_tier 'priority'. The network's operator can give a key that \
                                  right (account allow-priority); or ask for 'auto', 'default' or 'flex', or leave it out."
                 .to_owned(),
+            Self::NotPermitted(denied) => denied.message(),
+            Self::KeysFull(max) => {
+                format!("This account has {max} valid keys, which is the most. Revoke some that are not used.")
+            }
+            Self::KeyEnded => {
+                "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.".to_owned()
+            }
             Self::NotFound => "Not Found".to_owned(),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
             Self::Node(refusal) => refusal::message(*refusal).to_owned(),
@@ -41,7 +48,7 @@ impl ApiError {
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
-            Self::Encoded => "Encoded bodies are not taken; send it without Content-Encoding.".to_owned(),
+            Self::Encoded => "Of encoded bodies only gzip is taken, once; send it so or without Content-Encoding.".to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),
             Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),
             Self::InProgress => "The first request with this Idempotency-Key is still running.".to_owned(),

@@ -15,6 +15,10 @@ pub(crate) const WAITING_WAIT: Duration = Duration::from_secs(2);
 pub(crate) enum Limit {
     /// Requests per minute.
     Rate,
+    /// Tokens per minute.
+    Tokens,
+    /// Looks and cancels per minute.
+    Looks,
     /// Requests at once.
     InFlight,
     /// Jobs that wait or run.
@@ -35,6 +39,8 @@ impl Limit {
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Rate => "rate_limit_exceeded",
+            Self::Tokens => "token_limit_exceeded",
+            Self::Looks => "look_limit_exceeded",
             Self::InFlight => "concurrency_limit_exceeded",
             Self::Waiting => "queue_full",
             Self::Stored => "account_storage_full",
@@ -49,6 +55,10 @@ impl Limit {
     pub(crate) const fn message(self) -> &'static str {
         match self {
             Self::Rate => "Too many requests per minute for this key.",
+            Self::Tokens => {
+                "Too many tokens per minute for this key; prompts and the longest answers asked for are counted."
+            }
+            Self::Looks => "Too many looks and cancels per minute for this key.",
             Self::InFlight => "Too many requests at once for this key.",
             Self::Waiting => "Too many jobs of this account are waiting; let some end first.",
             Self::Stored => {

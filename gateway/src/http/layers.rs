@@ -15,6 +15,7 @@
 //! is written (`outgoing`).
 
 mod body;
+mod cors;
 mod hosts;
 mod limits;
 mod outgoing;
@@ -27,7 +28,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use infera_telemetry::trace::{TARGET, continue_from};
@@ -36,6 +37,7 @@ use tracing::{Instrument as _, Span, field};
 use super::client_address::client_address;
 use super::router::{self, Access, Route};
 use crate::access::{self, Caller, Turn};
+use crate::api::denied::Denied;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
@@ -97,9 +99,17 @@ pub(super) async fn handle(
         let begun = Instant::now();
         let trace = trace::begin(&request, router::is_timed(request.uri().path()));
         let mut headers = HeaderMap::new();
-        let (outcome, turn) = pass(Arc::clone(&state), origin, request, &mut headers).await;
+        let shared = cors::Shared::of(request.headers(), &state.config.cors_origins);
+        let preflight = cors::preflight(&request, shared.as_ref());
+        let (outcome, turn) = match preflight {
+            Some(permitted) => (permit(&state, origin, request, permitted).await, None),
+            None => pass(Arc::clone(&state), origin, request, &mut headers).await,
+        };
         let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
-        let response = trace.finish(outcome, headers);
+        let mut response = trace.finish(outcome, headers);
+        if let Some(shared) = shared {
+            shared.tell(response.headers_mut());
+        }
         let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
         Span::current().record("http.response.status_code", response.status().as_u16());
         state.requests.answered(route, response.status(), refusal, begun.elapsed());
@@ -117,14 +127,19 @@ async fn pass(
     headers: &mut HeaderMap,
 ) -> (Result<Reply, Failure>, Option<Turn>) {
     let (head, mut body) = request.into_parts();
-    let admitted = match admit(&state, origin, &head, headers).await {
+    let mut known = None;
+    let admitted = match admit(&state, origin, &head, &mut known).await {
         Ok(admitted) => admitted,
         Err(error) => {
             limits::discard(&head, &mut body).await;
+            if let Some(caller) = known {
+                state.limits.tell(&caller, headers);
+            }
             return (Err(error.into()), None);
         }
     };
     let Admitted { route, id, caller, turn } = admitted;
+    let limits = Arc::clone(&state.limits);
     let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
     let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
     let outcome = match body::read(&head, body, bounds, &state.memory).await {
@@ -134,6 +149,10 @@ async fn pass(
         }
         Err(error) => Err(error.into()),
     };
+    // What is left is told as it is now, when the request's tokens are known.
+    if let Some(caller) = known {
+        limits.tell(&caller, headers);
+    }
     (outcome, turn)
 }
 
@@ -145,30 +164,59 @@ struct Admitted {
     turn: Option<Turn>,
 }
 
-async fn admit(
-    state: &State,
-    origin: Origin,
-    head: &Parts,
-    headers: &mut HeaderMap,
-) -> Result<Admitted, ApiError> {
+/// Refuses requests that the head alone shows to be wrong, or that are for another host.
+fn check(state: &State, origin: Origin, head: &Parts) -> Result<(), ApiError> {
     if let Some(RefusedHead(error)) = head.extensions.get() {
         return Err(error.clone());
     }
     limits::check_head(head, &state.config)?;
-    hosts::check(&head.uri, &head.headers, origin.is_loopback, &state.config.hosts)?;
+    hosts::check(&head.uri, &head.headers, origin.is_loopback, &state.config.hosts)
+}
+
+/// Returns the reply to a browser that asks whether a page may send a request. It needs no key and no route.
+async fn permit(
+    state: &State,
+    origin: Origin,
+    request: Request<Incoming>,
+    asked: HeaderValue,
+) -> Result<Reply, Failure> {
+    let (head, mut body) = request.into_parts();
+    if let Err(error) = check(state, origin, &head) {
+        limits::discard(&head, &mut body).await;
+        return Err(error.into());
+    }
+    Ok(cors::reply(asked)?)
+}
+
+/// Decides whether a request's body may be read. The caller becomes `known` even if the request is then refused.
+async fn admit(
+    state: &State,
+    origin: Origin,
+    head: &Parts,
+    known: &mut Option<Arc<Caller>>,
+) -> Result<Admitted, ApiError> {
+    check(state, origin, head)?;
     let (route, id) = router::find(&head.method, head.uri.path())?;
     limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
     let caller = match route.access {
-        Access::Key | Access::Runner => Some(access::caller(&state.keys, &head.headers).await?),
+        Access::Key | Access::Runner | Access::Admin => {
+            Some(access::caller(&state.keys, &head.headers).await?)
+        }
         Access::Open | Access::SignUp | Access::Node => None,
     };
     match route.access {
         Access::SignUp => state.limits.admit_signup(origin.client(&head.headers, &state.config))?,
         Access::Node => state.limits.admit_node(origin.client(&head.headers, &state.config))?,
-        Access::Open | Access::Key | Access::Runner => {}
+        Access::Open | Access::Key | Access::Runner | Access::Admin => {}
+    }
+    known.clone_from(&caller);
+    if let (Some(caller), Some(scope)) = (&caller, route.access.scope())
+        && !caller.scopes.permits(scope)
+    {
+        return Err(ApiError::NotPermitted(Denied::Scope(scope)));
     }
     let turn = match &caller {
-        Some(caller) => Some(state.limits.admit(caller, headers)?),
+        Some(caller) => Some(state.limits.admit(caller, route.work(), access::attempt(&head.headers)).await?),
         None => None,
     };
     Ok(Admitted { route, id, caller, turn })

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::Method;
+use infera_ledger::Scope;
 
+use crate::access::Work;
 use crate::api::chat_request::Form;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::{
-    Call, chat, health, job_batches, job_lists, jobs, mapping, models, nodes, ping, points, signup,
-    statistics, submit, worker,
+    Blocking, Call, accounts, chat, health, job_batches, job_lists, jobs, keys, mapping, models, nodes, ping,
+    points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -26,10 +28,25 @@ pub(crate) enum Access {
     SignUp,
     /// Anyone without a key, such as nodes with a secret, counted by address.
     Node,
-    /// Callers with a key, counted by that key.
+    /// Callers whose key has the scope `user`, counted by that key.
     Key,
-    /// The same, on routes for nodes' owners, whose bodies are short.
+    /// Callers whose key has the scope `node`, on routes for nodes' owners, whose bodies are short.
     Runner,
+    /// Callers whose key has the scope `admin`, counted by that key.
+    Admin,
+}
+
+impl Access {
+    /// Returns the scope that a caller's key must have; none if the route asks for no key.
+    #[must_use]
+    pub(super) const fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Open | Self::SignUp | Self::Node => None,
+            Self::Key => Some(Scope::User),
+            Self::Runner => Some(Scope::Node),
+            Self::Admin => Some(Scope::Admin),
+        }
+    }
 }
 
 /// The path under which requests outside the table are counted.
@@ -54,22 +71,39 @@ const fn route(method: Method, path: &'static str, access: Access, handler: Hand
 }
 
 impl Route {
+    /// Returns what the route asks of the network. What posts a conversation or jobs is a request; managing keys and
+    /// cancelling are looks.
+    #[must_use]
+    pub(super) fn work(&self) -> Work {
+        let is_request = self.access == Access::Key
+            && self.method == Method::POST
+            && !self.path.starts_with(KEYS)
+            && !self.path.ends_with("/cancel");
+        if is_request { Work::Request } else { Work::Look }
+    }
+
     /// Returns the largest body that the route takes, in bytes. Only conversations are long; routes that need no key,
     /// or read no body, get little.
     #[must_use]
     pub(super) fn body_max_bytes(&self, conversation_max_bytes: usize) -> usize {
-        let is_conversation = self.access == Access::Key && self.method == Method::POST;
-        if is_conversation { conversation_max_bytes } else { conversation_max_bytes.min(SMALL_MAX_BYTES) }
+        if self.work() == Work::Request {
+            conversation_max_bytes
+        } else {
+            conversation_max_bytes.min(SMALL_MAX_BYTES)
+        }
     }
 }
 
-static ROUTES: [Route; 26] = [
+/// The beginning of the paths that manage keys. Their bodies are short, and they are no work for the network.
+const KEYS: &str = "/v1/keys";
+
+static ROUTES: [Route; 37] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
-        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::Chat).await })
+        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
     }),
     route(Method::POST, "/submit_job", Access::Key, |s, call| {
-        Box::pin(async move { submit::submit(&s.jobs, &s.conversations, call).await })
+        Box::pin(async move { submit::submit(&s.jobs, &s.conversations, &s.limits, call).await })
     }),
     route(Method::GET, "/network_stats", Access::Key, |s, _| {
         Box::pin(async move { statistics::network(&s.counts).await })
@@ -111,7 +145,7 @@ static ROUTES: [Route; 26] = [
     }),
     // OpenAI's face.
     route(Method::POST, "/v1/chat/completions", Access::Key, |s, call| {
-        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, call, Form::OpenAi).await })
+        Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::OpenAi).await })
     }),
     route(Method::GET, "/v1/models", Access::Key, |s, _| {
         Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity) })
@@ -120,7 +154,7 @@ static ROUTES: [Route; 26] = [
         Box::pin(async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, &call) })
     }),
     route(Method::POST, "/v1/jobs", Access::Key, |s, call| {
-        Box::pin(async move { job_batches::submit(&s.jobs, &s.conversations, call).await })
+        Box::pin(async move { job_batches::submit(&s.jobs, &s.conversations, &s.limits, call).await })
     }),
     route(Method::GET, "/v1/jobs", Access::Key, |s, call| {
         Box::pin(async move { job_lists::list(&s.jobs, call).await })
@@ -129,13 +163,47 @@ static ROUTES: [Route; 26] = [
         Box::pin(async move { job_lists::results(&s.jobs, &s.memory, call).await })
     }),
     route(Method::POST, "/v1/jobs/cancel", Access::Key, |s, call| {
-        Box::pin(async move { job_batches::cancel(&s.jobs, call).await })
+        Box::pin(async move { job_batches::cancel(&s.jobs, &s.limits, call).await })
     }),
     route(Method::GET, "/v1/jobs/{id}", Access::Key, |s, call| {
         Box::pin(async move { jobs::show(&s.jobs, call).await })
     }),
     route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |s, call| {
-        Box::pin(async move { jobs::cancel(&s.jobs, call).await })
+        Box::pin(async move { jobs::cancel(&s.jobs, &s.limits, call).await })
+    }),
+    // Accounts' keys.
+    route(Method::GET, "/v1/keys", Access::Key, |s, call| {
+        Box::pin(async move { keys::list(&*s.key_book, &call).await })
+    }),
+    route(Method::POST, "/v1/keys", Access::Key, |s, call| {
+        Box::pin(async move { keys::create(&*s.key_book, &call).await })
+    }),
+    route(Method::GET, "/v1/keys/{id}", Access::Key, |s, call| {
+        Box::pin(async move { keys::show(&*s.key_book, &call).await })
+    }),
+    route(Method::PATCH, "/v1/keys/{id}", Access::Key, |s, call| {
+        Box::pin(async move { keys::change(&*s.key_book, &s.keys, &call).await })
+    }),
+    route(Method::DELETE, "/v1/keys/{id}", Access::Key, |s, call| {
+        Box::pin(async move { keys::end(&*s.key_book, &s.keys, &call).await })
+    }),
+    route(Method::POST, "/v1/keys/{id}/rotate", Access::Key, |s, call| {
+        Box::pin(async move { keys::rotate(&*s.key_book, &s.keys, &call).await })
+    }),
+    route(Method::POST, "/v1/keys/{id}/block", Access::Admin, |s, call| {
+        Box::pin(async move { keys::block(&*s.key_book, &s.keys, &call, Blocking::Begin).await })
+    }),
+    route(Method::POST, "/v1/keys/{id}/unblock", Access::Admin, |s, call| {
+        Box::pin(async move { keys::block(&*s.key_book, &s.keys, &call, Blocking::End).await })
+    }),
+    route(Method::POST, "/v1/accounts/{id}/block", Access::Admin, |s, call| {
+        Box::pin(async move { accounts::block(&*s.key_book, &s.keys, &call, Blocking::Begin).await })
+    }),
+    route(Method::POST, "/v1/accounts/{id}/unblock", Access::Admin, |s, call| {
+        Box::pin(async move { accounts::block(&*s.key_book, &s.keys, &call, Blocking::End).await })
+    }),
+    route(Method::GET, "/v1/usage", Access::Key, |s, call| {
+        Box::pin(async move { usage::show(&*s.key_book, &call).await })
     }),
     // For operators.
     route(Method::GET, "/healthz", Access::Open, |_, _| Box::pin(async move { health::alive() })),
@@ -166,7 +234,8 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
         [] => ApiError::NotFound,
         ["POST"] => ApiError::MethodNotAllowed("POST"),
         ["GET"] => ApiError::MethodNotAllowed("GET, HEAD"),
-        ["POST", "GET"] => ApiError::MethodNotAllowed("GET, HEAD, POST"),
+        ["POST", "GET"] | ["GET", "POST"] => ApiError::MethodNotAllowed("GET, HEAD, POST"),
+        ["GET", "PATCH", "DELETE"] => ApiError::MethodNotAllowed("GET, HEAD, PATCH, DELETE"),
         _ => ApiError::MethodNotAllowed("GET, HEAD, DELETE"),
     })
 }
@@ -197,11 +266,15 @@ pub(super) fn is_timed(path: &str) -> bool {
 /// Returns none if the path doesn't match. `{id}` matches one segment; `{model}` matches all the rest, because
 /// models' names may have slashes.
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let after = |end: &str| path.strip_prefix(pattern.strip_suffix(end)?).filter(|rest| !rest.is_empty());
-    match () {
-        () if pattern.ends_with("{id}") => after("{id}").filter(|id| !id.contains('/')),
-        () if pattern.ends_with("{model}") => after("{model}"),
-        () => (pattern == path).then_some(""),
+    let between = |(before, after): (&str, &str)| {
+        path.strip_prefix(before)?.strip_suffix(after).filter(|part| !part.is_empty())
+    };
+    if let Some(around) = pattern.split_once("{id}") {
+        between(around).filter(|id| !id.contains('/'))
+    } else if let Some(around) = pattern.split_once("{model}") {
+        between(around)
+    } else {
+        (pattern == path).then_some("")
     }
 }
 

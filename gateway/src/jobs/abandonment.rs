@@ -1,10 +1,14 @@
-//! Cancels jobs whose clients went away while they waited.
+//! Cancels jobs whose clients went away while they waited. A client that went away may only have lost its connection, and its
+//! program sends the same request again: for a while, such a retry attaches to the job that it left instead of paying for
+//! another.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use infera_ledger::{BatchCancelled, Cancelled, JobBatches, JobIntake};
-use infera_types::ids::{AccountId, JobId};
+use infera_types::ids::{AccountId, Digest, JobId};
+use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use tokio_util::task::TaskTracker;
 
@@ -13,31 +17,134 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LASTS: Duration = Duration::from_secs(60);
 
+/// The largest number of jobs that wait for their clients to come back, some 200 bytes each. Further ones are cancelled at
+/// once.
+const LEFT_MAX: usize = 10_000;
+
+/// How long a retry waits for the gateway to notice that the client of the same request is gone: a client that closed its
+/// connection can't be told from one that only stops sending before it is asked (`http/gate/presence`), which takes two
+/// seconds at most.
+const NOTICED_WITHIN: Duration = Duration::from_millis(2_200);
+
+/// How often such a retry looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What makes a request the same as an earlier one, of a client that sends no idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SameRequest {
+    /// SHA-256 of the caller's key.
+    pub(crate) key: Digest,
+    /// SHA-256 of the route and the raw body.
+    pub(crate) fingerprint: Digest,
+}
+
 /// Cancels jobs in the background, beside the requests that made them. All clones share their tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Canceller {
     intake: Arc<dyn JobIntake>,
+    /// How long a job waits for its client to come back.
+    kept_for: Duration,
+    left: Arc<Mutex<HashMap<SameRequest, JobId>>>,
+    /// The requests whose clients wait, as far as is known, and how many of each.
+    waiting: Arc<Mutex<HashMap<SameRequest, u32>>>,
+    /// The signal that no client can come back any more.
+    closing: Shutdown,
     tasks: TaskTracker,
 }
 
-/// Cancels a job when it is dropped. The server drops a request's future, and this with it, when the request's client
-/// goes away.
+/// Cancels a job after a while when it is dropped. The server drops a request's future, and this with it, when the request's
+/// client goes away.
 pub(crate) struct CancelGuard {
     canceller: Canceller,
     account: AccountId,
     job: Option<JobId>,
+    request: Option<SameRequest>,
 }
 
 impl Canceller {
-    /// Makes a canceller without tasks.
-    pub(crate) fn new(intake: Arc<dyn JobIntake>) -> Self {
-        Self { intake, tasks: TaskTracker::new() }
+    /// Makes a canceller without tasks. A job waits for `kept_for` for its client to come back.
+    pub(crate) fn new(intake: Arc<dyn JobIntake>, kept_for: Duration) -> Self {
+        let (left, waiting, closing) = (Arc::default(), Arc::default(), Shutdown::new());
+        Self { intake, kept_for, left, waiting, closing, tasks: TaskTracker::new() }
     }
 
-    /// Returns a guard that cancels the account's job if it is dropped before the job's end is known. Without a job,
-    /// it cancels nothing.
-    pub(crate) fn guard(&self, account: AccountId, job: Option<JobId>) -> CancelGuard {
-        CancelGuard { canceller: self.clone(), account, job }
+    /// Returns a guard that gives up the account's job if it is dropped before the job's end is known. Without a job, it does
+    /// nothing. A retry of `request` finds the job for a while.
+    pub(crate) fn guard(
+        &self,
+        account: AccountId,
+        job: Option<JobId>,
+        request: Option<SameRequest>,
+    ) -> CancelGuard {
+        if let Some(request) = request {
+            *self.waiting().entry(request).or_default() += 1;
+        }
+        CancelGuard { canceller: self.clone(), account, job, request }
+    }
+
+    /// Returns the job that the same request left behind, if it still waits for its client. It is the caller's from then on.
+    /// A request that says that it is a retry waits for a moment while the same request seems to have a client still.
+    pub(crate) async fn come_back(&self, request: &SameRequest, is_retry: bool) -> Option<JobId> {
+        let begun = Instant::now();
+        loop {
+            let found = self.lock().remove(request);
+            let may_come =
+                is_retry && begun.elapsed() < NOTICED_WITHIN && self.waiting().contains_key(request);
+            if found.is_some() || !may_come {
+                return found;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SameRequest, JobId>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<SameRequest, u32>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one client less that waits for an answer to `request`.
+    fn went(&self, request: SameRequest) {
+        let mut waiting = self.waiting();
+        if let Some(count) = waiting.get_mut(&request) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&request);
+            }
+        }
+    }
+
+    /// Gives a job up: it is cancelled after a while, unless its client comes back.
+    fn give_up(&self, account: AccountId, job: JobId, request: SameRequest) {
+        {
+            let mut left = self.lock();
+            // Of two equal requests one job is kept; whichever is in the map waits for either client.
+            if left.len() >= LEFT_MAX || left.contains_key(&request) {
+                drop(left);
+                return self.cancel(account, job);
+            }
+            left.insert(request, job);
+        }
+        let canceller = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(canceller.kept_for) => {}
+                () = canceller.closing.cancelled() => {}
+            }
+            let is_left = {
+                let mut left = canceller.lock();
+                let is_left = left.get(&request) == Some(&job);
+                if is_left {
+                    left.remove(&request);
+                }
+                is_left
+            };
+            if is_left {
+                canceller.cancel(account, job);
+            }
+        });
     }
 
     /// Cancels, in the background, a job that no client waits for. A job whose commit is still in progress can't be
@@ -89,8 +196,9 @@ impl Canceller {
     }
 
     /// Waits until all jobs that are to be cancelled have been. It is called once no request is left that could add
-    /// one.
+    /// one, or come back for one.
     pub(crate) async fn ended(&self) {
+        self.closing.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -105,8 +213,16 @@ impl CancelGuard {
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
+        let (canceller, account) = (&self.canceller, self.account.clone());
         if let Some(job) = self.job.take() {
-            self.canceller.cancel(self.account.clone(), job);
+            match self.request.filter(|_| !canceller.kept_for.is_zero()) {
+                Some(request) => canceller.give_up(account, job, request),
+                None => canceller.cancel(account, job),
+            }
+        }
+        // Only now: a retry that looks in between finds the one or the other.
+        if let Some(request) = self.request {
+            canceller.went(request);
         }
     }
 }

@@ -16,17 +16,19 @@
 //! ([`infera_types::job::End::frees_key`]).
 //!
 //! If a client goes away while it waits, its job is cancelled, unless the client sent an idempotency key: then it
-//! means to ask again, and a retry must find the answer and not a cancelled job.
+//! means to ask again, and a retry must find the answer and not a cancelled job. Without a key the cancellation waits for
+//! half a minute, and the same body under the same API key attaches to the job until then (`abandonment`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob, Standby};
-use infera_types::ids::{AccountId, JobId};
+use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;
 use tracing::{Span, field};
 
+use super::abandonment::SameRequest;
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
 use super::standby::{Asker, standby};
@@ -53,8 +55,20 @@ pub(crate) struct Order {
     pub(crate) idempotency: Option<Idempotency>,
     /// When the job expires, if the client says so.
     pub(crate) cancel_after: Option<Duration>,
+    /// SHA-256 of the route and the raw body, by which a retry without an idempotency key is found; none if there is none.
+    pub(crate) fingerprint: Option<Digest>,
+    /// Whether the client says that it sent the same before.
+    pub(crate) is_retry: bool,
     /// The body's part of the memory budget, until the order is accepted or refused.
     pub(crate) reservation: Option<Reservation>,
+}
+
+impl Order {
+    /// Returns what a retry of this request is found by; none if it has an idempotency key, which does that better.
+    fn same_request(&self) -> Option<SameRequest> {
+        let fingerprint = self.fingerprint.filter(|_| self.idempotency.is_none())?;
+        Some(SameRequest { key: self.caller.key, fingerprint })
+    }
 }
 
 /// The result of accepting an order.
@@ -129,6 +143,12 @@ pub(super) fn unanswerable(jobs: &Jobs, request: &JobRequest, now: Instant) -> O
 /// [`Failure`]; it names the job once that is accepted.
 pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure> {
     let now = Instant::now();
+    let same = order.same_request();
+    if let Some(same) = &same
+        && let Some(job) = jobs.canceller.come_back(same, order.is_retry).await
+    {
+        return attach(jobs, order, job).await;
+    }
     if let Some(error) = unanswerable(jobs, &order.ask.request, now) {
         return answer_earlier_or(jobs, &order, error).await;
     }
@@ -147,7 +167,7 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
         Err(error) => return answer_earlier_or(jobs, &order, error).await,
     };
     let cancelled_with_us = order.idempotency.is_none().then_some(job);
-    let mut guard = jobs.canceller.guard(account.clone(), cancelled_with_us);
+    let mut guard = jobs.canceller.guard(account.clone(), cancelled_with_us, same);
     let deadline = order.cancel_after.map_or(timeout, |after| after.min(timeout));
     let receipt = accept(jobs, order, job, true, deadline).await;
     let receipt = match receipt {
@@ -180,6 +200,28 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     Ok(Outcome { view, replayed: false, accepting: receipt.accepting, waiting: begun.elapsed() })
 }
 
+/// Answers with the end of a job that the same request left behind a moment ago. The job keeps its own deadline.
+async fn attach(jobs: &Jobs, order: Order, job: JobId) -> Result<Outcome, Failure> {
+    let (begun, account) = (Instant::now(), order.caller.account.clone());
+    // If this client goes away, too, the next one may come back for the job.
+    let mut guard = jobs.canceller.guard(account.clone(), Some(job), order.same_request());
+    let wait = jobs.waiters.begin(job).ok_or_else(|| Failure::of_job(ApiError::Overloaded, job))?;
+    let view = read(jobs, &account, job).await?;
+    let Some(view) = view else {
+        // Its commit never came through, and it will be cancelled if it still does.
+        return Err(Failure::of_job(ApiError::LedgerAway, job));
+    };
+    let accepting = begun.elapsed();
+    let settlement = match view.settlement {
+        Some(settlement) => Ok(settlement),
+        None => wait_for(jobs, wait, job, order.ask.timeout).await,
+    };
+    guard.disarm();
+    let settlement = settlement.map_err(|error| Failure::of_job(error, job))?;
+    let view = JobView { state: infera_ledger::JobState::Ended, settlement: Some(settlement), ..view };
+    Ok(Outcome { view, replayed: false, accepting, waiting: begun.elapsed().saturating_sub(accepting) })
+}
+
 async fn accept(
     jobs: &Jobs,
     order: Order,
@@ -207,7 +249,7 @@ async fn accept(
     }
     let accepted_ms = Timestamp::now();
     let deadline_ms = accepted_ms.after(deadline);
-    let new = new_job(jobs, &caller.account, ask, entry.context_max, standby)?;
+    let new = new_job(jobs, &caller, ask, entry.context_max, standby)?;
     let model = new.model.clone();
     let new = NewJob { id: job, synchronous, accepted_ms, deadline_ms, epoch, idempotency, ..new };
     let is_held = match committed(jobs, new).await? {
@@ -252,7 +294,7 @@ fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
 /// [`ApiError::Internal`].
 pub(super) fn new_job(
     jobs: &Jobs,
-    account: &AccountId,
+    caller: &Caller,
     ask: ChatRequest,
     context_max: u32,
     standby: Standby,
@@ -262,7 +304,8 @@ pub(super) fn new_job(
     request.max_tokens = request.max_tokens.min(context_max);
     Ok(NewJob {
         id: JobId::new(),
-        account: account.clone(),
+        account: caller.account.clone(),
+        key: Some(caller.id.clone()),
         request: stored(&request)?,
         model: request.model,
         policy,

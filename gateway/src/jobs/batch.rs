@@ -75,7 +75,7 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
         // No client waits, so the ledger holds each until its turn, and no notice is published here.
         let asker = Asker { caller: &batch.caller, network: batch.network, is_awaited: false };
         let standby = standby(asker, &ask, &entry, jobs.terms.offered_max);
-        let job = NewJob { idempotency, ..new_job(jobs, &account, ask, entry.context_max, standby)? };
+        let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
         new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
     }
     let asked: Vec<_> = new.iter().map(|job| (job.id, job.model.clone())).collect();

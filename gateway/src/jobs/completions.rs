@@ -1,4 +1,4 @@
-//! Consumes this gateway's own queue, on which the ends of jobs and summaries of capacity arrive. The queue is
+//! Consumes this gateway's own queue, on which the ends of jobs, summaries of capacity and other gateways' reports arrive. The queue is
 //! declared and consumed again whenever it is lost.
 
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use infera_broker::{Broker, Consumer, Delivery, Published, topology};
 use infera_types::ids::GatewayId;
 use infera_types::messages::{CapacitySummary, Completion, DecodeError, Wire};
 use infera_types::shutdown::Shutdown;
+use infera_types::spending::Spending;
 
 use super::waiters::Waiters;
+use crate::access::{Limits, used_tokens};
 use crate::network::Capacity;
 
 /// The largest number of unacknowledged deliveries. Handling one is a look-up in a map.
@@ -27,6 +29,8 @@ pub(crate) struct Completions {
     pub(crate) broker: Arc<dyn Broker>,
     /// The clients that wait for the ends of jobs.
     pub(crate) waiters: Arc<Waiters>,
+    /// The limits, whose reserved tokens the ends settle.
+    pub(crate) limits: Arc<Limits>,
     /// The capacity, which the summaries update.
     pub(crate) capacity: Arc<Capacity>,
     /// Whether the queue is being consumed.
@@ -65,11 +69,21 @@ impl Completions {
 
     async fn handle(&self, delivery: Delivery) {
         let kind = delivery.message.kind.as_str();
-        let handled = if kind == CapacitySummary::KIND {
+        let handled = if kind == Spending::KIND {
+            Spending::from_message(&delivery.message).map(|report| {
+                // A report comes back to its sender, too.
+                if report.gateway != self.gateway {
+                    self.limits.hear_of(&report);
+                }
+            })
+        } else if kind == CapacitySummary::KIND {
             CapacitySummary::from_message(&delivery.message)
                 .map(|summary| self.capacity.update(summary, Instant::now()))
         } else {
-            Completion::from_message(&delivery.message).map(|end| self.waiters.complete(end.settlement))
+            Completion::from_message(&delivery.message).map(|end| {
+                self.limits.settle(end.settlement.job_id, used_tokens(&end.settlement));
+                self.waiters.complete(end.settlement);
+            })
         };
         if let Err(error) = handled {
             self.refuse(&delivery, &error).await;

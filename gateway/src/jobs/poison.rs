@@ -81,6 +81,7 @@ where
         id: JobId::new(),
         // It has waited for its turn before.
         standby: Standby::never_held(&account),
+        key: None,
         account,
         model,
         request: request.ok_or(NotReplayed::Pruned(job))?,

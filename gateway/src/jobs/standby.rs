@@ -63,8 +63,8 @@ mod tests {
     use std::net::IpAddr;
     use std::time::Duration;
 
-    use infera_ledger::Metadata;
-    use infera_types::ids::{AccountId, Digest, ModelName};
+    use infera_ledger::{Metadata, Scopes};
+    use infera_types::ids::{AccountId, Digest, KeyId, ModelName};
     use infera_types::job::{JobRequest, VerificationPolicy};
     use infera_types::time::Timestamp;
 
@@ -77,6 +77,9 @@ mod tests {
             is_proven,
             weight: 5,
             may_prioritise: true,
+            id: KeyId::new("key1"),
+            scopes: Scopes::default(),
+            expires_ms: None,
         }
     }
 

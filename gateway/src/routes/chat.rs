@@ -1,9 +1,13 @@
 //! `POST /chat/completions` and `POST /v1/chat/completions`: answers a conversation while the client waits, or as long
 //! as it prefers to wait.
 
+use std::sync::Arc;
+
 use super::call::Call;
+use super::charging;
 use super::order::Conversations;
 use super::preferring::{Preferred, follow};
+use crate::access::{self, Limits};
 use crate::api::chat_request::Form;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -19,13 +23,22 @@ use crate::jobs::{Jobs, accept};
 pub(crate) async fn chat(
     jobs: &Jobs,
     conversations: &Conversations,
+    limits: &Arc<Limits>,
     mut call: Call,
     form: Form,
 ) -> Result<Reply, Failure> {
     let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, form).await?;
+    let reserved = charging::reserve(
+        limits,
+        jobs,
+        (&order.caller, &order.ask.request),
+        access::attempt(&call.head.headers),
+    )?;
     if let Some(preferred) = Preferred::of(preferences) {
-        let followed = follow(jobs, order, preferred).await?;
+        let followed = follow(jobs, order, preferred).await;
+        charging::settle_followed(reserved, &followed);
+        let followed = followed?;
         if !preferred.is_answered(&followed.view) {
             return Ok(preferred.told(&followed)?);
         }
@@ -35,7 +48,9 @@ pub(crate) async fn chat(
         let body = objects::of_end(view, settlement).map_err(fail)?;
         return Ok(preferred.applied(Reply::json(&body)?, &followed));
     }
-    let outcome = accept::answer(jobs, order).await?;
+    let outcome = accept::answer(jobs, order).await;
+    charging::settle(reserved, &outcome);
+    let outcome = outcome?;
     let job = outcome.view.id;
     let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
     let settlement = outcome.view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;

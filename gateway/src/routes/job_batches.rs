@@ -1,5 +1,6 @@
 //! `POST /v1/jobs` and `POST /v1/jobs/cancel`: accepts or cancels one job or up to a thousand in one commit.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::StatusCode;
@@ -9,15 +10,17 @@ use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::charging;
 use super::order::{Asked, Conversations};
 use super::preferring::{Preferred, follow};
+use crate::access::{self, Limits};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::jobs_request::{CancelRequest, read_cancel};
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
 use crate::jobs::Jobs;
-use crate::jobs::batch::submit_all;
+use crate::jobs::batch::{BatchJob, submit_all};
 
 /// Accepts the jobs that the body asks for. One job is answered with its object, several with their ids in order.
 ///
@@ -26,18 +29,32 @@ use crate::jobs::batch::submit_all;
 pub(crate) async fn submit(
     jobs: &Jobs,
     conversations: &Conversations,
+    limits: &Arc<Limits>,
     mut call: Call,
 ) -> Result<Reply, Failure> {
     let preferences = Preferences::read(&call.head.headers);
+    let attempt = access::attempt(&call.head.headers);
     let batch = match conversations.jobs(&mut call).await? {
         Asked::One(order) => {
             let preferred = Preferred::or_none(preferences);
-            return Ok(preferred.told(&follow(jobs, order, preferred).await?)?);
+            let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask.request), attempt)?;
+            let followed = follow(jobs, order, preferred).await;
+            charging::settle_followed(reserved, &followed);
+            return Ok(preferred.told(&followed?)?);
         }
         Asked::Many(batch) => batch,
     };
     let begun = Instant::now();
+    let reserve =
+        |job: &BatchJob| charging::reserve(limits, jobs, (&batch.caller, &job.ask.request), attempt);
+    // Dropped again if one of them doesn't fit, or if the jobs aren't accepted.
+    let reserved = batch.jobs.iter().map(reserve).collect::<Result<Vec<_>, _>>()?;
     let receipts = submit_all(jobs, batch).await?;
+    for (reserved, receipt) in reserved.into_iter().zip(&receipts) {
+        if receipt.is_new {
+            reserved.until_end_of(receipt.job);
+        }
+    }
     let data: Vec<Value> = receipts
         .iter()
         .map(|receipt| {
@@ -52,7 +69,7 @@ pub(crate) async fn submit(
 ///
 /// # Errors
 /// The client's fault, or the ledger's error; then the same may be sent again.
-pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
+pub(crate) async fn cancel(jobs: &Jobs, limits: &Limits, call: Call) -> Result<Reply, Failure> {
     let account = call.caller()?.account.clone();
     let (asked, next) = match read_cancel(&call.json()?)? {
         CancelRequest::These(ids) => (ids, None),
@@ -74,6 +91,7 @@ pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
         let status = match outcome {
             BatchCancelled::Now(settlement) => {
                 cancelled += 1;
+                limits.settle(settlement.job_id, 0);
                 // A client that waits for this job is told at once, not at the next poll.
                 jobs.waiters.complete(settlement);
                 "cancelled"

@@ -9,6 +9,7 @@ use infera_types::time::Timestamp;
 
 use super::call::Call;
 use super::job_lists::WAIT_MAX_S;
+use crate::access::Limits;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
@@ -40,13 +41,16 @@ async fn shown(jobs: &Jobs, call: &Call, patience: Duration) -> Result<Reply, Fa
 ///
 /// # Errors
 /// As [`show`].
-pub(crate) async fn cancel(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
+pub(crate) async fn cancel(jobs: &Jobs, limits: &Limits, call: Call) -> Result<Reply, Failure> {
     let id = id(&call)?;
     let caller = call.caller()?;
     let cancelled = jobs.intake.cancel(&caller.account, id, Timestamp::now()).await;
     match cancelled.map_err(|error| failed(id, &error))? {
         // A client that waits for this job is told at once, not at the next poll.
-        Cancelled::Now(settlement) => jobs.waiters.complete(settlement),
+        Cancelled::Now(settlement) => {
+            limits.settle(id, 0);
+            jobs.waiters.complete(settlement);
+        }
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),
     }

@@ -10,7 +10,7 @@ use hyper::header::CONTENT_TYPE;
 
 use super::call::Call;
 use super::parsing_pool::ParsingPool;
-use crate::access::{Caller, RentedNetwork};
+use crate::access::{self, Attempt, Caller, RentedNetwork};
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -47,15 +47,25 @@ impl Conversations {
         let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
         let (bounds, uri, network) = (self.bounds, call.head.uri.clone(), RentedNetwork::from(call.address));
         let is_openais_client = recognition::is_openais_client(&call.head.headers);
+        let is_retry = access::attempt(&call.head.headers) == Attempt::Again;
         let reading = self.parsing.run(body.bytes().len(), move || {
             let json = fastapi::read(content_type.as_ref(), body.bytes())?;
             let form = recognition::form_of(form, &json, is_openais_client);
             let ask = chat_request::read(form, &json, bounds)?;
             let scoped = |bytes: &[u8]| Digest::of(&[uri.path().as_bytes(), b"\0", bytes].concat());
-            let idempotency =
-                key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint: scoped(body.bytes()) });
-            let reservation = body.into_reservation();
-            Ok::<_, Unfit>(Order { caller, network, ask, idempotency, cancel_after, reservation })
+            let fingerprint = scoped(body.bytes());
+            let idempotency = key.map(|key| Idempotency { key: scoped(key.as_bytes()), fingerprint });
+            let (fingerprint, reservation) = (Some(fingerprint), body.into_reservation());
+            Ok::<_, Unfit>(Order {
+                caller,
+                network,
+                ask,
+                idempotency,
+                cancel_after,
+                fingerprint,
+                is_retry,
+                reservation,
+            })
         });
         let order = reading.await??;
         may_have(order.ask.tier, &order.caller)?;
@@ -82,7 +92,16 @@ impl Conversations {
                     let idempotency =
                         item.key.as_ref().or(key.as_ref()).map(|key| fingerprint(key, &item.ask));
                     let ask = item.ask;
-                    Asked::One(Order { caller, network, ask, idempotency, cancel_after, reservation })
+                    Asked::One(Order {
+                        caller,
+                        network,
+                        ask,
+                        idempotency,
+                        cancel_after,
+                        fingerprint: None,
+                        is_retry: false,
+                        reservation,
+                    })
                 }
                 JobsRequest::Many(items) => {
                     let jobs =

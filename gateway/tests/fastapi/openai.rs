@@ -212,7 +212,7 @@ pub(crate) async fn replies() -> Vec<Value> {
     asked.ends(&rig).await;
     let few = Rig::start_with(unlimited(), 1).await;
     asked.chat(&few, "few owners", &good()).await;
-    let narrow = Rig::start(Config { requests_per_minute: 1, in_flight_max: 1, ..unlimited() }).await;
+    let narrow = Rig::start(Config { looks_per_minute: 1, in_flight_max: 1, ..unlimited() }).await;
     for _ in 0..2 {
         asked.add("narrow", "model_list", &narrow.get("/v1/models").await);
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client;
-use crate::support::rig::{MODEL, Play, Rig, answered, chat, unlimited};
+use crate::support::rig::{MODEL, Play, Rig, answered, chat, job, unlimited};
 
 /// The longest reply to a wrong body, without its head: a list of 64 kB, the last mistake beyond that, and the last
 /// entry.
@@ -109,7 +109,7 @@ async fn leave_unread(rig: &Rig) -> TcpStream {
 
 async fn until_a_turn_is_free(rig: &Rig) {
     for _ in 0..500 {
-        if rig.get("/v1/models").await.status == 200 {
+        if rig.post("/submit_job", &job(), &[]).await.status == 200 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -119,7 +119,7 @@ async fn until_a_turn_is_free(rig: &Rig) {
 
 #[tokio::test]
 async fn a_turn_lasts_until_its_reply_is_written_or_the_connection_is_gone() {
-    let rig = Rig::start(Config { in_flight_max: 1, ..unlimited() }).await;
+    let rig = Rig::start(Config { in_flight_max: 1, turn_wait_ms: 0, ..unlimited() }).await;
     // More than the kernel buffers for a client that doesn't read.
     let End::Succeeded { answer, verification } = answered() else { panic!("the rig answers") };
     let answer = Answer { text: "x".repeat(16 * 1024 * 1024), ..answer };
@@ -128,11 +128,9 @@ async fn a_turn_lasts_until_its_reply_is_written_or_the_connection_is_gone() {
     let mut unread = leave_unread(&rig).await;
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let refused = rig.get("/v1/models").await;
-        assert_eq!(
-            (refused.status, &refused.json()["error"]["code"]),
-            (429, &json!("concurrency_limit_exceeded"))
-        );
+        let refused = rig.post("/submit_job", &job(), &[]).await;
+        assert_eq!((refused.status, &refused.json()["code"]), (429, &json!("concurrency_limit_exceeded")));
+        assert_eq!(rig.get("/v1/models").await.status, 200, "looks have turns of their own");
     }
     let mut reply = Vec::new();
     unread.read_to_end(&mut reply).await.expect("the whole reply");
@@ -140,7 +138,7 @@ async fn a_turn_lasts_until_its_reply_is_written_or_the_connection_is_gone() {
     until_a_turn_is_free(&rig).await;
 
     let unread = leave_unread(&rig).await;
-    assert_eq!(rig.get("/v1/models").await.status, 429);
+    assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 429);
     drop(unread);
     until_a_turn_is_free(&rig).await;
 }

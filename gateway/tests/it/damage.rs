@@ -25,6 +25,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     let (now, account) = (Timestamp::from_millis(1_790_000_000_000), AccountId::fresh());
     let job = NewJob {
         id: JobId::new(),
+        key: None,
         account: account.clone(),
         model: ModelName::new("m"),
         request: b"{}".to_vec(),
@@ -117,6 +118,7 @@ async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
         batches: ledger.clone(),
         lists: ledger.clone(),
         accounts: ledger.clone(),
+        keys: ledger.clone(),
         network: Arc::clone(&ledger) as _,
         roster: Arc::clone(&ledger) as _,
         broker: MemoryBroker::new(),

@@ -5,10 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attaching;
 mod auth;
 mod bodies;
 mod connections;
 mod damage;
+mod edge;
 mod fairness;
 mod faults;
 mod framing;
@@ -18,7 +20,10 @@ mod head_requests;
 mod hosts;
 mod idempotency;
 mod input;
+mod keys;
 mod limits;
+mod limits_by_key;
+mod limits_shared;
 mod lives;
 mod losing;
 mod node_owners;

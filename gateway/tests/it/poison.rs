@@ -29,6 +29,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
     let accepted_ms = Timestamp::from_millis(1_790_000_000_000);
     let job = NewJob {
         id: JobId::new(),
+        key: None,
         account: AccountId::fresh(),
         model: ModelName::new("m"),
         request: b"any bytes".to_vec(),

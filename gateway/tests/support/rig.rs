@@ -75,6 +75,7 @@ pub(crate) struct Rig {
 pub(crate) fn unlimited() -> Config {
     Config {
         requests_per_minute: 0,
+        abandoned_ms: 0,
         in_flight_max: 0,
         signups_per_minute: 0,
         node_checks_per_minute: 0,
@@ -181,6 +182,7 @@ impl Rig {
             batches: Arc::clone(&ledger) as _,
             lists: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
+            keys: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
             broker: gateways_broker,

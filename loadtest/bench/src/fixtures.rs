@@ -65,6 +65,7 @@ impl Asker {
         let now = Timestamp::now();
         NewJob {
             id: JobId::new(),
+            key: None,
             account: self.account.clone(),
             model: ModelName::new(MODEL),
             request: self.request.clone(),

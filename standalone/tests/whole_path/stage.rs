@@ -30,6 +30,8 @@ pub(crate) fn config(data: &Path, nodes: u32) -> Config {
     config.engine.folder = root().join(&config.engine.folder);
     config.engine.library = root().join(&config.engine.library);
     config.gateway.requests_per_minute = 0;
+    config.gateway.tokens_per_minute = 0;
+    config.gateway.looks_per_minute = 0;
     config.gateway.in_flight_max = 0;
     config.verifier.archive_ms = 200;
     config.verifier.archive_wait_ms = 0;

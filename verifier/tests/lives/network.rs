@@ -161,6 +161,7 @@ impl Network {
         let now = Timestamp::now();
         let job = NewJob {
             id: JobId::new(),
+            key: None,
             account: self.account.clone(),
             model: self.model.clone(),
             request: request.to_vec(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, LedgerError,
-    NetworkBook, NodeBook, NodeRoster, Pruning, Standing, Sweeping,
+    AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
+    LedgerError, NetworkBook, NodeBook, NodeRoster, Pruning, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -37,6 +37,8 @@ pub struct Halves {
     pub roster: Arc<dyn NodeRoster>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
+    /// Keys by their ids.
+    pub keys: Arc<dyn KeyBook>,
     /// The archive's index.
     pub index: Arc<dyn ArchiveIndex>,
     /// Deleting what is archived.
@@ -59,6 +61,7 @@ impl Halves {
             + NodeBook
             + NodeRoster
             + AccountBook
+            + KeyBook
             + ArchiveIndex
             + Pruning
             + 'static,
@@ -76,6 +79,7 @@ impl Halves {
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             roster: Arc::clone(ledger) as Arc<dyn NodeRoster>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
+            keys: Arc::clone(ledger) as Arc<dyn KeyBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
             pruning: Arc::clone(ledger) as Arc<dyn Pruning>,
         }

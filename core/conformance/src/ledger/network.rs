@@ -148,15 +148,19 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
 
     let first_key = |text: &[u8]| Some(FirstKey { hash: Digest::of(text), hint: "abcd".to_owned() });
     let third = must(ledger.accounts.sign_up("c@example.org", first_key(b"first"), at(1)).await);
-    let record = |account, hint: &str| KeyRecord {
+    let record = |account, id, hint: &str, scopes| KeyRecord {
         account,
         hint: hint.to_owned(),
+        id,
+        scopes,
+        expires_ms: None,
         proven: false,
         weight: 1,
         may_prioritise: false,
     };
     let made = must(ledger.accounts.key(Digest::of(b"first")).await);
-    assert_eq!(made, Some(record(third.account, "abcd")), "made with its account");
+    let seen = made.map(|record| (record.account, record.hint, record.scopes.to_string()));
+    assert_eq!(seen, Some((third.account, "abcd".to_owned(), "user".to_owned())), "made with its account");
     must(ledger.accounts.sign_up("c@example.org", first_key(b"second"), at(1)).await);
     assert_eq!(
         must(ledger.accounts.key(Digest::of(b"second")).await),
@@ -164,10 +168,11 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
         "an existing account gets no key"
     );
 
-    let key = NewKey { hash: Digest::of(b"key"), account: first.account.clone(), hint: "wxyz".to_owned() };
+    let key = NewKey::plain(Digest::of(b"key"), first.account.clone(), "wxyz");
     assert_eq!(must(ledger.accounts.key(key.hash).await), None);
     must(ledger.accounts.issue_key(&key, at(2)).await);
-    assert_eq!(must(ledger.accounts.key(key.hash).await), Some(record(first.account, "wxyz")));
+    let expected = record(first.account, key.id.clone(), "wxyz", key.scopes);
+    assert_eq!(must(ledger.accounts.key(key.hash).await), Some(expected));
     must(ledger.accounts.revoke_key(Digest::of(b"unknown"), at(3)).await);
     must(ledger.accounts.revoke_key(key.hash, at(3)).await);
     assert_eq!(must(ledger.accounts.key(key.hash).await), None);

@@ -32,6 +32,7 @@ pub(super) fn model() -> ModelName {
 pub(super) fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        key: None,
         account: account.clone(),
         model: model(),
         request: br#"{"model":"sample-model","messages":[],"max_tokens":8,"temperature":0.5}"#.to_vec(),

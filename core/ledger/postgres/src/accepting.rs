@@ -15,7 +15,7 @@ use super::values::{count, digest, get, job_id, millis, small, whole, word};
 use infera_ledger::listing::metadata_text;
 use infera_ledger::stored::{Stored, body_bytes, no_place};
 use infera_ledger::{Accepted, BatchAccepted, Idempotency, LedgerError, NewJob, decided_together, job_state};
-use infera_types::ids::{Digest, JobId};
+use infera_types::ids::{Digest, JobId, KeyId};
 
 /// Creates an account's count before its first job, so that there is a row to lock. The row is never deleted.
 const MAKE_WAITING: &str =
@@ -41,17 +41,17 @@ const OFFERED: &str = concat!(
 const INSERT_JOBS: &str = concat!(
     "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
-        lane, tier, share, weight, held, prompt_estimate)
+        lane, tier, share, weight, held, prompt_estimate, key_id)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
     ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, weight, held,
-        prompt_estimate
+        prompt_estimate, key_id
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
-        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[])
+        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[])
         AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-            epoch, request_hash, lane, tier, share, weight, held, prompt_estimate)"
+            epoch, request_hash, lane, tier, share, weight, held, prompt_estimate, key_id)"
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
@@ -69,7 +69,9 @@ pub(super) struct Accepting {
 
 /// Refuses a job whose texts cannot be stored, before it joins a batch.
 pub(super) fn check(job: &NewJob) -> Result<(), LedgerError> {
-    for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str(), job.standby.share.as_str()] {
+    let key = job.key.as_ref().map_or("", KeyId::as_str);
+    let share = job.standby.share.as_str();
+    for text in [job.account.as_str(), job.model.as_str(), job.gateway.as_str(), share, key] {
         word(text)?;
     }
     metadata_text(&job.metadata).map(drop)
@@ -309,6 +311,7 @@ struct Columns<'a> {
     held: Vec<i16>,
     prompts: Vec<i64>,
     metadata: Vec<Option<String>>,
+    keys: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -334,6 +337,7 @@ impl<'a> Columns<'a> {
             columns.held.push(i16::from(*is_held));
             columns.prompts.push(whole(job.standby.prompt_tokens));
             columns.metadata.push(metadata_text(&job.metadata)?);
+            columns.keys.push(job.key.as_ref().map(KeyId::as_str));
         }
         Ok(columns)
     }
@@ -380,13 +384,13 @@ async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16) -> Result
     let (names, amounts) = totals.columns();
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, metadata, .. } = &columns;
-    let Columns { lanes, tiers, shares, weights, held, prompts, .. } = &columns;
+    let Columns { lanes, tiers, shares, weights, held, prompts, keys: key_ids, .. } = &columns;
     let (inserted, listed, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
-                hashes, lanes, tiers, shares, weights, held, prompts,
+                hashes, lanes, tiers, shares, weights, held, prompts, key_ids,
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },
@@ -415,6 +419,7 @@ mod tests {
     fn job(account: &AccountId, waiting_max: u32, key: Option<(u8, u8)>) -> NewJob {
         NewJob {
             id: JobId::new(),
+            key: None,
             account: account.clone(),
             model: ModelName::new("m"),
             request: Vec::new(),

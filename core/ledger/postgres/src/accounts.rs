@@ -6,10 +6,11 @@ use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
 use super::pool::Parameters;
-use super::values::{flag, get, millis, small, word};
+use super::values::{flag, get, millis, optional_time, small, word};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
+use infera_ledger::stored::scopes;
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
-use infera_types::ids::{AccountId, Digest};
+use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
 /// Creates an account with its key in one statement, so that no account exists without a key. An existing account
@@ -18,8 +19,8 @@ const SIGN_UP: &str = "WITH made AS (
         INSERT INTO accounts (id, email, created_ms) VALUES ($1, $2, $3)
         ON CONFLICT (email) DO NOTHING RETURNING id),
     issued AS (
-        INSERT INTO api_keys (hash, account, hint, issued_ms)
-        SELECT $4::bytea, id, $5::text, $3::bigint FROM made WHERE $4::bytea IS NOT NULL
+        INSERT INTO api_keys (hash, account, hint, issued_ms, id)
+        SELECT $4::bytea, id, $5::text, $3::bigint, $6::text FROM made WHERE $4::bytea IS NOT NULL
         ON CONFLICT (hash) DO NOTHING)
     SELECT 1 FROM made";
 
@@ -34,7 +35,9 @@ impl AccountBook for PostgresLedger {
         let fresh = AccountId::fresh();
         let hash = key.as_ref().map(|key| &key.hash.as_bytes()[..]);
         let hint = key.as_ref().map(|key| word(&key.hint)).transpose()?;
-        let values: [&(dyn ToSql + Sync); 5] = [&fresh.as_str(), &word(email)?, &millis(now), &hash, &hint];
+        let id = KeyId::fresh();
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&fresh.as_str(), &word(email)?, &millis(now), &hash, &hint, &id.as_str()];
         let inserted = self.pool.change(SIGN_UP, &values).await?;
         if !inserted.is_empty() {
             return Ok(SignedUp { account: fresh, is_new: true });
@@ -47,7 +50,12 @@ impl AccountBook for PostgresLedger {
 
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {
         let (account, hint) = (word(key.account.as_str())?, word(&key.hint)?);
-        self.pool.put(ISSUE_KEY, &[&&key.hash.as_bytes()[..], &account, &hint, &millis(now)]).await?;
+        let (id, name, scopes) = (word(key.id.as_str())?, word(&key.name)?, key.scopes.to_string());
+        let hash = &key.hash.as_bytes()[..];
+        let expires = key.expires_ms.map(millis);
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&hash, &account, &hint, &millis(now), &id, &name, &scopes, &expires];
+        self.pool.put(ISSUE_KEY, &values).await?;
         Ok(())
     }
 
@@ -57,9 +65,12 @@ impl AccountBook for PostgresLedger {
             Ok(KeyRecord {
                 account: AccountId::new(get::<String>(&row, 0)?),
                 hint: get(&row, 1)?,
-                proven: get::<Option<i64>>(&row, 2)?.is_some(),
-                weight: small(&row, 3)?.max(1),
-                may_prioritise: flag(&row, 4)?,
+                id: KeyId::new(get::<String>(&row, 2)?),
+                scopes: scopes(get(&row, 3)?)?,
+                expires_ms: optional_time(&row, 4)?,
+                proven: get::<Option<i64>>(&row, 5)?.is_some(),
+                weight: small(&row, 6)?.max(1),
+                may_prioritise: flag(&row, 7)?,
             })
         };
         row.map(record).transpose()

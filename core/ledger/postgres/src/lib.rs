@@ -16,6 +16,7 @@ mod failure;
 mod feeding;
 mod index;
 mod intake;
+mod keys;
 mod lane;
 mod lists;
 mod network;

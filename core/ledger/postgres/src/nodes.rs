@@ -6,7 +6,7 @@ use super::PostgresLedger;
 use super::network::node_record;
 use super::pool::Parameters;
 use super::values::{digest, get, millis, word};
-use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
+use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, IS_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
 use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
@@ -20,8 +20,7 @@ impl NodeBook for PostgresLedger {
     }
 
     async fn is_fleet(&self, account: &AccountId) -> Result<bool, LedgerError> {
-        let sql = "SELECT 1 FROM accounts WHERE id = $1 AND fleet_ms IS NOT NULL";
-        Ok(self.pool.query_opt(sql, &[&word(account.as_str())?]).await?.is_some())
+        Ok(self.pool.query_opt(IS_FLEET, &[&word(account.as_str())?]).await?.is_some())
     }
 
     async fn admit_node(

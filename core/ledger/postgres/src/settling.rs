@@ -12,7 +12,7 @@ use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
-use infera_ledger::stored::{GroupRow, SettlementRow, group_of, readable, settlement_of};
+use infera_ledger::stored::{GroupRow, SettlementRow, day, group_of, readable, settlement_of};
 use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
@@ -65,6 +65,18 @@ const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (
 /// Frees idempotency keys, under the lock of the account's count, so that acceptances of the account wait for this
 /// commit.
 const FREE_KEYS: &str = "DELETE FROM idempotency WHERE job_id = ANY($1)";
+
+/// Counts answers for their keys, models and days, in the order in which the rows are locked.
+const COUNT_USAGE: &str =
+    "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens)
+    SELECT jobs.account, ended.day, COALESCE(jobs.key_id, ''), jobs.model, COUNT(*), SUM(ended.prompt)::bigint,
+        SUM(ended.completion)::bigint
+    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS ended (job_id, day, prompt, completion)
+        JOIN jobs ON jobs.id = ended.job_id
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (account, day, key_id, model) DO UPDATE SET requests = usage.requests + excluded.requests,
+        prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = usage.completion_tokens + excluded.completion_tokens";
 
 /// Adds to this process's row of the sums over all jobs.
 pub(super) const ADD_TO_TOTALS: &str = "INSERT INTO totals (name, share, value)
@@ -263,7 +275,17 @@ struct Columns<'a> {
     freed: Vec<&'a [u8]>,
     waiting: BTreeMap<&'a str, Ended>,
     postings: PostingColumns<'a>,
+    used: UsageColumns<'a>,
     totals: Totals,
+}
+
+/// The columns of answers that are counted.
+#[derive(Default)]
+struct UsageColumns<'a> {
+    jobs: Vec<&'a [u8]>,
+    days: Vec<i64>,
+    prompts: Vec<i64>,
+    completions: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -301,6 +323,10 @@ impl<'a> Columns<'a> {
                 let charged = known.live.get(&row.job).map_or(0, |live| live.charged);
                 ended.excess = ended.excess.saturating_add(usage.beyond(charged));
                 columns.postings.push(&usage.posting)?;
+                columns.used.jobs.push(job);
+                columns.used.days.push(day(row.settled_ms));
+                columns.used.prompts.push(whole(usage.prompt_tokens));
+                columns.used.completions.push(whole(usage.completion_tokens));
                 columns.totals.add("prompt_tokens", usage.prompt_tokens);
                 columns.totals.add("completion_tokens", usage.completion_tokens);
             }
@@ -315,15 +341,17 @@ impl<'a> Columns<'a> {
             [INSERT_SETTLEMENTS, END_JOBS, INSERT_GROUPS, INSERT_RECORDS, TAKE_FROM_WAITING],
         )
         .await?;
-        let [free, sequence, number, post, total] =
-            prepared(client, [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, ADD_TO_TOTALS])
-                .await?;
+        let [free, sequence, number, post, count, total] = prepared(
+            client,
+            [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, COUNT_USAGE, ADD_TO_TOTALS],
+        )
+        .await?;
         let accounts: Vec<&str> = self.waiting.keys().copied().collect();
         let of_each = |value: fn(&Ended) -> i64| -> Vec<i64> { self.waiting.values().map(value).collect() };
         let [ended, answers] = [of_each(|ended| ended.jobs), of_each(|ended| ended.answers)];
         let [tokens, excess] = [of_each(|ended| ended.tokens), of_each(|ended| ended.excess)];
         let (names, amounts) = self.totals.columns();
-        let (groups, records, posted) = (&self.groups, &self.records, &self.postings);
+        let (groups, records, posted, used) = (&self.groups, &self.records, &self.postings, &self.used);
         let postings = posted.ids.len();
         let outcomes = tokio::join!(
             biased;
@@ -336,13 +364,28 @@ impl<'a> Columns<'a> {
             async { client.execute(&sequence, &[]).await.map(drop) },
             async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
+            async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
             client.batch_execute("COMMIT"),
         );
-        let (settled, ended, grouped, recorded, counted, freed, shared, numbered, posted, added, committed) =
-            outcomes;
+        let (
+            settled,
+            ended,
+            grouped,
+            recorded,
+            waited,
+            freed,
+            shared,
+            numbered,
+            posted,
+            used,
+            added,
+            committed,
+        ) = outcomes;
         // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
-        for outcome in [settled, ended, grouped, recorded, counted, freed, shared, numbered, posted, added] {
+        let written =
+            [settled, ended, grouped, recorded, waited, freed, shared, numbered, posted, used, added];
+        for outcome in written {
             outcome.map_err(Failure::before_sent_commit)?;
         }
         committed.map_err(Failure::of_commit)

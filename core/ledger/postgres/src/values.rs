@@ -52,6 +52,12 @@ pub(super) fn time(row: &Row, index: usize) -> Result<Timestamp, LedgerError> {
     Ok(Timestamp::from_millis(count(row, index)?))
 }
 
+/// Reads a time from column `index`, if the row has one.
+pub(super) fn optional_time(row: &Row, index: usize) -> Result<Option<Timestamp>, LedgerError> {
+    let stored = get::<Option<i64>>(row, index)?;
+    Ok(stored.map(|millis| Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))))
+}
+
 /// Reads a policy from column `index` (its quorum) and the next one (its replicas).
 pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, LedgerError> {
     let small = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));

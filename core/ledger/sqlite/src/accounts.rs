@@ -5,10 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, Word, millis, small};
+use super::values::{Blob, Numbered as _, Word, millis, optional_time, small};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
-use infera_types::ids::{AccountId, Digest};
+use infera_ledger::stored::scopes;
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes, SignedUp};
+use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -30,7 +31,7 @@ impl AccountBook for SqliteLedger {
                 .execute(params![fresh.as_str(), Word(&email), millis(now)])?;
             if inserted == 1 {
                 if let Some(FirstKey { hash, hint }) = key {
-                    insert_key(connection, &NewKey { hash, account: fresh.clone(), hint }, now)?;
+                    insert_key(connection, &NewKey::plain(hash, fresh.clone(), hint), now)?;
                 }
                 return Ok(SignedUp { account: fresh, is_new: true });
             }
@@ -52,16 +53,23 @@ impl AccountBook for SqliteLedger {
             let record = connection
                 .numbered(KEY)?
                 .query_row([hash.blob()], |row| {
-                    Ok(KeyRecord {
+                    let scopes: String = row.get(3)?;
+                    let record = KeyRecord {
                         account: AccountId::new(row.get::<_, String>(0)?),
                         hint: row.get(1)?,
-                        proven: row.get::<_, Option<i64>>(2)?.is_some(),
-                        weight: small(row, 3)?.max(1),
-                        may_prioritise: row.get::<_, i64>(4)? != 0,
-                    })
+                        id: KeyId::new(row.get::<_, String>(2)?),
+                        scopes: Scopes::default(),
+                        expires_ms: optional_time(row, 4)?,
+                        proven: row.get::<_, Option<i64>>(5)?.is_some(),
+                        weight: small(row, 6)?.max(1),
+                        may_prioritise: row.get::<_, i64>(7)? != 0,
+                    };
+                    Ok((record, scopes))
                 })
                 .optional()?;
-            Ok(record)
+            Ok(record
+                .map(|(record, words)| Ok::<_, LedgerError>(KeyRecord { scopes: scopes(&words)?, ..record }))
+                .transpose()?)
         })
         .await
     }
@@ -103,12 +111,16 @@ fn changed<P: Params>(
     Ok(account.map(AccountId::new))
 }
 
-fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn insert_key(connection: &Connection, key: &NewKey, now: Timestamp) -> Result<(), Failure> {
     connection.numbered(ISSUE_KEY)?.execute(params![
         key.hash.blob(),
         Word(key.account.as_str()),
         Word(&key.hint),
-        millis(now)
+        millis(now),
+        Word(key.id.as_str()),
+        Word(&key.name),
+        key.scopes.to_string(),
+        key.expires_ms.map(millis)
     ])?;
     Ok(())
 }

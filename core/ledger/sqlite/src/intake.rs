@@ -192,10 +192,10 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
         .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
-                 request_hash, lane, tier, share, weight, held, prompt_estimate)
+                 request_hash, lane, tier, share, weight, held, prompt_estimate, key_id)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
-            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18)
+            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19)
              ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
@@ -216,7 +216,8 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             Word(standby.share.as_str()),
             standby.weight.max(1),
             i64::from(is_held),
-            whole(standby.prompt_tokens)
+            whole(standby.prompt_tokens),
+            job.key.as_ref().map(|key| Word(key.as_str()))
         ])?;
     if inserted == 0 {
         return Ok(false);

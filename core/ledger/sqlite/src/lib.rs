@@ -14,6 +14,7 @@ mod feeding;
 mod files;
 mod index;
 mod intake;
+mod keys;
 mod lists;
 mod log;
 mod mark;

@@ -7,7 +7,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::network::node_record;
 use super::values::{Numbered as _, Word, digest, millis};
-use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
+use infera_ledger::statements::{ADMITTED_NODES, ALLOW_FLEET, IS_FLEET, NODE_WITH_FLEET, REVOKE_NODE};
 use infera_ledger::stored::{latest, latest_admission};
 use infera_ledger::{LedgerError, NodeBook, NodeCheck, NodeRecord};
 use infera_types::ids::{AccountId, Digest, NodeId};
@@ -29,13 +29,8 @@ impl NodeBook for SqliteLedger {
 
     async fn is_fleet(&self, account: &AccountId) -> Result<bool, LedgerError> {
         let account = account.clone();
-        self.read(move |connection| {
-            let count: i64 = connection
-                .numbered("SELECT COUNT(*) FROM accounts WHERE id = $1 AND fleet_ms IS NOT NULL")?
-                .query_row([Word(account.as_str())], |row| row.get(0))?;
-            Ok(count > 0)
-        })
-        .await
+        self.read(move |connection| Ok(connection.numbered(IS_FLEET)?.exists([Word(account.as_str())])?))
+            .await
     }
 
     async fn admit_node(

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
-use infera_ledger::stored::{GroupRow, SettlementRow, group_of, latest, of_job, settlement_of};
+use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, group_of, latest, of_job, settlement_of};
 use infera_ledger::{Posting, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
@@ -46,10 +46,30 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
     add_to_total(connection, row.status, 1)?;
     if let Some(usage) = &row.usage {
         insert_posting(connection, &usage.posting)?;
+        count_usage(connection, row, usage)?;
         add_to_total(connection, "prompt_tokens", usage.prompt_tokens)?;
         add_to_total(connection, "completion_tokens", usage.completion_tokens)?;
     }
     Ok(Settled::Now)
+}
+
+/// Counts an answer for its key, model and day.
+fn count_usage(connection: &Connection, row: &SettlementRow, usage: &Usage) -> Result<(), Failure> {
+    connection
+        .numbered(
+            "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens)
+             SELECT account, $2, COALESCE(key_id, ''), model, 1, $3, $4 FROM jobs WHERE id = $1
+             ON CONFLICT (account, day, key_id, model) DO UPDATE SET requests = usage.requests + 1,
+                 prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens,
+                 completion_tokens = usage.completion_tokens + excluded.completion_tokens",
+        )?
+        .execute(params![
+            row.job.blob(),
+            day(row.settled_ms),
+            whole(usage.prompt_tokens),
+            whole(usage.completion_tokens)
+        ])?;
+    Ok(())
 }
 
 /// Ends the job's row and takes it out of its account's count. An answer moves the account's usual length an eighth of

@@ -87,6 +87,12 @@ pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_millis(count(row, index)?))
 }
 
+/// Reads a time from column `index`, if the row has one.
+pub(super) fn optional_time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let stored = row.get::<_, Option<i64>>(index)?;
+    Ok(stored.map(|millis| Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))))
+}
+
 /// Reads a job's id from column `index`.
 pub(super) fn job_id(row: &Row<'_>, index: usize) -> rusqlite::Result<JobId> {
     Ok(JobId::from_bytes(row.get(index)?))

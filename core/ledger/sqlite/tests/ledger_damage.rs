@@ -25,6 +25,7 @@ fn job(request_bytes: usize) -> NewJob {
     let now = Timestamp::from_millis(1_790_000_000_000);
     NewJob {
         id: JobId::new(),
+        key: None,
         account: AccountId::new(ACCOUNT),
         model: ModelName::new("m"),
         request: vec![b'x'; request_bytes],

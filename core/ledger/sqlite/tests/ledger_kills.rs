@@ -22,6 +22,7 @@ fn job() -> NewJob {
     let now = Timestamp::from_millis(1_790_000_000_000);
     NewJob {
         id: JobId::new(),
+        key: None,
         account: AccountId::new(ACCOUNT),
         model: ModelName::new("m"),
         request: vec![b'x'; 400_000],

@@ -30,6 +30,7 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
     for _ in 0..jobs {
         let job = NewJob {
             id: JobId::new(),
+            key: None,
             account: account.clone(),
             model: ModelName::new("m"),
             request: vec![b'x'; 200_000],

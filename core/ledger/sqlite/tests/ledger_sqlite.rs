@@ -26,6 +26,7 @@ fn now() -> Timestamp {
 fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        key: None,
         account: account.clone(),
         model: ModelName::new("m"),
         request: vec![b'x'; 1024],

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Metadata;
 use crate::job_state::JobState;
 use crate::rows::Standby;
-use infera_types::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId};
+use infera_types::ids::{
+    AccountId, AssignmentId, Digest, GatewayId, JobId, KeyId, ModelName, NodeId, OwnerId,
+};
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
@@ -19,6 +21,8 @@ pub struct NewJob {
     pub id: JobId,
     /// The account that asks and pays.
     pub account: AccountId,
+    /// The key under which it asks; none if it asks without one, as an operator does for it.
+    pub key: Option<KeyId>,
     /// The model that is asked.
     pub model: ModelName,
     /// The request's JSON ([`infera_types::job::JobRequest`]).

@@ -113,32 +113,6 @@ pub struct FirstKey {
     pub hint: String,
 }
 
-/// A key that is about to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewKey {
-    /// SHA-256 of the whole key.
-    pub hash: Digest,
-    /// The account that it belongs to.
-    pub account: AccountId,
-    /// Its last four characters, for lists.
-    pub hint: String,
-}
-
-/// A key on record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRecord {
-    /// The account that it belongs to.
-    pub account: AccountId,
-    /// Its last four characters.
-    pub hint: String,
-    /// Whether the account is proven, so that its jobs are counted under a share of its own.
-    pub proven: bool,
-    /// The weight of the account's share, at least 1.
-    pub weight: u32,
-    /// Whether the key may ask for the tier `priority`.
-    pub may_prioritise: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

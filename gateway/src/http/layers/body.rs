@@ -3,14 +3,16 @@
 //! hyper yields a body as frames, each of which is a view into the buffer that was read from the socket. A frame of
 //! one byte would thus keep hundreds of bytes in memory, so every frame is copied and dropped.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::body::{Body as Frames, Incoming};
 use hyper::http::request::Parts;
 
-use super::limits;
+use super::limits::{self, Encoding};
 use crate::api::error::ApiError;
 use crate::memory::MemoryBudget;
 use crate::routes::Body;
@@ -32,6 +34,7 @@ enum Stop {
     TooLarge,
     NoMemory,
     Broken,
+    NoGzip,
 }
 
 /// Reads the whole body.
@@ -44,13 +47,23 @@ pub(super) async fn read(
     bounds: Bounds,
     memory: &MemoryBudget,
 ) -> Result<Body, ApiError> {
+    let encoding = limits::encoding(head)?;
     let whole = collect(&mut body, bounds.max_bytes, memory);
     let stop = match tokio::time::timeout(bounds.within, whole).await {
-        Ok(Ok(body)) => return Ok(body),
+        Ok(Ok(body)) if encoding == Encoding::Identity => return Ok(body),
+        Ok(Ok(body)) => match inflated(body.bytes(), bounds.max_bytes, memory) {
+            Ok(body) => return Ok(body),
+            Err(stop) => stop,
+        },
         Ok(Err(stop)) => stop,
         Err(_) => return Err(ApiError::SlowBody),
     };
     let error = match stop {
+        Stop::NoGzip => {
+            return Err(ApiError::BadRequest(
+                "The body is no whole gzip stream, as its Content-Encoding says.",
+            ));
+        }
         Stop::Broken => return Err(ApiError::BadRequest("The body is broken off or badly framed.")),
         Stop::TooLarge => ApiError::TooLarge(bounds.max_bytes),
         Stop::NoMemory => ApiError::Overloaded,
@@ -80,6 +93,32 @@ where
         whole.extend_from_slice(&data);
     }
     Ok(Body::new(whole.into(), reservation))
+}
+
+/// Returns a gzip-encoded body as it was before. Its size is bounded like that of any other body, whatever the encoded bytes
+/// say: reading stops there, after two milliseconds at worst.
+fn inflated(encoded: &[u8], max_bytes: usize, memory: &MemoryBudget) -> Result<Body, Stop> {
+    let (mut whole, mut reservation) = (Vec::new(), None);
+    let mut decoder = MultiGzDecoder::new(encoded);
+    let mut part = [0; 8 * 1024];
+    loop {
+        let read = decoder.read(&mut part).map_err(|_| Stop::NoGzip)?;
+        if read == 0 {
+            return Ok(Body::new(whole.into(), reservation));
+        }
+        let needed = whole.len() + read;
+        if needed > max_bytes {
+            return Err(Stop::TooLarge);
+        }
+        if needed > whole.capacity() {
+            let capacity = needed.next_power_of_two().max(FIRST_BYTES).min(max_bytes);
+            if !memory.reserve(&mut reservation, capacity) {
+                return Err(Stop::NoMemory);
+            }
+            whole.reserve_exact(capacity - whole.len());
+        }
+        whole.extend_from_slice(&part[..read]);
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +169,30 @@ mod tests {
         assert_eq!(whole.bytes().len(), 50_000);
         assert_eq!(whole.bytes()[1_000], 1_000_u32.to_le_bytes()[0]);
         assert!(most.load(Ordering::Relaxed) <= 1, "{most:?} frames at once");
+    }
+
+    #[test]
+    fn a_gzip_body_is_bounded_by_what_it_becomes() {
+        let gzip = |bytes: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            std::io::Write::write_all(&mut encoder, bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let memory = MemoryBudget::new(100_000);
+        let text: Vec<u8> = (0..60_000_u32).map(|index| index.to_le_bytes()[0]).collect();
+        let whole = inflated(&gzip(&text), 60_000, &memory);
+        assert!(whole.is_ok_and(|whole| whole.bytes() == text));
+        assert!(matches!(inflated(&gzip(&text), 59_999, &memory), Err(Stop::TooLarge)));
+        assert!(matches!(inflated(&gzip(&[0; 200_000]), 200_000, &memory), Err(Stop::NoMemory)));
+        let bomb = gzip(&vec![0; 64 * 1024 * 1024]);
+        assert!(bomb.len() < 70_000, "{}", bomb.len());
+        assert!(matches!(inflated(&bomb, 60_000, &memory), Err(Stop::TooLarge)));
+        let mut broken = gzip(&text);
+        broken.truncate(broken.len() - 1);
+        for wrong in [&b""[..], b"{}", &broken] {
+            assert!(matches!(inflated(wrong, 60_000, &memory), Err(Stop::NoGzip)), "{} bytes", wrong.len());
+        }
+        assert!(inflated(&gzip(b""), 10, &memory).is_ok_and(|whole| whole.bytes().is_empty()));
     }
 
     #[tokio::test]

@@ -35,14 +35,42 @@ pub(super) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> 
     if size > HEADERS_MAX_BYTES {
         return Err(ApiError::HeadTooLarge);
     }
-    let is_plain = |value: &hyper::header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !head.headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
-        return Err(ApiError::Encoded);
-    }
+    encoding(head)?;
     if head.headers.get(EXPECT).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(ApiError::BadRequest("Only 'Expect: 100-continue' is understood."));
     }
     check_length(head, config.body_max_bytes)
+}
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// As it is.
+    Identity,
+    /// By gzip, once.
+    Gzip,
+}
+
+/// Returns how a request's body is encoded.
+///
+/// # Errors
+/// [`ApiError::Encoded`] for any other encoding, and for more than one.
+pub(super) fn encoding(head: &Parts) -> Result<Encoding, ApiError> {
+    let mut gzips = 0;
+    for value in head.headers.get_all(CONTENT_ENCODING) {
+        for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+                gzips += 1;
+            } else if !name.eq_ignore_ascii_case(b"identity") {
+                return Err(ApiError::Encoded);
+            }
+        }
+    }
+    match gzips {
+        0 => Ok(Encoding::Identity),
+        1 => Ok(Encoding::Gzip),
+        _ => Err(ApiError::Encoded),
+    }
 }
 
 /// Refuses a body whose declared length is larger than its route takes.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Request, Response};
 use uuid::Uuid;
@@ -69,7 +69,10 @@ impl Trace {
         *all = headers;
         all.insert(CONTENT_TYPE, content_type);
         all.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        all.extend(own);
+        // What a route sends itself takes the place of what all replies have.
+        for (name, value) in own {
+            all.insert(name, value);
+        }
         put(all, "x-request-id", &self.id);
         if self.is_timed {
             put(all, "server-timing", &timings(&timing, self.begun.elapsed()));
@@ -112,16 +115,23 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
     }
     match error {
         ApiError::Unauthorized => headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        ApiError::Encoded => {
+            headers.push((ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity")));
+            headers.push((CONNECTION, HeaderValue::from_static("close")));
+        }
         ApiError::MethodNotAllowed(methods) => headers.push((ALLOW, HeaderValue::from_static(methods))),
         // If the framing is wrong, the place where the next request begins may be wrong too.
         ApiError::BadRequest(_)
         | ApiError::HeadTooLarge
         | ApiError::TooLarge(_)
-        | ApiError::Encoded
         | ApiError::SlowHead
         | ApiError::SlowBody => headers.push((CONNECTION, HeaderValue::from_static("close"))),
         // OpenAI's SDKs would retry these on their own, and get the same result.
-        ApiError::Cancelled | ApiError::Failed(..) | ApiError::Damaged => {
+        ApiError::Cancelled
+        | ApiError::Failed(..)
+        | ApiError::Damaged
+        | ApiError::KeysFull(_)
+        | ApiError::KeyEnded => {
             let name = HeaderName::from_static("x-should-retry");
             let retry = if error.retry_after().is_some() { "true" } else { "false" };
             headers.push((name, HeaderValue::from_static(retry)));

@@ -135,7 +135,13 @@ impl Network {
         settings.push(("listen", listen.to_string()));
         settings.extend_from_slice(&self.settings.nodes);
         // Every limit of a key is set and checked, and none is reached.
-        for limit in ["gateway.requests_per_minute", "gateway.in_flight_max", "gateway.waiting_max"] {
+        for limit in [
+            "gateway.requests_per_minute",
+            "gateway.tokens_per_minute",
+            "gateway.looks_per_minute",
+            "gateway.in_flight_max",
+            "gateway.waiting_max",
+        ] {
             settings.push((limit, u32::MAX.to_string()));
         }
         for limit in ["gateway.account_stored_max_bytes", "gateway.stored_max_bytes"] {

@@ -27,6 +27,8 @@ pub(crate) struct Stage {
 pub(crate) fn generous() -> infera_gateway::Config {
     infera_gateway::Config {
         requests_per_minute: u32::MAX,
+        tokens_per_minute: 0,
+        looks_per_minute: 0,
         in_flight_max: u32::MAX,
         waiting_max: u32::MAX,
         account_stored_max_bytes: u64::MAX,

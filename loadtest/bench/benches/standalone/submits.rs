@@ -63,6 +63,7 @@ impl Accepting {
             batches: ledger.clone(),
             lists: ledger.clone(),
             accounts: ledger.clone(),
+            keys: ledger.clone(),
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
             broker: MemoryBroker::new(),

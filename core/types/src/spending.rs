@@ -1,0 +1,35 @@
+//! What gateways tell each other of the limits of keys.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, Digest, GatewayId};
+use crate::wire::Wire;
+
+/// Reports on the network's exchange what keys spent at one gateway since its last report, so that their limits hold at all
+/// gateways together. A report that is lost lets its keys spend that much more, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spending {
+    /// The gateway that reports.
+    pub gateway: GatewayId,
+    /// What each key spent; keys that spent nothing are left out.
+    pub keys: Vec<Spent>,
+}
+
+/// What one key spent. Negative numbers were given back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// SHA-256 of the key.
+    pub key: Digest,
+    /// Its account.
+    pub account: AccountId,
+    /// Requests.
+    pub requests: i64,
+    /// Tokens.
+    pub tokens: i64,
+    /// Looks and cancels.
+    pub looks: i64,
+}
+
+impl Wire for Spending {
+    const KIND: &'static str = "spending";
+}

@@ -1,0 +1,36 @@
+//! What a valid key doesn't permit, and the sentences about it (403).
+
+use infera_ledger::Scope;
+
+/// What a key doesn't permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// The route needs a scope that the key lacks.
+    Scope(Scope),
+    /// The key that is to be made or changed has scopes that the caller's key lacks.
+    BeyondScopes,
+    /// The key that is to be made would be valid for longer than the caller's key.
+    BeyondExpiry,
+    /// Another account's keys are for operators alone.
+    OtherAccount,
+}
+
+impl Denied {
+    /// Returns what is wrong and what to do.
+    #[must_use]
+    pub(crate) fn message(self) -> String {
+        match self {
+            Self::Scope(scope) => {
+                let word = scope.word();
+                format!("This key lacks the scope '{word}' that this path needs. Use a key that has it.")
+            }
+            Self::BeyondScopes => "A key makes and changes only keys whose scopes it has itself.".to_owned(),
+            Self::BeyondExpiry => {
+                "A key that expires makes only keys that expire no later. Send a smaller expires_in_s, or use a key that \
+                 doesn't expire."
+                    .to_owned()
+            }
+            Self::OtherAccount => "Only a key with the scope 'admin' may name an account.".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Reserves the tokens that a conversation may take, before it becomes a job.
+
+use std::sync::Arc;
+
+use infera_types::job::JobRequest;
+
+use crate::access::{Attempt, Caller, Limits, Reserved, used_tokens};
+use crate::api::failure::Failure;
+use crate::jobs::Jobs;
+use crate::jobs::accept::Outcome;
+use crate::jobs::following::Followed;
+
+/// The bytes of text that one token stands for on the average, in English. Other languages have fewer; the estimate is
+/// settled by the count.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The tokens that a template puts around one message.
+const AROUND_MESSAGE: usize = 4;
+
+/// Reserves the tokens of a caller's request: an estimate of its prompt, and the longest answer that it may get.
+///
+/// # Errors
+/// The client ran into its limit.
+pub(super) fn reserve(
+    limits: &Arc<Limits>,
+    jobs: &Jobs,
+    (caller, request): (&Arc<Caller>, &JobRequest),
+    attempt: Attempt,
+) -> Result<Reserved, Failure> {
+    let context_max = jobs.catalogue.model(request.model.as_str()).map(|entry| entry.context_max);
+    Ok(limits.reserve(caller, estimate(request, context_max), attempt)?)
+}
+
+/// Returns an estimate of a request's tokens: its prompt's, and the longest answer's, within the model's context.
+#[must_use]
+pub(super) fn estimate(request: &JobRequest, context_max: Option<u32>) -> u64 {
+    let of = |text: &str| text.len().div_ceil(BYTES_PER_TOKEN) + AROUND_MESSAGE;
+    let prompt: usize = request.messages.iter().map(|message| of(&message.content)).sum();
+    let whole = u64::try_from(prompt).unwrap_or(u64::MAX).saturating_add(u64::from(request.max_tokens));
+    context_max.map_or(whole, |max| whole.min(u64::from(max)))
+}
+
+/// Settles the tokens of a conversation that was answered or failed while its client waited. Where its job may still run, all
+/// of them count as used.
+pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
+    match outcome {
+        Ok(outcome) if outcome.replayed => reserved.used(0),
+        Ok(outcome) => reserved.used(outcome.view.settlement.as_ref().map_or(0, used_tokens)),
+        Err(failure) => match failure.job {
+            Some(job) => reserved.until_end_of(job),
+            None => reserved.used(0),
+        },
+    }
+}
+
+/// Settles the tokens of a job that was followed for a while: by its end, or when that is known.
+pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Failure>) {
+    match followed {
+        Ok(followed) if followed.replayed => reserved.used(0),
+        Ok(followed) => match &followed.view.settlement {
+            Some(settlement) => reserved.used(used_tokens(settlement)),
+            None => reserved.until_end_of(followed.view.id),
+        },
+        Err(failure) => match failure.job {
+            Some(job) => reserved.until_end_of(job),
+            None => reserved.used(0),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_types::ids::ModelName;
+    use infera_types::job::ChatMessage;
+
+    use super::*;
+
+    #[test]
+    fn an_estimate_stays_within_the_context() {
+        let request = |bytes: usize, max_tokens| JobRequest {
+            model: ModelName::new("m"),
+            messages: vec![ChatMessage { role: "user".to_owned(), content: "x".repeat(bytes) }],
+            max_tokens,
+            temperature: 0.0,
+            seed: None,
+        };
+        for (bytes, max_tokens, context_max, expected) in
+            [(0, 16, None, 20), (400, 16, None, 120), (401, 16, Some(512), 121), (4_000, 16, Some(512), 512)]
+        {
+            assert_eq!(estimate(&request(bytes, max_tokens), context_max), expected, "{bytes} {max_tokens}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `GET /v1/usage`: what an account used, by day, key and model, as JSON or CSV.
+
+use std::collections::BTreeMap;
+
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use infera_ledger::{KeyBook, UsageRow};
+use infera_types::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::call::Call;
+use super::keys::{account, failed, query};
+use crate::api::day;
+use crate::api::error::ApiError;
+use crate::api::failure::Failure;
+use crate::api::reply::Reply;
+
+/// The longest time that one reply covers, in days: a leap year.
+const DAYS_MAX: u64 = 366;
+
+/// The days that are shown if the request doesn't say: today and the thirty before it.
+const DAYS_DEFAULT: u64 = 30;
+
+/// The largest number of rows that are added up: a hundred keys with ten models each, a hundred days long.
+const ROWS_MAX: u32 = 100_000;
+
+/// What rows are added up by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Grouping {
+    day: bool,
+    key: bool,
+    model: bool,
+}
+
+/// A sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    requests: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// The words of a group's columns; none where it isn't grouped by that.
+type Group = [Option<String>; 3];
+
+/// The names of the columns by which rows are grouped.
+const COLUMNS: [&str; 3] = ["day", "key", "model"];
+
+/// Shows what the caller's account used, or the account that an operator names.
+///
+/// # Errors
+/// [`ApiError::BadRequest`] for a day, a grouping or a format that doesn't exist; [`ApiError::NotPermitted`]; the ledger's
+/// error.
+pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
+    let account = account(&*call.caller()?, query(call, "account"))?;
+    let (from, to) = days(query(call, "from"), query(call, "to"), Timestamp::now())?;
+    let grouping = Grouping::read(query(call, "group_by").as_deref().unwrap_or("day"))?;
+    let is_csv = is_csv(call)?;
+    let rows = book.usage(&account, from, to, ROWS_MAX).await.map_err(failed)?;
+    if rows.len() >= usize::try_from(ROWS_MAX).unwrap_or(usize::MAX) {
+        return Err(ApiError::BadRequest("There are too many rows in this time; ask for fewer days.").into());
+    }
+    let sums = add_up(&rows, grouping);
+    if is_csv {
+        let mut reply = Reply::json(&json!({}))?;
+        reply.body = csv(&sums, grouping).into();
+        reply.headers.push((CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")));
+        return Ok(reply);
+    }
+    let data: Vec<Value> = sums.iter().map(|(group, sum)| object(group, *sum)).collect();
+    let (from, to) = (day::write(from), day::write(to));
+    Ok(Reply::json(&json!({ "object": "list", "from": from, "to": to, "data": data }))?)
+}
+
+/// Reads the first and the last day.
+fn days(from: Option<String>, to: Option<String>, now: Timestamp) -> Result<(u64, u64), ApiError> {
+    const WRONG: ApiError = ApiError::BadRequest("'from' and 'to' must be days (UTC) such as 2026-11-30.");
+    let read = |text: String| day::read(&text).ok_or(WRONG);
+    let to = to.map_or(Ok(now.as_secs() / 86_400), read)?;
+    let from = from.map_or(Ok(to.saturating_sub(DAYS_DEFAULT)), read)?;
+    match to.checked_sub(from) {
+        None => Err(ApiError::BadRequest("'from' must not be later than 'to'.")),
+        Some(days) if days >= DAYS_MAX => {
+            Err(ApiError::BadRequest("At most 366 days are shown at once; ask for a part."))
+        }
+        Some(_) => Ok((from, to)),
+    }
+}
+
+/// Returns whether the client asked for CSV: by `format`, or else by `Accept`.
+fn is_csv(call: &Call) -> Result<bool, ApiError> {
+    match query(call, "format").as_deref() {
+        Some("csv") => Ok(true),
+        Some("json") => Ok(false),
+        Some(_) => Err(ApiError::BadRequest("'format' must be json or csv.")),
+        None => {
+            let accept =
+                call.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+            Ok(kinds.into_iter().next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/csv")))
+        }
+    }
+}
+
+impl Grouping {
+    fn read(words: &str) -> Result<Self, ApiError> {
+        let mut grouping = Self::default();
+        for word in words.split(',') {
+            match word.trim() {
+                "day" => grouping.day = true,
+                "key" => grouping.key = true,
+                "model" => grouping.model = true,
+                _ => return Err(ApiError::BadRequest("'group_by' must be day, key and model, with commas.")),
+            }
+        }
+        Ok(grouping)
+    }
+
+    fn of(self, row: &UsageRow) -> Group {
+        let key = || row.key.as_ref().map_or_else(String::new, ToString::to_string);
+        [self.day.then(|| day::write(row.day)), self.key.then(key), self.model.then(|| row.model.to_string())]
+    }
+}
+
+/// Adds rows up, ordered by day, key and model.
+fn add_up(rows: &[UsageRow], grouping: Grouping) -> BTreeMap<Group, Sum> {
+    let mut sums = BTreeMap::<Group, Sum>::new();
+    for row in rows {
+        let sum = sums.entry(grouping.of(row)).or_default();
+        sum.requests += row.requests;
+        sum.prompt_tokens += row.prompt_tokens;
+        sum.completion_tokens += row.completion_tokens;
+    }
+    sums
+}
+
+fn object(group: &Group, sum: Sum) -> Value {
+    let mut object = Map::new();
+    for (column, word) in COLUMNS.iter().zip(group) {
+        if let Some(word) = word {
+            // Jobs without a key have none.
+            let value = if word.is_empty() { Value::Null } else { word.as_str().into() };
+            object.insert((*column).to_owned(), value);
+        }
+    }
+    let Sum { requests, prompt_tokens, completion_tokens } = sum;
+    object.insert("requests".to_owned(), requests.into());
+    object.insert("prompt_tokens".to_owned(), prompt_tokens.into());
+    object.insert("completion_tokens".to_owned(), completion_tokens.into());
+    object.insert("total_tokens".to_owned(), (prompt_tokens + completion_tokens).into());
+    Value::Object(object)
+}
+
+/// Writes sums as CSV (RFC 4180).
+fn csv(sums: &BTreeMap<Group, Sum>, grouping: Grouping) -> String {
+    let mut text = String::new();
+    for (column, is_there) in COLUMNS.iter().zip([grouping.day, grouping.key, grouping.model]) {
+        if is_there {
+            text.push_str(column);
+            text.push(',');
+        }
+    }
+    text.push_str("requests,prompt_tokens,completion_tokens,total_tokens\r\n");
+    for (group, sum) in sums {
+        for word in group.iter().flatten() {
+            text.push_str(&quoted(word));
+            text.push(',');
+        }
+        let Sum { requests, prompt_tokens, completion_tokens } = sum;
+        let total = prompt_tokens + completion_tokens;
+        text.push_str(&format!("{requests},{prompt_tokens},{completion_tokens},{total}\r\n"));
+    }
+    text
+}
+
+/// Quotes a word where CSV needs it, and where a spreadsheet would take it for a formula.
+fn quoted(word: &str) -> String {
+    let is_formula = word.starts_with(['=', '+', '-', '@']);
+    if is_formula || word.contains([',', '"', '\r', '\n']) {
+        let guard = if is_formula { "'" } else { "" };
+        format!("\"{guard}{}\"", word.replace('"', "\"\""))
+    } else {
+        word.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_types::ids::{KeyId, ModelName};
+
+    use super::*;
+
+    fn row(day: u64, key: Option<&str>, model: &str, requests: u64) -> UsageRow {
+        UsageRow {
+            day,
+            key: key.map(KeyId::new),
+            model: ModelName::new(model),
+            requests,
+            prompt_tokens: 10 * requests,
+            completion_tokens: requests,
+        }
+    }
+
+    #[test]
+    fn sums_are_written_by_what_they_are_grouped_by() {
+        let rows = [row(0, None, "a,b", 1), row(0, Some("key_1"), "=m", 2), row(1, Some("key_1"), "=m", 4)];
+        let written = |words: &str| {
+            let grouping = Grouping::read(words).unwrap();
+            csv(&add_up(&rows, grouping), grouping)
+        };
+        assert_eq!(
+            written("day"),
+            "day,requests,prompt_tokens,completion_tokens,total_tokens\r\n1970-01-01,3,30,3,33\r\n1970-01-02,4,40,4,44\r\n"
+        );
+        assert_eq!(
+            written("model, key"),
+            "key,model,requests,prompt_tokens,completion_tokens,total_tokens\r\n,\"a,b\",1,10,1,11\r\n\
+             key_1,\"'=m\",6,60,6,66\r\n"
+        );
+        assert!(Grouping::read("week").is_err() && Grouping::read("").is_err());
+    }
+
+    #[test]
+    fn days_default_to_the_last_month_and_are_bounded() {
+        let now = Timestamp::from_millis(100 * 86_400_000 + 5);
+        let text = |day: u64| Some(day::write(day));
+        assert_eq!(days(None, None, now), Ok((70, 100)));
+        assert_eq!(days(text(10), text(20), now), Ok((10, 20)));
+        assert_eq!(days(None, text(20), now), Ok((0, 20)));
+        assert_eq!(days(text(0), text(365), now), Ok((0, 365)));
+        for (from, to) in [(text(21), text(20)), (text(0), text(366)), (Some("x".to_owned()), None)] {
+            assert!(days(from, to, now).is_err());
+        }
+    }
+}
