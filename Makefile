@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench bench-cluster kill chaos load services services-down cluster-build cluster cluster-down test-services clean
+.PHONY: help setup build run test lint bench bench-cluster bench-edge kill chaos load services services-down cluster-build cluster cluster-down test-services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench: build ## one table: throughput, latency, memory, each as a ratio to a lim
 
 bench-cluster: cluster-build ## the same for the cluster's programs on RabbitMQ, PostgreSQL and MinIO of its own
 	@bash infra/bench_cluster.sh
+
+bench-edge: build ## the gateway beside onwards, Portkey and LiteLLM, which it installs into .runtime/ (once)
+	@bash infra/bench_edge.sh
 
 kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is left
 	@bash infra/kill.sh

@@ -1,5 +1,7 @@
 //! The error that a route returns, with the job that it concerns.
 
+use std::time::Duration;
+
 use infera_types::ids::JobId;
 
 use crate::api::error::ApiError;
@@ -14,19 +16,28 @@ pub(crate) struct Failure {
     pub(crate) job: Option<JobId>,
     /// Whether this error is the result of an earlier request under the same idempotency key.
     pub(crate) replayed: bool,
+    /// The steps of the work and the time that each took, for `Server-Timing`.
+    pub(crate) timing: Vec<(&'static str, Duration)>,
 }
 
 impl Failure {
     /// Makes a failure that concerns a job.
     #[must_use]
     pub(crate) const fn of_job(error: ApiError, job: JobId) -> Self {
-        Self { error, job: Some(job), replayed: false }
+        Self { error, job: Some(job), replayed: false, timing: Vec::new() }
+    }
+
+    /// Adds the time that one step took.
+    #[must_use]
+    pub(crate) fn timed(mut self, step: &'static str, cost: Duration) -> Self {
+        self.timing.push((step, cost));
+        self
     }
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self { error, job: None, replayed: false }
+        Self { error, job: None, replayed: false, timing: Vec::new() }
     }
 }
 

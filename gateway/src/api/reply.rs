@@ -17,7 +17,7 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// The job that the reply concerns.
     pub(crate) job: Option<JobId>,
-    /// The steps of the work and the time that each took, for `Server-Timing`.
+    /// The steps of the work and the time that each took, for `Server-Timing`. No two of them overlap.
     pub(crate) timing: Vec<(&'static str, Duration)>,
     /// The headers that only this route sends.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,

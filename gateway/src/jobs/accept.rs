@@ -80,7 +80,7 @@ pub(crate) struct Receipt {
     pub(crate) accepted_ms: Option<Timestamp>,
     /// The job's status, in the words of the job object.
     pub(crate) status: &'static str,
-    /// How long accepting took, which is mostly the commit.
+    /// How long the ledger took: to commit the job, or to find an earlier one.
     pub(crate) accepting: Duration,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Outcome {
     pub(crate) view: JobView,
     /// Whether the job had ended before this request came.
     pub(crate) replayed: bool,
-    /// How long accepting took.
+    /// How long the ledger took: to commit the job, or to find an earlier one.
     pub(crate) accepting: Duration,
     /// How long the client waited for the job's end.
     pub(crate) waiting: Duration,
@@ -113,7 +113,8 @@ pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure
     let receipt = match unanswerable(jobs, &order.ask.request, begun) {
         None => {
             let deadline = order.cancel_after.unwrap_or(jobs.terms.submit_deadline);
-            accept(jobs, order, JobId::new(), false, deadline).await?
+            let receipt = accept(jobs, order, JobId::new(), false, deadline).await;
+            receipt.map_err(|failure| failure.timed("accept", begun.elapsed()))?
         }
         Some(error) => match earlier(jobs, &account, order.idempotency.as_ref()).await? {
             Some(job) => Receipt::of(job, begun),
@@ -169,6 +170,7 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     let cancelled_with_us = order.idempotency.is_none().then_some(job);
     let mut guard = jobs.canceller.guard(account.clone(), cancelled_with_us, same);
     let deadline = order.cancel_after.map_or(timeout, |after| after.min(timeout));
+    let begun = Instant::now();
     let receipt = accept(jobs, order, job, true, deadline).await;
     let receipt = match receipt {
         Ok(Receipt { accepted_ms: None, job, accepting, .. }) => {
@@ -178,14 +180,16 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
         Ok(receipt) => receipt,
         Err(failure) => {
             guard.disarm();
-            return Err(failure);
+            return Err(failure.timed("accept", begun.elapsed()));
         }
     };
     let accepted_ms = receipt.accepted_ms.unwrap_or_default();
     let begun = Instant::now();
     let end = wait_for(jobs, wait, job, timeout).await;
+    let (accepting, waiting) = (receipt.accepting, begun.elapsed());
     guard.disarm();
-    let settlement = end.map_err(|error| Failure::of_job(error, job))?;
+    let settlement =
+        end.map_err(|error| Failure::of_job(error, job).timed("accept", accepting).timed("wait", waiting))?;
     let view = JobView {
         id: job,
         model,
@@ -197,7 +201,7 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
         dispute: None,
         metadata: Metadata::new(),
     };
-    Ok(Outcome { view, replayed: false, accepting: receipt.accepting, waiting: begun.elapsed() })
+    Ok(Outcome { view, replayed: false, accepting, waiting })
 }
 
 /// Answers with the end of a job that the same request left behind a moment ago. The job keeps its own deadline.
@@ -252,7 +256,10 @@ async fn accept(
     let new = new_job(jobs, &caller, ask, entry.context_max, standby)?;
     let model = new.model.clone();
     let new = NewJob { id: job, synchronous, accepted_ms, deadline_ms, epoch, idempotency, ..new };
-    let is_held = match committed(jobs, new).await? {
+    let committing = Instant::now();
+    let committed = committed(jobs, new).await;
+    let accepting = committing.elapsed();
+    let is_held = match committed? {
         Committed::New { is_held } => is_held,
         refused_or_earlier => return Ok(Receipt::of(earlier_or(refused_or_earlier)?, begun)),
     };
@@ -263,7 +270,7 @@ async fn accept(
     {
         jobs.outbox.put(place, job, model);
     }
-    Ok(Receipt { accepted_ms: Some(accepted_ms), ..Receipt::of(job, begun) })
+    Ok(Receipt { accepted_ms: Some(accepted_ms), accepting, ..Receipt::of(job, begun) })
 }
 
 /// Returns the earlier job that a commit found in place of a new one.

@@ -52,7 +52,10 @@ pub(crate) async fn chat(
     charging::settle(reserved, &outcome);
     let outcome = outcome?;
     let job = outcome.view.id;
-    let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
+    let fail = |error| {
+        let failure = Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
+        failure.timed("accept", outcome.accepting).timed("wait", outcome.waiting)
+    };
     let settlement = outcome.view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
     let body = objects::of_end(&outcome.view, settlement).map_err(fail)?;
     let reply = Reply::json(&body)?.about(job).replayed(outcome.replayed);

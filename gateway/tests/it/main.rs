@@ -37,6 +37,7 @@ mod queues;
 mod raw;
 mod routes;
 mod seeds;
+mod timing;
 mod unanswerable;
 mod volume;
 mod volume_lists;

@@ -33,8 +33,6 @@ async fn a_chat_is_answered_on_both_faces() {
         assert_eq!(reply.header("x-job-id"), body["job_id"].as_str());
         assert!(reply.header("x-request-id").is_some_and(|id| id.starts_with("req_")));
         assert_eq!(reply.header("x-client-request-id"), Some("mine"));
-        let timing = reply.header("server-timing").unwrap_or_default();
-        assert!(timing.contains("accept;dur=") && timing.contains("wait;dur="), "{timing}");
     }
 }
 

@@ -1,16 +1,18 @@
-//! What the benchmarks of one machine (`make bench`) and of a cluster (`make bench-cluster`) share: the smallest HTTP
-//! client, hyper alone, jobs as large as real ones, and the table. It also holds those parts of the cluster's
-//! benchmark that can be tested by themselves: processes' time and memory, arrivals at a rate, counted PUTs. It
-//! measures nothing itself.
+//! What the benchmarks of one machine (`make bench`), of a cluster (`make bench-cluster`) and of the edge beside its
+//! peers (`make bench-edge`) share: the smallest HTTP client, hyper alone, programs as processes, jobs as large as
+//! real ones, and the table. It also holds those parts of one benchmark that can be tested by themselves: processes'
+//! time and memory, arrivals at a rate, counted PUTs, `Server-Timing`. It measures nothing itself.
 
 pub mod bare;
 pub mod client;
 pub mod fixtures;
 pub mod machine;
 pub mod measure;
+pub mod process;
 pub mod puts;
 pub mod report;
 pub mod schedule;
+pub mod server_timing;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -47,9 +47,14 @@ impl Row {
     /// Returns the limit in words, and whether the median keeps it.
     fn verdict(&self) -> Option<(String, bool)> {
         let median = median(&self.values);
-        let least = self.least.map(|least| (format!("at least {least}"), median >= least));
-        let most = self.most.map(|most| (format!("at most {most}"), median <= most));
-        least.or(most)
+        match (self.least, self.most) {
+            (Some(least), Some(most)) => {
+                Some((format!("{least} to {most}"), (least..=most).contains(&median)))
+            }
+            (Some(least), None) => Some((format!("at least {least}"), median >= least)),
+            (None, Some(most)) => Some((format!("at most {most}"), median <= most)),
+            (None, None) => None,
+        }
     }
 
     fn line(&self) -> String {
@@ -204,5 +209,19 @@ impl Report {
             fs::create_dir_all(folder)?;
         }
         Ok(fs::write(path, serde_json::to_string_pretty(&json)? + "\n")?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_keeps_both_of_its_limits_or_is_said_to_miss_them() {
+        let row = |value| Row::new("a ratio", "", vec![value]).at_least(0.95).at_most(1.05);
+        let verdicts =
+            [0.94, 0.95, 1.0, 1.06].map(|value| row(value).verdict().is_some_and(|(_, holds)| holds));
+        assert_eq!(verdicts, [false, true, true, false]);
+        assert!(row(1.0).line().ends_with("0.95 to 1.05: holds"));
     }
 }

@@ -189,7 +189,7 @@ fn rotate(
 }
 
 /// Returns the key of a statement that finds or changes one.
-fn one(connection: &Connection, sql: &str, values: impl Params) -> Result<Option<KeyView>, Failure> {
+fn one(connection: &Connection, sql: &'static str, values: impl Params) -> Result<Option<KeyView>, Failure> {
     let found = connection.numbered(sql)?.query_row(values, columns).optional()?;
     Ok(found.map(view).transpose()?)
 }

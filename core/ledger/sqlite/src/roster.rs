@@ -68,7 +68,7 @@ impl NodeRoster for SqliteLedger {
         let node = node.clone();
         self.read(move |connection| {
             let sql = format!("SELECT {STANDING_COLUMNS} FROM standings WHERE node = $1 ORDER BY model");
-            let mut statement = connection.numbered(&sql)?;
+            let mut statement = connection.numbered_once(&sql)?;
             let standings = statement.query_map([Word(node.as_str())], standing)?;
             Ok(standings.collect::<rusqlite::Result<_>>()?)
         })

@@ -53,14 +53,14 @@ impl Trace {
                 content_type = reply.content_type;
                 (reply.status, reply.body, reply.job, reply.timing, reply.headers)
             }
-            Err(Failure { error, job, replayed }) => {
+            Err(Failure { error, job, replayed, timing }) => {
                 let status = error.status(self.face);
                 if error == ApiError::Internal {
                     tracing::error!(request = self.id, job = ?job, "answered with an internal error");
                 }
                 let body = error.body(self.face, job);
                 let headers = if replayed { replayed_headers() } else { error_headers(&error) };
-                (status, Bytes::from(body), job, Vec::new(), headers)
+                (status, Bytes::from(body), job, timing, headers)
             }
         };
         let mut response = Response::new(body);
@@ -87,11 +87,16 @@ impl Trace {
     }
 }
 
-fn timings(steps: &[(&'static str, Duration)], total: Duration) -> String {
-    let whole = [("total", total)];
-    let all = steps.iter().chain(&whole);
-    let words: Vec<String> =
-        all.map(|(step, cost)| format!("{step};dur={:.3}", cost.as_secs_f64() * 1000.0)).collect();
+/// Returns the entries of `Server-Timing`, which share out the `whole` time from the request's head to its reply, so
+/// that their sum is what a client measures less the network. `gateway` is the time that none of the named steps took.
+fn timings(steps: &[(&'static str, Duration)], whole: Duration) -> String {
+    let named = steps.iter().map(|(_, cost)| *cost).sum();
+    let own = [("gateway", whole.saturating_sub(named))];
+    let words: Vec<String> = own
+        .iter()
+        .chain(steps)
+        .map(|(step, cost)| format!("{step};dur={:.3}", cost.as_secs_f64() * 1000.0))
+        .collect();
     words.join(", ")
 }
 
@@ -144,5 +149,21 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
 fn put(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_entries_of_server_timing_share_out_the_whole_time() {
+        let milliseconds = Duration::from_millis;
+        let steps = [("accept", milliseconds(2)), ("wait", milliseconds(5))];
+        assert_eq!(
+            timings(&steps, Duration::from_micros(7_125)),
+            "gateway;dur=0.125, accept;dur=2.000, wait;dur=5.000"
+        );
+        assert_eq!(timings(&[], milliseconds(1)), "gateway;dur=1.000");
     }
 }

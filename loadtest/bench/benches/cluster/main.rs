@@ -19,7 +19,6 @@ mod echo;
 mod footprint;
 mod lives;
 mod network;
-mod process;
 mod publisher;
 mod queued;
 mod run;

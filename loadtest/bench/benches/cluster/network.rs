@@ -17,10 +17,10 @@ use infera_types::time::Timestamp;
 use tokio_postgres::Client;
 
 use crate::databases;
-use crate::process::{Process, free_address, run};
 use crate::settings::{Settings, told};
 use infera_bench::client::Ask;
 use infera_bench::fixtures::{MODEL, body};
+use infera_bench::process::{Process, free_address, generous, run};
 use infera_bench::puts::Puts;
 use infera_bench::{Fault, root};
 
@@ -134,19 +134,7 @@ impl Network {
         let mut settings = self.settings.common.clone();
         settings.push(("listen", listen.to_string()));
         settings.extend_from_slice(&self.settings.nodes);
-        // Every limit of a key is set and checked, and none is reached.
-        for limit in [
-            "gateway.requests_per_minute",
-            "gateway.tokens_per_minute",
-            "gateway.looks_per_minute",
-            "gateway.in_flight_max",
-            "gateway.waiting_max",
-        ] {
-            settings.push((limit, u32::MAX.to_string()));
-        }
-        for limit in ["gateway.account_stored_max_bytes", "gateway.stored_max_bytes"] {
-            settings.push((limit, i64::MAX.to_string()));
-        }
+        settings.extend(generous());
         settings.push(("gateway.signups_per_minute", "60".to_owned()));
         let name = format!("gateway-{}", self.gateways.len() + 1);
         let Common { programs: [program, ..], logs, .. } = &self.settings;

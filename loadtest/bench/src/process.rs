@@ -1,5 +1,5 @@
-//! One of our programs as a process: it is started with settings, waited for until it reports that it is ready, and
-//! asked to end. Its output goes to a log of its own.
+//! A program as a process: it is started, waited for until it reports that it is ready, and asked to end. Its output
+//! goes to a log of its own. Our programs are started with settings.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -10,59 +10,74 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use infera_bench::Fault;
+use crate::{Fault, root};
 
-/// How long a program may take until it is ready.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a program may take until it is ready. LiteLLM imports for half a minute on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long a drain may take.
 const END_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A running program. It is killed if it is dropped before it has ended.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     name: String,
     child: Child,
     began: Instant,
 }
 
 impl Process {
-    /// Starts `program` under `name` with `settings` by their keys.
-    pub(crate) fn start(
+    /// Starts one of our programs under `name` with `settings` by their keys.
+    ///
+    /// # Errors
+    /// The program cannot be run, or its log not be written.
+    pub fn start(
         program: &Path,
         name: &str,
         settings: &[(&str, String)],
         logs: &Path,
     ) -> Result<Self, Fault> {
+        Self::spawn(with_settings(Command::new(program), settings), name, logs)
+    }
+
+    /// Starts a program under `name`, in the repository's root.
+    ///
+    /// # Errors
+    /// The program cannot be run, or its log not be written.
+    pub fn spawn(mut command: Command, name: &str, logs: &Path) -> Result<Self, Fault> {
         std::fs::create_dir_all(logs)?;
         let log = File::options().create(true).append(true).open(logs.join(format!("{name}.log")))?;
         let began = Instant::now();
-        let child = Command::new(program)
-            .envs(variables(settings))
-            .env("INFERA_LOG", "warn")
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .current_dir(infera_bench::root())
+            .current_dir(root())
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         Ok(Self { name: name.to_owned(), child, began })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the process's id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until `/readyz` at `address` reports ready, and returns the time since the start.
-    pub(crate) async fn ready(&mut self, address: SocketAddr) -> Result<Duration, Fault> {
+    ///
+    /// # Errors
+    /// The program ended, or took too long.
+    pub async fn ready(&mut self, address: SocketAddr) -> Result<Duration, Fault> {
         self.wait_until(async || Ok(says_ready(address).await)).await?;
         Ok(self.began.elapsed())
     }
 
     /// Waits until an effect of the program can be seen.
-    pub(crate) async fn wait_until(
-        &mut self,
-        is_seen: impl AsyncFn() -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The program ended, or took too long, or looking failed.
+    pub async fn wait_until(&mut self, is_seen: impl AsyncFn() -> Result<bool, Fault>) -> Result<(), Fault> {
         while !is_seen().await? {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended with {status}: see its log", self.name).into());
@@ -75,8 +90,11 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the program to end, as a service manager would, and waits. It must end without an error.
-    pub(crate) async fn end(mut self) -> Result<(), Fault> {
+    /// Asks the program to end, as a service manager would, and waits.
+    ///
+    /// # Errors
+    /// The program did not end, or not without an error.
+    pub async fn end(mut self) -> Result<(), Fault> {
         let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         let begun = Instant::now();
         while asked.success() && begun.elapsed() < END_WITHIN {
@@ -98,6 +116,28 @@ impl Drop for Process {
     }
 }
 
+/// Adds settings to the start of one of our programs, whose log is kept to warnings.
+#[must_use]
+pub fn with_settings(mut command: Command, settings: &[(&str, String)]) -> Command {
+    command.envs(variables(settings)).env("INFERA_LOG", "warn");
+    command
+}
+
+/// Returns a gateway's settings under which every limit of a key is set and checked, and none is reached.
+#[must_use]
+pub fn generous() -> Vec<(&'static str, String)> {
+    let counts = [
+        "gateway.requests_per_minute",
+        "gateway.tokens_per_minute",
+        "gateway.looks_per_minute",
+        "gateway.in_flight_max",
+        "gateway.waiting_max",
+    ];
+    let bytes = ["gateway.account_stored_max_bytes", "gateway.stored_max_bytes"];
+    let counts = counts.map(|limit| (limit, u32::MAX.to_string()));
+    counts.into_iter().chain(bytes.map(|limit| (limit, i64::MAX.to_string()))).collect()
+}
+
 /// Returns settings as variables: they hold passwords, and other users cannot read an environment as they can a
 /// command line.
 fn variables(settings: &[(&str, String)]) -> impl Iterator<Item = (String, String)> {
@@ -106,13 +146,13 @@ fn variables(settings: &[(&str, String)]) -> impl Iterator<Item = (String, Strin
         .map(|(key, value)| (format!("INFERA_{}", key.to_uppercase().replace('.', "__")), value.clone()))
 }
 
-/// Runs one of an operator's commands to its end, which must be a success.
-pub(crate) fn run(program: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), Fault> {
-    let done = Command::new(program)
-        .args(arguments)
-        .envs(variables(settings))
-        .current_dir(infera_bench::root())
-        .output()?;
+/// Runs one of an operator's commands to its end.
+///
+/// # Errors
+/// The command cannot be run, or ended with an error.
+pub fn run(program: &Path, arguments: &[&str], settings: &[(&str, String)]) -> Result<(), Fault> {
+    let done =
+        Command::new(program).args(arguments).envs(variables(settings)).current_dir(root()).output()?;
     if done.status.success() {
         return Ok(());
     }
@@ -133,6 +173,9 @@ async fn says_ready(address: SocketAddr) -> bool {
 }
 
 /// Returns an address whose port is free now.
-pub(crate) fn free_address() -> Result<SocketAddr, Fault> {
+///
+/// # Errors
+/// No port is free.
+pub fn free_address() -> Result<SocketAddr, Fault> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
