@@ -1,5 +1,6 @@
 //! Who may ask for what. `keys` and `auth` find the caller by its API key, `rate_limit` bounds how much one caller
-//! may ask, `client_network` says which addresses count as one client where there is no key or no proof, and `admission` lets in
+//! may ask, `client_network` says which addresses count as one client where there is no key or no proof, `counted` says what jobs are counted
+//! under, and `admission` lets in
 //! nodes from outside.
 //!
 //! This room knows nothing of jobs, routes or connections.
@@ -8,6 +9,7 @@ pub mod admission;
 mod allowance;
 mod auth;
 mod client_network;
+mod counted;
 pub mod key_orders;
 mod keys;
 mod limit_headers;
@@ -21,7 +23,8 @@ mod turns;
 pub use admission::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 pub(crate) use allowance::Attempt;
 pub(crate) use auth::{caller, caller_if_any};
-pub(crate) use client_network::{ClientNetwork, RentedNetwork};
+pub(crate) use client_network::ClientNetwork;
+pub(crate) use counted::Counted;
 pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};
 pub(crate) use rate_limit::{Limits, Work, attempt};

@@ -6,7 +6,7 @@ use infera_broker::BrokerError;
 use infera_gateway::access::{ApiKey, NoRandomness};
 use infera_ledger::{
     AccountBook as _, KeyBook as _, KeyChange, LedgerError, NetworkBook as _, NewKey, NewNode, NodeRecord,
-    Registered, Scope, Scopes,
+    Registered, Scope, Scopes, ShareBook as _,
 };
 use infera_types::ids::{AccountId, Digest};
 use infera_types::time::Timestamp;

@@ -77,6 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "pruning",
             "feeding",
             "many",
+            "share_book",
             "lib",
             "fold",
             "node_days",

@@ -10,6 +10,7 @@ mod lives {
 
     mod archiving;
     mod ends;
+    mod feeding;
     mod groups;
     mod interleavings;
     mod outages;

@@ -23,6 +23,7 @@ pub mod node_days;
 mod node_roster;
 mod pruning;
 pub mod rows;
+mod share_book;
 pub mod statements;
 pub mod stored;
 pub mod totals;
@@ -44,6 +45,7 @@ pub use node_book::NodeBook;
 pub use node_roster::NodeRoster;
 pub use pruning::Pruning;
 pub use rows::*;
+pub use share_book::ShareBook;
 
 /// The gateway's writing half: accepts jobs and cancels them.
 #[async_trait]
@@ -334,27 +336,6 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn revoke_key(&self, hash: Digest, now: Timestamp) -> Result<(), LedgerError>;
-
-    /// Records that the account of this e-mail address is proven, so that its jobs are counted under a share of their
-    /// own, and returns it; none if there is no such account. The first time of proof stays.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError>;
-
-    /// Sets the weight of the share of this e-mail address's account, and returns the account; none if there is no
-    /// such account. A weight of 0 counts as 1.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn weigh(&self, email: &str, weight: u32) -> Result<Option<AccountId>, LedgerError>;
-
-    /// Gives a key the right to the tier `priority`, or takes it away. Returns whether the key is valid; an unknown or
-    /// revoked key is not changed.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn allow_priority(&self, hash: Digest, is_allowed: bool) -> Result<bool, LedgerError>;
 }
 
 /// Records which archive segment holds which settled record.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError, admission};
-use infera_ledger::{AccountBook, NodeBook};
+use infera_ledger::{AccountBook, NodeBook, ShareBook};
 use infera_program::{Failure, print};
 use infera_types::ids::NodeId;
 
@@ -63,7 +63,7 @@ pub(super) enum NodeCommand {
 /// Carries out a command about accounts. `key_ttl` is how long gateways believe a key.
 pub(super) async fn account<L>(command: &AccountCommand, ledger: &L, key_ttl: Duration) -> Result<(), Failure>
 where
-    L: NodeBook + AccountBook,
+    L: NodeBook + AccountBook + ShareBook,
 {
     match command {
         AccountCommand::Fleet { email } => match admission::allow_fleet(ledger, email).await? {

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use infera_ledger::{AccountBook, LedgerError};
+use infera_ledger::{AccountBook, LedgerError, ShareBook};
 use infera_types::ids::Digest;
 use infera_types::time::Timestamp;
 
@@ -36,7 +36,7 @@ pub enum ShareOrderError {
 ///
 /// # Errors
 /// [`ShareOrderError`].
-pub async fn prove(email: &str, book: &dyn AccountBook) -> Result<String, ShareOrderError> {
+pub async fn prove(email: &str, book: &dyn ShareBook) -> Result<String, ShareOrderError> {
     let account = book.prove(&known_as(email)?, Timestamp::now()).await?;
     let account = account.ok_or_else(|| no_account(email))?;
     Ok(format!("{account} is proven: its jobs are counted by themselves"))
@@ -46,7 +46,7 @@ pub async fn prove(email: &str, book: &dyn AccountBook) -> Result<String, ShareO
 ///
 /// # Errors
 /// [`ShareOrderError`].
-pub async fn weigh(email: &str, weight: u32, book: &dyn AccountBook) -> Result<String, ShareOrderError> {
+pub async fn weigh(email: &str, weight: u32, book: &dyn ShareBook) -> Result<String, ShareOrderError> {
     let account = book.weigh(&known_as(email)?, weight).await?.ok_or_else(|| no_account(email))?;
     Ok(format!("{account} has the weight {weight} once it is proven; jobs that wait already keep theirs"))
 }
@@ -56,11 +56,10 @@ pub async fn weigh(email: &str, weight: u32, book: &dyn AccountBook) -> Result<S
 ///
 /// # Errors
 /// [`ShareOrderError`].
-pub async fn allow_priority(
-    text: &str,
-    is_allowed: bool,
-    book: &dyn AccountBook,
-) -> Result<String, ShareOrderError> {
+pub async fn allow_priority<B>(text: &str, is_allowed: bool, book: &B) -> Result<String, ShareOrderError>
+where
+    B: AccountBook + ShareBook,
+{
     let hash = ApiKey::parse(text).map(|key| key.hash()).or_else(|| text.parse::<Digest>().ok());
     let hash = hash.ok_or(ShareOrderError::NoKey)?;
     let record = book.key(hash).await?.ok_or(ShareOrderError::Unknown)?;

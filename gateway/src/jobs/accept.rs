@@ -31,9 +31,9 @@ use tracing::{Span, field};
 use super::abandonment::SameRequest;
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
-use super::standby::{Asker, standby};
+use super::standby::standby;
 use super::waiters::Wait;
-use crate::access::{Caller, RentedNetwork};
+use crate::access::{Caller, Counted};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -47,8 +47,8 @@ use crate::network::OWNERS_NEEDED;
 pub(crate) struct Order {
     /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
-    /// The network of the client's address, under which an unproven account is counted.
-    pub(crate) network: RentedNetwork,
+    /// What its job is counted under.
+    pub(crate) counted: Counted,
     /// The conversation that it asks for.
     pub(crate) ask: ChatRequest,
     /// The client's idempotency key, if it sent one.
@@ -239,8 +239,7 @@ async fn accept(
     let Some(entry) = jobs.catalogue.model(order.ask.request.model.as_str()) else {
         return Err(ApiError::ModelUnknown(order.ask.request.model.to_string()).into());
     };
-    let asker = Asker { caller: &order.caller, network: order.network, is_awaited: synchronous };
-    let standby = standby(asker, &order.ask, &entry, jobs.terms.offered_max);
+    let standby = standby(&order.ask, &order.counted, &entry, synchronous, jobs.terms.offered_max);
     let Order { caller, ask, idempotency, reservation: _reservation, .. } = order;
     let place = if standby.is_always_held() { None } else { jobs.outbox.reserve() };
     if place.is_none() && !standby.is_always_held() {
@@ -338,7 +337,7 @@ fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
 
 /// Commits the job's row. A client that is told that its job was not accepted must not pay for it. So if the commit
 /// may still come through, the job is cancelled once it does, except under an idempotency key, by which the client
-/// finds the job again.
+/// finds the job again. Only a job whose turn comes before that is answered.
 async fn committed(jobs: &Jobs, new: NewJob) -> Result<Committed, ApiError> {
     let (job, account, has_key) = (new.id, new.account.clone(), new.idempotency.is_some());
     let error = match commit(&*jobs.intake, &*jobs.reader, new).await {

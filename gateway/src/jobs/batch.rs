@@ -11,8 +11,8 @@ use infera_types::time::Timestamp;
 
 use super::accept::{new_job, unanswerable};
 use super::handle::Jobs;
-use super::standby::{Asker, standby};
-use crate::access::{Caller, RentedNetwork};
+use super::standby::standby;
+use crate::access::{Caller, Counted};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -35,8 +35,8 @@ pub(crate) struct BatchJob {
 pub(crate) struct Batch {
     /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
-    /// The network that the request came from.
-    pub(crate) network: RentedNetwork,
+    /// What the jobs are counted under when the network is shared.
+    pub(crate) counted: Counted,
     /// The jobs.
     pub(crate) jobs: Vec<BatchJob>,
     /// When the jobs expire, if the client says so.
@@ -73,8 +73,7 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
         let entry = jobs.catalogue.model(ask.request.model.as_str());
         let entry = entry.ok_or_else(|| ApiError::ModelUnknown(ask.request.model.to_string()))?;
         // No client waits, so the ledger holds each until its turn, and no notice is published here.
-        let asker = Asker { caller: &batch.caller, network: batch.network, is_awaited: false };
-        let standby = standby(asker, &ask, &entry, jobs.terms.offered_max);
+        let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max);
         let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
         new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
     }

@@ -10,7 +10,7 @@ use hyper::header::CONTENT_TYPE;
 
 use super::call::Call;
 use super::parsing_pool::ParsingPool;
-use crate::access::{self, Attempt, Caller, RentedNetwork};
+use crate::access::{self, Attempt, Caller, Counted};
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -45,7 +45,7 @@ impl Conversations {
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
         let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
-        let (bounds, uri, network) = (self.bounds, call.head.uri.clone(), RentedNetwork::from(call.address));
+        let (bounds, uri, counted) = (self.bounds, call.head.uri.clone(), Counted::of(&caller, call.address));
         let is_openais_client = recognition::is_openais_client(&call.head.headers);
         let is_retry = access::attempt(&call.head.headers) == Attempt::Again;
         let reading = self.parsing.run(body.bytes().len(), move || {
@@ -58,7 +58,7 @@ impl Conversations {
             let (fingerprint, reservation) = (Some(fingerprint), body.into_reservation());
             Ok::<_, Unfit>(Order {
                 caller,
-                network,
+                counted,
                 ask,
                 idempotency,
                 cancel_after,
@@ -82,7 +82,7 @@ impl Conversations {
         let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
-        let (bounds, network) = (self.bounds, RentedNetwork::from(call.address));
+        let (bounds, counted) = (self.bounds, Counted::of(&caller, call.address));
         let reading = self.parsing.run(body.bytes().len(), move || {
             let json = fastapi::read(content_type.as_ref(), body.bytes())?;
             let request = jobs_request::read(&json, bounds)?;
@@ -94,7 +94,7 @@ impl Conversations {
                     let ask = item.ask;
                     Asked::One(Order {
                         caller,
-                        network,
+                        counted,
                         ask,
                         idempotency,
                         cancel_after,
@@ -106,7 +106,7 @@ impl Conversations {
                 JobsRequest::Many(items) => {
                     let jobs =
                         (0..).zip(items).map(|(place, item)| keyed(place, item, key.as_deref())).collect();
-                    Asked::Many(Batch { caller, network, jobs, cancel_after, reservation })
+                    Asked::Many(Batch { caller, counted, jobs, cancel_after, reservation })
                 }
             })
         });

@@ -151,17 +151,16 @@ async fn what_can_wait_is_held_until_its_turn() {
     let rig = Rig::start(unlimited()).await;
     rig.is_feeding.store(false, Ordering::Relaxed);
     let submitted = rig.post("/submit_job", &job(), &[]).await.json();
-    let mut flex = with(chat(), json!("flex"));
-    flex["request_timeout_time"] = json!(1);
-    let waited = rig.post("/v1/chat/completions", &flex, &[]).await;
-    assert_eq!(waited.status, 504, "it waits for its turn");
-    assert_eq!(waiting(&rig, Lane::Later).await, (0, 2));
-    assert_eq!(waiting(&rig, Lane::First).await, (0, 0));
-    let queue = topology::jobs(&ModelName::new(MODEL)).name;
-    assert_eq!(rig.broker.depth(&queue).await.expect("a broker"), Some(0));
-    rig.is_feeding.store(true, Ordering::Relaxed);
-    for id in [submitted["job_id"].as_str(), waited.header("x-job-id")] {
-        let path = format!("/v1/jobs/{}", id.expect("an id"));
-        rig.get_until(&path, |job| job["status"] == "succeeded").await;
-    }
+    let flex = with(chat(), json!("flex"));
+    let look = async {
+        until_waiting(&rig, Lane::Later, (0, 2)).await;
+        assert_eq!(waiting(&rig, Lane::First).await, (0, 0));
+        let queue = topology::jobs(&ModelName::new(MODEL)).name;
+        assert_eq!(rig.broker.depth(&queue).await.expect("a broker"), Some(0));
+        rig.is_feeding.store(true, Ordering::Relaxed);
+    };
+    let (waited, ()) = tokio::join!(rig.post("/v1/chat/completions", &flex, &[]), look);
+    assert_eq!((waited.status, &waited.json()["service_tier"]), (200, &json!("flex")));
+    let path = format!("/v1/jobs/{}", submitted["job_id"].as_str().expect("an id"));
+    rig.get_until(&path, |job| job["status"] == "succeeded").await;
 }

@@ -147,6 +147,8 @@ async fn a_job_whose_first_commit_was_lost_is_accepted_by_the_second() {
 async fn a_job_that_is_there_after_it_was_called_not_accepted_is_cancelled() {
     for path in ["/chat/completions", "/submit_job"] {
         let (rig, late) = start_with(Fault::CommitLate).await;
+        // The job's turn doesn't come before it is cancelled.
+        rig.is_feeding.store(false, Ordering::Relaxed);
         let body = if path == "/submit_job" { job() } else { chat() };
         assert_eq!(rig.post(path, &body, &[]).await.status, 503, "{path}");
         let job = until_committed(&late).await;
@@ -166,6 +168,7 @@ async fn a_job_that_is_there_after_it_was_called_not_accepted_is_cancelled() {
 #[tokio::test]
 async fn a_late_job_under_an_idempotency_key_is_the_next_requests() {
     let (rig, late) = start_with(Fault::CommitLate).await;
+    rig.is_feeding.store(false, Ordering::Relaxed);
     let key = [("Idempotency-Key", "late")];
     assert_eq!(rig.post("/submit_job", &job(), &key).await.status, 503);
     let id = until_committed(&late).await;

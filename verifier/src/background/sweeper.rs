@@ -92,7 +92,10 @@ async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerErro
     let mut dead = DeadLetters::default();
     let ((), empty_queues) = tokio::join!(dead.read(tenure), empty_queues(tenure, signs));
     let question = SweepQuestion {
-        empty_queues: empty_queues.into_iter().map(|model| (model, Lane::First)).collect(),
+        empty_queues: empty_queues
+            .into_iter()
+            .flat_map(|model| Lane::ALL.iter().map(move |lane| (model.clone(), *lane)))
+            .collect(),
         dead: dead.letters.iter().map(|(job, _)| *job).collect(),
         unconfirmed_for: Duration::from_millis(tenure.config.unconfirmed_ms),
         limit: tenure.config.sweep_limit,

@@ -156,10 +156,10 @@ impl Network {
         }
     }
 
-    /// Accepts a job; its notice is not published.
-    pub(crate) async fn accept(&self, request: &[u8], ask: Ask) -> JobId {
+    /// A job that is not accepted yet.
+    pub(crate) fn new_job(&self, request: &[u8], ask: Ask) -> NewJob {
         let now = Timestamp::now();
-        let job = NewJob {
+        NewJob {
             id: JobId::new(),
             key: None,
             account: self.account.clone(),
@@ -176,7 +176,12 @@ impl Network {
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
-        };
+        }
+    }
+
+    /// Accepts a job; its notice is not published.
+    pub(crate) async fn accept(&self, request: &[u8], ask: Ask) -> JobId {
+        let job = self.new_job(request, ask);
         let id = job.id;
         assert_eq!(self.ledger.accept(job).await.unwrap(), Accepted::New { is_held: false });
         id

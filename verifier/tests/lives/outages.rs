@@ -228,9 +228,9 @@ async fn after_a_drain_another_verifier_gets_every_lease_at_once() {
     };
     let verifier = network.verifier_as(config, seams, |verifier| verifier.guarding(gate));
     network.archived(network.submit(Ask::default()).await).await;
-    // The four that verifiers share, and the one that says that this verifier lives.
-    eventually("all leases are taken", || async { (sweeping.names().len() == 5).then_some(()) }).await;
-    for lease in ["sweeper", "projector", "archiver", "warden"] {
+    // The five that verifiers share, and the one that says that this verifier lives.
+    eventually("all leases are taken", || async { (sweeping.names().len() == 6).then_some(()) }).await;
+    for lease in ["sweeper", "feeder", "projector", "archiver", "warden"] {
         assert!(!is_free(&network, lease).await, "{lease}");
     }
     verifier.drain().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use infera_ledger::{
     AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
-    LedgerError, NetworkBook, NodeBook, NodeRoster, Pruning, Standing, Sweeping,
+    LedgerError, NetworkBook, NodeBook, NodeRoster, Pruning, ShareBook, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -39,6 +39,8 @@ pub struct Halves {
     pub accounts: Arc<dyn AccountBook>,
     /// Keys by their ids.
     pub keys: Arc<dyn KeyBook>,
+    /// How accounts share the network.
+    pub shares: Arc<dyn ShareBook>,
     /// The archive's index.
     pub index: Arc<dyn ArchiveIndex>,
     /// Deleting what is archived.
@@ -62,6 +64,7 @@ impl Halves {
             + NodeRoster
             + AccountBook
             + KeyBook
+            + ShareBook
             + ArchiveIndex
             + Pruning
             + 'static,
@@ -80,6 +83,7 @@ impl Halves {
             roster: Arc::clone(ledger) as Arc<dyn NodeRoster>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             keys: Arc::clone(ledger) as Arc<dyn KeyBook>,
+            shares: Arc::clone(ledger) as Arc<dyn ShareBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
             pruning: Arc::clone(ledger) as Arc<dyn Pruning>,
         }

@@ -183,7 +183,7 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
 /// Operators prove an account, weigh it and let a key prioritise; all keys of the account show the first two, and the
 /// key alone the third. Unknown accounts and revoked keys are told apart.
 pub async fn accounts_are_proven_and_weighed_and_keys_prioritise(ledger: &Halves) {
-    let (email, accounts) = ("a@example.org", &ledger.accounts);
+    let (email, accounts, shares) = ("a@example.org", &ledger.accounts, &ledger.shares);
     let account = must(accounts.sign_up(email, None, at(0)).await).account;
     let keys = [b"one", b"two"].map(|text| NewKey {
         hash: Digest::of(text),
@@ -198,18 +198,18 @@ pub async fn accounts_are_proven_and_weighed_and_keys_prioritise(ledger: &Halves
         record.map(|record| (record.proven, record.weight, record.may_prioritise))
     };
     assert_eq!(shown(&keys[0]).await, Some((false, 1, false)));
-    assert_eq!(must(accounts.prove(email, at(2)).await), Some(account.clone()));
-    assert_eq!(must(accounts.prove(email, at(3)).await), Some(account.clone()), "again changes nothing");
-    assert_eq!(must(accounts.weigh(email, 5).await), Some(account.clone()));
-    assert!(must(accounts.allow_priority(keys[0].hash, true).await));
+    assert_eq!(must(shares.prove(email, at(2)).await), Some(account.clone()));
+    assert_eq!(must(shares.prove(email, at(3)).await), Some(account.clone()), "again changes nothing");
+    assert_eq!(must(shares.weigh(email, 5).await), Some(account.clone()));
+    assert!(must(shares.allow_priority(keys[0].hash, true).await));
     assert_eq!(shown(&keys[0]).await, Some((true, 5, true)));
     assert_eq!(shown(&keys[1]).await, Some((true, 5, false)));
-    assert_eq!(must(accounts.weigh(email, 0).await), Some(account), "no share is without weight");
-    assert!(must(accounts.allow_priority(keys[0].hash, false).await));
+    assert_eq!(must(shares.weigh(email, 0).await), Some(account), "no share is without weight");
+    assert!(must(shares.allow_priority(keys[0].hash, false).await));
     assert_eq!(shown(&keys[0]).await, Some((true, 1, false)));
-    assert_eq!(must(accounts.prove("b@example.org", at(4)).await), None);
-    assert_eq!(must(accounts.weigh("b@example.org", 2).await), None);
+    assert_eq!(must(shares.prove("b@example.org", at(4)).await), None);
+    assert_eq!(must(shares.weigh("b@example.org", 2).await), None);
     must(accounts.revoke_key(keys[1].hash, at(5)).await);
-    assert!(!must(accounts.allow_priority(keys[1].hash, true).await));
-    assert!(!must(accounts.allow_priority(Digest::of(b"unknown"), true).await));
+    assert!(!must(shares.allow_priority(keys[1].hash, true).await));
+    assert!(!must(shares.allow_priority(Digest::of(b"unknown"), true).await));
 }

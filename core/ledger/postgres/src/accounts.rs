@@ -1,4 +1,4 @@
-//! Accounts and their keys.
+//! Accounts, their keys, and how they share the network.
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
@@ -9,7 +9,7 @@ use super::pool::Parameters;
 use super::values::{flag, get, millis, optional_time, small, word};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, SignedUp};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, ShareBook, SignedUp};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -80,7 +80,10 @@ impl AccountBook for PostgresLedger {
         self.pool.put(REVOKE_KEY, &[&&hash.as_bytes()[..], &millis(now)]).await?;
         Ok(())
     }
+}
 
+#[async_trait]
+impl ShareBook for PostgresLedger {
     async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
         account(&self.pool.put(PROVE, &[&word(email)?, &millis(now)]).await?)
     }

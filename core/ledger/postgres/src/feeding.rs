@@ -35,7 +35,8 @@ const WAITING: &str = concat!(
 );
 
 /// Finds flows behind a key (`$3` to `$5`) with their oldest jobs that don't expire by now (`$6`). Only as many flows are
-/// looked for as are returned, because the recursion goes no further than its rows are asked for.
+/// looked for as are returned, because the recursion goes no further than its rows are asked for. A flow's jobs are read in
+/// the index's order: sorting those of one millisecond by their ids would read all of the flow's, however many.
 const HELD: &str = concat!(
     "WITH RECURSIVE flows (share, tier, account) AS (
         (SELECT share, tier, account FROM jobs WHERE state = ",
@@ -61,7 +62,7 @@ const HELD: &str = concat!(
     job_state!(queued),
     " AND model = $1 AND held = 1 AND lane = $2 AND jobs.share = flows.share AND jobs.tier = flows.tier
                 AND jobs.account COLLATE \"C\" = flows.account AND deadline_ms > $6
-            ORDER BY accepted_ms, id LIMIT $7) AS few) AS oldest
+            ORDER BY accepted_ms LIMIT $7) AS few) AS oldest
     WHERE oldest.ids IS NOT NULL LIMIT $8"
 );
 

@@ -1,4 +1,4 @@
-//! Accounts and their keys.
+//! Accounts, their keys, and how they share the network.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Params, params};
@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, millis, optional_time, small};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes, SignedUp};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes, ShareBook, SignedUp};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -81,7 +81,10 @@ impl AccountBook for SqliteLedger {
         })
         .await
     }
+}
 
+#[async_trait]
+impl ShareBook for SqliteLedger {
     async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError> {
         let email = email.to_owned();
         self.write(move |connection| changed(connection, PROVE, params![Word(&email), millis(now)])).await

@@ -64,4 +64,45 @@ mod tests {
             assert!(plan.contains(index), "{condition}: {plan}");
         }
     }
+
+    /// However many jobs wait, each question about them begins at its place in the index and needs no sorting.
+    #[test]
+    fn questions_about_waiting_jobs_are_answered_by_one_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE schema_versions (version BIGINT NOT NULL PRIMARY KEY)")
+            .unwrap();
+        migrate(&connection).unwrap();
+        for (columns, condition, place) in [
+            ("model", "model > 'm' ORDER BY model", "model>?"),
+            ("1", "model = 'm' AND held = 0 AND lane = 1", "model=? AND held=? AND lane=?"),
+            (
+                "1",
+                "model = 'm' AND held = 0 AND lane = 0 AND share = 's'",
+                "model=? AND held=? AND lane=? AND share=?",
+            ),
+            (
+                "share, tier, account",
+                "model = 'm' AND held = 1 AND lane = 1 AND (share, tier, account) > ('s', 1, 'a')
+                 ORDER BY share, tier, account",
+                "model=? AND held=? AND lane=? AND (share,tier,account)>(?,?,?)",
+            ),
+            (
+                "id",
+                "model = 'm' AND held = 1 AND lane = 1 AND share = 's' AND tier = 1 AND account = 'a'
+                 AND deadline_ms > 5 ORDER BY accepted_ms",
+                "model=? AND held=? AND lane=? AND share=? AND tier=? AND account=?",
+            ),
+        ] {
+            let state = job_state!(queued);
+            let sql = format!(
+                "EXPLAIN QUERY PLAN SELECT {columns} FROM jobs WHERE state = {state} AND {condition} LIMIT 8"
+            );
+            let mut statement = connection.prepare(&sql).unwrap();
+            let steps = statement.query_map([], |row| row.get::<_, String>("detail")).unwrap();
+            let plan = steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ");
+            assert!(plan.contains(&format!("jobs_queued ({place})")), "{condition}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{condition}: {plan}");
+        }
+    }
 }

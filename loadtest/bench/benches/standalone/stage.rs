@@ -31,6 +31,8 @@ pub(crate) fn generous() -> infera_gateway::Config {
         looks_per_minute: 0,
         in_flight_max: u32::MAX,
         waiting_max: u32::MAX,
+        // One account plays all clients.
+        offered_max: 0,
         account_stored_max_bytes: u64::MAX,
         stored_max_bytes: u64::MAX,
         ..infera_gateway::Config::default()
