@@ -12,7 +12,6 @@ use infera_types::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Admission, KeyCache, Limits};
-use crate::api::chat_request::AnswerBounds;
 use crate::config::Config;
 use crate::http::{self, Listener};
 use crate::jobs::{Canceller, Collectors, Completions, Jobs, Terms, Waiters};
@@ -113,10 +112,7 @@ impl Gateway {
         };
         let state = State {
             jobs,
-            conversations: Conversations::new(
-                AnswerBounds::from(&config),
-                Duration::from_millis(config.submit_deadline_ms),
-            ),
+            conversations: Conversations::new(&config),
             keys: KeyCache::new(
                 Arc::clone(&accounts),
                 Duration::from_millis(config.key_ttl_ms),

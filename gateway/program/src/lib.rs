@@ -122,10 +122,9 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         batches: ledger.clone(),
         lists: ledger.clone(),
         accounts: ledger.clone(),
+        keys: ledger.clone(),
         network: ledger.clone(),
         roster: ledger,
-        keys: ledger.clone(),
-        network: ledger,
         broker: MeasuredBroker::new(broker),
     }
 }

@@ -54,10 +54,9 @@ impl Secured {
             batches: Arc::clone(&ledger) as _,
             lists: Arc::clone(&ledger) as _,
             accounts: Arc::clone(&ledger) as _,
+            keys: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
             roster: ledger as _,
-            keys: Arc::clone(&ledger) as _,
-            network: ledger as _,
             broker: MemoryBroker::new() as _,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -30,7 +30,8 @@ impl Counted {
 
 #[cfg(test)]
 mod tests {
-    use infera_types::ids::{AccountId, Digest};
+    use infera_ledger::Scopes;
+    use infera_types::ids::{AccountId, Digest, KeyId};
 
     use super::*;
 
@@ -47,6 +48,9 @@ mod tests {
                 is_proven,
                 weight: 5,
                 may_prioritise: true,
+                id: KeyId::fresh(),
+                scopes: Scopes::default(),
+                expires_ms: None,
             };
             let counted = Counted::of(&caller, address.parse().unwrap());
             assert_eq!((counted.share.as_str(), counted.weight), (share, weight));

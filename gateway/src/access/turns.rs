@@ -267,6 +267,9 @@ mod tests {
             id: KeyId::fresh(),
             scopes: Scopes::default(),
             expires_ms: None,
+            is_proven: false,
+            weight: 1,
+            may_prioritise: false,
         }
     }
 

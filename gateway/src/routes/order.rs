@@ -16,6 +16,7 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::jobs_request::{self, JobItem, JobsRequest};
 use crate::api::{preferences, recognition};
+use crate::config::Config;
 use crate::fastapi::{self, Unfit};
 use crate::jobs::accept::Order;
 use crate::jobs::batch::{Batch, BatchJob};
@@ -29,10 +30,10 @@ pub(crate) struct Conversations {
 }
 
 impl Conversations {
-    /// Makes a reader of conversations whose answers have to be within `bounds`, and whose clients may set deadlines
-    /// of at most `cancel_after_max`.
-    pub(crate) fn new(bounds: AnswerBounds, cancel_after_max: Duration) -> Self {
-        Self { bounds, cancel_after_max, parsing: ParsingPool::default() }
+    /// Makes a reader of conversations within the operator's bounds.
+    pub(crate) fn new(config: &Config) -> Self {
+        let cancel_after_max = Duration::from_millis(config.submit_deadline_ms);
+        Self { bounds: AnswerBounds::from(config), cancel_after_max, parsing: ParsingPool::default() }
     }
 
     /// Reads what a call orders and takes the body out of the call, so that a request which waits for its answer

@@ -19,6 +19,9 @@ async fn second(rig: &Rig, config: Config, shutdown: Shutdown) -> SocketAddr {
     let seams = Seams {
         intake: Arc::clone(&rig.ledger) as _,
         reader: Arc::clone(&rig.ledger) as _,
+        batches: Arc::clone(&rig.ledger) as _,
+        lists: Arc::clone(&rig.ledger) as _,
+        roster: Arc::clone(&rig.ledger) as _,
         accounts: Arc::clone(&rig.ledger) as _,
         keys: Arc::clone(&rig.ledger) as _,
         network: Arc::clone(&rig.ledger) as _,

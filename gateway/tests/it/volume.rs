@@ -55,6 +55,8 @@ pub(crate) async fn another_gateway(rig: &Rig) -> (SocketAddr, Shutdown) {
         batches: rig.ledger.clone(),
         lists: rig.ledger.clone(),
         accounts: rig.ledger.clone(),
+        keys: rig.ledger.clone(),
+        roster: rig.ledger.clone(),
         network: rig.ledger.clone(),
         broker: rig.broker.clone(),
     };

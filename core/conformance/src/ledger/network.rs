@@ -185,11 +185,7 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
 pub async fn accounts_are_proven_and_weighed_and_keys_prioritise(ledger: &Halves) {
     let (email, accounts, shares) = ("a@example.org", &ledger.accounts, &ledger.shares);
     let account = must(accounts.sign_up(email, None, at(0)).await).account;
-    let keys = [b"one", b"two"].map(|text| NewKey {
-        hash: Digest::of(text),
-        account: account.clone(),
-        hint: "wxyz".to_owned(),
-    });
+    let keys = [b"one", b"two"].map(|text| NewKey::plain(Digest::of(text), account.clone(), "wxyz"));
     for key in &keys {
         must(accounts.issue_key(key, at(1)).await);
     }

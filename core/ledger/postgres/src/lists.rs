@@ -51,6 +51,9 @@ const READY: &str = concat!(
     shown!(),
     "), 0),
         COALESCE((SELECT jobs FROM waiting WHERE waiting.account = asked.account), 0)
+            + (SELECT COUNT(*) FROM ends WHERE ends.account = asked.account AND number > ",
+    shown!(),
+    ")
     FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS asked (account, after, place) ORDER BY place"
 );
 

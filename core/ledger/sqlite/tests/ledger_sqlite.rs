@@ -17,7 +17,7 @@ use infera_ledger::{
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
-use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
+use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
 use tempfile::TempDir;
 use tokio::task::JoinSet;

@@ -188,7 +188,8 @@ pub struct EndsReady {
     pub ends: u32,
     /// The number of the account's latest end that can be read; 0 if there is none.
     pub latest: u64,
-    /// The number of the account's jobs that have not ended.
+    /// The number of the account's jobs whose end cannot be read yet, because they have not ended or were settled only
+    /// now.
     pub live: u32,
 }
 

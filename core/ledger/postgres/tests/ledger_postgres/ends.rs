@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use infera_ledger::{
-    BatchAccepted, EndsQuestion, JobBatches as _, JobLists as _, JobOwner as _, NewJob, Standing as _,
+    BatchAccepted, EndsCursor, EndsQuestion, JobBatches as _, JobLists as _, JobOwner as _, NewJob,
+    Standing as _,
 };
 use infera_ledger_postgres::PostgresLedger;
 use infera_types::ids::{AccountId, JobId};
 use infera_types::job::End;
 use tokio::task::JoinSet;
 
-use super::schema::Schema;
+use super::schema::{Schema, connect, server};
 use super::{ended, new_job, now};
 
 /// Follows the account's ends until all were made and nothing is left.
@@ -31,6 +32,41 @@ async fn follow(ledger: Arc<PostgresLedger>, account: AccountId, over: Arc<Atomi
             all.push(end.job);
         }
     }
+}
+
+/// An end whose commit is slower than that of a later number is not skipped: until it is there, the later one isn't shown
+/// either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_committed_late_is_not_skipped() {
+    let schema = Schema::make().await;
+    let ledger = schema.ledger().await;
+    let account = AccountId::fresh();
+    let (slow, quick) = (new_job(&account), new_job(&account));
+    ledger.accept_all(vec![slow.clone(), quick.clone()]).await.expect("accept");
+    // As a settlement does that takes the first number and whose commit is held up.
+    let stranger = connect(&schema.within(&server())).await;
+    let begin = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock_shared(1229866574, hashtext(current_schema()));
+         INSERT INTO ends (account, job_id) VALUES ('{account}', '\\x{}')",
+        slow.id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    );
+    stranger.batch_execute(&begin).await.expect("a transaction");
+    ledger.settle(&ended(&quick, End::Expired)).await.expect("settle");
+    let projecting = tokio::spawn({
+        let ledger = Arc::clone(&ledger);
+        async move { ledger.project(1_000, now()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let question = EndsQuestion { account: account.clone(), after: 0, limit: 7, bytes_max: u64::MAX };
+    assert!(ledger.ends(&question).await.expect("a page").is_empty(), "the first is not there yet");
+    let cursor = EndsCursor { account, after: 0 };
+    let ready = ledger.ends_ready(&[cursor.clone()]).await.expect("counts");
+    assert_eq!((ready[0].ends, ready[0].live), (0, 2), "an end that cannot be read yet counts as a live job");
+    stranger.batch_execute("COMMIT").await.expect("a commit");
+    projecting.await.expect("no panic").expect("project");
+    let ends = ledger.ends(&question).await.expect("a page");
+    assert_eq!(ends.iter().map(|end| end.job).collect::<Vec<_>>(), [slow.id, quick.id]);
+    assert_eq!(ledger.ends_ready(&[cursor]).await.expect("counts")[0].ends, 2);
 }
 
 /// Three processes end jobs at once, each on connections of its own, while a projector shows what is complete and

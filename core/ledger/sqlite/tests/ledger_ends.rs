@@ -1,0 +1,73 @@
+//! Tests what a ledger of an earlier version shows of its jobs once this one has opened it.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::time::Duration;
+
+use infera_ledger::{
+    Accepted, BatchCancelled, EndKind, EndsQuestion, JobBatches as _, JobFilter, JobIntake as _,
+    JobLists as _, JobReader as _, JobsQuestion, Metadata, NewJob, Room,
+};
+use infera_ledger_sqlite::SqliteLedger;
+use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
+use infera_types::job::VerificationPolicy;
+use infera_types::time::Timestamp;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000)
+}
+
+fn new_job(account: &AccountId) -> NewJob {
+    NewJob {
+        id: JobId::new(),
+        account: account.clone(),
+        model: ModelName::new("m"),
+        request: b"{}".to_vec(),
+        policy: VerificationPolicy::default(),
+        gateway: GatewayId::new("g"),
+        synchronous: false,
+        accepted_ms: now(),
+        deadline_ms: now().after(Duration::from_secs(3_600)),
+        epoch: 1,
+        idempotency: None,
+        waiting_max: u32::MAX,
+        room: Room::UNBOUNDED,
+        metadata: Metadata::new(),
+    }
+}
+
+/// Jobs that had not ended are listed and cancelled as any other, and their ends are read; what had ended is read by its
+/// id, and cancelling it changes nothing.
+#[tokio::test]
+async fn an_older_ledgers_live_jobs_are_listed_and_their_ends_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    let account = AccountId::fresh();
+    let (ended, live) = (new_job(&account), new_job(&account));
+    for job in [&ended, &live] {
+        assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New);
+    }
+    ledger.cancel(&account, ended.id, now()).await.expect("cancel");
+    drop(ledger);
+    let older = "DROP TABLE ends; DROP TABLE job_lists; ALTER TABLE jobs DROP COLUMN ended_as;
+                 DELETE FROM schema_versions WHERE version >= 10";
+    rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
+
+    let ledger = SqliteLedger::open(&path).expect("it opens again");
+    let question = JobsQuestion {
+        account: account.clone(),
+        filter: JobFilter::default(),
+        after: None,
+        newest_first: true,
+        limit: 9,
+    };
+    let listed = ledger.list(&question).await.expect("a list");
+    assert_eq!(listed.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [live.id]);
+    let view = ledger.job(&account, ended.id).await.expect("a job").expect("it is known");
+    assert!(view.settlement.is_some() && view.metadata.is_empty());
+    let outcomes = ledger.cancel_all(&account, &[live.id, ended.id], now()).await.expect("cancel");
+    assert!(matches!(outcomes[..], [BatchCancelled::Now(_), BatchCancelled::Before(EndKind::Cancelled)]));
+    let question = EndsQuestion { account, after: 0, limit: 9, bytes_max: u64::MAX };
+    let ends = ledger.ends(&question).await.expect("ends");
+    assert_eq!(ends.iter().map(|end| end.job).collect::<Vec<_>>(), [live.id]);
+}
