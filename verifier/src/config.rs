@@ -30,7 +30,8 @@ pub struct Config {
     pub take_wait_ms: u64,
     /// Bounds the notices that are taken in one statement.
     pub take_max: usize,
-    /// Bounds the jobs of one model that are held at once, whatever room the nodes have.
+    /// Bounds the jobs of one model that are held at once, whatever room the nodes have. What both of its queues give at
+    /// the same moment may together be more, less than twice as much.
     pub held_max: u16,
     /// Bounds the bytes of requests and replies that are read, rendered and judged at once, those of up to 16 KiB not counted.
     pub work_bytes_max: u32,

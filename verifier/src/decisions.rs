@@ -4,7 +4,7 @@
 //!
 //! * [`fair_share`]: in which order held jobs are offered.
 //! * `offers`: how many jobs may lie in a queue.
-//! * `trial` and `share`: which jobs are begun, and how many wait here.
+//! * `trial`, `share` and [`lanes`]: which jobs are begun, how many wait here, and which of them are next.
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group.
 //! * `misses`: whether the lack of an answer counts against a node.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
@@ -16,6 +16,7 @@ pub mod fair_share;
 pub mod group_draw;
 pub mod integrity;
 mod keyed_hash;
+pub mod lanes;
 pub(crate) mod misses;
 pub(crate) mod offers;
 pub mod points;

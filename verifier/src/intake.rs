@@ -1,11 +1,12 @@
 //! Reads the broker's queues: jobs, which begin their lives here, and what nodes say, which is brought to the job
 //! that asked. Nothing here decides how a job ends or sends anything to a node.
 //!
-//! `jobs` reads notices, `prefetch` bounds how many are held, `taking` takes them in the ledger, and `suspects` tries those
+//! `jobs` reads notices, `lanes` counts those that are held, `prefetch` bounds them, `taking` takes them in the ledger, and `suspects` tries those
 //! alone that may have ended a verifier. `replicas` reads this verifier's own queue and `strays` the one that all verifiers
 //! share; `routing` is what both do with a message.
 
 pub(crate) mod jobs;
+mod lanes;
 mod prefetch;
 pub(crate) mod replicas;
 mod routing;

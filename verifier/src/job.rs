@@ -96,7 +96,7 @@ async fn live(
         Ok(prepared) => prepared,
         Err(end) => return end_unasked(tenure, &job, held, end).await,
     };
-    let mut asking = Asking::new(Arc::clone(tenure), job, prepared);
+    let mut asking = Asking::new(Arc::clone(tenure), job, prepared, held.lane);
 
     let outcome = match first_group(&mut asking, &mut ended, &held.trial).await {
         Some(outcome) => outcome,

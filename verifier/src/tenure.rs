@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use backoffs::LEDGER_RETRY;
 pub use counters::Counters;
-pub(crate) use held_notice::HeldNotice;
+pub(crate) use held_notice::{Counted, HeldNotice, Tally};
 pub(crate) use in_flight::InFlight;
 pub(crate) use leases::{LeaseName, Leases};
 pub(crate) use log_throttles::LogThrottles;

@@ -9,6 +9,7 @@ mod decisions {
     mod fair_share;
     mod group_draw;
     mod integrity;
+    mod lanes;
     mod points;
     mod quorum;
     mod reputation;

@@ -13,6 +13,7 @@ mod lives {
     mod feeding;
     mod groups;
     mod interleavings;
+    mod lanes;
     mod outages;
     mod sharing;
     mod sweeping;

@@ -3,13 +3,26 @@
 
 use super::{Address, Binding, Exchange, Queue};
 use infera_types::ids::{GatewayId, ModelName, NodeId, VerifierId};
+use infera_types::service::Lane;
 
-/// Returns the queue of one model's jobs, by id. All verifiers share it, and it survives a restart. A notice that is
-/// returned too often goes to [`dead_jobs`].
+/// Returns the queue of one model's jobs that clients wait for, which is the first of its lanes.
 #[must_use]
 pub fn jobs(model: &ModelName) -> Queue {
+    jobs_in(model, Lane::First)
+}
+
+/// Returns the queue of one model's jobs in a lane, by id. All verifiers share it, and it survives a restart. A notice
+/// that is returned too often goes to [`dead_jobs`], from either lane.
+///
+/// The lane comes first in the name, because a model may be called `x.later`.
+#[must_use]
+pub fn jobs_in(model: &ModelName, lane: Lane) -> Queue {
+    let lane = match lane {
+        Lane::First => "jobs",
+        Lane::Later => "later",
+    };
     Queue {
-        name: format!("jobs.{model}"),
+        name: format!("{lane}.{model}"),
         bindings: Vec::new(),
         exclusive: false,
         replicated: true,
@@ -201,6 +214,7 @@ mod tests {
         let model = ModelName::new("m");
         let all = [
             jobs(&model),
+            jobs_in(&model, Lane::Later),
             dead_jobs(),
             super::node(&node, "s"),
             replicas(&verifier),
@@ -212,5 +226,16 @@ mod tests {
             let is_open = queue.bindings.iter().any(|binding| binding.exchange == Exchange::Nodes);
             assert_eq!(is_open, queue.length_max.is_some() && queue.bytes_max.is_some(), "{queue:?}");
         }
+    }
+
+    #[test]
+    fn the_lanes_differ_in_their_names_alone() {
+        let (first, later) = (jobs(&ModelName::new("m")), jobs_in(&ModelName::new("m"), Lane::Later));
+        assert_eq!((first.name.as_str(), later.name.as_str()), ("jobs.m", "later.m"));
+        assert_eq!(Queue { name: first.name.clone(), ..later.clone() }, first);
+        let names = ["m", "later", "m.later", "later.m", "jobs.m"].map(ModelName::new);
+        let all = names.iter().flat_map(|model| Lane::ALL.iter().map(|lane| jobs_in(model, *lane).name));
+        let different: std::collections::BTreeSet<_> = all.collect();
+        assert_eq!(different.len(), 2 * names.len());
     }
 }

@@ -30,7 +30,7 @@ pub fn kind_label(kind: &str) -> &'static str {
     KINDS.into_iter().find(|known| *known == kind).unwrap_or("other")
 }
 
-/// Says on `jobs.{model}` that a job waits. It carries only the id; the ledger has the rest.
+/// Says on `jobs.{model}` or `later.{model}` that a job waits. It carries only the id; the ledger has the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNotice {
     /// The job.

@@ -219,8 +219,8 @@ impl Feeder {
     /// Publishes notices and marks those that the broker confirms. The sweeper publishes the others again.
     async fn publish(&self, offers: Vec<Offer>) -> Result<(), LedgerError> {
         for chunk in offers.chunks(AT_ONCE) {
-            let publishing = chunk.iter().map(|Offer { job, model, .. }| async move {
-                let address = Address::Queue(topology::jobs(model).name);
+            let publishing = chunk.iter().map(|Offer { job, model, lane }| async move {
+                let address = Address::Queue(topology::jobs_in(model, *lane).name);
                 let message = JobNotice { job_id: *job, speaks: Version::NEWEST }.to_message(job.to_string());
                 let published = self.broker.publish(&address, message);
                 let published = tokio::time::timeout(PUBLISHED_WITHIN, published).await;

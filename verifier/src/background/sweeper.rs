@@ -53,8 +53,8 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
             }
         };
         counter!(VERIFIER_SWEEPS, "outcome" => outcome).increment(1);
-        for model in condemned(&mut suspects, signs) {
-            declare_again(tenure, &model).await;
+        for queue in condemned(&mut suspects, signs) {
+            declare_again(tenure, &queue).await;
         }
     }
 }

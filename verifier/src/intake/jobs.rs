@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infera_broker::consuming::{self, until_consuming};
@@ -11,23 +11,32 @@ use infera_broker::{Consumer, Delivery, topology};
 use infera_ledger::{Notice, Take};
 use infera_types::ids::{JobId, ModelName};
 use infera_types::messages::{JobNotice, Wire};
+use infera_types::service::Lane;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::lanes::Lanes;
 use super::prefetch::Prefetch;
 use super::suspects;
 use super::taking::{begin, take_in_ledger};
+use crate::decisions::lanes::{Seen, held_max};
 use crate::decisions::share::share;
 use crate::decisions::trial::{Place, place};
 use crate::job::Held;
 use crate::nodes::room;
-use crate::tenure::{Consuming, HeldNotice, Tenure, Trial};
+use crate::tenure::{Consuming, Counted, HeldNotice, Tally, Tenure, Trial};
 
-/// How long changes of room are gathered before they are answered together.
-const SETTLE_DOWN: Duration = Duration::from_millis(5);
+/// How long changes of room are gathered before they are answered together. Each answer looks at all nodes, and jobs of the
+/// later lane can wait a little longer.
+const fn settle_down(lane: Lane) -> Duration {
+    match lane {
+        Lane::First => Duration::from_millis(5),
+        Lane::Later => Duration::from_millis(25),
+    }
+}
 
-/// Consumes every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It returns only
-/// if one of them broke, which ends the tenure.
+/// Consumes both queues of every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It
+/// returns only if one of them broke, which ends the tenure.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let mut consumers = JoinSet::new();
@@ -48,9 +57,13 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
             }
             if tenure.chats.contains_key(model) {
                 started.insert(model.clone());
-                tenure.vitals.models.store(started.len(), Ordering::Relaxed);
-                let (tenure, model) = (Arc::clone(tenure), model.clone());
-                consumers.spawn(async move { consume(&tenure, &model).await });
+                tenure.vitals.queues.store(started.len() * Lane::ALL.len(), Ordering::Relaxed);
+                let lanes = Arc::new(Lanes::default());
+                for lane in Lane::ALL {
+                    let (tenure, lanes) = (Arc::clone(tenure), Arc::clone(&lanes));
+                    let reading = Reading { tenure, model: model.clone(), lane: *lane, lanes };
+                    consumers.spawn(async move { reading.consume().await });
+                }
             } else if ignored.insert(model.clone()) {
                 tracing::warn!(%model, "in the catalogue, but this verifier has no model folder for it");
             }
@@ -58,94 +71,128 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     }
 }
 
-/// Consumes one model's jobs, again and again.
-async fn consume(tenure: &Arc<Tenure>, model: &ModelName) {
-    let queue = topology::jobs(model);
-    loop {
-        let consumer = until_consuming(&*tenure.seams.broker, &queue, 0).await;
-        let consuming = Consuming::begin(&tenure.vitals);
-        read(tenure, model, consumer).await;
-        drop(consuming);
-        tokio::time::sleep(consuming::RETRY).await;
+/// One lane of one model.
+struct Reading {
+    tenure: Arc<Tenure>,
+    model: ModelName,
+    lane: Lane,
+    /// What both lanes of the model hold.
+    lanes: Arc<Lanes>,
+}
+
+/// A notice as it came, counted.
+struct Arrived {
+    delivery: Delivery,
+    counted: Counted,
+}
+
+impl Arrived {
+    fn new(delivery: Delivery, tally: &Arc<Tally>) -> Self {
+        Self { delivery, counted: Counted::held(tally) }
     }
 }
 
-/// Reads notices until the queue is gone, with the prefetch following the room on nodes.
-async fn read(tenure: &Arc<Tenure>, model: &ModelName, mut consumer: Box<dyn Consumer>) {
-    let running = Arc::new(AtomicU16::new(0));
-    let mut changes = tenure.nodes.changes();
-    let mut look = tokio::time::interval(Duration::from_millis(tenure.config.look_again_ms));
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut prefetch = Prefetch::default();
-    let mut due = None;
-    loop {
-        tokio::select! {
-            () = tenure.draining.cancelled() => {
-                consumer.set_prefetch(0).await;
-                // What is held stays held until the jobs in hand are done and the tenure ends.
-                return std::future::pending().await;
+impl Reading {
+    /// Consumes the lane's jobs, again and again.
+    async fn consume(&self) {
+        let queue = topology::jobs_in(&self.model, self.lane);
+        loop {
+            let consumer = until_consuming(&*self.tenure.seams.broker, &queue, 0).await;
+            let consuming = Consuming::begin(&self.tenure.vitals);
+            self.read(consumer).await;
+            drop(consuming);
+            tokio::time::sleep(consuming::RETRY).await;
+        }
+    }
+
+    /// Reads notices until the queue is gone, with the prefetch following the room on nodes and what both lanes hold.
+    async fn read(&self, mut consumer: Box<dyn Consumer>) {
+        let tenure = &self.tenure;
+        let tally = self.lanes.begin(self.lane);
+        let mut changes = tenure.nodes.changes();
+        let mut look = tokio::time::interval(Duration::from_millis(tenure.config.look_again_ms));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut prefetch = Prefetch::default();
+        let (mut due, settle_down) = (None, settle_down(self.lane));
+        loop {
+            tokio::select! {
+                () = tenure.draining.cancelled() => {
+                    consumer.set_prefetch(0).await;
+                    // What is held stays held until the jobs in hand are done and the tenure ends.
+                    return std::future::pending().await;
+                }
+                delivery = consumer.next() => {
+                    let Some(first) = delivery else { return };
+                    let batch = gather(tenure, &mut consumer, Arrived::new(first, &tally), &tally).await;
+                    spawn_take(tenure, batch);
+                    // What is held has changed, and with it what the lane may hold.
+                    due.get_or_insert_with(|| Instant::now() + settle_down);
+                }
+                Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + settle_down); }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    due = None;
+                    self.adapt(&mut *consumer, &mut prefetch).await;
+                }
+                _ = look.tick() => self.adapt(&mut *consumer, &mut prefetch).await,
             }
-            delivery = consumer.next() => {
-                let Some(first) = delivery else { return };
-                let batch = gather(tenure, &mut consumer, first).await;
-                let (tenure, running) = (Arc::clone(tenure), Arc::clone(&running));
-                let jobs = tenure.jobs.clone();
-                jobs.spawn(async move {
-                    tokio::select! {
-                        // First: what waited for a job that was tried alone must not be taken when that job's end is ours.
-                        biased;
-                        // What it holds is given out again with the rest of the consumer's.
-                        () = tenure.ended.cancelled() => {}
-                        () = take(&tenure, batch, &running) => {}
-                    }
-                });
-            }
-            Ok(()) = changes.changed() => { due.get_or_insert_with(|| Instant::now() + SETTLE_DOWN); }
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                due = None;
-                adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await;
-            }
-            _ = look.tick() => adapt(tenure, model, &mut *consumer, &running, &mut prefetch).await,
+        }
+    }
+
+    /// Tells the broker how many may be held: this verifier's share of the room to wait, beside those that run (rule 4),
+    /// divided between the lanes.
+    async fn adapt(&self, consumer: &mut dyn Consumer, prefetch: &mut Prefetch) {
+        let tenure = &self.tenure;
+        let snapshot = tenure.ledger_view.snapshot();
+        let room = room::of_model(&snapshot, &tenure.nodes, &self.model, tenure.config.distinct);
+        let seen = Seen {
+            first: self.lanes.holding(Lane::First),
+            later: self.lanes.holding(Lane::Later),
+            waiting_max: share(room.free_slots, tenure.peers.alive(Instant::now())),
+            held_max: tenure.config.held_max,
+        };
+        if let Some(told) = prefetch.follow(held_max(self.lane, &seen), Instant::now()) {
+            consumer.set_prefetch(told).await;
         }
     }
 }
 
-/// Tells the broker how many may be held: this verifier's share of the room to wait, beside those that run (rule 4).
-async fn adapt(
-    tenure: &Tenure,
-    model: &ModelName,
-    consumer: &mut dyn Consumer,
-    running: &AtomicU16,
-    prefetch: &mut Prefetch,
-) {
-    let snapshot = tenure.ledger_view.snapshot();
-    let free_slots = room::of_model(&snapshot, &tenure.nodes, model, tenure.config.distinct).free_slots;
-    let share = share(free_slots, tenure.peers.alive(Instant::now()));
-    let waiting_max = u16::try_from(share).unwrap_or(u16::MAX);
-    let wanted = running.load(Ordering::Relaxed).saturating_add(waiting_max).min(tenure.config.held_max);
-    if let Some(told) = prefetch.follow(wanted, Instant::now()) {
-        consumer.set_prefetch(told).await;
-    }
-}
-
 /// Gathers the first notice and those that follow within a moment.
-async fn gather(tenure: &Tenure, consumer: &mut Box<dyn Consumer>, first: Delivery) -> Vec<Delivery> {
+async fn gather(
+    tenure: &Tenure,
+    consumer: &mut Box<dyn Consumer>,
+    first: Arrived,
+    tally: &Arc<Tally>,
+) -> Vec<Arrived> {
     let until = Instant::now() + Duration::from_millis(tenure.config.take_wait_ms);
     let mut batch = vec![first];
     while batch.len() < tenure.config.take_max {
         match tokio::time::timeout_at(until, consumer.next()).await {
-            Ok(Some(delivery)) => batch.push(delivery),
+            Ok(Some(delivery)) => batch.push(Arrived::new(delivery, tally)),
             Ok(None) | Err(_) => break,
         }
     }
     batch
 }
 
+/// Takes a batch in a task of its own.
+fn spawn_take(tenure: &Arc<Tenure>, batch: Vec<Arrived>) {
+    let (tenure, jobs) = (Arc::clone(tenure), tenure.jobs.clone());
+    jobs.spawn(async move {
+        tokio::select! {
+            // First: what waited for a job that was tried alone must not be taken when that job's end is ours.
+            biased;
+            // What it holds is given out again with the rest of the consumer's.
+            () = tenure.ended.cancelled() => {}
+            () = take(&tenure, batch) => {}
+        }
+    });
+}
+
 /// Takes a batch of jobs in the ledger and starts their lives.
-async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU16>) {
+async fn take(tenure: &Arc<Tenure>, batch: Vec<Arrived>) {
     let mut held: HashMap<JobId, HeldNotice> = HashMap::with_capacity(batch.len());
     let mut notices = Vec::with_capacity(batch.len());
-    for delivery in batch {
+    for Arrived { delivery, counted } in batch {
         match JobNotice::from_message(&delivery.message) {
             // A second notice of what is in hand already: the first one's delivery stands for it.
             Ok(notice) if is_known(tenure, notice.job_id) || held.contains_key(&notice.job_id) => {
@@ -153,7 +200,7 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
             }
             Ok(notice) => {
                 notices.push(Notice::together(notice.job_id, delivery.redelivered));
-                held.insert(notice.job_id, HeldNotice { delivery, speaks: notice.speaks });
+                held.insert(notice.job_id, HeldNotice { delivery, counted, speaks: notice.speaks });
             }
             Err(error) if error.is_parked() => tenure.parking.park(delivery, &error).await,
             Err(error) => {
@@ -186,12 +233,12 @@ async fn take(tenure: &Arc<Tenure>, batch: Vec<Delivery>, running: &Arc<AtomicU1
                 lost.push((job, notice));
             }
             take => {
-                let held = Held::new(notice, Arc::clone(running), Trial::together(&company));
+                let held = Held::new(notice, Trial::together(&company));
                 begin(tenure, take, held).await;
             }
         }
     }
-    suspects::set_aside(tenure, lost, running).await;
+    suspects::set_aside(tenure, lost).await;
     // The ledger answers for every id; one that it left out would need nothing.
     for notice in held.into_values() {
         notice.delivery.ack().await;

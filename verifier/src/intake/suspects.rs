@@ -1,7 +1,6 @@
 //! Tries jobs alone that were in hand when a verifier died, one by one, before anything else is taken.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
 
 use infera_ledger::{Handout, Notice};
 use infera_types::ids::JobId;
@@ -11,7 +10,7 @@ use crate::job::{Held, handouts};
 use crate::tenure::{HeldNotice, Suspect, Tenure, Trial};
 
 /// Gives back in the ledger what was taken and is to be tried alone, and keeps the notices until it is their turn.
-pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, HeldNotice)>, running: &Arc<AtomicU16>) {
+pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, HeldNotice)>) {
     let jobs: Vec<JobId> = lost.iter().map(|(job, _)| *job).collect();
     if jobs.is_empty() {
         return;
@@ -20,7 +19,7 @@ pub(super) async fn set_aside(tenure: &Tenure, lost: Vec<(JobId, HeldNotice)>, r
     // Losing them would count as one more lost handout of each. The lease bounds how long this goes on.
     while !handouts::release(tenure, &jobs).await {}
     for (job, notice) in lost {
-        tenure.trials.add(Suspect { job, notice, running: Arc::clone(running) });
+        tenure.trials.add(Suspect { job, notice });
     }
 }
 
@@ -41,12 +40,12 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
 }
 
 async fn try_alone(tenure: &Arc<Tenure>, suspect: Suspect) {
-    let Suspect { job, notice, running } = suspect;
+    let Suspect { job, notice } = suspect;
     let mut notices = [Notice { job, redelivered: notice.delivery.redelivered, handout: Handout::Alone }];
     let takes = take_in_ledger(tenure, &mut notices).await;
     tenure.trials.remove(job);
     let Some(take) = takes.and_then(|mut takes| takes.pop()) else { return notice.delivery.nack().await };
     let (trial, over) = Trial::alone();
-    begin(tenure, take, Held::new(notice, running, trial)).await;
+    begin(tenure, take, Held::new(notice, trial)).await;
     let _ = over.await;
 }

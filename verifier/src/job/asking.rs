@@ -11,6 +11,7 @@ use infera_types::ids::{AssignmentId, NodeId};
 use infera_types::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
 use infera_types::messages::{Assignment, Version};
 use infera_types::retry::Backoff;
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -54,6 +55,8 @@ pub(super) struct Asking {
     pub(super) tenure: Arc<Tenure>,
     pub(super) job: TakenJob,
     pub(super) prepared: Prepared,
+    /// The lane that the job came from.
+    lane: Lane,
     pub(super) group: Group,
     sender: mpsc::Sender<Arrived>,
     pub(super) inbox: mpsc::Receiver<Arrived>,
@@ -79,12 +82,12 @@ struct Drawn {
 
 impl Asking {
     /// Begins with no node asked.
-    pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared) -> Self {
+    pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared, lane: Lane) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX);
         let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
         let rest = Duration::from_millis(tenure.config.rest_ms);
         let rests = Backoff::doubling(rest, rest.saturating_mul(REST_GROWTH_MAX));
-        Self { tenure, job, prepared, group, sender, inbox, resting: HashMap::new(), rests }
+        Self { tenure, job, prepared, lane, group, sender, inbox, resting: HashMap::new(), rests }
     }
 
     /// Returns the group as the settlement remembers it; none if no node was asked.
@@ -107,8 +110,7 @@ impl Asking {
     /// Asks the whole first group when it is this job's turn: jobs of one model go in line, so that a freed slot is
     /// looked at by one of them and not by all. Returns once something may have changed.
     pub(super) async fn ask_in_turn(&mut self) -> Found {
-        let turn = self.tenure.turns.of_model(&self.job.model);
-        let held = turn.lock().await;
+        let turn = self.tenure.turns.of_model(&self.job.model).turn(self.lane).await;
         let until = Instant::now() + TURN;
         let mut changes = self.tenure.nodes.changes();
         let wanted = usize::from(self.job.policy.replicas);
@@ -118,14 +120,16 @@ impl Asking {
             match found {
                 Found::Asked => return found,
                 Found::TooFew => break,
-                Found::NoRoom => {
-                    if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                Found::NoRoom => tokio::select! {
+                    biased;
+                    () = turn.is_overtaken() => return found,
+                    changed = tokio::time::timeout_at(until, changes.changed()) => if changed.is_err() {
                         return found;
                     }
-                }
+                },
             }
         }
-        drop(held);
+        drop(turn);
         // Only another node helps, and those come rarely.
         let look_again = Duration::from_millis(self.tenure.config.look_again_ms);
         if !self.job.synchronous || self.tenure.is_warming_up() {

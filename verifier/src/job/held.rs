@@ -1,29 +1,30 @@
 //! Holds a job's notice and its place among those of its consumer that run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use infera_broker::Delivery;
 use infera_types::messages::Version;
+use infera_types::service::Lane;
 
-use crate::tenure::{HeldNotice, Trial};
+use crate::tenure::{Counted, HeldNotice, Trial};
 
 /// What a job's task holds: its notice, its trial, and a place among the running once its nodes are at work.
 pub(crate) struct Held {
     delivery: Option<Delivery>,
     /// The newest version that the gateway reads which waits for the job's end.
     pub(crate) speaks: Version,
-    running: Arc<AtomicU16>,
-    counted: bool,
+    /// The lane that the notice came from.
+    pub(crate) lane: Lane,
+    counted: Option<Counted>,
     /// The job's trial, until it is over.
     pub(crate) trial: Arc<Trial>,
 }
 
 impl Held {
-    /// Holds a notice whose job doesn't run yet; `running` counts those of its consumer that do.
-    pub(crate) fn new(notice: HeldNotice, running: Arc<AtomicU16>, trial: Arc<Trial>) -> Self {
-        let HeldNotice { delivery, speaks } = notice;
-        Self { delivery: Some(delivery), speaks, running, counted: false, trial }
+    /// Holds a notice whose job doesn't run yet.
+    pub(crate) fn new(notice: HeldNotice, trial: Arc<Trial>) -> Self {
+        let HeldNotice { delivery, counted, speaks } = notice;
+        Self { delivery: Some(delivery), speaks, lane: counted.lane(), counted: Some(counted), trial }
     }
 
     /// Returns the span that the notice was sent in, as its sender says.
@@ -33,15 +34,14 @@ impl Held {
 
     /// Notes that the job's nodes are at work: it no longer counts against the share of those that wait for room.
     pub(crate) fn dispatched(&mut self) {
-        if !self.counted {
-            self.counted = true;
-            self.running.fetch_add(1, Ordering::Relaxed);
+        if let Some(counted) = &mut self.counted {
+            counted.run();
         }
     }
 
     /// Acks the notice.
     pub(crate) async fn ack(&mut self) {
-        self.uncount();
+        self.counted = None;
         if let Some(delivery) = self.delivery.take() {
             delivery.ack().await;
         }
@@ -49,21 +49,9 @@ impl Held {
 
     /// Gives the notice back at once, as if this verifier had died with it.
     pub(crate) async fn nack(&mut self) {
-        self.uncount();
+        self.counted = None;
         if let Some(delivery) = self.delivery.take() {
             delivery.nack().await;
         }
-    }
-
-    fn uncount(&mut self) {
-        if std::mem::take(&mut self.counted) {
-            self.running.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.uncount();
     }
 }

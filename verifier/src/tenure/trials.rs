@@ -7,7 +7,6 @@
 //! to die meanwhile, it would not have died with them in hand.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,8 +64,6 @@ pub(crate) struct Suspect {
     pub(crate) job: JobId,
     /// Its notice.
     pub(crate) notice: HeldNotice,
-    /// How many jobs of its consumer run.
-    pub(crate) running: Arc<AtomicU16>,
 }
 
 /// All trials of one verifier id.

@@ -19,8 +19,8 @@ pub(crate) struct Vitals {
     in_flight: Mutex<Weak<InFlight>>,
     pub(crate) listening: AtomicBool,
     pub(crate) draining: AtomicBool,
-    /// Models whose jobs are wanted, and those of them that are consumed now.
-    pub(crate) models: AtomicUsize,
+    /// Queues whose jobs are wanted, and those of them that are consumed now.
+    pub(crate) queues: AtomicUsize,
     pub(crate) consumed: AtomicUsize,
 }
 
@@ -34,7 +34,7 @@ impl Vitals {
     pub(crate) fn watch(&self, in_flight: &Arc<InFlight>) {
         *self.in_flight.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(in_flight);
         self.consumed.store(0, Ordering::Relaxed);
-        self.models.store(0, Ordering::Relaxed);
+        self.queues.store(0, Ordering::Relaxed);
     }
 
     fn jobs(&self) -> usize {
@@ -48,13 +48,13 @@ impl Vitals {
             lease: lease_until.is_some_and(|until| now < until),
             listening: self.listening.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
-            models: self.models.load(Ordering::Relaxed),
+            queues: self.queues.load(Ordering::Relaxed),
             consumed: self.consumed.load(Ordering::Relaxed),
         }
     }
 }
 
-/// Counts one model as consumed while it lives.
+/// Counts one queue of jobs as consumed while it lives.
 pub(crate) struct Consuming(Arc<Vitals>);
 
 impl Consuming {
@@ -80,14 +80,14 @@ struct Snapshot {
     lease: bool,
     listening: bool,
     draining: bool,
-    models: usize,
+    queues: usize,
     consumed: usize,
 }
 
 /// Decides whether the verifier is ready. A lack of nodes plays no part: another verifier would have the same nodes.
 fn decide(seen: Snapshot) -> Readiness {
     let jobs = match seen.consumed {
-        consumed if consumed >= seen.models => Condition::Fine,
+        consumed if consumed >= seen.queues => Condition::Fine,
         0 => Condition::Failing,
         _ => Condition::Degraded,
     };
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn it_is_ready_while_it_may_and_can_take_jobs() {
-        let well = Snapshot { lease: true, listening: true, draining: false, models: 2, consumed: 2 };
+        let well = Snapshot { lease: true, listening: true, draining: false, queues: 2, consumed: 2 };
         let cases: [(&str, Snapshot, bool, &[&str]); 7] = [
             ("all is well", well, true, &[]),
             ("no lease", Snapshot { lease: false, ..well }, false, &[]),
@@ -152,7 +152,7 @@ mod tests {
             ("draining", Snapshot { draining: true, ..well }, false, &[]),
             ("one queue is gone", Snapshot { consumed: 1, ..well }, true, &["jobs"]),
             ("no queue is consumed", Snapshot { consumed: 0, ..well }, false, &[]),
-            ("an empty catalogue", Snapshot { models: 0, consumed: 0, ..well }, true, &[]),
+            ("an empty catalogue", Snapshot { queues: 0, consumed: 0, ..well }, true, &[]),
         ];
         for (case, seen, ready, degraded) in cases {
             let readiness = decide(seen);

@@ -21,6 +21,7 @@ use infera_types::job::{
     ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
 };
 use infera_types::messages::{JobNotice, Version, Wire as _};
+use infera_types::service::Lane;
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use infera_verifier::Counters;
@@ -87,7 +88,9 @@ impl Network {
         let epoch = ledger.epoch(None, Digest::of(b"the epoch's secret"), now).await.unwrap().number;
         let account = ledger.sign_up("client@example.org", None, now).await.unwrap().account;
         let broker = MemoryBroker::new();
-        broker.declare(&topology::jobs(&model)).await.unwrap();
+        for lane in Lane::ALL {
+            broker.declare(&topology::jobs_in(&model, *lane)).await.unwrap();
+        }
         Self {
             archive: LocalArchive::open(folder.path().join("archive")).unwrap(),
             ledger,
@@ -194,16 +197,25 @@ impl Network {
 
     /// Publishes a job's notice as a gateway does it that reads this version.
     pub(crate) async fn notify_as(&self, job: JobId, speaks: Version) {
-        let address = Address::Queue(topology::jobs(&self.model).name);
+        self.notify_in(job, Lane::First, speaks).await;
+    }
+
+    async fn notify_in(&self, job: JobId, lane: Lane, speaks: Version) {
+        let address = Address::Queue(topology::jobs_in(&self.model, lane).name);
         let notice = JobNotice { job_id: job, speaks }.to_message(job.to_string());
         assert_eq!(self.broker.publish(&address, notice).await, Published::Confirmed);
     }
 
     /// As a gateway does it: accept, publish, confirm.
     pub(crate) async fn submit(&self, ask: Ask) -> JobId {
+        self.submit_in(ask, Lane::First).await
+    }
+
+    /// The same, with the notice in this lane.
+    pub(crate) async fn submit_in(&self, ask: Ask, lane: Lane) -> JobId {
         let request = serde_json::to_vec(&self.request("What is 2 plus 2?")).unwrap();
         let job = self.accept(&request, ask).await;
-        self.notify(job).await;
+        self.notify_in(job, lane, Version::NEWEST).await;
         self.ledger.confirm(&[job], Timestamp::now()).await.unwrap();
         job
     }

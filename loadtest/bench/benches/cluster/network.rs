@@ -13,6 +13,7 @@ use infera_engine::stub::StubConfig;
 use infera_ledger::{CatalogueEntry, NetworkBook as _};
 use infera_types::ids::{Digest, ModelName};
 use infera_types::secret::Secret;
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 use tokio_postgres::Client;
 
@@ -64,16 +65,18 @@ struct Common {
 }
 
 impl Network {
-    /// Makes empty tables and an empty queue; nothing runs yet.
+    /// Makes empty tables and empty queues; nothing runs yet.
     pub(crate) async fn prepare(settings: &Settings, name: &str) -> Result<Self, Fault> {
         let url = databases::make(settings, name).await?;
         databases::open(&url).await?.list_model(&listed()).await?;
         let broker_url = settings.broker()?;
         let config = BrokerConfig { url: Secret::new(&broker_url), ..BrokerConfig::default() };
         let broker = RabbitBroker::start(&config)?;
-        let jobs = topology::jobs(&ModelName::new(MODEL));
-        broker.delete(&jobs.name).await?;
-        broker.declare(&jobs).await?;
+        for lane in Lane::ALL {
+            let jobs = topology::jobs_in(&ModelName::new(MODEL), *lane);
+            broker.delete(&jobs.name).await?;
+            broker.declare(&jobs).await?;
+        }
         let store = Store::told()?;
         let (puts, address) = Puts::in_front_of(store.address).await?;
         let archive = vec![
@@ -300,7 +303,10 @@ impl Network {
         for gateway in self.gateways.drain(..) {
             gateway.process.end().await?;
         }
-        Ok(self.broker.delete(&topology::jobs(&ModelName::new(MODEL)).name).await?)
+        for lane in Lane::ALL {
+            self.broker.delete(&topology::jobs_in(&ModelName::new(MODEL), *lane).name).await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Publishes notices again, each model's by themselves, within a time, and marks those that are confirmed.
+//! Publishes notices again, each queue's by themselves, within a time, and marks those that are confirmed.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::several::{AT_ONCE, several};
-use super::signs::Signs;
+use super::signs::{JobsQueue, Signs};
 use crate::tenure::Tenure;
 
-/// Publishes notices again, each model's by themselves, so that none waits for another's queue. Those that the broker
+/// Publishes notices again, each queue's by themselves, so that none waits for another queue. Those that the broker
 /// doesn't confirm stay unconfirmed and come up again.
 pub(super) async fn hand_out(
     tenure: &Tenure,
@@ -26,27 +26,28 @@ pub(super) async fn hand_out(
     signs: &mut Signs,
     until: Instant,
 ) -> Result<(), LedgerError> {
-    let mut of_models = BTreeMap::<ModelName, Vec<JobId>>::new();
-    for (job, model, _) in jobs {
-        of_models.entry(model).or_default().push(job);
+    let mut of_queues = BTreeMap::<JobsQueue, Vec<JobId>>::new();
+    for (job, model, lane) in jobs {
+        of_queues.entry((model, lane)).or_default().push(job);
     }
-    let handing = of_models.into_iter().map(|(model, jobs)| async move {
+    let handing = of_queues.into_iter().map(|(queue, jobs)| async move {
         let mut last = None;
-        let handed_out = hand_out_of(tenure, &model, &jobs, until, &mut last).await;
-        (model, last, handed_out)
+        let handed_out = hand_out_of(tenure, &queue, &jobs, until, &mut last).await;
+        (queue, last, handed_out)
     });
     let mut handing = several(handing);
     let mut outcome = Ok::<usize, LedgerError>(0);
-    while let Some((model, last, handed_out)) = handing.next().await {
+    while let Some((queue, last, handed_out)) = handing.next().await {
         match last {
-            Some(Published::Refused) => drop(signs.stuck.insert(model.clone())),
+            Some(Published::Refused) => drop(signs.stuck.insert(queue.clone())),
             Some(last) => {
-                tracing::warn!(%model, outcome = last.word(), "not all jobs of a model can be handed out again now")
+                let ((model, lane), outcome) = (&queue, last.word());
+                tracing::warn!(%model, lane = lane.word(), outcome, "not all jobs of a queue can be handed out again now")
             }
             None => {}
         }
         if matches!(handed_out, Ok(1..)) {
-            signs.alive.insert(model);
+            signs.alive.insert(queue);
         }
         outcome = outcome.and_then(|jobs| Ok(jobs + handed_out?));
     }
@@ -57,16 +58,16 @@ pub(super) async fn hand_out(
     Ok(())
 }
 
-/// Publishes one model's notices: the first alone, since a queue that refuses it refuses the others too, then many at a time.
+/// Publishes one queue's notices: the first alone, since a queue that refuses it refuses the others too, then many at a time.
 /// Stops at the first that is not confirmed, whose outcome is left in `last`. Returns how many were confirmed.
 async fn hand_out_of(
     tenure: &Tenure,
-    model: &ModelName,
+    (model, lane): &JobsQueue,
     jobs: &[JobId],
     until: Instant,
     last: &mut Option<Published>,
 ) -> Result<usize, LedgerError> {
-    let address = &Address::Queue(topology::jobs(model).name);
+    let address = &Address::Queue(topology::jobs_in(model, *lane).name);
     let (first, others) = jobs.split_at(jobs.len().min(1));
     let mut handed_out = 0;
     for chunk in std::iter::once(first).chain(others.chunks(AT_ONCE)) {
