@@ -58,8 +58,9 @@ impl Gateway {
     }
 
     fn open(config: Config, seams: Seams, door: Door) -> Self {
-        let Seams { intake, reader, batches, lists, accounts, keys: key_book, network, roster, broker } =
-            seams;
+        let Seams { intake, reader, batches, lists, accounts, keys: key_book, .. } = seams;
+        let (network, roster, node_reader, broker) =
+            (seams.network, seams.roster, seams.node_reader, seams.broker);
         let id = GatewayId::fresh();
         let (stop, force) = (Shutdown::new(), Shutdown::new());
         let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
@@ -121,8 +122,8 @@ impl Gateway {
             accounts,
             key_book,
             limits,
-            runners: Runners { roster: Arc::clone(&roster) },
-            node_models: NodeModels::new(Arc::clone(&roster)),
+            runners: Runners { roster: Arc::clone(&roster), reader: Arc::clone(&node_reader) },
+            node_models: NodeModels::new(node_reader),
             nodes: Nodes {
                 door,
                 book: network,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use infera_broker::Broker;
 use infera_ledger::{
-    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeRoster,
+    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeReader, NodeRoster,
 };
 
 /// The seams that a gateway works on.
@@ -27,6 +27,8 @@ pub struct Seams {
     pub network: Arc<dyn NetworkBook>,
     /// The ledger's part by which owners see and manage their nodes.
     pub roster: Arc<dyn NodeRoster>,
+    /// The ledger's part that reads what nodes did.
+    pub node_reader: Arc<dyn NodeReader>,
     /// The broker, which takes notices and delivers completions.
     pub broker: Arc<dyn Broker>,
 }

@@ -62,6 +62,7 @@ impl Seams {
             keys: self.ledger.clone(),
             network: self.ledger.clone(),
             roster: self.ledger.clone(),
+            node_reader: self.ledger.clone(),
             broker: Arc::clone(&self.broker),
         }
     }
@@ -76,6 +77,7 @@ impl Seams {
             sweeping: self.ledger.clone(),
             feeding: self.ledger.clone(),
             network: self.ledger.clone(),
+            nodes: self.ledger.clone(),
             index: self.ledger.clone(),
             pruning: self.ledger.clone(),
             archive: self.archive.clone(),

@@ -163,7 +163,7 @@ async fn prepare(tenure: &Tenure) -> Instant {
 }
 
 async fn refresh(tenure: &Tenure) -> Result<(), LedgerError> {
-    tenure.ledger_view.refresh(&*tenure.seams.network, &*tenure.seams.standing).await
+    tenure.ledger_view.refresh(&*tenure.seams.network, &*tenure.seams.nodes, &*tenure.seams.standing).await
 }
 
 async fn renew(tenure: &Tenure) -> Result<bool, LedgerError> {

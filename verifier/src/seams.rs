@@ -6,7 +6,8 @@ use infera_archive::Archive;
 use infera_broker::Broker;
 use infera_broker::connections::Connections;
 use infera_ledger::{
-    ArchiveIndex, Feeding, JobOwner, JobReader, NetworkBook, NodeBook, Pruning, Standing, Sweeping,
+    ArchiveIndex, Feeding, JobOwner, JobReader, NetworkBook, NodeBook, NodeReader, Pruning, Standing,
+    Sweeping,
 };
 
 /// The ledger's parts, the archive and the broker.
@@ -24,6 +25,8 @@ pub struct Seams {
     pub feeding: Arc<dyn Feeding>,
     /// Holds the catalogue, nodes and epochs.
     pub network: Arc<dyn NetworkBook>,
+    /// Reads what owners want of their nodes.
+    pub nodes: Arc<dyn NodeReader>,
     /// Records which settled job lies in which segment.
     pub index: Arc<dyn ArchiveIndex>,
     /// Removes the bodies of archived jobs.

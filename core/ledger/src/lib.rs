@@ -42,7 +42,7 @@ pub use job_state::JobState;
 pub use key_book::{AccountLook, KeyBook, KeyEnds};
 pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
-pub use node_roster::NodeRoster;
+pub use node_roster::{NodeReader, NodeRoster};
 pub use pruning::Pruning;
 pub use rows::*;
 pub use share_book::ShareBook;
@@ -282,13 +282,6 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError>;
-
-    /// Returns what owners want of their nodes, for draws. Nodes whose owner never said anything are left out, and so
-    /// are revoked ones.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
 
     /// Returns the epoch with this number, or with `None` the present one (made with `fresh_secret` if there is
     /// none).

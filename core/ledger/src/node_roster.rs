@@ -1,16 +1,16 @@
-//! The half of the ledger by which owners see and manage their nodes.
+//! The halves of the ledger by which owners manage their nodes, and by which the rest is read of them.
 
 use std::fmt;
 
 use async_trait::async_trait;
 
 use crate::error::LedgerError;
-use crate::rows::{NodeChange, NodeDay, NodeStanding, NodeView, ServingNode, Whose};
+use crate::rows::{NodeChange, NodeDay, NodeStanding, NodeView, NodeWish, ServingNode, Whose};
 use infera_types::day::Day;
 use infera_types::ids::{NodeId, OwnerId};
 use infera_types::time::Timestamp;
 
-/// Shows nodes to their owners and takes their wishes, which [`super::NetworkBook::wishes`] passes on to draws. A
+/// Shows nodes to their owners and takes their wishes, which [`NodeReader::wishes`] passes on to draws. A
 /// node of another owner, an unknown one and a revoked one look alike.
 #[async_trait]
 pub trait NodeRoster: Send + Sync + fmt::Debug {
@@ -38,6 +38,17 @@ pub trait NodeRoster: Send + Sync + fmt::Debug {
         change: &NodeChange,
         now: Timestamp,
     ) -> Result<Option<NodeView>, LedgerError>;
+}
+
+/// Reads what owners want of nodes and what nodes did; both roles may hold it.
+#[async_trait]
+pub trait NodeReader: Send + Sync + fmt::Debug {
+    /// Returns what owners want of their nodes, for draws. Nodes whose owner never said anything are left out, and so
+    /// are revoked ones.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
 
     /// Returns what a node's verdicts add up to on each day since `since`, oldest first, as of the projector's
     /// progress. Days without a verdict are left out.

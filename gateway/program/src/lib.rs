@@ -124,7 +124,8 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         accounts: ledger.clone(),
         keys: ledger.clone(),
         network: ledger.clone(),
-        roster: ledger,
+        roster: ledger.clone(),
+        node_reader: ledger,
         broker: MeasuredBroker::new(broker),
     }
 }

@@ -56,7 +56,8 @@ impl Secured {
             accounts: Arc::clone(&ledger) as _,
             keys: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
-            roster: ledger as _,
+            roster: Arc::clone(&ledger) as _,
+            node_reader: ledger as _,
             broker: MemoryBroker::new() as _,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -10,7 +10,7 @@ use infera_types::job::{End, Settlement};
 use super::allowance::Attempt;
 use super::keys::Caller;
 use super::rate_limit::Limits;
-use super::spent::{Counted, HELD_MAX};
+use super::spent::{Counted, HELD_MAX, HeldTokens};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 
@@ -49,7 +49,7 @@ impl Limits {
     /// Settles the tokens that are held for a job, if there are any, by what its end used.
     pub(crate) fn settle(&self, job: JobId, used: u64) {
         let held = self.held.lock().remove(&job);
-        if let Some((caller, tokens, _)) = held {
+        if let Some(HeldTokens { caller, tokens, .. }) = held {
             self.correct(&caller, tokens, used);
         }
     }
@@ -76,7 +76,7 @@ impl Reserved {
         let tokens = std::mem::take(&mut self.tokens);
         let mut held = self.limits.held.lock();
         if held.len() < HELD_MAX {
-            held.insert(job, (Arc::clone(&self.caller), tokens, Instant::now()));
+            held.insert(job, HeldTokens { caller: Arc::clone(&self.caller), tokens, since: Instant::now() });
         }
     }
 }

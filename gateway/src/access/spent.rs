@@ -26,18 +26,29 @@ pub(super) enum Counted {
 
 /// The tokens that are held for jobs whose end comes later.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<HashMap<JobId, (Arc<Caller>, u64, Instant)>>);
+pub(super) struct Held(Mutex<HashMap<JobId, HeldTokens>>);
+
+/// The tokens that are held for one job.
+#[derive(Debug)]
+pub(super) struct HeldTokens {
+    /// The caller that asked for the job.
+    pub(super) caller: Arc<Caller>,
+    /// The tokens.
+    pub(super) tokens: u64,
+    /// Since when they are held.
+    pub(super) since: Instant,
+}
 
 impl Held {
     /// Locks the map.
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<JobId, (Arc<Caller>, u64, Instant)>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<JobId, HeldTokens>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets tokens that were reserved two windows ago, because they are back already.
     pub(super) fn forget(&self, window: Duration, now: Instant) {
         let mut held = self.lock();
-        held.retain(|_, (_, _, since)| now.saturating_duration_since(*since) <= window * 2);
+        held.retain(|_, held| now.saturating_duration_since(held.since) <= window * 2);
         held.shrink_to_fit();
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{NodeRoster, ServingNode};
+use infera_ledger::{NodeReader, ServingNode};
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::time::Timestamp;
 use serde_json::json;
@@ -33,14 +33,14 @@ type Serving = Arc<Vec<ServingNode>>;
 /// The nodes that served lately, as they were read last.
 #[derive(Debug)]
 pub(crate) struct NodeModels {
-    roster: Arc<dyn NodeRoster>,
+    reader: Arc<dyn NodeReader>,
     last: Mutex<Option<(Instant, Serving)>>,
 }
 
 impl NodeModels {
     /// Makes a mapping that was never read.
-    pub(crate) fn new(roster: Arc<dyn NodeRoster>) -> Self {
-        Self { roster, last: Mutex::default() }
+    pub(crate) fn new(reader: Arc<dyn NodeReader>) -> Self {
+        Self { reader, last: Mutex::default() }
     }
 
     /// Returns the nodes that served lately. Callers that ask at the same time wait for one reading and share it.
@@ -53,7 +53,7 @@ impl NodeModels {
         }
         let since = before(now, HOURS_MAX.unsigned_abs());
         // One more than is shown, to know whether some are left out.
-        let read = self.roster.serving(since, PAIRS_MAX + 1).await.map_err(|error| failed(&error))?;
+        let read = self.reader.serving(since, PAIRS_MAX + 1).await.map_err(|error| failed(&error))?;
         let serving = Arc::new(read);
         *last = Some((Instant::now(), Arc::clone(&serving)));
         Ok(serving)

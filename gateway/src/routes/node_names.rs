@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use infera_ledger::{LedgerError, NodeRoster, NodeView, Whose};
+use infera_ledger::{LedgerError, NodeReader, NodeRoster, NodeView, Scope, Whose};
 use infera_types::admission::Refusal;
 use infera_types::ids::OwnerId;
 
@@ -16,11 +16,13 @@ use crate::fastapi::{Flaw, Json, Mistakes, Step};
 /// The largest length of a name, in characters. Any host's name fits.
 const NAME_MAX: usize = 255;
 
-/// The ledger's part that knows the callers' nodes.
+/// The ledger's parts that know the callers' nodes.
 #[derive(Debug)]
 pub(crate) struct Runners {
     /// Nodes as their owners see them.
     pub(crate) roster: Arc<dyn NodeRoster>,
+    /// What nodes did.
+    pub(crate) reader: Arc<dyn NodeReader>,
 }
 
 /// Returns whether a text can be a node's name.
@@ -37,9 +39,12 @@ pub(super) fn check_name(mistakes: &mut Mistakes, field: &'static str, name: &st
     }
 }
 
-/// Returns the nodes that a caller may see and manage: those of its account. What a node earns and does shows what its
-/// owner earns, and names can be guessed; so other nodes look like unknown ones.
+/// Returns the nodes that a caller may see and manage: those of its account, or all for an administrator. What a node
+/// earns and does shows what its owner earns, and names can be guessed; so other nodes look like unknown ones.
 pub(super) fn nodes_of(caller: &Caller) -> Whose {
+    if caller.scopes.permits(Scope::Admin) {
+        return Whose::Anyone;
+    }
     Whose::Of(OwnerId::of_account(&caller.account))
 }
 

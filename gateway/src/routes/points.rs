@@ -32,7 +32,7 @@ pub(crate) async fn daily(runners: &Runners, call: Call) -> Result<Reply, Failur
     let node = runners.node(&caller, &name).await?;
     let today = Day::of(Timestamp::now());
     let days =
-        runners.roster.days(&node.id, today.before(count - 1)).await.map_err(|error| failed(&error))?;
+        runners.reader.days(&node.id, today.before(count - 1)).await.map_err(|error| failed(&error))?;
     let wanted = (0..count).rev().map(|back| today.before(back));
     let list: Vec<Value> =
         wanted.map(|day| node_objects::daily_points(&node_objects::of_day(&days, day))).collect();
@@ -48,7 +48,7 @@ pub(crate) async fn of_node(runners: &Runners, call: Call) -> Result<Reply, Fail
     let name = name.ok_or(ApiError::Node(Refusal::NotYours))?;
     let caller = call.caller()?;
     let node = runners.node(&caller, &name).await?;
-    let days = runners.roster.days(&node.id, Day::new(0)).await.map_err(|error| failed(&error))?;
+    let days = runners.reader.days(&node.id, Day::new(0)).await.map_err(|error| failed(&error))?;
     let today = Day::of(Timestamp::now());
     Ok(Reply::json(&node_objects::with_points(node_objects::node(&node), &days, today))?)
 }
@@ -61,8 +61,8 @@ pub(crate) async fn jobs(runners: &Runners, call: Call) -> Result<Reply, Failure
     let (name, _) = registration(&call)?;
     let caller = call.caller()?;
     let node = runners.node(&caller, &name).await?;
-    let days = runners.roster.days(&node.id, Day::new(0)).await.map_err(|error| failed(&error))?;
-    let standings = runners.roster.standings_of(&node.id).await.map_err(|error| failed(&error))?;
+    let days = runners.reader.days(&node.id, Day::new(0)).await.map_err(|error| failed(&error))?;
+    let standings = runners.reader.standings_of(&node.id).await.map_err(|error| failed(&error))?;
     let today = Day::of(Timestamp::now());
     Ok(Reply::json(&node_objects::with_jobs(node_objects::node(&node), &days, &standings, today))?)
 }

@@ -22,6 +22,7 @@ fn config(parts: u32) -> Config {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what the test shows")]
 async fn play(rig: &Rig, kind: &'static str, total: u32, at_once: &'static str) -> Value {
     let (url, key, total) = (format!("http://{}", rig.address), rig.key.clone(), total.to_string());
     let shown = total.clone();

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use infera_broker::{Address, Broker, Message, Published, topology};
 use infera_gateway::Config;
-use infera_types::service::Lane;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

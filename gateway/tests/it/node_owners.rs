@@ -1,6 +1,6 @@
 //! Owners say what their nodes are drawn for: who may say it, what the ledger has then, and what is refused.
 
-use infera_ledger::{NetworkBook as _, NewNode, NodeWish, Registered};
+use infera_ledger::{NetworkBook as _, NewNode, NodeReader as _, NodeWish, Registered};
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId};
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};

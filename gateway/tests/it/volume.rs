@@ -57,6 +57,7 @@ pub(crate) async fn another_gateway(rig: &Rig) -> (SocketAddr, Shutdown) {
         accounts: rig.ledger.clone(),
         keys: rig.ledger.clone(),
         roster: rig.ledger.clone(),
+        node_reader: rig.ledger.clone(),
         network: rig.ledger.clone(),
         broker: rig.broker.clone(),
     };

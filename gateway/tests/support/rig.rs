@@ -185,6 +185,7 @@ impl Rig {
             keys: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
+            node_reader: Arc::clone(&ledger) as _,
             broker: gateways_broker,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

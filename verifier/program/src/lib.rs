@@ -173,6 +173,7 @@ fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<Rabbi
         sweeping: ledger.clone(),
         feeding: ledger.clone(),
         network: ledger.clone(),
+        nodes: ledger.clone(),
         index: ledger.clone(),
         pruning: ledger,
         archive,

@@ -94,6 +94,7 @@ fn verifier(ledger: &Arc<SqliteLedger>, broker: &Arc<MemoryBroker>, archive: Arc
         sweeping: Arc::clone(ledger) as _,
         feeding: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
+        nodes: Arc::clone(ledger) as _,
         index: Arc::clone(ledger) as _,
         pruning: Arc::clone(ledger) as _,
         archive,

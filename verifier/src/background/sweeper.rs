@@ -18,7 +18,6 @@ use infera_telemetry::metrics::VERIFIER_SWEEPS;
 use infera_types::ids::JobId;
 use infera_types::job::{End, Settlement};
 use infera_types::messages::{JobNotice, Version, Wire};
-use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
@@ -92,10 +91,7 @@ async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerErro
     let mut dead = DeadLetters::default();
     let ((), empty_queues) = tokio::join!(dead.read(tenure), empty_queues(tenure, signs));
     let question = SweepQuestion {
-        empty_queues: empty_queues
-            .into_iter()
-            .flat_map(|model| Lane::ALL.iter().map(move |lane| (model.clone(), *lane)))
-            .collect(),
+        empty_queues,
         dead: dead.letters.iter().map(|(job, _)| *job).collect(),
         unconfirmed_for: Duration::from_millis(tenure.config.unconfirmed_ms),
         limit: tenure.config.sweep_limit,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook, NodeRecord, NodeStanding, NodeWish, Standing};
+use infera_ledger::{
+    CatalogueEntry, LedgerError, NetworkBook, NodeReader, NodeRecord, NodeStanding, NodeWish, Standing,
+};
 use infera_types::ids::{Digest, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
@@ -58,6 +60,7 @@ impl LedgerView {
     pub(crate) async fn refresh(
         &self,
         network: &dyn NetworkBook,
+        nodes: &dyn NodeReader,
         standing: &dyn Standing,
     ) -> Result<(), LedgerError> {
         let mut snapshot = Snapshot::default();
@@ -67,7 +70,7 @@ impl LedgerView {
         for node in network.nodes().await? {
             snapshot.nodes.insert(node.id.clone(), node);
         }
-        for wish in network.wishes().await? {
+        for wish in nodes.wishes().await? {
             snapshot.wishes.insert(wish.node.clone(), wish);
         }
         for standing in standing.standings().await? {

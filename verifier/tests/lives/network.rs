@@ -118,6 +118,7 @@ impl Network {
             sweeping: Arc::clone(&self.ledger) as _,
             feeding: Arc::clone(&self.ledger) as _,
             network: Arc::clone(&self.ledger) as _,
+            nodes: Arc::clone(&self.ledger) as _,
             index: Arc::clone(&self.ledger) as _,
             pruning: Arc::clone(&self.ledger) as _,
             archive: Arc::clone(&self.archive) as _,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use infera_ledger::{
     AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
-    LedgerError, NetworkBook, NodeBook, NodeRoster, Pruning, ShareBook, Standing, Sweeping,
+    LedgerError, NetworkBook, NodeBook, NodeReader, NodeRoster, Pruning, ShareBook, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -35,6 +35,8 @@ pub struct Halves {
     pub nodes: Arc<dyn NodeBook>,
     /// Nodes as their owners see them.
     pub roster: Arc<dyn NodeRoster>,
+    /// What owners want of nodes and what nodes did.
+    pub node_reader: Arc<dyn NodeReader>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// Keys by their ids.
@@ -62,6 +64,7 @@ impl Halves {
             + NetworkBook
             + NodeBook
             + NodeRoster
+            + NodeReader
             + AccountBook
             + KeyBook
             + ShareBook
@@ -81,6 +84,7 @@ impl Halves {
             network: Arc::clone(ledger) as Arc<dyn NetworkBook>,
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             roster: Arc::clone(ledger) as Arc<dyn NodeRoster>,
+            node_reader: Arc::clone(ledger) as Arc<dyn NodeReader>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             keys: Arc::clone(ledger) as Arc<dyn KeyBook>,
             shares: Arc::clone(ledger) as Arc<dyn ShareBook>,

@@ -76,10 +76,10 @@ pub async fn an_owner_says_what_its_node_is_drawn_for(ledger: &Halves) {
         must(ledger.roster.change_node(&of(&owner), "a", &change, at(now)).await)
     };
     let version = |version: &str| Some(version.to_owned());
-    assert_eq!(must(ledger.network.wishes().await), [], "nothing was said");
+    assert_eq!(must(ledger.node_reader.wishes().await), [], "nothing was said");
     let first = change(NodeChange::Enlist { version: version("1.0") }, 2).await;
     assert!(first.is_some_and(|view| view.withdrawn_ms.is_none() && view.version == version("1.0")));
-    assert_eq!(must(ledger.network.wishes().await), [], "that is what it was anyway");
+    assert_eq!(must(ledger.node_reader.wishes().await), [], "that is what it was anyway");
 
     for now in [3, 4] {
         let view = change(withdraw(), now).await;
@@ -90,17 +90,17 @@ pub async fn an_owner_says_what_its_node_is_drawn_for(ledger: &Halves) {
     assert!(view.is_some_and(|view| view.models.as_deref() == Some(&models[..])));
     let wish = NodeWish { node: node.id.clone(), is_withdrawn: true, models: Some(models.clone()) };
     assert!(!wish.allows(&model()));
-    assert_eq!(must(ledger.network.wishes().await), [wish]);
+    assert_eq!(must(ledger.node_reader.wishes().await), [wish]);
 
     let back = change(NodeChange::Enlist { version: version("1.1") }, 6).await;
     assert!(back.is_some_and(|view| view.withdrawn_ms.is_none() && view.version == version("1.1")));
     let wish = NodeWish { node: node.id.clone(), is_withdrawn: false, models: Some(models) };
     assert!(wish.allows(&model()) && !wish.allows(&ModelName::new("a third")));
-    assert_eq!(must(ledger.network.wishes().await), [wish]);
+    assert_eq!(must(ledger.node_reader.wishes().await), [wish]);
     assert!(change(NodeChange::OfferModels(Vec::new()), 7).await.is_some());
-    assert!(must(ledger.network.wishes().await).iter().all(|wish| !wish.allows(&model())), "for none");
+    assert!(must(ledger.node_reader.wishes().await).iter().all(|wish| !wish.allows(&model())), "for none");
     must(ledger.nodes.revoke_node(&node.id, at(8)).await);
-    assert_eq!(must(ledger.network.wishes().await), []);
+    assert_eq!(must(ledger.node_reader.wishes().await), []);
 }
 
 /// Registering a node by its secret again, as every start of it does, is no change of its owner's wishes.
@@ -146,7 +146,7 @@ pub async fn a_nodes_days_are_what_its_verdicts_add_up_to(ledger: &Halves) {
     }
     must(ledger.owner.post(job.id, &[usage_of(&job.account, job.id)], false).await);
     let day = Day::new(midnight / DAY_MS);
-    assert_eq!(must(ledger.roster.days(&node, day.before(9)).await), [], "nothing is folded yet");
+    assert_eq!(must(ledger.node_reader.days(&node, day.before(9)).await), [], "nothing is folded yet");
     fold_all(ledger).await;
     let eve = NodeDay {
         millipoints: 500,
@@ -162,21 +162,21 @@ pub async fn a_nodes_days_are_what_its_verdicts_add_up_to(ledger: &Halves) {
         valid_intervals: [0b11, 1, 1 << 47],
         ..NodeDay::empty(day)
     };
-    assert_eq!(must(ledger.roster.days(&node, day.before(9)).await), [eve, whole]);
-    assert_eq!(must(ledger.roster.days(&node, day).await), [whole]);
-    assert_eq!(must(ledger.roster.days(&other, day).await).len(), 1);
-    assert_eq!(must(ledger.roster.days(&NodeId::fresh(), Day::new(0)).await), []);
+    assert_eq!(must(ledger.node_reader.days(&node, day.before(9)).await), [eve, whole]);
+    assert_eq!(must(ledger.node_reader.days(&node, day).await), [whole]);
+    assert_eq!(must(ledger.node_reader.days(&other, day).await).len(), 1);
+    assert_eq!(must(ledger.node_reader.days(&NodeId::fresh(), Day::new(0)).await), []);
     let balance = must(ledger.standing.balance(node.as_str()).await);
     assert_eq!(balance.millipoints, eve.millipoints + whole.millipoints, "days and balances agree");
     assert_eq!(balance.completion_tokens, eve.tokens + whole.tokens);
-    let standings = must(ledger.roster.standings_of(&node).await);
+    let standings = must(ledger.node_reader.standings_of(&node).await);
     assert_eq!(standings.iter().map(|standing| standing.valid_count).collect::<Vec<_>>(), [6]);
 
     // Later postings are added to what is there.
     let more = judged(&node, Verdict::Valid, minute(24 * 60 - 2));
     must(ledger.owner.post(more.job_id, std::slice::from_ref(&more), false).await);
     fold_all(ledger).await;
-    let added = must(ledger.roster.days(&node, day).await);
+    let added = must(ledger.node_reader.days(&node, day).await);
     assert_eq!(added[0].verdicts.valid, 6);
     assert_eq!((added[0].millipoints, added[0].valid_intervals), (3_000, whole.valid_intervals));
 }
@@ -197,7 +197,7 @@ pub async fn nodes_that_served_lately_are_listed(ledger: &Halves) {
     fold_all(ledger).await;
     let serving =
         |node: &NodeRecord, now| ServingNode { node: node.id.clone(), model: model(), judged_ms: at(now) };
-    let listed = async |since: u64, limit| must(ledger.roster.serving(at(since), limit).await);
+    let listed = async |since: u64, limit| must(ledger.node_reader.serving(at(since), limit).await);
     assert_eq!(listed(10, 9).await, [serving(&late, 20), serving(&early, 10)], "unregistered nodes aren't");
     assert_eq!(listed(11, 9).await, [serving(&late, 20)]);
     assert_eq!(listed(0, 1).await, [serving(&late, 20)]);

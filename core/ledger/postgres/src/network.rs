@@ -6,9 +6,7 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::values::{count, digest, from_json, get, millis, time, to_json, whole, word};
 use infera_ledger::statements::{LIST_MODEL, NODE_BY_NAME, NODES};
-use infera_ledger::{
-    CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, NodeWish, Registered,
-};
+use infera_ledger::{CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, Registered};
 use infera_types::ids::{Digest, NodeId, OwnerId};
 use infera_types::time::Timestamp;
 
@@ -51,10 +49,6 @@ impl NetworkBook for PostgresLedger {
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError> {
         self.pool.query(NODES, &[]).await?.iter().map(node_record).collect()
-    }
-
-    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
-        self.node_wishes().await
     }
 
     async fn epoch(

@@ -19,10 +19,10 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../migrations/0006_taken.sql"),
     include_str!("../migrations/0007_stored.sql"),
     include_str!("../migrations/0008_probe.sql"),
-    include_str!("../migrations/0010_fairness.sql"),
-    include_str!("../migrations/0012_ends.sql"),
-    include_str!("../migrations/0013_nodes.sql"),
-    include_str!("../migrations/0011_keys.sql"),
+    include_str!("../migrations/0009_fairness.sql"),
+    include_str!("../migrations/0010_ends.sql"),
+    include_str!("../migrations/0011_nodes.sql"),
+    include_str!("../migrations/0012_keys.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an

@@ -14,7 +14,7 @@ use infera_ledger::statements::{
     COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, WITHDRAW_NODE,
 };
 use infera_ledger::{
-    LedgerError, NodeChange, NodeDay, NodeRoster, NodeStanding, NodeView, NodeWish, ServingNode,
+    LedgerError, NodeChange, NodeDay, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish, ServingNode,
     VerdictCounts, Whose, add_to_node_day, node_day_columns, serving_nodes,
 };
 use infera_types::day::Day;
@@ -70,6 +70,20 @@ impl NodeRoster for PostgresLedger {
         };
         rows.first().map(node_view).transpose()
     }
+}
+
+#[async_trait]
+impl NodeReader for PostgresLedger {
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
+        let wish = |row: &Row| {
+            Ok(NodeWish {
+                node: NodeId::new(get::<String>(row, 0)?),
+                is_withdrawn: get::<Option<i64>>(row, 1)?.is_some(),
+                models: models(row, 2)?,
+            })
+        };
+        self.pool.query(NODE_WISHES, &[]).await?.iter().map(wish).collect()
+    }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {
         let rows = self.pool.query(NODE_DAYS, &[&word(node.as_str())?, &whole(since.number())]).await?;
@@ -89,20 +103,6 @@ impl NodeRoster for PostgresLedger {
         };
         let rows = self.pool.query(SERVING, &[&millis(since), &i64::from(limit)]).await?;
         rows.iter().map(serving).collect()
-    }
-}
-
-impl PostgresLedger {
-    /// Reads what owners want of their nodes.
-    pub(super) async fn node_wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
-        let wish = |row: &Row| {
-            Ok(NodeWish {
-                node: NodeId::new(get::<String>(row, 0)?),
-                is_withdrawn: get::<Option<i64>>(row, 1)?.is_some(),
-                models: models(row, 2)?,
-            })
-        };
-        self.pool.query(NODE_WISHES, &[]).await?.iter().map(wish).collect()
     }
 }
 

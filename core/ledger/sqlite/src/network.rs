@@ -6,11 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, count, digest, from_json, millis, time, to_json, whole};
-use infera_ledger::statements::{LIST_MODEL, NODE_BY_NAME, NODE_WISHES, NODES};
-use infera_ledger::{
-    CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, NodeWish, Registered,
-};
-use infera_types::ids::{Digest, ModelName, NodeId, OwnerId};
+use infera_ledger::statements::{LIST_MODEL, NODE_BY_NAME, NODES};
+use infera_ledger::{CatalogueEntry, Epoch, LedgerError, NetworkBook, NewNode, NodeRecord, Registered};
+use infera_types::ids::{Digest, NodeId, OwnerId};
 use infera_types::time::Timestamp;
 
 #[async_trait]
@@ -53,10 +51,6 @@ impl NetworkBook for SqliteLedger {
         .await
     }
 
-    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
-        self.read(|connection| wishes(connection)).await
-    }
-
     async fn epoch(
         &self,
         number: Option<u64>,
@@ -84,27 +78,6 @@ pub(super) fn node_record(row: &Row<'_>) -> rusqlite::Result<NodeRecord> {
         owner: OwnerId::new(row.get::<_, String>(2)?),
         registered_ms: time(row, 3)?,
     })
-}
-
-/// Reads the models that a node may be drawn for.
-pub(super) fn models(row: &Row<'_>, index: usize) -> Result<Option<Vec<ModelName>>, Failure> {
-    let stored: Option<String> = row.get(index)?;
-    Ok(stored.map(|stored| from_json("a node's models", stored.as_bytes())).transpose()?)
-}
-
-/// Reads what owners want of their nodes.
-fn wishes(connection: &Connection) -> Result<Vec<NodeWish>, Failure> {
-    let mut statement = connection.numbered(NODE_WISHES)?;
-    let mut rows = statement.query([])?;
-    let mut wishes = Vec::new();
-    while let Some(row) = rows.next()? {
-        wishes.push(NodeWish {
-            node: NodeId::new(row.get::<_, String>(0)?),
-            is_withdrawn: row.get::<_, Option<i64>>(1)?.is_some(),
-            models: models(row, 2)?,
-        });
-    }
-    Ok(wishes)
 }
 
 fn register(connection: &Connection, node: &NewNode, now: Timestamp) -> Result<Registered, Failure> {

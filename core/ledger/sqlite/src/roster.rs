@@ -5,15 +5,15 @@ use rusqlite::{Connection, Row, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::network::models;
 use super::node_days::node_day;
 use super::standing::{STANDING_COLUMNS, standing};
-use super::values::{Numbered as _, Word, count, millis, time, to_json, whole};
+use super::values::{Numbered as _, Word, count, from_json, millis, time, to_json, whole};
 use infera_ledger::statements::{
-    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, OFFER_MODELS, WITHDRAW_NODE,
+    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, WITHDRAW_NODE,
 };
 use infera_ledger::{
-    LedgerError, NodeChange, NodeDay, NodeRoster, NodeStanding, NodeView, ServingNode, Whose, serving_nodes,
+    LedgerError, NodeChange, NodeDay, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish, ServingNode,
+    Whose, serving_nodes,
 };
 use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId, OwnerId};
@@ -53,6 +53,13 @@ impl NodeRoster for SqliteLedger {
         let (whose, name, change) = (whose.clone(), name.to_owned(), change.clone());
         self.write(move |connection| change_node(connection, &whose, &name, (&change, now))).await
     }
+}
+
+#[async_trait]
+impl NodeReader for SqliteLedger {
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
+        self.read(|connection| wishes(connection)).await
+    }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {
         let node = node.clone();
@@ -86,6 +93,27 @@ impl NodeRoster for SqliteLedger {
         })
         .await
     }
+}
+
+/// Reads the models that a node may be drawn for.
+fn models(row: &Row<'_>, index: usize) -> Result<Option<Vec<ModelName>>, Failure> {
+    let stored: Option<String> = row.get(index)?;
+    Ok(stored.map(|stored| from_json("a node's models", stored.as_bytes())).transpose()?)
+}
+
+/// Reads what owners want of their nodes.
+fn wishes(connection: &Connection) -> Result<Vec<NodeWish>, Failure> {
+    let mut statement = connection.numbered(NODE_WISHES)?;
+    let mut rows = statement.query([])?;
+    let mut wishes = Vec::new();
+    while let Some(row) = rows.next()? {
+        wishes.push(NodeWish {
+            node: NodeId::new(row.get::<_, String>(0)?),
+            is_withdrawn: row.get::<_, Option<i64>>(1)?.is_some(),
+            models: models(row, 2)?,
+        });
+    }
+    Ok(wishes)
 }
 
 fn change_node(

@@ -14,9 +14,9 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("../migrations/0008_stored.sql"),
     include_str!("../migrations/0009_probe.sql"),
     include_str!("../migrations/0010_fairness.sql"),
-    include_str!("../migrations/0012_ends.sql"),
-    include_str!("../migrations/0013_nodes.sql"),
-    include_str!("../migrations/0011_keys.sql"),
+    include_str!("../migrations/0011_ends.sql"),
+    include_str!("../migrations/0012_nodes.sql"),
+    include_str!("../migrations/0013_keys.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

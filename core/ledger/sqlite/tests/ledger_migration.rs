@@ -7,7 +7,7 @@ use infera_types::ids::{AssignmentId, JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 use rusqlite::Connection;
 
-const NODES: &str = include_str!("../migrations/0013_nodes.sql");
+const NODES: &str = include_str!("../migrations/0012_nodes.sql");
 
 fn posting(number: u64) -> Posting {
     let verdicts = [

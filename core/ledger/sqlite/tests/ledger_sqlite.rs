@@ -12,8 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use infera_ledger::{
-    Accepted, JobIntake, JobOwner as _, JobReader as _, LedgerError, Metadata, NewJob, Room, Standby,
-    job_state,
+    Accepted, JobIntake, JobReader as _, LedgerError, Metadata, NewJob, Room, Standby, job_state,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};

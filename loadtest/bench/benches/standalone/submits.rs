@@ -66,6 +66,7 @@ impl Accepting {
             keys: ledger.clone(),
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
+            node_reader: Arc::clone(&ledger) as _,
             broker: MemoryBroker::new(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

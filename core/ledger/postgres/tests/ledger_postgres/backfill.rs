@@ -6,7 +6,7 @@ use infera_types::time::Timestamp;
 
 use super::schema::{Schema, connect, server};
 
-const NODES: &str = include_str!("../../migrations/0013_nodes.sql");
+const NODES: &str = include_str!("../../migrations/0011_nodes.sql");
 
 fn posting(number: u64) -> Posting {
     let verdicts = [

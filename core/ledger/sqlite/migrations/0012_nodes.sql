@@ -1,4 +1,4 @@
--- Version 13: what the owner of a node wants of it: since when it is withdrawn from draws (null: it isn't), the version of
+-- Version 12: what the owner of a node wants of it: since when it is withdrawn from draws (null: it isn't), the version of
 -- its program, and the models that it may be drawn for (a JSON list; null: all that it serves).
 ALTER TABLE nodes ADD COLUMN withdrawn_ms BIGINT;
 ALTER TABLE nodes ADD COLUMN version TEXT;

@@ -1,4 +1,4 @@
--- Version 11: what is known of API keys beside their hash. A key has a public id; scopes are words with commas; a key that was
+-- Version 12: what is known of API keys beside their hash. A key has a public id; scopes are words with commas; a key that was
 -- rotated names its successor and expires. A key or an account that is blocked opens nothing while it is.
 ALTER TABLE api_keys ADD COLUMN id TEXT;
 ALTER TABLE api_keys ADD COLUMN name TEXT NOT NULL DEFAULT '';
