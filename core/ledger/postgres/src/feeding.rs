@@ -54,11 +54,11 @@ const HELD: &str = concat!(
         (SELECT usual_tokens FROM waiting WHERE waiting.account = flows.account),
         (SELECT excess_tokens FROM waiting WHERE waiting.account = flows.account), oldest.ids, oldest.prompts
     FROM flows CROSS JOIN LATERAL (
-        SELECT (array_agg(weight ORDER BY accepted_ms, id))[1] AS weight,
+        SELECT (array_agg(share_weight ORDER BY accepted_ms, id))[1] AS weight,
             array_agg(id ORDER BY accepted_ms, id) AS ids,
             array_agg(prompt_estimate ORDER BY accepted_ms, id) AS prompts
         FROM (
-            SELECT id, prompt_estimate, weight, accepted_ms FROM jobs WHERE state = ",
+            SELECT id, prompt_estimate, share_weight, accepted_ms FROM jobs WHERE state = ",
     job_state!(queued),
     " AND model = $1 AND held = 1 AND lane = $2 AND jobs.share = flows.share AND jobs.tier = flows.tier
                 AND jobs.account COLLATE \"C\" = flows.account AND deadline_ms > $6

@@ -38,7 +38,7 @@ const NEXT_FLOW: &str = concat!(
 
 /// Finds the oldest held jobs of a flow.
 const OLDEST: &str = concat!(
-    "SELECT id, prompt_estimate, weight FROM jobs WHERE state = ",
+    "SELECT id, prompt_estimate, share_weight FROM jobs WHERE state = ",
     job_state!(queued),
     " AND model = $1 AND held = 1 AND lane = $2 AND share = $3 AND tier = $4 AND account = $5 AND deadline_ms > $6
     ORDER BY accepted_ms LIMIT $7"

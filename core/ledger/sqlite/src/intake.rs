@@ -135,19 +135,18 @@ fn same_id(connection: &Connection, job: &NewJob) -> Result<Option<Accepted>, Fa
     }
 }
 
-/// Reads what is stored of a job's account and of all accounts: waiting jobs, bytes, bytes of all.
-const STORED: &str = "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
-    COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
-    COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0)";
+/// Reads what is stored of a job's account and of all accounts: waiting jobs, bytes, bytes of all. The migration made the
+/// row of the latter.
+const STORED: &str = "SELECT COALESCE(waiting.jobs, 0), COALESCE(waiting.bytes, 0), totals.value
+    FROM totals LEFT JOIN waiting ON waiting.account = $1 WHERE totals.name = 'body_bytes'";
 
 /// Reads the same, and counts the share's jobs in the model's first queue, as far as it matters.
 const STORED_AND_OFFERED: &str = concat!(
-    "SELECT COALESCE((SELECT jobs FROM waiting WHERE account = $1), 0),
-    COALESCE((SELECT bytes FROM waiting WHERE account = $1), 0),
-    COALESCE((SELECT value FROM totals WHERE name = 'body_bytes'), 0),
-    (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = ",
+    "SELECT COALESCE(waiting.jobs, 0), COALESCE(waiting.bytes, 0), totals.value,
+        (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = ",
     job_state!(queued),
-    " AND model = $2 AND held = 0 AND lane = 0 AND share = $3 LIMIT $4))"
+    " AND model = $2 AND held = 0 AND lane = 0 AND share = $3 LIMIT $4))
+    FROM totals LEFT JOIN waiting ON waiting.account = $1 WHERE totals.name = 'body_bytes'"
 );
 
 /// Returns what is stored before `job`, and how many jobs of its share lie in the model's first queue (0 if that
@@ -192,7 +191,7 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
         .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
-                 request_hash, lane, tier, share, weight, held, prompt_estimate, key_id)
+                 request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
             ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19)

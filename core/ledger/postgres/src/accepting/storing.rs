@@ -16,17 +16,17 @@ use infera_types::ids::{Digest, KeyId};
 const INSERT_JOBS: &str = concat!(
     "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
-        lane, tier, share, weight, held, prompt_estimate, key_id)
+        lane, tier, share, share_weight, held, prompt_estimate, key_id)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
-    ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, weight, held,
+    ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, share_weight, held,
         prompt_estimate, key_id
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
         $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[])
         AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-            epoch, request_hash, lane, tier, share, weight, held, prompt_estimate, key_id)"
+            epoch, request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id)"
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";

@@ -46,7 +46,7 @@ async fn an_older_ledgers_poison_is_found() {
                  ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes'; DROP TABLE probe;
                  DROP INDEX jobs_queued; CREATE INDEX jobs_queued ON jobs (model, accepted_ms) WHERE state = 0;
                  ALTER TABLE jobs DROP COLUMN lane; ALTER TABLE jobs DROP COLUMN tier;
-                 ALTER TABLE jobs DROP COLUMN share; ALTER TABLE jobs DROP COLUMN weight;
+                 ALTER TABLE jobs DROP COLUMN share; ALTER TABLE jobs DROP COLUMN share_weight;
                  ALTER TABLE jobs DROP COLUMN held; ALTER TABLE jobs DROP COLUMN prompt_estimate;
                  ALTER TABLE jobs DROP COLUMN charged; ALTER TABLE waiting DROP COLUMN usual_tokens;
                  ALTER TABLE waiting DROP COLUMN excess_tokens; ALTER TABLE accounts DROP COLUMN proven_ms;
