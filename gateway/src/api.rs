@@ -1,7 +1,9 @@
 //! What clients send and get, as values: the conversations they ask for, replies, and errors in both shapes. This
 //! room reads no socket and asks no ledger.
 
+pub(crate) mod chat_form;
 pub(crate) mod chat_request;
+pub(crate) mod codes;
 pub(crate) mod day;
 pub(crate) mod denied;
 pub(crate) mod error;
@@ -14,10 +16,13 @@ pub(crate) mod key_objects;
 pub(crate) mod metadata;
 pub(crate) mod node_objects;
 pub(crate) mod objects;
+pub(crate) mod operation;
 pub(crate) mod preferences;
 pub(crate) mod query;
 pub(crate) mod recognition;
 pub(crate) mod refusal;
 pub(crate) mod reply;
+pub(crate) mod schema;
+pub(crate) mod shapes;
 pub(crate) mod too_many_requests;
 mod unfit;

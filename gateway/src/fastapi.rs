@@ -1,7 +1,8 @@
 //! Checks bodies as FastAPI does, with the same messages byte for byte: the seed's clients know them, and no library
 //! writes them. A body's bytes become a checked request or a list of everything that is wrong. `json` reads JSON,
-//! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, `query` reads parameters of queries, and
-//! `mistakes` and `echo` collect what is wrong, bounded in size.
+//! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, `query` reads
+//! parameters of queries, `mistakes` and `echo` collect what is wrong, bounded in size, and `range` has the words for what
+//! a table says beyond the shape.
 //!
 //! This room knows nothing of the gateway and makes no replies; `api` shows the mistakes.
 
@@ -12,10 +13,12 @@ pub(crate) mod json;
 pub(crate) mod mistakes;
 pub(crate) mod number;
 pub(crate) mod query;
+pub(crate) mod range;
 
 pub(crate) use check::{Checked, Field, Kind, check};
 pub(crate) use json::Json;
 pub(crate) use mistakes::{Flaw, Mistake, Mistakes, Part, Step};
+pub(crate) use range::{Bound, Range};
 
 use hyper::header::HeaderValue;
 use json::JsonError;

@@ -20,7 +20,7 @@ use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetric
 use crate::network::{Capacity, Catalogue, Refresher};
 use crate::outbox::{Outbox, Publisher, outbox};
 use crate::readiness::{Parts, Probe};
-use crate::routes::{Conversations, Door, NetworkCounts, NodeModels, Nodes, Runners};
+use crate::routes::{Conversations, Documents, Door, NetworkCounts, NodeModels, Nodes, Runners};
 use crate::seams::Seams;
 use crate::state::State;
 
@@ -132,6 +132,7 @@ impl Gateway {
                 broker,
             },
             counts: NetworkCounts::new(reader),
+            documents: Documents::new(&http::openapi(&config)),
             probe,
             memory: MemoryBudget::new(config.memory_max_bytes),
             requests: RequestMetrics::new(http::templates()),

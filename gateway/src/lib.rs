@@ -16,12 +16,14 @@
 //! gateway is given, `state` what requests share, and `gateway` assembles it all.
 //!
 //! A room imports only rooms that stand before it in this list: `fastapi`, `config`, `seams`, `metrics`, `memory`,
-//! `api`, `access`, `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`.
+//! `api`, `access`, `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`, `fuzzing`.
 
 pub mod access;
 mod api;
 pub mod config;
 mod fastapi;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 pub mod http;
 pub mod jobs;

@@ -9,6 +9,7 @@ pub(crate) mod accounts;
 mod call;
 mod charging;
 pub(crate) mod chat;
+pub(crate) mod documents;
 pub(crate) mod health;
 pub(crate) mod job_batches;
 pub(crate) mod job_lists;
@@ -30,6 +31,7 @@ pub(crate) mod usage;
 pub(crate) mod worker;
 
 pub(crate) use call::{Body, Call};
+pub(crate) use documents::Documents;
 pub(crate) use keys::Blocking;
 pub(crate) use mapping::NodeModels;
 pub(crate) use node_names::Runners;

@@ -12,7 +12,7 @@ use crate::jobs::Jobs;
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, RequestMetrics};
 use crate::readiness::Probe;
-use crate::routes::{Conversations, NetworkCounts, NodeModels, Nodes, Runners};
+use crate::routes::{Conversations, Documents, NetworkCounts, NodeModels, Nodes, Runners};
 
 /// The parts that serving requests needs.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) node_models: NodeModels,
     /// The counts of the whole network.
     pub(crate) counts: NetworkCounts,
+    /// The description of this API.
+    pub(crate) documents: Documents,
     /// The check of whether this gateway can take work.
     pub(crate) probe: Arc<Probe>,
     /// The budget of large bodies and replies.

@@ -181,6 +181,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "state",
             "http",
             "gateway",
+            "fuzzing",
             "lib",
         ],
     ),
@@ -242,7 +243,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "loadtest/bench",
-        &["lib", "measure", "schedule", "machine", "fixtures", "client", "bare", "puts", "report"],
+        &[
+            "lib",
+            "measure",
+            "schedule",
+            "machine",
+            "process",
+            "fixtures",
+            "client",
+            "server_timing",
+            "bare",
+            "puts",
+            "report",
+        ],
     ),
 ];
 

@@ -48,7 +48,20 @@ impl ModelConfig {
         let digest = |variant: &String| model_digest(&self.folder, &onnx_file(&self.folder, variant)?);
         let mut digests = self.variants.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
         digests.extend(&self.digests);
-        Ok(entry(&self.folder, digests, self.reference_token_us, chat))
+        let quantization = self.variants.first().and_then(|variant| quantization(variant)).map(str::to_owned);
+        Ok(CatalogueEntry { quantization, ..entry(&self.folder, digests, self.reference_token_us, chat) })
+    }
+}
+
+/// Returns how an ONNX file's weights are stored, by the words that the Hub gives its exports' names; none for a name
+/// that says nothing.
+fn quantization(variant: &str) -> Option<&'static str> {
+    match variant {
+        "model" => Some("fp32"),
+        "fp16" => Some("fp16"),
+        "int8" | "uint8" | "quantized" => Some("int8"),
+        "q4" | "q4f16" | "bnb4" => Some("int4"),
+        _ => None,
     }
 }
 
@@ -67,6 +80,7 @@ pub fn entry(
         tokenizer: chat.tokenizer_digest(),
         context_max: u32::try_from(chat.context_max()).unwrap_or(u32::MAX),
         said_bytes_per_token: chat.said_bytes_per_token(),
+        quantization: None,
         end_tokens: chat.end_tokens().to_vec(),
         reference_token_us,
         created_ms: Timestamp::now(),

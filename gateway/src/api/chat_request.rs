@@ -1,5 +1,5 @@
-//! The bodies that ask for a conversation: a table for each of the three routes that take one, and the checks beyond
-//! the tables. The shape is checked first, as pydantic does (`fastapi`), and then our own limits, in pydantic's words
+//! Reads the bodies that ask for a conversation, each by the table of its route (`chat_form`), and makes the checks
+//! beyond the tables. The shape is checked first, as pydantic does (`fastapi`), and then our own limits, in pydantic's words
 //! too. Whether the model exists and has room is checked later.
 
 use std::time::Duration;
@@ -10,46 +10,13 @@ use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
 use infera_types::service::ServiceTier;
 use serde_json::json;
 
+use super::chat_form::{
+    ANSWER_TOKENS_MIN, CHAT, DEVELOPER, MESSAGES_MIN, OPENAI, QUORUMS, REPLICAS, ROLES, SUBMIT, TEMPERATURE,
+    TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
+};
 use crate::api::metadata;
 use crate::config::{Config, REQUEST_TIMEOUT_S};
-use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
-
-const MESSAGE: &[Field] = &[Field::required("role", Kind::Text), Field::required("content", Kind::Text)];
-/// A message on OpenAI's face. Which roles may leave out the content is checked in code, because a table can't
-/// express it.
-const OPENAI_MESSAGE: &[Field] =
-    &[Field::required("role", Kind::Text), Field::optional("content", Kind::Nullable(&Kind::Content))];
-const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
-/// A seed, which is refused if it can't be kept exactly: two seeds rounded to the same number would share their
-/// noise.
-const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger));
-
-/// The form of `POST /chat/completions`. In this form and the next two, the third field is the answer's length.
-const CHAT: &[Field] = &[
-    Field::required("model", Kind::Text),
-    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
-    Field::required("max_tokens", Kind::Integer),
-    Field::required("temperature", Kind::Number),
-    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    SEED,
-];
-const SUBMIT: &[Field] = &[
-    Field::required("model", Kind::Text),
-    Field::required("messages", Kind::List(&Kind::Object(MESSAGE))),
-    Field::required("max_output", Kind::Integer),
-    Field::required("temperature", Kind::Number),
-    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    SEED,
-];
-const OPENAI: &[Field] = &[
-    Field::required("model", Kind::Text),
-    Field::required("messages", Kind::List(&Kind::Object(OPENAI_MESSAGE))),
-    Field::optional("max_tokens", OPTIONAL_INTEGER),
-    Field::optional("temperature", Kind::Nullable(&Kind::Number)),
-    Field::optional("request_timeout_time", OPTIONAL_INTEGER),
-    SEED,
-    Field::optional("max_completion_tokens", OPTIONAL_INTEGER),
-];
+use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check};
 
 /// The table that a body is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +55,14 @@ pub(crate) struct AnswerBounds {
     timeout_s: u64,
 }
 
+impl AnswerBounds {
+    /// Returns the largest length that a body may ask for, in tokens.
+    #[must_use]
+    pub(crate) const fn tokens_max(self) -> u32 {
+        self.tokens_max
+    }
+}
+
 impl From<&Config> for AnswerBounds {
     fn from(config: &Config) -> Self {
         Self {
@@ -114,13 +89,11 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let [model, messages, length, temperature, timeout, seed, other_length] = checked.into_fields();
     let messages = ours.messages(messages, form);
     let length_name = if form == Form::Submit { "max_output" } else { "max_tokens" };
-    let max_tokens = match (length.integer(), other_length.integer()) {
-        (_, Some(value)) => ours.length("max_completion_tokens", value, bounds),
-        (Some(value), None) => ours.length(length_name, value, bounds),
-        (None, None) => bounds.tokens_default,
-    };
-    // OpenAI's default. The seed's forms require a temperature.
-    let temperature = ours.temperature(temperature.number().unwrap_or(1.0));
+    // Both names are checked, although the newer one counts.
+    let [max_tokens, newer] = [(length_name, length), ("max_completion_tokens", other_length)]
+        .map(|(name, checked)| checked.integer().map(|value| ours.length(name, value, bounds)));
+    let max_tokens = newer.or(max_tokens).unwrap_or(bounds.tokens_default);
+    let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
     let (policy, tier) = (ours.policy(), ours.tier());
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
@@ -156,7 +129,7 @@ impl Ours<'_> {
 
     fn messages(&mut self, checked: Checked, form: Form) -> Vec<ChatMessage> {
         let items = checked.into_items();
-        if items.is_empty() {
+        if items.len() < MESSAGES_MIN {
             let message = "List should have at least 1 item after validation, not 0";
             let context = json!({ "field_type": "List", "min_length": 1, "actual_length": 0 });
             self.wrong(&[Step::name("messages")], Flaw::new("too_short", message).with(context));
@@ -166,11 +139,10 @@ impl Ours<'_> {
         for (index, item) in items.into_iter().enumerate() {
             let [role, content] = item.into_fields();
             let role = match role.into_text() {
-                // OpenAI's newer name for the same role.
-                role if role == "developer" && form == Form::OpenAi => "system".to_owned(),
+                role if role == DEVELOPER && form == Form::OpenAi => ROLES[0].to_owned(),
                 role => role,
             };
-            if !["system", "user", "assistant"].contains(&role.as_str()) {
+            if !ROLES.contains(&role.as_str()) {
                 let location = [Step::name("messages"), Step::Index(index), Step::name("role")];
                 self.wrong(&location, Flaw::not_among("'system', 'user' or 'assistant'"));
             } else if let Some(Json::List(given)) = given
@@ -187,10 +159,10 @@ impl Ours<'_> {
     /// an empty text. Values that would be lost, such as tool calls, are refused.
     fn message(&mut self, index: usize, given: &Json, role: &str, content: &Checked) {
         let location = |field| [Step::name("messages"), Step::Index(index), Step::name(field)];
-        for (field, is_neutral) in UNSUPPORTED_IN_MESSAGES {
-            if let Some(value) = given.get(field).filter(|value| **value != Json::Null && !is_neutral(value))
-            {
-                self.mistakes.add(&location(field), unsupported(field), value);
+        for option in &UNSUPPORTED_IN_MESSAGES {
+            let asked = given.get(option.name).filter(|value| **value != Json::Null);
+            if let Some(value) = asked.filter(|value| !(option.is_neutral)(value)) {
+                self.mistakes.add(&location(option.name), unsupported(option.name), value);
             }
         }
         match content {
@@ -207,21 +179,21 @@ impl Ours<'_> {
 
     fn length(&mut self, field: &'static str, value: i64, bounds: AnswerBounds) -> u32 {
         let max = bounds.tokens_max;
-        if value < 1 {
-            self.wrong(&[Step::name(field)], Flaw::below(1));
+        if value < ANSWER_TOKENS_MIN {
+            self.wrong(&[Step::name(field)], Flaw::below(ANSWER_TOKENS_MIN));
         } else if value > i64::from(max) {
             self.wrong(&[Step::name(field)], Flaw::above(max));
         }
         u32::try_from(value).unwrap_or(max)
     }
 
-    /// Checks the temperature against OpenAI's range. Above 2, models answer nonsense, and so much noise would hide
-    /// cheating.
+    /// Checks the temperature against its range.
     fn temperature(&mut self, value: f64) -> f64 {
-        if value < 0.0 {
-            self.wrong(&[Step::name("temperature")], Flaw::below(0.0));
-        } else if value > 2.0 {
-            self.wrong(&[Step::name("temperature")], Flaw::above(2.0));
+        let (least, most) = TEMPERATURE.into_inner();
+        if value < least {
+            self.wrong(&[Step::name("temperature")], Flaw::below(least));
+        } else if value > most {
+            self.wrong(&[Step::name("temperature")], Flaw::above(most));
         }
         // -0.0 asks for the same as 0.0, so both must have the same digest.
         if value == 0.0 { 0.0 } else { value }
@@ -238,7 +210,8 @@ impl Ours<'_> {
                 return default;
             }
         };
-        for (key, value) in members.iter().filter(|(key, _)| key != "quorum" && key != "replicas") {
+        let is_known = |key: &str| VERIFICATION.iter().any(|field| field.name == key);
+        for (key, value) in members.iter().filter(|(key, _)| !is_known(key)) {
             let location = [Step::name("verification"), Step::their_name(key)];
             self.mistakes.add(
                 &location,
@@ -246,8 +219,9 @@ impl Ours<'_> {
                 value,
             );
         }
-        let replicas = self.choice("replicas", default.replicas, &[1, 3]);
-        let (quorum_default, quorums): (u8, &[u8]) = if replicas == 1 { (1, &[1]) } else { (2, &[2, 3]) };
+        let replicas = self.choice("replicas", default.replicas, REPLICAS);
+        let (quorum_default, quorums): (u8, &[u8]) =
+            if replicas == 1 { (1, &[1]) } else { (default.quorum, QUORUMS) };
         let quorum = self.choice("quorum", quorum_default, quorums);
         VerificationPolicy { quorum, replicas }
     }
@@ -283,11 +257,13 @@ impl Ours<'_> {
     }
 
     /// Refuses options of OpenAI's API that this network doesn't support, where ignoring them would change the
-    /// answer, in every form: clients send them to the network's own paths too. Values that change nothing are accepted, and so are unknown names.
+    /// answer, in every form: clients send them to the network's own paths too. Values that change nothing are accepted,
+    /// and so are unknown names.
     fn refuse_unsupported(&mut self) {
-        for (field, is_neutral) in UNSUPPORTED {
-            if self.body.get(field).is_some_and(|value| *value != Json::Null && !is_neutral(value)) {
-                self.wrong(&[Step::name(field)], unsupported(field));
+        for option in &UNSUPPORTED {
+            let asked = self.body.get(option.name).filter(|value| **value != Json::Null);
+            if asked.is_some_and(|value| !(option.is_neutral)(value)) {
+                self.wrong(&[Step::name(option.name)], unsupported(option.name));
             }
         }
     }
@@ -295,48 +271,4 @@ impl Ours<'_> {
 
 fn unsupported(field: &str) -> Flaw {
     Flaw::new("unsupported", format!("'{field}' with this value is not supported"))
-}
-
-pub(crate) type IsNeutral = fn(&Json) -> bool;
-
-/// Options of OpenAI's API that would change the answer, each with the values that don't.
-pub(crate) const UNSUPPORTED: [(&str, IsNeutral); 17] = [
-    ("stream", |value| *value == Json::Bool(false)),
-    ("n", |value| is_number(value, 1.0)),
-    ("top_p", |value| is_number(value, 1.0)),
-    ("frequency_penalty", |value| is_number(value, 0.0)),
-    ("presence_penalty", |value| is_number(value, 0.0)),
-    ("logprobs", |value| *value == Json::Bool(false)),
-    ("top_logprobs", |value| is_number(value, 0.0)),
-    ("stop", is_empty),
-    ("tools", is_empty),
-    ("functions", is_empty),
-    ("tool_choice", |value| is_text(value, "none") || is_text(value, "auto")),
-    ("function_call", |value| is_text(value, "none") || is_text(value, "auto")),
-    ("logit_bias", is_empty),
-    ("response_format", |value| value.get("type").is_some_and(|kind| is_text(kind, "text"))),
-    ("modalities", |value| *value == Json::List(vec![Json::Text("text".to_owned())])),
-    ("audio", |_| false),
-    ("web_search_options", |_| false),
-];
-
-/// The options within a message that are refused in the same way: an assistant's actions beside its text.
-const UNSUPPORTED_IN_MESSAGES: [(&str, IsNeutral); 4] =
-    [("tool_calls", is_empty), ("function_call", is_empty), ("refusal", is_empty), ("audio", is_empty)];
-
-fn is_number(value: &Json, expected: f64) -> bool {
-    crate::fastapi::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)
-}
-
-fn is_text(value: &Json, expected: &str) -> bool {
-    matches!(value, Json::Text(text) if text == expected)
-}
-
-fn is_empty(value: &Json) -> bool {
-    match value {
-        Json::List(items) => items.is_empty(),
-        Json::Object(members) => members.is_empty(),
-        Json::Text(text) => text.is_empty(),
-        _ => false,
-    }
 }

@@ -9,8 +9,8 @@ use infera_types::job::FailureReason;
 
 use crate::api::denied::Denied;
 use crate::api::face::Face;
-use crate::api::refusal;
 use crate::api::too_many_requests::{Limit, STORED_WAIT};
+use crate::api::{refusal, unfit};
 use crate::fastapi::Unfit;
 use infera_types::admission::Refusal;
 
@@ -32,8 +32,12 @@ pub(crate) enum ApiError {
     KeysFull(u32),
     /// The key is revoked, blocked, expired or replaced, so that it can't be changed in this way.
     KeyEnded,
-    /// There is no such path, or nothing under that id for this account.
+    /// There is nothing under that id for this account.
     NotFound,
+    /// There is no such path.
+    NoRoute,
+    /// OpenAI has this endpoint, whose name this is, and this network doesn't.
+    NoEndpoint(&'static str),
     /// The path exists, but takes other methods.
     MethodNotAllowed(&'static str),
     /// The node isn't let in.
@@ -145,7 +149,11 @@ impl ApiError {
             Self::NotPermitted(_) => StatusCode::FORBIDDEN,
             Self::KeysFull(_) | Self::KeyEnded => StatusCode::CONFLICT,
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
-            Self::NotFound | Self::ModelUnknown(_) | Self::ModelGone(_) => StatusCode::NOT_FOUND,
+            Self::NotFound
+            | Self::NoRoute
+            | Self::NoEndpoint(_)
+            | Self::ModelUnknown(_)
+            | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Node(refusal) => refusal::status(*refusal),
             Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -173,11 +181,12 @@ impl ApiError {
         }
     }
 
-    /// Returns the code that programs compare.
+    /// Returns the code that programs compare. `codes` has what each means.
     #[must_use]
-    pub(crate) const fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Unfit(Unfit::Syntax { .. } | Unfit::Unreadable) => "invalid_json",
+            Self::Unfit(Unfit::Mistakes(mistakes)) if unfit::is_missing(mistakes) => "missing_field",
             Self::Unfit(Unfit::Mistakes(_)) => "invalid_value",
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "invalid_api_key",
@@ -186,6 +195,8 @@ impl ApiError {
             Self::KeysFull(_) => "too_many_keys",
             Self::KeyEnded => "key_not_valid",
             Self::NotFound => "not_found",
+            Self::NoRoute => "route_not_found",
+            Self::NoEndpoint(_) => "endpoint_not_supported",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),
             Self::ModelUnknown(_) | Self::ModelGone(_) => "model_not_found",

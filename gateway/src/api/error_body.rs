@@ -25,15 +25,10 @@ impl ApiError {
             (Face::Seed, error) => {
                 out.push_str("{\"detail\":");
                 write_text(&error.message(), &mut out);
-                // FastAPI's shape has no code for programs. One is added where a client may try again or ask otherwise, or
-                // where a job is concerned, because the client must then know which error it got.
-                if job.is_some()
-                    || matches!(error, Self::Node(_) | Self::ContextExceeded { .. } | Self::NoPriority)
-                    || error.retry_after().is_some()
-                {
-                    out.push_str(",\"code\":");
-                    write_text(error.code(), &mut out);
-                }
+                // FastAPI's shape has no code for programs. One is added where FastAPI itself says nothing else; a
+                // list of mistakes stays as FastAPI prints it, and has its code in the header `x-error-code` alone.
+                out.push_str(",\"code\":");
+                write_text(error.code(), &mut out);
             }
             (Face::OpenAi, error) => {
                 let object = error.object();
@@ -55,20 +50,17 @@ impl ApiError {
     /// Returns OpenAI's error object.
     #[must_use]
     pub(crate) fn object(&self) -> Value {
-        let (param, code) = match self {
-            Self::Unfit(Unfit::Mistakes(mistakes)) => {
-                let code = if unfit::is_missing(mistakes) { "missing_field" } else { self.code() };
-                (unfit::param(mistakes), code)
-            }
-            Self::ModelUnknown(_) | Self::ModelGone(_) => (Some("model".to_owned()), self.code()),
-            Self::NoPriority => (Some("service_tier".to_owned()), self.code()),
+        let param = match self {
+            Self::Unfit(Unfit::Mistakes(mistakes)) => unfit::param(mistakes),
+            Self::ModelUnknown(_) | Self::ModelGone(_) => Some("model".to_owned()),
+            Self::NoPriority => Some("service_tier".to_owned()),
             Self::ContextExceeded { .. }
             | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
-                (Some("messages".to_owned()), self.code())
+                Some("messages".to_owned())
             }
-            _ => (None, self.code()),
+            _ => None,
         };
-        json!({ "message": self.message(), "type": self.kind(), "param": param, "code": code })
+        json!({ "message": self.message(), "type": self.kind(), "param": param, "code": self.code() })
     }
 
     fn kind(&self) -> &'static str {

@@ -4,6 +4,10 @@
 use crate::api::error::ApiError;
 use crate::api::{refusal, unfit};
 
+/// What a client is told that asks for something that isn't there.
+const WHAT_EXISTS: &str = "Chat completions, models and jobs exist under /v1; GET /openapi.json lists every path, and \
+                           /docs shows them.";
+
 impl ApiError {
     /// Returns one or two sentences for a person: what is wrong and, if something can be done, what to do.
     #[must_use]
@@ -25,6 +29,8 @@ impl ApiError {
                 "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.".to_owned()
             }
             Self::NotFound => "Not Found".to_owned(),
+            Self::NoRoute => format!("Not Found: there is no such path. {WHAT_EXISTS}"),
+            Self::NoEndpoint(name) => format!("This network has no endpoint for {name}. {WHAT_EXISTS}"),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
             Self::Node(refusal) => refusal::message(*refusal).to_owned(),
             Self::ModelUnknown(name) => {
@@ -41,9 +47,10 @@ impl ApiError {
             Self::ModelGone(name) => format!(
                 "The model '{name}' is not served here any more; GET /v1/models lists those that are."
             ),
+            // LiteLLM knows the error by the first sentence's beginning, LangChain by its code.
             Self::ContextExceeded { tokens_min, context_max } => format!(
-                "This model's context is {context_max} tokens, and the messages have at least {tokens_min}, which leaves \
-                 no room for an answer. Shorten them."
+                "This model's maximum context length is {context_max} tokens. However, your messages resulted in at least \
+                 {tokens_min} tokens, which leaves no room for an answer. Shorten the messages."
             ),
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),

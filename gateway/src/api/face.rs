@@ -12,5 +12,5 @@ pub(crate) enum Face {
 /// Returns the shape of the replies on a path, whether or not the path exists.
 #[must_use]
 pub(crate) fn face(path: &str) -> Face {
-    if path.starts_with("/v1/") { Face::OpenAi } else { Face::Seed }
+    if path == "/v1" || path.starts_with("/v1/") { Face::OpenAi } else { Face::Seed }
 }

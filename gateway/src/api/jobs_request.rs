@@ -6,11 +6,57 @@ use infera_types::ids::{JobId, ModelName};
 use infera_types::time::Timestamp;
 
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
+use crate::api::day;
 use crate::api::metadata;
-use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
+use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit};
 
 /// The longest idempotency key, in characters, the same as in the header.
 const KEY_MAX: usize = 255;
+
+/// The largest number of jobs in one request.
+pub(crate) const ITEMS_MAX: usize = MANY_MAX as usize;
+
+/// The last second of the last day that can be written with four digits. Later times would filter nothing out.
+pub(crate) const TIME_MAX_S: u64 = (day::LAST + 1) * 86_400 - 1;
+
+/// The members of a job beside those of a conversation, for the description of the API.
+pub(crate) const ITEM: &[Field] = &[Field::optional("idempotency_key", Kind::Nullable(&Kind::Text))
+    .about("As the header `Idempotency-Key`, for this job alone.")
+    .range(Range::Characters(1, KEY_MAX))];
+
+/// The form of a job's id.
+const ID: &str = "^job_[0-9a-f]{32}$";
+
+/// A body that names the jobs to cancel, for the description of the API.
+pub(crate) const CANCEL_THESE: &[Field] = &[Field::required("ids", Kind::List(&Kind::Text))
+    .about("The jobs' ids. Those that aren't the account's are answered as not found.")
+    .range(Range::ItemsWithin(1, ITEMS_MAX))];
+
+/// A body that cancels the jobs that a filter shows, for the description of the API.
+pub(crate) const CANCEL_MATCHING: &[Field] = &[
+    Field::required("filter", Kind::Object(LIVE_FILTER))
+        .about("Which of the account's jobs that have not ended are cancelled; without members, all.")
+        .range(Range::NoOthers),
+    Field::optional("after", Kind::Nullable(&Kind::Text))
+        .about("`last_id` of the reply before, where `has_more` was true.")
+        .range(Range::Pattern(ID)),
+];
+
+const TIME: Range = Range::Integers { least: 0, most: Bound::Integer(TIME_MAX_S.cast_signed()) };
+
+const LIVE_FILTER: &[Field] = &[
+    Field::optional("status", Kind::Nullable(&Kind::Text))
+        .about("The jobs' status.")
+        .range(Range::Words(&["queued", "running"])),
+    Field::optional("model", Kind::Nullable(&Kind::Text)).about("The model that was asked for."),
+    Field::optional("since", Kind::Nullable(&Kind::Integer))
+        .about("Jobs that were accepted at this time or later, in seconds since 1970.")
+        .range(TIME),
+    Field::optional("until", Kind::Nullable(&Kind::Integer))
+        .about("Jobs that were accepted before this time, in seconds since 1970.")
+        .range(TIME),
+    metadata::METADATA,
+];
 
 /// One job that a body asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +222,9 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
     };
     let mut time = |name: &'static str| match given.get(name) {
         None | Some(Json::Null) => None,
-        Some(Json::Int(seconds)) if *seconds >= 0 => Some(of_seconds(seconds.unsigned_abs())),
+        Some(Json::Int(seconds)) if (0..=TIME_MAX_S.cast_signed()).contains(seconds) => {
+            Some(of_seconds(seconds.unsigned_abs()))
+        }
         Some(other) => {
             let flaw = Flaw::new("int_type", "Input should be a time in whole seconds since 1970");
             mistakes.add(&[Step::name(name)], flaw, other);
@@ -219,9 +267,8 @@ fn bounded_list<'a>(given: &'a Json, name: &'static str, mistakes: &mut Mistakes
         mistakes.add(&location, Flaw::new("list_type", "Input should be a valid list"), given);
         return None;
     };
-    let max = usize::try_from(MANY_MAX).unwrap_or(usize::MAX);
-    if items.is_empty() || items.len() > max {
-        let message = format!("List should have 1 to {max} items, not {}", items.len());
+    if items.is_empty() || items.len() > ITEMS_MAX {
+        let message = format!("List should have 1 to {ITEMS_MAX} items, not {}", items.len());
         mistakes.add(&location, Flaw::new("value_error", message), &Json::Null);
         return None;
     }

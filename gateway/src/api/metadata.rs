@@ -2,12 +2,17 @@
 
 use infera_ledger::Metadata;
 
-use crate::fastapi::{Flaw, Json, Mistakes, Step};
+use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step};
 
 /// OpenAI's bounds, in pairs and characters.
 const PAIRS_MAX: usize = 16;
 const KEY_MAX: usize = 64;
 const VALUE_MAX: usize = 512;
+
+/// The member, for the description of the API. It is checked by [`read`].
+pub(crate) const METADATA: Field = Field::optional("metadata", Kind::Nullable(&Kind::Dictionary))
+    .about("Pairs of texts by which the client finds its jobs again.")
+    .range(Range::Pairs { most: PAIRS_MAX, key_max: KEY_MAX, value_max: VALUE_MAX });
 
 /// Reads the pairs of a body's member `metadata`, and notes what is wrong with them.
 pub(crate) fn read(body: &Json, mistakes: &mut Mistakes) -> Metadata {

@@ -3,7 +3,8 @@
 
 use hyper::header::HeaderMap;
 
-use crate::api::chat_request::{Form, UNSUPPORTED};
+use crate::api::chat_form::UNSUPPORTED;
+use crate::api::chat_request::Form;
 use crate::fastapi::Json;
 
 /// Members of OpenAI's form that the network's own forms don't have, beside those that are refused by name.
@@ -35,7 +36,7 @@ pub(crate) fn form_of(form: Form, body: &Json, is_openais_client: bool) -> Form 
 }
 
 fn has_openais_members(body: &Json) -> bool {
-    let names = UNSUPPORTED.iter().map(|(name, _)| *name).chain(OPENAIS_OWN);
+    let names = UNSUPPORTED.iter().map(|option| option.name).chain(OPENAIS_OWN);
     names.into_iter().any(|name| body.get(name).is_some())
 }
 

@@ -46,7 +46,9 @@ impl Reply {
         Self::of(body.into(), HeaderValue::from_static("application/x-ndjson"))
     }
 
-    fn of(body: Bytes, content_type: HeaderValue) -> Self {
+    /// Makes a reply of bytes of this type.
+    #[must_use]
+    pub(crate) fn of(body: Bytes, content_type: HeaderValue) -> Self {
         let (timing, headers) = (Vec::new(), Vec::new());
         Self { body, job: None, timing, headers, status: StatusCode::OK, content_type }
     }

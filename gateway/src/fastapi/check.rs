@@ -7,6 +7,7 @@ use super::email;
 use super::json::Json;
 use super::mistakes::{Flaw, Mistakes, Step};
 use super::number;
+use super::range::{Bound, Range};
 
 /// The values that a field may have.
 #[derive(Clone, Copy, Debug)]
@@ -43,19 +44,43 @@ pub(crate) struct Field {
     pub(crate) kind: Kind,
     /// Whether the field must be present.
     pub(crate) required: bool,
+    /// What the field means, in sentences for the API's description.
+    pub(crate) about: &'static str,
+    /// The range of its values. The routes check it, not this file.
+    pub(crate) range: Range,
+    /// The value that counts if the field is left out, if there is one.
+    pub(crate) default: Option<Bound>,
 }
 
 impl Field {
     /// Describes a field that must be present.
     #[must_use]
     pub(crate) const fn required(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, required: true }
+        Self { name, kind, required: true, about: "", range: Range::Any, default: None }
     }
 
     /// Describes a field that may be left out.
     #[must_use]
     pub(crate) const fn optional(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, required: false }
+        Self { required: false, ..Self::required(name, kind) }
+    }
+
+    /// Says what the field means.
+    #[must_use]
+    pub(crate) const fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Names the range of the field's values.
+    #[must_use]
+    pub(crate) const fn range(self, range: Range) -> Self {
+        Self { range, ..self }
+    }
+
+    /// Names the value that counts if the field is left out.
+    #[must_use]
+    pub(crate) const fn default(self, default: Bound) -> Self {
+        Self { default: Some(default), ..self }
     }
 }
 

@@ -8,8 +8,8 @@
 //! Bytes stay in hyper's own buffer, into which they were read. Only a head that arrives in pieces, and the bytes
 //! after the end of a body, are held back here until it is their turn.
 
-mod chunks;
-mod head;
+pub(super) mod chunks;
+pub(super) mod head;
 mod presence;
 mod refused;
 

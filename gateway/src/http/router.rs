@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use hyper::Method;
 use infera_ledger::Scope;
 
+use super::absent;
 use crate::access::Work;
 use crate::api::chat_request::Form;
 use crate::api::error::ApiError;
@@ -14,8 +15,8 @@ use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::{
-    Blocking, Call, accounts, chat, health, job_batches, job_lists, jobs, keys, mapping, models, nodes, ping,
-    points, signup, statistics, submit, usage, worker,
+    Blocking, Call, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models,
+    nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -58,8 +59,10 @@ pub(crate) type Handler = fn(Arc<State>, Call) -> BoxFuture<'static, Result<Repl
 /// One line of the table.
 #[derive(Debug)]
 pub(super) struct Route {
-    method: Method,
-    path: &'static str,
+    /// The method.
+    pub(super) method: Method,
+    /// The path, whose variable part stands in braces.
+    pub(super) path: &'static str,
     /// The callers that the route admits.
     pub(crate) access: Access,
     /// The function that does the route's work.
@@ -97,7 +100,7 @@ impl Route {
 /// The beginning of the paths that manage keys. Their bodies are short, and they are no work for the network.
 const KEYS: &str = "/v1/keys";
 
-static ROUTES: [Route; 37] = [
+static ROUTES: [Route; 40] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
@@ -148,10 +151,12 @@ static ROUTES: [Route; 37] = [
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::OpenAi).await })
     }),
     route(Method::GET, "/v1/models", Access::Key, |s, _| {
-        Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity) })
+        Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity, s.conversations.bounds()) })
     }),
     route(Method::GET, "/v1/models/{model}", Access::Key, |s, call| {
-        Box::pin(async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, &call) })
+        Box::pin(
+            async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, s.conversations.bounds(), &call) },
+        )
     }),
     route(Method::POST, "/v1/jobs", Access::Key, |s, call| {
         Box::pin(async move { job_batches::submit(&s.jobs, &s.conversations, &s.limits, call).await })
@@ -210,12 +215,27 @@ static ROUTES: [Route; 37] = [
     route(Method::GET, "/readyz", Access::Open, |s, _| {
         Box::pin(async move { health::ready(&s.probe, &s.jobs.catalogue, &s.jobs.capacity).await })
     }),
+    // The description of this API.
+    route(Method::GET, "/", Access::Open, |s, call| {
+        Box::pin(async move { documents::welcome(&s.documents, &call) })
+    }),
+    route(Method::GET, "/docs", Access::Open, |s, _| {
+        Box::pin(async move { Ok(documents::docs(&s.documents)) })
+    }),
+    route(Method::GET, "/openapi.json", Access::Open, |s, _| {
+        Box::pin(async move { Ok(documents::openapi(&s.documents)) })
+    }),
 ];
+
+/// Returns all routes.
+pub(super) fn routes() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter()
+}
 
 /// Returns the route of a path, and the variable part at the path's end, if it has one.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], [`ApiError::MethodNotAllowed`].
+/// [`ApiError::NoRoute`], [`ApiError::NoEndpoint`], [`ApiError::MethodNotAllowed`].
 pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, String), ApiError> {
     // HEAD is GET without the body, which hyper leaves out.
     let wanted = if method == Method::HEAD { &Method::GET } else { method };
@@ -231,7 +251,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Strin
         }
     }
     Err(match allowed[..] {
-        [] => ApiError::NotFound,
+        [] => absent::error(path),
         ["POST"] => ApiError::MethodNotAllowed("POST"),
         ["GET"] => ApiError::MethodNotAllowed("GET, HEAD"),
         ["POST", "GET"] | ["GET", "POST"] => ApiError::MethodNotAllowed("GET, HEAD, POST"),
@@ -325,10 +345,18 @@ mod tests {
             assert_eq!(found(Method::DELETE, path), Err(ApiError::MethodNotAllowed(allowed)), "{path}");
         }
         assert_eq!(found(Method::GET, "/v1/models/a/b"), Ok(("/v1/models/{model}", "a/b".to_owned())));
-        for path in
-            ["/", "", "/v1/jobs/", "/v1/models/", "/v1/jobs/a/b", "/healthz/", "//healthz", "/%68ealthz", "*"]
-        {
-            assert_eq!(found(Method::GET, path), Err(ApiError::NotFound), "{path}");
+        for path in [
+            "//",
+            "",
+            "/v1/jobs/",
+            "/v1/models/",
+            "/v1/jobs/a/b",
+            "/healthz/",
+            "//healthz",
+            "/%68ealthz",
+            "*",
+        ] {
+            assert_eq!(found(Method::GET, path), Err(ApiError::NoRoute), "{path}");
         }
         assert_eq!(found(Method::PUT, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
         assert_eq!(found(Method::HEAD, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));

@@ -67,6 +67,7 @@ mod tests {
             tokenizer: Digest::of(b""),
             context_max: 512,
             said_bytes_per_token,
+            quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
             created_ms: Timestamp::from_millis(0),

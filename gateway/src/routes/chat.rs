@@ -8,13 +8,83 @@ use super::charging;
 use super::order::Conversations;
 use super::preferring::{Preferred, follow};
 use crate::access::{self, Limits};
+use crate::api::chat_form;
 use crate::api::chat_request::Form;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
+use crate::api::operation::{
+    Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, Operation, PREFER, Parameter, Shape, body,
+    json_or_accepted,
+};
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
+use crate::api::shapes::{CHAT_COMPLETION, JOB};
 use crate::jobs::{Jobs, accept};
+
+/// The errors of a request that waits for its job's end.
+const ERRORS: &[&str] = &[
+    "context_length_exceeded",
+    "invalid_messages",
+    "model_not_found",
+    "priority_not_allowed",
+    "idempotency_in_progress",
+    "idempotency_key_reused",
+    "cancelled",
+    "queue_full",
+    "account_storage_full",
+    "insufficient_nodes",
+    "outbox_full",
+    "storage_full",
+    "shutting_down",
+    "timeout",
+    "expired",
+    "no_consensus",
+    "too_many_misses",
+    "poison",
+    "unprocessable",
+    "damaged",
+];
+
+const PARAMETERS: &[Parameter] = &[IDEMPOTENCY_KEY, PREFER, CANCEL_AFTER];
+
+const ACCEPTED: Accepted = Accepted {
+    about: "The job, to a client that prefers not to wait for its answer.",
+    shape: Shape::Named(&JOB),
+};
+
+/// `POST /v1/chat/completions`.
+pub(crate) static OPENAI: Operation = Operation {
+    id: "createChatCompletion",
+    group: Group::OpenAi,
+    summary: "Answer a conversation",
+    about: "Waits until the answer is verified and returns it whole, in OpenAI's format. Options that would change the answer \
+            and are not supported are refused by name. A client that hangs up cancels its job, unless it sent an \
+            `Idempotency-Key`.",
+    parameters: PARAMETERS,
+    body: Some(body(
+        Shape::Conversation { fields: chat_form::OPENAI, is_openais: true },
+        r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_completion_tokens": 32}"#,
+    )),
+    reply: json_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
+    errors: ERRORS,
+};
+
+/// `POST /chat/completions`.
+pub(crate) static OWN: Operation = Operation {
+    id: "chatCompletions",
+    group: Group::Own,
+    summary: "Answer a conversation",
+    about: "The same with the network's own body, in which the length and the temperature are required. A body that is plainly \
+             OpenAI's is read as one.",
+    parameters: PARAMETERS,
+    body: Some(body(
+        Shape::Conversation { fields: chat_form::CHAT, is_openais: false },
+        r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_tokens": 32, "temperature": 0}"#,
+    )),
+    reply: json_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
+    errors: ERRORS,
+};
 
 /// Answers a conversation that has one of these two forms.
 ///

@@ -16,11 +16,101 @@ use super::preferring::{Preferred, follow};
 use crate::access::{self, Limits};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::jobs_request::{CancelRequest, read_cancel};
+use crate::api::jobs_request::{CANCEL_MATCHING, CANCEL_THESE, CancelRequest, read_cancel};
+use crate::api::operation::{
+    Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, JOB_ID, Member, Operation, PREFER, Shape, always, body,
+    json as in_json, json_or_accepted,
+};
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
+use crate::api::shapes::{JOB, JOB_STATUS};
 use crate::jobs::Jobs;
 use crate::jobs::batch::{BatchJob, submit_all};
+
+/// `POST /v1/jobs`.
+pub(crate) static SUBMIT: Operation = Operation {
+    id: "createJobs",
+    group: Group::Jobs,
+    summary: "Submit jobs",
+    about: "Accepts one job, whose body is that of `POST /v1/chat/completions`, or up to a thousand, as `{\"jobs\": [...]}`: \
+            then all are accepted or none. The client doesn't wait, unless it prefers to wait for one job.",
+    parameters: &[IDEMPOTENCY_KEY, PREFER, CANCEL_AFTER],
+    body: Some(body(
+        Shape::Jobs,
+        r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_completion_tokens": 32, "metadata": {"run": "7"}}"#,
+    )),
+    reply: json_or_accepted(
+        "The job, which has ended.",
+        Shape::Named(&JOB),
+        Accepted {
+            about: "The job, or the list of jobs in the order of the body.",
+            shape: Shape::Either(&[
+                Shape::Named(&JOB),
+                Shape::Members(&[
+                    always("object", Shape::Words(&["list"]), "The kind of object."),
+                    always("data", Shape::List(&Shape::Members(SUBMITTED)), "The jobs."),
+                ]),
+            ]),
+        },
+    ),
+    errors: &[
+        "context_length_exceeded",
+        "invalid_messages",
+        "model_not_found",
+        "priority_not_allowed",
+        "idempotency_key_reused",
+        "idempotency_in_progress",
+        "queue_full",
+        "account_storage_full",
+        "insufficient_nodes",
+        "outbox_full",
+        "storage_full",
+        "shutting_down",
+        "damaged",
+    ],
+};
+
+const SUBMITTED: &[Member] = &[
+    always("id", JOB_ID, "The job's id."),
+    always("object", Shape::Words(&["job"]), "The kind of object."),
+    always("status", JOB_STATUS, "Its status."),
+    always("replayed", Shape::Flag, "Whether it was accepted before, under the same idempotency key."),
+];
+
+/// `POST /v1/jobs/cancel`.
+pub(crate) static CANCEL: Operation = Operation {
+    id: "cancelJobs",
+    group: Group::Jobs,
+    summary: "Cancel jobs",
+    about: "Cancels the jobs that are named, or those that a filter shows and that have not ended: up to a thousand, the newest \
+            first. While `has_more` is true, the same with `after` goes on.",
+    parameters: &[],
+    body: Some(body(
+        Shape::Either(&[Shape::Closed(CANCEL_THESE), Shape::Closed(CANCEL_MATCHING)]),
+        r#"{"ids": ["job_01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"]}"#,
+    )),
+    reply: in_json(
+        "What became of each job.",
+        Shape::Members(&[
+            always("object", Shape::Words(&["list"]), "The kind of object."),
+            always(
+                "data",
+                Shape::List(&Shape::Members(&[
+                    always("id", Shape::Text, "The job's id, as it was sent."),
+                    always("object", Shape::Words(&["job"]), "The kind of object."),
+                    always("status", Shape::Text, "`cancelled`, how it had ended before, or `not_found`."),
+                ])),
+                "The jobs.",
+            ),
+            always("cancelled", Shape::Count, "How many were cancelled now."),
+            always("ended_before", Shape::Count, "How many had ended."),
+            always("not_found", Shape::Count, "How many the account doesn't have."),
+            always("has_more", Shape::Flag, "Whether the filter may show more."),
+            always("last_id", Shape::Maybe(&JOB_ID), "Where to go on."),
+        ]),
+    ),
+    errors: &[],
+};
 
 /// Accepts the jobs that the body asks for. One job is answered with its object, several with their ids in order.
 ///

@@ -11,10 +11,14 @@ use serde_json::{Value, json};
 use super::call::Call;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::jobs_request::{of_seconds, with_status};
+use crate::api::jobs_request::{TIME_MAX_S, of_seconds, with_status};
 use crate::api::objects;
+use crate::api::operation::{
+    self, Content, GoodReply, Group, JOB_ID, Operation, Parameter, Place, Shape, always,
+};
 use crate::api::query::Query;
 use crate::api::reply::Reply;
+use crate::api::shapes::LISTED_JOB;
 use crate::fastapi::Unfit;
 use crate::jobs::{Jobs, Wish};
 use crate::memory::MemoryBudget;
@@ -35,6 +39,100 @@ const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The memory that a page takes while it is made: the stored answers, and the lines that they become.
 const PAGE_MEMORY: usize = 2 * 4 * 1024 * 1024;
+
+const fn parameter(
+    name: &'static str,
+    shape: Shape,
+    about: &'static str,
+    example: &'static str,
+) -> Parameter {
+    Parameter { place: Place::Query, name, shape, about, example }
+}
+
+const SINCE: &str = "Jobs that were accepted at this time or later, in seconds since 1970.";
+const UNTIL: &str = "Jobs that were accepted before this time, in seconds since 1970.";
+const CURSOR: &str = "The cursor of the reply before (`x-next-cursor`); `latest` for what ends from now on. Without it, all ends.";
+
+/// `GET /v1/jobs`.
+pub(crate) static LIST: Operation = Operation {
+    id: "listJobs",
+    group: Group::Jobs,
+    summary: "List jobs",
+    about: "Lists the account's jobs, the newest first, without their answers. Parameters that it doesn't know are refused.",
+    parameters: &[
+        parameter("limit", Shape::Between(1, LIST_MAX), "The largest number of jobs in the reply.", "20"),
+        parameter("after", JOB_ID, "`last_id` of the page before.", "job_01993a5f2c7e7b6c9d1f0a2b3c4d5e6f"),
+        parameter(
+            "order",
+            Shape::Words(&["asc", "desc"]),
+            "By time of acceptance; `desc` is the usual.",
+            "desc",
+        ),
+        parameter(
+            "status",
+            Shape::Words(STATUSES),
+            "The jobs' status. `state` is another name for it.",
+            "running",
+        ),
+        parameter("model", Shape::Text, "The model that was asked for.", "infera-tiny"),
+        parameter("since", Shape::Between(0, TIME_MAX_S), SINCE, "1793000000"),
+        parameter("until", Shape::Between(0, TIME_MAX_S), UNTIL, "1993000000"),
+        parameter(
+            "metadata",
+            Shape::Pairs,
+            "Jobs with all of these pairs, each as `metadata[key]=value`.",
+            r#"{"run": "7"}"#,
+        ),
+    ],
+    body: None,
+    reply: operation::json(
+        "A page of jobs.",
+        Shape::Members(&[
+            always("object", Shape::Words(&["list"]), "The kind of object."),
+            always("data", Shape::List(&Shape::Named(&LISTED_JOB)), "The jobs."),
+            always("has_more", Shape::Flag, "Whether there is another page."),
+            always("first_id", Shape::Maybe(&JOB_ID), "The first job of the page."),
+            always("last_id", Shape::Maybe(&JOB_ID), "Where the next page begins."),
+        ]),
+    ),
+    errors: &["invalid_value"],
+};
+
+/// The words for `status`.
+const STATUSES: &[&str] = &["queued", "running", "ended", "succeeded", "failed", "cancelled", "expired"];
+
+/// `GET /v1/jobs/results`.
+pub(crate) static RESULTS: Operation = Operation {
+    id: "listResults",
+    group: Group::Jobs,
+    summary: "Collect the results of jobs",
+    about: "Shows the ends of the account's jobs in the order in which they came, one job object a line, with the answers. \
+            `x-next-cursor` says where to go on, and `x-jobs-live` how many jobs have not ended.",
+    parameters: &[
+        parameter("after", Shape::Pattern("^(latest|end_[0-9]{1,18})$"), CURSOR, "end_0"),
+        parameter(
+            "limit",
+            Shape::Between(1, MANY_MAX as u64),
+            "The largest number of ends in the reply, which is also cut at some megabytes.",
+            "100",
+        ),
+        parameter(
+            "min",
+            Shape::Between(1, MANY_MAX as u64),
+            "The number of ends that the reply waits for, at most `limit`.",
+            "1",
+        ),
+        parameter(
+            "wait",
+            Shape::Between(0, WAIT_MAX_S),
+            "The longest time that the reply waits for them, in seconds.",
+            "0",
+        ),
+    ],
+    body: None,
+    reply: GoodReply { content: Content::Lines, ..operation::json("The ends, one a line.", Shape::Any) },
+    errors: &["invalid_value", "overloaded"],
+};
 
 /// Lists jobs.
 ///
@@ -72,7 +170,8 @@ fn list_question(account: AccountId, query: Option<&str>) -> Result<JobsQuestion
     let (state, end) = query.parsed(name, expected, with_status).unwrap_or_default();
     let mut time = |name| {
         let expected = "a time in whole seconds since 1970";
-        query.parsed(name, expected, |text| text.parse().ok().map(of_seconds))
+        let within = |text: &str| text.parse().ok().filter(|seconds| *seconds <= TIME_MAX_S);
+        query.parsed(name, expected, |text| within(text).map(of_seconds))
     };
     let (since, until) = (time("since"), time("until"));
     let filter = JobFilter {

@@ -13,10 +13,53 @@ use crate::access::Limits;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
+use crate::api::operation::{Group, JOB_ID, Operation, Parameter, Place, Shape, json_of_job};
 use crate::api::query::Query;
 use crate::api::reply::Reply;
+use crate::api::shapes::JOB;
 use crate::jobs::Jobs;
 use crate::jobs::following::follow;
+
+const ID: Parameter = Parameter {
+    place: Place::Path,
+    name: "id",
+    shape: JOB_ID,
+    about: "The job's id. Ids of other accounts' jobs, and malformed ones, are answered as unknown.",
+    example: "job_01993a5f2c7e7b6c9d1f0a2b3c4d5e6f",
+};
+
+const WAIT: Parameter = Parameter {
+    place: Place::Query,
+    name: "wait",
+    shape: Shape::Between(0, WAIT_MAX_S),
+    about: "The longest time that the reply waits for the job's end, in seconds.",
+    example: "10",
+};
+
+/// `GET /v1/jobs/{id}`.
+pub(crate) static SHOW: Operation = Operation {
+    id: "retrieveJob",
+    group: Group::Jobs,
+    summary: "Show a job",
+    about: "Shows the job's status and, once it has ended, its answer or the reason why there is none. The end stays for as \
+            long as the ledger does; the request's own text is deleted from there a day after the end.",
+    parameters: &[ID, WAIT],
+    body: None,
+    reply: json_of_job("The job.", Shape::Named(&JOB)),
+    errors: &["not_found", "damaged", "invalid_value", "overloaded"],
+};
+
+/// `DELETE /v1/jobs/{id}`.
+pub(crate) static CANCEL: Operation = Operation {
+    id: "cancelJob",
+    group: Group::Jobs,
+    summary: "Cancel a job",
+    about: "Cancels the job unless it has ended, and shows it either way. To cancel a job twice changes nothing.",
+    parameters: &[ID],
+    body: None,
+    reply: json_of_job("The job, which has ended.", Shape::Named(&JOB)),
+    errors: &["not_found", "damaged"],
+};
 
 /// Shows the job object. With `wait` in the query it does so when the job has ended, or after that many seconds.
 ///

@@ -15,11 +15,37 @@ use super::call::Call;
 use super::node_names::failed;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{Group, Operation, Parameter, Place, Shape, always, json as in_json};
 use crate::api::reply::Reply;
 use crate::fastapi::{Unfit, query};
 
 /// The longest time frame, in hours: thirty days.
 const HOURS_MAX: i64 = 30 * 24;
+
+/// `GET /node_model_mapping`.
+pub(crate) static SHOW: Operation = Operation {
+    id: "nodeModelMapping",
+    group: Group::Nodes,
+    summary: "Show which nodes served which models",
+    about: "Shows the nodes whose answers were judged within the last hours, by their internal ids, with their models.",
+    parameters: &[Parameter {
+        place: Place::RequiredQuery,
+        name: "time_frame",
+        shape: Shape::Between(1, HOURS_MAX.unsigned_abs()),
+        about: "The number of hours.",
+        example: "24",
+    }],
+    body: None,
+    reply: in_json(
+        "The nodes.",
+        Shape::Members(&[
+            always("time_frame", Shape::Count, "The number of hours that was asked for."),
+            always("nodes", Shape::Map(&Shape::List(&Shape::Text)), "The models of each node."),
+            always("truncated", Shape::Flag, "Whether some were left out."),
+        ]),
+    ),
+    errors: &["missing_field", "invalid_value"],
+};
 
 /// The largest number of pairs of node and model in a reply. They make some 70 kB, which anyone may ask for.
 const PAIRS_MAX: u32 = 1_000;

@@ -7,16 +7,89 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use crate::api::chat_form;
+use crate::api::chat_request::AnswerBounds;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{Group, Named, Operation, Parameter, Place, Shape, always, json as in_json};
 use crate::api::reply::Reply;
 use crate::network::{Capacity, Catalogue};
 
-/// Lists the models on offer.
+/// A model, for the description of the API.
+static MODEL: Named = Named {
+    name: "Model",
+    about: "A model in OpenAI's format, with what listings of several providers ask for beside it.",
+    shape: Shape::Members(&[
+        always("id", Shape::Text, "The name to send as `model`."),
+        always("object", Shape::Words(&["model"]), "The kind of object."),
+        always("created", Shape::Time, "When the model was first offered."),
+        always("owned_by", Shape::Text, "Always `infera`."),
+        always("name", Shape::Text, "The name for people."),
+        always("context_length", Shape::Count, "The largest number of tokens of prompt and answer together."),
+        always("context_window", Shape::Count, "The same, under the name that other listings use."),
+        always("max_output_length", Shape::Count, "The largest number of tokens of an answer."),
+        always("input_modalities", Shape::List(&Shape::Words(&["text"])), "What it reads."),
+        always("output_modalities", Shape::List(&Shape::Words(&["text"])), "What it writes."),
+        always(
+            "quantization",
+            Shape::Text,
+            "How its weights are stored: `fp32`, `int4` and the like, or `unknown`.",
+        ),
+        always(
+            "supported_parameters",
+            Shape::List(&Shape::Text),
+            "The options of a request that change its answer.",
+        ),
+        always("supported_features", Shape::List(&Shape::Text), "Further abilities, such as tools: none."),
+        always("nodes", Shape::Count, "The nodes that serve it now."),
+    ]),
+};
+
+/// `GET /v1/models`.
+pub(crate) static LIST: Operation = Operation {
+    id: "listModels",
+    group: Group::OpenAi,
+    summary: "List the models",
+    about: "Lists the models that are served here.",
+    parameters: &[],
+    body: None,
+    reply: in_json(
+        "The models.",
+        Shape::Members(&[
+            always("object", Shape::Words(&["list"]), "The kind of object."),
+            always("data", Shape::List(&Shape::Named(&MODEL)), "The models, by name."),
+        ]),
+    ),
+    errors: &[],
+};
+
+/// `GET /v1/models/{model}`.
+pub(crate) static SHOW: Operation = Operation {
+    id: "retrieveModel",
+    group: Group::OpenAi,
+    summary: "Show a model",
+    about: "Shows one model. Slashes in its name may be written as they are or percent-encoded.",
+    parameters: &[Parameter {
+        place: Place::Path,
+        name: "model",
+        shape: Shape::Text,
+        about: "The model's name.",
+        example: "infera-tiny",
+    }],
+    body: None,
+    reply: in_json("The model.", Shape::Named(&MODEL)),
+    errors: &["model_not_found"],
+};
+
+/// Lists the models on offer, whose answers are within `answers`.
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity) -> Result<Reply, Failure> {
+pub(crate) fn list(
+    catalogue: &Catalogue,
+    capacity: &Capacity,
+    answers: AnswerBounds,
+) -> Result<Reply, Failure> {
     let now = Instant::now();
     let models = catalogue.models();
     // A model stays in the catalogue even when no verifier offers it any more.
@@ -24,7 +97,7 @@ pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity) -> Result<Reply, 
     let data: Vec<Value> = models
         .iter()
         .filter(|entry| is_offered(&entry.name))
-        .map(|entry| model(entry, capacity.nodes(&entry.name, now)))
+        .map(|entry| model(entry, answers, capacity.nodes(&entry.name, now)))
         .collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
@@ -34,7 +107,12 @@ pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity) -> Result<Reply, 
 /// # Errors
 /// [`ApiError::ModelUnknown`], [`ApiError::ModelGone`], or [`ApiError::LedgerAway`] before the first reading of the
 /// catalogue.
-pub(crate) fn show(catalogue: &Catalogue, capacity: &Capacity, call: &Call) -> Result<Reply, Failure> {
+pub(crate) fn show(
+    catalogue: &Catalogue,
+    capacity: &Capacity,
+    answers: AnswerBounds,
+    call: &Call,
+) -> Result<Reply, Failure> {
     let name = percent_decode_str(&call.id).decode_utf8_lossy();
     // Before the first reading of the catalogue, it isn't known which models exist.
     catalogue.epoch().ok_or(ApiError::LedgerAway)?;
@@ -43,18 +121,29 @@ pub(crate) fn show(catalogue: &Catalogue, capacity: &Capacity, call: &Call) -> R
     if capacity.offers(&entry.name, now) == Some(false) {
         return Err(ApiError::ModelGone(name.into_owned()).into());
     }
-    Ok(Reply::json(&model(&entry, capacity.nodes(&entry.name, now)))?)
+    Ok(Reply::json(&model(&entry, answers, capacity.nodes(&entry.name, now)))?)
 }
 
-/// Makes OpenAI's model object. Two keys are our own: the context's length, and the number of nodes that serve the
-/// model now.
-fn model(entry: &CatalogueEntry, nodes: u32) -> Value {
+/// Makes OpenAI's model object, with the members by which listings of several providers compare models. A price is
+/// missing, because the catalogue has none.
+fn model(entry: &CatalogueEntry, answers: AnswerBounds, nodes: u32) -> Value {
+    let of_sampling = |name: &&str| !["model", "messages", "request_timeout_time"].contains(name);
+    let parameters: Vec<&str> =
+        chat_form::OPENAI.iter().map(|field| field.name).filter(of_sampling).collect();
     json!({
         "id": entry.name,
         "object": "model",
         "created": entry.created_ms.as_secs(),
         "owned_by": "infera",
+        "name": entry.name,
         "context_length": entry.context_max,
+        "context_window": entry.context_max,
+        "max_output_length": answers.tokens_max().min(entry.context_max),
+        "input_modalities": ["text"],
+        "output_modalities": ["text"],
+        "quantization": entry.quantization.as_deref().unwrap_or("unknown"),
+        "supported_parameters": parameters,
+        "supported_features": [],
         "nodes": nodes,
     })
 }

@@ -14,7 +14,9 @@ use crate::api::error::ApiError;
 use crate::fastapi::{Flaw, Json, Mistakes, Step};
 
 /// The largest length of a name, in characters. Any host's name fits.
-const NAME_MAX: usize = 255;
+pub(super) const NAME_MAX: usize = 255;
+/// The smallest length of a name, in characters.
+pub(super) const NAME_MIN: usize = 1;
 
 /// The ledger's parts that know the callers' nodes.
 #[derive(Debug)]
@@ -27,14 +29,15 @@ pub(crate) struct Runners {
 
 /// Returns whether a text can be a node's name.
 pub(super) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().count() <= NAME_MAX && !text.contains(char::is_control)
+    (NAME_MIN..=NAME_MAX).contains(&text.chars().count()) && !text.contains(char::is_control)
 }
 
 /// Notes it if the text in `field` can't be a node's name.
 pub(super) fn check_name(mistakes: &mut Mistakes, field: &'static str, name: &str) {
     if !is_name(name) {
-        let message =
-            format!("String should have 1 to {NAME_MAX} characters, none of them a control character");
+        let message = format!(
+            "String should have {NAME_MIN} to {NAME_MAX} characters, none of them a control character"
+        );
         mistakes.add(&[Step::name(field)], Flaw::new("value_error", message), &Json::Null);
     }
 }

@@ -20,16 +20,105 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::call::Call;
-use super::node_names::check_name;
+use super::node_names::{NAME_MAX, NAME_MIN, check_name};
 use crate::access::admission::secret_digest;
 use crate::access::{Admission, KeyCache, caller_if_any};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{
+    Group, Operation, Parameter, Place, RequestBody, Shape, always, body, json as in_json, sometimes,
+};
 use crate::api::reply::Reply;
-use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
 
-const NODE_SECRET: &[Field] =
-    &[Field::required("node_id", Kind::Text), Field::required("secret", Kind::Text)];
+const NODE_BODY: RequestBody = body(
+    Shape::Fields(NODE_SECRET),
+    r#"{"node_id": "basement-1", "secret": "a-secret-of-at-least-sixteen-characters"}"#,
+);
+
+const ADMITTED: Shape = Shape::Members(&[
+    always("status", Shape::Words(&["admitted"]), "Always `admitted`."),
+    always("node", Shape::Text, "The id by which the network knows the node."),
+    always("node_id", Shape::Text, "The name that its runner gave it."),
+    always("token", Shape::Text, "What the node shows to the broker in place of a password."),
+    always("expires_in_s", Shape::Count, "How long the token is valid, in seconds."),
+    always("queue", Shape::Text, "The queue that the node reads."),
+    always(
+        "broker",
+        Shape::Members(&[always("url", Shape::Text, "`amqp(s)://host:port/vhost`.")]),
+        "Where the broker is.",
+    ),
+]);
+
+const REGISTERED: Shape = Shape::Members(&[
+    always("status", Shape::Words(&["registered"]), "Always `registered`."),
+    always("node", Shape::Text, "The id by which the network knows the node."),
+    always("node_id", Shape::Text, "The name that its runner gave it."),
+    always(
+        "connects",
+        Shape::Flag,
+        "Whether it can connect. In a network that runs in one process none can.",
+    ),
+    sometimes("message", Shape::Text, "Why it can't connect."),
+]);
+
+/// `POST /register_node_secret`.
+pub(crate) static REGISTER: Operation = Operation {
+    id: "registerNodeSecret",
+    group: Group::Nodes,
+    summary: "Register a node",
+    about: "Registers the node under the account whose key is sent, or finds it registered with the same secret. The account \
+            needs the scope `fleet`.",
+    parameters: &[Parameter {
+        place: Place::Header,
+        name: "api_key",
+        shape: Shape::Pattern("^inf_[0-9A-Za-z]{36}$"),
+        about: "The key of the account that the node belongs to.",
+        example: "inf_0123456789abcdefghijABCDEFGHIJ000000",
+    }],
+    body: Some(NODE_BODY),
+    reply: in_json("The node is registered.", REGISTERED),
+    errors: &[
+        "invalid_api_key",
+        "nodes_not_admitted",
+        "fleet_scope_required",
+        "node_name_taken",
+        "too_many_nodes",
+    ],
+};
+
+/// `POST /check_node_secret`.
+pub(crate) static CHECK: Operation = Operation {
+    id: "checkNodeSecret",
+    group: Group::Nodes,
+    summary: "Let a node in",
+    about: "Returns a token for the broker, the node's queue and the broker's address. A node asks again before the token \
+            ends.",
+    parameters: &[],
+    body: Some(NODE_BODY),
+    reply: in_json(
+        "The node is let in, or, in a network that runs in one process, known.",
+        Shape::Either(&[ADMITTED, REGISTERED]),
+    ),
+    errors: &[
+        "nodes_not_admitted",
+        "fleet_scope_required",
+        "node_unknown",
+        "node_revoked",
+        "broker_unavailable",
+    ],
+};
+
+const NODE_SECRET: &[Field] = &[
+    Field::required("node_id", Kind::Text)
+        .about(
+            "The node's name, which its runner chooses: the host's name, say. It has no control characters.",
+        )
+        .range(Range::Plain(NAME_MIN, NAME_MAX)),
+    Field::required("secret", Kind::Text)
+        .about("A secret that its runner draws at random. Errors don't repeat it.")
+        .range(Range::Characters(SECRET_MIN, SECRET_MAX)),
+];
 
 /// The smallest length of a secret, in characters. Sixteen random ones can't be guessed at the rate that is allowed,
 /// nor from their hash.

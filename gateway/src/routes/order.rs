@@ -36,6 +36,11 @@ impl Conversations {
         Self { bounds: AnswerBounds::from(config), cancel_after_max, parsing: ParsingPool::default() }
     }
 
+    /// Returns the bounds of answers.
+    pub(crate) const fn bounds(&self) -> AnswerBounds {
+        self.bounds
+    }
+
     /// Reads what a call orders and takes the body out of the call, so that a request which waits for its answer
     /// doesn't keep its body in memory.
     ///

@@ -8,16 +8,66 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::call::Call;
-use super::node_names::{Runners, check_name, failed, is_name};
-use super::worker::registration;
+use super::node_names::{NAME_MAX, NAME_MIN, Runners, check_name, failed, is_name};
+use super::worker::{NODE_BODY, registration};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::node_objects;
+use crate::api::operation::{Group, Operation, Parameter, Place, Shape, body, json as in_json};
 use crate::api::reply::Reply;
-use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+use crate::api::shapes::{DAY_POINTS, NODE};
+use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
 
-const DAILY: &[Field] =
-    &[Field::required("node_name", Kind::Text), Field::required("last_days", Kind::Integer)];
+const DAILY: &[Field] = &[
+    Field::required("node_name", Kind::Text)
+        .about("The node's name, as it was registered.")
+        .range(Range::Plain(NAME_MIN, NAME_MAX)),
+    Field::required("last_days", Kind::Integer)
+        .about("The number of days, today included.")
+        .range(Range::Integers { least: 1, most: Bound::Integer(DAYS_MAX) }),
+];
+
+/// `POST /daily_points`.
+pub(crate) static DAILY_POINTS: Operation = Operation {
+    id: "dailyPoints",
+    group: Group::Nodes,
+    summary: "Show a node's points by day",
+    about: "Lists the points of the last days (UTC), the oldest first. Days without points are listed with 0.",
+    parameters: &[],
+    body: Some(body(Shape::Fields(DAILY), r#"{"node_name": "basement-1", "last_days": 7}"#)),
+    reply: in_json("The days.", Shape::List(&Shape::Named(&DAY_POINTS))),
+    errors: &["node_not_found"],
+};
+
+/// `GET /node_points/{id}`.
+pub(crate) static OF_NODE: Operation = Operation {
+    id: "nodePoints",
+    group: Group::Nodes,
+    summary: "Show a node's points",
+    about: "Shows the points of all days, and today's.",
+    parameters: &[Parameter {
+        place: Place::Path,
+        name: "id",
+        shape: Shape::Text,
+        about: "The node's name, as it was registered, percent-encoded.",
+        example: "basement-1",
+    }],
+    body: None,
+    reply: in_json("The node, with its points.", Shape::Named(&NODE)),
+    errors: &["node_not_found"],
+};
+
+/// `POST /node_jobs_stats`.
+pub(crate) static JOBS: Operation = Operation {
+    id: "nodeJobs",
+    group: Group::Nodes,
+    summary: "Count a node's jobs",
+    about: "Shows how many jobs the node was asked for, and what became of its answers.",
+    parameters: &[],
+    body: Some(NODE_BODY),
+    reply: in_json("The node, with its jobs.", Shape::Named(&NODE)),
+    errors: &["node_not_found"],
+};
 
 /// The largest number of days in one reply: a year.
 const DAYS_MAX: i64 = 365;

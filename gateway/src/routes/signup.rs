@@ -12,10 +12,31 @@ use super::call::Call;
 use crate::access::ApiKey;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{Group, Operation, Shape, always, body, json as in_json};
 use crate::api::reply::Reply;
 use crate::fastapi::{Field, Kind, Unfit, check};
 
-const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)];
+/// `POST /signup_user`.
+pub(crate) static SIGNUP: Operation = Operation {
+    id: "signupUser",
+    group: Group::Own,
+    summary: "Make an account and its first key",
+    about: "Shows the key once. An address that has an account already gets no key.",
+    parameters: &[],
+    body: Some(body(Shape::Fields(SIGN_UP), r#"{"email": "ada@example.com"}"#)),
+    reply: in_json(
+        "The account, new or known.",
+        Shape::Members(&[
+            always("status", Shape::Words(&["created", "known"]), "Whether the account is new."),
+            always("api_key", Shape::Maybe(&Shape::Text), "The key, if the account is new."),
+            always("message", Shape::Text, "What to do now."),
+        ]),
+    ),
+    errors: &[],
+};
+
+const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)
+    .about("An e-mail address, to which the account belongs. Capitals make no difference.")];
 
 /// Signs up an e-mail address.
 ///

@@ -8,7 +8,35 @@ use infera_types::time::Timestamp;
 
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{Group, Operation, Shape, always, json};
 use crate::api::reply::Reply;
+
+/// `GET /network_stats`.
+pub(crate) static NETWORK: Operation = Operation {
+    id: "networkStats",
+    group: Group::Own,
+    summary: "Count the network's jobs, tokens and nodes",
+    about: "Counts since the ledger began. They are at most a second old.",
+    parameters: &[],
+    body: None,
+    reply: json(
+        "The counts.",
+        Shape::Members(&[
+            always("accepted", Shape::Count, "Jobs that were accepted."),
+            always("queued", Shape::Count, "Jobs that wait."),
+            always("running", Shape::Count, "Jobs that a verifier has."),
+            always("succeeded", Shape::Count, "Jobs that ended with an answer."),
+            always("failed", Shape::Count, "Jobs that failed."),
+            always("cancelled", Shape::Count, "Jobs that were cancelled."),
+            always("expired", Shape::Count, "Jobs whose deadline passed."),
+            always("prompt_tokens", Shape::Count, "Tokens of all prompts that were answered."),
+            always("completion_tokens", Shape::Count, "Tokens of all answers."),
+            always("nodes", Shape::Count, "Nodes that are registered and not revoked."),
+            always("disputed", Shape::Count, "Jobs with an open dispute."),
+        ]),
+    ),
+    errors: &[],
+};
 
 /// How long a count is shared. Counting may read much of the ledger, and counts that are a second apart look the same
 /// to clients.

@@ -10,11 +10,54 @@ use super::charging;
 use super::order::Conversations;
 use super::preferring::{Preferred, follow};
 use crate::access::{self, Limits};
+use crate::api::chat_form;
 use crate::api::chat_request::Form;
 use crate::api::failure::Failure;
+use crate::api::operation::{
+    Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, JOB_ID, Operation, PREFER, Shape, always, body,
+    json_or_accepted,
+};
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
+use crate::api::shapes::{JOB, JOB_STATUS};
 use crate::jobs::{Jobs, accept};
+
+/// `POST /submit_job`.
+pub(crate) static SUBMIT: Operation = Operation {
+    id: "submitJob",
+    group: Group::Own,
+    summary: "Submit a conversation as a job",
+    about: "Accepts the job and returns its id at once. `GET /v1/jobs/{id}` shows the answer later, and \
+            `DELETE /v1/jobs/{id}` cancels the job. A job waits while there are too few nodes, until its deadline.",
+    parameters: &[IDEMPOTENCY_KEY, PREFER, CANCEL_AFTER],
+    body: Some(body(
+        Shape::Conversation { fields: chat_form::SUBMIT, is_openais: false },
+        r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_output": 32, "temperature": 0}"#,
+    )),
+    reply: json_or_accepted(
+        "The job was accepted, or it was accepted before under the same idempotency key. With `Prefer: wait=N`, the job, \
+         which has ended.",
+        Shape::Members(&[
+            always("job_id", JOB_ID, "The job's id."),
+            always("status", JOB_STATUS, "Its status: `queued` for a new job."),
+        ]),
+        Accepted { about: "The job, to a client with a preference.", shape: Shape::Named(&JOB) },
+    ),
+    errors: &[
+        "context_length_exceeded",
+        "model_not_found",
+        "priority_not_allowed",
+        "invalid_messages",
+        "idempotency_in_progress",
+        "insufficient_nodes",
+        "idempotency_key_reused",
+        "queue_full",
+        "account_storage_full",
+        "outbox_full",
+        "storage_full",
+        "damaged",
+    ],
+};
 
 /// Accepts a job. The same request under the same idempotency key gets the same job, with its present status.
 ///

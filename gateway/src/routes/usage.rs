@@ -8,10 +8,13 @@ use infera_types::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::keys::{account, failed, query};
+use super::keys::{ACCOUNT, account, failed, query};
 use crate::api::day;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::operation::{
+    self, Content, GoodReply, Member, Operation, Parameter, Place, Shape, always, sometimes,
+};
 use crate::api::reply::Reply;
 
 /// The longest time that one reply covers, in days: a leap year.
@@ -44,6 +47,62 @@ type Group = [Option<String>; 3];
 
 /// The names of the columns by which rows are grouped.
 const COLUMNS: [&str; 3] = ["day", "key", "model"];
+
+const fn parameter(
+    name: &'static str,
+    shape: Shape,
+    about: &'static str,
+    example: &'static str,
+) -> Parameter {
+    Parameter { place: Place::Query, name, shape, about, example }
+}
+
+/// `GET /v1/usage`.
+pub(crate) static SHOW: Operation = Operation {
+    id: "retrieveUsage",
+    group: operation::Group::Keys,
+    summary: "Show what was used",
+    about: "Adds up the answers and tokens of at most 366 days, by day, key or model. Clients that accept `text/csv` first, or \
+            ask for it by `format`, get a table.",
+    parameters: &[
+        parameter(
+            "from",
+            Shape::Day,
+            "The first day (UTC). The usual one is thirty days before the last.",
+            "2026-11-01",
+        ),
+        parameter("to", Shape::Day, "The last day (UTC). The usual one is today.", "2026-11-30"),
+        parameter(
+            "group_by",
+            Shape::Pattern("^(day|key|model)(,(day|key|model)){0,2}$"),
+            "What is added up separately; the usual is `day`.",
+            "day,model",
+        ),
+        parameter("format", Shape::Words(&["json", "csv"]), "The form of the reply.", "json"),
+        ACCOUNT,
+    ],
+    body: None,
+    reply: GoodReply {
+        content: Content::JsonOrTable(Shape::Members(&[
+            always("object", Shape::Words(&["list"]), "The kind of object."),
+            always("from", Shape::Day, "The first day."),
+            always("to", Shape::Day, "The last day."),
+            always("data", Shape::List(&Shape::Members(ROW)), "The sums, by day, key and model."),
+        ])),
+        ..operation::json("What was used.", Shape::Any)
+    },
+    errors: &[],
+};
+
+const ROW: &[Member] = &[
+    sometimes("day", Shape::Day, "The day."),
+    sometimes("key", Shape::Maybe(&Shape::Text), "The public id of the key; `null` for jobs without one."),
+    sometimes("model", Shape::Text, "The model."),
+    always("requests", Shape::Count, "Answers."),
+    always("prompt_tokens", Shape::Count, "Tokens of their prompts."),
+    always("completion_tokens", Shape::Count, "Tokens of the answers."),
+    always("total_tokens", Shape::Count, "Their sum."),
+];
 
 /// Shows what the caller's account used, or the account that an operator names.
 ///

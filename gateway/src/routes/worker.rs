@@ -8,28 +8,108 @@ use infera_types::time::Timestamp;
 use serde_json::json;
 
 use super::call::Call;
-use super::node_names::{Runners, check_name, found, nodes_of};
+use super::node_names::{NAME_MAX, NAME_MIN, Runners, check_name, found, nodes_of};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::node_objects;
+use crate::api::operation::{
+    Content, GoodReply, Group, Operation, RequestBody, Shape, body, json as in_json,
+};
 use crate::api::reply::Reply;
-use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Step, Unfit, check};
+use crate::api::shapes::NODE;
+use crate::fastapi::{Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
 use crate::network::Catalogue;
 
-/// The body that names a node by the seed's `node_url`.
-pub(super) const REGISTRATION: &[Field] =
-    &[Field::required("node_url", Kind::Text), Field::optional("node_version", Kind::Nullable(&Kind::Text))];
+const NAME: Field = Field::required("node_url", Kind::Text)
+    .about("The node's name, as it was registered. It may look like a URL; nothing connects to it.")
+    .range(Range::Plain(NAME_MIN, NAME_MAX));
 
-const MODELS: &[Field] =
-    &[Field::required("node_url", Kind::Text), Field::required("models", Kind::List(&Kind::Text))];
+/// The body that names a node by the seed's `node_url`.
+pub(super) const REGISTRATION: &[Field] = &[
+    NAME,
+    Field::optional("node_version", Kind::Nullable(&Kind::Text))
+        .about("The version of the node's program, for its owner. It has no control characters.")
+        .range(Range::Plain(0, VERSION_MAX)),
+];
+
+const MODELS: &[Field] = &[
+    NAME,
+    Field::required("models", Kind::List(&Kind::Text))
+        .about("The models that it may be drawn for. Those that the catalogue lacks are ignored and listed in the reply.")
+        .range(Range::ItemsWithin(0, MODELS_MAX)),
+];
 
 const RESULT: &[Field] = &[
-    Field::required("job_id", Kind::Text),
-    Field::required("api_key", Kind::Text),
-    Field::required("model_name", Kind::Text),
-    Field::required("result", Kind::Dictionary),
-    Field::required("status", Kind::Text),
+    Field::required("job_id", Kind::Text).about("Not read."),
+    Field::required("api_key", Kind::Text).about("Neither used nor repeated."),
+    Field::required("model_name", Kind::Text).about("Not read."),
+    Field::required("result", Kind::Dictionary).about("Not read."),
+    Field::required("status", Kind::Text).about("Not read."),
 ];
+
+/// A body that names a node.
+pub(super) const NODE_BODY: RequestBody =
+    body(Shape::Fields(REGISTRATION), r#"{"node_url": "basement-1", "node_version": "1.4.0"}"#);
+
+const fn operation(
+    id: &'static str,
+    summary: &'static str,
+    about: &'static str,
+    body: RequestBody,
+) -> Operation {
+    Operation {
+        id,
+        group: Group::Nodes,
+        summary,
+        about,
+        parameters: &[],
+        body: Some(body),
+        reply: in_json("The node.", Shape::Named(&NODE)),
+        errors: &["node_not_found"],
+    }
+}
+
+/// `POST /worker/register_node`.
+pub(crate) static REGISTER: Operation = operation(
+    "registerNode",
+    "Let a node be drawn",
+    "Lets a node of the account be drawn for jobs, again if it was deregistered.",
+    NODE_BODY,
+);
+
+/// `POST /worker/deregister_node`.
+pub(crate) static DEREGISTER: Operation = operation(
+    "deregisterNode",
+    "Withdraw a node",
+    "Withdraws a node of the account from draws. It ends the jobs that it has.",
+    NODE_BODY,
+);
+
+/// `POST /worker/update_models`.
+pub(crate) static UPDATE_MODELS: Operation = operation(
+    "updateModels",
+    "Choose a node's models",
+    "Stores which models of the catalogue a node of the account may be drawn for.",
+    body(Shape::Fields(MODELS), r#"{"node_url": "basement-1", "models": ["infera-tiny"]}"#),
+);
+
+/// `POST /worker/update_result`.
+pub(crate) static UPDATE_RESULT: Operation = Operation {
+    reply: GoodReply {
+        content: Content::Never,
+        ..in_json("There is none: results are refused.", Shape::Any)
+    },
+    errors: &["results_not_taken"],
+    ..operation(
+        "updateResult",
+        "Refuse a result",
+        "Always fails: nodes return results through the broker.",
+        body(
+            Shape::Fields(RESULT),
+            r#"{"job_id": "1", "api_key": "x", "model_name": "infera-tiny", "result": {}, "status": "done"}"#,
+        ),
+    )
+};
 
 /// The largest length of a version, in characters. Those of programs with a commit's hash have half as many.
 const VERSION_MAX: usize = 100;

@@ -6,8 +6,7 @@ use super::Case;
 use super::bodies::JSON;
 use super::values::{BROKEN, WRONG_INTEGERS, WRONG_TEXTS};
 
-const WRONG_LISTS: &[&str] =
-    &["null", "5", "\"x\"", "{}", "true", "[1]", "[\"a\",null,{},[]]", "[\"\\ud800\"]"];
+const WRONG_LISTS: &[&str] = &["null", "5", "\"x\"", "{}", "true", "[1]", "[\"a\",null,{},[]]"];
 const WRONG_OBJECTS: &[&str] = &["null", "5", "\"x\"", "[]", "true", "[[\"a\",1]]"];
 
 /// One field: its name, a good value, wrong values, and whether it is required.

@@ -10,6 +10,7 @@ mod auth;
 mod bodies;
 mod connections;
 mod damage;
+mod description;
 mod edge;
 mod fairness;
 mod faults;

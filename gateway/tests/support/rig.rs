@@ -288,6 +288,7 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
         tokenizer: Digest::of(b"tokenizer"),
         context_max: 512,
         said_bytes_per_token: None,
+        quantization: None,
         end_tokens: vec![0],
         reference_token_us: 1_000,
         created_ms: Timestamp::now(),

@@ -116,6 +116,10 @@ async fn what_can_not_fit_is_never_stored() {
     // What its bytes don't tell of, the verifier finds out.
     let job = ended(&stage.client, &conversation("infera-tiny", &[("user", &"7".repeat(5_000))])).await;
     assert_eq!(job["error"]["code"], "context_length_exceeded", "{job}");
+    assert_eq!(job["error"]["param"], "messages", "{job}");
+    let message = job["error"]["message"].as_str().unwrap_or_default();
+    let begins = "This model's maximum context length is 512 tokens. However, your messages resulted in ";
+    assert!(message.starts_with(begins), "{message}");
     let statistics = stage.client.call("GET", "/network_stats", None).await.json;
     assert_eq!(statistics["accepted"], 1, "{statistics}");
     stage.close().await;

@@ -134,8 +134,11 @@ fn read_and_render(
 }
 
 fn too_long(prompt: &str, context_max: impl std::fmt::Display) -> End {
+    // The gateway refuses by length in bytes with the same words (`api/error_text.rs`). LiteLLM knows the error by the first
+    // sentence's beginning, LangChain by its code.
     let message = format!(
-        "The prompt has {prompt}; the model's context of {context_max} leaves no room for an answer."
+        "This model's maximum context length is {context_max} tokens. However, your messages resulted in {prompt}, which \
+         leaves no room for an answer. Shorten the messages."
     );
     failed(FailureReason::ContextLength, message)
 }

@@ -80,6 +80,7 @@ impl Network {
             tokenizer: chat.tokenizer_digest(),
             context_max: 64,
             said_bytes_per_token: chat.said_bytes_per_token(),
+            quantization: None,
             end_tokens: chat.end_tokens().to_vec(),
             reference_token_us: 1_000,
             created_ms: now,

@@ -16,6 +16,7 @@ pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
         tokenizer: Digest::of(b"tokenizer"),
         context_max: 512,
         said_bytes_per_token: Some(13),
+        quantization: None,
         end_tokens: vec![2, 5],
         reference_token_us: 1_500,
         created_ms: at(0),

@@ -21,6 +21,10 @@ pub struct CatalogueEntry {
     /// stand for. Absent if that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said_bytes_per_token: Option<u32>,
+    /// How the weights are stored, in the words of listings of models, such as `fp32` or `int4`. Absent if that is
+    /// unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
     /// The tokens that end a turn.
     pub end_tokens: Vec<infera_types::numbers::TokenId>,
     /// Microseconds that the reference machine takes per token, by which points are scaled (kappa).
@@ -124,6 +128,7 @@ mod tests {
             tokenizer: Digest::of(b""),
             context_max: 512,
             said_bytes_per_token,
+            quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
             created_ms: Timestamp::from_millis(0),
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn an_entry_without_the_bound_is_read() {
         let old = serde_json::to_string(&entry(None)).unwrap();
-        assert!(!old.contains("said_bytes_per_token"));
+        assert!(!old.contains("said_bytes_per_token") && !old.contains("quantization"));
         assert_eq!(serde_json::from_str::<CatalogueEntry>(&old).unwrap(), entry(None));
         let new = serde_json::to_string(&entry(Some(13))).unwrap();
         assert_eq!(serde_json::from_str::<CatalogueEntry>(&new).unwrap(), entry(Some(13)));

@@ -59,7 +59,9 @@ impl Trace {
                     tracing::error!(request = self.id, job = ?job, "answered with an internal error");
                 }
                 let body = error.body(self.face, job);
-                let headers = if replayed { replayed_headers() } else { error_headers(&error) };
+                let mut headers = if replayed { replayed_headers() } else { error_headers(&error) };
+                headers
+                    .push((HeaderName::from_static("x-error-code"), HeaderValue::from_static(error.code())));
                 (status, Bytes::from(body), job, timing, headers)
             }
         };

@@ -353,6 +353,7 @@ fn listed() -> CatalogueEntry {
         tokenizer: Digest::of(b"tokenizer"),
         context_max: 512,
         said_bytes_per_token: None,
+        quantization: None,
         end_tokens: vec![2],
         reference_token_us: 150,
         created_ms: Timestamp::now(),

@@ -18,11 +18,10 @@ mod peers;
 mod refusals;
 mod settings;
 
-use std::io::Write as _;
-
 use clap::Parser as _;
 use infera_bench::report::Report;
 use infera_bench::{Fault, bare, machine};
+use infera_program::print;
 
 use crate::ours::Ours;
 use crate::peers::Peers;
@@ -35,31 +34,27 @@ fn main() -> Result<(), Fault> {
 
 async fn run(settings: &Settings) -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(), settings.is_quick());
-    say("starting the gateways")?;
+    print("starting the gateways")?;
     let ours = Ours::start(settings, &[]).await?;
     let chat = ours.chat();
     // The mock answers with our own reply, to the byte.
     let mock = bare::serve(chat.once().await?).await?;
     let peers = Peers::start(settings, mock).await?;
     if settings.wants("a") {
-        say("measuring: (a) one request at a time")?;
+        print("measuring: (a) one request at a time")?;
         report.add(alone::measure(settings, &chat, &peers).await?);
     }
     if settings.wants("b") {
-        say("measuring: (b) many at a time")?;
+        print("measuring: (b) many at a time")?;
         report.add(crowd::measure(settings, &ours, &peers).await?);
     }
     drop(peers);
     if settings.wants("c") {
-        say("measuring: (c) refusals")?;
+        print("measuring: (c) refusals")?;
         report.add(refusals::measure(settings, &ours).await?);
     }
     ours.end().await?;
     report.end(format!("{:.1}", machine::load()));
-    say(&report.text())?;
+    print(&report.text())?;
     report.write(settings.json())
-}
-
-fn say(text: &str) -> Result<(), Fault> {
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }

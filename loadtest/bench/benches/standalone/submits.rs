@@ -49,6 +49,7 @@ impl Accepting {
             tokenizer: Digest::of(b"tokenizer"),
             context_max: 512,
             said_bytes_per_token: None,
+            quantization: None,
             end_tokens: vec![2],
             reference_token_us: 200,
             created_ms: now,

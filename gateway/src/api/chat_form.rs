@@ -1,0 +1,226 @@
+//! The tables of the three bodies that ask for a conversation: their fields with kinds, ranges and meanings. Bodies are
+//! checked by them (`chat_request`), and the description of the API is made from them.
+
+use crate::fastapi::{Bound, Field, Json, Kind, Range};
+
+/// The fewest messages that a conversation has.
+pub(super) const MESSAGES_MIN: usize = 1;
+/// The shortest answer that can be asked for, in tokens.
+pub(super) const ANSWER_TOKENS_MIN: i64 = 1;
+/// OpenAI's range of temperatures. Above it, models answer nonsense, and so much noise would hide cheating.
+pub(super) const TEMPERATURE: std::ops::RangeInclusive<f64> = 0.0..=2.0;
+/// OpenAI's default. The network's own forms require a temperature.
+pub(super) const TEMPERATURE_DEFAULT: f64 = 1.0;
+/// The roles of a message that models know.
+pub(super) const ROLES: [&str; 3] = ["system", "user", "assistant"];
+/// OpenAI's newer name for the role `system`.
+pub(super) const DEVELOPER: &str = "developer";
+/// The numbers of replicas that can be asked for.
+pub(super) const REPLICAS: &[u8] = &[1, 3];
+/// The numbers of agreeing replicas that can be asked for, of three.
+pub(super) const QUORUMS: &[u8] = &[2, 3];
+
+const MODEL: Field =
+    Field::required("model", Kind::Text).about("The model's name, as `GET /v1/models` lists it.");
+const MESSAGES_ABOUT: &str = "The conversation so far, the oldest message first. It must leave room for an answer in the model's context.";
+const ROLE_ABOUT: &str =
+    "Who speaks. Some models' chat templates take no `system`, or ask that `user` and `assistant` alternate.";
+const MESSAGE: &[Field] = &[
+    Field::required("role", Kind::Text).about(ROLE_ABOUT).range(Range::Words(&ROLES)),
+    Field::required("content", Kind::Text).about("What was said."),
+];
+/// A message on OpenAI's face. Which roles may leave out the content is checked in code, because a table can't
+/// express it.
+const OPENAI_MESSAGE: &[Field] = &[
+    Field::required("role", Kind::Text)
+        .about("Who speaks; `developer` is taken as `system`. Some models' chat templates take no `system`, or ask that `user` and `assistant` alternate.")
+        .range(Range::Words(&[ROLES[0], ROLES[1], ROLES[2], DEVELOPER])),
+    Field::optional("content", Kind::Nullable(&Kind::Content))
+        .about("What was said: a text, or a list of parts of type `text`, which are joined. Only `assistant` may leave it out."),
+];
+const MESSAGES: Field = Field::required("messages", Kind::List(&Kind::Object(MESSAGE)))
+    .about(MESSAGES_ABOUT)
+    .range(Range::Items(MESSAGES_MIN));
+const OPENAI_MESSAGES: Field = Field::required("messages", Kind::List(&Kind::Object(OPENAI_MESSAGE)))
+    .about(MESSAGES_ABOUT)
+    .range(Range::Items(MESSAGES_MIN));
+
+const OPTIONAL_INTEGER: Kind = Kind::Nullable(&Kind::Integer);
+const ANSWER_TOKENS: Range =
+    Range::Integers { least: ANSWER_TOKENS_MIN, most: Bound::Setting("max_tokens_max") };
+const LENGTH_ABOUT: &str = "The largest length of the answer, in tokens. A longer answer is cut there, with `finish_reason` \"length\".";
+const TEMPERATURE_ABOUT: &str = "How much chance there is in the choice of tokens; 0 always takes the likeliest. Verified answers are possible at every temperature.";
+const TEMPERATURES: Range = Range::Numbers(*TEMPERATURE.start(), *TEMPERATURE.end());
+/// Values out of range are moved into it and not refused, so the table gives no range.
+const TIMEOUT: Field = Field::optional("request_timeout_time", OPTIONAL_INTEGER)
+    .about("How long the client waits, in seconds. Values below 1 count as 1, and values above 600 as 600. Afterwards the reply is 504.")
+    .default(Bound::Setting("request_timeout_s"));
+/// The same field of a body whose client doesn't wait, which is accepted and ignored.
+const NO_TIMEOUT: Field = Field::optional("request_timeout_time", OPTIONAL_INTEGER)
+    .about("Accepted for compatibility and ignored: a submitted job has the deadline that the gateway's operator set.");
+/// A seed, which is refused if it can't be kept exactly: two seeds rounded to the same number would share their
+/// noise.
+const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger))
+    .about("Makes the same request choose the same tokens again, as long as the model's `system_fingerprint` stays the same.")
+    .range(Range::Integers { least: i64::MIN, most: Bound::Integer(i64::MAX) });
+
+/// The form of `POST /chat/completions`. In this form and the next two, the third field is the answer's length.
+pub(crate) const CHAT: &[Field] = &[
+    MODEL,
+    MESSAGES,
+    Field::required("max_tokens", Kind::Integer).about(LENGTH_ABOUT).range(ANSWER_TOKENS),
+    Field::required("temperature", Kind::Number).about(TEMPERATURE_ABOUT).range(TEMPERATURES),
+    TIMEOUT,
+    SEED,
+];
+/// The form of `POST /submit_job`.
+pub(crate) const SUBMIT: &[Field] = &[
+    MODEL,
+    MESSAGES,
+    Field::required("max_output", Kind::Integer).about(LENGTH_ABOUT).range(ANSWER_TOKENS),
+    Field::required("temperature", Kind::Number).about(TEMPERATURE_ABOUT).range(TEMPERATURES),
+    NO_TIMEOUT,
+    SEED,
+];
+/// The form of `POST /v1/chat/completions`.
+pub(crate) const OPENAI: &[Field] = &[
+    MODEL,
+    OPENAI_MESSAGES,
+    Field::optional("max_tokens", OPTIONAL_INTEGER)
+        .about("The older name of `max_completion_tokens`, which counts if both are given.")
+        .range(ANSWER_TOKENS),
+    Field::optional("temperature", Kind::Nullable(&Kind::Number))
+        .about(TEMPERATURE_ABOUT)
+        .range(TEMPERATURES)
+        .default(Bound::Number(TEMPERATURE_DEFAULT)),
+    TIMEOUT,
+    SEED,
+    Field::optional("max_completion_tokens", OPTIONAL_INTEGER)
+        .about(LENGTH_ABOUT)
+        .range(ANSWER_TOKENS)
+        .default(Bound::Setting("max_tokens_default")),
+];
+
+/// The members of `verification`, which all three forms take. They are checked in code, because pydantic has no words
+/// for one member's range that depends on another's. Other members are refused.
+pub(crate) const VERIFICATION: &[Field] = &[
+    Field::optional("replicas", Kind::Nullable(&Kind::Integer))
+        .about("How many nodes are asked. One node's answer is not verified.")
+        .range(Range::Choices(REPLICAS))
+        .default(Bound::Integer(3)),
+    Field::optional("quorum", Kind::Nullable(&Kind::Integer))
+        .about("How many replicas of different owners must agree. With `replicas` 1 it may only be left out or be 1.")
+        .range(Range::Choices(QUORUMS))
+        .default(Bound::Integer(2)),
+];
+
+/// The words for `service_tier`. `auto`, as in OpenAI's API, leaves the choice to the network, which takes the default tier.
+pub(super) const TIERS: [&str; 4] = ["auto", "default", "flex", "priority"];
+
+/// The other options that all three forms take, which are checked in code.
+pub(crate) const OPTIONS: &[Field] = &[Field::optional("service_tier", Kind::Nullable(&Kind::Text))
+    .about("The tier in which the job waits: `flex` for what may take longer, `priority` for keys with the right to it, and `default`, which `auto` stands for.")
+    .range(Range::Words(&TIERS))];
+
+/// Decides whether a value changes nothing.
+type IsNeutral = fn(&Json) -> bool;
+
+/// An option of OpenAI's API that this network doesn't support. Where ignoring it would change the answer it is refused;
+/// values that change nothing are accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsupported {
+    /// The option's name.
+    pub(crate) name: &'static str,
+    /// Whether a value changes nothing.
+    pub(super) is_neutral: IsNeutral,
+    /// Values that change nothing, as a list in JSON, for the API's description. `null` is always another.
+    pub(crate) neutral: &'static str,
+}
+
+const fn unless(name: &'static str, neutral: &'static str, is_neutral: IsNeutral) -> Unsupported {
+    Unsupported { name, is_neutral, neutral }
+}
+
+/// The options of a body that are refused.
+pub(crate) const UNSUPPORTED: [Unsupported; 17] = [
+    unless("stream", "[false]", |value| *value == Json::Bool(false)),
+    unless("n", "[1]", |value| is_number(value, 1.0)),
+    unless("top_p", "[1]", |value| is_number(value, 1.0)),
+    unless("frequency_penalty", "[0]", |value| is_number(value, 0.0)),
+    unless("presence_penalty", "[0]", |value| is_number(value, 0.0)),
+    unless("logprobs", "[false]", |value| *value == Json::Bool(false)),
+    unless("top_logprobs", "[0]", |value| is_number(value, 0.0)),
+    unless("stop", "[[], \"\"]", is_empty),
+    unless("tools", "[[]]", is_empty),
+    unless("functions", "[[]]", is_empty),
+    unless("tool_choice", "[\"none\", \"auto\"]", |value| is_text(value, "none") || is_text(value, "auto")),
+    unless("function_call", "[\"none\", \"auto\"]", |value| is_text(value, "none") || is_text(value, "auto")),
+    unless("logit_bias", "[{}]", is_empty),
+    unless("response_format", "[{\"type\": \"text\"}]", |value| {
+        value.get("type").is_some_and(|kind| is_text(kind, "text"))
+    }),
+    unless("modalities", "[[\"text\"]]", |value| *value == Json::List(vec![Json::Text("text".to_owned())])),
+    unless("audio", "[]", |_| false),
+    unless("web_search_options", "[]", |_| false),
+];
+
+/// The options within a message that are refused in the same way: an assistant's actions beside its text.
+pub(crate) const UNSUPPORTED_IN_MESSAGES: [Unsupported; 4] = [
+    unless("tool_calls", "[[]]", is_empty),
+    unless("function_call", "[{}]", is_empty),
+    unless("refusal", "[\"\"]", is_empty),
+    unless("audio", "[{}]", is_empty),
+];
+
+fn is_number(value: &Json, expected: f64) -> bool {
+    crate::fastapi::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)
+}
+
+fn is_text(value: &Json, expected: &str) -> bool {
+    matches!(value, Json::Text(text) if text == expected)
+}
+
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::List(items) => items.is_empty(),
+        Json::Object(members) => members.is_empty(),
+        Json::Text(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infera_types::job::VerificationPolicy;
+
+    #[test]
+    fn what_is_described_as_neutral_is_taken() {
+        for option in UNSUPPORTED.iter().chain(&UNSUPPORTED_IN_MESSAGES) {
+            let Ok(Json::List(values)) = crate::fastapi::json::read(option.neutral.as_bytes()) else {
+                panic!("{} is no list", option.neutral)
+            };
+            assert!(values.iter().all(option.is_neutral), "{option:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_for_tiers_are_those_that_are_read() {
+        let words: std::collections::BTreeSet<&str> =
+            infera_types::service::ServiceTier::ALL.iter().map(|tier| tier.word()).chain(["auto"]).collect();
+        assert_eq!(words, TIERS.into_iter().collect());
+    }
+
+    #[test]
+    fn the_described_policy_is_the_default_one() {
+        let described = |name: &str| match VERIFICATION.iter().find(|field| field.name == name)?.default? {
+            Bound::Integer(value) => u8::try_from(value).ok(),
+            Bound::Number(_) | Bound::Setting(_) => None,
+        };
+        let policy = VerificationPolicy::default();
+        assert_eq!(
+            (described("quorum"), described("replicas")),
+            (Some(policy.quorum), Some(policy.replicas))
+        );
+    }
+}

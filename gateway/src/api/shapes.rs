@@ -1,0 +1,297 @@
+//! The shapes of replies, for the description of the API. `objects` and `error_body` make the replies; the description's
+//! test holds what a running gateway answers against these shapes.
+
+use super::operation::{JOB_ID, Member, Named, Shape, always, sometimes};
+
+/// OpenAI's error.
+pub(crate) static ERROR: Named = Named {
+    name: "Error",
+    about: "Every error under `/v1`, in OpenAI's format.",
+    shape: Shape::Members(&[
+        always("error", Shape::Named(&ERROR_OBJECT), "The error."),
+        sometimes("job_id", JOB_ID, "The job that the error concerns, once there is one."),
+    ]),
+};
+
+/// The object within OpenAI's error. Jobs that ended without an answer show it too.
+pub(crate) static ERROR_OBJECT: Named = Named {
+    name: "ErrorObject",
+    about: "What is wrong.",
+    shape: Shape::Members(&[
+        always("message", Shape::Text, "One or two sentences for a person: what is wrong and what to do."),
+        always(
+            "type",
+            Shape::Words(&["invalid_request_error", "requests", "server_error"]),
+            "The kind: `requests` is a limit.",
+        ),
+        always(
+            "param",
+            Shape::Maybe(&Shape::Text),
+            "The part of the body that is wrong, such as `messages[0].role`.",
+        ),
+        always("code", Shape::Text, "The code, which never changes its meaning. `docs/errors.md` lists all."),
+    ]),
+};
+
+/// An error on the network's own face.
+pub(crate) static DETAIL: Named = Named {
+    name: "Detail",
+    about: "An error outside `/v1` that is no list of mistakes.",
+    shape: Shape::Members(&[
+        always("detail", Shape::Text, "One or two sentences for a person: what is wrong and what to do."),
+        sometimes(
+            "code",
+            Shape::Text,
+            "The code, which never changes its meaning; absent if the body is no JSON.",
+        ),
+        sometimes("job_id", JOB_ID, "The job that the error concerns, once there is one."),
+    ]),
+};
+
+/// FastAPI's list of mistakes.
+pub(crate) static MISTAKES: Named = Named {
+    name: "HTTPValidationError",
+    about: "All mistakes in a body outside `/v1`, as FastAPI lists them.",
+    shape: Shape::Members(&[always("detail", Shape::List(&Shape::Named(&MISTAKE)), "The mistakes.")]),
+};
+
+static MISTAKE: Named = Named {
+    name: "ValidationError",
+    about: "One mistake.",
+    shape: Shape::Members(&[
+        always("type", Shape::Text, "The kind of mistake, mostly one of pydantic's words."),
+        always(
+            "loc",
+            Shape::List(&Shape::Any),
+            "The path to the value, from `body` inwards: names and indexes.",
+        ),
+        always("msg", Shape::Text, "What is wrong, in a sentence."),
+        always("input", Shape::Any, "The value that was found, cut if it is long."),
+        sometimes("ctx", Shape::Map(&Shape::Any), "The values from which the sentence was made."),
+    ]),
+};
+
+/// A conversation's answer.
+pub(crate) static CHAT_COMPLETION: Named = Named {
+    name: "ChatCompletion",
+    about: "An answer in OpenAI's format, with `verification` and `job_id` beside it.",
+    shape: Shape::Members(&[
+        always("id", Shape::Text, "The answer's id, made from the job's."),
+        always("object", Shape::Words(&["chat.completion"]), "The kind of object."),
+        always("created", Shape::Time, "When the job was accepted."),
+        always("model", Shape::Text, "The model that answered."),
+        always("choices", Shape::List(&Shape::Members(CHOICE)), "One choice."),
+        always("usage", Shape::Members(USAGE), "What is counted as used."),
+        always("service_tier", Shape::Text, "The tier that was used."),
+        sometimes(
+            "system_fingerprint",
+            Shape::Text,
+            "Changes when the model's files do: the same seed may then give other tokens.",
+        ),
+        always("verification", Shape::Named(&VERIFICATION), "What is known about the answer."),
+        always("job_id", JOB_ID, "The job's id."),
+    ]),
+};
+
+const CHOICE: &[Member] = &[
+    always("index", Shape::Count, "0."),
+    always(
+        "message",
+        Shape::Members(&[
+            always("role", Shape::Words(&["assistant"]), "Who speaks."),
+            always("content", Shape::Text, "The answer."),
+            always("refusal", Shape::Null, "Always `null`."),
+        ]),
+        "The answer.",
+    ),
+    always("logprobs", Shape::Null, "Always `null`."),
+    always(
+        "finish_reason",
+        Shape::Words(&["stop", "length"]),
+        "`length` if the answer was cut at its largest length or at the context's end.",
+    ),
+];
+
+const USAGE: &[Member] = &[
+    always("prompt_tokens", Shape::Count, "Tokens of the prompt, as the model's template makes it."),
+    always("completion_tokens", Shape::Count, "Tokens of the answer."),
+    always("total_tokens", Shape::Count, "Their sum."),
+    always("prompt_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
+    always("completion_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
+];
+
+/// What is known about an answer.
+pub(crate) static VERIFICATION: Named = Named {
+    name: "Verification",
+    about: "What is known about an answer: that nodes of enough different owners ran this model as asked and agree on its \
+            tokens. It does not say that the answer is right.",
+    shape: Shape::Members(&[
+        always(
+            "status",
+            Shape::Words(&["verified", "unverified", "disputed", "upheld", "overturned"]),
+            "`unverified` if one replica was asked for; the last three are found after the answer was given.",
+        ),
+        always(
+            "replicas",
+            Shape::Members(&[
+                always("asked", Shape::Count, "Nodes that were asked."),
+                always("answered", Shape::Count, "Replicas that had come when the job ended."),
+                always("agreed", Shape::Count, "Replicas that agree with this answer, itself included."),
+            ]),
+            "Counts of replicas.",
+        ),
+        sometimes(
+            "rung",
+            Shape::Words(&["identical", "benign", "text", "referee"]),
+            "The test that decided.",
+        ),
+        sometimes(
+            "numbers",
+            Shape::Words(&["inside", "outside"]),
+            "Whether the replicas' numbers lie within the thresholds of each other.",
+        ),
+        always("thresholds", Shape::Text, "The version of the thresholds that judged the answer."),
+    ]),
+};
+
+/// A job.
+pub(crate) static JOB: Named = Named {
+    name: "Job",
+    about: "A job, from its acceptance to its end.",
+    shape: Shape::Members(&[
+        always("id", JOB_ID, "The job's id."),
+        always("object", Shape::Words(&["job"]), "The kind of object."),
+        always("job_id", JOB_ID, "The same id."),
+        always("status", JOB_STATUS, "`queued` and `running` change; the four ends never do."),
+        always("model", Shape::Text, "The model that was asked for."),
+        always("service_tier", Shape::Words(&["default", "flex", "priority"]), "The tier that it waits in."),
+        always("created", Shape::Time, "When it was accepted."),
+        always("metadata", Shape::Map(&Shape::Text), "The client's pairs."),
+        always("expires", Shape::Time, "Its deadline. A job without an answer by then expires."),
+        sometimes("ended", Shape::Time, "When it ended."),
+        sometimes(
+            "verification",
+            Shape::Named(&VERIFICATION),
+            "What is known about the answer, once it has succeeded.",
+        ),
+        sometimes("result", Shape::Named(&CHAT_COMPLETION), "The answer, once it has succeeded."),
+        sometimes(
+            "error",
+            Shape::Named(&ERROR_OBJECT),
+            "Why there is no answer, once it has ended without one.",
+        ),
+    ]),
+};
+
+/// The status of a job.
+pub(crate) const JOB_STATUS: Shape =
+    Shape::Words(&["queued", "running", "succeeded", "failed", "cancelled", "expired", "unknown"]);
+
+/// A job in a list, without its answer.
+pub(crate) static LISTED_JOB: Named = Named {
+    name: "ListedJob",
+    about: "A job in a list, which shows no answer.",
+    shape: Shape::Members(&[
+        always("id", JOB_ID, "The job's id."),
+        always("object", Shape::Words(&["job"]), "The kind of object."),
+        always("job_id", JOB_ID, "The same id."),
+        always("status", JOB_STATUS, "`queued` and `running` change; the four ends never do."),
+        always("model", Shape::Text, "The model that was asked for."),
+        always("created", Shape::Time, "When it was accepted."),
+        always("expires", Shape::Time, "Its deadline."),
+        always("metadata", Shape::Map(&Shape::Text), "The client's pairs."),
+        sometimes("ended", Shape::Time, "When it ended."),
+    ]),
+};
+
+/// An API key.
+pub(crate) static API_KEY: Named = Named {
+    name: "ApiKey",
+    about: "An API key, without the key itself.",
+    shape: Shape::Members(KEY_MEMBERS),
+};
+
+const KEY_MEMBERS: &[Member] = &[
+    always("id", Shape::Text, "The key's public id."),
+    always("object", Shape::Words(&["api_key"]), "The kind of object."),
+    always("account", Shape::Text, "The account that it belongs to."),
+    always("name", Shape::Text, "The name that its owner gave it."),
+    always("hint", Shape::Text, "Its last characters."),
+    always("scopes", Shape::List(&SCOPE), "What it permits."),
+    always("status", Shape::Text, "Whether it is valid, and if not, why."),
+    always("created", Shape::Time, "When it was made."),
+    always("expires", Shape::Maybe(&Shape::Time), "When it ends by itself."),
+    always("revoked", Shape::Maybe(&Shape::Time), "When it was revoked."),
+    always("replaced_by", Shape::Maybe(&Shape::Text), "The id of the key that it was rotated to."),
+    sometimes("key", Shape::Text, "The key itself, in the one reply that made it."),
+];
+
+/// The words for scopes.
+pub(crate) const SCOPES: &[&str] = &["user", "node", "fleet", "admin"];
+
+const SCOPE: Shape = Shape::Words(SCOPES);
+
+/// A node as its owner sees it.
+pub(crate) static NODE: Named = Named {
+    name: "Node",
+    about: "A node as its owner sees it.",
+    shape: Shape::Members(&[
+        always("object", Shape::Words(&["node"]), "The kind of object."),
+        always("node", Shape::Text, "The id by which the network knows the node."),
+        always("node_id", Shape::Text, "The name that it was registered with."),
+        always(
+            "status",
+            Shape::Words(&["registered", "draining"]),
+            "`draining` while it is drawn for no job.",
+        ),
+        always("draining_since", Shape::Maybe(&Shape::Time), "Since when it is drawn for no job."),
+        always(
+            "models",
+            Shape::Maybe(&Shape::List(&Shape::Text)),
+            "The models that it is drawn for; `null`: all that it has.",
+        ),
+        always("node_version", Shape::Maybe(&Shape::Text), "The version that its owner named."),
+        always("registered", Shape::Time, "When it was registered."),
+        sometimes(
+            "unknown_models",
+            Shape::List(&Shape::Text),
+            "Names in the request that the catalogue lacks.",
+        ),
+        sometimes("points", Shape::Number, "The points of all days."),
+        sometimes("task_points", Shape::Number, "Those for answers."),
+        sometimes("uptime_points", Shape::Number, "Those for uptime."),
+        sometimes("tokens", Shape::Count, "The tokens of all valid answers."),
+        sometimes("jobs", Shape::Map(&Shape::Count), "Its verdicts, by their words."),
+        sometimes("today", Shape::Any, "The same for today."),
+        sometimes("by_model", Shape::List(&Shape::Any), "Valid answers of each model."),
+    ]),
+};
+
+/// A day's points.
+pub(crate) static DAY_POINTS: Named = Named {
+    name: "DayPoints",
+    about: "A node's points of one day (UTC).",
+    shape: Shape::Members(&[
+        always("date", Shape::Day, "The day."),
+        always("points", Shape::Number, "All points of the day."),
+        always("task_points", Shape::Number, "Those for answers."),
+        always("uptime_points", Shape::Number, "Those for uptime."),
+    ]),
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_scopes_are_those_that_are_read() {
+        for word in SCOPES {
+            let scope: infera_ledger::Scope = word.parse().unwrap();
+            assert_eq!(scope.word(), *word);
+        }
+        let all: infera_ledger::Scopes = SCOPES.join(",").parse().unwrap();
+        assert_eq!(all.iter().count(), SCOPES.len());
+        let missing = "x".parse::<infera_ledger::Scope>().unwrap_err().to_string();
+        assert!(SCOPES.iter().all(|word| missing.contains(word)));
+    }
+}

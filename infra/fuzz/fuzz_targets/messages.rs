@@ -1,0 +1,7 @@
+//! See `targets::messages`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::messages(bytes));

@@ -1,0 +1,77 @@
+"""Hooks of schemathesis: what would make a good request fail for a reason that no schema can tell."""
+
+import itertools
+import json
+import os
+import urllib.request
+
+import schemathesis
+
+# The model that is served. Other names are tried too: the shortest ones are left alone.
+SERVED = "infera-tiny"
+numbers = itertools.count()
+# The ids of the run's own account and key, once they were asked for.
+OWN = set()
+
+
+
+# A shorter one ends a job on a busy machine before its answer.
+CANCEL_AFTER_MIN_S = 60
+# A job that is looked at may never end within the time of a request.
+WAIT_MAX_S = 1
+
+
+def name_served(body):
+    """Names the served model in a conversation, and in each of a list of jobs."""
+    if isinstance(body, dict) and isinstance(body.get("model"), str) and len(body["model"]) > 1 and "messages" in body:
+        body["model"] = SERVED
+    if isinstance(body, dict) and isinstance(body.get("jobs"), list):
+        for job in body["jobs"]:
+            name_served(job)
+
+
+def renew_key(body):
+    """Makes the idempotency keys in a body new ones."""
+    if isinstance(body, dict):
+        if isinstance(body.get("idempotency_key"), str) and body["idempotency_key"]:
+            body["idempotency_key"] = f"{body['idempotency_key'][:200]}-{next(numbers)}"
+        if isinstance(body.get("jobs"), list):
+            for job in body["jobs"]:
+                renew_key(job)
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Names the served model, makes each idempotency key a new one (the same key with another body is an error), and asks for no
+    long waits and no short lives of jobs."""
+    name_served(case.body)
+    renew_key(case.body)
+    headers, query = case.headers or {}, case.query or {}
+    key = headers.get("Idempotency-Key")
+    if isinstance(key, str) and key.isascii() and key.isprintable() and key.strip():
+        headers["Idempotency-Key"] = f"{key[:200]}-{next(numbers)}"
+    after = str(headers.get("Cancel-After", ""))
+    if after.isascii() and after.isdecimal() and 0 < int(after) < CANCEL_AFTER_MIN_S:
+        headers["Cancel-After"] = str(CANCEL_AFTER_MIN_S)
+    wait = str(query.get("wait", ""))
+    if wait.isascii() and wait.isdecimal() and int(wait) <= 60:
+        query["wait"] = str(min(int(wait), WAIT_MAX_S))
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """Leaves alone the keys and the account that the run itself needs: without them all later requests would be refused."""
+    return not (case.operation.path.startswith(("/v1/keys/", "/v1/accounts/")) and (case.path_parameters or {}).get("id") in own())
+
+
+def own():
+    """Returns the ids of the run's own account and of its keys."""
+    if not OWN:
+        request = urllib.request.Request(
+            f"{os.environ['INFERA_URL']}/v1/keys", headers={"Authorization": f"Bearer {os.environ['INFERA_API_KEY']}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            for key in json.load(reply)["data"]:
+                if key["hint"] and os.environ["INFERA_API_KEY"].endswith(key["hint"]):
+                    OWN.update({key["id"], key["account"]})
+    return OWN
