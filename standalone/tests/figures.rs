@@ -1,6 +1,6 @@
 //! The figures in `docs/api.md` are the defaults of the settings that stand beside them.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
