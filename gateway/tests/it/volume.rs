@@ -318,7 +318,6 @@ async fn a_batch_that_does_not_fit_says_how_many_do() {
     let refused = rig.post("/v1/jobs", &batch(20), &[]).await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("storage_full")));
     let rig = Rig::start(Config { outbox_max: 3, ..unlimited() }).await;
-    let refused = rig.post("/v1/jobs", &batch(4), &[]).await;
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("outbox_full")));
-    assert_eq!(rig.post("/v1/jobs", &batch(3), &[]).await.status, 202, "its places came back");
+    // The ledger holds them until their turn, so they take no places on the way to the broker.
+    assert_eq!(rig.post("/v1/jobs", &batch(4), &[]).await.status, 202);
 }

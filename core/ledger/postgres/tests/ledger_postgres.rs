@@ -4,6 +4,8 @@
 
 #[path = "ledger_postgres/backfill.rs"]
 mod backfill;
+#[path = "ledger_postgres/before.rs"]
+mod before;
 #[path = "ledger_postgres/cutting.rs"]
 mod cutting;
 #[path = "ledger_postgres/ends.rs"]
