@@ -124,18 +124,18 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_by_rounding() {
-        let mut line = Line::default();
+        let (mut line, weight) = (Line::default(), u64::from(u32::MAX) * 16);
         let (mut whole, mut parts) = (Place::new(1), Place::new(2));
         for place in [&mut whole, &mut parts] {
             line.enter(place);
         }
         for _ in 0..3_000_000 {
-            line.serve(&mut parts, 1, u64::from(u32::MAX) * 16);
+            line.serve(&mut parts, 1, weight);
         }
-        line.serve(&mut whole, 3_000_000, u64::from(u32::MAX) * 16);
+        line.serve(&mut whole, 3_000_000, weight);
         assert_eq!((parts.at, parts.rest), (whole.at, whole.rest));
-        line.correct(&mut parts, -1_234_567, 7);
-        line.correct(&mut parts, 1_234_567, 7);
+        line.correct(&mut parts, -1_234_567, weight);
+        line.correct(&mut parts, 1_234_567, weight);
         assert!((parts.at - whole.at).abs() <= 1, "{parts:?} {whole:?}");
     }
 
