@@ -25,7 +25,8 @@ folder=$(mktemp -d)
 port=$("$venv/bin/python" -c 'import socket; probe = socket.socket(); probe.bind(("127.0.0.1", 0)); print(probe.getsockname()[1])')
 "$binary" up --data "$folder/data" --set "listen=127.0.0.1:$port" --set engine.kind=stub \
     --set gateway.requests_per_minute=0 --set gateway.in_flight_max=0 --set gateway.waiting_max=0 \
-    --set gateway.signups_per_minute=0 --set gateway.node_checks_per_minute=0 >"$folder/log" 2>&1 &
+    --set gateway.signups_per_minute=0 --set gateway.node_checks_per_minute=0 --set gateway.tokens_per_minute=0 \
+    --set gateway.looks_per_minute=0 >"$folder/log" 2>&1 &
 network=$!
 # Ends the program in any case.
 trap 'kill -INT "$network" 2>/dev/null || true; wait "$network" || true; rm -rf "$folder"' EXIT

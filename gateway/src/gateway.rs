@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use infera_ledger::NodeBook;
+use infera_ledger::{AccountBook, NodeBook};
 use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::ids::{GatewayId, ModelName};
 use infera_types::shutdown::Shutdown;
@@ -57,10 +57,14 @@ impl Gateway {
         Self::open(config, seams, Door::OneProcess(book))
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a list of parts, each a few lines, in the order of their needs"
+    )]
     fn open(config: Config, seams: Seams, door: Door) -> Self {
         let Seams { intake, reader, batches, lists, accounts, keys: key_book, .. } = seams;
-        let (network, roster, node_reader, broker) =
-            (seams.network, seams.roster, seams.node_reader, seams.broker);
+        let (network, broker) = (seams.network, seams.broker);
+        let (roster, node_reader) = (seams.roster, seams.node_reader);
         let id = GatewayId::fresh();
         let (stop, force) = (Shutdown::new(), Shutdown::new());
         let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
@@ -89,12 +93,9 @@ impl Gateway {
             capacity: Arc::clone(&capacity),
             ready: completions_ready,
         };
-        let refresher = Refresher::new(
-            Arc::clone(&network),
-            Arc::clone(&catalogue),
-            Arc::clone(&broker),
-            Duration::from_millis(config.catalogue_refresh_ms.max(1)),
-        );
+        let every = Duration::from_millis(config.catalogue_refresh_ms.max(1));
+        let refresher =
+            Refresher::new(Arc::clone(&network), Arc::clone(&catalogue), Arc::clone(&broker), every);
         let jobs = Jobs {
             terms: Terms::from(&config),
             gateway: id,
@@ -114,21 +115,17 @@ impl Gateway {
         let state = State {
             jobs,
             conversations: Conversations::new(&config),
-            keys: KeyCache::new(
-                Arc::clone(&accounts),
-                Duration::from_millis(config.key_ttl_ms),
-                config.keys_max,
-            ),
+            keys: keys_of(&config, Arc::clone(&accounts)),
             accounts,
             key_book,
             limits,
             runners: Runners { roster: Arc::clone(&roster), reader: Arc::clone(&node_reader) },
             node_models: NodeModels::new(node_reader),
             nodes: Nodes {
+                per_account_max: config.nodes_per_account_max,
                 door,
                 book: network,
                 roster,
-                per_account_max: config.nodes_per_account_max,
                 broker,
             },
             counts: NetworkCounts::new(reader),
@@ -214,6 +211,11 @@ impl Gateway {
         }
         end.cancel();
     }
+}
+
+/// Makes the cache of keys.
+fn keys_of(config: &Config, accounts: Arc<dyn AccountBook>) -> KeyCache {
+    KeyCache::new(accounts, Duration::from_millis(config.key_ttl_ms), config.keys_max)
 }
 
 /// A handle to a gateway: it shows what the gateway knows of the network and whether the gateway can take work.

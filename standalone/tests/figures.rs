@@ -41,6 +41,10 @@ fn each_figure_of_the_api_is_a_default() {
         let Some(setting) = setting.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else {
             continue;
         };
+        // Two words in a cell are no setting.
+        if setting.contains('`') {
+            continue;
+        }
         let pointer = format!("/{}", setting.replace('.', "/"));
         let value = settings.pointer(&pointer).and_then(Value::as_u64);
         assert_eq!(Some(number(figure, setting)), value, "{row}");

@@ -8,6 +8,7 @@ use infera_types::time::Timestamp;
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::day;
 use crate::api::metadata;
+use crate::fastapi::number;
 use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit};
 
 /// The longest idempotency key, in characters, the same as in the header.
@@ -220,16 +221,18 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
             None
         }
     };
-    let mut time = |name: &'static str| match given.get(name) {
-        None | Some(Json::Null) => None,
-        Some(Json::Int(seconds)) if (0..=TIME_MAX_S.cast_signed()).contains(seconds) => {
-            Some(of_seconds(seconds.unsigned_abs()))
-        }
-        Some(other) => {
+    let mut time = |name: &'static str| {
+        let value = given.get(name).filter(|value| **value != Json::Null)?;
+        // A filter that is read otherwise than it was meant would cancel the wrong jobs: texts and flags are no times.
+        let is_number = matches!(value, Json::Int(_) | Json::Float(_));
+        let seconds = is_number.then(|| number::exact_integer(value).ok()).flatten();
+        let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let time = seconds.filter(|seconds| *seconds <= TIME_MAX_S).map(of_seconds);
+        if time.is_none() {
             let flaw = Flaw::new("int_type", "Input should be a time in whole seconds since 1970");
-            mistakes.add(&[Step::name(name)], flaw, other);
-            None
+            mistakes.add(&[Step::name(name)], flaw, value);
         }
+        time
     };
     let (since, until) = (time("since"), time("until"));
     let metadata = metadata::read(given, mistakes);

@@ -9,6 +9,18 @@ pub(crate) static ERROR: Named = Named {
     about: "Every error under `/v1`, in OpenAI's format.",
     shape: Shape::Members(&[
         always("error", Shape::Named(&ERROR_OBJECT), "The error."),
+        sometimes(
+            "errors",
+            Shape::Members(&[
+                always("object", Shape::Words(&["list"]), "The kind of object."),
+                always(
+                    "data",
+                    Shape::List(&Shape::Any),
+                    "The mistakes: `code`, `message` and `param` of each.",
+                ),
+            ]),
+            "All mistakes, if several jobs were sent.",
+        ),
         sometimes("job_id", JOB_ID, "The job that the error concerns, once there is one."),
     ]),
 };
@@ -21,8 +33,8 @@ pub(crate) static ERROR_OBJECT: Named = Named {
         always("message", Shape::Text, "One or two sentences for a person: what is wrong and what to do."),
         always(
             "type",
-            Shape::Words(&["invalid_request_error", "requests", "server_error"]),
-            "The kind: `requests` is a limit.",
+            Shape::Words(&["invalid_request_error", "requests", "tokens", "server_error"]),
+            "The kind: `requests` and `tokens` are limits.",
         ),
         always(
             "param",

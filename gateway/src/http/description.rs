@@ -148,16 +148,18 @@ pub(crate) fn openapi(config: &Config) -> Value {
 /// Returns what holds for the whole API, with the limits in figures.
 fn about(config: &Config) -> String {
     let limit =
-        |value: u32, of: &str| if value == 0 { format!("no limit of {of}") } else { format!("{value} {of}") };
+        |value: u64, of: &str| if value == 0 { format!("no limit of {of}") } else { format!("{value} {of}") };
     format!(
         "Requests become jobs. Nodes of three different owners answer each job, and their answers are compared before one is \
          returned.\n\n\
-         **Limits of one key here:** {}, {}. **Limits of one account:** {}. Every reply to a request with a key has the \
+         **Limits of one key here:** {}, {}, {}, {}. **Limits of one account:** {}. Every reply to a request with a key has the \
          headers `x-ratelimit-*`, `RateLimit` and `RateLimit-Policy`; a refusal has `Retry-After` and `retry-after-ms`.\n\n\
          **Errors** have a code in the body and in the header `x-error-code`, and every reply has an `x-request-id`.",
-        limit(config.requests_per_minute, "requests per minute"),
-        limit(config.in_flight_max, "requests at once"),
-        limit(config.waiting_max, "jobs that wait or run"),
+        limit(config.requests_per_minute.into(), "requests per minute"),
+        limit(config.tokens_per_minute, "tokens per minute"),
+        limit(config.looks_per_minute.into(), "looks and cancels per minute"),
+        limit(config.in_flight_max.into(), "requests at once"),
+        limit(config.waiting_max.into(), "jobs that wait or run"),
     )
 }
 

@@ -85,17 +85,20 @@ impl Route {
         if is_request { Work::Request } else { Work::Look }
     }
 
-    /// Returns the largest body that the route takes, in bytes. Only conversations are long; routes that need no key,
-    /// or read no body, get little.
+    /// Returns the largest body that the route takes, in bytes. Only conversations and lists of jobs' ids are long; routes
+    /// that need no key, or read no body, get little.
     #[must_use]
     pub(super) fn body_max_bytes(&self, conversation_max_bytes: usize) -> usize {
-        if self.work() == Work::Request {
+        if self.work() == Work::Request || self.path == CANCEL {
             conversation_max_bytes
         } else {
             conversation_max_bytes.min(SMALL_MAX_BYTES)
         }
     }
 }
+
+/// The path that takes a thousand ids of jobs, which are some 40 kB.
+const CANCEL: &str = "/v1/jobs/cancel";
 
 /// The beginning of the paths that manage keys. Their bodies are short, and they are no work for the network.
 const KEYS: &str = "/v1/keys";

@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob, Standby};
+use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob};
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;
@@ -31,6 +31,7 @@ use tracing::{Span, field};
 use super::abandonment::SameRequest;
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
+use super::new_job::new_job;
 use super::standby::standby;
 use super::waiters::Wait;
 use crate::access::{Caller, Counted};
@@ -291,48 +292,6 @@ fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
         }
         Committed::New { .. } => Err(ApiError::Internal),
     }
-}
-
-/// Makes the row of a job that no client waits for, with the terms of this gateway. The caller sets its times and its
-/// epoch.
-///
-/// # Errors
-/// [`ApiError::Internal`].
-pub(super) fn new_job(
-    jobs: &Jobs,
-    caller: &Caller,
-    ask: ChatRequest,
-    context_max: u32,
-    standby: Standby,
-) -> Result<NewJob, ApiError> {
-    let ChatRequest { mut request, policy, metadata, .. } = ask;
-    // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
-    request.max_tokens = request.max_tokens.min(context_max);
-    Ok(NewJob {
-        id: JobId::new(),
-        account: caller.account.clone(),
-        key: Some(caller.id.clone()),
-        request: stored(&request)?,
-        model: request.model,
-        policy,
-        gateway: jobs.gateway.clone(),
-        synchronous: false,
-        accepted_ms: Timestamp::default(),
-        deadline_ms: Timestamp::default(),
-        epoch: 0,
-        idempotency: None,
-        waiting_max: jobs.terms.waiting_max,
-        room: jobs.terms.room,
-        standby,
-        metadata,
-    })
-}
-
-fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
-    serde_json::to_vec(request).map_err(|error| {
-        tracing::error!(%error, "a checked request could not be written as JSON");
-        ApiError::Internal
-    })
 }
 
 /// Commits the job's row. A client that is told that its job was not accepted must not pay for it. So if the commit

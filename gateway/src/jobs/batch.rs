@@ -9,8 +9,9 @@ use infera_ledger::{Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, 
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
-use super::accept::{new_job, unanswerable};
+use super::accept::unanswerable;
 use super::handle::Jobs;
+use super::new_job::new_job;
 use super::standby::standby;
 use crate::access::{Caller, Counted};
 use crate::api::chat_request::ChatRequest;

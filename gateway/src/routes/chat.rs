@@ -59,8 +59,8 @@ pub(crate) static OPENAI: Operation = Operation {
     group: Group::OpenAi,
     summary: "Answer a conversation",
     about: "Waits until the answer is verified and returns it whole, in OpenAI's format. Options that would change the answer \
-            and are not supported are refused by name. A client that hangs up cancels its job, unless it sent an \
-            `Idempotency-Key`.",
+            and are not supported are refused by name. The job of a client that hangs up is cancelled, unless \
+            the same request comes again soon, has an `Idempotency-Key`, or prefers not to wait.",
     parameters: PARAMETERS,
     body: Some(body(
         Shape::Conversation { fields: chat_form::OPENAI, is_openais: true },

@@ -128,7 +128,7 @@ pub(crate) async fn submit(
         Asked::One(order) => {
             let preferred = Preferred::or_none(preferences);
             let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask.request), attempt)?;
-            let followed = follow(jobs, order, preferred).await;
+            let followed = follow(jobs, *order, preferred).await;
             charging::settle_followed(reserved, &followed);
             return Ok(preferred.told(&followed?)?);
         }

@@ -98,7 +98,7 @@ impl Conversations {
                     let idempotency =
                         item.key.as_ref().or(key.as_ref()).map(|key| fingerprint(key, &item.ask));
                     let ask = item.ask;
-                    Asked::One(Order {
+                    Asked::One(Box::new(Order {
                         caller,
                         counted,
                         ask,
@@ -107,7 +107,7 @@ impl Conversations {
                         fingerprint: None,
                         is_retry: false,
                         reservation,
-                    })
+                    }))
                 }
                 JobsRequest::Many(items) => {
                     let jobs =
@@ -138,7 +138,7 @@ fn may_have(tier: ServiceTier, caller: &Caller) -> Result<(), ApiError> {
 #[derive(Debug)]
 pub(super) enum Asked {
     /// One job.
-    One(Order),
+    One(Box<Order>),
     /// Several jobs, to be accepted together.
     Many(Batch),
 }

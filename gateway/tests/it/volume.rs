@@ -290,6 +290,30 @@ async fn jobs_are_idempotent_one_by_one() {
 }
 
 #[tokio::test]
+async fn as_many_ids_are_cancelled_as_a_request_may_name() {
+    let rig = Rig::start(unlimited()).await;
+    let ids: Vec<String> = (0..1_000).map(|number| format!("job_{number:032x}")).collect();
+    let reply = rig.post("/v1/jobs/cancel", &json!({ "ids": ids }), &[]).await;
+    assert_eq!((reply.status, &reply.json()["not_found"]), (200, &json!(1_000)), "{}", reply.json()["error"]);
+    for since in [json!(5), json!(5.0), json!(null)] {
+        let reply = rig.post("/v1/jobs/cancel", &json!({ "filter": { "since": since } }), &[]).await;
+        assert_eq!(reply.status, 200, "{since}");
+    }
+    for since in [
+        json!(-1),
+        json!(5.5),
+        json!("soon"),
+        json!("5"),
+        json!(false),
+        json!(253_402_300_800_u64),
+        json!([]),
+    ] {
+        let reply = rig.post("/v1/jobs/cancel", &json!({ "filter": { "since": since } }), &[]).await;
+        assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("filter.since")), "{since}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_does_not_fit_says_how_many_do() {
     let rig = Rig::start(Config { waiting_max: 5, ..unlimited() }).await;
     rig.play(Play::Leave);

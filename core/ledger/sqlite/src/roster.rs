@@ -58,7 +58,7 @@ impl NodeRoster for SqliteLedger {
 #[async_trait]
 impl NodeReader for SqliteLedger {
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
-        self.read(|connection| wishes(connection)).await
+        self.read(wishes).await
     }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {

@@ -1,0 +1,53 @@
+//! Makes the row of a new job from what was asked for, with the terms of this gateway.
+
+use infera_ledger::{NewJob, Standby};
+use infera_types::ids::JobId;
+use infera_types::job::JobRequest;
+use infera_types::time::Timestamp;
+
+use super::handle::Jobs;
+use crate::access::Caller;
+use crate::api::chat_request::ChatRequest;
+use crate::api::error::ApiError;
+
+/// Makes the row of a job that no client waits for, with the terms of this gateway. The caller sets its times and its
+/// epoch.
+///
+/// # Errors
+/// [`ApiError::Internal`].
+pub(super) fn new_job(
+    jobs: &Jobs,
+    caller: &Caller,
+    ask: ChatRequest,
+    context_max: u32,
+    standby: Standby,
+) -> Result<NewJob, ApiError> {
+    let ChatRequest { mut request, policy, metadata, .. } = ask;
+    // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
+    request.max_tokens = request.max_tokens.min(context_max);
+    Ok(NewJob {
+        id: JobId::new(),
+        account: caller.account.clone(),
+        key: Some(caller.id.clone()),
+        request: stored(&request)?,
+        model: request.model,
+        policy,
+        gateway: jobs.gateway.clone(),
+        synchronous: false,
+        accepted_ms: Timestamp::default(),
+        deadline_ms: Timestamp::default(),
+        epoch: 0,
+        idempotency: None,
+        waiting_max: jobs.terms.waiting_max,
+        room: jobs.terms.room,
+        standby,
+        metadata,
+    })
+}
+
+fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(request).map_err(|error| {
+        tracing::error!(%error, "a checked request could not be written as JSON");
+        ApiError::Internal
+    })
+}
