@@ -26,4 +26,16 @@ impl LedgerError {
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Refused(_) | Self::Unknown(_))
     }
+
+    /// Copies the error for each caller whose work shared a commit.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        match self {
+            Self::Unavailable(text) => Self::Unavailable(text.clone()),
+            Self::Refused(text) => Self::Refused(text.clone()),
+            Self::Unknown(text) => Self::Unknown(text.clone()),
+            Self::Row(text) => Self::Row(text.clone()),
+            Self::Damaged(text) => Self::Damaged(text.clone()),
+        }
+    }
 }

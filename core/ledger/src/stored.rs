@@ -393,17 +393,3 @@ pub fn millis(time: Timestamp) -> i64 {
 pub fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
-
-impl LedgerError {
-    /// Copies the error for each caller whose work shared a commit.
-    #[must_use]
-    pub fn copy(&self) -> Self {
-        match self {
-            Self::Unavailable(text) => Self::Unavailable(text.clone()),
-            Self::Refused(text) => Self::Refused(text.clone()),
-            Self::Unknown(text) => Self::Unknown(text.clone()),
-            Self::Row(text) => Self::Row(text.clone()),
-            Self::Damaged(text) => Self::Damaged(text.clone()),
-        }
-    }
-}
