@@ -4,7 +4,6 @@
 pub(crate) mod chat_form;
 pub(crate) mod chat_request;
 pub(crate) mod codes;
-pub(crate) mod day;
 pub(crate) mod denied;
 pub(crate) mod error;
 mod error_body;

@@ -1,6 +1,7 @@
 //! Days of the calendar in UTC, for sums per day.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::time::Timestamp;
 
@@ -12,6 +13,9 @@ pub const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub struct Day(u64);
 
 impl Day {
+    /// The last day that is written with four digits of a year: 9999-12-31.
+    pub const LAST: Self = Self(2_932_896);
+
     /// Makes the day with this number; 1970-01-01 is day 0.
     #[must_use]
     pub const fn new(number: u64) -> Self {
@@ -62,6 +66,30 @@ impl fmt::Display for Day {
     }
 }
 
+/// A text that is no day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no day from 1970-01-01 to 9999-12-31, written as 2026-11-30")]
+pub struct NoDay;
+
+impl FromStr for Day {
+    type Err = NoDay;
+
+    /// Reads a day such as `2026-11-30`.
+    fn from_str(text: &str) -> Result<Self, NoDay> {
+        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+        let read = || {
+            let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+            // Years are counted from March, as in `civil`.
+            let year = if month <= 2 { year.checked_sub(1)? } else { year };
+            let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+            let of_era = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + of_year;
+            (year / 400 * 146_097 + of_era).checked_sub(719_468).map(Self)
+        };
+        // Other spellings, and the 31st of a short month, would be written otherwise.
+        read().filter(|day| *day <= Self::LAST && day.to_string() == text).ok_or(NoDay)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +113,36 @@ mod tests {
         assert_eq!(Day::new(40).before(30), Day::new(10));
         assert_eq!(Day::new(3).before(9), Day::new(0));
         assert!(!Day::new(u64::MAX).to_string().is_empty());
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        for (number, text) in [
+            (0, "1970-01-01"),
+            (58, "1970-02-28"),
+            (59, "1970-03-01"),
+            (789, "1972-02-29"),
+            (11_016, "2000-02-29"),
+            (20_787, "2026-11-30"),
+            (Day::LAST.number(), "9999-12-31"),
+        ] {
+            assert_eq!((Day::new(number).to_string().as_str(), text.parse()), (text, Ok(Day::new(number))));
+        }
+        for number in (0..Day::LAST.number()).step_by(97) {
+            assert_eq!(Day::new(number).to_string().parse(), Ok(Day::new(number)));
+        }
+        for wrong in [
+            "",
+            "1969-12-31",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-04-31",
+            "2026-1-01",
+            "20261-1-1",
+            "0000-01-01",
+        ] {
+            assert_eq!(wrong.parse::<Day>(), Err(NoDay), "{wrong}");
+        }
     }
 }

@@ -2,11 +2,11 @@
 //! more members: `idempotency_key`, and OpenAI's `metadata`.
 
 use infera_ledger::{EndKind, JobFilter, JobState, MANY_MAX};
+use infera_types::day::{DAY_MS, Day};
 use infera_types::ids::{JobId, ModelName};
 use infera_types::time::Timestamp;
 
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
-use crate::api::day;
 use crate::api::metadata;
 use crate::fastapi::number;
 use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit};
@@ -18,7 +18,7 @@ const KEY_MAX: usize = 255;
 pub(crate) const ITEMS_MAX: usize = MANY_MAX as usize;
 
 /// The last second of the last day that can be written with four digits. Later times would filter nothing out.
-pub(crate) const TIME_MAX_S: u64 = (day::LAST + 1) * 86_400 - 1;
+pub(crate) const TIME_MAX_S: u64 = (Day::LAST.number() + 1) * DAY_MS / 1_000 - 1;
 
 /// The members of a job beside those of a conversation, for the description of the API.
 pub(crate) const ITEM: &[Field] = &[Field::optional("idempotency_key", Kind::Nullable(&Kind::Text))

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, HeaderValue};
 use infera_ledger::{KeyBook, UsageRow};
+use infera_types::day::Day;
 use infera_types::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::keys::{ACCOUNT, account, failed, query};
-use crate::api::day;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::operation::{
@@ -120,21 +120,19 @@ pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
     }
     let sums = add_up(&rows, grouping);
     if is_csv {
-        let mut reply = Reply::json(&json!({}))?;
-        reply.body = csv(&sums, grouping).into();
-        reply.headers.push((CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")));
-        return Ok(reply);
+        let table = HeaderValue::from_static("text/csv; charset=utf-8");
+        return Ok(Reply::of(csv(&sums, grouping).into(), table));
     }
     let data: Vec<Value> = sums.iter().map(|(group, sum)| object(group, *sum)).collect();
-    let (from, to) = (day::write(from), day::write(to));
+    let (from, to) = (Day::new(from).to_string(), Day::new(to).to_string());
     Ok(Reply::json(&json!({ "object": "list", "from": from, "to": to, "data": data }))?)
 }
 
 /// Reads the first and the last day.
 fn days(from: Option<String>, to: Option<String>, now: Timestamp) -> Result<(u64, u64), ApiError> {
     const WRONG: ApiError = ApiError::BadRequest("'from' and 'to' must be days (UTC) such as 2026-11-30.");
-    let read = |text: String| day::read(&text).ok_or(WRONG);
-    let to = to.map_or(Ok(now.as_secs() / 86_400), read)?;
+    let read = |text: String| text.parse().map(Day::number).map_err(|_| WRONG);
+    let to = to.map_or(Ok(Day::of(now).number()), read)?;
     let from = from.map_or(Ok(to.saturating_sub(DAYS_DEFAULT)), read)?;
     match to.checked_sub(from) {
         None => Err(ApiError::BadRequest("'from' must not be later than 'to'.")),
@@ -176,7 +174,11 @@ impl Grouping {
 
     fn of(self, row: &UsageRow) -> Group {
         let key = || row.key.as_ref().map_or_else(String::new, ToString::to_string);
-        [self.day.then(|| day::write(row.day)), self.key.then(key), self.model.then(|| row.model.to_string())]
+        [
+            self.day.then(|| Day::new(row.day).to_string()),
+            self.key.then(key),
+            self.model.then(|| row.model.to_string()),
+        ]
     }
 }
 
@@ -281,7 +283,7 @@ mod tests {
     #[test]
     fn days_default_to_the_last_month_and_are_bounded() {
         let now = Timestamp::from_millis(100 * 86_400_000 + 5);
-        let text = |day: u64| Some(day::write(day));
+        let text = |day: u64| Some(Day::new(day).to_string());
         assert_eq!(days(None, None, now), Ok((70, 100)));
         assert_eq!(days(text(10), text(20), now), Ok((10, 20)));
         assert_eq!(days(None, text(20), now), Ok((0, 20)));

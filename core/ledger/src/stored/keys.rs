@@ -2,16 +2,14 @@
 
 use super::whole;
 use crate::{LedgerError, Scopes};
+use infera_types::day::Day;
 use infera_types::ids::KeyId;
 use infera_types::time::Timestamp;
-
-/// The milliseconds of a day.
-const DAY_MS: u64 = 86_400_000;
 
 /// Returns the day of a time, counted since 1970 (UTC).
 #[must_use]
 pub fn day(time: Timestamp) -> i64 {
-    whole(time.as_millis() / DAY_MS)
+    whole(Day::of(time).number())
 }
 
 /// Returns the key of a usage row; the empty text stands for none.
