@@ -8,7 +8,6 @@ use std::time::Duration;
 use infera_ledger::{Added, KeyBook, KeyChange, KeyView, LedgerError, NewKey, Scope, Scopes};
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
-use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::call::Call;
@@ -17,6 +16,7 @@ use crate::api::denied::Denied;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::key_objects;
+use crate::api::query::Query;
 use crate::api::reply::Reply;
 use crate::api::shapes::SCOPES;
 use crate::fastapi::{Bound, Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
@@ -91,7 +91,9 @@ impl Blocking {
 /// [`Denied::OtherAccount`], or the ledger's error.
 pub(crate) async fn list(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
     let caller = call.caller()?;
-    let account = account(&caller, query(call, "account"))?;
+    let query = Query::read(call.head.uri.query(), &["account"]);
+    let named = query.text("account").map(str::to_owned);
+    let account = account(&caller, query.none_wrong(named)?)?;
     let keys = book.keys(&account, LISTED_MAX).await.map_err(failed)?;
     let now = Timestamp::now();
     let data: Vec<_> = keys.iter().map(|view| key_objects::key(view, now)).collect();
@@ -249,13 +251,6 @@ async fn find(book: &dyn KeyBook, caller: &Caller, call: &Call) -> Result<KeyVie
     let view = book.key_by_id(&KeyId::new(call.id.as_str())).await.map_err(failed)?;
     let is_visible = |view: &KeyView| view.account == caller.account || caller.scopes.permits(Scope::Admin);
     view.filter(is_visible).ok_or(ApiError::NotFound)
-}
-
-/// Returns a parameter of the query.
-pub(super) fn query(call: &Call, name: &str) -> Option<String> {
-    let pairs = call.head.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()?;
-    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
 /// What a body asks of a key. What is none stays as it is, or is as usual.

@@ -9,12 +9,13 @@ use infera_types::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::keys::{ACCOUNT, account, failed, query};
+use super::keys::{ACCOUNT, account, failed};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::operation::{
     self, Content, GoodReply, Member, Operation, Parameter, Place, Shape, always, sometimes,
 };
+use crate::api::query::Query;
 use crate::api::reply::Reply;
 
 /// The longest time that one reply covers, in days: a leap year.
@@ -110,10 +111,14 @@ const ROW: &[Member] = &[
 /// [`ApiError::BadRequest`] for a day, a grouping or a format that doesn't exist; [`ApiError::NotPermitted`]; the ledger's
 /// error.
 pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
-    let account = account(&*call.caller()?, query(call, "account"))?;
-    let (from, to) = days(query(call, "from"), query(call, "to"), Timestamp::now())?;
-    let grouping = Grouping::read(query(call, "group_by").as_deref().unwrap_or("day"))?;
-    let is_csv = is_csv(call)?;
+    let names = ["from", "to", "group_by", "format", "account"];
+    let query = Query::read(call.head.uri.query(), &names);
+    let [from, to, group_by, format, named] = names.map(|name| query.text(name).map(str::to_owned));
+    query.none_wrong(())?;
+    let account = account(&*call.caller()?, named)?;
+    let (from, to) = days(from, to, Timestamp::now())?;
+    let grouping = Grouping::read(group_by.as_deref().unwrap_or("day"))?;
+    let is_csv = is_csv(call, format.as_deref())?;
     let rows = book.usage(&account, from, to, ROWS_MAX).await.map_err(failed)?;
     if rows.len() >= usize::try_from(ROWS_MAX).unwrap_or(usize::MAX) {
         return Err(ApiError::BadRequest("There are too many rows in this time; ask for fewer days.").into());
@@ -144,8 +149,8 @@ fn days(from: Option<String>, to: Option<String>, now: Timestamp) -> Result<(u64
 }
 
 /// Returns whether the client asked for CSV: by `format`, or else by `Accept`.
-fn is_csv(call: &Call) -> Result<bool, ApiError> {
-    match query(call, "format").as_deref() {
+fn is_csv(call: &Call, format: Option<&str>) -> Result<bool, ApiError> {
+    match format {
         Some("csv") => Ok(true),
         Some("json") => Ok(false),
         Some(_) => Err(ApiError::BadRequest("'format' must be json or csv.")),

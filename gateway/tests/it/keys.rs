@@ -225,6 +225,10 @@ async fn usage_is_shown_by_day_key_and_model() {
     for query in ["from=2026-02-30", "group_by=week", "format=xml", "from=2026-02-02&to=2026-02-01"] {
         assert_eq!(rig.get(&format!("/v1/usage?{query}")).await.status, 400, "{query}");
     }
+    // A misspelt filter would otherwise show everything.
+    for path in ["/v1/usage?fron=2026-11-30", "/v1/keys?acount=x"] {
+        assert_eq!(rig.get(path).await.status, 400, "{path}");
+    }
     let (_, stranger) = new_key(&rig.ledger, "eve@example.com").await;
     let none = ask(&rig, &stranger, "GET", "/v1/usage", &Value::Null).await.json();
     assert_eq!(none["data"], json!([]));
