@@ -115,6 +115,18 @@ def check_ends(evidence, tally):
     tally.each("a gateway told another end than the ledger's", told, lambda line: line["end"] != shown.get(line["job"]))
 
 
+def check_collected(evidence, tally):
+    """Checks that a client that collected the results by cursor, whatever was broken, was given each end once."""
+    ended = {one.job: one.end["status"] for one in evidence.settlements}
+    collected = [line for line in evidence.history if line["phase"] == "collected"]
+    times = {}
+    for line in collected:
+        times[line["job"]] = times.get(line["job"], 0) + 1
+    tally.each("results left an end out", sorted(ended), lambda job: job not in times)
+    tally.each("results gave an end twice", times.items(), lambda one: one[1] > 1)
+    tally.each("results gave another end than the ledger's", collected, lambda line: line["end"] != ended.get(line["job"]))
+
+
 def check_postings(evidence, tally):
     """Checks that each answer's usage is posted once and right, and that each assignment of each group has one verdict. A node has
     only one VALID for a job: work that another verifier paid, or that was paid for another answer, is not paid again.

@@ -30,6 +30,10 @@ def is_valid(posting):
     return posting.entry.get("verdict") == "valid"
 
 
+def is_collected(line):
+    return line["phase"] == "collected"
+
+
 def is_plain(group):
     """Whether three nodes were asked and none gave the assignment back."""
     return len(group.assignments) == 3 and all(one[3] != "neutral" for one in group.assignments)
@@ -96,6 +100,9 @@ SABOTAGES = [
     ("429 or 503 without Retry-After", lambda e: replace(e, history=[*e.history, refusal(status=503, retry_after=None)])),
     ("answers other than 200, 429, 503", lambda e: replace(e, history=[*e.history, refusal(status=500)])),
     ("a gateway told another end than the ledger's", lambda e: replace(e, history=[*e.history, {"phase": "end", "job": e.jobs[0].id, "end": "cancelled"}])),
+    ("results left an end out", lambda e: replace(e, history=without(e.history, is_collected))),
+    ("results gave an end twice", lambda e: replace(e, history=[*e.history, e.history[first(e.history, is_collected)]])),
+    ("results gave another end than the ledger's", lambda e: replace(e, history=changed(e.history, lambda line: {**line, "end": "other"}, is_collected))),
     ("posted twice", lambda e: replace(e, postings=e.postings + e.postings[:1])),
     ("usage owed and not posted, or wrong", lambda e: replace(e, postings=without(e.postings, is_usage))),
     ("usage owed and not posted, or wrong", lambda e: replace(e, postings=changed(e.postings, lambda one: with_entry(one, completion_tokens=9_999), is_usage))),

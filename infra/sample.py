@@ -52,6 +52,7 @@ def sound_evidence():
     history += [{"phase": "ok", "index": n, "job": job_id(n)} for n in range(JOBS)]
     history += [{"phase": "fail", "index": 0, "status": 503, "retry_after": "1"}]
     history += [{"phase": "end", "index": n, "job": job_id(n), "end": "succeeded"} for n in range(JOBS)]
+    history += [{"phase": "collected", "job": job_id(n), "end": "succeeded"} for n in range(JOBS)]
     return Evidence(
         history=history,
         faults=[{"began_ms": BEGAN_MS, "healed_ms": BEGAN_MS + 5_000}],

@@ -20,6 +20,7 @@ def check(evidence):
     tally = Tally("test")
     promises.check_answers(evidence, tally)
     promises.check_ends(evidence, tally)
+    promises.check_collected(evidence, tally)
     tally.each("posted and not owed", promises.check_postings(evidence, tally), lambda _: True)
     promises.check_groups(evidence, tally, ("open", "answered"))
     promises.check_archive(evidence, tally)
@@ -57,7 +58,7 @@ class PromisesTest(unittest.TestCase):
         ends = [one for one in self.sound.settlements if one.job != lost]
         groups = [one for one in self.sound.groups if one.job != lost]
         records = [one for one in self.sound.records if one.job != lost]
-        history = [line for line in self.sound.history if not (line["phase"] == "end" and line["job"] == lost)]
+        history = [line for line in self.sound.history if not (line["phase"] in ("end", "collected") and line["job"] == lost)]
         spoilt = replace(self.sound, jobs=jobs, settlements=ends, groups=groups, records=records, history=history)
         postings = [one for one in self.sound.postings if one.job != lost]
         found = breaches(replace(spoilt, postings=postings))

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from client import Account, History, Load, api_key, read_ends
+from collector import Collector
 from promises import Tally
 from service.place import ROOT
 from service.process import Trouble
@@ -27,6 +28,8 @@ from .fleet import Fleet
 from .s3 import Bucket
 from .schedule import LONGEST_FAULT_S, SIZES, schedule
 
+# Everything has ended by then; only pages remain.
+COLLECT_S = 60
 FOLDER = ROOT / ".runtime" / "chaos"
 
 
@@ -53,6 +56,8 @@ def run(options, tally):
         programs.wait_for_model(fleet)
         urls, bucket = programs.access()
         load = Load(Account(urls, api_key(fleet.key), programs.MODEL), history, f"chaos-{options.seed}")
+        collector = Collector(load.account, history)
+        collector.start()
         campaign = Campaign(fleet, load, options.folder, faults)
         began = time.monotonic()
         try:
@@ -63,6 +68,8 @@ def run(options, tally):
             load.stop()
         print(f"chaos: {load.offered} jobs offered in {time.monotonic() - began:.0f} s", flush=True)
         read_ends(load)
+        collector.finish(ledger.ended(), COLLECT_S)
+        print(f"chaos: {collector.collected} results collected in {collector.pages} pages of {collector.tries} tries", flush=True)
         history.close()
         collect(options.folder, ledger.copy_table, Bucket(bucket))
         tally.count("jobs that the client could not send in time", load.dropped)

@@ -11,6 +11,7 @@ from promises import (
     Tally,
     check_answers,
     check_archive,
+    check_collected,
     check_ends,
     check_groups,
     check_postings,
@@ -69,6 +70,7 @@ def check(evidence, tally=None):
     tally = tally or Tally("chaos")
     check_answers(evidence, tally)
     check_ends(evidence, tally)
+    check_collected(evidence, tally)
     check_words(evidence, tally)
     check_times(evidence, tally)
     check_outside(evidence, tally, check_postings(evidence, tally))

@@ -68,6 +68,12 @@ def left():
     return dict(zip(LEFT_NAMES, map(int, found[0]))) if found else None
 
 
+def ended():
+    """Counts the ends; 0 while the database doesn't answer."""
+    found = rows("SELECT count(*) FROM settlements")
+    return int(found[0][0]) if found else 0
+
+
 def account_of(moment):
     """Returns the answers to `QUESTIONS` as text."""
     parts = [f"# {moment}"]

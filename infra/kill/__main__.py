@@ -19,6 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from client import Account, History, Load, api_key, read_ends
+from collector import Collector
 from evidence import lines
 from promises import Tally
 from service.place import ROOT
@@ -28,6 +29,8 @@ from .network import Network
 
 DRAIN_MAX_S = 600
 STUCK_MAX_S = 120
+# Everything has ended by then; only pages remain.
+COLLECT_MAX_S = 60
 # A kill waits for this many accepted jobs that have not ended.
 OPEN_MIN = 8
 # Requests under way at once.
@@ -111,11 +114,14 @@ def run(options, name, moments, tally):
         try:
             network.start()
             load = Load(Account([network.url], api_key(network.key())), history, name)
+            collector = Collector(load.account, history)
+            collector.start()
             began = time.monotonic()
             campaign(network, load, options.jobs, moments)
             seconds = time.monotonic() - began
             tally.count("work left over after the drain", not drained(network, options.jobs))
             read_ends(load)
+            collector.finish(ended(network), COLLECT_MAX_S)
             history.close()
             told = lines(Path(folder) / "history.jsonl")
             found = evidence.read(network.data, told)
@@ -128,7 +134,7 @@ def run(options, name, moments, tally):
             network.stop()
             history.close()
     checked = f"{load.accepted} accepted, {len(found.settlements)} ended, {len(found.postings)} postings"
-    print(f"kill: {name}: {checked}, {network.starts} starts, {seconds:.0f} s", flush=True)
+    print(f"kill: {name}: {checked}, {network.starts} starts, {seconds:.0f} s, results in {collector.pages} pages", flush=True)
     return checker.tokens(found)
 
 

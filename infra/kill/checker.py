@@ -15,6 +15,7 @@ from promises import (
     Tally,
     check_answers,
     check_archive,
+    check_collected,
     check_ends,
     check_groups,
     check_postings,
@@ -36,6 +37,7 @@ def check(evidence, tally=None):
     check_answers(evidence, tally)
     tally.each("offered and never accepted", sorted(offered(evidence)), lambda index: index not in told)
     check_ends(evidence, tally)
+    check_collected(evidence, tally)
     accepted = set().union(*told.values())
     tally.each("in the ledger and never told to the client", evidence.jobs, lambda job: job.id not in accepted)
     tally.each("ended otherwise than succeeded", evidence.settlements, lambda one: one.word != "succeeded")
