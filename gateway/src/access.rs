@@ -1,5 +1,5 @@
 //! Who may ask for what. `keys` and `auth` find the caller by its API key, `rate_limit` bounds how much one caller
-//! may ask, `client_network` says which addresses count as one client where there is no key or no proof, `counted` says what jobs are counted
+//! may ask, `client_network` says which addresses count as one client where there is no key or no proof, `job_share` says what jobs are counted
 //! under, and `admission` lets in
 //! nodes from outside.
 //!
@@ -8,8 +8,10 @@
 pub mod admission;
 mod allowance;
 mod auth;
+mod by_address;
 mod client_network;
-mod counted;
+mod elsewhere;
+mod job_share;
 pub mod key_orders;
 mod keys;
 mod limit_headers;
@@ -22,9 +24,11 @@ mod turns;
 
 pub use admission::{Admission, BrokerAddress, Claims, SigningError, TokenSigner};
 pub(crate) use allowance::Attempt;
+#[cfg(feature = "fuzzing")]
+pub(crate) use auth::credential;
 pub(crate) use auth::{caller, caller_if_any};
 pub(crate) use client_network::ClientNetwork;
-pub(crate) use counted::Counted;
+pub(crate) use job_share::JobShare;
 pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};
 pub(crate) use rate_limit::{Limits, Work, attempt};

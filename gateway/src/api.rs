@@ -25,3 +25,4 @@ pub(crate) mod schema;
 pub(crate) mod shapes;
 pub(crate) mod too_many_requests;
 mod unfit;
+pub(crate) mod waits;

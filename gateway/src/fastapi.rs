@@ -1,7 +1,7 @@
 //! Checks bodies as FastAPI does, with the same messages byte for byte: the seed's clients know them, and no library
 //! writes them. A body's bytes become a checked request or a list of everything that is wrong. `json` reads JSON,
-//! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, `query` reads
-//! parameters of queries, `mistakes` and `echo` collect what is wrong, bounded in size, and `range` has the words for what
+//! `check` compares it with the shape in a table, `number` and `email` convert values as pydantic does, `form` takes
+//! queries apart and `query` reads their parameters, `mistakes` and `echo` collect what is wrong, bounded in size, and `range` has the words for what
 //! a table says beyond the shape.
 //!
 //! This room knows nothing of the gateway and makes no replies; `api` shows the mistakes.
@@ -9,6 +9,7 @@
 pub(crate) mod check;
 pub(crate) mod echo;
 pub(crate) mod email;
+pub(crate) mod form;
 pub(crate) mod json;
 pub(crate) mod mistakes;
 pub(crate) mod number;

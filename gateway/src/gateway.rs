@@ -57,85 +57,41 @@ impl Gateway {
         Self::open(config, seams, Door::OneProcess(book))
     }
 
-    #[expect(
-        clippy::too_many_lines,
-        reason = "a list of parts, each a few lines, in the order of their needs"
-    )]
     fn open(config: Config, seams: Seams, door: Door) -> Self {
-        let Seams { intake, reader, batches, lists, accounts, keys: key_book, .. } = seams;
-        let (network, broker) = (seams.network, seams.broker);
-        let (roster, node_reader) = (seams.roster, seams.node_reader);
-        let id = GatewayId::fresh();
-        let (stop, force) = (Shutdown::new(), Shutdown::new());
-        let (catalogue, waiters) = (Arc::<Catalogue>::default(), Waiters::new(config.waiters_max));
-        let capacity = Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms)));
-        let completions_ready = Arc::new(AtomicBool::new(false));
-        let (outbox, publisher) =
-            outbox(config.outbox_max, Arc::clone(&broker), Arc::clone(&intake), OutboxMetrics::default());
-        let probe = Arc::new(Probe::new(Parts {
-            gateway: id.clone(),
-            intake: Arc::clone(&intake),
-            reader: Arc::clone(&reader),
-            broker: Arc::clone(&broker),
-            catalogue: Arc::clone(&catalogue),
-            capacity: Arc::clone(&capacity),
-            outbox: outbox.clone(),
-            completions_ready: Arc::clone(&completions_ready),
-            admits_nodes: matches!(door, Door::Open(_)),
-            stop: stop.clone(),
-        }));
-        let limits = Arc::new(Limits::new(&config));
-        let completions = Completions {
-            limits: Arc::clone(&limits),
-            gateway: id.clone(),
-            broker: Arc::clone(&broker),
-            waiters: Arc::clone(&waiters),
-            capacity: Arc::clone(&capacity),
-            ready: completions_ready,
-        };
-        let every = Duration::from_millis(config.catalogue_refresh_ms.max(1));
-        let refresher =
-            Refresher::new(Arc::clone(&network), Arc::clone(&catalogue), Arc::clone(&broker), every);
-        let jobs = Jobs {
-            terms: Terms::from(&config),
-            gateway: id,
-            canceller: Canceller::new(Arc::clone(&intake), config.abandoned()),
-            intake,
-            reader: Arc::clone(&reader),
-            batches,
-            collectors: Arc::new(Collectors::new(Arc::clone(&lists), config.waiters_max)),
-            lists,
-            catalogue,
-            capacity,
-            waiters,
-            outbox,
-            metrics: JobMetrics::default(),
-            answer_now: force.clone(),
-        };
+        let (outbox, publisher) = outbox(
+            config.outbox_max,
+            Arc::clone(&seams.broker),
+            Arc::clone(&seams.intake),
+            OutboxMetrics::default(),
+        );
+        let shared = Shared::new(&config, outbox);
+        let probe = shared.probe(&seams, matches!(door, Door::Open(_)));
+        let completions = shared.completions(&seams);
+        let refresher = shared.refresher(&config, &seams);
         let state = State {
-            jobs,
+            jobs: shared.jobs(&config, &seams),
             conversations: Conversations::new(&config),
-            keys: keys_of(&config, Arc::clone(&accounts)),
-            accounts,
-            key_book,
-            limits,
-            runners: Runners { roster: Arc::clone(&roster), reader: Arc::clone(&node_reader) },
-            node_models: NodeModels::new(node_reader),
+            keys: keys_of(&config, Arc::clone(&seams.accounts)),
+            accounts: seams.accounts,
+            key_book: seams.keys,
+            limits: shared.limits,
+            runners: Runners { roster: Arc::clone(&seams.roster), reader: Arc::clone(&seams.node_reader) },
+            node_models: NodeModels::new(seams.node_reader),
             nodes: Nodes {
                 per_account_max: config.nodes_per_account_max,
                 door,
-                book: network,
-                roster,
-                broker,
+                book: seams.network,
+                roster: seams.roster,
+                broker: seams.broker,
             },
-            counts: NetworkCounts::new(reader),
+            counts: NetworkCounts::new(seams.reader),
             documents: Documents::new(&http::openapi(&config)),
             probe,
             memory: MemoryBudget::new(config.memory_max_bytes),
             requests: RequestMetrics::new(http::templates()),
             connections: ConnectionMetrics::default(),
-            stop,
-            force,
+            stop: shared.stop,
+            force: shared.force,
             config,
         };
         Self { state: Arc::new(state), publisher, completions, refresher }
@@ -210,6 +166,87 @@ impl Gateway {
             );
         }
         end.cancel();
+    }
+}
+
+/// What several parts of a gateway have in common.
+struct Shared {
+    gateway: GatewayId,
+    catalogue: Arc<Catalogue>,
+    capacity: Arc<Capacity>,
+    waiters: Arc<Waiters>,
+    limits: Arc<Limits>,
+    outbox: Outbox,
+    /// Whether the completions' queue is being consumed.
+    completions_ready: Arc<AtomicBool>,
+    stop: Shutdown,
+    force: Shutdown,
+}
+
+impl Shared {
+    fn new(config: &Config, outbox: Outbox) -> Self {
+        Self {
+            gateway: GatewayId::fresh(),
+            catalogue: Arc::default(),
+            capacity: Arc::new(Capacity::new(Duration::from_millis(config.capacity_ttl_ms))),
+            waiters: Waiters::new(config.waiters_max),
+            limits: Arc::new(Limits::new(config)),
+            outbox,
+            completions_ready: Arc::default(),
+            stop: Shutdown::new(),
+            force: Shutdown::new(),
+        }
+    }
+
+    fn probe(&self, seams: &Seams, admits_nodes: bool) -> Arc<Probe> {
+        Arc::new(Probe::new(Parts {
+            gateway: self.gateway.clone(),
+            intake: Arc::clone(&seams.intake),
+            reader: Arc::clone(&seams.reader),
+            broker: Arc::clone(&seams.broker),
+            catalogue: Arc::clone(&self.catalogue),
+            capacity: Arc::clone(&self.capacity),
+            outbox: self.outbox.clone(),
+            completions_ready: Arc::clone(&self.completions_ready),
+            admits_nodes,
+            stop: self.stop.clone(),
+        }))
+    }
+
+    fn completions(&self, seams: &Seams) -> Completions {
+        Completions {
+            limits: Arc::clone(&self.limits),
+            gateway: self.gateway.clone(),
+            broker: Arc::clone(&seams.broker),
+            waiters: Arc::clone(&self.waiters),
+            capacity: Arc::clone(&self.capacity),
+            ready: Arc::clone(&self.completions_ready),
+        }
+    }
+
+    fn refresher(&self, config: &Config, seams: &Seams) -> Refresher {
+        let every = Duration::from_millis(config.catalogue_refresh_ms.max(1));
+        let (network, broker) = (Arc::clone(&seams.network), Arc::clone(&seams.broker));
+        Refresher::new(network, Arc::clone(&self.catalogue), broker, every)
+    }
+
+    fn jobs(&self, config: &Config, seams: &Seams) -> Jobs {
+        Jobs {
+            terms: Terms::from(config),
+            gateway: self.gateway.clone(),
+            canceller: Canceller::new(Arc::clone(&seams.intake), config.abandoned()),
+            intake: Arc::clone(&seams.intake),
+            reader: Arc::clone(&seams.reader),
+            batches: Arc::clone(&seams.batches),
+            collectors: Arc::new(Collectors::new(Arc::clone(&seams.lists), config.waiters_max)),
+            lists: Arc::clone(&seams.lists),
+            catalogue: Arc::clone(&self.catalogue),
+            capacity: Arc::clone(&self.capacity),
+            waiters: Arc::clone(&self.waiters),
+            outbox: self.outbox.clone(),
+            metrics: JobMetrics::default(),
+            answer_now: self.force.clone(),
+        }
     }
 }
 

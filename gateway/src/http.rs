@@ -23,6 +23,10 @@ pub(crate) use description::openapi;
 pub(crate) use gate::chunks::Chunks;
 #[cfg(feature = "fuzzing")]
 pub(crate) use gate::head::{Examined, examine};
+#[cfg(feature = "fuzzing")]
+pub(crate) use layers::fuzzed;
 pub(crate) use router::templates;
 pub use server::Listener;
 pub(crate) use server::serve;
+#[cfg(feature = "fuzzing")]
+pub(crate) use server::{Outline, outline, proxied_client};

@@ -37,4 +37,6 @@ pub(crate) use mapping::NodeModels;
 pub(crate) use node_names::Runners;
 pub(crate) use nodes::{Door, Nodes};
 pub(crate) use order::Conversations;
+#[cfg(feature = "fuzzing")]
+pub(crate) use order::idempotency_key;
 pub(crate) use statistics::NetworkCounts;

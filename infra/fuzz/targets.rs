@@ -9,17 +9,23 @@ use infera_types::messages::{
     Assignment, CapacitySummary, Completion, Heartbeat, JobNotice, MESSAGE_SIZE_MAX_BYTES, Refusal, Replica,
     Version, Wire,
 };
+use infera_types::spending::Spending;
 
 /// A target's name, which is its corpus' too, and its function.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub(crate) const ALL: [Target; 6] = [
+pub(crate) const ALL: [Target; 11] = [
     ("addresses", addresses),
     ("bodies", bodies),
+    ("gzip", gzip),
+    ("headers", headers),
     ("heads", heads),
+    ("jobs", jobs),
     ("keys", keys),
     ("messages", messages),
+    ("proxies", proxies),
+    ("queries", queries),
     ("settings", settings),
 ];
 
@@ -38,6 +44,31 @@ pub(crate) fn addresses(bytes: &[u8]) {
     infera_gateway::fuzzing::address(bytes);
 }
 
+/// A body that asks for jobs, or cancels some. The first byte chooses which.
+pub(crate) fn jobs(bytes: &[u8]) {
+    infera_gateway::fuzzing::jobs(bytes);
+}
+
+/// The query of a path: filters, metadata, cursors, days.
+pub(crate) fn queries(bytes: &[u8]) {
+    infera_gateway::fuzzing::query(bytes);
+}
+
+/// Headers that say what a request means, one a line.
+pub(crate) fn headers(bytes: &[u8]) {
+    infera_gateway::fuzzing::headers(bytes);
+}
+
+/// A body that is encoded by gzip.
+pub(crate) fn gzip(bytes: &[u8]) {
+    infera_gateway::fuzzing::gzip(bytes);
+}
+
+/// What a proxy sends before its client's first byte.
+pub(crate) fn proxies(bytes: &[u8]) {
+    infera_gateway::fuzzing::proxy(bytes);
+}
+
 /// An API key, a job's id, a digest.
 pub(crate) fn keys(bytes: &[u8]) {
     infera_gateway::fuzzing::key(bytes);
@@ -46,13 +77,14 @@ pub(crate) fn keys(bytes: &[u8]) {
 /// A message that a node or a role sends. The first byte chooses the kind.
 pub(crate) fn messages(bytes: &[u8]) {
     let Some((choice, body)) = bytes.split_first() else { return };
-    match choice % 7 {
+    match choice % 8 {
         0 => message::<Replica>(body),
         1 => message::<Heartbeat>(body),
         2 => message::<Refusal>(body),
         3 => message::<Assignment>(body),
         4 => message::<JobNotice>(body),
         5 => message::<Completion>(body),
+        7 => message::<Spending>(body),
         _ => message::<CapacitySummary>(body),
     }
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, Digest, GatewayId};
 use crate::wire::Wire;
 
-/// Reports on the network's exchange what keys spent at one gateway since its last report, so that their limits hold at all
-/// gateways together. A report that is lost lets its keys spend that much more, once.
+/// Reports on the network's exchange what keys spent at one gateway since its last report, and what they have in flight there,
+/// so that their limits hold at all gateways together. A report that is lost lets its keys spend that much more, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spending {
     /// The gateway that reports.
@@ -28,6 +28,18 @@ pub struct Spent {
     pub tokens: i64,
     /// Looks and cancels.
     pub looks: i64,
+    /// How many of the key's requests are in flight at the gateway; none if that is as it was last told. A count that isn't
+    /// told again for some seconds is over, because its gateway is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
+}
+
+impl Spent {
+    /// Makes the report of a key that spent nothing.
+    #[must_use]
+    pub const fn nothing(key: Digest, account: AccountId) -> Self {
+        Self { key, account, requests: 0, tokens: 0, looks: 0, in_flight: None }
+    }
 }
 
 impl Wire for Spending {

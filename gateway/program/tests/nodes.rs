@@ -231,6 +231,7 @@ async fn guesses_are_counted_by_address() {
     let mut statuses = Vec::new();
     for guess in ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccc"] {
         let reply = send(&rig, "/check_node_secret", &json!({ "node_id": "a", "secret": guess }), None).await;
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"nodes\";q=2;w=60"));
         statuses.push((reply.status, reply.header("retry-after").is_some()));
     }
     assert_eq!(statuses, [(403, false), (403, false), (429, true)]);

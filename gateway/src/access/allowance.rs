@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::api::waits::spread;
+
 /// A client rests for at least this part of the window, so that it then finds enough for a while and isn't refused again at
 /// once: one client that sends without pause is refused twenty times in a window at most.
 const REST_PART: u32 = 20;
@@ -206,20 +208,11 @@ impl Allowance {
         match due {
             Some(due) => {
                 let wait = due.saturating_duration_since(now);
-                wait + spread((wait / 10).min(self.rate.window / 60), self.refusals)
+                (wait + spread((wait / 10).min(self.rate.window / 60), self.refusals)).min(self.rate.window)
             }
             None => self.rate.window * 3 / 4 + spread(self.rate.window / 4, self.refusals),
         }
     }
-}
-
-/// Returns a part of `most` for the `number`th of many: the parts of any consecutive numbers are spread evenly, by the golden
-/// ratio, where random ones would bunch.
-#[must_use]
-pub(super) fn spread(most: Duration, number: u32) -> Duration {
-    /// The golden ratio's fraction in 32 bits.
-    const STEP: u32 = 2_654_435_769;
-    most.mul_f64(f64::from(number.wrapping_mul(STEP)) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

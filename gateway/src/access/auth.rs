@@ -38,7 +38,7 @@ pub(crate) async fn caller_if_any(
 /// Returns the one API key that a request sends, or none. A header without a value counts as absent, because some
 /// programs send both headers and fill in one. The same key in both headers is one key. Two different keys, or one
 /// header twice, are refused.
-fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn credential(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let bearer = match single(headers, AUTHORIZATION.as_str())? {
         None => None,
         Some(value) => {

@@ -49,15 +49,29 @@ pub(super) fn write(all: &AllLeft, window: Duration, headers: &mut HeaderMap) {
         put(headers, "ratelimit", &states.join(", "));
     }
     if let Some(left) = all.requests {
-        headers.insert("x-ratelimit-limit-requests", HeaderValue::from(left.limit));
-        headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(left.left));
-        put(headers, "x-ratelimit-reset-requests", &duration(left.reset));
+        write_requests(left, headers);
     }
     if let Some(left) = all.tokens {
         headers.insert("x-ratelimit-limit-tokens", HeaderValue::from(left.limit));
         headers.insert("x-ratelimit-remaining-tokens", HeaderValue::from(left.left));
         put(headers, "x-ratelimit-reset-tokens", &duration(left.reset));
     }
+}
+
+/// Writes the headers of an address that is counted under `name`, as `write` does those of a key: what it may do are its
+/// requests on these paths.
+pub(super) fn write_address(name: &str, left: Left, window: Duration, headers: &mut HeaderMap) {
+    let Left { limit, left: remaining, reset } = left;
+    let (window_s, reset_s) = (window.as_secs().max(1), reset.as_millis().div_ceil(1_000));
+    put(headers, "ratelimit-policy", &format!("\"{name}\";q={limit};w={window_s}"));
+    put(headers, "ratelimit", &format!("\"{name}\";r={remaining};t={reset_s}"));
+    write_requests(left, headers);
+}
+
+fn write_requests(left: Left, headers: &mut HeaderMap) {
+    headers.insert("x-ratelimit-limit-requests", HeaderValue::from(left.limit));
+    headers.insert("x-ratelimit-remaining-requests", HeaderValue::from(left.left));
+    put(headers, "x-ratelimit-reset-requests", &duration(left.reset));
 }
 
 /// Writes a duration as Go does and OpenAI's clients read it: `0s`, `120ms`, `1.5s`, `6m0s`. Parts of a millisecond are

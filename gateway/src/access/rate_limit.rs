@@ -1,36 +1,26 @@
 //! Limits on how much one key, and all keys of one account together, may ask: requests and tokens per minute, and requests
 //! at once (`turns`). Looking at jobs and cancelling them have an allowance of their own. Sign-ups and nodes have no key and
-//! are counted by address, by governor; keys need places in line, which it doesn't have (`allowance`). All of it is in memory.
+//! are counted by address (`by_address`). Those who are refused get places in line (`allowance`), which no library has. All
+//! of it is in memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
 use hyper::header::HeaderMap;
 use infera_types::ids::{AccountId, Digest};
 use infera_types::shutdown::Shutdown;
 
 use super::allowance::{Allowance, Attempt, Rate};
-use super::client_network::ClientNetwork;
+use super::by_address::ByAddress;
 use super::keys::Caller;
 use super::limit_headers::{self, AllLeft, Left};
-use super::spent::{Counted, Held, Untold};
+use super::spent::{Held, Quantity, Untold};
 use super::turns::{Turn, TurnBounds, Turns};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 use crate::config::Config;
-
-type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
-
-/// The largest number of addresses that are remembered. More than this within a minute is an attack, and sign-ups
-/// pause.
-const ADDRESSES_MAX: usize = 100_000;
 
 /// How often keys and addresses that have their full allowance again are forgotten.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
@@ -77,11 +67,11 @@ impl Spending {
         }
     }
 
-    fn of(&mut self, counted: Counted) -> Option<&mut Allowance> {
-        match counted {
-            Counted::Requests => self.requests.as_mut(),
-            Counted::Tokens => self.tokens.as_mut(),
-            Counted::Looks => self.looks.as_mut(),
+    fn of(&mut self, quantity: Quantity) -> Option<&mut Allowance> {
+        match quantity {
+            Quantity::Requests => self.requests.as_mut(),
+            Quantity::Tokens => self.tokens.as_mut(),
+            Quantity::Looks => self.looks.as_mut(),
         }
     }
 
@@ -107,17 +97,12 @@ pub(crate) struct Limits {
     book: Mutex<Book>,
     /// What was spent here and isn't told to other gateways yet.
     pub(super) untold: Untold,
-    turns: Turns,
+    pub(super) turns: Turns,
     look_turns: Turns,
     /// The tokens that are reserved for jobs whose end comes later.
     pub(super) held: Held,
-    signups: Option<Limiter<ClientNetwork>>,
-    nodes: Option<Limiter<ClientNetwork>>,
-}
-
-fn limiter<K: Clone + Eq + std::hash::Hash>(per_minute: u32) -> Option<Limiter<K>> {
-    let quota = Quota::per_minute(NonZeroU32::new(per_minute)?);
-    Some(RateLimiter::keyed(quota).with_middleware())
+    signups: ByAddress,
+    nodes: ByAddress,
 }
 
 impl Limits {
@@ -144,8 +129,8 @@ impl Limits {
             turns: turns(1, config.turn_wait()),
             look_turns: turns(LOOKS_TIMES, LOOK_WAIT),
             held: Held::default(),
-            signups: limiter(config.signups_per_minute),
-            nodes: limiter(config.node_checks_per_minute),
+            signups: ByAddress::new(config.signups_per_minute, window),
+            nodes: ByAddress::new(config.node_checks_per_minute, window),
         }
     }
 
@@ -159,14 +144,14 @@ impl Limits {
         work: Work,
         attempt: Attempt,
     ) -> Result<Turn, ApiError> {
-        let (counted, turns, limit) = match work {
-            Work::Request => (Counted::Requests, &self.turns, Limit::Rate),
-            Work::Look => (Counted::Looks, &self.look_turns, Limit::Looks),
+        let (quantity, turns, limit) = match work {
+            Work::Request => (Quantity::Requests, &self.turns, Limit::Rate),
+            Work::Look => (Quantity::Looks, &self.look_turns, Limit::Looks),
         };
         let now = Instant::now();
-        self.spend(caller, (counted, 1), attempt, now).map_err(|wait| ApiError::Limited(limit, wait))?;
+        self.spend(caller, (quantity, 1), attempt, now).map_err(|wait| ApiError::Limited(limit, wait))?;
         turns.take(caller, attempt).await.map_err(|wait| {
-            self.give_back((caller.key, &caller.account), (counted, 1));
+            self.give_back((caller.key, &caller.account), (quantity, 1));
             ApiError::Limited(Limit::InFlight, wait)
         })
     }
@@ -178,12 +163,12 @@ impl Limits {
     pub(super) fn spend(
         &self,
         caller: &Caller,
-        (counted, amount): (Counted, u64),
+        (quantity, amount): (Quantity, u64),
         attempt: Attempt,
         now: Instant,
     ) -> Result<(), Duration> {
         let mut book = self.lock();
-        let mut both = self.both(&mut book, (caller.key, &caller.account), counted, now);
+        let mut both = self.both(&mut book, (caller.key, &caller.account), quantity, now);
         let mut may = true;
         for allowance in both.iter_mut().flatten() {
             may &= allowance.may_spend(amount, attempt, now);
@@ -191,7 +176,7 @@ impl Limits {
         if may {
             both.into_iter().flatten().for_each(|allowance| allowance.spend(amount, attempt, now));
             drop(book);
-            self.untold.add((caller.key, &caller.account), counted, signed(amount));
+            self.untold.add((caller.key, &caller.account), quantity, signed(amount));
             return Ok(());
         }
         let dues: Option<Vec<Instant>> =
@@ -208,24 +193,24 @@ impl Limits {
     }
 
     /// Gives back what was spent and not used.
-    pub(super) fn give_back(&self, of: (Digest, &AccountId), (counted, amount): (Counted, u64)) {
+    pub(super) fn give_back(&self, of: (Digest, &AccountId), (quantity, amount): (Quantity, u64)) {
         let (mut book, now) = (self.lock(), Instant::now());
-        let both = self.both(&mut book, of, counted, now);
+        let both = self.both(&mut book, of, quantity, now);
         both.into_iter().flatten().for_each(|allowance| allowance.give_back(amount, now));
         drop(book);
-        self.untold.add(of, counted, -signed(amount));
+        self.untold.add(of, quantity, -signed(amount));
     }
 
     /// Spends what was used already, even if it isn't left.
-    pub(super) fn spend_anyway(&self, of: (Digest, &AccountId), (counted, amount): (Counted, u64)) {
-        self.hear(of, counted, signed(amount));
-        self.untold.add(of, counted, signed(amount));
+    pub(super) fn spend_anyway(&self, of: (Digest, &AccountId), (quantity, amount): (Quantity, u64)) {
+        self.hear(of, quantity, signed(amount));
+        self.untold.add(of, quantity, signed(amount));
     }
 
     /// Spends, or gives back, what was spent or given back at another gateway.
-    pub(super) fn hear(&self, of: (Digest, &AccountId), counted: Counted, amount: i64) {
+    pub(super) fn hear(&self, of: (Digest, &AccountId), quantity: Quantity, amount: i64) {
         let (mut book, now) = (self.lock(), Instant::now());
-        for allowance in self.both(&mut book, of, counted, now).into_iter().flatten() {
+        for allowance in self.both(&mut book, of, quantity, now).into_iter().flatten() {
             if amount < 0 {
                 allowance.give_back(amount.unsigned_abs(), now);
             } else {
@@ -238,15 +223,15 @@ impl Limits {
         &self,
         book: &'a mut Book,
         (key, account): (Digest, &AccountId),
-        counted: Counted,
+        quantity: Quantity,
         now: Instant,
     ) -> [Option<&'a mut Allowance>; 2] {
         let Book { keys, accounts } = book;
         if !accounts.contains_key(account) {
             accounts.insert(account.clone(), Spending::new(self.of_account, now));
         }
-        let of_key = keys.entry(key).or_insert_with(|| Spending::new(self.of_key, now)).of(counted);
-        [of_key, accounts.get_mut(account).and_then(|spending| spending.of(counted))]
+        let of_key = keys.entry(key).or_insert_with(|| Spending::new(self.of_key, now)).of(quantity);
+        [of_key, accounts.get_mut(account).and_then(|spending| spending.of(quantity))]
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -259,8 +244,8 @@ impl Limits {
         let mut all = AllLeft { in_flight: self.turns.left(caller), ..AllLeft::default() };
         {
             let mut book = self.lock();
-            let mut least = |counted| {
-                let both = self.both(&mut book, (caller.key, &caller.account), counted, now);
+            let mut least = |quantity| {
+                let both = self.both(&mut book, (caller.key, &caller.account), quantity, now);
                 let left = |allowance: &mut Allowance| Left {
                     limit: allowance.limit(),
                     left: allowance.left(now),
@@ -268,9 +253,9 @@ impl Limits {
                 };
                 both.into_iter().flatten().map(left).min_by_key(|left| left.left)
             };
-            all.requests = least(Counted::Requests);
-            all.tokens = least(Counted::Tokens);
-            all.looks = least(Counted::Looks);
+            all.requests = least(Quantity::Requests);
+            all.tokens = least(Quantity::Tokens);
+            all.looks = least(Quantity::Looks);
         }
         limit_headers::write(&all, self.window, headers);
     }
@@ -280,7 +265,7 @@ impl Limits {
     /// # Errors
     /// [`ApiError::Limited`].
     pub(crate) fn admit_signup(&self, address: IpAddr) -> Result<(), ApiError> {
-        admit_address(self.signups.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Signups, wait))
+        self.signups.spend(address, Instant::now()).map_err(|wait| ApiError::Limited(Limit::Signups, wait))
     }
 
     /// Counts a node's registration or check by its address.
@@ -288,7 +273,20 @@ impl Limits {
     /// # Errors
     /// [`ApiError::Limited`].
     pub(crate) fn admit_node(&self, address: IpAddr) -> Result<(), ApiError> {
-        admit_address(self.nodes.as_ref(), address).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
+        self.nodes.spend(address, Instant::now()).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
+    }
+
+    /// Writes into `headers` what an address has left of the sign-ups, or of the registrations and checks of nodes.
+    pub(crate) fn tell_address(&self, limit: Limit, address: IpAddr, headers: &mut HeaderMap) {
+        let now = Instant::now();
+        let (name, left) = match limit {
+            Limit::Signups => ("signups", self.signups.left(address, now)),
+            Limit::Nodes => ("nodes", self.nodes.left(address, now)),
+            _ => return,
+        };
+        if let Some(left) = left {
+            limit_headers::write_address(name, left, self.window, headers);
+        }
     }
 
     /// Forgets keys and addresses that have their full allowance again, until `stop`. One task does this for all
@@ -310,10 +308,8 @@ impl Limits {
             self.held.forget(self.window, now);
             self.turns.clean(now);
             self.look_turns.clean(now);
-            for limiter in [&self.signups, &self.nodes].into_iter().flatten() {
-                limiter.retain_recent();
-                limiter.shrink_to_fit();
-            }
+            self.signups.clean(now);
+            self.nodes.clean(now);
         }
     }
 }
@@ -331,14 +327,4 @@ pub(crate) fn attempt(headers: &HeaderMap) -> Attempt {
         Some(_) => Attempt::Again,
         None => Attempt::Unknown,
     }
-}
-
-/// Counts an address. The error is the time to wait.
-fn admit_address(limiter: Option<&Limiter<ClientNetwork>>, address: IpAddr) -> Result<(), Duration> {
-    let Some(limiter) = limiter else { return Ok(()) };
-    if limiter.len() >= ADDRESSES_MAX {
-        return Err(CLEAN_EVERY);
-    }
-    let now = DefaultClock::default().now();
-    limiter.check_key(&ClientNetwork::from(address)).map(|_| ()).map_err(|not| not.wait_time_from(now))
 }

@@ -10,7 +10,7 @@ use infera_types::job::{End, Settlement};
 use super::allowance::Attempt;
 use super::keys::Caller;
 use super::rate_limit::Limits;
-use super::spent::{Counted, HELD_MAX, HeldTokens};
+use super::spent::{HELD_MAX, HeldTokens, Quantity};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 
@@ -41,7 +41,7 @@ impl Limits {
         tokens: u64,
         attempt: Attempt,
     ) -> Result<Reserved, ApiError> {
-        self.spend(caller, (Counted::Tokens, tokens), attempt, Instant::now())
+        self.spend(caller, (Quantity::Tokens, tokens), attempt, Instant::now())
             .map_err(|wait| ApiError::Limited(Limit::Tokens, wait))?;
         Ok(Reserved { limits: Arc::clone(self), caller: Arc::clone(caller), tokens })
     }
@@ -57,9 +57,9 @@ impl Limits {
     fn correct(&self, caller: &Caller, reserved: u64, used: u64) {
         let of = (caller.key, &caller.account);
         if used < reserved {
-            self.give_back(of, (Counted::Tokens, reserved - used));
+            self.give_back(of, (Quantity::Tokens, reserved - used));
         } else if used > reserved {
-            self.spend_anyway(of, (Counted::Tokens, used - reserved));
+            self.spend_anyway(of, (Quantity::Tokens, used - reserved));
         }
     }
 }
@@ -84,7 +84,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if self.tokens > 0 {
-            self.limits.give_back((self.caller.key, &self.caller.account), (Counted::Tokens, self.tokens));
+            self.limits.give_back((self.caller.key, &self.caller.account), (Quantity::Tokens, self.tokens));
         }
     }
 }

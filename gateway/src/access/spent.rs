@@ -15,7 +15,7 @@ pub(super) const HELD_MAX: usize = 100_000;
 
 /// What is counted by the minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Counted {
+pub(super) enum Quantity {
     /// Requests.
     Requests,
     /// Tokens.
@@ -63,22 +63,16 @@ pub(super) struct Untold(Mutex<HashMap<Digest, Spent>>);
 
 impl Untold {
     /// Adds what a key spent, or, if it is negative, gave back.
-    pub(super) fn add(&self, (key, account): (Digest, &AccountId), counted: Counted, amount: i64) {
+    pub(super) fn add(&self, (key, account): (Digest, &AccountId), quantity: Quantity, amount: i64) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= UNTOLD_MAX && !keys.contains_key(&key) {
             return;
         }
-        let spent = keys.entry(key).or_insert_with(|| Spent {
-            key,
-            account: account.clone(),
-            requests: 0,
-            tokens: 0,
-            looks: 0,
-        });
-        let sum = match counted {
-            Counted::Requests => &mut spent.requests,
-            Counted::Tokens => &mut spent.tokens,
-            Counted::Looks => &mut spent.looks,
+        let spent = keys.entry(key).or_insert_with(|| Spent::nothing(key, account.clone()));
+        let sum = match quantity {
+            Quantity::Requests => &mut spent.requests,
+            Quantity::Tokens => &mut spent.tokens,
+            Quantity::Looks => &mut spent.looks,
         };
         *sum = sum.saturating_add(amount);
     }

@@ -1,16 +1,19 @@
 //! How many requests of one key, and of one account, are in flight at once. A request beyond the bound waits for a moment,
 //! in a bounded line, before it is refused: most requests end soon, and a client that sends as many as it may at once is
-//! never refused for the moment in which one reply crosses its next request.
+//! never refused for the moment in which one reply crosses its next request. What other gateways report counts too; a turn that
+//! comes free there is given here with the next report.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_types::ids::{AccountId, Digest};
+use infera_types::ids::{AccountId, Digest, GatewayId};
 use tokio::sync::oneshot;
 
-use super::allowance::{Attempt, spread};
+use super::allowance::Attempt;
+use super::elsewhere::Elsewhere;
 use super::keys::Caller;
+use crate::api::waits::spread;
 
 /// The shortest and the longest wait that a refused client is told.
 const TOLD_MIN: Duration = Duration::from_secs(1);
@@ -50,6 +53,10 @@ struct Flight {
     /// The times at which refused clients will come again.
     told: VecDeque<Instant>,
     refusals: u32,
+    /// What its keys have in flight at other gateways.
+    elsewhere: Elsewhere,
+    /// The counts that other gateways were told; keys without any are left out.
+    told_others: HashMap<Digest, u32>,
 }
 
 /// One request in flight. Dropping it frees its turn.
@@ -63,6 +70,11 @@ pub(crate) struct Turn {
 }
 
 impl TurnBounds {
+    /// Returns whether there is no bound at all.
+    const fn are_none(self) -> bool {
+        self.key_max == 0 && self.account_max == 0
+    }
+
     /// Returns whether a key with `of_key` requests in flight, of an account with `of_account`, may have another.
     fn permit(&self, of_key: u32, of_account: u32, attempt: Attempt) -> bool {
         let more = |max: u32| {
@@ -79,6 +91,12 @@ impl Flight {
         self.keys.get(&key).copied().unwrap_or(0)
     }
 
+    /// Returns whether a key may have another request in flight, with what it has at other gateways.
+    fn may_begin(&self, key: Digest, (bounds, now): (TurnBounds, Instant), attempt: Attempt) -> bool {
+        let (of_key, of_account) = self.elsewhere.counts(key, now);
+        bounds.permit(self.of_key(key).saturating_add(of_key), self.total.saturating_add(of_account), attempt)
+    }
+
     fn begin(&mut self, key: Digest) {
         *self.keys.entry(key).or_default() += 1;
         self.total += 1;
@@ -93,10 +111,15 @@ impl Flight {
                 self.keys.remove(&key);
             }
         }
+        self.serve(bounds, Instant::now());
+    }
+
+    /// Gives turns to those who wait and may have one now.
+    fn serve(&mut self, bounds: TurnBounds, now: Instant) {
         let mut index = 0;
         while let Some((key, _)) = self.waiting.get(index) {
             let key = *key;
-            if !bounds.permit(self.of_key(key), self.total, Attempt::First) {
+            if !self.may_begin(key, (bounds, now), Attempt::First) {
                 index += 1;
                 continue;
             }
@@ -110,7 +133,24 @@ impl Flight {
     }
 
     fn is_idle(&self) -> bool {
-        self.total == 0 && self.waiting.is_empty() && self.told.is_empty()
+        let is_known_elsewhere = !self.elsewhere.is_empty() || !self.told_others.is_empty();
+        self.total == 0 && self.waiting.is_empty() && self.told.is_empty() && !is_known_elsewhere
+    }
+
+    /// Returns the counts that other gateways don't know, or, if they are told the `whole`, all; these are known then.
+    fn untold(&mut self, whole: bool) -> Vec<(Digest, u32)> {
+        let over: Vec<Digest> =
+            self.told_others.keys().filter(|key| !self.keys.contains_key(*key)).copied().collect();
+        let told = &self.told_others;
+        let is_untold = |(key, count): &(&Digest, &u32)| whole || told.get(*key) != Some(*count);
+        let mut untold: Vec<(Digest, u32)> =
+            self.keys.iter().filter(is_untold).map(|(key, count)| (*key, *count)).collect();
+        self.told_others.extend(untold.iter().copied());
+        for key in over {
+            self.told_others.remove(&key);
+            untold.push((key, 0));
+        }
+        untold
     }
 
     /// Returns the time that a refused client is told: turns come free one after the other, and those who were refused before
@@ -150,7 +190,7 @@ impl Turns {
         let waiter = {
             let mut flights = lock(&self.flights);
             let flight = flights.entry(caller.account.clone()).or_default();
-            if self.bounds.permit(flight.of_key(caller.key), flight.total, attempt) {
+            if flight.may_begin(caller.key, (self.bounds, Instant::now()), attempt) {
                 flight.begin(caller.key);
                 return Ok(self.turn(caller));
             }
@@ -180,11 +220,45 @@ impl Turns {
     pub(super) fn left(&self, caller: &Caller) -> Option<(u32, u32)> {
         let flights = lock(&self.flights);
         let flight = flights.get(&caller.account);
-        let of_key = flight.map_or(0, |flight| flight.of_key(caller.key));
-        let of_account = flight.map_or(0, |flight| flight.total);
+        let (of_key, of_account) = flight.map_or((0, 0), |flight| {
+            let (of_key, of_account) = flight.elsewhere.counts(caller.key, Instant::now());
+            (flight.of_key(caller.key).saturating_add(of_key), flight.total.saturating_add(of_account))
+        });
         let left = |max: u32, count: u32| (max > 0).then(|| (max.saturating_sub(count), max));
         let both = [left(self.bounds.key_max, of_key), left(self.bounds.account_max, of_account)];
         both.into_iter().flatten().min()
+    }
+
+    /// Notes what a key has in flight at another gateway, and gives the turns that came free there.
+    pub(super) fn hear(
+        &self,
+        gateway: &GatewayId,
+        (key, account): (Digest, &AccountId),
+        count: u32,
+        now: Instant,
+    ) {
+        let mut flights = lock(&self.flights);
+        if count == 0 && !flights.contains_key(account) {
+            return;
+        }
+        let flight = flights.entry(account.clone()).or_default();
+        flight.elsewhere.hear(gateway, key, count, now);
+        flight.serve(self.bounds, now);
+    }
+
+    /// Returns what other gateways have to be told: the counts of keys that changed since, or, for the `whole`, of all keys.
+    /// Turns are given that a gateway held which is gone.
+    pub(super) fn untold(&self, whole: bool, now: Instant) -> Vec<(Digest, AccountId, u32)> {
+        if self.bounds.are_none() {
+            return Vec::new();
+        }
+        let mut untold = Vec::new();
+        for (account, flight) in lock(&self.flights).iter_mut() {
+            flight.elsewhere.expire(now);
+            flight.serve(self.bounds, now);
+            untold.extend(flight.untold(whole).into_iter().map(|(key, count)| (key, account.clone(), count)));
+        }
+        untold
     }
 
     /// Forgets accounts of which nothing is in flight.
@@ -254,106 +328,4 @@ impl Drop for Turn {
 }
 
 #[cfg(test)]
-mod tests {
-    use infera_ledger::Scopes;
-    use infera_types::ids::KeyId;
-
-    use super::*;
-
-    fn caller(account: &AccountId, key: u8) -> Caller {
-        Caller {
-            key: Digest::of(&[key]),
-            account: account.clone(),
-            id: KeyId::fresh(),
-            scopes: Scopes::default(),
-            expires_ms: None,
-            is_proven: false,
-            weight: 1,
-            may_prioritise: false,
-        }
-    }
-
-    fn turns(key_max: u32, account_max: u32, wait_ms: u64) -> Turns {
-        Turns::new(TurnBounds { key_max, account_max, wait: Duration::from_millis(wait_ms) })
-    }
-
-    #[tokio::test]
-    async fn the_accounts_bound_is_that_of_all_its_keys() {
-        let turns = turns(2, 3, 0);
-        let account = AccountId::fresh();
-        let (one, other) = (caller(&account, 1), caller(&account, 2));
-        let stranger = caller(&AccountId::fresh(), 3);
-        let first = turns.take(&one, Attempt::First).await.unwrap();
-        let _second = turns.take(&one, Attempt::First).await.unwrap();
-        assert_eq!(turns.left(&one), Some((0, 2)));
-        assert!(turns.take(&one, Attempt::First).await.is_err(), "the key's bound");
-        assert_eq!(turns.left(&other), Some((1, 3)));
-        let _third = turns.take(&other, Attempt::First).await.unwrap();
-        assert!(turns.take(&other, Attempt::First).await.is_err(), "the account's bound");
-        assert!(turns.take(&stranger, Attempt::First).await.is_ok());
-        let _overdraft = turns.take(&one, Attempt::Again).await.unwrap();
-        assert!(turns.take(&one, Attempt::Again).await.is_err(), "one part in ten");
-        drop(first);
-        assert!(turns.take(&other, Attempt::First).await.is_err(), "the overdraft counts");
-    }
-
-    #[tokio::test]
-    async fn a_request_waits_for_its_turn_and_those_who_leave_lose_none() {
-        let turns = Arc::new(turns(1, 0, 10_000));
-        let one = Arc::new(caller(&AccountId::fresh(), 1));
-        let first = turns.take(&one, Attempt::First).await.unwrap();
-        let wait = || {
-            let (turns, one) = (Arc::clone(&turns), Arc::clone(&one));
-            tokio::spawn(async move { turns.take(&one, Attempt::First).await })
-        };
-        let gone = wait();
-        tokio::task::yield_now().await;
-        gone.abort();
-        assert!(gone.await.is_err());
-        let (second, full) = (wait(), wait());
-        assert!(full.await.unwrap().is_err(), "as many wait as may be in flight");
-        drop(first);
-        let second = second.await.unwrap().unwrap();
-        assert_eq!(turns.left(&one), Some((0, 1)));
-        drop(second);
-        assert_eq!(turns.left(&one), Some((1, 1)));
-        turns.clean(Instant::now() + TOLD_MAX * 2);
-        assert!(lock(&turns.flights).is_empty());
-    }
-
-    #[tokio::test]
-    async fn no_turn_is_lost_among_many_who_come_and_go() {
-        let turns = Arc::new(turns(4, 0, 20));
-        let one = Arc::new(caller(&AccountId::fresh(), 1));
-        let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..200_u64 {
-            let (turns, one) = (Arc::clone(&turns), Arc::clone(&one));
-            tasks.spawn(async move {
-                let patience = Duration::from_millis(number % 7);
-                if let Ok(Ok(turn)) = tokio::time::timeout(patience, turns.take(&one, Attempt::First)).await {
-                    assert!(turns.left(&one).is_some_and(|(left, _)| left < 4));
-                    tokio::time::sleep(Duration::from_millis(number % 3)).await;
-                    drop(turn);
-                }
-            });
-        }
-        while tasks.join_next().await.is_some() {}
-        assert_eq!(turns.left(&one), Some((4, 4)));
-    }
-
-    #[test]
-    fn refused_clients_are_told_different_times_in_the_order_of_the_turns() {
-        let bounds = TurnBounds { key_max: 4, account_max: 0, wait: Duration::ZERO };
-        let mut flight = Flight { usual: Duration::from_secs(8), ..Flight::default() };
-        let now = Instant::now();
-        let told: Vec<Duration> = (0..6).map(|_| flight.tell(bounds, now)).collect();
-        for (number, told) in (1_u32..).zip(&told) {
-            let due = Duration::from_secs(2) * number;
-            assert!((due..=due * 6 / 5).contains(told), "{number}: {told:?}");
-        }
-        assert!(
-            flight.tell(bounds, now + Duration::from_secs(60)) < Duration::from_secs(3),
-            "they have come again"
-        );
-    }
-}
+mod tests;

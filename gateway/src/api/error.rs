@@ -10,6 +10,7 @@ use infera_types::job::FailureReason;
 use crate::api::denied::Denied;
 use crate::api::face::Face;
 use crate::api::too_many_requests::{Limit, STORED_WAIT};
+use crate::api::waits::Wait;
 use crate::api::{refusal, unfit};
 use crate::fastapi::Unfit;
 use infera_types::admission::Refusal;
@@ -233,23 +234,27 @@ impl ApiError {
         }
     }
 
-    /// Returns the time after which a retry may help.
+    /// Returns the wait after which a retry may help.
     #[must_use]
-    pub(crate) const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Limited(_, wait) | Self::LimitedBatch { wait, .. } => Some(*wait),
+    pub(crate) const fn retry_after(&self) -> Option<Wait> {
+        let guessed = match self {
+            Self::Limited(limit, wait) | Self::LimitedBatch { limit, wait, .. } => {
+                return Some(limit.wait(*wait));
+            }
             Self::InProgress
             | Self::Overloaded
             | Self::LedgerAway
             | Self::Draining
-            | Self::Node(Refusal::BrokerAway) => Some(Duration::from_secs(1)),
-            Self::StorageFull => Some(STORED_WAIT),
+            | Self::Node(Refusal::BrokerAway) => Duration::from_secs(1),
+            // Room in the ledger, and an operator's change of mind about nodes, take their time.
+            Self::StorageFull | Self::Node(Refusal::NoAdmission) => STORED_WAIT,
             // Brokers and nodes that are away rarely come back within a second.
             Self::InsufficientNodes
             | Self::OutboxFull
-            | Self::Failed(FailureReason::InsufficientNodes, _) => Some(Duration::from_secs(5)),
-            _ => None,
-        }
+            | Self::Failed(FailureReason::InsufficientNodes, _) => Duration::from_secs(5),
+            _ => return None,
+        };
+        Some(Wait::Guessed(guessed))
     }
 }
 

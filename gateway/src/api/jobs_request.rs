@@ -45,10 +45,18 @@ pub(crate) const CANCEL_MATCHING: &[Field] = &[
 
 const TIME: Range = Range::Integers { least: 0, most: Bound::Integer(TIME_MAX_S.cast_signed()) };
 
+/// The states of a job that has not ended, by their words.
+const LIVE: [(&str, JobState); 2] = [("queued", JobState::Queued), ("running", JobState::Running)];
+const LIVE_WORDS: &[&str] = &[LIVE[0].0, LIVE[1].0];
+
+/// The words for the status of any job, by which lists are filtered: a state, or how the job ended.
+pub(crate) const STATUSES: &[&str] =
+    &[LIVE[0].0, LIVE[1].0, "ended", "succeeded", "failed", "cancelled", "expired"];
+
 const LIVE_FILTER: &[Field] = &[
     Field::optional("status", Kind::Nullable(&Kind::Text))
         .about("The jobs' status.")
-        .range(Range::Words(&["queued", "running"])),
+        .range(Range::Words(LIVE_WORDS)),
     Field::optional("model", Kind::Nullable(&Kind::Text)).about("The model that was asked for."),
     Field::optional("since", Kind::Nullable(&Kind::Integer))
         .about("Jobs that were accepted at this time or later, in seconds since 1970.")
@@ -200,7 +208,8 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
         mistakes.add(&[], Flaw::new("dict_type", "Input should be a valid dictionary"), given);
         return JobFilter::default();
     };
-    refuse_others(given, &["status", "model", "since", "until", "metadata"], mistakes);
+    let known: Vec<&str> = LIVE_FILTER.iter().map(|field| field.name).collect();
+    refuse_others(given, &known, mistakes);
     let mut text = |name: &'static str| match given.get(name) {
         None | Some(Json::Null) => None,
         Some(Json::Text(text)) => Some(text.clone()),
@@ -211,16 +220,15 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
         }
     };
     let (status, model) = (text("status"), text("model").map(ModelName::new));
-    let state = match status.as_deref() {
-        None => None,
-        Some("queued") => Some(JobState::Queued),
-        Some("running") => Some(JobState::Running),
-        Some(other) => {
-            let flaw = Flaw::not_among("'queued' or 'running'");
-            mistakes.add(&[Step::name("status")], flaw, &Json::Text(other.to_owned()));
-            None
+    let state = status.as_deref().and_then(|word| {
+        let state = live_state(word);
+        if state.is_none() {
+            let words: Vec<String> = LIVE_WORDS.iter().map(|word| format!("'{word}'")).collect();
+            let flaw = Flaw::not_among(&words.join(" or "));
+            mistakes.add(&[Step::name("status")], flaw, &Json::Text(word.to_owned()));
         }
-    };
+        state
+    });
     let mut time = |name: &'static str| {
         let value = given.get(name).filter(|value| **value != Json::Null)?;
         // A filter that is read otherwise than it was meant would cancel the wrong jobs: texts and flags are no times.
@@ -246,12 +254,15 @@ pub(crate) fn of_seconds(seconds: u64) -> Timestamp {
 
 /// Returns the filter for jobs of this status: a state of a job that has not ended, or how it ended.
 pub(crate) fn with_status(word: &str) -> Option<(Option<JobState>, Option<EndKind>)> {
-    match word {
-        "queued" => Some((Some(JobState::Queued), None)),
-        "running" => Some((Some(JobState::Running), None)),
-        "ended" => Some((Some(JobState::Ended), None)),
-        end => end.parse().ok().map(|end| (None, Some(end))),
+    match (live_state(word), word) {
+        (Some(state), _) => Some((Some(state), None)),
+        (None, "ended") => Some((Some(JobState::Ended), None)),
+        (None, end) => end.parse().ok().map(|end| (None, Some(end))),
     }
+}
+
+fn live_state(word: &str) -> Option<JobState> {
+    LIVE.iter().find(|(known, _)| *known == word).map(|(_, state)| *state)
 }
 
 /// Notes members beside those that the body may have.
@@ -276,4 +287,22 @@ fn bounded_list<'a>(given: &'a Json, name: &'static str, mistakes: &mut Mistakes
         return None;
     }
     Some(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_that_is_told_is_read_and_no_other_is() {
+        for word in STATUSES {
+            assert!(with_status(word).is_some(), "{word}");
+        }
+        for word in ["", "Queued", "unknown", "queued "] {
+            assert!(with_status(word).is_none(), "{word}");
+        }
+        let states = |words: &[&str]| words.iter().map(|word| live_state(word)).collect::<Vec<_>>();
+        assert_eq!(states(LIVE_WORDS), [Some(JobState::Queued), Some(JobState::Running)]);
+        assert_eq!(states(&["ended", "succeeded"]), [None, None]);
+    }
 }

@@ -3,10 +3,9 @@
 
 use std::ops::RangeInclusive;
 
-use infera_ledger::Metadata;
-use percent_encoding::percent_decode_str;
-
+use crate::fastapi::form::{decoded, pairs};
 use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
+use infera_ledger::Metadata;
 
 /// The largest number of parameters. No path has half as many names, and each pair of metadata is one.
 const PARAMETERS_MAX: usize = 40;
@@ -23,9 +22,7 @@ impl Query {
     #[must_use]
     pub(crate) fn read(text: Option<&str>, known: &[&str]) -> Self {
         let mut query = Self::default();
-        let parts = text.unwrap_or_default().split('&').filter(|part| !part.is_empty());
-        for (place, part) in parts.enumerate() {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        for (place, (name, value)) in pairs(text.unwrap_or_default()).enumerate() {
             let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
                 query.wrong(name, "Input should be percent-encoded UTF-8".to_owned(), value);
                 continue;
@@ -98,12 +95,6 @@ impl Query {
 
 fn key_of(name: &str) -> Option<&str> {
     name.strip_prefix("metadata[")?.strip_suffix(']')
-}
-
-/// Decodes a form's text, in which a plus is a space.
-fn decoded(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use crate::api::waits::Wait;
+
 /// The wait for a client that has no room to store another request. Room is freed all the time, as old requests are
-/// pruned; asking more often only costs requests.
-pub(crate) const STORED_WAIT: Duration = Duration::from_secs(60);
+/// pruned; asking more often only costs requests. With what is added to guesses, the longest wait that can be told.
+pub(crate) const STORED_WAIT: Duration = Duration::from_secs(40);
 
 /// The wait for a client with as many waiting jobs as it may have. They end in seconds when the network has room; asking
 /// more often only costs requests.
 pub(crate) const WAITING_WAIT: Duration = Duration::from_secs(2);
+
+/// The wait for a client whose address has used up its share of connections: one of its own requests must end first.
+pub(crate) const CONNECTIONS_WAIT: Duration = Duration::from_secs(1);
 
 /// The limit that a client ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,18 @@ impl Limit {
             Self::Signups => "signup_limit_exceeded",
             Self::Nodes => "node_limit_exceeded",
             Self::Connections => "connection_limit_exceeded",
+        }
+    }
+
+    /// Returns the wait of a client that ran into the limit: limits by the minute and on what is in flight keep a place for
+    /// it, and the others are guessed at.
+    #[must_use]
+    pub(crate) const fn wait(self, wait: Duration) -> Wait {
+        match self {
+            Self::Rate | Self::Tokens | Self::Looks | Self::InFlight | Self::Signups | Self::Nodes => {
+                Wait::Kept(wait)
+            }
+            Self::Waiting | Self::Stored | Self::Connections => Wait::Guessed(wait),
         }
     }
 

@@ -3,8 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use percent_encoding::percent_decode_str;
-
+use super::form::{decoded_lossily, pairs};
 use super::json::Json;
 use super::mistakes::{Flaw, Mistakes, Step};
 use super::number;
@@ -40,13 +39,10 @@ pub(crate) fn integer(
 
 /// Returns the last value of a parameter.
 fn value(query: &str, name: &str) -> Option<String> {
-    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    query
-        .split('&')
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .filter(|(key, _)| decoded(key) == name)
-        .map(|(_, value)| decoded(value))
-        .next_back()
+    pairs(query)
+        .filter(|(key, _)| decoded_lossily(key) == name)
+        .map(|(_, value)| decoded_lossily(value))
+        .last()
 }
 
 #[cfg(test)]

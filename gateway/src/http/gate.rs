@@ -115,6 +115,7 @@ impl<S: Wire> Gate<S> {
     /// Reads into hyper's buffer and returns where the new bytes begin.
     fn poll_fresh(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         let start = buffer.filled().len();
+        self.timeouts.asks();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > start {
             self.timeouts.received();
@@ -158,6 +159,7 @@ impl<S: Wire> Gate<S> {
     /// Reads more of a head of which some bytes are held, until the head is whole.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
         // The held bytes may be a whole head already, which came together with the previous request.
+        self.timeouts.asks();
         while !self.holds_a_head() {
             if self.held.len() > HEAD_MAX_BYTES {
                 self.refuse(ApiError::HeadTooLarge);
@@ -172,6 +174,7 @@ impl<S: Wire> Gate<S> {
                 return self.poll_end(context);
             }
             self.timeouts.received();
+            self.timeouts.asks();
         }
         self.searched = 0;
         match head::examine(&self.held) {
@@ -238,6 +241,7 @@ impl<S: Wire> Gate<S> {
     /// Notes that a head was let through, and what its body looks like.
     fn begin(&mut self, head: Head) {
         self.is_http_11 = head.is_http_11;
+        self.timeouts.head_came();
         self.reading = match head.body {
             Framing::Length(left) => Reading::Body { left },
             Framing::Chunked => Reading::Chunked(Chunks::BEGINNING),
@@ -258,6 +262,7 @@ impl<S: Wire> Gate<S> {
         };
         if is_over {
             self.reading = Reading::Head;
+            self.timeouts.body_came();
         }
         length
     }

@@ -23,7 +23,7 @@ mod trace;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -36,12 +36,14 @@ use tracing::{Instrument as _, Span, field};
 
 use super::client_address::client_address;
 use super::router::{self, Access, Route};
-use crate::access::{self, Caller, Turn};
+use crate::access::{self, Caller, Limits, Turn};
 use crate::api::denied::Denied;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
+use crate::api::too_many_requests::Limit;
 use crate::config::Config;
+use crate::http::timeouts::Timeouts;
 use crate::routes::Call;
 use crate::state::State;
 use body::Bounds;
@@ -68,19 +70,42 @@ impl Origin {
     }
 }
 
+/// Where a request came from, and since when it is worked on.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// What its connection says.
+    pub(crate) origin: Origin,
+    /// When the gateway had its head.
+    pub(crate) begun: Instant,
+    /// The connection's clock, which knows when its body came.
+    pub(crate) timeouts: Arc<Timeouts>,
+}
+
 /// The mark of a request that replaces one with a refused head, with the reason.
 #[derive(Clone, Debug)]
 pub(super) struct RefusedHead(pub ApiError);
 
+/// What the fuzz targets read as the layers do.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzed {
+    pub(crate) use super::body::inflated;
+    pub(crate) use super::cors::{Shared, preflight};
+    pub(crate) use super::hosts::check as check_host;
+    pub(crate) use super::limits::check_head;
+}
+
 /// Returns the reply to a connection that is refused before any request was read from it.
 pub(super) fn refuse(error: ApiError) -> Response<Bytes> {
-    trace::begin(&Request::new(()), true).finish(Err(error.into()), HeaderMap::new())
+    let trace = trace::begin(&Request::new(()), Instant::now(), true);
+    let (mut response, timing) = trace.finish(Err(error.into()), HeaderMap::new());
+    timing.tell(Duration::ZERO, response.headers_mut());
+    response
 }
 
 /// Answers a request.
 pub(super) async fn handle(
     state: Arc<State>,
-    origin: Origin,
+    arrival: Arrival,
     request: Request<Incoming>,
 ) -> Response<Full<Outgoing>> {
     let route = router::template(request.uri().path());
@@ -96,53 +121,74 @@ pub(super) async fn handle(
     let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     continue_from(&span, parent);
     let answering = async move {
-        let begun = Instant::now();
-        let trace = trace::begin(&request, router::is_timed(request.uri().path()));
+        let Arrival { origin, begun, timeouts } = arrival;
+        let trace = trace::begin(&request, begun, router::is_timed(request.uri().path()));
         let mut headers = HeaderMap::new();
         let shared = cors::Shared::of(request.headers(), &state.config.cors_origins);
         let preflight = cors::preflight(&request, shared.as_ref());
-        let (outcome, turn) = match preflight {
-            Some(permitted) => (permit(&state, origin, request, permitted).await, None),
-            None => pass(Arc::clone(&state), origin, request, &mut headers).await,
+        let passed = match preflight {
+            Some(permitted) => Passed::at_once(permit(&state, origin, request, permitted).await),
+            None => pass(Arc::clone(&state), (origin, &*timeouts), request, &mut headers).await,
         };
+        let Passed { outcome, turn, for_body } = passed;
         let refusal = outcome.as_ref().err().map(|failure| failure.error.code());
-        let mut response = trace.finish(outcome, headers);
+        let (mut response, timing) = trace.finish(outcome, headers);
         if let Some(shared) = shared {
             shared.tell(response.headers_mut());
         }
-        let response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
+        let mut response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
         Span::current().record("http.response.status_code", response.status().as_u16());
         state.requests.answered(route, response.status(), refusal, begun.elapsed());
+        // Told last, so that it holds all that is done for the reply but writing it.
+        timing.tell(for_body, response.headers_mut());
         response
     };
     answering.instrument(span).await
 }
 
-/// Returns the outcome of a request and the turn that it had. `headers` get what every reply shows, refusals
-/// included.
+/// What became of a request.
+struct Passed {
+    outcome: Result<Reply, Failure>,
+    /// The turn that it had.
+    turn: Option<Turn>,
+    /// For how long its client was waited for, to send the body.
+    for_body: Duration,
+}
+
+impl Passed {
+    /// Makes the outcome of a request whose client wasn't waited for.
+    const fn at_once(outcome: Result<Reply, Failure>) -> Self {
+        Self { outcome, turn: None, for_body: Duration::ZERO }
+    }
+}
+
+/// Returns what became of a request. `headers` get what every reply shows, refusals included.
 async fn pass(
     state: Arc<State>,
-    origin: Origin,
+    (origin, timeouts): (Origin, &Timeouts),
     request: Request<Incoming>,
     headers: &mut HeaderMap,
-) -> (Result<Reply, Failure>, Option<Turn>) {
+) -> Passed {
     let (head, mut body) = request.into_parts();
-    let mut known = None;
+    let mut known = Known::default();
     let admitted = match admit(&state, origin, &head, &mut known).await {
         Ok(admitted) => admitted,
         Err(error) => {
+            let since = tokio::time::Instant::now();
             limits::discard(&head, &mut body).await;
-            if let Some(caller) = known {
-                state.limits.tell(&caller, headers);
-            }
-            return (Err(error.into()), None);
+            let for_body = timeouts.waited_for_body(since);
+            known.tell(&state.limits, headers);
+            return Passed { outcome: Err(error.into()), turn: None, for_body };
         }
     };
     let Admitted { route, id, caller, turn } = admitted;
     let limits = Arc::clone(&state.limits);
     let max_bytes = route.body_max_bytes(state.config.body_max_bytes);
     let bounds = Bounds { max_bytes, within: state.config.body_timeout() };
-    let outcome = match body::read(&head, body, bounds, &state.memory).await {
+    let since = tokio::time::Instant::now();
+    let body = body::read(&head, body, bounds, &state.memory).await;
+    let for_body = timeouts.waited_for_body(since);
+    let outcome = match body {
         Ok(body) => {
             let address = origin.client(&head.headers, &state.config);
             (route.handler)(state, Call { head, body, caller, address, id }).await
@@ -150,10 +196,28 @@ async fn pass(
         Err(error) => Err(error.into()),
     };
     // What is left is told as it is now, when the request's tokens are known.
-    if let Some(caller) = known {
-        limits.tell(&caller, headers);
+    known.tell(&limits, headers);
+    Passed { outcome, turn, for_body }
+}
+
+/// What is known of a client by its limits, refused or not.
+#[derive(Default)]
+struct Known {
+    caller: Option<Arc<Caller>>,
+    /// The address under which it is counted where it needs no key.
+    address: Option<(Limit, IpAddr)>,
+}
+
+impl Known {
+    /// Writes into `headers` what is left.
+    fn tell(&self, limits: &Limits, headers: &mut HeaderMap) {
+        if let Some(caller) = &self.caller {
+            limits.tell(caller, headers);
+        }
+        if let Some((limit, address)) = self.address {
+            limits.tell_address(limit, address, headers);
+        }
     }
-    (outcome, turn)
 }
 
 /// A request whose body may be read.
@@ -188,13 +252,8 @@ async fn permit(
     Ok(cors::reply(asked)?)
 }
 
-/// Decides whether a request's body may be read. The caller becomes `known` even if the request is then refused.
-async fn admit(
-    state: &State,
-    origin: Origin,
-    head: &Parts,
-    known: &mut Option<Arc<Caller>>,
-) -> Result<Admitted, ApiError> {
+/// Decides whether a request's body may be read. The client becomes `known` even if the request is then refused.
+async fn admit(state: &State, origin: Origin, head: &Parts, known: &mut Known) -> Result<Admitted, ApiError> {
     check(state, origin, head)?;
     let (route, id) = router::find(&head.method, head.uri.path())?;
     limits::check_length(head, route.body_max_bytes(state.config.body_max_bytes))?;
@@ -205,11 +264,19 @@ async fn admit(
         Access::Open | Access::SignUp | Access::Node => None,
     };
     match route.access {
-        Access::SignUp => state.limits.admit_signup(origin.client(&head.headers, &state.config))?,
-        Access::Node => state.limits.admit_node(origin.client(&head.headers, &state.config))?,
+        Access::SignUp => {
+            let address = origin.client(&head.headers, &state.config);
+            known.address = Some((Limit::Signups, address));
+            state.limits.admit_signup(address)?;
+        }
+        Access::Node => {
+            let address = origin.client(&head.headers, &state.config);
+            known.address = Some((Limit::Nodes, address));
+            state.limits.admit_node(address)?;
+        }
         Access::Open | Access::Key | Access::Runner | Access::Admin => {}
     }
-    known.clone_from(&caller);
+    known.caller.clone_from(&caller);
     if let (Some(caller), Some(scope)) = (&caller, route.access.scope())
         && !caller.scopes.permits(scope)
     {

@@ -8,6 +8,9 @@ mod connection;
 mod places;
 mod proxy_protocol;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use proxy_protocol::{Outline, client as proxied_client, outline};
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! The clock of one connection: bounds how long a client may take to send a head, and how long it may pause between
-//! requests. Of HTTP, it knows only that a request came, that its reply is ready, and that the reply is written.
+//! requests. Of HTTP, it knows only that a request came, that its reply is ready, and that the reply is written. It also
+//! remembers when a request's head and body came, for what replies tell of their time.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -31,8 +32,20 @@ enum Phase {
 pub(crate) struct Timeouts {
     head: Duration,
     idle: Duration,
-    phase: Mutex<Phase>,
+    clock: Mutex<Clock>,
     bell: Notify,
+}
+
+/// What a connection is waiting for, and when the parts of the present request came.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    phase: Phase,
+    /// When the kernel was last asked for bytes.
+    asked: Instant,
+    /// When the bytes were asked for that made the next request's head whole; none until it is.
+    head_came: Option<Instant>,
+    /// When the last byte of the latest head's body came; none until then.
+    body_came: Option<Instant>,
 }
 
 /// How long it may take to tell a client that its head took too long.
@@ -41,18 +54,46 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 impl Timeouts {
     /// Starts the clock of a connection that opened now.
     pub(crate) fn begin(head: Duration, idle: Duration) -> Arc<Self> {
-        let phase = Mutex::new(Phase::Opened { since: Instant::now() });
-        Arc::new(Self { head, idle, phase, bell: Notify::new() })
+        let now = Instant::now();
+        let clock =
+            Clock { phase: Phase::Opened { since: now }, asked: now, head_came: None, body_came: None };
+        Arc::new(Self { head, idle, clock: Mutex::new(clock), bell: Notify::new() })
     }
 
-    /// Notes that a request has come, with all of its head.
-    pub(crate) fn request_came(&self) {
-        self.enter(Phase::Served);
+    /// Notes that the kernel is asked for bytes, or that bytes which came earlier are looked at.
+    pub(crate) fn asks(&self) {
+        self.clock().asked = Instant::now();
+    }
+
+    /// Notes that a head is whole.
+    pub(crate) fn head_came(&self) {
+        let mut clock = self.clock();
+        (clock.head_came, clock.body_came) = (Some(clock.asked), None);
+    }
+
+    /// Notes that the body of the latest head is whole.
+    pub(crate) fn body_came(&self) {
+        self.clock().body_came = Some(Instant::now());
+    }
+
+    /// Notes that a request is worked on, and returns since when: since the gateway had its head, or since the reply
+    /// before it, if a client didn't wait for that one.
+    pub(crate) fn request_came(&self) -> Instant {
+        let mut clock = self.clock();
+        clock.phase = Phase::Served;
+        clock.head_came.take().unwrap_or_else(Instant::now)
+    }
+
+    /// Returns for how long the request's body was waited for by one who began to read it at `since`.
+    pub(crate) fn waited_for_body(&self, since: Instant) -> Duration {
+        self.clock().body_came.unwrap_or_else(Instant::now).saturating_duration_since(since)
     }
 
     /// Notes that the reply is ready to be written.
     pub(crate) fn replied(&self) {
-        self.enter(Phase::Replied { since: Instant::now() });
+        let (mut clock, now) = (self.clock(), Instant::now());
+        clock.phase = Phase::Replied { since: now };
+        clock.head_came = clock.head_came.map(|_| now);
     }
 
     /// Notes that the operating system has taken all bytes that were to be written.
@@ -126,11 +167,15 @@ impl Timeouts {
     }
 
     fn phase(&self) -> Phase {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clock().phase
     }
 
     fn enter(&self, phase: Phase) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        self.clock().phase = phase;
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drives `connection` to its end. Returns none if its client took too long.
@@ -159,5 +204,43 @@ impl Timeouts {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Time stands still in this test but for what it sleeps.
+    #[tokio::test(start_paused = true)]
+    async fn a_requests_time_begins_with_its_head_and_not_before_the_reply_to_the_one_before_it() {
+        let timeouts = Timeouts::begin(SECOND * 10, SECOND * 10);
+        let begun = Instant::now();
+        let sleep = || tokio::time::sleep(SECOND);
+        // The kernel is asked, and the bytes come a second later; hyper has parsed them after another one.
+        timeouts.asks();
+        sleep().await;
+        timeouts.asks();
+        timeouts.head_came();
+        sleep().await;
+        assert_eq!(timeouts.request_came(), begun + SECOND);
+        // One second of the body's two was waited for by the one who read it.
+        sleep().await;
+        let since = Instant::now();
+        sleep().await;
+        assert_eq!(timeouts.waited_for_body(since), SECOND, "it isn't whole yet");
+        timeouts.body_came();
+        sleep().await;
+        assert_eq!(timeouts.waited_for_body(since), SECOND);
+        assert_eq!(timeouts.waited_for_body(Instant::now()), Duration::ZERO, "it came before it was read");
+        // The next head comes before the reply is ready.
+        timeouts.asks();
+        timeouts.head_came();
+        sleep().await;
+        timeouts.replied();
+        assert_eq!(timeouts.request_came(), begun + SECOND * 6);
+        assert_eq!(timeouts.request_came(), Instant::now(), "a head is counted once");
     }
 }

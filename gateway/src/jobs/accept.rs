@@ -34,7 +34,7 @@ use super::handle::Jobs;
 use super::new_job::new_job;
 use super::standby::standby;
 use super::waiters::Wait;
-use crate::access::{Caller, Counted};
+use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -49,7 +49,7 @@ pub(crate) struct Order {
     /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
     /// What its job is counted under.
-    pub(crate) counted: Counted,
+    pub(crate) counted: JobShare,
     /// The conversation that it asks for.
     pub(crate) ask: ChatRequest,
     /// The client's idempotency key, if it sent one.
@@ -222,9 +222,11 @@ async fn attach(jobs: &Jobs, order: Order, job: JobId) -> Result<Outcome, Failur
         None => wait_for(jobs, wait, job, order.ask.timeout).await,
     };
     guard.disarm();
-    let settlement = settlement.map_err(|error| Failure::of_job(error, job))?;
+    let waiting = begun.elapsed().saturating_sub(accepting);
+    let fail = |error| Failure::of_job(error, job).timed("accept", accepting).timed("wait", waiting);
+    let settlement = settlement.map_err(fail)?;
     let view = JobView { state: infera_ledger::JobState::Ended, settlement: Some(settlement), ..view };
-    Ok(Outcome { view, replayed: false, accepting, waiting: begun.elapsed().saturating_sub(accepting) })
+    Ok(Outcome { view, replayed: false, accepting, waiting })
 }
 
 async fn accept(

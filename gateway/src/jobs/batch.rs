@@ -13,7 +13,7 @@ use super::accept::unanswerable;
 use super::handle::Jobs;
 use super::new_job::new_job;
 use super::standby::standby;
-use crate::access::{Caller, Counted};
+use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -37,7 +37,7 @@ pub(crate) struct Batch {
     /// The caller that makes the request.
     pub(crate) caller: Arc<Caller>,
     /// What the jobs are counted under when the network is shared.
-    pub(crate) counted: Counted,
+    pub(crate) counted: JobShare,
     /// The jobs.
     pub(crate) jobs: Vec<BatchJob>,
     /// When the jobs expire, if the client says so.

@@ -37,17 +37,25 @@ pub(crate) async fn submit_and_follow(
     let receipt = submit(jobs, order).await?;
     let begun = Instant::now();
     let followed = follow(jobs, &account, receipt.job, patience).await;
-    let view = followed.map_err(|error| {
+    let fail = |error| {
+        let failure = Failure::of_job(error, receipt.job);
+        failure.timed("accept", receipt.accepting).timed("wait", begun.elapsed())
+    };
+    let Seen { view, waiting } = followed.map_err(|error| {
         tracing::error!(job = %receipt.job, %error, "an accepted job could not be read");
-        Failure::of_job(ApiError::of_job_record(&error), receipt.job)
+        fail(ApiError::of_job_record(&error))
     })?;
-    let view = view.ok_or(Failure::of_job(ApiError::Internal, receipt.job))?;
-    Ok(Followed {
-        view,
-        replayed: receipt.accepted_ms.is_none(),
-        accepting: receipt.accepting,
-        waiting: begun.elapsed(),
-    })
+    let view = view.ok_or_else(|| fail(ApiError::Internal))?;
+    Ok(Followed { view, replayed: receipt.accepted_ms.is_none(), accepting: receipt.accepting, waiting })
+}
+
+/// A job that was followed.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The job, ended or not; none if the account has no such job.
+    pub(crate) view: Option<JobView>,
+    /// How long its end was waited for.
+    pub(crate) waiting: Duration,
 }
 
 /// Returns a job as its account sees it: once it has ended, or after `patience`. With as many waiting clients as this
@@ -60,17 +68,19 @@ pub(crate) async fn follow(
     account: &AccountId,
     job: JobId,
     patience: Duration,
-) -> Result<Option<JobView>, LedgerError> {
+) -> Result<Seen, LedgerError> {
     // Begun before the job is read, so that no end in between is missed.
     let wait = if patience.is_zero() { None } else { jobs.waiters.begin(job) };
     let view = jobs.reader.job(account, job).await?;
     let goes_on = view.as_ref().is_some_and(|view| view.settlement.is_none());
-    let Some(mut wait) = wait.filter(|_| goes_on) else { return Ok(view) };
+    let Some(mut wait) = wait.filter(|_| goes_on) else { return Ok(Seen { view, waiting: Duration::ZERO }) };
+    let begun = Instant::now();
     tokio::select! {
         // Read below, with what was found out about it since: a damaged end is the ledger's error there.
         _ = wait.end() => {}
         () = tokio::time::sleep(patience) => {}
         () = jobs.answer_now.cancelled() => {}
     }
-    jobs.reader.job(account, job).await
+    let waiting = begun.elapsed();
+    Ok(Seen { view: jobs.reader.job(account, job).await?, waiting })
 }

@@ -1,21 +1,18 @@
 //! Decides how a new job waits for its turn: in which lane, under which share, and with how many tokens of prompt.
 
 use infera_ledger::{CatalogueEntry, Standby};
-use infera_types::job::ChatMessage;
 use infera_types::service::{Lane, ServiceTier};
 
-use crate::access::Counted;
+use super::prompt::prompt_tokens;
+use crate::access::JobShare;
 use crate::api::chat_request::ChatRequest;
-
-/// Texts have about this many bytes per token in most languages' tokenizers. The turn is corrected by the usage.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// Decides how the job that is asked for waits. Only a client that waits for its answer gets into the first lane, and not
 /// with the tier `flex`: that tier says that the answer may come late, so it must not take slots from those who need theirs
 /// soon. At most `offered_max` jobs of a share are in the first lane's queue.
 pub(super) fn standby(
     ask: &ChatRequest,
-    counted: &Counted,
+    counted: &JobShare,
     entry: &CatalogueEntry,
     is_awaited: bool,
     offered_max: u32,
@@ -27,14 +24,9 @@ pub(super) fn standby(
         share: counted.share.clone(),
         weight: counted.weight,
         offered_max,
-        prompt_tokens: text_tokens(messages).max(entry.tokens_min(messages)),
+        // The turn is corrected by the usage.
+        prompt_tokens: prompt_tokens(messages, Some(entry)),
     }
-}
-
-/// Estimates the tokens of messages by their length.
-fn text_tokens(messages: &[ChatMessage]) -> u64 {
-    let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN)
 }
 
 #[cfg(test)]
@@ -43,7 +35,7 @@ mod tests {
 
     use infera_ledger::{Metadata, Share};
     use infera_types::ids::{Digest, ModelName};
-    use infera_types::job::{JobRequest, VerificationPolicy};
+    use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
     use infera_types::time::Timestamp;
 
     use super::*;
@@ -56,17 +48,17 @@ mod tests {
         ChatRequest { request, policy, timeout, tier, metadata: Metadata::new() }
     }
 
-    fn counted() -> Counted {
-        Counted { share: Share::new("acct1"), weight: 5 }
+    fn counted() -> JobShare {
+        JobShare { share: Share::new("acct1"), weight: 5 }
     }
 
-    fn entry(said_bytes_per_token: Option<u32>) -> CatalogueEntry {
+    fn entry() -> CatalogueEntry {
         CatalogueEntry {
             name: ModelName::new("m"),
             digests: Vec::new(),
             tokenizer: Digest::of(b""),
             context_max: 512,
-            said_bytes_per_token,
+            said_bytes_per_token: None,
             quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
@@ -83,20 +75,9 @@ mod tests {
             (false, ServiceTier::Default, Lane::Later),
             (false, ServiceTier::Priority, Lane::Later),
         ] {
-            let standby = standby(&asked(tier, "hi"), &counted(), &entry(None), is_awaited, 8);
+            let standby = standby(&asked(tier, "hi"), &counted(), &entry(), is_awaited, 8);
             assert_eq!((standby.lane, standby.tier, standby.offered_max), (lane, tier, 8));
             assert_eq!((standby.share.as_str(), standby.weight), ("acct1", 5));
-        }
-    }
-
-    #[test]
-    fn prompts_are_estimated_by_their_bytes_or_better() {
-        for (content, said_bytes_per_token, tokens) in
-            [("", None, 1), ("aaaaaaaaa", None, 4), ("aaaaaaaaa", Some(1), 9), ("aaaaaaaaa", Some(13), 4)]
-        {
-            let asked = asked(ServiceTier::Default, content);
-            let standby = standby(&asked, &counted(), &entry(said_bytes_per_token), true, 8);
-            assert_eq!(standby.prompt_tokens, tokens, "{content:?} {said_bytes_per_token:?}");
         }
     }
 }

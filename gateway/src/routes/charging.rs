@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use infera_ledger::CatalogueEntry;
 use infera_types::job::JobRequest;
 
 use crate::access::{Attempt, Caller, Limits, Reserved, used_tokens};
@@ -9,13 +10,7 @@ use crate::api::failure::Failure;
 use crate::jobs::Jobs;
 use crate::jobs::accept::Outcome;
 use crate::jobs::following::Followed;
-
-/// The bytes of text that one token stands for on the average, in English. Other languages have fewer; the estimate is
-/// settled by the count.
-const BYTES_PER_TOKEN: usize = 4;
-
-/// The tokens that a template puts around one message.
-const AROUND_MESSAGE: usize = 4;
+use crate::jobs::prompt::prompt_tokens;
 
 /// Reserves the tokens of a caller's request: an estimate of its prompt, and the longest answer that it may get.
 ///
@@ -27,17 +22,15 @@ pub(super) fn reserve(
     (caller, request): (&Arc<Caller>, &JobRequest),
     attempt: Attempt,
 ) -> Result<Reserved, Failure> {
-    let context_max = jobs.catalogue.model(request.model.as_str()).map(|entry| entry.context_max);
-    Ok(limits.reserve(caller, estimate(request, context_max), attempt)?)
+    let model = jobs.catalogue.model(request.model.as_str());
+    Ok(limits.reserve(caller, estimate(request, model.as_deref()), attempt)?)
 }
 
 /// Returns an estimate of a request's tokens: its prompt's, and the longest answer's, within the model's context.
 #[must_use]
-pub(super) fn estimate(request: &JobRequest, context_max: Option<u32>) -> u64 {
-    let of = |text: &str| text.len().div_ceil(BYTES_PER_TOKEN) + AROUND_MESSAGE;
-    let prompt: usize = request.messages.iter().map(|message| of(&message.content)).sum();
-    let whole = u64::try_from(prompt).unwrap_or(u64::MAX).saturating_add(u64::from(request.max_tokens));
-    context_max.map_or(whole, |max| whole.min(u64::from(max)))
+pub(super) fn estimate(request: &JobRequest, model: Option<&CatalogueEntry>) -> u64 {
+    let whole = prompt_tokens(&request.messages, model).saturating_add(u64::from(request.max_tokens));
+    model.map_or(whole, |model| whole.min(u64::from(model.context_max)))
 }
 
 /// Settles the tokens of a conversation that was answered or failed while its client waited. Where its job may still run, all
@@ -70,8 +63,9 @@ pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Fa
 
 #[cfg(test)]
 mod tests {
-    use infera_types::ids::ModelName;
+    use infera_types::ids::{Digest, ModelName};
     use infera_types::job::ChatMessage;
+    use infera_types::time::Timestamp;
 
     use super::*;
 
@@ -84,10 +78,25 @@ mod tests {
             temperature: 0.0,
             seed: None,
         };
+        let model = |context_max| CatalogueEntry {
+            name: ModelName::new("m"),
+            digests: Vec::new(),
+            tokenizer: Digest::of(b""),
+            context_max,
+            said_bytes_per_token: None,
+            quantization: None,
+            end_tokens: Vec::new(),
+            reference_token_us: 1,
+            created_ms: Timestamp::from_millis(0),
+        };
         for (bytes, max_tokens, context_max, expected) in
             [(0, 16, None, 20), (400, 16, None, 120), (401, 16, Some(512), 121), (4_000, 16, Some(512), 512)]
         {
-            assert_eq!(estimate(&request(bytes, max_tokens), context_max), expected, "{bytes} {max_tokens}");
+            assert_eq!(
+                estimate(&request(bytes, max_tokens), context_max.map(model).as_ref()),
+                expected,
+                "{bytes} {max_tokens}"
+            );
         }
     }
 }

@@ -113,7 +113,10 @@ pub(crate) async fn chat(
             return Ok(preferred.told(&followed)?);
         }
         let (view, replayed) = (&followed.view, followed.replayed);
-        let fail = |error| Failure { replayed, ..Failure::of_job(error, view.id) };
+        let fail = |error| {
+            let failure = Failure { replayed, ..Failure::of_job(error, view.id) };
+            failure.timed("accept", followed.accepting).timed("wait", followed.waiting)
+        };
         let settlement = view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
         let body = objects::of_end(view, settlement).map_err(fail)?;
         return Ok(preferred.applied(Reply::json(&body)?, &followed));

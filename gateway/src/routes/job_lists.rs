@@ -1,7 +1,7 @@
 //! `GET /v1/jobs` and `GET /v1/jobs/results`: an account's jobs in the order of their acceptance, and its jobs' ends in
 //! the order in which they came, whole answers included.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
 use infera_ledger::{EndsCursor, EndsQuestion, JobFilter, JobsQuestion, LedgerError, MANY_MAX};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::jobs_request::{TIME_MAX_S, of_seconds, with_status};
+use crate::api::jobs_request::{STATUSES, TIME_MAX_S, of_seconds, with_status};
 use crate::api::objects;
 use crate::api::operation::{
     self, Content, GoodReply, Group, JOB_ID, Operation, Parameter, Place, Shape, always,
@@ -98,9 +98,6 @@ pub(crate) static LIST: Operation = Operation {
     errors: &["invalid_value"],
 };
 
-/// The words for `status`.
-const STATUSES: &[&str] = &["queued", "running", "ended", "succeeded", "failed", "cancelled", "expired"];
-
 /// `GET /v1/jobs/results`.
 pub(crate) static RESULTS: Operation = Operation {
     id: "listResults",
@@ -165,9 +162,9 @@ fn list_question(account: AccountId, query: Option<&str>) -> Result<JobsQuestion
         "desc" => Some(true),
         _ => None,
     });
-    let expected = "queued, running, ended, succeeded, failed, cancelled or expired";
+    let expected = format!("one of {}", STATUSES.join(", "));
     let name = if query.text("status").is_some() { "status" } else { "state" };
-    let (state, end) = query.parsed(name, expected, with_status).unwrap_or_default();
+    let (state, end) = query.parsed(name, &expected, with_status).unwrap_or_default();
     let mut time = |name| {
         let expected = "a time in whole seconds since 1970";
         let within = |text: &str| text.parse().ok().filter(|seconds| *seconds <= TIME_MAX_S);
@@ -214,7 +211,10 @@ pub(crate) async fn results(jobs: &Jobs, memory: &MemoryBudget, call: Call) -> R
         None => latest(jobs, &account).await?,
     };
     let wish = Wish { cursor: EndsCursor { account: account.clone(), after }, ends_min };
+    let begun = Instant::now();
     let ready = jobs.collectors.wait(wish, wait, &jobs.answer_now).await.map_err(|error| failed(&error))?;
+    // Without a wait the ledger is only looked at.
+    let waited = (!wait.is_zero()).then(|| begun.elapsed());
     let mut reservation = None;
     if ready.ends > 0 && !memory.reserve(&mut reservation, PAGE_MEMORY) {
         return Err(ApiError::Overloaded.into());
@@ -234,7 +234,11 @@ pub(crate) async fn results(jobs: &Jobs, memory: &MemoryBudget, call: Call) -> R
     let headers = [("x-next-cursor", text(&cursor)), ("x-jobs-live", text(&ready.live.to_string()))];
     let headers =
         headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value?)));
-    Ok(Reply::lines(lines).with(headers))
+    let reply = Reply::lines(lines).with(headers);
+    Ok(match waited {
+        Some(waited) => reply.timed("wait", waited),
+        None => reply,
+    })
 }
 
 fn results_question(query: Option<&str>) -> Result<ResultsQuestion, Unfit> {
@@ -254,6 +258,20 @@ fn results_question(query: Option<&str>) -> Result<ResultsQuestion, Unfit> {
         ends_min: small(ends_min),
         wait: Duration::from_secs(wait),
     })
+}
+
+/// Reads a query as both lists do, and returns what is wrong with it for each.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn examine(query: &str) -> [Option<Unfit>; 2] {
+    let list = list_question(AccountId::new("fuzz"), Some(query));
+    let results = results_question(Some(query));
+    if let Ok(JobsQuestion { limit, filter, .. }) = &list {
+        assert!((1..=MANY_MAX).contains(limit) && filter.metadata.len() <= 40);
+    }
+    if let Ok(ResultsQuestion { limit, ends_min, wait, .. }) = &results {
+        assert!((1..=MANY_MAX).contains(limit) && ends_min <= limit && wait.as_secs() <= WAIT_MAX_S);
+    }
+    [list.err(), results.err()]
 }
 
 /// Returns the number of the account's latest end.

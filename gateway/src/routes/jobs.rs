@@ -75,9 +75,10 @@ pub(crate) async fn show(jobs: &Jobs, call: Call) -> Result<Reply, Failure> {
 async fn shown(jobs: &Jobs, call: &Call, patience: Duration) -> Result<Reply, Failure> {
     let id = id(call)?;
     let caller = call.caller()?;
-    let view = follow(jobs, &caller.account, id, patience).await.map_err(|error| failed(id, &error))?;
-    let view = view.ok_or(ApiError::NotFound)?;
-    Ok(Reply::json(&objects::job(&view))?.about(id))
+    let seen = follow(jobs, &caller.account, id, patience).await.map_err(|error| failed(id, &error))?;
+    let view = seen.view.ok_or(ApiError::NotFound)?;
+    let reply = Reply::json(&objects::job(&view))?.about(id);
+    Ok(if seen.waiting.is_zero() { reply } else { reply.timed("wait", seen.waiting) })
 }
 
 /// Cancels the job unless it has ended, and shows the job object either way.

@@ -6,11 +6,11 @@ use infera_ledger::Idempotency;
 use infera_types::ids::Digest;
 use infera_types::service::ServiceTier;
 
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
 use super::call::Call;
 use super::parsing_pool::ParsingPool;
-use crate::access::{self, Attempt, Caller, Counted};
+use crate::access::{self, Attempt, Caller, JobShare};
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
@@ -47,11 +47,12 @@ impl Conversations {
     /// # Errors
     /// The client's fault, in its idempotency key or its body, or that its key has no right to the tier.
     pub(crate) async fn order(&self, call: &mut Call, form: Form) -> Result<Order, Failure> {
-        let (caller, key) = (call.caller()?, idempotency_key(call)?);
+        let (caller, key) = (call.caller()?, idempotency_key(&call.head.headers)?);
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
         let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
-        let (bounds, uri, counted) = (self.bounds, call.head.uri.clone(), Counted::of(&caller, call.address));
+        let (bounds, uri, counted) =
+            (self.bounds, call.head.uri.clone(), JobShare::of(&caller, call.address));
         let is_openais_client = recognition::is_openais_client(&call.head.headers);
         let is_retry = access::attempt(&call.head.headers) == Attempt::Again;
         let reading = self.parsing.run(body.bytes().len(), move || {
@@ -84,11 +85,11 @@ impl Conversations {
     /// # Errors
     /// The client's fault, in its headers or in any of the jobs.
     pub(super) async fn jobs(&self, call: &mut Call) -> Result<Asked, Failure> {
-        let (caller, key) = (call.caller()?, idempotency_key(call)?);
+        let (caller, key) = (call.caller()?, idempotency_key(&call.head.headers)?);
         let cancel_after = preferences::cancel_after(&call.head.headers, self.cancel_after_max)?;
         let body = std::mem::take(&mut call.body);
         let content_type = call.head.headers.get(CONTENT_TYPE).cloned();
-        let (bounds, counted) = (self.bounds, Counted::of(&caller, call.address));
+        let (bounds, counted) = (self.bounds, JobShare::of(&caller, call.address));
         let reading = self.parsing.run(body.bytes().len(), move || {
             let json = fastapi::read(content_type.as_ref(), body.bytes())?;
             let request = jobs_request::read(&json, bounds)?;
@@ -161,11 +162,11 @@ fn fingerprint(key: &str, ask: &ChatRequest) -> Idempotency {
 }
 
 /// Returns the client's idempotency key, if it sent one.
-fn idempotency_key(call: &Call) -> Result<Option<String>, ApiError> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     const LENGTH_MAX: usize = 255;
     const WRONG: ApiError =
         ApiError::BadRequest("Idempotency-Key must be one header of 1 to 255 printable ASCII characters.");
-    let mut values = call.head.headers.get_all("idempotency-key").iter();
+    let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(WRONG);

@@ -133,6 +133,20 @@ pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
     Ok(Reply::json(&json!({ "object": "list", "from": from, "to": to, "data": data }))?)
 }
 
+/// Reads a query as [`show`] does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn examine(query: &str) {
+    let query = Query::read(Some(query), &["from", "to", "group_by"]);
+    let [from, to, words] = ["from", "to", "group_by"].map(|name| query.text(name).map(str::to_owned));
+    if let Ok((from, to)) = days(from, to, Timestamp::from_millis(0)) {
+        assert!(from <= to && to - from < DAYS_MAX);
+        assert_eq!(Day::new(from).to_string().parse().map(Day::number).ok(), Some(from));
+    }
+    if let Some(words) = words {
+        let _ = Grouping::read(&words);
+    }
+}
+
 /// Reads the first and the last day.
 fn days(from: Option<String>, to: Option<String>, now: Timestamp) -> Result<(u64, u64), ApiError> {
     const WRONG: ApiError = ApiError::BadRequest("'from' and 'to' must be days (UTC) such as 2026-11-30.");

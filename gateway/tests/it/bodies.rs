@@ -173,7 +173,7 @@ async fn large_bodies_share_a_bounded_room() {
         assert!(tries < 20, "bodies of a megabyte leave room for more");
     };
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("overloaded")));
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.wait_ms().is_some_and(|wait| (1_000..=1_500).contains(&wait)), "{:?}", refused.headers);
     assert_eq!(rig.post("/v1/chat/completions", &chat(), &[]).await.status, 200, "small ones need no room");
     drop(held);
     let begun = Instant::now();

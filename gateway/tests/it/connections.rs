@@ -119,7 +119,8 @@ async fn an_address_that_has_its_share_loses_its_own_longest_idle() {
     let refused = ask(&mut connect(&rig, 2).await).await.expect("a reply");
     assert_eq!((refused.status, refused.header("connection")), (429, Some("close")));
     assert!(refused.json()["detail"].as_str().is_some_and(|words| words.contains("connections")));
-    assert!(refused.header("x-request-id").is_some() && refused.header("retry-after") == Some("1"));
+    assert!(refused.header("x-request-id").is_some());
+    assert!(refused.wait_ms().is_some_and(|wait| (1_000..=1_500).contains(&wait)), "{:?}", refused.headers);
     assert_eq!(ask(&mut neighbour).await.expect("a reply").status, 200, "others are not concerned");
     for stream in [&mut one, &mut other] {
         stream.write_all(END).await.expect("sent");

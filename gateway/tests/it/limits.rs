@@ -12,10 +12,25 @@ async fn jobs_that_wait() {
     for _ in 0..2 {
         assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200);
     }
-    let reply = rig.post("/submit_job", &job(), &[]).await;
-    assert_eq!(reply.status, 429);
-    assert!(reply.json()["detail"].is_string() && reply.header("retry-after").is_some());
-    assert_eq!(reply.json()["code"], "queue_full");
+    // Those who are refused together are told different times, and what is left of the key's limits.
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        let reply = rig.post("/submit_job", &job(), &[]).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (429, &json!("queue_full")));
+        assert!(reply.json()["detail"].is_string());
+        assert!(
+            ["ratelimit", "ratelimit-policy", "x-ratelimit-remaining-tokens"]
+                .map(|name| reply.header(name))
+                .iter()
+                .all(Option::is_some),
+            "{:?}",
+            reply.headers
+        );
+        told.push(reply.wait_ms().expect("a wait"));
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert!(told.len() == 5 && told[0] >= 2_000 && told[4] <= 3_000, "{told:?}");
 }
 
 /// The account's own limit is the account's fault, and the limit of all accounts is ours. Both faces use the same
@@ -36,10 +51,11 @@ async fn requests_that_are_stored() {
         assert_eq!(rig.post("/submit_job", &large, &[]).await.status, 200);
         let refused = rig.post("/submit_job", &large, &[]).await;
         assert_eq!((refused.status, &refused.json()["code"]), (status, &json!(code)), "{}", refused.json());
-        assert_eq!(refused.header("retry-after"), Some("60"));
+        let first = refused.wait_ms();
         let refused = rig.post("/v1/chat/completions", &waited, &[]).await;
         assert_eq!((refused.status, &refused.json()["error"]["code"]), (status, &json!(code)));
-        assert_eq!(refused.header("retry-after"), Some("60"));
+        let told = [first, refused.wait_ms()].map(|wait| wait.expect("a wait"));
+        assert!(told.iter().all(|wait| (40_000..=60_000).contains(wait)) && told[0] != told[1], "{told:?}");
         assert_eq!(rig.post("/submit_job", &large, &keyed).await.status, 200, "it is stored already");
         assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200, "there is room for a small one");
     }
@@ -62,16 +78,29 @@ async fn clients_that_wait() {
 #[tokio::test]
 async fn sign_ups_from_one_address() {
     let rig = Rig::start(Config { signups_per_minute: 2, ..unlimited() }).await;
-    let (mut statuses, mut codes) = (Vec::new(), Vec::new());
-    for name in ["a", "b", "c"] {
+    let (mut statuses, mut codes, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, left) in [("a", "1"), ("b", "0"), ("c", "0"), ("d", "0")] {
         let body = json!({ "email": format!("{name}@example.com") }).to_string();
         let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", name)];
         let reply = rig.send("POST", "/signup_user", &headers, body.as_bytes()).await;
         statuses.push(reply.status);
         codes.push(reply.json()["code"].clone());
+        waits.extend(reply.wait_ms());
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"signups\";q=2;w=60"));
+        assert!(
+            reply
+                .header("ratelimit")
+                .is_some_and(|state| state.starts_with(&format!("\"signups\";r={left};t=")))
+        );
+        assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("2"));
+        assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some(left));
     }
-    assert_eq!(statuses, [200, 200, 429]);
-    assert_eq!(codes, [json!(null), json!(null), json!("signup_limit_exceeded")]);
+    assert_eq!(statuses, [200, 200, 429, 429]);
+    let refused = json!("signup_limit_exceeded");
+    assert_eq!(codes, [json!(null), json!(null), refused.clone(), refused]);
+    // Half a minute for one, and each is told a time of its own.
+    let due = |wait: u64, due: u64| (due - 1_000..=due + 1_000).contains(&wait);
+    assert!(waits.len() == 2 && due(waits[0], 30_000) && due(waits[1], 59_000), "{waits:?}");
 }
 
 #[tokio::test]

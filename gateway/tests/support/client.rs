@@ -28,6 +28,15 @@ impl Reply {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns the wait before a retry, in milliseconds, and checks that both headers tell it and that OpenAI's clients obey
+    /// it.
+    pub(crate) fn wait_ms(&self) -> Option<u64> {
+        let number = |name| self.header(name).map(|value| value.parse::<u64>().expect("a number"));
+        let (seconds, milliseconds) = (number("retry-after")?, number("retry-after-ms")?);
+        assert!(milliseconds > 0 && milliseconds <= 60_000 && seconds == milliseconds.div_ceil(1_000));
+        Some(milliseconds)
+    }
+
     /// Returns the body as JSON, or null if it isn't JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)

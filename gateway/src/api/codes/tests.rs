@@ -142,6 +142,8 @@ fn each_error_is_in_the_table_with_its_statuses() {
         if error.retry_after().is_some() && line.code != "shutting_down" {
             assert!(matches!(line.retry, Retry::Safe | Retry::WithKey), "{error:?}");
         }
+        let asks_for_patience = [429, 503].contains(&line.openai);
+        assert!(!asks_for_patience || error.retry_after().is_some(), "{error:?}: no wait is told");
         let is_ours = error.status(Face::OpenAi).is_server_error();
         let may_be_ours = line.fault != Fault::Client && line.fault != Fault::Runner;
         assert!(!is_ours || may_be_ours, "{error:?}: a status of 5xx for a fault of the client's");

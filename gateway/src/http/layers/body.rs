@@ -30,7 +30,8 @@ pub(super) struct Bounds {
 }
 
 /// The reason why a body could not be read whole.
-enum Stop {
+#[derive(Debug)]
+pub(crate) enum Stop {
     TooLarge,
     NoMemory,
     Broken,
@@ -97,7 +98,7 @@ where
 
 /// Returns a gzip-encoded body as it was before. Its size is bounded like that of any other body, whatever the encoded bytes
 /// say: reading stops there, after two milliseconds at worst.
-fn inflated(encoded: &[u8], max_bytes: usize, memory: &MemoryBudget) -> Result<Body, Stop> {
+pub(crate) fn inflated(encoded: &[u8], max_bytes: usize, memory: &MemoryBudget) -> Result<Body, Stop> {
     let (mut whole, mut reservation) = (Vec::new(), None);
     let mut decoder = MultiGzDecoder::new(encoded);
     let mut part = [0; 8 * 1024];

@@ -30,11 +30,11 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 
 /// A listed page's origin, with which its replies are shared.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(HeaderValue);
+pub(crate) struct Shared(HeaderValue);
 
 impl Shared {
     /// Returns the origin that a request names, if it is listed.
-    pub(super) fn of(headers: &HeaderMap, listed: &[CorsOrigin]) -> Option<Self> {
+    pub(crate) fn of(headers: &HeaderMap, listed: &[CorsOrigin]) -> Option<Self> {
         if listed.is_empty() {
             return None;
         }
@@ -44,7 +44,7 @@ impl Shared {
     }
 
     /// Writes into a reply that this origin may read it.
-    pub(super) fn tell(self, headers: &mut HeaderMap) {
+    pub(crate) fn tell(self, headers: &mut HeaderMap) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.0);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         headers.append(VARY, HeaderValue::from_static("origin"));
@@ -52,7 +52,7 @@ impl Shared {
 }
 
 /// Returns the headers that a preflight of a listed page asks for; none if the request is no such preflight.
-pub(super) fn preflight<B>(request: &Request<B>, shared: Option<&Shared>) -> Option<HeaderValue> {
+pub(crate) fn preflight<B>(request: &Request<B>, shared: Option<&Shared>) -> Option<HeaderValue> {
     shared?;
     let headers = request.headers();
     let is_preflight =

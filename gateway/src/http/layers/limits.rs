@@ -26,7 +26,7 @@ const DISCARDED_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The client's fault: [`ApiError::BadRequest`], [`ApiError::Encoded`], [`ApiError::TooLarge`].
-pub(super) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
+pub(crate) fn check_head(head: &Parts, config: &Config) -> Result<(), ApiError> {
     let hosts = head.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
         return Err(ApiError::BadRequest("Exactly one Host header is needed."));

@@ -15,6 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::face::{Face, face};
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
+use crate::api::waits;
 
 /// The longest id of a client's that is echoed, in bytes.
 const CLIENT_ID_MAX: usize = 512;
@@ -29,24 +30,29 @@ pub(super) struct Trace {
     is_timed: bool,
 }
 
-/// Starts the clock of a request. `is_timed` says whether the reply may show how long it took.
+/// Starts the trace of a request that is worked on since `begun`. `is_timed` says whether the reply may show how long it
+/// took.
 #[must_use]
-pub(super) fn begin<B>(request: &Request<B>, is_timed: bool) -> Trace {
+pub(super) fn begin<B>(request: &Request<B>, begun: Instant, is_timed: bool) -> Trace {
     let client_id = request.headers().get("x-client-request-id");
     let is_fit = |value: &&HeaderValue| value.len() <= CLIENT_ID_MAX && value.as_bytes().is_ascii();
     Trace {
         id: format!("req_{}", Uuid::now_v7().as_simple()),
         client_id: client_id.filter(is_fit).cloned(),
         face: face(request.uri().path()),
-        begun: Instant::now(),
+        begun,
         is_timed,
     }
 }
 
 impl Trace {
-    /// Makes the response and adds the headers that all responses have.
+    /// Makes the response and adds the headers that all responses have, but for `Server-Timing`, which is told last.
     #[must_use]
-    pub(super) fn finish(self, outcome: Result<Reply, Failure>, headers: HeaderMap) -> Response<Bytes> {
+    pub(super) fn finish(
+        self,
+        outcome: Result<Reply, Failure>,
+        headers: HeaderMap,
+    ) -> (Response<Bytes>, Timing) {
         let mut content_type = HeaderValue::from_static("application/json");
         let (status, body, job, timing, own) = match outcome {
             Ok(reply) => {
@@ -76,21 +82,39 @@ impl Trace {
             all.insert(name, value);
         }
         put(all, "x-request-id", &self.id);
-        if self.is_timed {
-            put(all, "server-timing", &timings(&timing, self.begun.elapsed()));
-        }
         if let Some(job) = job {
             put(all, "x-job-id", &job.to_string());
         }
         if let Some(client_id) = self.client_id {
             all.insert("x-client-request-id", client_id);
         }
-        response
+        (response, Timing { begun: self.begun, is_told: self.is_timed, steps: timing })
     }
 }
 
-/// Returns the entries of `Server-Timing`, which share out the `whole` time from the request's head to its reply, so
-/// that their sum is what a client measures less the network. `gateway` is the time that none of the named steps took.
+/// What a reply tells of its time.
+#[derive(Debug)]
+#[must_use = "a reply tells its time"]
+pub(super) struct Timing {
+    begun: Instant,
+    is_told: bool,
+    steps: Vec<(&'static str, Duration)>,
+}
+
+impl Timing {
+    /// Writes `Server-Timing`, if the reply may show it. `for_body` is the time for which the client was waited for, which
+    /// is no step of the gateway's.
+    pub(super) fn tell(self, for_body: Duration, headers: &mut HeaderMap) {
+        if self.is_told {
+            let whole = self.begun.elapsed().saturating_sub(for_body);
+            put(headers, "server-timing", &timings(&self.steps, whole));
+        }
+    }
+}
+
+/// Returns the entries of `Server-Timing`, which share out the `whole` time from when the gateway had the request's head
+/// to its reply, so that their sum is what a client measures less the network and its own sending. `gateway` is the time
+/// that none of the named steps took.
 fn timings(steps: &[(&'static str, Duration)], whole: Duration) -> String {
     let named = steps.iter().map(|(_, cost)| *cost).sum();
     let own = [("gateway", whole.saturating_sub(named))];
@@ -116,7 +140,8 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
     if let Some(wait) = error.retry_after() {
         // The seconds are rounded up, so that no retry comes too early. OpenAI's SDKs read the precise value in
         // milliseconds.
-        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        let told = wait.told(waits::next_number());
+        let milliseconds = u64::try_from(told.as_millis()).unwrap_or(u64::MAX);
         headers.push((RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1000))));
         headers.push((HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds)));
     }

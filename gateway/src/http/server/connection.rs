@@ -21,11 +21,11 @@ use super::places::{Episode, Place, Places};
 use super::proxy_protocol::{self, ProxyError};
 use crate::access::ClientNetwork;
 use crate::api::error::ApiError;
-use crate::api::too_many_requests::Limit;
+use crate::api::too_many_requests::{CONNECTIONS_WAIT, Limit};
 use crate::config::ClientAddress;
 use crate::http::acceptor::{Acceptor, Wire};
 use crate::http::gate::{Gate, Refused};
-use crate::http::layers::{self, Origin, RefusedHead};
+use crate::http::layers::{self, Arrival, Origin, RefusedHead};
 use crate::http::timeouts::Timeouts;
 use crate::state::State;
 
@@ -34,9 +34,6 @@ const BUFFER_MAX_BYTES: usize = 64 * 1024;
 
 /// How long it may take to write the replies which say that the drain's time is over.
 pub(crate) const FORCE_AFTER: Duration = Duration::from_secs(2);
-
-/// The wait that a client is told when its address has used up its share: one of its own requests must end first.
-const SHARE_WAIT: Duration = Duration::from_secs(1);
 
 /// The values that all connections of a listener share.
 pub(crate) struct Entrance {
@@ -110,7 +107,7 @@ impl Entrance {
         if self.acceptor.is_some() {
             return;
         }
-        let error = ApiError::Limited(Limit::Connections, SHARE_WAIT);
+        let error = ApiError::Limited(Limit::Connections, CONNECTIONS_WAIT);
         let reply = layers::refuse(error);
         // The reply fits into the socket's buffer, which is empty.
         let _ = tokio::time::timeout(FORCE_AFTER, stream.write_all(&written(reply))).await;
@@ -143,12 +140,14 @@ impl Entrance {
                 let (state, timeouts) = (Arc::clone(&state), Arc::clone(&timeouts));
                 // This must happen here and not when the future is first polled, because hyper checks for the end of
                 // the client's sending in between.
-                timeouts.request_came();
+                let begun = timeouts.request_came();
                 if let Some(error) = refused.take() {
                     request.extensions_mut().insert(RefusedHead(error));
                 }
                 async move {
-                    let reply = layers::handle(state, origin, request).await;
+                    let arrival =
+                        Arrival { origin, begun: begun.into_std(), timeouts: Arc::clone(&timeouts) };
+                    let reply = layers::handle(state, arrival, request).await;
                     timeouts.replied();
                     Ok::<_, std::convert::Infallible>(reply)
                 }

@@ -43,7 +43,71 @@ pub(crate) enum ProxyError {
 /// [`ProxyError`]. The proxy is at fault, or the setting that expects a header.
 pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<IpAddr>, ProxyError> {
     let header = tokio::time::timeout(WITHIN, read_header(stream)).await.map_err(|_| ProxyError::Late)??;
-    let parsed = ProxyHeader::parse(&header, ParseConfig { include_tlvs: false, ..ParseConfig::default() });
+    client(&header)
+}
+
+/// Reads the header's bytes and nothing after them, by looking at bytes before taking them.
+async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
+    let (mut header, mut ahead) = (Vec::new(), vec![0; START_BYTES + ADDED_MAX_BYTES]);
+    loop {
+        let seen = stream.peek(&mut ahead).await?;
+        if seen == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let taken = header.len();
+        header.extend_from_slice(&ahead[..seen]);
+        let outline = outline(&header);
+        if let Outline::Whole(length) = outline {
+            header.truncate(length);
+        }
+        stream.read_exact(&mut ahead[..header.len() - taken]).await?;
+        match outline {
+            Outline::Whole(_) => return Ok(header),
+            Outline::Partial => {}
+            Outline::Strange => return Err(ProxyError::Strange),
+        }
+    }
+}
+
+/// What the beginning of a connection looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outline {
+    /// It holds a header of this many bytes, whatever that says.
+    Whole(usize),
+    /// A header may have begun.
+    Partial,
+    /// No header begins like this, or it is too long.
+    Strange,
+}
+
+/// Returns where the header at the beginning of `bytes` ends.
+pub(crate) fn outline(bytes: &[u8]) -> Outline {
+    match bytes {
+        [] => Outline::Partial,
+        [b'P', ..] => {
+            let line = &bytes[..bytes.len().min(LINE_MAX_BYTES)];
+            match line.iter().position(|byte| *byte == b'\n') {
+                Some(end) => Outline::Whole(end + 1),
+                None if line.len() < LINE_MAX_BYTES => Outline::Partial,
+                None => Outline::Strange,
+            }
+        }
+        [b'\r', ..] if bytes.len() < START_BYTES => Outline::Partial,
+        [b'\r', ..] => match START_BYTES + usize::from(u16::from_be_bytes([bytes[14], bytes[15]])) {
+            length if length > START_BYTES + ADDED_MAX_BYTES => Outline::Strange,
+            length if length > bytes.len() => Outline::Partial,
+            length => Outline::Whole(length),
+        },
+        _ => Outline::Strange,
+    }
+}
+
+/// Returns the client's address that a whole header tells; none if the proxy speaks for itself.
+///
+/// # Errors
+/// [`ProxyError::Strange`].
+pub(crate) fn client(header: &[u8]) -> Result<Option<IpAddr>, ProxyError> {
+    let parsed = ProxyHeader::parse(header, ParseConfig { include_tlvs: false, ..ParseConfig::default() });
     match parsed {
         Ok((parsed, length)) if length == header.len() => {
             Ok(parsed.proxied_address().map(|addresses| addresses.source.ip()))
@@ -52,42 +116,48 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<IpAddr>, Proxy
     }
 }
 
-/// Reads the header's bytes.
-async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyError> {
-    let mut header = vec![stream.read_u8().await?];
-    match header[0] {
-        b'P' => read_line(stream, &mut header).await?,
-        b'\r' => {
-            header.resize(START_BYTES, 0);
-            stream.read_exact(&mut header[1..]).await?;
-            let added = usize::from(u16::from_be_bytes([header[14], header[15]]));
-            if added > ADDED_MAX_BYTES {
-                return Err(ProxyError::Strange);
-            }
-            header.resize(START_BYTES + added, 0);
-            stream.read_exact(&mut header[START_BYTES..]).await?;
-        }
-        _ => return Err(ProxyError::Strange),
-    }
-    Ok(header)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Reads up to the line's end and nothing after it, by looking at bytes before taking them.
-async fn read_line(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<(), ProxyError> {
-    let mut ahead = [0; LINE_MAX_BYTES];
-    while header.len() < LINE_MAX_BYTES {
-        let room = LINE_MAX_BYTES - header.len();
-        let seen = stream.peek(&mut ahead[..room]).await?;
-        if seen == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        let end = ahead[..seen].iter().position(|byte| *byte == b'\n');
-        let (from, length) = (header.len(), end.map_or(seen, |end| end + 1));
-        header.resize(from + length, 0);
-        stream.read_exact(&mut header[from..]).await?;
-        if end.is_some() {
-            return Ok(());
+    /// A header of version 2 with `added` bytes behind its start; the kind of address is the 14th byte.
+    fn second(command: u8, kind: u8, added: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(added.len()).unwrap().to_be_bytes();
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x20 | command, kind], &length, added].concat()
+    }
+
+    #[test]
+    fn a_header_ends_where_it_says_and_tells_its_client() {
+        let v4 = [203, 0, 113, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
+        for (header, expected) in [
+            (b"PROXY TCP4 203.0.113.7 10.0.0.1 8080 80\r\n".to_vec(), Some("203.0.113.7")),
+            (b"PROXY TCP6 2001:db8::7 2001:db8::1 8080 80\r\n".to_vec(), Some("2001:db8::7")),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (second(1, 0x11, &v4), Some("203.0.113.7")),
+            (second(1, 0x11, &[&v4[..], &[4, 0, 1, 0]].concat()), Some("203.0.113.7")),
+            (second(0, 0, &[]), None),
+        ] {
+            let with_more = [&header[..], b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(outline(&with_more), Outline::Whole(header.len()));
+            for end in 0..header.len() {
+                assert_eq!(outline(&header[..end]), Outline::Partial, "{end}");
+            }
+            let client = client(&header).unwrap();
+            assert_eq!(client.map(|address| address.to_string()).as_deref(), expected);
         }
     }
-    Err(ProxyError::Strange)
+
+    #[test]
+    fn what_is_no_header_or_is_too_long_is_strange() {
+        let endless = [b"PROXY ".as_slice(), &[b'x'; LINE_MAX_BYTES]].concat();
+        for wrong in [&b"GET / HTTP/1.1\r\n"[..], &endless, &second(1, 0x11, &vec![0; ADDED_MAX_BYTES + 1])] {
+            assert_eq!(outline(wrong), Outline::Strange);
+        }
+        for wrong in
+            [&b"PROXY TCP4 x y 1 2\r\n"[..], b"PRI * HTTP/2.0\r\n", b"P\n", &second(1, 0x11, &[1, 2, 3])]
+        {
+            assert!(matches!(outline(wrong), Outline::Whole(_)));
+            assert!(matches!(client(wrong), Err(ProxyError::Strange)), "{wrong:?}");
+        }
+    }
 }

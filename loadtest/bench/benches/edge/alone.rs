@@ -95,10 +95,10 @@ fn table(rounds: &Rounds, peers: &Peers) -> Section {
         rows.push(Row::new("ours: gateway and what no entry holds, over onwards", "", wholes));
     }
     let mut notes = vec![
-        "gateway is the time from the request's head to the reply's being handed to hyper, less accept and wait: \
-         routing, the key, the limits, reading the body and checking it, the reply. What no entry holds is the \
-         kernel, hyper's reading and writing, and the client; it is part of what onwards adds and of the mock's \
-         latency, so the last row compares with both."
+        "gateway is the time from when the kernel was asked for the request's head, which it had, to the reply's being \
+         handed to hyper, less accept and wait: hyper's reading, routing, the key, the limits, checking the body, the \
+         reply. What no entry holds is waking the connection's task, hyper's writing, the kernel, and the client; it is \
+         part of what onwards adds and of the mock's latency, so the last row compares with both."
             .to_owned(),
         "While a chat is answered, its client and its connection sleep. Waking both takes time in which nothing of \
          ours runs: the mock, asked after a pause as long, shows how much."

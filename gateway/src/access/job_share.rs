@@ -9,14 +9,14 @@ use super::keys::Caller;
 
 /// The share that jobs are counted under, and its weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Counted {
+pub(crate) struct JobShare {
     /// The share.
     pub(crate) share: Share,
     /// Its weight, at least 1.
     pub(crate) weight: u32,
 }
 
-impl Counted {
+impl JobShare {
     /// Returns what the jobs of a caller at this address are counted under. A proven account counts by itself. Unproven
     /// ones cost nothing to make, so all of one network count as one account.
     pub(crate) fn of(caller: &Caller, address: IpAddr) -> Self {
@@ -52,7 +52,7 @@ mod tests {
                 scopes: Scopes::default(),
                 expires_ms: None,
             };
-            let counted = Counted::of(&caller, address.parse().unwrap());
+            let counted = JobShare::of(&caller, address.parse().unwrap());
             assert_eq!((counted.share.as_str(), counted.weight), (share, weight));
         }
     }
