@@ -48,6 +48,7 @@ if [ "${1:-all}" != lint ]; then
     # The tests have built this program.
     infera=$target/debug/infera
     step "smoke: a newcomer's first minutes" "${PYTHON:-python3}" infra/smoke.py --binary "$infera"
+    step "mail: proven, recovered, nothing lost" bash infra/mail.sh --binary "$infera"
     step "examples: docs/api.md in curl, Python and JavaScript" bash infra/examples.sh --binary "$infera"
     step "the API against its description: schemathesis" bash infra/schema.sh --binary "$infera"
     step "kill -9: 300 jobs, 3 kills" bash infra/kill.sh --binary "$infera" --jobs 300 --kills 3

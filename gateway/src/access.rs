@@ -27,7 +27,7 @@ pub(crate) use allowance::Attempt;
 #[cfg(feature = "fuzzing")]
 pub(crate) use auth::credential;
 pub(crate) use auth::{caller, caller_if_any};
-pub(crate) use client_network::ClientNetwork;
+pub(crate) use client_network::{ClientNetwork, RentedNetwork};
 pub(crate) use job_share::JobShare;
 pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};

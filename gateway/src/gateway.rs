@@ -15,6 +15,7 @@ use crate::access::{Admission, KeyCache, Limits};
 use crate::config::Config;
 use crate::http::{self, Listener};
 use crate::jobs::{Canceller, Collectors, Completions, Jobs, Terms, Waiters};
+use crate::mail::{Mail, Sender};
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetrics};
 use crate::network::{Capacity, Catalogue, Refresher};
@@ -30,7 +31,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// One gateway: it takes requests by HTTP and accepts jobs.
 #[derive(Debug)]
 pub struct Gateway {
-    state: Arc<State>,
+    state: Box<State>,
+    sender: Option<Sender>,
     publisher: Publisher,
     completions: Completions,
     refresher: Refresher,
@@ -73,6 +75,7 @@ impl Gateway {
             conversations: Conversations::new(&config),
             keys: keys_of(&config, Arc::clone(&seams.accounts)),
             accounts: seams.accounts,
+            post: None,
             key_book: seams.keys,
             limits: shared.limits,
             runners: Runners { roster: Arc::clone(&seams.roster), reader: Arc::clone(&seams.node_reader) },
@@ -94,7 +97,15 @@ impl Gateway {
             force: shared.force,
             config,
         };
-        Self { state: Arc::new(state), publisher, completions, refresher }
+        Self { state: Box::new(state), sender: None, publisher, completions, refresher }
+    }
+
+    /// Lets the gateway send mail: addresses can be proven and lost keys come back.
+    #[must_use]
+    pub fn sending_mail(mut self, mail: Mail) -> Self {
+        let (post, sender) = mail.halves();
+        self.state.post = Some(post);
+        Self { sender: Some(sender), ..self }
     }
 
     /// Returns the id of this gateway.
@@ -118,13 +129,17 @@ impl Gateway {
     /// Serves at the listener until `shutdown`, then drains. Background work stops after the last connection, so that
     /// requests that are being drained still get the ends of their jobs.
     pub async fn run(self, listener: impl Into<Listener>, shutdown: Shutdown) {
-        let Self { state, publisher, completions, mut refresher } = self;
+        let Self { state, sender, publisher, completions, mut refresher } = self;
+        let state = Arc::<State>::from(state);
         let listener = listener.into();
         let background = TaskTracker::new();
         let end = Shutdown::new();
         refresher.refresh().await;
         background.spawn(completions.run(end.clone()));
         background.spawn(publisher.run(end.clone()));
+        if let Some(sender) = sender {
+            background.spawn(sender.run(end.clone()));
+        }
         let reader = Arc::clone(&state.jobs.reader);
         background.spawn(Arc::clone(&state.jobs.waiters).run(reader, end.clone()));
         background.spawn({

@@ -11,12 +11,12 @@
 //! 5. `outbox` brings the job's notice to the broker in the background.
 //! 6. `api` also shapes the answer or the error.
 //!
-//! Beside this path: `access` (keys, limits, nodes from outside), `network` (models and capacity), `readiness` and
+//! Beside this path: `access` (keys, limits, nodes from outside), `mail` (proving addresses and lost keys), `network` (models and capacity), `readiness` and
 //! `metrics` (for operators) and `memory` (the budget of large bodies). `config` has the settings, `seams` what the
 //! gateway is given, `state` what requests share, and `gateway` assembles it all.
 //!
 //! A room imports only rooms that stand before it in this list: `fastapi`, `config`, `seams`, `metrics`, `memory`,
-//! `api`, `access`, `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`, `fuzzing`.
+//! `api`, `access`, `mail`, `network`, `outbox`, `jobs`, `readiness`, `routes`, `state`, `http`, `gateway`, `fuzzing`.
 
 pub mod access;
 mod api;
@@ -27,6 +27,7 @@ pub mod fuzzing;
 mod gateway;
 pub mod http;
 pub mod jobs;
+mod mail;
 mod memory;
 mod metrics;
 mod network;
@@ -39,4 +40,5 @@ mod state;
 pub use config::{Config, ConfigMistakes};
 pub use gateway::{Gateway, GatewayHandle};
 pub use http::Listener;
+pub use mail::Mail;
 pub use seams::Seams;

@@ -5,6 +5,7 @@
 //!
 //! This room knows nothing of connections and layers.
 
+pub(crate) mod account;
 pub(crate) mod accounts;
 mod call;
 mod charging;

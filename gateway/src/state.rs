@@ -9,6 +9,7 @@ use infera_types::shutdown::Shutdown;
 use crate::access::{KeyCache, Limits};
 use crate::config::Config;
 use crate::jobs::Jobs;
+use crate::mail::Post;
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, RequestMetrics};
 use crate::readiness::Probe;
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) conversations: Conversations,
     /// The ledger's accounts, for sign-ups.
     pub(crate) accounts: Arc<dyn AccountBook>,
+    /// What mails need; none if this network sends none.
+    pub(crate) post: Option<Post>,
     /// The ledger's keys by their ids.
     pub(crate) key_book: Arc<dyn KeyBook>,
     /// The cache of keys that were used lately.

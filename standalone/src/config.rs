@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use infera_engine_onnx::config::EngineConfig;
+use infera_mail::MailConfig;
 use infera_program::listen::ListenAddress;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub verifier: infera_verifier::Config,
     /// The settings of the nodes' workers.
     pub worker: infera_worker::Config,
+    /// The settings of mail. Without them none is sent.
+    pub mail: MailConfig,
     /// The settings of logs.
     pub log: infera_telemetry::Config,
 }
@@ -43,6 +46,7 @@ impl Default for Config {
             gateway: infera_gateway::Config::default(),
             verifier: infera_verifier::Config::default(),
             worker: infera_worker::Config::default(),
+            mail: MailConfig::default(),
             log: infera_telemetry::Config::default(),
         }
     }

@@ -48,6 +48,7 @@ fn load(settings: Settings) -> Result<Config, Failure> {
 
 fn up(config: Config) -> Done {
     config.gateway.check().map_err(Failure::settings)?;
+    config.mail.check().map_err(Failure::settings)?;
     Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = shutdown::on_signals()?;
         let network = Network::start(config.clone()).await?;

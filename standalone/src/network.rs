@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_gateway::{Gateway, GatewayHandle, Listener};
+use infera_gateway::{Gateway, GatewayHandle, Listener, Mail};
 use infera_ledger::CatalogueEntry;
+use infera_mail_smtp::{SmtpError, SmtpMailer};
 use infera_model::chat::ChatModel;
 use infera_program::descriptors;
 use infera_program::listen::ListenAddress;
@@ -40,6 +41,9 @@ pub enum NetworkError {
     /// Accounts, nodes or keys cannot be registered.
     #[error(transparent)]
     Residents(#[from] ResidentsError),
+    /// The settings of mail cannot be used.
+    #[error(transparent)]
+    Mail(#[from] SmtpError),
     /// The address cannot be listened on.
     #[error(
         "{address}: {source}; stop what listens there, or choose another address: INFERA_LISTEN=127.0.0.1:8711 make run, or --set listen=127.0.0.1:8711"
@@ -104,6 +108,7 @@ impl Network {
     /// [`NetworkError`]; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, NetworkError> {
         let data = DataFolder::open(&config.data)?;
+        let mailer = SmtpMailer::open(&config.mail)?;
         let listener = listen(&config.listen).await?;
         let seams = Seams::open(&data).await?;
         let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
@@ -121,8 +126,11 @@ impl Network {
         for index in 1..=config.nodes.count {
             residents.push(residents::node(&seams, &data, &format!("resident-{index}")).await?);
         }
-        let gateway =
+        let mut gateway =
             Gateway::of_one_process(config.gateway.clone(), seams.of_gateway(), seams.ledger.clone());
+        if let Some(mailer) = mailer {
+            gateway = gateway.sending_mail(Mail::new(&seams.ledger, mailer, config.mail.clone()));
+        }
         let stages = [Shutdown::new(), Shutdown::new(), Shutdown::new()];
         let mut network = Self {
             address,

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("infera-ledger", &["infera-types"]),
     ("infera-archive", &["infera-ledger", "infera-types"]),
     ("infera-engine", &["infera-types"]),
+    ("infera-mail", &["infera-types"]),
     (
         "infera-conformance",
         &["infera-archive", "infera-broker", "infera-engine", "infera-ledger", "infera-types"],
@@ -31,11 +32,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("infera-ledger-postgres", &["infera-ledger", "infera-tls", "infera-types"]),
     ("infera-archive-s3", &["infera-archive", "infera-tls", "infera-types"]),
     ("infera-engine-onnx", &["infera-engine", "infera-model", "infera-types"]),
+    ("infera-mail-smtp", &["infera-mail", "infera-tls", "infera-types"]),
     // What every program has.
     ("infera-program", &["infera-telemetry", "infera-types"]),
     ("infera-operations", &["infera-program", "infera-telemetry", "infera-types"]),
     // The roles, and around each its program.
-    ("infera-gateway", &["infera-broker", "infera-ledger", "infera-telemetry", "infera-types"]),
+    (
+        "infera-gateway",
+        &["infera-broker", "infera-ledger", "infera-mail", "infera-telemetry", "infera-types"],
+    ),
     (
         "infera-gateway-program",
         &[
@@ -44,6 +49,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "infera-gateway",
             "infera-ledger",
             "infera-ledger-postgres",
+            "infera-mail",
+            "infera-mail-smtp",
             "infera-operations",
             "infera-program",
             "infera-telemetry",
@@ -116,6 +123,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "infera-gateway",
             "infera-ledger",
             "infera-ledger-sqlite",
+            "infera-mail",
+            "infera-mail-smtp",
             "infera-model",
             "infera-program",
             "infera-sampling",
@@ -170,6 +179,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("deadpool-postgres", &["infera-ledger-postgres"]),
     ("lapin", &["infera-broker-rabbitmq"]),
     ("aws-sdk-s3", &["infera-archive-s3"]),
+    ("lettre", &["infera-mail-smtp"]),
     ("tokenizers", &["infera-model"]),
     ("minijinja", &["infera-model"]),
     ("zstd", &["infera-archive"]),

@@ -13,6 +13,7 @@ mod halves;
 mod intake;
 mod keys;
 mod listing;
+mod mail;
 mod many;
 mod network;
 mod roster;
@@ -31,6 +32,7 @@ pub use halves::Halves;
 pub use intake::*;
 pub use keys::*;
 pub use listing::*;
+pub use mail::*;
 pub use many::*;
 pub use network::*;
 pub use roster::*;
@@ -135,6 +137,14 @@ macro_rules! ledger_conformance {
             a_rotated_key_has_one_successor
             blocked_keys_and_accounts_open_nothing
             usage_is_counted_by_day_key_and_model
+
+            every_sign_up_makes_an_account
+            mails_are_bounded_in_all_by_address_and_by_network
+            a_mail_has_one_sender_at_a_time_until_it_is_finished
+            a_code_proves_an_address_once_and_in_time
+            an_address_is_proven_for_one_account
+            wrong_secrets_end_a_code
+            a_lost_key_comes_back_to_a_proven_account_alone
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe

@@ -17,6 +17,8 @@ mod job_state;
 mod key_book;
 pub mod last_commit;
 pub mod listing;
+mod mail_book;
+pub mod mail_codes;
 mod many;
 mod node_book;
 pub mod node_days;
@@ -40,6 +42,7 @@ use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 pub use job_state::JobState;
 pub use key_book::{AccountLook, KeyBook, KeyEnds};
+pub use mail_book::{MailBook, MailOutbox};
 pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
 pub use node_roster::{NodeReader, NodeRoster};
@@ -296,7 +299,8 @@ pub trait NetworkBook: Send + Sync + fmt::Debug {
     ) -> Result<Epoch, LedgerError>;
 }
 
-/// Accounts and their keys. The ledger sees keys only as SHA-256.
+/// Accounts and their keys. The ledger sees keys only as SHA-256. An address names one account: the one that proved it by mail, or
+/// else the first of the address. Its other accounts stand under it with `#` and their id, which no address looks like.
 #[async_trait]
 pub trait AccountBook: Send + Sync + fmt::Debug {
     /// Returns the account of this e-mail address. A missing account is created together with its first key in one
@@ -310,6 +314,18 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
         key: Option<FirstKey>,
         now: Timestamp,
     ) -> Result<SignedUp, LedgerError>;
+
+    /// Makes a new account with its first key, in one commit, whether or not the address has accounts already. The work is the
+    /// same in both cases.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; after `Unknown` an account may exist whose key was never handed over.
+    async fn open_account(
+        &self,
+        email: &str,
+        key: &FirstKey,
+        now: Timestamp,
+    ) -> Result<AccountId, LedgerError>;
 
     /// Stores a key of an account.
     ///

@@ -12,7 +12,7 @@ use infera_types::time::Timestamp;
 /// Decides which nodes may connect to the broker from outside. [`super::NetworkBook::register_node`] registers them.
 #[async_trait]
 pub trait NodeBook: Send + Sync + fmt::Debug {
-    /// Gives the account of an e-mail address the scope `fleet`, so that its nodes may connect to the broker. Returns
+    /// Gives the account of an e-mail address, or of an id, the scope `fleet`, so that its nodes may connect to the broker. Returns
     /// none if no account was signed up under the address. Repeating the call changes nothing.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod feeding;
 mod jobs;
 mod keys;
+mod mail;
 mod metadata;
 mod network;
 mod nodes;
@@ -13,6 +14,7 @@ mod volume;
 pub use feeding::*;
 pub use jobs::*;
 pub use keys::*;
+pub use mail::*;
 pub use metadata::Metadata;
 pub use network::*;
 pub use nodes::*;

@@ -11,14 +11,14 @@ use infera_types::time::Timestamp;
 /// How accounts share the network. What is said here shows in [`crate::KeyRecord`].
 #[async_trait]
 pub trait ShareBook: Send + Sync + fmt::Debug {
-    /// Records that the account of this e-mail address is proven, so that its jobs are counted under a share of their
+    /// Records that the account of this e-mail address, or of this id, is proven, so that its jobs are counted under a share of their
     /// own, and returns it; none if there is no such account. The first time of proof stays.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn prove(&self, email: &str, now: Timestamp) -> Result<Option<AccountId>, LedgerError>;
 
-    /// Sets the weight of the share of this e-mail address's account, and returns the account; none if there is no
+    /// Sets the weight of the share of the account of this e-mail address, or of this id, and returns the account; none if there is no
     /// such account. A weight of 0 counts as 1.
     ///
     /// # Errors

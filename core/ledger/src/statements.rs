@@ -2,6 +2,8 @@
 //! Parameters are numbered as PostgreSQL writes them. Most statements of the two differ: one takes a row at a time on
 //! its only writing connection, the other takes arrays of rows and locks them in order.
 
+pub mod mail;
+
 /// Finds what an idempotency key (`$2`) of an account (`$1`) was used for: fingerprint and job.
 pub const EARLIER_USE: &str = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
 
@@ -61,9 +63,9 @@ pub const ADMITTED_NODES: &str =
 pub const REVOKE_NODE: &str = "UPDATE nodes SET revoked_ms = COALESCE(revoked_ms, $2) WHERE id = $1
     RETURNING id, name, owner, registered_ms";
 
-/// Gives the account of an e-mail address the scope `fleet` and returns its id; the first time stays.
+/// Gives the account of an e-mail address, or of an id, the scope `fleet` and returns its id; the first time stays.
 pub const ALLOW_FLEET: &str =
-    "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 RETURNING id";
+    "UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $2) WHERE email = $1 OR id = $1 RETURNING id";
 
 /// Stores a key. A key that is stored again after an unknown outcome is the same key; a revoked one stays revoked.
 pub const ISSUE_KEY: &str = "INSERT INTO api_keys
@@ -80,12 +82,12 @@ pub const KEY: &str =
     WHERE api_keys.hash = $1 AND api_keys.revoked_ms IS NULL AND api_keys.blocked_ms IS NULL
         AND accounts.blocked_ms IS NULL";
 
-/// Records that the account of an e-mail address is proven and returns its id; the first time stays.
+/// Records that the account of an e-mail address, or of an id, is proven and returns its id; the first time stays.
 pub const PROVE: &str =
-    "UPDATE accounts SET proven_ms = COALESCE(proven_ms, $2) WHERE email = $1 RETURNING id";
+    "UPDATE accounts SET proven_ms = COALESCE(proven_ms, $2) WHERE email = $1 OR id = $1 RETURNING id";
 
-/// Sets the weight of an e-mail address's account and returns its id.
-pub const WEIGH: &str = "UPDATE accounts SET weight = $2 WHERE email = $1 RETURNING id";
+/// Sets the weight of the account of an e-mail address, or of an id, and returns its id.
+pub const WEIGH: &str = "UPDATE accounts SET weight = $2 WHERE email = $1 OR id = $1 RETURNING id";
 
 /// Sets whether a key that is not revoked may prioritise, and returns its account.
 pub const ALLOW_PRIORITY: &str =

@@ -2,6 +2,7 @@
 //! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
 mod keys;
+mod mail;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use keys::{day, scopes, used_key};
+pub use mail::{before, mail_word};
 
 use super::{
     Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord,

@@ -44,6 +44,23 @@ pub fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, TrustError> 
     if store.is_empty() { Err(TrustError::NoSystem) } else { Ok(store) }
 }
 
+/// Returns the same CAs in DER, for a library that makes its own store of them. Those of the system's that rustls can't use are
+/// left out.
+///
+/// # Errors
+/// As [`authorities`].
+pub fn authority_certificates(ca_file: Option<&Path>) -> Result<Vec<Vec<u8>>, TrustError> {
+    let mut certificates = rustls_native_certs::load_native_certs().certs;
+    certificates.retain(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    if let Some(path) = ca_file {
+        certificates.extend(read(path)?.0);
+    }
+    if certificates.is_empty() {
+        return Err(TrustError::NoSystem);
+    }
+    Ok(certificates.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
 /// Returns the file's bytes, for a library that takes PEM, after checking that they are certificates.
 ///
 /// # Errors
@@ -121,6 +138,7 @@ mod tests {
             assert!(told.contains(&*path.to_string_lossy()), "{told}");
             assert!(told.to_lowercase().contains(&fault.to_lowercase()), "{told}");
             assert!(authorities(Some(path)).is_err() && client(Some(path)).is_err());
+            assert!(authority_certificates(Some(path)).is_err());
         }
         assert!(mistake_in(None).is_none());
     }

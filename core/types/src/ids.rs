@@ -127,6 +127,14 @@ uuid_id!(
     /// One object of the archive, holding many settled records.
     SegmentId, "seg_"
 );
+uuid_id!(
+    /// One mail that is to be sent.
+    MailId, "mail_"
+);
+uuid_id!(
+    /// One code that a mail carries. The id finds the code's row and is no secret.
+    CodeId, "code_"
+);
 
 text_id!(
     /// An account, which pays for jobs and owns nodes.

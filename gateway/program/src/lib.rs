@@ -13,6 +13,8 @@ use std::sync::Arc;
 use infera_broker::measured::MeasuredBroker;
 use infera_broker_rabbitmq::RabbitBroker;
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger, waiting};
+use infera_mail::MailConfig;
+use infera_mail_smtp::SmtpMailer;
 use infera_operations::instruments::Instruments;
 use infera_program::listen::ListenAddress;
 use infera_program::{Failure, descriptors};
@@ -20,7 +22,7 @@ use infera_telemetry::traces;
 use infera_types::shutdown::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use infera_gateway::{Gateway, Listener, Seams};
+use infera_gateway::{Gateway, Listener, Mail, Seams};
 use tls::{Tls, TlsConfig};
 
 /// The file in which the program looks for its settings if none is named. It is the gateway's own: settings of other
@@ -44,6 +46,8 @@ pub struct Config {
     pub nodes: es256::Config,
     /// The gateway.
     pub gateway: infera_gateway::Config,
+    /// Mail, which proves addresses and brings lost keys back. Without these settings none is sent.
+    pub mail: MailConfig,
     /// Metrics and readiness for operators.
     pub operations: infera_operations::Config,
     /// Logs.
@@ -61,6 +65,7 @@ impl Default for Config {
             ledger: PostgresConfig::default(),
             nodes: es256::Config::default(),
             gateway: infera_gateway::Config::default(),
+            mail: MailConfig::default(),
             operations: infera_operations::Config::default(),
             log: infera_telemetry::Config::default(),
             traces: traces::Config::default(),
@@ -89,6 +94,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     config.gateway.check().map_err(Failure::settings)?;
     let descriptors = descriptors::raise();
     let tls = Tls::load(&config.tls).map_err(Failure::settings)?;
+    let mailer = SmtpMailer::open(&config.mail).map_err(Failure::settings)?;
     let broker = RabbitBroker::start(&config.broker).map_err(Failure::settings)?;
     let Some(ledger) = waiting::ledger(&config.ledger, &shutdown).await.map_err(Failure::refused)? else {
         return Ok(());
@@ -97,11 +103,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let socket = address.bind().await;
     let socket = socket.map_err(|source| Failure::refused(Listen { address, source }))?;
     let admission = es256::open(&config.nodes, ledger.clone()).map_err(Failure::settings)?;
+    let mail = mailer.map(|mailer| Mail::new(&ledger, mailer, config.mail));
     let seams = seams(ledger, broker);
-    let gateway = match admission {
+    let mut gateway = match admission {
         Some(admission) => Gateway::admitting(config.gateway, seams, admission),
         None => Gateway::new(config.gateway, seams),
     };
+    if let Some(mail) = mail {
+        gateway = gateway.sending_mail(mail);
+    }
     tracing::info!(gateway = %gateway.id(), address = %socket.local_addr()?, tls = tls.is_some(), "serves");
     let served = Shutdown::new();
     if let Some(tls) = tls.clone() {

@@ -171,12 +171,15 @@ impl BrokerAddress {
     }
 }
 
-/// Gives the scope `fleet` to the account of an e-mail address, in any spelling that signs up. Returns none if there
-/// is no such account.
+/// Gives the scope `fleet` to the account of an e-mail address, in any spelling that signs up, or of an id. Returns none if
+/// there is no such account.
 ///
 /// # Errors
 /// [`LedgerError`].
 pub async fn allow_fleet(book: &dyn NodeBook, address: &str) -> Result<Option<AccountId>, LedgerError> {
+    if !address.contains('@') {
+        return book.allow_fleet(address, Timestamp::now()).await;
+    }
     let Ok(address) = email::normalise(address) else { return Ok(None) };
     book.allow_fleet(&address.to_ascii_lowercase(), Timestamp::now()).await
 }

@@ -34,6 +34,13 @@ impl fmt::Debug for ApiKey {
 #[error("no randomness from the operating system: {0}")]
 pub struct NoRandomness(String);
 
+impl NoRandomness {
+    /// Makes the error that the operating system's own error means.
+    pub(crate) fn new(error: &getrandom::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl ApiKey {
     /// Makes a new random key.
     ///
@@ -44,7 +51,7 @@ impl ApiKey {
         text.push_str(PREFIX);
         while text.len() < PREFIX.len() + RANDOM_LENGTH {
             let mut bytes = [0; RANDOM_LENGTH];
-            getrandom::fill(&mut bytes).map_err(|error| NoRandomness(error.to_string()))?;
+            getrandom::fill(&mut bytes).map_err(|error| NoRandomness::new(&error))?;
             // Bytes above the largest multiple of 62 are skipped, because they would make some characters likelier.
             let characters = bytes.iter().filter(|&&byte| byte < 248).map(|&byte| digit(u32::from(byte)));
             let missing = PREFIX.len() + RANDOM_LENGTH - text.len();

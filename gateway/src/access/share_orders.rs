@@ -25,7 +25,7 @@ pub enum ShareOrderError {
     #[error("no such key is valid: it was never issued here, or it is revoked")]
     Unknown,
     /// The ledger has no such account; trying again changes nothing.
-    #[error("no account signed up as {0}: POST /signup_user first")]
+    #[error("no account signed up as {0}, or has that id: POST /signup_user first")]
     NoAccount(String),
     /// The ledger is at fault.
     #[error(transparent)]
@@ -73,8 +73,11 @@ where
     ))
 }
 
-/// Returns the form in which the ledger knows an address, as a sign-up makes it.
+/// Returns the form in which the ledger knows an address, as a sign-up makes it. What has no `@` is an account's id.
 fn known_as(email: &str) -> Result<String, ShareOrderError> {
+    if !email.contains('@') {
+        return Ok(email.to_owned());
+    }
     normalise(email).map(|address| address.to_ascii_lowercase()).map_err(|_| no_account(email))
 }
 

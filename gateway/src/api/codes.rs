@@ -132,13 +132,15 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "priority_not_allowed" 403 [403], Client Useless: "The key may not ask for `service_tier` \"priority\". The operator gives that right; other tiers need none.";
     "too_many_keys" 409 [], Client Useless: "The account has as many valid keys as it may. Revoke some that are not used.";
     "key_not_valid" 409 [], Client Useless: "The key that is to be changed or rotated is revoked, blocked, expired or replaced. Create another one.";
+    "code_not_valid" 403 [], Client Useless: "The code from a mail is wrong, was used already, is too old, or was shown wrongly five times. Ask for another mail.";
+    "mail_not_sent" 403 [], Operator Useless: "This network sends no mail, so that no address is proven and no lost key replaced by it. Its operator can prove an account and make a key.";
     "rate_limit_exceeded" 429 [429], Client Safe: "Too many requests per minute for this key. Wait for `retry-after-ms`.";
     "token_limit_exceeded" 429 [429], Client Safe: "Too many tokens per minute for this key, prompts and the longest answers asked for together. Wait for `retry-after-ms`.";
     "look_limit_exceeded" 429 [429], Client Safe: "Too many looks and cancels per minute for this key. Wait for `retry-after-ms`, or let `wait` hold one look.";
     "concurrency_limit_exceeded" 429 [429], Client Safe: "Too many requests at once for this key. Wait until one ends, or submit jobs.";
     "queue_full" 429 [429], Client Safe: "Too many jobs of this account wait. Let some end first.";
     "account_storage_full" 429 [429], Client Safe: "The account's stored requests take up all their room, which comes back a day after jobs end.";
-    "signup_limit_exceeded" 429 [429], Client Safe: "Too many sign-ups from this address.";
+    "signup_limit_exceeded" 429 [429], Client Safe: "Too many sign-ups, proofs and recoveries from this address.";
     "node_limit_exceeded" 429 [429], Runner Safe: "Too many registrations and checks of nodes from this address.";
     "connection_limit_exceeded" 429 [429], Client Safe: "Too many connections from this address are in the middle of a request.";
     // Requests that are sent again.

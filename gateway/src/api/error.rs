@@ -33,6 +33,10 @@ pub(crate) enum ApiError {
     KeysFull(u32),
     /// The key is revoked, blocked, expired or replaced, so that it can't be changed in this way.
     KeyEnded,
+    /// The code from a mail is wrong, used or too old.
+    CodeNotValid,
+    /// This network sends no mail.
+    NoMail,
     /// There is nothing under that id for this account.
     NotFound,
     /// There is no such path.
@@ -147,7 +151,7 @@ impl ApiError {
             },
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoPriority => StatusCode::FORBIDDEN,
-            Self::NotPermitted(_) => StatusCode::FORBIDDEN,
+            Self::NotPermitted(_) | Self::CodeNotValid | Self::NoMail => StatusCode::FORBIDDEN,
             Self::KeysFull(_) | Self::KeyEnded => StatusCode::CONFLICT,
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound
@@ -195,6 +199,8 @@ impl ApiError {
             Self::NotPermitted(_) => "insufficient_scope",
             Self::KeysFull(_) => "too_many_keys",
             Self::KeyEnded => "key_not_valid",
+            Self::CodeNotValid => "code_not_valid",
+            Self::NoMail => "mail_not_sent",
             Self::NotFound => "not_found",
             Self::NoRoute => "route_not_found",
             Self::NoEndpoint(_) => "endpoint_not_supported",

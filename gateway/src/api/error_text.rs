@@ -28,6 +28,10 @@ impl ApiError {
             Self::KeyEnded => {
                 "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.".to_owned()
             }
+            Self::CodeNotValid => "This code is not valid: it was used already, is too old, or isn't whole. Ask for another mail.".to_owned(),
+            Self::NoMail => "This network sends no mail, so that no address is proven and no lost key replaced by it. Its operator \
+                             can prove an account and make a key."
+                .to_owned(),
             Self::NotFound => "Not Found".to_owned(),
             Self::NoRoute => format!("Not Found: there is no such path. {WHAT_EXISTS}"),
             Self::NoEndpoint(name) => format!("This network has no endpoint for {name}. {WHAT_EXISTS}"),

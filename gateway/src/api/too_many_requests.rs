@@ -30,7 +30,7 @@ pub(crate) enum Limit {
     Waiting,
     /// Bytes of stored requests.
     Stored,
-    /// Sign-ups from one address.
+    /// Sign-ups, proofs and recoveries from one address.
     Signups,
     /// Registrations and checks of nodes from one address.
     Nodes,
@@ -82,7 +82,7 @@ impl Limit {
                 "This account's requests take up all the room that they may; room comes back a day after their jobs ended. \
                  Send fewer or smaller ones."
             }
-            Self::Signups => "Too many sign-ups from this address.",
+            Self::Signups => "Too many sign-ups, proofs and recoveries from this address.",
             Self::Nodes => "Too many registrations and checks of nodes from this address.",
             Self::Connections => "Too many connections from this address, each in the middle of a request.",
         }

@@ -16,8 +16,8 @@ use crate::api::schema::Schemas;
 use crate::api::shapes;
 use crate::config::Config;
 use crate::routes::{
-    accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models, nodes, ping,
-    points, signup, statistics, submit, usage, worker,
+    account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models, nodes,
+    ping, points, signup, statistics, submit, usage, worker,
 };
 
 /// The description of each route, in the order in which they are shown.
@@ -43,6 +43,12 @@ pub(super) static OPERATIONS: &[(Method, &str, &Operation)] = &[
     (Method::POST, "/v1/keys/{id}/unblock", &keys::UNBLOCK),
     (Method::POST, "/v1/accounts/{id}/block", &accounts::BLOCK),
     (Method::POST, "/v1/accounts/{id}/unblock", &accounts::UNBLOCK),
+    (Method::GET, "/v1/account", &account::SHOW),
+    (Method::POST, "/v1/account/address", &account::ADDRESS),
+    (Method::POST, "/v1/account/proof", &account::PROVE),
+    (Method::GET, "/v1/account/proof", &account::PAGE),
+    (Method::POST, "/v1/account/recovery", &account::RECOVER),
+    (Method::POST, "/v1/account/recovery/key", &account::RECOVER_KEY),
     (Method::GET, "/v1/usage", &usage::SHOW),
     // The network's own face.
     (Method::POST, "/chat/completions", &chat::OWN),

@@ -15,8 +15,8 @@ use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::{
-    Blocking, Call, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models,
-    nodes, ping, points, signup, statistics, submit, usage, worker,
+    Blocking, Call, account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping,
+    models, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -81,6 +81,7 @@ impl Route {
         let is_request = self.access == Access::Key
             && self.method == Method::POST
             && !self.path.starts_with(KEYS)
+            && !self.path.starts_with(ACCOUNT)
             && !self.path.ends_with("/cancel");
         if is_request { Work::Request } else { Work::Look }
     }
@@ -103,7 +104,10 @@ const CANCEL: &str = "/v1/jobs/cancel";
 /// The beginning of the paths that manage keys. Their bodies are short, and they are no work for the network.
 const KEYS: &str = "/v1/keys";
 
-static ROUTES: [Route; 40] = [
+/// The beginning of the paths of the caller's account, which are no work for the network either.
+const ACCOUNT: &str = "/v1/account";
+
+static ROUTES: [Route; 46] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
@@ -115,7 +119,7 @@ static ROUTES: [Route; 40] = [
         Box::pin(async move { statistics::network(&s.counts).await })
     }),
     route(Method::POST, "/signup_user", Access::SignUp, |s, call| {
-        Box::pin(async move { signup::signup(&*s.accounts, call).await })
+        Box::pin(async move { signup::signup(&*s.accounts, s.post.as_ref(), call).await })
     }),
     route(Method::GET, "/worker/ping", Access::Open, |_, _| Box::pin(async move { ping::ping() })),
     route(Method::POST, "/register_node_secret", Access::Node, |s, call| {
@@ -210,6 +214,25 @@ static ROUTES: [Route; 40] = [
     route(Method::POST, "/v1/accounts/{id}/unblock", Access::Admin, |s, call| {
         Box::pin(async move { accounts::block(&*s.key_book, &s.keys, &call, Blocking::End).await })
     }),
+    // The caller's account, and what mail does for it.
+    route(Method::GET, "/v1/account", Access::Key, |s, call| {
+        Box::pin(async move { account::show(s.post.as_ref(), &call).await })
+    }),
+    route(Method::POST, "/v1/account/address", Access::Key, |s, call| {
+        Box::pin(async move { account::ask_for_proof(s.post.as_ref(), &call).await })
+    }),
+    route(Method::POST, "/v1/account/proof", Access::SignUp, |s, call| {
+        Box::pin(async move { account::prove(s.post.as_ref(), &s.keys, &call).await })
+    }),
+    route(Method::GET, "/v1/account/proof", Access::Open, |s, call| {
+        Box::pin(async move { account::page(s.post.as_ref(), &call) })
+    }),
+    route(Method::POST, "/v1/account/recovery", Access::SignUp, |s, call| {
+        Box::pin(async move { account::ask_for_recovery(s.post.as_ref(), &call).await })
+    }),
+    route(Method::POST, "/v1/account/recovery/key", Access::SignUp, |s, call| {
+        Box::pin(async move { account::recover(s.post.as_ref(), &s.keys, &call).await })
+    }),
     route(Method::GET, "/v1/usage", Access::Key, |s, call| {
         Box::pin(async move { usage::show(&*s.key_book, &call).await })
     }),
@@ -279,10 +302,10 @@ pub(super) fn template(path: &str) -> &'static str {
 }
 
 /// Returns whether a reply on this path may show how long it took. On the paths where nodes show a secret and get a
-/// signed token, that time would help to find out the secret or the key.
+/// signed token, that time would help to find out the secret or the key; where strangers name addresses, whose they are.
 #[must_use]
 pub(super) fn is_timed(path: &str) -> bool {
-    !ROUTES.iter().any(|route| route.path == path && route.access == Access::Node)
+    !ROUTES.iter().any(|route| route.path == path && matches!(route.access, Access::Node | Access::SignUp))
 }
 
 /// Returns the part of a path that matches the variable end of a pattern, or an empty text for a pattern without one.

@@ -1,8 +1,8 @@
 //! `POST /signup_user`: makes an account and shows its first key once.
 //!
-//! If the address has an account already, no key is made and none is shown: otherwise anyone who knows the address
-//! could take the account over. The reply reveals whether an address has an account. This is a known weakness, which
-//! the limit of sign-ups per network address slows down; it will end once keys are sent by mail.
+//! Each sign-up makes an account, whether or not the address has some already, so that the reply and the work say nothing of
+//! others. An account weighs nothing of its own until its address is proven: by mail, where this network sends some, and by its
+//! operator.
 
 use infera_ledger::AccountBook;
 use infera_types::time::Timestamp;
@@ -15,20 +15,23 @@ use crate::api::failure::Failure;
 use crate::api::operation::{Group, Operation, Shape, always, body, json as in_json};
 use crate::api::reply::Reply;
 use crate::fastapi::{Field, Kind, Unfit, check};
+use crate::mail::Post;
 
 /// `POST /signup_user`.
 pub(crate) static SIGNUP: Operation = Operation {
     id: "signupUser",
     group: Group::Own,
     summary: "Make an account and its first key",
-    about: "Shows the key once. An address that has an account already gets no key.",
+    about: "Makes a new account each time and shows its key once. Where the network sends mail, one with a link that proves the \
+            address goes out.",
     parameters: &[],
     body: Some(body(Shape::Fields(SIGN_UP), r#"{"email": "ada@example.com"}"#)),
     reply: in_json(
-        "The account, new or known.",
+        "The account.",
         Shape::Members(&[
-            always("status", Shape::Words(&["created", "known"]), "Whether the account is new."),
-            always("api_key", Shape::Maybe(&Shape::Text), "The key, if the account is new."),
+            always("status", Shape::Words(&["created"]), "Always `created`."),
+            always("api_key", Shape::Text, "The key."),
+            always("account", Shape::Text, "The account's id, by which an operator knows it."),
             always("message", Shape::Text, "What to do now."),
         ]),
     ),
@@ -38,28 +41,43 @@ pub(crate) static SIGNUP: Operation = Operation {
 const SIGN_UP: &[Field] = &[Field::required("email", Kind::Email)
     .about("An e-mail address, to which the account belongs. Capitals make no difference.")];
 
+/// What is told of a new account where no mail is sent.
+const KEEP: &str = "Keep this key: it is not shown again.";
+
+/// What is told where mail is sent.
+const KEEP_AND_PROVE: &str = "Keep this key: it is not shown again. Open the link in the mail that comes to the address, and the \
+                              account counts by itself.";
+
 /// Signs up an e-mail address.
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) async fn signup(accounts: &dyn AccountBook, call: Call) -> Result<Reply, Failure> {
+pub(crate) async fn signup(
+    accounts: &dyn AccountBook,
+    post: Option<&Post>,
+    call: Call,
+) -> Result<Reply, Failure> {
     let [email] = check(&call.json()?, SIGN_UP).map_err(Unfit::from)?.into_fields();
     let failed = |error| {
         tracing::error!(%error, "a sign-up failed");
         ApiError::from(&error)
     };
-    let now = Timestamp::now();
-    // Mailboxes that differ only in case almost always belong to the same person, who must not get several accounts.
+    // Mailboxes that differ only in case almost always belong to the same person.
     let email = email.into_text().to_ascii_lowercase();
     let key = ApiKey::generate().map_err(|error| {
         tracing::error!(%error, "no key could be made");
         ApiError::Internal
     })?;
-    let signed_up = accounts.sign_up(&email, Some(key.first()), now).await.map_err(failed)?;
-    if !signed_up.is_new {
-        let message = "This address has an account; its key was shown when it was made.";
-        return Ok(Reply::json(&json!({ "status": "known", "api_key": null, "message": message }))?);
+    let account = accounts.open_account(&email, &key.first(), Timestamp::now()).await.map_err(failed)?;
+    if let Some(post) = post {
+        post.ask_for_proof(account.clone(), email, call.address).await.map_err(failed)?;
     }
-    let message = "Keep this key: it is not shown again.";
-    Ok(Reply::json(&json!({ "status": "created", "api_key": key.expose(), "message": message }))?)
+    let message = if post.is_some() { KEEP_AND_PROVE } else { KEEP };
+    let reply = json!({
+        "status": "created",
+        "api_key": key.expose(),
+        "account": account,
+        "message": message,
+    });
+    Ok(Reply::json(&reply)?)
 }

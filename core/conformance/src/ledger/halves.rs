@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use infera_ledger::{
     AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
-    LedgerError, NetworkBook, NodeBook, NodeReader, NodeRoster, Pruning, ShareBook, Standing, Sweeping,
+    LedgerError, MailBook, MailOutbox, NetworkBook, NodeBook, NodeReader, NodeRoster, Pruning, ShareBook,
+    Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -41,6 +42,10 @@ pub struct Halves {
     pub accounts: Arc<dyn AccountBook>,
     /// Keys by their ids.
     pub keys: Arc<dyn KeyBook>,
+    /// Accounts whose addresses are proven by mail.
+    pub mail: Arc<dyn MailBook>,
+    /// The outbox of mails.
+    pub mail_outbox: Arc<dyn MailOutbox>,
     /// How accounts share the network.
     pub shares: Arc<dyn ShareBook>,
     /// The archive's index.
@@ -67,6 +72,8 @@ impl Halves {
             + NodeReader
             + AccountBook
             + KeyBook
+            + MailBook
+            + MailOutbox
             + ShareBook
             + ArchiveIndex
             + Pruning
@@ -87,6 +94,8 @@ impl Halves {
             node_reader: Arc::clone(ledger) as Arc<dyn NodeReader>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             keys: Arc::clone(ledger) as Arc<dyn KeyBook>,
+            mail: Arc::clone(ledger) as Arc<dyn MailBook>,
+            mail_outbox: Arc::clone(ledger) as Arc<dyn MailOutbox>,
             shares: Arc::clone(ledger) as Arc<dyn ShareBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
             pruning: Arc::clone(ledger) as Arc<dyn Pruning>,

@@ -24,6 +24,17 @@ const SIGN_UP: &str = "WITH made AS (
         ON CONFLICT (hash) DO NOTHING)
     SELECT 1 FROM made";
 
+/// Makes an account with its key in one statement.
+const OPEN_ACCOUNT: &str = concat!(
+    "WITH made AS (",
+    infera_ledger::open_account!(),
+    " RETURNING id),
+    issued AS (
+        INSERT INTO api_keys (hash, account, hint, issued_ms, id)
+        SELECT $4::bytea, id, $5::text, $3::bigint, $6::text FROM made)
+    SELECT 1 FROM made"
+);
+
 #[async_trait]
 impl AccountBook for PostgresLedger {
     async fn sign_up(
@@ -46,6 +57,24 @@ impl AccountBook for PostgresLedger {
         let gone = || LedgerError::Row("the account existed a moment ago and is now missing".to_owned());
         let account = AccountId::new(get::<String>(&row.ok_or_else(gone)?, 0)?);
         Ok(SignedUp { account, is_new: false })
+    }
+
+    async fn open_account(
+        &self,
+        email: &str,
+        key: &FirstKey,
+        now: Timestamp,
+    ) -> Result<AccountId, LedgerError> {
+        let (account, id) = (AccountId::fresh(), KeyId::fresh());
+        let (email, hint, hash) = (word(email)?, word(&key.hint)?, &key.hash.as_bytes()[..]);
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&account.as_str(), &email, &millis(now), &hash, &hint, &id.as_str()];
+        // Of two first sign-ups at the same moment one finds the address taken, and at its second try knows it.
+        match self.pool.change(OPEN_ACCOUNT, &values).await {
+            Err(LedgerError::Row(_)) => self.pool.change(OPEN_ACCOUNT, &values).await?,
+            opened => opened?,
+        };
+        Ok(account)
     }
 
     async fn issue_key(&self, key: &NewKey, now: Timestamp) -> Result<(), LedgerError> {

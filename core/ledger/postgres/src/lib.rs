@@ -19,6 +19,7 @@ mod intake;
 mod keys;
 mod lane;
 mod lists;
+mod mail;
 mod network;
 mod nodes;
 mod opening;

@@ -64,7 +64,8 @@ pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, Ledg
     Ok(VerificationPolicy { quorum: small(index)?, replicas: small(index + 1)? })
 }
 
-fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError> {
+/// Reads an array of bytes from column `index`.
+pub(super) fn bytes<const N: usize>(row: &Row, index: usize) -> Result<[u8; N], LedgerError> {
     let found = get::<&[u8]>(row, index)?;
     found
         .try_into()

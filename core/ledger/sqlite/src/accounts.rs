@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, millis, optional_time, small};
+use infera_ledger::statements::mail::OPEN_ACCOUNT;
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes, ShareBook, SignedUp};
@@ -39,6 +40,27 @@ impl AccountBook for SqliteLedger {
                 .numbered("SELECT id FROM accounts WHERE email = $1")?
                 .query_row([Word(&email)], |row| row.get(0))?;
             Ok(SignedUp { account: AccountId::new(account), is_new: false })
+        })
+        .await
+    }
+
+    async fn open_account(
+        &self,
+        email: &str,
+        key: &FirstKey,
+        now: Timestamp,
+    ) -> Result<AccountId, LedgerError> {
+        let (email, key) = (email.to_owned(), key.clone());
+        self.write(move |connection| {
+            let account = AccountId::fresh();
+            connection.numbered(OPEN_ACCOUNT)?.execute(params![
+                Word(account.as_str()),
+                Word(&email),
+                millis(now)
+            ])?;
+            let FirstKey { hash, hint } = key;
+            insert_key(connection, &NewKey::plain(hash, account.clone(), hint), now)?;
+            Ok(account)
         })
         .await
     }

@@ -17,6 +17,7 @@ mod intake;
 mod keys;
 mod lists;
 mod log;
+mod mail;
 mod mark;
 mod network;
 mod node_days;

@@ -8,7 +8,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row};
 
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
-use infera_types::ids::{AssignmentId, Digest, JobId, SegmentId};
+use infera_types::ids::{AssignmentId, CodeId, Digest, JobId, MailId, SegmentId};
 use infera_types::time::Timestamp;
 
 /// A text for a column. Text with U+0000 is refused: PostgreSQL cannot store it, and SQLite's functions stop at it.
@@ -70,7 +70,7 @@ macro_rules! blob {
         })*
     };
 }
-blob!(JobId, SegmentId, AssignmentId, Digest);
+blob!(JobId, SegmentId, AssignmentId, Digest, MailId, CodeId);
 
 /// Reads a count from column `index`; negative counts are never written.
 pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {

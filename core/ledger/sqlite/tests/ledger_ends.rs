@@ -54,6 +54,8 @@ async fn an_older_ledgers_live_jobs_are_listed_and_their_ends_read() {
                  DROP INDEX nodes_owner; ALTER TABLE nodes DROP COLUMN withdrawn_ms;
                  ALTER TABLE nodes DROP COLUMN version; ALTER TABLE nodes DROP COLUMN models;
                  DROP TABLE node_days;
+                 ALTER TABLE accounts DROP COLUMN address_ms; DROP TABLE mails; DROP TABLE mail_codes;
+                 DROP TABLE account_events;
                  DROP INDEX api_keys_id; DROP INDEX api_keys_account; DROP TABLE usage;
                  ALTER TABLE api_keys DROP COLUMN id; ALTER TABLE api_keys DROP COLUMN name;
                  ALTER TABLE api_keys DROP COLUMN scopes; ALTER TABLE api_keys DROP COLUMN expires_ms;

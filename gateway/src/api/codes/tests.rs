@@ -27,6 +27,8 @@ fn errors() -> Vec<ApiError> {
         ApiError::NotPermitted(Denied::OtherAccount),
         ApiError::KeysFull(1),
         ApiError::KeyEnded,
+        ApiError::CodeNotValid,
+        ApiError::NoMail,
         ApiError::NotFound,
         ApiError::NoRoute,
         ApiError::NoEndpoint("x"),
@@ -83,6 +85,8 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::NotPermitted(_)
         | ApiError::KeysFull(_)
         | ApiError::KeyEnded
+        | ApiError::CodeNotValid
+        | ApiError::NoMail
         | ApiError::NotFound
         | ApiError::NoRoute
         | ApiError::NoEndpoint(_)

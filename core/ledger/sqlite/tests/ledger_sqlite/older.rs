@@ -60,6 +60,8 @@ async fn an_older_ledgers_poison_is_found() {
                  DROP INDEX nodes_owner; ALTER TABLE nodes DROP COLUMN withdrawn_ms;
                  ALTER TABLE nodes DROP COLUMN version; ALTER TABLE nodes DROP COLUMN models;
                  DROP TABLE node_days;
+                 ALTER TABLE accounts DROP COLUMN address_ms; DROP TABLE mails; DROP TABLE mail_codes;
+                 DROP TABLE account_events;
                  DELETE FROM schema_versions WHERE version >= 4";
     rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
     let ledger = SqliteLedger::open(&path).expect("it opens again");
