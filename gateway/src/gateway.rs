@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use infera_ledger::{AccountBook, NodeBook};
+use infera_ledger::{AccountBook, NodeBook, NodeGroupBook};
 use infera_telemetry::readiness::{Readiness, Watched};
 use infera_types::ids::{GatewayId, ModelName};
 use infera_types::shutdown::Shutdown;
@@ -73,7 +73,7 @@ impl Gateway {
         let state = State {
             jobs: shared.jobs(&config, &seams),
             conversations: Conversations::new(&config),
-            keys: keys_of(&config, Arc::clone(&seams.accounts)),
+            keys: keys_of(&config, Arc::clone(&seams.accounts), Arc::clone(&seams.groups)),
             accounts: seams.accounts,
             post: None,
             key_book: seams.keys,
@@ -255,6 +255,7 @@ impl Shared {
             batches: Arc::clone(&seams.batches),
             collectors: Arc::new(Collectors::new(Arc::clone(&seams.lists), config.waiters_max)),
             lists: Arc::clone(&seams.lists),
+            groups: Arc::clone(&seams.groups),
             catalogue: Arc::clone(&self.catalogue),
             capacity: Arc::clone(&self.capacity),
             waiters: Arc::clone(&self.waiters),
@@ -266,8 +267,8 @@ impl Shared {
 }
 
 /// Makes the cache of keys.
-fn keys_of(config: &Config, accounts: Arc<dyn AccountBook>) -> KeyCache {
-    KeyCache::new(accounts, Duration::from_millis(config.key_ttl_ms), config.keys_max)
+fn keys_of(config: &Config, accounts: Arc<dyn AccountBook>, groups: Arc<dyn NodeGroupBook>) -> KeyCache {
+    KeyCache::new(accounts, groups, Duration::from_millis(config.key_ttl_ms), config.keys_max)
 }
 
 /// A handle to a gateway: it shows what the gateway knows of the network and whether the gateway can take work.

@@ -1,5 +1,5 @@
 //! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
-//! `standby` says how it waits for its turn, `prompt` estimates its tokens, `new_job` makes its row, `commit` makes sure of what became of it, `waiters`
+//! `pools` says which nodes it may go to, `standby` how it waits for its turn, `prompt` estimates its tokens, `new_job` makes its row, `commit` makes sure of what became of it, `waiters`
 //! and `completions` bring its end, `abandonment` cancels jobs that no client waits for, and `poison` lets an operator
 //! replay a failed job. `batch` accepts several jobs at once, `following` follows a job that goes on without its client,
 //! and `collecting` waits for the ends of any.
@@ -16,6 +16,7 @@ pub(crate) mod following;
 mod handle;
 mod new_job;
 pub mod poison;
+mod pools;
 pub(crate) mod prompt;
 mod standby;
 mod waiters;

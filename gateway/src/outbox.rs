@@ -5,7 +5,7 @@
 //! A job takes a place here before it is accepted and keeps it until the broker has its notice. While the broker is
 //! away, the places run out and no further job is accepted, so the gateway never promises more than it can hand on.
 //!
-//! Of a job, this room knows only the id and the model, and it knows nothing of requests.
+//! Of a job, this room knows only the id and the queue, and it knows nothing of requests.
 
 mod notice;
 mod publisher;
@@ -16,14 +16,14 @@ use std::sync::Arc;
 use infera_broker::Broker;
 use infera_ledger::JobIntake;
 use infera_telemetry::trace;
-use infera_types::ids::{JobId, ModelName};
+use infera_types::ids::JobId;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::OUTBOX_PLACES_MAX;
 use crate::metrics::OutboxMetrics;
 use notice::Notice;
 
-pub(crate) use notice::Place;
+pub(crate) use notice::{JobsQueue, Place};
 pub(crate) use publisher::Publisher;
 
 /// The sending half of the outbox, which takes the notices of accepted jobs.
@@ -57,9 +57,9 @@ impl Outbox {
     }
 
     /// Hands the job's notice to the publisher.
-    pub(crate) fn put(&self, place: Place, job: JobId, model: ModelName) {
+    pub(crate) fn put(&self, place: Place, job: JobId, queue: JobsQueue) {
         // The channel holds as many notices as there are places, so sending fails only if the publisher has ended.
-        if self.notices.try_send(Notice::new(job, model, trace::current(), place)).is_err() {
+        if self.notices.try_send(Notice::new(job, queue, trace::current(), place)).is_err() {
             self.metrics.left();
             tracing::debug!(%job, "outbox closed; the sweeper will publish the notice");
         }

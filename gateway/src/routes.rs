@@ -18,6 +18,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod mapping;
 pub(crate) mod models;
+pub(crate) mod node_groups;
 mod node_names;
 pub(crate) mod nodes;
 mod order;

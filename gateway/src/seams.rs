@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use infera_broker::Broker;
 use infera_ledger::{
-    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeReader, NodeRoster,
+    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeGroupBook, NodeReader,
+    NodeRoster,
 };
 
 /// The seams that a gateway works on.
@@ -29,6 +30,8 @@ pub struct Seams {
     pub roster: Arc<dyn NodeRoster>,
     /// The ledger's part that reads what nodes did.
     pub node_reader: Arc<dyn NodeReader>,
+    /// The ledger's part that keeps groups of nodes.
+    pub groups: Arc<dyn NodeGroupBook>,
     /// The broker, which takes notices and delivers completions.
     pub broker: Arc<dyn Broker>,
 }

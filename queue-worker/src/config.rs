@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The longest name of a machine, in bytes: verifiers ignore a longer one.
+const MACHINE_MAX_BYTES: usize = 64;
+
 /// The settings of a worker. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -41,6 +44,10 @@ pub struct Config {
     /// process every time is refused the second time. Without a file, only the process's memory counts, which is
     /// enough if the broker ends with the process.
     pub alone_file: Option<PathBuf>,
+    /// The name of the machine, of at most 64 printable ASCII characters: nodes that name the same one are not asked together
+    /// for a job of their owner's. Without it, the program `infera-worker` makes one from the machine's own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 impl Default for Config {
@@ -72,6 +79,8 @@ impl Default for Config {
             drain_ms: 30_000,
             stop_ms: 5_000,
             alone_file: None,
+            // What the machine says of itself is right unless it is copied or hidden.
+            machine: None,
         }
     }
 }
@@ -97,6 +106,15 @@ impl Config {
             .collect();
         if self.slots > u32::from(u16::MAX - self.prefetch_spare) {
             mistakes.push(format!("slots and prefetch_spare together must be at most {}", u16::MAX));
+        }
+        let is_name = |machine: &String| {
+            (1..=MACHINE_MAX_BYTES).contains(&machine.len())
+                && machine.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !self.machine.as_ref().is_none_or(is_name) {
+            mistakes.push(format!(
+                "machine must have 1 to {MACHINE_MAX_BYTES} printable ASCII characters without spaces"
+            ));
         }
         mistakes
     }
@@ -125,6 +143,10 @@ mod tests {
         let mistakes = config.mistakes();
         assert_eq!(mistakes, ["slots must be at least 1", "tokenizer_threads must be at least 1"]);
         assert_eq!(Config { slots: 70_000, ..Config::default() }.mistakes().len(), 1);
+        for (machine, mistakes) in [("rack-3", 0), ("", 1), ("a b", 1), (&"x".repeat(65), 1)] {
+            let config = Config { machine: Some(machine.to_owned()), ..Config::default() };
+            assert_eq!(config.mistakes().len(), mistakes, "{machine:?}");
+        }
     }
 
     #[test]

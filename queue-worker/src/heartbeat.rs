@@ -65,6 +65,7 @@ fn due(pace: Pace, last: Said, free_now: u32) -> Instant {
 pub(crate) struct Heart {
     pub(crate) node: NodeId,
     pub(crate) queue: String,
+    pub(crate) machine: Option<String>,
     pub(crate) numeric_class: NumericClass,
     pub(crate) slots: u32,
     pub(crate) broker: Arc<dyn Broker>,
@@ -110,7 +111,8 @@ impl Heart {
 
     /// Sends one heartbeat, and returns whether a verifier took it.
     async fn say(&self, models: Vec<ServedModel>, number: u64, pace: Pace) -> bool {
-        let heartbeat = Heartbeat { models, queue: self.queue.clone(), speaks: Version::NEWEST };
+        let (queue, machine) = (self.queue.clone(), self.machine.clone());
+        let heartbeat = Heartbeat { models, queue, machine, speaks: Version::NEWEST };
         let mut message = heartbeat.to_message(format!("heartbeat.{}.{number}", self.node));
         // The next heartbeat replaces this one, and a verifier that was away needs no older ones.
         message.ttl_ms = u64::try_from(pace.steady.as_millis()).ok();
@@ -166,6 +168,7 @@ mod tests {
         let heart = Heart {
             node,
             queue: "node.n.x".to_owned(),
+            machine: Some("here".to_owned()),
             numeric_class,
             slots: 4,
             broker: Arc::clone(&broker) as _,
@@ -181,6 +184,8 @@ mod tests {
             let mut consumer = broker.consume(&queue.name, 9).await.unwrap();
             let heard = consumer.next().await.unwrap();
             assert_eq!(heard.message.kind, Heartbeat::KIND);
+            let machine = Heartbeat::from_message(&heard.message).unwrap().machine;
+            assert_eq!(machine.as_deref(), Some("here"));
             draining.cancel();
             began.elapsed()
         };

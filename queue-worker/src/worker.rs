@@ -92,6 +92,7 @@ impl Worker {
         let heart = Heart {
             node,
             queue: queue.clone(),
+            machine: config.machine.clone(),
             numeric_class: executor.description().numeric_class.clone(),
             slots: stations.desk.slots(),
             broker: Arc::clone(&broker),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use infera_gateway::access::share_orders;
 use infera_program::config::ConfigErrors;
+use infera_program::group_command::{GroupCommand, Switch};
 use infera_program::key_command::KeyCommand;
 use infera_types::ids::{JobId, ModelName};
 
@@ -41,6 +42,11 @@ pub enum Command {
     /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
     /// runs on the folder. Where `up` runs, the API does the same.
     Key(KeyOptions),
+    /// Groups of nodes, to which accounts' jobs may go, while nothing runs on the folder. Where `up` runs, the API does the same.
+    NodeGroup(GroupOptions),
+    /// Single nodes, while nothing runs on the folder.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
 }
@@ -54,6 +60,33 @@ pub struct KeyOptions {
     /// Where settings come from.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// About groups of nodes.
+#[derive(Debug, Args)]
+pub struct GroupOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: GroupCommand,
+    /// Where settings come from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// About single nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Make a node a backstop of the network, or an ordinary one: a backstop is asked only where others can't fill a group.
+    #[command(after_help = "Example:\n  infera node backstop resident-3 on")]
+    Backstop {
+        /// Its name or id.
+        node: String,
+        /// Whether it is one.
+        switch: Switch,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
 }
 
 /// About archived records.

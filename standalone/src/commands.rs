@@ -121,7 +121,7 @@ fn key_line() -> io::Result<String> {
 }
 
 /// Opens the ledger of a data folder that no `infera up` has.
-async fn ledger_in(data: &Path) -> Result<Arc<SqliteLedger>, Failure> {
+pub(crate) async fn ledger_in(data: &Path) -> Result<Arc<SqliteLedger>, Failure> {
     let folder = DataFolder::open_filled(data).map_err(Failure::refused)?;
     let path = folder.ledger();
     let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(&path)).await?;

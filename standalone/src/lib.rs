@@ -23,3 +23,4 @@ pub mod calibrate;
 
 pub mod cli;
 pub mod commands;
+pub mod groups;

@@ -4,11 +4,11 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use infera::cli::{self, ArchiveCommand, Cli, Command, Reader, Settings};
+use infera::cli::{self, ArchiveCommand, Cli, Command, NodeCommand, Reader, Settings};
 use infera::commands::{self, ShowError};
 use infera::config::Config;
 use infera::network::Network;
-use infera::{calibrate, keys};
+use infera::{calibrate, groups, keys};
 use infera_program::{Failure, config, print};
 use infera_types::shutdown;
 use tokio::runtime::{Builder, Runtime};
@@ -30,6 +30,12 @@ fn act(command: Command) -> Done {
             shown.map_err(ShowError::into_failure)?
         }
         Command::Key(key) => alone()?.block_on(keys::act(&load(key.settings)?.data, &key.command))?,
+        Command::NodeGroup(group) => {
+            alone()?.block_on(groups::act(&load(group.settings)?.data, &group.command))?
+        }
+        Command::Node(NodeCommand::Backstop { node, switch, settings }) => {
+            alone()?.block_on(groups::backstop(&load(settings)?.data, &node, switch))?
+        }
         Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };
     Ok(print(&said)?)

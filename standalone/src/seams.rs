@@ -63,6 +63,7 @@ impl Seams {
             network: self.ledger.clone(),
             roster: self.ledger.clone(),
             node_reader: self.ledger.clone(),
+            groups: self.ledger.clone(),
             broker: Arc::clone(&self.broker),
         }
     }

@@ -61,6 +61,7 @@ async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdow
         network: Arc::clone(ledger) as _,
         roster: Arc::clone(ledger) as _,
         node_reader: Arc::clone(ledger) as _,
+        groups: Arc::clone(ledger) as _,
         broker: Arc::clone(broker) as _,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,13 +1,14 @@
 //! Knows the nodes: which are alive and have room, how they stand in the ledger, and where their messages go.
 //! Nothing here asks a node or waits for one, and nothing knows of a job's life.
 //!
-//! `table` holds the live nodes by their heartbeats, `ledger_view` what the ledger says of them, `profile` what that is worth;
+//! `table` holds the live nodes by their heartbeats, `ledger_view` what the ledger says of them, `pools` which jobs they are for, `profile` what their records are worth;
 //! `fleet` joins them into candidates for a draw, and `room` into numbers for gateways. `routes` brings an answer to the job
 //! that asked, and `hearing` tells whether nodes could be heard at all.
 
 mod fleet;
 mod hearing;
 mod ledger_view;
+mod pools;
 mod profile;
 pub(crate) mod room;
 mod routes;

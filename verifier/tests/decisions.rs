@@ -11,6 +11,7 @@ mod decisions {
     mod integrity;
     mod lanes;
     mod points;
+    mod pools;
     mod quorum;
     mod reputation;
     mod thresholds;

@@ -15,6 +15,7 @@ mod lives {
     mod interleavings;
     mod lanes;
     mod outages;
+    mod pools;
     mod sharing;
     mod sweeping;
     mod trials;

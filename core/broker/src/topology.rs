@@ -20,6 +20,7 @@ pub fn jobs_in(model: &ModelName, lane: Lane) -> Queue {
     let lane = match lane {
         Lane::First => "jobs",
         Lane::Later => "later",
+        Lane::Own => "own",
     };
     Queue {
         name: format!("{lane}.{model}"),

@@ -9,6 +9,7 @@ mod clocks;
 mod damage;
 mod ending;
 mod feeding;
+mod groups;
 mod halves;
 mod intake;
 mod keys;
@@ -28,6 +29,7 @@ pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
 pub use feeding::*;
+pub use groups::*;
 pub use halves::Halves;
 pub use intake::*;
 pub use keys::*;
@@ -130,6 +132,13 @@ macro_rules! ledger_conformance {
             what_a_nodes_owner_said_survives_its_registration
             a_nodes_days_are_what_its_verdicts_add_up_to
             nodes_that_served_lately_are_listed
+            a_group_is_made_found_and_deleted_by_its_account
+            a_node_is_in_a_group_only_if_both_want_it
+            groups_are_bounded
+            a_groups_users_are_those_that_its_account_allows
+            private_nodes_and_backstops_are_told_to_draws
+            a_keys_pool_goes_on_to_its_successor
+            a_job_keeps_its_pool_and_is_held_again_when_it_is_released
             the_first_epoch_stays
             an_account_is_made_once_and_keys_are_revoked
             accounts_are_proven_and_weighed_and_keys_prioritise

@@ -22,6 +22,7 @@ pub mod mail_codes;
 mod many;
 mod node_book;
 pub mod node_days;
+mod node_pools;
 mod node_roster;
 mod pruning;
 pub mod rows;
@@ -45,6 +46,7 @@ pub use key_book::{AccountLook, KeyBook, KeyEnds};
 pub use mail_book::{MailBook, MailOutbox};
 pub use many::{JobBatches, JobLists, decided_together};
 pub use node_book::NodeBook;
+pub use node_pools::{NodeGroupBook, PoolBook};
 pub use node_roster::{NodeReader, NodeRoster};
 pub use pruning::Pruning;
 pub use rows::*;
@@ -143,8 +145,8 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<Vec<Take>, LedgerError>;
 
-    /// Returns jobs that were never dispatched: they become queued and unconfirmed, and their handout is not counted.
-    /// It applies only to rows that `owner` still owns.
+    /// Returns jobs that were never dispatched: they become queued and unconfirmed, and their handout is not counted. Those of
+    /// [`Lane::Own`](infera_types::service::Lane::Own) are held again. It applies only to rows that `owner` still owns.
     ///
     /// # Errors
     /// [`LedgerError`].

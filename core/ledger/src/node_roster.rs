@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::error::LedgerError;
-use crate::rows::{NodeChange, NodeDay, NodeStanding, NodeView, NodeWish, ServingNode, Whose};
+use crate::rows::{NodeChange, NodeDay, NodePools, NodeStanding, NodeView, NodeWish, ServingNode, Whose};
 use infera_types::day::Day;
 use infera_types::ids::{NodeId, OwnerId};
 use infera_types::time::Timestamp;
@@ -49,6 +49,12 @@ pub trait NodeReader: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
+
+    /// Returns which nodes are private, which are backstops, and who is in which group, for draws.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn pools(&self) -> Result<NodePools, LedgerError>;
 
     /// Returns what a node's verdicts add up to on each day since `since`, oldest first, as of the projector's
     /// progress. Days without a verdict are left out.

@@ -2,6 +2,7 @@
 //! Parameters are numbered as PostgreSQL writes them. Most statements of the two differ: one takes a row at a time on
 //! its only writing connection, the other takes arrays of rows and locks them in order.
 
+pub mod groups;
 pub mod mail;
 
 /// Finds what an idempotency key (`$2`) of an account (`$1`) was used for: fingerprint and job.
@@ -99,7 +100,7 @@ pub const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_ms = $2 WHERE hash = $
 /// The columns of a node as its owner sees it.
 macro_rules! node_view_columns {
     () => {
-        "id, name, owner, registered_ms, withdrawn_ms, version, models"
+        "id, name, owner, registered_ms, withdrawn_ms, version, models, private_ms, backstop_ms"
     };
 }
 
@@ -135,6 +136,14 @@ pub const WITHDRAW_NODE: &str = concat!(
 /// Stores the models (`$3`) that a node may be drawn for.
 pub const OFFER_MODELS: &str =
     concat!("UPDATE nodes SET models = $3", node_of_owner!(), " RETURNING ", node_view_columns!());
+
+/// Lets a node serve only its owner's jobs and its groups' (`$3` is 1), since `$4`, or strangers' too; the first time stays.
+pub const RESTRICT_NODE: &str = concat!(
+    "UPDATE nodes SET private_ms = CASE WHEN CAST($3 AS BIGINT) = 1 THEN COALESCE(private_ms, $4) END",
+    node_of_owner!(),
+    " RETURNING ",
+    node_view_columns!()
+);
 
 /// Finds what owners want of their nodes: node, since when it is withdrawn, models.
 pub const NODE_WISHES: &str = "SELECT id, withdrawn_ms, models FROM nodes
@@ -179,6 +188,7 @@ macro_rules! serving_nodes {
             "SELECT standings.node, standings.model, standings.updated_ms
             FROM standings JOIN nodes ON nodes.id = standings.node
             WHERE standings.updated_ms >= $1 AND nodes.revoked_ms IS NULL AND nodes.withdrawn_ms IS NULL
+                AND nodes.private_ms IS NULL
                 AND (nodes.models IS NULL OR ",
             $is_offered,
             ") ORDER BY standings.updated_ms DESC, standings.node, standings.model LIMIT $2"

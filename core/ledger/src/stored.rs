@@ -3,6 +3,7 @@
 
 mod keys;
 mod mail;
+mod replicas;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
+pub use replicas::{replicas_number, replicas_of};
 
 use super::{
     Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord,

@@ -11,6 +11,7 @@
 
 pub mod config;
 pub mod descriptors;
+pub mod group_command;
 pub mod key_command;
 pub mod listen;
 

@@ -69,6 +69,7 @@ metrics! {
     Histogram VERIFIER_COMMIT = "infera_verifier_settle_commit_seconds": "The commit that settles a job.";
     Gauge VERIFIER_IN_FLIGHT = "infera_verifier_jobs_in_flight": "Jobs that this verifier owns.";
     Counter VERIFIER_ASSIGNMENTS = "infera_verifier_assignments_total": "Assignments sent.";
+    Counter VERIFIER_BACKSTOPS = "infera_verifier_backstop_assignments_total": "Assignments sent to backstop nodes of the network, because others could not fill a group.";
     Counter VERIFIER_REPLICAS = "infera_verifier_replicas_total": "Replicas and refusals from nodes, by what they were (answer, unknown, impostor, stray).";
     Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats refused: without a valid sender, or naming another node's queue.";
     Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked, unparked: unknown, and dropped because the parking queue was full).";

@@ -154,6 +154,10 @@ text_id!(
     OwnerId
 );
 text_id!(
+    /// A named group of nodes.
+    GroupId
+);
+text_id!(
     /// One verifier process, new at each start.
     VerifierId
 );
@@ -171,6 +175,12 @@ impl OwnerId {
     #[must_use]
     pub fn anonymous() -> Self {
         Self::new("anonymous")
+    }
+
+    /// Returns the one owner that all backstop nodes have in draws for strangers' jobs: the network itself.
+    #[must_use]
+    pub fn network() -> Self {
+        Self::new("network")
     }
 
     /// Returns the owner that this account is.
@@ -205,6 +215,17 @@ impl KeyId {
     #[must_use]
     pub fn fresh() -> Self {
         Self(random_word("key_"))
+    }
+}
+
+impl GroupId {
+    /// How every id begins, and no name of a group does.
+    pub const PREFIX: &'static str = "grp_";
+
+    /// Makes a new group id: `grp_` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(random_word(Self::PREFIX))
     }
 }
 

@@ -158,6 +158,9 @@ pub struct Verification {
     pub numbers: Option<Numbers>,
     /// The version of the thresholds that judged the answer.
     pub thresholds: String,
+    /// How many of the replicas that agree came from backstop nodes of the network itself; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backstop: Option<u8>,
 }
 
 /// Why a job failed. Each reason says whose fault it is.

@@ -198,6 +198,10 @@ pub struct Heartbeat {
     pub models: Vec<ServedModel>,
     /// The queue that the node reads.
     pub queue: String,
+    /// The machine that the node runs on, in its own words, which nothing proves: nodes that name the same one are not drawn
+    /// together for a job of their owner's. Absent where the node doesn't know, and from programs that don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The newest version that the node reads; the first where it is absent.
     #[serde(default)]
     pub speaks: Version,

@@ -12,6 +12,9 @@ pub enum Lane {
     First = 0,
     /// The answer is collected later.
     Later = 1,
+    /// The job goes to nodes of its account or of a group, whatever its client waits for. It shares nothing with the other
+    /// lanes.
+    Own = 2,
 }
 
 impl Lane {
@@ -30,6 +33,7 @@ impl Lane {
     pub const fn of_number(number: i64) -> Self {
         match number {
             0 => Self::First,
+            2 => Self::Own,
             _ => Self::Later,
         }
     }

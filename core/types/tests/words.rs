@@ -54,6 +54,7 @@ fn ends_have_the_same_word_in_json() {
         rung: None,
         numbers: None,
         thresholds: String::new(),
+        backstop: None,
     };
     let failed = End::Failed { reason: FailureReason::Poison, message: String::new() };
     for end in [End::Succeeded { answer, verification }, failed, End::Cancelled, End::Expired] {

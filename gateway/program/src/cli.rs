@@ -5,14 +5,15 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use infera_ledger_postgres::waiting;
 use infera_program::config;
+use infera_program::group_command::GroupCommand;
 use infera_program::key_command::KeyCommand;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
-use super::keys;
 use super::operator::{self, AccountCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
+use super::{groups, keys};
 
 /// A gateway: HTTP in, jobs accepted. Without a command it serves until it is told to end.
 #[derive(Debug, Parser)]
@@ -38,6 +39,9 @@ enum Command {
     /// Single nodes.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Groups of nodes, to which accounts' jobs may go.
+    #[command(subcommand)]
+    NodeGroup(GroupCommand),
     /// Jobs that were given up because their verifiers kept dying with them.
     #[command(subcommand)]
     Poison(PoisonCommand),
@@ -54,6 +58,8 @@ fn after_help() -> String {
   infera-gateway key create-admin
   infera-gateway key block acct0123456789abcdef0123456789abcdef
   infera-gateway node revoke n0123456789abcdef
+  infera-gateway node backstop basement-1 on
+  infera-gateway node-group create client@example.com lab
   infera-gateway poison list
 
 Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
@@ -97,6 +103,7 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
         }
         Command::Key(command) => keys::act(command, ledger.as_ref()).await,
         Command::Node(command) => operator::node(command, ledger.as_ref()).await,
+        Command::NodeGroup(command) => groups::act(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,
     }
 }

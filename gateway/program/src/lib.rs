@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod es256;
+mod groups;
 mod keys;
 mod operator;
 mod poison;
@@ -135,7 +136,8 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         keys: ledger.clone(),
         network: ledger.clone(),
         roster: ledger.clone(),
-        node_reader: ledger,
+        node_reader: ledger.clone(),
+        groups: ledger,
         broker: MeasuredBroker::new(broker),
     }
 }

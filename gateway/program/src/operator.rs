@@ -7,9 +7,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError, admission};
-use infera_ledger::{AccountBook, NodeBook, ShareBook};
+use infera_ledger::{AccountBook, NodeBook, PoolBook, ShareBook};
+use infera_program::group_command::Switch;
 use infera_program::{Failure, print};
 use infera_types::ids::NodeId;
+
+use super::groups;
 
 /// The largest line with a key or its hash, in bytes. A key has 40 characters and a hash 64.
 const KEY_LINE_MAX_BYTES: u64 = 256;
@@ -57,6 +60,14 @@ pub(super) enum NodeCommand {
     Revoke {
         /// Its id, as its worker's log says it (`node=…`).
         id: String,
+    },
+    /// Make a node a backstop of the network, or an ordinary one: a backstop is asked only where others can't fill a group, and
+    /// earns no points.
+    Backstop {
+        /// Its name or id.
+        node: String,
+        /// Whether it is one.
+        switch: Switch,
     },
 }
 
@@ -130,9 +141,15 @@ fn not_revoked(error: RevokeKeyError) -> Failure {
 }
 
 /// Carries out a command about nodes.
-pub(super) async fn node(command: &NodeCommand, book: &dyn NodeBook) -> Result<(), Failure> {
-    let NodeCommand::Revoke { id } = command;
-    match admission::revoke(book, &NodeId::new(id.as_str())).await? {
+pub(super) async fn node<L>(command: &NodeCommand, ledger: &L) -> Result<(), Failure>
+where
+    L: NodeBook + PoolBook,
+{
+    let id = match command {
+        NodeCommand::Revoke { id } => id,
+        NodeCommand::Backstop { node, switch } => return groups::backstop(node, *switch, ledger).await,
+    };
+    match admission::revoke(ledger, &NodeId::new(id.as_str())).await? {
         Some(node) => Ok(print(&format!(
             "{} ({}) is revoked; its connections close within a minute",
             node.id, node.name

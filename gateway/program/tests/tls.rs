@@ -57,7 +57,8 @@ impl Secured {
             keys: Arc::clone(&ledger) as _,
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
-            node_reader: ledger as _,
+            node_reader: Arc::clone(&ledger) as _,
+            groups: ledger as _,
             broker: MemoryBroker::new() as _,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -51,6 +51,7 @@ mod tests {
                 id: KeyId::fresh(),
                 scopes: Scopes::default(),
                 expires_ms: None,
+                pool: infera_ledger::NodePool::Open,
             };
             let counted = JobShare::of(&caller, address.parse().unwrap());
             assert_eq!((counted.share.as_str(), counted.weight), (share, weight));

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, Scopes};
+use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, NodeGroupBook, NodePool, Scopes};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -161,12 +161,15 @@ pub(crate) struct Caller {
     pub(crate) scopes: Scopes,
     /// The time from which the key is no longer valid.
     pub(crate) expires_ms: Option<Timestamp>,
+    /// The nodes that the key's jobs go to where a request says nothing.
+    pub(crate) pool: NodePool,
 }
 
 /// A cache of the ledger's answers about keys, bounded in time and in number.
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     book: Arc<dyn AccountBook>,
+    pools: Arc<dyn NodeGroupBook>,
     ttl: Duration,
     max: usize,
     known: Mutex<HashMap<Digest, (Arc<Caller>, Instant)>>,
@@ -176,8 +179,13 @@ pub(crate) struct KeyCache {
 impl KeyCache {
     /// Makes a cache of at most `max` valid and `max` invalid keys, each of which is believed for `ttl`.
     #[must_use]
-    pub(crate) fn new(book: Arc<dyn AccountBook>, ttl: Duration, max: usize) -> Self {
-        Self { book, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
+    pub(crate) fn new(
+        book: Arc<dyn AccountBook>,
+        pools: Arc<dyn NodeGroupBook>,
+        ttl: Duration,
+        max: usize,
+    ) -> Self {
+        Self { book, pools, ttl, max, known: Mutex::default(), unknown: Mutex::default() }
     }
 
     /// Returns the caller that the key belongs to, or none if the key was never issued, is revoked or blocked, or has
@@ -211,6 +219,7 @@ impl KeyCache {
         }
         if let Some(record) = self.book.key(hash).await? {
             let KeyRecord { account, id, scopes, expires_ms, proven, weight, may_prioritise, .. } = record;
+            let pool = self.pools.key_pool(&id).await?;
             let caller = Arc::new(Caller {
                 key: hash,
                 account,
@@ -220,6 +229,7 @@ impl KeyCache {
                 id,
                 scopes,
                 expires_ms,
+                pool,
             });
             let mut known = lock(&self.known);
             make_room(&mut known, self.max, |(_, since)| fresh(since));

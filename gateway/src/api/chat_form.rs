@@ -1,6 +1,7 @@
 //! The tables of the three bodies that ask for a conversation: their fields with kinds, ranges and meanings. Bodies are
 //! checked by them (`chat_request`), and the description of the API is made from them.
 
+use super::nodes_wanted;
 use crate::fastapi::{Bound, Field, Json, Kind, Range};
 
 /// The fewest messages that a conversation has.
@@ -112,6 +113,9 @@ pub(crate) const VERIFICATION: &[Field] = &[
         .about("How many replicas of different owners must agree. With `replicas` 1 it may only be left out or be 1.")
         .range(Range::Choices(QUORUMS))
         .default(Bound::Integer(2)),
+    Field::optional("nodes", Kind::Nullable(&Kind::Text))
+        .about("Which nodes are asked: `any` for strangers', `own` for the account's own, `group:` and the name or id of a group of nodes. Own and group nodes are compared like others, and told apart by their machines. What the key says if left out, else `any`.")
+        .range(Range::Pattern(nodes_wanted::PATTERN)),
 ];
 
 /// The words for `service_tier`. `auto`, as in OpenAI's API, leaves the choice to the network, which takes the default tier.

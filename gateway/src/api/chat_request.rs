@@ -15,6 +15,7 @@ use super::chat_form::{
     TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
 };
 use crate::api::metadata;
+use crate::api::nodes_wanted::NodesWanted;
 use crate::config::{Config, REQUEST_TIMEOUT_S};
 use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check};
 
@@ -36,12 +37,21 @@ pub(crate) struct ChatRequest {
     pub(crate) request: JobRequest,
     /// How many replicas are wanted, and how many of them must agree.
     pub(crate) policy: VerificationPolicy,
+    /// Which nodes may be asked; none: what the key says.
+    pub(crate) nodes: Option<NodesWanted>,
     /// The time that a synchronous client waits.
     pub(crate) timeout: Duration,
     /// The tier that the client asks for.
     pub(crate) tier: ServiceTier,
     /// The client's pairs, by which it finds the job again.
     pub(crate) metadata: Metadata,
+}
+
+impl ChatRequest {
+    /// Returns the words by which the request says which nodes may be asked; empty if it says nothing.
+    pub(crate) fn nodes_words(&self) -> String {
+        self.nodes.as_ref().map(NodesWanted::words).unwrap_or_default()
+    }
 }
 
 /// The bounds of the answers that a body may ask for, and their defaults.
@@ -94,13 +104,13 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
         .map(|(name, checked)| checked.integer().map(|value| ours.length(name, value, bounds)));
     let max_tokens = newer.or(max_tokens).unwrap_or(bounds.tokens_default);
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
-    let (policy, tier) = (ours.policy(), ours.tier());
+    let (policy, nodes, tier) = (ours.policy(), ours.nodes(), ours.tier());
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);
-    Ok(ours.mistakes.none_or(ChatRequest { request, policy, timeout, tier, metadata })?)
+    Ok(ours.mistakes.none_or(ChatRequest { request, policy, nodes, timeout, tier, metadata })?)
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
@@ -224,6 +234,20 @@ impl Ours<'_> {
             if replicas == 1 { (1, &[1]) } else { (default.quorum, QUORUMS) };
         let quorum = self.choice("quorum", quorum_default, quorums);
         VerificationPolicy { quorum, replicas }
+    }
+
+    /// Reads which nodes may be asked. What is no object at all was noted with the policy.
+    fn nodes(&mut self) -> Option<NodesWanted> {
+        let given = match self.body.get("verification")?.get("nodes")? {
+            Json::Null => return None,
+            Json::Text(words) => NodesWanted::read(words),
+            _ => None,
+        };
+        if given.is_none() {
+            let flaw = Flaw::not_among("'any', 'own' or 'group:' with the name or id of a group");
+            self.wrong(&[Step::name("verification"), Step::name("nodes")], flaw);
+        }
+        given
     }
 
     /// Reads the tier. `auto`, as in OpenAI's API, leaves the choice to us, and we choose the default tier.

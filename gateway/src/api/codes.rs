@@ -147,7 +147,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "idempotency_in_progress" 409 [409], Client Safe: "The first request under this key still runs. Ask again, or look at the job that is named.";
     "idempotency_key_reused" 422 [422], Client Useless: "The key was used with another body or on another path. Use a new key for a new request.";
     // The network has no room or no nodes.
-    "insufficient_nodes" 503 [503], Network Safe: "Fewer nodes of different owners serve the model than were asked for. Try later, submit a job, or ask for one replica.";
+    "insufficient_nodes" 503 [503], Network Safe: "Fewer nodes of different owners serve the model than were asked for, or fewer of the account's or group's nodes on different machines: the message then says how many. Try later, submit a job, or ask for one replica.";
     "overloaded" 503 [503], Gateway Safe: "This gateway holds as many requests as it may. Try again, at another gateway if there is one.";
     "outbox_full" 503 [503], Gateway Safe: "Too many accepted jobs wait for the broker, so this one was not accepted.";
     "storage_full" 503 [503], Network Safe: "Stored requests take up all the room that they may. It comes back as older ones are archived.";
@@ -173,6 +173,9 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "node_not_found" 404 [404], Runner Useless: "No node of this name belongs to the key's account. Names are those that nodes were registered with.";
     "too_many_nodes" 403 [403], Runner Useless: "The account has as many nodes as it may. Register this one under the name of a node that is gone.";
     "results_not_taken" 409 [409], Runner Useless: "Results come through the broker. Run the program infera-worker; nothing of the request was kept.";
+    "node_group_not_found" 404 [404], Client Useless: "No group of nodes of this name or id is open to the account. `GET /v1/node-groups` lists those that are.";
+    "node_group_name_taken" 409 [], Client Useless: "The account has a group of nodes of this name. Choose another, or use that one.";
+    "node_group_full" 409 [], Client Useless: "The account has as many groups as it may, the group as many nodes or users, or the node as many invitations. The message says which.";
     "broker_unavailable" 503 [503], Network Safe: "The broker is away. Try again soon.";
 };
 

@@ -9,6 +9,7 @@ use infera_types::job::FailureReason;
 
 use crate::api::denied::Denied;
 use crate::api::face::Face;
+use crate::api::group_refusal::GroupRefusal;
 use crate::api::too_many_requests::{Limit, STORED_WAIT};
 use crate::api::waits::Wait;
 use crate::api::{refusal, unfit};
@@ -47,6 +48,8 @@ pub(crate) enum ApiError {
     MethodNotAllowed(&'static str),
     /// The node isn't let in.
     Node(Refusal),
+    /// Something about a group of nodes isn't done.
+    Group(GroupRefusal),
     /// The catalogue has no such model.
     ModelUnknown(String),
     /// The request names a host that this gateway doesn't answer for.
@@ -161,6 +164,8 @@ impl ApiError {
             | Self::ModelGone(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Node(refusal) => refusal::status(*refusal),
+            Self::Group(GroupRefusal::NameTaken | GroupRefusal::Full(_)) => StatusCode::CONFLICT,
+            Self::Group(_) => StatusCode::NOT_FOUND,
             Self::WrongHost(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -206,6 +211,7 @@ impl ApiError {
             Self::NoEndpoint(_) => "endpoint_not_supported",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),
+            Self::Group(refusal) => refusal.code(),
             Self::ModelUnknown(_) | Self::ModelGone(_) => "model_not_found",
             Self::WrongHost(_) => "wrong_host",
             Self::ContextExceeded { .. } => "context_length_exceeded",

@@ -8,6 +8,10 @@ use crate::api::{refusal, unfit};
 const WHAT_EXISTS: &str = "Chat completions, models and jobs exist under /v1; GET /openapi.json lists every path, and \
                            /docs shows them.";
 
+/// What a client is told whose request finds no room in the store.
+const STORAGE_FULL: &str = "The requests that are stored take up all the room that they may; this one was not accepted. \
+                            Room comes back as older ones are archived. Try again later.";
+
 impl ApiError {
     /// Returns one or two sentences for a person: what is wrong and, if something can be done, what to do.
     #[must_use]
@@ -37,6 +41,7 @@ impl ApiError {
             Self::NoEndpoint(name) => format!("This network has no endpoint for {name}. {WHAT_EXISTS}"),
             Self::MethodNotAllowed(_) => "Method Not Allowed".to_owned(),
             Self::Node(refusal) => refusal::message(*refusal).to_owned(),
+            Self::Group(refusal) => refusal.message().to_owned(),
             Self::ModelUnknown(name) => {
                 let name: String = name.chars().take(100).collect();
                 format!("The model '{name}' does not exist; GET /v1/models lists those that do.")
@@ -73,9 +78,7 @@ impl ApiError {
                 .to_owned(),
             Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
             Self::OutboxFull => "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.".to_owned(),
-            Self::StorageFull => "The requests that are stored take up all the room that they may; this one was not accepted. \
-                                  Room comes back as older ones are archived. Try again later."
-                .to_owned(),
+            Self::StorageFull => STORAGE_FULL.to_owned(),
             Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
             Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
             Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),

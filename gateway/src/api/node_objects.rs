@@ -15,6 +15,8 @@ pub(crate) fn node(view: &NodeView) -> Value {
         "status": status,
         "draining_since": view.withdrawn_ms.map(|since| since.as_secs()),
         "models": view.models,
+        "serves": if view.private_ms.is_some() { "own" } else { "all" },
+        "backstop": view.backstop_ms.is_some(),
         "node_version": view.version,
         "registered": view.registered_ms.as_secs(),
     })

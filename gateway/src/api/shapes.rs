@@ -163,6 +163,11 @@ pub(crate) static VERIFICATION: Named = Named {
             "Whether the replicas' numbers lie within the thresholds of each other.",
         ),
         always("thresholds", Shape::Text, "The version of the thresholds that judged the answer."),
+        sometimes(
+            "backstop",
+            Shape::Count,
+            "How many of the replicas that agree are from backstop nodes of the network itself, which are asked only where others can't fill a group; absent if none.",
+        ),
     ]),
 };
 
@@ -261,6 +266,16 @@ pub(crate) static NODE: Named = Named {
             "models",
             Shape::Maybe(&Shape::List(&Shape::Text)),
             "The models that it is drawn for; `null`: all that it has.",
+        ),
+        always(
+            "serves",
+            Shape::Words(&["all", "own"]),
+            "`own` if it is asked only for jobs of its account and of its groups.",
+        ),
+        always(
+            "backstop",
+            Shape::Flag,
+            "Whether it is a backstop of the network, which its operator decides.",
         ),
         always("node_version", Shape::Maybe(&Shape::Text), "The version that its owner named."),
         always("registered", Shape::Time, "When it was registered."),

@@ -16,8 +16,8 @@ use crate::api::schema::Schemas;
 use crate::api::shapes;
 use crate::config::Config;
 use crate::routes::{
-    account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models, nodes,
-    ping, points, signup, statistics, submit, usage, worker,
+    account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models,
+    node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 
 /// The description of each route, in the order in which they are shown.
@@ -39,6 +39,8 @@ pub(super) static OPERATIONS: &[(Method, &str, &Operation)] = &[
     (Method::PATCH, "/v1/keys/{id}", &keys::CHANGE),
     (Method::DELETE, "/v1/keys/{id}", &keys::END),
     (Method::POST, "/v1/keys/{id}/rotate", &keys::ROTATE),
+    (Method::GET, "/v1/keys/{id}/nodes", &node_groups::KEY),
+    (Method::POST, "/v1/keys/{id}/nodes", &node_groups::SET_KEY),
     (Method::POST, "/v1/keys/{id}/block", &keys::BLOCK),
     (Method::POST, "/v1/keys/{id}/unblock", &keys::UNBLOCK),
     (Method::POST, "/v1/accounts/{id}/block", &accounts::BLOCK),
@@ -66,6 +68,14 @@ pub(super) static OPERATIONS: &[(Method, &str, &Operation)] = &[
     (Method::GET, "/node_points/{id}", &points::OF_NODE),
     (Method::POST, "/node_jobs_stats", &points::JOBS),
     (Method::GET, "/node_model_mapping", &mapping::SHOW),
+    (Method::POST, "/v1/node-groups", &node_groups::CREATE),
+    (Method::GET, "/v1/node-groups", &node_groups::LIST),
+    (Method::GET, "/v1/node-groups/{id}", &node_groups::SHOW),
+    (Method::DELETE, "/v1/node-groups/{id}", &node_groups::DELETE),
+    (Method::POST, "/v1/node-groups/{id}/add_node", &node_groups::ADD),
+    (Method::POST, "/v1/node-groups/{id}/remove_node", &node_groups::REMOVE),
+    (Method::POST, "/v1/node-groups/{id}/allow_account", &node_groups::ALLOW),
+    (Method::POST, "/v1/node-groups/{id}/disallow_account", &node_groups::DISALLOW),
     // For operators.
     (Method::GET, "/healthz", &health::ALIVE),
     (Method::GET, "/readyz", &health::READY),

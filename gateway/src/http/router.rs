@@ -14,9 +14,10 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
+use crate::routes::node_groups::Doing;
 use crate::routes::{
     Blocking, Call, account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping,
-    models, nodes, ping, points, signup, statistics, submit, usage, worker,
+    models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -82,6 +83,7 @@ impl Route {
             && self.method == Method::POST
             && !self.path.starts_with(KEYS)
             && !self.path.starts_with(ACCOUNT)
+            && !self.path.starts_with(NODE_GROUPS)
             && !self.path.ends_with("/cancel");
         if is_request { Work::Request } else { Work::Look }
     }
@@ -107,7 +109,10 @@ const KEYS: &str = "/v1/keys";
 /// The beginning of the paths of the caller's account, which are no work for the network either.
 const ACCOUNT: &str = "/v1/account";
 
-static ROUTES: [Route; 46] = [
+/// The beginning of the paths that manage groups of nodes, of which the same holds.
+const NODE_GROUPS: &str = "/v1/node-groups";
+
+static ROUTES: [Route; 56] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
@@ -202,6 +207,12 @@ static ROUTES: [Route; 46] = [
     route(Method::POST, "/v1/keys/{id}/rotate", Access::Key, |s, call| {
         Box::pin(async move { keys::rotate(&*s.key_book, &s.keys, &call).await })
     }),
+    route(Method::GET, "/v1/keys/{id}/nodes", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::of_key(&*s.jobs.groups, &*s.key_book, &call).await })
+    }),
+    route(Method::POST, "/v1/keys/{id}/nodes", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::set_key(&*s.jobs.groups, &*s.key_book, &s.keys, &call).await })
+    }),
     route(Method::POST, "/v1/keys/{id}/block", Access::Admin, |s, call| {
         Box::pin(async move { keys::block(&*s.key_book, &s.keys, &call, Blocking::Begin).await })
     }),
@@ -235,6 +246,31 @@ static ROUTES: [Route; 46] = [
     }),
     route(Method::GET, "/v1/usage", Access::Key, |s, call| {
         Box::pin(async move { usage::show(&*s.key_book, &call).await })
+    }),
+    // Groups of nodes.
+    route(Method::GET, "/v1/node-groups", Access::Runner, |s, call| {
+        Box::pin(async move { node_groups::list(&*s.jobs.groups, &call).await })
+    }),
+    route(Method::POST, "/v1/node-groups", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::create(&*s.jobs.groups, &call).await })
+    }),
+    route(Method::GET, "/v1/node-groups/{id}", Access::Runner, |s, call| {
+        Box::pin(async move { node_groups::show(&*s.jobs.groups, &call).await })
+    }),
+    route(Method::DELETE, "/v1/node-groups/{id}", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::delete(&*s.jobs.groups, &call).await })
+    }),
+    route(Method::POST, "/v1/node-groups/{id}/add_node", Access::Runner, |s, call| {
+        Box::pin(async move { node_groups::change(&*s.jobs.groups, &call, Doing::AddNode).await })
+    }),
+    route(Method::POST, "/v1/node-groups/{id}/remove_node", Access::Runner, |s, call| {
+        Box::pin(async move { node_groups::change(&*s.jobs.groups, &call, Doing::RemoveNode).await })
+    }),
+    route(Method::POST, "/v1/node-groups/{id}/allow_account", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::change(&*s.jobs.groups, &call, Doing::Allow).await })
+    }),
+    route(Method::POST, "/v1/node-groups/{id}/disallow_account", Access::Key, |s, call| {
+        Box::pin(async move { node_groups::change(&*s.jobs.groups, &call, Doing::Disallow).await })
     }),
     // For operators.
     route(Method::GET, "/healthz", Access::Open, |_, _| Box::pin(async move { health::alive() })),
@@ -325,72 +361,5 @@ fn matches<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_is_asked_for_is_counted_under_a_known_template() {
-        let templates: Vec<&str> = templates().collect();
-        let distinct: std::collections::BTreeSet<&str> = templates.iter().copied().collect();
-        assert_eq!(distinct.len(), templates.len(), "a template twice");
-        for (path, expected) in [
-            ("/v1/jobs/job_1", "/v1/jobs/{id}"),
-            ("/submit_job", "/submit_job"),
-            ("/node_points/http%3A%2F%2F192.0.2.1%2F", "/node_points/{id}"),
-            ("/node_points/http://192.0.2.1/", "unmatched"),
-            ("/v1/jobs/", "unmatched"),
-            ("/v1/jobs", "/v1/jobs"),
-            ("/v1/jobs/results", "/v1/jobs/results"),
-            ("/v1/jobs/cancel", "/v1/jobs/cancel"),
-            ("/v1/models", "/v1/models"),
-            ("/v1/models/a%2Fb", "/v1/models/{model}"),
-            ("/v1/models/a/b", "/v1/models/{model}"),
-            ("/v1/models/", "unmatched"),
-            ("/etc/passwd", "unmatched"),
-        ] {
-            assert_eq!(template(path), expected);
-            assert!(templates.contains(&expected), "{expected}");
-        }
-    }
-
-    #[test]
-    fn paths_are_found_or_not() {
-        let found = |method: Method, path: &str| find(&method, path).map(|(route, id)| (route.path, id));
-        assert_eq!(found(Method::GET, "/v1/jobs/job_1"), Ok(("/v1/jobs/{id}", "job_1".to_owned())));
-        for (method, path) in [
-            (Method::POST, "/v1/jobs"),
-            (Method::GET, "/v1/jobs"),
-            (Method::GET, "/v1/jobs/results"),
-            (Method::POST, "/v1/jobs/cancel"),
-        ] {
-            assert_eq!(found(method, path), Ok((path, String::new())));
-        }
-        for (path, allowed) in
-            [("/v1/jobs", "GET, HEAD, POST"), ("/v1/jobs/results", "GET, HEAD"), ("/v1/jobs/cancel", "POST")]
-        {
-            assert_eq!(found(Method::DELETE, path), Err(ApiError::MethodNotAllowed(allowed)), "{path}");
-        }
-        assert_eq!(found(Method::GET, "/v1/models/a/b"), Ok(("/v1/models/{model}", "a/b".to_owned())));
-        for path in [
-            "//",
-            "",
-            "/v1/jobs/",
-            "/v1/models/",
-            "/v1/jobs/a/b",
-            "/healthz/",
-            "//healthz",
-            "/%68ealthz",
-            "*",
-        ] {
-            assert_eq!(found(Method::GET, path), Err(ApiError::NoRoute), "{path}");
-        }
-        assert_eq!(found(Method::PUT, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
-        assert_eq!(found(Method::HEAD, "/submit_job"), Err(ApiError::MethodNotAllowed("POST")));
-        assert_eq!(found(Method::OPTIONS, "/healthz"), Err(ApiError::MethodNotAllowed("GET, HEAD")));
-        assert_eq!(found(Method::POST, "/v1/jobs/x"), Err(ApiError::MethodNotAllowed("GET, HEAD, DELETE")));
-        for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
-            let path = route.path.replace("{id}", "job_1");
-            assert_eq!(found(Method::HEAD, &path), found(Method::GET, &path), "{path}");
-        }
-    }
-}
+#[path = "router/tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! THE LIFE OF A REQUEST, from a checked body to an answer, from top to bottom:
 //!
 //! 1. The model must be in the catalogue and on offer, the messages must be able to fit into its context, and for a
-//!    client that waits there must be enough nodes.
+//!    client that waits there must be enough nodes, unless it asks for nodes of its own, which only verifiers know.
 //! 2. A place is taken for the waiting client, before the job can end.
 //! 3. It is decided how the job waits for its turn ([`standby`]). For a job that may go to the broker at once, a place in
 //!    the outbox is taken. Then the ledger accepts the job: one row in one group commit. From here on the job ends
@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob};
+use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob, NodePool};
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;
@@ -32,6 +32,7 @@ use super::abandonment::SameRequest;
 use super::commit::{Committed, commit};
 use super::handle::Jobs;
 use super::new_job::new_job;
+use super::pools::pool_of;
 use super::standby::standby;
 use super::waiters::Wait;
 use crate::access::{Caller, JobShare};
@@ -42,6 +43,7 @@ use crate::api::objects;
 use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 use crate::memory::Reservation;
 use crate::network::OWNERS_NEEDED;
+use crate::outbox::JobsQueue;
 
 /// A request for a conversation that passed every check of its form.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Order {
     pub(crate) counted: JobShare,
     /// The conversation that it asks for.
     pub(crate) ask: ChatRequest,
+    /// The nodes that the job may go to, once they are known.
+    pub(crate) pool: NodePool,
     /// The client's idempotency key, if it sent one.
     pub(crate) idempotency: Option<Idempotency>,
     /// When the job expires, if the client says so.
@@ -109,7 +113,8 @@ pub(crate) struct Outcome {
 ///
 /// # Errors
 /// [`Failure`]; nothing was accepted. It names a job only if an earlier job can't be read.
-pub(crate) async fn submit(jobs: &Jobs, order: Order) -> Result<Receipt, Failure> {
+pub(crate) async fn submit(jobs: &Jobs, mut order: Order) -> Result<Receipt, Failure> {
+    order.pool = pool_of(jobs, &order.caller, order.ask.nodes.as_ref()).await?;
     let (account, begun) = (order.caller.account.clone(), Instant::now());
     let receipt = match unanswerable(jobs, &order.ask.request, begun) {
         None => {
@@ -143,7 +148,8 @@ pub(super) fn unanswerable(jobs: &Jobs, request: &JobRequest, now: Instant) -> O
 ///
 /// # Errors
 /// [`Failure`]; it names the job once that is accepted.
-pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure> {
+pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Failure> {
+    order.pool = pool_of(jobs, &order.caller, order.ask.nodes.as_ref()).await?;
     let now = Instant::now();
     let same = order.same_request();
     if let Some(same) = &same
@@ -156,7 +162,12 @@ pub(crate) async fn answer(jobs: &Jobs, order: Order) -> Result<Outcome, Failure
     }
     let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
     let account = order.caller.account.clone();
-    let owners_needed = if order.ask.policy.replicas == 1 { 1 } else { OWNERS_NEEDED };
+    let owners_needed = match (&order.pool, order.ask.policy.replicas) {
+        // Only verifiers know what nodes of its own an account has.
+        (NodePool::Account(_) | NodePool::Group(_), _) => 0,
+        (NodePool::Open, 1) => 1,
+        (NodePool::Open, _) => OWNERS_NEEDED,
+    };
     let model = order.ask.request.model.clone();
     let model_known = jobs.catalogue.model(model.as_str()).is_some();
     let wait = if model_known && jobs.capacity.owners(&model, now) < owners_needed {
@@ -243,6 +254,7 @@ async fn accept(
         return Err(ApiError::ModelUnknown(order.ask.request.model.to_string()).into());
     };
     let standby = standby(&order.ask, &order.counted, &entry, synchronous, jobs.terms.offered_max);
+    let standby = standby.in_pool(&order.pool);
     let Order { caller, ask, idempotency, reservation: _reservation, .. } = order;
     let place = if standby.is_always_held() { None } else { jobs.outbox.reserve() };
     if place.is_none() && !standby.is_always_held() {
@@ -256,7 +268,7 @@ async fn accept(
     let accepted_ms = Timestamp::now();
     let deadline_ms = accepted_ms.after(deadline);
     let new = new_job(jobs, &caller, ask, entry.context_max, standby)?;
-    let model = new.model.clone();
+    let queue = JobsQueue { model: new.model.clone(), lane: new.standby.lane };
     let new = NewJob { id: job, synchronous, accepted_ms, deadline_ms, epoch, idempotency, ..new };
     let committing = Instant::now();
     let committed = committed(jobs, new).await;
@@ -265,12 +277,12 @@ async fn accept(
         Committed::New { is_held } => is_held,
         refused_or_earlier => return Ok(Receipt::of(earlier_or(refused_or_earlier)?, begun)),
     };
-    jobs.metrics.accepted(&model, begun.elapsed());
+    jobs.metrics.accepted(&queue.model, begun.elapsed());
     Span::current().record("job", field::display(job));
     if let Some(place) = place
         && !is_held
     {
-        jobs.outbox.put(place, job, model);
+        jobs.outbox.put(place, job, queue);
     }
     Ok(Receipt { accepted_ms: Some(accepted_ms), accepting, ..Receipt::of(job, begun) })
 }

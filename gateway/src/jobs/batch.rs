@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, LedgerError, NewJob};
+use infera_ledger::{
+    Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, LedgerError, NewJob, NodePool,
+};
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 use super::accept::unanswerable;
 use super::handle::Jobs;
 use super::new_job::new_job;
+use super::pools::pool_of;
 use super::standby::standby;
 use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
@@ -70,11 +73,19 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
     let deadline = batch.cancel_after.unwrap_or(jobs.terms.submit_deadline);
     let accepted_ms = Timestamp::now();
     let mut new = Vec::with_capacity(batch.jobs.len());
+    let mut pools = HashMap::new();
     for BatchJob { ask, idempotency } in batch.jobs {
+        let words = ask.nodes_words();
+        let known: Option<NodePool> = pools.get(&words).cloned();
+        let pool = match known {
+            Some(pool) => pool,
+            None => pool_of(jobs, &batch.caller, ask.nodes.as_ref()).await?,
+        };
+        pools.insert(words, pool.clone());
         let entry = jobs.catalogue.model(ask.request.model.as_str());
         let entry = entry.ok_or_else(|| ApiError::ModelUnknown(ask.request.model.to_string()))?;
         // No client waits, so the ledger holds each until its turn, and no notice is published here.
-        let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max);
+        let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max).in_pool(&pool);
         let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
         new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
     }

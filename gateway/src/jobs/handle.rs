@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_ledger::{JobBatches, JobIntake, JobLists, JobReader, Room};
+use infera_ledger::{JobBatches, JobIntake, JobLists, JobReader, NodeGroupBook, Room};
 use infera_types::ids::GatewayId;
 use infera_types::shutdown::Shutdown;
 
@@ -30,6 +30,8 @@ pub(crate) struct Jobs {
     pub(crate) batches: Arc<dyn JobBatches>,
     /// The ledger's part that reads lists of jobs and their ends.
     pub(crate) lists: Arc<dyn JobLists>,
+    /// The ledger's groups of nodes.
+    pub(crate) groups: Arc<dyn NodeGroupBook>,
     /// The models that exist.
     pub(crate) catalogue: Arc<Catalogue>,
     /// The capacity that the network has.

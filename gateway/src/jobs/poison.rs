@@ -75,12 +75,12 @@ where
     let Some(poisoned) = ledger.poisoned(Some(job), 1).await?.pop() else {
         return Err(why_not(ledger, job).await?);
     };
-    let PoisonedJob { account, model, request, policy, .. } = poisoned;
+    let PoisonedJob { account, model, request, policy, pool, .. } = poisoned;
     let (accepted_ms, terms) = (Timestamp::now(), Terms::from(config));
     let new = NewJob {
         id: JobId::new(),
         // It has waited for its turn before.
-        standby: Standby::never_held(&account),
+        standby: Standby::never_held(&account).in_pool(&pool),
         key: None,
         account,
         model,

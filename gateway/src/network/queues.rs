@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use infera_broker::{Broker, BrokerError, topology};
 use infera_types::ids::ModelName;
+use infera_types::service::Lane;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
@@ -93,7 +94,14 @@ impl Queues {
             progress.next = Some(now + ENDS_WITHIN + AGAIN);
             let (broker, model) = (Arc::clone(&self.broker), model.clone());
             self.under_way.spawn(async move {
-                let declared = timeout(ENDS_WITHIN, broker.declare(&topology::jobs(&model))).await;
+                // Those that this gateway publishes to; the later one is the feeder's.
+                let declaring = async {
+                    for lane in [Lane::First, Lane::Own] {
+                        broker.declare(&topology::jobs_in(&model, lane)).await?;
+                    }
+                    Ok(())
+                };
+                let declared = timeout(ENDS_WITHIN, declaring).await;
                 let silence = |_| Err(BrokerError::Unavailable(format!("no answer in {ENDS_WITHIN:?}")));
                 (model, declared.unwrap_or_else(silence))
             });

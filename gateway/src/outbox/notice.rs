@@ -1,13 +1,23 @@
 //! An entry of the outbox: a job's notice and the place that it takes.
 
 use infera_types::ids::{JobId, ModelName};
+use infera_types::service::Lane;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// The queue that a job's notice belongs in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobsQueue {
+    /// The model.
+    pub(crate) model: ModelName,
+    /// The lane.
+    pub(crate) lane: Lane,
+}
 
 /// The notice of one accepted job, with the trace of the span in which the job was accepted.
 #[derive(Debug)]
 pub(crate) struct Notice {
     pub(crate) job: JobId,
-    pub(crate) model: ModelName,
+    pub(crate) queue: JobsQueue,
     pub(crate) trace: Option<String>,
     /// Whether an earlier publish of this notice ended without an outcome.
     pub(crate) is_tried: bool,
@@ -17,8 +27,8 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// Makes a notice that was not published yet.
-    pub(crate) const fn new(job: JobId, model: ModelName, trace: Option<String>, place: Place) -> Self {
-        Self { job, model, trace, is_tried: false, _place: place }
+    pub(crate) const fn new(job: JobId, queue: JobsQueue, trace: Option<String>, place: Place) -> Self {
+        Self { job, queue, trace, is_tried: false, _place: place }
     }
 }
 

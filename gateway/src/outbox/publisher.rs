@@ -146,13 +146,13 @@ impl Publisher {
     /// Starts a publish, unless the notice's queue is resting.
     fn send(&mut self, notice: Notice) {
         let now = Instant::now();
-        if !self.resting.may_go(&notice.model, now) {
+        if !self.resting.may_go(&notice.queue, now) {
             self.leave(&notice);
             return;
         }
         let broker = Arc::clone(&self.broker);
         self.on_their_way.push(Box::pin(async move {
-            let address = Address::Queue(topology::jobs(&notice.model).name);
+            let address = Address::Queue(topology::jobs_in(&notice.queue.model, notice.queue.lane).name);
             let plain =
                 JobNotice { job_id: notice.job, speaks: Version::NEWEST }.to_message(notice.job.to_string());
             let message = Message { trace: notice.trace.clone(), ..plain };
@@ -166,7 +166,7 @@ impl Publisher {
         match next(outcome, notice.is_tried, others_confirmed) {
             Next::Confirmed => {
                 self.confirmed = Some(Instant::now());
-                self.resting.wakes(&notice.model);
+                self.resting.wakes(&notice.queue);
                 self.marks.push(notice.job);
                 if self.marks.len() == MARKS_AT_ONCE {
                     self.mark();
@@ -178,7 +178,7 @@ impl Publisher {
             }
             Next::Left { queue_rests } => {
                 if queue_rests {
-                    self.resting.rests(&notice.model, Instant::now());
+                    self.resting.rests(&notice.queue, Instant::now());
                 }
                 self.leave(&notice);
             }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use infera_broker::Published;
-use infera_types::ids::ModelName;
 use tokio::time::Instant;
+
+use super::notice::JobsQueue;
 
 /// The time between two tries while the broker is away, in addition to a publish's own timeout.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -43,16 +44,16 @@ pub(super) const fn next(outcome: Published, is_tried: bool, others_confirmed: b
     }
 }
 
-/// The models whose queues accepted nothing, each with the time of the next probe. Only models of accepted jobs get
-/// here, so the catalogue bounds their number.
+/// The queues that accepted nothing, each with the time of the next probe. Only models of accepted jobs get here, so the
+/// catalogue bounds their number.
 #[derive(Debug, Default)]
-pub(super) struct Resting(HashMap<ModelName, Instant>);
+pub(super) struct Resting(HashMap<JobsQueue, Instant>);
 
 impl Resting {
     /// Returns whether a notice may be published now. To a resting queue one notice may go as a probe, and then none
     /// for a while.
-    pub(super) fn may_go(&mut self, model: &ModelName, now: Instant) -> bool {
-        match self.0.get_mut(model) {
+    pub(super) fn may_go(&mut self, queue: &JobsQueue, now: Instant) -> bool {
+        match self.0.get_mut(queue) {
             None => true,
             Some(next) if *next <= now => {
                 *next = now + PROBE_EVERY;
@@ -62,23 +63,26 @@ impl Resting {
         }
     }
 
-    /// Makes the model's queue rest from now on.
-    pub(super) fn rests(&mut self, model: &ModelName, now: Instant) {
-        if self.0.insert(model.clone(), now + PROBE_EVERY).is_none() {
-            tracing::warn!(%model, "the jobs queue accepts nothing; its notices are left to the sweeper for now");
+    /// Makes a queue rest from now on.
+    pub(super) fn rests(&mut self, queue: &JobsQueue, now: Instant) {
+        if self.0.insert(queue.clone(), now + PROBE_EVERY).is_none() {
+            tracing::warn!(model = %queue.model, lane = queue.lane.word(), "the jobs queue accepts nothing; its notices are left to the sweeper for now");
         }
     }
 
     /// Ends the rest of a queue that accepted a notice.
-    pub(super) fn wakes(&mut self, model: &ModelName) {
-        if self.0.remove(model).is_some() {
-            tracing::info!(%model, "the jobs queue accepts notices again");
+    pub(super) fn wakes(&mut self, queue: &JobsQueue) {
+        if self.0.remove(queue).is_some() {
+            tracing::info!(model = %queue.model, lane = queue.lane.word(), "the jobs queue accepts notices again");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use infera_types::ids::ModelName;
+    use infera_types::service::Lane;
+
     use super::*;
 
     #[test]
@@ -101,11 +105,13 @@ mod tests {
     #[test]
     fn of_a_resting_queue_one_probe_goes_at_a_time() {
         let mut resting = Resting::default();
-        let (stuck, other) = (ModelName::new("stuck"), ModelName::new("other"));
+        let queue = |model, lane| JobsQueue { model: ModelName::new(model), lane };
+        let (stuck, other) = (queue("stuck", Lane::Own), queue("other", Lane::First));
         let mut now = Instant::now();
         assert!(resting.may_go(&stuck, now));
         resting.rests(&stuck, now);
         assert!(!resting.may_go(&stuck, now) && resting.may_go(&other, now));
+        assert!(resting.may_go(&queue("stuck", Lane::First), now), "the model's other queue");
         now += PROBE_EVERY;
         assert!(resting.may_go(&stuck, now), "the probe");
         assert!(!resting.may_go(&stuck, now), "one is enough");

@@ -28,6 +28,7 @@ const ERRORS: &[&str] = &[
     "invalid_messages",
     "model_not_found",
     "priority_not_allowed",
+    "node_group_not_found",
     "idempotency_in_progress",
     "idempotency_key_reused",
     "cancelled",

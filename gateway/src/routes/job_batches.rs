@@ -58,6 +58,7 @@ pub(crate) static SUBMIT: Operation = Operation {
         "invalid_messages",
         "model_not_found",
         "priority_not_allowed",
+        "node_group_not_found",
         "idempotency_key_reused",
         "idempotency_in_progress",
         "queue_full",

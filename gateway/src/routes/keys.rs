@@ -234,7 +234,7 @@ pub(super) fn account(caller: &Caller, named: Option<String>) -> Result<AccountI
 }
 
 /// Checks that the caller's key may make or change a key with these scopes that is valid until `expires_ms`.
-fn permit(caller: &Caller, scopes: Scopes, expires_ms: Option<Timestamp>) -> Result<(), ApiError> {
+pub(super) fn permit(caller: &Caller, scopes: Scopes, expires_ms: Option<Timestamp>) -> Result<(), ApiError> {
     if !caller.scopes.covers(scopes) {
         return Err(ApiError::NotPermitted(Denied::BeyondScopes));
     }
@@ -247,7 +247,7 @@ fn permit(caller: &Caller, scopes: Scopes, expires_ms: Option<Timestamp>) -> Res
 }
 
 /// Returns the key in the path, if it is one of the caller's account or the caller is an operator.
-async fn find(book: &dyn KeyBook, caller: &Caller, call: &Call) -> Result<KeyView, ApiError> {
+pub(super) async fn find(book: &dyn KeyBook, caller: &Caller, call: &Call) -> Result<KeyView, ApiError> {
     let view = book.key_by_id(&KeyId::new(call.id.as_str())).await.map_err(failed)?;
     let is_visible = |view: &KeyView| view.account == caller.account || caller.scopes.permits(Scope::Admin);
     view.filter(is_visible).ok_or(ApiError::NotFound)

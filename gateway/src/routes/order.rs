@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infera_ledger::Idempotency;
+use infera_ledger::{Idempotency, NodePool};
 use infera_types::ids::Digest;
 use infera_types::service::ServiceTier;
 
@@ -67,6 +67,7 @@ impl Conversations {
                 caller,
                 counted,
                 ask,
+                pool: NodePool::Open,
                 idempotency,
                 cancel_after,
                 fingerprint,
@@ -103,6 +104,7 @@ impl Conversations {
                         caller,
                         counted,
                         ask,
+                        pool: NodePool::Open,
                         idempotency,
                         cancel_after,
                         fingerprint: None,
@@ -157,7 +159,10 @@ fn fingerprint(key: &str, ask: &ChatRequest) -> Idempotency {
     const SCOPE: &[u8] = b"/v1/jobs\0";
     let metadata: String = ask.metadata.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
     let policy = [ask.policy.quorum, ask.policy.replicas];
-    let whole = [SCOPE, ask.request.digest().as_bytes(), &policy, metadata.as_bytes()].concat();
+    // A request that says nothing of nodes has the fingerprint that it had before it could.
+    let nodes = ask.nodes_words();
+    let whole =
+        [SCOPE, ask.request.digest().as_bytes(), &policy, metadata.as_bytes(), nodes.as_bytes()].concat();
     Idempotency { key: Digest::of(&[SCOPE, key.as_bytes()].concat()), fingerprint: Digest::of(&whole) }
 }
 

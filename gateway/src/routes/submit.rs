@@ -47,6 +47,7 @@ pub(crate) static SUBMIT: Operation = Operation {
         "context_length_exceeded",
         "model_not_found",
         "priority_not_allowed",
+        "node_group_not_found",
         "invalid_messages",
         "idempotency_in_progress",
         "insufficient_nodes",

@@ -32,6 +32,17 @@ pub(super) const REGISTRATION: &[Field] = &[
         .range(Range::Plain(0, VERSION_MAX)),
 ];
 
+const ENLISTING: &[Field] = &[
+    REGISTRATION[0],
+    REGISTRATION[1],
+    Field::optional("serves", Kind::Nullable(&Kind::Text))
+        .about("`own`: only jobs of its account and of groups that it is in, so that it is no capacity for others; `all`: strangers' jobs too. What was said before stays if it is left out.")
+        .range(Range::Words(&SERVES)),
+];
+
+/// The words for whom a node serves.
+const SERVES: [&str; 2] = ["all", "own"];
+
 const MODELS: &[Field] = &[
     NAME,
     Field::required("models", Kind::List(&Kind::Text))
@@ -73,8 +84,9 @@ const fn operation(
 pub(crate) static REGISTER: Operation = operation(
     "registerNode",
     "Let a node be drawn",
-    "Lets a node of the account be drawn for jobs, again if it was deregistered.",
-    NODE_BODY,
+    "Lets a node of the account be drawn for jobs, again if it was deregistered: for all, or, if it is private, for those of its \
+     account and of its groups.",
+    body(Shape::Fields(ENLISTING), r#"{"node_url": "basement-1", "node_version": "1.4.0", "serves": "own"}"#),
 );
 
 /// `POST /worker/deregister_node`.
@@ -123,6 +135,12 @@ const MODELS_MAX: usize = 64;
 /// [`Refusal::NotYours`]; the client's mistakes; the ledger's error.
 pub(crate) async fn register(runners: &Runners, call: Call) -> Result<Reply, Failure> {
     let (name, version) = registration(&call)?;
+    if let Some(is_private) = is_private(&call)? {
+        // First, so that it is at no moment drawn for strangers.
+        let restricted = NodeChange::Restrict { is_private };
+        let whose = nodes_of(&*call.caller()?);
+        found(runners.roster.change_node(&whose, &name, &restricted, Timestamp::now()).await)?;
+    }
     change(runners, &call, &name, &NodeChange::Enlist { version }).await
 }
 
@@ -197,6 +215,19 @@ pub(super) fn registration(call: &Call) -> Result<(String, Option<String>), Unfi
         mistakes.add(&[Step::name("node_version")], Flaw::new("value_error", message), &Json::Null);
     }
     Ok(mistakes.none_or((name, version))?)
+}
+
+/// Reads whether the node is to serve only jobs of its account and of its groups; none if the body doesn't say.
+fn is_private(call: &Call) -> Result<Option<bool>, Unfit> {
+    let body = call.json()?;
+    let [_, _, serves] = check(&body, ENLISTING)?.into_fields();
+    let Checked::Text(word) = serves else { return Ok(None) };
+    let mut mistakes = Mistakes::default();
+    if !SERVES.contains(&word.as_str()) {
+        let given = body.get("serves").unwrap_or(&Json::Null);
+        mistakes.add(&[Step::name("serves")], Flaw::not_among("'all' or 'own'"), given);
+    }
+    Ok(mistakes.none_or(Some(word == SERVES[1]))?)
 }
 
 fn is_version(text: &str) -> bool {

@@ -56,6 +56,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         rung: None,
         numbers: None,
         thresholds: "test".to_owned(),
+        backstop: None,
     };
     let settlement = Settlement {
         job_id: job.id,
@@ -122,6 +123,7 @@ async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
         network: Arc::clone(&ledger) as _,
         roster: Arc::clone(&ledger) as _,
         node_reader: Arc::clone(&ledger) as _,
+        groups: Arc::clone(&ledger) as _,
         broker: MemoryBroker::new(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -90,6 +90,8 @@ async fn examples_are_taken() {
             "/register_node_secret" | "/check_node_secret" => assert_eq!(reply.status, 503),
             "/worker/update_result" => assert_eq!(reply.status, 409),
             "/daily_points" | "/node_jobs_stats" => assert_eq!(reply.status, 404),
+            // There is no group of that id.
+            _ if path.starts_with("/v1/node-groups/") => assert_eq!(reply.status, 404),
             _ if path.starts_with("/worker/") => assert_eq!(reply.status, 404),
             // This network sends no mail.
             _ if path.starts_with("/v1/account/") => assert_eq!(reply.status, 403, "{path}"),

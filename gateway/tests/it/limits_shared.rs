@@ -23,6 +23,7 @@ async fn second(rig: &Rig, config: Config, shutdown: Shutdown) -> SocketAddr {
         lists: Arc::clone(&rig.ledger) as _,
         roster: Arc::clone(&rig.ledger) as _,
         node_reader: Arc::clone(&rig.ledger) as _,
+        groups: Arc::clone(&rig.ledger) as _,
         accounts: Arc::clone(&rig.ledger) as _,
         keys: Arc::clone(&rig.ledger) as _,
         network: Arc::clone(&rig.ledger) as _,

@@ -27,6 +27,7 @@ mod limits_by_key;
 mod limits_shared;
 mod lives;
 mod losing;
+mod node_groups;
 mod node_owners;
 mod node_points;
 mod one_process;

@@ -58,6 +58,7 @@ pub(crate) async fn another_gateway(rig: &Rig) -> (SocketAddr, Shutdown) {
         keys: rig.ledger.clone(),
         roster: rig.ledger.clone(),
         node_reader: rig.ledger.clone(),
+        groups: rig.ledger.clone(),
         network: rig.ledger.clone(),
         broker: rig.broker.clone(),
     };

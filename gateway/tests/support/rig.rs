@@ -21,6 +21,7 @@ use infera_types::job::{
     Answer, End, FinishReason, Numbers, ReplicaCounts, Rung, Settlement, Verification, VerificationStatus,
 };
 use infera_types::messages::{CapacitySummary, Completion, JobNotice, ModelCapacity, Version, Wire};
+use infera_types::service::Lane;
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
@@ -107,6 +108,7 @@ pub(crate) fn answered() -> End {
         rung: Some(Rung::Identical),
         numbers: Some(Numbers::Inside),
         thresholds: "test".to_owned(),
+        backstop: None,
     };
     End::Succeeded { answer, verification }
 }
@@ -186,6 +188,7 @@ impl Rig {
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
             node_reader: Arc::clone(&ledger) as _,
+            groups: Arc::clone(&ledger) as _,
             broker: gateways_broker,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -195,7 +198,9 @@ impl Rig {
         let gateway = make(config, seams, &ledger);
         let completions = topology::completions(gateway.id()).name;
         let running = tokio::spawn(gateway.run(listener, shutdown.clone()));
-        tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play)));
+        for lane in [Lane::First, Lane::Own] {
+            tokio::spawn(verify(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&play), lane));
+        }
         let is_feeding = Arc::new(AtomicBool::new(true));
         tokio::spawn(feed(Arc::clone(&ledger), Arc::clone(&broker), Arc::clone(&is_feeding)));
         if owners > 0 {
@@ -338,8 +343,8 @@ async fn offer_all(ledger: &SqliteLedger, broker: &MemoryBroker) -> Result<(), L
 }
 
 /// Takes jobs and does with each what `play` says at that moment.
-async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<Mutex<Play>>) {
-    let queue = topology::jobs(&ModelName::new(MODEL));
+async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<Mutex<Play>>, lane: Lane) {
+    let queue = topology::jobs_in(&ModelName::new(MODEL), lane);
     broker.declare(&queue).await.expect("the jobs' queue");
     let mut consumer = broker.consume(&queue.name, 64).await.expect("a consumer");
     let owner = VerifierId::fresh();
@@ -380,20 +385,12 @@ async fn end(ledger: &SqliteLedger, broker: &MemoryBroker, job: TakenJob, wanted
 
 /// Returns a good body of `POST /chat/completions`.
 pub(crate) fn chat() -> Value {
-    json!({
-        "model": MODEL,
-        "messages": [{ "role": "user", "content": "What is the capital of France?" }],
-        "max_tokens": 16,
-        "temperature": 0.0,
-    })
+    let messages = json!([{ "role": "user", "content": "What is the capital of France?" }]);
+    json!({ "model": MODEL, "messages": messages, "max_tokens": 16, "temperature": 0.0 })
 }
 
 /// Returns a good body of `POST /submit_job`.
 pub(crate) fn job() -> Value {
-    json!({
-        "model": MODEL,
-        "messages": [{ "role": "user", "content": "What is the capital of France?" }],
-        "max_output": 16,
-        "temperature": 0.0,
-    })
+    let messages = json!([{ "role": "user", "content": "What is the capital of France?" }]);
+    json!({ "model": MODEL, "messages": messages, "max_output": 16, "temperature": 0.0 })
 }

@@ -101,6 +101,7 @@ impl Asker {
             rung: Some(Rung::Identical),
             numbers: Some(Numbers::Inside),
             thresholds: "1".to_owned(),
+            backstop: None,
         };
         let group = GroupRecord {
             verifier: verifier.clone(),

@@ -2,6 +2,7 @@
 //! as gateways let it. This crate only assembles parts: `registration` talks to gateways, and `infera_worker` answers
 //! assignments.
 
+mod machine;
 pub mod registration;
 mod watched;
 
@@ -140,7 +141,9 @@ impl Node<'_> {
         let (membership, tokens, doorbell) = Membership::new(admitted);
         let broker = RabbitBroker::start_as_node(&settings, tokens.clone()).map_err(Failure::settings)?;
         let seams = Seams { broker: Readmitting::new(broker, doorbell), engine };
-        let worker = Worker::new(self.config.worker.clone(), node, queue, Arc::clone(&self.chat), seams);
+        let named = self.config.worker.machine.clone().or_else(machine::name);
+        let config = infera_worker::Config { machine: named, ..self.config.worker.clone() };
+        let worker = Worker::new(config, node, queue, Arc::clone(&self.chat), seams);
         self.present.begin(worker.handle(), tokens);
         let (working, member) = (shutdown.child_token(), Shutdown::new());
         let (worked, ended) = tokio::join!(

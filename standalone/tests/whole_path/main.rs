@@ -13,6 +13,7 @@ mod damage;
 mod fairness;
 mod honest_differences;
 mod lifetimes;
+mod own_nodes;
 mod records;
 mod refused;
 mod upgrade;

@@ -143,7 +143,8 @@ async fn who_is_out_is_cut_off_within_a_minute_and_the_others_stay() {
     let (counters, shutdown) = (verifier.counters(), Shutdown::new());
     let running = tokio::spawn(verifier.run(shutdown.clone()));
     sleep(Duration::from_secs(2)).await;
-    let beat = Heartbeat { models: Vec::new(), queue: queue.name.clone(), speaks: Version::NEWEST };
+    let beat =
+        Heartbeat { models: Vec::new(), queue: queue.name.clone(), machine: None, speaks: Version::NEWEST };
     let address = topology::heartbeat_of(&revoked);
     assert_eq!(inside.publish(&address, beat.to_message("beat")).await, Published::Confirmed);
     ledger.revoke_node(&revoked, Timestamp::now()).await.unwrap();

@@ -2,9 +2,10 @@
 //! never ahead of another account's job. One verifier at a time does it, under a shared lease. Two that overlap for a moment
 //! offer no job twice, and a few jobs more than they may.
 //!
-//! What a queue holds is read and put into order in `queue_feed`. The order itself is a decision
+//! What a queue holds is read and put into order in `queue_feed`, and in `pool_feed` for jobs that go to nodes of their own. The order itself is a decision
 //! ([`crate::decisions::fair_share`]), and so is how much may be offered.
 
+mod pool_feed;
 mod queue_feed;
 mod shown;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use infera_broker::{Address, Broker, Published, topology};
-use infera_ledger::{Feeding, LedgerError, Sweeping, WaitingJobs};
-use infera_types::ids::{JobId, ModelName};
+use infera_ledger::{Feeding, LedgerError, NodePool, Sweeping, WaitingJobs};
+use infera_types::ids::{AccountId, JobId, ModelName, NodeId};
 use infera_types::messages::{JobNotice, Version, Wire};
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
@@ -23,9 +24,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::decisions::offers::offered_max;
-use crate::nodes::{LedgerView, NodeTable};
+use crate::decisions::offers::{offered_max, pool_rooms};
+use crate::nodes::{LedgerView, NodeTable, fleet};
 use crate::tenure::{LeaseName, Leases};
+use pool_feed::PoolFeed;
 use queue_feed::QueueFeed;
 use shown::Shown;
 
@@ -90,6 +92,7 @@ enum Found {
 /// What the feeder knows from one look to the next, while it has the lease.
 struct Feeds {
     queues: HashMap<(ModelName, Lane), QueueFeed>,
+    pools: HashMap<ModelName, PoolFeed>,
     /// How far jobs are counted, unless all are: beyond what may be offered in any queue.
     count_max: u32,
     shown: Shown,
@@ -99,7 +102,8 @@ struct Feeds {
 
 impl Default for Feeds {
     fn default() -> Self {
-        Self { queues: HashMap::new(), count_max: 64, shown: Shown::default(), counted: None }
+        let (queues, pools) = (HashMap::new(), HashMap::new());
+        Self { queues, pools, count_max: 64, shown: Shown::default(), counted: None }
     }
 }
 
@@ -163,6 +167,7 @@ impl Feeder {
             feeds.counted = Some(now);
             feeds.shown.show(self.ledger_view.snapshot().catalogue.keys(), &waiting);
             feeds.queues.retain(|_, feed| now.duration_since(feed.fed()) < REMEMBERED);
+            feeds.pools.retain(|_, feed| now.duration_since(feed.fed()) < REMEMBERED);
         }
         let mut offers = Vec::new();
         let offered = self.offer(feeds, count_max, &waiting, &mut offers).await;
@@ -188,6 +193,10 @@ impl Feeder {
             if *held == 0 {
                 continue;
             }
+            if *lane == Lane::Own {
+                self.offer_own(feeds, model, *offered, offers).await?;
+                continue;
+            }
             let most = self.offered_max(model);
             feeds.count_max = feeds.count_max.max(most.saturating_add(1));
             // Of a count that was cut off it isn't known how much room is left; the next look counts further.
@@ -205,13 +214,35 @@ impl Feeder {
         Ok(())
     }
 
+    /// Offers held jobs that go to nodes of their own, to each pool of nodes as many as it has room for now.
+    async fn offer_own(
+        &self,
+        feeds: &mut Feeds,
+        model: &ModelName,
+        offered: u64,
+        offers: &mut Vec<Offer>,
+    ) -> Result<(), LedgerError> {
+        let snapshot = self.ledger_view.snapshot();
+        let Some(entry) = snapshot.catalogue.get(model) else { return Ok(()) };
+        let views = self.nodes.views(&entry.digests, Instant::now());
+        // In any pool but the open one nodes are their owners'.
+        let any = NodePool::Account(AccountId::new(""));
+        let rooms = pool_rooms(&fleet(&snapshot, model, &views, &any, None).candidates);
+        let feed = feeds.pools.entry(model.clone()).or_insert_with(|| PoolFeed::new(model.clone()));
+        let offer = |job| Offer { job, model: model.clone(), lane: Lane::Own };
+        feed.offer(&*self.feeding, offered, &rooms, |jobs| offers.extend(jobs.into_iter().map(offer))).await
+    }
+
     /// Returns how many jobs of the model may lie in one of its queues.
     fn offered_max(&self, model: &ModelName) -> u32 {
         let snapshot = self.ledger_view.snapshot();
         let slots = snapshot
             .catalogue
             .get(model)
-            .map(|entry| self.nodes.slots(&entry.digests, Instant::now()))
+            .map(|entry| {
+                let is_strangers = |node: &NodeId| !snapshot.pools.is_private(node);
+                self.nodes.slots(&entry.digests, Instant::now(), is_strangers)
+            })
             .unwrap_or_default();
         offered_max(slots.free, slots.all)
     }

@@ -13,17 +13,24 @@
 //! three times the model's median, so that one fast machine doesn't get everything. Newcomers draw with the median
 //! weight, and in 15 % of the draws one place is theirs.
 //!
+//! **Pools.** A job is drawn from one pool of nodes ([`infera_ledger::NodePool`]): strangers' nodes, the nodes of its account, or
+//! a group's. A private node is in no pool of strangers'. A backstop of the network is drawn for strangers' jobs only where the
+//! others can't fill the group, whatever their room ([`fill`]), and all backstops have one owner.
+//!
 //! **Bounds**, in this order of importance: never two nodes of one owner or of one network, never a node of the
-//! job's own account; at most one newcomer where two established nodes are eligible; one numeric class where three
+//! job's own account (in a pool of an account or a group: never two nodes of one machine); at most one newcomer where two established nodes are eligible; one numeric class where three
 //! owners have it. Only the last gives way before a group stays short; the bound on newcomers ends where the established
 //! nodes do.
 
 mod candidates;
 mod draw;
+mod fill;
 mod order;
 mod selection;
 mod terms;
 
 pub use candidates::{Candidate, Distinct, Medians, Member};
 pub use draw::draw;
+pub use fill::{Filled, fill};
+pub use order::{are_apart, machines};
 pub use terms::Draw;

@@ -54,8 +54,22 @@ pub fn held_max(lane: Lane, seen: &Seen) -> u16 {
             beside.max(ahead).min(u32::from(held_max).saturating_sub(later.held))
         }
         Lane::Later => total.saturating_sub(eighth).saturating_sub(first.held).max(tenth),
+        // Nothing of it comes out of what the other two share.
+        Lane::Own => return own_held_max(0, held_max),
     };
     u16::try_from(wanted.max(1)).unwrap_or(u16::MAX)
+}
+
+/// How many jobs that go to nodes of their own a verifier takes beside those that run. None waits here: one that finds no room is
+/// given back at once. So this only bounds how many are looked at together.
+const OWN_AT_ONCE: u32 = 64;
+
+/// Returns how many jobs of one model that go to nodes of their own may be held while `running` of them run. It doesn't depend on
+/// strangers' nodes, and takes nothing from what their jobs may hold.
+#[must_use]
+pub fn own_held_max(running: u32, held_max: u16) -> u16 {
+    let wanted = running.saturating_add(OWN_AT_ONCE).min(u32::from(held_max));
+    u16::try_from(wanted).unwrap_or(u16::MAX).max(1)
 }
 
 /// Where jobs of both lanes wait for their turn to look for room.

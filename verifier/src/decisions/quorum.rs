@@ -75,6 +75,8 @@ pub struct Agreed {
     pub rung: Option<Rung>,
     /// Whether all pairs of those that agree are inside; `None` if nothing was compared.
     pub numbers: Option<Numbers>,
+    /// How many of those that agree are backstops of the network.
+    pub backstops: u8,
 }
 
 impl Agreed {
@@ -87,6 +89,7 @@ impl Agreed {
             rung: self.rung,
             numbers: self.numbers,
             thresholds: thresholds.to_owned(),
+            backstop: (self.backstops > 0).then_some(self.backstops),
         }
     }
 }
@@ -185,6 +188,7 @@ fn settle(situation: &Situation<'_>, answer: &Same) -> Decision {
         status: if unverified { VerificationStatus::Unverified } else { VerificationStatus::Verified },
         rung: (!unverified).then_some(Rung::Identical),
         numbers: (!unverified).then(|| numbers(situation, answer)),
+        backstops: backstops(situation, answer),
     })
 }
 
@@ -195,6 +199,13 @@ fn drawn(situation: &Situation<'_>, answer: &Same) -> usize {
         (keyed_hash(situation.draw_key, b"canonical", node.as_str().as_bytes()), node.clone())
     };
     answer.replies.iter().copied().min_by_key(hash).unwrap_or_default()
+}
+
+/// Counts the replies of an answer that are from the network's own nodes.
+fn backstops(situation: &Situation<'_>, answer: &Same) -> u8 {
+    let network = OwnerId::network();
+    let of_network = answer.replies.iter().filter(|index| situation.replies[**index].owner == network);
+    saturate(of_network.count())
 }
 
 fn numbers(situation: &Situation<'_>, answer: &Same) -> Numbers {

@@ -19,7 +19,7 @@ use super::lanes::Lanes;
 use super::prefetch::Prefetch;
 use super::suspects;
 use super::taking::{begin, take_in_ledger};
-use crate::decisions::lanes::{Seen, held_max};
+use crate::decisions::lanes::{Seen, held_max, own_held_max};
 use crate::decisions::share::share;
 use crate::decisions::trial::{Place, place};
 use crate::job::Held;
@@ -30,12 +30,12 @@ use crate::tenure::{Consuming, Counted, HeldNotice, Tally, Tenure, Trial};
 /// later lane can wait a little longer.
 const fn settle_down(lane: Lane) -> Duration {
     match lane {
-        Lane::First => Duration::from_millis(5),
+        Lane::First | Lane::Own => Duration::from_millis(5),
         Lane::Later => Duration::from_millis(25),
     }
 }
 
-/// Consumes both queues of every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It
+/// Consumes all queues of every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It
 /// returns only if one of them broke, which ends the tenure.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
@@ -76,7 +76,7 @@ struct Reading {
     tenure: Arc<Tenure>,
     model: ModelName,
     lane: Lane,
-    /// What both lanes of the model hold.
+    /// What the lanes of the model hold.
     lanes: Arc<Lanes>,
 }
 
@@ -139,9 +139,17 @@ impl Reading {
     }
 
     /// Tells the broker how many may be held: this verifier's share of the room to wait, beside those that run (rule 4),
-    /// divided between the lanes.
+    /// divided between the lanes. Jobs for nodes of their own have no part in that.
     async fn adapt(&self, consumer: &mut dyn Consumer, prefetch: &mut Prefetch) {
         let tenure = &self.tenure;
+        if self.lane == Lane::Own {
+            let running = self.lanes.holding(Lane::Own).running;
+            let wanted = own_held_max(running, tenure.config.held_max);
+            if let Some(told) = prefetch.follow(wanted, Instant::now()) {
+                consumer.set_prefetch(told).await;
+            }
+            return;
+        }
         let snapshot = tenure.ledger_view.snapshot();
         let room = room::of_model(&snapshot, &tenure.nodes, &self.model, tenure.config.distinct);
         let seen = Seen {

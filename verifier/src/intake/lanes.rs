@@ -1,4 +1,4 @@
-//! Counts what this verifier holds of one model, by lane, so that both lanes' consumers follow the same numbers.
+//! Counts what this verifier holds of one model, by lane, so that all lanes' consumers follow the same numbers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,12 +12,13 @@ use crate::tenure::Tally;
 pub(super) struct Lanes {
     first: Mutex<Arc<Tally>>,
     later: Mutex<Arc<Tally>>,
+    own: Mutex<Arc<Tally>>,
 }
 
 impl Default for Lanes {
     fn default() -> Self {
         let begin = |lane| Mutex::new(Arc::new(Tally::new(lane)));
-        Self { first: begin(Lane::First), later: begin(Lane::Later) }
+        Self { first: begin(Lane::First), later: begin(Lane::Later), own: begin(Lane::Own) }
     }
 }
 
@@ -39,6 +40,7 @@ impl Lanes {
         match lane {
             Lane::First => &self.first,
             Lane::Later => &self.later,
+            Lane::Own => &self.own,
         }
     }
 }

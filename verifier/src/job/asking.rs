@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use infera_ledger::TakenJob;
-use infera_types::ids::{AssignmentId, NodeId};
+use infera_types::ids::{AssignmentId, NodeId, OwnerId};
 use infera_types::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
 use infera_types::messages::{Assignment, Version};
 use infera_types::retry::Backoff;
@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 use super::dispatch::{self, Sent};
 use super::group::{Asked, Barred, Group, Hold};
+use super::own_nodes;
 use super::prompt::Prepared;
-use crate::decisions::group_draw::{Candidate, Draw, Member, draw};
+use crate::decisions::group_draw::{Distinct, Draw, Filled, Member, fill};
 use crate::decisions::quorum::Agreed;
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
 use crate::tenure::Tenure;
@@ -57,6 +58,8 @@ pub(super) struct Asking {
     pub(super) prepared: Prepared,
     /// The lane that the job came from.
     lane: Lane,
+    /// What makes the members of its group different.
+    distinct: Distinct,
     pub(super) group: Group,
     sender: mpsc::Sender<Arrived>,
     pub(super) inbox: mpsc::Receiver<Arrived>,
@@ -84,10 +87,11 @@ impl Asking {
     /// Begins with no node asked.
     pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared, lane: Lane) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX);
-        let group = Group::new(job.policy, tenure.config.distinct, job.misses.clone());
+        let distinct = own_nodes::distinct(tenure.config.distinct, &job.pool);
+        let group = Group::new(job.policy, distinct, job.misses.clone());
         let rest = Duration::from_millis(tenure.config.rest_ms);
         let rests = Backoff::doubling(rest, rest.saturating_mul(REST_GROWTH_MAX));
-        Self { tenure, job, prepared, lane, group, sender, inbox, resting: HashMap::new(), rests }
+        Self { tenure, job, prepared, lane, distinct, group, sender, inbox, resting: HashMap::new(), rests }
     }
 
     /// Returns the group as the settlement remembers it; none if no node was asked.
@@ -107,16 +111,20 @@ impl Asking {
         })
     }
 
+    /// Asks the whole first group, or none of it.
+    pub(super) async fn ask_first(&mut self) -> Found {
+        self.ask(usize::from(self.job.policy.replicas)).await
+    }
+
     /// Asks the whole first group when it is this job's turn: jobs of one model go in line, so that a freed slot is
     /// looked at by one of them and not by all. Returns once something may have changed.
     pub(super) async fn ask_in_turn(&mut self) -> Found {
         let turn = self.tenure.turns.of_model(&self.job.model).turn(self.lane).await;
         let until = Instant::now() + TURN;
         let mut changes = self.tenure.nodes.changes();
-        let wanted = usize::from(self.job.policy.replicas);
         loop {
             changes.mark_unchanged();
-            let found = self.ask(wanted).await;
+            let found = self.ask_first().await;
             match found {
                 Found::Asked => return found,
                 Found::TooFew => break,
@@ -141,12 +149,12 @@ impl Asking {
     /// Returns the end of a job that there are not enough nodes for.
     pub(super) fn insufficient_nodes(&self) -> End {
         let wanted = self.job.policy.replicas;
-        End::Failed {
-            reason: FailureReason::InsufficientNodes,
-            message: format!(
-                "There are not enough nodes of different owners for this model; {wanted} are needed."
-            ),
-        }
+        let message = if self.job.pool.is_open() {
+            format!("There are not enough nodes of different owners for this model; {wanted} are needed.")
+        } else {
+            own_nodes::too_few(&self.tenure, &self.job, &self.prepared.entry.digests)
+        };
+        End::Failed { reason: FailureReason::InsufficientNodes, message }
     }
 
     /// Draws and asks exactly `wanted` more nodes, or none.
@@ -168,7 +176,8 @@ impl Asking {
         let snapshot = self.tenure.ledger_view.snapshot();
         let mut members = Vec::new();
         let reserved = self.tenure.nodes.reserve(&self.prepared.entry.digests, Instant::now(), |views| {
-            let fleet = fleet(&snapshot, &self.job.model, views)
+            let (pool, account) = (&self.job.pool, Some(&self.job.account));
+            let fleet = fleet(&snapshot, &self.job.model, views, pool, account)
                 .only(views, |view| self.prepared.is_rendered_by(view.rendering));
             let picked = self.draw(&fleet, wanted)?;
             members = picked.iter().filter_map(|at| fleet.candidates.get(*at)).map(Member::from).collect();
@@ -193,32 +202,24 @@ impl Asking {
         let now = Timestamp::now();
         let still = self.resting.iter().filter(|(_, rest)| rest.until > now);
         let resting: Vec<_> = still.map(|(node, _)| node.clone()).collect();
-        let draw_among = |candidates: &[Candidate], resting: &[NodeId]| {
-            let (excluded_owners, mut excluded_nodes) = self.group.excluded(barred);
-            excluded_nodes.extend_from_slice(resting);
-            draw(
-                candidates,
-                &Draw {
-                    key: &self.prepared.draw_key,
-                    account: &self.job.account,
-                    needed: &self.prepared.needed,
-                    wanted,
-                    members: &self.group.members(),
-                    excluded_owners: &excluded_owners,
-                    excluded_nodes: &excluded_nodes,
-                    distinct: self.tenure.config.distinct,
-                    medians,
-                },
-            )
+        let (excluded_owners, excluded_nodes) = self.group.excluded(barred);
+        let terms = Draw {
+            key: &self.prepared.draw_key,
+            account: &self.job.account,
+            pool: &self.job.pool,
+            needed: &self.prepared.needed,
+            wanted,
+            members: &self.group.members(),
+            excluded_owners: &excluded_owners,
+            excluded_nodes: &excluded_nodes,
+            distinct: self.distinct,
+            medians,
         };
-        let picked = draw_among(&fleet.candidates, &resting);
-        if picked.len() >= wanted {
-            return Ok(picked);
+        match fill(&fleet.candidates, &terms, &resting) {
+            Filled::Drawn(picked) => Ok(picked),
+            Filled::NoRoom => Err(Found::NoRoom),
+            Filled::TooFew => Err(Found::TooFew),
         }
-        let mut rested = fleet.candidates.clone();
-        rested.iter_mut().for_each(|candidate| candidate.free_slots = candidate.free_slots.max(1));
-        let possible = draw_among(&rested, &[]);
-        Err(if possible.len() >= wanted { Found::NoRoom } else { Found::TooFew })
     }
 
     /// Sends an assignment to each; those that can't be delivered become neutral at once.
@@ -233,6 +234,7 @@ impl Asking {
         let mut sending = Vec::with_capacity(drawn.len());
         for Drawn { view, slot, member } in drawn {
             let assignment = self.assignment(&view, budget_ms, speaks);
+            let is_networks = member.owner == OwnerId::network();
             let record = AssignmentRecord {
                 id: assignment.id,
                 node: view.id.clone(),
@@ -247,6 +249,9 @@ impl Asking {
             let index = self.group.add(asked);
             sending.push((index, view, assignment));
             self.tenure.counters.assignments.add_one();
+            if is_networks {
+                self.tenure.counters.backstops.add_one();
+            }
         }
         let (broker, tries) = (&self.tenure.seams.broker, self.tenure.config.publish_tries);
         let sent = join_all(sending.iter().map(|(index, view, assignment)| async {

@@ -20,6 +20,9 @@ pub(super) async fn first_group(
     trial: &Trial,
 ) -> Option<Outcome> {
     let tenure = Arc::clone(&asking.tenure);
+    if !asking.job.pool.is_open() {
+        return first_of_own(asking, ended).await;
+    }
     let give_back = Timestamp::now().after(Duration::from_millis(tenure.config.hold_ms));
     let waited_until = give_back.min(asking.job.deadline_ms);
     let asked = async {
@@ -50,4 +53,31 @@ pub(super) async fn first_group(
         return None;
     }
     outcome
+}
+
+/// Asks the first group of a job that goes to nodes of its own, which is never kept waiting here: where they are busy, or too few
+/// for a job that no client waits for, it goes back to the ledger, which holds it until the feeder finds room on them. So it keeps
+/// no other job from being taken.
+async fn first_of_own(asking: &mut Asking, ended: &mut oneshot::Receiver<Settlement>) -> Option<Outcome> {
+    let tenure = Arc::clone(&asking.tenure);
+    let look_again = Duration::from_millis(tenure.config.look_again_ms);
+    loop {
+        if asking.job.deadline_ms <= Timestamp::now() {
+            return Some(Outcome::End(End::Expired));
+        }
+        match asking.ask_first().await {
+            Found::Asked => return None,
+            Found::TooFew if !asking.job.synchronous => return Some(Outcome::Release),
+            Found::TooFew if !tenure.is_warming_up() => {
+                return Some(Outcome::End(asking.insufficient_nodes()));
+            }
+            Found::NoRoom => return Some(Outcome::Release),
+            // The client's nodes may just not have sent a heartbeat yet.
+            Found::TooFew => tokio::select! {
+                () = tokio::time::sleep(look_again) => {}
+                Ok(settlement) = &mut *ended => return Some(Outcome::Elsewhere(Box::new(settlement))),
+                () = tenure.draining.cancelled() => return Some(Outcome::Release),
+            },
+        }
+    }
 }

@@ -103,7 +103,7 @@ pub(super) fn case<'a>(
     group: &'a GroupRecord,
     witness: Witness,
 ) -> Case<'a> {
-    let distinct = tenure.config.distinct;
+    let distinct = tenure.config.distinct.of_group(&group.assignments);
     Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
 }
 
@@ -133,7 +133,8 @@ pub(super) fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged,
             node: judged.node.clone(),
             model: settlement.model.clone(),
             verdict: judged.verdict,
-            millipoints: millipoints(&work),
+            // The network owes itself nothing.
+            millipoints: if snapshot.pools.is_backstop(&judged.node) { 0 } else { millipoints(&work) },
             elapsed_ms: judged.elapsed_ms,
             tokens: judged.own_tokens,
             on_time: judged.on_time,

@@ -1,7 +1,8 @@
 //! Joins live nodes with what the ledger says of them into the harmonizer's candidates. The draw itself is the
 //! harmonizer's.
 
-use infera_types::ids::ModelName;
+use infera_ledger::NodePool;
+use infera_types::ids::{AccountId, ModelName, OwnerId};
 
 use super::ledger_view::Snapshot;
 use super::table::NodeView;
@@ -28,23 +29,44 @@ impl Fleet {
     }
 }
 
-/// Joins live nodes with the ledger's snapshot. Nodes that aren't registered (any more) are left out, and so are those
-/// whose owner deregistered them, or chose other models for them: they end what they have and are asked for no more.
-pub(crate) fn fleet(snapshot: &Snapshot, model: &ModelName, views: &[NodeView]) -> Fleet {
+/// Joins live nodes with the ledger's snapshot, for a job of `account` in `pool`, or for counting what there is for any account.
+/// Nodes that aren't registered (any more) are left out, and so are those whose owner deregistered them, or chose other models
+/// for them: they end what they have and are asked for no more. In the open pool a backstop's owner is the network, and it is left
+/// out for jobs of the account that registered it. A pool that isn't open to the account has no nodes.
+pub(crate) fn fleet(
+    snapshot: &Snapshot,
+    model: &ModelName,
+    views: &[NodeView],
+    pool: &NodePool,
+    account: Option<&AccountId>,
+) -> Fleet {
     let Some(profiles) = snapshot.profiles.get(model) else { return Fleet::default() };
+    if account.is_some_and(|account| !snapshot.pools.is_open_to(pool, account)) {
+        return Fleet::default();
+    }
     let registered = views
         .iter()
         .enumerate()
         .filter(|(_, view)| snapshot.allows(&view.id, model))
         .filter_map(|(index, view)| Some((index, view, snapshot.nodes.get(&view.id)?)));
+    let own = account.map(OwnerId::of_account);
     let (indexes, candidates): (Vec<_>, Vec<_>) = registered
-        .map(|(index, view, node)| {
+        .filter_map(|(index, view, node)| {
+            let is_backstop = snapshot.pools.is_backstop(&view.id);
+            let is_networks = is_backstop && pool.is_open();
+            if is_networks && own.as_ref() == Some(&node.owner) {
+                return None;
+            }
             let profile = profiles.of_node(&view.id);
             let candidate = Candidate {
                 node: view.id.clone(),
-                owner: node.owner.clone(),
+                owner: if is_networks { OwnerId::network() } else { node.owner.clone() },
                 // Known where a warden looks at the broker's connections; nodes of one process have none.
                 address: view.address,
+                machine: view.machine.clone(),
+                is_private: snapshot.pools.is_private(&view.id),
+                is_backstop,
+                groups: snapshot.pools.groups_of(&view.id).to_vec(),
                 numeric_class: view.class.clone(),
                 features: view.features.clone(),
                 free_slots: view.free_slots,
@@ -53,7 +75,7 @@ pub(crate) fn fleet(snapshot: &Snapshot, model: &ModelName, views: &[NodeView]) 
                 newcomer: profile.newcomer,
                 ejected: profile.ejected,
             };
-            (index, candidate)
+            Some((index, candidate))
         })
         .unzip();
     let medians = Some(Medians::of(&candidates));

@@ -11,6 +11,7 @@ use infera_ledger::{
 use infera_types::ids::{Digest, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
+use super::pools::Pools;
 use super::profile::Profiles;
 
 /// Epochs last days; more than this in use at once is a mistake somewhere, and only costs a read.
@@ -25,6 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: HashMap<NodeId, NodeRecord>,
     /// What owners want of their nodes; those whose owners said nothing are left out.
     pub(crate) wishes: HashMap<NodeId, NodeWish>,
+    /// Which jobs nodes are for.
+    pub(crate) pools: Pools,
     /// How each node stands for each model.
     pub(crate) standings: HashMap<ModelName, HashMap<NodeId, NodeStanding>>,
     /// What those records are worth, for each model of the catalogue.
@@ -73,6 +76,7 @@ impl LedgerView {
         for wish in nodes.wishes().await? {
             snapshot.wishes.insert(wish.node.clone(), wish);
         }
+        snapshot.pools = Pools::of(nodes.pools().await?);
         for standing in standing.standings().await? {
             let of_model = snapshot.standings.entry(standing.model.clone()).or_default();
             of_model.insert(standing.node.clone(), standing);

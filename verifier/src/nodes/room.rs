@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use infera_ledger::NodePool;
 use infera_types::ids::ModelName;
 use infera_types::messages::ModelCapacity;
 use tokio::time::Instant;
@@ -19,26 +20,41 @@ pub(crate) fn of_model(
     distinct: Distinct,
 ) -> ModelCapacity {
     let fleet = match snapshot.catalogue.get(model) {
-        Some(entry) => fleet(snapshot, model, &nodes.views(&entry.digests, Instant::now())),
+        Some(entry) => {
+            let views = nodes.views(&entry.digests, Instant::now());
+            fleet(snapshot, model, &views, &NodePool::Open, None)
+        }
         None => Fleet::default(),
     };
     room(model, &fleet.candidates, distinct)
 }
 
+/// Bounds the owners that a group needs: with as many among the others, no backstop is drawn.
+const GROUP_OWNERS: usize = 3;
+
 /// Returns the numbers that a gateway compares, which knows no settings of the verifier's: where a group's members need only be
-/// different nodes, each node counts as an owner.
+/// different nodes or machines, each node counts as an owner. Private nodes are no room for strangers. Backstops count as one
+/// owner, and their slots only where the others alone can't make a group.
 fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> ModelCapacity {
     let mut nodes = HashSet::new();
     let mut owners = HashSet::new();
-    let mut free_slots = 0_u32;
-    for candidate in candidates.iter().filter(|candidate| !candidate.ejected) {
+    let (mut free_slots, mut free_of_backstops) = (0_u32, 0_u32);
+    let mut others = HashSet::new();
+    for candidate in candidates.iter().filter(|candidate| !candidate.ejected && !candidate.is_private) {
         nodes.insert(&candidate.node);
         owners.insert(&candidate.owner);
-        free_slots = free_slots.saturating_add(candidate.free_slots);
+        let free = if candidate.is_backstop { &mut free_of_backstops } else { &mut free_slots };
+        *free = free.saturating_add(candidate.free_slots);
+        if !candidate.is_backstop {
+            others.insert(distinct.party(&candidate.owner, &candidate.node));
+        }
+    }
+    if others.len() < GROUP_OWNERS {
+        free_slots = free_slots.saturating_add(free_of_backstops);
     }
     let different = match distinct {
         Distinct::Owner => owners.len(),
-        Distinct::Node => nodes.len(),
+        Distinct::Machine | Distinct::Node => nodes.len(),
     };
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
@@ -57,6 +73,10 @@ mod tests {
             node: NodeId::new(node),
             owner: OwnerId::new(owner),
             address: None,
+            machine: None,
+            is_private: false,
+            is_backstop: false,
+            groups: Vec::new(),
             numeric_class: NumericClass {
                 model_digest: Digest::of(b"model"),
                 provider: "stub".to_owned(),

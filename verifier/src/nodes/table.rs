@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// Bounds the models of one heartbeat; those beyond it are ignored.
 const MODELS_MAX: usize = 64;
 
+/// Bounds the name of a machine, in bytes: workers of this network send 32.
+const MACHINE_MAX_BYTES: usize = 64;
+
 /// One node that serves one digest, as a draw sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NodeView {
@@ -35,6 +38,8 @@ pub(crate) struct NodeView {
     pub(crate) free_slots: u32,
     /// Where it connects from; none where the broker doesn't say.
     pub(crate) address: Option<IpAddr>,
+    /// The machine that it says it runs on.
+    pub(crate) machine: Option<String>,
 }
 
 /// The slots of several nodes together.
@@ -49,6 +54,7 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 struct LiveNode {
     queue: String,
+    machine: Option<String>,
     models: Vec<ServedModel>,
     speaks: Version,
     heard: Instant,
@@ -111,6 +117,7 @@ impl NodeTable {
         }
         let node = nodes.entry(id).or_insert_with(|| LiveNode {
             queue: String::new(),
+            machine: None,
             models: Vec::new(),
             speaks: Version::First,
             heard: now,
@@ -118,6 +125,8 @@ impl NodeTable {
             outstanding: HashMap::new(),
         });
         node.queue = heartbeat.queue;
+        // A node that says nonsense says nothing.
+        node.machine = heartbeat.machine.filter(|machine| (1..=MACHINE_MAX_BYTES).contains(&machine.len()));
         node.models = heartbeat.models;
         node.speaks = heartbeat.speaks;
         node.heard = now;
@@ -145,11 +154,17 @@ impl NodeTable {
         });
     }
 
-    /// Counts the slots of the live nodes that serve one of `digests`.
-    pub(crate) fn slots(&self, digests: &[Digest], now: Instant) -> Slots {
+    /// Counts the slots of the live nodes that serve one of `digests` and that `is_counted` says yes to.
+    pub(crate) fn slots(
+        &self,
+        digests: &[Digest],
+        now: Instant,
+        is_counted: impl Fn(&NodeId) -> bool,
+    ) -> Slots {
         let nodes = self.lock();
         let mut slots = Slots::default();
-        for node in nodes.values().filter(|node| now.duration_since(node.heard) <= self.silence_max) {
+        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= self.silence_max);
+        for (_, node) in alive.filter(|(id, _)| is_counted(id)) {
             for served in &node.models {
                 let digest = served.numeric_class.model_digest;
                 if digests.contains(&digest) {
@@ -190,6 +205,7 @@ impl NodeTable {
                             count(&node.outstanding),
                         ),
                         address: addresses.get(id).copied(),
+                        machine: node.machine.clone(),
                     });
                 }
             }
@@ -264,6 +280,7 @@ mod tests {
         Heartbeat {
             models: vec![served(slots, free)],
             queue: format!("node.{node}.x"),
+            machine: None,
             speaks: Version::NEWEST,
         }
     }
@@ -291,15 +308,18 @@ mod tests {
     fn slots_of_live_nodes_are_counted_together() {
         let table = Arc::new(NodeTable::new(Duration::from_secs(30), 9));
         let now = Instant::now();
-        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots::default());
+        assert_eq!(table.slots(&[Digest::of(b"model")], now, |_| true), Slots::default());
         assert!(table.hear("na", heartbeat("na", 4, 4), now));
         assert!(table.hear("nb", heartbeat("nb", 8, 2), now));
-        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots { free: 6, all: 12 });
+        assert_eq!(table.slots(&[Digest::of(b"model")], now, |_| true), Slots { free: 6, all: 12 });
         let held = table.reserve(&[Digest::of(b"model")], now, |_| Ok::<_, ()>(vec![0])).unwrap();
-        assert_eq!(table.slots(&[Digest::of(b"model")], now), Slots { free: 5, all: 12 });
+        assert_eq!(table.slots(&[Digest::of(b"model")], now, |_| true), Slots { free: 5, all: 12 });
         drop(held);
-        assert_eq!(table.slots(&[Digest::of(b"other")], now), Slots::default());
-        assert_eq!(table.slots(&[Digest::of(b"model")], now + Duration::from_secs(31)), Slots::default());
+        assert_eq!(table.slots(&[Digest::of(b"other")], now, |_| true), Slots::default());
+        assert_eq!(
+            table.slots(&[Digest::of(b"model")], now + Duration::from_secs(31), |_| true),
+            Slots::default()
+        );
     }
 
     #[test]
@@ -308,7 +328,12 @@ mod tests {
         let now = Instant::now();
         assert!(table.hear("na", heartbeat("na", 1, 1), now));
         assert!(!table.hear("nb", heartbeat("na", 1, 1), now));
-        let other = Heartbeat { models: Vec::new(), queue: "jobs.model".to_owned(), speaks: Version::NEWEST };
+        let other = Heartbeat {
+            models: Vec::new(),
+            queue: "jobs.model".to_owned(),
+            machine: None,
+            speaks: Version::NEWEST,
+        };
         assert!(!table.hear("nb", other, now));
         assert!(!table.hear("", heartbeat("", 1, 1), now));
         assert!(table.hear("nb", heartbeat("nb", 1, 1), now));

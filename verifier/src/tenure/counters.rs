@@ -1,9 +1,10 @@
 //! Counts what happens, for operators and tests. No decision depends on these counts.
 
 use infera_telemetry::metrics::{
-    VERIFIER_ASSIGNMENTS, VERIFIER_CONNECTIONS_CLOSED, VERIFIER_DEAD_LETTERS, VERIFIER_DISPUTES,
-    VERIFIER_GROUPS_CLOSED, VERIFIER_HEARTBEATS_REFUSED, VERIFIER_LEASES_LOST, VERIFIER_MESSAGES_REFUSED,
-    VERIFIER_PANICS, VERIFIER_QUEUES_REPAIRED, VERIFIER_RELEASED, VERIFIER_REPLICAS, VERIFIER_TAKEN,
+    VERIFIER_ASSIGNMENTS, VERIFIER_BACKSTOPS, VERIFIER_CONNECTIONS_CLOSED, VERIFIER_DEAD_LETTERS,
+    VERIFIER_DISPUTES, VERIFIER_GROUPS_CLOSED, VERIFIER_HEARTBEATS_REFUSED, VERIFIER_LEASES_LOST,
+    VERIFIER_MESSAGES_REFUSED, VERIFIER_PANICS, VERIFIER_QUEUES_REPAIRED, VERIFIER_RELEASED,
+    VERIFIER_REPLICAS, VERIFIER_TAKEN,
 };
 
 infera_telemetry::counts! {
@@ -15,6 +16,8 @@ infera_telemetry::counts! {
         released => VERIFIER_RELEASED,
         /// Assignments sent.
         assignments => VERIFIER_ASSIGNMENTS,
+        /// Assignments to backstops of the network, where others could not fill a group.
+        backstops => VERIFIER_BACKSTOPS,
         /// Replicas that came in for open assignments.
         replicas => VERIFIER_REPLICAS, "outcome" => "answer",
         /// Replicas and refusals for no open assignment.

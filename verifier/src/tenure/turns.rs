@@ -77,12 +77,12 @@ impl Line {
                 let mut state = self.lock();
                 if !state.is_taken {
                     state.is_taken = true;
-                    let yields = lane == Lane::Later;
+                    let yields = lane != Lane::First;
                     return Turn { line: Some(Arc::clone(self)), yields };
                 }
                 match lane {
                     Lane::First => state.first.push_back(sender),
-                    Lane::Later => state.later.push_back(sender),
+                    Lane::Later | Lane::Own => state.later.push_back(sender),
                 }
             }
             if lane == Lane::First {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use infera_ledger::NodePool;
 use infera_types::features::{Feature, Features};
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
 use infera_types::job::JobRequest;
@@ -16,6 +17,10 @@ fn candidate(number: u32) -> Candidate {
         node: NodeId::new(format!("n{number}")),
         owner: OwnerId::new(format!("o{number}")),
         address: None,
+        machine: None,
+        is_private: false,
+        is_backstop: false,
+        groups: Vec::new(),
         numeric_class: class("toy", "a"),
         features: Features::default(),
         free_slots: 1,
@@ -57,6 +62,7 @@ fn drawn<'a>(candidates: &'a [Candidate], job: u32, terms: &Terms) -> Vec<&'a Ca
     let one = Draw {
         key: &key,
         account: &account,
+        pool: &NodePool::Open,
         needed: &terms.needed,
         wanted: terms.wanted,
         members: &terms.members,

@@ -109,7 +109,7 @@ impl Network {
     fn of(&mut self, lane: Lane) -> &mut Holding {
         match lane {
             Lane::First => &mut self.first,
-            Lane::Later => &mut self.later,
+            Lane::Later | Lane::Own => &mut self.later,
         }
     }
 

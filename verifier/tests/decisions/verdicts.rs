@@ -119,8 +119,14 @@ fn succeeded(status: VerificationStatus, sampling: &Sampling) -> End {
         model: None,
     };
     let replicas = ReplicaCounts { asked: 3, answered: 2, agreed: 2 };
-    let verification =
-        Verification { status, replicas, rung: None, numbers: None, thresholds: "1".to_owned() };
+    let verification = Verification {
+        status,
+        replicas,
+        rung: None,
+        numbers: None,
+        thresholds: "1".to_owned(),
+        backstop: None,
+    };
     End::Succeeded { answer, verification }
 }
 

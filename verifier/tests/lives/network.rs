@@ -202,6 +202,11 @@ impl Network {
         self.notify_in(job, Lane::First, speaks).await;
     }
 
+    /// Publishes the notice of a job for nodes of its own.
+    pub(crate) async fn notify_own(&self, job: JobId, speaks: Version) {
+        self.notify_in(job, Lane::Own, speaks).await;
+    }
+
     async fn notify_in(&self, job: JobId, lane: Lane, speaks: Version) {
         let address = Address::Queue(topology::jobs_in(&self.model, lane).name);
         let notice = JobNotice { job_id: job, speaks }.to_message(job.to_string());

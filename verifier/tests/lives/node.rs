@@ -62,11 +62,12 @@ pub(crate) fn line(tokens: &[TokenId]) -> Line {
 pub(crate) struct Announced {
     pub(crate) speaks: Version,
     pub(crate) features: Features,
+    pub(crate) machine: Option<String>,
 }
 
 impl Default for Announced {
     fn default() -> Self {
-        Self { speaks: Version::NEWEST, features: Features::default() }
+        Self { speaks: Version::NEWEST, features: Features::default(), machine: None }
     }
 }
 
@@ -129,6 +130,20 @@ impl Node {
         node
     }
 
+    /// A node of this account, with other announcements.
+    pub(crate) async fn start_for(
+        network: &Arc<Network>,
+        account: AccountId,
+        name: &str,
+        announced: Announced,
+        act: impl Fn(usize) -> Act + Send + 'static,
+    ) -> Self {
+        let mut node = Self::register_for(network, account, name, act).await;
+        node.announced = announced;
+        node.speak().await;
+        node
+    }
+
     /// Registered, reading its queue, and silent.
     pub(crate) async fn register(
         network: &Arc<Network>,
@@ -171,7 +186,12 @@ impl Node {
             free_slots: 16,
             features: self.announced.features.clone(),
         };
-        Heartbeat { models: vec![model], queue: self.queue.clone(), speaks: self.announced.speaks }
+        Heartbeat {
+            models: vec![model],
+            queue: self.queue.clone(),
+            machine: self.announced.machine.clone(),
+            speaks: self.announced.speaks,
+        }
     }
 
     /// A heartbeat, heard by whoever listens now.

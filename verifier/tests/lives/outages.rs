@@ -29,7 +29,8 @@ fn without_sweeps() -> Config {
 /// What a node says that comes from another year.
 async fn say_something_unknown(node: &Node, network: &Network, times: u32) {
     let known =
-        Heartbeat { models: Vec::new(), queue: String::new(), speaks: Version::NEWEST }.to_message("1");
+        Heartbeat { models: Vec::new(), queue: String::new(), machine: None, speaks: Version::NEWEST }
+            .to_message("1");
     for number in 0..times {
         let message = Message { id: number.to_string(), kind: "next year's".to_owned(), ..known.clone() };
         let published = network.broker.publish(&topology::heartbeat_of(&node.id), message).await;

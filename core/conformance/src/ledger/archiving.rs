@@ -318,6 +318,7 @@ pub async fn poisoned_jobs_are_found_whole_until_they_are_pruned(ledger: &Halves
             model: job.model,
             request: Some(job.request),
             policy: job.policy,
+            pool: infera_ledger::NodePool::Open,
             settled_ms: at(now),
         });
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use infera_ledger::{
     AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
-    LedgerError, MailBook, MailOutbox, NetworkBook, NodeBook, NodeReader, NodeRoster, Pruning, ShareBook,
-    Standing, Sweeping,
+    LedgerError, MailBook, MailOutbox, NetworkBook, NodeBook, NodeGroupBook, NodeReader, NodeRoster, Pruning,
+    ShareBook, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -38,6 +38,8 @@ pub struct Halves {
     pub roster: Arc<dyn NodeRoster>,
     /// What owners want of nodes and what nodes did.
     pub node_reader: Arc<dyn NodeReader>,
+    /// Groups of nodes, and pools.
+    pub groups: Arc<dyn NodeGroupBook>,
     /// Accounts and keys.
     pub accounts: Arc<dyn AccountBook>,
     /// Keys by their ids.
@@ -70,6 +72,7 @@ impl Halves {
             + NodeBook
             + NodeRoster
             + NodeReader
+            + NodeGroupBook
             + AccountBook
             + KeyBook
             + MailBook
@@ -92,6 +95,7 @@ impl Halves {
             nodes: Arc::clone(ledger) as Arc<dyn NodeBook>,
             roster: Arc::clone(ledger) as Arc<dyn NodeRoster>,
             node_reader: Arc::clone(ledger) as Arc<dyn NodeReader>,
+            groups: Arc::clone(ledger) as Arc<dyn NodeGroupBook>,
             accounts: Arc::clone(ledger) as Arc<dyn AccountBook>,
             keys: Arc::clone(ledger) as Arc<dyn KeyBook>,
             mail: Arc::clone(ledger) as Arc<dyn MailBook>,

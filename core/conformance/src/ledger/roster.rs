@@ -44,6 +44,8 @@ pub async fn a_node_is_shown_to_its_owner_alone(ledger: &Halves) {
         withdrawn_ms: None,
         version: None,
         models: None,
+        private_ms: None,
+        backstop_ms: None,
     };
     let look = async |whose: &Whose, name: &str| must(ledger.roster.node_of(whose, name).await);
     for whose in [of(&owner), Whose::Anyone] {

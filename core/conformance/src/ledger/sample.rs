@@ -110,6 +110,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         rung: Some(Rung::Identical),
         numbers: None,
         thresholds: "1".to_owned(),
+        backstop: None,
     };
     ended(job, End::Succeeded { answer, verification })
 }

@@ -25,6 +25,7 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
         epoch: job.epoch,
         lane: Lane::First,
         tier: ServiceTier::Default,
+        pool: infera_ledger::NodePool::Open,
         lost_handouts: 0,
         misses: Vec::new(),
     };

@@ -31,7 +31,7 @@ const WAITING: &str = concat!(
         (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = ",
     job_state!(queued),
     " AND jobs.model = models.model AND held = 1 AND jobs.lane = lanes.lane LIMIT $1) AS few)
-    FROM models CROSS JOIN (VALUES (0::smallint), (1::smallint)) AS lanes (lane)"
+    FROM models CROSS JOIN (VALUES (0::smallint), (1::smallint), (2::smallint)) AS lanes (lane)"
 );
 
 /// Finds flows behind a key (`$3` to `$5`) with their oldest jobs that don't expire by now (`$6`). Only as many flows are

@@ -38,10 +38,10 @@ const ROTATE_KEY: &str = "WITH old AS (
         UPDATE api_keys SET successor = $6, expires_ms = LEAST(COALESCE(expires_ms, $10), $10)
         WHERE id = $1 AND account = $3 AND revoked_ms IS NULL AND blocked_ms IS NULL
             AND (successor IS NULL OR successor = $6) AND (expires_ms IS NULL OR expires_ms > $5)
-        RETURNING 1),
+        RETURNING pool),
     made AS (
-        INSERT INTO api_keys (hash, account, hint, issued_ms, id, name, scopes, expires_ms)
-        SELECT $2::bytea, $3::text, $4::text, $5::bigint, $6::text, $7::text, $8::text, $9::bigint FROM old
+        INSERT INTO api_keys (hash, account, hint, issued_ms, id, name, scopes, expires_ms, pool)
+        SELECT $2::bytea, $3::text, $4::text, $5::bigint, $6::text, $7::text, $8::text, $9::bigint, pool FROM old
         ON CONFLICT (hash) DO NOTHING)
     SELECT 1 FROM old";
 

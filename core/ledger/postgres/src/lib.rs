@@ -21,6 +21,7 @@ mod lane;
 mod lists;
 mod mail;
 mod network;
+mod node_groups;
 mod nodes;
 mod opening;
 mod owner;

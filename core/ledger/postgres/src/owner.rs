@@ -12,6 +12,7 @@ use infera_ledger::stored::SettlementRow;
 use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state};
 use infera_types::ids::{JobId, VerifierId};
 use infera_types::job::Settlement;
+use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 
 const RELEASE: &str = concat!(
@@ -19,7 +20,9 @@ const RELEASE: &str = concat!(
         SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE)
     UPDATE jobs SET state = ",
     job_state!(queued),
-    ", owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
+    ", owner = NULL, handouts = handouts - 1, is_handed_out = 0,
+        held = CASE WHEN lane = $4::smallint THEN 1 ELSE 0 END,
+        unconfirmed_ms = CASE WHEN lane <> $4::smallint THEN $3::bigint END
     FROM locked WHERE jobs.id = locked.id AND owner = $2 AND state + 0 = ",
     job_state!(running)
 );
@@ -60,7 +63,8 @@ impl JobOwner for PostgresLedger {
     }
 
     async fn release(&self, owner: &VerifierId, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
-        self.pool.put(RELEASE, &[&ordered(jobs), &owner.as_str(), &millis(now)]).await?;
+        let own = Lane::Own as i16;
+        self.pool.put(RELEASE, &[&ordered(jobs), &owner.as_str(), &millis(now), &own]).await?;
         Ok(())
     }
 

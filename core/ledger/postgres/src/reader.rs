@@ -11,8 +11,8 @@ use infera_ledger::listing::metadata_of;
 use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{ended_with, poisoned_of};
 use infera_ledger::{
-    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics, job_state,
-    totals,
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, NodePool, PoisonedJob, Statistics,
+    job_state, totals,
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationStatus};
@@ -30,7 +30,7 @@ pub(super) const VIEWS: &str =
 
 const POISONED: &str =
     "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
-        jobs.request_hash
+        jobs.request_hash, jobs.share
     FROM settlements JOIN jobs ON jobs.id = settlements.job_id
     WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
     ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
@@ -121,6 +121,7 @@ fn poisoned_job(row: &Row) -> Result<(PoisonedJob, Option<Digest>), LedgerError>
         model: ModelName::new(get::<String>(row, 2)?),
         request: get(row, 3)?,
         policy: policy(row, 4)?,
+        pool: NodePool::of_share(get(row, 8)?),
         settled_ms: time(row, 6)?,
     };
     Ok((job, optional_digest(row, 7)?))

@@ -8,14 +8,16 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::failure::Failure;
+use super::node_groups::pools;
+use super::pool::Parameters;
 use super::standing::{STANDINGS, standing};
-use super::values::{count, from_json, get, millis, time, to_json, whole, word};
+use super::values::{count, from_json, get, millis, optional_time, time, to_json, whole, word};
 use infera_ledger::statements::{
-    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, WITHDRAW_NODE,
+    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, RESTRICT_NODE, WITHDRAW_NODE,
 };
 use infera_ledger::{
-    LedgerError, NodeChange, NodeDay, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish, ServingNode,
-    VerdictCounts, Whose, add_to_node_day, node_day_columns, serving_nodes,
+    LedgerError, NodeChange, NodeDay, NodePools, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish,
+    ServingNode, VerdictCounts, Whose, add_to_node_day, node_day_columns, serving_nodes,
 };
 use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId, OwnerId};
@@ -67,6 +69,10 @@ impl NodeRoster for PostgresLedger {
             NodeChange::OfferModels(models) => {
                 self.pool.put(OFFER_MODELS, &[&name, &owner, &to_json(models)?]).await?
             }
+            NodeChange::Restrict { is_private } => {
+                let values: Parameters<'_> = &[&name, &owner, &i64::from(*is_private), &millis(now)];
+                self.pool.put(RESTRICT_NODE, values).await?
+            }
         };
         rows.first().map(node_view).transpose()
     }
@@ -83,6 +89,10 @@ impl NodeReader for PostgresLedger {
             })
         };
         self.pool.query(NODE_WISHES, &[]).await?.iter().map(wish).collect()
+    }
+
+    async fn pools(&self) -> Result<NodePools, LedgerError> {
+        pools(&self.pool).await
     }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {
@@ -121,6 +131,8 @@ fn node_view(row: &Row) -> Result<NodeView, LedgerError> {
         withdrawn_ms: withdrawn.map(|_| time(row, 4)).transpose()?,
         version: get(row, 5)?,
         models: models(row, 6)?,
+        private_ms: optional_time(row, 7)?,
+        backstop_ms: optional_time(row, 8)?,
     })
 }
 

@@ -13,7 +13,7 @@ use super::values::{
     count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
 };
 use infera_ledger::stored::{latest, readable, request_of};
-use infera_ledger::{LedgerError, Notice, TakenJob, job_state};
+use infera_ledger::{LedgerError, NodePool, Notice, TakenJob, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
@@ -38,7 +38,7 @@ const TAKE: &str = concat!(
                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
-        deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier"
+        deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier, share"
 );
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
@@ -137,6 +137,7 @@ fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
         epoch: count(row, 10)?,
         lane: Lane::of_number(get::<i16>(row, 14)?.into()),
         tier: ServiceTier::of_number(get::<i16>(row, 15)?.into()),
+        pool: NodePool::of_share(get(row, 16)?),
         lost_handouts: small(row, 11)?,
         misses: from_json("misses", get::<&str>(row, 12)?.as_bytes())?,
     })

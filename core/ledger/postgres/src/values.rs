@@ -4,8 +4,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use infera_ledger::LedgerError;
-use infera_ledger::stored::of_job;
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
+use infera_ledger::stored::{of_job, replicas_of};
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -60,8 +60,8 @@ pub(super) fn optional_time(row: &Row, index: usize) -> Result<Option<Timestamp>
 
 /// Reads a policy from column `index` (its quorum) and the next one (its replicas).
 pub(super) fn policy(row: &Row, index: usize) -> Result<VerificationPolicy, LedgerError> {
-    let small = |index| Ok::<_, LedgerError>(u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX));
-    Ok(VerificationPolicy { quorum: small(index)?, replicas: small(index + 1)? })
+    let quorum = u8::try_from(get::<i16>(row, index)?).unwrap_or(u8::MAX);
+    Ok(VerificationPolicy { quorum, replicas: replicas_of(get::<i16>(row, index + 1)?.into()) })
 }
 
 /// Reads an array of bytes from column `index`.

@@ -10,7 +10,7 @@ use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, sm
 use infera_ledger::last_commit::filler;
 use infera_ledger::listing::metadata_text;
 use infera_ledger::statements::EARLIER_USE;
-use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place};
+use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place, replicas_number};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled, job_state};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
@@ -203,7 +203,7 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             Word(job.model.as_str()),
             job.request,
             job.policy.quorum,
-            job.policy.replicas,
+            replicas_number(job),
             Word(job.gateway.as_str()),
             i64::from(job.synchronous),
             millis(job.accepted_ms),

@@ -184,6 +184,9 @@ fn rotate(
         ])?;
     if rotated == 1 {
         insert_key(connection, successor, now)?;
+        connection
+            .numbered("UPDATE api_keys SET pool = (SELECT old.pool FROM api_keys AS old WHERE old.id = $1) WHERE id = $2")?
+            .execute(params![Word(id.as_str()), Word(successor.id.as_str())])?;
     }
     Ok(rotated == 1)
 }

@@ -21,6 +21,7 @@ mod mail;
 mod mark;
 mod network;
 mod node_days;
+mod node_groups;
 mod nodes;
 mod opening;
 mod owner;

@@ -11,8 +11,10 @@ use super::settling::{Groups, close, insert_posting, read, settle};
 use super::values::{
     Blob, Numbered as _, Word, count, from_json, millis, optional_digest, small, time, to_json,
 };
-use infera_ledger::stored::{SettlementRow, latest, of_job, readable, unchanged};
-use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, TakenJob, job_state};
+use infera_ledger::stored::{SettlementRow, latest, of_job, readable, replicas_of, unchanged};
+use infera_ledger::{
+    JobOwner, LedgerError, Miss, NodePool, Notice, Posting, Settled, Take, TakenJob, job_state,
+};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::job::{Settlement, VerificationPolicy};
 use infera_types::service::{Lane, ServiceTier};
@@ -52,12 +54,14 @@ impl JobOwner for SqliteLedger {
             let mut statement = connection.numbered(concat!(
                 "UPDATE jobs SET state = ",
                 job_state!(queued),
-                ", owner = NULL, handouts = handouts - 1, is_handed_out = 0, unconfirmed_ms = $3
+                ", owner = NULL, handouts = handouts - 1, is_handed_out = 0,
+                     held = CASE WHEN lane = $4 THEN 1 ELSE 0 END, unconfirmed_ms = CASE WHEN lane <> $4 THEN $3 END
                  WHERE id = $1 AND owner = $2 AND state = ",
                 job_state!(running)
             ))?;
             for job in &jobs {
-                statement.execute(params![job.blob(), Word(owner.as_str()), millis(now)])?;
+                let values = params![job.blob(), Word(owner.as_str()), millis(now), Lane::Own as i64];
+                statement.execute(values)?;
             }
             Ok(())
         })
@@ -100,7 +104,7 @@ const TAKE: &str = concat!(
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
     RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-        epoch, lost_handouts, misses, request_hash, lane, tier"
+        epoch, lost_handouts, misses, request_hash, lane, tier, share"
 );
 
 fn take_one(
@@ -146,7 +150,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option
         model: ModelName::new(row.get::<_, String>(1)?),
         // Bodies are nulled only after the end.
         request: row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(),
-        policy: VerificationPolicy { quorum: row.get(3)?, replicas: row.get(4)? },
+        policy: VerificationPolicy { quorum: row.get(3)?, replicas: replicas_of(row.get(4)?) },
         gateway: GatewayId::new(row.get::<_, String>(5)?),
         synchronous: row.get::<_, i64>(6)? != 0,
         accepted_ms: time(row, 7)?,
@@ -154,6 +158,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option
         epoch: count(row, 9)?,
         lane: Lane::of_number(row.get(13)?),
         tier: ServiceTier::of_number(row.get(14)?),
+        pool: NodePool::of_share(&row.get::<_, String>(15)?),
         lost_handouts: small(row, 10)?,
         misses: Vec::new(),
     };

@@ -9,10 +9,10 @@ use super::intake::earlier_use;
 use super::settling::{Groups, read};
 use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
 use infera_ledger::listing::metadata_of;
-use infera_ledger::stored::{ended_with, poisoned_of};
+use infera_ledger::stored::{ended_with, poisoned_of, replicas_of};
 use infera_ledger::{
-    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, PoisonedJob, Statistics, job_state,
-    totals,
+    Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, NodePool, PoisonedJob, Statistics,
+    job_state, totals,
 };
 use infera_types::ids::{AccountId, Digest, JobId, ModelName};
 use infera_types::job::{Settlement, VerificationPolicy, VerificationStatus};
@@ -95,7 +95,7 @@ pub(super) fn view(
 fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, Failure> {
     let mut statement = connection.numbered(
         "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
-             jobs.request_hash
+             jobs.request_hash, jobs.share
          FROM settlements JOIN jobs ON jobs.id = settlements.job_id
          WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1 IS NULL)
          ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2",
@@ -106,7 +106,8 @@ fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<
             account: AccountId::new(row.get::<_, String>(1)?),
             model: ModelName::new(row.get::<_, String>(2)?),
             request: row.get(3)?,
-            policy: VerificationPolicy { quorum: row.get(4)?, replicas: row.get(5)? },
+            policy: VerificationPolicy { quorum: row.get(4)?, replicas: replicas_of(row.get(5)?) },
+            pool: NodePool::of_share(&row.get::<_, String>(8)?),
             settled_ms: time(row, 6)?,
         };
         Ok((job, optional_digest(row, 7)?))

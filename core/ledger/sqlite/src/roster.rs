@@ -6,14 +6,15 @@ use rusqlite::{Connection, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::node_days::node_day;
+use super::node_groups::pools;
 use super::standing::{STANDING_COLUMNS, standing};
-use super::values::{Numbered as _, Word, count, from_json, millis, time, to_json, whole};
+use super::values::{Numbered as _, Word, count, from_json, millis, optional_time, time, to_json, whole};
 use infera_ledger::statements::{
-    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, WITHDRAW_NODE,
+    COUNT_NODES, ENLIST_NODE, NODE_DAYS, NODE_VIEW, NODE_WISHES, OFFER_MODELS, RESTRICT_NODE, WITHDRAW_NODE,
 };
 use infera_ledger::{
-    LedgerError, NodeChange, NodeDay, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish, ServingNode,
-    Whose, serving_nodes,
+    LedgerError, NodeChange, NodeDay, NodePools, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish,
+    ServingNode, Whose, serving_nodes,
 };
 use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId, OwnerId};
@@ -59,6 +60,10 @@ impl NodeRoster for SqliteLedger {
 impl NodeReader for SqliteLedger {
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
         self.read(wishes).await
+    }
+
+    async fn pools(&self) -> Result<NodePools, LedgerError> {
+        self.read(pools).await
     }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {
@@ -127,11 +132,15 @@ fn change_node(
         NodeChange::Enlist { version } => (ENLIST_NODE, version.clone()),
         NodeChange::Withdraw { version } => (WITHDRAW_NODE, version.clone()),
         NodeChange::OfferModels(models) => (OFFER_MODELS, Some(to_json(models)?)),
+        NodeChange::Restrict { .. } => (RESTRICT_NODE, None),
     };
     let value = value.as_deref().map(Word);
     let mut statement = connection.numbered(sql)?;
     let mut rows = match change {
         NodeChange::Withdraw { .. } => statement.query(params![Word(name), owner, value, millis(now)])?,
+        NodeChange::Restrict { is_private } => {
+            statement.query(params![Word(name), owner, i64::from(*is_private), millis(now)])?
+        }
         _ => statement.query(params![Word(name), owner, value])?,
     };
     let changed = rows.next()?.map(node_view).transpose()?;
@@ -150,5 +159,7 @@ fn node_view(row: &Row<'_>) -> Result<NodeView, Failure> {
         withdrawn_ms: withdrawn.map(|_| time(row, 4)).transpose()?,
         version: row.get(5)?,
         models: models(row, 6)?,
+        private_ms: optional_time(row, 7)?,
+        backstop_ms: optional_time(row, 8)?,
     })
 }

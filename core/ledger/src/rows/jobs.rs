@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Metadata;
 use crate::job_state::JobState;
-use crate::rows::Standby;
+use crate::rows::{NodePool, Standby};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, KeyId, ModelName, NodeId, OwnerId,
 };
@@ -179,6 +179,8 @@ pub struct PoisonedJob {
     pub request: Option<Vec<u8>>,
     /// How much agreement was asked for.
     pub policy: VerificationPolicy,
+    /// The nodes that it could go to.
+    pub pool: NodePool,
     /// When it ended.
     pub settled_ms: Timestamp,
 }
@@ -273,6 +275,8 @@ pub struct TakenJob {
     pub lane: Lane,
     /// The tier that it is served in.
     pub tier: ServiceTier,
+    /// The nodes that it may go to.
+    pub pool: NodePool,
     /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.

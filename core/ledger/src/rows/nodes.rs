@@ -41,6 +41,10 @@ pub struct NodeView {
     pub version: Option<String>,
     /// The models that it may be drawn for; none: all that it serves.
     pub models: Option<Vec<ModelName>>,
+    /// Since when it serves only jobs of its owner and of its groups; none: strangers' too.
+    pub private_ms: Option<Timestamp>,
+    /// Since when it is a backstop of the network, which its operator decides.
+    pub backstop_ms: Option<Timestamp>,
 }
 
 /// A change that an owner makes to a node.
@@ -58,6 +62,11 @@ pub enum NodeChange {
     },
     /// It may be drawn for these models alone, as far as it serves them.
     OfferModels(Vec<ModelName>),
+    /// It serves only jobs of its owner and of its groups, or strangers' too. The first time of restricting stays.
+    Restrict {
+        /// Whether it is restricted.
+        is_private: bool,
+    },
 }
 
 /// What an owner wants of a node, for the draw.

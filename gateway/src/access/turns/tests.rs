@@ -12,6 +12,7 @@ fn caller(account: &AccountId, key: u8) -> Caller {
         id: KeyId::fresh(),
         scopes: Scopes::default(),
         expires_ms: None,
+        pool: infera_ledger::NodePool::Open,
         is_proven: false,
         weight: 1,
         may_prioritise: false,

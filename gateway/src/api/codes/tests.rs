@@ -9,6 +9,7 @@ use infera_types::job::FailureReason;
 use super::*;
 use crate::api::denied::Denied;
 use crate::api::error::ApiError;
+use crate::api::group_refusal::GroupRefusal;
 use crate::api::too_many_requests::Limit;
 use crate::fastapi::{Flaw, Json, Mistakes, Unfit};
 
@@ -56,6 +57,13 @@ fn errors() -> Vec<ApiError> {
         ApiError::Damaged,
         ApiError::Internal,
     ];
+    all.extend([
+        ApiError::Group(GroupRefusal::Unknown),
+        ApiError::Group(GroupRefusal::NoNode),
+        ApiError::Group(GroupRefusal::NoAccount),
+        ApiError::Group(GroupRefusal::NameTaken),
+        ApiError::Group(GroupRefusal::Full("x")),
+    ]);
     all.extend(Refusal::ALL.iter().copied().map(ApiError::Node));
     all.extend(FailureReason::ALL.iter().map(|reason| ApiError::Failed(*reason, text())));
     let limits = [
@@ -92,6 +100,13 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::NoEndpoint(_)
         | ApiError::MethodNotAllowed(_)
         | ApiError::Node(_)
+        | ApiError::Group(
+            GroupRefusal::Unknown
+            | GroupRefusal::NoNode
+            | GroupRefusal::NoAccount
+            | GroupRefusal::NameTaken
+            | GroupRefusal::Full(_),
+        )
         | ApiError::ModelUnknown(_)
         | ApiError::WrongHost(_)
         | ApiError::ModelGone(_)

@@ -68,6 +68,7 @@ impl Accepting {
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
             node_reader: Arc::clone(&ledger) as _,
+            groups: Arc::clone(&ledger) as _,
             broker: MemoryBroker::new(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use infera_types::features::Features;
-use infera_types::ids::{NodeId, OwnerId};
+use infera_types::ids::{GroupId, NodeId, OwnerId};
+use infera_types::job::{AssignmentRecord, AssignmentState};
 use infera_types::numbers::NumericClass;
 
 /// Caps the measured speed that counts, at this many times the model's median.
@@ -19,10 +20,18 @@ const REPUTATION_MIN: f64 = 0.001;
 pub struct Candidate {
     /// The node.
     pub node: NodeId,
-    /// The node's owner.
+    /// The node's owner; of a backstop, for strangers' jobs, the network.
     pub owner: OwnerId,
     /// Where it connects from; `None` where the broker doesn't say.
     pub address: Option<IpAddr>,
+    /// The machine that it says it runs on.
+    pub machine: Option<String>,
+    /// Whether it serves only jobs of its owner and of its groups.
+    pub is_private: bool,
+    /// Whether it is a backstop of the network.
+    pub is_backstop: bool,
+    /// The groups that it is a member of.
+    pub groups: Vec<GroupId>,
     /// What it announced for this model.
     pub numeric_class: NumericClass,
     /// What its engine can do beyond answering, as it announced for this model.
@@ -56,6 +65,8 @@ pub struct Member {
     pub owner: OwnerId,
     /// Where it connects from.
     pub address: Option<IpAddr>,
+    /// The machine that it says it runs on.
+    pub machine: Option<String>,
     /// Its class.
     pub numeric_class: NumericClass,
     /// Whether it was a newcomer when drawn.
@@ -68,6 +79,7 @@ impl From<&Candidate> for Member {
             node: candidate.node.clone(),
             owner: candidate.owner.clone(),
             address: candidate.address,
+            machine: candidate.machine.clone(),
             numeric_class: candidate.numeric_class.clone(),
             newcomer: candidate.newcomer,
         }
@@ -81,6 +93,9 @@ pub enum Distinct {
     /// Different owners on different networks, none the job's own account: for nodes of strangers.
     #[default]
     Owner,
+    /// Different machines, whoever owns them: for an account's own nodes and for groups. A machine is what a node says it is, and
+    /// where it says nothing, its address; nothing proves either.
+    Machine,
     /// Different nodes are enough, whoever owns them and wherever they stand: for an operator whose nodes are all
     /// their own. Agreement then guards against broken machines, not against their owner.
     Node,
@@ -92,8 +107,19 @@ impl Distinct {
     pub fn party<'a>(self, owner: &'a OwnerId, node: &'a NodeId) -> &'a str {
         match self {
             Self::Owner => owner.as_str(),
-            Self::Node => node.as_str(),
+            Self::Machine | Self::Node => node.as_str(),
         }
+    }
+
+    /// Returns what tells apart the members of a group that was drawn under these settings. In a group that was drawn by owners no
+    /// two answers come from one owner; where two do, it was drawn by machines.
+    #[must_use]
+    pub fn of_group(self, assignments: &[AssignmentRecord]) -> Self {
+        let answered = || assignments.iter().filter(|one| one.state == AssignmentState::Answered);
+        let shares_owner = |one: &AssignmentRecord| {
+            answered().any(|other| other.node != one.node && other.owner == one.owner)
+        };
+        if self == Self::Owner && answered().any(shares_owner) { Self::Machine } else { self }
     }
 }
 
@@ -108,10 +134,10 @@ pub struct Medians {
 }
 
 impl Medians {
-    /// Returns the medians of a model's candidates; ejected ones and newcomers don't count.
+    /// Returns the medians of a model's candidates; ejected ones, private ones and newcomers don't count.
     #[must_use]
     pub fn of(candidates: &[Candidate]) -> Self {
-        let established = || candidates.iter().filter(|one| !one.newcomer && !one.ejected);
+        let established = || candidates.iter().filter(|one| !one.newcomer && !one.ejected && !one.is_private);
         let speeds = established().filter_map(|one| one.tokens_per_second).filter(|speed| *speed > 0.0);
         let mut medians = Self { tokens_per_second: median(speeds.collect()), weight: 1.0 };
         medians.weight = median(established().map(|one| medians.established_weight(one)).collect());

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use infera_ledger::NodePool;
 use infera_types::ids::OwnerId;
 
 use super::candidates::{Candidate, Distinct};
@@ -30,29 +31,85 @@ pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>) -> Vec<Ra
 
 fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
     let excluded_owner = match draw.distinct {
-        Distinct::Node => false,
+        Distinct::Node | Distinct::Machine => false,
         Distinct::Owner => {
             draw.excluded_owners.contains(&one.owner) || one.owner == OwnerId::of_account(draw.account)
         }
     };
     let beside_members = draw.members.iter().all(|member| match draw.distinct {
         Distinct::Node => member.node != one.node,
+        Distinct::Machine => {
+            let (theirs, own) = ((&member.machine, member.address), (&one.machine, one.address));
+            member.node != one.node && !same_machine(theirs, own)
+        }
         Distinct::Owner => {
             member.node != one.node && member.owner != one.owner && !same_network(member.address, one.address)
         }
     });
     !one.ejected
         && one.free_slots > 0
+        && is_in_pool(one, draw.pool)
         && one.can_do(draw.needed)
         && !excluded_owner
         && !draw.excluded_nodes.contains(&one.node)
         && beside_members
 }
 
+/// Returns whether a candidate serves jobs of this pool.
+fn is_in_pool(one: &Candidate, pool: &NodePool) -> bool {
+    match pool {
+        NodePool::Open => !one.is_private,
+        NodePool::Account(account) => one.owner == OwnerId::of_account(account),
+        NodePool::Group(group) => one.groups.contains(group),
+    }
+}
+
+/// Returns how many candidates serve jobs of a pool, and on how many different machines they run at least.
+#[must_use]
+pub fn machines(candidates: &[Candidate], pool: &NodePool) -> (usize, usize) {
+    let mut apart: Vec<&Candidate> = Vec::new();
+    for one in in_pool(candidates, pool) {
+        if apart.iter().all(|other| are_apart(one, other)) {
+            apart.push(one);
+        }
+    }
+    (in_pool(candidates, pool).count(), apart.len())
+}
+
+/// Returns whether two candidates are on different machines, as far as they say.
+#[must_use]
+pub fn are_apart(one: &Candidate, other: &Candidate) -> bool {
+    differ(one, other, Distinct::Machine)
+}
+
+/// Returns the candidates that serve jobs of a pool, whatever their room.
+fn in_pool<'a>(candidates: &'a [Candidate], pool: &'a NodePool) -> impl Iterator<Item = &'a Candidate> {
+    candidates.iter().filter(|one| !one.ejected && is_in_pool(one, pool))
+}
+
+/// Returns whether two nodes run on one machine, as far as they say. Two that each name their machine are on one if the names
+/// are equal. Of one that names none only its address is known: behind one address there may be several machines, which then
+/// count as one.
+pub(super) fn same_machine(
+    (machine, address): (&Option<String>, Option<IpAddr>),
+    (other_machine, other_address): (&Option<String>, Option<IpAddr>),
+) -> bool {
+    match (machine, other_machine) {
+        (Some(machine), Some(other)) => machine == other,
+        _ => {
+            address.is_some()
+                && address.map(|one| one.to_canonical()) == other_address.map(|one| one.to_canonical())
+        }
+    }
+}
+
 /// Returns whether two candidates may stand in one group.
 pub(super) fn differ(a: &Candidate, b: &Candidate, distinct: Distinct) -> bool {
     match distinct {
         Distinct::Node => a.node != b.node,
+        Distinct::Machine => {
+            a.node != b.node && !same_machine((&a.machine, a.address), (&b.machine, b.address))
+        }
         Distinct::Owner => a.node != b.node && a.owner != b.owner && !same_network(a.address, b.address),
     }
 }

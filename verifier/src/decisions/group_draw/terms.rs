@@ -1,5 +1,6 @@
 //! Holds the terms of one draw.
 
+use infera_ledger::NodePool;
 use infera_types::features::Features;
 use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
 
@@ -12,13 +13,15 @@ pub struct Draw<'a> {
     pub key: &'a Digest,
     /// The account that the job belongs to.
     pub account: &'a AccountId,
+    /// The nodes that the job may go to.
+    pub pool: &'a NodePool,
     /// What the request needs of a node's engine.
     pub needed: &'a Features,
     /// How many nodes are wanted beside the members.
     pub wanted: usize,
     /// The members already in the group.
     pub members: &'a [Member],
-    /// Owners that answered this job or whose miss counts; ignored under [`Distinct::Node`].
+    /// Owners that answered this job or whose miss counts; ignored but under [`Distinct::Owner`].
     pub excluded_owners: &'a [OwnerId],
     /// Nodes that answered this job or whose miss counts.
     pub excluded_nodes: &'a [NodeId],

@@ -9,7 +9,7 @@ use crate::pool::{Parameters, execute_over, prepared};
 use crate::settling::{ADD_TO_TOTALS, Totals};
 use crate::values::{millis, whole};
 use infera_ledger::listing::metadata_text;
-use infera_ledger::stored::body_bytes;
+use infera_ledger::stored::{body_bytes, replicas_number};
 use infera_ledger::{LedgerError, NewJob, job_state};
 use infera_types::ids::{Digest, KeyId};
 
@@ -78,7 +78,7 @@ impl<'a> Columns<'a> {
             columns.models.push(job.model.as_str());
             columns.requests.push(&job.request);
             columns.quorums.push(i16::from(job.policy.quorum));
-            columns.replicas.push(i16::from(job.policy.replicas));
+            columns.replicas.push(replicas_number(job));
             columns.gateways.push(job.gateway.as_str());
             columns.synchronous.push(i16::from(job.synchronous));
             columns.accepted.push(millis(job.accepted_ms));

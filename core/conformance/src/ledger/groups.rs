@@ -1,0 +1,282 @@
+//! Checks groups of nodes, what is noted of single nodes for draws, and the pools of keys and jobs.
+
+use super::sample::{new_job, take, taken, verifier};
+use super::{Halves, at, must};
+use infera_ledger::{
+    Accepted, GroupBounds, GroupChange, GroupChanged, GroupMade, GroupOrder, HeldQuestion, NewGroup, NewJob,
+    NewKey, NewNode, NodeChange, NodePool, NodeRecord, Registered, Standby, Turn, Whose,
+};
+use infera_types::ids::{AccountId, Digest, GroupId, NodeId, OwnerId};
+use infera_types::service::Lane;
+
+const BOUNDS: GroupBounds = GroupBounds { groups_max: 2, nodes_max: 2, accounts_max: 2, invitations_max: 1 };
+
+async fn account(ledger: &Halves, name: &str) -> AccountId {
+    must(ledger.accounts.sign_up(&format!("{name}@example.org"), None, at(0)).await).account
+}
+
+async fn node(ledger: &Halves, name: &str, account: &AccountId) -> NodeRecord {
+    let new = NewNode { name: name.to_owned(), secret: Digest::of(b"s"), account: Some(account.clone()) };
+    match must(ledger.network.register_node(&new, at(1)).await) {
+        Registered::Node(record) => record,
+        Registered::WrongSecret => unreachable!("a fresh name"),
+    }
+}
+
+async fn made(ledger: &Halves, account: &AccountId, name: &str) -> GroupId {
+    let group = NewGroup { id: GroupId::fresh(), account: account.clone(), name: name.to_owned() };
+    assert_eq!(must(ledger.groups.create_group(&group, &BOUNDS, at(2)).await), GroupMade::Made);
+    group.id
+}
+
+async fn changed(ledger: &Halves, by: &AccountId, group: &GroupId, change: GroupChange) -> GroupChanged {
+    let order = GroupOrder { by: by.clone(), group: group.clone(), change };
+    must(ledger.groups.change_group(&order, &BOUNDS, at(3)).await)
+}
+
+fn add(node: &str) -> GroupChange {
+    GroupChange::AddNode(node.to_owned())
+}
+
+fn remove(node: &str) -> GroupChange {
+    GroupChange::RemoveNode(node.to_owned())
+}
+
+/// Returns the members that draws are told of.
+async fn members(ledger: &Halves) -> Vec<(GroupId, NodeId)> {
+    must(ledger.node_reader.pools().await).members
+}
+
+/// A group's name leads its own account to it, and no other; a name is used once, and free again after the group.
+pub async fn a_group_is_made_found_and_deleted_by_its_account(ledger: &Halves) {
+    let (owner, other) = (account(ledger, "owner").await, account(ledger, "other").await);
+    let id = made(ledger, &owner, "lab").await;
+    let again = NewGroup { id: GroupId::fresh(), account: owner.clone(), name: "lab".to_owned() };
+    assert_eq!(must(ledger.groups.create_group(&again, &BOUNDS, at(2)).await), GroupMade::NameTaken);
+    let same = NewGroup { id: id.clone(), ..again.clone() };
+    assert_eq!(
+        must(ledger.groups.create_group(&same, &BOUNDS, at(9)).await),
+        GroupMade::Made,
+        "the same again"
+    );
+    let unknown = NewGroup { account: AccountId::fresh(), ..again };
+    assert_eq!(must(ledger.groups.create_group(&unknown, &BOUNDS, at(2)).await), GroupMade::NoAccount);
+
+    let theirs = made(ledger, &other, "lab").await;
+    let usable =
+        async |account: &AccountId, named: &str| must(ledger.groups.usable_group(account, named).await);
+    assert_eq!(usable(&owner, "lab").await, Some(id.clone()));
+    assert_eq!(usable(&owner, id.as_str()).await, Some(id.clone()));
+    assert_eq!(usable(&other, "lab").await, Some(theirs));
+    assert_eq!(usable(&other, id.as_str()).await, None, "it is not theirs to use");
+    assert_eq!(usable(&owner, "nothing").await, None);
+    let listed = must(ledger.groups.groups_of(&owner, 9).await);
+    assert_eq!(listed.iter().map(|group| (&group.id, group.created_ms)).collect::<Vec<_>>(), [(&id, at(2))]);
+
+    assert!(!must(ledger.groups.delete_group(&other, &id).await), "another account's");
+    let own = node(ledger, "n", &owner).await;
+    assert_eq!(changed(ledger, &owner, &id, add("n")).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, &owner, &id, GroupChange::Allow(other.clone())).await, GroupChanged::Done);
+    assert!(must(ledger.groups.delete_group(&owner, &id).await));
+    assert!(!must(ledger.groups.delete_group(&owner, &id).await));
+    assert_eq!(must(ledger.groups.group(&id).await), None);
+    assert_eq!((usable(&owner, "lab").await, usable(&other, id.as_str()).await), (None, None));
+    assert_eq!(members(ledger).await, []);
+    assert_eq!(changed(ledger, &owner, &id, add(own.id.as_str())).await, GroupChanged::NoGroup);
+    let fresh = made(ledger, &owner, "lab").await;
+    assert_eq!(must(ledger.groups.group(&fresh).await).map(|whole| whole.nodes), Some(Vec::new()));
+}
+
+/// The group's account invites, the node's owner consents, and either can end it; a revoked node has left.
+pub async fn a_node_is_in_a_group_only_if_both_want_it(ledger: &Halves) {
+    let (owner, runner) = (account(ledger, "owner").await, account(ledger, "runner").await);
+    let stranger = account(ledger, "stranger").await;
+    let (own, theirs) = (node(ledger, "own", &owner).await, node(ledger, "theirs", &runner).await);
+    let id = made(ledger, &owner, "lab").await;
+    let member = |node: &NodeRecord| (id.clone(), node.id.clone());
+
+    assert_eq!(changed(ledger, &runner, &id, add("theirs")).await, GroupChanged::NoGroup, "it wasn't asked");
+    assert_eq!(
+        changed(ledger, &owner, &id, add("theirs")).await,
+        GroupChanged::NoNode,
+        "a name is its owner's"
+    );
+    assert_eq!(changed(ledger, &owner, &id, add("own")).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, &owner, &id, add(theirs.id.as_str())).await, GroupChanged::Done);
+    assert_eq!(members(ledger).await, [member(&own)], "it was only asked");
+    assert_eq!(must(ledger.groups.groups_of(&runner, 9).await).len(), 1, "its owner sees the invitation");
+    for by in [&stranger, &owner] {
+        changed(ledger, by, &id, add(theirs.id.as_str())).await;
+        assert_eq!(members(ledger).await, [member(&own)], "others can't consent for it");
+    }
+    assert_eq!(changed(ledger, &runner, &id, add("theirs")).await, GroupChanged::Done);
+    let mut both = vec![member(&own), member(&theirs)];
+    both.sort();
+    let mut found = members(ledger).await;
+    found.sort();
+    assert_eq!(found, both);
+    let whole = must(ledger.groups.group(&id).await);
+    let nodes = whole.map(|whole| whole.nodes).unwrap_or_default();
+    let shown: Vec<_> = nodes.iter().map(|node| (node.owner.clone(), node.willing_ms)).collect();
+    assert!(shown.contains(&(OwnerId::of_account(&runner), Some(at(3)))), "{shown:?}");
+
+    assert_eq!(changed(ledger, &stranger, &id, remove(theirs.id.as_str())).await, GroupChanged::NoGroup);
+    assert_eq!(changed(ledger, &runner, &id, remove(own.id.as_str())).await, GroupChanged::NoGroup);
+    assert_eq!(changed(ledger, &runner, &id, remove("theirs")).await, GroupChanged::Done);
+    assert_eq!(members(ledger).await, [member(&own)]);
+    assert_eq!(changed(ledger, &runner, &id, add("theirs")).await, GroupChanged::NoGroup, "it has left");
+    assert_eq!(changed(ledger, &owner, &id, remove(theirs.id.as_str())).await, GroupChanged::NoNode);
+    must(ledger.nodes.revoke_node(&own.id, at(5)).await);
+    assert_eq!(members(ledger).await, []);
+    assert_eq!(changed(ledger, &owner, &id, add("own")).await, GroupChanged::NoNode);
+}
+
+/// Groups, nodes, invitations and users have bounds, and what is there already can be repeated at them.
+pub async fn groups_are_bounded(ledger: &Halves) {
+    let (owner, runner) = (account(ledger, "owner").await, account(ledger, "runner").await);
+    let (first, second) = (made(ledger, &owner, "a").await, made(ledger, &owner, "b").await);
+    let third = NewGroup { id: GroupId::fresh(), account: owner.clone(), name: "c".to_owned() };
+    assert_eq!(must(ledger.groups.create_group(&third, &BOUNDS, at(2)).await), GroupMade::Full);
+    for name in ["n1", "n2", "n3"] {
+        node(ledger, name, &owner).await;
+    }
+    for (name, outcome) in [
+        ("n1", GroupChanged::Done),
+        ("n2", GroupChanged::Done),
+        ("n3", GroupChanged::Full),
+        ("n1", GroupChanged::Done),
+    ] {
+        assert_eq!(changed(ledger, &owner, &first, add(name)).await, outcome, "{name}");
+    }
+    let theirs = node(ledger, "theirs", &runner).await;
+    assert_eq!(changed(ledger, &owner, &second, add(theirs.id.as_str())).await, GroupChanged::Done);
+    let other = account(ledger, "other").await;
+    let elsewhere = made(ledger, &other, "x").await;
+    let invited = changed(ledger, &other, &elsewhere, add(theirs.id.as_str())).await;
+    assert_eq!(invited, GroupChanged::Full, "one invitation is open");
+    changed(ledger, &runner, &second, add("theirs")).await;
+    let invited = changed(ledger, &other, &elsewhere, add(theirs.id.as_str())).await;
+    assert_eq!(invited, GroupChanged::Done, "it was answered");
+    for (name, outcome) in [
+        ("u1", GroupChanged::Done),
+        ("u2", GroupChanged::Done),
+        ("u3", GroupChanged::Full),
+        ("u1", GroupChanged::Done),
+    ] {
+        let user = account(ledger, name).await;
+        assert_eq!(changed(ledger, &owner, &first, GroupChange::Allow(user)).await, outcome, "{name}");
+    }
+}
+
+/// Only the group's account lets others use it; they may leave, and see it meanwhile.
+pub async fn a_groups_users_are_those_that_its_account_allows(ledger: &Halves) {
+    let (owner, user) = (account(ledger, "owner").await, account(ledger, "user").await);
+    let id = made(ledger, &owner, "lab").await;
+    let users = async || {
+        let mut users = must(ledger.node_reader.pools().await).users;
+        users.sort();
+        users
+    };
+    let allow = |account: &AccountId| GroupChange::Allow(account.clone());
+    let disallow = |account: &AccountId| GroupChange::Disallow(account.clone());
+    assert_eq!(users().await, [(id.clone(), owner.clone())]);
+    assert_eq!(changed(ledger, &user, &id, allow(&user)).await, GroupChanged::NoGroup);
+    assert_eq!(changed(ledger, &owner, &id, allow(&AccountId::fresh())).await, GroupChanged::NoAccount);
+    for _ in 0..2 {
+        assert_eq!(changed(ledger, &owner, &id, allow(&user)).await, GroupChanged::Done);
+    }
+    let mut both = vec![(id.clone(), owner.clone()), (id.clone(), user.clone())];
+    both.sort();
+    assert_eq!(users().await, both);
+    assert_eq!(must(ledger.groups.usable_group(&user, id.as_str()).await), Some(id.clone()));
+    assert_eq!(must(ledger.groups.usable_group(&user, "lab").await), None, "its name is its account's");
+    assert_eq!(must(ledger.groups.groups_of(&user, 9).await).len(), 1);
+    assert_eq!(changed(ledger, &user, &id, disallow(&owner)).await, GroupChanged::NoGroup);
+    assert_eq!(changed(ledger, &user, &id, disallow(&user)).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, &owner, &id, disallow(&user)).await, GroupChanged::NoAccount);
+    assert_eq!(must(ledger.groups.usable_group(&user, id.as_str()).await), None);
+}
+
+/// An owner restricts its node, an operator makes it a backstop by its name or id; the first time of each stays.
+pub async fn private_nodes_and_backstops_are_told_to_draws(ledger: &Halves) {
+    let owner = account(ledger, "owner").await;
+    let (one, two) = (node(ledger, "one", &owner).await, node(ledger, "two", &owner).await);
+    let noted = async || {
+        let pools = must(ledger.node_reader.pools().await);
+        (pools.private, pools.backstops)
+    };
+    assert_eq!(noted().await, (Vec::new(), Vec::new()));
+    let whose = Whose::Of(OwnerId::of_account(&owner));
+    let restrict = async |is_private: bool, now: u64| {
+        let change = NodeChange::Restrict { is_private };
+        let view = must(ledger.roster.change_node(&whose, "one", &change, at(now)).await);
+        view.and_then(|view| view.private_ms)
+    };
+    assert_eq!((restrict(true, 2).await, restrict(true, 3).await), (Some(at(2)), Some(at(2))));
+    let backstop = async |named: &str, is_backstop: bool, now: u64| {
+        must(ledger.groups.set_backstop(named, is_backstop, at(now)).await).map(|record| record.id)
+    };
+    assert_eq!(backstop("two", true, 4).await, Some(two.id.clone()));
+    assert_eq!(backstop(two.id.as_str(), true, 5).await, Some(two.id.clone()));
+    assert_eq!(backstop("nothing", true, 5).await, None);
+    let view = must(ledger.roster.node_of(&whose, "two").await);
+    assert_eq!(view.and_then(|view| view.backstop_ms), Some(at(4)));
+    assert_eq!(noted().await, (vec![one.id.clone()], vec![two.id.clone()]));
+    assert_eq!(restrict(false, 6).await, None);
+    assert_eq!(backstop("two", false, 7).await, Some(two.id.clone()));
+    assert_eq!(noted().await, (Vec::new(), Vec::new()));
+    restrict(true, 8).await;
+    must(ledger.nodes.revoke_node(&one.id, at(9)).await);
+    assert_eq!(noted().await, (Vec::new(), Vec::new()), "a revoked node is none");
+    assert_eq!(backstop("one", true, 10).await, None);
+}
+
+/// Without a word a key's jobs go to all nodes; a key that is rotated hands its pool on, so that no job goes elsewhere by it.
+pub async fn a_keys_pool_goes_on_to_its_successor(ledger: &Halves) {
+    let account = account(ledger, "owner").await;
+    let key = NewKey::plain(Digest::of(b"key"), account.clone(), "abcd");
+    must(ledger.accounts.issue_key(&key, at(1)).await);
+    let pool = async |key: &NewKey| must(ledger.groups.key_pool(&key.id).await);
+    assert_eq!(pool(&key).await, NodePool::Open);
+    let (own, group) = (NodePool::Account(account.clone()), NodePool::Group(GroupId::fresh()));
+    for wanted in [&group, &NodePool::Open, &own] {
+        assert!(must(ledger.groups.set_key_pool(&key.id, wanted).await));
+        assert_eq!(pool(&key).await, *wanted);
+    }
+    let successor = NewKey::plain(Digest::of(b"next"), account, "efgh");
+    assert!(must(ledger.keys.rotate_key(&key.id, &successor, at(50), at(2)).await));
+    assert_eq!((pool(&key).await, pool(&successor).await), (own.clone(), own));
+    must(ledger.keys.end_key(&key.id, at(3)).await);
+    assert!(!must(ledger.groups.set_key_pool(&key.id, &group).await), "it is revoked");
+    let unknown = NewKey::plain(Digest::of(b"unknown"), AccountId::fresh(), "ijkl");
+    assert_eq!(pool(&unknown).await, NodePool::Open);
+}
+
+/// A job's pool stays with it to its verifier. One that is given back waits for its turn again, which an ordinary one doesn't.
+pub async fn a_job_keeps_its_pool_and_is_held_again_when_it_is_released(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let pool = NodePool::Account(account.clone());
+    let standby = Standby::never_held(&account).in_pool(&pool);
+    let job = NewJob { standby, ..new_job(&account) };
+    assert_eq!(must(ledger.intake.accept(job.clone()).await), Accepted::New { is_held: false });
+    let owner = verifier(ledger, 60_000).await;
+    let own = taken(take(ledger, &owner, job.id, false, 1).await);
+    assert_eq!((&own.pool, own.lane, own.policy), (&pool, Lane::Own, job.policy));
+
+    let question =
+        HeldQuestion { model: job.model.clone(), lane: Lane::Own, after: None, flows_max: 9, jobs_max: 9 };
+    assert_eq!(must(ledger.feeding.held(&question, at(2)).await), []);
+    must(ledger.owner.release(&owner, &[job.id], at(3)).await);
+    let flows = must(ledger.feeding.held(&question, at(4)).await);
+    let held: Vec<_> = flows.iter().flat_map(|flow| &flow.jobs).map(|held| held.id).collect();
+    assert_eq!(held, [job.id]);
+    assert_eq!(flows.first().map(|flow| NodePool::of_share(flow.key.share.as_str())), Some(pool.clone()));
+    let waiting = must(ledger.feeding.waiting(9).await);
+    assert_eq!(
+        waiting.iter().map(|kind| (kind.lane, kind.offered, kind.held)).collect::<Vec<_>>(),
+        [(Lane::Own, 0, 1)]
+    );
+    let turn = Turn { id: job.id, charged_tokens: 1 };
+    assert_eq!(must(ledger.feeding.offer(&[turn], at(5)).await), [job.id]);
+    assert_eq!(taken(take(ledger, &owner, job.id, false, 6).await).pool, pool);
+}

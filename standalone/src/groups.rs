@@ -1,0 +1,62 @@
+//! The operator's commands about groups of nodes and backstop nodes, on the ledger of a data folder that no `infera up` has.
+
+use std::path::Path;
+
+use infera_gateway::access::group_orders::{self, GroupOrderError, GroupTask};
+use infera_ledger::NodeRecord;
+use infera_program::Failure;
+use infera_program::group_command::{GroupCommand, Switch};
+
+use crate::commands::ledger_in;
+
+/// Carries out a command about groups and returns what it says.
+///
+/// # Errors
+/// A folder in use is refused; so is what is told of a group, a node or an account that doesn't exist.
+pub async fn act(data: &Path, command: &GroupCommand) -> Result<String, Failure> {
+    let ledger = ledger_in(data).await?;
+    let (account, task) = task(command);
+    group_orders::carry_out(ledger.as_ref(), account, task).await.map_err(not_done)
+}
+
+/// Makes a node a backstop of the network, or an ordinary one, and returns what is said of it.
+///
+/// # Errors
+/// As [`act`].
+pub async fn backstop(data: &Path, node: &str, switch: Switch) -> Result<String, Failure> {
+    let ledger = ledger_in(data).await?;
+    let record = group_orders::backstop(ledger.as_ref(), node, switch == Switch::On).await;
+    Ok(told(&record.map_err(not_done)?, switch))
+}
+
+/// Returns the account that a command acts for, and what it orders.
+fn task(command: &GroupCommand) -> (&str, GroupTask<'_>) {
+    match command {
+        GroupCommand::Create { account, name } => (account, GroupTask::Create(name)),
+        GroupCommand::List { account } => (account, GroupTask::List),
+        GroupCommand::Show { account, group } => (account, GroupTask::Show(group)),
+        GroupCommand::AddNode { account, group, node } => (account, GroupTask::AddNode(group, node)),
+        GroupCommand::RemoveNode { account, group, node } => (account, GroupTask::RemoveNode(group, node)),
+        GroupCommand::Allow { account, group, other } => (account, GroupTask::Allow(group, other)),
+        GroupCommand::Disallow { account, group, other } => (account, GroupTask::Disallow(group, other)),
+        GroupCommand::Delete { account, group } => (account, GroupTask::Delete(group)),
+    }
+}
+
+/// Returns what is said of a node that is a backstop now, or no more.
+fn told(node: &NodeRecord, switch: Switch) -> String {
+    let is = match switch {
+        Switch::On => "is a backstop: it is asked only where others can't fill a group, and earns no points",
+        Switch::Off => "is a node like others",
+    };
+    format!("{} ({}) {is}; verifiers know it within a second", node.id, node.name)
+}
+
+/// Maps why an order isn't carried out to the exit code of whose fault it is.
+fn not_done(error: GroupOrderError) -> Failure {
+    match error {
+        GroupOrderError::NoName => Failure::settings(error),
+        GroupOrderError::Ledger(error) => error.into(),
+        _ => Failure::refused(error),
+    }
+}
