@@ -11,6 +11,7 @@ mod auth;
 mod by_address;
 mod client_network;
 mod elsewhere;
+pub mod erasure_orders;
 pub mod group_orders;
 mod job_share;
 pub mod key_orders;

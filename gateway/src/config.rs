@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use infera_ledger::Room;
+use infera_types::day::DAY_MS;
 use serde::{Deserialize, Serialize};
 
 pub use cors_origin::CorsOrigin;
@@ -123,6 +124,12 @@ pub struct Config {
     /// How long a submitted job may take before it expires, in milliseconds. An hour is longer than the loss of a
     /// verifier, a backlog or a restart, and short enough that a job that its client forgot doesn't hold the queue.
     pub submit_deadline_ms: u64,
+    /// How long the text of a job that isn't to be stored is kept after its end, in milliseconds; at most a day. Its end can
+    /// be collected until then. Ten minutes are longer than a client's retries and polls, and as long as the longest wait of a
+    /// synchronous client.
+    pub unstored_ms: u64,
+    /// The most days of retention that a key may have. Beyond a year, a key without retention serves as well.
+    pub retention_days_max: u32,
     /// The answer's length if a request on `/v1` doesn't give one, in tokens. Most chat answers fit, and no node is
     /// busy for long.
     pub max_tokens_default: u32,
@@ -178,6 +185,8 @@ impl Default for Config {
             request_timeout_s: 240,
             abandoned_ms: 30_000,
             submit_deadline_ms: 60 * 60 * 1000,
+            unstored_ms: 10 * 60 * 1000,
+            retention_days_max: 365,
             max_tokens_default: 256,
             max_tokens_max: 8_192,
             key_ttl_ms: 4_000,
@@ -195,6 +204,9 @@ pub(crate) const REQUEST_TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=600;
 /// The largest number of one share's jobs in a model's first queue. Counting more would cost each acceptance more than
 /// the turns that it saves.
 const OFFERED_MOST: u64 = 10_000;
+/// The longest retention, in days: a hundred years, so that times stay within what tables hold.
+const RETENTION_MOST_DAYS: u64 = 36_500;
+
 /// The longest time that a key may be believed, in milliseconds: a block has to hold everywhere within five seconds.
 const KEY_TTL_MAX_MS: u64 = 5_000;
 
@@ -264,6 +276,8 @@ impl Config {
             ("key_ttl_ms", self.key_ttl_ms, 0, KEY_TTL_MAX_MS),
             ("request_timeout_s", self.request_timeout_s, timeout_least, timeout_most),
             ("offered_max", u64::from(self.offered_max), 0, OFFERED_MOST),
+            ("unstored_ms", self.unstored_ms, 0, DAY_MS),
+            ("retention_days_max", u64::from(self.retention_days_max), 1, RETENTION_MOST_DAYS),
         ];
         mistakes.extend(
             ranges

@@ -77,6 +77,7 @@ impl Gateway {
             accounts: seams.accounts,
             post: None,
             key_book: seams.keys,
+            erasures: seams.erasures,
             limits: shared.limits,
             runners: Runners { roster: Arc::clone(&seams.roster), reader: Arc::clone(&seams.node_reader) },
             node_models: NodeModels::new(seams.node_reader),

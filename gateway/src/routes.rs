@@ -11,6 +11,7 @@ mod call;
 mod charging;
 pub(crate) mod chat;
 pub(crate) mod documents;
+pub(crate) mod erasures;
 pub(crate) mod health;
 pub(crate) mod job_batches;
 pub(crate) mod job_lists;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use infera_broker::Broker;
 use infera_ledger::{
-    AccountBook, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook, NodeGroupBook, NodeReader,
-    NodeRoster,
+    AccountBook, ErasureOrders, JobBatches, JobIntake, JobLists, JobReader, KeyBook, NetworkBook,
+    NodeGroupBook, NodeReader, NodeRoster,
 };
 
 /// The seams that a gateway works on.
@@ -24,6 +24,8 @@ pub struct Seams {
     pub accounts: Arc<dyn AccountBook>,
     /// The ledger's part that manages accounts' keys.
     pub keys: Arc<dyn KeyBook>,
+    /// The ledger's part that takes orders to erase text.
+    pub erasures: Arc<dyn ErasureOrders>,
     /// The ledger's catalogue, epochs and records of nodes.
     pub network: Arc<dyn NetworkBook>,
     /// The ledger's part by which owners see and manage their nodes.

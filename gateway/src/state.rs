@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use infera_ledger::{AccountBook, KeyBook};
+use infera_ledger::{AccountBook, ErasureOrders, KeyBook};
 use infera_types::shutdown::Shutdown;
 
 use crate::access::{KeyCache, Limits};
@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) post: Option<Post>,
     /// The ledger's keys by their ids.
     pub(crate) key_book: Arc<dyn KeyBook>,
+    /// The ledger's part that takes orders to erase text.
+    pub(crate) erasures: Arc<dyn ErasureOrders>,
     /// The cache of keys that were used lately.
     pub(crate) keys: KeyCache,
     /// The limits per key and per address.

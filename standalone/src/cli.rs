@@ -39,6 +39,9 @@ pub enum Command {
     /// Accounts' API keys.
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Single jobs.
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
     /// runs on the folder. Where `up` runs, the API does the same.
     Key(KeyOptions),
@@ -103,6 +106,20 @@ pub enum ArchiveCommand {
     },
 }
 
+/// About single jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Have the text of a job that has ended erased, while nothing runs on the folder: request, answer and metadata, from the
+    /// ledger and the archive. The next `up` does it. Where `up` runs, DELETE /v1/jobs/{id}/data does the same.
+    Erase {
+        /// The job's id.
+        job: JobId,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
 /// About accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
@@ -127,6 +144,19 @@ pub enum AccountCommand {
         /// The weight.
         #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
         weight: u32,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Have the text of all jobs erased that an account has had, while nothing runs on the folder: requests, answers and
+    /// metadata, from the ledger and the archive. It can't be taken back. The next `up` does it; the same again tells how far it
+    /// has come. Where `up` runs, DELETE /v1/account/data does the same.
+    Erase {
+        /// The account's id, or the address that it signed up with.
+        account: String,
+        /// Say that it is meant.
+        #[arg(long)]
+        yes: bool,
         /// Where settings come from.
         #[command(flatten)]
         settings: Settings,

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use infera_archive::record::RecordError;
+use infera_gateway::access::erasure_orders::{self, ErasureOrderError};
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError};
 use infera_ledger::{AccountBook, LedgerError};
@@ -14,7 +15,7 @@ use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
 use infera_types::ids::JobId;
 
-use crate::cli::{AccountCommand, Settings};
+use crate::cli::{AccountCommand, JobCommand, Settings};
 use crate::config::Config;
 use crate::data_folder::{self, DataFolder, DataFolderError};
 use crate::operators::{self, AskError};
@@ -105,12 +106,36 @@ pub async fn account(
             let ledger = ledger_in(&load(settings)?.data).await?;
             share_orders::weigh(&email, weight, ledger.as_ref()).await
         }
+        AccountCommand::Erase { account, yes, settings } => {
+            let ledger = ledger_in(&load(settings)?.data).await?;
+            let erased = erasure_orders::erase_account(ledger.as_ref(), &account, yes).await;
+            return erased.map_err(not_erased);
+        }
         AccountCommand::AllowPriority { no_more, settings } => {
             let (data, line) = (load(settings)?.data, key_line()?);
             share_orders::allow_priority(&line, !no_more, ledger_in(&data).await?.as_ref()).await
         }
     };
     done.map_err(not_ordered)
+}
+
+/// Carries out a command about a job in the ledger of a data folder that no `infera up` has; returns a line that says what was
+/// done.
+///
+/// # Errors
+/// A job that doesn't exist or has not ended is refused, and so is a folder in use.
+pub async fn job(
+    command: JobCommand,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    let JobCommand::Erase { job, settings } = command;
+    let ledger = ledger_in(&load(settings)?.data).await?;
+    erasure_orders::erase_job(ledger.as_ref(), job).await.map_err(not_erased)
+}
+
+/// Maps why text isn't erased to the exit code of whose fault it is.
+fn not_erased(error: ErasureOrderError) -> Failure {
+    if error.is_ledgers() { error.into() } else { Failure::refused(error) }
 }
 
 /// Reads the line with a key from standard input.

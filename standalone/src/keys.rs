@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use infera_gateway::access::key_orders::{self, KeyOrder, KeyOrderError, MadeKey};
-use infera_ledger::{AccountBook, KeyBook};
+use infera_ledger::{AccountBook, KeyBook, PrivacyChange};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
 use infera_program::key_command::KeyCommand;
@@ -49,9 +49,11 @@ where
 {
     Ok(match command {
         KeyCommand::CreateAdmin { email } => told(&key_orders::create_admin(ledger, email).await?),
-        KeyCommand::Create { account, name, scopes, expires_in_s } => {
+        KeyCommand::Create { account, name, scopes, expires_in_s, no_store, retention_days } => {
             let valid_for = expires_in_s.map(Duration::from_secs);
-            told(&key_orders::create(ledger, KeyOrder { account, name, scopes, valid_for }).await?)
+            let privacy =
+                PrivacyChange { stores: no_store.then_some(false), retention_days: retention_days.map(Some) };
+            told(&key_orders::create(ledger, KeyOrder { account, name, scopes, valid_for, privacy }).await?)
         }
         KeyCommand::List { account } => {
             let now = Timestamp::now();
@@ -60,6 +62,11 @@ where
         }
         KeyCommand::Rotate { id, overlap_s } => {
             told(&key_orders::rotate(ledger, id, Duration::from_secs(*overlap_s)).await?)
+        }
+        KeyCommand::Retain { id, store, retention_days } => {
+            let days = retention_days.map(|days| Some(days).filter(|days| *days > 0));
+            let privacy = PrivacyChange { stores: *store, retention_days: days };
+            key_orders::retains(&key_orders::retain(ledger, id, privacy).await?)
         }
         KeyCommand::Revoke { id } => format!("{} is revoked", key_orders::revoke(ledger, id).await?.id),
         KeyCommand::Block { what } => {

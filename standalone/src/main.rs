@@ -36,6 +36,7 @@ fn act(command: Command) -> Done {
         Command::Node(NodeCommand::Backstop { node, switch, settings }) => {
             alone()?.block_on(groups::backstop(&load(settings)?.data, &node, switch))?
         }
+        Command::Job(command) => alone()?.block_on(commands::job(command, load))?,
         Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };
     Ok(print(&said)?)

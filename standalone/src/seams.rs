@@ -60,6 +60,7 @@ impl Seams {
             lists: self.ledger.clone(),
             accounts: self.ledger.clone(),
             keys: self.ledger.clone(),
+            erasures: self.ledger.clone(),
             network: self.ledger.clone(),
             roster: self.ledger.clone(),
             node_reader: self.ledger.clone(),
@@ -81,6 +82,8 @@ impl Seams {
             nodes: self.ledger.clone(),
             index: self.ledger.clone(),
             pruning: self.ledger.clone(),
+            erasing: self.ledger.clone(),
+            segments: self.ledger.clone(),
             archive: self.archive.clone(),
             broker: Arc::clone(&self.broker),
         }

@@ -58,6 +58,7 @@ async fn gateway(ledger: &Arc<SqliteLedger>, broker: &Arc<RabbitBroker>, shutdow
         lists: Arc::clone(ledger) as _,
         accounts: Arc::clone(ledger) as _,
         keys: Arc::clone(ledger) as _,
+        erasures: Arc::clone(ledger) as _,
         network: Arc::clone(ledger) as _,
         roster: Arc::clone(ledger) as _,
         node_reader: Arc::clone(ledger) as _,

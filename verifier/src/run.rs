@@ -112,6 +112,8 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
         config: Arc::clone(config),
         index: Arc::clone(&seams.index),
         pruning: Arc::clone(&seams.pruning),
+        erasing: Arc::clone(&seams.erasing),
+        segments: Arc::clone(&seams.segments),
         archive: Arc::clone(&seams.archive),
         leases: Arc::clone(leases),
     };

@@ -6,8 +6,8 @@ use infera_archive::Archive;
 use infera_broker::Broker;
 use infera_broker::connections::Connections;
 use infera_ledger::{
-    ArchiveIndex, Feeding, JobOwner, JobReader, NetworkBook, NodeBook, NodeReader, Pruning, Standing,
-    Sweeping,
+    ArchiveIndex, Erasing, Feeding, JobOwner, JobReader, NetworkBook, NodeBook, NodeReader, Pruning,
+    SegmentChanges, Standing, Sweeping,
 };
 
 /// The ledger's parts, the archive and the broker.
@@ -31,6 +31,10 @@ pub struct Seams {
     pub index: Arc<dyn ArchiveIndex>,
     /// Removes the bodies of archived jobs.
     pub pruning: Arc<dyn Pruning>,
+    /// Erases the text of jobs.
+    pub erasing: Arc<dyn Erasing>,
+    /// Records what erasing changes in the archive.
+    pub segments: Arc<dyn SegmentChanges>,
     /// Stores segments of settled jobs.
     pub archive: Arc<dyn Archive>,
     /// Carries messages.

@@ -10,6 +10,7 @@ mod lives {
 
     mod archiving;
     mod ends;
+    mod erasing;
     mod feeding;
     mod groups;
     mod interleavings;

@@ -2,6 +2,7 @@
 //! ledger knows which of them matter.
 
 pub mod record;
+pub mod rewriting;
 pub mod segment;
 
 pub mod key;
@@ -59,6 +60,7 @@ pub trait ArchiveReader: Send + Sync + fmt::Debug {
 /// * When `put` returns, the whole object survives the end of this process and of the machine.
 /// * A reader sees the whole old object, the whole new object, or none; never a part.
 /// * Putting the same key again replaces it; nothing depends on conditional writes.
+/// * When `remove` returns, no reader finds the object, also after the end of the machine.
 #[async_trait]
 pub trait Archive: ArchiveReader {
     /// Writes the object `key` (words of `[a-z0-9_.-]` between slashes).
@@ -66,4 +68,10 @@ pub trait Archive: ArchiveReader {
     /// # Errors
     /// [`ArchiveError::Unavailable`] is safe to retry: the same key is overwritten.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ArchiveError>;
+
+    /// Removes the object `key`. An object that does not exist is removed already.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unavailable`] is safe to retry.
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError>;
 }

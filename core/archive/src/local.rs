@@ -92,6 +92,15 @@ fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file and flushes its folder. Empty folders stay: a concurrent `put` may be about to use them.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = private_files::create(path)?;
     file.write_all(bytes)?;
@@ -152,5 +161,11 @@ impl Archive for LocalArchive {
         let root = self.folder.clone();
         let written = blocking(path.clone(), move |path| write(&root, path, &bytes)).await?;
         written.map_err(|error| unavailable(&path, &error))
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError> {
+        let path = self.path(key)?;
+        let removed = blocking(path.clone(), remove).await?;
+        removed.map_err(|error| unavailable(&path, &error))
     }
 }

@@ -1,8 +1,8 @@
 //! Finds the archived record of one job, for an operator who wants to see it: the ledger says where it lies, the archive
 //! gives its frame, and the ledger's hash decides whether the line in it is the record.
 
-use infera_ledger::{ArchiveIndex, JobReader, LedgerError};
-use infera_types::ids::JobId;
+use infera_ledger::{ArchiveIndex, JobReader, LedgerError, RemovedRecord};
+use infera_types::ids::{Digest, JobId};
 
 use crate::segment::{self, SegmentError};
 use crate::{ArchiveError, ArchiveReader};
@@ -19,6 +19,19 @@ pub enum RecordError {
          log says what keeps records from being archived"
     )]
     NotArchived(JobId),
+    /// The record was deleted with its whole segment, because its retention was over. Its hash is all that is left of it.
+    #[error(
+        "the record of job {job} was deleted from the archive at {removed_s} s since 1970, when its retention was over; its \
+         SHA-256 was {hash}"
+    )]
+    Removed {
+        /// The job.
+        job: JobId,
+        /// When the segment was deleted, in seconds since 1970.
+        removed_s: u64,
+        /// SHA-256 of the record's line.
+        hash: Digest,
+    },
     /// The ledger can't say where the record lies.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -33,6 +46,7 @@ impl RecordError {
     pub const fn may_pass(&self) -> bool {
         match self {
             Self::NotEnded(_) | Self::NotArchived(_) => true,
+            Self::Removed { .. } => false,
             Self::Ledger(error) => matches!(error, LedgerError::Unavailable(_) | LedgerError::Unknown(_)),
             Self::Segment(error) => {
                 matches!(error, SegmentError::Archive(ArchiveError::Unavailable(_)) | SegmentError::CutOff)
@@ -54,6 +68,9 @@ pub async fn find(
 ) -> Result<String, RecordError> {
     if let Some(archived) = index.locate(job).await? {
         return Ok(segment::read_line(archive, &archived).await?);
+    }
+    if let Some(RemovedRecord { hash, removed_ms }) = index.removed(job).await? {
+        return Err(RecordError::Removed { job, removed_s: removed_ms.as_secs(), hash });
     }
     let has_ended = !reader.settlements(&[job]).await?.is_empty();
     Err(if has_ended { RecordError::NotArchived(job) } else { RecordError::NotEnded(job) })

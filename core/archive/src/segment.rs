@@ -112,45 +112,60 @@ const fn date(days: u64) -> (u64, u64, u64) {
 pub fn build(segment: SegmentId, records: &[SettledRecord]) -> Result<SegmentBytes, SegmentError> {
     let earliest =
         records.iter().map(|record| record.settlement.settled_ms).min().ok_or(SegmentError::Empty)?;
-    let mut bytes = Vec::new();
-    let mut places = Vec::with_capacity(records.len());
-    let mut left = records;
-    while !left.is_empty() {
-        let (text, hashes) = lines(left)?;
-        let (records, rest) = left.split_at(hashes.len());
-        left = rest;
-        let frame = zstd::bulk::compress(&text, COMPRESSION_LEVEL).map_err(|error| {
-            SegmentError::Unwritable { job: records[0].job_id, problem: error.to_string() }
+    let mut writer = SegmentWriter::default();
+    for record in records {
+        writer.add(record.job_id, |text| {
+            serde_json::to_writer(text, record)
+                .map_err(|error| SegmentError::Unwritable { job: record.job_id, problem: error.to_string() })
         })?;
-        let (frame_offset, frame_length) = (bytes.len() as u64, frame.len() as u64);
-        places.extend((0..).zip(records.iter().zip(hashes)).map(|(index, (record, hash))| RecordPlace {
-            job: record.job_id,
-            frame_offset,
-            frame_length,
-            index,
-            hash,
-        }));
-        bytes.extend_from_slice(&frame);
     }
-    Ok(SegmentBytes { key: key(segment, earliest), bytes, places })
+    writer.finish(key(segment, earliest))
 }
 
-/// Writes as many records as fit into a frame, at least one, as one line of JSON each, and returns each line's hash
-/// too.
-fn lines(records: &[SettledRecord]) -> Result<(Vec<u8>, Vec<Digest>), SegmentError> {
-    let mut text = Vec::new();
-    let mut hashes = Vec::with_capacity(records.len().min(FRAME_RECORDS_MAX));
-    for record in records.iter().take(FRAME_RECORDS_MAX) {
-        if text.len() >= FRAME_TEXT_BYTES {
-            break;
+/// Writes lines into frames, each as full as it may be.
+#[derive(Debug, Default)]
+pub(crate) struct SegmentWriter {
+    bytes: Vec<u8>,
+    places: Vec<RecordPlace>,
+    /// The text of the frame that is being filled, and the jobs and hashes of its lines.
+    text: Vec<u8>,
+    lines: Vec<(JobId, Digest)>,
+}
+
+impl SegmentWriter {
+    /// Adds the line of a job, which `write` writes without its newline.
+    pub(crate) fn add(
+        &mut self,
+        job: JobId,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        if self.lines.len() >= FRAME_RECORDS_MAX || self.text.len() >= FRAME_TEXT_BYTES {
+            self.end_frame()?;
         }
-        let begin = text.len();
-        serde_json::to_writer(&mut text, record)
-            .map_err(|error| SegmentError::Unwritable { job: record.job_id, problem: error.to_string() })?;
-        hashes.push(Digest::of(&text[begin..]));
-        text.push(b'\n');
+        let begin = self.text.len();
+        write(&mut self.text)?;
+        self.lines.push((job, Digest::of(&self.text[begin..])));
+        self.text.push(b'\n');
+        Ok(())
     }
-    Ok((text, hashes))
+
+    fn end_frame(&mut self) -> Result<(), SegmentError> {
+        let Some((first, _)) = self.lines.first() else { return Ok(()) };
+        let frame = zstd::bulk::compress(&self.text, COMPRESSION_LEVEL)
+            .map_err(|error| SegmentError::Unwritable { job: *first, problem: error.to_string() })?;
+        let (frame_offset, frame_length) = (self.bytes.len() as u64, frame.len() as u64);
+        let place = |(index, (job, hash))| RecordPlace { job, frame_offset, frame_length, index, hash };
+        self.places.extend((0..).zip(self.lines.drain(..)).map(place));
+        self.bytes.extend_from_slice(&frame);
+        self.text.clear();
+        Ok(())
+    }
+
+    /// Returns the segment with the key of its object.
+    pub(crate) fn finish(mut self, key: String) -> Result<SegmentBytes, SegmentError> {
+        self.end_frame()?;
+        Ok(SegmentBytes { key, bytes: self.bytes, places: self.places })
+    }
 }
 
 /// Reads the record at the place that `archived` names, by one ranged read, and checks its hash against the ledger's.
@@ -236,12 +251,14 @@ fn line_in(frame: &[u8], place: &RecordPlace) -> Result<String, String> {
     String::from_utf8(line.to_vec()).map_err(|error| format!("its line isn't text: {error}"))
 }
 
-fn check_hash(line: &[u8], place: &RecordPlace) -> Result<(), String> {
+/// Checks a line against the hash that the ledger has.
+pub(crate) fn check_hash(line: &[u8], place: &RecordPlace) -> Result<(), String> {
     let hash = Digest::of(line);
     if hash == place.hash { Ok(()) } else { Err(format!("its hash is {hash}, not {}", place.hash)) }
 }
 
-fn text_of(frame: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Returns the text of a frame.
+pub(crate) fn text_of(frame: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     zstd::stream::read::Decoder::with_buffer(frame)?.take(FRAME_TEXT_MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)

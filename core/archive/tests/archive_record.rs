@@ -54,6 +54,7 @@ impl Store {
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
+            keeping: infera_ledger::Keeping::default(),
         };
         let id = job.id;
         assert_eq!(self.ledger.accept(job).await.expect("accepted"), Accepted::New { is_held: false });

@@ -140,6 +140,7 @@ fn record() -> impl Strategy<Value = SettledRecord> {
                         completion_tokens: 2,
                     },
                 }],
+                erased: None,
             }
         },
     )

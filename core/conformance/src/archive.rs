@@ -24,6 +24,7 @@ macro_rules! archive_conformance {
             an_object_of_many_parts_is_whole
             an_empty_object_is_an_object
             putting_again_replaces
+            what_was_removed_is_gone
             what_is_not_there_is_said_so
             a_range_beyond_the_object_is_refused
             keys_that_are_not_ours_are_refused
@@ -105,6 +106,26 @@ pub async fn putting_again_replaces(archive: &dyn Archive) {
     }
 }
 
+/// A removed object is gone, and its neighbours are not; removing it again is no error, and it can be put again.
+pub async fn what_was_removed_is_gone(archive: &dyn Archive) {
+    let (key, neighbour) = (key(), key());
+    let beside = format!("{}.more", key);
+    for key in [&key, &neighbour, &beside] {
+        put(archive, key, "text").await;
+    }
+    for _ in 0..2 {
+        let removed = timeout(PATIENCE, archive.remove(&key)).await;
+        assert!(matches!(removed, Ok(Ok(()))), "removing {key}: {removed:?}");
+        expect_size(archive, &key, None).await;
+        assert!(matches!(archive.get(&key, 0..1).await, Err(ArchiveError::NotFound(_))));
+    }
+    for kept in [&neighbour, &beside] {
+        assert_eq!(get(archive, kept, 0..4).await, "text".as_bytes());
+    }
+    put(archive, &key, "again").await;
+    assert_eq!(get(archive, &key, 0..5).await, "again".as_bytes());
+}
+
 /// A missing object is `NotFound` and has no size.
 pub async fn what_is_not_there_is_said_so(archive: &dyn Archive) {
     let key = key();
@@ -140,6 +161,8 @@ pub async fn keys_that_are_not_ours_are_refused(archive: &dyn Archive) {
         assert!(matches!(got, Err(ArchiveError::InvalidKey(_))), "getting {key:?}: {got:?}");
         let size = archive.size(key).await;
         assert!(matches!(size, Err(ArchiveError::InvalidKey(_))), "size of {key:?}: {size:?}");
+        let removed = archive.remove(key).await;
+        assert!(matches!(removed, Err(ArchiveError::InvalidKey(_))), "removing {key:?}: {removed:?}");
     }
 }
 

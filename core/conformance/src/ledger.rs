@@ -8,6 +8,7 @@ mod archiving;
 mod clocks;
 mod damage;
 mod ending;
+mod erasing;
 mod feeding;
 mod groups;
 mod halves;
@@ -28,6 +29,7 @@ pub use archiving::*;
 pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
+pub use erasing::*;
 pub use feeding::*;
 pub use groups::*;
 pub use halves::Halves;
@@ -166,6 +168,14 @@ macro_rules! ledger_conformance {
             a_segment_is_pruned_as_a_whole_and_the_oldest_first
             what_the_archive_lost_is_kept
             poisoned_jobs_are_found_whole_until_they_are_pruned
+
+            a_job_that_is_not_stored_is_archived_without_text
+            an_ended_jobs_text_is_erased_when_that_is_ordered
+            a_text_waits_for_its_open_group
+            an_account_is_erased_job_by_job
+            a_segment_is_replaced_step_by_step
+            segments_have_one_retention_and_expire_whole
+            keys_say_how_long_text_is_kept
 
             a_notice_from_a_clock_ahead_is_overdue
             a_lease_from_a_clock_ahead_is_none

@@ -10,6 +10,7 @@
 //! clock that was ahead, and must not block anything until it comes: such notices, leases, groups, claims and records
 //! count as overdue. A job's own deadline is its client's choice and stays.
 
+mod erasing;
 mod error;
 mod feeding;
 pub mod fold;
@@ -30,12 +31,14 @@ mod share_book;
 pub mod statements;
 pub mod stored;
 pub mod totals;
+pub mod without_text;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use erasing::{Erasing, ErasureOrders, SegmentChanges};
 pub use error::LedgerError;
 pub use feeding::Feeding;
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId, VerifierId};
@@ -353,7 +356,9 @@ pub trait AccountBook: Send + Sync + fmt::Debug {
 #[async_trait]
 pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first. It
-    /// claims none while fewer than `limit` wait and all of those were settled after `ripe`. A segment that was
+    /// claims none while fewer than `limit` wait and all of those were settled after `ripe`. All records of a segment have the
+    /// same retention, so that a segment can be deleted whole: each retention is claimed for itself, that of the oldest
+    /// record first. Jobs that are not to be stored are claimed once their text is erased. A segment that was
     /// claimed before gets the same rows again. Large requests and groups fill a segment before it has that many
     /// records.
     ///
@@ -385,4 +390,10 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn locate(&self, job: JobId) -> Result<Option<ArchivedRecord>, LedgerError>;
+
+    /// Returns what is left of a job's record that was deleted from the archive with its segment; none if it wasn't.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn removed(&self, job: JobId) -> Result<Option<RemovedRecord>, LedgerError>;
 }

@@ -133,6 +133,7 @@ mod tests {
             accepted_ms: Timestamp::from_millis(u64::from(number)),
             deadline_ms: Timestamp::from_millis(u64::from(number) + 9),
             settled_ms: None,
+            kept: crate::Kept::WHOLE,
             metadata: (marks & 4 == 4).then(|| ("key".to_owned(), "value".to_owned())).into_iter().collect(),
         }
     }

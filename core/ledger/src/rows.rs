@@ -1,5 +1,6 @@
 //! The values that go into and come out of the ledger, in the order of a job's life. They have no behaviour.
 
+mod erasures;
 mod feeding;
 mod jobs;
 mod keys;
@@ -12,6 +13,7 @@ mod records;
 mod standing;
 mod volume;
 
+pub use erasures::*;
 pub use feeding::*;
 pub use jobs::*;
 pub use keys::*;

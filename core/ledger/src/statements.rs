@@ -2,8 +2,11 @@
 //! Parameters are numbered as PostgreSQL writes them. Most statements of the two differ: one takes a row at a time on
 //! its only writing connection, the other takes arrays of rows and locks them in order.
 
+mod erasing;
 pub mod groups;
 pub mod mail;
+
+pub use erasing::*;
 
 /// Finds what an idempotency key (`$2`) of an account (`$1`) was used for: fingerprint and job.
 pub const EARLIER_USE: &str = "SELECT fingerprint, job_id FROM idempotency WHERE account = $1 AND key = $2";
@@ -29,7 +32,8 @@ pub const LOCATE_RECORD: &str =
     "SELECT segments.id, segments.object_key, records.frame_offset, records.frame_length, records.line,
         records.hash
     FROM records JOIN segments ON segments.id = records.segment
-    WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL";
+    WHERE records.job_id = $1 AND records.hash IS NOT NULL AND segments.object_key IS NOT NULL
+        AND segments.removed_ms IS NULL";
 
 /// Finds the places of a segment's records: job, offset, length, line, hash.
 pub const RECORD_PLACES: &str = "SELECT job_id, frame_offset, frame_length, line, hash FROM records
@@ -75,10 +79,12 @@ pub const ISSUE_KEY: &str = "INSERT INTO api_keys
     ON CONFLICT (hash) DO NOTHING";
 
 /// Finds a key that is neither revoked nor blocked, of an account that isn't blocked: account, hint, id, scopes, expiry,
-/// when the account was proven, the account's weight, whether the key may prioritise.
+/// when the account was proven, the account's weight, whether the key may prioritise, whether it stores, its days of
+/// retention.
 pub const KEY: &str =
     "SELECT api_keys.account, api_keys.hint, api_keys.id, api_keys.scopes, api_keys.expires_ms,
-        accounts.proven_ms, COALESCE(accounts.weight, 1), api_keys.may_prioritise
+        accounts.proven_ms, COALESCE(accounts.weight, 1), api_keys.may_prioritise, api_keys.stores,
+        api_keys.retention_days
     FROM api_keys LEFT JOIN accounts ON accounts.id = api_keys.account
     WHERE api_keys.hash = $1 AND api_keys.revoked_ms IS NULL AND api_keys.blocked_ms IS NULL
         AND accounts.blocked_ms IS NULL";
@@ -202,7 +208,7 @@ pub const IS_FLEET: &str =
 /// The columns of a key's view, in the order in which they are read.
 macro_rules! key_columns {
     () => {
-        "id, account, hint, name, scopes, issued_ms, expires_ms, revoked_ms, blocked_ms, successor"
+        "id, account, hint, name, scopes, issued_ms, expires_ms, revoked_ms, blocked_ms, successor, stores, retention_days"
     };
 }
 
@@ -219,7 +225,9 @@ pub const KEY_BY_ID: &str = concat!("SELECT ", key_columns!(), " FROM api_keys W
 /// Changes name (`$2`), scopes (`$3`) and, if `$4` is 1, the expiry (`$5`) of a key that isn't revoked.
 pub const CHANGE_KEY: &str = concat!(
     "UPDATE api_keys SET name = COALESCE(CAST($2 AS TEXT), name), scopes = COALESCE(CAST($3 AS TEXT), scopes),
-        expires_ms = CASE WHEN CAST($4 AS BIGINT) = 1 THEN CAST($5 AS BIGINT) ELSE expires_ms END
+        expires_ms = CASE WHEN CAST($4 AS BIGINT) = 1 THEN CAST($5 AS BIGINT) ELSE expires_ms END,
+        stores = COALESCE(CAST($6 AS SMALLINT), stores),
+        retention_days = CASE WHEN CAST($7 AS BIGINT) = 1 THEN CAST($8 AS BIGINT) ELSE retention_days END
     WHERE id = $1 AND revoked_ms IS NULL RETURNING ",
     key_columns!()
 );

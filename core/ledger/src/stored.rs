@@ -1,6 +1,7 @@
 //! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
 //! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
+mod keeping;
 mod keys;
 mod mail;
 mod replicas;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use keeping::{days_ms, erase_after, keeping, kept, retention, retention_of};
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
 pub use replicas::{replicas_number, replicas_of};

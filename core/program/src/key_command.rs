@@ -25,6 +25,12 @@ pub enum KeyCommand {
         /// How long it is valid, in seconds. Without this it doesn't expire.
         #[arg(long)]
         expires_in_s: Option<u64>,
+        /// Erase the text of its jobs some minutes after their ends, unless a job says otherwise.
+        #[arg(long)]
+        no_store: bool,
+        /// The days after which the text and the records of its jobs are deleted. Without this they are not.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        retention_days: Option<u32>,
     },
     /// List an account's keys, newest first.
     List {
@@ -38,6 +44,18 @@ pub enum KeyCommand {
         /// How long the old key stays valid, in seconds.
         #[arg(long, default_value_t = 3_600)]
         overlap_s: u64,
+    },
+    /// Say for how long the text of a key's jobs is kept. What is left out stays; jobs that were accepted before keep their
+    /// terms.
+    Retain {
+        /// The key's id (`key_…`).
+        id: String,
+        /// Whether its jobs are stored, if they don't say so themselves.
+        #[arg(long)]
+        store: Option<bool>,
+        /// The days after which the text and the records of its jobs are deleted; 0: they are not.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+        retention_days: Option<u32>,
     },
     /// Revoke a key by its id, for good.
     Revoke {

@@ -86,6 +86,10 @@ metrics! {
     Histogram VERIFIER_ARCHIVE_LAG = "infera_verifier_archive_lag_seconds": "From a job's settlement to the archiving of its record.";
     Counter VERIFIER_ARCHIVE_FAILURES = "infera_verifier_archive_failures_total": "Failed attempts to archive; each is retried.";
     Counter VERIFIER_ARCHIVE_LOST = "infera_verifier_archive_lost_segments_total": "Segments whose object in the archive was gone or damaged when it was checked before pruning; the ledger keeps its records.";
+    Counter VERIFIER_ERASED = "infera_verifier_erased_jobs_total": "Jobs whose text was erased from the ledger.";
+    Counter VERIFIER_REWRITTEN = "infera_verifier_rewritten_segments_total": "Segments that were rewritten in the archive without the text of erased jobs.";
+    Counter VERIFIER_EXPIRED = "infera_verifier_expired_segments_total": "Segments that were deleted from the archive because their retention was over.";
+    Counter VERIFIER_ERASURES_STUCK = "infera_verifier_stuck_erasures_total": "Segments that could not be rewritten because the archive lost or damaged them; each is tried again after an hour.";
     Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was deleted from the ledger: archived and past retention.";
     Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Tasks of jobs and of the verifier that panicked.";
     Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the verifier lost its lease, and with it all jobs that it owned.";

@@ -10,7 +10,8 @@ use infera_program::key_command::KeyCommand;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
-use super::operator::{self, AccountCommand, NodeCommand};
+use super::keys;
+use super::operator::{self, AccountCommand, JobCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
 use super::{groups, keys};
@@ -36,6 +37,9 @@ enum Command {
     /// Accounts' API keys: the first one of an operator, and making, listing, rotating, revoking and blocking others.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Single jobs.
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Single nodes.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -60,6 +64,7 @@ fn after_help() -> String {
   infera-gateway node revoke n0123456789abcdef
   infera-gateway node backstop basement-1 on
   infera-gateway node-group create client@example.com lab
+  infera-gateway account erase client@example.com --yes
   infera-gateway poison list
 
 Settings come from the file, then the environment (INFERA_LEDGER__URL is the key ledger.url), then --set.
@@ -102,6 +107,7 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
             operator::account(command, ledger.as_ref(), key_ttl).await
         }
         Command::Key(command) => keys::act(command, ledger.as_ref()).await,
+        Command::Job(command) => operator::job(command, ledger.as_ref()).await,
         Command::Node(command) => operator::node(command, ledger.as_ref()).await,
         Command::NodeGroup(command) => groups::act(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,

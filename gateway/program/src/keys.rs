@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infera_gateway::access::key_orders::{self, KeyOrder, KeyOrderError, MadeKey};
-use infera_ledger::{AccountBook, KeyBook};
+use infera_ledger::{AccountBook, KeyBook, PrivacyChange};
 use infera_program::key_command::KeyCommand;
 use infera_program::{Failure, print};
 use infera_types::time::Timestamp;
@@ -41,9 +41,11 @@ where
 {
     Ok(match command {
         KeyCommand::CreateAdmin { email } => told(&key_orders::create_admin(ledger, email).await?),
-        KeyCommand::Create { account, name, scopes, expires_in_s } => {
+        KeyCommand::Create { account, name, scopes, expires_in_s, no_store, retention_days } => {
             let valid_for = expires_in_s.map(Duration::from_secs);
-            told(&key_orders::create(ledger, KeyOrder { account, name, scopes, valid_for }).await?)
+            let privacy =
+                PrivacyChange { stores: no_store.then_some(false), retention_days: retention_days.map(Some) };
+            told(&key_orders::create(ledger, KeyOrder { account, name, scopes, valid_for, privacy }).await?)
         }
         KeyCommand::List { account } => {
             let now = Timestamp::now();
@@ -52,6 +54,11 @@ where
         }
         KeyCommand::Rotate { id, overlap_s } => {
             told(&key_orders::rotate(ledger, id, Duration::from_secs(*overlap_s)).await?)
+        }
+        KeyCommand::Retain { id, store, retention_days } => {
+            let days = retention_days.map(|days| Some(days).filter(|days| *days > 0));
+            let privacy = PrivacyChange { stores: *store, retention_days: days };
+            key_orders::retains(&key_orders::retain(ledger, id, privacy).await?)
         }
         KeyCommand::Revoke { id } => format!("{} is revoked", key_orders::revoke(ledger, id).await?.id),
         KeyCommand::Block { what } => {
@@ -93,12 +100,19 @@ mod tests {
             name: "ci".to_owned(),
             scopes: scopes.to_owned(),
             expires_in_s: Some(60),
+            no_store: true,
+            retention_days: Some(7),
         };
         let made = said(&ledger, create("node")).await.unwrap();
         let id = made.split(' ').next().unwrap().to_owned();
         let listed = said(&ledger, KeyCommand::List { account: account.clone() }).await.unwrap();
         assert_eq!(listed.lines().count(), 2);
         assert!(listed.contains(&format!("{id} valid node ")) && !listed.contains("inf_"), "{listed}");
+        let retain = |store, retention_days| KeyCommand::Retain { id: id.clone(), store, retention_days };
+        let kept = said(&ledger, retain(None, None)).await.unwrap();
+        assert!(kept.contains("not stored") && kept.contains("after 7 days"), "{kept}");
+        let kept = said(&ledger, retain(Some(true), Some(0))).await.unwrap();
+        assert!(kept.contains("are stored") && kept.contains("as records are"), "{kept}");
         assert_eq!(said(&ledger, create("root")).await.unwrap_err().code(), infera_program::SETTINGS);
 
         let rotated = said(&ledger, KeyCommand::Rotate { id: id.clone(), overlap_s: 1 }).await.unwrap();

@@ -134,6 +134,7 @@ fn seams(ledger: Arc<PostgresLedger>, broker: Arc<RabbitBroker>) -> Seams {
         lists: ledger.clone(),
         accounts: ledger.clone(),
         keys: ledger.clone(),
+        erasures: ledger.clone(),
         network: ledger.clone(),
         roster: ledger.clone(),
         node_reader: ledger.clone(),

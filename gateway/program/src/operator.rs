@@ -5,12 +5,13 @@ use std::io::{self, BufRead as _, Read as _};
 use std::time::Duration;
 
 use clap::Subcommand;
+use infera_gateway::access::erasure_orders::{self, ErasureOrderError};
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError, admission};
-use infera_ledger::{AccountBook, NodeBook, PoolBook, ShareBook};
+use infera_ledger::{AccountBook, AccountLook, ErasureOrders, NodeBook, PoolBook, ShareBook};
 use infera_program::group_command::Switch;
 use infera_program::{Failure, print};
-use infera_types::ids::NodeId;
+use infera_types::ids::{JobId, NodeId};
 
 use super::groups;
 
@@ -44,6 +45,15 @@ pub(super) enum AccountCommand {
         #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
         weight: u32,
     },
+    /// Erase the text of all jobs that an account has had: requests, answers and metadata, from the ledger and the archive.
+    /// It can't be taken back. The same again tells how far it has come.
+    Erase {
+        /// The account's id, or the address that it signed up with.
+        account: String,
+        /// Say that it is meant.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Let the API key on standard input ask for `service_tier` priority. Its SHA-256 in hexadecimal will do.
     #[command(after_help = "Example:\n  infera-gateway account allow-priority < key.txt")]
     AllowPriority {
@@ -51,6 +61,29 @@ pub(super) enum AccountCommand {
         #[arg(long)]
         no_more: bool,
     },
+}
+
+/// The commands about single jobs.
+#[derive(Debug, Subcommand)]
+pub(super) enum JobCommand {
+    /// Erase the text of a job that has ended: request, answer and metadata, from the ledger and the archive. It can't be taken
+    /// back. The same again tells how far it has come.
+    Erase {
+        /// The job's id.
+        job: JobId,
+    },
+}
+
+/// Carries out a command about a job.
+pub(super) async fn job(command: &JobCommand, orders: &dyn ErasureOrders) -> Result<(), Failure> {
+    let JobCommand::Erase { job } = command;
+    let said = erasure_orders::erase_job(orders, *job).await.map_err(not_erased)?;
+    Ok(print(&said)?)
+}
+
+/// Maps why text isn't erased to the exit code of whose fault it is.
+fn not_erased(error: ErasureOrderError) -> Failure {
+    if error.is_ledgers() { error.into() } else { Failure::refused(error) }
 }
 
 /// The commands about nodes.
@@ -74,7 +107,7 @@ pub(super) enum NodeCommand {
 /// Carries out a command about accounts. `key_ttl` is how long gateways believe a key.
 pub(super) async fn account<L>(command: &AccountCommand, ledger: &L, key_ttl: Duration) -> Result<(), Failure>
 where
-    L: NodeBook + AccountBook + ShareBook,
+    L: NodeBook + AccountBook + ShareBook + AccountLook + ErasureOrders,
 {
     match command {
         AccountCommand::Fleet { email } => match admission::allow_fleet(ledger, email).await? {
@@ -94,6 +127,10 @@ where
         AccountCommand::AllowPriority { no_more } => {
             let ordered = share_orders::allow_priority(&key_line()?, !no_more, ledger).await;
             Ok(print(&delayed(&ordered.map_err(not_ordered)?, key_ttl))?)
+        }
+        AccountCommand::Erase { account, yes } => {
+            let said = erasure_orders::erase_account(ledger, account, *yes).await.map_err(not_erased)?;
+            Ok(print(&said)?)
         }
         AccountCommand::RevokeKey => {
             let revoked = revoke_key(&key_line()?, ledger).await?;

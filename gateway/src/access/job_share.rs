@@ -52,6 +52,7 @@ mod tests {
                 scopes: Scopes::default(),
                 expires_ms: None,
                 pool: infera_ledger::NodePool::Open,
+                privacy: infera_ledger::KeyPrivacy::default(),
             };
             let counted = JobShare::of(&caller, address.parse().unwrap());
             assert_eq!((counted.share.as_str(), counted.weight), (share, weight));

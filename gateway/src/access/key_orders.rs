@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use infera_ledger::{AccountBook, Added, KeyBook, KeyView, LedgerError, NewKey, Scope, Scopes, UnknownScope};
+use infera_ledger::{
+    AccountBook, Added, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
+    Scopes, UnknownScope,
+};
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
 
@@ -64,6 +67,8 @@ pub struct KeyOrder<'a> {
     pub scopes: &'a str,
     /// How long it is valid; none: it doesn't expire.
     pub valid_for: Option<Duration>,
+    /// What it says of its jobs' text.
+    pub privacy: PrivacyChange,
 }
 
 /// Makes an operator's key for the account of `address`, which is made if it doesn't exist.
@@ -88,7 +93,34 @@ pub async fn create(book: &dyn KeyBook, order: KeyOrder<'_>) -> Result<MadeKey, 
     let scopes: Scopes = order.scopes.parse()?;
     let account = account(book, order.account).await?;
     let expires_ms = order.valid_for.map(|time| Timestamp::now().after(time));
-    add(book, account, |row| NewKey { name: order.name.to_owned(), scopes, expires_ms, ..row }).await
+    let made =
+        add(book, account, |row| NewKey { name: order.name.to_owned(), scopes, expires_ms, ..row }).await?;
+    if !order.privacy.is_empty() {
+        retain(book, made.id.as_str(), order.privacy).await?;
+    }
+    Ok(made)
+}
+
+/// Changes what a key says of its jobs' text, and returns the key.
+///
+/// # Errors
+/// [`KeyOrderError`].
+pub async fn retain(book: &dyn KeyBook, id: &str, privacy: PrivacyChange) -> Result<KeyView, KeyOrderError> {
+    let change = KeyChange { privacy, ..KeyChange::default() };
+    let changed = book.change_key(&KeyId::new(id), &change).await?;
+    changed.ok_or_else(|| KeyOrderError::NoKey(id.to_owned()))
+}
+
+/// Returns a sentence about what a key says of its jobs' text.
+#[must_use]
+pub fn retains(view: &KeyView) -> String {
+    let KeyPrivacy { stores, retention_days } = view.privacy;
+    let stored = if stores { "are stored" } else { "are not stored, unless they say so" };
+    let days = match retention_days {
+        Some(days) => format!("deleted after {days} days"),
+        None => "kept for as long as records are".to_owned(),
+    };
+    format!("{}: its jobs {stored}; their text is {days}", view.id)
 }
 
 async fn add(
@@ -122,11 +154,14 @@ pub async fn rotate(book: &dyn KeyBook, id: &str, overlap: Duration) -> Result<M
     let now = Timestamp::now();
     let old = book.key_by_id(&KeyId::new(id)).await?.ok_or_else(|| KeyOrderError::NoKey(id.to_owned()))?;
     let key = ApiKey::generate()?;
-    let KeyView { name, scopes, expires_ms, account, .. } = old;
+    let KeyView { name, scopes, expires_ms, account, privacy, .. } = old;
     let row = NewKey { name, scopes, expires_ms, ..key.row(account.clone()) };
     if !book.rotate_key(&old.id, &row, now.after(overlap), now).await? {
         return Err(KeyOrderError::NotValid(old.id));
     }
+    let KeyPrivacy { stores, retention_days } = privacy;
+    let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
+    retain(book, row.id.as_str(), privacy).await?;
     Ok(MadeKey { id: row.id, account, key })
 }
 

@@ -10,7 +10,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, NodeGroupBook, NodePool, Scopes};
+use infera_ledger::{
+    AccountBook, FirstKey, KeyPrivacy, KeyRecord, LedgerError, NewKey, NodeGroupBook, NodePool, Scopes,
+};
 use infera_types::ids::{AccountId, Digest, KeyId};
 use infera_types::time::Timestamp;
 
@@ -163,6 +165,8 @@ pub(crate) struct Caller {
     pub(crate) expires_ms: Option<Timestamp>,
     /// The nodes that the key's jobs go to where a request says nothing.
     pub(crate) pool: NodePool,
+    /// What the key says of its jobs' text.
+    pub(crate) privacy: KeyPrivacy,
 }
 
 /// A cache of the ledger's answers about keys, bounded in time and in number.
@@ -218,7 +222,8 @@ impl KeyCache {
             return Ok(None);
         }
         if let Some(record) = self.book.key(hash).await? {
-            let KeyRecord { account, id, scopes, expires_ms, proven, weight, may_prioritise, .. } = record;
+            let KeyRecord { account, id, scopes, expires_ms, proven, weight, .. } = record;
+            let KeyRecord { may_prioritise, privacy, .. } = record;
             let pool = self.pools.key_pool(&id).await?;
             let caller = Arc::new(Caller {
                 key: hash,
@@ -230,6 +235,7 @@ impl KeyCache {
                 scopes,
                 expires_ms,
                 pool,
+                privacy,
             });
             let mut known = lock(&self.known);
             make_room(&mut known, self.max, |(_, since)| fresh(since));

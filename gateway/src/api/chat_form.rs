@@ -122,9 +122,13 @@ pub(crate) const VERIFICATION: &[Field] = &[
 pub(super) const TIERS: [&str; 4] = ["auto", "default", "flex", "priority"];
 
 /// The other options that all three forms take, which are checked in code.
-pub(crate) const OPTIONS: &[Field] = &[Field::optional("service_tier", Kind::Nullable(&Kind::Text))
-    .about("The tier in which the job waits: `flex` for what may take longer, `priority` for keys with the right to it, and `default`, which `auto` stands for.")
-    .range(Range::Words(&TIERS))];
+pub(crate) const OPTIONS: &[Field] = &[
+    Field::optional("service_tier", Kind::Nullable(&Kind::Text))
+        .about("The tier in which the job waits: `flex` for what may take longer, `priority` for keys with the right to it, and `default`, which `auto` stands for.")
+        .range(Range::Words(&TIERS)),
+    Field::optional("store", Kind::Nullable(&Kind::Flag))
+        .about("With `false`, request, answer and metadata are erased some minutes after the job's end. Without it, the key says whether jobs are stored, and most do."),
+];
 
 /// Decides whether a value changes nothing.
 type IsNeutral = fn(&Json) -> bool;

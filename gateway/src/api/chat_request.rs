@@ -45,6 +45,8 @@ pub(crate) struct ChatRequest {
     pub(crate) tier: ServiceTier,
     /// The client's pairs, by which it finds the job again.
     pub(crate) metadata: Metadata,
+    /// Whether the job is to be stored, if the client says so.
+    pub(crate) store: Option<bool>,
 }
 
 impl ChatRequest {
@@ -104,13 +106,13 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
         .map(|(name, checked)| checked.integer().map(|value| ours.length(name, value, bounds)));
     let max_tokens = newer.or(max_tokens).unwrap_or(bounds.tokens_default);
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
-    let (policy, nodes, tier) = (ours.policy(), ours.nodes(), ours.tier());
+    let (policy, nodes, tier, store) = (ours.policy(), ours.nodes(), ours.tier(), ours.store());
     let model = ModelName::new(model.into_text());
     let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);
-    Ok(ours.mistakes.none_or(ChatRequest { request, policy, nodes, timeout, tier, metadata })?)
+    Ok(ours.mistakes.none_or(ChatRequest { request, policy, nodes, timeout, tier, metadata, store })?)
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
@@ -263,6 +265,18 @@ impl Ours<'_> {
             self.wrong(&[Step::name("service_tier")], flaw);
             ServiceTier::Default
         })
+    }
+
+    /// Reads whether the job is to be stored.
+    fn store(&mut self) -> Option<bool> {
+        match self.body.get("store") {
+            None | Some(Json::Null) => None,
+            Some(Json::Bool(store)) => Some(*store),
+            Some(_) => {
+                self.wrong(&[Step::name("store")], Flaw::new("bool_type", "Input should be a valid boolean"));
+                None
+            }
+        }
     }
 
     /// Reads a member of `verification` that has to be one of a few numbers.

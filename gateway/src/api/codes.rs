@@ -125,6 +125,8 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "endpoint_not_supported" 404 [], Client Useless: "OpenAI has this endpoint and this network does not. The message says what there is.";
     "method_not_allowed" 405 [405], Client Useless: "The path takes other methods, which the header `Allow` lists.";
     "not_found" 404 [404], Client Useless: "This account has nothing under that id. What belongs to other accounts is answered as unknown, too.";
+    "erased" 410 [410], Client Useless: "The job's text was erased: it was not to be stored, its key's retention is over, or the erasure was asked for. `/v1/usage` still counts it.";
+    "job_not_ended" 409 [], Client Useless: "A job's text can be erased once the job has ended. Cancel it first, or wait.";
     "model_not_found" 404 [404], Client Useless: "No model of that name is served. `GET /v1/models` lists those that are.";
     // The key and its limits.
     "invalid_api_key" 401 [401], Client Useless: "The key is missing, wrong, revoked, or there are two different ones.";

@@ -38,6 +38,10 @@ pub(crate) enum ApiError {
     CodeNotValid,
     /// This network sends no mail.
     NoMail,
+    /// The text of the job was erased.
+    Erased,
+    /// The job hasn't ended, so that its text can't be erased.
+    NotEnded,
     /// There is nothing under that id for this account.
     NotFound,
     /// There is no such path.
@@ -155,7 +159,8 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoPriority => StatusCode::FORBIDDEN,
             Self::NotPermitted(_) | Self::CodeNotValid | Self::NoMail => StatusCode::FORBIDDEN,
-            Self::KeysFull(_) | Self::KeyEnded => StatusCode::CONFLICT,
+            Self::KeysFull(_) | Self::KeyEnded | Self::NotEnded => StatusCode::CONFLICT,
+            Self::Erased => StatusCode::GONE,
             Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound
             | Self::NoRoute
@@ -206,6 +211,8 @@ impl ApiError {
             Self::KeyEnded => "key_not_valid",
             Self::CodeNotValid => "code_not_valid",
             Self::NoMail => "mail_not_sent",
+            Self::Erased => "erased",
+            Self::NotEnded => "job_not_ended",
             Self::NotFound => "not_found",
             Self::NoRoute => "route_not_found",
             Self::NoEndpoint(_) => "endpoint_not_supported",

@@ -11,6 +11,13 @@ const WHAT_EXISTS: &str = "Chat completions, models and jobs exist under /v1; GE
 /// What a client is told whose request finds no room in the store.
 const STORAGE_FULL: &str = "The requests that are stored take up all the room that they may; this one was not accepted. \
                             Room comes back as older ones are archived. Try again later.";
+/// What an erased job is answered with.
+const ERASED: &str = "The text of this job was erased, as its account, its key or its request asked for. How it ended, and what it \
+                      used, are still known.";
+
+/// What the erasure of a job that runs is answered with.
+const NOT_ENDED: &str =
+    "This job has not ended. Cancel it first, with DELETE /v1/jobs/{id}, or wait for its end.";
 
 impl ApiError {
     /// Returns one or two sentences for a person: what is wrong and, if something can be done, what to do.
@@ -36,6 +43,8 @@ impl ApiError {
             Self::NoMail => "This network sends no mail, so that no address is proven and no lost key replaced by it. Its operator \
                              can prove an account and make a key."
                 .to_owned(),
+            Self::Erased => ERASED.to_owned(),
+            Self::NotEnded => NOT_ENDED.to_owned(),
             Self::NotFound => "Not Found".to_owned(),
             Self::NoRoute => format!("Not Found: there is no such path. {WHAT_EXISTS}"),
             Self::NoEndpoint(name) => format!("This network has no endpoint for {name}. {WHAT_EXISTS}"),

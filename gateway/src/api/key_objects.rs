@@ -21,6 +21,8 @@ pub(crate) fn key(view: &KeyView, now: Timestamp) -> Value {
         "expires": seconds(view.expires_ms),
         "revoked": seconds(view.revoked_ms),
         "replaced_by": view.successor,
+        "store": view.privacy.stores,
+        "retention_days": view.privacy.retention_days,
     })
 }
 

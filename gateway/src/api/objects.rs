@@ -14,6 +14,9 @@ use crate::api::error::ApiError;
 /// # Errors
 /// The error that the client gets instead of an answer.
 pub(crate) fn of_end(view: &JobView, settlement: &Settlement) -> Result<Value, ApiError> {
+    if view.kept.erased_ms.is_some() {
+        return Err(ApiError::Erased);
+    }
     match &settlement.end {
         End::Succeeded { answer, verification } => {
             Ok(chat_completion(view, &settlement.model, answer, &shown(verification, view.dispute)))
@@ -60,6 +63,7 @@ fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verificat
             },
         },
         "service_tier": view.tier,
+        "store": view.kept.is_stored,
         "verification": verification,
         "job_id": view.id,
     });
@@ -95,7 +99,11 @@ pub(crate) fn listed(job: &ListedJob) -> Value {
         "created": job.accepted_ms.as_secs(),
         "expires": job.deadline_ms.as_secs(),
         "metadata": job.metadata,
+        "store": job.kept.is_stored,
     });
+    if let Some(erased) = job.kept.erased_ms {
+        object["erased"] = json!(erased.as_secs());
+    }
     if let Some(settled) = job.settled_ms {
         object["ended"] = json!(settled.as_secs());
     }
@@ -157,7 +165,11 @@ pub(crate) fn job(view: &JobView) -> Value {
         "created": view.accepted_ms.as_secs(),
         "expires": view.deadline_ms.as_secs(),
         "metadata": view.metadata,
+        "store": view.kept.is_stored,
     });
+    if let Some(erased) = view.kept.erased_ms {
+        object["erased"] = json!(erased.as_secs());
+    }
     if let Some(settlement) = &view.settlement {
         object["ended"] = json!(settlement.settled_ms.as_secs());
         if let End::Succeeded { verification, .. } = &settlement.end {

@@ -173,6 +173,7 @@ impl Schemas {
             Kind::Email => json!({ "type": "string", "format": "email" }),
             Kind::Integer | Kind::ExactInteger => json!({ "type": "integer" }),
             Kind::Number => json!({ "type": "number" }),
+            Kind::Flag => json!({ "type": "boolean" }),
             Kind::Nullable(inner) => nullable(self.kind(inner)),
             Kind::List(inner) => json!({ "type": "array", "items": self.kind(inner) }),
             Kind::Dictionary => json!({ "type": "object" }),

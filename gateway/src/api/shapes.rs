@@ -95,6 +95,7 @@ pub(crate) static CHAT_COMPLETION: Named = Named {
         always("choices", Shape::List(&Shape::Members(CHOICE)), "One choice."),
         always("usage", Shape::Members(USAGE), "What is counted as used."),
         always("service_tier", Shape::Text, "The tier that was used."),
+        always("store", Shape::Flag, "Whether the job is stored."),
         sometimes(
             "system_fingerprint",
             Shape::Text,
@@ -185,6 +186,12 @@ pub(crate) static JOB: Named = Named {
         always("created", Shape::Time, "When it was accepted."),
         always("metadata", Shape::Map(&Shape::Text), "The client's pairs."),
         always("expires", Shape::Time, "Its deadline. A job without an answer by then expires."),
+        always(
+            "store",
+            Shape::Flag,
+            "Whether it is stored; if not, its text is erased some minutes after its end.",
+        ),
+        sometimes("erased", Shape::Time, "When its text was erased."),
         sometimes("ended", Shape::Time, "When it ended."),
         sometimes(
             "verification",
@@ -216,6 +223,8 @@ pub(crate) static LISTED_JOB: Named = Named {
         always("model", Shape::Text, "The model that was asked for."),
         always("created", Shape::Time, "When it was accepted."),
         always("expires", Shape::Time, "Its deadline."),
+        always("store", Shape::Flag, "Whether it is stored."),
+        sometimes("erased", Shape::Time, "When its text was erased."),
         always("metadata", Shape::Map(&Shape::Text), "The client's pairs."),
         sometimes("ended", Shape::Time, "When it ended."),
     ]),
@@ -240,6 +249,8 @@ const KEY_MEMBERS: &[Member] = &[
     always("expires", Shape::Maybe(&Shape::Time), "When it ends by itself."),
     always("revoked", Shape::Maybe(&Shape::Time), "When it was revoked."),
     always("replaced_by", Shape::Maybe(&Shape::Text), "The id of the key that it was rotated to."),
+    always("store", Shape::Flag, "Whether its jobs are stored, if they don't say themselves."),
+    always("retention_days", Shape::Maybe(&Shape::Count), "The days after which its jobs' text is deleted."),
     sometimes("key", Shape::Text, "The key itself, in the one reply that made it."),
 ];
 
@@ -247,6 +258,48 @@ const KEY_MEMBERS: &[Member] = &[
 pub(crate) const SCOPES: &[&str] = &["user", "node", "fleet", "admin"];
 
 const SCOPE: Shape = Shape::Words(SCOPES);
+
+/// The erasure of a job's text.
+pub(crate) static JOB_ERASURE: Named = Named {
+    name: "JobErasure",
+    about: "How far the erasure of a job's text has come.",
+    shape: Shape::Members(&[
+        always("id", JOB_ID, "The job's id."),
+        always("object", Shape::Words(&["job.erasure"]), "The kind of object."),
+        always("job_id", JOB_ID, "The same id."),
+        always(
+            "status",
+            Shape::Words(&["kept", "scheduled", "queued", "erasing", "erased"]),
+            "`kept`: no time is set; `scheduled`: its time comes later; `erasing`: it is gone from the ledger and not yet from \
+             the archive.",
+        ),
+        always("due", Shape::Maybe(&Shape::Time), "When the text is due to go."),
+        always("erased", Shape::Maybe(&Shape::Time), "When nothing was left of it."),
+    ]),
+};
+
+/// The erasure of the text of an account's jobs.
+pub(crate) static ACCOUNT_ERASURE: Named = Named {
+    name: "AccountErasure",
+    about: "How far the erasure of the text of all jobs of an account has come.",
+    shape: Shape::Members(&[
+        always("account", Shape::Text, "The account."),
+        always("object", Shape::Words(&["account.erasure"]), "The kind of object."),
+        always(
+            "status",
+            Shape::Words(&["none", "queued", "erasing", "erased"]),
+            "`none`: it was never asked for; `queued`: jobs are still being found.",
+        ),
+        always("asked", Shape::Maybe(&Shape::Time), "When it was asked for. Later jobs keep their text."),
+        always("jobs_found", Shape::Count, "Ended jobs that were found."),
+        always("jobs_live", Shape::Count, "Jobs that had not ended; their text goes when they have."),
+        always(
+            "jobs_pending",
+            Shape::Count,
+            "Jobs whose text is due and not gone yet, counted up to 10,000.",
+        ),
+    ]),
+};
 
 /// A node as its owner sees it.
 pub(crate) static NODE: Named = Named {

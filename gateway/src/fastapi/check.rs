@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     ExactInteger,
     /// A value that pydantic takes for a number, if it is finite.
     Number,
+    /// `true` or `false`.
+    Flag,
     /// The inner kind, or `null`.
     Nullable(&'static Kind),
     /// A list of the inner kind.
@@ -97,6 +99,8 @@ pub(crate) enum Checked {
     Integer(i64),
     /// A number.
     Number(f64),
+    /// `true` or `false`.
+    Flag(bool),
     /// A list.
     List(Vec<Checked>),
     /// An object, as the values of its table's fields, in the table's order; empty if it has no table.
@@ -137,6 +141,15 @@ impl Checked {
     pub(crate) const fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Returns the flag, if the value is one.
+    #[must_use]
+    pub(crate) const fn flag(&self) -> Option<bool> {
+        match self {
+            Self::Flag(value) => Some(*value),
             _ => None,
         }
     }
@@ -202,6 +215,10 @@ impl Checker {
             Kind::Number => {
                 number::number(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Number)
             }
+            Kind::Flag => match value {
+                Json::Bool(value) => Checked::Flag(*value),
+                _ => self.wrong(Flaw::new("bool_type", "Input should be a valid boolean"), value),
+            },
             Kind::Nullable(_) if *value == Json::Null => Checked::Null,
             Kind::Nullable(inner) => self.value(value, inner),
             Kind::List(inner) => self.list(value, inner),

@@ -16,8 +16,8 @@ use crate::api::schema::Schemas;
 use crate::api::shapes;
 use crate::config::Config;
 use crate::routes::{
-    account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping, models,
-    node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
+    account, accounts, chat, documents, erasures, health, job_batches, job_lists, jobs, keys, mapping,
+    models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 
 /// The description of each route, in the order in which they are shown.
@@ -32,6 +32,10 @@ pub(super) static OPERATIONS: &[(Method, &str, &Operation)] = &[
     (Method::POST, "/v1/jobs/cancel", &job_batches::CANCEL),
     (Method::GET, "/v1/jobs/{id}", &jobs::SHOW),
     (Method::DELETE, "/v1/jobs/{id}", &jobs::CANCEL),
+    (Method::GET, "/v1/jobs/{id}/data", &erasures::SHOW_JOB),
+    (Method::DELETE, "/v1/jobs/{id}/data", &erasures::ERASE_JOB),
+    (Method::GET, "/v1/account/data", &erasures::SHOW_ACCOUNT),
+    (Method::DELETE, "/v1/account/data", &erasures::ERASE_ACCOUNT),
     // Accounts' keys.
     (Method::POST, "/v1/keys", &keys::CREATE),
     (Method::GET, "/v1/keys", &keys::LIST),

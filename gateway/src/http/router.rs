@@ -16,8 +16,8 @@ use crate::api::reply::Reply;
 use crate::memory::SMALL_MAX_BYTES;
 use crate::routes::node_groups::Doing;
 use crate::routes::{
-    Blocking, Call, account, accounts, chat, documents, health, job_batches, job_lists, jobs, keys, mapping,
-    models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
+    Blocking, Call, account, accounts, chat, documents, erasures, health, job_batches, job_lists, jobs, keys,
+    mapping, models, node_groups, nodes, ping, points, signup, statistics, submit, usage, worker,
 };
 use crate::state::State;
 
@@ -112,7 +112,7 @@ const ACCOUNT: &str = "/v1/account";
 /// The beginning of the paths that manage groups of nodes, of which the same holds.
 const NODE_GROUPS: &str = "/v1/node-groups";
 
-static ROUTES: [Route; 56] = [
+static ROUTES: [Route; 60] = [
     // The network's own face.
     route(Method::POST, "/chat/completions", Access::Key, |s, call| {
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::Chat).await })
@@ -188,18 +188,33 @@ static ROUTES: [Route; 56] = [
     route(Method::DELETE, "/v1/jobs/{id}", Access::Key, |s, call| {
         Box::pin(async move { jobs::cancel(&s.jobs, &s.limits, call).await })
     }),
+    // The text of jobs.
+    route(Method::GET, "/v1/jobs/{id}/data", Access::Key, |s, call| {
+        Box::pin(async move { erasures::show_job(&*s.erasures, &call).await })
+    }),
+    route(Method::DELETE, "/v1/jobs/{id}/data", Access::Key, |s, call| {
+        Box::pin(async move { erasures::erase_job(&*s.erasures, &call).await })
+    }),
+    route(Method::GET, "/v1/account/data", Access::Key, |s, call| {
+        Box::pin(async move { erasures::show_account(&*s.erasures, &call).await })
+    }),
+    route(Method::DELETE, "/v1/account/data", Access::Key, |s, call| {
+        Box::pin(async move { erasures::erase_account(&*s.erasures, &call).await })
+    }),
     // Accounts' keys.
     route(Method::GET, "/v1/keys", Access::Key, |s, call| {
         Box::pin(async move { keys::list(&*s.key_book, &call).await })
     }),
     route(Method::POST, "/v1/keys", Access::Key, |s, call| {
-        Box::pin(async move { keys::create(&*s.key_book, &call).await })
+        Box::pin(async move { keys::create(&*s.key_book, &call, s.config.retention_days_max).await })
     }),
     route(Method::GET, "/v1/keys/{id}", Access::Key, |s, call| {
         Box::pin(async move { keys::show(&*s.key_book, &call).await })
     }),
     route(Method::PATCH, "/v1/keys/{id}", Access::Key, |s, call| {
-        Box::pin(async move { keys::change(&*s.key_book, &s.keys, &call).await })
+        Box::pin(
+            async move { keys::change((&*s.key_book, &s.keys), &call, s.config.retention_days_max).await },
+        )
     }),
     route(Method::DELETE, "/v1/keys/{id}", Access::Key, |s, call| {
         Box::pin(async move { keys::end(&*s.key_book, &s.keys, &call).await })

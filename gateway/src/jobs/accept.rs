@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView, LedgerError, Metadata, NewJob, NodePool};
+use infera_ledger::{Accepted, Idempotency, JobView, Kept, LedgerError, Metadata, NewJob, NodePool};
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;
@@ -161,6 +161,7 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
         return answer_earlier_or(jobs, &order, error).await;
     }
     let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
+    let is_stored = order.ask.store.unwrap_or(order.caller.privacy.stores);
     let account = order.caller.account.clone();
     let owners_needed = match (&order.pool, order.ask.policy.replicas) {
         // Only verifiers know what nodes of its own an account has.
@@ -212,6 +213,7 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
         settlement: Some(settlement),
         dispute: None,
         metadata: Metadata::new(),
+        kept: Kept { is_stored, erased_ms: None },
     };
     Ok(Outcome { view, replayed: false, accepting, waiting })
 }

@@ -61,6 +61,10 @@ pub(crate) struct Terms {
     pub(crate) offered_max: u32,
     /// The room that requests may take up in the ledger.
     pub(crate) room: Room,
+    /// The time from the end of a job that isn't stored until its text is erased.
+    pub(crate) unstored: Duration,
+    /// The most days that a key's retention counts for.
+    pub(crate) retention_days_max: u32,
 }
 
 impl From<&Config> for Terms {
@@ -70,6 +74,8 @@ impl From<&Config> for Terms {
             waiting_max: config.waiting_limit(),
             offered_max: config.offered_limit(),
             room: config.room(),
+            unstored: Duration::from_millis(config.unstored_ms),
+            retention_days_max: config.retention_days_max,
         }
     }
 }

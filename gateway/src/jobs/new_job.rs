@@ -1,11 +1,11 @@
 //! Makes the row of a new job from what was asked for, with the terms of this gateway.
 
-use infera_ledger::{NewJob, Standby};
+use infera_ledger::{Keeping, KeyPrivacy, NewJob, Standby};
 use infera_types::ids::JobId;
 use infera_types::job::JobRequest;
 use infera_types::time::Timestamp;
 
-use super::handle::Jobs;
+use super::handle::{Jobs, Terms};
 use crate::access::Caller;
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
@@ -22,7 +22,7 @@ pub(super) fn new_job(
     context_max: u32,
     standby: Standby,
 ) -> Result<NewJob, ApiError> {
-    let ChatRequest { mut request, policy, metadata, .. } = ask;
+    let ChatRequest { mut request, policy, metadata, store, .. } = ask;
     // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(context_max);
     Ok(NewJob {
@@ -42,7 +42,17 @@ pub(super) fn new_job(
         room: jobs.terms.room,
         standby,
         metadata,
+        keeping: keeping(store, caller.privacy, &jobs.terms),
     })
+}
+
+/// Returns how long a job's text is kept: what its request says of storing it goes before what its key says.
+pub(super) fn keeping(store: Option<bool>, privacy: KeyPrivacy, terms: &Terms) -> Keeping {
+    let is_stored = store.unwrap_or(privacy.stores);
+    Keeping {
+        erase_after: (!is_stored).then_some(terms.unstored),
+        retention_days: privacy.retention_days.map(|days| days.min(terms.retention_days_max)),
+    }
 }
 
 fn stored(request: &JobRequest) -> Result<Vec<u8>, ApiError> {

@@ -75,7 +75,7 @@ where
     let Some(poisoned) = ledger.poisoned(Some(job), 1).await?.pop() else {
         return Err(why_not(ledger, job).await?);
     };
-    let PoisonedJob { account, model, request, policy, pool, .. } = poisoned;
+    let PoisonedJob { account, model, request, policy, pool, keeping, .. } = poisoned;
     let (accepted_ms, terms) = (Timestamp::now(), Terms::from(config));
     let new = NewJob {
         id: JobId::new(),
@@ -96,6 +96,7 @@ where
         waiting_max: terms.waiting_max,
         room: terms.room,
         metadata: Metadata::new(),
+        keeping,
     };
     let id = new.id;
     match commit(ledger, ledger, new).await? {

@@ -32,6 +32,7 @@ const ERRORS: &[&str] = &[
     "idempotency_in_progress",
     "idempotency_key_reused",
     "cancelled",
+    "erased",
     "queue_full",
     "account_storage_full",
     "insufficient_nodes",

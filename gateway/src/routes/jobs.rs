@@ -20,7 +20,7 @@ use crate::api::shapes::JOB;
 use crate::jobs::Jobs;
 use crate::jobs::following::follow;
 
-const ID: Parameter = Parameter {
+pub(super) const ID: Parameter = Parameter {
     place: Place::Path,
     name: "id",
     shape: JOB_ID,
@@ -42,11 +42,12 @@ pub(crate) static SHOW: Operation = Operation {
     group: Group::Jobs,
     summary: "Show a job",
     about: "Shows the job's status and, once it has ended, its answer or the reason why there is none. The end stays for as \
-            long as the ledger does; the request's own text is deleted from there a day after the end.",
+            long as the ledger does, unless its text is erased: then the reply is 410. The request's own text is deleted from \
+            there a day after the end.",
     parameters: &[ID, WAIT],
     body: None,
     reply: json_of_job("The job.", Shape::Named(&JOB)),
-    errors: &["not_found", "damaged", "invalid_value", "overloaded"],
+    errors: &["not_found", "erased", "damaged", "invalid_value", "overloaded"],
 };
 
 /// `DELETE /v1/jobs/{id}`.
@@ -54,11 +55,12 @@ pub(crate) static CANCEL: Operation = Operation {
     id: "cancelJob",
     group: Group::Jobs,
     summary: "Cancel a job",
-    about: "Cancels the job unless it has ended, and shows it either way. To cancel a job twice changes nothing.",
+    about: "Cancels the job unless it has ended, and shows it either way. To cancel a job twice changes nothing. What is \
+            stored of it stays; `DELETE /v1/jobs/{id}/data` erases that.",
     parameters: &[ID],
     body: None,
     reply: json_of_job("The job, which has ended.", Shape::Named(&JOB)),
-    errors: &["not_found", "damaged"],
+    errors: &["not_found", "erased", "damaged"],
 };
 
 /// Shows the job object. With `wait` in the query it does so when the job has ended, or after that many seconds.
@@ -77,6 +79,9 @@ async fn shown(jobs: &Jobs, call: &Call, patience: Duration) -> Result<Reply, Fa
     let caller = call.caller()?;
     let seen = follow(jobs, &caller.account, id, patience).await.map_err(|error| failed(id, &error))?;
     let view = seen.view.ok_or(ApiError::NotFound)?;
+    if view.kept.erased_ms.is_some() {
+        return Err(Failure::of_job(ApiError::Erased, id));
+    }
     let reply = Reply::json(&objects::job(&view))?.about(id);
     Ok(if seen.waiting.is_zero() { reply } else { reply.timed("wait", seen.waiting) })
 }
@@ -102,7 +107,7 @@ pub(crate) async fn cancel(jobs: &Jobs, limits: &Limits, call: Call) -> Result<R
 }
 
 /// Reads the id in the path. A malformed id is treated as an unknown one.
-fn id(call: &Call) -> Result<JobId, ApiError> {
+pub(super) fn id(call: &Call) -> Result<JobId, ApiError> {
     call.id.parse().map_err(|_| ApiError::NotFound)
 }
 

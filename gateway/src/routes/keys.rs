@@ -5,7 +5,9 @@ mod described;
 
 use std::time::Duration;
 
-use infera_ledger::{Added, KeyBook, KeyChange, KeyView, LedgerError, NewKey, Scope, Scopes};
+use infera_ledger::{
+    Added, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope, Scopes,
+};
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
 use serde_json::json;
@@ -53,6 +55,11 @@ const CHANGED: &[Field] = &[
     Field::optional("expires_in_s", Kind::Nullable(&Kind::Integer))
         .about("The seconds after which the key ends by itself; `null` for never.")
         .range(Range::Integers { least: 1, most: Bound::Integer(EXPIRES_MAX_S) }),
+    Field::optional("store", Kind::Nullable(&Kind::Flag))
+        .about("Whether the key's jobs are stored, if they don't say so themselves by `store`. A new key's are."),
+    Field::optional("retention_days", Kind::Nullable(&Kind::Integer))
+        .about("The days from a job's end after which the text and the archived records of the key's jobs are deleted; `null` for never.")
+        .range(Range::Integers { least: 1, most: Bound::Setting("retention_days_max") }),
 ];
 
 /// The body of a new key.
@@ -60,6 +67,8 @@ const KEY: &[Field] = &[
     CHANGED[0],
     CHANGED[1],
     CHANGED[2],
+    CHANGED[3],
+    CHANGED[4],
     Field::optional("account", Kind::Nullable(&Kind::Text))
         .about("The account that the key is for, which only a key with the scope `admin` may name."),
 ];
@@ -105,9 +114,13 @@ pub(crate) async fn list(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
 /// # Errors
 /// Mistakes in the body; [`ApiError::NotPermitted`], [`ApiError::KeysFull`], [`ApiError::NotFound`] for an account that
 /// doesn't exist; the ledger's error.
-pub(crate) async fn create(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
+pub(crate) async fn create(
+    book: &dyn KeyBook,
+    call: &Call,
+    retention_days_max: u32,
+) -> Result<Reply, Failure> {
     let (caller, now) = (call.caller()?, Timestamp::now());
-    let asked = Asked::read(call, KEY)?;
+    let asked = Asked::read(call, KEY, retention_days_max)?;
     let account = account(&caller, asked.account)?;
     let scopes = asked.scopes.unwrap_or(Scopes::of(&[Scope::User]));
     let expires_ms = asked.expires_in_s.flatten().map(|seconds| now.after(Duration::from_secs(seconds)));
@@ -119,6 +132,7 @@ pub(crate) async fn create(book: &dyn KeyBook, call: &Call) -> Result<Reply, Fai
         Added::Full => return Err(ApiError::KeysFull(LIVE_MAX).into()),
         Added::NoAccount => return Err(ApiError::NotFound.into()),
     }
+    say_privacy(book, &key.id, asked.privacy).await?;
     made(book, &key.id, &secret, now).await
 }
 
@@ -135,9 +149,13 @@ pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
 ///
 /// # Errors
 /// As [`create`]; [`ApiError::KeyEnded`] if the key is revoked.
-pub(crate) async fn change(book: &dyn KeyBook, cache: &KeyCache, call: &Call) -> Result<Reply, Failure> {
+pub(crate) async fn change(
+    (book, cache): (&dyn KeyBook, &KeyCache),
+    call: &Call,
+    retention_days_max: u32,
+) -> Result<Reply, Failure> {
     let (caller, now) = (call.caller()?, Timestamp::now());
-    let asked = Asked::read(call, CHANGED)?;
+    let asked = Asked::read(call, CHANGED, retention_days_max)?;
     let view = find(book, &caller, call).await?;
     permit(&caller, view.scopes, caller.expires_ms)?;
     let expires_ms =
@@ -146,7 +164,7 @@ pub(crate) async fn change(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
     if asked.scopes.is_some() || expires_ms.is_some() {
         permit(&caller, asked.scopes.unwrap_or(view.scopes), becomes)?;
     }
-    let change = KeyChange { name: asked.name, scopes: asked.scopes, expires_ms };
+    let change = KeyChange { name: asked.name, scopes: asked.scopes, expires_ms, privacy: asked.privacy };
     let changed = book.change_key(&view.id, &change).await.map_err(failed)?.ok_or(ApiError::KeyEnded)?;
     cache.forget(|caller| caller.id == changed.id);
     Ok(Reply::json(&key_objects::key(&changed, now))?)
@@ -185,6 +203,10 @@ pub(crate) async fn rotate(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
     if !book.rotate_key(&old.id, &successor, until, now).await.map_err(failed)? {
         return Err(ApiError::KeyEnded.into());
     }
+    // The successor isn't known to its owner yet, so that none of its jobs goes before this.
+    let KeyPrivacy { stores, retention_days } = old.privacy;
+    let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
+    say_privacy(book, &successor.id, privacy).await?;
     cache.forget(|caller| caller.id == old.id);
     made(book, &successor.id, &secret, now).await
 }
@@ -214,6 +236,15 @@ pub(super) fn failed(error: LedgerError) -> ApiError {
 async fn made(book: &dyn KeyBook, id: &KeyId, secret: &ApiKey, now: Timestamp) -> Result<Reply, Failure> {
     let view = book.key_by_id(id).await.map_err(failed)?.ok_or(ApiError::Internal)?;
     Ok(Reply::json(&key_objects::made(&view, secret.expose(), now))?)
+}
+
+/// Changes what a new key says of its jobs' text, if its body says anything.
+async fn say_privacy(book: &dyn KeyBook, id: &KeyId, privacy: PrivacyChange) -> Result<(), ApiError> {
+    if privacy.is_empty() {
+        return Ok(());
+    }
+    let change = KeyChange { privacy, ..KeyChange::default() };
+    book.change_key(id, &change).await.map_err(failed)?.map(drop).ok_or(ApiError::KeyEnded)
 }
 
 fn generate() -> Result<ApiKey, ApiError> {
@@ -259,12 +290,14 @@ struct Asked {
     scopes: Option<Scopes>,
     expires_in_s: Option<Option<u64>>,
     account: Option<String>,
+    privacy: PrivacyChange,
 }
 
 impl Asked {
-    fn read(call: &Call, fields: &'static [Field]) -> Result<Self, Failure> {
+    fn read(call: &Call, fields: &'static [Field], retention_days_max: u32) -> Result<Self, Failure> {
         let body = call.json()?;
-        let [name, scopes, expires, account] = check(&body, fields).map_err(Unfit::from)?.into_fields();
+        let [name, scopes, expires, store, retention, account] =
+            check(&body, fields).map_err(Unfit::from)?.into_fields();
         let mut mistakes = Mistakes::default();
         let mut wrong = |field: &'static str, message: String| {
             let given = body.get(field).unwrap_or(&Json::Null);
@@ -300,13 +333,35 @@ impl Asked {
             Checked::Null => Some(None),
             _ => None,
         };
-        let asked = Self { name, scopes, expires_in_s, account: text(account) };
+        let retention_days = match retention {
+            Checked::Integer(days) => {
+                let days = u32::try_from(days).ok().filter(|days| (1..=retention_days_max).contains(days));
+                if days.is_none() {
+                    let message = format!("Input should be between 1 and {retention_days_max} days, or null");
+                    wrong("retention_days", message);
+                }
+                Some(days)
+            }
+            Checked::Null => Some(None),
+            _ => None,
+        };
+        let privacy = PrivacyChange { stores: store.flag(), retention_days };
+        let asked = Self { name, scopes, expires_in_s, account: text(account), privacy };
         Ok(mistakes.none_or(asked).map_err(Unfit::from)?)
     }
 }
 
-fn text(checked: Checked) -> Option<String> {
+/// Returns the text of a checked value, if it is one.
+pub(super) fn text(checked: Checked) -> Option<String> {
     if let Checked::Text(text) = checked { Some(text) } else { None }
+}
+
+/// Makes the error of one member of a body.
+pub(super) fn wrong(body: &Json, field: &'static str, message: &str) -> Unfit {
+    let mut mistakes = Mistakes::default();
+    let flaw = Flaw::new("value_error", message.to_owned());
+    mistakes.add(&[Step::name(field)], flaw, body.get(field).unwrap_or(&Json::Null));
+    Unfit::from(mistakes)
 }
 
 /// Reads the overlap of a rotation; the body may be empty.
@@ -318,10 +373,8 @@ fn overlap_s(call: &Call) -> Result<u64, Failure> {
     let [overlap] = check(&body, ROTATION).map_err(Unfit::from)?.into_fields();
     let seconds = overlap.integer().unwrap_or(OVERLAP_DEFAULT_S);
     if !(0..=OVERLAP_MAX_S).contains(&seconds) {
-        let flaw = Flaw::new("value_error", format!("Input should be between 0 and {OVERLAP_MAX_S} seconds"));
-        let mut mistakes = Mistakes::default();
-        mistakes.add(&[Step::name("overlap_s")], flaw, body.get("overlap_s").unwrap_or(&Json::Null));
-        return Err(Unfit::from(mistakes).into());
+        let message = format!("Input should be between 0 and {OVERLAP_MAX_S} seconds");
+        return Err(wrong(&body, "overlap_s", &message).into());
     }
     Ok(seconds.unsigned_abs())
 }

@@ -159,10 +159,11 @@ fn fingerprint(key: &str, ask: &ChatRequest) -> Idempotency {
     const SCOPE: &[u8] = b"/v1/jobs\0";
     let metadata: String = ask.metadata.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
     let policy = [ask.policy.quorum, ask.policy.replicas];
-    // A request that says nothing of nodes has the fingerprint that it had before it could.
+    // Nothing is added where nothing is said, so that keys from before these options stay good.
     let nodes = ask.nodes_words();
-    let whole =
-        [SCOPE, ask.request.digest().as_bytes(), &policy, metadata.as_bytes(), nodes.as_bytes()].concat();
+    let store = ask.store.map_or("", |store| if store { "store\0" } else { "no store\0" });
+    let words = [metadata.as_bytes(), nodes.as_bytes(), store.as_bytes()].concat();
+    let whole = [SCOPE, ask.request.digest().as_bytes(), &policy, &words].concat();
     Idempotency { key: Digest::of(&[SCOPE, key.as_bytes()].concat()), fingerprint: Digest::of(&whole) }
 }
 

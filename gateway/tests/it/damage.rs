@@ -40,6 +40,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&account),
         metadata: Metadata::new(),
+        keeping: infera_ledger::Keeping::default(),
     };
     ledger.accept(job.clone()).await.expect("accept");
     let answer = Answer {
@@ -120,6 +121,7 @@ async fn a_damaged_key_is_an_error_of_ours_and_not_a_ledger_that_is_away() {
         lists: ledger.clone(),
         accounts: ledger.clone(),
         keys: ledger.clone(),
+        erasures: ledger.clone(),
         network: Arc::clone(&ledger) as _,
         roster: Arc::clone(&ledger) as _,
         node_reader: Arc::clone(&ledger) as _,

@@ -26,6 +26,7 @@ async fn second(rig: &Rig, config: Config, shutdown: Shutdown) -> SocketAddr {
         groups: Arc::clone(&rig.ledger) as _,
         accounts: Arc::clone(&rig.ledger) as _,
         keys: Arc::clone(&rig.ledger) as _,
+        erasures: Arc::clone(&rig.ledger) as _,
         network: Arc::clone(&rig.ledger) as _,
         broker: Arc::clone(&rig.broker) as _,
     };

@@ -12,6 +12,7 @@ mod connections;
 mod damage;
 mod description;
 mod edge;
+mod erasing;
 mod fairness;
 mod faults;
 mod framing;

@@ -44,6 +44,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new("acctsample")),
         metadata: Metadata::new(),
+        keeping: infera_ledger::Keeping::default(),
     };
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     job

@@ -56,6 +56,7 @@ pub(crate) async fn another_gateway(rig: &Rig) -> (SocketAddr, Shutdown) {
         lists: rig.ledger.clone(),
         accounts: rig.ledger.clone(),
         keys: rig.ledger.clone(),
+        erasures: rig.ledger.clone(),
         roster: rig.ledger.clone(),
         node_reader: rig.ledger.clone(),
         groups: rig.ledger.clone(),

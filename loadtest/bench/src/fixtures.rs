@@ -80,6 +80,7 @@ impl Asker {
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
+            keeping: infera_ledger::Keeping::default(),
         }
     }
 

@@ -150,6 +150,7 @@ impl Desk {
 fn status(error: &RecordError) -> StatusCode {
     match error {
         RecordError::NotEnded(_) | RecordError::NotArchived(_) => StatusCode::NOT_FOUND,
+        RecordError::Removed { .. } => StatusCode::GONE,
         error if error.may_pass() => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

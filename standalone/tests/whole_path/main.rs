@@ -10,6 +10,7 @@ mod stage;
 mod altered_nodes;
 mod answers;
 mod damage;
+mod erasing;
 mod fairness;
 mod honest_differences;
 mod lifetimes;

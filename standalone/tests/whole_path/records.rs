@@ -19,7 +19,7 @@ use crate::client::{Client, question};
 use crate::stage::{Stage, config, eventually};
 
 /// The program itself, on this folder.
-fn infera(data: &Path, words: &[&str], input: &str) -> Output {
+pub(crate) fn infera(data: &Path, words: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_infera"))
         .args(words)
         .arg("--data")
@@ -33,7 +33,8 @@ fn infera(data: &Path, words: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-fn text(bytes: &[u8]) -> &str {
+/// What a program said.
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
 }
 

@@ -68,6 +68,15 @@ impl Stage {
     ) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         prepare(folder.path());
+        Self::open_in(folder, nodes, change).await
+    }
+
+    /// The same, on the folder of a network that ended.
+    pub(crate) async fn reopen(folder: TempDir, nodes: u32) -> Self {
+        Self::open_in(folder, nodes, |_| {}).await
+    }
+
+    async fn open_in(folder: TempDir, nodes: u32, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(folder.path(), nodes);
         change(&mut config);
         let network =

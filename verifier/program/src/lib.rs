@@ -175,7 +175,9 @@ fn seams(ledger: Arc<PostgresLedger>, archive: Arc<S3Archive>, broker: Arc<Rabbi
         network: ledger.clone(),
         nodes: ledger.clone(),
         index: ledger.clone(),
-        pruning: ledger,
+        pruning: ledger.clone(),
+        erasing: ledger.clone(),
+        segments: ledger,
         archive,
         broker: MeasuredBroker::new(broker),
     }

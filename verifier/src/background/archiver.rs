@@ -1,7 +1,7 @@
 //! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
 //! one object, then recorded. A batch that stops in between is written again under the same key. One verifier at a time
 //! does it, under a shared lease: two that wrote the same object might not agree on its bytes. The bodies of jobs that are
-//! archived and past retention are all that it deletes from the ledger, and it reads their segment's object before: a store
+//! archived and past retention are all that it deletes from the ledger by itself, and it reads their segment's object before: a store
 //! may lose what it took.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use infera_archive::segment::{self, SegmentError};
 use infera_archive::{Archive, ArchiveError};
-use infera_ledger::{ArchiveIndex, LedgerError, Pruning};
+use infera_ledger::{ArchiveIndex, Erasing, LedgerError, Pruning, SegmentChanges};
 use infera_telemetry::metrics::{
     VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVE_LOST, VERIFIER_ARCHIVED,
     VERIFIER_PRUNED,
@@ -18,6 +18,7 @@ use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
+use super::eraser::{Eraser, ErasingError};
 use crate::config::Config;
 use crate::tenure::{LeaseName, Leases};
 
@@ -33,6 +34,8 @@ enum ArchivingError {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Erasing(#[from] ErasingError),
     #[error("building a segment was cut off")]
     CutOff,
 }
@@ -45,6 +48,10 @@ pub(crate) struct Archiver {
     pub(crate) index: Arc<dyn ArchiveIndex>,
     /// Removes the bodies of archived jobs.
     pub(crate) pruning: Arc<dyn Pruning>,
+    /// Erases the text of jobs.
+    pub(crate) erasing: Arc<dyn Erasing>,
+    /// Records what erasing changes in the archive.
+    pub(crate) segments: Arc<dyn SegmentChanges>,
     /// Stores segments.
     pub(crate) archive: Arc<dyn Archive>,
     /// Keeps the shared lease.
@@ -52,8 +59,15 @@ pub(crate) struct Archiver {
 }
 
 impl Archiver {
-    /// Archives until the tenure ends.
+    /// Archives and erases until the tenure ends. A failure of one keeps the other from nothing.
     pub(crate) async fn run(self) {
+        let eraser = Eraser {
+            erasing: Arc::clone(&self.erasing),
+            segments: Arc::clone(&self.segments),
+            pruning: Arc::clone(&self.pruning),
+            archive: Arc::clone(&self.archive),
+            leases: Arc::clone(&self.leases),
+        };
         let mut ticks = tokio::time::interval(Duration::from_millis(self.config.archive_ms));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -61,6 +75,10 @@ impl Archiver {
             if let Err(error) = self.archive().await {
                 counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
                 tracing::warn!(%error, "settled jobs can't be archived now");
+            }
+            if let Err(error) = self.erase(&eraser).await {
+                counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
+                tracing::warn!(%error, "the text of jobs can't be erased now; it is tried again");
             }
         }
     }
@@ -79,9 +97,15 @@ impl Archiver {
                 tracing::warn!(%segment, %error, "a segment can't be written now");
             }
         }
-        let whole = usize::try_from(self.config.archive_limit).unwrap_or(usize::MAX);
-        while self.has_lease().await? && self.write(SegmentId::new()).await? >= whole {}
+        // Each segment is of one retention, so that one that isn't full may be followed by another.
+        while self.has_lease().await? && self.write(SegmentId::new()).await? > 0 {}
         while self.has_lease().await? && self.prune(before(now, self.config.retention_ms)).await? {}
+        Ok(())
+    }
+
+    /// Erases what is due, while the lease is this verifier's.
+    async fn erase(&self, eraser: &Eraser) -> Result<(), ArchivingError> {
+        while self.has_lease().await? && eraser.pass().await? {}
         Ok(())
     }
 

@@ -106,6 +106,10 @@ impl Archive for Rotten {
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
         self.0.put(key, bytes).await
     }
+
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError> {
+        self.0.remove(key).await
+    }
 }
 
 #[tokio::test]

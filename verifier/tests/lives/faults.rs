@@ -369,4 +369,8 @@ impl Archive for FailingArchive {
         }
         self.inner.put(key, bytes).await
     }
+
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError> {
+        self.inner.remove(key).await
+    }
 }

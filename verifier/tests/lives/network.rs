@@ -11,8 +11,8 @@ use infera_broker::memory::MemoryBroker;
 use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{
     Accepted, AccountBook as _, ArchiveIndex as _, Balance, CatalogueEntry, JobIntake as _, JobReader as _,
-    Metadata, NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standby, Standing as _,
-    Sweeping as _, Verdict,
+    Keeping, Metadata, NetworkBook as _, NewJob, Posting, PostingEntry, Room, SettledRecord, Standby,
+    Standing as _, Sweeping as _, Verdict,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_model::chat::ChatModel;
@@ -51,11 +51,17 @@ pub(crate) struct Ask {
     pub(crate) policy: VerificationPolicy,
     pub(crate) synchronous: bool,
     pub(crate) deadline: Duration,
+    pub(crate) keeping: Keeping,
 }
 
 impl Default for Ask {
     fn default() -> Self {
-        Self { policy: VerificationPolicy::default(), synchronous: false, deadline: Duration::from_secs(600) }
+        Self {
+            policy: VerificationPolicy::default(),
+            synchronous: false,
+            deadline: Duration::from_secs(600),
+            keeping: Keeping::default(),
+        }
     }
 }
 
@@ -122,6 +128,8 @@ impl Network {
             nodes: Arc::clone(&self.ledger) as _,
             index: Arc::clone(&self.ledger) as _,
             pruning: Arc::clone(&self.ledger) as _,
+            erasing: Arc::clone(&self.ledger) as _,
+            segments: Arc::clone(&self.ledger) as _,
             archive: Arc::clone(&self.archive) as _,
             broker: Arc::clone(&self.broker) as _,
         }
@@ -181,6 +189,7 @@ impl Network {
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
+            keeping: ask.keeping,
         }
     }
 

@@ -265,6 +265,14 @@ impl Archive for S3Archive {
         let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes));
         put.send().await.map(drop).map_err(|error| self.unavailable(key, &error))
     }
+
+    /// Stores answer the same whether the object existed or not. A bucket that keeps versions keeps the object under a
+    /// marker, so that its operator has to let old versions expire.
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError> {
+        key::check(key)?;
+        let removed = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
+        removed.map(drop).map_err(|error| self.unavailable(key, &error))
+    }
 }
 
 #[cfg(test)]

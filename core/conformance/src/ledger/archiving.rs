@@ -34,7 +34,8 @@ async fn prune(ledger: &Halves, before: u64) -> u64 {
     pruned
 }
 
-fn places(jobs: &[JobId]) -> Vec<RecordPlace> {
+/// Makes a place for each job.
+pub(super) fn places(jobs: &[JobId]) -> Vec<RecordPlace> {
     let place = |(index, job): (u32, &JobId)| RecordPlace {
         job: *job,
         frame_offset: 100,
@@ -320,6 +321,7 @@ pub async fn poisoned_jobs_are_found_whole_until_they_are_pruned(ledger: &Halves
             policy: job.policy,
             pool: infera_ledger::NodePool::Open,
             settled_ms: at(now),
+            keeping: job.keeping,
         });
     }
     let (waiting, other, answered) = (accept(ledger).await, accept(ledger).await, accept(ledger).await);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, ArchiveIndex, Feeding, JobBatches, JobIntake, JobLists, JobOwner, JobReader, KeyBook,
-    LedgerError, MailBook, MailOutbox, NetworkBook, NodeBook, NodeGroupBook, NodeReader, NodeRoster, Pruning,
-    ShareBook, Standing, Sweeping,
+    AccountBook, ArchiveIndex, Erasing, ErasureOrders, Feeding, JobBatches, JobIntake, JobLists, JobOwner,
+    JobReader, KeyBook, LedgerError, MailBook, MailOutbox, NetworkBook, NodeBook, NodeGroupBook, NodeReader,
+    NodeRoster, Pruning, SegmentChanges, ShareBook, Standing, Sweeping,
 };
 use infera_types::time::Timestamp;
 
@@ -54,6 +54,12 @@ pub struct Halves {
     pub index: Arc<dyn ArchiveIndex>,
     /// Deleting what is archived.
     pub pruning: Arc<dyn Pruning>,
+    /// Ordering erasures.
+    pub erasures: Arc<dyn ErasureOrders>,
+    /// Carrying out erasures.
+    pub erasing: Arc<dyn Erasing>,
+    /// The eraser's record of what changes in the archive.
+    pub segments: Arc<dyn SegmentChanges>,
 }
 
 impl Halves {
@@ -80,6 +86,9 @@ impl Halves {
             + ShareBook
             + ArchiveIndex
             + Pruning
+            + ErasureOrders
+            + Erasing
+            + SegmentChanges
             + 'static,
     {
         Self {
@@ -103,6 +112,9 @@ impl Halves {
             shares: Arc::clone(ledger) as Arc<dyn ShareBook>,
             index: Arc::clone(ledger) as Arc<dyn ArchiveIndex>,
             pruning: Arc::clone(ledger) as Arc<dyn Pruning>,
+            erasures: Arc::clone(ledger) as Arc<dyn ErasureOrders>,
+            erasing: Arc::clone(ledger) as Arc<dyn Erasing>,
+            segments: Arc::clone(ledger) as Arc<dyn SegmentChanges>,
         }
     }
 }

@@ -22,6 +22,7 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
         settlement: None,
         dispute: None,
         metadata: job.metadata.clone(),
+        kept: infera_ledger::Kept::WHOLE,
     };
     assert_eq!(must(ledger.reader.job(&job.account, job.id).await), Some(expected));
     assert_eq!(must(ledger.reader.job(&AccountId::fresh(), job.id).await), None);

@@ -48,6 +48,7 @@ pub async fn keys_are_listed_and_changed(ledger: &Halves) {
         revoked_ms: None,
         blocked_ms: None,
         successor: None,
+        privacy: infera_ledger::KeyPrivacy::default(),
     };
     let listed = must(ledger.keys.keys(&mine, 10).await);
     assert_eq!(listed, [view(&second, 3), view(&first, 1)], "newest first");
@@ -70,7 +71,11 @@ pub async fn keys_are_listed_and_changed(ledger: &Halves) {
     let named = KeyChange { name: Some("ci".to_owned()), ..KeyChange::default() };
     let changed = must(ledger.keys.change_key(&second.id, &named).await);
     assert_eq!(changed, Some(KeyView { name: "ci".to_owned(), ..view(&second, 3) }));
-    let whole = KeyChange { scopes: Some(Scopes::of(&[Scope::User])), expires_ms: Some(None), name: None };
+    let whole = KeyChange {
+        scopes: Some(Scopes::of(&[Scope::User])),
+        expires_ms: Some(None),
+        ..KeyChange::default()
+    };
     let changed = must(ledger.keys.change_key(&second.id, &whole).await);
     let expected = KeyView {
         name: "ci".to_owned(),

@@ -158,6 +158,7 @@ pub async fn an_account_is_made_once_and_keys_are_revoked(ledger: &Halves) {
         proven: false,
         weight: 1,
         may_prioritise: false,
+        privacy: infera_ledger::KeyPrivacy::default(),
     };
     let made = must(ledger.accounts.key(Digest::of(b"first")).await);
     let seen = made.map(|record| (record.account, record.hint, record.scopes.to_string()));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Halves, at, must};
 use infera_ledger::{
-    Accepted, Metadata, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob, Verdict,
+    Accepted, Keeping, Metadata, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob,
+    Verdict,
 };
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
@@ -47,6 +48,7 @@ pub(super) fn new_job(account: &AccountId) -> NewJob {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
+        keeping: Keeping::default(),
     }
 }
 

@@ -289,6 +289,7 @@ mod tests {
             room: Room { account_max_bytes: 100, all_max_bytes: 250 },
             standby: Standby::never_held(account),
             metadata: infera_ledger::Metadata::new(),
+            keeping: infera_ledger::Keeping::default(),
         }
     }
 

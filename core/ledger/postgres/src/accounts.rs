@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
+use super::keys::privacy;
 use super::pool::Parameters;
 use super::values::{flag, get, millis, optional_time, small, word};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
@@ -100,6 +101,7 @@ impl AccountBook for PostgresLedger {
                 proven: get::<Option<i64>>(&row, 5)?.is_some(),
                 weight: small(&row, 6)?.max(1),
                 may_prioritise: flag(&row, 7)?,
+                privacy: privacy(&row, 8)?,
             })
         };
         row.map(record).transpose()

@@ -6,24 +6,33 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
+use super::pool::Parameters;
+use super::segments::PlaceColumns;
 use super::settling::with_group;
 use super::values::{
-    count, digest, from_json, get, job_id, millis, optional_digest, ordered, segment_id, small, time, whole,
-    word,
+    count, digest, from_json, get, job_id, millis, optional_digest, optional_time, ordered, segment_id,
+    small, time, word,
 };
-use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_SEGMENTS};
-use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
-use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
+use infera_ledger::statements::{
+    CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
+};
+use infera_ledger::stored::{
+    SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
+};
+use infera_ledger::{
+    ArchiveIndex, ArchivedRecord, ErasedText, LedgerError, Posting, RecordPlace, RemovedRecord, SettledRecord,
+};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
 /// A known segment claims nothing more. An empty one is not stored, because it would stay unfinished for ever.
 const CLAIM: &str = "WITH chosen AS MATERIALIZED (
-        SELECT job_id FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id LIMIT $2
+        SELECT job_id FROM records WHERE segment IS NULL AND retention_days = $7 ORDER BY settled_ms, job_id LIMIT $2
         FOR UPDATE SKIP LOCKED),
     fresh AS (
-        INSERT INTO segments (id, claimed_ms) SELECT $1::bytea, $3::bigint
+        INSERT INTO segments (id, claimed_ms, retention_days, expires_ms)
+        SELECT $1::bytea, $3::bigint, $7::bigint, CASE WHEN $7 > 0 THEN LEAST(newest_ms, $3) + $8::bigint END
         FROM (SELECT count(*) AS waiting, min(settled_ms) AS oldest_ms, max(settled_ms) AS newest_ms FROM chosen JOIN records USING (job_id)) AS found
         WHERE waiting > 0 AND (waiting >= $2 OR oldest_ms <= $4 OR newest_ms > $5)
         ON CONFLICT (id) DO NOTHING RETURNING id),
@@ -40,10 +49,11 @@ const CLAIM: &str = "WITH chosen AS MATERIALIZED (
 /// Reads what a segment claimed; a settlement and its group are read from the first columns.
 const CLAIMED: &str =
     "SELECT records.job_id, settlement, settlements.hash, record, groups.hash, accepted_ms, request,
-        request_hash, tier
+        jobs.request_hash, tier, erased_ms, erasures.request_hash, erasures.answer_hash
     FROM records
         JOIN settlements ON settlements.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
         LEFT JOIN groups ON groups.job_id = records.job_id AND length(groups.record) > 0
+        LEFT JOIN erasures ON erasures.job_id = records.job_id
     WHERE records.segment = $1 ORDER BY records.settled_ms, records.job_id";
 
 /// Moves records that cannot be archived out of their segment, so that they don't keep the others from the archive.
@@ -68,9 +78,13 @@ impl ArchiveIndex for PostgresLedger {
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         let id = &segment.as_bytes()[..];
         let latest = millis(latest(now));
-        self.pool
-            .put(CLAIM, &[&id, &i64::from(limit), &millis(now), &millis(ripe), &latest, &SEGMENT_BYTES])
-            .await?;
+        let asked: Parameters<'_> = &[&millis(ripe), &latest, &i64::from(limit)];
+        if let Some(row) = self.pool.query_opt(CHOOSE_RETENTION, asked).await? {
+            let days: i64 = get(&row, 0)?;
+            let (limit, now, ripe, lasts) = (i64::from(limit), millis(now), millis(ripe), days_ms(days));
+            let values: Parameters<'_> = &[&id, &limit, &now, &ripe, &latest, &SEGMENT_BYTES, &days, &lasts];
+            self.pool.put(CLAIM, values).await?;
+        }
         let rows = self.pool.query(CLAIMED, &[&id]).await?;
         let jobs = rows.iter().map(|row| job_id(row, 0)).collect::<Result<Vec<_>, _>>()?;
         let mut postings = self.postings(&jobs).await?;
@@ -79,7 +93,14 @@ impl ArchiveIndex for PostgresLedger {
             let request = request_of(get(row, 6)?, optional_digest(row, 7)?)?.map(|body| request_json(&body));
             let (settlement, postings) = (with_group(row)?, postings.remove(&job).unwrap_or_default());
             let (accepted_ms, tier) = (time(row, 5)?, ServiceTier::of_number(get::<i16>(row, 8)?.into()));
-            Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings })
+            let [request_hash, answer_hash] = [optional_digest(row, 10)?, optional_digest(row, 11)?];
+            let erased = optional_time(row, 9)?.map(|erased_ms| ErasedText {
+                erased_ms,
+                request: request_hash,
+                answer: answer_hash,
+                record: None,
+            });
+            Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings, erased })
         };
         let (records, damaged) = sound_records(jobs.iter().zip(&rows).map(|(job, row)| (*job, record(row))))?;
         if !damaged.is_empty() {
@@ -110,11 +131,7 @@ impl ArchiveIndex for PostgresLedger {
                 places.len()
             )));
         }
-        let jobs: Vec<&[u8]> = places.iter().map(|place| &place.job.as_bytes()[..]).collect();
-        let offsets: Vec<i64> = places.iter().map(|place| whole(place.frame_offset)).collect();
-        let lengths: Vec<i64> = places.iter().map(|place| whole(place.frame_length)).collect();
-        let lines: Vec<i64> = places.iter().map(|place| i64::from(place.index)).collect();
-        let hashes: Vec<&[u8]> = places.iter().map(|place| &place.hash.as_bytes()[..]).collect();
+        let PlaceColumns { jobs, offsets, lengths, lines, hashes } = PlaceColumns::of(places);
         self.pool.put(RECORD, &[&id, &word(key)?, &jobs, &offsets, &lengths, &lines, &hashes]).await?;
         Ok(())
     }
@@ -130,6 +147,11 @@ impl ArchiveIndex for PostgresLedger {
             hash: digest(&row, 5)?,
         };
         Ok(Some(ArchivedRecord { segment: segment_id(&row, 0)?, key: get(&row, 1)?, place }))
+    }
+
+    async fn removed(&self, job: JobId) -> Result<Option<RemovedRecord>, LedgerError> {
+        let found = self.pool.query_opt(REMOVED_RECORD, &[&&job.as_bytes()[..]]).await?;
+        found.map(|row| Ok(RemovedRecord { hash: digest(&row, 0)?, removed_ms: time(&row, 1)? })).transpose()
     }
 }
 

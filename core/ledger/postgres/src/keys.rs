@@ -5,13 +5,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
-use super::values::{count, get, millis, optional_time, time, whole, word};
+use super::values::{count, flag, get, millis, optional_time, time, whole, word};
 use infera_ledger::statements::{
     ACCOUNT_OF, BLOCK_ACCOUNT, BLOCK_KEY, CHANGE_KEY, END_KEY, KEY_BY_ID, KEYS_OF_ACCOUNT, USAGE,
 };
-use infera_ledger::stored::{scopes, used_key};
+use infera_ledger::stored::{retention, retention_of, scopes, used_key};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, Scope, UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange,
+    Scope, UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -125,11 +126,22 @@ impl KeyBook for PostgresLedger {
     }
 
     async fn change_key(&self, id: &KeyId, change: &KeyChange) -> Result<Option<KeyView>, LedgerError> {
-        let KeyChange { name, scopes, expires_ms } = change;
+        let KeyChange { name, scopes, expires_ms, privacy } = change;
+        let PrivacyChange { stores, retention_days } = privacy;
         let name = name.as_deref().map(word).transpose()?;
         let scopes = scopes.map(|scopes| scopes.to_string());
         let (changes_end, end) = (i64::from(expires_ms.is_some()), expires_ms.flatten().map(millis));
-        let values: [&(dyn ToSql + Sync); 5] = [&word(id.as_str())?, &name, &scopes, &changes_end, &end];
+        let (changes_days, days) = (i64::from(retention_days.is_some()), retention(retention_days.flatten()));
+        let values: [&(dyn ToSql + Sync); 8] = [
+            &word(id.as_str())?,
+            &name,
+            &scopes,
+            &changes_end,
+            &end,
+            &stores.map(i16::from),
+            &changes_days,
+            &days,
+        ];
         self.pool.put(CHANGE_KEY, &values).await?.first().map(view).transpose()
     }
 
@@ -195,7 +207,13 @@ fn view(row: &Row) -> Result<KeyView, LedgerError> {
         revoked_ms: optional_time(row, 7)?,
         blocked_ms: optional_time(row, 8)?,
         successor: get::<Option<String>>(row, 9)?.map(KeyId::new),
+        privacy: privacy(row, 10)?,
     })
+}
+
+/// Reads what a key says of its jobs' text, from column `first` and the next.
+pub(super) fn privacy(row: &Row, first: usize) -> Result<KeyPrivacy, LedgerError> {
+    Ok(KeyPrivacy { stores: flag(row, first)?, retention_days: retention_of(get(row, first + 1)?) })
 }
 
 fn used(row: &Row) -> Result<UsageRow, LedgerError> {

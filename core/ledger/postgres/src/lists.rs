@@ -10,7 +10,7 @@ use super::PostgresLedger;
 use super::reader::{VIEWS, view};
 use super::values::{count, get, job_id, named, ordered, small, time, whole, word};
 use infera_ledger::listing::{Listing, edge, metadata_of};
-use infera_ledger::stored::readable;
+use infera_ledger::stored::{kept, readable};
 use infera_ledger::{
     EndKind, EndsCursor, EndsQuestion, EndsReady, JobLists, JobPage, JobState, JobsQuestion, LedgerError,
     ListedJob, MANY_MAX, NumberedEnd,
@@ -20,7 +20,7 @@ use infera_types::ids::{AccountId, JobId, ModelName};
 /// The columns that [`listed_job`] reads.
 const LISTED: &str =
     "SELECT jobs.id, jobs.model, jobs.state, jobs.ended_as, jobs.accepted_ms, jobs.deadline_ms,
-        settlements.settled_ms, job_lists.metadata
+        settlements.settled_ms, job_lists.metadata, jobs.erase_after_ms, jobs.erased_ms
     FROM jobs JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
         LEFT JOIN settlements ON settlements.job_id = jobs.id
     WHERE jobs.id = ANY($1) AND jobs.account = $2";
@@ -148,5 +148,6 @@ fn listed_job(row: &Row) -> Result<ListedJob, LedgerError> {
         deadline_ms: time(row, 5)?,
         settled_ms: settled_ms.map(|_| time(row, 6)).transpose()?,
         metadata: metadata_of(get(row, 7)?)?,
+        kept: kept(get(row, 8)?, get(row, 9)?),
     })
 }

@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("../migrations/0012_keys.sql"),
     include_str!("../migrations/0015_mail.sql"),
     include_str!("../migrations/0016_own_nodes.sql"),
+    include_str!("../migrations/0014_erasing.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{execute_over, prepared};
 use super::values::{millis, ordered, to_json, word};
-use infera_ledger::{LedgerError, Posting};
+use infera_ledger::{LedgerError, Posting, record_retention};
 use infera_types::ids::{JobId, NodeId};
 
 /// Locks the sequence in shared mode, before a posting's number is assigned. The class is ours alone; the schema's
@@ -32,9 +32,13 @@ const CLOSE_GROUPS: &str = "WITH locked AS MATERIALIZED (
     UPDATE groups SET is_closed = 1 FROM locked WHERE groups.job_id = locked.job_id AND is_closed + 0 = 0";
 
 /// Makes the records of settled jobs available to the archive.
-const MAKE_CLAIMABLE: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
-    SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = ANY($1) ORDER BY job_id
-    ON CONFLICT (job_id) DO NOTHING";
+const MAKE_CLAIMABLE: &str = concat!(
+    "INSERT INTO records (job_id, settled_ms, is_pruned, retention_days)
+    SELECT job_id, settled_ms, 0, ",
+    record_retention!(),
+    " FROM settlements JOIN jobs ON jobs.id = job_id WHERE job_id = ANY($1) ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING"
+);
 
 /// The columns of postings.
 #[derive(Default)]

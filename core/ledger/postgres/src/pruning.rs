@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::PostgresLedger;
-use super::values::{count, digest, flag, get, job_id, millis, segment_id, small};
-use infera_ledger::statements::RECORD_PLACES;
+use super::segments::places;
+use super::values::{flag, get, millis, segment_id};
 use infera_ledger::stored::latest;
-use infera_ledger::{ArchivedSegment, LedgerError, Pruning, RecordPlace};
+use infera_ledger::{ArchivedSegment, LedgerError, Pruning};
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 
@@ -25,7 +25,7 @@ const PRUNABLE: &str = "WITH old AS (
     SELECT segments.id, object_key
     FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment) AS found
         JOIN segments ON segments.id = found.segment
-    WHERE object_key IS NOT NULL AND NOT EXISTS (
+    WHERE object_key IS NOT NULL AND removed_ms IS NULL AND NOT EXISTS (
         SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
     ORDER BY oldest, segments.id LIMIT $3";
 
@@ -74,7 +74,7 @@ impl Pruning for PostgresLedger {
         let mut segments = Vec::new();
         for row in &self.pool.query(PRUNABLE, &[&millis(before), &records, &limit, &latest]).await? {
             let (segment, key) = (segment_id(row, 0)?, get(row, 1)?);
-            segments.push(ArchivedSegment { segment, key, places: self.places(segment).await? });
+            segments.push(ArchivedSegment { segment, key, places: places(&self.pool, segment).await? });
         }
         Ok(segments)
     }
@@ -94,21 +94,5 @@ impl Pruning for PostgresLedger {
         let rows = self.pool.put(KEEP, &[&&segment.as_bytes()[..]]).await?;
         let has_pruned = rows.first().map(|row| flag(row, 0)).transpose()?;
         Ok(!has_pruned.unwrap_or(false))
-    }
-}
-
-impl PostgresLedger {
-    async fn places(&self, segment: SegmentId) -> Result<Vec<RecordPlace>, LedgerError> {
-        let rows = self.pool.query(RECORD_PLACES, &[&&segment.as_bytes()[..]]).await?;
-        let place = |row| {
-            Ok(RecordPlace {
-                job: job_id(row, 0)?,
-                frame_offset: count(row, 1)?,
-                frame_length: count(row, 2)?,
-                index: small(row, 3)?,
-                hash: digest(row, 4)?,
-            })
-        };
-        rows.iter().map(place).collect()
     }
 }

@@ -9,7 +9,7 @@ use super::settling::{read, settlement};
 use super::values::{count, digest, get, job_id, optional_digest, policy, time};
 use infera_ledger::listing::metadata_of;
 use infera_ledger::statements::EARLIER_USE;
-use infera_ledger::stored::{ended_with, poisoned_of};
+use infera_ledger::stored::{ended_with, keeping, kept, poisoned_of};
 use infera_ledger::{
     Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, NodePool, PoisonedJob, Statistics,
     job_state, totals,
@@ -22,7 +22,7 @@ use infera_types::time::Timestamp;
 /// The columns that [`view`] reads; a settlement is read from the first ones.
 pub(super) const VIEWS: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
-        disputes.status, jobs.state, job_lists.metadata, jobs.tier
+        disputes.status, jobs.state, job_lists.metadata, jobs.tier, jobs.erase_after_ms, jobs.erased_ms
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
         LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
@@ -30,7 +30,7 @@ pub(super) const VIEWS: &str =
 
 const POISONED: &str =
     "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
-        jobs.request_hash, jobs.share
+        jobs.request_hash, jobs.share, jobs.erase_after_ms, jobs.retention_days
     FROM settlements JOIN jobs ON jobs.id = settlements.job_id
     WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1::bytea IS NULL)
     ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2";
@@ -110,6 +110,7 @@ pub(super) fn view(row: &Row) -> Result<JobView, LedgerError> {
         settlement: ended_with(job, state, settlement)?,
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
         metadata: metadata_of(get(row, 8)?)?,
+        kept: kept(get(row, 10)?, get(row, 11)?),
     })
 }
 
@@ -123,6 +124,7 @@ fn poisoned_job(row: &Row) -> Result<(PoisonedJob, Option<Digest>), LedgerError>
         policy: policy(row, 4)?,
         pool: NodePool::of_share(get(row, 8)?),
         settled_ms: time(row, 6)?,
+        keeping: keeping(get(row, 9)?, get(row, 10)?),
     };
     Ok((job, optional_digest(row, 7)?))
 }

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
+use super::scheduling::{SCHEDULE, ScheduleColumns};
 use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
 use infera_ledger::stored::{GroupRow, SettlementRow, day, group_of, readable, settlement_of};
 use infera_ledger::{LedgerError, Settled, job_state};
@@ -87,6 +88,10 @@ struct Live {
     is_running: bool,
     /// The tokens that the job was charged with when it was offered.
     charged: i64,
+    /// The time after the job's end at which its text goes, in milliseconds, if it isn't to be stored.
+    erase_after_ms: Option<i64>,
+    /// The days after which its text goes; 0: never.
+    retention_days: i64,
 }
 
 /// What the database holds of a batch's jobs.
@@ -131,7 +136,9 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
         let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
         if state < job_state!(ended) {
             let is_running = state == job_state!(running);
-            known.live.insert(job, Live { account: get(row, 1)?, is_running, charged: get(row, 3)? });
+            let (erase_after_ms, retention_days) = (get(row, 4)?, get(row, 5)?);
+            let (account, charged) = (get(row, 1)?, get(row, 3)?);
+            known.live.insert(job, Live { account, is_running, charged, erase_after_ms, retention_days });
         } else {
             ended.push(job);
         }
@@ -217,6 +224,7 @@ struct Columns<'a> {
     waiting: BTreeMap<&'a str, Ended>,
     postings: PostingColumns<'a>,
     used: UsageColumns<'a>,
+    scheduled: ScheduleColumns<'a>,
     totals: Totals,
 }
 
@@ -255,6 +263,9 @@ impl<'a> Columns<'a> {
             if row.frees_key {
                 columns.freed.push(job);
             }
+            if let Some(live) = known.live.get(&row.job) {
+                columns.scheduled.push(row, (live.erase_after_ms, live.retention_days));
+            }
             let ended = columns.waiting.entry(row.account.as_str()).or_default();
             ended.jobs += 1;
             columns.totals.add(row.status, 1);
@@ -282,9 +293,9 @@ impl<'a> Columns<'a> {
             [INSERT_SETTLEMENTS, END_JOBS, INSERT_GROUPS, INSERT_RECORDS, TAKE_FROM_WAITING],
         )
         .await?;
-        let [free, sequence, number, post, count, total] = prepared(
+        let [free, sequence, number, post, count, schedule, total] = prepared(
             client,
-            [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, COUNT_USAGE, ADD_TO_TOTALS],
+            [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, COUNT_USAGE, SCHEDULE, ADD_TO_TOTALS],
         )
         .await?;
         let accounts: Vec<&str> = self.waiting.keys().copied().collect();
@@ -293,7 +304,7 @@ impl<'a> Columns<'a> {
         let [tokens, excess] = [of_each(|ended| ended.tokens), of_each(|ended| ended.excess)];
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted, used) = (&self.groups, &self.records, &self.postings, &self.used);
-        let postings = posted.ids.len();
+        let (postings, scheduled) = (posted.ids.len(), &self.scheduled);
         let outcomes = tokio::join!(
             biased;
             async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons, &self.hashes]).await.map(drop) },
@@ -306,6 +317,7 @@ impl<'a> Columns<'a> {
             async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
             async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions]).await },
+            async { execute_over(client, scheduled.jobs.len(), &schedule, &[&scheduled.jobs, &scheduled.owners, &scheduled.asked, &scheduled.due, &scheduled.reasons]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
             client.batch_execute("COMMIT"),
         );
@@ -320,12 +332,15 @@ impl<'a> Columns<'a> {
             numbered,
             posted,
             used,
+            scheduled,
             added,
             committed,
         ) = outcomes;
         // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
-        let written =
-            [settled, ended, grouped, recorded, waited, freed, shared, numbered, posted, used, added];
+        let written = [
+            settled, ended, grouped, recorded, waited, freed, shared, numbered, posted, used, scheduled,
+            added,
+        ];
         for outcome in written {
             outcome.map_err(Failure::before_sent_commit)?;
         }

@@ -10,7 +10,9 @@ use super::settling::with_group;
 use super::values::{flag, get, job_id, millis, named, ordered, time, word};
 use infera_ledger::statements::OVERDUE_JOBS;
 use infera_ledger::stored::{latest, readable};
-use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
+use infera_ledger::{
+    Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state, record_retention,
+};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
@@ -78,7 +80,8 @@ const DEAD: &str = concat!(
 /// Gives up places whose groups never came: their verifiers are gone, and with them the list of nodes that were
 /// asked. Places that another transaction is filling are skipped. Places of jobs that ended later than a right clock
 /// can say (`$3`) are given up as well.
-const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
+const GIVE_UP_AWAITED: &str = concat!(
+    "WITH due AS MATERIALIZED (
         SELECT job_id FROM groups WHERE is_closed = 0 AND deadline_ms <= $1 AND length(record) = 0
         ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
     ahead AS MATERIALIZED (
@@ -87,9 +90,12 @@ const GIVE_UP_AWAITED: &str = "WITH due AS MATERIALIZED (
         ORDER BY deadline_ms LIMIT $2 FOR UPDATE SKIP LOCKED),
     awaited AS (SELECT job_id FROM due UNION SELECT job_id FROM ahead),
     given_up AS (DELETE FROM groups USING awaited WHERE groups.job_id = awaited.job_id RETURNING groups.job_id)
-    INSERT INTO records (job_id, settled_ms, is_pruned)
-    SELECT job_id, settled_ms, 0 FROM settlements JOIN given_up USING (job_id) ORDER BY job_id
-    ON CONFLICT (job_id) DO NOTHING";
+    INSERT INTO records (job_id, settled_ms, is_pruned, retention_days)
+    SELECT job_id, settled_ms, 0, ",
+    record_retention!(),
+    " FROM settlements JOIN given_up USING (job_id) JOIN jobs ON jobs.id = job_id ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING"
+);
 
 /// The columns that [`group`] reads, of known groups.
 const GROUPS: &str = "SELECT groups.job_id, settlement, settlements.hash, record, groups.hash, is_closed

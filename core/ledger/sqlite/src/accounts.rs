@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
+use super::keys::privacy;
 use super::values::{Blob, Numbered as _, Word, millis, optional_time, small};
 use infera_ledger::statements::mail::OPEN_ACCOUNT;
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
@@ -85,6 +86,7 @@ impl AccountBook for SqliteLedger {
                         proven: row.get::<_, Option<i64>>(5)?.is_some(),
                         weight: small(row, 6)?.max(1),
                         may_prioritise: row.get::<_, i64>(7)? != 0,
+                        privacy: privacy(row, 8)?,
                     };
                     Ok((record, scopes))
                 })

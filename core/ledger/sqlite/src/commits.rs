@@ -6,12 +6,16 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::failure::Failure;
 use super::mark::Mark;
 use infera_ledger::LedgerError;
+
+/// How long to wait for another connection's lock (a backup, an operator's query).
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// How many frames the log has when it is copied into the file, 16 MiB: each copy costs two syncs, and a start reads
 /// at most this much.
@@ -26,11 +30,19 @@ thread_local! {
     static FRAMES: Cell<u32> = const { Cell::new(0) };
     /// Whether the log is to be copied after this commit, however short it is.
     static IS_WANTED: Cell<bool> = const { Cell::new(false) };
+    /// Whether the log has text that was erased and is to be cut to nothing once it is copied.
+    static IS_WIPE_WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Requests that the log is copied into the file after the present commit; to be called on the writer's thread.
 pub(super) fn checkpoint_soon() {
     IS_WANTED.set(true);
+}
+
+/// Requests that the log is copied into the file after the present commit and cut to nothing, so that what was erased is not
+/// left in it; to be called on the writer's thread. While a reader needs the log, it is tried again after each commit.
+pub(super) fn wipe_soon() {
+    IS_WIPE_WANTED.set(true);
 }
 
 /// The numbering of commits, which belongs to the writing connection.
@@ -86,12 +98,13 @@ impl Commits {
     /// next time.
     pub(super) fn checkpoint_if_due(&mut self, connection: &Connection) {
         let is_wanted = IS_WANTED.take();
-        if FRAMES.get() < CHECKPOINT_FRAMES && !is_wanted {
+        let is_wipe_wanted = IS_WIPE_WANTED.get();
+        if FRAMES.get() < CHECKPOINT_FRAMES && !is_wanted && !is_wipe_wanted {
             return;
         }
         self.is_generation_due = true;
         self.mark.sync();
-        let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let copied = if is_wipe_wanted { wipe(connection) } else { copy(connection) };
         match copied {
             Ok(()) => self.is_checkpoint_failing = false,
             Err(error) if !self.is_checkpoint_failing => {
@@ -106,6 +119,23 @@ impl Commits {
     pub(super) fn end(&mut self) {
         self.mark.sync();
     }
+}
+
+fn copy(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// Copies the log and cuts it to nothing, if no reader needs it.
+fn wipe(connection: &Connection) -> rusqlite::Result<()> {
+    // Commits wait for this thread, so it does not wait for readers.
+    connection.busy_timeout(Duration::ZERO)?;
+    let cut = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY_WAIT)?;
+    // The first column is 0 if nothing kept the log from being cut.
+    if cut? == 0 {
+        IS_WIPE_WANTED.set(false);
+    }
+    Ok(())
 }
 
 /// Returns how many commits the ledger records.

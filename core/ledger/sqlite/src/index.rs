@@ -7,13 +7,21 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
+use super::segments::write_places;
 use super::settling::{Groups, read};
 use super::values::{
-    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, small, time, whole,
+    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, optional_time,
+    small, time,
 };
-use infera_ledger::statements::{FORGET_EMPTY_SEGMENT, LOCATE_RECORD, UNFINISHED_SEGMENTS};
-use infera_ledger::stored::{SEGMENT_BYTES, SET_ASIDE, latest, request_json, request_of, sound_records};
-use infera_ledger::{ArchiveIndex, ArchivedRecord, LedgerError, Posting, RecordPlace, SettledRecord};
+use infera_ledger::statements::{
+    CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
+};
+use infera_ledger::stored::{
+    SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
+};
+use infera_ledger::{
+    ArchiveIndex, ArchivedRecord, ErasedText, LedgerError, Posting, RecordPlace, RemovedRecord, SettledRecord,
+};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
@@ -76,6 +84,19 @@ impl ArchiveIndex for SqliteLedger {
         })
         .await
     }
+
+    async fn removed(&self, job: JobId) -> Result<Option<RemovedRecord>, LedgerError> {
+        self.read(move |connection| {
+            let removed = connection
+                .numbered(REMOVED_RECORD)?
+                .query_row([job.blob()], |row| {
+                    Ok(RemovedRecord { hash: digest(row, 0)?, removed_ms: time(row, 1)? })
+                })
+                .optional()?;
+            Ok(removed)
+        })
+        .await
+    }
 }
 
 fn claim(
@@ -88,6 +109,11 @@ fn claim(
     if is_known {
         return Ok(());
     }
+    let retention = connection
+        .numbered(CHOOSE_RETENTION)?
+        .query_row(params![millis(ripe), millis(latest(now)), limit], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(retention) = retention else { return Ok(()) };
     let claimed = connection
         .numbered(
             "UPDATE records SET segment = $1 WHERE job_id IN (
@@ -97,19 +123,20 @@ fn claim(
                              coalesce(length(request), 0) + coalesce(length(record), 0) AS bytes
                          FROM records JOIN jobs ON jobs.id = records.job_id
                              LEFT JOIN groups ON groups.job_id = records.job_id
-                         WHERE segment IS NULL ORDER BY records.settled_ms, records.job_id LIMIT $2))
-                 WHERE bytes_before < $5)
-             AND (EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms <= $3)
-                 OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND settled_ms > $4)
-                 OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL ORDER BY settled_ms, job_id
-                     LIMIT 1 OFFSET $2 - 1))",
+                         WHERE segment IS NULL AND records.retention_days = $3
+                         ORDER BY records.settled_ms, records.job_id LIMIT $2))
+                 WHERE bytes_before < $4)",
         )?
-        .execute(params![segment.blob(), limit, millis(ripe), millis(latest(now)), SEGMENT_BYTES])?;
+        .execute(params![segment.blob(), limit, retention, SEGMENT_BYTES])?;
     // An empty segment would stay unfinished for ever.
     if claimed > 0 {
         connection
-            .numbered("INSERT INTO segments (id, claimed_ms) VALUES ($1, $2)")?
-            .execute(params![segment.blob(), millis(now)])?;
+            .numbered(
+                "INSERT INTO segments (id, claimed_ms, retention_days, expires_ms)
+                 SELECT $1, $2, $3, CASE WHEN $3 > 0 THEN MIN(MAX(settled_ms), $2) + $4 END
+                 FROM records WHERE segment = $1",
+            )?
+            .execute(params![segment.blob(), millis(now), retention, days_ms(retention)])?;
     }
     Ok(())
 }
@@ -142,17 +169,28 @@ fn set_aside(connection: &Connection, segment: SegmentId, damaged: &[JobId]) -> 
 }
 
 fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, Failure> {
-    let (accepted_ms, tier, request, hash) = connection
-        .numbered("SELECT accepted_ms, tier, request, request_hash FROM jobs WHERE id = $1")?
+    let (accepted_ms, tier, request, hash, erased) = connection
+        .numbered(
+            "SELECT accepted_ms, tier, request, jobs.request_hash, erased_ms, erasures.request_hash,
+                 erasures.answer_hash
+             FROM jobs LEFT JOIN erasures ON erasures.job_id = jobs.id WHERE jobs.id = $1",
+        )?
         .query_row([job.blob()], |row| {
             let (accepted_ms, tier) = (time(row, 0)?, ServiceTier::of_number(row.get(1)?));
-            Ok((accepted_ms, tier, row.get::<_, Option<Vec<u8>>>(2)?, optional_digest(row, 3)?))
+            let [request, answer] = [optional_digest(row, 5)?, optional_digest(row, 6)?];
+            let erased = optional_time(row, 4)?.map(|erased_ms| ErasedText {
+                erased_ms,
+                request,
+                answer,
+                record: None,
+            });
+            Ok((accepted_ms, tier, row.get::<_, Option<Vec<u8>>>(2)?, optional_digest(row, 3)?, erased))
         })?;
     let request = request_of(request, hash)?.map(|body| request_json(&body));
     let settlement = read(connection, job, Groups::Included)?
         .ok_or_else(|| LedgerError::Row(format!("the settlement of {job} is missing")))?;
     let postings = postings(connection, job)?;
-    Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings })
+    Ok(SettledRecord { job_id: job, accepted_ms, tier, request, settlement, postings, erased })
 }
 
 fn postings(connection: &Connection, job: JobId) -> Result<Vec<Posting>, Failure> {
@@ -182,18 +220,7 @@ fn record(
             places.len()
         )));
     }
-    let mut statement = connection.numbered(
-        "UPDATE records SET frame_offset = $2, frame_length = $3, line = $4, hash = $5 WHERE job_id = $1",
-    )?;
-    for place in places {
-        statement.execute(params![
-            place.job.blob(),
-            whole(place.frame_offset),
-            whole(place.frame_length),
-            place.index,
-            place.hash.blob()
-        ])?;
-    }
+    write_places(connection, places)?;
     connection
         .numbered("UPDATE segments SET object_key = $2 WHERE id = $1")?
         .execute(params![segment.blob(), Word(key)])?;

@@ -10,7 +10,9 @@ use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, sm
 use infera_ledger::last_commit::filler;
 use infera_ledger::listing::metadata_text;
 use infera_ledger::statements::EARLIER_USE;
-use infera_ledger::stored::{SettlementRow, Stored, body_bytes, no_place, replicas_number};
+use infera_ledger::stored::{
+    SettlementRow, Stored, body_bytes, erase_after, no_place, replicas_number, retention,
+};
 use infera_ledger::{Accepted, Cancelled, Idempotency, JobIntake, LedgerError, NewJob, Settled, job_state};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
@@ -191,10 +193,11 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
         .numbered(concat!(
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
-                 request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id)
+                 request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms,
+                 retention_days)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
-            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19)
+            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
              ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
@@ -216,7 +219,9 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             standby.weight.max(1),
             i64::from(is_held),
             whole(standby.prompt_tokens),
-            job.key.as_ref().map(|key| Word(key.as_str()))
+            job.key.as_ref().map(|key| Word(key.as_str())),
+            erase_after(&job.keeping),
+            retention(job.keeping.retention_days)
         ])?;
     if inserted == 0 {
         return Ok(false);

@@ -10,9 +10,10 @@ use super::values::{Blob, Numbered as _, Word, count, millis, optional_time, tim
 use infera_ledger::statements::{
     ACCOUNT_OF, BLOCK_ACCOUNT, BLOCK_KEY, CHANGE_KEY, END_KEY, KEY_BY_ID, KEYS_OF_ACCOUNT, USAGE,
 };
-use infera_ledger::stored::{scopes, used_key, whole};
+use infera_ledger::stored::{retention, retention_of, scopes, used_key, whole};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, Scope, Scopes, UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange,
+    Scope, Scopes, UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -111,13 +112,17 @@ impl KeyBook for SqliteLedger {
     async fn change_key(&self, id: &KeyId, change: &KeyChange) -> Result<Option<KeyView>, LedgerError> {
         let (id, change) = (id.clone(), change.clone());
         self.write(move |connection| {
-            let KeyChange { name, scopes, expires_ms } = &change;
+            let KeyChange { name, scopes, expires_ms, privacy } = &change;
+            let PrivacyChange { stores, retention_days } = privacy;
             let values = params![
                 Word(id.as_str()),
                 name.as_deref().map(Word),
                 scopes.map(|scopes| scopes.to_string()),
                 i64::from(expires_ms.is_some()),
-                expires_ms.flatten().map(millis)
+                expires_ms.flatten().map(millis),
+                stores.map(i64::from),
+                i64::from(retention_days.is_some()),
+                retention(retention_days.flatten())
             ];
             one(connection, CHANGE_KEY, values)
         })
@@ -197,6 +202,12 @@ fn one(connection: &Connection, sql: &'static str, values: impl Params) -> Resul
     Ok(found.map(view).transpose()?)
 }
 
+/// Reads what a key says of its jobs' text, from column `first` and the next.
+pub(super) fn privacy(row: &Row<'_>, first: usize) -> rusqlite::Result<KeyPrivacy> {
+    let stores = row.get::<_, i64>(first)? != 0;
+    Ok(KeyPrivacy { stores, retention_days: retention_of(row.get(first + 1)?) })
+}
+
 /// Reads a key and the words of its scopes.
 fn columns(row: &Row<'_>) -> rusqlite::Result<(KeyView, String)> {
     let key = KeyView {
@@ -210,6 +221,7 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(KeyView, String)> {
         revoked_ms: optional_time(row, 7)?,
         blocked_ms: optional_time(row, 8)?,
         successor: row.get::<_, Option<String>>(9)?.map(KeyId::new),
+        privacy: privacy(row, 10)?,
     };
     Ok((key, row.get(4)?))
 }

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::reader::view;
 use super::values::{Blob, Numbered as _, Word, count, job_id, small, time, whole};
 use infera_ledger::listing::{Listing, edge, metadata_of};
-use infera_ledger::stored::{of_job, readable};
+use infera_ledger::stored::{kept, of_job, readable};
 use infera_ledger::{
     EndKind, EndsCursor, EndsQuestion, EndsReady, JobLists, JobPage, JobState, JobsQuestion, LedgerError,
     ListedJob, MANY_MAX, NumberedEnd,
@@ -18,7 +18,7 @@ use infera_types::ids::{AccountId, JobId, ModelName};
 
 /// The columns that [`listed_job`] reads.
 const LISTED: &str = "SELECT job_lists.job_id, jobs.model, jobs.state, jobs.ended_as, jobs.accepted_ms,
-        jobs.deadline_ms, settlements.settled_ms, job_lists.metadata
+        jobs.deadline_ms, settlements.settled_ms, job_lists.metadata, jobs.erase_after_ms, jobs.erased_ms
     FROM job_lists JOIN jobs ON jobs.id = job_lists.job_id
         LEFT JOIN settlements ON settlements.job_id = job_lists.job_id
     WHERE job_lists.account = $1";
@@ -87,6 +87,7 @@ fn listed_job(row: &Row<'_>) -> Result<ListedJob, Failure> {
         deadline_ms: time(row, 5)?,
         settled_ms: settled_ms.map(|_| time(row, 6)).transpose()?,
         metadata: metadata_of(metadata.as_deref())?,
+        kept: kept(row.get(8)?, row.get(9)?),
     })
 }
 

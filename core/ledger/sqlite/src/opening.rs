@@ -3,22 +3,18 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::checking::{self, damaged, name_damage};
-use super::commits::{self, Commits};
+use super::commits::{self, BUSY_WAIT, Commits};
 use super::failure::Failure;
 use super::files::{has_content, log_of, sync_folder, unavailable, with_suffix};
 use super::schema::migrate;
 use super::space;
 use infera_ledger::LedgerError;
 use infera_types::private_files;
-
-/// How long to wait for another connection's lock (a backup, an operator's query).
-const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// How many statements are kept compiled per connection; more than there are.
 const STATEMENTS: usize = 128;
@@ -134,6 +130,8 @@ fn write_ahead(connection: &Connection) -> Result<(), Failure> {
     // FULL syncs the log at every commit, so that an answered commit survives the machine's failure. NORMAL would
     // not.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is deleted is overwritten, also in pages that become free, so that no erased text is left in the file.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     // The page cache in kibibytes (negative by SQLite's convention): at most 16 MiB.
     connection.pragma_update(None, "cache_size", -16 * 1024)?;
     Ok(())

@@ -64,7 +64,7 @@ fn prunable(
              WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
          SELECT segments.id, object_key FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment)
              JOIN segments ON segments.id = segment
-         WHERE object_key IS NOT NULL AND NOT EXISTS (
+         WHERE object_key IS NOT NULL AND removed_ms IS NULL AND NOT EXISTS (
              SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
          ORDER BY oldest, segments.id LIMIT $3",
     )?;
@@ -76,7 +76,8 @@ fn prunable(
     found.into_iter().map(segment).collect()
 }
 
-fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace>, Failure> {
+/// Returns the places of a segment's records.
+pub(super) fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace>, Failure> {
     let mut statement = connection.numbered(RECORD_PLACES)?;
     let places = statement.query_map([segment.blob()], |row| {
         Ok(RecordPlace {
@@ -94,12 +95,7 @@ fn places(connection: &Connection, segment: SegmentId) -> Result<Vec<RecordPlace
 fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failure> {
     let jobs = unpruned(connection, segment)?;
     for Unpruned { job, account, body_bytes } in &jobs {
-        connection
-            .numbered("UPDATE waiting SET bytes = bytes - $2 WHERE account = $1")?
-            .execute(params![Word(account), whole(*body_bytes)])?;
-        connection
-            .numbered("UPDATE totals SET value = value - $1 WHERE name = 'body_bytes'")?
-            .execute([whole(*body_bytes)])?;
+        free_body(connection, account, *body_bytes)?;
         connection.numbered("UPDATE jobs SET request = NULL WHERE id = $1")?.execute([job.blob()])?;
         connection
             .numbered("DELETE FROM groups WHERE job_id = $1 AND is_closed = 1")?
@@ -108,6 +104,17 @@ fn prune_some(connection: &Connection, segment: SegmentId) -> Result<u64, Failur
         connection.numbered("UPDATE records SET is_pruned = 1 WHERE job_id = $1")?.execute([job.blob()])?;
     }
     Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
+}
+
+/// Counts a body of an account that goes.
+pub(super) fn free_body(connection: &Connection, account: &str, body_bytes: u64) -> Result<(), Failure> {
+    connection
+        .numbered("UPDATE waiting SET bytes = bytes - $2 WHERE account = $1")?
+        .execute(params![Word(account), whole(body_bytes)])?;
+    connection
+        .numbered("UPDATE totals SET value = value - $1 WHERE name = 'body_bytes'")?
+        .execute([whole(body_bytes)])?;
+    Ok(())
 }
 
 /// A job whose body may be deleted.

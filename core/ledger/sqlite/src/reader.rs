@@ -9,7 +9,7 @@ use super::intake::earlier_use;
 use super::settling::{Groups, read};
 use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
 use infera_ledger::listing::metadata_of;
-use infera_ledger::stored::{ended_with, poisoned_of, replicas_of};
+use infera_ledger::stored::{ended_with, keeping, kept, poisoned_of, replicas_of};
 use infera_ledger::{
     Accepted, Idempotency, JobReader, JobState, JobView, LedgerError, NodePool, PoisonedJob, Statistics,
     job_state, totals,
@@ -62,7 +62,8 @@ pub(super) fn view(
 ) -> Result<Option<JobView>, Failure> {
     let row = connection
         .numbered(
-            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, metadata, jobs.tier
+            "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, metadata, jobs.tier,
+                 jobs.erase_after_ms, jobs.erased_ms
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
                  LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
              WHERE jobs.id = $1 AND jobs.account = $2",
@@ -72,10 +73,11 @@ pub(super) fn view(
             let state: i64 = row.get(1)?;
             let dispute: Option<String> = row.get(4)?;
             let (metadata, tier): (Option<String>, _) = (row.get(5)?, ServiceTier::of_number(row.get(6)?));
-            Ok((model, tier, state, time(row, 2)?, time(row, 3)?, dispute, metadata))
+            let times = (time(row, 2)?, time(row, 3)?);
+            Ok((model, tier, state, times, dispute, metadata, kept(row.get(7)?, row.get(8)?)))
         })
         .optional()?;
-    let Some((model, tier, state, accepted_ms, deadline_ms, dispute, metadata)) = row else {
+    let Some((model, tier, state, (accepted_ms, deadline_ms), dispute, metadata, kept)) = row else {
         return Ok(None);
     };
     let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
@@ -89,13 +91,14 @@ pub(super) fn view(
         settlement: ended_with(job, state, settlement)?,
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
         metadata: metadata_of(metadata.as_deref())?,
+        kept,
     }))
 }
 
 fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<Vec<PoisonedJob>, Failure> {
     let mut statement = connection.numbered(
         "SELECT jobs.id, jobs.account, jobs.model, jobs.request, jobs.quorum, jobs.replicas, settled_ms,
-             jobs.request_hash, jobs.share
+             jobs.request_hash, jobs.share, jobs.erase_after_ms, jobs.retention_days
          FROM settlements JOIN jobs ON jobs.id = settlements.job_id
          WHERE reason = 'poison' AND (settlements.job_id = $1 OR $1 IS NULL)
          ORDER BY settled_ms DESC, settlements.job_id DESC LIMIT $2",
@@ -109,6 +112,7 @@ fn poisoned(connection: &Connection, only: Option<JobId>, limit: u32) -> Result<
             policy: VerificationPolicy { quorum: row.get(4)?, replicas: replicas_of(row.get(5)?) },
             pool: NodePool::of_share(&row.get::<_, String>(8)?),
             settled_ms: time(row, 6)?,
+            keeping: keeping(row.get(9)?, row.get(10)?),
         };
         Ok((job, optional_digest(row, 7)?))
     })?;

@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("../migrations/0013_keys.sql"),
     include_str!("../migrations/0016_mail.sql"),
     include_str!("../migrations/0017_own_nodes.sql"),
+    include_str!("../migrations/0015_erasing.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::failure::Failure;
+use super::scheduling::schedule;
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
 use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, group_of, latest, of_job, settlement_of};
-use infera_ledger::{Posting, Settled, job_state};
+use infera_ledger::{Posting, Settled, job_state, record_retention};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
@@ -75,20 +76,20 @@ fn count_usage(connection: &Connection, row: &SettlementRow, usage: &Usage) -> R
 /// Ends the job's row and takes it out of its account's count. An answer moves the account's usual length an eighth of
 /// the way, so that a dozen answers of another kind are followed, and adds what the job was not charged with.
 fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> {
-    let charged = connection
+    let ended = connection
         .numbered(concat!(
             "UPDATE jobs SET state = ",
             job_state!(ended),
             ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL, ended_as = $3
              WHERE id = $1 AND account = $2 AND state < ",
             job_state!(ended),
-            " RETURNING charged"
+            " RETURNING charged, erase_after_ms, retention_days"
         ))?
         .query_row(params![row.job.blob(), Word(row.account.as_str()), row.kind as i64], |row| {
-            row.get::<_, i64>(0)
+            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
         })
         .optional()?;
-    let Some(charged) = charged else {
+    let Some((charged, keeping)) = ended else {
         return Err(Failure::row(format!("{} was never accepted for {}", row.job, row.account)));
     };
     if let Some(usage) = &row.usage {
@@ -107,6 +108,7 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
             .numbered("UPDATE waiting SET jobs = jobs - 1 WHERE account = $1")?
             .execute([Word(row.account.as_str())])?;
     }
+    schedule(connection, (row.job, &row.account, row.settled_ms), keeping)?;
     // One thread writes, so that numbers are committed in their order.
     connection
         .numbered("INSERT INTO ends (account, job_id) VALUES ($1, $2)")?
@@ -190,11 +192,13 @@ pub(super) fn close(connection: &Connection, job: JobId) -> Result<(), Failure> 
 /// Makes the record of a settled job available to the archive.
 fn make_claimable(connection: &Connection, job: JobId) -> Result<(), Failure> {
     connection
-        .numbered(
-            "INSERT INTO records (job_id, settled_ms, is_pruned)
-             SELECT job_id, settled_ms, 0 FROM settlements WHERE job_id = $1
-             ON CONFLICT (job_id) DO NOTHING",
-        )?
+        .numbered(concat!(
+            "INSERT INTO records (job_id, settled_ms, is_pruned, retention_days)
+             SELECT job_id, settled_ms, 0, ",
+            record_retention!(),
+            " FROM settlements JOIN jobs ON jobs.id = job_id WHERE job_id = $1
+             ON CONFLICT (job_id) DO NOTHING"
+        ))?
         .execute([job.blob()])?;
     Ok(())
 }

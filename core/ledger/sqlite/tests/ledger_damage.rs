@@ -40,6 +40,7 @@ fn job(request_bytes: usize) -> NewJob {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
         metadata: Metadata::new(),
+        keeping: infera_ledger::Keeping::default(),
     }
 }
 

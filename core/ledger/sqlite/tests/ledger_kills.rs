@@ -37,6 +37,7 @@ fn job() -> NewJob {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
         metadata: Metadata::new(),
+        keeping: infera_ledger::Keeping::default(),
     }
 }
 

@@ -45,6 +45,7 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&account),
             metadata: Metadata::new(),
+            keeping: infera_ledger::Keeping::default(),
         };
         assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
         let end = Settlement {

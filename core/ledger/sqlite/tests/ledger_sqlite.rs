@@ -43,6 +43,7 @@ fn new_job(account: &AccountId) -> NewJob {
         room: Room::UNBOUNDED,
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
+        keeping: infera_ledger::Keeping::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Metadata;
+use super::{Keeping, Kept, Metadata};
 use crate::job_state::JobState;
 use crate::rows::{NodePool, Standby};
 use infera_types::ids::{
@@ -49,6 +49,8 @@ pub struct NewJob {
     pub standby: Standby,
     /// The client's pairs, by which it finds the job again.
     pub metadata: Metadata,
+    /// How long its text is kept.
+    pub keeping: Keeping,
 }
 
 /// The most bytes of requests that may be stored, from a job's acceptance until its body is pruned. Callers in
@@ -137,6 +139,8 @@ pub struct JobView {
     pub dispute: Option<VerificationStatus>,
     /// The client's pairs.
     pub metadata: Metadata,
+    /// What is kept of its text.
+    pub kept: Kept,
 }
 
 /// Counts of the whole network.
@@ -183,6 +187,8 @@ pub struct PoisonedJob {
     pub pool: NodePool,
     /// When it ended.
     pub settled_ms: Timestamp,
+    /// How long its text is kept.
+    pub keeping: Keeping,
 }
 
 /// One message from `jobs.{model}`.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use super::{KeyPrivacy, PrivacyChange};
 use infera_types::ids::{AccountId, Digest, KeyId, ModelName};
 use infera_types::time::Timestamp;
 
@@ -162,6 +163,8 @@ pub struct KeyRecord {
     pub weight: u32,
     /// Whether the key may ask for the tier `priority`.
     pub may_prioritise: bool,
+    /// What it says of its jobs' text.
+    pub privacy: KeyPrivacy,
 }
 
 /// A key as its account and operators see it, whatever its state.
@@ -187,6 +190,8 @@ pub struct KeyView {
     pub blocked_ms: Option<Timestamp>,
     /// The key that took its place, if it was rotated.
     pub successor: Option<KeyId>,
+    /// What it says of its jobs' text.
+    pub privacy: KeyPrivacy,
 }
 
 impl KeyView {
@@ -214,6 +219,8 @@ pub struct KeyChange {
     pub scopes: Option<Scopes>,
     /// The new expiry; an inner none takes the expiry away.
     pub expires_ms: Option<Option<Timestamp>>,
+    /// What changes of its jobs' text.
+    pub privacy: PrivacyChange,
 }
 
 /// What a key used of a model on one day. Only answers are counted.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Posting;
+use super::{ErasedText, Posting};
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::Settlement;
 use infera_types::service::ServiceTier;
@@ -24,6 +24,9 @@ pub struct SettledRecord {
     pub settlement: Settlement,
     /// Its verdicts and usage.
     pub postings: Vec<Posting>,
+    /// What is kept of its text, if that was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<ErasedText>,
 }
 
 /// The place of one record in its segment.

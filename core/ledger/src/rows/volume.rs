@@ -4,7 +4,7 @@
 use serde::Serialize;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::{Accepted, JobView, Metadata};
+use super::{Accepted, JobView, Kept, Metadata};
 use crate::job_state::JobState;
 use infera_types::ids::{AccountId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
@@ -136,6 +136,8 @@ pub struct ListedJob {
     pub settled_ms: Option<Timestamp>,
     /// The client's pairs.
     pub metadata: Metadata,
+    /// What is kept of its text.
+    pub kept: Kept,
 }
 
 /// One page of a list.

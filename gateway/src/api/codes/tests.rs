@@ -30,6 +30,8 @@ fn errors() -> Vec<ApiError> {
         ApiError::KeyEnded,
         ApiError::CodeNotValid,
         ApiError::NoMail,
+        ApiError::Erased,
+        ApiError::NotEnded,
         ApiError::NotFound,
         ApiError::NoRoute,
         ApiError::NoEndpoint("x"),
@@ -95,6 +97,8 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::KeyEnded
         | ApiError::CodeNotValid
         | ApiError::NoMail
+        | ApiError::Erased
+        | ApiError::NotEnded
         | ApiError::NotFound
         | ApiError::NoRoute
         | ApiError::NoEndpoint(_)

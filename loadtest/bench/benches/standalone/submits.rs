@@ -65,6 +65,7 @@ impl Accepting {
             lists: ledger.clone(),
             accounts: ledger.clone(),
             keys: ledger.clone(),
+            erasures: ledger.clone(),
             network: Arc::clone(&ledger) as _,
             roster: Arc::clone(&ledger) as _,
             node_reader: Arc::clone(&ledger) as _,

@@ -9,24 +9,25 @@ use crate::pool::{Parameters, execute_over, prepared};
 use crate::settling::{ADD_TO_TOTALS, Totals};
 use crate::values::{millis, whole};
 use infera_ledger::listing::metadata_text;
-use infera_ledger::stored::{body_bytes, replicas_number};
+use infera_ledger::stored::{body_bytes, erase_after, replicas_number, retention};
 use infera_ledger::{LedgerError, NewJob, job_state};
 use infera_types::ids::{Digest, KeyId};
 
 const INSERT_JOBS: &str = concat!(
     "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
-        lane, tier, share, share_weight, held, prompt_estimate, key_id)
+        lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms, retention_days)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
     ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, share_weight, held,
-        prompt_estimate, key_id
+        prompt_estimate, key_id, erase_after_ms, retention_days
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
-        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[])
+        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[])
         AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-            epoch, request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id)"
+            epoch, request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms,
+            retention_days)"
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
@@ -67,6 +68,8 @@ struct Columns<'a> {
     prompts: Vec<i64>,
     metadata: Vec<Option<String>>,
     keys: Vec<Option<&'a str>>,
+    erased_after: Vec<Option<i64>>,
+    retentions: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -93,6 +96,8 @@ impl<'a> Columns<'a> {
             columns.prompts.push(whole(job.standby.prompt_tokens));
             columns.metadata.push(metadata_text(&job.metadata)?);
             columns.keys.push(job.key.as_ref().map(KeyId::as_str));
+            columns.erased_after.push(erase_after(&job.keeping));
+            columns.retentions.push(retention(job.keeping.retention_days));
         }
         Ok(columns)
     }
@@ -140,12 +145,13 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, metadata, .. } = &columns;
     let Columns { lanes, tiers, shares, weights, held, prompts, keys: key_ids, .. } = &columns;
+    let Columns { erased_after, retentions, .. } = &columns;
     let (inserted, listed, keys, waiting, totals, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
-                hashes, lanes, tiers, shares, weights, held, prompts, key_ids,
+                hashes, lanes, tiers, shares, weights, held, prompts, key_ids, erased_after, retentions,
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },

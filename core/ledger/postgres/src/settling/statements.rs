@@ -1,9 +1,8 @@
 //! The statements that end a batch of jobs.
 
-use infera_ledger::job_state;
+use infera_ledger::{job_state, record_retention};
 
-pub(super) const LOCK_JOBS: &str =
-    "SELECT id, account, state, charged FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+pub(super) const LOCK_JOBS: &str = "SELECT id, account, state, charged, erase_after_ms, retention_days FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 /// The columns that [`super::settlement`] reads, and after them those that [`super::with_group`] reads.
 pub(super) const READ: &str =
     "SELECT settlements.job_id, settlement, settlements.hash, record, groups.hash FROM settlements
@@ -35,9 +34,13 @@ pub(super) const INSERT_GROUPS: &str =
     SELECT job_id, verifier, deadline_ms, 0, record, hash
     FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[])
         AS groups (job_id, verifier, deadline_ms, record, hash)";
-pub(super) const INSERT_RECORDS: &str = "INSERT INTO records (job_id, settled_ms, is_pruned)
-    SELECT job_id, settled_ms, 0 FROM unnest($1::bytea[], $2::bigint[]) AS records (job_id, settled_ms)
-    ON CONFLICT (job_id) DO NOTHING";
+pub(super) const INSERT_RECORDS: &str = concat!(
+    "INSERT INTO records (job_id, settled_ms, is_pruned, retention_days)
+    SELECT job_id, settled_ms, 0, ",
+    record_retention!(),
+    " FROM unnest($1::bytea[], $2::bigint[]) AS records (job_id, settled_ms) JOIN jobs ON jobs.id = job_id
+    ON CONFLICT (job_id) DO NOTHING"
+);
 /// Takes jobs out of their accounts' counts. The answers of a batch move an account's usual length together, by an eighth
 /// of the way each from the same beginning, as far as the mean of all.
 pub(super) const TAKE_FROM_WAITING: &str = "WITH locked AS MATERIALIZED (

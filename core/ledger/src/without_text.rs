@@ -1,0 +1,98 @@
+//! Takes the text out of what is stored of a job, the same for every implementation and for the archive. Pure.
+
+use super::stored::{SettlementRow, request_json};
+use super::{ErasedText, LedgerError, Salt, SettledRecord};
+use infera_types::ids::Digest;
+use infera_types::job::{End, Settlement};
+use infera_types::time::Timestamp;
+
+/// Returns a settlement without the answer's text and tokens, the failure's sentence, and the replicas' tokens and numbers.
+/// The nodes that were asked, the times and the kind of the end stay.
+#[must_use]
+pub fn without_text(settlement: &Settlement) -> Settlement {
+    let mut bare = settlement.clone();
+    match &mut bare.end {
+        End::Succeeded { answer, .. } => {
+            answer.text.clear();
+            answer.tokens.clear();
+        }
+        // A template's sentence may quote the conversation.
+        End::Failed { message, .. } => message.clear(),
+        End::Cancelled | End::Expired => {}
+    }
+    for assignment in bare.group.iter_mut().flat_map(|group| &mut group.assignments) {
+        if let Some(replica) = &mut assignment.replica {
+            replica.tokens.clear();
+            replica.numbers.clear();
+        }
+    }
+    bare
+}
+
+/// What the ledger stores of a job once its text is erased.
+pub struct BareRows {
+    /// The settlement's JSON, its hash and the group without text. None if the stored settlement can't be read: it is
+    /// overwritten, because it may have text.
+    pub settlement: Option<SettlementRow>,
+    /// The salted hash of the request.
+    pub request: Option<Digest>,
+    /// The salted hash of the answer.
+    pub answer: Option<Digest>,
+}
+
+impl BareRows {
+    /// Makes the rows that take the place of those with text.
+    ///
+    /// # Errors
+    /// [`LedgerError::Row`]: they can't be written as JSON.
+    pub fn of(
+        request: Option<&[u8]>,
+        settlement: Option<&Settlement>,
+        salt: Salt,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self {
+            settlement: settlement
+                .map(|settlement| SettlementRow::of(&without_text(settlement)))
+                .transpose()?,
+            request: request.map(|body| request_hash(&request_json(body), salt)),
+            answer: settlement.and_then(|settlement| answer_hash(&settlement.end, salt)),
+        })
+    }
+}
+
+/// Returns an archived record without text, with the salted hashes of what it had. `line` is the record as it was archived.
+/// None if it has no text already.
+#[must_use]
+pub fn bare_record(
+    record: &SettledRecord,
+    line: &str,
+    (salt, erased_ms): (Salt, Timestamp),
+) -> Option<SettledRecord> {
+    if record.erased.is_some() {
+        return None;
+    }
+    let erased = ErasedText {
+        erased_ms,
+        request: record.request.as_ref().map(|request| request_hash(request, salt)),
+        answer: answer_hash(&record.settlement.end, salt),
+        record: Some(salt.hash(line.as_bytes())),
+    };
+    Some(SettledRecord {
+        job_id: record.job_id,
+        accepted_ms: record.accepted_ms,
+        tier: record.tier,
+        request: None,
+        settlement: without_text(&record.settlement),
+        postings: record.postings.clone(),
+        erased: Some(erased),
+    })
+}
+
+/// Hashes a request as the archive shows it, so that ledger and archive have the same hash.
+fn request_hash(request: &serde_json::Value, salt: Salt) -> Digest {
+    salt.hash(request.to_string().as_bytes())
+}
+
+fn answer_hash(end: &End, salt: Salt) -> Option<Digest> {
+    if let End::Succeeded { answer, .. } = end { Some(salt.hash(answer.text.as_bytes())) } else { None }
+}
