@@ -15,7 +15,7 @@ use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
 use infera_types::ids::JobId;
 
-use crate::cli::{AccountCommand, JobCommand, Settings};
+use crate::cli::{AccountCommand, ArchiveCommand, JobCommand, Settings};
 use crate::config::Config;
 use crate::data_folder::{self, DataFolder, DataFolderError};
 use crate::operators::{self, AskError};
@@ -117,6 +117,19 @@ pub async fn account(
         }
     };
     done.map_err(not_ordered)
+}
+
+/// Carries out a command about the archive of a data folder; returns what it shows. `load` makes the configuration of the
+/// command's settings.
+///
+/// # Errors
+/// As [`show_record`], mapped to whose fault it is.
+pub async fn archive(
+    command: ArchiveCommand,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    let ArchiveCommand::Show { job, settings } = command;
+    show_record(&load(settings)?.data, job).await.map_err(ShowError::into_failure)
 }
 
 /// Carries out a command about a job in the ledger of a data folder that no `infera up` has; returns a line that says what was

@@ -7,7 +7,32 @@ use infera_ledger::NodeRecord;
 use infera_program::Failure;
 use infera_program::group_command::{GroupCommand, Switch};
 
+use crate::cli::{GroupOptions, NodeCommand, Settings};
 use crate::commands::ledger_in;
+use crate::config::Config;
+
+/// Does what a command about groups of nodes asks, in the folder of its settings.
+///
+/// # Errors
+/// As [`act`]; and settings that cannot be read.
+pub async fn of_group(
+    options: GroupOptions,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    act(&load(options.settings)?.data, &options.command).await
+}
+
+/// Does what a command about a single node asks, in the folder of its settings.
+///
+/// # Errors
+/// As [`backstop`]; and settings that cannot be read.
+pub async fn of_node(
+    command: NodeCommand,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    let NodeCommand::Backstop { node, switch, settings } = command;
+    backstop(&load(settings)?.data, &node, switch).await
+}
 
 /// Carries out a command about groups and returns what it says.
 ///

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use infera::cli::{self, ArchiveCommand, Cli, Command, NodeCommand, Reader, Settings};
-use infera::commands::{self, ShowError};
+use infera::cli::{self, Cli, Command, Reader, Settings};
+use infera::commands;
 use infera::config::Config;
 use infera::network::Network;
 use infera::{calibrate, groups, keys};
@@ -25,17 +25,10 @@ fn act(command: Command) -> Done {
         Command::Calibrate(options) => return Ok(calibrate::run(&Config::default(), &options)?),
         Command::Config(settings) => config::dump(&settings.load().map_err(Failure::settings)?)?,
         Command::Compact(settings) => commands::compact(&load(settings)?.data).map_err(Failure::refused)?,
-        Command::Archive(ArchiveCommand::Show { job, settings }) => {
-            let shown = alone()?.block_on(commands::show_record(&load(settings)?.data, job));
-            shown.map_err(ShowError::into_failure)?
-        }
+        Command::Archive(command) => alone()?.block_on(commands::archive(command, load))?,
         Command::Key(key) => alone()?.block_on(keys::act(&load(key.settings)?.data, &key.command))?,
-        Command::NodeGroup(group) => {
-            alone()?.block_on(groups::act(&load(group.settings)?.data, &group.command))?
-        }
-        Command::Node(NodeCommand::Backstop { node, switch, settings }) => {
-            alone()?.block_on(groups::backstop(&load(settings)?.data, &node, switch))?
-        }
+        Command::NodeGroup(group) => alone()?.block_on(groups::of_group(group, load))?,
+        Command::Node(node) => alone()?.block_on(groups::of_node(node, load))?,
         Command::Job(command) => alone()?.block_on(commands::job(command, load))?,
         Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };

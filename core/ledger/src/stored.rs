@@ -1,6 +1,7 @@
 //! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
 //! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
+mod columns;
 mod keeping;
 mod keys;
 mod mail;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use columns::{millis, whole};
 pub use keeping::{days_ms, erase_after, keeping, kept, retention, retention_of};
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
@@ -386,16 +388,4 @@ pub fn of_job(job: JobId, error: LedgerError) -> LedgerError {
         LedgerError::Row(problem) => LedgerError::Row(format!("job {job}: {problem}")),
         other => other,
     }
-}
-
-/// Converts a time for a column.
-#[must_use]
-pub fn millis(time: Timestamp) -> i64 {
-    whole(time.as_millis())
-}
-
-/// Converts a count for a column; none of ours comes near the limit at which it is cut.
-#[must_use]
-pub fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,6 @@ use infera_program::key_command::KeyCommand;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
-use super::keys;
 use super::operator::{self, AccountCommand, JobCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};

@@ -35,7 +35,8 @@ fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
         Json::Null => out.push_str("null"),
         Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Json::Int(value) => out.push_str(&value.to_string()),
-        Json::BigInt(digits) if out.len() + digits.len() <= end => out.push_str(digits),
+        Json::BigInt(digits) if is_finite(digits) && out.len() + digits.len() <= end => out.push_str(digits),
+        // Most readers of JSON refuse a whole reply for one number that is beyond theirs.
         Json::BigInt(digits) => write_cut(digits, out, end),
         Json::Float(value) if value.is_finite() => out.push_str(&serde_json::json!(value).to_string()),
         // JSON can't express `NaN` and the infinities.
@@ -72,6 +73,11 @@ fn write(value: &Json, out: &mut String, end: usize, levels: usize) {
             out.push('}');
         }
     }
+}
+
+/// Returns whether a number of 64 bits comes near to an integer.
+fn is_finite(digits: &str) -> bool {
+    digits.parse().is_ok_and(f64::is_finite)
 }
 
 /// Writes a text as a JSON string, and cuts it where `out` would grow longer than `end`.
@@ -128,6 +134,21 @@ mod tests {
         for text in ["null", "[1,2.5,true]", r#"{"a":[{"b":"é\n"}]}"#, "12345678901234567890123", "[]", "{}"]
         {
             assert_eq!(echo(&parsed(text), 100), text);
+        }
+    }
+
+    /// The largest number of 64 bits has 309 digits and begins with 17.
+    #[test]
+    fn an_integer_that_no_common_reader_takes_is_echoed_as_a_text() {
+        for (digits, is_number) in
+            [("1".repeat(309), true), ("2".repeat(309), false), ("9".repeat(4_000), false)]
+        {
+            for (text, number) in [(digits.clone(), digits.as_str()), (format!("[-{digits}]"), &digits)] {
+                let echo = echo(&parsed(&text), 8 * 1024);
+                assert_eq!(echo.contains('"'), !is_number, "{echo}");
+                assert!(echo.contains(number));
+                assert!(serde_json::from_str::<serde_json::Value>(&echo).is_ok(), "{echo}");
+            }
         }
     }
 

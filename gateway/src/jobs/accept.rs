@@ -30,6 +30,7 @@ use tracing::{Span, field};
 
 use super::abandonment::SameRequest;
 use super::commit::{Committed, commit};
+use super::earlier::{earlier, read};
 use super::handle::Jobs;
 use super::new_job::new_job;
 use super::pools::pool_of;
@@ -336,24 +337,6 @@ async fn answer_earlier_or(jobs: &Jobs, order: &Order, no_room: ApiError) -> Res
     }
 }
 
-/// Returns the job that the same request made before, if it came under an idempotency key and was accepted.
-async fn earlier(
-    jobs: &Jobs,
-    account: &AccountId,
-    idempotency: Option<&Idempotency>,
-) -> Result<Option<JobId>, ApiError> {
-    let Some(idempotency) = idempotency else { return Ok(None) };
-    match jobs.reader.earlier_use(account, idempotency).await {
-        Ok(Some(Accepted::Existing(job))) => Ok(Some(job)),
-        Ok(Some(Accepted::KeyReused)) => Err(ApiError::KeyReused),
-        Ok(_) => Ok(None),
-        Err(error) => {
-            tracing::error!(%error, "an idempotency key could not be looked up");
-            Err(ApiError::of_job_record(&error))
-        }
-    }
-}
-
 /// Answers with the end of a job that the same request made before, or with 409 while that job runs.
 async fn answer_earlier(
     jobs: &Jobs,
@@ -367,14 +350,6 @@ async fn answer_earlier(
         }
         _ => Err(Failure::of_job(ApiError::InProgress, job)),
     }
-}
-
-/// Reads a job for which an idempotency key was used before.
-async fn read(jobs: &Jobs, account: &AccountId, job: JobId) -> Result<Option<JobView>, Failure> {
-    jobs.reader.job(account, job).await.map_err(|error| {
-        tracing::error!(%job, %error, "a job under an idempotency key could not be read");
-        Failure::of_job(ApiError::of_job_record(&error), job)
-    })
 }
 
 /// Waits for the job's end, by whichever way it becomes known first, or until the time is over.

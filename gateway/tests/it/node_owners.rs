@@ -63,7 +63,7 @@ async fn an_owner_takes_its_node_off_and_brings_it_back() {
     let registered = node["registered"].as_u64().expect("seconds");
     let expected = json!({
         "object": "node", "node": id, "node_id": url, "status": "registered", "draining_since": null,
-        "models": null, "node_version": "1.0", "registered": registered,
+        "models": null, "serves": "all", "backstop": false, "node_version": "1.0", "registered": registered,
     });
     assert_eq!(node, expected);
     assert_eq!(wishes(&rig).await, []);

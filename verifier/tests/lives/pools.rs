@@ -13,6 +13,7 @@ use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy, Veri
 use infera_types::messages::Version;
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
+use infera_verifier::Config;
 
 use super::network::{Ask, Network, eventually, failure, quick, tokens, verification};
 use super::node::{Act, Announced, Node, RIGHT, keep_speaking, line, right, three};
@@ -59,6 +60,11 @@ fn waited_for() -> Ask {
     Ask { synchronous: true, ..Ask::default() }
 }
 
+/// A verifier that waits for the first heartbeats before it tells a client of too few nodes.
+fn patient() -> Config {
+    Config { warm_up_ms: 60_000, ..quick() }
+}
+
 fn message(settlement: &Settlement) -> &str {
     match &settlement.end {
         End::Failed { message, .. } => message,
@@ -72,7 +78,7 @@ async fn a_job_for_ones_own_nodes_is_compared_among_them_and_goes_nowhere_else()
     let strangers = three(&network, right()).await;
     let mine = three_own(&network, right()).await;
     let (_theirs, _own) = (keep_speaking(&strangers), keep_speaking(&mine));
-    let _verifier = network.verifier(quick());
+    let _verifier = network.verifier(patient());
     for ask in [waited_for(), Ask::quorum(3), Ask { synchronous: true, ..Ask::quorum(3) }] {
         let account = network.account.clone();
         let job = submit(&network, &account, &own(&network), ask).await;
@@ -101,7 +107,7 @@ async fn ones_own_nodes_are_compared() {
         own_node(&network, 2, "c", right()).await,
     ];
     let _chorus = keep_speaking(&mine);
-    let _verifier = network.verifier(quick());
+    let _verifier = network.verifier(patient());
     let account = network.account.clone();
     let job = submit(&network, &account, &own(&network), waited_for()).await;
     let settlement = network.end_of(job).await;

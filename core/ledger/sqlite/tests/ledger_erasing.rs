@@ -77,6 +77,7 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
         rung: None,
         numbers: None,
         thresholds: "1".to_owned(),
+        backstop: None,
     };
     let settlement = Settlement {
         job_id: job.id,

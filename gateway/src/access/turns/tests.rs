@@ -13,6 +13,7 @@ fn caller(account: &AccountId, key: u8) -> Caller {
         scopes: Scopes::default(),
         expires_ms: None,
         pool: infera_ledger::NodePool::Open,
+        privacy: infera_ledger::KeyPrivacy::default(),
         is_proven: false,
         weight: 1,
         may_prioritise: false,

@@ -47,7 +47,6 @@ pub(super) fn begin<B>(request: &Request<B>, begun: Instant, is_timed: bool) -> 
 
 impl Trace {
     /// Makes the response and adds the headers that all responses have, but for `Server-Timing`, which is told last.
-    #[must_use]
     pub(super) fn finish(
         self,
         outcome: Result<Reply, Failure>,

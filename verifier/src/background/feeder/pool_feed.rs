@@ -36,6 +36,9 @@ const UNTAKEN_MAX: u64 = 256;
 /// asks. Ten seconds at most, which is a heartbeat.
 const RESTS: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long the order of a pool that holds nothing is remembered.
+const ORDERS_REMEMBERED: Duration = Duration::from_secs(600);
+
 /// How long an offered job is remembered that doesn't come back.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -103,7 +106,7 @@ impl PoolFeed {
             *seen = began;
             turns.extend(order.next(room));
         }
-        self.orders.retain(|_, (_, seen)| began.duration_since(*seen) < super::REMEMBERED);
+        self.orders.retain(|_, (_, seen)| began.duration_since(*seen) < ORDERS_REMEMBERED);
         let most = usize::try_from(UNTAKEN_MAX - untaken).unwrap_or(usize::MAX);
         turns.truncate(most);
         if turns.is_empty() {

@@ -68,9 +68,9 @@ mod tests {
         };
         shown.show([&listed].into_iter(), &[kind(&listed, 2, 3), kind(&gone, 1, 0)]);
         let numbers = |shown: &Shown| shown.0.values().copied().collect::<Vec<_>>();
-        // By model and lane: gone later, listed first, listed later.
-        assert_eq!(numbers(&shown), [1, 0, 5]);
+        // By model and lane: gone later, listed first, listed later, listed own.
+        assert_eq!(numbers(&shown), [1, 0, 5, 0]);
         shown.show([&listed].into_iter(), &[kind(&listed, 0, 1)]);
-        assert_eq!(numbers(&shown), [0, 0, 1]);
+        assert_eq!(numbers(&shown), [0, 0, 1, 0]);
     }
 }
