@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run test lint bench bench-cluster bench-edge kill chaos load services services-down cluster-build cluster cluster-down test-services clean
+.PHONY: help setup build run model-smollm2 test lint bench bench-cluster bench-edge kill chaos load services services-down cluster-build cluster cluster-down test-services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ build: setup ## the release build of `infera`
 
 run: build ## the whole network on this machine
 	@exec "$${CARGO_TARGET_DIR:-target}/release/infera" up
+
+model-smollm2: setup ## SmolLM2-135M-Instruct into .runtime/models/ (once; 93 MB are fetched): infera up --model smollm2
+	@bash infra/smollm2.sh
 
 test: setup ## everything that must hold: style, docs, arrows, units, properties, suites, whole paths
 	@bash infra/test.sh

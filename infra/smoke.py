@@ -39,9 +39,9 @@ WELCOME_ENDS = "Ctrl-C ends it"
 class Network:
     """One `infera up`, at a terminal of its own or with a pipe for its output."""
 
-    def __init__(self, binary, data, port, at_terminal):
+    def __init__(self, binary, data, port, at_terminal, options=()):
         """Starts it, and reads what it prints until it is ready or ends."""
-        command = [binary, "up", "--data", data, "--set", f"listen=127.0.0.1:{port}"]
+        command = [binary, "up", "--data", data, "--set", f"listen=127.0.0.1:{port}", *options]
         # A newcomer has no settings in the environment.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERA_")}
         self.terminal, inside = pty.openpty() if at_terminal else os.pipe()

@@ -1,4 +1,4 @@
-"""Unpacks RabbitMQ's packages of another Debian release into a folder of their own.
+"""Unpacks packages of another Debian release, such as RabbitMQ's, into a folder of their own.
 
 Processes that are started from that folder see it as /usr, by a private mount; they share everything else with the machine.
 """
@@ -65,34 +65,49 @@ def apart():
 
 
 def inside(series, command):
-    """Returns a command that runs this one with the unpacked packages as its /usr, and keeps the pid."""
+    """Returns a command that runs this one with the unpacked packages of a series as its /usr, and keeps the pid."""
+    return within(root(series), command)
+
+
+def within(folder, command):
+    """Returns a command that runs this one with the packages that are unpacked in a folder as its /usr, and keeps the pid."""
     become = 'mount --bind "$0" /usr && exec "$@"'
-    return [*apart(), "sh", "-c", become, root(series) / "usr", *command]
+    return [*apart(), "sh", "-c", become, folder / "usr", *command]
 
 
 def unpack(series):
-    """Fetches and unpacks the packages, once. apt verifies their signatures; the machine's own packages stay as they are."""
+    """Fetches and unpacks the packages of a series, once."""
     if root(series).exists():
         return
     print(f"services: RabbitMQ {series} from Debian's {RELEASES[series]} (once; some 70 MB)", file=sys.stderr, flush=True)
-    new = root(series).with_name(f"rabbitmq-{series}.{os.getpid()}")
+    server = f"usr/lib/rabbitmq/lib/rabbitmq_server-{series}.*"
+    if not unpack_packages(root(series), RELEASES[series], PACKAGES, server):
+        raise Trouble(f"Debian's {RELEASES[series]} has no RabbitMQ {series} any more; choose another RABBIT")
+
+
+def unpack_packages(folder, suite, packages, part):
+    """Fetches packages of a release and unpacks them into a folder. apt verifies their signatures; the machine's own packages
+    stay as they are. False, and no folder, if they don't have this part.
+    """
+    new = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
-        fetch(new, RELEASES[series])
+        fetch(new, suite, packages)
         for package in sorted((new / "archives").glob("*.deb")):
             run("dpkg-deb", "--extract", package, new)
-        if not list((new / "usr" / "lib" / "rabbitmq" / "lib").glob(f"rabbitmq_server-{series}.*")):
-            raise Trouble(f"Debian's {RELEASES[series]} has no RabbitMQ {series} any more; choose another RABBIT")
+        if not list(new.glob(part)):
+            return False
         for name, target in LINKS.items():
             if not (new / "usr" / "bin" / name).exists():
                 (new / "usr" / "bin" / name).symlink_to(target)
         shutil.rmtree(new / "archives")
         shutil.rmtree(new / "lists")
-        new.rename(root(series))
+        new.rename(folder)
+        return True
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def fetch(folder, suite):
+def fetch(folder, suite, packages):
     """Downloads the packages of a release with apt, which keeps its state in the folder instead of the machine's own."""
     for part in ("lists/partial", "archives/partial"):
         (folder / part).mkdir(parents=True)
@@ -111,7 +126,7 @@ def fetch(folder, suite):
     }
     options = [word for key, value in settings.items() for word in ("--option", f"{key}={value}")]
     run("apt-get", *options, "--quiet=2", "update")
-    run("apt-get", *options, "--quiet=2", "--download-only", "--yes", "install", *PACKAGES)
+    run("apt-get", *options, "--quiet=2", "--download-only", "--yes", "install", *packages)
 
 
 def run(*command):

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use infera_gateway::access::share_orders;
-use infera_program::config::ConfigErrors;
+use infera_program::config::{ConfigErrors, Mistake};
 use infera_program::group_command::{GroupCommand, Switch};
 use infera_program::key_command::KeyCommand;
 use infera_types::ids::{JobId, ModelName};
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
+use crate::known_models;
 use crate::network::Network;
 
 /// Runs a network for LLM inference on strangers' machines, with checked answers, on this machine.
@@ -26,7 +27,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run gateway, verifier and three nodes in this process until Ctrl-C.
-    #[command(after_help = "Example:\n  infera up --set nodes.count=5 --set verifier.retention_ms=60000")]
+    #[command(
+        after_help = "Example:\n  infera up --set nodes.count=5 --set verifier.retention_ms=60000\n  infera up --model smollm2"
+    )]
     Up(Settings),
     /// Print the configuration that `up` would run with, as TOML.
     Config(Settings),
@@ -174,7 +177,7 @@ pub enum AccountCommand {
     },
 }
 
-/// Where settings come from, and short forms of two of them.
+/// Where settings come from, and short forms of some of them.
 #[derive(Debug, Args)]
 #[group(skip)] // the parser names groups by type, and the inner settings have the same name
 pub struct Settings {
@@ -183,6 +186,10 @@ pub struct Settings {
     /// The folder for everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The model that the nodes serve: `infera-tiny`, `smollm2`, or a folder as the Hub lays it out, written with a slash; short
+    /// for `--set engine.folder=…` and what belongs to it.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     /// The device of the nodes' engines, `cpu` or `cuda`, without a fallback; short for `--set engine.device=DEVICE`.
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -199,6 +206,16 @@ impl Settings {
         }
         if let Some(device) = self.device {
             self.settings.set("engine.device", device);
+        }
+        if let Some(word) = self.model {
+            let chosen = known_models::choose(&word).map_err(|problem| ConfigErrors {
+                mistakes: vec![Mistake { source: "flag --model".to_owned(), key: String::new(), problem }],
+            })?;
+            self.settings.set_before("engine.folder", chosen.folder.display());
+            if let Some(known) = chosen.known {
+                self.settings.set_before("engine.variant", known.variant);
+                self.settings.set_before("reference_token_us", known.reference_token_us);
+            }
         }
         self.settings.load("infera.toml", |config: &mut Config| &mut config.log)
     }
@@ -235,6 +252,7 @@ pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
     let standing = standing(config.nodes.count, model);
     let (secret, note) = (network.key.expose(), config.data.join("local.env"));
     let note = note.display();
+    let question = known_models::question(&config.engine.folder);
     let (key, shell) = match reader {
         Reader::Person => {
             let curl =
@@ -256,7 +274,7 @@ pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
 Paste this into another terminal:
 
   {shell} -H 'Content-Type: application/json' \
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 47 + 38?"}}], "verification": {{"quorum": 3}}}}'
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}], "verification": {{"quorum": 3}}}}'
 
 Ctrl-C ends it; what was accepted is kept."#
     )

@@ -1,13 +1,15 @@
 //! `infera up`: gateway, verifier and a few nodes in one process, on the embedded seams. It is the only crate that
 //! imports roles, and has no logic of its own: it opens, registers, starts, and ends in the right order.
 //!
-//! In reading order: the settings (`config`), the data folder (`data_folder`), what is opened (`seams`), what is
-//! registered (`residents`), how one node runs (`node`), how an archived record is found (`records`) and how commands
-//! beside a running network are answered (`operators`), the whole network (`network`), how tolerances are measured
-//! (`calibrate`), the command line (`cli`), and what its shorter commands do (`commands`).
+//! In reading order: the settings (`config`), the models that the command line knows (`known_models`), the data folder
+//! (`data_folder`), what is opened (`seams`), what is registered (`residents`), how one node runs (`node`), how an archived
+//! record is found (`records`) and how commands beside a running network are answered (`operators`), the whole network
+//! (`network`), how tolerances are measured (`calibrate`), the command line (`cli`), and what its shorter commands do
+//! (`commands`).
 
 pub mod config;
 pub mod data_folder;
+pub mod known_models;
 pub mod seams;
 
 pub mod node;

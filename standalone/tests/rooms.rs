@@ -168,7 +168,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core/archive", &["lib", "key", "local", "segment", "record"]),
     ("core/archive/s3", &["client", "lib"]),
     ("core/engine", &["lib", "admission", "stub"]),
-    ("core/engine/onnx", &["settings", "runtime", "ports", "rows", "lib", "config"]),
+    ("core/engine/onnx", &["settings", "runtime", "elements", "ports", "variants", "rows", "lib", "config"]),
     ("core/program", &["config", "descriptors", "key_command", "group_command", "listen", "lib"]),
     ("core/operations", &["lib", "panel", "instruments"]),
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),
@@ -236,6 +236,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "standalone",
         &[
             "config",
+            "known_models",
             "data_folder",
             "seams",
             "records",

@@ -2,12 +2,14 @@
 //! text. Every honest node of a model must get the same tokens, so nothing here depends on the machine: the time that
 //! the template sees as the present is passed in, in UTC.
 //!
-//! Not here: weights and logits (`engine`), the choice of tokens (`sampling`). Tools and documents are not passed to
-//! templates, because the network's messages do not carry them yet.
+//! Not here: weights and logits (`engine`), the choice of tokens (`sampling`). Templates are told that there are no tools
+//! and no documents, because the network's messages do not carry them yet.
 
 mod calendar;
 mod forgery;
+mod json;
 mod template;
+mod text_stream;
 mod token_bytes;
 
 use std::collections::BTreeMap;
@@ -18,9 +20,11 @@ use serde::Deserialize;
 use template::{Template, Unrendered};
 use tokenizers::Tokenizer;
 
+pub use text_stream::{TextStream, Undecodable};
+
 use crate::folder::{
-    self as model_folder, CHAT_TEMPLATE, CONFIG, FolderError, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG,
-    read_json,
+    self as model_folder, CHAT_TEMPLATE, CONFIG, FolderError, GENERATION_CONFIG, ModelConfig, TOKENIZER,
+    TOKENIZER_CONFIG, read_json,
 };
 use infera_types::ids::Digest;
 use infera_types::job::ChatMessage;
@@ -61,13 +65,10 @@ pub enum ChatError {
     Tokenizer(String),
 }
 
-/// The parts of `config.json` that are needed.
-#[derive(Deserialize)]
-struct ModelConfig {
-    /// The GPT-2 family calls it `n_positions`.
-    #[serde(alias = "n_positions")]
-    max_position_embeddings: usize,
-    eos_token_id: Option<TokenIds>,
+impl From<Undecodable> for ChatError {
+    fn from(error: Undecodable) -> Self {
+        Self::Tokenizer(error.0)
+    }
 }
 
 /// One token id or several; files use either form.
@@ -137,6 +138,7 @@ pub struct ChatModel {
     tokenizer: Tokenizer,
     template: Template,
     spellings: Spellings,
+    spelled: text_stream::Decoding,
     token_bytes_max: Option<usize>,
     keeps_what_is_said: bool,
     end_tokens: Vec<TokenId>,
@@ -150,25 +152,25 @@ impl ChatModel {
     /// # Errors
     /// [`ChatError::Folder`], which names the file and what is wrong with it.
     pub fn load(folder: &Path) -> Result<Self, ChatError> {
-        let config: ModelConfig = read_json(folder, CONFIG)?;
+        let config = ModelConfig::read(folder)?;
         let tokenizer_config: TokenizerConfig = read_json(folder, TOKENIZER_CONFIG)?;
         let mut tokenizer = load_tokenizer(folder)?;
         let spellings = Spellings::of(&mut tokenizer)
             .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER), error))?;
         let special_tokens = special_tokens(&tokenizer_config.rest);
-        let end_tokens =
-            end_tokens(folder, config.eos_token_id, &tokenizer, special_tokens.get("eos_token"))?;
+        let end_tokens = end_tokens(folder, config.end_tokens, &tokenizer, special_tokens.get("eos_token"))?;
         let source = source(folder, tokenizer_config.chat_template)?;
-        let template = Template::new(source, special_tokens)
+        let template = Template::new(&source, special_tokens)
             .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER_CONFIG), error))?;
         Ok(Self {
+            spelled: text_stream::Decoding::of(&tokenizer),
             token_bytes_max: token_bytes::text_bytes_max(&tokenizer),
             keeps_what_is_said: template.keeps_what_is_said(),
             tokenizer,
             template,
             spellings,
             end_tokens,
-            context_max: config.max_position_embeddings,
+            context_max: config.context_max,
             tokenizer_digest: model_folder::tokenizer_digest(folder)?,
         })
     }
@@ -261,12 +263,23 @@ impl ChatModel {
         Ok(())
     }
 
-    /// Returns the text of an answer's tokens, without special ones.
+    /// Returns the text of an answer's tokens, without special ones. It is all that [`Self::text_stream`] yields.
     ///
     /// # Errors
     /// [`ChatError::Tokenizer`].
     pub fn decode(&self, tokens: &[TokenId]) -> Result<String, ChatError> {
-        self.tokenizer.decode(tokens, true).map_err(|error| ChatError::Tokenizer(error.to_string()))
+        let (mut stream, mut text) = (self.text_stream(), String::new());
+        for &token in tokens {
+            text += &stream.push(token)?;
+        }
+        text += &stream.finish()?;
+        Ok(text)
+    }
+
+    /// Starts to turn an answer's tokens into text as they come, in whole characters.
+    #[must_use]
+    pub fn text_stream(&self) -> TextStream<'_> {
+        TextStream::new(&self.tokenizer, &self.spelled)
     }
 
     /// Returns the tokens that end an answer, lowest first; there is at least one.
@@ -313,13 +326,28 @@ pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, ChatError
 
 fn load_tokenizer(folder: &Path) -> Result<Tokenizer, FolderError> {
     let path = folder.join(TOKENIZER);
-    let bytes = model_folder::read(&path)?;
+    let bytes = model_folder::read(&path).map_err(|error| without_tokenizer(folder, error))?;
     let unusable = |error: tokenizers::Error| FolderError::unusable(&path, error);
     let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unusable)?;
     // Truncation and padding that training left in the file must not change prompts.
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
+}
+
+/// Says what to do if the folder has another form of tokenizer only.
+fn without_tokenizer(folder: &Path, error: FolderError) -> FolderError {
+    let other = ["tokenizer.model", "vocab.json", "vocab.txt", "tekken.json"].into_iter();
+    let other = other.into_iter().find(|name| folder.join(name).is_file());
+    match (error, other) {
+        (FolderError::Missing(path), Some(other)) => FolderError::unusable(
+            &path,
+            format!(
+                "it is missing, and {other} can't be read here; Hugging Face's AutoTokenizer writes it: load the folder and save it again"
+            ),
+        ),
+        (error, _) => error,
+    }
 }
 
 /// Returns `bos_token` and the like, which are strings or objects that hold one as `content`.
@@ -335,7 +363,7 @@ fn special_tokens(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<St
 /// because chat templates end turns with it even where the makers' settings name another.
 fn end_tokens(
     folder: &Path,
-    in_config: Option<TokenIds>,
+    in_config: Vec<TokenId>,
     tokenizer: &Tokenizer,
     eos_token: Option<&String>,
 ) -> Result<Vec<TokenId>, FolderError> {
@@ -343,8 +371,7 @@ fn end_tokens(
         Err(FolderError::Missing(_)) => GenerationConfig::default(),
         read => read?,
     };
-    let said = generation.eos_token_id.or(in_config);
-    let mut tokens = said.map_or_else(Vec::new, TokenIds::into_vec);
+    let mut tokens = generation.eos_token_id.map_or(in_config, TokenIds::into_vec);
     tokens.extend(eos_token.and_then(|text| tokenizer.token_to_id(text)));
     tokens.sort_unstable();
     tokens.dedup();

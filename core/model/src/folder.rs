@@ -4,7 +4,10 @@
 //!
 //! Nothing is fetched here: if a folder or one of its files is missing, the error names it.
 
+mod config;
 mod graph;
+mod port;
+mod protobuf;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +16,10 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-pub use graph::{GraphFacts, Malformed};
+pub use config::ModelConfig;
+pub use graph::GraphFacts;
+pub use port::{ElementType, Port};
+pub use protobuf::Malformed;
 
 use infera_types::ids::Digest;
 
@@ -49,6 +55,14 @@ pub enum FolderError {
         folder: PathBuf,
         /// The variants that are there.
         present: String,
+    },
+    /// A file of weights is missing.
+    #[error("{} is missing: {} keeps weights in it", .data.display(), .onnx.display())]
+    MissingData {
+        /// The file that is missing.
+        data: PathBuf,
+        /// The ONNX file that names it.
+        onnx: PathBuf,
     },
     /// A file cannot be read.
     #[error("{} can't be read: {source}", .path.display())]
@@ -125,6 +139,48 @@ fn onnx_names(place: &Path) -> Vec<String> {
     names.filter(|name| name.ends_with(".onnx")).collect()
 }
 
+/// Returns all ONNX files of a folder, in the order of their names.
+#[must_use]
+pub fn onnx_files(folder: &Path) -> Vec<PathBuf> {
+    let places = [folder.join("onnx"), folder.to_owned()];
+    let mut files: Vec<PathBuf> =
+        places.iter().flat_map(|place| onnx_names(place).into_iter().map(|name| place.join(name))).collect();
+    files.sort();
+    files
+}
+
+/// Returns the word for an ONNX file that [`onnx_file`] finds it by: `q4` for `model_q4.onnx`, `model` for
+/// `model.onnx`.
+#[must_use]
+pub fn variant_of(onnx_file: &Path) -> String {
+    let stem = onnx_file.file_stem().unwrap_or_default().to_string_lossy();
+    stem.strip_prefix("model_").unwrap_or(&stem).to_owned()
+}
+
+/// Returns the files beside an ONNX file in which it keeps weights.
+///
+/// # Errors
+/// One of them is missing, or lies outside of the ONNX file's own folder.
+pub fn data_files(onnx_file: &Path, facts: &GraphFacts) -> Result<Vec<PathBuf>, FolderError> {
+    let beside = onnx_file.parent().unwrap_or(Path::new(""));
+    let is_within = |name: &str| {
+        Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let mut files = Vec::new();
+    for name in &facts.data_files {
+        if !is_within(name) {
+            let reason = format!("it names data outside of its folder: {name:?}");
+            return Err(FolderError::unusable(onnx_file, reason));
+        }
+        let data = beside.join(name);
+        if !data.is_file() {
+            return Err(FolderError::MissingData { data, onnx: onnx_file.to_owned() });
+        }
+        files.push(data);
+    }
+    Ok(files)
+}
+
 /// Computes the digest that names a model in the network. It covers all files that an answer depends on: the folder's
 /// settings, the ONNX file, and the data files that the ONNX file names.
 ///
@@ -140,17 +196,7 @@ pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, FolderErr
     drop(graph);
     let mut files = settings_files(folder, &SETTINGS)?;
     files.push(onnx_file.to_owned());
-    let beside = onnx_file.parent().unwrap_or(folder);
-    for name in facts.data_files {
-        if !Path::new(&name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-        {
-            return Err(FolderError::unusable(
-                onnx_file,
-                format!("it names data outside of its folder: {name:?}"),
-            ));
-        }
-        files.push(beside.join(name));
-    }
+    files.extend(data_files(onnx_file, &facts)?);
     files_digest(folder, files)
 }
 

@@ -53,6 +53,11 @@ impl Settings {
         self.set.push((key.to_owned(), value.to_string()));
     }
 
+    /// Sets one key, as if it had been typed first on the command line: what was typed for the same key wins.
+    pub fn set_before(&mut self, key: &str, value: impl fmt::Display) {
+        self.set.insert(0, (key.to_owned(), value.to_string()));
+    }
+
     /// Loads the configuration, from `default_file` if no file was named. `log` returns the settings of its logs,
     /// whose filter `INFERA_LOG` overrides.
     ///

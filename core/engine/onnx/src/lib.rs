@@ -10,45 +10,41 @@
 //! different batches, and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
 
 pub mod config;
+mod elements;
 mod ports;
 mod rows;
 mod runtime;
 mod settings;
+mod variants;
 
 use std::path::Path;
 
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Tensor};
-use serde::Deserialize;
+use ort::value::DynValue;
 
 pub use runtime::environment;
 pub use settings::{Device, OnnxConfig};
 
-use self::ports::{ATTENTION_MASK, INPUT_IDS, POSITION_IDS, Padding, Ports};
+use self::elements::Float;
+use self::ports::{ATTENTION_MASK, INPUT_IDS, KEPT, POSITION_IDS, Padding, Ports};
 use self::rows::{Feed, Group};
 use infera_engine::admission::{check_decode, check_prefill, check_score};
 use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
-use infera_model::folder::{self as model_folder, FolderError, GraphFacts};
+use infera_model::folder::{self as model_folder, FolderError, GraphFacts, ModelConfig};
 use infera_types::numbers::{NumericClass, TokenId};
 
 /// Arithmetic in f32; a row is the same to the bit in any batch.
 pub const COMPUTE_EXACT: &str = "fp32";
 /// Arithmetic in f32; a row differs by rounding from batch to batch.
 pub const COMPUTE_VARYING: &str = "fp32-varying";
+/// Caches or logits in f16; a row may differ by rounding from batch to batch.
+pub const COMPUTE_HALF: &str = "fp16-varying";
+/// Caches or logits in bf16; a row may differ by rounding from batch to batch.
+pub const COMPUTE_BRAIN: &str = "bf16-varying";
 
 /// How many logits one run of prompts may yield: 256 MiB of them. Models yield logits for every token of a prompt,
 /// though only the last row is needed; prompts beyond the bound take several runs.
 const LOGITS_MAX: usize = 64 << 20;
-
-/// The parts of `config.json` that are needed.
-#[derive(Deserialize)]
-struct ModelConfig {
-    /// The GPT-2 family calls it `n_positions`.
-    #[serde(alias = "n_positions")]
-    max_position_embeddings: usize,
-    /// The token that rows are padded with; any token would do, because padding is masked.
-    pad_token_id: Option<TokenId>,
-}
 
 /// An engine on ONNX Runtime; see the module.
 pub struct OnnxEngine {
@@ -81,33 +77,43 @@ impl OnnxEngine {
     pub fn load(config: &OnnxConfig) -> Result<Self, EngineError> {
         let file =
             model_folder::onnx_file(&config.folder, &config.variant).map_err(|error| load_error(&error))?;
-        let model: ModelConfig = model_folder::read_json(&config.folder, model_folder::CONFIG)
-            .map_err(|error| load_error(&error))?;
-        let not_understood = |reason: &str| load_error(&FolderError::unusable(&file, reason));
+        let model = ModelConfig::read(&config.folder).map_err(|error| load_error(&error))?;
+        let not_understood = |reason: &str| {
+            let others = variants::others(&config.folder, &file);
+            load_error(&FolderError::unusable(&file, format!("{reason}; {others}")))
+        };
         let graph = model_folder::read(&file).map_err(|error| load_error(&error))?;
         let facts =
             GraphFacts::read(&graph).map_err(|_| not_understood("it is no ONNX file, or it is damaged"))?;
         drop(graph);
-        let session = runtime::session(config, &file)?;
+        model_folder::data_files(&file, &facts).map_err(|error| load_error(&error))?;
+        // What the file says of itself is clearer than what ONNX Runtime makes of it.
+        ports::refuse_other_kinds(&facts.inputs).map_err(|reason| not_understood(&reason))?;
+        let session = runtime::session(config, &file).map_err(|error| {
+            EngineError::Load(format!("{error}; {}", variants::others(&config.folder, &file)))
+        })?;
         let ports = Ports::find(&session, &facts).map_err(|reason| not_understood(&reason))?;
         let description = EngineDescription {
-            numeric_class: numeric_class(config, &file, ports.padding)?,
+            numeric_class: numeric_class(config, &file, &ports)?,
             vocabulary: ports.vocabulary,
-            context_max: model.max_position_embeddings,
+            context_max: model.context_max,
             sequences_max: config.sequences_max,
         };
-        let pad = model.pad_token_id.filter(|&pad| (pad as usize) < ports.vocabulary).unwrap_or_default();
+        let pad = model.pad_token.filter(|&pad| (pad as usize) < ports.vocabulary).unwrap_or_default();
         Ok(Self { session, ports, description, pad, groups: Vec::new() })
     }
 
     fn run(&mut self, feed: Feed, caches: Vec<DynValue>) -> ort::Result<Ran> {
         let Feed { rows, width, total, ids, mask, positions } = feed;
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![
-            (INPUT_IDS, Tensor::from_array(([rows, width], ids))?.into()),
-            (ATTENTION_MASK, Tensor::from_array(([rows, total], mask))?.into()),
+            (INPUT_IDS, self.ports.ids.tensor(&[rows, width], ids)?.into()),
+            (ATTENTION_MASK, self.ports.mask.tensor(&[rows, total], mask)?.into()),
         ];
-        if self.ports.takes_positions {
-            inputs.push((POSITION_IDS, Tensor::from_array(([rows, width], positions))?.into()));
+        if let Some(integer) = self.ports.positions {
+            inputs.push((POSITION_IDS, integer.tensor(&[rows, width], positions)?.into()));
+        }
+        if let Some(integer) = self.ports.kept {
+            inputs.push((KEPT, integer.tensor(&[], vec![0])?.into()));
         }
         for (port, value) in self.ports.caches.iter().zip(caches) {
             inputs.push((&port.input, value.into()));
@@ -144,10 +150,9 @@ impl OnnxEngine {
         let ran = self.run_prompts(&tokens)?;
         let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.len()).collect();
         let width = lengths.iter().copied().max().unwrap_or_default();
-        let (_, values) = ran.logits.try_extract_tensor::<f32>()?;
         for (row, &length) in lengths.iter().enumerate().take(prompts.len()) {
             let last = row * width + rows::start(self.ports.padding, width, length) + length - 1;
-            logits.values.extend_from_slice(&values[last * logits.vocabulary..][..logits.vocabulary]);
+            self.append_row(&ran, last, logits)?;
         }
         let mut rows: Vec<_> = prompts.iter().map(|prompt| Some(prompt.sequence)).collect();
         rows.resize(tokens.len(), None);
@@ -176,7 +181,8 @@ impl OnnxEngine {
         Ok(group)
     }
 
-    fn decode_group(&mut self, steps: &[(SequenceId, TokenId)]) -> ort::Result<Logits> {
+    /// Takes one step of these sequences together, and adds their rows.
+    fn decode_group(&mut self, steps: &[(SequenceId, TokenId)], logits: &mut Logits) -> ort::Result<()> {
         let sequences: Vec<SequenceId> = steps.iter().map(|step| step.0).collect();
         let mut group = self.take_group(&sequences)?;
         let places: Vec<usize> = sequences.iter().filter_map(|&sequence| group.row_of(sequence)).collect();
@@ -186,15 +192,20 @@ impl OnnxEngine {
         }
         let feed = Feed::step(&tokens, &group.lengths, self.ports.padding);
         let ran = self.run(feed, std::mem::take(&mut group.caches))?;
-        let mut logits = self.no_logits();
-        let (_, values) = ran.logits.try_extract_tensor::<f32>()?;
         for place in places {
-            logits.values.extend_from_slice(&values[place * logits.vocabulary..][..logits.vocabulary]);
+            self.append_row(&ran, place, logits)?;
         }
         group.lengths.iter_mut().for_each(|length| *length += 1);
         group.caches = ran.caches;
         self.groups.push(group);
-        Ok(logits)
+        Ok(())
+    }
+
+    /// Adds the row at `place` among all rows of a run's logits.
+    fn append_row(&self, ran: &Ran, place: usize, logits: &mut Logits) -> ort::Result<()> {
+        let vocabulary = logits.vocabulary;
+        let range = place * vocabulary..(place + 1) * vocabulary;
+        self.ports.logits_element.append(&ran.logits, range, &mut logits.values)
     }
 
     fn no_logits(&self) -> Logits {
@@ -206,7 +217,7 @@ impl OnnxEngine {
     }
 }
 
-fn numeric_class(config: &OnnxConfig, file: &Path, padding: Padding) -> Result<NumericClass, EngineError> {
+fn numeric_class(config: &OnnxConfig, file: &Path, ports: &Ports) -> Result<NumericClass, EngineError> {
     let model_digest =
         model_folder::model_digest(&config.folder, file).map_err(|error| load_error(&error))?;
     let hardware = match (config.device, &config.gpu_model) {
@@ -214,8 +225,17 @@ fn numeric_class(config: &OnnxConfig, file: &Path, padding: Padding) -> Result<N
         (Device::Cuda, Some(model)) => model.clone(),
         (Device::Cuda, None) => runtime::gpu_model()?,
     };
-    let exact = config.device == Device::Cpu && padding == Padding::Right;
-    let compute = if exact { COMPUTE_EXACT } else { COMPUTE_VARYING };
+    let floats: Vec<Float> =
+        ports.caches.iter().map(|port| port.element).chain([ports.logits_element]).collect();
+    let compute = if floats.contains(&Float::Bfloat16) {
+        COMPUTE_BRAIN
+    } else if floats.contains(&Float::Float16) {
+        COMPUTE_HALF
+    } else if config.device == Device::Cpu && ports.padding != Padding::Left {
+        COMPUTE_EXACT
+    } else {
+        COMPUTE_VARYING
+    };
     let provider = config.device.word().to_owned();
     Ok(NumericClass {
         model_digest,
@@ -226,8 +246,12 @@ fn numeric_class(config: &OnnxConfig, file: &Path, padding: Padding) -> Result<N
     })
 }
 
-/// Splits prompts into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one prompt.
-fn runs<'p, 'a>(prompts: &'p [Prompt<'a>], vocabulary: usize) -> Vec<&'p [Prompt<'a>]> {
+/// Splits prompts into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one prompt, and only one if
+/// rows can't be padded.
+fn runs<'p, 'a>(prompts: &'p [Prompt<'a>], vocabulary: usize, padding: Padding) -> Vec<&'p [Prompt<'a>]> {
+    if padding == Padding::Never {
+        return prompts.chunks(1).collect();
+    }
     let (mut runs, mut begin, mut width) = (Vec::new(), 0, 0);
     for (end, prompt) in prompts.iter().enumerate() {
         let wider = width.max(prompt.tokens.len());
@@ -253,7 +277,7 @@ impl Engine for OnnxEngine {
         let running = self.groups.iter().map(Group::live).sum();
         check_prefill(&self.description, prompts, running, |sequence| self.length(sequence).is_some())?;
         let mut logits = self.no_logits();
-        for run in runs(prompts, self.ports.vocabulary) {
+        for run in runs(prompts, self.ports.vocabulary, self.ports.padding) {
             if let Err(error) = self.prefill_group(run, &mut logits) {
                 self.release(&prompts.iter().map(|prompt| prompt.sequence).collect::<Vec<_>>());
                 return Err(failed(&error));
@@ -267,8 +291,15 @@ impl Engine for OnnxEngine {
         if steps.is_empty() {
             return Ok(self.no_logits());
         }
-        // If this fails, the group has already been removed, so its sequences are gone, as promised.
-        self.decode_group(steps).map_err(|error| failed(&error))
+        let together = if self.ports.padding == Padding::Never { 1 } else { steps.len() };
+        let mut logits = self.no_logits();
+        for part in steps.chunks(together) {
+            if let Err(error) = self.decode_group(part, &mut logits) {
+                self.release(&steps.iter().map(|step| step.0).collect::<Vec<_>>());
+                return Err(failed(&error));
+            }
+        }
+        Ok(logits)
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
@@ -285,10 +316,10 @@ impl Engine for OnnxEngine {
         let mut rows = vec![tokens.as_slice()];
         self.fill_up(&mut rows);
         let ran = self.run_prompts(&rows).map_err(|error| failed(&error))?;
-        let (_, values) = ran.logits.try_extract_tensor::<f32>().map_err(|error| failed(&error))?;
         let mut logits = self.no_logits();
         let wanted = (prompt.len() - 1) * logits.vocabulary..tokens.len() * logits.vocabulary;
-        logits.values.extend_from_slice(&values[wanted]);
+        let element = self.ports.logits_element;
+        element.append(&ran.logits, wanted, &mut logits.values).map_err(|error| failed(&error))?;
         Ok(logits)
     }
 }
@@ -306,7 +337,7 @@ mod tests {
         };
         let sizes = |lengths: &[usize], vocabulary| {
             let prompts: Vec<_> = lengths.iter().copied().enumerate().map(prompt).collect();
-            runs(&prompts, vocabulary).iter().map(|run| run.len()).collect::<Vec<_>>()
+            runs(&prompts, vocabulary, Padding::Right).iter().map(|run| run.len()).collect::<Vec<_>>()
         };
         assert_eq!(sizes(&[9; 16], 768), [16]);
         assert_eq!(sizes(&[], 768), [0; 0]);

@@ -1,8 +1,10 @@
 //! Lays out sequences as rows of tensors: tokens, masks and caches in a padded batch. It is pure except for the cache
 //! values, which belong to ONNX Runtime; no session runs here.
 
-use ort::value::{DynValue, Tensor};
+use half::{bf16, f16};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
+use super::elements::Float;
 use super::ports::{CachePort, Padding};
 use infera_engine::SequenceId;
 use infera_types::numbers::TokenId;
@@ -60,7 +62,7 @@ impl Feed {
 pub(super) fn start(padding: Padding, width: usize, length: usize) -> usize {
     match padding {
         Padding::Left => width - length,
-        Padding::Right => 0,
+        Padding::Right | Padding::Never => 0,
     }
 }
 
@@ -106,34 +108,59 @@ pub(super) fn gather(
     padding: Padding,
 ) -> ort::Result<Group> {
     let lengths: Vec<usize> = sources.iter().map(|(group, row)| group.lengths[*row]).collect();
-    let width = lengths.iter().copied().max().unwrap_or_default();
     let mut caches = Vec::with_capacity(ports.len());
     for (place, port) in ports.iter().enumerate() {
-        // Zeros, because graphs multiply masked values by 0, and a leftover NaN would stay NaN.
-        let mut values = vec![0.0_f32; sources.len() * port.heads * width * port.size];
-        for (target, (group, row)) in sources.iter().enumerate() {
-            let (_, source) = group.caches[place].try_extract_tensor::<f32>()?;
-            let (length, old_width) = (group.lengths[*row], group.width());
-            for head in 0..port.heads {
-                let from = (row * port.heads + head) * old_width + start(padding, old_width, length);
-                let to = (target * port.heads + head) * width + start(padding, width, length);
-                let (from, to, count) = (from * port.size, to * port.size, length * port.size);
-                values[to..to + count].copy_from_slice(&source[from..from + count]);
-            }
-        }
-        caches.push(cache_value(sources.len(), port, width, values)?);
+        let gathered = match port.element {
+            Float::Float32 => gather_values::<f32>,
+            Float::Float16 => gather_values::<f16>,
+            Float::Bfloat16 => gather_values::<bf16>,
+        };
+        caches.push(gathered(sources, place, port, padding)?);
     }
     let rows = sources.iter().map(|(group, row)| group.rows[*row]).collect();
     Ok(Group { rows, lengths, caches })
 }
 
-fn cache_value(rows: usize, port: &CachePort, width: usize, values: Vec<f32>) -> ort::Result<DynValue> {
+/// Copies one cache of the rows.
+fn gather_values<T: PrimitiveTensorElementType + Copy + Default + std::fmt::Debug + 'static>(
+    sources: &[(&Group, usize)],
+    place: usize,
+    port: &CachePort,
+    padding: Padding,
+) -> ort::Result<DynValue> {
+    let width = sources.iter().map(|(group, row)| group.lengths[*row]).max().unwrap_or_default();
+    // Zeros, because graphs multiply masked values by 0, and a leftover NaN would stay NaN.
+    let mut values = vec![T::default(); sources.len() * port.heads * width * port.size];
+    for (target, (group, row)) in sources.iter().enumerate() {
+        let (_, source) = group.caches[place].try_extract_tensor::<T>()?;
+        let (length, old_width) = (group.lengths[*row], group.width());
+        for head in 0..port.heads {
+            let from = (row * port.heads + head) * old_width + start(padding, old_width, length);
+            let to = (target * port.heads + head) * width + start(padding, width, length);
+            let (from, to, count) = (from * port.size, to * port.size, length * port.size);
+            values[to..to + count].copy_from_slice(&source[from..from + count]);
+        }
+    }
+    cache_value(sources.len(), port, width, values)
+}
+
+fn cache_value<T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+    rows: usize,
+    port: &CachePort,
+    width: usize,
+    values: Vec<T>,
+) -> ort::Result<DynValue> {
     Ok(Tensor::from_array(([rows, port.heads, width, port.size], values))?.into_dyn())
 }
 
 /// Returns caches of `rows` sequences without tokens.
 pub(super) fn empty_caches(rows: usize, ports: &[CachePort]) -> ort::Result<Vec<DynValue>> {
-    ports.iter().map(|port| cache_value(rows, port, 0, Vec::new())).collect()
+    let empty = |port: &CachePort| match port.element {
+        Float::Float32 => cache_value::<f32>(rows, port, 0, Vec::new()),
+        Float::Float16 => cache_value::<f16>(rows, port, 0, Vec::new()),
+        Float::Bfloat16 => cache_value::<bf16>(rows, port, 0, Vec::new()),
+    };
+    ports.iter().map(empty).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep;
+use ort::logging::LogLevel;
 use ort::session::Session;
 
 use crate::settings::{Device, OnnxConfig};
@@ -69,6 +70,8 @@ pub(super) fn session(config: &OnnxConfig, file: &Path) -> Result<Session, Engin
 
 fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) -> ort::Result<Session> {
     let mut builder = Session::builder(environment)?
+        // What it warns of while it loads a model concerns those who export it, such as an optional input.
+        .with_log_level(LogLevel::Error)?
         .with_intra_threads(config.threads)?
         .with_inter_threads(1)?
         .with_deterministic_compute(true)?;

@@ -7,7 +7,7 @@ use std::io;
 use minijinja::{Environment, Error as TemplateError, ErrorKind, Value};
 use serde::Serialize;
 
-use super::calendar;
+use super::{calendar, json};
 use infera_types::job::ChatMessage;
 use infera_types::time::Timestamp;
 
@@ -45,6 +45,9 @@ pub(super) enum Unrendered {
 struct Input<'a> {
     messages: &'a [ChatMessage],
     add_generation_prompt: bool,
+    /// None, as Python's loaders say it: templates ask whether it is none.
+    tools: Option<()>,
+    documents: Option<()>,
     #[serde(flatten)]
     special_tokens: &'a BTreeMap<String, String>,
     strftime_now: Value,
@@ -58,7 +61,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Compiles a template that sees these special tokens by their names. Fails with what is wrong with the source.
-    pub(super) fn new(source: String, special_tokens: BTreeMap<String, String>) -> Result<Self, String> {
+    pub(super) fn new(source: &str, special_tokens: BTreeMap<String, String>) -> Result<Self, String> {
         let environment = environment(source).map_err(|error| full(&error))?;
         Ok(Self { environment, special_tokens })
     }
@@ -77,6 +80,8 @@ impl Template {
         let input = Input {
             messages,
             add_generation_prompt: true,
+            tools: None,
+            documents: None,
             special_tokens: &self.special_tokens,
             strftime_now: Value::from_function(strftime_now),
         };
@@ -157,9 +162,32 @@ impl io::Write for Page {
 #[error("{0}")]
 struct Raised(String);
 
-/// Makes the environment that Python's loaders give templates: block lines trimmed, methods of Python's types,
-/// `raise_exception`.
-fn environment(source: String) -> Result<Environment<'static>, TemplateError> {
+/// Replaces the tags around what an assistant says. They mark it for training and print nothing; Jinja itself doesn't know
+/// them.
+fn without_generation_tags(source: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some((before, tag)) = rest.split_once("{%") {
+        text.push_str(before);
+        text.push_str("{%");
+        let Some((inner, after)) = tag.split_once("%}") else {
+            rest = tag;
+            break;
+        };
+        match inner.trim_matches(['-', '+']).trim() {
+            "generation" => text.push_str(&inner.replace("generation", "if true")),
+            "endgeneration" => text.push_str(&inner.replace("endgeneration", "endif")),
+            _ => text.push_str(inner),
+        }
+        text.push_str("%}");
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Makes the environment that Python's loaders give templates: block lines trimmed, methods of Python's types, loop
+/// controls, `tojson` as theirs, `raise_exception`.
+fn environment(source: &str) -> Result<Environment<'static>, TemplateError> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
@@ -169,7 +197,8 @@ fn environment(source: String) -> Result<Environment<'static>, TemplateError> {
         let error = TemplateError::new(ErrorKind::InvalidOperation, "the template refuses");
         Err(error.with_source(Raised(reason)))
     });
-    environment.add_template_owned(NAME, source)?;
+    environment.add_filter("tojson", json::tojson);
+    environment.add_template_owned(NAME, without_generation_tags(source))?;
     Ok(environment)
 }
 

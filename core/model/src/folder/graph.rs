@@ -1,19 +1,25 @@
-//! Reads from an ONNX file, without ONNX Runtime, the operators it uses and the data files it names. It knows just
-//! enough of protocol buffers to walk `ModelProto` by field numbers; it does not validate, and decodes no weights.
+//! Reads from an ONNX file, without ONNX Runtime, the operators it uses, its inputs and outputs, and the data files it
+//! names. It walks `ModelProto` by field numbers; it does not validate, and decodes no weights.
 
 use std::collections::BTreeSet;
+
+use super::port::{self, Port};
+use super::protobuf::{Malformed, Wire, fields, messages, text};
 
 /// Field numbers of `onnx.proto`, by message.
 mod field {
     pub(super) const MODEL_GRAPH: u64 = 7;
     pub(super) const GRAPH_NODE: u64 = 1;
     pub(super) const GRAPH_INITIALIZER: u64 = 5;
+    pub(super) const GRAPH_INPUT: u64 = 11;
+    pub(super) const GRAPH_OUTPUT: u64 = 12;
     pub(super) const NODE_OPERATOR: u64 = 4;
     pub(super) const NODE_ATTRIBUTE: u64 = 5;
     pub(super) const ATTRIBUTE_NAME: u64 = 1;
     pub(super) const ATTRIBUTE_INTEGER: u64 = 3;
     pub(super) const ATTRIBUTE_TENSORS: [u64; 2] = [5, 10];
     pub(super) const ATTRIBUTE_GRAPHS: [u64; 2] = [6, 11];
+    pub(super) const TENSOR_NAME: u64 = 8;
     pub(super) const TENSOR_EXTERNAL_DATA: u64 = 13;
     pub(super) const ENTRY_KEY: u64 = 1;
     pub(super) const ENTRY_VALUE: u64 = 2;
@@ -21,10 +27,6 @@ mod field {
 
 /// How deeply nested graphs (branches, loops) are followed; a file with deeper ones is refused.
 const DEPTH_MAX: usize = 8;
-
-/// The bytes are not a valid protocol buffer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
 
 /// The facts that an ONNX file states about itself.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,12 @@ pub struct GraphFacts {
     pub accuracy_levels: BTreeSet<u64>,
     /// The files beside it that hold tensors, by the names that it uses.
     pub data_files: BTreeSet<String>,
+    /// The inputs that a run must be given, in the file's order.
+    pub inputs: Vec<Port>,
+    /// The inputs that have a value of their own, which a run may replace.
+    pub optional_inputs: Vec<Port>,
+    /// The outputs, in the file's order.
+    pub outputs: Vec<Port>,
 }
 
 impl GraphFacts {
@@ -56,12 +64,19 @@ impl GraphFacts {
         if depth > DEPTH_MAX {
             return Err(Malformed);
         }
+        let (mut inputs, mut initializers) = (Vec::new(), BTreeSet::new());
         for (number, bytes) in messages(graph)? {
             match number {
                 field::GRAPH_NODE => self.read_node(bytes, depth)?,
-                field::GRAPH_INITIALIZER => self.read_tensor(bytes)?,
+                field::GRAPH_INITIALIZER => initializers.extend(self.read_tensor(bytes)?),
+                field::GRAPH_INPUT if depth == 0 => inputs.push(port::read(bytes)?),
+                field::GRAPH_OUTPUT if depth == 0 => self.outputs.push(port::read(bytes)?),
                 _ => {}
             }
+        }
+        if depth == 0 {
+            (self.optional_inputs, self.inputs) =
+                inputs.into_iter().partition(|input| initializers.contains(&input.name));
         }
         Ok(())
     }
@@ -92,7 +107,7 @@ impl GraphFacts {
                     self.read_graph(graph, depth + 1)?
                 }
                 Wire::Bytes(tensor) if field::ATTRIBUTE_TENSORS.contains(&number) => {
-                    self.read_tensor(tensor)?
+                    self.read_tensor(tensor)?;
                 }
                 Wire::Integer(value) if number == field::ATTRIBUTE_INTEGER => integer = value,
                 _ => {}
@@ -101,9 +116,13 @@ impl GraphFacts {
         Ok(is_level.then_some(integer))
     }
 
-    fn read_tensor(&mut self, tensor: &[u8]) -> Result<(), Malformed> {
+    /// Reads where a tensor's data lie, and returns its name.
+    fn read_tensor(&mut self, tensor: &[u8]) -> Result<Option<String>, Malformed> {
+        let mut name = None;
         for (number, entry) in messages(tensor)? {
-            if number == field::TENSOR_EXTERNAL_DATA {
+            if number == field::TENSOR_NAME {
+                name = Some(text(entry)?);
+            } else if number == field::TENSOR_EXTERNAL_DATA {
                 let of = |wanted, fields: &[(u64, &[u8])]| {
                     fields.iter().find(|field| field.0 == wanted).map(|field| text(field.1)).transpose()
                 };
@@ -113,65 +132,8 @@ impl GraphFacts {
                 }
             }
         }
-        Ok(())
+        Ok(name)
     }
-}
-
-fn text(bytes: &[u8]) -> Result<String, Malformed> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| Malformed)
-}
-
-/// A field's value by its wire type.
-enum Wire<'a> {
-    Bytes(&'a [u8]),
-    Integer(u64),
-}
-
-/// Returns the fields of a message with their numbers; floats are skipped.
-fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Wire<'_>)>, Malformed> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes)?;
-        match tag & 7 {
-            0 => found.push((tag >> 3, Wire::Integer(varint(&mut bytes)?))),
-            1 => drop(take(&mut bytes, 8)?),
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed)?;
-                found.push((tag >> 3, Wire::Bytes(take(&mut bytes, length)?)));
-            }
-            5 => drop(take(&mut bytes, 4)?),
-            _ => return Err(Malformed),
-        }
-    }
-    Ok(found)
-}
-
-/// Returns those fields that are messages or text.
-fn messages(bytes: &[u8]) -> Result<Vec<(u64, &[u8])>, Malformed> {
-    let found = fields(bytes)?.into_iter();
-    let bytes = |(number, wire)| match wire {
-        Wire::Bytes(bytes) => Some((number, bytes)),
-        Wire::Integer(_) => None,
-    };
-    Ok(found.filter_map(bytes).collect())
-}
-
-fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8], Malformed> {
-    let (taken, rest) = bytes.split_at_checked(length).ok_or(Malformed)?;
-    *bytes = rest;
-    Ok(taken)
-}
-
-fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = take(bytes, 1)?[0];
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed)
 }
 
 #[cfg(test)]
@@ -194,6 +156,20 @@ mod tests {
         let facts = GraphFacts::read(&message(7, &graph)).expect("well formed");
         assert_eq!(facts.operators, ["GroupQueryAttention", "If"].map(str::to_owned).into());
         assert_eq!(facts.data_files, ["model.onnx_data".to_owned()].into());
+    }
+
+    #[test]
+    fn inputs_with_a_value_of_their_own_are_optional() {
+        let input = |name: &[u8]| message(11, &message(1, name));
+        let initializer = |name: &[u8]| message(5, &message(8, name));
+        let inner = message(1, &message(5, &message(6, &input(b"within"))));
+        let graph =
+            [input(b"ids"), inner, initializer(b"kept"), input(b"kept"), message(12, &message(1, b"logits"))];
+        let facts = GraphFacts::read(&message(7, &graph.concat())).expect("well formed");
+        let names = |ports: &[Port]| ports.iter().map(|port| port.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&facts.inputs), ["ids"]);
+        assert_eq!(names(&facts.optional_inputs), ["kept"]);
+        assert_eq!(names(&facts.outputs), ["logits"]);
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! The models that the command line knows by a short word: where their folders are, which of their ONNX files the nodes run,
+//! and what is asked of them first.
+
+use std::path::{Path, PathBuf};
+
+/// A model that the command line knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownModel {
+    /// Its short word.
+    pub word: &'static str,
+    /// Its folder, from the repository's root.
+    pub folder: &'static str,
+    /// The ONNX file that the nodes run.
+    pub variant: &'static str,
+    /// Microseconds that a token takes on the reference machine.
+    pub reference_token_us: u64,
+    /// A question that it can answer.
+    pub question: &'static str,
+    /// The command that makes the folder; none for a folder that is part of the repository.
+    pub made_by: Option<&'static str>,
+}
+
+/// All of them; the first is the default.
+pub const KNOWN: [KnownModel; 2] = [
+    KnownModel {
+        word: "infera-tiny",
+        folder: "models/infera-tiny",
+        variant: "model",
+        // One step at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
+        reference_token_us: 150,
+        question: "What is 47 + 38?",
+        made_by: None,
+    },
+    KnownModel {
+        word: "smollm2",
+        folder: ".runtime/models/smollm2-135m-instruct",
+        // All but the original's numbers at a third of the size; the 4-bit file was quantised twice.
+        variant: "int8",
+        // One step at batch 1 on one thread: 13.9 ms of CPU (2026-11-30).
+        reference_token_us: 14_000,
+        question: "Write one sentence about the sea.",
+        made_by: Some("make model-smollm2"),
+    },
+];
+
+/// The settings that follow from the choice of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The model's folder.
+    pub folder: PathBuf,
+    /// What is known of the model, if anything is.
+    pub known: Option<KnownModel>,
+}
+
+/// Returns what a word of the command line stands for: a known model, or a folder, which is written with a slash.
+///
+/// # Errors
+/// One sentence: the word is unknown, or the folder must be made first, and by which command.
+pub fn choose(word: &str) -> Result<Chosen, String> {
+    if let Some(known) = KNOWN.iter().find(|known| known.word == word) {
+        let folder = PathBuf::from(known.folder);
+        return match known.made_by {
+            Some(command) if !folder.join("config.json").is_file() => Err(format!(
+                "the model {word} isn't made yet, {} isn't there: `{command}` makes it",
+                known.folder
+            )),
+            _ => Ok(Chosen { folder, known: Some(*known) }),
+        };
+    }
+    if word.contains(['/', '\\']) {
+        return Ok(Chosen { folder: PathBuf::from(word), known: None });
+    }
+    let words: Vec<&str> = KNOWN.iter().map(|known| known.word).collect();
+    Err(format!(
+        "there is no model {word:?}: it may be {}, or a folder, written with a slash",
+        words.join(", ")
+    ))
+}
+
+/// Returns a question for the model in a folder.
+#[must_use]
+pub fn question(folder: &Path) -> &'static str {
+    let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_os_string);
+    let known = KNOWN.iter().find(|known| name(Path::new(known.folder)) == name(folder));
+    known.map_or("Say hello in one sentence.", |known| known.question)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_known_model_or_a_folder() {
+        // Tests run in the crate's folder, from which no known folder is seen.
+        let error = choose("smollm2").expect_err("not made here");
+        assert!(error.contains("make model-smollm2") && error.contains(".runtime/models/smollm2"), "{error}");
+        assert_eq!(choose("infera-tiny").expect("it is bundled").known, Some(KNOWN[0]));
+        let folder = choose("./models/x").expect("a folder");
+        assert_eq!((folder.folder, folder.known), (PathBuf::from("./models/x"), None));
+        let error = choose("smollm").expect_err("a typo");
+        assert!(error.contains("infera-tiny, smollm2") && error.contains("slash"), "{error}");
+    }
+
+    #[test]
+    fn the_first_is_the_default() {
+        let config = crate::config::Config::default();
+        assert_eq!(config.engine.folder, Path::new(KNOWN[0].folder));
+        assert_eq!(config.engine.variant, KNOWN[0].variant);
+        assert_eq!(config.reference_token_us, KNOWN[0].reference_token_us);
+        assert_eq!(question(Path::new("/x/infera-tiny")), KNOWN[0].question);
+        assert_eq!(question(Path::new("/x/y")), "Say hello in one sentence.");
+    }
+}
