@@ -187,6 +187,7 @@ const OWNED: &[(&str, &[&str])] = &[
     // The public face is the gateway's; what operators see of every program is `operations`'; commands beside an `infera up`
     // ask that one.
     ("hyper", &["infera-operations", "infera-gateway", "infera"]),
+    ("governor", &["infera-gateway"]),
     ("proxy-header", &["infera-gateway"]),
     ("jsonwebtoken", &["infera-gateway-program"]),
     (
@@ -304,9 +305,13 @@ const LINKED: &[(&str, &str, &[&str])] = &[
     (
         "infera-worker-program",
         "ort",
-        &["tokio-postgres", "aws-sdk-s3", "rusqlite", "jsonwebtoken", "proxy-header"],
+        &["tokio-postgres", "aws-sdk-s3", "rusqlite", "jsonwebtoken", "governor", "proxy-header"],
     ),
-    ("infera-verifier-program", "aws-sdk-s3", &["ort", "rusqlite", "jsonwebtoken", "proxy-header"]),
+    (
+        "infera-verifier-program",
+        "aws-sdk-s3",
+        &["ort", "rusqlite", "jsonwebtoken", "governor", "proxy-header"],
+    ),
     (
         "infera",
         "rusqlite",

@@ -1,77 +1,115 @@
-//! How often one address may do what needs no key: sign up, and register and check nodes. An address that is refused is told
-//! a time at which its turn comes, as keys are.
+//! How often one address may do what needs no key: sign up, and register and check nodes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::allowance::{Allowance, Attempt, Rate};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+
 use super::client_network::ClientNetwork;
 use super::limit_headers::Left;
 use crate::api::waits::{next_number, spread};
+
+type Limiter = RateLimiter<
+    ClientNetwork,
+    DefaultKeyedStateStore<ClientNetwork>,
+    DefaultClock,
+    StateInformationMiddleware,
+>;
 
 /// The largest number of addresses that are remembered, some 150 bytes each. More than this within a minute is an attack, and
 /// addresses that aren't known are refused meanwhile.
 const ADDRESSES_MAX: usize = 100_000;
 
-/// What all addresses may still do of one thing.
+/// What all addresses may still do of one thing; no limit if there is no counter.
 #[derive(Debug)]
-pub(super) struct ByAddress {
-    /// The limit of one address; none if there is none.
-    rate: Option<Rate>,
-    allowances: Mutex<HashMap<ClientNetwork, Allowance>>,
+pub(super) struct ByAddress(Option<Counter>);
+
+#[derive(Debug)]
+struct Counter {
+    limit: u32,
+    /// The time in which one more becomes free.
+    period: Duration,
+    limiter: Limiter,
+    /// When an address has its full allowance again, which governor doesn't tell.
+    full: Mutex<HashMap<ClientNetwork, Instant>>,
 }
 
 impl ByAddress {
     /// Makes the allowances of addresses that may do something `limit` times in a window; 0 means no limit.
     pub(super) fn new(limit: u32, window: Duration) -> Self {
-        Self { rate: Rate::new(limit.into(), window), allowances: Mutex::default() }
+        Self(NonZeroU32::new(limit).and_then(|burst| {
+            let period = window / limit;
+            let quota = Quota::with_period(period)?.allow_burst(burst);
+            let limiter = RateLimiter::keyed(quota).with_middleware();
+            Some(Counter { limit, period, limiter, full: Mutex::default() })
+        }))
     }
 
     /// Counts something that an address does. A refusal isn't counted.
     ///
     /// # Errors
-    /// The time after which the client should try again.
-    pub(super) fn spend(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let Some(rate) = self.rate else { return Ok(()) };
-        let (mut allowances, network) = (self.lock(), ClientNetwork::from(address));
-        let count = allowances.len();
-        if count >= ADDRESSES_MAX && !allowances.contains_key(&network) {
-            // Half a window, and up to as much again: addresses are forgotten as their allowances fill up.
-            return Err(rate.window / 2 + spread(rate.window / 2, next_number()));
-        }
-        let allowance = allowances.entry(network).or_insert_with(|| Allowance::new(rate, now));
-        if allowance.may_spend(1, Attempt::Unknown, now) {
-            allowance.spend(1, Attempt::Unknown, now);
-            return Ok(());
-        }
-        let due = allowance.due(1, now);
-        if let Some(due) = due {
-            allowance.promise(1, due);
-        }
-        Err(allowance.told(due, now))
+    /// The time after which the client should try again. Those that were refused together are told different times.
+    pub(super) fn spend(&self, address: IpAddr) -> Result<(), Duration> {
+        self.0.as_ref().map_or(Ok(()), |counter| counter.spend(address.into()))
     }
 
     /// Returns what an address has left; none if there is no limit.
-    pub(super) fn left(&self, address: IpAddr, now: Instant) -> Option<Left> {
-        let limit = self.rate?.limit;
-        let allowances = self.lock();
-        Some(allowances.get(&ClientNetwork::from(address)).map_or(
-            Left { limit, left: limit, reset: Duration::ZERO },
-            |allowance| Left { limit, left: allowance.left(now), reset: allowance.reset(now) },
-        ))
+    pub(super) fn left(&self, address: IpAddr) -> Option<Left> {
+        self.0.as_ref().map(|counter| counter.left(address.into()))
     }
 
     /// Forgets addresses that have their full allowance again.
-    pub(super) fn clean(&self, now: Instant) {
-        let mut allowances = self.lock();
-        allowances.retain(|_, allowance| !allowance.is_idle(now));
-        allowances.shrink_to_fit();
+    pub(super) fn clean(&self) {
+        if let Some(counter) = &self.0 {
+            counter.clean();
+        }
+    }
+}
+
+impl Counter {
+    fn spend(&self, network: ClientNetwork) -> Result<(), Duration> {
+        let (mut full, number) = (self.full(), next_number());
+        if full.len() >= ADDRESSES_MAX && !full.contains_key(&network) {
+            // Half a window, and up to as much again: addresses are forgotten as their allowances fill up.
+            let half = self.period * self.limit / 2;
+            return Err(half + spread(half, number));
+        }
+        match self.limiter.check_key(&network) {
+            Ok(state) => {
+                let spent = self.limit.saturating_sub(state.remaining_burst_capacity());
+                full.insert(network, Instant::now() + self.period * spent);
+                Ok(())
+            }
+            Err(refusal) => {
+                Err(refusal.wait_time_from(self.limiter.clock().now()) + spread(self.period, number))
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClientNetwork, Allowance>> {
-        self.allowances.lock().unwrap_or_else(PoisonError::into_inner)
+    fn left(&self, network: ClientNetwork) -> Left {
+        let full = self.full().get(&network).copied();
+        let reset = full.map_or(Duration::ZERO, |full| full.saturating_duration_since(Instant::now()));
+        let spent = u64::try_from(reset.as_nanos().div_ceil(self.period.as_nanos())).unwrap_or(u64::MAX);
+        let limit = u64::from(self.limit);
+        Left { limit, left: limit.saturating_sub(spent), reset }
+    }
+
+    fn clean(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+        let (mut full, now) = (self.full(), Instant::now());
+        full.retain(|_, full| *full > now);
+        full.shrink_to_fit();
+    }
+
+    fn full(&self) -> MutexGuard<'_, HashMap<ClientNetwork, Instant>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,40 +120,42 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn address(number: u32) -> IpAddr {
-        IpAddr::V4(number.into())
+        IpAddr::V4((number << 8).into())
     }
 
-    /// Each of those who were refused together is told a time of its own, and is served if it comes then.
+    /// Those that were refused together are told times of their own, none before one more is free.
     #[test]
-    fn an_address_that_comes_when_it_was_told_to_is_served() {
-        let (signups, now) = (ByAddress::new(5, MINUTE), Instant::now());
+    fn addresses_are_counted_apart_and_refused_with_different_waits() {
+        let signups = ByAddress::new(5, MINUTE);
         for _ in 0..5 {
-            assert_eq!(signups.spend(address(1), now), Ok(()));
+            assert_eq!(signups.spend(address(1)), Ok(()));
         }
-        let mut told: Vec<Duration> = (0..5).filter_map(|_| signups.spend(address(1), now).err()).collect();
-        assert_eq!(signups.spend(address(2), now), Ok(()), "another address");
+        let mut told: Vec<Duration> = (0..5).filter_map(|_| signups.spend(address(1)).err()).collect();
+        assert_eq!(signups.spend(address(2)), Ok(()), "another address");
         told.sort_unstable();
+        told.dedup();
         assert_eq!(told.len(), 5);
-        for (wait, due_s) in told.iter().zip([12, 24, 36, 48, 60]) {
-            let due = Duration::from_secs(due_s);
-            assert!((due..=due + Duration::from_secs(1)).contains(wait), "{told:?}");
-            assert_eq!(signups.spend(address(1), now + *wait), Ok(()), "{wait:?} of {told:?}");
-        }
-        assert!(signups.spend(address(1), now + told[4]).is_err(), "nothing is left over");
+        let due = Duration::from_secs(11)..=Duration::from_secs(24);
+        assert!(told.iter().all(|wait| due.contains(wait)), "{told:?}");
     }
 
     #[test]
     fn what_is_left_is_told_and_idle_addresses_are_forgotten() {
-        let (checks, now) = (ByAddress::new(2, MINUTE), Instant::now());
-        let left = |now| checks.left(address(1), now).map(|left| (left.limit, left.left, left.reset));
-        assert_eq!(left(now), Some((2, 2, Duration::ZERO)));
-        assert_eq!(checks.spend(address(1), now), Ok(()));
-        assert_eq!(left(now), Some((2, 1, MINUTE / 2)));
-        checks.clean(now);
-        assert_eq!(checks.lock().len(), 1);
-        checks.clean(now + MINUTE);
-        assert_eq!(checks.lock().len(), 0);
+        let checks = ByAddress::new(2, MINUTE);
+        let left =
+            || checks.left(address(1)).map(|left| (left.limit, left.left, left.reset.as_secs_f64().round()));
+        assert_eq!(left(), Some((2, 2, 0.0)));
+        assert_eq!(checks.spend(address(1)), Ok(()));
+        assert_eq!(left(), Some((2, 1, 30.0)));
+        checks.clean();
+        assert_eq!(left(), Some((2, 1, 30.0)), "it isn't idle yet");
+        let brief = ByAddress::new(2, Duration::from_millis(2));
+        assert_eq!(brief.spend(address(1)), Ok(()));
+        std::thread::sleep(Duration::from_millis(20));
+        brief.clean();
+        let counter = brief.0.as_ref().expect("a limit");
+        assert_eq!((counter.full().len(), counter.limiter.len()), (0, 0));
         let unlimited = ByAddress::new(0, MINUTE);
-        assert_eq!((unlimited.spend(address(1), now), unlimited.left(address(1), now)), (Ok(()), None));
+        assert_eq!((unlimited.spend(address(1)), unlimited.left(address(1)).is_none()), (Ok(()), true));
     }
 }

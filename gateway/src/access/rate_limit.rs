@@ -1,7 +1,7 @@
 //! Limits on how much one key, and all keys of one account together, may ask: requests and tokens per minute, and requests
 //! at once (`turns`). Looking at jobs and cancelling them have an allowance of their own. Sign-ups and nodes have no key and
-//! are counted by address (`by_address`). Those who are refused get places in line (`allowance`), which no library has. All
-//! of it is in memory.
+//! are counted by address, by governor (`by_address`); keys need places in line, which it doesn't have (`allowance`). All of it
+//! is in memory.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -265,7 +265,7 @@ impl Limits {
     /// # Errors
     /// [`ApiError::Limited`].
     pub(crate) fn admit_signup(&self, address: IpAddr) -> Result<(), ApiError> {
-        self.signups.spend(address, Instant::now()).map_err(|wait| ApiError::Limited(Limit::Signups, wait))
+        self.signups.spend(address).map_err(|wait| ApiError::Limited(Limit::Signups, wait))
     }
 
     /// Counts a node's registration or check by its address.
@@ -273,15 +273,14 @@ impl Limits {
     /// # Errors
     /// [`ApiError::Limited`].
     pub(crate) fn admit_node(&self, address: IpAddr) -> Result<(), ApiError> {
-        self.nodes.spend(address, Instant::now()).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
+        self.nodes.spend(address).map_err(|wait| ApiError::Limited(Limit::Nodes, wait))
     }
 
     /// Writes into `headers` what an address has left of the sign-ups, or of the registrations and checks of nodes.
     pub(crate) fn tell_address(&self, limit: Limit, address: IpAddr, headers: &mut HeaderMap) {
-        let now = Instant::now();
         let (name, left) = match limit {
-            Limit::Signups => ("signups", self.signups.left(address, now)),
-            Limit::Nodes => ("nodes", self.nodes.left(address, now)),
+            Limit::Signups => ("signups", self.signups.left(address)),
+            Limit::Nodes => ("nodes", self.nodes.left(address)),
             _ => return,
         };
         if let Some(left) = left {
@@ -308,8 +307,8 @@ impl Limits {
             self.held.forget(self.window, now);
             self.turns.clean(now);
             self.look_turns.clean(now);
-            self.signups.clean(now);
-            self.nodes.clean(now);
+            self.signups.clean();
+            self.nodes.clean();
         }
     }
 }

@@ -19,6 +19,22 @@ const ERASED: &str = "The text of this job was erased, as its account, its key o
 const NOT_ENDED: &str =
     "This job has not ended. Cancel it first, with DELETE /v1/jobs/{id}, or wait for its end.";
 
+/// What a key without that right is told.
+const NO_PRIORITY: &str = "This key may not ask for service_tier 'priority'. The network's operator can give a key that right \
+                           (account allow-priority); or ask for 'auto', 'default' or 'flex', or leave it out.";
+
+/// What the change of a key that is over is answered with.
+const KEY_ENDED: &str =
+    "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.";
+
+/// What a code that proves nothing is answered with.
+const CODE_NOT_VALID: &str =
+    "This code is not valid: it was used already, is too old, or isn't whole. Ask for another mail.";
+
+/// What is told where no mail is set up.
+const NO_MAIL: &str = "This network sends no mail, so that no address is proven and no lost key replaced by it. Its operator can \
+                       prove an account and make a key.";
+
 impl ApiError {
     /// Returns one or two sentences for a person: what is wrong and, if something can be done, what to do.
     #[must_use]
@@ -29,20 +45,14 @@ impl ApiError {
             Self::Unauthorized => "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the \
                                    header 'api_key'."
                 .to_owned(),
-            Self::NoPriority => "This key may not ask for service_tier 'priority'. The network's operator can give a key that \
-                                 right (account allow-priority); or ask for 'auto', 'default' or 'flex', or leave it out."
-                .to_owned(),
+            Self::NoPriority => NO_PRIORITY.to_owned(),
             Self::NotPermitted(denied) => denied.message(),
             Self::KeysFull(max) => {
                 format!("This account has {max} valid keys, which is the most. Revoke some that are not used.")
             }
-            Self::KeyEnded => {
-                "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.".to_owned()
-            }
-            Self::CodeNotValid => "This code is not valid: it was used already, is too old, or isn't whole. Ask for another mail.".to_owned(),
-            Self::NoMail => "This network sends no mail, so that no address is proven and no lost key replaced by it. Its operator \
-                             can prove an account and make a key."
-                .to_owned(),
+            Self::KeyEnded => KEY_ENDED.to_owned(),
+            Self::CodeNotValid => CODE_NOT_VALID.to_owned(),
+            Self::NoMail => NO_MAIL.to_owned(),
             Self::Erased => ERASED.to_owned(),
             Self::NotEnded => NOT_ENDED.to_owned(),
             Self::NotFound => "Not Found".to_owned(),

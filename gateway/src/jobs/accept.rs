@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{Accepted, Idempotency, JobView, Kept, LedgerError, Metadata, NewJob, NodePool};
+use infera_ledger::{Idempotency, JobView, Kept, LedgerError, Metadata, NewJob, NodePool};
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
 use infera_types::time::Timestamp;

@@ -29,7 +29,8 @@ const EMAIL: &[Field] =
 
 const CODE: &[Field] = &[Field::required("code", Kind::Text)
     .about("The code in the mail: 43 characters.")
-    .range(Range::Pattern("^[0-9A-Za-z_-]{43}$"))];
+    // 32 bytes as base64: the last character has four bits.
+    .range(Range::Pattern("^[0-9A-Za-z_-]{42}[AEIMQUYcgkosw048]$"))];
 
 const CODE_FOR_A_KEY: &[Field] = &[
     CODE[0],

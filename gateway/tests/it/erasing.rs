@@ -185,7 +185,7 @@ async fn an_ended_jobs_text_is_erased_and_all_else_is_shown() {
         (&json!("succeeded"), &json!("erased"), None)
     );
     let usage = rig.get("/v1/usage").await.json();
-    assert_eq!(usage["totals"]["requests"], json!(1), "{usage}");
+    assert_eq!(usage["data"][0]["requests"], json!(1), "{usage}");
     // Its idempotency key is free.
     rig.play(Play::Answer);
     let again = rig.post("/v1/jobs", &body, &[("Idempotency-Key", "once")]).await.json();

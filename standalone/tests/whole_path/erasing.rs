@@ -98,7 +98,7 @@ async fn an_erased_text_is_in_no_file_of_the_data_folder() {
         assert!(record["postings"].as_array().is_some_and(|postings| postings.len() > 1), "{line}");
     }
     let usage = stage.client.call("GET", "/v1/usage", None).await.json;
-    assert_eq!(usage["totals"]["requests"], json!(3), "{usage}");
+    assert_eq!(usage["data"][0]["requests"], json!(3), "{usage}");
     let folder = stage.close().await;
     assert_eq!(with_canary(folder.path()), Vec::<PathBuf>::new());
 }

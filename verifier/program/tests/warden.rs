@@ -97,6 +97,8 @@ fn verifier(ledger: &Arc<SqliteLedger>, broker: &Arc<MemoryBroker>, archive: Arc
         nodes: Arc::clone(ledger) as _,
         index: Arc::clone(ledger) as _,
         pruning: Arc::clone(ledger) as _,
+        erasing: Arc::clone(ledger) as _,
+        segments: Arc::clone(ledger) as _,
         archive,
         broker: Arc::clone(broker) as _,
     };

@@ -153,6 +153,9 @@ proptest! {
     #[test]
     fn none_waits_for_ever(kinds in any_kinds(), newcomer in any_kind(), before in 0..100_usize) {
         const LARGEST: u128 = 5_000 + 3_000;
+        // A share has one weight.
+        let weight = kinds.iter().find(|kind| kind.share == newcomer.share).map_or(newcomer.weight, |kind| kind.weight);
+        let newcomer = Kind { weight, ..newcomer };
         let mut queue = Queue::default();
         for kind in kinds.iter().filter(|kind| kind.key() != newcomer.key()) {
             queue.flood(kind, 200);

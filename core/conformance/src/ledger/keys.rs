@@ -85,16 +85,21 @@ pub async fn keys_are_listed_and_changed(ledger: &Halves) {
     };
     assert_eq!(changed, Some(expected));
     assert_eq!(must(ledger.keys.change_key(&KeyId::fresh(), &named).await), None);
-
-    assert_eq!(must(ledger.keys.end_key(&KeyId::fresh(), at(6)).await), None);
-    for now in [7, 8] {
-        let ended = must(ledger.keys.end_key(&second.id, at(now)).await);
-        assert_eq!(ended.and_then(|key| key.revoked_ms), Some(at(7)));
-    }
-    assert!(!works(ledger, b"two").await && works(ledger, b"one").await);
-    assert_eq!(must(ledger.keys.change_key(&second.id, &named).await), None, "a revoked key stays as it is");
+    ended_once(ledger, &second, &named).await;
+    assert!(works(ledger, b"one").await);
     assert_eq!(must(ledger.keys.account_of("a@example.org").await), Some(mine));
     assert_eq!(must(ledger.keys.account_of("c@example.org").await), None);
+}
+
+/// A key ends once, works no more from then on, and can't be changed.
+async fn ended_once(ledger: &Halves, key: &NewKey, change: &KeyChange) {
+    assert_eq!(must(ledger.keys.end_key(&KeyId::fresh(), at(6)).await), None);
+    for now in [7, 8] {
+        let ended = must(ledger.keys.end_key(&key.id, at(now)).await);
+        assert_eq!(ended.and_then(|key| key.revoked_ms), Some(at(7)));
+    }
+    assert!(must(ledger.accounts.key(key.hash).await).is_none());
+    assert_eq!(must(ledger.keys.change_key(&key.id, change).await), None, "a revoked key stays as it is");
 }
 
 /// A rotated key and its successor overlap; a key has one successor.

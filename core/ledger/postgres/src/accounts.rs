@@ -5,9 +5,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
-use super::keys::privacy;
 use super::pool::Parameters;
-use super::values::{flag, get, millis, optional_time, small, word};
+use super::values::{flag, get, millis, optional_time, privacy, small, word};
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;
 use infera_ledger::{AccountBook, FirstKey, KeyRecord, LedgerError, NewKey, ShareBook, SignedUp};

@@ -5,14 +5,14 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
-use super::values::{count, flag, get, millis, optional_time, time, whole, word};
+use super::values::{count, get, millis, optional_time, privacy, time, whole, word};
 use infera_ledger::statements::{
     ACCOUNT_OF, BLOCK_ACCOUNT, BLOCK_KEY, CHANGE_KEY, END_KEY, KEY_BY_ID, KEYS_OF_ACCOUNT, USAGE,
 };
-use infera_ledger::stored::{retention, retention_of, scopes, used_key};
+use infera_ledger::stored::{retention, scopes, used_key};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange,
-    Scope, UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
+    UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -209,11 +209,6 @@ fn view(row: &Row) -> Result<KeyView, LedgerError> {
         successor: get::<Option<String>>(row, 9)?.map(KeyId::new),
         privacy: privacy(row, 10)?,
     })
-}
-
-/// Reads what a key says of its jobs' text, from column `first` and the next.
-pub(super) fn privacy(row: &Row, first: usize) -> Result<KeyPrivacy, LedgerError> {
-    Ok(KeyPrivacy { stores: flag(row, first)?, retention_days: retention_of(get(row, first + 1)?) })
 }
 
 fn used(row: &Row) -> Result<UsageRow, LedgerError> {

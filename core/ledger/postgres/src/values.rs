@@ -3,9 +3,9 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use infera_ledger::LedgerError;
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
-use infera_ledger::stored::{of_job, replicas_of};
+use infera_ledger::stored::{of_job, replicas_of, retention_of};
+use infera_ledger::{KeyPrivacy, LedgerError};
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -96,4 +96,9 @@ pub(super) fn optional_digest(row: &Row, index: usize) -> Result<Option<Digest>,
 /// Reads a hash from column `index`.
 pub(super) fn digest(row: &Row, index: usize) -> Result<Digest, LedgerError> {
     bytes(row, index).map(Digest::from_bytes)
+}
+
+/// Reads what a key says of its jobs' text, from column `first` and the next.
+pub(super) fn privacy(row: &Row, first: usize) -> Result<KeyPrivacy, LedgerError> {
+    Ok(KeyPrivacy { stores: flag(row, first)?, retention_days: retention_of(get(row, first + 1)?) })
 }

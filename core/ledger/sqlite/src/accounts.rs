@@ -5,8 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::keys::privacy;
-use super::values::{Blob, Numbered as _, Word, millis, optional_time, small};
+use super::values::{Blob, Numbered as _, Word, millis, optional_time, privacy, small};
 use infera_ledger::statements::mail::OPEN_ACCOUNT;
 use infera_ledger::statements::{ALLOW_PRIORITY, ISSUE_KEY, KEY, PROVE, REVOKE_KEY, WEIGH};
 use infera_ledger::stored::scopes;

@@ -6,14 +6,14 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use super::SqliteLedger;
 use super::accounts::insert_key;
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, Word, count, millis, optional_time, time};
+use super::values::{Blob, Numbered as _, Word, count, millis, optional_time, privacy, time};
 use infera_ledger::statements::{
     ACCOUNT_OF, BLOCK_ACCOUNT, BLOCK_KEY, CHANGE_KEY, END_KEY, KEY_BY_ID, KEYS_OF_ACCOUNT, USAGE,
 };
-use infera_ledger::stored::{retention, retention_of, scopes, used_key, whole};
+use infera_ledger::stored::{retention, scopes, used_key, whole};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange,
-    Scope, Scopes, UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
+    Scopes, UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -200,12 +200,6 @@ fn rotate(
 fn one(connection: &Connection, sql: &'static str, values: impl Params) -> Result<Option<KeyView>, Failure> {
     let found = connection.numbered(sql)?.query_row(values, columns).optional()?;
     Ok(found.map(view).transpose()?)
-}
-
-/// Reads what a key says of its jobs' text, from column `first` and the next.
-pub(super) fn privacy(row: &Row<'_>, first: usize) -> rusqlite::Result<KeyPrivacy> {
-    let stores = row.get::<_, i64>(first)? != 0;
-    Ok(KeyPrivacy { stores, retention_days: retention_of(row.get(first + 1)?) })
 }
 
 /// Reads a key and the words of its scopes.

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row};
 
+use infera_ledger::KeyPrivacy;
+use infera_ledger::stored::retention_of;
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
 use infera_types::ids::{AssignmentId, CodeId, Digest, JobId, MailId, SegmentId};
 use infera_types::time::Timestamp;
@@ -106,4 +108,10 @@ pub(super) fn digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Digest> {
 /// Reads a hash from column `index`, if the row has one.
 pub(super) fn optional_digest(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Digest>> {
     Ok(row.get::<_, Option<[u8; 32]>>(index)?.map(Digest::from_bytes))
+}
+
+/// Reads what a key says of its jobs' text, from column `first` and the next.
+pub(super) fn privacy(row: &Row<'_>, first: usize) -> rusqlite::Result<KeyPrivacy> {
+    let stores = row.get::<_, i64>(first)? != 0;
+    Ok(KeyPrivacy { stores, retention_days: retention_of(row.get(first + 1)?) })
 }

@@ -57,6 +57,17 @@ async fn an_older_ledgers_live_jobs_are_listed_and_their_ends_read() {
                  DROP TABLE node_days;
                  ALTER TABLE accounts DROP COLUMN address_ms; DROP TABLE mails; DROP TABLE mail_codes;
                  DROP TABLE account_events;
+                 ALTER TABLE nodes DROP COLUMN private_ms; ALTER TABLE nodes DROP COLUMN backstop_ms;
+                 ALTER TABLE api_keys DROP COLUMN pool; DROP TABLE node_groups; DROP TABLE node_group_nodes;
+                 DROP TABLE node_group_accounts; DROP TABLE erasures; DROP TABLE account_erasures;
+                 DROP INDEX segments_replaced; DROP INDEX segments_expiring; DROP INDEX records_unclaimed;
+                 ALTER TABLE api_keys DROP COLUMN stores; ALTER TABLE api_keys DROP COLUMN retention_days;
+                 ALTER TABLE jobs DROP COLUMN erase_after_ms; ALTER TABLE jobs DROP COLUMN retention_days;
+                 ALTER TABLE jobs DROP COLUMN erased_ms; ALTER TABLE records DROP COLUMN retention_days;
+                 ALTER TABLE segments DROP COLUMN retention_days; ALTER TABLE segments DROP COLUMN expires_ms;
+                 ALTER TABLE segments DROP COLUMN removed_ms; ALTER TABLE segments DROP COLUMN rewrites;
+                 ALTER TABLE segments DROP COLUMN old_key;
+                 CREATE INDEX records_unclaimed ON records (settled_ms, job_id) WHERE segment IS NULL;
                  DROP INDEX api_keys_id; DROP INDEX api_keys_account; DROP TABLE usage;
                  ALTER TABLE api_keys DROP COLUMN id; ALTER TABLE api_keys DROP COLUMN name;
                  ALTER TABLE api_keys DROP COLUMN scopes; ALTER TABLE api_keys DROP COLUMN expires_ms;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use infera_types::ids::{AccountId, Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::RecordPlace;
 
@@ -89,22 +88,6 @@ impl std::fmt::Debug for Salt {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Salt")
     }
-}
-
-/// What a record keeps of a text that was erased: SHA-256 of the job's salt and of what was there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErasedText {
-    /// When the text was erased from the ledger.
-    pub erased_ms: Timestamp,
-    /// The hash of the request's JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<Digest>,
-    /// The hash of the answer's text, if there was an answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Digest>,
-    /// The hash of the whole line that was archived before the text was erased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Digest>,
 }
 
 /// How far the erasure of a job's text has come.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ErasedText, Posting};
+use super::Posting;
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::Settlement;
 use infera_types::service::ServiceTier;
@@ -64,4 +64,20 @@ pub struct ArchivedSegment {
     pub key: String,
     /// The place of each record, in the object's order.
     pub places: Vec<RecordPlace>,
+}
+
+/// What a record keeps of a text that was erased: SHA-256 of the job's salt and of what was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasedText {
+    /// When the text was erased from the ledger.
+    pub erased_ms: Timestamp,
+    /// The hash of the request's JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Digest>,
+    /// The hash of the answer's text, if there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Digest>,
+    /// The hash of the whole line that was archived before the text was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Digest>,
 }

@@ -21,7 +21,7 @@ pub const CHOOSE_RETENTION: &str = "WITH RECURSIVE retentions (days) AS (
         EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms <= $1)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms > $2)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days
-            ORDER BY settled_ms, job_id LIMIT 1 OFFSET $3 - 1))
+            ORDER BY settled_ms, job_id LIMIT 1 OFFSET CAST($3 AS BIGINT) - 1))
     ORDER BY (SELECT MIN(settled_ms) FROM records WHERE segment IS NULL AND retention_days = days) LIMIT 1";
 
 /// Finds what is left of a record (`$1`) that was deleted with its segment: hash, time.

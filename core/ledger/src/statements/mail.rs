@@ -12,7 +12,7 @@ macro_rules! open_account {
 }
 
 /// Makes an account.
-pub const OPEN_ACCOUNT: &str = crate::open_account!();
+pub const OPEN_ACCOUNT: &str = open_account!();
 
 /// Puts a mail into the outbox: its id (`$1`, whose expression the database has), kind (`$2`), address (`$3`), account (`$4`),
 /// network (`$5`) and time (`$6`), unless the mails of `$7` to `$8` are as many as `$9` in all, `$10` to the address or `$11` of the
