@@ -5,6 +5,7 @@
 //!
 //! This room knows nothing of jobs, routes or connections.
 
+mod account_name;
 pub mod admission;
 mod allowance;
 mod auth;
@@ -17,6 +18,7 @@ mod job_share;
 pub mod key_orders;
 mod keys;
 mod limit_headers;
+pub mod money_orders;
 mod rate_limit;
 mod reserved;
 pub mod share_orders;

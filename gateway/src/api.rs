@@ -1,6 +1,7 @@
 //! What clients send and get, as values: the conversations they ask for, replies, and errors in both shapes. This
 //! room reads no socket and asks no ledger.
 
+pub(crate) mod amounts;
 pub(crate) mod chat_form;
 pub(crate) mod chat_request;
 pub(crate) mod codes;

@@ -2,6 +2,7 @@
 //! `core/program` reads files and flags. Of the gateway's rooms, only `fastapi` may be below this one.
 
 mod cors_origin;
+mod currency;
 mod host_name;
 mod proxies;
 
@@ -13,6 +14,7 @@ use infera_types::day::DAY_MS;
 use serde::{Deserialize, Serialize};
 
 pub use cors_origin::CorsOrigin;
+pub use currency::Currency;
 pub use host_name::HostName;
 pub use proxies::{ClientAddress, TrustedProxies};
 
@@ -144,7 +146,10 @@ pub struct Config {
     pub keys_max: usize,
     /// How long a verifier's summary of capacity is believed, in milliseconds. One comes every second.
     pub capacity_ttl_ms: u64,
-    /// How often the catalogue is reloaded, in milliseconds.
+    /// The currency of models' prices and of costs, in three capital letters. Amounts are never converted: it only says what
+    /// they are in, so that all gateways of a network need the same. The default is that of most listings of models.
+    pub currency: Currency,
+    /// How often the catalogue and its prices are reloaded, in milliseconds.
     pub catalogue_refresh_ms: u64,
     /// The largest number of accepted jobs whose notice the broker doesn't have yet. Beyond this, new jobs are
     /// answered 503. Each costs some 200 bytes, and time to publish once the broker is back; clients had better send
@@ -192,6 +197,7 @@ impl Default for Config {
             key_ttl_ms: 4_000,
             keys_max: 10_000,
             capacity_ttl_ms: 5_000,
+            currency: Currency::default(),
             catalogue_refresh_ms: 1_000,
             outbox_max: 100_000,
         }

@@ -1,9 +1,9 @@
 //! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
-//! `pools` says which nodes it may go to, `standby` how it waits for its turn, `prompt` estimates its tokens, `earlier`
-//! finds what an idempotency key was used for, `new_job` makes its row, `commit` makes sure of what became of it,
-//! `waiters` and `completions` bring its end, `abandonment` cancels jobs that no client waits for, and `poison` lets an
-//! operator replay a failed job. `batch` accepts several jobs at once, `following` follows a job that goes on without its
-//! client, and `collecting` waits for the ends of any.
+//! `pools` says which nodes it may go to, `standby` how it waits for its turn, `prompt` estimates its tokens, `pricing`
+//! says what it may cost, `earlier` finds what an idempotency key was used for, `new_job` makes its row, `commit` makes
+//! sure of what became of it, `waiters` and `completions` bring its end, `abandonment` cancels jobs that no client waits
+//! for, and `poison` lets an operator replay a failed job. `batch` accepts several jobs at once, `following` follows a
+//! job that goes on without its client, and `collecting` waits for the ends of any.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
 
@@ -19,6 +19,7 @@ mod handle;
 mod new_job;
 pub mod poison;
 mod pools;
+mod pricing;
 pub(crate) mod prompt;
 mod standby;
 mod waiters;

@@ -37,6 +37,7 @@ pub(crate) use call::{Body, Call};
 pub(crate) use documents::Documents;
 pub(crate) use keys::Blocking;
 pub(crate) use mapping::NodeModels;
+pub(crate) use models::Terms as ModelTerms;
 pub(crate) use node_names::Runners;
 pub(crate) use nodes::{Door, Nodes};
 pub(crate) use order::Conversations;

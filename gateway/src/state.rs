@@ -13,7 +13,7 @@ use crate::mail::Post;
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, RequestMetrics};
 use crate::readiness::Probe;
-use crate::routes::{Conversations, Documents, NetworkCounts, NodeModels, Nodes, Runners};
+use crate::routes::{Conversations, Documents, ModelTerms, NetworkCounts, NodeModels, Nodes, Runners};
 
 /// The parts that serving requests needs.
 #[derive(Debug)]
@@ -58,4 +58,11 @@ pub(crate) struct State {
     pub(crate) stop: Shutdown,
     /// The signal that the drain's time is over and waiting requests must be answered at once.
     pub(crate) force: Shutdown,
+}
+
+impl State {
+    /// Returns the terms on which models are offered.
+    pub(crate) const fn model_terms(&self) -> ModelTerms<'_> {
+        ModelTerms { answers: self.conversations.bounds(), currency: &self.config.currency }
+    }
 }

@@ -45,6 +45,9 @@ pub enum Command {
     /// Single jobs.
     #[command(subcommand)]
     Job(JobCommand),
+    /// Models' prices.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
     /// runs on the folder. Where `up` runs, the API does the same.
     Key(KeyOptions),
@@ -123,6 +126,26 @@ pub enum JobCommand {
     },
 }
 
+/// About models.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Set what a model costs, in the network's currency for a million tokens, while nothing runs on the folder. A model is free
+    /// until then, and with two zeros again. Jobs keep the price at which they were accepted.
+    #[command(after_help = "Example:\n  infera model price infera-tiny 0.15 0.60")]
+    Price {
+        /// The model's name.
+        #[arg(value_name = "MODEL")]
+        name: String,
+        /// For a million tokens of prompts.
+        prompt: String,
+        /// For a million tokens of answers.
+        completion: String,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
 /// About accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
@@ -133,7 +156,7 @@ pub enum AccountCommand {
     /// Record that an account is one that is known, while nothing runs on the folder: its jobs are counted by themselves,
     /// and no longer together with those of all unproven accounts of its network.
     Prove {
-        /// The address that it signed up with.
+        /// The account's id, or the address that it signed up with.
         email: String,
         /// Where settings come from.
         #[command(flatten)]
@@ -142,7 +165,7 @@ pub enum AccountCommand {
     /// Set the weight of an account, 1 if it was never set, while nothing runs on the folder: one of weight 2 gets twice the
     /// tokens of one of weight 1 while both wait.
     Weigh {
-        /// The address that it signed up with.
+        /// The account's id, or the address that it signed up with.
         email: String,
         /// The weight.
         #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
@@ -160,6 +183,30 @@ pub enum AccountCommand {
         /// Say that it is meant.
         #[arg(long)]
         yes: bool,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Set the most that an account may spend in a calendar month (UTC), while nothing runs on the folder. What was accepted
+    /// already goes on.
+    #[command(after_help = "Example:\n  infera account limit client@example.com 25.50")]
+    Limit {
+        /// The account's id, or the address that it signed up with.
+        email: String,
+        /// The amount in the network's currency, or `none` for no limit.
+        amount: String,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Record that an account pays for what it owes, while nothing runs on the folder. Jobs of other accounts earn their nodes
+    /// no points, where the model has a price.
+    Pays {
+        /// The account's id, or the address that it signed up with.
+        email: String,
+        /// It pays no more.
+        #[arg(long)]
+        no_more: bool,
         /// Where settings come from.
         #[command(flatten)]
         settings: Settings,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use infera_archive::record::RecordError;
 use infera_gateway::access::erasure_orders::{self, ErasureOrderError};
+use infera_gateway::access::money_orders::{self, MoneyOrderError};
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError};
 use infera_ledger::{AccountBook, LedgerError};
@@ -15,7 +16,7 @@ use infera_ledger_sqlite::SqliteLedger;
 use infera_program::Failure;
 use infera_types::ids::JobId;
 
-use crate::cli::{AccountCommand, ArchiveCommand, JobCommand, Settings};
+use crate::cli::{AccountCommand, ArchiveCommand, JobCommand, ModelCommand, Settings};
 use crate::config::Config;
 use crate::data_folder::{self, DataFolder, DataFolderError};
 use crate::operators::{self, AskError};
@@ -111,6 +112,14 @@ pub async fn account(
             let erased = erasure_orders::erase_account(ledger.as_ref(), &account, yes).await;
             return erased.map_err(not_erased);
         }
+        AccountCommand::Limit { email, amount, settings } => {
+            let ledger = ledger_in(&load(settings)?.data).await?;
+            return money_orders::limit(ledger.as_ref(), &email, &amount).await.map_err(not_charged);
+        }
+        AccountCommand::Pays { email, no_more, settings } => {
+            let ledger = ledger_in(&load(settings)?.data).await?;
+            return money_orders::pays(ledger.as_ref(), &email, !no_more).await.map_err(not_charged);
+        }
         AccountCommand::AllowPriority { no_more, settings } => {
             let (data, line) = (load(settings)?.data, key_line()?);
             share_orders::allow_priority(&line, !no_more, ledger_in(&data).await?.as_ref()).await
@@ -149,6 +158,28 @@ pub async fn job(
 /// Maps why text isn't erased to the exit code of whose fault it is.
 fn not_erased(error: ErasureOrderError) -> Failure {
     if error.is_ledgers() { error.into() } else { Failure::refused(error) }
+}
+
+/// Carries out a command about a model in the same way.
+///
+/// # Errors
+/// As [`account`].
+pub async fn model(
+    command: ModelCommand,
+    load: impl Fn(Settings) -> Result<Config, Failure>,
+) -> Result<String, Failure> {
+    let ModelCommand::Price { name, prompt, completion, settings } = command;
+    let ledger = ledger_in(&load(settings)?.data).await?;
+    money_orders::price(ledger.as_ref(), &name, &prompt, &completion).await.map_err(not_charged)
+}
+
+/// Maps why an order about money isn't carried out to the exit code of whose fault it is.
+fn not_charged(error: MoneyOrderError) -> Failure {
+    match error {
+        MoneyOrderError::Amount { .. } => Failure::settings(error),
+        MoneyOrderError::NoAccount(_) | MoneyOrderError::NoModel(_) => Failure::refused(error),
+        MoneyOrderError::Ledger(error) => error.into(),
+    }
 }
 
 /// Reads the line with a key from standard input.

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use infera_gateway::access::group_orders::{self, GroupOrderError, GroupTask};
-use infera_ledger::NodeRecord;
 use infera_program::Failure;
 use infera_program::group_command::{GroupCommand, Switch};
 
@@ -50,8 +49,7 @@ pub async fn act(data: &Path, command: &GroupCommand) -> Result<String, Failure>
 /// As [`act`].
 pub async fn backstop(data: &Path, node: &str, switch: Switch) -> Result<String, Failure> {
     let ledger = ledger_in(data).await?;
-    let record = group_orders::backstop(ledger.as_ref(), node, switch == Switch::On).await;
-    Ok(told(&record.map_err(not_done)?, switch))
+    group_orders::backstop(ledger.as_ref(), node, switch == Switch::On).await.map_err(not_done)
 }
 
 /// Returns the account that a command acts for, and what it orders.
@@ -66,15 +64,6 @@ fn task(command: &GroupCommand) -> (&str, GroupTask<'_>) {
         GroupCommand::Disallow { account, group, other } => (account, GroupTask::Disallow(group, other)),
         GroupCommand::Delete { account, group } => (account, GroupTask::Delete(group)),
     }
-}
-
-/// Returns what is said of a node that is a backstop now, or no more.
-fn told(node: &NodeRecord, switch: Switch) -> String {
-    let is = match switch {
-        Switch::On => "is a backstop: it is asked only where others can't fill a group, and earns no points",
-        Switch::Off => "is a node like others",
-    };
-    format!("{} ({}) {is}; verifiers know it within a second", node.id, node.name)
 }
 
 /// Maps why an order isn't carried out to the exit code of whose fault it is.

@@ -30,6 +30,7 @@ fn act(command: Command) -> Done {
         Command::NodeGroup(group) => alone()?.block_on(groups::of_group(group, load))?,
         Command::Node(node) => alone()?.block_on(groups::of_node(node, load))?,
         Command::Job(command) => alone()?.block_on(commands::job(command, load))?,
+        Command::Model(command) => alone()?.block_on(commands::model(command, load))?,
         Command::Account(command) => alone()?.block_on(commands::account(command, load))?,
     };
     Ok(print(&said)?)

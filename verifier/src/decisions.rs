@@ -9,9 +9,10 @@
 //! * `misses`: whether the lack of an answer counts against a node.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
 //! * [`quorum`]: whether that is an answer.
-//! * [`verdicts`], [`points`] and [`reputation`]: what the nodes get for it.
+//! * [`verdicts`], [`earning`], [`points`] and [`reputation`]: what the nodes get for it.
 
 pub mod compare;
+pub mod earning;
 pub mod fair_share;
 pub mod group_draw;
 pub mod integrity;

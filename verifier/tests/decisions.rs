@@ -6,6 +6,7 @@ mod decisions {
     pub(crate) mod sample;
 
     mod compare;
+    mod earning;
     mod fair_share;
     mod group_draw;
     mod integrity;

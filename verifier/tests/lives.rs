@@ -20,6 +20,7 @@ mod lives {
     mod sharing;
     mod sweeping;
     mod trials;
+    mod unpaid;
     mod versions;
     mod wishes;
 }

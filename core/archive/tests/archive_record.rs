@@ -53,6 +53,7 @@ impl Store {
             waiting_max: 10,
             room: Room::UNBOUNDED,
             standby: Standby::never_held(&self.account),
+            charge: None,
             metadata: Metadata::new(),
             keeping: infera_ledger::Keeping::default(),
         };

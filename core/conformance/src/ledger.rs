@@ -17,6 +17,7 @@ mod keys;
 mod listing;
 mod mail;
 mod many;
+mod money;
 mod network;
 mod roster;
 mod sample;
@@ -38,6 +39,7 @@ pub use keys::*;
 pub use listing::*;
 pub use mail::*;
 pub use many::*;
+pub use money::*;
 pub use network::*;
 pub use roster::*;
 pub use standing::*;
@@ -156,6 +158,12 @@ macro_rules! ledger_conformance {
             an_address_is_proven_for_one_account
             wrong_secrets_end_a_code
             a_lost_key_comes_back_to_a_proven_account_alone
+            models_have_the_price_that_was_set_last
+            a_job_costs_what_it_was_accepted_for
+            a_limit_has_no_room_for_more
+            a_limit_holds_among_many_callers
+            unpaid_jobs_are_known_to_their_owner
+            a_successor_inherits_what_was_spent
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe

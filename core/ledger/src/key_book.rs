@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::error::LedgerError;
+use crate::money_book::SpendBook;
 use crate::rows::{Added, KeyChange, KeyView, NewKey, UsageRow};
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
@@ -59,7 +60,7 @@ pub trait AccountLook: Send + Sync + fmt::Debug {
 
 /// Lists and changes keys by their public ids. [`super::AccountBook::key`] finds the valid ones by their hashes.
 #[async_trait]
-pub trait KeyBook: KeyEnds + AccountLook {
+pub trait KeyBook: KeyEnds + AccountLook + SpendBook {
     /// Stores a key, unless its account has `live_max` keys that are neither revoked nor expired. A key with the scope
     /// `fleet` gives its account that scope too. Storing the same key twice stores it once.
     ///

@@ -21,6 +21,8 @@ pub mod listing;
 mod mail_book;
 pub mod mail_codes;
 mod many;
+mod money_book;
+mod network_book;
 mod node_book;
 pub mod node_days;
 mod node_pools;
@@ -48,6 +50,8 @@ pub use job_state::JobState;
 pub use key_book::{AccountLook, KeyBook, KeyEnds};
 pub use mail_book::{MailBook, MailOutbox};
 pub use many::{JobBatches, JobLists, decided_together};
+pub use money_book::{PriceBook, SpendBook};
+pub use network_book::NetworkBook;
 pub use node_book::NodeBook;
 pub use node_pools::{NodeGroupBook, PoolBook};
 pub use node_roster::{NodeReader, NodeRoster};
@@ -62,6 +66,8 @@ pub trait JobIntake: Send + Sync + fmt::Debug {
     /// is held if [`Standby::is_held`] says so, and no queue gets its notice before [`Feeding::offer`].
     /// With an idempotency key that the account used before, nothing is stored. Keys are remembered until their job's
     /// body is pruned, or until the job ends in a way that frees its key ([`infera_types::job::End::frees_key`]).
+    /// What the job may cost is reserved, for its account and its key, in the month of its acceptance; a job for which that
+    /// isn't left of a limit is refused, whichever process accepts. What the account says of paying then stays with the job.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown`, read the job back by its id.
@@ -161,7 +167,8 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn record_miss(&self, job: JobId, miss: &Miss) -> Result<(), LedgerError>;
 
-    /// Ends a job, unless it has ended already: stores the settlement and the account's usage in one transaction.
+    /// Ends a job, unless it has ended already: stores the settlement and the account's usage in one transaction. In it what
+    /// was reserved for the job is given back and what it costs is spent, at the price of its acceptance.
     ///
     /// A job that was cancelled or expired while a verifier owned it is not archived until that verifier has reported
     /// which nodes it had asked: the group of the verifier's own settlement, which lost, becomes the group of the one
@@ -262,46 +269,6 @@ pub trait Sweeping: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn groups(&self, jobs: &[JobId]) -> Result<Vec<Group>, LedgerError>;
-}
-
-/// The network's records: the models by name, the nodes, and the epoch's secret.
-#[async_trait]
-pub trait NetworkBook: Send + Sync + fmt::Debug {
-    /// Returns the catalogue, sorted by name.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn catalogue(&self) -> Result<Vec<CatalogueEntry>, LedgerError>;
-
-    /// Adds or replaces one entry.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn list_model(&self, entry: &CatalogueEntry) -> Result<(), LedgerError>;
-
-    /// Registers a node under the name that its runner chose, or finds it again if the secret is the same.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn register_node(&self, node: &NewNode, now: Timestamp) -> Result<Registered, LedgerError>;
-
-    /// Returns all nodes that are not revoked.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn nodes(&self) -> Result<Vec<NodeRecord>, LedgerError>;
-
-    /// Returns the epoch with this number, or with `None` the present one (made with `fresh_secret` if there is
-    /// none).
-    ///
-    /// # Errors
-    /// [`LedgerError`]; an unknown number is [`LedgerError::Row`].
-    async fn epoch(
-        &self,
-        number: Option<u64>,
-        fresh_secret: Digest,
-        now: Timestamp,
-    ) -> Result<Epoch, LedgerError>;
 }
 
 /// Accounts and their keys. The ledger sees keys only as SHA-256. An address names one account: the one that proved it by mail, or

@@ -5,6 +5,7 @@
 mod erasing;
 pub mod groups;
 pub mod mail;
+pub mod money;
 
 pub use erasing::*;
 
@@ -250,5 +251,6 @@ pub const BLOCK_ACCOUNT: &str =
 pub const ACCOUNT_OF: &str = "SELECT id FROM accounts WHERE email = $1";
 
 /// Finds what an account (`$1`) used from day `$2` to day `$3`, at most `$4` rows.
-pub const USAGE: &str = "SELECT day, key_id, model, requests, prompt_tokens, completion_tokens FROM usage
+pub const USAGE: &str =
+    "SELECT day, key_id, model, requests, prompt_tokens, completion_tokens, cost FROM usage
     WHERE account = $1 AND day BETWEEN $2 AND $3 ORDER BY day, key_id, model LIMIT $4";

@@ -1,6 +1,7 @@
 //! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
 //! and what the account owes. Also checks that what is read is what was stored. No SQL.
 
+pub mod charging;
 mod columns;
 mod keeping;
 mod keys;

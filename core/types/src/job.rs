@@ -338,6 +338,9 @@ pub struct GroupRecord {
     pub temperature: f64,
     /// The key that the replicas' noise was drawn with, so that gaps can be recomputed.
     pub sample_key: Digest,
+    /// Whether the job's account does not pay for it, though the model has a price: it earns no points.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unpaid: bool,
 }
 
 /// The end of a job as it is committed: one row, unique per job, never changed.

@@ -10,7 +10,7 @@ use infera_program::key_command::KeyCommand;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
 
-use super::operator::{self, AccountCommand, JobCommand, NodeCommand};
+use super::operator::{self, AccountCommand, JobCommand, ModelCommand, NodeCommand};
 use super::poison::{self, PoisonCommand};
 use super::{Config, DEFAULT_FILE, run};
 use super::{groups, keys};
@@ -39,6 +39,9 @@ enum Command {
     /// Single jobs.
     #[command(subcommand)]
     Job(JobCommand),
+    /// Models' prices.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Single nodes.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -107,6 +110,10 @@ async fn operate(command: &Command, config: &Config) -> Result<(), Failure> {
         }
         Command::Key(command) => keys::act(command, ledger.as_ref()).await,
         Command::Job(command) => operator::job(command, ledger.as_ref()).await,
+        Command::Model(command) => {
+            let refresh = Duration::from_millis(config.gateway.catalogue_refresh_ms);
+            operator::model(command, ledger.as_ref(), refresh).await
+        }
         Command::Node(command) => operator::node(command, ledger.as_ref()).await,
         Command::NodeGroup(command) => groups::act(command, ledger.as_ref()).await,
         Command::Poison(command) => poison::act(command, ledger.as_ref(), &config.gateway).await,

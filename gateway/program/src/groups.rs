@@ -1,7 +1,7 @@
 //! The operator's commands about groups of nodes and backstop nodes. Verifiers act on what they change within a second.
 
 use infera_gateway::access::group_orders::{self, GroupOrderError, GroupTask};
-use infera_ledger::{AccountLook, NodeGroupBook, NodeRecord, PoolBook};
+use infera_ledger::{AccountLook, NodeGroupBook, PoolBook};
 use infera_program::group_command::{GroupCommand, Switch};
 use infera_program::{Failure, print};
 
@@ -16,8 +16,7 @@ where
 
 /// Makes a node a backstop of the network, or an ordinary one.
 pub(super) async fn backstop(node: &str, switch: Switch, book: &dyn PoolBook) -> Result<(), Failure> {
-    let record = group_orders::backstop(book, node, switch == Switch::On).await.map_err(not_done)?;
-    Ok(print(&told(&record, switch))?)
+    Ok(print(&group_orders::backstop(book, node, switch == Switch::On).await.map_err(not_done)?)?)
 }
 
 /// Returns the account that a command acts for, and what it orders.
@@ -32,15 +31,6 @@ fn task(command: &GroupCommand) -> (&str, GroupTask<'_>) {
         GroupCommand::Disallow { account, group, other } => (account, GroupTask::Disallow(group, other)),
         GroupCommand::Delete { account, group } => (account, GroupTask::Delete(group)),
     }
-}
-
-/// Returns what is said of a node that is a backstop now, or no more.
-fn told(node: &NodeRecord, switch: Switch) -> String {
-    let is = match switch {
-        Switch::On => "is a backstop: it is asked only where others can't fill a group, and earns no points",
-        Switch::Off => "is a node like others",
-    };
-    format!("{} ({}) {is}; verifiers know it within a second", node.id, node.name)
 }
 
 /// Maps why an order isn't carried out to the exit code of whose fault it is.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use infera_gateway::access::erasure_orders::{self, ErasureOrderError};
+use infera_gateway::access::money_orders::{self, MoneyOrderError};
 use infera_gateway::access::share_orders::{self, ShareOrderError};
 use infera_gateway::access::{self, RevokeKeyError, admission};
-use infera_ledger::{AccountBook, AccountLook, ErasureOrders, NodeBook, PoolBook, ShareBook};
+use infera_ledger::{
+    AccountBook, AccountLook, ErasureOrders, NodeBook, PoolBook, PriceBook, ShareBook, SpendBook,
+};
 use infera_program::group_command::Switch;
 use infera_program::{Failure, print};
 use infera_types::ids::{JobId, NodeId};
@@ -23,7 +26,7 @@ const KEY_LINE_MAX_BYTES: u64 = 256;
 pub(super) enum AccountCommand {
     /// Give an account the scope `fleet`: its nodes may come in over the broker.
     Fleet {
-        /// The address that it signed up with.
+        /// The account's id, or the address that it signed up with.
         email: String,
     },
     /// Revoke the API key on standard input. On the command line it would stay in the shell's history. Its SHA-256 in
@@ -33,13 +36,13 @@ pub(super) enum AccountCommand {
     /// Record that an account is a person's or a firm's that is known: its jobs are counted by themselves, and no longer
     /// together with those of all unproven accounts of its network.
     Prove {
-        /// The address that it signed up with.
+        /// The account's id, or the address that it signed up with.
         email: String,
     },
     /// Set the weight of an account, 1 if it was never set: one of weight 2 gets twice the tokens of one of weight 1 while
     /// both wait.
     Weigh {
-        /// The address that it signed up with.
+        /// The account's id, or the address that it signed up with.
         email: String,
         /// The weight.
         #[arg(value_parser = clap::value_parser!(u32).range(share_orders::WEIGHTS))]
@@ -53,6 +56,23 @@ pub(super) enum AccountCommand {
         /// Say that it is meant.
         #[arg(long)]
         yes: bool,
+    },
+    /// Set the most that an account may spend in a calendar month (UTC). What was accepted already goes on.
+    #[command(after_help = "Example:\n  infera-gateway account limit client@example.com 25.50")]
+    Limit {
+        /// The account's id, or the address that it signed up with.
+        email: String,
+        /// The amount in the network's currency, or `none` for no limit.
+        amount: String,
+    },
+    /// Record that an account pays for what it owes. Jobs of other accounts earn their nodes no points, where the model has a
+    /// price.
+    Pays {
+        /// The account's id, or the address that it signed up with.
+        email: String,
+        /// It pays no more.
+        #[arg(long)]
+        no_more: bool,
     },
     /// Let the API key on standard input ask for `service_tier` priority. Its SHA-256 in hexadecimal will do.
     #[command(after_help = "Example:\n  infera-gateway account allow-priority < key.txt")]
@@ -86,6 +106,22 @@ fn not_erased(error: ErasureOrderError) -> Failure {
     if error.is_ledgers() { error.into() } else { Failure::refused(error) }
 }
 
+/// The commands about models.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelCommand {
+    /// Set what a model costs, in the network's currency for a million tokens. A model is free until then, and with two zeros
+    /// again. Jobs keep the price at which they were accepted.
+    #[command(after_help = "Example:\n  infera-gateway model price infera-tiny 0.15 0.60")]
+    Price {
+        /// The model's name.
+        model: String,
+        /// For a million tokens of prompts.
+        prompt: String,
+        /// For a million tokens of answers.
+        completion: String,
+    },
+}
+
 /// The commands about nodes.
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
@@ -107,7 +143,7 @@ pub(super) enum NodeCommand {
 /// Carries out a command about accounts. `key_ttl` is how long gateways believe a key.
 pub(super) async fn account<L>(command: &AccountCommand, ledger: &L, key_ttl: Duration) -> Result<(), Failure>
 where
-    L: NodeBook + AccountBook + ShareBook + AccountLook + ErasureOrders,
+    L: NodeBook + AccountBook + ShareBook + AccountLook + ErasureOrders + SpendBook,
 {
     match command {
         AccountCommand::Fleet { email } => match admission::allow_fleet(ledger, email).await? {
@@ -124,6 +160,12 @@ where
             let done = share_orders::weigh(email, *weight, ledger).await.map_err(not_ordered)?;
             Ok(print(&delayed(&done, key_ttl))?)
         }
+        AccountCommand::Limit { email, amount } => {
+            Ok(print(&money_orders::limit(ledger, email, amount).await.map_err(not_charged)?)?)
+        }
+        AccountCommand::Pays { email, no_more } => {
+            Ok(print(&money_orders::pays(ledger, email, !no_more).await.map_err(not_charged)?)?)
+        }
         AccountCommand::AllowPriority { no_more } => {
             let ordered = share_orders::allow_priority(&key_line()?, !no_more, ledger).await;
             Ok(print(&delayed(&ordered.map_err(not_ordered)?, key_ttl))?)
@@ -139,6 +181,27 @@ where
                 key_ttl.as_millis()
             ))?)
         }
+    }
+}
+
+/// Carries out a command about models. `refresh` is how often gateways read prices.
+pub(super) async fn model(
+    command: &ModelCommand,
+    book: &dyn PriceBook,
+    refresh: Duration,
+) -> Result<(), Failure> {
+    let ModelCommand::Price { model, prompt, completion } = command;
+    let done = money_orders::price(book, model, prompt, completion).await.map_err(not_charged)?;
+    let within = refresh.as_millis();
+    Ok(print(&format!("{done}; gateways know it within {within} ms (gateway.catalogue_refresh_ms)"))?)
+}
+
+/// Maps why an order about money isn't carried out to the exit code of whose fault it is.
+fn not_charged(error: MoneyOrderError) -> Failure {
+    match error {
+        MoneyOrderError::Amount { .. } => Failure::settings(error),
+        MoneyOrderError::NoAccount(_) | MoneyOrderError::NoModel(_) => Failure::refused(error),
+        MoneyOrderError::Ledger(error) => error.into(),
     }
 }
 

@@ -2,10 +2,10 @@
 //! a verifier erases what was ordered. The API does the same for accounts themselves (`routes/erasures`).
 
 use infera_ledger::{AccountErasure, AccountLook, ErasureOrdered, ErasureOrders, LedgerError};
-use infera_types::ids::{AccountId, JobId};
+use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
 
-use crate::fastapi::email::normalise;
+use super::account_name::account_named;
 
 /// Why an order to erase text isn't carried out.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +52,7 @@ where
         return Err(ErasureOrderError::NotConfirmed(named.to_owned()));
     }
     let no_account = || ErasureOrderError::NoAccount(named.to_owned());
-    let account = if named.contains('@') {
-        let address = normalise(named).unwrap_or_else(|_| named.to_owned()).to_ascii_lowercase();
-        ledger.account_of(&address).await?.ok_or_else(no_account)?
-    } else {
-        AccountId::new(named)
-    };
+    let account = account_named(ledger, named).await?.ok_or_else(no_account)?;
     let erasure = ledger.erase_account(&account, Timestamp::now()).await?.ok_or_else(no_account)?;
     let AccountErasure { found, live, pending, .. } = &erasure;
     Ok(format!(

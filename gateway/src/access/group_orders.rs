@@ -3,13 +3,13 @@
 
 use infera_ledger::{
     AccountLook, GroupBounds, GroupChange, GroupChanged, GroupMade, GroupNode, GroupOrder, LedgerError,
-    NewGroup, NodeGroup, NodeGroupBook, NodeRecord, PoolBook, WholeGroup,
+    NewGroup, NodeGroup, NodeGroupBook, PoolBook, WholeGroup,
 };
 use infera_types::ids::{AccountId, GroupId, OwnerId};
 use infera_types::time::Timestamp;
 
+use super::account_name::account_named;
 use crate::api::nodes_wanted::is_group_name;
-use crate::fastapi::email;
 
 /// The bounds of groups. An account with more than fifty sorts of jobs is rare; a thousand nodes are a data centre; a hundred users
 /// and fifty open invitations are more than people keep an eye on.
@@ -213,7 +213,7 @@ fn lines(whole: &WholeGroup) -> String {
     all.join("\n")
 }
 
-/// Makes a node a backstop of the network or an ordinary one, on an operator's order.
+/// Makes a node a backstop of the network or an ordinary one, on an operator's order, and returns a sentence about it.
 ///
 /// # Errors
 /// [`GroupOrderError::NoNode`], or the ledger's error.
@@ -221,20 +221,17 @@ pub async fn backstop(
     book: &dyn PoolBook,
     named: &str,
     is_backstop: bool,
-) -> Result<NodeRecord, GroupOrderError> {
+) -> Result<String, GroupOrderError> {
     let found = book.set_backstop(named, is_backstop, Timestamp::now()).await?;
-    found.ok_or_else(|| GroupOrderError::NoNode(named.to_owned()))
+    let record = found.ok_or_else(|| GroupOrderError::NoNode(named.to_owned()))?;
+    let is = if is_backstop {
+        "is a backstop: it is asked only where others can't fill a group, and earns no points"
+    } else {
+        "is a node like others"
+    };
+    Ok(format!("{} ({}) {is}; verifiers know it within a second", record.id, record.name))
 }
 
-/// Returns the account that an operator names by its id or by an address, in any spelling that signs up.
-///
-/// # Errors
-/// [`GroupOrderError::NoAccount`], or the ledger's error.
-pub async fn account(book: &dyn AccountLook, named: &str) -> Result<AccountId, GroupOrderError> {
-    if !named.contains('@') {
-        return Ok(AccountId::new(named));
-    }
-    let address = email::normalise(named).unwrap_or_else(|_| named.to_owned()).to_ascii_lowercase();
-    let found = book.account_of(&address).await?;
-    found.ok_or_else(|| GroupOrderError::NoAccount(named.to_owned()))
+async fn account(book: &dyn AccountLook, named: &str) -> Result<AccountId, GroupOrderError> {
+    account_named(book, named).await?.ok_or_else(|| GroupOrderError::NoAccount(named.to_owned()))
 }

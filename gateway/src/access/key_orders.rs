@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, Added, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
-    Scopes, UnknownScope,
+    AccountBook, Added, Inheritance, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey,
+    PrivacyChange, Scope, Scopes, UnknownScope,
 };
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
 
+use super::account_name::account_named;
 use super::keys::{ApiKey, NoRandomness};
-use crate::fastapi::email;
 
 /// The number of valid keys that an operator's order may give to an account: an operator may exceed what the API allows.
 const LIVE_MAX: u32 = 10_000;
@@ -162,6 +162,8 @@ pub async fn rotate(book: &dyn KeyBook, id: &str, overlap: Duration) -> Result<M
     let KeyPrivacy { stores, retention_days } = privacy;
     let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
     retain(book, row.id.as_str(), privacy).await?;
+    let inheritance = Inheritance { account: account.clone(), from: old.id, to: row.id.clone() };
+    book.inherit_limit(&inheritance, now).await?;
     Ok(MadeKey { id: row.id, account, key })
 }
 
@@ -200,12 +202,6 @@ pub fn line(view: &KeyView, now: Timestamp) -> String {
     format!("{id} {} {scopes} …{hint} {name}", view.status(now)).trim_end().to_owned()
 }
 
-/// Returns the account that is named by its id or by an address, in any spelling that signs up.
 async fn account(book: &dyn KeyBook, named: &str) -> Result<AccountId, KeyOrderError> {
-    if !named.contains('@') {
-        return Ok(AccountId::new(named));
-    }
-    let address = email::normalise(named).unwrap_or_else(|_| named.to_owned()).to_ascii_lowercase();
-    let found = book.account_of(&address).await?;
-    found.ok_or_else(|| KeyOrderError::NoAccount(named.to_owned()))
+    account_named(book, named).await?.ok_or_else(|| KeyOrderError::NoAccount(named.to_owned()))
 }

@@ -7,8 +7,8 @@ use infera_ledger::{AccountBook, LedgerError, ShareBook};
 use infera_types::ids::Digest;
 use infera_types::time::Timestamp;
 
+use super::account_name::known_as;
 use super::keys::ApiKey;
-use crate::fastapi::email::normalise;
 
 /// The weights that an account may have. A thousand times an ordinary account's share is all that there is in practice.
 pub const WEIGHTS: RangeInclusive<i64> = 1..=1_000;
@@ -37,7 +37,7 @@ pub enum ShareOrderError {
 /// # Errors
 /// [`ShareOrderError`].
 pub async fn prove(email: &str, book: &dyn ShareBook) -> Result<String, ShareOrderError> {
-    let account = book.prove(&known_as(email)?, Timestamp::now()).await?;
+    let account = book.prove(&known_as(email), Timestamp::now()).await?;
     let account = account.ok_or_else(|| no_account(email))?;
     Ok(format!("{account} is proven: its jobs are counted by themselves"))
 }
@@ -47,7 +47,7 @@ pub async fn prove(email: &str, book: &dyn ShareBook) -> Result<String, ShareOrd
 /// # Errors
 /// [`ShareOrderError`].
 pub async fn weigh(email: &str, weight: u32, book: &dyn ShareBook) -> Result<String, ShareOrderError> {
-    let account = book.weigh(&known_as(email)?, weight).await?.ok_or_else(|| no_account(email))?;
+    let account = book.weigh(&known_as(email), weight).await?.ok_or_else(|| no_account(email))?;
     Ok(format!("{account} has the weight {weight} once it is proven; jobs that wait already keep theirs"))
 }
 
@@ -71,14 +71,6 @@ where
         "the key that ends with {} of account {} {may} ask for service_tier priority",
         record.hint, record.account
     ))
-}
-
-/// Returns the form in which the ledger knows an address, as a sign-up makes it. What has no `@` is an account's id.
-fn known_as(email: &str) -> Result<String, ShareOrderError> {
-    if !email.contains('@') {
-        return Ok(email.to_owned());
-    }
-    normalise(email).map(|address| address.to_ascii_lowercase()).map_err(|_| no_account(email))
 }
 
 fn no_account(email: &str) -> ShareOrderError {

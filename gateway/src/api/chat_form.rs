@@ -1,6 +1,7 @@
 //! The tables of the three bodies that ask for a conversation: their fields with kinds, ranges and meanings. Bodies are
 //! checked by them (`chat_request`), and the description of the API is made from them.
 
+use super::amounts::MAX_PRICE_FIELD;
 use super::nodes_wanted;
 use crate::fastapi::{Bound, Field, Json, Kind, Range};
 
@@ -128,6 +129,7 @@ pub(crate) const OPTIONS: &[Field] = &[
         .range(Range::Words(&TIERS)),
     Field::optional("store", Kind::Nullable(&Kind::Flag))
         .about("With `false`, request, answer and metadata are erased some minutes after the job's end. Without it, the key says whether jobs are stored, and most do."),
+    MAX_PRICE_FIELD,
 ];
 
 /// Decides whether a value changes nothing.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use infera_ledger::Metadata;
 use infera_types::ids::ModelName;
 use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
+use infera_types::money::Price;
 use infera_types::service::ServiceTier;
 use serde_json::json;
 
@@ -14,8 +15,8 @@ use super::chat_form::{
     ANSWER_TOKENS_MIN, CHAT, DEVELOPER, MESSAGES_MIN, OPENAI, QUORUMS, REPLICAS, ROLES, SUBMIT, TEMPERATURE,
     TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
 };
-use crate::api::metadata;
 use crate::api::nodes_wanted::NodesWanted;
+use crate::api::{amounts, metadata};
 use crate::config::{Config, REQUEST_TIMEOUT_S};
 use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check};
 
@@ -47,6 +48,8 @@ pub(crate) struct ChatRequest {
     pub(crate) metadata: Metadata,
     /// Whether the job is to be stored, if the client says so.
     pub(crate) store: Option<bool>,
+    /// The most that the model may cost.
+    pub(crate) max_price: Option<Price>,
 }
 
 impl ChatRequest {
@@ -112,7 +115,9 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);
-    Ok(ours.mistakes.none_or(ChatRequest { request, policy, nodes, timeout, tier, metadata, store })?)
+    let max_price = amounts::max_price(body, &mut ours.mistakes);
+    let asked = ChatRequest { request, policy, nodes, timeout, tier, metadata, store, max_price };
+    Ok(ours.mistakes.none_or(asked)?)
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no

@@ -142,6 +142,8 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "concurrency_limit_exceeded" 429 [429], Client Safe: "Too many requests at once for this key. Wait until one ends, or submit jobs.";
     "queue_full" 429 [429], Client Safe: "Too many jobs of this account wait. Let some end first.";
     "account_storage_full" 429 [429], Client Safe: "The account's stored requests take up all their room, which comes back a day after jobs end.";
+    "insufficient_quota" 429 [429], Client Useless: "The request may cost more than is left of the key's or the account's spend limit for this month. The message has the amounts. Raise the limit, ask for less, or wait for jobs to end.";
+    "price_above_max" 400 [400], Client Useless: "The model costs more than `max_price`. The message has both prices. Allow more, or ask another model.";
     "signup_limit_exceeded" 429 [429], Client Safe: "Too many sign-ups, proofs and recoveries from this address.";
     "node_limit_exceeded" 429 [429], Runner Safe: "Too many registrations and checks of nodes from this address.";
     "connection_limit_exceeded" 429 [429], Client Safe: "Too many connections from this address are in the middle of a request.";

@@ -11,6 +11,8 @@ pub(crate) enum Denied {
     BeyondScopes,
     /// The key that is to be made would be valid for longer than the caller's key.
     BeyondExpiry,
+    /// The caller's key has a spend limit, which it could get around with other keys.
+    BeyondSpendLimit,
     /// Another account's keys are for operators alone.
     OtherAccount,
 }
@@ -29,6 +31,9 @@ impl Denied {
                 "A key that expires makes only keys that expire no later. Send a smaller expires_in_s, or use a key that \
                  doesn't expire."
                     .to_owned()
+            }
+            Self::BeyondSpendLimit => {
+                "A key with a spend limit makes no other keys and sets no limits. Use one without a limit.".to_owned()
             }
             Self::OtherAccount => "Only a key with the scope 'admin' may name an account.".to_owned(),
         }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use infera_ledger::LedgerError;
+use infera_ledger::{LedgerError, OverLimit};
 use infera_types::job::FailureReason;
+use infera_types::money::Price;
 
 use crate::api::denied::Denied;
 use crate::api::face::Face;
@@ -94,6 +95,20 @@ pub(crate) enum ApiError {
         /// When to try again.
         wait: Duration,
     },
+    /// The request may cost more than is left of a limit of this month.
+    OverSpend {
+        /// The limit, and what is missing.
+        over: OverLimit,
+        /// The number of jobs that fit and of those that were sent, if there were several. None was accepted.
+        of_batch: Option<(usize, usize)>,
+    },
+    /// The model costs more than the request takes.
+    PriceAboveMax {
+        /// The model's price.
+        price: Price,
+        /// The largest price that the request takes.
+        max: Price,
+    },
     /// Too few owners have nodes that serve the model. The network is at fault.
     InsufficientNodes,
     /// As many clients wait as this gateway may hold, or its memory budget is used up. The gateway is at fault.
@@ -178,7 +193,10 @@ impl ApiError {
             Self::SlowHead | Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InProgress | Self::Cancelled => StatusCode::CONFLICT,
-            Self::Limited(..) | Self::LimitedBatch { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited(..) | Self::LimitedBatch { .. } | Self::OverSpend { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::PriceAboveMax { .. } => StatusCode::BAD_REQUEST,
             Self::InsufficientNodes
             | Self::Overloaded
             | Self::OutboxFull
@@ -230,6 +248,8 @@ impl ApiError {
             Self::KeyReused => "idempotency_key_reused",
             Self::InProgress => "idempotency_in_progress",
             Self::Limited(limit, _) | Self::LimitedBatch { limit, .. } => limit.code(),
+            Self::OverSpend { .. } => "insufficient_quota",
+            Self::PriceAboveMax { .. } => "price_above_max",
             Self::InsufficientNodes => "insufficient_nodes",
             Self::Overloaded => "overloaded",
             Self::OutboxFull => "outbox_full",

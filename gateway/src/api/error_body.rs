@@ -54,6 +54,7 @@ impl ApiError {
             Self::Unfit(Unfit::Mistakes(mistakes)) => unfit::param(mistakes),
             Self::ModelUnknown(_) | Self::ModelGone(_) => Some("model".to_owned()),
             Self::NoPriority => Some("service_tier".to_owned()),
+            Self::PriceAboveMax { .. } => Some("max_price".to_owned()),
             Self::ContextExceeded { .. }
             | Self::Failed(FailureReason::ContextLength | FailureReason::InvalidMessages, _) => {
                 Some("messages".to_owned())
@@ -67,6 +68,7 @@ impl ApiError {
         match self {
             Self::Limited(Limit::Tokens, _) => "tokens",
             Self::Limited(..) | Self::LimitedBatch { .. } => "requests",
+            Self::OverSpend { .. } => "insufficient_quota",
             error if error.status(Face::OpenAi).is_server_error() => "server_error",
             _ => "invalid_request_error",
         }

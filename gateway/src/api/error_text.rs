@@ -1,8 +1,11 @@
 //! The sentences of errors. Three kinds have theirs elsewhere: limits (429) in `too_many_requests`, refusals of nodes
 //! in `refusal`, and mistakes in bodies in `unfit`.
 
+use infera_ledger::{OverLimit, Payer};
+use infera_types::money::cost_text;
+
 use crate::api::error::ApiError;
-use crate::api::{refusal, unfit};
+use crate::api::{amounts, refusal, unfit};
 
 /// What a client is told that asks for something that isn't there.
 const WHAT_EXISTS: &str = "Chat completions, models and jobs exist under /v1; GET /openapi.json lists every path, and \
@@ -27,6 +30,34 @@ const NO_PRIORITY: &str = "This key may not ask for service_tier 'priority'. The
 const KEY_ENDED: &str =
     "This key is revoked, blocked, expired or replaced already. Create another one with POST /v1/keys.";
 
+/// What a request without a valid key is answered with.
+const UNAUTHORIZED: &str =
+    "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the header 'api_key'.";
+
+/// What a request is answered with for which there are too few nodes.
+const INSUFFICIENT_NODES: &str = "Fewer nodes of different owners serve this model than the request asks for. Try again later, submit it with POST \
+     /submit_job, or ask for one unverified replica.";
+
+/// What is told of a job whose record is damaged.
+const DAMAGED: &str = "The stored record of this job is damaged, so its answer is not shown. Asking again gives the same; the \
+                       operator has been told.";
+
+/// What is to be done about a name that the gateway doesn't answer to.
+const HOSTS: &str = "Ask for localhost or 127.0.0.1, or have its operator add the name to gateway.hosts.";
+
+/// What an encoding other than gzip is answered with.
+const ENCODED: &str = "Of encoded bodies only gzip is taken, once; send it so or without Content-Encoding.";
+
+/// What is told where no more jobs can be handed on.
+const OUTBOX_FULL: &str =
+    "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.";
+
+/// What is told of a job that a gateway leaves behind when it ends.
+const DRAINING: &str = "This gateway is shutting down; the job goes on and can be asked for by its id.";
+
+/// What is told of a job that took too long.
+const TIMEOUT: &str = "No verified answer in the time allowed. The job may still end; ask for it by its id.";
+
 /// What a code that proves nothing is answered with.
 const CODE_NOT_VALID: &str =
     "This code is not valid: it was used already, is too old, or isn't whole. Ask for another mail.";
@@ -42,13 +73,11 @@ impl ApiError {
         match self {
             Self::Unfit(unfit) => unfit::message(unfit),
             Self::BadRequest(message) => (*message).to_owned(),
-            Self::Unauthorized => "Not authenticated: send one valid API key, as 'Authorization: Bearer <key>' or in the \
-                                   header 'api_key'."
-                .to_owned(),
+            Self::Unauthorized => UNAUTHORIZED.to_owned(),
             Self::NoPriority => NO_PRIORITY.to_owned(),
             Self::NotPermitted(denied) => denied.message(),
             Self::KeysFull(max) => {
-                format!("This account has {max} valid keys, which is the most. Revoke some that are not used.")
+                format!("This account has {max} valid keys, the most that it may have. Revoke some.")
             }
             Self::KeyEnded => KEY_ENDED.to_owned(),
             Self::CodeNotValid => CODE_NOT_VALID.to_owned(),
@@ -67,10 +96,7 @@ impl ApiError {
             }
             Self::WrongHost(name) => {
                 let name: String = name.chars().take(100).collect();
-                format!(
-                    "This gateway does not answer as '{name}'. Ask for localhost or 127.0.0.1, or have its operator add \
-                     the name to gateway.hosts."
-                )
+                format!("This gateway does not answer as '{name}'. {HOSTS}")
             }
             Self::ModelGone(name) => format!(
                 "The model '{name}' is not served here any more; GET /v1/models lists those that are."
@@ -83,31 +109,52 @@ impl ApiError {
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
-            Self::Encoded => "Of encoded bodies only gzip is taken, once; send it so or without Content-Encoding.".to_owned(),
+            Self::Encoded => ENCODED.to_owned(),
             Self::SlowBody => "The body did not arrive in time.".to_owned(),
             Self::KeyReused => "This Idempotency-Key was used with another request.".to_owned(),
             Self::InProgress => "The first request with this Idempotency-Key is still running.".to_owned(),
             Self::Limited(limit, _) => limit.message().to_owned(),
-            Self::LimitedBatch { limit, fitting, sent, .. } => format!(
-                "{} Of these {sent} jobs {fitting} fit now; none was accepted.",
-                limit.message()
+            Self::LimitedBatch { limit, fitting, sent, .. } => {
+                format!("{} Of these {sent} jobs {fitting} fit now; none was accepted.", limit.message())
+            }
+            Self::OverSpend { over, of_batch } => over_spend(*over, *of_batch),
+            Self::PriceAboveMax { price, max } => format!(
+                "This model costs {}, which is more than max_price: {}. Allow more, or ask another model.",
+                amounts::price_text(*price),
+                amounts::max_price_text(*max)
             ),
-            Self::InsufficientNodes => "Fewer nodes of different owners serve this model than the request asks for. Try \
-                                        again later, submit it with POST /submit_job, or ask for one unverified replica."
-                .to_owned(),
+            Self::InsufficientNodes => INSUFFICIENT_NODES.to_owned(),
             Self::Overloaded => "Too many requests are waiting. Try again soon.".to_owned(),
-            Self::OutboxFull => "Too many accepted jobs wait to be handed on; this one was not accepted. Try again soon.".to_owned(),
+            Self::OutboxFull => OUTBOX_FULL.to_owned(),
             Self::StorageFull => STORAGE_FULL.to_owned(),
             Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
-            Self::Draining => "This gateway is shutting down; the job goes on and can be asked for by its id.".to_owned(),
-            Self::Timeout => "No verified answer in the time allowed. The job may still end; ask for it by its id.".to_owned(),
+            Self::Draining => DRAINING.to_owned(),
+            Self::Timeout => TIMEOUT.to_owned(),
             Self::Failed(_, message) => message.clone(),
             Self::Cancelled => "The job was cancelled.".to_owned(),
             Self::Expired => "The job's deadline passed before it had an answer.".to_owned(),
-            Self::Damaged => "The stored record of this job is damaged, so its answer is not shown. Asking again gives the same; \
-                              the operator has been told."
-                .to_owned(),
+            Self::Damaged => DAMAGED.to_owned(),
             Self::Internal => "An error of ours; it was logged under this request's id.".to_owned(),
         }
     }
+}
+
+/// Says what is left of a limit and what it would take.
+fn over_spend(over: OverLimit, of_batch: Option<(usize, usize)>) -> String {
+    let OverLimit { payer, limit, used, needed } = over;
+    let [limit, used, needed] = [limit, used, needed].map(cost_text);
+    let (whose, remedy) = match payer {
+        Payer::Key => ("This key's", "Raise it with PATCH /v1/keys/{id}"),
+        Payer::Account => ("This account's", "Its operator can raise it"),
+    };
+    let which = match of_batch {
+        Some((fitting, sent)) => {
+            format!("of these {sent} jobs {fitting} fit and none was accepted; the next one")
+        }
+        None => "this request".to_owned(),
+    };
+    format!(
+        "{whose} spend limit of {limit} for this calendar month (UTC) has no room: {used} is spent or reserved, and {which} may \
+         cost {needed}. {remedy}, ask for a shorter answer, or wait for running jobs to end or for the next month."
+    )
 }

@@ -5,6 +5,7 @@
 use infera_ledger::{JobState, JobView, ListedJob, NumberedEnd};
 use infera_types::ids::ModelName;
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
+use infera_types::money::cost_text;
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
@@ -67,6 +68,10 @@ fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verificat
         "verification": verification,
         "job_id": view.id,
     });
+    if let Some(price) = view.price {
+        let tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
+        completion["usage"]["cost"] = cost_text(price.cost(answer.prompt_tokens.into(), tokens)).into();
+    }
     // Another digest means other model files, which may give other tokens for the same seed. OpenAI's schema allows
     // no null here.
     if let Some(model) = answer.model {

@@ -33,8 +33,14 @@ pub(crate) static ERROR_OBJECT: Named = Named {
         always("message", Shape::Text, "One or two sentences for a person: what is wrong and what to do."),
         always(
             "type",
-            Shape::Words(&["invalid_request_error", "requests", "tokens", "server_error"]),
-            "The kind: `requests` and `tokens` are limits.",
+            Shape::Words(&[
+                "invalid_request_error",
+                "requests",
+                "tokens",
+                "insufficient_quota",
+                "server_error",
+            ]),
+            "The kind: `requests`, `tokens` and `insufficient_quota` are limits.",
         ),
         always(
             "param",
@@ -129,6 +135,11 @@ const USAGE: &[Member] = &[
     always("prompt_tokens", Shape::Count, "Tokens of the prompt, as the model's template makes it."),
     always("completion_tokens", Shape::Count, "Tokens of the answer."),
     always("total_tokens", Shape::Count, "Their sum."),
+    sometimes(
+        "cost",
+        Shape::Text,
+        "What the answer costs, a decimal number in the network's currency, if the model has a price.",
+    ),
     always("prompt_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
     always("completion_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
 ];
@@ -251,6 +262,13 @@ const KEY_MEMBERS: &[Member] = &[
     always("replaced_by", Shape::Maybe(&Shape::Text), "The id of the key that it was rotated to."),
     always("store", Shape::Flag, "Whether its jobs are stored, if they don't say themselves."),
     always("retention_days", Shape::Maybe(&Shape::Count), "The days after which its jobs' text is deleted."),
+    always(
+        "spend_limit",
+        Shape::Maybe(&Shape::Text),
+        "The most that it may spend in a calendar month (UTC); `null` for no limit.",
+    ),
+    always("spent", Shape::Text, "What the ended jobs cost that it asked for in this month."),
+    always("reserved", Shape::Text, "What is reserved for its jobs that have not ended."),
     sometimes("key", Shape::Text, "The key itself, in the one reply that made it."),
 ];
 

@@ -163,12 +163,10 @@ static ROUTES: [Route; 60] = [
         Box::pin(async move { chat::chat(&s.jobs, &s.conversations, &s.limits, call, Form::OpenAi).await })
     }),
     route(Method::GET, "/v1/models", Access::Key, |s, _| {
-        Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity, s.conversations.bounds()) })
+        Box::pin(async move { models::list(&s.jobs.catalogue, &s.jobs.capacity, &s.model_terms()) })
     }),
     route(Method::GET, "/v1/models/{model}", Access::Key, |s, call| {
-        Box::pin(
-            async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, s.conversations.bounds(), &call) },
-        )
+        Box::pin(async move { models::show(&s.jobs.catalogue, &s.jobs.capacity, &s.model_terms(), &call) })
     }),
     route(Method::POST, "/v1/jobs", Access::Key, |s, call| {
         Box::pin(async move { job_batches::submit(&s.jobs, &s.conversations, &s.limits, call).await })
@@ -260,7 +258,7 @@ static ROUTES: [Route; 60] = [
         Box::pin(async move { account::recover(s.post.as_ref(), &s.keys, &call).await })
     }),
     route(Method::GET, "/v1/usage", Access::Key, |s, call| {
-        Box::pin(async move { usage::show(&*s.key_book, &call).await })
+        Box::pin(async move { usage::show(&*s.key_book, &s.config.currency, &call).await })
     }),
     // Groups of nodes.
     route(Method::GET, "/v1/node-groups", Access::Runner, |s, call| {

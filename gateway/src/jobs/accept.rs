@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use infera_ledger::{Idempotency, JobView, Kept, LedgerError, Metadata, NewJob, NodePool};
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Settlement};
+use infera_types::money::Price;
 use infera_types::time::Timestamp;
 use tracing::{Span, field};
 
@@ -41,7 +42,6 @@ use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
-use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 use crate::memory::Reservation;
 use crate::network::OWNERS_NEEDED;
 use crate::outbox::JobsQueue;
@@ -84,6 +84,8 @@ pub(crate) struct Receipt {
     pub(crate) job: JobId,
     /// The time at which a new job was accepted; none for an earlier one.
     pub(crate) accepted_ms: Option<Timestamp>,
+    /// The price at which this request made the job; none if its model is free, or for an earlier job.
+    pub(crate) price: Option<Price>,
     /// The job's status, in the words of the job object.
     pub(crate) status: &'static str,
     /// How long the ledger took: to commit the job, or to find an earlier one.
@@ -93,7 +95,7 @@ pub(crate) struct Receipt {
 impl Receipt {
     /// Makes the receipt of a job that is assumed to be waiting, because its state was not read.
     fn of(job: JobId, begun: Instant) -> Self {
-        Self { job, accepted_ms: None, status: "queued", accepting: begun.elapsed() }
+        Self { job, accepted_ms: None, price: None, status: "queued", accepting: begun.elapsed() }
     }
 }
 
@@ -215,6 +217,7 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
         dispute: None,
         metadata: Metadata::new(),
         kept: Kept { is_stored, erased_ms: None },
+        price: receipt.price,
     };
     Ok(Outcome { view, replayed: false, accepting, waiting })
 }
@@ -270,7 +273,15 @@ async fn accept(
     }
     let accepted_ms = Timestamp::now();
     let deadline_ms = accepted_ms.after(deadline);
-    let new = new_job(jobs, &caller, ask, entry.context_max, standby)?;
+    let new = match new_job(jobs, &caller, ask, entry.context_max, standby) {
+        Ok(new) => new,
+        // An earlier job keeps the price at which it was accepted.
+        Err(error) => {
+            let job = earlier(jobs, &caller.account, idempotency.as_ref()).await?;
+            return Ok(Receipt::of(job.ok_or(error)?, begun));
+        }
+    };
+    let price = new.charge.map(|charge| charge.price);
     let queue = JobsQueue { model: new.model.clone(), lane: new.standby.lane };
     let new = NewJob { id: job, synchronous, accepted_ms, deadline_ms, epoch, idempotency, ..new };
     let committing = Instant::now();
@@ -278,7 +289,7 @@ async fn accept(
     let accepting = committing.elapsed();
     let is_held = match committed? {
         Committed::New { is_held } => is_held,
-        refused_or_earlier => return Ok(Receipt::of(earlier_or(refused_or_earlier)?, begun)),
+        refused_or_earlier => return Ok(Receipt::of(refused_or_earlier.earlier()?, begun)),
     };
     jobs.metrics.accepted(&queue.model, begun.elapsed());
     Span::current().record("job", field::display(job));
@@ -287,28 +298,7 @@ async fn accept(
     {
         jobs.outbox.put(place, job, queue);
     }
-    Ok(Receipt { accepted_ms: Some(accepted_ms), accepting, ..Receipt::of(job, begun) })
-}
-
-/// Returns the earlier job that a commit found in place of a new one.
-///
-/// # Errors
-/// The reason why nothing was stored.
-fn earlier_or(committed: Committed) -> Result<JobId, ApiError> {
-    match committed {
-        Committed::Earlier(job) => Ok(job),
-        Committed::KeyReused => Err(ApiError::KeyReused),
-        Committed::Full(_) => Err(ApiError::Limited(Limit::Waiting, WAITING_WAIT)),
-        Committed::NoRoomForAccount(_) => Err(ApiError::Limited(Limit::Stored, STORED_WAIT)),
-        Committed::NoRoom(stored) => {
-            tracing::warn!(
-                stored,
-                "a job was refused: requests take up all the room that they may (stored_max_bytes)"
-            );
-            Err(ApiError::StorageFull)
-        }
-        Committed::New { .. } => Err(ApiError::Internal),
-    }
+    Ok(Receipt { accepted_ms: Some(accepted_ms), price, accepting, ..Receipt::of(job, begun) })
 }
 
 /// Commits the job's row. A client that is told that its job was not accepted must not pay for it. So if the commit

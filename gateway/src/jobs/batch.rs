@@ -15,6 +15,7 @@ use super::accept::unanswerable;
 use super::handle::Jobs;
 use super::new_job::new_job;
 use super::pools::pool_of;
+use super::pricing::charge;
 use super::standby::standby;
 use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
@@ -108,21 +109,30 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
     with_statuses(jobs, &account, receipts).await
 }
 
-/// Refuses a batch with jobs that the network could never answer. All of them are named.
+/// Refuses a batch with jobs that the network could never answer, or only for more than the client takes. All of them are named.
 fn refuse_unanswerable(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<(), ApiError> {
     let mut mistakes = Mistakes::default();
     for (index, BatchJob { ask, .. }) in batch.jobs.iter().enumerate() {
         let model = ask.request.model.as_str();
         let error = match jobs.catalogue.model(model) {
             None => Some(ApiError::ModelUnknown(model.to_owned())),
-            Some(_) => unanswerable(jobs, &ask.request, now),
+            Some(_) => unanswerable(jobs, &ask.request, now).or_else(|| too_dear(jobs, ask)),
         };
         let Some(error) = error else { continue };
-        let member = if matches!(error, ApiError::ContextExceeded { .. }) { "messages" } else { "model" };
+        let member = match error {
+            ApiError::ContextExceeded { .. } => "messages",
+            ApiError::PriceAboveMax { .. } => "max_price",
+            _ => "model",
+        };
         let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
         mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
     }
     Ok(mistakes.none_or(()).map_err(Unfit::from)?)
+}
+
+/// Returns the refusal of a job whose model costs more than its client takes.
+fn too_dear(jobs: &Jobs, ask: &ChatRequest) -> Option<ApiError> {
+    charge(jobs.catalogue.price(&ask.request.model), ask.max_price, 0, 0).err()
 }
 
 /// Commits the jobs and returns the outcome of each.
@@ -159,6 +169,7 @@ async fn stored(jobs: &Jobs, account: &AccountId, new: Vec<NewJob>) -> Result<Ve
                 );
                 ApiError::StorageFull
             }
+            Accepted::OverLimit(over) => ApiError::OverSpend { over, of_batch: Some((fitting, sent)) },
             Accepted::NoRoomForAccount { .. } => limited(Limit::Stored, fitting, STORED_WAIT),
             _ => limited(Limit::Waiting, fitting, WAITING_WAIT),
         }),

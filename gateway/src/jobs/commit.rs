@@ -1,8 +1,11 @@
 //! Commits a new job and finds out whether the commit succeeded. A job has its id before it is committed, so the same
 //! job can be sent again: it is stored once, whatever happened to the first try.
 
-use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob};
+use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob, OverLimit};
 use infera_types::ids::JobId;
+
+use crate::api::error::ApiError;
+use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 
 /// The result of committing a job, as its caller reports it. A job that an earlier try committed counts as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,32 @@ pub(super) enum Committed {
     NoRoomForAccount(u64),
     /// Nothing was stored: all requests together take up this number of bytes.
     NoRoom(u64),
+    /// Nothing was stored: the job may cost more than is left of a limit.
+    OverLimit(OverLimit),
+}
+
+impl Committed {
+    /// Returns the earlier job that a commit found in place of a new one.
+    ///
+    /// # Errors
+    /// The reason why nothing was stored.
+    pub(super) fn earlier(self) -> Result<JobId, ApiError> {
+        match self {
+            Self::Earlier(job) => Ok(job),
+            Self::KeyReused => Err(ApiError::KeyReused),
+            Self::Full(_) => Err(ApiError::Limited(Limit::Waiting, WAITING_WAIT)),
+            Self::NoRoomForAccount(_) => Err(ApiError::Limited(Limit::Stored, STORED_WAIT)),
+            Self::NoRoom(stored) => {
+                tracing::warn!(
+                    stored,
+                    "a job was refused: requests take up all the room that they may (stored_max_bytes)"
+                );
+                Err(ApiError::StorageFull)
+            }
+            Self::OverLimit(over) => Err(ApiError::OverSpend { over, of_batch: None }),
+            Self::New { .. } => Err(ApiError::Internal),
+        }
+    }
 }
 
 /// Commits `new`. If the outcome is unknown, the same job is sent again, and read back if that leaves the outcome
@@ -68,5 +97,6 @@ fn read(accepted: Accepted) -> Committed {
         Accepted::Full { waiting } => Committed::Full(waiting),
         Accepted::NoRoomForAccount { stored } => Committed::NoRoomForAccount(stored),
         Accepted::NoRoom { stored } => Committed::NoRoom(stored),
+        Accepted::OverLimit(over) => Committed::OverLimit(over),
     }
 }

@@ -6,15 +6,16 @@ use infera_types::job::JobRequest;
 use infera_types::time::Timestamp;
 
 use super::handle::{Jobs, Terms};
+use super::pricing::charge;
 use crate::access::Caller;
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 
-/// Makes the row of a job that no client waits for, with the terms of this gateway. The caller sets its times and its
-/// epoch.
+/// Makes the row of a job that no client waits for, with the terms of this gateway and at the model's present price. The caller
+/// sets its times and its epoch.
 ///
 /// # Errors
-/// [`ApiError::Internal`].
+/// [`ApiError::PriceAboveMax`], [`ApiError::Internal`].
 pub(super) fn new_job(
     jobs: &Jobs,
     caller: &Caller,
@@ -22,9 +23,11 @@ pub(super) fn new_job(
     context_max: u32,
     standby: Standby,
 ) -> Result<NewJob, ApiError> {
-    let ChatRequest { mut request, policy, metadata, store, .. } = ask;
+    let ChatRequest { mut request, policy, metadata, store, max_price, .. } = ask;
     // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(context_max);
+    let price = jobs.catalogue.price(&request.model);
+    let charge = charge(price, max_price, standby.prompt_tokens, request.max_tokens.into())?;
     Ok(NewJob {
         id: JobId::new(),
         account: caller.account.clone(),
@@ -43,6 +46,7 @@ pub(super) fn new_job(
         standby,
         metadata,
         keeping: keeping(store, caller.privacy, &jobs.terms),
+        charge,
     })
 }
 

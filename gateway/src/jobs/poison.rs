@@ -97,6 +97,8 @@ where
         room: terms.room,
         metadata: Metadata::new(),
         keeping,
+        // Its account doesn't pay for a fault of the network's.
+        charge: None,
     };
     let id = new.id;
     match commit(ledger, ledger, new).await? {
@@ -104,8 +106,10 @@ where
         Committed::NoRoomForAccount(stored) | Committed::NoRoom(stored) => {
             Err(NotReplayed::NoRoom { stored })
         }
-        // A job without an idempotency key can't match an earlier one.
-        Committed::New { .. } | Committed::Earlier(_) | Committed::KeyReused => Ok(id),
+        // A job without an idempotency key can't match an earlier one, and one without a charge exceeds no limit.
+        Committed::New { .. } | Committed::Earlier(_) | Committed::KeyReused | Committed::OverLimit(_) => {
+            Ok(id)
+        }
     }
 }
 

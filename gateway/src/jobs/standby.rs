@@ -45,7 +45,8 @@ mod tests {
         let model = ModelName::new("m");
         let request = JobRequest { model, messages, max_tokens: 8, temperature: 0.0, seed: None };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
-        ChatRequest { request, policy, nodes: None, timeout, tier, metadata: Metadata::new(), store: None }
+        let (metadata, max_price) = (Metadata::new(), None);
+        ChatRequest { request, policy, nodes: None, timeout, tier, metadata, store: None, max_price }
     }
 
     fn counted() -> JobShare {

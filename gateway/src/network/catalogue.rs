@@ -1,4 +1,4 @@
-//! The models and the present epoch, as they were last read from the ledger, so that no request waits for the ledger.
+//! The models with their prices and the present epoch, as they were last read from the ledger, so that no request waits for the ledger.
 //! The models' queues at the broker are handled by `queues`; a catalogue entry is valid even while its queue doesn't
 //! exist.
 
@@ -8,12 +8,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
 use infera_types::ids::{Digest, ModelName};
+use infera_types::money::Price;
 use infera_types::time::Timestamp;
 
 /// The result of one reading of the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     models: HashMap<ModelName, Arc<CatalogueEntry>>,
+    prices: HashMap<ModelName, Price>,
     epoch: Option<u64>,
 }
 
@@ -51,7 +53,8 @@ impl Reading {
         let epoch = present_epoch(network).await?;
         let entries = network.catalogue().await?.into_iter();
         let models = entries.map(|entry| (entry.name.clone(), Arc::new(entry))).collect();
-        Ok(Self { models, epoch: Some(epoch) })
+        let prices = network.prices().await?.into_iter().map(|priced| (priced.model, priced.price)).collect();
+        Ok(Self { models, prices, epoch: Some(epoch) })
     }
 
     /// Returns the names of all models in this reading, in no order.
@@ -66,6 +69,12 @@ impl Catalogue {
     pub(crate) fn model(&self, name: &str) -> Option<Arc<CatalogueEntry>> {
         let reading = self.0.load();
         reading.models.get(&ModelName::new(name)).cloned()
+    }
+
+    /// Returns the price of the model `name`; none if it is free.
+    #[must_use]
+    pub(crate) fn price(&self, name: &ModelName) -> Option<Price> {
+        self.0.load().prices.get(name).copied()
     }
 
     /// Returns all entries, in the order of their names.

@@ -29,6 +29,8 @@ const ERRORS: &[&str] = &[
     "model_not_found",
     "priority_not_allowed",
     "node_group_not_found",
+    "insufficient_quota",
+    "price_above_max",
     "idempotency_in_progress",
     "idempotency_key_reused",
     "cancelled",

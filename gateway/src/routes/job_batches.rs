@@ -59,6 +59,8 @@ pub(crate) static SUBMIT: Operation = Operation {
         "model_not_found",
         "priority_not_allowed",
         "node_group_not_found",
+        "insufficient_quota",
+        "price_above_max",
         "idempotency_key_reused",
         "idempotency_in_progress",
         "queue_full",

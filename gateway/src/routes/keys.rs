@@ -1,12 +1,14 @@
 //! `/v1/keys`: an account's API keys, by their public ids. A key can do to another key only what it may do itself: it needs
 //! the other's scopes, and it makes no key that outlives it. A key with the scope `admin` acts on any account.
 
+mod asked;
 mod described;
 
 use std::time::Duration;
 
 use infera_ledger::{
-    Added, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope, Scopes,
+    Added, Inheritance, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
+    Scopes,
 };
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
@@ -20,9 +22,10 @@ use crate::api::failure::Failure;
 use crate::api::key_objects;
 use crate::api::query::Query;
 use crate::api::reply::Reply;
-use crate::api::shapes::SCOPES;
-use crate::fastapi::{Bound, Checked, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
+use crate::fastapi::{Bound, Field, Kind, Range, Unfit, check};
 
+use asked::{Asked, CHANGED, KEY};
+pub(in crate::routes) use asked::{text, wrong};
 pub(in crate::routes) use described::ACCOUNT;
 pub(crate) use described::{BLOCK, CHANGE, CREATE, END, LIST, ROTATE, SHOW, UNBLOCK};
 
@@ -32,46 +35,12 @@ const LIVE_MAX: u32 = 100;
 /// The largest number of keys that a list shows, newest first. Revoked keys stay on record.
 const LISTED_MAX: u32 = 1_000;
 
-/// The largest length of a name, in characters.
-const NAME_MAX: usize = 100;
-
-/// The longest validity that can be asked for, in seconds: ten years. A key without an end is asked for by leaving it out.
-const EXPIRES_MAX_S: i64 = 10 * 365 * 86_400;
-
 /// How long a rotated key stays valid if the request doesn't say, in seconds: long enough to roll out its successor by hand.
 const OVERLAP_DEFAULT_S: i64 = 3_600;
 
 /// The longest overlap, in seconds: a week. What needs longer can have a second key.
 const OVERLAP_MAX_S: i64 = 7 * 86_400;
 
-/// The body of a change.
-const CHANGED: &[Field] = &[
-    Field::optional("name", Kind::Nullable(&Kind::Text))
-        .about("A name to know the key by. It has no control characters.")
-        .range(Range::Plain(0, NAME_MAX)),
-    Field::optional("scopes", Kind::Nullable(&Kind::List(&Kind::Text)))
-        .about("What the key permits: `user` for everything that an account does, `node` for its nodes alone. The caller's key needs the same.")
-        .range(Range::ItemsAmong(SCOPES)),
-    Field::optional("expires_in_s", Kind::Nullable(&Kind::Integer))
-        .about("The seconds after which the key ends by itself; `null` for never.")
-        .range(Range::Integers { least: 1, most: Bound::Integer(EXPIRES_MAX_S) }),
-    Field::optional("store", Kind::Nullable(&Kind::Flag))
-        .about("Whether the key's jobs are stored, if they don't say so themselves by `store`. A new key's are."),
-    Field::optional("retention_days", Kind::Nullable(&Kind::Integer))
-        .about("The days from a job's end after which the text and the archived records of the key's jobs are deleted; `null` for never.")
-        .range(Range::Integers { least: 1, most: Bound::Setting("retention_days_max") }),
-];
-
-/// The body of a new key.
-const KEY: &[Field] = &[
-    CHANGED[0],
-    CHANGED[1],
-    CHANGED[2],
-    CHANGED[3],
-    CHANGED[4],
-    Field::optional("account", Kind::Nullable(&Kind::Text))
-        .about("The account that the key is for, which only a key with the scope `admin` may name."),
-];
 const ROTATION: &[Field] = &[Field::optional("overlap_s", Kind::Nullable(&Kind::Integer))
     .about("How long the old key stays valid, in seconds.")
     .range(Range::Integers { least: 0, most: Bound::Integer(OVERLAP_MAX_S) })
@@ -105,7 +74,9 @@ pub(crate) async fn list(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
     let account = account(&caller, query.none_wrong(named)?)?;
     let keys = book.keys(&account, LISTED_MAX).await.map_err(failed)?;
     let now = Timestamp::now();
-    let data: Vec<_> = keys.iter().map(|view| key_objects::key(view, now)).collect();
+    let spending = book.spending(&account, now).await.map_err(failed)?;
+    let data: Vec<_> =
+        keys.iter().map(|view| key_objects::key(view, spending.of_key(&view.id), now)).collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
 
@@ -125,6 +96,7 @@ pub(crate) async fn create(
     let scopes = asked.scopes.unwrap_or(Scopes::of(&[Scope::User]));
     let expires_ms = asked.expires_in_s.flatten().map(|seconds| now.after(Duration::from_secs(seconds)));
     permit(&caller, scopes, expires_ms)?;
+    unlimited(book, &caller, now).await?;
     let secret = generate()?;
     let key = NewKey { name: asked.name.unwrap_or_default(), scopes, expires_ms, ..secret.row(account) };
     match book.add_key(&key, LIVE_MAX, now).await.map_err(failed)? {
@@ -133,6 +105,10 @@ pub(crate) async fn create(
         Added::NoAccount => return Err(ApiError::NotFound.into()),
     }
     say_privacy(book, &key.id, asked.privacy).await?;
+    // The key isn't shown to anyone yet, so nothing can be spent under it in between.
+    if let Some(limit) = asked.spend_limit.flatten() {
+        book.limit_key(&key.id, Some(limit)).await.map_err(failed)?;
+    }
     made(book, &key.id, &secret, now).await
 }
 
@@ -142,10 +118,10 @@ pub(crate) async fn create(
 /// [`ApiError::NotFound`] also for other accounts' keys; the ledger's error.
 pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
     let view = find(book, &*call.caller()?, call).await?;
-    Ok(Reply::json(&key_objects::key(&view, Timestamp::now()))?)
+    shown(book, &view, Timestamp::now()).await
 }
 
-/// Changes a key's name, scopes or expiry; what the body leaves out stays.
+/// Changes a key's name, scopes, expiry or spend limit; what the body leaves out stays.
 ///
 /// # Errors
 /// As [`create`]; [`ApiError::KeyEnded`] if the key is revoked.
@@ -165,9 +141,14 @@ pub(crate) async fn change(
         permit(&caller, asked.scopes.unwrap_or(view.scopes), becomes)?;
     }
     let change = KeyChange { name: asked.name, scopes: asked.scopes, expires_ms, privacy: asked.privacy };
+    if let Some(limit) = asked.spend_limit {
+        unlimited(book, &caller, now).await?;
+        // Before the rest: what fails afterwards leaves a limit that is the wanted one.
+        book.limit_key(&view.id, limit).await.map_err(failed)?;
+    }
     let changed = book.change_key(&view.id, &change).await.map_err(failed)?.ok_or(ApiError::KeyEnded)?;
     cache.forget(|caller| caller.id == changed.id);
-    Ok(Reply::json(&key_objects::key(&changed, now))?)
+    shown(book, &changed, now).await
 }
 
 /// Revokes a key for good.
@@ -180,7 +161,7 @@ pub(crate) async fn end(book: &dyn KeyBook, cache: &KeyCache, call: &Call) -> Re
     permit(&caller, view.scopes, caller.expires_ms)?;
     let ended = book.end_key(&view.id, now).await.map_err(failed)?.ok_or(ApiError::NotFound)?;
     cache.forget(|caller| caller.id == ended.id);
-    Ok(Reply::json(&key_objects::key(&ended, now))?)
+    shown(book, &ended, now).await
 }
 
 /// Makes a successor with the same name, scopes and expiry, and lets the old key expire after `overlap_s`.
@@ -192,6 +173,10 @@ pub(crate) async fn rotate(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
     let overlap_s = overlap_s(call)?;
     let old = find(book, &caller, call).await?;
     permit(&caller, old.scopes, old.expires_ms)?;
+    // Its own successor has its limit; another key's may have a higher one.
+    if old.id != caller.id {
+        unlimited(book, &caller, now).await?;
+    }
     let secret = generate()?;
     let successor = NewKey {
         name: old.name.clone(),
@@ -208,6 +193,8 @@ pub(crate) async fn rotate(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
     let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
     say_privacy(book, &successor.id, privacy).await?;
     cache.forget(|caller| caller.id == old.id);
+    let (account, from, to) = (old.account, old.id, successor.id.clone());
+    book.inherit_limit(&Inheritance { account, from, to }, now).await.map_err(failed)?;
     made(book, &successor.id, &secret, now).await
 }
 
@@ -224,7 +211,7 @@ pub(crate) async fn block(
     let (id, now) = (KeyId::new(call.id.as_str()), Timestamp::now());
     let view = book.block_key(&id, blocking.since(now)).await.map_err(failed)?.ok_or(ApiError::NotFound)?;
     cache.forget(|caller| caller.id == view.id);
-    Ok(Reply::json(&key_objects::key(&view, now))?)
+    shown(book, &view, now).await
 }
 
 /// Maps an error of the ledger and logs it.
@@ -233,9 +220,24 @@ pub(super) fn failed(error: LedgerError) -> ApiError {
     ApiError::from(&error)
 }
 
+/// Refuses a caller whose key has a spend limit of its own, which it could get around with other keys.
+async fn unlimited(book: &dyn KeyBook, caller: &Caller, now: Timestamp) -> Result<(), ApiError> {
+    let spending = book.spending(&caller.account, now).await.map_err(failed)?;
+    match spending.of_key(&caller.id).limit {
+        Some(_) => Err(ApiError::NotPermitted(Denied::BeyondSpendLimit)),
+        None => Ok(()),
+    }
+}
+
+async fn shown(book: &dyn KeyBook, view: &KeyView, now: Timestamp) -> Result<Reply, Failure> {
+    let spending = book.spending(&view.account, now).await.map_err(failed)?;
+    Ok(Reply::json(&key_objects::key(view, spending.of_key(&view.id), now))?)
+}
+
 async fn made(book: &dyn KeyBook, id: &KeyId, secret: &ApiKey, now: Timestamp) -> Result<Reply, Failure> {
     let view = book.key_by_id(id).await.map_err(failed)?.ok_or(ApiError::Internal)?;
-    Ok(Reply::json(&key_objects::made(&view, secret.expose(), now))?)
+    let spending = book.spending(&view.account, now).await.map_err(failed)?;
+    Ok(Reply::json(&key_objects::made(&view, spending.of_key(id), secret.expose(), now))?)
 }
 
 /// Changes what a new key says of its jobs' text, if its body says anything.
@@ -282,86 +284,6 @@ pub(super) async fn find(book: &dyn KeyBook, caller: &Caller, call: &Call) -> Re
     let view = book.key_by_id(&KeyId::new(call.id.as_str())).await.map_err(failed)?;
     let is_visible = |view: &KeyView| view.account == caller.account || caller.scopes.permits(Scope::Admin);
     view.filter(is_visible).ok_or(ApiError::NotFound)
-}
-
-/// What a body asks of a key. What is none stays as it is, or is as usual.
-struct Asked {
-    name: Option<String>,
-    scopes: Option<Scopes>,
-    expires_in_s: Option<Option<u64>>,
-    account: Option<String>,
-    privacy: PrivacyChange,
-}
-
-impl Asked {
-    fn read(call: &Call, fields: &'static [Field], retention_days_max: u32) -> Result<Self, Failure> {
-        let body = call.json()?;
-        let [name, scopes, expires, store, retention, account] =
-            check(&body, fields).map_err(Unfit::from)?.into_fields();
-        let mut mistakes = Mistakes::default();
-        let mut wrong = |field: &'static str, message: String| {
-            let given = body.get(field).unwrap_or(&Json::Null);
-            mistakes.add(&[Step::name(field)], Flaw::new("value_error", message), given);
-        };
-        let name = text(name);
-        let is_fit = |name: &String| name.chars().count() <= NAME_MAX && !name.contains(char::is_control);
-        if !name.as_ref().is_none_or(is_fit) {
-            wrong(
-                "name",
-                format!("String should have at most {NAME_MAX} characters, none of them a control character"),
-            );
-        }
-        let scopes = match scopes {
-            Checked::List(words) => {
-                let words: Vec<String> = words.into_iter().map(Checked::into_text).collect();
-                let scopes = words.join(",").parse::<Scopes>();
-                scopes
-                    .map_err(|error| wrong("scopes", format!("Input should be a list of scopes: {error}")))
-                    .ok()
-            }
-            _ => None,
-        };
-        let expires_in_s = match expires {
-            Checked::Integer(seconds @ 1..=EXPIRES_MAX_S) => Some(u64::try_from(seconds).ok()),
-            Checked::Integer(_) => {
-                wrong(
-                    "expires_in_s",
-                    format!("Input should be between 1 and {EXPIRES_MAX_S} seconds, or null"),
-                );
-                None
-            }
-            Checked::Null => Some(None),
-            _ => None,
-        };
-        let retention_days = match retention {
-            Checked::Integer(days) => {
-                let days = u32::try_from(days).ok().filter(|days| (1..=retention_days_max).contains(days));
-                if days.is_none() {
-                    let message = format!("Input should be between 1 and {retention_days_max} days, or null");
-                    wrong("retention_days", message);
-                }
-                Some(days)
-            }
-            Checked::Null => Some(None),
-            _ => None,
-        };
-        let privacy = PrivacyChange { stores: store.flag(), retention_days };
-        let asked = Self { name, scopes, expires_in_s, account: text(account), privacy };
-        Ok(mistakes.none_or(asked).map_err(Unfit::from)?)
-    }
-}
-
-/// Returns the text of a checked value, if it is one.
-pub(super) fn text(checked: Checked) -> Option<String> {
-    if let Checked::Text(text) = checked { Some(text) } else { None }
-}
-
-/// Makes the error of one member of a body.
-pub(super) fn wrong(body: &Json, field: &'static str, message: &str) -> Unfit {
-    let mut mistakes = Mistakes::default();
-    let flaw = Flaw::new("value_error", message.to_owned());
-    mistakes.add(&[Step::name(field)], flaw, body.get(field).unwrap_or(&Json::Null));
-    Unfit::from(mistakes)
 }
 
 /// Reads the overlap of a rotation; the body may be empty.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use infera_ledger::CatalogueEntry;
+use infera_types::money::{Price, token_price_text};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -13,7 +14,17 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::operation::{Group, Named, Operation, Parameter, Place, Shape, always, json as in_json};
 use crate::api::reply::Reply;
+use crate::config::Currency;
 use crate::network::{Capacity, Catalogue};
+
+/// The terms on which all models are offered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// The bounds of answers.
+    pub(crate) answers: AnswerBounds,
+    /// The currency of prices.
+    pub(crate) currency: &'a Currency,
+}
 
 /// A model, for the description of the API.
 static MODEL: Named = Named {
@@ -41,6 +52,20 @@ static MODEL: Named = Named {
             "The options of a request that change its answer.",
         ),
         always("supported_features", Shape::List(&Shape::Text), "Further abilities, such as tools: none."),
+        always(
+            "pricing",
+            Shape::Members(&[
+                always(
+                    "prompt",
+                    Shape::Text,
+                    "What one token of a prompt costs, a decimal number; `0` if it is free.",
+                ),
+                always("completion", Shape::Text, "What one token of an answer costs."),
+                always("request", Shape::Text, "What a request costs beside its tokens: `0`."),
+                always("currency", Shape::Text, "The currency, in three capital letters."),
+            ]),
+            "What it costs.",
+        ),
         always("nodes", Shape::Count, "The nodes that serve it now."),
     ]),
 };
@@ -81,15 +106,11 @@ pub(crate) static SHOW: Operation = Operation {
     errors: &["model_not_found"],
 };
 
-/// Lists the models on offer, whose answers are within `answers`.
+/// Lists the models on offer.
 ///
 /// # Errors
 /// [`Failure`].
-pub(crate) fn list(
-    catalogue: &Catalogue,
-    capacity: &Capacity,
-    answers: AnswerBounds,
-) -> Result<Reply, Failure> {
+pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity, terms: &Terms<'_>) -> Result<Reply, Failure> {
     let now = Instant::now();
     let models = catalogue.models();
     // A model stays in the catalogue even when no verifier offers it any more.
@@ -97,7 +118,7 @@ pub(crate) fn list(
     let data: Vec<Value> = models
         .iter()
         .filter(|entry| is_offered(&entry.name))
-        .map(|entry| model(entry, answers, capacity.nodes(&entry.name, now)))
+        .map(|entry| model(entry, catalogue.price(&entry.name), terms, capacity.nodes(&entry.name, now)))
         .collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
@@ -110,7 +131,7 @@ pub(crate) fn list(
 pub(crate) fn show(
     catalogue: &Catalogue,
     capacity: &Capacity,
-    answers: AnswerBounds,
+    terms: &Terms<'_>,
     call: &Call,
 ) -> Result<Reply, Failure> {
     let name = percent_decode_str(&call.id).decode_utf8_lossy();
@@ -121,12 +142,14 @@ pub(crate) fn show(
     if capacity.offers(&entry.name, now) == Some(false) {
         return Err(ApiError::ModelGone(name.into_owned()).into());
     }
-    Ok(Reply::json(&model(&entry, answers, capacity.nodes(&entry.name, now)))?)
+    let price = catalogue.price(&entry.name);
+    Ok(Reply::json(&model(&entry, price, terms, capacity.nodes(&entry.name, now)))?)
 }
 
-/// Makes OpenAI's model object, with the members by which listings of several providers compare models. A price is
-/// missing, because the catalogue has none.
-fn model(entry: &CatalogueEntry, answers: AnswerBounds, nodes: u32) -> Value {
+/// Makes OpenAI's model object, with the members by which listings of several providers compare models. Their prices are those
+/// of one token, as texts.
+fn model(entry: &CatalogueEntry, price: Option<Price>, terms: &Terms<'_>, nodes: u32) -> Value {
+    let price = price.unwrap_or_default();
     let of_sampling = |name: &&str| !["model", "messages", "request_timeout_time"].contains(name);
     let parameters: Vec<&str> =
         chat_form::OPENAI.iter().map(|field| field.name).filter(of_sampling).collect();
@@ -138,12 +161,18 @@ fn model(entry: &CatalogueEntry, answers: AnswerBounds, nodes: u32) -> Value {
         "name": entry.name,
         "context_length": entry.context_max,
         "context_window": entry.context_max,
-        "max_output_length": answers.tokens_max().min(entry.context_max),
+        "max_output_length": terms.answers.tokens_max().min(entry.context_max),
         "input_modalities": ["text"],
         "output_modalities": ["text"],
         "quantization": entry.quantization.as_deref().unwrap_or("unknown"),
         "supported_parameters": parameters,
         "supported_features": [],
+        "pricing": {
+            "prompt": token_price_text(price.prompt),
+            "completion": token_price_text(price.completion),
+            "request": "0",
+            "currency": terms.currency.to_string(),
+        },
         "nodes": nodes,
     })
 }

@@ -48,6 +48,8 @@ pub(crate) static SUBMIT: Operation = Operation {
         "model_not_found",
         "priority_not_allowed",
         "node_group_not_found",
+        "insufficient_quota",
+        "price_above_max",
         "invalid_messages",
         "idempotency_in_progress",
         "insufficient_nodes",

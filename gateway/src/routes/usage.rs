@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use hyper::header::{ACCEPT, HeaderValue};
 use infera_ledger::{KeyBook, UsageRow};
 use infera_types::day::Day;
+use infera_types::money::cost_text;
 use infera_types::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::keys::{ACCOUNT, account, failed};
+use crate::api::amounts::put_spending;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::operation::{
@@ -17,6 +19,7 @@ use crate::api::operation::{
 };
 use crate::api::query::Query;
 use crate::api::reply::Reply;
+use crate::config::Currency;
 
 /// The longest time that one reply covers, in days: a leap year.
 const DAYS_MAX: u64 = 366;
@@ -41,6 +44,8 @@ struct Sum {
     requests: u64,
     prompt_tokens: u64,
     completion_tokens: u64,
+    /// In billionths of the currency.
+    cost: u64,
 }
 
 /// The words of a group's columns; none where it isn't grouped by that.
@@ -88,6 +93,12 @@ pub(crate) static SHOW: Operation = Operation {
             always("object", Shape::Words(&["list"]), "The kind of object."),
             always("from", Shape::Day, "The first day."),
             always("to", Shape::Day, "The last day."),
+            always("currency", Shape::Text, "The currency of costs, in three capital letters."),
+            always(
+                "month",
+                Shape::Members(MONTH),
+                "What the account may spend in this calendar month (UTC), and spent.",
+            ),
             always("data", Shape::List(&Shape::Members(ROW)), "The sums, by day, key and model."),
         ])),
         ..operation::json("What was used.", Shape::Any)
@@ -103,6 +114,14 @@ const ROW: &[Member] = &[
     always("prompt_tokens", Shape::Count, "Tokens of their prompts."),
     always("completion_tokens", Shape::Count, "Tokens of the answers."),
     always("total_tokens", Shape::Count, "Their sum."),
+    always("cost", Shape::Text, "What the answers cost, a decimal number in the network's currency."),
+];
+
+const MONTH: &[Member] = &[
+    always("spend_limit", Shape::Maybe(&Shape::Text), "The account's limit; `null` for none."),
+    always("spent", Shape::Text, "What the ended jobs cost that were accepted in this month."),
+    always("reserved", Shape::Text, "What is reserved for jobs that have not ended."),
+    always("pays", Shape::Flag, "Whether the account pays, as the operator says."),
 ];
 
 /// Shows what the caller's account used, or the account that an operator names.
@@ -110,7 +129,7 @@ const ROW: &[Member] = &[
 /// # Errors
 /// [`ApiError::BadRequest`] for a day, a grouping or a format that doesn't exist; [`ApiError::NotPermitted`]; the ledger's
 /// error.
-pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failure> {
+pub(crate) async fn show(book: &dyn KeyBook, currency: &Currency, call: &Call) -> Result<Reply, Failure> {
     let names = ["from", "to", "group_by", "format", "account"];
     let query = Query::read(call.head.uri.query(), &names);
     let [from, to, group_by, format, named] = names.map(|name| query.text(name).map(str::to_owned));
@@ -128,9 +147,21 @@ pub(crate) async fn show(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
         let table = HeaderValue::from_static("text/csv; charset=utf-8");
         return Ok(Reply::of(csv(&sums, grouping).into(), table));
     }
+    let spending = book.spending(&account, Timestamp::now()).await.map_err(failed)?;
+    let mut month = Map::new();
+    put_spending(spending.account, &mut month);
+    month.insert("pays".to_owned(), spending.pays.into());
     let data: Vec<Value> = sums.iter().map(|(group, sum)| object(group, *sum)).collect();
     let (from, to) = (Day::new(from).to_string(), Day::new(to).to_string());
-    Ok(Reply::json(&json!({ "object": "list", "from": from, "to": to, "data": data }))?)
+    let reply = json!({
+        "object": "list",
+        "from": from,
+        "to": to,
+        "currency": currency.to_string(),
+        "month": month,
+        "data": data,
+    });
+    Ok(Reply::json(&reply)?)
 }
 
 /// Reads a query as [`show`] does.
@@ -209,6 +240,7 @@ fn add_up(rows: &[UsageRow], grouping: Grouping) -> BTreeMap<Group, Sum> {
         sum.requests += row.requests;
         sum.prompt_tokens += row.prompt_tokens;
         sum.completion_tokens += row.completion_tokens;
+        sum.cost = sum.cost.saturating_add(row.cost);
     }
     sums
 }
@@ -222,11 +254,12 @@ fn object(group: &Group, sum: Sum) -> Value {
             object.insert((*column).to_owned(), value);
         }
     }
-    let Sum { requests, prompt_tokens, completion_tokens } = sum;
+    let Sum { requests, prompt_tokens, completion_tokens, cost } = sum;
     object.insert("requests".to_owned(), requests.into());
     object.insert("prompt_tokens".to_owned(), prompt_tokens.into());
     object.insert("completion_tokens".to_owned(), completion_tokens.into());
     object.insert("total_tokens".to_owned(), (prompt_tokens + completion_tokens).into());
+    object.insert("cost".to_owned(), cost_text(cost).into());
     Value::Object(object)
 }
 
@@ -239,15 +272,15 @@ fn csv(sums: &BTreeMap<Group, Sum>, grouping: Grouping) -> String {
             text.push(',');
         }
     }
-    text.push_str("requests,prompt_tokens,completion_tokens,total_tokens\r\n");
+    text.push_str("requests,prompt_tokens,completion_tokens,total_tokens,cost\r\n");
     for (group, sum) in sums {
         for word in group.iter().flatten() {
             text.push_str(&quoted(word));
             text.push(',');
         }
-        let Sum { requests, prompt_tokens, completion_tokens } = sum;
-        let total = prompt_tokens + completion_tokens;
-        text.push_str(&format!("{requests},{prompt_tokens},{completion_tokens},{total}\r\n"));
+        let Sum { requests, prompt_tokens, completion_tokens, cost } = sum;
+        let (total, cost) = (prompt_tokens + completion_tokens, cost_text(*cost));
+        text.push_str(&format!("{requests},{prompt_tokens},{completion_tokens},{total},{cost}\r\n"));
     }
     text
 }
@@ -277,6 +310,7 @@ mod tests {
             requests,
             prompt_tokens: 10 * requests,
             completion_tokens: requests,
+            cost: 1_500 * requests,
         }
     }
 
@@ -289,12 +323,13 @@ mod tests {
         };
         assert_eq!(
             written("day"),
-            "day,requests,prompt_tokens,completion_tokens,total_tokens\r\n1970-01-01,3,30,3,33\r\n1970-01-02,4,40,4,44\r\n"
+            "day,requests,prompt_tokens,completion_tokens,total_tokens,cost\r\n1970-01-01,3,30,3,33,0.0000045\r\n\
+             1970-01-02,4,40,4,44,0.000006\r\n"
         );
         assert_eq!(
             written("model, key"),
-            "key,model,requests,prompt_tokens,completion_tokens,total_tokens\r\n,\"a,b\",1,10,1,11\r\n\
-             key_1,\"'=m\",6,60,6,66\r\n"
+            "key,model,requests,prompt_tokens,completion_tokens,total_tokens,cost\r\n,\"a,b\",1,10,1,11,0.0000015\r\n\
+             key_1,\"'=m\",6,60,6,66,0.000009\r\n"
         );
         assert!(Grouping::read("week").is_err() && Grouping::read("").is_err());
     }

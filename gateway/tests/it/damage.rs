@@ -41,6 +41,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         standby: Standby::never_held(&account),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     };
     ledger.accept(job.clone()).await.expect("accept");
     let answer = Answer {

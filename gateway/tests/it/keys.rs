@@ -217,10 +217,10 @@ async fn usage_is_shown_by_day_key_and_model() {
         assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
         let text = String::from_utf8(csv.body).expect("text");
         assert!(
-            text.starts_with("day,requests,prompt_tokens,completion_tokens,total_tokens\r\n20"),
+            text.starts_with("day,requests,prompt_tokens,completion_tokens,total_tokens,cost\r\n20"),
             "{text}"
         );
-        assert!(text.ends_with(",3,36,9,45\r\n"), "{text}");
+        assert!(text.ends_with(",3,36,9,45,0\r\n"), "{text}");
     }
     for query in ["from=2026-02-30", "group_by=week", "format=xml", "from=2026-02-02&to=2026-02-01"] {
         assert_eq!(rig.get(&format!("/v1/usage?{query}")).await.status, 400, "{query}");

@@ -45,6 +45,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         standby: Standby::never_held(&AccountId::new("acctsample")),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     };
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     job

@@ -81,6 +81,7 @@ impl Asker {
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
             keeping: infera_ledger::Keeping::default(),
+            charge: None,
         }
     }
 
@@ -110,6 +111,7 @@ impl Asker {
             deadline_ms: now.after(Duration::from_secs(30)),
             temperature: 0.7,
             sample_key: Digest::of(b"sample key"),
+            is_unpaid: false,
         };
         Settlement {
             job_id: job,

@@ -97,7 +97,8 @@ impl Asking {
     /// Returns the group as the settlement remembers it; none if no node was asked.
     pub(super) fn record(&self) -> Option<GroupRecord> {
         let context = self.prepared.context(&self.tenure.thresholds);
-        self.group.record(&self.tenure.id, &context, Timestamp::now())
+        let record = self.group.record(&self.tenure.id, &context, Timestamp::now())?;
+        Some(GroupRecord { is_unpaid: self.job.is_unpaid, ..record })
     }
 
     /// Returns the end that an agreement is.

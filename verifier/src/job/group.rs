@@ -333,6 +333,8 @@ impl Group {
             deadline_ms: open.map(|one| one.due).max().unwrap_or(now),
             temperature: context.temperature,
             sample_key: *context.sample_key,
+            // It stands with the job, not with what its nodes do.
+            is_unpaid: false,
         })
     }
 }

@@ -3,11 +3,12 @@
 
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
-use infera_types::job::{GroupRecord, Settlement};
+use infera_types::job::{AssignmentRecord, GroupRecord, Settlement};
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
+use crate::decisions::earning::Demand;
 use crate::decisions::points::{Work, earns_bonus, millipoints};
 use crate::decisions::verdicts::{self, Case, Judged, Witness};
 use crate::tenure::{LEDGER_RETRY, Tenure};
@@ -62,7 +63,7 @@ async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
         .judged
         .iter()
         .zip(&group.assignments)
-        .map(|(judged, record)| posting(tenure, settlement, judged, record.budget_ms))
+        .map(|(judged, record)| posting(tenure, (settlement, group.is_unpaid), judged, record))
         .collect();
     // The dispute first: if this is cut off in between, the group is still open and comes up again.
     if let Some(detail) = closing.dispute {
@@ -107,8 +108,14 @@ pub(super) fn case<'a>(
     Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
 }
 
-/// Makes a posting of one verdict.
-pub(super) fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged, budget_ms: u64) -> Posting {
+/// Makes a posting of the verdict on one assignment of a job, which its account may not have paid for.
+pub(super) fn posting(
+    tenure: &Tenure,
+    (settlement, is_unpaid): (&Settlement, bool),
+    judged: &Judged,
+    record: &AssignmentRecord,
+) -> Posting {
+    let demand = Demand { account: &settlement.account, is_unpaid };
     let snapshot = tenure.ledger_view.snapshot();
     let standing = snapshot.standing(&judged.node, &settlement.model);
     let work = Work {
@@ -122,9 +129,11 @@ pub(super) fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged,
             .get(&settlement.model)
             .map_or(0, |entry| entry.reference_token_us),
         elapsed_ms: judged.elapsed_ms,
-        budget_ms,
+        budget_ms: record.budget_ms,
         bonus: earns_bonus(standing, judged.numbers_outside),
     };
+    // The network owes itself nothing.
+    let earns = demand.earns(&record.owner) && !snapshot.pools.is_backstop(&judged.node);
     Posting {
         id: format!("verdict:{}", judged.assignment),
         job_id: settlement.job_id,
@@ -133,8 +142,7 @@ pub(super) fn posting(tenure: &Tenure, settlement: &Settlement, judged: &Judged,
             node: judged.node.clone(),
             model: settlement.model.clone(),
             verdict: judged.verdict,
-            // The network owes itself nothing.
-            millipoints: if snapshot.pools.is_backstop(&judged.node) { 0 } else { millipoints(&work) },
+            millipoints: if earns { millipoints(&work) } else { 0 },
             elapsed_ms: judged.elapsed_ms,
             tokens: judged.own_tokens,
             on_time: judged.on_time,

@@ -68,13 +68,13 @@ async fn post_stray(
     };
     one.state = AssignmentState::Answered;
     one.replica = Some(summarise(replica, at, sound));
-    let budget_ms = one.budget_ms;
+    let asked = one.clone();
     let case = case(tenure, &settlement, &record, Witness::Successor);
     let Some((judged, disputed)) = verdicts::judge(&case, replica.assignment_id) else { return Ok(()) };
     if let Some(detail) = disputed {
         dispute(tenure, &settlement, &detail).await?;
     }
-    let posting = posting(tenure, &settlement, &judged, budget_ms);
+    let posting = posting(tenure, (&settlement, record.is_unpaid), &judged, &asked);
     tenure.seams.owner.post(settlement.job_id, &[posting], false).await?;
     count_verdicts(&settlement, [&judged].into_iter());
     Ok(())

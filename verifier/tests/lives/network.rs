@@ -190,6 +190,7 @@ impl Network {
             standby: Standby::never_held(&self.account),
             metadata: Metadata::new(),
             keeping: ask.keeping,
+            charge: None,
         }
     }
 

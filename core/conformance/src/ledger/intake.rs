@@ -21,6 +21,7 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
         deadline_ms: job.deadline_ms,
         settlement: None,
         dispute: None,
+        price: None,
         metadata: job.metadata.clone(),
         kept: infera_ledger::Kept::WHOLE,
     };

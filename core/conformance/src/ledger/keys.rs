@@ -205,6 +205,7 @@ pub async fn usage_is_counted_by_day_key_and_model(ledger: &Halves) {
         requests,
         prompt_tokens: 11 * requests,
         completion_tokens: 3 * requests,
+        cost: 0,
     };
     let first = [row(today, None, "a", 1), row(today, Some(&key), "a", 2), row(today, Some(&key), "b", 1)];
     let next = row(today + 1, Some(&key), "a", 1);

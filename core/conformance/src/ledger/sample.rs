@@ -49,6 +49,7 @@ pub(super) fn new_job(account: &AccountId) -> NewJob {
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
         keeping: Keeping::default(),
+        charge: None,
     }
 }
 
@@ -165,6 +166,7 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
         deadline_ms: at(GROUP_DEADLINE),
         temperature: 0.5,
         sample_key: Digest::of(b"key"),
+        is_unpaid: false,
     }
 }
 

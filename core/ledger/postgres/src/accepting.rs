@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
+use super::charging::{FUNDS, Funds, payers};
 use super::failure::Failure;
 use super::lane::Work;
 use super::pool::prepared;
@@ -83,7 +84,8 @@ impl Work for Accepting {
             if let Ok(BatchAccepted::Stored(each)) = &outcome {
                 for (job, outcome) in jobs.iter().zip(each) {
                     if let Accepted::New { is_held } = outcome {
-                        fresh.push(Fresh { job, is_held: *is_held });
+                        let is_paid = known.funds.pays(&job.account);
+                        fresh.push(Fresh { job, is_held: *is_held, is_paid });
                     }
                 }
             }
@@ -103,6 +105,8 @@ struct Known {
     keys: HashMap<(String, Digest), (Digest, JobId)>,
     /// The jobs of shares in the first queues of models.
     offered: HashMap<(String, String), u32>,
+    /// What accounts and keys may spend, and spent.
+    funds: Funds,
 }
 
 /// The stored jobs and bytes of an account.
@@ -142,6 +146,9 @@ impl Known {
         let stored = Stored { waiting: held.waiting, account_bytes: held.bytes, all_bytes: self.all_bytes };
         if let Some(full) = no_place(job, stored) {
             return Ok(full);
+        }
+        if let Some(over) = self.funds.reserve(job) {
+            return Ok(Accepted::OverLimit(over));
         }
         let bytes = body_bytes(job);
         held.waiting = held.waiting.saturating_add(1);
@@ -194,8 +201,8 @@ async fn read(client: &ClientWrapper, jobs: &[&NewJob]) -> Result<Known, Failure
 }
 
 async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]) -> Result<Known, Failure> {
-    let [lock, stored, known_jobs, known_keys, offered] =
-        prepared(client, [LOCK_WAITING, STORED, KNOWN_JOBS, KNOWN_KEYS, OFFERED]).await?;
+    let [lock, stored, known_jobs, known_keys, offered, funds] =
+        prepared(client, [LOCK_WAITING, STORED, KNOWN_JOBS, KNOWN_KEYS, OFFERED, FUNDS]).await?;
     let ids: Vec<&[u8]> = jobs.iter().map(|job| &job.id.as_bytes()[..]).collect();
     let (mut owners, mut keys) = (Vec::new(), Vec::new());
     for job in jobs {
@@ -205,9 +212,10 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
         }
     }
     let (models, shares, offered_max) = bounded_shares(jobs);
+    let (payers, payer_keys, months) = payers(jobs);
     // Sent in this order without waiting for each other; each sees everything that was committed before it got its
     // lock.
-    let (begun, held, stored, jobs, keys, offered) = tokio::join!(
+    let (begun, held, stored, jobs, keys, offered, funds) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         async { client.query(&lock, &[&accounts]).await },
@@ -222,6 +230,12 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
             }
             client.query(&offered, &[&models, &shares, &offered_max]).await
         },
+        async {
+            if payers.is_empty() {
+                return Ok(Vec::new());
+            }
+            client.query(&funds, &[&payers, &payer_keys, &months]).await
+        },
     );
     begun?;
     let (held, stored) = (held?, stored?);
@@ -230,6 +244,7 @@ async fn read_locked(client: &ClientWrapper, jobs: &[&NewJob], accounts: &[&str]
     for row in &offered? {
         known.offered.insert((get(row, 0)?, get(row, 1)?), small(row, 2)?);
     }
+    known.funds = Funds::of(&funds?)?;
     Ok(known)
 }
 
@@ -290,6 +305,7 @@ mod tests {
             standby: Standby::never_held(account),
             metadata: infera_ledger::Metadata::new(),
             keeping: infera_ledger::Keeping::default(),
+            charge: None,
         }
     }
 

@@ -219,5 +219,6 @@ fn used(row: &Row) -> Result<UsageRow, LedgerError> {
         requests: count(row, 3)?,
         prompt_tokens: count(row, 4)?,
         completion_tokens: count(row, 5)?,
+        cost: count(row, 6)?,
     })
 }

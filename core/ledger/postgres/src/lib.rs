@@ -11,6 +11,7 @@
 mod accepting;
 mod accounts;
 mod batches;
+mod charging;
 mod confirming;
 mod erasing;
 mod failure;
@@ -21,6 +22,7 @@ mod keys;
 mod lane;
 mod lists;
 mod mail;
+mod money;
 mod network;
 mod node_groups;
 mod nodes;

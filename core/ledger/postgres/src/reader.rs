@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::accepting::used_again;
+use super::charging::optional_price;
 use super::settling::{read, settlement};
 use super::values::{count, digest, get, job_id, optional_digest, policy, time};
 use infera_ledger::listing::metadata_of;
@@ -22,9 +23,11 @@ use infera_types::time::Timestamp;
 /// The columns that [`view`] reads; a settlement is read from the first ones.
 pub(super) const VIEWS: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
-        disputes.status, jobs.state, job_lists.metadata, jobs.tier, jobs.erase_after_ms, jobs.erased_ms
+        disputes.status, jobs.state, job_lists.metadata, jobs.tier, jobs.erase_after_ms, jobs.erased_ms,
+        charges.prompt_price, charges.completion_price
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
+        LEFT JOIN charges ON charges.job_id = jobs.id
         LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
     WHERE jobs.id = ANY($1) AND jobs.account = $2";
 
@@ -111,6 +114,7 @@ pub(super) fn view(row: &Row) -> Result<JobView, LedgerError> {
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
         metadata: metadata_of(get(row, 8)?)?,
         kept: kept(get(row, 10)?, get(row, 11)?),
+        price: optional_price(row, 12)?,
     })
 }
 

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
+use super::charging::{ADD_SPENDING, CHARGES, CostColumns, SETTLE_CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::scheduling::{SCHEDULE, ScheduleColumns};
 use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
+use infera_ledger::stored::charging::StoredCharge;
 use infera_ledger::stored::{GroupRow, SettlementRow, day, group_of, readable, settlement_of};
 use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::ids::JobId;
@@ -77,7 +79,8 @@ impl Work for Settling {
         if ending.is_empty() {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
-            Columns::of(&known, &ending, &places)?.write(client, self.share).await?;
+            // It holds fifteen statements at once: too large a future to move.
+            Box::pin(Columns::of(&known, &ending, &places)?.write(client, self.share)).await?;
         }
         Ok(outcomes)
     }
@@ -98,6 +101,7 @@ struct Live {
 struct Known {
     live: HashMap<JobId, Live>,
     ended: HashMap<JobId, Settlement>,
+    charges: HashMap<JobId, StoredCharge>,
 }
 
 impl Known {
@@ -121,16 +125,17 @@ impl Known {
 /// Begins the transaction and locks the jobs: one round trip. If some of them have ended before, it fills the places
 /// that were kept for their groups and reads their ends: one more round trip.
 async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known, Failure> {
-    let lock = client.prepare_cached(LOCK_JOBS).await?;
+    let [lock, charges] = prepared(client, [LOCK_JOBS, CHARGES]).await?;
     let jobs: Vec<JobId> = rows.iter().map(|row| row.job).collect();
     let ids = ordered(&jobs);
-    let (begun, locked) = tokio::join!(
+    let (begun, locked, charges) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
         async { client.query(&lock, &[&ids]).await },
+        async { client.query(&charges, &[&ids]).await },
     );
     begun?;
-    let mut known = Known { live: HashMap::new(), ended: HashMap::new() };
+    let mut known = Known { live: HashMap::new(), ended: HashMap::new(), charges: HashMap::new() };
     let mut ended = Vec::new();
     for row in &locked? {
         let (job, state): (JobId, i16) = (job_id(row, 0)?, get(row, 2)?);
@@ -143,6 +148,7 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
             ended.push(job);
         }
     }
+    known.charges = stored_charges(&charges?)?;
     if !ended.is_empty() {
         known.ended = fill_and_read(client, rows, &ended).await?;
     }
@@ -225,6 +231,8 @@ struct Columns<'a> {
     postings: PostingColumns<'a>,
     used: UsageColumns<'a>,
     scheduled: ScheduleColumns<'a>,
+    costs: CostColumns,
+    spending: SpendingColumns,
     totals: Totals,
 }
 
@@ -235,6 +243,7 @@ struct UsageColumns<'a> {
     days: Vec<i64>,
     prompts: Vec<i64>,
     completions: Vec<i64>,
+    costs: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -269,6 +278,10 @@ impl<'a> Columns<'a> {
             let ended = columns.waiting.entry(row.account.as_str()).or_default();
             ended.jobs += 1;
             columns.totals.add(row.status, 1);
+            let cost = known.charges.get(&row.job).map_or(0, |charge| {
+                columns.spending.settle(charge, &row.account, row.usage.as_ref());
+                columns.costs.push(charge, row.usage.as_ref())
+            });
             if let Some(usage) = &row.usage {
                 ended.answers += 1;
                 ended.tokens = ended.tokens.saturating_add(whole(usage.completion_tokens));
@@ -279,6 +292,7 @@ impl<'a> Columns<'a> {
                 columns.used.days.push(day(row.settled_ms));
                 columns.used.prompts.push(whole(usage.prompt_tokens));
                 columns.used.completions.push(whole(usage.completion_tokens));
+                columns.used.costs.push(whole(cost));
                 columns.totals.add("prompt_tokens", usage.prompt_tokens);
                 columns.totals.add("completion_tokens", usage.completion_tokens);
             }
@@ -298,6 +312,7 @@ impl<'a> Columns<'a> {
             [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, COUNT_USAGE, SCHEDULE, ADD_TO_TOTALS],
         )
         .await?;
+        let [settle_charges, spend] = prepared(client, [SETTLE_CHARGES, ADD_SPENDING]).await?;
         let accounts: Vec<&str> = self.waiting.keys().copied().collect();
         let of_each = |value: fn(&Ended) -> i64| -> Vec<i64> { self.waiting.values().map(value).collect() };
         let [ended, answers] = [of_each(|ended| ended.jobs), of_each(|ended| ended.answers)];
@@ -316,9 +331,11 @@ impl<'a> Columns<'a> {
             async { client.execute(&sequence, &[]).await.map(drop) },
             async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
             async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
-            async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions]).await },
+            async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions, &used.costs]).await },
             async { execute_over(client, scheduled.jobs.len(), &schedule, &[&scheduled.jobs, &scheduled.owners, &scheduled.asked, &scheduled.due, &scheduled.reasons]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
+            async { self.costs.settle(client, &settle_charges).await },
+            async { self.spending.add(client, &spend).await },
             client.batch_execute("COMMIT"),
         );
         let (
@@ -334,12 +351,14 @@ impl<'a> Columns<'a> {
             used,
             scheduled,
             added,
+            charged,
+            spent,
             committed,
         ) = outcomes;
         // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
         let written = [
             settled, ended, grouped, recorded, waited, freed, shared, numbered, posted, used, scheduled,
-            added,
+            added, charged, spent,
         ];
         for outcome in written {
             outcome.map_err(Failure::before_sent_commit)?;

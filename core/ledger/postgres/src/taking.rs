@@ -38,7 +38,8 @@ const TAKE: &str = concat!(
                 SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
-        deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier, share"
+        deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier, share,
+        EXISTS (SELECT 1 FROM charges WHERE charges.job_id = jobs.id AND charges.is_paid = 0)"
 );
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
@@ -138,6 +139,7 @@ fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
         lane: Lane::of_number(get::<i16>(row, 14)?.into()),
         tier: ServiceTier::of_number(get::<i16>(row, 15)?.into()),
         pool: NodePool::of_share(get(row, 16)?),
+        is_unpaid: get(row, 17)?,
         lost_handouts: small(row, 11)?,
         misses: from_json("misses", get::<&str>(row, 12)?.as_bytes())?,
     })

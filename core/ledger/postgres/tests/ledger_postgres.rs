@@ -82,6 +82,7 @@ fn new_job(account: &AccountId) -> NewJob {
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     }
 }
 

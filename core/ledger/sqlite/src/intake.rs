@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
+use super::charging::{self, Admitted};
 use super::failure::Failure;
 use super::settling::{Groups, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
@@ -88,12 +89,20 @@ pub(super) fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Res
         // A job that was accepted before is returned though there is no room for another.
         return Ok(same_id(connection, job)?.unwrap_or(full));
     }
+    let is_paid = match charging::admit(connection, job)? {
+        Admitted::Free => None,
+        Admitted::Charged { is_paid } => Some(is_paid),
+        Admitted::Over(over) => return Ok(same_id(connection, job)?.unwrap_or(Accepted::OverLimit(over))),
+    };
     let is_held = job.standby.is_held(offered);
     if !insert(connection, job, hash, is_held)? {
         let missing = || Failure::row(format!("{} is stored and cannot be read", job.id));
         return same_id(connection, job)?.ok_or_else(missing);
     }
     count_in(connection, job)?;
+    if let (Some(charge), Some(is_paid)) = (&job.charge, is_paid) {
+        charging::reserve(connection, job, charge, is_paid)?;
+    }
     if let Some(idempotency) = &job.idempotency {
         connection
             .numbered("INSERT INTO idempotency (account, key, fingerprint, job_id) VALUES ($1, $2, $3, $4)")?

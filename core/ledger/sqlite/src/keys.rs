@@ -68,6 +68,7 @@ impl AccountLook for SqliteLedger {
                         requests: count(row, 3)?,
                         prompt_tokens: count(row, 4)?,
                         completion_tokens: count(row, 5)?,
+                        cost: count(row, 6)?,
                     })
                 },
             )?;

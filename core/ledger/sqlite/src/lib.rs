@@ -7,6 +7,7 @@
 
 mod accounts;
 mod batches;
+mod charging;
 mod checking;
 mod commits;
 mod erasing;
@@ -20,6 +21,7 @@ mod lists;
 mod log;
 mod mail;
 mod mark;
+mod money;
 mod network;
 mod node_days;
 mod node_groups;

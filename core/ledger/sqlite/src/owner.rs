@@ -104,7 +104,8 @@ const TAKE: &str = concat!(
             SELECT 1 FROM leases WHERE leases.name = jobs.owner AND leases.holder = jobs.owner
                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
     RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
-        epoch, lost_handouts, misses, request_hash, lane, tier, share"
+        epoch, lost_handouts, misses, request_hash, lane, tier, share,
+        EXISTS (SELECT 1 FROM charges WHERE charges.job_id = jobs.id AND charges.is_paid = 0)"
 );
 
 fn take_one(
@@ -159,6 +160,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option
         lane: Lane::of_number(row.get(13)?),
         tier: ServiceTier::of_number(row.get(14)?),
         pool: NodePool::of_share(&row.get::<_, String>(15)?),
+        is_unpaid: row.get::<_, i64>(16)? != 0,
         lost_handouts: small(row, 10)?,
         misses: Vec::new(),
     };

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
+use super::charging::optional_price;
 use super::failure::Failure;
 use super::intake::earlier_use;
 use super::settling::{Groups, read};
@@ -63,8 +64,9 @@ pub(super) fn view(
     let row = connection
         .numbered(
             "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, metadata, jobs.tier,
-                 jobs.erase_after_ms, jobs.erased_ms
+                 jobs.erase_after_ms, jobs.erased_ms, charges.prompt_price, charges.completion_price
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
+                 LEFT JOIN charges ON charges.job_id = jobs.id
                  LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
              WHERE jobs.id = $1 AND jobs.account = $2",
         )?
@@ -74,10 +76,11 @@ pub(super) fn view(
             let dispute: Option<String> = row.get(4)?;
             let (metadata, tier): (Option<String>, _) = (row.get(5)?, ServiceTier::of_number(row.get(6)?));
             let times = (time(row, 2)?, time(row, 3)?);
-            Ok((model, tier, state, times, dispute, metadata, kept(row.get(7)?, row.get(8)?)))
+            let kept = (kept(row.get(7)?, row.get(8)?), optional_price(row, 9)?);
+            Ok((model, tier, state, times, dispute, metadata, kept))
         })
         .optional()?;
-    let Some((model, tier, state, (accepted_ms, deadline_ms), dispute, metadata, kept)) = row else {
+    let Some((model, tier, state, (accepted_ms, deadline_ms), dispute, metadata, (kept, price))) = row else {
         return Ok(None);
     };
     let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
@@ -92,6 +95,7 @@ pub(super) fn view(
         dispute: dispute.map(|word| dispute_of(&word)).transpose()?,
         metadata: metadata_of(metadata.as_deref())?,
         kept,
+        price,
     }))
 }
 

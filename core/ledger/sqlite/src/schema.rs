@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 16] = [
+const MIGRATIONS: [&str; 17] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -20,6 +20,7 @@ const MIGRATIONS: [&str; 16] = [
     include_str!("../migrations/0014_mail.sql"),
     include_str!("../migrations/0015_own_nodes.sql"),
     include_str!("../migrations/0016_erasing.sql"),
+    include_str!("../migrations/0017_money.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
+use super::charging;
 use super::failure::Failure;
 use super::scheduling::schedule;
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
@@ -45,9 +46,10 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
         None => make_claimable(connection, row.job)?,
     }
     add_to_total(connection, row.status, 1)?;
+    let cost = charging::settle(connection, row)?;
     if let Some(usage) = &row.usage {
         insert_posting(connection, &usage.posting)?;
-        count_usage(connection, row, usage)?;
+        count_usage(connection, row, usage, cost)?;
         add_to_total(connection, "prompt_tokens", usage.prompt_tokens)?;
         add_to_total(connection, "completion_tokens", usage.completion_tokens)?;
     }
@@ -55,20 +57,27 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
 }
 
 /// Counts an answer for its key, model and day.
-fn count_usage(connection: &Connection, row: &SettlementRow, usage: &Usage) -> Result<(), Failure> {
+fn count_usage(
+    connection: &Connection,
+    row: &SettlementRow,
+    usage: &Usage,
+    cost: u64,
+) -> Result<(), Failure> {
     connection
         .numbered(
-            "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens)
-             SELECT account, $2, COALESCE(key_id, ''), model, 1, $3, $4 FROM jobs WHERE id = $1
+            "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens, cost)
+             SELECT account, $2, COALESCE(key_id, ''), model, 1, $3, $4, $5 FROM jobs WHERE id = $1
              ON CONFLICT (account, day, key_id, model) DO UPDATE SET requests = usage.requests + 1,
                  prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens,
-                 completion_tokens = usage.completion_tokens + excluded.completion_tokens",
+                 completion_tokens = usage.completion_tokens + excluded.completion_tokens,
+                 cost = usage.cost + excluded.cost",
         )?
         .execute(params![
             row.job.blob(),
             day(row.settled_ms),
             whole(usage.prompt_tokens),
-            whole(usage.completion_tokens)
+            whole(usage.completion_tokens),
+            whole(cost)
         ])?;
     Ok(())
 }

@@ -41,6 +41,7 @@ fn job(request_bytes: usize) -> NewJob {
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     }
 }
 

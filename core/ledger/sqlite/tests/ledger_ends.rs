@@ -1,5 +1,8 @@
 //! Tests what a ledger of an earlier version shows of its jobs once this one has opened it.
 
+#[path = "support/undoing.rs"]
+mod undoing;
+
 use std::time::Duration;
 
 use infera_ledger::{
@@ -34,6 +37,7 @@ fn new_job(account: &AccountId) -> NewJob {
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     }
 }
 
@@ -51,30 +55,7 @@ async fn an_older_ledgers_live_jobs_are_listed_and_their_ends_read() {
     }
     ledger.cancel(&account, ended.id, now()).await.expect("cancel");
     drop(ledger);
-    let older = "DROP TABLE ends; DROP TABLE job_lists; ALTER TABLE jobs DROP COLUMN ended_as;
-                 DROP INDEX nodes_owner; ALTER TABLE nodes DROP COLUMN withdrawn_ms;
-                 ALTER TABLE nodes DROP COLUMN version; ALTER TABLE nodes DROP COLUMN models;
-                 DROP TABLE node_days;
-                 ALTER TABLE accounts DROP COLUMN address_ms; DROP TABLE mails; DROP TABLE mail_codes;
-                 DROP TABLE account_events;
-                 ALTER TABLE nodes DROP COLUMN private_ms; ALTER TABLE nodes DROP COLUMN backstop_ms;
-                 ALTER TABLE api_keys DROP COLUMN pool; DROP TABLE node_groups; DROP TABLE node_group_nodes;
-                 DROP TABLE node_group_accounts; DROP TABLE erasures; DROP TABLE account_erasures;
-                 DROP INDEX segments_replaced; DROP INDEX segments_expiring; DROP INDEX records_unclaimed;
-                 ALTER TABLE api_keys DROP COLUMN stores; ALTER TABLE api_keys DROP COLUMN retention_days;
-                 ALTER TABLE jobs DROP COLUMN erase_after_ms; ALTER TABLE jobs DROP COLUMN retention_days;
-                 ALTER TABLE jobs DROP COLUMN erased_ms; ALTER TABLE records DROP COLUMN retention_days;
-                 ALTER TABLE segments DROP COLUMN retention_days; ALTER TABLE segments DROP COLUMN expires_ms;
-                 ALTER TABLE segments DROP COLUMN removed_ms; ALTER TABLE segments DROP COLUMN rewrites;
-                 ALTER TABLE segments DROP COLUMN old_key;
-                 CREATE INDEX records_unclaimed ON records (settled_ms, job_id) WHERE segment IS NULL;
-                 DROP INDEX api_keys_id; DROP INDEX api_keys_account; DROP TABLE usage;
-                 ALTER TABLE api_keys DROP COLUMN id; ALTER TABLE api_keys DROP COLUMN name;
-                 ALTER TABLE api_keys DROP COLUMN scopes; ALTER TABLE api_keys DROP COLUMN expires_ms;
-                 ALTER TABLE api_keys DROP COLUMN blocked_ms; ALTER TABLE api_keys DROP COLUMN successor;
-                 ALTER TABLE accounts DROP COLUMN blocked_ms; ALTER TABLE jobs DROP COLUMN key_id;
-                 DELETE FROM schema_versions WHERE version >= 11";
-    rusqlite::Connection::open(&path).expect("a database").execute_batch(older).expect("an older schema");
+    undoing::take_back(&path, 10);
 
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     let question = JobsQuestion {

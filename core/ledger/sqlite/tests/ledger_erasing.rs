@@ -59,6 +59,7 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
         standby: Standby::never_held(&account),
         metadata,
         keeping: Keeping::default(),
+        charge: None,
     };
     ledger.accept(job.clone()).await.expect("accept");
     let owner = VerifierId::fresh();

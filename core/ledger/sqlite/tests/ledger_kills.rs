@@ -38,6 +38,7 @@ fn job() -> NewJob {
         standby: Standby::never_held(&AccountId::new(ACCOUNT)),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     }
 }
 

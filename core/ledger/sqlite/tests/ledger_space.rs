@@ -46,6 +46,7 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
             standby: Standby::never_held(&account),
             metadata: Metadata::new(),
             keeping: infera_ledger::Keeping::default(),
+            charge: None,
         };
         assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
         let end = Settlement {

@@ -4,6 +4,8 @@
 
 #[path = "ledger_sqlite/older.rs"]
 mod older;
+#[path = "support/undoing.rs"]
+mod undoing;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -44,6 +46,7 @@ fn new_job(account: &AccountId) -> NewJob {
         standby: Standby::never_held(account),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
+        charge: None,
     }
 }
 

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keeping, Kept, Metadata};
 use crate::job_state::JobState;
-use crate::rows::{NodePool, Standby};
+use crate::rows::{Charge, NodePool, OverLimit, Standby};
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, KeyId, ModelName, NodeId, OwnerId,
 };
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
+use infera_types::money::Price;
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
@@ -51,6 +52,8 @@ pub struct NewJob {
     pub metadata: Metadata,
     /// How long its text is kept.
     pub keeping: Keeping,
+    /// What it may cost; none if its model is free.
+    pub charge: Option<Charge>,
 }
 
 /// The most bytes of requests that may be stored, from a job's acceptance until its body is pruned. Callers in
@@ -105,6 +108,8 @@ pub enum Accepted {
         /// How many bytes are stored.
         stored: u64,
     },
+    /// The job may cost more than is left of a limit.
+    OverLimit(OverLimit),
 }
 
 /// The outcome of a cancellation.
@@ -141,6 +146,8 @@ pub struct JobView {
     pub metadata: Metadata,
     /// What is kept of its text.
     pub kept: Kept,
+    /// The price at which it was accepted; none if its model was free.
+    pub price: Option<Price>,
 }
 
 /// Counts of the whole network.
@@ -283,6 +290,8 @@ pub struct TakenJob {
     pub tier: ServiceTier,
     /// The nodes that it may go to.
     pub pool: NodePool,
+    /// Whether its model had a price when it was accepted, and its account did not pay.
+    pub is_unpaid: bool,
     /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.

@@ -238,6 +238,8 @@ pub struct UsageRow {
     pub prompt_tokens: u64,
     /// Tokens of the answers.
     pub completion_tokens: u64,
+    /// What the answers cost, in billionths of the currency.
+    pub cost: u64,
 }
 
 /// The outcome of adding a key to an account.

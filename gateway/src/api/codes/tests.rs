@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use infera_ledger::{OverLimit, Payer};
 use infera_types::admission::Refusal;
 use infera_types::job::FailureReason;
+use infera_types::money::Price;
 
 use super::*;
 use crate::api::denied::Denied;
@@ -12,6 +14,19 @@ use crate::api::error::ApiError;
 use crate::api::group_refusal::GroupRefusal;
 use crate::api::too_many_requests::Limit;
 use crate::fastapi::{Flaw, Json, Mistakes, Unfit};
+
+/// Every limit.
+const LIMITS: [Limit; 9] = [
+    Limit::Rate,
+    Limit::Tokens,
+    Limit::Looks,
+    Limit::InFlight,
+    Limit::Waiting,
+    Limit::Stored,
+    Limit::Signups,
+    Limit::Nodes,
+    Limit::Connections,
+];
 
 /// Returns errors of every variant, and with every code that a variant may have.
 fn errors() -> Vec<ApiError> {
@@ -47,6 +62,11 @@ fn errors() -> Vec<ApiError> {
         ApiError::SlowBody,
         ApiError::KeyReused,
         ApiError::InProgress,
+        ApiError::OverSpend {
+            over: OverLimit { payer: Payer::Key, limit: 1, used: 1, needed: 1 },
+            of_batch: None,
+        },
+        ApiError::PriceAboveMax { price: Price { prompt: 1, completion: 1 }, max: Price::default() },
         ApiError::InsufficientNodes,
         ApiError::Overloaded,
         ApiError::OutboxFull,
@@ -68,20 +88,9 @@ fn errors() -> Vec<ApiError> {
     ]);
     all.extend(Refusal::ALL.iter().copied().map(ApiError::Node));
     all.extend(FailureReason::ALL.iter().map(|reason| ApiError::Failed(*reason, text())));
-    let limits = [
-        Limit::Rate,
-        Limit::Tokens,
-        Limit::Looks,
-        Limit::InFlight,
-        Limit::Waiting,
-        Limit::Stored,
-        Limit::Signups,
-        Limit::Nodes,
-        Limit::Connections,
-    ];
     let wait = Duration::from_secs(1);
-    all.extend(limits.map(|limit| ApiError::Limited(limit, wait)));
-    all.extend(limits.map(|limit| ApiError::LimitedBatch { limit, fitting: 1, sent: 2, wait }));
+    all.extend(LIMITS.map(|limit| ApiError::Limited(limit, wait)));
+    all.extend(LIMITS.map(|limit| ApiError::LimitedBatch { limit, fitting: 1, sent: 2, wait }));
     all
 }
 
@@ -135,6 +144,8 @@ fn is_listed_above(error: &ApiError) {
             _,
         )
         | ApiError::LimitedBatch { .. }
+        | ApiError::OverSpend { .. }
+        | ApiError::PriceAboveMax { .. }
         | ApiError::InsufficientNodes
         | ApiError::Overloaded
         | ApiError::OutboxFull
@@ -165,7 +176,7 @@ fn each_error_is_in_the_table_with_its_statuses() {
         if error.retry_after().is_some() && line.code != "shutting_down" {
             assert!(matches!(line.retry, Retry::Safe | Retry::WithKey), "{error:?}");
         }
-        let asks_for_patience = [429, 503].contains(&line.openai);
+        let asks_for_patience = [429, 503].contains(&line.openai) && line.retry != Retry::Useless;
         assert!(!asks_for_patience || error.retry_after().is_some(), "{error:?}: no wait is told");
         let is_ours = error.status(Face::OpenAi).is_server_error();
         let may_be_ours = line.fault != Fault::Client && line.fault != Fault::Runner;

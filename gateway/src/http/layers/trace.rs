@@ -162,6 +162,7 @@ fn error_headers(error: &ApiError) -> Vec<(HeaderName, HeaderValue)> {
         | ApiError::Failed(..)
         | ApiError::Damaged
         | ApiError::KeysFull(_)
+        | ApiError::OverSpend { .. }
         | ApiError::KeyEnded => {
             let name = HeaderName::from_static("x-should-retry");
             let retry = if error.retry_after().is_some() { "true" } else { "false" };

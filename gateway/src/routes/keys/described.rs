@@ -76,7 +76,7 @@ pub(crate) static CHANGE: Operation = Operation {
     ..operation(
         "changeKey",
         "Change a key",
-        "Changes a key's name, scopes or expiry. What is left out stays as it is.",
+        "Changes a key's name, scopes, expiry or spend limit. What is left out stays as it is.",
     )
 };
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::ClientWrapper;
 
+use crate::charging::{ADD_SPENDING, INSERT_CHARGES, reservations};
 use crate::failure::Failure;
 use crate::pool::{Parameters, execute_over, prepared};
 use crate::settling::{ADD_TO_TOTALS, Totals};
@@ -43,6 +44,8 @@ const ADD_WAITING: &str =
 pub(super) struct Fresh<'a> {
     pub(super) job: &'a NewJob,
     pub(super) is_held: bool,
+    /// Whether its account pays; it says something only of jobs that may cost something.
+    pub(super) is_paid: bool,
 }
 
 /// The columns of a batch's jobs.
@@ -75,7 +78,7 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(jobs: &[Fresh<'a>]) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
-        for Fresh { job, is_held } in jobs {
+        for Fresh { job, is_held, .. } in jobs {
             columns.ids.push(job.id.as_bytes());
             columns.accounts.push(job.account.as_str());
             columns.models.push(job.model.as_str());
@@ -127,6 +130,8 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
     }
     let [insert_jobs, insert_listed, insert_keys, add_waiting, add_totals] =
         prepared(client, [INSERT_JOBS, INSERT_LISTED, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
+    let [insert_charges, add_spending] = prepared(client, [INSERT_CHARGES, ADD_SPENDING]).await?;
+    let (charges, spending) = reservations(jobs.iter().map(|fresh| (fresh.job, fresh.is_paid)));
     let columns = Columns::of(jobs)?;
     let (accounts, more, bytes) = by_account(jobs);
     let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -146,7 +151,7 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, metadata, .. } = &columns;
     let Columns { lanes, tiers, shares, weights, held, prompts, keys: key_ids, .. } = &columns;
     let Columns { erased_after, retentions, .. } = &columns;
-    let (inserted, listed, keys, waiting, totals, committed) = tokio::join!(
+    let (inserted, listed, keys, waiting, totals, charged, reserved, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
@@ -159,10 +164,12 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
         async { execute_over(client, keyed.0.len(), &insert_keys, &[&keyed.0, &keyed.1, &keyed.2, &keyed.3]).await },
         async { client.execute(&add_waiting, &[&accounts, &more, &bytes]).await.map(drop) },
         async { client.execute(&add_totals, &[&names, &share, &amounts]).await.map(drop) },
+        async { charges.insert(client, &insert_charges).await },
+        async { spending.add(client, &add_spending).await },
         client.batch_execute("COMMIT"),
     );
     // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
-    for outcome in [inserted, listed, keys, waiting, totals] {
+    for outcome in [inserted, listed, keys, waiting, totals, charged, reserved] {
         outcome.map_err(Failure::before_sent_commit)?;
     }
     committed.map_err(Failure::of_commit)

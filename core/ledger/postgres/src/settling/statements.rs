@@ -58,15 +58,17 @@ pub(super) const FREE_KEYS: &str = "DELETE FROM idempotency WHERE job_id = ANY($
 
 /// Counts answers for their keys, models and days, in the order in which the rows are locked.
 pub(super) const COUNT_USAGE: &str =
-    "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens)
+    "INSERT INTO usage (account, day, key_id, model, requests, prompt_tokens, completion_tokens, cost)
     SELECT jobs.account, ended.day, COALESCE(jobs.key_id, ''), jobs.model, COUNT(*), SUM(ended.prompt)::bigint,
-        SUM(ended.completion)::bigint
-    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[]) AS ended (job_id, day, prompt, completion)
+        SUM(ended.completion)::bigint, SUM(ended.cost)::bigint
+    FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+            AS ended (job_id, day, prompt, completion, cost)
         JOIN jobs ON jobs.id = ended.job_id
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (account, day, key_id, model) DO UPDATE SET requests = usage.requests + excluded.requests,
         prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens,
-        completion_tokens = usage.completion_tokens + excluded.completion_tokens";
+        completion_tokens = usage.completion_tokens + excluded.completion_tokens,
+        cost = usage.cost + excluded.cost";
 
 /// Adds to this process's row of the sums over all jobs.
 pub(crate) const ADD_TO_TOTALS: &str = "INSERT INTO totals (name, share, value)

@@ -8,44 +8,7 @@ use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest};
 use infera_types::job::{End, FailureReason, Settlement};
 
-use super::{new_job, now, place};
-
-/// Takes a ledger back to the third version of its schema.
-const TO_VERSION_3: &str = "DROP INDEX settlements_poison; ALTER TABLE settlements DROP COLUMN reason;
-                 DROP INDEX postings_valid; ALTER TABLE postings DROP COLUMN valid_node;
-                 ALTER TABLE settlements DROP COLUMN hash; ALTER TABLE groups DROP COLUMN hash;
-                 ALTER TABLE jobs DROP COLUMN request_hash; ALTER TABLE leases DROP COLUMN taken_ms;
-                 ALTER TABLE waiting DROP COLUMN bytes; DELETE FROM totals WHERE name = 'body_bytes'; DROP TABLE probe;
-                 DROP INDEX jobs_queued; CREATE INDEX jobs_queued ON jobs (model, accepted_ms) WHERE state = 0;
-                 ALTER TABLE jobs DROP COLUMN lane; ALTER TABLE jobs DROP COLUMN tier;
-                 ALTER TABLE jobs DROP COLUMN share; ALTER TABLE jobs DROP COLUMN share_weight;
-                 ALTER TABLE jobs DROP COLUMN held; ALTER TABLE jobs DROP COLUMN prompt_estimate;
-                 ALTER TABLE jobs DROP COLUMN charged; ALTER TABLE waiting DROP COLUMN usual_tokens;
-                 ALTER TABLE waiting DROP COLUMN excess_tokens; ALTER TABLE accounts DROP COLUMN proven_ms;
-                 ALTER TABLE accounts DROP COLUMN weight; ALTER TABLE api_keys DROP COLUMN may_prioritise;
-                 DROP TABLE ends; DROP TABLE job_lists; ALTER TABLE jobs DROP COLUMN ended_as;
-                 DROP INDEX api_keys_id; DROP INDEX api_keys_account; DROP TABLE usage;
-                 ALTER TABLE api_keys DROP COLUMN id; ALTER TABLE api_keys DROP COLUMN name;
-                 ALTER TABLE api_keys DROP COLUMN scopes; ALTER TABLE api_keys DROP COLUMN expires_ms;
-                 ALTER TABLE api_keys DROP COLUMN blocked_ms; ALTER TABLE api_keys DROP COLUMN successor;
-                 ALTER TABLE accounts DROP COLUMN blocked_ms; ALTER TABLE jobs DROP COLUMN key_id;
-                 DROP INDEX nodes_owner; ALTER TABLE nodes DROP COLUMN withdrawn_ms;
-                 ALTER TABLE nodes DROP COLUMN version; ALTER TABLE nodes DROP COLUMN models;
-                 DROP TABLE node_days;
-                 ALTER TABLE accounts DROP COLUMN address_ms; DROP TABLE mails; DROP TABLE mail_codes;
-                 DROP TABLE account_events;
-                 ALTER TABLE nodes DROP COLUMN private_ms; ALTER TABLE nodes DROP COLUMN backstop_ms;
-                 ALTER TABLE api_keys DROP COLUMN pool; DROP TABLE node_groups; DROP TABLE node_group_nodes;
-                 DROP TABLE node_group_accounts; DROP TABLE erasures; DROP TABLE account_erasures;
-                 DROP INDEX segments_replaced; DROP INDEX segments_expiring; DROP INDEX records_unclaimed;
-                 ALTER TABLE api_keys DROP COLUMN stores; ALTER TABLE api_keys DROP COLUMN retention_days;
-                 ALTER TABLE jobs DROP COLUMN erase_after_ms; ALTER TABLE jobs DROP COLUMN retention_days;
-                 ALTER TABLE jobs DROP COLUMN erased_ms; ALTER TABLE records DROP COLUMN retention_days;
-                 ALTER TABLE segments DROP COLUMN retention_days; ALTER TABLE segments DROP COLUMN expires_ms;
-                 ALTER TABLE segments DROP COLUMN removed_ms; ALTER TABLE segments DROP COLUMN rewrites;
-                 ALTER TABLE segments DROP COLUMN old_key;
-                 CREATE INDEX records_unclaimed ON records (settled_ms, job_id) WHERE segment IS NULL;
-                 DELETE FROM schema_versions WHERE version >= 4";
+use super::{new_job, now, place, undoing};
 
 /// In a ledger from before failures had a column of their own, poison is found as in any other.
 #[tokio::test]
@@ -76,10 +39,7 @@ async fn an_older_ledgers_poison_is_found() {
         jobs.push(job_id);
     }
     drop(ledger);
-    rusqlite::Connection::open(&path)
-        .expect("a database")
-        .execute_batch(TO_VERSION_3)
-        .expect("an older schema");
+    undoing::take_back(&path, 3);
     let ledger = SqliteLedger::open(&path).expect("it opens again");
     let found = ledger.poisoned(None, 9).await.expect("poison");
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[1..]);

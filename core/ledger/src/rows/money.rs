@@ -1,0 +1,105 @@
+//! The values of money: what models cost, what a job reserves, and what keys and accounts may spend.
+
+use infera_types::ids::{AccountId, KeyId, ModelName};
+use infera_types::money::Price;
+
+/// The price of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPrice {
+    /// The model.
+    pub model: ModelName,
+    /// Its price, which isn't free.
+    pub price: Price,
+}
+
+/// What a job may cost: the model's price when it is accepted, and the tokens that are reserved for it. What it does cost
+/// follows from the same price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The price.
+    pub price: Price,
+    /// An estimate of the prompt's tokens.
+    pub prompt_tokens: u64,
+    /// The most tokens that the answer can have.
+    pub completion_tokens: u64,
+}
+
+impl Charge {
+    /// Returns the amount that is reserved until the job ends, in billionths.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.price.cost(self.prompt_tokens, self.completion_tokens)
+    }
+}
+
+/// Whose limit a job would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// That of the key that asks.
+    Key,
+    /// That of its account.
+    Account,
+}
+
+/// The refusal of a job that may cost more than is left of a limit. Amounts are in billionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverLimit {
+    /// Whose limit it is.
+    pub payer: Payer,
+    /// The limit.
+    pub limit: u64,
+    /// What is spent and reserved in this month.
+    pub used: u64,
+    /// What the job would reserve.
+    pub needed: u64,
+}
+
+/// What a key or an account may spend in a calendar month (UTC), and what it spent in this one, in billionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// The limit, if there is one.
+    pub limit: Option<u64>,
+    /// What ended jobs cost that were accepted in this month.
+    pub spent: u64,
+    /// What is reserved for jobs that have not ended.
+    pub reserved: u64,
+}
+
+/// What an account and its keys may spend and spent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountSpending {
+    /// Whether the account pays for what it owes, as an operator says.
+    pub pays: bool,
+    /// The whole account.
+    pub account: Spending,
+    /// Those of its keys that have a limit or spent something in this month, by their ids.
+    pub keys: Vec<(KeyId, Spending)>,
+}
+
+impl AccountSpending {
+    /// Returns the spending of one of the account's keys.
+    #[must_use]
+    pub fn of_key(&self, id: &KeyId) -> Spending {
+        self.keys.iter().find(|(key, _)| key == id).map(|(_, spending)| *spending).unwrap_or_default()
+    }
+}
+
+/// A change of what an account may spend, by an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountTerms {
+    /// The limit per calendar month, in billionths; none: no limit.
+    Limit(Option<u64>),
+    /// Whether the account pays, so that its jobs earn their nodes points.
+    Pays(bool),
+}
+
+/// The key that takes the place of another, with its limit and what it spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inheritance {
+    /// The account of both.
+    pub account: AccountId,
+    /// The key that is replaced.
+    pub from: KeyId,
+    /// Its successor.
+    pub to: KeyId,
+}

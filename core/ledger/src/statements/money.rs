@@ -1,0 +1,31 @@
+//! The statements about money that SQLite and PostgreSQL share word for word.
+
+/// Sets the price of a model (`$1`) that the catalogue has: for prompts (`$2`) and for answers (`$3`).
+pub const SET_PRICE: &str = "INSERT INTO prices (model, prompt, completion)
+    SELECT name, CAST($2 AS BIGINT), CAST($3 AS BIGINT) FROM catalogue WHERE name = $1
+    ON CONFLICT (model) DO UPDATE SET prompt = excluded.prompt, completion = excluded.completion
+    RETURNING 1";
+
+/// Sets the limit (`$2`) of an account (`$1`: its address or its id), and returns its id.
+pub const LIMIT_ACCOUNT: &str =
+    "UPDATE accounts SET spend_limit = CAST($2 AS BIGINT) WHERE email = $1 OR id = $1 RETURNING id";
+
+/// Sets whether an account (`$1`: its address or its id) pays, and returns its id.
+pub const SET_PAYS: &str = "UPDATE accounts SET pays = $2 WHERE email = $1 OR id = $1 RETURNING id";
+
+/// Sets the limit (`$2`) of a key, and returns its id.
+pub const LIMIT_KEY: &str = "UPDATE api_keys SET spend_limit = CAST($2 AS BIGINT) WHERE id = $1 RETURNING id";
+
+/// Finds what an account (`$1`) may spend, and spent in a month (`$2`): whether it pays, limit, spent, reserved.
+pub const SPENDING_OF_ACCOUNT: &str =
+    "SELECT accounts.pays, accounts.spend_limit, COALESCE(spending.spent, 0),
+        COALESCE(spending.reserved, 0)
+    FROM accounts LEFT JOIN spending ON spending.subject = accounts.id AND spending.month = $2
+    WHERE accounts.id = $1";
+
+/// Finds what keys of an account (`$1`) may spend, and spent in a month (`$2`): id, limit, spent, reserved.
+pub const SPENDING_OF_KEYS: &str = "SELECT api_keys.id, api_keys.spend_limit, COALESCE(spending.spent, 0),
+        COALESCE(spending.reserved, 0)
+    FROM api_keys LEFT JOIN spending ON spending.subject = api_keys.id AND spending.month = $2
+    WHERE api_keys.account = $1 AND (api_keys.spend_limit IS NOT NULL OR spending.subject IS NOT NULL)
+    ORDER BY api_keys.id";

@@ -1,0 +1,24 @@
+//! Says whether an answer earns its node points at all; [`points`](super::points) says how many.
+//!
+//! Points are for work that others want and pay for. A node earns nothing from a job of its own owner's account: an account
+//! could make points for itself by asking its own nodes. Where the job's model has a price, it earns nothing either unless the
+//! account paid when the job was accepted. Verdicts are the same either way, and so is the node's reputation.
+
+use infera_types::ids::{AccountId, OwnerId};
+
+/// A job as far as it decides what its nodes earn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand<'a> {
+    /// The account that asked.
+    pub account: &'a AccountId,
+    /// Whether the model had a price and the account did not pay.
+    pub is_unpaid: bool,
+}
+
+impl Demand<'_> {
+    /// Returns whether the job earns a node of `owner` points.
+    #[must_use]
+    pub fn earns(&self, owner: &OwnerId) -> bool {
+        !self.is_unpaid && *owner != OwnerId::of_account(self.account)
+    }
+}
