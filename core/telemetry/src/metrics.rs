@@ -56,6 +56,7 @@ metrics! {
     Gauge GATEWAY_OUTBOX_MAX = "infera_gateway_outbox_notices_max": "How many notices the outbox can hold.";
     Counter GATEWAY_OUTBOX_FULL = "infera_gateway_jobs_refused_outbox_full_total": "Jobs not accepted because the outbox was full.";
     Counter GATEWAY_NOTICES_LEFT = "infera_gateway_notices_left_total": "Notices left to the sweeper because their queue did not accept them, or at shutdown.";
+    Counter GATEWAY_MAILS = "infera_gateway_mails_total": "Tries to hand mails to the mail server, by outcome (sent, later: it was away, given_up).";
     Gauge GATEWAY_CONNECTIONS = "infera_gateway_connections": "Open connections of clients.";
     Gauge GATEWAY_CONNECTIONS_MAX = "infera_gateway_connections_max": "How many connections there may be.";
     Counter GATEWAY_CONNECTIONS_CLOSED = "infera_gateway_connections_closed_total": "Idle connections closed for new ones, by what was taken (all: every place; share: that of the address).";

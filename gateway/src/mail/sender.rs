@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use infera_ledger::{Addressee, DueMail, LedgerError, MailKind, MailOutbox};
 use infera_mail::{Letter, MailConfig, MailError, Mailer};
+use infera_telemetry::metrics::GATEWAY_MAILS;
 use infera_types::ids::Digest;
 use infera_types::retry::Backoff;
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
+use metrics::counter;
 use tokio::sync::Notify;
 
 use super::code::MailCode;
@@ -152,18 +154,22 @@ impl Sender {
         let (id, kind, tries) = (mail.id, mail.kind.word(), mail.tries);
         match self.mailer.send(&letter).await {
             Ok(()) => {
+                counted("sent");
                 tracing::info!(%id, kind, address, tries, "a mail is sent");
                 self.finish(mail, None).await
             }
             Err(error @ (MailError::Refused(_) | MailError::Unwritable(_))) => {
+                counted("given_up");
                 tracing::warn!(%id, kind, address, %error, "a mail is given up");
                 self.finish(mail, None).await
             }
             Err(MailError::Away(reason)) if mail.tries >= TRIES_MAX => {
+                counted("given_up");
                 tracing::error!(%id, kind, address, tries, reason, "a mail is given up");
                 self.finish(mail, None).await
             }
             Err(MailError::Away(reason)) => {
+                counted("later");
                 tracing::debug!(%id, kind, address, tries, reason, "a mail is tried again later");
                 let again = Timestamp::now().after(self.retry.spread(mail.tries));
                 match self.finish(mail, Some(again)).await {
@@ -221,6 +227,11 @@ impl Faults {
         }
         self.is_mail_away = false;
     }
+}
+
+/// Counts a try. Mails that go to no one aren't counted, as the log doesn't tell of them.
+fn counted(outcome: &'static str) {
+    counter!(GATEWAY_MAILS, "outcome" => outcome).increment(1);
 }
 
 /// Returns what the log has in place of an address: the beginning of its SHA-256, by which an operator who knows the address
