@@ -97,7 +97,7 @@ fn group() -> impl Strategy<Value = GroupRecord> {
             deadline_ms: Timestamp::from_millis(77),
             temperature,
             sample_key: Digest::from_bytes(key),
-            is_unpaid: false,
+            payment: infera_types::money::Payment::Free,
         },
     )
 }

@@ -148,6 +148,7 @@ macro_rules! ledger_conformance {
             accounts_are_proven_and_weighed_and_keys_prioritise
             keys_are_listed_and_changed
             a_rotated_key_has_one_successor
+            a_successor_takes_over_and_is_counted
             blocked_keys_and_accounts_open_nothing
             usage_is_counted_by_day_key_and_model
 
@@ -163,7 +164,7 @@ macro_rules! ledger_conformance {
             a_limit_has_no_room_for_more
             a_limit_holds_among_many_callers
             unpaid_jobs_are_known_to_their_owner
-            a_successor_inherits_what_was_spent
+            keys_that_replace_each_other_spend_from_one_purse
 
             closed_jobs_are_claimed_once
             a_segment_waits_until_it_is_full_or_ripe

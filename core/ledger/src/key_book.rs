@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::LedgerError;
 use crate::money_book::SpendBook;
-use crate::rows::{Added, KeyChange, KeyView, NewKey, UsageRow};
+use crate::rows::{Added, KeyChange, KeyView, NewKey, Rotated, Rotation, UsageRow};
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
 
@@ -86,17 +86,10 @@ pub trait KeyBook: KeyEnds + AccountLook + SpendBook {
     /// [`LedgerError`].
     async fn change_key(&self, id: &KeyId, change: &KeyChange) -> Result<Option<KeyView>, LedgerError>;
 
-    /// Replaces a key, in one commit: stores `successor` and lets the old key expire at `until`, or earlier if it would
-    /// have. Returns false, and stores nothing, if the old key is unknown, another account's, revoked, blocked, expired
-    /// or replaced already by another successor. The same call again changes nothing and returns true.
+    /// Replaces a key, in one commit: stores its successor, with what it takes over, and lets the old key expire. Nothing is
+    /// stored unless it is [`Rotated::Done`]. The same call again changes nothing and returns the same.
     ///
     /// # Errors
     /// [`LedgerError`].
-    async fn rotate_key(
-        &self,
-        id: &KeyId,
-        successor: &NewKey,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError>;
+    async fn rotate_key(&self, rotation: &Rotation, now: Timestamp) -> Result<Rotated, LedgerError>;
 }

@@ -223,12 +223,14 @@ pub const KEYS_OF_ACCOUNT: &str = concat!(
 /// Finds a key by its public id.
 pub const KEY_BY_ID: &str = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE id = $1");
 
-/// Changes name (`$2`), scopes (`$3`) and, if `$4` is 1, the expiry (`$5`) of a key that isn't revoked.
+/// Changes a key that isn't revoked: name (`$2`), scopes (`$3`), if `$4` is 1 the expiry (`$5`), whether its jobs are stored
+/// (`$6`), if `$7` is 1 their retention (`$8`), and if `$9` is 1 the spend limit (`$10`).
 pub const CHANGE_KEY: &str = concat!(
     "UPDATE api_keys SET name = COALESCE(CAST($2 AS TEXT), name), scopes = COALESCE(CAST($3 AS TEXT), scopes),
         expires_ms = CASE WHEN CAST($4 AS BIGINT) = 1 THEN CAST($5 AS BIGINT) ELSE expires_ms END,
         stores = COALESCE(CAST($6 AS SMALLINT), stores),
-        retention_days = CASE WHEN CAST($7 AS BIGINT) = 1 THEN CAST($8 AS BIGINT) ELSE retention_days END
+        retention_days = CASE WHEN CAST($7 AS BIGINT) = 1 THEN CAST($8 AS BIGINT) ELSE retention_days END,
+        spend_limit = CASE WHEN CAST($9 AS BIGINT) = 1 THEN CAST($10 AS BIGINT) ELSE spend_limit END
     WHERE id = $1 AND revoked_ms IS NULL RETURNING ",
     key_columns!()
 );

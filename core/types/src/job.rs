@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
+use crate::money::Payment;
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
 use crate::time::Timestamp;
 
@@ -338,9 +339,9 @@ pub struct GroupRecord {
     pub temperature: f64,
     /// The key that the replicas' noise was drawn with, so that gaps can be recomputed.
     pub sample_key: Digest,
-    /// Whether the job's account does not pay for it, though the model has a price: it earns no points.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_unpaid: bool,
+    /// Who pays for the job, which decides whether its nodes earn points.
+    #[serde(default, skip_serializing_if = "Payment::is_free")]
+    pub payment: Payment,
 }
 
 /// The end of a job as it is committed: one row, unique per job, never changed.

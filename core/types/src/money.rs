@@ -56,6 +56,37 @@ impl Price {
     }
 }
 
+/// Who pays for a job, as it was when the job was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payment {
+    /// Its model was free.
+    #[default]
+    Free,
+    /// Its model had a price, and its account pays.
+    Paid,
+    /// Its model had a price, and its account does not pay.
+    Unpaid,
+}
+
+impl Payment {
+    /// Returns whether the model was free.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        *self == Self::Free
+    }
+
+    /// Returns the payment of a job whose charge says whether its account pays; none: it has no charge.
+    #[must_use]
+    pub fn of_charge(is_paid: Option<bool>) -> Self {
+        match is_paid {
+            None => Self::Free,
+            Some(true) => Self::Paid,
+            Some(false) => Self::Unpaid,
+        }
+    }
+}
+
 /// The error of a text that is no amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAmount {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use infera_ledger::{
-    AccountBook, Added, Inheritance, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey,
-    PrivacyChange, Scope, Scopes, UnknownScope,
+    AccountBook, Added, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Rotated,
+    Rotation, Scope, Scopes, UnknownScope,
 };
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
@@ -154,17 +154,14 @@ pub async fn rotate(book: &dyn KeyBook, id: &str, overlap: Duration) -> Result<M
     let now = Timestamp::now();
     let old = book.key_by_id(&KeyId::new(id)).await?.ok_or_else(|| KeyOrderError::NoKey(id.to_owned()))?;
     let key = ApiKey::generate()?;
-    let KeyView { name, scopes, expires_ms, account, privacy, .. } = old;
-    let row = NewKey { name, scopes, expires_ms, ..key.row(account.clone()) };
-    if !book.rotate_key(&old.id, &row, now.after(overlap), now).await? {
-        return Err(KeyOrderError::NotValid(old.id));
+    let KeyView { name, scopes, expires_ms, account, .. } = old;
+    let successor = NewKey { name, scopes, expires_ms, ..key.row(account.clone()) };
+    let rotation = Rotation { id: old.id, successor, until: now.after(overlap), live_max: LIVE_MAX };
+    match book.rotate_key(&rotation, now).await? {
+        Rotated::Done => Ok(MadeKey { id: rotation.successor.id, account, key }),
+        Rotated::NotValid => Err(KeyOrderError::NotValid(rotation.id)),
+        Rotated::Full => Err(KeyOrderError::Full),
     }
-    let KeyPrivacy { stores, retention_days } = privacy;
-    let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
-    retain(book, row.id.as_str(), privacy).await?;
-    let inheritance = Inheritance { account: account.clone(), from: old.id, to: row.id.clone() };
-    book.inherit_limit(&inheritance, now).await?;
-    Ok(MadeKey { id: row.id, account, key })
 }
 
 /// Revokes a key by its id.

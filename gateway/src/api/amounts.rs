@@ -1,7 +1,7 @@
 //! Amounts of money in bodies and replies: decimal numbers as texts. `max_price`, which other providers' clients write as
-//! numbers, is read as those too, by the decimal digits that were sent.
+//! numbers, is read as those too.
 
-use infera_types::money::{NoAmount, PRICE_PLACES, Price, cost_text, decimal, price};
+use infera_types::money::{PRICE_PLACES, Price, cost_text, decimal, price};
 use serde_json::{Map, Value};
 
 use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step};
@@ -9,8 +9,8 @@ use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step};
 /// The form of a limit in a body. Amounts of ten digits, up to some nine billion, are taken too.
 pub(crate) const LIMIT: &str = "^[0-9]{1,9}(\\.[0-9]{1,9})?$";
 
-/// The form of a price in a body. A million for a million tokens is taken too.
-const PRICE: &str = "^[0-9]{1,6}(\\.[0-9]{1,6})?$";
+/// The form of a largest price in a body.
+const PRICE: &str = "^[0-9]+(\\.[0-9]+)?$";
 
 /// The members of `max_price`.
 const MAX_PRICE: &[Field] = &[
@@ -54,13 +54,13 @@ pub(crate) fn max_price(body: &Json, mistakes: &mut Mistakes) -> Option<Price> {
         if *value == Json::Null {
             continue;
         }
-        match digits(value).map(|digits| price(&digits)) {
-            Some(Ok(amount)) => *part = amount,
-            Some(Err(error)) => {
-                mistakes.add(&within(Some(Step::their_name(name))), not_an_amount(error), value);
-            }
+        match digits(value).and_then(|digits| bound(&digits)) {
+            Some(bound) => *part = bound,
             None => {
-                let flaw = Flaw::new("string_type", "Input should be an amount, as a text or a number");
+                let flaw = Flaw::new(
+                    "value_error",
+                    "Input should be an amount that is not negative, as a decimal number or text",
+                );
                 mistakes.add(&within(Some(Step::their_name(name))), flaw, value);
             }
         }
@@ -68,13 +68,20 @@ pub(crate) fn max_price(body: &Json, mistakes: &mut Mistakes) -> Option<Price> {
     Some(max)
 }
 
-/// Returns the flaw of a text that is no amount.
-pub(crate) fn not_an_amount(error: NoAmount) -> Flaw {
-    Flaw::new("value_error", format!("Input is no amount: {error}"))
+/// Reads a bound on a price, in the units of prices. Decimal places beyond those that prices have are cut off, which excludes no
+/// price that is within the bound, and a bound above all prices is the largest of them.
+fn bound(digits: &str) -> Option<u64> {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let kept = fraction.get(..PRICE_PLACES as usize).unwrap_or(fraction);
+    Some(price(&format!("{whole}.{kept}")).unwrap_or(Price::MAX))
 }
 
-/// Returns the decimal digits of an amount that was sent as a text or as a number. The shortest digits that name a number with
-/// a fraction are those that were sent, for as many as money has.
+/// Returns the decimal digits of an amount that was sent as a text or as a number; for a number with a fraction, the shortest
+/// that name it.
 fn digits(value: &Json) -> Option<String> {
     match value {
         Json::Text(text) => Some(text.clone()),
@@ -122,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_largest_price_is_read_exactly_as_text_or_number() {
+    fn a_largest_price_is_read_from_a_text_or_a_number() {
         let both = |prompt, completion| Ok(Some(Price { prompt, completion }));
         for (body, expected) in [
             ("{}", Ok(None)),
@@ -135,9 +142,18 @@ mod tests {
             (r#"{"max_price": {"prompt": 0, "completion": "0"}}"#, both(0, 0)),
             (r#"{"max_price": 1}"#, Err(1)),
             (r#"{"max_price": {"prompt": -1, "completion": NaN}}"#, Err(2)),
-            (r#"{"max_price": {"prompt": 1e-7, "completion": 1e300}}"#, Err(2)),
+            (r#"{"max_price": {"prompt": 1e-7, "completion": 1e300}}"#, both(0, Price::MAX)),
+            (
+                r#"{"max_price": {"prompt": 0.30000000000000004, "completion": "0.5999999999"}}"#,
+                both(300_000, 599_999),
+            ),
+            (
+                r#"{"max_price": {"prompt": "1000000.000001", "completion": 7000000}}"#,
+                both(Price::MAX, Price::MAX),
+            ),
+            (r#"{"max_price": {"prompt": "+1", "completion": ".5"}}"#, Err(2)),
             (r#"{"max_price": {"prompt": true, "completion": ["1"]}}"#, Err(2)),
-            (r#"{"max_price": {"input": "1", "prompt": 99999999999999999999999}}"#, Err(2)),
+            (r#"{"max_price": {"input": "1", "prompt": 99999999999999999999999}}"#, Err(1)),
         ] {
             assert_eq!(read(body), expected, "{body}");
         }

@@ -144,17 +144,17 @@ fn over_spend(over: OverLimit, of_batch: Option<(usize, usize)>) -> String {
     let OverLimit { payer, limit, used, needed } = over;
     let [limit, used, needed] = [limit, used, needed].map(cost_text);
     let (whose, remedy) = match payer {
-        Payer::Key => ("This key's", "Raise it with PATCH /v1/keys/{id}"),
+        Payer::Key => ("This key's", "A key without a limit can raise it (PATCH /v1/keys/{id})"),
         Payer::Account => ("This account's", "Its operator can raise it"),
     };
     let which = match of_batch {
         Some((fitting, sent)) => {
-            format!("of these {sent} jobs {fitting} fit and none was accepted; the next one")
+            format!("of these {sent} jobs, of which none was accepted, {fitting} fit; the next one")
         }
         None => "this request".to_owned(),
     };
     format!(
-        "{whose} spend limit of {limit} for this calendar month (UTC) has no room: {used} is spent or reserved, and {which} may \
-         cost {needed}. {remedy}, ask for a shorter answer, or wait for running jobs to end or for the next month."
+        "{whose} spend limit of {limit} for this calendar month (UTC) has too little left: {used} is spent or reserved, and \
+         {which} may cost {needed}. {remedy}. Ask for a shorter answer, or wait for running jobs to end or for the next month."
     )
 }

@@ -1,7 +1,7 @@
 //! Accepts several jobs together: all of them in one commit, or none. What refuses a single job refuses the batch, and
 //! every job that could never be answered is named.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,11 @@ use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 use super::accept::unanswerable;
+use super::earlier::earlier;
 use super::handle::Jobs;
 use super::new_job::new_job;
 use super::pools::pool_of;
-use super::pricing::charge;
+use super::pricing::affordable;
 use super::standby::standby;
 use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
@@ -70,12 +71,15 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
     let account = batch.caller.account.clone();
     // Before the first reading of the catalogue, it isn't known which models exist.
     let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
-    refuse_unanswerable(jobs, &batch, begun)?;
+    let earlier = refuse_unanswerable(jobs, &batch, begun).await?;
     let deadline = batch.cancel_after.unwrap_or(jobs.terms.submit_deadline);
     let accepted_ms = Timestamp::now();
-    let mut new = Vec::with_capacity(batch.jobs.len());
+    let (mut new, mut places) = (Vec::with_capacity(batch.jobs.len()), Vec::with_capacity(batch.jobs.len()));
     let mut pools = HashMap::new();
-    for BatchJob { ask, idempotency } in batch.jobs {
+    for (place, BatchJob { ask, idempotency }) in batch.jobs.into_iter().enumerate() {
+        if earlier.contains_key(&place) {
+            continue;
+        }
         let words = ask.nodes_words();
         let known: Option<NodePool> = pools.get(&words).cloned();
         let pool = match known {
@@ -89,36 +93,49 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
         let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max).in_pool(&pool);
         let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
         new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
+        places.push(place);
     }
     let asked: Vec<_> = new.iter().map(|job| (job.id, job.model.clone())).collect();
-    let outcomes = stored(jobs, &account, new).await?;
+    let outcomes = if new.is_empty() { Vec::new() } else { stored(jobs, &account, new, &places).await? };
     let took = begun.elapsed();
-    let mut receipts = Vec::with_capacity(asked.len());
-    for ((job, model), outcome) in asked.into_iter().zip(outcomes) {
-        match outcome {
-            Accepted::Existing(earlier) => {
-                receipts.push(BatchReceipt { job: earlier, status: "unknown", is_new: false });
-            }
-            _ => {
-                jobs.metrics.accepted(&model, took);
-                receipts.push(BatchReceipt { job, status: "queued", is_new: true });
-            }
-        }
+    let of_earlier = |job| BatchReceipt { job, status: "unknown", is_new: false };
+    let mut receipts: BTreeMap<usize, BatchReceipt> =
+        earlier.into_iter().map(|(place, job)| (place, of_earlier(job))).collect();
+    for ((place, (job, model)), outcome) in places.into_iter().zip(asked).zip(outcomes) {
+        let receipt = if let Accepted::Existing(earlier) = outcome {
+            of_earlier(earlier)
+        } else {
+            jobs.metrics.accepted(&model, took);
+            BatchReceipt { job, status: "queued", is_new: true }
+        };
+        receipts.insert(place, receipt);
     }
     drop(batch.reservation);
-    with_statuses(jobs, &account, receipts).await
+    with_statuses(jobs, &account, receipts.into_values().collect()).await
 }
 
 /// Refuses a batch with jobs that the network could never answer, or only for more than the client takes. All of them are named.
-fn refuse_unanswerable(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<(), ApiError> {
-    let mut mistakes = Mistakes::default();
-    for (index, BatchJob { ask, .. }) in batch.jobs.iter().enumerate() {
+/// Returns the earlier jobs under the keys of those for which the model has become too dear, by their places: they keep the
+/// price at which they were accepted.
+async fn refuse_unanswerable(
+    jobs: &Jobs,
+    batch: &Batch,
+    now: Instant,
+) -> Result<HashMap<usize, JobId>, ApiError> {
+    let (mut mistakes, mut known) = (Mistakes::default(), HashMap::new());
+    for (index, BatchJob { ask, idempotency }) in batch.jobs.iter().enumerate() {
         let model = ask.request.model.as_str();
         let error = match jobs.catalogue.model(model) {
             None => Some(ApiError::ModelUnknown(model.to_owned())),
             Some(_) => unanswerable(jobs, &ask.request, now).or_else(|| too_dear(jobs, ask)),
         };
         let Some(error) = error else { continue };
+        if matches!(error, ApiError::PriceAboveMax { .. })
+            && let Some(job) = earlier(jobs, &batch.caller.account, idempotency.as_ref()).await?
+        {
+            known.insert(index, job);
+            continue;
+        }
         let member = match error {
             ApiError::ContextExceeded { .. } => "messages",
             ApiError::PriceAboveMax { .. } => "max_price",
@@ -127,16 +144,21 @@ fn refuse_unanswerable(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<(), A
         let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
         mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
     }
-    Ok(mistakes.none_or(()).map_err(Unfit::from)?)
+    Ok(mistakes.none_or(known).map_err(Unfit::from)?)
 }
 
 /// Returns the refusal of a job whose model costs more than its client takes.
 fn too_dear(jobs: &Jobs, ask: &ChatRequest) -> Option<ApiError> {
-    charge(jobs.catalogue.price(&ask.request.model), ask.max_price, 0, 0).err()
+    affordable(jobs.catalogue.price(&ask.request.model), ask.max_price).err()
 }
 
-/// Commits the jobs and returns the outcome of each.
-async fn stored(jobs: &Jobs, account: &AccountId, new: Vec<NewJob>) -> Result<Vec<Accepted>, ApiError> {
+/// Commits the jobs, which have these places in the batch, and returns the outcome of each.
+async fn stored(
+    jobs: &Jobs,
+    account: &AccountId,
+    new: Vec<NewJob>,
+    places: &[usize],
+) -> Result<Vec<Accepted>, ApiError> {
     let sent = new.len();
     let unkeyed: Vec<JobId> = new.iter().filter(|job| job.idempotency.is_none()).map(|job| job.id).collect();
     let accepted = match commit_all(&*jobs.batches, &*jobs.lists, account, new).await {
@@ -152,10 +174,10 @@ async fn stored(jobs: &Jobs, account: &AccountId, new: Vec<NewJob>) -> Result<Ve
     let limited = |limit, fitting, wait| ApiError::LimitedBatch { limit, fitting, sent, wait };
     match accepted {
         BatchAccepted::Stored(outcomes) => Ok(outcomes),
-        BatchAccepted::KeysReused(places) => {
+        BatchAccepted::KeysReused(reused) => {
             let mut mistakes = Mistakes::default();
-            for place in places {
-                let location = [Step::name("jobs"), Step::Index(place), Step::name("idempotency_key")];
+            for place in reused.into_iter().filter_map(|index| places.get(index)) {
+                let location = [Step::name("jobs"), Step::Index(*place), Step::name("idempotency_key")];
                 let flaw = Flaw::new(ApiError::KeyReused.code(), ApiError::KeyReused.message());
                 mistakes.add(&location, flaw, &Json::Null);
             }

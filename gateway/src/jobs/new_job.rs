@@ -6,7 +6,7 @@ use infera_types::job::JobRequest;
 use infera_types::time::Timestamp;
 
 use super::handle::{Jobs, Terms};
-use super::pricing::charge;
+use super::pricing::{TokensMax, affordable, charge};
 use crate::access::Caller;
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
@@ -26,8 +26,12 @@ pub(super) fn new_job(
     let ChatRequest { mut request, policy, metadata, store, max_price, .. } = ask;
     // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(context_max);
-    let price = jobs.catalogue.price(&request.model);
-    let charge = charge(price, max_price, standby.prompt_tokens, request.max_tokens.into())?;
+    let tokens = TokensMax {
+        prompt: TokensMax::of_prompt(&request.messages),
+        completion: request.max_tokens.into(),
+        context: context_max.into(),
+    };
+    let price = affordable(jobs.catalogue.price(&request.model), max_price)?;
     Ok(NewJob {
         id: JobId::new(),
         account: caller.account.clone(),
@@ -46,7 +50,7 @@ pub(super) fn new_job(
         standby,
         metadata,
         keeping: keeping(store, caller.privacy, &jobs.terms),
-        charge,
+        charge: price.map(|price| charge(price, tokens)),
     })
 }
 

@@ -2,9 +2,12 @@
 //! and its end stay. A new job makes the same request for the same account. No client waits for it, and no broker is
 //! needed, because the sweeper publishes its notice.
 
-use infera_ledger::{JobIntake, JobReader, LedgerError, Metadata, NetworkBook, NewJob, PoisonedJob, Standby};
+use infera_ledger::{
+    Charge, JobIntake, JobReader, LedgerError, Metadata, NetworkBook, NewJob, PoisonedJob, Standby,
+};
 use infera_types::ids::{GatewayId, JobId};
 use infera_types::job::End;
+use infera_types::money::Price;
 use infera_types::time::Timestamp;
 
 use super::commit::{Committed, commit};
@@ -75,6 +78,8 @@ where
     let Some(poisoned) = ledger.poisoned(Some(job), 1).await?.pop() else {
         return Err(why_not(ledger, job).await?);
     };
+    let view = ledger.job(&poisoned.account, job).await?;
+    let has_price = view.is_some_and(|view| view.price.is_some());
     let PoisonedJob { account, model, request, policy, pool, keeping, .. } = poisoned;
     let (accepted_ms, terms) = (Timestamp::now(), Terms::from(config));
     let new = NewJob {
@@ -97,8 +102,12 @@ where
         room: terms.room,
         metadata: Metadata::new(),
         keeping,
-        // Its account doesn't pay for a fault of the network's.
-        charge: None,
+        // Its account doesn't pay for a fault of the network's, and whether it pays is known as with other jobs.
+        charge: has_price.then_some(Charge {
+            price: Price::default(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+        }),
     };
     let id = new.id;
     match commit(ledger, ledger, new).await? {
@@ -106,7 +115,7 @@ where
         Committed::NoRoomForAccount(stored) | Committed::NoRoom(stored) => {
             Err(NotReplayed::NoRoom { stored })
         }
-        // A job without an idempotency key can't match an earlier one, and one without a charge exceeds no limit.
+        // A job without an idempotency key can't match an earlier one, and one that costs nothing exceeds no limit.
         Committed::New { .. } | Committed::Earlier(_) | Committed::KeyReused | Committed::OverLimit(_) => {
             Ok(id)
         }

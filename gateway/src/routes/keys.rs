@@ -7,8 +7,7 @@ mod described;
 use std::time::Duration;
 
 use infera_ledger::{
-    Added, Inheritance, KeyBook, KeyChange, KeyPrivacy, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
-    Scopes,
+    Added, KeyBook, KeyChange, KeyView, LedgerError, NewKey, Rotated, Rotation, Scope, Scopes,
 };
 use infera_types::ids::{AccountId, KeyId};
 use infera_types::time::Timestamp;
@@ -74,9 +73,9 @@ pub(crate) async fn list(book: &dyn KeyBook, call: &Call) -> Result<Reply, Failu
     let account = account(&caller, query.none_wrong(named)?)?;
     let keys = book.keys(&account, LISTED_MAX).await.map_err(failed)?;
     let now = Timestamp::now();
-    let spending = book.spending(&account, now).await.map_err(failed)?;
-    let data: Vec<_> =
-        keys.iter().map(|view| key_objects::key(view, spending.of_key(&view.id), now)).collect();
+    let spending = book.keys_spending(&account, LISTED_MAX, now).await.map_err(failed)?;
+    let of = |view: &KeyView| spending.get(&view.id).copied().unwrap_or_default();
+    let data: Vec<_> = keys.iter().map(|view| key_objects::key(view, of(view), now)).collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
 }
 
@@ -104,10 +103,10 @@ pub(crate) async fn create(
         Added::Full => return Err(ApiError::KeysFull(LIVE_MAX).into()),
         Added::NoAccount => return Err(ApiError::NotFound.into()),
     }
-    say_privacy(book, &key.id, asked.privacy).await?;
-    // The key isn't shown to anyone yet, so nothing can be spent under it in between.
-    if let Some(limit) = asked.spend_limit.flatten() {
-        book.limit_key(&key.id, Some(limit)).await.map_err(failed)?;
+    // The key isn't shown to anyone yet, so that none of its jobs goes before this.
+    let rest = KeyChange { privacy: asked.privacy, spend_limit: asked.spend_limit, ..KeyChange::default() };
+    if rest != KeyChange::default() {
+        book.change_key(&key.id, &rest).await.map_err(failed)?.ok_or(ApiError::KeyEnded)?;
     }
     made(book, &key.id, &secret, now).await
 }
@@ -140,12 +139,11 @@ pub(crate) async fn change(
     if asked.scopes.is_some() || expires_ms.is_some() {
         permit(&caller, asked.scopes.unwrap_or(view.scopes), becomes)?;
     }
-    let change = KeyChange { name: asked.name, scopes: asked.scopes, expires_ms, privacy: asked.privacy };
-    if let Some(limit) = asked.spend_limit {
+    if asked.spend_limit.is_some() {
         unlimited(book, &caller, now).await?;
-        // Before the rest: what fails afterwards leaves a limit that is the wanted one.
-        book.limit_key(&view.id, limit).await.map_err(failed)?;
     }
+    let Asked { name, scopes, privacy, spend_limit, .. } = asked;
+    let change = KeyChange { name, scopes, expires_ms, privacy, spend_limit };
     let changed = book.change_key(&view.id, &change).await.map_err(failed)?.ok_or(ApiError::KeyEnded)?;
     cache.forget(|caller| caller.id == changed.id);
     shown(book, &changed, now).await
@@ -185,17 +183,14 @@ pub(crate) async fn rotate(book: &dyn KeyBook, cache: &KeyCache, call: &Call) ->
         ..secret.row(old.account.clone())
     };
     let until = now.after(Duration::from_secs(overlap_s));
-    if !book.rotate_key(&old.id, &successor, until, now).await.map_err(failed)? {
-        return Err(ApiError::KeyEnded.into());
+    let rotation = Rotation { id: old.id, successor, until, live_max: LIVE_MAX };
+    match book.rotate_key(&rotation, now).await.map_err(failed)? {
+        Rotated::Done => {}
+        Rotated::NotValid => return Err(ApiError::KeyEnded.into()),
+        Rotated::Full => return Err(ApiError::KeysFull(LIVE_MAX).into()),
     }
-    // The successor isn't known to its owner yet, so that none of its jobs goes before this.
-    let KeyPrivacy { stores, retention_days } = old.privacy;
-    let privacy = PrivacyChange { stores: Some(stores), retention_days: Some(retention_days) };
-    say_privacy(book, &successor.id, privacy).await?;
-    cache.forget(|caller| caller.id == old.id);
-    let (account, from, to) = (old.account, old.id, successor.id.clone());
-    book.inherit_limit(&Inheritance { account, from, to }, now).await.map_err(failed)?;
-    made(book, &successor.id, &secret, now).await
+    cache.forget(|caller| caller.id == rotation.id);
+    made(book, &rotation.successor.id, &secret, now).await
 }
 
 /// Blocks a key, or takes its block back.
@@ -222,31 +217,21 @@ pub(super) fn failed(error: LedgerError) -> ApiError {
 
 /// Refuses a caller whose key has a spend limit of its own, which it could get around with other keys.
 async fn unlimited(book: &dyn KeyBook, caller: &Caller, now: Timestamp) -> Result<(), ApiError> {
-    let spending = book.spending(&caller.account, now).await.map_err(failed)?;
-    match spending.of_key(&caller.id).limit {
+    match book.key_spending(&caller.id, now).await.map_err(failed)?.limit {
         Some(_) => Err(ApiError::NotPermitted(Denied::BeyondSpendLimit)),
         None => Ok(()),
     }
 }
 
 async fn shown(book: &dyn KeyBook, view: &KeyView, now: Timestamp) -> Result<Reply, Failure> {
-    let spending = book.spending(&view.account, now).await.map_err(failed)?;
-    Ok(Reply::json(&key_objects::key(view, spending.of_key(&view.id), now))?)
+    let spending = book.key_spending(&view.id, now).await.map_err(failed)?;
+    Ok(Reply::json(&key_objects::key(view, spending, now))?)
 }
 
 async fn made(book: &dyn KeyBook, id: &KeyId, secret: &ApiKey, now: Timestamp) -> Result<Reply, Failure> {
     let view = book.key_by_id(id).await.map_err(failed)?.ok_or(ApiError::Internal)?;
-    let spending = book.spending(&view.account, now).await.map_err(failed)?;
-    Ok(Reply::json(&key_objects::made(&view, spending.of_key(id), secret.expose(), now))?)
-}
-
-/// Changes what a new key says of its jobs' text, if its body says anything.
-async fn say_privacy(book: &dyn KeyBook, id: &KeyId, privacy: PrivacyChange) -> Result<(), ApiError> {
-    if privacy.is_empty() {
-        return Ok(());
-    }
-    let change = KeyChange { privacy, ..KeyChange::default() };
-    book.change_key(id, &change).await.map_err(failed)?.map(drop).ok_or(ApiError::KeyEnded)
+    let spending = book.key_spending(id, now).await.map_err(failed)?;
+    Ok(Reply::json(&key_objects::made(&view, spending, secret.expose(), now))?)
 }
 
 fn generate() -> Result<ApiKey, ApiError> {

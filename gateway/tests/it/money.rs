@@ -127,7 +127,7 @@ async fn an_accounts_limit_refuses_on_both_faces_and_ends_make_room() {
     let batch =
         json!({ "jobs": [with(chat(), "max_tokens", json!(4)), with(chat(), "max_tokens", json!(9))] });
     let reply = rig.post("/v1/jobs", &batch, &[]).await;
-    is_over(&reply, "of these 2 jobs 1 fit and none was accepted");
+    is_over(&reply, "of these 2 jobs, of which none was accepted, 1 fit");
     limit(&rig, "none").await;
     assert_eq!(rig.post("/v1/jobs", &batch, &[]).await.status, 202);
 }

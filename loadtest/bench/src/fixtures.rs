@@ -111,7 +111,7 @@ impl Asker {
             deadline_ms: now.after(Duration::from_secs(30)),
             temperature: 0.7,
             sample_key: Digest::of(b"sample key"),
-            is_unpaid: false,
+            payment: infera_types::money::Payment::Free,
         };
         Settlement {
             job_id: job,

@@ -2,23 +2,32 @@
 //!
 //! Points are for work that others want and pay for. A node earns nothing from a job of its own owner's account: an account
 //! could make points for itself by asking its own nodes. Where the job's model has a price, it earns nothing either unless the
-//! account paid when the job was accepted. Verdicts are the same either way, and so is the node's reputation.
+//! account pays and the job ended with an answer, since only answers cost something: what is cancelled, expires or fails would be
+//! points for nothing. Verdicts are the same either way, and so is the node's reputation.
 
 use infera_types::ids::{AccountId, OwnerId};
+use infera_types::money::Payment;
 
 /// A job as far as it decides what its nodes earn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand<'a> {
     /// The account that asked.
     pub account: &'a AccountId,
-    /// Whether the model had a price and the account did not pay.
-    pub is_unpaid: bool,
+    /// Who pays.
+    pub payment: Payment,
+    /// Whether the job ended with an answer.
+    pub is_answered: bool,
 }
 
 impl Demand<'_> {
     /// Returns whether the job earns a node of `owner` points.
     #[must_use]
     pub fn earns(&self, owner: &OwnerId) -> bool {
-        !self.is_unpaid && *owner != OwnerId::of_account(self.account)
+        let is_wanted = match self.payment {
+            Payment::Free => true,
+            Payment::Paid => self.is_answered,
+            Payment::Unpaid => false,
+        };
+        is_wanted && *owner != OwnerId::of_account(self.account)
     }
 }

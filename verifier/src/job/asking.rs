@@ -98,7 +98,7 @@ impl Asking {
     pub(super) fn record(&self) -> Option<GroupRecord> {
         let context = self.prepared.context(&self.tenure.thresholds);
         let record = self.group.record(&self.tenure.id, &context, Timestamp::now())?;
-        Some(GroupRecord { is_unpaid: self.job.is_unpaid, ..record })
+        Some(GroupRecord { payment: self.job.payment, ..record })
     }
 
     /// Returns the end that an agreement is.

@@ -334,7 +334,7 @@ impl Group {
             temperature: context.temperature,
             sample_key: *context.sample_key,
             // It stands with the job, not with what its nodes do.
-            is_unpaid: false,
+            payment: infera_types::money::Payment::Free,
         })
     }
 }

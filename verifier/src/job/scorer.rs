@@ -3,7 +3,8 @@
 
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
-use infera_types::job::{AssignmentRecord, GroupRecord, Settlement};
+use infera_types::job::{AssignmentRecord, End, GroupRecord, Settlement};
+use infera_types::money::Payment;
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
@@ -63,7 +64,7 @@ async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
         .judged
         .iter()
         .zip(&group.assignments)
-        .map(|(judged, record)| posting(tenure, (settlement, group.is_unpaid), judged, record))
+        .map(|(judged, record)| posting(tenure, (settlement, group.payment), judged, record))
         .collect();
     // The dispute first: if this is cut off in between, the group is still open and comes up again.
     if let Some(detail) = closing.dispute {
@@ -108,14 +109,15 @@ pub(super) fn case<'a>(
     Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
 }
 
-/// Makes a posting of the verdict on one assignment of a job, which its account may not have paid for.
+/// Makes a posting of the verdict on one assignment of a job.
 pub(super) fn posting(
     tenure: &Tenure,
-    (settlement, is_unpaid): (&Settlement, bool),
+    (settlement, payment): (&Settlement, Payment),
     judged: &Judged,
     record: &AssignmentRecord,
 ) -> Posting {
-    let demand = Demand { account: &settlement.account, is_unpaid };
+    let is_answered = matches!(settlement.end, End::Succeeded { .. });
+    let demand = Demand { account: &settlement.account, payment, is_answered };
     let snapshot = tenure.ledger_view.snapshot();
     let standing = snapshot.standing(&judged.node, &settlement.model);
     let work = Work {

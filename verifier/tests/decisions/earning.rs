@@ -1,20 +1,25 @@
 //! Which answers earn their nodes points.
 
 use infera_types::ids::{AccountId, OwnerId};
+use infera_types::money::Payment;
 use infera_verifier::decisions::earning::Demand;
 
 #[test]
 fn only_paid_work_for_others_earns() {
     let (account, other) = (AccountId::new("acct1"), AccountId::new("acct2"));
     let (own, strangers) = (OwnerId::of_account(&account), OwnerId::of_account(&other));
-    for (is_unpaid, owner, earns) in [
-        (false, &strangers, true),
-        (false, &OwnerId::anonymous(), true),
-        (false, &own, false),
-        (true, &strangers, false),
-        (true, &OwnerId::anonymous(), false),
-        (true, &own, false),
+    let anonymous = OwnerId::anonymous();
+    for (payment, is_answered, earns) in [
+        (Payment::Free, true, true),
+        (Payment::Free, false, true),
+        (Payment::Paid, true, true),
+        (Payment::Paid, false, false),
+        (Payment::Unpaid, true, false),
+        (Payment::Unpaid, false, false),
     ] {
-        assert_eq!(Demand { account: &account, is_unpaid }.earns(owner), earns, "{is_unpaid} {owner}");
+        let demand = Demand { account: &account, payment, is_answered };
+        assert_eq!(demand.earns(&strangers), earns, "{demand:?}");
+        assert_eq!(demand.earns(&anonymous), earns, "{demand:?}");
+        assert!(!demand.earns(&own), "{demand:?}");
     }
 }

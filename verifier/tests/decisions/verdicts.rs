@@ -30,7 +30,7 @@ fn group(letters: &str, sampling: &Sampling) -> GroupRecord {
         deadline_ms: Timestamp::from_millis(SENT_MS + BUDGET_MS),
         temperature: sampling.temperature,
         sample_key: sampling.key,
-        is_unpaid: false,
+        payment: infera_types::money::Payment::Free,
     }
 }
 

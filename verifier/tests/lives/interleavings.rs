@@ -174,7 +174,7 @@ async fn a_job_that_two_settle_is_closed_by_the_one_that_won() {
         deadline_ms: now.after(PATIENCE),
         temperature: 0.0,
         sample_key: Digest::of(b"key"),
-        is_unpaid: false,
+        payment: infera_types::money::Payment::Free,
     };
     let settlement = Settlement {
         job_id: job,

@@ -4,7 +4,7 @@ use super::sample::{new_job, take, taken, verifier};
 use super::{Halves, at, must};
 use infera_ledger::{
     Accepted, GroupBounds, GroupChange, GroupChanged, GroupMade, GroupOrder, HeldQuestion, NewGroup, NewJob,
-    NewKey, NewNode, NodeChange, NodePool, NodeRecord, Registered, Standby, Turn, Whose,
+    NewKey, NewNode, NodeChange, NodePool, NodeRecord, Registered, Rotated, Rotation, Standby, Turn, Whose,
 };
 use infera_types::ids::{AccountId, Digest, GroupId, NodeId, OwnerId};
 use infera_types::service::Lane;
@@ -244,7 +244,8 @@ pub async fn a_keys_pool_goes_on_to_its_successor(ledger: &Halves) {
         assert_eq!(pool(&key).await, *wanted);
     }
     let successor = NewKey::plain(Digest::of(b"next"), account, "efgh");
-    assert!(must(ledger.keys.rotate_key(&key.id, &successor, at(50), at(2)).await));
+    let rotation = Rotation { id: key.id.clone(), successor: successor.clone(), until: at(50), live_max: 9 };
+    assert_eq!(must(ledger.keys.rotate_key(&rotation, at(2)).await), Rotated::Done);
     assert_eq!((pool(&key).await, pool(&successor).await), (own.clone(), own));
     must(ledger.keys.end_key(&key.id, at(3)).await);
     assert!(!must(ledger.groups.set_key_pool(&key.id, &group).await), "it is revoked");

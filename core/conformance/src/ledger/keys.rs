@@ -1,6 +1,9 @@
 //! Checks that accounts' keys can be listed, changed, rotated, revoked and blocked.
 
-use infera_ledger::{Added, KeyChange, KeyView, NewKey, NewNode, NodeCheck, Scope, Scopes};
+use infera_ledger::{
+    Added, KeyChange, KeyPrivacy, KeyView, NewKey, NewNode, NodeCheck, PrivacyChange, Rotated, Rotation,
+    Scope, Scopes,
+};
 use infera_types::ids::{AccountId, Digest, KeyId};
 
 use super::{Halves, at, must};
@@ -48,7 +51,7 @@ pub async fn keys_are_listed_and_changed(ledger: &Halves) {
         revoked_ms: None,
         blocked_ms: None,
         successor: None,
-        privacy: infera_ledger::KeyPrivacy::default(),
+        privacy: KeyPrivacy::default(),
     };
     let listed = must(ledger.keys.keys(&mine, 10).await);
     assert_eq!(listed, [view(&second, 3), view(&first, 1)], "newest first");
@@ -108,7 +111,9 @@ pub async fn a_rotated_key_has_one_successor(ledger: &Halves) {
     let old = new_key(&mine, b"old");
     must(ledger.keys.add_key(&old, 9, at(0)).await);
     let rotate = async |id: &KeyId, successor: &NewKey, until, now| {
-        must(ledger.keys.rotate_key(id, successor, at(until), at(now)).await)
+        let rotation =
+            Rotation { id: id.clone(), successor: successor.clone(), until: at(until), live_max: 9 };
+        must(ledger.keys.rotate_key(&rotation, at(now)).await) == Rotated::Done
     };
     let new = new_key(&mine, b"new");
     assert!(!rotate(&old.id, &new_key(&other, b"theirs"), 100, 1).await, "another account's");
@@ -130,6 +135,39 @@ pub async fn a_rotated_key_has_one_successor(ledger: &Halves) {
     assert_eq!(seen, Some(at(50)), "a rotation makes no key last longer");
     must(ledger.keys.end_key(&new.id, at(3)).await);
     assert!(!rotate(&new.id, &new_key(&mine, b"of a revoked one"), 100, 4).await);
+}
+
+/// A successor takes over what its key says of its jobs' text and its spend limit; no account gets more valid keys than it may
+/// have by it.
+pub async fn a_successor_takes_over_and_is_counted(ledger: &Halves) {
+    let mine = account(ledger, "a@example.org").await;
+    let old = new_key(&mine, b"old");
+    must(ledger.keys.add_key(&old, 9, at(0)).await);
+    let privacy = PrivacyChange { stores: Some(false), retention_days: Some(Some(7)) };
+    let change = KeyChange { privacy, spend_limit: Some(Some(5)), ..KeyChange::default() };
+    must(ledger.keys.change_key(&old.id, &change).await);
+    let rotation = Rotation { id: old.id, successor: new_key(&mine, b"new"), until: at(50), live_max: 1 };
+    assert_eq!(must(ledger.keys.rotate_key(&rotation, at(1)).await), Rotated::Full);
+    assert!(!works(ledger, b"new").await);
+    let rotation = Rotation { live_max: 2, ..rotation };
+    assert_eq!(must(ledger.keys.rotate_key(&rotation, at(1)).await), Rotated::Done);
+    let successor = must(ledger.keys.key_by_id(&rotation.successor.id).await).expect("the successor");
+    assert_eq!(successor.privacy, KeyPrivacy { stores: false, retention_days: Some(7) });
+    assert_eq!(must(ledger.keys.key_spending(&successor.id, at(1)).await).limit, Some(5));
+    // The same call again finds it done, though there is no place for a third.
+    assert_eq!(must(ledger.keys.rotate_key(&rotation, at(2)).await), Rotated::Done);
+    let third = |until| Rotation {
+        id: successor.id.clone(),
+        successor: new_key(&mine, b"third"),
+        until: at(until),
+        live_max: 2,
+    };
+    assert_eq!(must(ledger.keys.rotate_key(&third(90), at(49)).await), Rotated::Full);
+    assert_eq!(
+        must(ledger.keys.rotate_key(&third(90), at(50)).await),
+        Rotated::Done,
+        "the first has expired"
+    );
 }
 
 /// A block applies to a key, or to all keys and nodes of an account, and ends when it is taken back.

@@ -4,12 +4,12 @@
 use super::sample::{NEW, ended, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must};
 use infera_ledger::{
-    Accepted, AccountTerms, BatchAccepted, Cancelled, Charge, Inheritance, ModelPrice, NewJob, NewKey,
-    OverLimit, Payer, Settled, Spending,
+    Accepted, AccountTerms, BatchAccepted, Cancelled, Charge, KeyChange, ModelPrice, NewJob, NewKey,
+    OverLimit, Payer, Rotated, Rotation, Settled, Spending,
 };
 use infera_types::ids::{AccountId, Digest, JobId, KeyId, ModelName};
 use infera_types::job::{End, Settlement};
-use infera_types::money::Price;
+use infera_types::money::{Payment, Price};
 use tokio::task::JoinSet;
 
 /// What sample jobs cost a token: a sample answer has 11 tokens of prompt and 3 of answer, and so costs 1,700.
@@ -44,14 +44,25 @@ impl Payers {
     }
 
     async fn spending(&self, ledger: &Halves) -> (Spending, Spending) {
-        let spending = must(ledger.keys.spending(&self.account, at(0)).await);
-        (spending.account, spending.of_key(&self.key))
+        let account = must(ledger.keys.spending(&self.account, at(0)).await).account;
+        let key = must(ledger.keys.key_spending(&self.key, at(0)).await);
+        let listed = must(ledger.keys.keys_spending(&self.account, 9, at(0)).await);
+        assert_eq!(listed.get(&self.key), Some(&key));
+        (account, key)
     }
 }
 
 async fn limit(ledger: &Halves, limit: Option<u64>) {
     let account = must(ledger.keys.set_terms(EMAIL, AccountTerms::Limit(limit)).await);
     assert!(account.is_some());
+}
+
+async fn limit_key(ledger: &Halves, key: &KeyId, limit: Option<u64>) {
+    let change = KeyChange { spend_limit: Some(limit), ..KeyChange::default() };
+    assert!(must(ledger.keys.change_key(key, &change).await).is_some());
+    // What says nothing of the limit leaves it as it is.
+    assert!(must(ledger.keys.change_key(key, &KeyChange::default()).await).is_some());
+    assert_eq!(must(ledger.keys.key_spending(key, at(0)).await).limit, limit);
 }
 
 /// A model of the catalogue has the price that was set last, and none once it is free.
@@ -147,14 +158,13 @@ pub async fn a_limit_has_no_room_for_more(ledger: &Halves) {
     assert_eq!(payers.spending(ledger).await.0.reserved, 0, "a batch reserves all or nothing");
 
     // The key's own limit counts first.
-    assert!(must(ledger.keys.limit_key(&payers.key, Some(2 * COST)).await));
+    limit_key(ledger, &payers.key, Some(2 * COST)).await;
     assert_eq!(must(ledger.intake.accept(third.clone()).await), over(Payer::Key, 2 * COST, 2 * COST));
     let keyless = NewJob { key: None, ..payers.job() };
     assert_eq!(must(ledger.intake.accept(keyless).await), NEW);
-    assert!(must(ledger.keys.limit_key(&payers.key, None).await));
+    limit_key(ledger, &payers.key, None).await;
     limit(ledger, None).await;
     assert_eq!(must(ledger.intake.accept(third).await), NEW);
-    assert!(!must(ledger.keys.limit_key(&KeyId::fresh(), None).await));
     let nobody = must(ledger.keys.set_terms("no@example.org", AccountTerms::Pays(true)).await);
     assert_eq!(nobody, None);
 }
@@ -206,44 +216,59 @@ pub async fn a_limit_holds_among_many_callers(ledger: &Halves) {
     }
 }
 
-/// A verifier learns of a job whose model had a price and whose account did not pay when it was accepted.
+/// A verifier learns who pays for a job, as it was when the job was accepted.
 pub async fn unpaid_jobs_are_known_to_their_owner(ledger: &Halves) {
     let payers = Payers::new(ledger).await;
     let owner = verifier(ledger, 60_000).await;
-    let is_unpaid = async |job: NewJob| {
+    let payment = async |job: NewJob| {
         assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
-        taken(take(ledger, &owner, job.id, false, 1).await).is_unpaid
+        taken(take(ledger, &owner, job.id, false, 1).await).payment
     };
-    assert!(is_unpaid(payers.job()).await);
-    assert!(!is_unpaid(NewJob { charge: None, ..payers.job() }).await);
+    assert_eq!(payment(payers.job()).await, Payment::Unpaid);
+    assert_eq!(payment(NewJob { charge: None, ..payers.job() }).await, Payment::Free);
     let before = payers.job();
     assert_eq!(must(ledger.intake.accept(before.clone()).await), NEW);
     must(ledger.keys.set_terms(EMAIL, AccountTerms::Pays(true)).await);
     assert!(must(ledger.keys.spending(&payers.account, at(0)).await).pays);
-    assert!(!is_unpaid(payers.job()).await);
-    assert!(taken(take(ledger, &owner, before.id, false, 1).await).is_unpaid, "as it was accepted");
-    must(ledger.keys.set_terms(EMAIL, AccountTerms::Pays(false)).await);
-    assert!(is_unpaid(payers.job()).await);
+    assert_eq!(payment(payers.job()).await, Payment::Paid);
+    let before = taken(take(ledger, &owner, before.id, false, 1).await).payment;
+    assert_eq!(before, Payment::Unpaid, "as it was accepted");
+    must(ledger.keys.set_terms(payers.account.as_str(), AccountTerms::Pays(false)).await);
+    assert_eq!(payment(payers.job()).await, Payment::Unpaid);
 }
 
-/// A key that replaces another one has its limit, and what that one spent and reserved counts as spent.
-pub async fn a_successor_inherits_what_was_spent(ledger: &Halves) {
+/// Keys that replace each other have the limit of the first and spend from one purse, also while several of them are valid, and
+/// whichever asked for what ends later.
+pub async fn keys_that_replace_each_other_spend_from_one_purse(ledger: &Halves) {
     let payers = Payers::new(ledger).await;
-    assert!(must(ledger.keys.limit_key(&payers.key, Some(3 * RESERVED)).await));
-    let (done, open) = (payers.job(), payers.job());
-    for job in [&done, &open] {
+    limit_key(ledger, &payers.key, Some(3 * RESERVED)).await;
+    let mut keys = vec![payers.key.clone()];
+    for name in [b"second", b"third_"] {
+        let successor = NewKey::plain(Digest::of(name), payers.account.clone(), "abcd");
+        let id = keys.last().expect("a key").clone();
+        keys.push(successor.id.clone());
+        let rotation = Rotation { id, successor, until: at(500), live_max: 9 };
+        assert_eq!(must(ledger.keys.rotate_key(&rotation, at(3)).await), Rotated::Done);
+    }
+    let job = |key: &KeyId| NewJob { key: Some(key.clone()), id: JobId::new(), ..payers.job() };
+    let jobs: Vec<NewJob> = keys.iter().map(job).collect();
+    for job in &jobs {
         assert_eq!(must(ledger.intake.accept(job.clone()).await), NEW);
     }
-    must(ledger.owner.settle(&Settlement { settled_ms: at(2), ..succeeded(&done) }).await);
-    let successor = NewKey::plain(Digest::of(b"successor"), payers.account.clone(), "abcd");
-    must(ledger.accounts.issue_key(&successor, at(3)).await);
-    let inheritance =
-        Inheritance { account: payers.account.clone(), from: payers.key.clone(), to: successor.id.clone() };
-    must(ledger.keys.inherit_limit(&inheritance, at(3)).await);
-    let spending = must(ledger.keys.spending(&payers.account, at(3)).await);
-    let inherited = Spending { limit: Some(3 * RESERVED), spent: COST + RESERVED, reserved: 0 };
-    assert_eq!(spending.of_key(&successor.id), inherited);
-    let job = || NewJob { key: Some(successor.id.clone()), id: JobId::new(), ..payers.job() };
-    assert_eq!(must(ledger.intake.accept(job()).await), NEW);
-    assert!(matches!(must(ledger.intake.accept(job()).await), Accepted::OverLimit(_)));
+    let over = OverLimit { payer: Payer::Key, limit: 3 * RESERVED, used: 3 * RESERVED, needed: RESERVED };
+    for key in &keys {
+        assert_eq!(must(ledger.intake.accept(job(key)).await), Accepted::OverLimit(over));
+        let together = vec![job(key), job(&payers.key)];
+        let refused = must(ledger.batches.accept_all(together).await);
+        assert_eq!(refused, BatchAccepted::NoPlace { fitting: 0, refusal: Accepted::OverLimit(over) });
+    }
+    for job in &jobs {
+        must(ledger.owner.settle(&Settlement { settled_ms: at(4), ..succeeded(job) }).await);
+    }
+    let spent = Spending { limit: Some(3 * RESERVED), spent: 3 * COST, reserved: 0 };
+    for key in &keys {
+        assert_eq!(must(ledger.keys.key_spending(key, at(4)).await), spent);
+    }
+    let account = must(ledger.keys.spending(&payers.account, at(4)).await).account;
+    assert_eq!((account.spent, account.reserved), (3 * COST, 0));
 }

@@ -166,7 +166,7 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
         deadline_ms: at(GROUP_DEADLINE),
         temperature: 0.5,
         sample_key: Digest::of(b"key"),
-        is_unpaid: false,
+        payment: infera_types::money::Payment::Free,
     }
 }
 

@@ -26,7 +26,7 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
         lane: Lane::First,
         tier: ServiceTier::Default,
         pool: infera_ledger::NodePool::Open,
-        is_unpaid: false,
+        payment: infera_types::money::Payment::Free,
         lost_handouts: 0,
         misses: Vec::new(),
     };

@@ -9,8 +9,10 @@ CREATE TABLE prices (
 ALTER TABLE accounts ADD COLUMN spend_limit BIGINT;
 ALTER TABLE accounts ADD COLUMN pays SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE api_keys ADD COLUMN spend_limit BIGINT;
--- What jobs for models with a price cost: the price at which they were accepted, what is reserved until their end, and what
--- they cost then (null before it). The month is that of acceptance, counted from the year 0.
+-- The key under which a key's spending is counted: the first of those that were rotated into it; null: itself.
+ALTER TABLE api_keys ADD COLUMN purse TEXT;
+-- What jobs for models with a price cost: the price at which they were accepted, what is reserved until their end, and the
+-- purse of the key that asked (null: none). The month is that of acceptance, counted from the year 0.
 CREATE TABLE charges (
     job_id           BYTEA    NOT NULL PRIMARY KEY,
     month            BIGINT   NOT NULL,
@@ -18,11 +20,11 @@ CREATE TABLE charges (
     completion_price BIGINT   NOT NULL,
     reserved         BIGINT   NOT NULL,
     is_paid          SMALLINT NOT NULL,
-    cost             BIGINT
+    purse            TEXT
 );
--- The same added up by account and by key.
+-- What is reserved and spent, by account and by purse.
 CREATE TABLE spending (
-    subject  TEXT   NOT NULL,                      -- id of an account or of a key
+    subject  TEXT   NOT NULL,                      -- id of an account or of a purse
     month    BIGINT NOT NULL,
     reserved BIGINT NOT NULL,
     spent    BIGINT NOT NULL,

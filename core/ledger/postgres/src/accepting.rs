@@ -84,8 +84,7 @@ impl Work for Accepting {
             if let Ok(BatchAccepted::Stored(each)) = &outcome {
                 for (job, outcome) in jobs.iter().zip(each) {
                     if let Accepted::New { is_held } = outcome {
-                        let is_paid = known.funds.pays(&job.account);
-                        fresh.push(Fresh { job, is_held: *is_held, is_paid });
+                        fresh.push(Fresh { job, is_held: *is_held, payer: known.funds.payer(job) });
                     }
                 }
             }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use deadpool_postgres::ClientWrapper;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
 use super::pool::execute_over;
@@ -15,20 +16,22 @@ use infera_types::ids::{AccountId, JobId, KeyId};
 use infera_types::money::Price;
 
 /// Finds what accounts and their keys (empty: no key) may spend and spent in months: account, key, month, whether the account
-/// pays, its limit, what it used, the key's limit, what the key used.
+/// pays, its limit, what it used, the key's limit, what the key's purse used, and that purse.
 pub(super) const FUNDS: &str = "SELECT asked.account, asked.key, asked.month, COALESCE(accounts.pays, 0::smallint),
         accounts.spend_limit, COALESCE(of_account.reserved + of_account.spent, 0),
-        api_keys.spend_limit, COALESCE(of_key.reserved + of_key.spent, 0)
+        api_keys.spend_limit, COALESCE(of_purse.reserved + of_purse.spent, 0), COALESCE(api_keys.purse, asked.key)
     FROM unnest($1::text[], $2::text[], $3::bigint[]) AS asked (account, key, month)
         LEFT JOIN accounts ON accounts.id = asked.account
         LEFT JOIN api_keys ON api_keys.id = asked.key
         LEFT JOIN spending AS of_account ON of_account.subject = asked.account AND of_account.month = asked.month
-        LEFT JOIN spending AS of_key ON of_key.subject = asked.key AND of_key.month = asked.month";
+        LEFT JOIN spending AS of_purse
+            ON of_purse.subject = COALESCE(api_keys.purse, asked.key) AND of_purse.month = asked.month";
 
 /// Stores what jobs may cost.
 pub(super) const INSERT_CHARGES: &str =
-    "INSERT INTO charges (job_id, month, prompt_price, completion_price, reserved, is_paid)
-    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[])";
+    "INSERT INTO charges (job_id, month, prompt_price, completion_price, reserved, is_paid, purse)
+    SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[],
+        $7::text[])";
 
 /// Adds to what is reserved and spent, in the order in which the rows are locked. What is given back is a negative number.
 pub(super) const ADD_SPENDING: &str = "INSERT INTO spending (subject, month, reserved, spent)
@@ -37,20 +40,29 @@ pub(super) const ADD_SPENDING: &str = "INSERT INTO spending (subject, month, res
     ON CONFLICT (subject, month) DO UPDATE SET reserved = spending.reserved + excluded.reserved,
         spent = spending.spent + excluded.spent";
 
-/// Finds the charges of jobs: job, month, prices, what is reserved, key.
-pub(super) const CHARGES: &str =
-    "SELECT charges.job_id, charges.month, prompt_price, completion_price, reserved, jobs.key_id
-    FROM charges JOIN jobs ON jobs.id = charges.job_id WHERE charges.job_id = ANY($1)";
+/// Finds the charges of jobs: job, month, prices, what is reserved, purse.
+pub(super) const CHARGES: &str = "SELECT job_id, month, prompt_price, completion_price, reserved, purse
+    FROM charges WHERE job_id = ANY($1)";
 
-/// Records what ended jobs cost.
-pub(super) const SETTLE_CHARGES: &str = "UPDATE charges SET cost = ended.cost
-    FROM unnest($1::bytea[], $2::bigint[]) AS ended (job_id, cost) WHERE charges.job_id = ended.job_id";
-
-/// What accounts and keys may spend and used, by their ids and months, while a batch is decided.
+/// What accounts and keys may spend and used while a batch is decided.
 #[derive(Clone, Default)]
 pub(super) struct Funds {
-    purses: HashMap<(String, u64), Purse>,
+    /// The limits, by the ids of accounts and keys.
+    limits: HashMap<String, Option<u64>>,
+    /// What is used, by the ids of accounts and purses and by the month.
+    used: HashMap<(String, u64), u64>,
+    /// The purses of keys.
+    purses: HashMap<String, String>,
     paying: HashSet<String>,
+}
+
+/// Whoever is charged for a job.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Payer {
+    /// Whether the account pays.
+    is_paid: bool,
+    /// The purse of the key, if the job has a key.
+    purse: Option<String>,
 }
 
 impl Funds {
@@ -62,41 +74,52 @@ impl Funds {
             if flag(row, 3)? {
                 funds.paying.insert(account.clone());
             }
-            funds.purses.insert((account, month), purse(row, 4)?);
+            funds.limits.insert(account.clone(), limit(row, 4)?);
+            funds.used.insert((account, month), count(row, 5)?);
             if !key.is_empty() {
-                funds.purses.insert((key, month), purse(row, 6)?);
+                let purse: String = get(row, 8)?;
+                funds.limits.insert(key.clone(), limit(row, 6)?);
+                funds.used.insert((purse.clone(), month), count(row, 7)?);
+                funds.purses.insert(key, purse);
             }
         }
         Ok(funds)
     }
 
-    /// Returns whether an account pays.
-    pub(super) fn pays(&self, account: &AccountId) -> bool {
-        self.paying.contains(account.as_str())
+    /// Returns who is charged for a job.
+    pub(super) fn payer(&self, job: &NewJob) -> Payer {
+        let is_paid = self.paying.contains(job.account.as_str());
+        Payer { is_paid, purse: job.key.as_ref().map(|key| self.purse(key).to_owned()) }
     }
 
     /// Reserves what a job may cost, or returns why that isn't possible.
     pub(super) fn reserve(&mut self, job: &NewJob) -> Option<OverLimit> {
         let needed = job.charge.as_ref()?.reserved();
         let month = month(job.accepted_ms);
-        let of_account = (job.account.as_str().to_owned(), month);
-        let of_key = job.key.as_ref().map(|key| (key.as_str().to_owned(), month));
-        let account = self.purses.get(&of_account).copied().unwrap_or_default();
-        let key = of_key.as_ref().map(|key| self.purses.get(key).copied().unwrap_or_default());
-        let over = over_limit(needed, key, account);
+        let account = (job.account.as_str().to_owned(), month);
+        let purse = job.key.as_ref().map(|key| (self.purse(key).to_owned(), month));
+        let of = |limited: &str, spender: &(String, u64)| Purse {
+            limit: self.limits.get(limited).copied().flatten(),
+            used: self.used.get(spender).copied().unwrap_or_default(),
+        };
+        let of_key = job.key.as_ref().zip(purse.as_ref()).map(|(key, purse)| of(key.as_str(), purse));
+        let over = over_limit(needed, of_key, of(job.account.as_str(), &account));
         if over.is_none() {
-            for subject in [Some(of_account), of_key].into_iter().flatten() {
-                let purse = self.purses.entry(subject).or_default();
-                purse.used = purse.used.saturating_add(needed);
+            for subject in [Some(account), purse].into_iter().flatten() {
+                let used = self.used.entry(subject).or_default();
+                *used = used.saturating_add(needed);
             }
         }
         over
     }
+
+    fn purse<'a>(&'a self, key: &'a KeyId) -> &'a str {
+        self.purses.get(key.as_str()).map_or(key.as_str(), String::as_str)
+    }
 }
 
-fn purse(row: &Row, index: usize) -> Result<Purse, LedgerError> {
-    let limit = get::<Option<i64>>(row, index)?.map(|limit| u64::try_from(limit).unwrap_or(0));
-    Ok(Purse { limit, used: count(row, index + 1)? })
+fn limit(row: &Row, index: usize) -> Result<Option<u64>, LedgerError> {
+    Ok(get::<Option<i64>>(row, index)?.map(|limit| u64::try_from(limit).unwrap_or(0)))
 }
 
 /// Returns the accounts, keys and months of jobs that may cost something, for [`FUNDS`].
@@ -126,14 +149,15 @@ pub(super) struct ChargeColumns<'a> {
     completions: Vec<i64>,
     reserved: Vec<i64>,
     paid: Vec<i16>,
+    purses: Vec<Option<&'a str>>,
 }
 
 impl ChargeColumns<'_> {
     /// Stores the charges, if there are any.
     pub(super) async fn insert(&self, client: &ClientWrapper, statement: &Statement) -> Result<(), Error> {
-        let Self { jobs, months, prompts, completions, reserved, paid } = self;
-        execute_over(client, jobs.len(), statement, &[jobs, months, prompts, completions, reserved, paid])
-            .await
+        let Self { jobs, months, prompts, completions, reserved, paid, purses } = self;
+        let columns: [&(dyn ToSql + Sync); 7] = [jobs, months, prompts, completions, reserved, paid, purses];
+        execute_over(client, jobs.len(), statement, &columns).await
     }
 }
 
@@ -151,7 +175,7 @@ impl SpendingColumns {
     /// Gives back what was reserved for a job of `account` and spends what it costs.
     pub(super) fn settle(&mut self, charge: &StoredCharge, account: &AccountId, usage: Option<&Usage>) {
         let change = (-whole(charge.reserved), whole(charge.cost(usage)));
-        for subject in [Some(account.as_str()), charge.key.as_deref()].into_iter().flatten() {
+        for subject in [Some(account.as_str()), charge.purse.as_deref()].into_iter().flatten() {
             self.change(subject, whole(charge.month), change);
         }
     }
@@ -170,12 +194,12 @@ impl SpendingColumns {
     }
 }
 
-/// Returns what is stored for new jobs that may cost something; each comes with whether its account pays.
+/// Returns what is stored for new jobs that may cost something; each comes with who is charged.
 pub(super) fn reservations<'a>(
-    jobs: impl Iterator<Item = (&'a NewJob, bool)>,
+    jobs: impl Iterator<Item = (&'a NewJob, &'a Payer)>,
 ) -> (ChargeColumns<'a>, SpendingColumns) {
     let (mut columns, mut spending) = (ChargeColumns::default(), SpendingColumns::default());
-    for (job, is_paid) in jobs {
+    for (job, payer) in jobs {
         let Some(charge) = &job.charge else { continue };
         let (month, reserved) = (whole(month(job.accepted_ms)), whole(charge.reserved()));
         columns.jobs.push(job.id.as_bytes());
@@ -183,9 +207,9 @@ pub(super) fn reservations<'a>(
         columns.prompts.push(whole(charge.price.prompt));
         columns.completions.push(whole(charge.price.completion));
         columns.reserved.push(reserved);
-        columns.paid.push(i16::from(is_paid));
-        for subject in [Some(job.account.as_str()), job.key.as_ref().map(KeyId::as_str)].into_iter().flatten()
-        {
+        columns.paid.push(i16::from(payer.is_paid));
+        columns.purses.push(payer.purse.as_deref());
+        for subject in [Some(job.account.as_str()), payer.purse.as_deref()].into_iter().flatten() {
             spending.change(subject, month, (reserved, 0));
         }
     }
@@ -200,32 +224,10 @@ pub(super) fn stored_charges(rows: &[Row]) -> Result<HashMap<JobId, StoredCharge
             month: count(row, 1)?,
             price: Price { prompt: count(row, 2)?, completion: count(row, 3)? },
             reserved: count(row, 4)?,
-            key: get(row, 5)?,
+            purse: get(row, 5)?,
         })
     };
     rows.iter().map(|row| charge(row).map(|charge| (charge.job, charge))).collect()
-}
-
-/// The columns of what ended jobs cost.
-#[derive(Default)]
-pub(super) struct CostColumns {
-    jobs: Vec<Vec<u8>>,
-    costs: Vec<i64>,
-}
-
-impl CostColumns {
-    /// Adds a job with this usage and returns what it costs.
-    pub(super) fn push(&mut self, charge: &StoredCharge, usage: Option<&Usage>) -> u64 {
-        let cost = charge.cost(usage);
-        self.jobs.push(charge.job.as_bytes().to_vec());
-        self.costs.push(whole(cost));
-        cost
-    }
-
-    /// Records the costs, if there are any.
-    pub(super) async fn settle(&self, client: &ClientWrapper, statement: &Statement) -> Result<(), Error> {
-        execute_over(client, self.jobs.len(), statement, &[&self.jobs, &self.costs]).await
-    }
 }
 
 /// Reads a price from column `index` (for prompts) and the next one (for answers), if the row has one.

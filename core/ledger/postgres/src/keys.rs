@@ -11,8 +11,8 @@ use infera_ledger::statements::{
 };
 use infera_ledger::stored::{retention, scopes, used_key};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
-    UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Rotated,
+    Rotation, Scope, UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -34,17 +34,26 @@ const ADD_KEY: &str = "WITH locked AS MATERIALIZED (SELECT id FROM accounts WHER
         UPDATE accounts SET fleet_ms = COALESCE(fleet_ms, $4) WHERE id = $2 AND $10 AND EXISTS (SELECT 1 FROM made))
     SELECT EXISTS (SELECT 1 FROM made) OR EXISTS (SELECT 1 FROM known) FROM locked";
 
-/// Lets a key (`$1`) of an account (`$3`) expire and stores its successor, in one statement.
-const ROTATE_KEY: &str = "WITH old AS (
+/// Lets a key (`$1`) of an account (`$3`) expire and stores its successor, with what it takes over, in one statement. Finds
+/// nothing if the key can't be replaced, or else whether it is, and whether there is a place for one more.
+const ROTATE_KEY: &str = "WITH live AS MATERIALIZED (
+        SELECT COUNT(*) < $11 AS has_place FROM api_keys WHERE account = $3 AND revoked_ms IS NULL
+            AND (expires_ms IS NULL OR expires_ms > $5)),
+    valid AS MATERIALIZED (
+        SELECT successor FROM api_keys WHERE id = $1 AND account = $3 AND revoked_ms IS NULL AND blocked_ms IS NULL
+            AND (successor IS NULL OR successor = $6) AND (expires_ms IS NULL OR expires_ms > $5)),
+    old AS (
         UPDATE api_keys SET successor = $6, expires_ms = LEAST(COALESCE(expires_ms, $10), $10)
-        WHERE id = $1 AND account = $3 AND revoked_ms IS NULL AND blocked_ms IS NULL
-            AND (successor IS NULL OR successor = $6) AND (expires_ms IS NULL OR expires_ms > $5)
-        RETURNING pool),
+        FROM live WHERE id = $1 AND account = $3 AND revoked_ms IS NULL AND blocked_ms IS NULL
+            AND successor IS NULL AND (expires_ms IS NULL OR expires_ms > $5) AND live.has_place
+        RETURNING id, pool, stores, retention_days, spend_limit, purse),
     made AS (
-        INSERT INTO api_keys (hash, account, hint, issued_ms, id, name, scopes, expires_ms, pool)
-        SELECT $2::bytea, $3::text, $4::text, $5::bigint, $6::text, $7::text, $8::text, $9::bigint, pool FROM old
+        INSERT INTO api_keys (hash, account, hint, issued_ms, id, name, scopes, expires_ms,
+            pool, stores, retention_days, spend_limit, purse)
+        SELECT $2::bytea, $3::text, $4::text, $5::bigint, $6::text, $7::text, $8::text, $9::bigint,
+            pool, stores, retention_days, spend_limit, COALESCE(purse, old.id) FROM old
         ON CONFLICT (hash) DO NOTHING)
-    SELECT 1 FROM old";
+    SELECT successor IS NOT NULL OR EXISTS (SELECT 1 FROM old), live.has_place FROM valid, live";
 
 #[async_trait]
 impl KeyEnds for PostgresLedger {
@@ -126,13 +135,14 @@ impl KeyBook for PostgresLedger {
     }
 
     async fn change_key(&self, id: &KeyId, change: &KeyChange) -> Result<Option<KeyView>, LedgerError> {
-        let KeyChange { name, scopes, expires_ms, privacy } = change;
+        let KeyChange { name, scopes, expires_ms, privacy, spend_limit } = change;
         let PrivacyChange { stores, retention_days } = privacy;
         let name = name.as_deref().map(word).transpose()?;
         let scopes = scopes.map(|scopes| scopes.to_string());
         let (changes_end, end) = (i64::from(expires_ms.is_some()), expires_ms.flatten().map(millis));
         let (changes_days, days) = (i64::from(retention_days.is_some()), retention(retention_days.flatten()));
-        let values: [&(dyn ToSql + Sync); 8] = [
+        let (changes_limit, limit) = (i64::from(spend_limit.is_some()), spend_limit.flatten().map(whole));
+        let values: [&(dyn ToSql + Sync); 10] = [
             &word(id.as_str())?,
             &name,
             &scopes,
@@ -141,21 +151,17 @@ impl KeyBook for PostgresLedger {
             &stores.map(i16::from),
             &changes_days,
             &days,
+            &changes_limit,
+            &limit,
         ];
         self.pool.put(CHANGE_KEY, &values).await?.first().map(view).transpose()
     }
 
-    async fn rotate_key(
-        &self,
-        id: &KeyId,
-        successor: &NewKey,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        let new = Columns::of(successor)?;
-        let (now, until) = (millis(now), millis(until));
-        let values: [&(dyn ToSql + Sync); 10] = [
-            &word(id.as_str())?,
+    async fn rotate_key(&self, rotation: &Rotation, now: Timestamp) -> Result<Rotated, LedgerError> {
+        let new = Columns::of(&rotation.successor)?;
+        let (now, until) = (millis(now), millis(rotation.until));
+        let values: [&(dyn ToSql + Sync); 11] = [
+            &word(rotation.id.as_str())?,
             &new.hash,
             &new.account,
             &new.hint,
@@ -165,8 +171,15 @@ impl KeyBook for PostgresLedger {
             &new.scopes,
             &new.expires,
             &until,
+            &i64::from(rotation.live_max),
         ];
-        Ok(!self.pool.put(ROTATE_KEY, &values).await?.is_empty())
+        Ok(match self.pool.put(ROTATE_KEY, &values).await?.first() {
+            None => Rotated::NotValid,
+            Some(row) if get(row, 0)? => Rotated::Done,
+            Some(row) if !get::<bool>(row, 1)? => Rotated::Full,
+            // Another successor came in between.
+            Some(_) => Rotated::NotValid,
+        })
     }
 }
 

@@ -1,17 +1,18 @@
 //! What models cost, and what keys and accounts may spend.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::PostgresLedger;
 use super::values::{count, flag, get, whole, word};
 use infera_ledger::statements::money::{
-    LIMIT_ACCOUNT, LIMIT_KEY, SET_PAYS, SET_PRICE, SPENDING_OF_ACCOUNT, SPENDING_OF_KEYS,
+    LIMIT_ACCOUNT, SET_PAYS, SET_PRICE, SPENDING_OF_ACCOUNT, SPENDING_OF_KEY, SPENDING_OF_KEYS,
 };
 use infera_ledger::stored::charging::month;
-use infera_ledger::{
-    AccountSpending, AccountTerms, Inheritance, LedgerError, ModelPrice, PriceBook, SpendBook, Spending,
-};
+use infera_ledger::{AccountSpending, AccountTerms, LedgerError, ModelPrice, PriceBook, SpendBook, Spending};
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::money::Price;
 use infera_types::time::Timestamp;
@@ -19,16 +20,6 @@ use infera_types::time::Timestamp;
 /// Finds the prices of models that aren't free, sorted by bytes, as SQLite does, whatever the database's language.
 const PRICES: &str = "SELECT model, prompt, completion FROM prices WHERE prompt > 0 OR completion > 0
     ORDER BY model COLLATE \"C\"";
-
-/// Gives a key (`$2`) of an account (`$3`) the limit of another one (`$1`), and counts as spent by it what that one spent and
-/// reserved in a month (`$4`), in one statement.
-const INHERIT: &str = "WITH limited AS (
-        UPDATE api_keys
-        SET spend_limit = (SELECT old.spend_limit FROM api_keys AS old WHERE old.id = $1 AND old.account = $3)
-        WHERE id = $2 AND account = $3)
-    INSERT INTO spending (subject, month, reserved, spent)
-    SELECT $2::text, month, 0, reserved + spent FROM spending WHERE subject = $1 AND month = $4
-    ON CONFLICT (subject, month) DO UPDATE SET spent = spending.spent + excluded.spent";
 
 #[async_trait]
 impl PriceBook for PostgresLedger {
@@ -59,29 +50,30 @@ impl SpendBook for PostgresLedger {
         rows.first().map(|row| Ok(AccountId::new(get::<String>(row, 0)?))).transpose()
     }
 
-    async fn limit_key(&self, id: &KeyId, limit: Option<u64>) -> Result<bool, LedgerError> {
-        Ok(!self.pool.put(LIMIT_KEY, &[&word(id.as_str())?, &limit.map(whole)]).await?.is_empty())
-    }
-
-    async fn inherit_limit(&self, inheritance: &Inheritance, now: Timestamp) -> Result<(), LedgerError> {
-        let Inheritance { account, from, to } = inheritance;
-        let (from, to, account) = (word(from.as_str())?, word(to.as_str())?, word(account.as_str())?);
-        self.pool.change(INHERIT, &[&from, &to, &account, &whole(month(now))]).await?;
-        Ok(())
-    }
-
     async fn spending(&self, account: &AccountId, now: Timestamp) -> Result<AccountSpending, LedgerError> {
         let (account, month) = (word(account.as_str())?, whole(month(now)));
         let found = self.pool.query_opt(SPENDING_OF_ACCOUNT, &[&account, &month]).await?;
-        let keys = self.pool.query(SPENDING_OF_KEYS, &[&account, &month]).await?;
         let of_account = found.map(|row| Ok::<_, LedgerError>((flag(&row, 0)?, spending(&row)?)));
         let (pays, account) = of_account.transpose()?.unwrap_or_default();
-        let of_key = |row| Ok((KeyId::new(get::<String>(row, 0)?), spending(row)?));
-        Ok(AccountSpending {
-            pays,
-            account,
-            keys: keys.iter().map(of_key).collect::<Result<_, LedgerError>>()?,
-        })
+        Ok(AccountSpending { pays, account })
+    }
+
+    async fn key_spending(&self, id: &KeyId, now: Timestamp) -> Result<Spending, LedgerError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&word(id.as_str())?, &whole(month(now))];
+        let found = self.pool.query_opt(SPENDING_OF_KEY, &values).await?;
+        Ok(found.as_ref().map(spending).transpose()?.unwrap_or_default())
+    }
+
+    async fn keys_spending(
+        &self,
+        account: &AccountId,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<HashMap<KeyId, Spending>, LedgerError> {
+        let values: [&(dyn ToSql + Sync); 3] =
+            [&word(account.as_str())?, &whole(month(now)), &i64::from(limit)];
+        let rows = self.pool.query(SPENDING_OF_KEYS, &values).await?;
+        rows.iter().map(|row| Ok((KeyId::new(get::<String>(row, 0)?), spending(row)?))).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
-use super::charging::{ADD_SPENDING, CHARGES, CostColumns, SETTLE_CHARGES, SpendingColumns, stored_charges};
+use super::charging::{ADD_SPENDING, CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
 use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
@@ -79,7 +79,7 @@ impl Work for Settling {
         if ending.is_empty() {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
-            // It holds fifteen statements at once: too large a future to move.
+            // It holds fourteen statements at once: too large a future to move.
             Box::pin(Columns::of(&known, &ending, &places)?.write(client, self.share)).await?;
         }
         Ok(outcomes)
@@ -231,7 +231,6 @@ struct Columns<'a> {
     postings: PostingColumns<'a>,
     used: UsageColumns<'a>,
     scheduled: ScheduleColumns<'a>,
-    costs: CostColumns,
     spending: SpendingColumns,
     totals: Totals,
 }
@@ -280,7 +279,7 @@ impl<'a> Columns<'a> {
             columns.totals.add(row.status, 1);
             let cost = known.charges.get(&row.job).map_or(0, |charge| {
                 columns.spending.settle(charge, &row.account, row.usage.as_ref());
-                columns.costs.push(charge, row.usage.as_ref())
+                charge.cost(row.usage.as_ref())
             });
             if let Some(usage) = &row.usage {
                 ended.answers += 1;
@@ -312,7 +311,7 @@ impl<'a> Columns<'a> {
             [FREE_KEYS, SHARE_SEQUENCE, INSERT_ENDS, INSERT_POSTINGS, COUNT_USAGE, SCHEDULE, ADD_TO_TOTALS],
         )
         .await?;
-        let [settle_charges, spend] = prepared(client, [SETTLE_CHARGES, ADD_SPENDING]).await?;
+        let [spend] = prepared(client, [ADD_SPENDING]).await?;
         let accounts: Vec<&str> = self.waiting.keys().copied().collect();
         let of_each = |value: fn(&Ended) -> i64| -> Vec<i64> { self.waiting.values().map(value).collect() };
         let [ended, answers] = [of_each(|ended| ended.jobs), of_each(|ended| ended.answers)];
@@ -334,7 +333,6 @@ impl<'a> Columns<'a> {
             async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions, &used.costs]).await },
             async { execute_over(client, scheduled.jobs.len(), &schedule, &[&scheduled.jobs, &scheduled.owners, &scheduled.asked, &scheduled.due, &scheduled.reasons]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
-            async { self.costs.settle(client, &settle_charges).await },
             async { self.spending.add(client, &spend).await },
             client.batch_execute("COMMIT"),
         );
@@ -351,14 +349,13 @@ impl<'a> Columns<'a> {
             used,
             scheduled,
             added,
-            charged,
             spent,
             committed,
         ) = outcomes;
         // After a failed statement the server answers the COMMIT with a rollback and calls that a success.
         let written = [
             settled, ended, grouped, recorded, waited, freed, shared, numbered, posted, used, scheduled,
-            added, charged, spent,
+            added, spent,
         ];
         for outcome in written {
             outcome.map_err(Failure::before_sent_commit)?;

@@ -15,6 +15,7 @@ use super::values::{
 use infera_ledger::stored::{latest, readable, request_of};
 use infera_ledger::{LedgerError, NodePool, Notice, TakenJob, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
+use infera_types::money::Payment;
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
@@ -39,7 +40,7 @@ const TAKE: &str = concat!(
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier, share,
-        EXISTS (SELECT 1 FROM charges WHERE charges.job_id = jobs.id AND charges.is_paid = 0)"
+        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id)"
 );
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
@@ -139,7 +140,7 @@ fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
         lane: Lane::of_number(get::<i16>(row, 14)?.into()),
         tier: ServiceTier::of_number(get::<i16>(row, 15)?.into()),
         pool: NodePool::of_share(get(row, 16)?),
-        is_unpaid: get(row, 17)?,
+        payment: Payment::of_charge(get::<Option<i16>>(row, 17)?.map(|paid| paid != 0)),
         lost_handouts: small(row, 11)?,
         misses: from_json("misses", get::<&str>(row, 12)?.as_bytes())?,
     })

@@ -3,11 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
-use super::values::{Blob, Numbered as _, Word, count, job_id, whole};
+use super::values::{Blob, Numbered as _, Word, count, whole};
 use infera_ledger::stored::SettlementRow;
 use infera_ledger::stored::charging::{Purse, StoredCharge, month, over_limit};
 use infera_ledger::{Charge, NewJob, OverLimit};
-use infera_types::ids::KeyId;
 use infera_types::money::Price;
 
 /// Whether a job may be accepted for what it may cost.
@@ -15,32 +14,38 @@ pub(super) enum Admitted {
     /// It costs nothing.
     Free,
     /// It may, and what it may cost is to be reserved.
-    Charged {
-        /// Whether its account pays.
-        is_paid: bool,
-    },
+    Charged(Payer),
     /// It may not.
     Over(OverLimit),
 }
 
-/// Finds what an account (`$1`) and a key (`$2`, or null) may spend and spent in a month (`$3`).
+/// Whoever is charged for a job.
+pub(super) struct Payer {
+    /// Whether the account pays.
+    is_paid: bool,
+    /// The purse of the key, if the job has a key.
+    purse: Option<String>,
+}
+
+/// Finds what an account (`$1`) and a key (`$2`, or null) may spend and spent in a month (`$3`), and the key's purse.
 const FUNDS: &str = "SELECT
-    (SELECT pays FROM accounts WHERE id = $1), (SELECT spend_limit FROM accounts WHERE id = $1),
-    (SELECT reserved + spent FROM spending WHERE subject = $1 AND month = $3),
-    (SELECT spend_limit FROM api_keys WHERE id = $2),
-    (SELECT reserved + spent FROM spending WHERE subject = $2 AND month = $3)";
+        (SELECT pays FROM accounts WHERE id = $1), (SELECT spend_limit FROM accounts WHERE id = $1),
+        (SELECT reserved + spent FROM spending WHERE subject = $1 AND month = $3),
+        spend_limit, (SELECT reserved + spent FROM spending WHERE subject = purse AND month = $3), purse
+    FROM (SELECT (SELECT spend_limit FROM api_keys WHERE id = $2) AS spend_limit,
+        COALESCE((SELECT purse FROM api_keys WHERE id = $2), $2) AS purse)";
 
 /// Decides whether a job may be accepted for what it may cost. It writes nothing.
 pub(super) fn admit(connection: &Connection, job: &NewJob) -> Result<Admitted, Failure> {
     let Some(charge) = &job.charge else { return Ok(Admitted::Free) };
     let key = job.key.as_ref().map(|key| Word(key.as_str()));
     let values = params![Word(job.account.as_str()), key, whole(month(job.accepted_ms))];
-    let (is_paid, account, of_key) = connection.numbered(FUNDS)?.query_row(values, |row| {
+    let (payer, account, of_key) = connection.numbered(FUNDS)?.query_row(values, |row| {
         let is_paid = row.get::<_, Option<i64>>(0)?.is_some_and(|pays| pays != 0);
-        Ok((is_paid, purse(row, 1)?, purse(row, 3)?))
+        Ok((Payer { is_paid, purse: row.get(5)? }, purse(row, 1)?, purse(row, 3)?))
     })?;
     let over = over_limit(charge.reserved(), job.key.is_some().then_some(of_key), account);
-    Ok(over.map_or(Admitted::Charged { is_paid }, Admitted::Over))
+    Ok(over.map_or(Admitted::Charged(payer), Admitted::Over))
 }
 
 fn purse(row: &Row<'_>, index: usize) -> rusqlite::Result<Purse> {
@@ -56,13 +61,13 @@ pub(super) fn reserve(
     connection: &Connection,
     job: &NewJob,
     charge: &Charge,
-    is_paid: bool,
+    payer: &Payer,
 ) -> Result<(), Failure> {
     let (month, reserved) = (whole(month(job.accepted_ms)), whole(charge.reserved()));
     connection
         .numbered(
-            "INSERT INTO charges (job_id, month, prompt_price, completion_price, reserved, is_paid)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO charges (job_id, month, prompt_price, completion_price, reserved, is_paid, purse)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )?
         .execute(params![
             job.id.blob(),
@@ -70,9 +75,10 @@ pub(super) fn reserve(
             whole(charge.price.prompt),
             whole(charge.price.completion),
             reserved,
-            i64::from(is_paid)
+            i64::from(payer.is_paid),
+            payer.purse
         ])?;
-    for subject in [Some(job.account.as_str()), job.key.as_ref().map(KeyId::as_str)].into_iter().flatten() {
+    for subject in [Some(job.account.as_str()), payer.purse.as_deref()].into_iter().flatten() {
         connection
             .numbered(
                 "INSERT INTO spending (subject, month, reserved, spent) VALUES ($1, $2, $3, 0)
@@ -86,27 +92,24 @@ pub(super) fn reserve(
 /// Gives back what was reserved for a job that ends now, and spends what it costs, which is returned; 0 for a job without a
 /// charge.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<u64, Failure> {
+    let job = row.job;
     let stored = connection
         .numbered(
-            "SELECT charges.job_id, charges.month, prompt_price, completion_price, reserved, jobs.key_id
-             FROM charges JOIN jobs ON jobs.id = charges.job_id WHERE charges.job_id = $1",
+            "SELECT month, prompt_price, completion_price, reserved, purse FROM charges WHERE job_id = $1",
         )?
         .query_row([row.job.blob()], |row| {
             Ok(StoredCharge {
-                job: job_id(row, 0)?,
-                month: count(row, 1)?,
-                price: Price { prompt: count(row, 2)?, completion: count(row, 3)? },
-                reserved: count(row, 4)?,
-                key: row.get(5)?,
+                job,
+                month: count(row, 0)?,
+                price: Price { prompt: count(row, 1)?, completion: count(row, 2)? },
+                reserved: count(row, 3)?,
+                purse: row.get(4)?,
             })
         })
         .optional()?;
     let Some(charge) = stored else { return Ok(0) };
     let cost = charge.cost(row.usage.as_ref());
-    connection
-        .numbered("UPDATE charges SET cost = $2 WHERE job_id = $1")?
-        .execute(params![row.job.blob(), whole(cost)])?;
-    for subject in [Some(row.account.as_str()), charge.key.as_deref()].into_iter().flatten() {
+    for subject in [Some(row.account.as_str()), charge.purse.as_deref()].into_iter().flatten() {
         connection
             .numbered(
                 "UPDATE spending SET reserved = reserved - $3, spent = spent + $4 WHERE subject = $1 AND month = $2",

@@ -89,9 +89,9 @@ pub(super) fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Res
         // A job that was accepted before is returned though there is no room for another.
         return Ok(same_id(connection, job)?.unwrap_or(full));
     }
-    let is_paid = match charging::admit(connection, job)? {
+    let payer = match charging::admit(connection, job)? {
         Admitted::Free => None,
-        Admitted::Charged { is_paid } => Some(is_paid),
+        Admitted::Charged(payer) => Some(payer),
         Admitted::Over(over) => return Ok(same_id(connection, job)?.unwrap_or(Accepted::OverLimit(over))),
     };
     let is_held = job.standby.is_held(offered);
@@ -100,8 +100,8 @@ pub(super) fn accept(connection: &Connection, job: &NewJob, hash: Digest) -> Res
         return same_id(connection, job)?.ok_or_else(missing);
     }
     count_in(connection, job)?;
-    if let (Some(charge), Some(is_paid)) = (&job.charge, is_paid) {
-        charging::reserve(connection, job, charge, is_paid)?;
+    if let (Some(charge), Some(payer)) = (&job.charge, &payer) {
+        charging::reserve(connection, job, charge, payer)?;
     }
     if let Some(idempotency) = &job.idempotency {
         connection

@@ -12,8 +12,8 @@ use infera_ledger::statements::{
 };
 use infera_ledger::stored::{retention, scopes, used_key, whole};
 use infera_ledger::{
-    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Scope,
-    Scopes, UsageRow,
+    AccountLook, Added, KeyBook, KeyChange, KeyEnds, KeyView, LedgerError, NewKey, PrivacyChange, Rotated,
+    Rotation, Scope, Scopes, UsageRow,
 };
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::time::Timestamp;
@@ -113,7 +113,7 @@ impl KeyBook for SqliteLedger {
     async fn change_key(&self, id: &KeyId, change: &KeyChange) -> Result<Option<KeyView>, LedgerError> {
         let (id, change) = (id.clone(), change.clone());
         self.write(move |connection| {
-            let KeyChange { name, scopes, expires_ms, privacy } = &change;
+            let KeyChange { name, scopes, expires_ms, privacy, spend_limit } = &change;
             let PrivacyChange { stores, retention_days } = privacy;
             let values = params![
                 Word(id.as_str()),
@@ -123,22 +123,18 @@ impl KeyBook for SqliteLedger {
                 expires_ms.flatten().map(millis),
                 stores.map(i64::from),
                 i64::from(retention_days.is_some()),
-                retention(retention_days.flatten())
+                retention(retention_days.flatten()),
+                i64::from(spend_limit.is_some()),
+                spend_limit.flatten().map(whole)
             ];
             one(connection, CHANGE_KEY, values)
         })
         .await
     }
 
-    async fn rotate_key(
-        &self,
-        id: &KeyId,
-        successor: &NewKey,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        let (id, successor) = (id.clone(), successor.clone());
-        self.write(move |connection| rotate(connection, &id, &successor, until, now)).await
+    async fn rotate_key(&self, rotation: &Rotation, now: Timestamp) -> Result<Rotated, LedgerError> {
+        let rotation = rotation.clone();
+        self.write(move |connection| rotate(connection, &rotation, now)).await
     }
 }
 
@@ -150,13 +146,7 @@ fn add(connection: &Connection, key: &NewKey, live_max: u32, now: Timestamp) -> 
     if connection.numbered("SELECT 1 FROM api_keys WHERE hash = $1")?.exists([key.hash.blob()])? {
         return Ok(Added::Stored);
     }
-    let live: i64 = connection
-        .numbered(
-            "SELECT COUNT(*) FROM api_keys WHERE account = $1 AND revoked_ms IS NULL
-                 AND (expires_ms IS NULL OR expires_ms > $2)",
-        )?
-        .query_row(params![&account, millis(now)], |row| row.get(0))?;
-    if live >= i64::from(live_max) {
+    if live(connection, &key.account, now)? >= i64::from(live_max) {
         return Ok(Added::Full);
     }
     insert_key(connection, key, now)?;
@@ -168,33 +158,47 @@ fn add(connection: &Connection, key: &NewKey, live_max: u32, now: Timestamp) -> 
     Ok(Added::Stored)
 }
 
-fn rotate(
-    connection: &Connection,
-    id: &KeyId,
-    successor: &NewKey,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<bool, Failure> {
-    let rotated = connection
+/// Counts the keys of an account that are neither revoked nor expired.
+fn live(connection: &Connection, account: &AccountId, now: Timestamp) -> Result<i64, Failure> {
+    let sql = "SELECT COUNT(*) FROM api_keys WHERE account = $1 AND revoked_ms IS NULL
+        AND (expires_ms IS NULL OR expires_ms > $2)";
+    let values = params![Word(account.as_str()), millis(now)];
+    Ok(connection.numbered(sql)?.query_row(values, |row| row.get(0))?)
+}
+
+fn rotate(connection: &Connection, rotation: &Rotation, now: Timestamp) -> Result<Rotated, Failure> {
+    let Rotation { id, successor, until, live_max } = rotation;
+    let (old, new) = (Word(id.as_str()), Word(successor.id.as_str()));
+    let values = params![old, new, millis(now), Word(successor.account.as_str())];
+    let has_successor: Option<bool> = connection
         .numbered(
-            "UPDATE api_keys SET successor = $2, expires_ms = MIN(COALESCE(expires_ms, $3), $3)
-             WHERE id = $1 AND account = $5 AND revoked_ms IS NULL AND blocked_ms IS NULL
-                 AND (successor IS NULL OR successor = $2) AND (expires_ms IS NULL OR expires_ms > $4)",
+            "SELECT successor IS NOT NULL FROM api_keys
+             WHERE id = $1 AND account = $4 AND revoked_ms IS NULL AND blocked_ms IS NULL
+                 AND (successor IS NULL OR successor = $2) AND (expires_ms IS NULL OR expires_ms > $3)",
         )?
-        .execute(params![
-            Word(id.as_str()),
-            Word(successor.id.as_str()),
-            millis(until),
-            millis(now),
-            Word(successor.account.as_str())
-        ])?;
-    if rotated == 1 {
-        insert_key(connection, successor, now)?;
-        connection
-            .numbered("UPDATE api_keys SET pool = (SELECT old.pool FROM api_keys AS old WHERE old.id = $1) WHERE id = $2")?
-            .execute(params![Word(id.as_str()), Word(successor.id.as_str())])?;
+        .query_row(values, |row| row.get(0))
+        .optional()?;
+    match has_successor {
+        None => return Ok(Rotated::NotValid),
+        Some(true) => return Ok(Rotated::Done),
+        Some(false) => {}
     }
-    Ok(rotated == 1)
+    if live(connection, &successor.account, now)? >= i64::from(*live_max) {
+        return Ok(Rotated::Full);
+    }
+    connection
+        .numbered("UPDATE api_keys SET successor = $2, expires_ms = MIN(COALESCE(expires_ms, $3), $3) WHERE id = $1")?
+        .execute(params![old, new, millis(*until)])?;
+    insert_key(connection, successor, now)?;
+    connection
+        .numbered(
+            "UPDATE api_keys SET (pool, stores, retention_days, spend_limit, purse) =
+                 (SELECT old.pool, old.stores, old.retention_days, old.spend_limit, COALESCE(old.purse, old.id)
+                  FROM api_keys AS old WHERE old.id = $1)
+             WHERE id = $2",
+        )?
+        .execute(params![old, new])?;
+    Ok(Rotated::Done)
 }
 
 /// Returns the key of a statement that finds or changes one.

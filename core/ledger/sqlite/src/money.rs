@@ -1,17 +1,17 @@
 //! What models cost, and what keys and accounts may spend.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::SqliteLedger;
 use super::values::{Numbered as _, Word, count, whole};
 use infera_ledger::statements::money::{
-    LIMIT_ACCOUNT, LIMIT_KEY, SET_PAYS, SET_PRICE, SPENDING_OF_ACCOUNT, SPENDING_OF_KEYS,
+    LIMIT_ACCOUNT, SET_PAYS, SET_PRICE, SPENDING_OF_ACCOUNT, SPENDING_OF_KEY, SPENDING_OF_KEYS,
 };
 use infera_ledger::stored::charging::month;
-use infera_ledger::{
-    AccountSpending, AccountTerms, Inheritance, LedgerError, ModelPrice, PriceBook, SpendBook, Spending,
-};
+use infera_ledger::{AccountSpending, AccountTerms, LedgerError, ModelPrice, PriceBook, SpendBook, Spending};
 use infera_types::ids::{AccountId, KeyId, ModelName};
 use infera_types::money::Price;
 use infera_types::time::Timestamp;
@@ -19,16 +19,6 @@ use infera_types::time::Timestamp;
 /// Finds the prices of models that aren't free. The order is the database's own.
 const PRICES: &str =
     "SELECT model, prompt, completion FROM prices WHERE prompt > 0 OR completion > 0 ORDER BY model";
-
-/// Gives a key (`$2`) of an account (`$3`) the limit of another one (`$1`).
-const INHERIT_LIMIT: &str = "UPDATE api_keys
-    SET spend_limit = (SELECT old.spend_limit FROM api_keys AS old WHERE old.id = $1 AND old.account = $3)
-    WHERE id = $2 AND account = $3";
-
-/// Counts as spent by a key (`$2`) what another one (`$1`) spent and reserved in a month (`$3`).
-const INHERIT_SPENT: &str = "INSERT INTO spending (subject, month, reserved, spent)
-    SELECT CAST($2 AS TEXT), month, 0, reserved + spent FROM spending WHERE subject = $1 AND month = $3
-    ON CONFLICT (subject, month) DO UPDATE SET spent = spending.spent + excluded.spent";
 
 #[async_trait]
 impl PriceBook for SqliteLedger {
@@ -70,26 +60,6 @@ impl SpendBook for SqliteLedger {
         .await
     }
 
-    async fn limit_key(&self, id: &KeyId, limit: Option<u64>) -> Result<bool, LedgerError> {
-        let id = id.clone();
-        self.write(move |connection| {
-            let values = params![Word(id.as_str()), limit.map(whole)];
-            Ok(connection.numbered(LIMIT_KEY)?.query_row(values, |_| Ok(())).optional()?.is_some())
-        })
-        .await
-    }
-
-    async fn inherit_limit(&self, inheritance: &Inheritance, now: Timestamp) -> Result<(), LedgerError> {
-        let Inheritance { account, from, to } = inheritance.clone();
-        self.write(move |connection| {
-            let (from, to) = (Word(from.as_str()), Word(to.as_str()));
-            connection.numbered(INHERIT_LIMIT)?.execute(params![from, to, Word(account.as_str())])?;
-            connection.numbered(INHERIT_SPENT)?.execute(params![from, to, whole(month(now))])?;
-            Ok(())
-        })
-        .await
-    }
-
     async fn spending(&self, account: &AccountId, now: Timestamp) -> Result<AccountSpending, LedgerError> {
         let account = account.clone();
         self.read(move |connection| {
@@ -98,11 +68,35 @@ impl SpendBook for SqliteLedger {
                 .numbered(SPENDING_OF_ACCOUNT)?
                 .query_row(values, |row| Ok((row.get::<_, i64>(0)? != 0, spending(row)?)))
                 .optional()?;
-            let (pays, of_account) = found.unwrap_or_default();
+            let (pays, account) = found.unwrap_or_default();
+            Ok(AccountSpending { pays, account })
+        })
+        .await
+    }
+
+    async fn key_spending(&self, id: &KeyId, now: Timestamp) -> Result<Spending, LedgerError> {
+        let id = id.clone();
+        self.read(move |connection| {
+            let values = params![Word(id.as_str()), whole(month(now))];
+            let found = connection.numbered(SPENDING_OF_KEY)?.query_row(values, spending).optional()?;
+            Ok(found.unwrap_or_default())
+        })
+        .await
+    }
+
+    async fn keys_spending(
+        &self,
+        account: &AccountId,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<HashMap<KeyId, Spending>, LedgerError> {
+        let account = account.clone();
+        self.read(move |connection| {
+            let values = params![Word(account.as_str()), whole(month(now)), limit];
             let mut statement = connection.numbered(SPENDING_OF_KEYS)?;
             let keys = statement
                 .query_map(values, |row| Ok((KeyId::new(row.get::<_, String>(0)?), spending(row)?)))?;
-            Ok(AccountSpending { pays, account: of_account, keys: keys.collect::<rusqlite::Result<_>>()? })
+            Ok(keys.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }

@@ -17,6 +17,7 @@ use infera_ledger::{
 };
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, VerifierId};
 use infera_types::job::{Settlement, VerificationPolicy};
+use infera_types::money::Payment;
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
@@ -105,7 +106,7 @@ const TAKE: &str = concat!(
                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
     RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
         epoch, lost_handouts, misses, request_hash, lane, tier, share,
-        EXISTS (SELECT 1 FROM charges WHERE charges.job_id = jobs.id AND charges.is_paid = 0)"
+        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id)"
 );
 
 fn take_one(
@@ -160,7 +161,7 @@ fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option
         lane: Lane::of_number(row.get(13)?),
         tier: ServiceTier::of_number(row.get(14)?),
         pool: NodePool::of_share(&row.get::<_, String>(15)?),
-        is_unpaid: row.get::<_, i64>(16)? != 0,
+        payment: Payment::of_charge(row.get::<_, Option<i64>>(16)?.map(|paid| paid != 0)),
         lost_handouts: small(row, 10)?,
         misses: Vec::new(),
     };

@@ -11,7 +11,7 @@ use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, KeyId, ModelName, NodeId, OwnerId,
 };
 use infera_types::job::{GroupRecord, Settlement, VerificationPolicy, VerificationStatus};
-use infera_types::money::Price;
+use infera_types::money::{Payment, Price};
 use infera_types::service::{Lane, ServiceTier};
 use infera_types::time::Timestamp;
 
@@ -290,8 +290,8 @@ pub struct TakenJob {
     pub tier: ServiceTier,
     /// The nodes that it may go to.
     pub pool: NodePool,
-    /// Whether its model had a price when it was accepted, and its account did not pay.
-    pub is_unpaid: bool,
+    /// Who pays for it.
+    pub payment: Payment,
     /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,
     /// Misses that counted under earlier owners.

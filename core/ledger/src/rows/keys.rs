@@ -221,6 +221,33 @@ pub struct KeyChange {
     pub expires_ms: Option<Option<Timestamp>>,
     /// What changes of its jobs' text.
     pub privacy: PrivacyChange,
+    /// The new limit on what it may spend in a calendar month, in billionths; an inner none takes the limit away.
+    pub spend_limit: Option<Option<u64>>,
+}
+
+/// The replacement of a key by another one, which takes over what the old one says of its jobs' text, its group of nodes, its
+/// spend limit, and its spending: both spend from one purse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The key that is replaced.
+    pub id: KeyId,
+    /// The key that takes its place.
+    pub successor: NewKey,
+    /// When the old key expires, if it doesn't earlier.
+    pub until: Timestamp,
+    /// The number of valid keys that its account may have, both of these counted.
+    pub live_max: u32,
+}
+
+/// The outcome of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The key has the successor, by this call or by the same one before.
+    Done,
+    /// The old key is unknown, another account's, revoked, blocked, expired, or has another successor.
+    NotValid,
+    /// The account has as many valid keys as it may have.
+    Full,
 }
 
 /// What a key used of a model on one day. Only answers are counted.

@@ -1,6 +1,6 @@
 //! The values of money: what models cost, what a job reserves, and what keys and accounts may spend.
 
-use infera_types::ids::{AccountId, KeyId, ModelName};
+use infera_types::ids::ModelName;
 use infera_types::money::Price;
 
 /// The price of a model.
@@ -18,7 +18,7 @@ pub struct ModelPrice {
 pub struct Charge {
     /// The price.
     pub price: Price,
-    /// An estimate of the prompt's tokens.
+    /// The most tokens that the prompt is taken to have.
     pub prompt_tokens: u64,
     /// The most tokens that the answer can have.
     pub completion_tokens: u64,
@@ -65,23 +65,13 @@ pub struct Spending {
     pub reserved: u64,
 }
 
-/// What an account and its keys may spend and spent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What an account may spend and spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountSpending {
     /// Whether the account pays for what it owes, as an operator says.
     pub pays: bool,
-    /// The whole account.
+    /// All of its keys together.
     pub account: Spending,
-    /// Those of its keys that have a limit or spent something in this month, by their ids.
-    pub keys: Vec<(KeyId, Spending)>,
-}
-
-impl AccountSpending {
-    /// Returns the spending of one of the account's keys.
-    #[must_use]
-    pub fn of_key(&self, id: &KeyId) -> Spending {
-        self.keys.iter().find(|(key, _)| key == id).map(|(_, spending)| *spending).unwrap_or_default()
-    }
 }
 
 /// A change of what an account may spend, by an operator.
@@ -91,15 +81,4 @@ pub enum AccountTerms {
     Limit(Option<u64>),
     /// Whether the account pays, so that its jobs earn their nodes points.
     Pays(bool),
-}
-
-/// The key that takes the place of another, with its limit and what it spent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inheritance {
-    /// The account of both.
-    pub account: AccountId,
-    /// The key that is replaced.
-    pub from: KeyId,
-    /// Its successor.
-    pub to: KeyId,
 }

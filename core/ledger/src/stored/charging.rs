@@ -54,8 +54,8 @@ pub struct StoredCharge {
     pub price: Price,
     /// What is reserved for it, in billionths.
     pub reserved: u64,
-    /// The id of the key under which it was asked for, if there was one.
-    pub key: Option<String>,
+    /// The purse of the key under which it was asked for, if there was one.
+    pub purse: Option<String>,
 }
 
 impl StoredCharge {

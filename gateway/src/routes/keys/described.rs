@@ -91,11 +91,11 @@ pub(crate) static ROTATE: Operation = Operation {
         example: r#"{"overlap_s": 600}"#,
         required: false,
     }),
-    errors: &["not_found", "key_not_valid"],
+    errors: &["not_found", "key_not_valid", "too_many_keys"],
     ..operation(
         "rotateKey",
         "Replace a key",
-        "Makes a successor with the same name, scopes and expiry, and shows it, this once. The old key ends after `overlap_s`.",
+        "Makes a successor with the same name, scopes, expiry and spend limit, and shows it, this once. The old key ends after `overlap_s`; both spend from the same limit.",
     )
 };
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::ClientWrapper;
 
-use crate::charging::{ADD_SPENDING, INSERT_CHARGES, reservations};
+use crate::charging::{ADD_SPENDING, INSERT_CHARGES, Payer, reservations};
 use crate::failure::Failure;
 use crate::pool::{Parameters, execute_over, prepared};
 use crate::settling::{ADD_TO_TOTALS, Totals};
@@ -40,12 +40,12 @@ const ADD_WAITING: &str =
     WHERE waiting.account = fresh.account";
 
 /// A job that is about to be stored.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Fresh<'a> {
     pub(super) job: &'a NewJob,
     pub(super) is_held: bool,
-    /// Whether its account pays; it says something only of jobs that may cost something.
-    pub(super) is_paid: bool,
+    /// Who is charged for it, if it may cost something.
+    pub(super) payer: Payer,
 }
 
 /// The columns of a batch's jobs.
@@ -131,7 +131,7 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
     let [insert_jobs, insert_listed, insert_keys, add_waiting, add_totals] =
         prepared(client, [INSERT_JOBS, INSERT_LISTED, INSERT_KEYS, ADD_WAITING, ADD_TO_TOTALS]).await?;
     let [insert_charges, add_spending] = prepared(client, [INSERT_CHARGES, ADD_SPENDING]).await?;
-    let (charges, spending) = reservations(jobs.iter().map(|fresh| (fresh.job, fresh.is_paid)));
+    let (charges, spending) = reservations(jobs.iter().map(|fresh| (fresh.job, &fresh.payer)));
     let columns = Columns::of(jobs)?;
     let (accounts, more, bytes) = by_account(jobs);
     let mut keyed = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

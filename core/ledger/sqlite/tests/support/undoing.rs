@@ -11,7 +11,7 @@ const UNDOING: [(u32, &str); 14] = [
         17,
         "DROP TABLE prices; DROP TABLE charges; DROP TABLE spending; ALTER TABLE usage DROP COLUMN cost;
          ALTER TABLE accounts DROP COLUMN spend_limit; ALTER TABLE accounts DROP COLUMN pays;
-         ALTER TABLE api_keys DROP COLUMN spend_limit",
+         ALTER TABLE api_keys DROP COLUMN spend_limit; ALTER TABLE api_keys DROP COLUMN purse",
     ),
     (
         16,
