@@ -207,6 +207,7 @@ async fn run(
         temperature: request.temperature,
         sample_key: assignment.sample_key,
         alone,
+        cache_scope: assignment.cache_scope,
     };
     let decoded = stations.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
 
@@ -219,6 +220,7 @@ async fn run(
     Ok(Answer {
         prompt_hash,
         prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
+        cached_tokens: u32::try_from(decoded.cached_tokens).unwrap_or(u32::MAX),
         tokens: decoded.tokens,
         text,
         finish_reason: decoded.finish_reason,

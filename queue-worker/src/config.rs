@@ -28,7 +28,7 @@ pub struct Config {
     /// The largest size of these answers together, in bytes.
     pub result_cache_bytes: usize,
     /// The largest number of prompt tokens in one prefill, padding included. During a prefill, no other sequence gets
-    /// a token.
+    /// a token. Of each prompt a prefill computes one of the engine's chunks, so that a long one takes many.
     pub prefill_tokens_max: usize,
     /// The largest number of prompts that are rendered, or answers that are decoded to text, at the same time.
     pub tokenizer_threads: usize,
@@ -66,8 +66,9 @@ impl Default for Config {
             result_cache_entries: 1_024,
             // An answer of 512 tokens with its numbers takes about 60 KiB, so this holds the number of answers above.
             result_cache_bytes: 64 * 1024 * 1024,
-            // One long prompt or sixteen short ones: a running stream pauses for one such call at most.
-            prefill_tokens_max: 2_048,
+            // Four of the engine's chunks, or some sixteen short prompts: a running stream pauses for one such call at
+            // most, and a prompt of 2,000 tokens pauses it for one chunk at a time.
+            prefill_tokens_max: 256,
             // Rendering is far cheaper than decoding. With two, one long prompt doesn't hold up the short ones.
             tokenizer_threads: 2,
             // Two of the largest bodies. Turning text into tokens takes up to 280 times the memory of the text

@@ -67,6 +67,7 @@ pub(crate) struct Heart {
     pub(crate) queue: String,
     pub(crate) machine: Option<String>,
     pub(crate) numeric_class: NumericClass,
+    pub(crate) features: Features,
     pub(crate) slots: u32,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) free_slots: watch::Receiver<u32>,
@@ -84,8 +85,7 @@ impl Heart {
                 rendering: RENDERING,
                 slots: self.slots,
                 free_slots: free,
-                // The worker does the sampling, outside the engine, so every engine has both of today's features.
-                features: Features::default(),
+                features: self.features.clone(),
             };
             let is_heard = self.say(vec![model], number, pace).await;
             number += 1;
@@ -170,6 +170,7 @@ mod tests {
             queue: "node.n.x".to_owned(),
             machine: Some("here".to_owned()),
             numeric_class,
+            features: Features::default(),
             slots: 4,
             broker: Arc::clone(&broker) as _,
             free_slots,

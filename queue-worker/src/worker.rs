@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use infera_broker::Broker;
-use infera_engine::Engine;
+use infera_engine::{Engine, EngineDescription};
 use infera_model::chat::ChatModel;
+use infera_types::features::{Feature, Features};
 use infera_types::ids::NodeId;
 use infera_types::shutdown::Shutdown;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,7 @@ impl Worker {
             queue: queue.clone(),
             machine: config.machine.clone(),
             numeric_class: executor.description().numeric_class.clone(),
+            features: features(executor.description()),
             slots: stations.desk.slots(),
             broker: Arc::clone(&broker),
             free_slots: stations.desk.free_slots(),
@@ -147,4 +149,11 @@ impl Worker {
             giving_back: CancellationToken::new(),
         })
     }
+}
+
+/// Returns what a node announces. The worker does the sampling, outside the engine, so every engine can sample at any
+/// temperature and with a seed.
+fn features(engine: &EngineDescription) -> Features {
+    let features = Features::default();
+    if engine.caches_prefixes { features.with(Feature::PrefixCache) } else { features }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use infera_engine::{Engine, EngineError, Prompt, SequenceId};
+use infera_engine::{Engine, EngineError, Prompt, SequenceId, whole};
 use infera_engine_onnx::config::EngineConfig;
 use infera_model::chat::{ChatError, ChatModel};
 use infera_sampling::{Noise, choose};
@@ -161,13 +161,10 @@ fn answer_batch(
     batch: &[Job],
 ) -> Result<Vec<ReplicaSummary>, EngineError> {
     let name = |index: usize| SequenceId(index as u64);
-    let prompts: Vec<_> = batch
-        .iter()
-        .enumerate()
-        .map(|(index, job)| Prompt { sequence: name(index), tokens: &job.prompt })
-        .collect();
+    let prompts: Vec<_> =
+        batch.iter().enumerate().map(|(index, job)| Prompt::new(name(index), &job.prompt)).collect();
     let mut replicas: Vec<_> = batch.iter().map(|job| empty(engine, job)).collect();
-    let mut logits = engine.prefill(&prompts)?;
+    let mut logits = whole::prefill(engine, &prompts)?;
     let mut running: Vec<usize> = (0..batch.len()).collect();
     while !running.is_empty() {
         let mut steps = Vec::new();
@@ -190,7 +187,7 @@ fn answer_batch(
         engine.release(&ended);
         running = going;
         if !running.is_empty() {
-            logits = engine.decode(&steps)?;
+            logits = whole::decode(engine, &steps)?;
         }
     }
     Ok(replicas)

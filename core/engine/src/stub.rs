@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::admission::{check_decode, check_prefill, check_score};
-use super::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use super::admission::{Extent, check_decode, check_prefill, check_score};
+use super::{Engine, EngineDescription, EngineError, Progress, Prompt, Rest, Row, Scoring, SequenceId};
 use infera_types::ids::Digest;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{NumericClass, TokenId};
@@ -30,7 +30,7 @@ const RUNNERS_UP: usize = TOP_COUNT - 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StubConfig {
-    /// How long a prefill takes, whatever its size, in microseconds. 0 by default, because stubs usually serve to
+    /// How long a call of prefill takes, whatever its size, in microseconds. 0 by default, because stubs usually serve to
     /// measure everything but the engine.
     pub prefill_us: u64,
     /// How long a step of the whole batch takes, in microseconds. 0 by default.
@@ -53,6 +53,10 @@ pub struct StubConfig {
     pub token_max: TokenId,
     /// The most tokens that prompt and answer may have together. 512 by default, as `infera-tiny` has.
     pub context_max: usize,
+    /// The most tokens of a prompt that one call takes. 512 by default: a stub takes no longer for a long prompt.
+    pub chunk_tokens: usize,
+    /// Whether rows hold the four highest logits alone. False by default, so that sampling is measured too.
+    pub top_rows: bool,
     /// How many sequences may run at once. 64 by default: enough to keep the measured parts busy.
     pub sequences_max: usize,
     /// The digest that the stub announces.
@@ -72,29 +76,26 @@ impl Default for StubConfig {
             token_min: 7,
             token_max: 767,
             context_max: 512,
+            chunk_tokens: 512,
+            top_rows: false,
             sequences_max: 64,
             model_digest: Digest::of(b"infera stub"),
         }
     }
 }
 
-/// A running sequence: what its answer is drawn from, and its progress.
+/// A sequence: what its answer is drawn from, and its progress.
 #[derive(Clone)]
 struct Sequence {
     /// The hash of the prompt's tokens.
     prompt: Digest,
-    prompt_tokens: usize,
-    answered_tokens: usize,
+    extent: Extent,
 }
 
 impl Sequence {
     fn new(prompt: &[TokenId]) -> Self {
         let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
-        Self { prompt: Digest::of(&bytes), prompt_tokens: prompt.len(), answered_tokens: 0 }
-    }
-
-    fn length(&self) -> usize {
-        self.prompt_tokens + self.answered_tokens
+        Self { prompt: Digest::of(&bytes), extent: Extent::new(prompt.len()) }
     }
 }
 
@@ -103,6 +104,8 @@ pub struct StubEngine {
     config: StubConfig,
     description: EngineDescription,
     sequences: BTreeMap<SequenceId, Sequence>,
+    /// The score that is not complete.
+    scored: Option<(SequenceId, Extent)>,
     calls: u32,
 }
 
@@ -118,9 +121,9 @@ impl StubEngine {
             let text = "the stub's canned tokens and its end token must be apart and within its vocabulary";
             return Err(EngineError::Load(text.to_owned()));
         }
-        if config.context_max == 0 || config.sequences_max == 0 {
+        if config.context_max == 0 || config.sequences_max == 0 || config.chunk_tokens == 0 {
             return Err(EngineError::Load(
-                "the stub's context_max and sequences_max must be at least 1".to_owned(),
+                "the stub's context_max, sequences_max and chunk_tokens must be at least 1".to_owned(),
             ));
         }
         if !(0.0..=1.0).contains(&config.spread) {
@@ -136,10 +139,15 @@ impl StubEngine {
             runtime: "none".to_owned(),
             compute: "none".to_owned(),
         };
-        let (vocabulary, context_max) = (config.vocabulary, config.context_max);
-        let description =
-            EngineDescription { numeric_class, vocabulary, context_max, sequences_max: config.sequences_max };
-        Ok(Self { config, description, sequences: BTreeMap::new(), calls: 0 })
+        let description = EngineDescription {
+            numeric_class,
+            vocabulary: config.vocabulary,
+            context_max: config.context_max,
+            sequences_max: config.sequences_max,
+            chunk_tokens: config.chunk_tokens,
+            caches_prefixes: false,
+        };
+        Ok(Self { config, description, sequences: BTreeMap::new(), scored: None, calls: 0 })
     }
 
     /// Takes the time of one call by sleeping, as a thread that waits for a GPU does.
@@ -154,32 +162,36 @@ impl StubEngine {
         }
     }
 
-    fn push_row(&self, sequence: &Sequence, logits: &mut Logits) {
-        let next = if sequence.answered_tokens < self.config.answer_tokens {
-            self.canned(sequence)
+    /// Gives `row` the logits after `answered_tokens` tokens of the answer to `prompt`.
+    fn give_row(&self, prompt: &Digest, answered_tokens: usize, row: &mut dyn FnMut(Row<'_>)) {
+        let next = if answered_tokens < self.config.answer_tokens {
+            self.canned(prompt, answered_tokens)
         } else {
             self.config.end_token
         };
-        let start = logits.values.len();
-        logits.values.resize(start + logits.vocabulary, 0.0);
-        let row = &mut logits.values[start..];
-        let next = next as usize;
-        for place in 1..=RUNNERS_UP {
-            let after = (next + place) % row.len();
-            row[after] = RUNNER_UP;
+        let vocabulary = self.config.vocabulary;
+        let after =
+            |place: usize| TokenId::try_from((next as usize + place) % vocabulary).unwrap_or_default();
+        let mut entries: Vec<(TokenId, f32)> =
+            (1..=RUNNERS_UP.min(vocabulary - 1)).map(|place| (after(place), RUNNER_UP)).collect();
+        entries.push((next, PEAK));
+        let left_out = vocabulary.saturating_sub(entries.len());
+        let rest = Rest { logit_max: 0.0, log_sum_exp: (left_out as f64).ln().max(f64::from(f32::MIN)) };
+        let top = Row::Top { entries: &entries, rest };
+        if self.config.top_rows {
+            row(top);
+        } else {
+            let mut logits = Vec::with_capacity(vocabulary);
+            top.write(vocabulary, &mut logits);
+            row(Row::Full(&logits));
         }
-        row[next] = PEAK;
     }
 
-    fn canned(&self, sequence: &Sequence) -> TokenId {
+    fn canned(&self, prompt: &Digest, answered_tokens: usize) -> TokenId {
         let (min, max) = (self.config.token_min, self.config.token_max);
-        let draw = hashed_draw(sequence.prompt.as_bytes(), sequence.answered_tokens as u64);
+        let draw = hashed_draw(prompt.as_bytes(), answered_tokens as u64);
         let offset = draw % (u64::from(max - min) + 1);
         min + TokenId::try_from(offset).unwrap_or_default()
-    }
-
-    fn empty_logits(&self) -> Logits {
-        Logits { vocabulary: self.config.vocabulary, values: Vec::new() }
     }
 }
 
@@ -194,49 +206,71 @@ impl Engine for StubEngine {
         &self.description
     }
 
-    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
-        let is_running = |name| self.sequences.contains_key(&name);
-        check_prefill(&self.description, prompts, self.sequences.len(), is_running)?;
+    fn prefill(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<Vec<Progress>, EngineError> {
+        let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
+        check_prefill(&self.description, prompts, self.sequences.len(), extent)?;
         self.serve(self.config.prefill_us);
-        let mut logits = self.empty_logits();
-        for prompt in prompts {
-            let sequence = Sequence::new(prompt.tokens);
-            self.push_row(&sequence, &mut logits);
-            self.sequences.insert(prompt.sequence, sequence);
+        let mut progress = Vec::with_capacity(prompts.len());
+        for &Prompt { sequence: name, tokens, .. } in prompts {
+            let mut sequence = self.sequences.remove(&name).unwrap_or_else(|| Sequence::new(tokens));
+            sequence.extent.tokens = sequence.extent.next_chunk(self.config.chunk_tokens).end;
+            if !sequence.extent.is_prefilling() {
+                self.give_row(&sequence.prompt, 0, &mut |logits| row(name, logits));
+            }
+            progress.push(sequence.extent.progress());
+            self.sequences.insert(name, sequence);
         }
-        Ok(logits)
+        Ok(progress)
     }
 
-    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
-        let length = |name| self.sequences.get(&name).map(Sequence::length);
-        check_decode(&self.description, steps, length)?;
+    fn decode(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<(), EngineError> {
+        let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
+        check_decode(&self.description, steps, extent)?;
         self.serve(self.config.decode_us);
-        let mut logits = self.empty_logits();
-        for (name, _) in steps {
-            if let Some(mut sequence) = self.sequences.get(name).cloned() {
-                sequence.answered_tokens += 1;
-                self.push_row(&sequence, &mut logits);
-                self.sequences.insert(*name, sequence);
+        for &(name, _) in steps {
+            if let Some(sequence) = self.sequences.get_mut(&name) {
+                sequence.extent.tokens += 1;
+                let answered = sequence.extent.tokens - sequence.extent.prompt_tokens;
+                let prompt = sequence.prompt;
+                self.give_row(&prompt, answered, &mut |logits| row(name, logits));
             }
         }
-        Ok(logits)
+        Ok(())
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
         for name in sequences {
             self.sequences.remove(name);
+            self.scored = self.scored.filter(|(scored, _)| scored != name);
         }
     }
 
-    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
-        check_score(&self.description, prompt, answer)?;
+    fn score(
+        &mut self,
+        scoring: &Scoring<'_>,
+        row: &mut dyn FnMut(usize, Row<'_>),
+    ) -> Result<Progress, EngineError> {
+        let is_running = |name| self.sequences.contains_key(&name);
+        let tokens = check_score(&self.description, scoring, self.scored, is_running)?;
         self.serve(self.config.prefill_us);
-        let mut logits = self.empty_logits();
-        let mut sequence = Sequence::new(prompt);
-        for answered_tokens in 0..=answer.len() {
-            sequence.answered_tokens = answered_tokens;
-            self.push_row(&sequence, &mut logits);
+        let mut extent = self.scored.take().map_or_else(|| Extent::new(tokens.len()), |(_, extent)| extent);
+        let chunk = extent.next_chunk(self.config.chunk_tokens);
+        extent.tokens = chunk.end;
+        let prompt = Sequence::new(scoring.prompt).prompt;
+        for place in chunk.filter_map(|place| (place + 1).checked_sub(scoring.prompt.len())) {
+            self.give_row(&prompt, place, &mut |logits| row(place, logits));
         }
-        Ok(logits)
+        if extent.is_prefilling() {
+            self.scored = Some((scoring.sequence, extent));
+        }
+        Ok(extent.progress())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use infera_conformance::engine::Promise;
 use infera_engine::stub::{StubConfig, StubEngine};
-use infera_engine::{Engine, EngineError, Prompt, SequenceId};
+use infera_engine::{Engine, EngineError, Prompt, SequenceId, whole};
 use infera_sampling::{GUMBEL_MAX, GUMBEL_MIN, Noise, choose};
 use infera_types::ids::Digest;
 use infera_types::numbers::TokenId;
@@ -19,10 +19,19 @@ fn stub(config: StubConfig) -> StubEngine {
 
 infera_conformance::engine_conformance!(stub(StubConfig::default()), Promise::EXACT);
 
+/// The same in chunks of three tokens, and with rows that hold the four highest logits alone.
+mod in_chunks {
+    use super::*;
+    infera_conformance::engine_conformance!(
+        stub(StubConfig { chunk_tokens: 3, top_rows: true, ..StubConfig::default() }),
+        Promise::EXACT
+    );
+}
+
 /// Decodes until the end token, as a worker does.
 fn answer(engine: &mut StubEngine, prompt: &[TokenId], temperature: f64, key: &[u8]) -> Vec<TokenId> {
     let (sequence, noise) = (SequenceId(5), Noise::new(&Digest::of(key), 0));
-    let mut logits = engine.prefill(&[Prompt { sequence, tokens: prompt }]).expect("room");
+    let mut logits = whole::prefill(engine, &[Prompt::new(sequence, prompt)]).expect("room");
     let mut tokens = Vec::new();
     for position in 0.. {
         let token = choose(&logits.values, temperature, &noise, position).token;
@@ -30,7 +39,7 @@ fn answer(engine: &mut StubEngine, prompt: &[TokenId], temperature: f64, key: &[
             break;
         }
         tokens.push(token);
-        logits = engine.decode(&[(sequence, token)]).expect("within the context");
+        logits = whole::decode(engine, &[(sequence, token)]).expect("within the context");
     }
     engine.release(&[sequence]);
     tokens
@@ -40,7 +49,7 @@ fn answer(engine: &mut StubEngine, prompt: &[TokenId], temperature: f64, key: &[
 fn stubs_agree_on_an_answer_that_depends_on_the_prompt_alone() {
     let spread = StubConfig { decode_us: 10, spread: 1.0, spread_seed: 9, ..StubConfig::default() };
     let mut engines = [stub(StubConfig::default()), stub(spread), stub(StubConfig::default())];
-    let _ = engines[2].prefill(&[Prompt { sequence: SequenceId(1), tokens: &[1] }]);
+    let _ = whole::prefill(&mut engines[2], &[Prompt::new(SequenceId(1), &[1])]);
     let [one, two, three] = engines.each_mut().map(|engine| answer(engine, &[10, 11, 12], 0.0, b"one"));
     assert_eq!(one.len(), StubConfig::default().answer_tokens);
     assert!(one.iter().all(|token| (7..768).contains(token)));
@@ -53,15 +62,14 @@ fn stubs_agree_on_an_answer_that_depends_on_the_prompt_alone() {
 #[test]
 fn a_step_takes_its_time_whatever_is_in_it() {
     let mut engine = stub(StubConfig { prefill_us: 20_000, decode_us: 5_000, ..StubConfig::default() });
-    let prompts: Vec<_> =
-        (0..8).map(|index| Prompt { sequence: SequenceId(index), tokens: &[1, 2] }).collect();
+    let prompts: Vec<_> = (0..8).map(|index| Prompt::new(SequenceId(index), &[1, 2])).collect();
     let begin = Instant::now();
-    let _ = engine.prefill(&prompts).expect("room");
+    let _ = engine.prefill(&prompts, &mut |_, _| ()).expect("room");
     assert!(begin.elapsed() >= Duration::from_millis(20));
     let begin = Instant::now();
     let steps: Vec<_> = (0..8).map(|index| (SequenceId(index), 9)).collect();
     for _ in 0..4 {
-        let _ = engine.decode(&steps).expect("running");
+        engine.decode(&steps, &mut |_, _| ()).expect("running");
     }
     assert!(begin.elapsed() >= Duration::from_millis(20), "four steps of five milliseconds");
 }
@@ -76,6 +84,7 @@ fn unsound_configurations_are_refused() {
         StubConfig { token_min: 9, token_max: 8, ..sound.clone() },
         StubConfig { sequences_max: 0, ..sound.clone() },
         StubConfig { context_max: 0, ..sound.clone() },
+        StubConfig { chunk_tokens: 0, ..sound.clone() },
         StubConfig { spread: 1.1, ..sound.clone() },
         StubConfig { spread: f64::NAN, ..sound },
     ] {

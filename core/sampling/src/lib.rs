@@ -16,19 +16,22 @@
 //!   equals (Gumbel-max: that is a draw from softmax(logits / temperature)). At temperature 0 the score is the logit.
 //! * Log-sum-exp. In f64, `libm::exp` and `libm::log`, added in the order of the ids; logits more than 64 below the
 //!   highest are left out.
+//! * Rows of which only the likeliest tokens are known: the choice is among these, and the sum has one more term, for the
+//!   tokens that are left out.
 //! * Odd values. NaN and -inf count as the lowest finite f32, +inf as the highest, so that every reported number
 //!   is finite. A temperature that is not a finite number above 0 counts as 0.
 
+mod exponentials;
 mod philox;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use infera_types::ids::{Digest, JobId};
+use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::JobRequest;
 use infera_types::messages::TOP_COUNT;
-use infera_types::numbers::{TokenId, TokenNumbers};
+use infera_types::numbers::{Rest, Row, TokenId, TokenNumbers};
 
 /// The lower bound of Gumbel noise: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
 pub const GUMBEL_MIN: f64 = -3.1;
@@ -74,12 +77,23 @@ pub fn sample_key(secret: &Digest, job: JobId, request: &JobRequest, model: &Dig
 /// `secret`. The key is never sent, and nothing that the client chose enters it.
 #[must_use]
 pub fn draw_key(secret: &Digest, job: JobId) -> Digest {
+    keyed(secret, b"draw", job.as_bytes())
+}
+
+/// Derives the scope within which nodes may share what they compute for prompts: HMAC-SHA256 of `"cache"` and the account
+/// under the epoch's `secret`. Nodes learn which jobs of one epoch are one account's, and not whose.
+#[must_use]
+pub fn cache_scope(secret: &Digest, account: &AccountId) -> Digest {
+    keyed(secret, b"cache", account.as_str().as_bytes())
+}
+
+fn keyed(secret: &Digest, label: &[u8], text: &[u8]) -> Digest {
     // HMAC pads its key to a block with zeros; a key of that length is always accepted.
     let mut block = [0; 64];
     block[..32].copy_from_slice(secret.as_bytes());
     let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(b"draw");
-    mac.update(job.as_bytes());
+    mac.update(label);
+    mac.update(text);
     Digest::from_bytes(mac.finalize().into_bytes().into())
 }
 
@@ -182,26 +196,66 @@ impl Best {
     }
 }
 
+/// Chooses the token that follows from a row as an engine gives it: see [`choose`] and [`choose_among`].
+#[must_use]
+pub fn choose_of_row(row: Row<'_>, temperature: f64, noise: &Noise, position: u32) -> Choice {
+    match row {
+        Row::Full(logits) => choose(logits, temperature, noise, position),
+        Row::Top { entries, rest } => choose_among(entries, rest, temperature, noise, position),
+    }
+}
+
 /// Chooses the token that follows from `row` as the answer's token number `position`, and returns it with its
 /// numbers. An empty row, which no engine produces, gives token 0 and no numbers.
 ///
-/// The result is exact although most of the vocabulary's noise is never computed: a token is skipped if its logit
+/// The row is read through once, for the highest logit of each of its blocks; what follows reads only the blocks that
+/// count. The result is exact although most of the vocabulary's noise is never computed: a token is skipped if its logit
 /// cannot reach the score that four others are sure to have (a property test compares it with the whole computation).
 #[must_use]
 pub fn choose(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Choice {
-    let raw = best_by_logit(row);
-    let log_sum_exp = log_sum_exp(row, raw.entries.first().map_or(f32::MIN, |entry| entry.2));
+    let row = Blocks::of(row);
+    let raw = best_by_logit(&row);
+    let log_sum_exp = log_sum_exp(&row, raw.entries.first().map_or(f32::MIN, |entry| entry.2));
     let best =
-        if is_greedy(temperature) { raw } else { best_by_score(row, temperature, noise, position, &raw) };
+        if is_greedy(temperature) { raw } else { best_by_score(&row, temperature, noise, position, &raw) };
+    choice_of(best, log_sum_exp)
+}
+
+/// Chooses among the tokens that are known of a row, as [`choose`] does among all. The tokens that are left out can't be
+/// chosen, so the numbers are those of the whole row exactly if no noise can lift one of them into the best: where
+/// `rest.logit_max + temperature * GUMBEL_MAX` is below the last entry's score.
+#[must_use]
+pub fn choose_among(
+    entries: &[(TokenId, f32)],
+    rest: Rest,
+    temperature: f64,
+    noise: &Noise,
+    position: u32,
+) -> Choice {
+    let mut known: Vec<(TokenId, f32)> =
+        entries.iter().map(|&(token, logit)| (token, finite(logit))).collect();
+    known.sort_by_key(|entry| entry.0);
+    let mut best = Best::default();
+    for &(token, logit) in &known {
+        best.offer(noised(logit, temperature, noise, position, token), token, logit);
+    }
+    let highest = known.iter().map(|entry| f64::from(entry.1)).fold(f64::from(f32::MIN), f64::max);
+    let listed: f64 = known.iter().map(|entry| libm::exp(f64::from(entry.1) - highest)).sum();
+    // Far above any real row, and its exponential is finite; NaN counts as this too.
+    let left_out = libm::exp((rest.log_sum_exp - highest).min(700.0));
+    choice_of(best, (highest + libm::log(listed + left_out)).max(f64::from(f32::MIN)))
+}
+
+fn choice_of(best: Best, log_sum_exp: f64) -> Choice {
     let top: Vec<(TokenId, f32)> = best.entries.iter().map(|&(_, token, logit)| (token, logit)).collect();
     let token = top.first().map_or(0, |entry| entry.0);
     Choice { token, numbers: TokenNumbers { top, log_sum_exp } }
 }
 
-fn best_by_logit(row: &[f32]) -> Best {
+fn best_by_logit(row: &Blocks<'_>) -> Best {
     let mut best = Best::default();
-    for (first, block) in blocks(row) {
-        if best.entries.len() == TOP_COUNT && f64::from(finite(peak(block))) <= best.bar() {
+    for (first, block, peak) in row.iter() {
+        if best.entries.len() == TOP_COUNT && f64::from(finite(peak)) <= best.bar() {
             continue;
         }
         for (token, &logit) in (first..).zip(block) {
@@ -212,7 +266,7 @@ fn best_by_logit(row: &[f32]) -> Best {
     best
 }
 
-fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, raw: &Best) -> Best {
+fn best_by_score(row: &Blocks<'_>, temperature: f64, noise: &Noise, position: u32, raw: &Best) -> Best {
     // The four highest logits score at least this, whatever their noise; rounding is monotone, so comparing the
     // rounded sums decides as exactly as the sums themselves.
     let sure = match raw.entries.get(TOP_COUNT - 1) {
@@ -220,8 +274,8 @@ fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, ra
         None => f64::NEG_INFINITY,
     };
     let mut best = Best::default();
-    for (first, block) in blocks(row) {
-        if score(finite(peak(block)), temperature, GUMBEL_MAX) < best.bar().max(sure) {
+    for (first, block, peak_of_block) in row.iter() {
+        if score(finite(peak_of_block), temperature, GUMBEL_MAX) < best.bar().max(sure) {
             continue;
         }
         for (quad, logits) in (first / 4..).zip(block.chunks(4)) {
@@ -249,18 +303,41 @@ fn best_by_score(row: &[f32], temperature: f64, noise: &Noise, position: u32, ra
 
 /// Returns the natural logarithm of the sum of the logits' exponentials, in f64, added in the order of the ids.
 /// `highest` is the row's highest logit; logits more than [`COUNTED_BELOW`] below it are left out.
-fn log_sum_exp(row: &[f32], highest: f32) -> f64 {
+fn log_sum_exp(row: &Blocks<'_>, highest: f32) -> f64 {
     let highest = f64::from(highest);
     let counts = |logit: f32| highest - f64::from(logit) <= COUNTED_BELOW;
-    let counted = blocks(row).filter(|(_, block)| counts(finite(peak(block)))).flat_map(|(_, block)| block);
-    let counted = counted.map(|&logit| finite(logit)).filter(|&logit| counts(logit));
-    let sum: f64 = counted.map(|logit| libm::exp(f64::from(logit) - highest)).sum();
-    if row.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
+    let mut sum = 0.0;
+    for (_, block, _) in row.iter().filter(|(_, _, peak)| counts(finite(*peak))) {
+        for logits in block.chunks(exponentials::LANES) {
+            // What is left out is 0 in the sum, which changes nothing.
+            let mut below = [f64::NEG_INFINITY; exponentials::LANES];
+            for (below, &logit) in below.iter_mut().zip(logits) {
+                *below = f64::from(finite(logit)) - highest;
+            }
+            for term in exponentials::exponentials(&below, -COUNTED_BELOW) {
+                sum += term;
+            }
+        }
+    }
+    if row.logits.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
 }
 
-/// Splits the row into pieces, each with the id of its first token, so that whole pieces can be skipped.
-fn blocks(row: &[f32]) -> impl Iterator<Item = (TokenId, &[f32])> {
-    (0..).step_by(BLOCK).zip(row.chunks(BLOCK))
+/// A row in pieces with the highest logit of each, so that whole pieces can be skipped.
+struct Blocks<'a> {
+    logits: &'a [f32],
+    peaks: Vec<f32>,
+}
+
+impl<'a> Blocks<'a> {
+    fn of(logits: &'a [f32]) -> Self {
+        Self { logits, peaks: logits.chunks(BLOCK).map(peak).collect() }
+    }
+
+    /// Returns the pieces, each with the id of its first token and its highest logit.
+    fn iter(&self) -> impl Iterator<Item = (TokenId, &'a [f32], f32)> {
+        let ids = (0..).step_by(BLOCK);
+        ids.zip(self.logits.chunks(BLOCK)).zip(&self.peaks).map(|((id, block), peak)| (id, block, *peak))
+    }
 }
 
 /// Returns the highest logit, with NaN as the lowest. It works in lanes, which a processor compares all at once.

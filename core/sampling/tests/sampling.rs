@@ -2,11 +2,13 @@
 //! properties.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
-use infera_sampling::{GUMBEL_MAX, GUMBEL_MIN, Noise, choose, draw_key, noised, sample_key};
-use infera_types::ids::{Digest, JobId};
+use infera_sampling::{
+    GUMBEL_MAX, GUMBEL_MIN, Noise, cache_scope, choose, choose_among, draw_key, noised, sample_key,
+};
+use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::JobRequest;
 use infera_types::messages::TOP_COUNT;
-use infera_types::numbers::TokenId;
+use infera_types::numbers::{Rest, TokenId};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -231,4 +233,52 @@ fn choices_are_drawn_from_softmax() {
         assert!(statistic < 29.9, "{statistic} at temperature {temperature}");
     }
     assert!(chi_square(&logits, 1.0, 1.2) > 29.9, "the statistic tells temperatures apart");
+}
+
+#[test]
+fn a_scope_is_one_accounts_in_one_epoch() {
+    let [first, second] = [b"one", b"two"].map(|secret| Digest::of(secret));
+    let [ours, theirs] = ["acct1", "acct2"].map(AccountId::new);
+    assert_eq!(cache_scope(&first, &ours), cache_scope(&first, &ours));
+    assert_ne!(cache_scope(&first, &ours), cache_scope(&first, &theirs));
+    assert_ne!(cache_scope(&first, &ours), cache_scope(&second, &ours));
+    // HMAC-SHA256 under 32 bytes of 7, by Python: hmac.digest(bytes([7] * 32), b"cache" + b"acct1", "sha256").hex()
+    let known = cache_scope(&Digest::from_bytes([7; 32]), &ours);
+    assert_eq!(known.to_string(), "b3252e9c2f958787358f20e1301831ffca7726d0b6107fe9b7252788371dc32b");
+}
+
+proptest! {
+    #[test]
+    fn a_row_of_the_likeliest_tokens_gives_what_the_whole_row_gives_where_the_others_cannot_win(
+        listed in prop::collection::btree_map(0_u32..400, 30.0_f32..60.0, 4..12),
+        key in any::<[u8; 32]>(),
+        temperature in prop_oneof![Just(0.0), 0.01..1.0],
+        position in 0_u32..100,
+    ) {
+        // The others are so low that no noise lifts them: 25.3 apart at most.
+        let mut row = vec![-1.0_f32; 400];
+        for (&token, &logit) in &listed { row[token as usize] = logit; }
+        let others = (400 - listed.len()) as f64;
+        let rest = Rest { logit_max: -1.0, log_sum_exp: others.ln() - 1.0 };
+        let mut entries: Vec<(TokenId, f32)> = listed.into_iter().collect();
+        entries.reverse();
+        let noise = Noise::new(&Digest::from_bytes(key), 0);
+        let (whole, known) =
+            (choose(&row, temperature, &noise, position), choose_among(&entries, rest, temperature, &noise, position));
+        prop_assert_eq!(whole.token, known.token);
+        prop_assert_eq!(whole.numbers.top, known.numbers.top);
+        prop_assert!((whole.numbers.log_sum_exp - known.numbers.log_sum_exp).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn odd_rests_give_finite_numbers() {
+    let noise = Noise::new(&Digest::of(b"key"), 0);
+    for log_sum_exp in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+        let rest = Rest { logit_max: f32::NAN, log_sum_exp };
+        for entries in [vec![], vec![(7, f32::NAN), (9, 1.0)]] {
+            let choice = choose_among(&entries, rest, 1.0, &noise, 0);
+            assert!(choice.numbers.log_sum_exp.is_finite(), "{log_sum_exp}");
+        }
+    }
 }

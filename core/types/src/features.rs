@@ -14,6 +14,9 @@ pub enum Feature {
     Temperature,
     /// A seed that makes a request reproduce its tokens.
     Seed,
+    /// Prompts may begin with what was computed for an earlier one of the same scope. No request needs it: it says that
+    /// the node knows an assignment's scope.
+    PrefixCache,
 }
 
 /// The features of one served model. Words that this program doesn't know are left out as they are read: it can't ask for
@@ -42,6 +45,19 @@ impl Features {
         let temperature = (request.temperature > 0.0).then_some(Feature::Temperature);
         let seed = request.seed.map(|_| Feature::Seed);
         temperature.into_iter().chain(seed).collect()
+    }
+
+    /// Returns these and one more.
+    #[must_use]
+    pub fn with(mut self, feature: Feature) -> Self {
+        self.0.insert(feature);
+        self
+    }
+
+    /// Returns whether this is among these.
+    #[must_use]
+    pub fn has(&self, feature: Feature) -> bool {
+        self.0.contains(&feature)
     }
 
     /// Returns whether all of `needed` are among these.

@@ -84,12 +84,20 @@ pub struct Answer {
     pub finish_reason: FinishReason,
     /// Tokens of the rendered prompt.
     pub prompt_tokens: u32,
+    /// How many of these the node says that it did not compute; never priced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_tokens: u32,
     /// The node whose replica was drawn; kept for operators, not shown to clients.
     pub node: NodeId,
     /// The digest of the model's files, from which the noise was drawn; absent in answers that were stored before it
     /// was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Digest>,
+}
+
+/// Returns whether a count is left out of messages; by reference, as serde asks.
+pub(crate) const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The verdict of verification on an answer.

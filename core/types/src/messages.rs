@@ -59,6 +59,10 @@ pub struct Assignment {
     pub request: JobRequest,
     /// The key of the noise of job-bound sampling.
     pub sample_key: Digest,
+    /// The scope: prompts of the same one share what is computed for them. One account's have the same in one epoch.
+    /// Only nodes that announce [`Feature::PrefixCache`](crate::features::Feature::PrefixCache) are sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_scope: Option<Digest>,
     /// The time that chat templates see as the present: when the job was accepted, the same for all its assignments.
     pub now_ms: Timestamp,
     /// How long the node has, on its own clock, from receipt, in milliseconds.
@@ -94,6 +98,10 @@ pub struct Replica {
     pub prompt_hash: Digest,
     /// How many token ids the rendered prompt has.
     pub prompt_tokens: u32,
+    /// How many of these the node says that it did not compute, because an earlier prompt of the same scope began with them:
+    /// shown, never priced, never compared.
+    #[serde(default, skip_serializing_if = "crate::job::is_zero")]
+    pub cached_tokens: u32,
     /// The version of rendering that made them; where it is absent, the first.
     #[serde(default = "first_rendering")]
     pub rendering: u32,

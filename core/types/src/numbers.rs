@@ -33,3 +33,46 @@ pub struct TokenNumbers {
     /// The natural logarithm of the sum of the exponentials of all raw logits.
     pub log_sum_exp: f64,
 }
+
+/// A row of raw logits as an engine gives it: all of them, or the likeliest and a bound for the others. It borrows the
+/// engine's own memory, so that no row is copied before it is reduced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Row<'a> {
+    /// The logit of every token, by id.
+    Full(&'a [f32]),
+    /// The tokens with the highest logits, in any order, and what is known of the others.
+    Top {
+        /// The tokens and their raw logits.
+        entries: &'a [(TokenId, f32)],
+        /// The tokens that are left out.
+        rest: Rest,
+    },
+}
+
+/// What is known of the tokens that [`Row::Top`] leaves out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rest {
+    /// No logit of theirs is higher than this.
+    pub logit_max: f32,
+    /// The natural logarithm of the sum of the exponentials of their logits.
+    pub log_sum_exp: f64,
+}
+
+impl Row<'_> {
+    /// Writes the row as logits by id to the end of `values`, which grows by `vocabulary`. Tokens that the row leaves out
+    /// get the highest logit that they can have.
+    pub fn write(&self, vocabulary: usize, values: &mut Vec<f32>) {
+        match self {
+            Self::Full(row) => values.extend_from_slice(row),
+            Self::Top { entries, rest } => {
+                let start = values.len();
+                values.resize(start + vocabulary, rest.logit_max);
+                for &(token, logit) in *entries {
+                    if let Some(value) = values.get_mut(start + token as usize) {
+                        *value = logit;
+                    }
+                }
+            }
+        }
+    }
+}

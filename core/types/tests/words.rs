@@ -45,6 +45,7 @@ fn ends_have_the_same_word_in_json() {
         tokens: Vec::new(),
         finish_reason: FinishReason::Stop,
         prompt_tokens: 0,
+        cached_tokens: 0,
         node: NodeId::fresh(),
         model: None,
     };

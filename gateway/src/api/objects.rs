@@ -55,7 +55,7 @@ fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verificat
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.tokens.len(),
             "total_tokens": u64::from(answer.prompt_tokens) + answer.tokens.len() as u64,
-            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
+            "prompt_tokens_details": { "cached_tokens": answer.cached_tokens, "audio_tokens": 0 },
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
                 "audio_tokens": 0,

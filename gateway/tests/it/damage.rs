@@ -49,6 +49,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         tokens: vec![1],
         finish_reason: FinishReason::Stop,
         prompt_tokens: 1,
+        cached_tokens: 0,
         node: NodeId::new("n"),
         model: None,
     };

@@ -21,6 +21,7 @@ async fn a_chat_is_answered_on_both_faces() {
         assert_eq!(body["choices"][0]["message"]["content"], "Paris.");
         assert_eq!(body["choices"][0]["finish_reason"], "stop");
         assert_eq!(body["usage"]["total_tokens"], 15);
+        assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 5);
         assert_eq!(body["model"], MODEL);
         let verification = json!({
             "status": "verified",

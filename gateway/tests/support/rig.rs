@@ -99,6 +99,7 @@ pub(crate) fn answered() -> End {
         tokens: vec![7, 8, 9],
         finish_reason: FinishReason::Stop,
         prompt_tokens: 12,
+        cached_tokens: 5,
         node: NodeId::new("n1"),
         model: Some(Digest::of(b"model")),
     };

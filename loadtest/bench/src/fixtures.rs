@@ -94,6 +94,7 @@ impl Asker {
             tokens: tokens(),
             finish_reason: FinishReason::Stop,
             prompt_tokens: 16,
+            cached_tokens: 0,
             node: NodeId::fresh(),
             model: None,
         };

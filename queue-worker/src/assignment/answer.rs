@@ -17,8 +17,8 @@ pub(crate) struct AnswerKey {
 }
 
 impl AnswerKey {
-    /// Returns the key of the answer that `assignment` asks for. The assignment's id, verifier and budget are no part
-    /// of it.
+    /// Returns the key of the answer that `assignment` asks for. The assignment's id, verifier, budget and cache scope, on
+    /// which no token depends, are no part of it.
     pub(crate) fn of(assignment: &Assignment) -> Self {
         let mut inputs = Vec::with_capacity(3 * 32 + 8);
         inputs.extend_from_slice(assignment.request.digest().as_bytes());
@@ -34,6 +34,8 @@ impl AnswerKey {
 pub(crate) struct Answer {
     pub(crate) prompt_hash: Digest,
     pub(crate) prompt_tokens: u32,
+    /// How many of these were not computed for it.
+    pub(crate) cached_tokens: u32,
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) text: String,
     pub(crate) finish_reason: FinishReason,
@@ -60,6 +62,7 @@ impl Answer {
             numeric_class: numeric_class.clone(),
             prompt_hash: self.prompt_hash,
             prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
             rendering: RENDERING,
             tokens: self.tokens.clone(),
             text: self.text.clone(),
@@ -92,6 +95,7 @@ pub(crate) mod tests {
                 seed: None,
             },
             sample_key: Digest::of(b"key"),
+            cache_scope: None,
             now_ms: Timestamp::from_millis(1),
             budget_ms: 1_000,
             speaks: infera_types::messages::Version::NEWEST,
@@ -102,6 +106,7 @@ pub(crate) mod tests {
         Answer {
             prompt_hash: Digest::of(b"prompt"),
             prompt_tokens: 1,
+            cached_tokens: 0,
             tokens: vec![1, 2],
             text: text.to_owned(),
             finish_reason: FinishReason::Length,
@@ -118,6 +123,7 @@ pub(crate) mod tests {
             id: AssignmentId::new(),
             verifier: VerifierId::new("v2"),
             budget_ms: 5,
+            cache_scope: Some(Digest::of(b"scope")),
             ..first.clone()
         };
         assert_eq!(AnswerKey::of(&again), key);

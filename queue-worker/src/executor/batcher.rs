@@ -3,10 +3,12 @@
 //!
 //! Sequences join and leave between steps. The rules, each of which is tested as a property below:
 //!
-//! * There are never more running sequences than slots, and sequences join in the order in which they were admitted.
-//! * A prefill takes as many of the waiting sequences as fit its token budget (padding counts), and at least one.
-//! * Between two prefills, every running sequence gets one decode step. A waiting sequence with no other before it
-//!   joins a free slot within two steps. So neither side can starve the other.
+//! * There are never more sequences in the engine than slots, and sequences join in the order in which they were admitted.
+//! * A prefill takes a chunk of each of the prompts that are not complete, in order, as far as they fit its token budget
+//!   (padding counts), and at least one; then it takes first chunks of waiting ones as far as the budget goes.
+//! * Between two prefills, every running sequence gets one decode step, so a prompt of any length delays a running
+//!   sequence's next token by one budget at most. A waiting sequence with no other before it joins a free slot within two
+//!   steps, unless the budget goes to prompts that began before it. So neither side can starve the other.
 //! * A sequence that must run alone joins when no other runs, and no other joins until it leaves.
 //!
 //! Time is no input: the assignments that wait for the answers watch their own budgets, and a sequence that no
@@ -21,8 +23,8 @@ use infera_engine::SequenceId;
 pub struct BatchLimits {
     /// The largest number of sequences that run at once.
     pub slots: usize,
-    /// The largest number of tokens in one prefill: the number of its sequences times the longest of their prompts. A
-    /// longer prompt is prefilled alone.
+    /// The largest number of tokens in one prefill: a chunk of each prompt that goes on, and for those that begin their
+    /// number times the longest of their chunks. A larger chunk is prefilled alone.
     pub prefill_tokens_max: usize,
 }
 
@@ -40,31 +42,51 @@ pub(super) struct Candidate {
 /// The engine's next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Start these sequences, which run from now on.
+    /// Compute a chunk of these sequences' prompts.
     Prefill(Vec<SequenceId>),
-    /// Decode one token for each of these, which are all that run.
+    /// Decode one token for each of these, which are all whose prompts are complete.
     Decode(Vec<SequenceId>),
     /// Do nothing, because no sequence waits or runs.
     Idle,
 }
 
-/// The sequences that wait and those that run.
+/// A sequence whose prompt is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Prefilling {
+    sequence: SequenceId,
+    tokens_left: usize,
+    /// Whether none of its tokens is computed yet.
+    begins: bool,
+}
+
+/// The sequences that wait and those that are in the engine.
 #[derive(Debug)]
 pub(super) struct Batcher {
     limits: BatchLimits,
+    chunk_tokens: usize,
     waiting: VecDeque<Candidate>,
+    /// In the order in which they joined.
+    prefilling: Vec<Prefilling>,
     running: Vec<SequenceId>,
-    /// Whether the running sequence must run with no other beside it.
+    /// Whether the sequence in the engine must run with no other beside it.
     runs_alone: bool,
     /// Whether the last step was a prefill, so that the running sequences must get a decode step next.
     owes_decode: bool,
 }
 
 impl Batcher {
-    /// Makes an empty batcher. It has at least one slot.
-    pub(super) fn new(limits: BatchLimits) -> Self {
-        let limits = BatchLimits { slots: limits.slots.max(1), ..limits };
-        Self { limits, waiting: VecDeque::new(), running: Vec::new(), runs_alone: false, owes_decode: false }
+    /// Makes an empty batcher. It has at least one slot. `chunk_tokens` is the most that the engine computes of one prompt
+    /// in a call.
+    pub(super) fn new(limits: BatchLimits, chunk_tokens: usize) -> Self {
+        Self {
+            limits: BatchLimits { slots: limits.slots.max(1), ..limits },
+            chunk_tokens: chunk_tokens.max(1),
+            waiting: VecDeque::new(),
+            prefilling: Vec::new(),
+            running: Vec::new(),
+            runs_alone: false,
+            owes_decode: false,
+        }
     }
 
     /// Puts a sequence at the end of those that wait.
@@ -75,215 +97,90 @@ impl Batcher {
     /// Removes a sequence that runs or waits. Unknown ones are ignored.
     pub(super) fn leave(&mut self, sequence: SequenceId) {
         self.waiting.retain(|candidate| candidate.sequence != sequence);
+        self.prefilling.retain(|prefilling| prefilling.sequence != sequence);
         self.running.retain(|running| *running != sequence);
-        if self.running.is_empty() {
+        if self.in_engine() == 0 {
             self.runs_alone = false;
         }
     }
 
-    /// Returns whether no sequence waits or runs.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+    /// Notes that a chunk of a prompt is computed, and how many of its tokens are left. The sequence runs from then on if
+    /// none are.
+    pub(super) fn prefilled(&mut self, sequence: SequenceId, tokens_left: usize) {
+        let Some(place) = self.prefilling.iter().position(|prefilling| prefilling.sequence == sequence)
+        else {
+            return;
+        };
+        if tokens_left == 0 {
+            self.prefilling.remove(place);
+            self.running.push(sequence);
+        } else {
+            self.prefilling[place] = Prefilling { sequence, tokens_left, begins: false };
+        }
     }
 
-    /// Returns the next step. The sequences of a prefill count as running from here on.
+    /// Returns whether a sequence of a prefill begins with it.
+    pub(super) fn begins(&self, sequence: SequenceId) -> bool {
+        self.prefilling.iter().any(|prefilling| prefilling.sequence == sequence && prefilling.begins)
+    }
+
+    /// Returns whether no sequence waits or runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_engine() == 0
+    }
+
+    fn in_engine(&self) -> usize {
+        self.prefilling.len() + self.running.len()
+    }
+
+    /// Returns the next step. The sequences of a prefill are in the engine from here on; the caller reports each one's
+    /// progress by [`Self::prefilled`].
     pub(super) fn next_step(&mut self) -> Step {
         let must_decode = self.owes_decode && !self.running.is_empty();
         if !must_decode {
-            let joining = self.join();
-            if !joining.is_empty() {
+            let called = self.prefill();
+            if !called.is_empty() {
                 self.owes_decode = true;
-                return Step::Prefill(joining);
+                return Step::Prefill(called);
             }
         }
         self.owes_decode = false;
         if self.running.is_empty() { Step::Idle } else { Step::Decode(self.running.clone()) }
     }
 
-    /// Moves the sequences that may join now from the head of the waiting ones to the running ones.
-    fn join(&mut self) -> Vec<SequenceId> {
-        let mut joining = Vec::new();
-        let mut longest = 0;
+    /// Returns the prompts of which a chunk is computed next, after moving to them those that may join now from the head
+    /// of the waiting ones.
+    fn prefill(&mut self) -> Vec<SequenceId> {
+        let (mut called, mut tokens) = (Vec::new(), 0_usize);
+        for prefilling in &self.prefilling {
+            let more = tokens.saturating_add(prefilling.tokens_left.min(self.chunk_tokens));
+            if !called.is_empty() && more > self.limits.prefill_tokens_max {
+                return called;
+            }
+            tokens = more;
+            called.push(prefilling.sequence);
+        }
+        let (mut joining, mut longest) = (0, 0);
         while let Some(next) = self.waiting.front().copied() {
-            let others_run = !self.running.is_empty();
-            if self.runs_alone || (next.alone && others_run) || self.running.len() == self.limits.slots {
+            let others = self.in_engine();
+            if self.runs_alone || (next.alone && others > 0) || others >= self.limits.slots {
                 break;
             }
-            longest = next.prompt_tokens.max(longest);
-            let padded = longest.saturating_mul(joining.len() + 1);
-            if !joining.is_empty() && padded > self.limits.prefill_tokens_max {
+            longest = next.prompt_tokens.min(self.chunk_tokens).max(longest);
+            joining += 1;
+            let padded = longest.saturating_mul(joining).saturating_add(tokens);
+            if !called.is_empty() && padded > self.limits.prefill_tokens_max {
                 break;
             }
             self.waiting.pop_front();
-            self.running.push(next.sequence);
+            let (sequence, tokens_left) = (next.sequence, next.prompt_tokens);
+            self.prefilling.push(Prefilling { sequence, tokens_left, begins: true });
             self.runs_alone = next.alone;
-            joining.push(next.sequence);
+            called.push(sequence);
         }
-        joining
+        called
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn batcher(slots: usize, prefill_tokens_max: usize) -> Batcher {
-        Batcher::new(BatchLimits { slots, prefill_tokens_max })
-    }
-
-    fn candidate(sequence: u64, prompt_tokens: usize) -> Candidate {
-        Candidate { sequence: SequenceId(sequence), prompt_tokens, alone: false }
-    }
-
-    fn prefill(sequences: &[u64]) -> Step {
-        Step::Prefill(sequences.iter().copied().map(SequenceId).collect())
-    }
-
-    fn decode(sequences: &[u64]) -> Step {
-        Step::Decode(sequences.iter().copied().map(SequenceId).collect())
-    }
-
-    #[test]
-    fn an_empty_batcher_is_idle() {
-        let mut batcher = batcher(2, 100);
-        assert_eq!(batcher.next_step(), Step::Idle);
-        batcher.admit(candidate(1, 5));
-        batcher.leave(SequenceId(1));
-        assert_eq!(batcher.next_step(), Step::Idle);
-        assert!(batcher.is_empty());
-    }
-
-    #[test]
-    fn sequences_join_between_steps_as_slots_come_free() {
-        let mut batcher = batcher(2, 100);
-        for sequence in 1..=3 {
-            batcher.admit(candidate(sequence, 5));
-        }
-        assert_eq!(batcher.next_step(), prefill(&[1, 2]));
-        assert_eq!(batcher.next_step(), decode(&[1, 2]));
-        batcher.leave(SequenceId(1));
-        assert_eq!(batcher.next_step(), prefill(&[3]));
-        assert_eq!(batcher.next_step(), decode(&[2, 3]));
-    }
-
-    #[test]
-    fn a_prefill_keeps_to_its_token_budget_padding_included() {
-        let mut batcher = batcher(8, 20);
-        for (sequence, tokens) in [(1, 4), (2, 9), (3, 2), (4, 50), (5, 1)] {
-            batcher.admit(candidate(sequence, tokens));
-        }
-        // 1 and 2 pad to 18, and a third would make 27. 4 alone is over the budget, and goes by itself.
-        let mut prefills = Vec::new();
-        for _ in 0..8 {
-            if let Step::Prefill(joining) = batcher.next_step() {
-                prefills.push(joining.iter().map(|sequence| sequence.0).collect::<Vec<_>>());
-            }
-        }
-        assert_eq!(prefills, [vec![1, 2], vec![3], vec![4], vec![5]]);
-    }
-
-    #[test]
-    fn who_must_run_alone_waits_for_the_others_and_others_wait_for_it() {
-        let mut batcher = batcher(4, 100);
-        batcher.admit(candidate(1, 5));
-        batcher.admit(Candidate { alone: true, ..candidate(2, 5) });
-        batcher.admit(candidate(3, 5));
-        assert_eq!(batcher.next_step(), prefill(&[1]));
-        assert_eq!(batcher.next_step(), decode(&[1]));
-        assert_eq!(batcher.next_step(), decode(&[1]));
-        batcher.leave(SequenceId(1));
-        assert_eq!(batcher.next_step(), prefill(&[2]));
-        assert_eq!(batcher.next_step(), decode(&[2]));
-        assert_eq!(batcher.next_step(), decode(&[2]));
-        batcher.leave(SequenceId(2));
-        assert_eq!(batcher.next_step(), prefill(&[3]));
-    }
-
-    /// One event in the life of a batcher.
-    #[derive(Clone, Debug)]
-    enum Event {
-        Admit { prompt_tokens: usize, alone: bool },
-        Leave(usize),
-        Step,
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![
-            2 => (1_usize..40, prop::bool::weighted(0.1))
-                .prop_map(|(prompt_tokens, alone)| Event::Admit { prompt_tokens, alone }),
-            1 => any::<usize>().prop_map(Event::Leave),
-            4 => Just(Event::Step),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn the_rules_hold_whatever_happens(
-            slots in 1_usize..6,
-            budget in 1_usize..100,
-            events in prop::collection::vec(event(), 1..200),
-        ) {
-            let mut batcher = batcher(slots, budget);
-            let mut waiting: VecDeque<Candidate> = VecDeque::new();
-            let mut running: Vec<SequenceId> = Vec::new();
-            let mut alone: HashSet<SequenceId> = HashSet::new();
-            let mut named = 0;
-            let mut owed: HashSet<SequenceId> = HashSet::new();
-            let mut head_could_join_steps = 0;
-            for event in events {
-                match event {
-                    Event::Admit { prompt_tokens, alone: is_alone } => {
-                        named += 1;
-                        let new = Candidate { alone: is_alone, ..candidate(named, prompt_tokens) };
-                        if is_alone { alone.insert(new.sequence); }
-                        waiting.push_back(new);
-                        batcher.admit(new);
-                    }
-                    Event::Leave(pick) => {
-                        if running.is_empty() { continue; }
-                        let gone = running.remove(pick % running.len());
-                        owed.remove(&gone);
-                        batcher.leave(gone);
-                    }
-                    Event::Step => {
-                        let blocked = running.iter().any(|sequence| alone.contains(sequence))
-                            || running.len() == slots
-                            || waiting.front().is_none_or(|head| head.alone && !running.is_empty());
-                        match batcher.next_step() {
-                            Step::Prefill(joining) => {
-                                prop_assert!(!joining.is_empty());
-                                // Each sequence that ran before has had a decode step since the last prefill.
-                                prop_assert!(owed.is_empty(), "{owed:?} starve");
-                                let mut longest = 0;
-                                for sequence in &joining {
-                                    let head = waiting.pop_front().unwrap();
-                                    prop_assert_eq!(head.sequence, *sequence, "out of order");
-                                    longest = longest.max(head.prompt_tokens);
-                                    running.push(*sequence);
-                                }
-                                prop_assert!(joining.len() == 1 || longest * joining.len() <= budget);
-                                owed = running.iter().copied().collect();
-                                head_could_join_steps = 0;
-                            }
-                            Step::Decode(sequences) => {
-                                prop_assert_eq!(&sequences, &running);
-                                owed.clear();
-                                head_could_join_steps = if blocked { 0 } else { head_could_join_steps + 1 };
-                                prop_assert!(head_could_join_steps <= 1, "the head of the line starves");
-                            }
-                            Step::Idle => prop_assert!(running.is_empty() && waiting.is_empty()),
-                        }
-                        prop_assert!(running.len() <= slots);
-                        if running.iter().any(|sequence| alone.contains(sequence)) {
-                            prop_assert_eq!(running.len(), 1);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use infera_engine::EngineDescription;
-use infera_sampling::{Noise, choose};
+use infera_engine::{EngineDescription, Prompt, Row, SequenceId};
+use infera_sampling::{Choice, Noise, choose_of_row};
 use infera_types::job::FinishReason;
 use infera_types::numbers::{TokenId, TokenNumbers};
 use tokio::sync::oneshot;
@@ -31,6 +31,7 @@ pub(super) struct Sequence {
     started: Instant,
     tokens: Vec<TokenId>,
     numbers: Vec<TokenNumbers>,
+    cached_tokens: usize,
 }
 
 /// Checks that this engine can do the work at all. The error says why it can't.
@@ -51,30 +52,41 @@ pub(super) fn check(work: &Work, engine: &EngineDescription) -> Result<(), Strin
 impl Sequence {
     pub(super) fn new(work: Work, reply: oneshot::Sender<Result<Decoded, ExecutorError>>) -> Self {
         let noise = Noise::new(&work.sample_key, CHOICE);
-        Self { work, noise, reply, started: Instant::now(), tokens: Vec::new(), numbers: Vec::new() }
+        let (tokens, numbers) = (Vec::new(), Vec::new());
+        Self { work, noise, reply, started: Instant::now(), tokens, numbers, cached_tokens: 0 }
     }
 
+    /// Notes that the engine begins with the prompt.
     pub(super) fn start(&mut self, now: Instant) {
         self.started = now;
+    }
+
+    /// Notes how many of the prompt's tokens were cached.
+    pub(super) fn found_cached(&mut self, cached_tokens: usize) {
+        self.cached_tokens = cached_tokens;
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
-    pub(super) fn prompt(&self) -> &[TokenId] {
-        &self.work.prompt
+    pub(super) fn prompt(&self, sequence: SequenceId) -> Prompt<'_> {
+        Prompt { sequence, tokens: &self.work.prompt, scope: self.work.cache_scope }
     }
 
     pub(super) fn last_token(&self) -> Option<TokenId> {
         self.tokens.last().copied()
     }
 
-    /// Chooses the next token from a row of raw logits.
-    pub(super) fn advance(&mut self, row: &[f32], end_tokens: &[TokenId]) -> Progress {
+    /// Chooses the next token from a row of raw logits, where it lies in the engine's memory.
+    pub(super) fn choose(&self, row: Row<'_>) -> Choice {
         // The model's context is far below 2^32 tokens.
         let position = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
-        let choice = choose(row, self.work.temperature, &self.noise, position);
+        choose_of_row(row, self.work.temperature, &self.noise, position)
+    }
+
+    /// Takes a chosen token as the next one.
+    pub(super) fn advance(&mut self, choice: Choice, end_tokens: &[TokenId]) -> Progress {
         self.numbers.push(choice.numbers);
         if end_tokens.contains(&choice.token) {
             return Progress::Complete(FinishReason::Stop);
@@ -97,6 +109,7 @@ impl Sequence {
             tokens: self.tokens,
             numbers: self.numbers,
             finish_reason,
+            cached_tokens: self.cached_tokens,
             started: self.started,
             ended: Instant::now(),
         };

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use infera_engine::{Engine, EngineError, Logits, Prompt, SequenceId};
+use infera_engine::{Engine, EngineError, Prompt, Row, SequenceId};
+use infera_sampling::Choice;
 use infera_telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
 use infera_types::numbers::TokenId;
 use metrics::{Counter, Histogram, counter, histogram};
@@ -62,9 +63,10 @@ impl Stepper {
         end_tokens: Vec<TokenId>,
         inbox: mpsc::Receiver<Command>,
     ) -> Self {
+        let batcher = Batcher::new(limits, engine.description().chunk_tokens);
         Self {
             engine,
-            batcher: Batcher::new(limits),
+            batcher,
             end_tokens,
             inbox,
             sequences: HashMap::new(),
@@ -81,7 +83,7 @@ impl Stepper {
             self.let_abandoned_go();
             match self.batcher.next_step() {
                 Step::Idle => {}
-                Step::Prefill(joining) => self.prefill(&joining),
+                Step::Prefill(called) => self.prefill(&called),
                 Step::Decode(running) => self.decode(&running),
             }
             if self.failures >= failures_max {
@@ -139,21 +141,38 @@ impl Stepper {
         }
     }
 
-    fn prefill(&mut self, joining: &[SequenceId]) {
+    /// Computes a chunk of each prompt.
+    fn prefill(&mut self, called: &[SequenceId]) {
         let now = Instant::now();
-        for id in joining {
-            if let Some(sequence) = self.sequences.get_mut(id) {
-                sequence.start(now);
+        for id in called {
+            match self.sequences.get_mut(id) {
+                Some(sequence) if self.batcher.begins(*id) => sequence.start(now),
+                _ => {}
             }
         }
-        let prompts: Vec<Prompt<'_>> = joining
-            .iter()
-            .filter_map(|id| self.sequences.get(id).map(|sequence| (id, sequence)))
-            .map(|(id, sequence)| Prompt { sequence: *id, tokens: sequence.prompt() })
-            .collect();
-        self.meters.prefill.record(joining.len() as f64);
-        let result = self.engine.prefill(&prompts);
-        self.take_in(joining, result);
+        let sequences = &self.sequences;
+        let prompts: Vec<Prompt<'_>> =
+            called.iter().filter_map(|id| sequences.get(id).map(|sequence| sequence.prompt(*id))).collect();
+        self.meters.prefill.record(called.len() as f64);
+        let mut choices = Vec::new();
+        let result = self.engine.prefill(&prompts, &mut choosing(sequences, &mut choices));
+        let result = result.and_then(|progress| {
+            let complete = progress.iter().filter(|progress| progress.is_complete()).count();
+            whole(progress.len() == called.len() && choices.len() == complete)?;
+            Ok(progress)
+        });
+        match result {
+            Ok(progress) => {
+                for (id, progress) in called.iter().zip(progress) {
+                    self.batcher.prefilled(*id, progress.tokens_left);
+                    if let Some(sequence) = self.sequences.get_mut(id) {
+                        sequence.found_cached(progress.cached_tokens);
+                    }
+                }
+                self.take_in(choices);
+            }
+            Err(error) => self.lose(called, &error),
+        }
     }
 
     fn decode(&mut self, running: &[SequenceId]) {
@@ -162,60 +181,72 @@ impl Stepper {
             .filter_map(|id| self.sequences.get(id)?.last_token().map(|token| (*id, token)))
             .collect();
         self.meters.decode.record(running.len() as f64);
-        let result = self.engine.decode(&steps);
-        self.take_in(running, result);
+        let mut choices = Vec::with_capacity(running.len());
+        let result = self.engine.decode(&steps, &mut choosing(&self.sequences, &mut choices));
+        match result.and_then(|()| whole(choices.len() == running.len())) {
+            Ok(()) => self.take_in(choices),
+            Err(error) => self.lose(running, &error),
+        }
     }
 
-    /// Gives each sequence of an engine call its row of logits, or gives all of them the call's error.
-    fn take_in(&mut self, called: &[SequenceId], result: Result<Logits, EngineError>) {
-        let vocabulary = self.engine.description().vocabulary;
-        let result = result.map_err(|error| error.to_string()).and_then(|logits| {
-            let whole = logits.vocabulary == vocabulary && logits.values.len() == called.len() * vocabulary;
-            if whole {
-                Ok(logits)
-            } else {
-                Err("engine failed: it did not return one row per sequence".to_owned())
+    /// Gives each sequence its chosen token, and lets those go that end by it.
+    fn take_in(&mut self, choices: Vec<(SequenceId, Choice)>) {
+        self.failures = 0;
+        let ended: Vec<SequenceId> =
+            choices.into_iter().filter_map(|(id, choice)| self.advance(id, choice).then_some(id)).collect();
+        self.let_go(&ended);
+    }
+
+    /// Gives all sequences of an engine call the call's error.
+    fn lose(&mut self, called: &[SequenceId], error: &EngineError) {
+        let why = error.to_string();
+        self.failures += 1;
+        self.meters.failures.increment(1);
+        tracing::error!(sequences = called.len(), failures = self.failures, why, "engine step failed");
+        for id in called {
+            if let Some(sequence) = self.sequences.remove(id) {
+                sequence.fail(ExecutorError::Failed(why.clone()));
             }
-        });
-        let ended: Vec<SequenceId> = match result {
-            Ok(logits) => {
-                self.failures = 0;
-                let rows = called.iter().zip(logits.rows());
-                rows.filter(|(id, row)| self.advance(**id, row)).map(|(id, _)| *id).collect()
-            }
-            Err(why) => {
-                self.failures += 1;
-                self.meters.failures.increment(1);
-                tracing::error!(
-                    sequences = called.len(),
-                    failures = self.failures,
-                    why,
-                    "engine step failed"
-                );
-                for id in called {
-                    if let Some(sequence) = self.sequences.remove(id) {
-                        sequence.fail(ExecutorError::Failed(why.clone()));
-                    }
-                }
-                called.to_vec()
-            }
-        };
+        }
+        self.let_go(called);
+    }
+
+    fn let_go(&mut self, ended: &[SequenceId]) {
         if !ended.is_empty() {
-            self.engine.release(&ended);
+            self.engine.release(ended);
             for id in ended {
-                self.batcher.leave(id);
+                self.batcher.leave(*id);
             }
         }
     }
 
-    /// Chooses one more token for a sequence, and returns whether it was the last.
-    fn advance(&mut self, id: SequenceId, row: &[f32]) -> bool {
+    /// Takes a token for a sequence, and returns whether it was the last.
+    fn advance(&mut self, id: SequenceId, choice: Choice) -> bool {
         let Some(sequence) = self.sequences.get_mut(&id) else { return true };
-        let Progress::Complete(finish_reason) = sequence.advance(row, &self.end_tokens) else { return false };
+        let Progress::Complete(finish_reason) = sequence.advance(choice, &self.end_tokens) else {
+            return false;
+        };
         if let Some(sequence) = self.sequences.remove(&id) {
             self.meters.tokens.increment(sequence.tokens_count());
             sequence.complete(finish_reason);
         }
         true
+    }
+}
+
+/// Returns a visitor of rows that chooses each sequence's next token while the row lies in the engine's memory.
+fn choosing<'a>(
+    sequences: &'a HashMap<SequenceId, Sequence>,
+    choices: &'a mut Vec<(SequenceId, Choice)>,
+) -> impl FnMut(SequenceId, Row<'_>) + 'a {
+    move |id, row| choices.extend(sequences.get(&id).map(|sequence| (id, sequence.choose(row))))
+}
+
+/// Returns an error if an engine did not give what it was asked for.
+fn whole(is_whole: bool) -> Result<(), EngineError> {
+    if is_whole {
+        Ok(())
+    } else {
+        Err(EngineError::Failed("it did not give one row per sequence".to_owned()))
     }
 }

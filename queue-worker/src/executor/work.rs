@@ -21,6 +21,8 @@ pub struct Work {
     pub sample_key: Digest,
     /// Whether no other sequence may be in the engine meanwhile.
     pub alone: bool,
+    /// The scope: prompts of the same one share what is computed for them. Without a scope nothing is shared.
+    pub cache_scope: Option<Digest>,
 }
 
 /// A complete answer, in tokens.
@@ -32,6 +34,8 @@ pub struct Decoded {
     pub numbers: Vec<TokenNumbers>,
     /// The reason why the answer ended: `Stop` exactly if an end token was chosen.
     pub finish_reason: FinishReason,
+    /// How many of the prompt's tokens were not computed, because an earlier prompt of the same scope began with them.
+    pub cached_tokens: usize,
     /// When the prefill began.
     pub started: Instant,
     /// When the last token was chosen.

@@ -26,13 +26,23 @@ pub(crate) struct Part {
 pub(crate) fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = Part> {
     let prompt = vec(3..vocabulary, 1..30);
     let temperature = prop_oneof![Just(0.0), 0.1..2.0];
-    let shape = (prompt, 1..=answer_tokens_max, temperature, any::<[u8; 32]>(), prop::bool::weighted(0.1));
+    let (alone, scoped) = (prop::bool::weighted(0.1), any::<bool>());
+    let shape = (prompt, 1..=answer_tokens_max, temperature, any::<[u8; 32]>(), (alone, scoped));
     let times = (0_u64..8_000, prop::option::weighted(0.2, 0_u64..5_000));
-    (shape, times).prop_map(|((prompt, answer_tokens_max, temperature, key, alone), (joins, leaves))| Part {
-        work: Work { prompt, answer_tokens_max, temperature, sample_key: Digest::from_bytes(key), alone },
-        joins_after: Duration::from_micros(joins),
-        leaves_after: leaves.map(Duration::from_micros),
-    })
+    (shape, times).prop_map(
+        |((prompt, answer_tokens_max, temperature, key, (alone, scoped)), (joins, leaves))| Part {
+            work: Work {
+                prompt,
+                answer_tokens_max,
+                temperature,
+                sample_key: Digest::from_bytes(key),
+                alone,
+                cache_scope: scoped.then(|| Digest::of(b"one of two scopes")),
+            },
+            joins_after: Duration::from_micros(joins),
+            leaves_after: leaves.map(Duration::from_micros),
+        },
+    )
 }
 
 pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
@@ -96,6 +106,7 @@ async fn an_abandoned_job_leaves_the_batch_and_its_neighbour_stays() {
         temperature: 0.0,
         sample_key: Digest::of(b"key"),
         alone: false,
+        cache_scope: None,
     };
     let neighbour = Work { prompt: vec![10, 11], ..work.clone() };
     let abandoned = async {

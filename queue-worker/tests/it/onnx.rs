@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use infera_engine::Engine as _;
 use infera_engine_onnx::{OnnxConfig, OnnxEngine};
+use infera_types::ids::Digest;
 use infera_types::{job::ChatMessage, numbers::TokenId};
 use infera_worker::Config;
 use proptest::collection::vec;
@@ -85,6 +86,40 @@ async fn a_batch_of_questions_gets_the_answers_that_the_trainer_wrote_down() {
         let chosen: Vec<TokenId> = replica.numbers.iter().map(|numbers| numbers.top[0].0).collect();
         assert_eq!(chosen, answer.greedy_token_ids, "{}", answer.greedy);
         assert_eq!(replica.tokens, chosen[..chosen.len() - 1]);
+    }
+    worker.stop().await.unwrap();
+}
+
+/// What an account's earlier prompt began with isn't computed again, the answer is the same, and another account's first
+/// prompt finds nothing.
+#[tokio::test]
+async fn an_accounts_prompts_share_their_beginning_and_no_others_do() {
+    let network = Network::new().await;
+    let mut verifier = network.verifier().await;
+    let engine = engine();
+    let description = engine.description().clone();
+    let worker = network.start(Config::default(), Box::new(engine));
+    let system = "Answer with the result only. ".repeat(20);
+    let mut ask = async |question: &str, account: Option<&str>| {
+        let mut asked = assignment(&verifier, question);
+        asked.model_digest = description.numeric_class.model_digest;
+        asked.request.messages.insert(0, ChatMessage { role: "system".to_owned(), content: system.clone() });
+        asked.request.temperature = 0.0;
+        asked.request.max_tokens = 12;
+        asked.cache_scope = account.map(|account| Digest::of(account.as_bytes()));
+        network.assign(&asked).await;
+        verifier.next().await.replica()
+    };
+    let alone = ask("What is 12 + 30?", None).await;
+    assert!(alone.prompt_tokens as usize > 2 * description.chunk_tokens, "{} tokens", alone.prompt_tokens);
+    assert_eq!(alone.cached_tokens, 0);
+    for (account, begins) in [("one", true), ("one", false), ("two", true), ("two", false), ("one", false)] {
+        let replica = ask("What is 12 + 30?", Some(account)).await;
+        let left = (replica.prompt_tokens - replica.cached_tokens) as usize;
+        assert_eq!(replica.cached_tokens == 0, begins, "{account}");
+        assert!(begins || left <= description.chunk_tokens, "{left} tokens are computed");
+        assert_eq!((replica.tokens, replica.text), (alone.tokens.clone(), alone.text.clone()), "{account}");
+        assert_eq!(replica.numbers, alone.numbers, "{account}");
     }
     worker.stop().await.unwrap();
 }

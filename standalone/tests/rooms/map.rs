@@ -31,7 +31,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("core/telemetry", &["counts", "error", "metrics", "readiness", "traces", "trace", "lib"]),
     ("core/tls", &["lib"]),
     ("core/model", &["folder", "chat", "lib"]),
-    ("core/sampling", &["philox", "lib"]),
+    ("core/sampling", &["exponentials", "philox", "lib"]),
     ("core/broker", &["lib", "topology", "connections", "consuming", "parking", "memory", "measured"]),
     (
         "core/broker/rabbitmq",
@@ -169,8 +169,14 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ("core/mail/smtp", &["lib"]),
     ("core/archive", &["lib", "key", "local", "segment", "record", "rewriting"]),
     ("core/archive/s3", &["client", "lib"]),
-    ("core/engine", &["lib", "admission", "stub"]),
-    ("core/engine/onnx", &["settings", "runtime", "elements", "ports", "variants", "rows", "lib", "config"]),
+    ("core/engine", &["lib", "admission", "stub", "whole"]),
+    (
+        "core/engine/onnx",
+        &[
+            "settings", "runtime", "elements", "ports", "variants", "class", "rows", "runs", "memory",
+            "prefixes", "model", "slab", "groups", "caches", "lib", "config",
+        ],
+    ),
     ("core/program", &["config", "descriptors", "key_command", "group_command", "listen", "lib"]),
     ("core/operations", &["lib", "panel", "instruments"]),
     ("core/conformance", &["lib", "archive", "broker", "engine", "ledger"]),

@@ -170,3 +170,72 @@ fn reachable<'a>(arrows: &'a BTreeMap<(Module, Module), String>, from: &Module) 
     }
     found
 }
+
+/// The checks see what they are for: a circle through a face, one within macros, one by `super`; and none where tests alone
+/// import.
+#[test]
+fn a_circle_is_seen_however_it_is_written() {
+    let shapes: [(&[(&str, &str)], usize); 6] = [
+        (
+            &[
+                ("lib", "mod a; mod b;"),
+                ("a", "use crate::b::B; pub struct A;"),
+                ("b", "use crate::a::A; pub struct B;"),
+            ],
+            1,
+        ),
+        // By a name that the root only shows.
+        (
+            &[
+                ("lib", "mod a; mod b; pub use a::A; pub use b::B;"),
+                ("a", "use super::B; pub struct A;"),
+                ("b", "fn b() { tokio::select! { x = crate::A::new() => {} } } pub struct B;"),
+            ],
+            1,
+        ),
+        // Between a module and one within it.
+        (
+            &[
+                ("lib", "mod a;"),
+                ("a", "mod inner; use inner::Inner; pub struct A;"),
+                ("a/inner", "use super::A; pub struct Inner;"),
+            ],
+            1,
+        ),
+        // A face is no import.
+        (
+            &[
+                ("lib", "mod a;"),
+                ("a", "mod inner; pub use inner::Inner; pub struct A;"),
+                ("a/inner", "use super::A; pub struct Inner;"),
+            ],
+            0,
+        ),
+        // Siblings that meet in a third do not meet each other.
+        (
+            &[
+                ("lib", "mod a; mod b; pub use a::A;"),
+                ("a", "pub struct A;"),
+                ("b", "use super::{A}; pub struct B;"),
+            ],
+            0,
+        ),
+        (
+            &[
+                ("lib", "mod a; mod b;"),
+                ("a", "pub struct A; #[cfg(test)] mod tests { use crate::b::B; }"),
+                ("b", "use crate::a::A; pub struct B;"),
+            ],
+            0,
+        ),
+    ];
+    for (files, circles) in shapes {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let path = folder.path().join(format!("{name}.rs"));
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
+        }
+        assert_eq!(Modules::read(folder.path()).circles().len(), circles, "{files:?}");
+    }
+}

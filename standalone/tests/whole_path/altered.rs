@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
-use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
 use infera_model::chat::ChatModel;
 use infera_types::numbers::TokenId;
 use infera_types::{
@@ -93,19 +93,31 @@ impl Engine for Disguised {
         &self.description
     }
 
-    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
-        self.engine.prefill(prompts)
+    fn prefill(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<Vec<Progress>, EngineError> {
+        self.engine.prefill(prompts, row)
     }
 
-    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
-        self.engine.decode(steps)
+    fn decode(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<(), EngineError> {
+        self.engine.decode(steps, row)
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
         self.engine.release(sequences);
     }
 
-    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
-        self.engine.score(prompt, answer)
+    fn score(
+        &mut self,
+        scoring: &Scoring<'_>,
+        row: &mut dyn FnMut(usize, Row<'_>),
+    ) -> Result<Progress, EngineError> {
+        self.engine.score(scoring, row)
     }
 }

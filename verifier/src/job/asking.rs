@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use infera_ledger::TakenJob;
+use infera_types::features::Feature;
 use infera_types::ids::{AssignmentId, NodeId, OwnerId};
 use infera_types::job::{AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord};
 use infera_types::messages::{Assignment, Version};
@@ -275,6 +276,8 @@ impl Asking {
             model_digest: view.class.model_digest,
             request: self.prepared.request.clone(),
             sample_key: self.prepared.sample_key,
+            // A node that doesn't announce it would refuse an assignment with this field.
+            cache_scope: view.features.has(Feature::PrefixCache).then_some(self.prepared.cache_scope),
             now_ms: self.job.accepted_ms,
             budget_ms,
             speaks,

@@ -47,6 +47,8 @@ pub(super) struct Served {
     pub(super) text: String,
     /// Why the answer ended.
     pub(super) finish_reason: FinishReason,
+    /// How many tokens of the prompt its node says that it did not compute.
+    pub(super) cached_tokens: u32,
 }
 
 /// One assignment.
@@ -310,6 +312,7 @@ impl Group {
             tokens: replica.tokens.clone(),
             finish_reason: served.finish_reason,
             prompt_tokens: replica.prompt_tokens,
+            cached_tokens: served.cached_tokens,
             node: one.record.node.clone(),
             model,
         };

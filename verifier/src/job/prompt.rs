@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use infera_ledger::{CatalogueEntry, LedgerError, TakenJob};
 use infera_model::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
-use infera_sampling::{draw_key, sample_key};
+use infera_sampling::{cache_scope, draw_key, sample_key};
 use infera_types::features::Features;
 use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
@@ -41,6 +41,8 @@ pub(super) struct Prepared {
     pub(super) sample_key: Digest,
     /// The key of the draws.
     pub(super) draw_key: Digest,
+    /// The scope of what nodes compute for prompts: the account's, in this epoch.
+    pub(super) cache_scope: Digest,
 }
 
 impl Prepared {
@@ -103,6 +105,7 @@ pub(super) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepa
     Ok(Prepared {
         sample_key: sample_key(&secret, job.id, &request, &model),
         draw_key: draw_key(&secret, job.id),
+        cache_scope: cache_scope(&secret, &job.account),
         prompt_hash: prompt_hash(&prompt.tokens),
         prompt_tokens,
         rendering_min: prompt.since,

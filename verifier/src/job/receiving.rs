@@ -49,7 +49,11 @@ impl Asking {
                 // What came late because this verifier was deaf counts as just in time.
                 let at = if self.was_deaf(index) { self.in_time(index).min(arrived.at) } else { arrived.at };
                 let summary = summarise(&replica, at, sound);
-                let served = Served { text: replica.text, finish_reason: replica.finish_reason };
+                let served = Served {
+                    text: replica.text,
+                    finish_reason: replica.finish_reason,
+                    cached_tokens: replica.cached_tokens.min(replica.prompt_tokens),
+                };
                 self.group.answer(index, summary, served, &context);
             }
             Arrival::Refusal(refusal) => self.refused(index, &refusal).await,

@@ -22,6 +22,7 @@ fn replica(decoded: Decoded) -> Replica {
         numeric_class: class("toy", "a"),
         prompt_hash: Digest::of(b"prompt"),
         prompt_tokens: 5,
+        cached_tokens: 0,
         rendering: 2,
         text: text_of(&decoded.tokens),
         tokens: decoded.tokens,

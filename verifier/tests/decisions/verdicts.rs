@@ -116,6 +116,7 @@ fn succeeded(status: VerificationStatus, sampling: &Sampling) -> End {
         tokens: honest.tokens,
         finish_reason: FinishReason::Length,
         prompt_tokens: 5,
+        cached_tokens: 0,
         node: NodeId::new("n0"),
         model: None,
     };

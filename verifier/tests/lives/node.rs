@@ -348,6 +348,8 @@ pub(crate) fn replica(
         numeric_class: class.clone(),
         prompt_hash: prompt_hash(&prompt),
         prompt_tokens: u32::try_from(prompt.len()).unwrap(),
+        // No more than the prompt can be believed, whatever a node says.
+        cached_tokens: if assignment.cache_scope.is_some() { u32::MAX } else { 0 },
         rendering: RENDERING,
         tokens: line.tokens.clone(),
         text: line.text.clone().unwrap_or_else(|| network.chat.decode(&line.tokens).unwrap()),

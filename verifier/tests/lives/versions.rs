@@ -6,7 +6,7 @@ use infera_broker::{Broker as _, topology};
 use infera_ledger::Verdict;
 use infera_types::features::{Feature, Features};
 use infera_types::ids::VerifierId;
-use infera_types::job::{FailureReason, VerificationPolicy};
+use infera_types::job::{End, FailureReason, VerificationPolicy};
 use infera_types::messages::{CapacitySummary, Completion, RefusalReason, Version, Wire as _};
 
 use super::network::{Ask, Network, PATIENCE, eventually, failure, quick, tokens, verification};
@@ -181,4 +181,34 @@ async fn a_job_is_given_to_nodes_only_that_can_do_what_it_asks() {
     let _fourth_chorus = keep_speaking(&fourth);
     assert_eq!(verification(&network.end_of(sampled).await).replicas.agreed, 3);
     assert_eq!((nodes[2].seen().len(), fourth[0].seen().len()), (1, 1));
+}
+
+/// A node that doesn't know the field would refuse the assignment. What a node says of its cache is no more than the prompt.
+#[tokio::test]
+async fn a_scope_is_sent_to_nodes_only_that_announce_it_and_their_word_is_bounded() {
+    let network = Arc::new(Network::new().await);
+    let caches =
+        || Announced { features: Features::default().with(Feature::PrefixCache), ..Announced::default() };
+    let nodes = [
+        Node::start_as(&network, "a", caches(), |_| right()).await,
+        Node::start_as(&network, "b", caches(), |_| right()).await,
+        Node::start(&network, "c", |_| right()).await,
+    ];
+    let _chorus = keep_speaking(&nodes);
+    let _verifier = network.verifier(quick());
+    let mut scopes = Vec::new();
+    for number in 0..2 {
+        let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
+        let job = network.accept(&request, Ask::quorum(3)).await;
+        network.notify(job).await;
+        let End::Succeeded { answer, .. } = network.end_of(job).await.end else { panic!("no answer") };
+        assert!([0, answer.prompt_tokens].contains(&answer.cached_tokens), "{}", answer.cached_tokens);
+        for node in &nodes {
+            scopes.push(node.assignment(number).await.cache_scope);
+        }
+    }
+    let scope = scopes[0];
+    assert!(scope.is_some());
+    // Both jobs are of one account and one epoch.
+    assert_eq!(scopes, [scope, scope, None, scope, scope, None]);
 }

@@ -104,6 +104,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         tokens: vec![4, 8, 15],
         finish_reason: FinishReason::Stop,
         prompt_tokens: 11,
+        cached_tokens: 0,
         node: NodeId::new("nsample"),
         model: Some(Digest::of(b"model")),
     };

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::io::{BufRead as _, stdin};
 use std::path::{Path, PathBuf};
 
-use infera_engine::Engine as _;
+use infera_engine::whole;
 use infera_engine_onnx::{OnnxConfig, OnnxEngine};
 use infera_model::chat::ChatModel;
 use infera_model::folder::TOKENIZER;
@@ -56,7 +56,7 @@ fn answer(
     }
     let ids: Vec<TokenId> = serde_json::from_value(request["ids"].clone())?;
     let (prompt, rest) = ids.split_at(1);
-    let logits = engine.score(prompt, rest)?;
+    let logits = whole::score(engine, prompt, rest)?;
     Ok(json!({ "positions": logits.rows().map(most_probable).collect::<Vec<_>>() }))
 }
 

@@ -9,7 +9,7 @@ use infera_engine::stub::{StubConfig, StubEngine};
 use infera_engine::{Engine, EngineError};
 
 use crate::OnnxEngine;
-use crate::settings::{Device, OnnxConfig};
+use crate::settings::{Device, OnnxConfig, chunk_tokens_default, prefix_cache_bytes_default};
 
 /// The engine that a node runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +30,11 @@ pub struct EngineConfig {
     pub threads: usize,
     /// Sequences that one engine holds at once.
     pub sequences_max: usize,
+    /// The tokens of a prompt that one run computes: how long others wait for a long prompt. Part of the numeric class, so
+    /// leave it as the network's other nodes have it.
+    pub chunk_tokens: usize,
+    /// The bytes that the cached beginnings of prompts may take; 0 caches none.
+    pub prefix_cache_bytes: usize,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_model: Option<String>,
@@ -48,6 +53,8 @@ impl Default for EngineConfig {
             threads: 1,
             // As many as the worker's slots, which is the largest batch that the engine's properties are tested with.
             sequences_max: 16,
+            chunk_tokens: chunk_tokens_default(),
+            prefix_cache_bytes: prefix_cache_bytes_default(),
             gpu_model: None,
             stub: StubConfig::default(),
         }
@@ -94,6 +101,9 @@ impl EngineConfig {
             device: self.device,
             threads: self.threads,
             sequences_max: self.sequences_max,
+            chunk_tokens: self.chunk_tokens,
+            prefix_cache_bytes: self.prefix_cache_bytes,
+            fixed_buffers: true,
             gpu_model: self.gpu_model.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! The types in which graphs take and give numbers: integers of 64 or 32 bits, floats of 32 or 16. The engine's own are
 //! i64 and f32, which hold all of the others' values.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use half::{bf16, f16};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
@@ -57,27 +57,22 @@ impl Float {
         }
     }
 
-    /// Appends a range of a tensor's values as f32.
-    pub(super) fn append(
-        self,
-        tensor: &DynValue,
-        range: Range<usize>,
-        values: &mut Vec<f32>,
-    ) -> ort::Result<()> {
-        match self {
-            Self::Float32 => values.extend_from_slice(within(tensor, range)?),
-            Self::Float16 => values.extend(within::<f16>(tensor, range)?.iter().map(|value| value.to_f32())),
-            Self::Bfloat16 => {
-                values.extend(within::<bf16>(tensor, range)?.iter().map(|value| value.to_f32()))
-            }
-        }
-        Ok(())
+    /// Returns a tensor's values as f32: where they lie, if they are, and otherwise as a copy.
+    pub(super) fn values(self, tensor: &DynValue) -> ort::Result<Cow<'_, [f32]>> {
+        Ok(match self {
+            Self::Float32 => Cow::Borrowed(tensor.try_extract_tensor::<f32>()?.1),
+            Self::Float16 => Cow::Owned(copied(tensor, f16::to_f32)?),
+            Self::Bfloat16 => Cow::Owned(copied(tensor, bf16::to_f32)?),
+        })
     }
 }
 
-fn within<T: PrimitiveTensorElementType>(tensor: &DynValue, range: Range<usize>) -> ort::Result<&[T]> {
+fn copied<T: PrimitiveTensorElementType + Copy>(
+    tensor: &DynValue,
+    widened: impl Fn(T) -> f32,
+) -> ort::Result<Vec<f32>> {
     let (_, values) = tensor.try_extract_tensor::<T>()?;
-    values.get(range).ok_or_else(|| ort::Error::new("a tensor is shorter than its graph says"))
+    Ok(values.iter().map(|&value| widened(value)).collect())
 }
 
 #[cfg(test)]

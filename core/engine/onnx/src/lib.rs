@@ -1,64 +1,59 @@
 //! Runs language models on ONNX Runtime in this process: exports with a key and value cache, as Optimum and ONNX
 //! Runtime's own model builder make them, on the CPU or on CUDA, depending on the loaded library.
 //!
-//! In short: sequences that take a step together share cache tensors, whose values go from one run's outputs to the
-//! next one's inputs without a copy while no sequence joins or leaves. When one does, the remaining rows are copied
-//! into tensors of their own. Prompts run by themselves, with nothing before them.
+//! In short: graphs that write their cache in place (GroupQueryAttention on the CPU) run on fixed buffers, in which each
+//! sequence has a row (`slab`); with all others caches come and go with each run (`groups`). Prompts and answers to
+//! score are computed in chunks, one chunk of each a call: first chunks together, later ones each by itself, because
+//! GroupQueryAttention takes several tokens behind a cache in one row only.
 //!
 //! What rows depend on: with right padding (GroupQueryAttention) on the CPU a row is the same to the bit in any
-//! batch, which the conformance suite checks. With left padding, and on CUDA, kernels see different shapes in
+//! batch, which the conformance suite checks, and so is one of a graph whose sequences run one at a time. It depends on the
+//! chunks, so their size is part of the numeric class. With left padding, and on CUDA, kernels see different shapes in
 //! different batches, and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
 
+mod caches;
+mod class;
 pub mod config;
 mod elements;
+mod groups;
+mod memory;
+mod model;
 mod ports;
+mod prefixes;
 mod rows;
+mod runs;
 mod runtime;
 mod settings;
+mod slab;
 mod variants;
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use ort::session::{Session, SessionInputValue};
-use ort::value::DynValue;
-
+pub use class::{COMPUTE_BRAIN, COMPUTE_EXACT, COMPUTE_HALF, COMPUTE_VARYING};
 pub use runtime::environment;
 pub use settings::{Device, OnnxConfig};
 
-use self::elements::Float;
-use self::ports::{ATTENTION_MASK, INPUT_IDS, KEPT, POSITION_IDS, Padding, Ports};
-use self::rows::{Feed, Group};
-use infera_engine::admission::{check_decode, check_prefill, check_score};
-use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use self::caches::Caches;
+use self::groups::Groups;
+use self::model::{Answered, Model, row_at};
+use self::ports::{Padding, Ports};
+use self::prefixes::Prefixes;
+use self::runs::{LOGITS_MAX, runs};
+use self::slab::Slab;
+use infera_engine::admission::{Extent, check_decode, check_prefill, check_score};
+use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
 use infera_model::folder::{self as model_folder, FolderError, GraphFacts, ModelConfig};
-use infera_types::numbers::{NumericClass, TokenId};
-
-/// Arithmetic in f32; a row is the same to the bit in any batch.
-pub const COMPUTE_EXACT: &str = "fp32";
-/// Arithmetic in f32; a row differs by rounding from batch to batch.
-pub const COMPUTE_VARYING: &str = "fp32-varying";
-/// Caches or logits in f16; a row may differ by rounding from batch to batch.
-pub const COMPUTE_HALF: &str = "fp16-varying";
-/// Caches or logits in bf16; a row may differ by rounding from batch to batch.
-pub const COMPUTE_BRAIN: &str = "bf16-varying";
-
-/// How many logits one run of prompts may yield: 256 MiB of them. Models yield logits for every token of a prompt,
-/// though only the last row is needed; prompts beyond the bound take several runs.
-const LOGITS_MAX: usize = 64 << 20;
+use infera_types::numbers::TokenId;
 
 /// An engine on ONNX Runtime; see the module.
 pub struct OnnxEngine {
-    session: Session,
-    ports: Ports,
+    caches: Caches,
+    model: Model,
     description: EngineDescription,
-    pad: TokenId,
-    groups: Vec<Group>,
-}
-
-/// The result of a run: logits `[rows, width, vocabulary]`, and the caches of all rows.
-struct Ran {
-    logits: DynValue,
-    caches: Vec<DynValue>,
+    sequences: BTreeMap<SequenceId, Extent>,
+    /// The score that is not complete.
+    scored: Option<(SequenceId, Extent)>,
+    prefixes: Prefixes,
 }
 
 fn failed(error: &ort::Error) -> EngineError {
@@ -75,6 +70,10 @@ impl OnnxEngine {
     /// # Errors
     /// [`EngineError::Load`], which names what is missing or not understood and what to do about it.
     pub fn load(config: &OnnxConfig) -> Result<Self, EngineError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(EngineError::Load(mistakes.join("; ")));
+        }
         let file =
             model_folder::onnx_file(&config.folder, &config.variant).map_err(|error| load_error(&error))?;
         let model = ModelConfig::read(&config.folder).map_err(|error| load_error(&error))?;
@@ -93,179 +92,188 @@ impl OnnxEngine {
             EngineError::Load(format!("{error}; {}", variants::others(&config.folder, &file)))
         })?;
         let ports = Ports::find(&session, &facts).map_err(|reason| not_understood(&reason))?;
+        if config.chunk_tokens.saturating_mul(ports.vocabulary) > LOGITS_MAX {
+            let most = LOGITS_MAX / ports.vocabulary;
+            let reason =
+                format!("chunk_tokens is {}; a vocabulary of its size allows {most}", config.chunk_tokens);
+            return Err(load_error(&FolderError::unusable(&file, reason)));
+        }
+        let in_place = config.fixed_buffers && config.device == Device::Cpu && ports.writes_in_place;
         let description = EngineDescription {
-            numeric_class: numeric_class(config, &file, &ports)?,
+            numeric_class: class::numeric_class(config, &file, &ports)?,
             vocabulary: ports.vocabulary,
             context_max: model.context_max,
             sequences_max: config.sequences_max,
+            chunk_tokens: config.chunk_tokens,
+            caches_prefixes: in_place && config.prefix_cache_bytes > 0,
         };
         let pad = model.pad_token.filter(|&pad| (pad as usize) < ports.vocabulary).unwrap_or_default();
-        Ok(Self { session, ports, description, pad, groups: Vec::new() })
-    }
-
-    fn run(&mut self, feed: Feed, caches: Vec<DynValue>) -> ort::Result<Ran> {
-        let Feed { rows, width, total, ids, mask, positions } = feed;
-        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = vec![
-            (INPUT_IDS, self.ports.ids.tensor(&[rows, width], ids)?.into()),
-            (ATTENTION_MASK, self.ports.mask.tensor(&[rows, total], mask)?.into()),
-        ];
-        if let Some(integer) = self.ports.positions {
-            inputs.push((POSITION_IDS, integer.tensor(&[rows, width], positions)?.into()));
-        }
-        if let Some(integer) = self.ports.kept {
-            inputs.push((KEPT, integer.tensor(&[], vec![0])?.into()));
-        }
-        for (port, value) in self.ports.caches.iter().zip(caches) {
-            inputs.push((&port.input, value.into()));
-        }
-        let outputs = self.session.run(inputs)?;
-        let mut values: Vec<Option<DynValue>> = outputs.into_iter().map(|(_, value)| Some(value)).collect();
-        let mut output = |place: usize| {
-            let value = values.get_mut(place).and_then(Option::take);
-            value.ok_or_else(|| ort::Error::new("an output is missing"))
-        };
-        let logits = output(self.ports.logits)?;
-        let caches = self.ports.caches.iter().map(|port| output(port.output)).collect::<Result<_, _>>()?;
-        Ok(Ran { logits, caches })
-    }
-
-    /// Repeats the row of a lone token if a run needs more than one row.
-    fn fill_up(&self, prompts: &mut Vec<&[TokenId]>) {
-        while prompts.len() < self.ports.rows_min && prompts[0].len() < self.ports.rows_min {
-            prompts.push(prompts[0]);
-        }
-    }
-
-    /// Runs whole prompts; the caller has checked that there is room.
-    fn run_prompts(&mut self, prompts: &[&[TokenId]]) -> ort::Result<Ran> {
-        let feed = Feed::prompts(prompts, self.ports.padding, self.pad);
-        let caches = rows::empty_caches(prompts.len(), &self.ports.caches)?;
-        self.run(feed, caches)
-    }
-
-    /// Runs prompts as a group of their own, and adds the row after each prompt's last token.
-    fn prefill_group(&mut self, prompts: &[Prompt<'_>], logits: &mut Logits) -> ort::Result<()> {
-        let mut tokens: Vec<&[TokenId]> = prompts.iter().map(|prompt| prompt.tokens).collect();
-        self.fill_up(&mut tokens);
-        let ran = self.run_prompts(&tokens)?;
-        let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.len()).collect();
-        let width = lengths.iter().copied().max().unwrap_or_default();
-        for (row, &length) in lengths.iter().enumerate().take(prompts.len()) {
-            let last = row * width + rows::start(self.ports.padding, width, length) + length - 1;
-            self.append_row(&ran, last, logits)?;
-        }
-        let mut rows: Vec<_> = prompts.iter().map(|prompt| Some(prompt.sequence)).collect();
-        rows.resize(tokens.len(), None);
-        self.groups.push(Group { rows, lengths, caches: ran.caches });
-        Ok(())
-    }
-
-    /// Removes the group that suits a step of these sequences, or makes one by copying their rows out of other
-    /// groups. In either case none of the engine's groups holds the sequences afterwards.
-    fn take_group(&mut self, sequences: &[SequenceId]) -> ort::Result<Group> {
-        let rows_min = self.ports.rows_min;
-        if let Some(place) = self.groups.iter().position(|group| group.suits(sequences, rows_min)) {
-            return Ok(self.groups.swap_remove(place));
-        }
-        let find = |sequence: &SequenceId| {
-            self.groups.iter().find_map(|group| group.row_of(*sequence).map(|row| (group, row)))
-        };
-        let mut sources: Vec<(&Group, usize)> = sequences.iter().filter_map(find).collect();
-        while sources.len() < rows_min && !sources.is_empty() {
-            sources.push(sources[0]);
-        }
-        let gathered = rows::gather(&sources, &self.ports.caches, self.ports.padding);
-        self.release(sequences);
-        let mut group = gathered?;
-        group.rows[sequences.len()..].fill(None);
-        Ok(group)
-    }
-
-    /// Takes one step of these sequences together, and adds their rows.
-    fn decode_group(&mut self, steps: &[(SequenceId, TokenId)], logits: &mut Logits) -> ort::Result<()> {
-        let sequences: Vec<SequenceId> = steps.iter().map(|step| step.0).collect();
-        let mut group = self.take_group(&sequences)?;
-        let places: Vec<usize> = sequences.iter().filter_map(|&sequence| group.row_of(sequence)).collect();
-        let mut tokens = vec![self.pad; group.rows.len()];
-        for (&place, step) in places.iter().zip(steps) {
-            tokens[place] = step.1;
-        }
-        let feed = Feed::step(&tokens, &group.lengths, self.ports.padding);
-        let ran = self.run(feed, std::mem::take(&mut group.caches))?;
-        for place in places {
-            self.append_row(&ran, place, logits)?;
-        }
-        group.lengths.iter_mut().for_each(|length| *length += 1);
-        group.caches = ran.caches;
-        self.groups.push(group);
-        Ok(())
-    }
-
-    /// Adds the row at `place` among all rows of a run's logits.
-    fn append_row(&self, ran: &Ran, place: usize, logits: &mut Logits) -> ort::Result<()> {
-        let vocabulary = logits.vocabulary;
-        let range = place * vocabulary..(place + 1) * vocabulary;
-        self.ports.logits_element.append(&ran.logits, range, &mut logits.values)
-    }
-
-    fn no_logits(&self) -> Logits {
-        Logits { vocabulary: self.ports.vocabulary, values: Vec::new() }
-    }
-
-    fn length(&self, sequence: SequenceId) -> Option<usize> {
-        self.groups.iter().find_map(|group| group.row_of(sequence).map(|row| group.lengths[row]))
-    }
-}
-
-fn numeric_class(config: &OnnxConfig, file: &Path, ports: &Ports) -> Result<NumericClass, EngineError> {
-    let model_digest =
-        model_folder::model_digest(&config.folder, file).map_err(|error| load_error(&error))?;
-    let hardware = match (config.device, &config.gpu_model) {
-        (Device::Cpu, _) => runtime::instruction_set(),
-        (Device::Cuda, Some(model)) => model.clone(),
-        (Device::Cuda, None) => runtime::gpu_model()?,
-    };
-    let floats: Vec<Float> =
-        ports.caches.iter().map(|port| port.element).chain([ports.logits_element]).collect();
-    let compute = if floats.contains(&Float::Bfloat16) {
-        COMPUTE_BRAIN
-    } else if floats.contains(&Float::Float16) {
-        COMPUTE_HALF
-    } else if config.device == Device::Cpu && ports.padding != Padding::Left {
-        COMPUTE_EXACT
-    } else {
-        COMPUTE_VARYING
-    };
-    let provider = config.device.word().to_owned();
-    Ok(NumericClass {
-        model_digest,
-        provider,
-        hardware,
-        runtime: runtime::version(&config.library_path)?,
-        compute: compute.to_owned(),
-    })
-}
-
-/// Splits prompts into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one prompt, and only one if
-/// rows can't be padded.
-fn runs<'p, 'a>(prompts: &'p [Prompt<'a>], vocabulary: usize, padding: Padding) -> Vec<&'p [Prompt<'a>]> {
-    if padding == Padding::Never {
-        return prompts.chunks(1).collect();
-    }
-    let (mut runs, mut begin, mut width) = (Vec::new(), 0, 0);
-    for (end, prompt) in prompts.iter().enumerate() {
-        let wider = width.max(prompt.tokens.len());
-        if end > begin && (end + 1 - begin) * wider * vocabulary > LOGITS_MAX {
-            runs.push(&prompts[begin..end]);
-            (begin, width) = (end, prompt.tokens.len());
+        // One row more than sequences, for a score beside all of them.
+        let rows = config.sequences_max.saturating_add(1);
+        let caches = if in_place {
+            let slab = Slab::new(&ports.caches, rows, description.context_max);
+            let slab = slab.map_err(|error| FolderError::unusable(&file, error.to_string()));
+            Caches::Slab(Box::new(slab.map_err(|error| load_error(&error))?))
         } else {
-            width = wider;
+            Caches::Groups(Groups::default())
+        };
+        let prefix_bytes_max = if in_place { config.prefix_cache_bytes } else { 0 };
+        Ok(Self {
+            caches,
+            model: Model { session, ports, pad },
+            prefixes: Prefixes::new(description.chunk_tokens, prefix_bytes_max),
+            description,
+            sequences: BTreeMap::new(),
+            scored: None,
+        })
+    }
+
+    fn extent(&self, sequence: SequenceId) -> Option<Extent> {
+        self.sequences.get(&sequence).copied()
+    }
+
+    /// Starts the prompts that are new, with what is cached of them. Returns how far each prompt is, in the order given.
+    fn join(&mut self, prompts: &[Prompt<'_>]) -> ort::Result<Vec<Extent>> {
+        let mut extents = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let extent = match self.extent(prompt.sequence) {
+                Some(extent) => extent,
+                None => {
+                    let cached_tokens = self.restore(prompt)?;
+                    Extent { tokens: cached_tokens, cached_tokens, ..Extent::new(prompt.tokens.len()) }
+                }
+            };
+            self.sequences.insert(prompt.sequence, extent);
+            extents.push(extent);
         }
+        Ok(extents)
     }
-    if begin < prompts.len() {
-        runs.push(&prompts[begin..]);
+
+    fn restore(&mut self, prompt: &Prompt<'_>) -> ort::Result<usize> {
+        let (Caches::Slab(slab), Some(scope)) = (&mut self.caches, &prompt.scope) else { return Ok(0) };
+        let blocks = self.prefixes.find(scope, prompt.tokens);
+        if blocks.is_empty() {
+            return Ok(0);
+        }
+        let chunk_tokens = self.description.chunk_tokens;
+        slab.restore(prompt.sequence, &blocks, chunk_tokens)?;
+        Ok(blocks.len() * chunk_tokens)
     }
-    runs
+
+    /// Keeps the chunk that ends a prompt's computed tokens for later prompts of its scope, if it is a whole one.
+    fn keep(&mut self, prompt: &Prompt<'_>, tokens: usize) {
+        let (Caches::Slab(slab), Some(scope)) = (&self.caches, &prompt.scope) else { return };
+        let chunk_tokens = self.description.chunk_tokens;
+        if tokens == 0 || !tokens.is_multiple_of(chunk_tokens) {
+            return;
+        }
+        let block = || slab.read(prompt.sequence, tokens - chunk_tokens, tokens);
+        self.prefixes.keep(scope, &prompt.tokens[..tokens], block);
+    }
+
+    /// Computes one chunk of each prompt; the caller has checked that there is room.
+    fn prefill_chunks(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> ort::Result<Vec<Progress>> {
+        let extents = self.join(prompts)?;
+        let chunk_tokens = self.description.chunk_tokens;
+        let chunks: Vec<(&Prompt<'_>, std::ops::Range<usize>)> = prompts
+            .iter()
+            .zip(&extents)
+            .map(|(prompt, extent)| (prompt, extent.next_chunk(chunk_tokens)))
+            .collect();
+        let (begin, go_on): (Vec<_>, Vec<_>) = chunks.into_iter().partition(|(_, chunk)| chunk.start == 0);
+        let firsts: Vec<(SequenceId, &[TokenId])> =
+            begin.iter().map(|(prompt, chunk)| (prompt.sequence, &prompt.tokens[chunk.clone()])).collect();
+        let mut begin = begin.as_slice();
+        let Ports { vocabulary, padding, .. } = self.model.ports;
+        for run in runs(&firsts, vocabulary, padding) {
+            let answered = self.caches.first(&mut self.model, run, 1)?;
+            let (these, others) = begin.split_at(run.len());
+            self.take_in(&answered, these, row)?;
+            begin = others;
+        }
+        for one in &go_on {
+            let (prompt, chunk) = one;
+            let tokens = &prompt.tokens[chunk.clone()];
+            let answered = self.caches.chunk(&mut self.model, (prompt.sequence, tokens), 1)?;
+            self.take_in(&answered, std::slice::from_ref(one), row)?;
+        }
+        let progress = |prompt: &Prompt<'_>| self.extent(prompt.sequence).map(Extent::progress);
+        Ok(prompts.iter().filter_map(progress).collect())
+    }
+
+    /// Notes that chunks are computed, keeps whole ones, and gives `row` the logits of those that end their prompts.
+    fn take_in(
+        &mut self,
+        answered: &Answered,
+        chunks: &[(&Prompt<'_>, std::ops::Range<usize>)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> ort::Result<()> {
+        let values = answered.values(self.model.ports.logits_element)?;
+        for (&(prompt, ref chunk), place) in chunks.iter().zip(&answered.places) {
+            if let Some(extent) = self.sequences.get_mut(&prompt.sequence) {
+                extent.tokens = chunk.end;
+            }
+            self.keep(prompt, chunk.end);
+            if chunk.end == prompt.tokens.len() {
+                row(prompt.sequence, row_at(&values, self.model.ports.vocabulary, *place)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> ort::Result<()> {
+        let Ports { vocabulary, padding, logits_element, .. } = self.model.ports;
+        let together = if padding == Padding::Never { 1 } else { steps.len() };
+        for steps in steps.chunks(together) {
+            let answered = self.caches.step(&mut self.model, steps)?;
+            let values = answered.values(logits_element)?;
+            for ((sequence, _), place) in steps.iter().zip(&answered.places) {
+                if let Some(extent) = self.sequences.get_mut(sequence) {
+                    extent.tokens += 1;
+                }
+                row(*sequence, row_at(&values, vocabulary, *place)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the next chunk of a score.
+    fn score_chunk(
+        &mut self,
+        scoring: &Scoring<'_>,
+        tokens: &[TokenId],
+        row: &mut dyn FnMut(usize, Row<'_>),
+    ) -> ort::Result<Extent> {
+        let known = self.scored.take().map(|(_, extent)| extent);
+        let mut extent = known.unwrap_or_else(|| Extent::new(tokens.len()));
+        let chunk = extent.next_chunk(self.description.chunk_tokens);
+        let these = &tokens[chunk.clone()];
+        // The row after the prompt's last token precedes the answer's first.
+        let of_answer = chunk.start.max(scoring.prompt.len() - 1)..chunk.end;
+        let wanted = of_answer.len().max(1);
+        let answered = if chunk.start == 0 {
+            self.caches.first(&mut self.model, &[(scoring.sequence, these)], wanted)?
+        } else {
+            self.caches.chunk(&mut self.model, (scoring.sequence, these), wanted)?
+        };
+        let Ports { vocabulary, logits_element, .. } = self.model.ports;
+        let values = answered.values(logits_element)?;
+        let last = answered.places.first().copied().unwrap_or_default();
+        for place in of_answer {
+            let found = row_at(&values, vocabulary, last + 1 + place - chunk.end)?;
+            row(place + 1 - scoring.prompt.len(), found);
+        }
+        extent.tokens = chunk.end;
+        Ok(extent)
+    }
 }
 
 impl Engine for OnnxEngine {
@@ -273,76 +281,56 @@ impl Engine for OnnxEngine {
         &self.description
     }
 
-    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
-        let running = self.groups.iter().map(Group::live).sum();
-        check_prefill(&self.description, prompts, running, |sequence| self.length(sequence).is_some())?;
-        let mut logits = self.no_logits();
-        for run in runs(prompts, self.ports.vocabulary, self.ports.padding) {
-            if let Err(error) = self.prefill_group(run, &mut logits) {
-                self.release(&prompts.iter().map(|prompt| prompt.sequence).collect::<Vec<_>>());
-                return Err(failed(&error));
-            }
-        }
-        Ok(logits)
+    fn prefill(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<Vec<Progress>, EngineError> {
+        check_prefill(&self.description, prompts, self.sequences.len(), |sequence| self.extent(sequence))?;
+        self.prefill_chunks(prompts, row).map_err(|error| {
+            self.release(&prompts.iter().map(|prompt| prompt.sequence).collect::<Vec<_>>());
+            failed(&error)
+        })
     }
 
-    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
-        check_decode(&self.description, steps, |sequence| self.length(sequence))?;
+    fn decode(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<(), EngineError> {
+        check_decode(&self.description, steps, |sequence| self.extent(sequence))?;
         if steps.is_empty() {
-            return Ok(self.no_logits());
+            return Ok(());
         }
-        let together = if self.ports.padding == Padding::Never { 1 } else { steps.len() };
-        let mut logits = self.no_logits();
-        for part in steps.chunks(together) {
-            if let Err(error) = self.decode_group(part, &mut logits) {
-                self.release(&steps.iter().map(|step| step.0).collect::<Vec<_>>());
-                return Err(failed(&error));
-            }
-        }
-        Ok(logits)
+        self.step(steps, row).map_err(|error| {
+            self.release(&steps.iter().map(|step| step.0).collect::<Vec<_>>());
+            failed(&error)
+        })
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
-        for group in &mut self.groups {
-            for row in &mut group.rows {
-                *row = row.filter(|sequence| !sequences.contains(sequence));
-            }
+        self.caches.release(sequences);
+        self.sequences.retain(|sequence, _| !sequences.contains(sequence));
+        self.scored = self.scored.filter(|(scored, _)| !sequences.contains(scored));
+    }
+
+    fn score(
+        &mut self,
+        scoring: &Scoring<'_>,
+        row: &mut dyn FnMut(usize, Row<'_>),
+    ) -> Result<Progress, EngineError> {
+        let is_running = |sequence| self.sequences.contains_key(&sequence);
+        let tokens = check_score(&self.description, scoring, self.scored, is_running)?;
+        let result = self.score_chunk(scoring, &tokens, row);
+        let extent = result.map_err(|error| {
+            self.release(&[scoring.sequence]);
+            failed(&error)
+        })?;
+        if extent.is_prefilling() {
+            self.scored = Some((scoring.sequence, extent));
+        } else {
+            self.caches.release(&[scoring.sequence]);
         }
-        self.groups.retain(|group| group.live() > 0);
-    }
-
-    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
-        let tokens = check_score(&self.description, prompt, answer)?;
-        let mut rows = vec![tokens.as_slice()];
-        self.fill_up(&mut rows);
-        let ran = self.run_prompts(&rows).map_err(|error| failed(&error))?;
-        let mut logits = self.no_logits();
-        let wanted = (prompt.len() - 1) * logits.vocabulary..tokens.len() * logits.vocabulary;
-        let element = self.ports.logits_element;
-        element.append(&ran.logits, wanted, &mut logits.values).map_err(|error| failed(&error))?;
-        Ok(logits)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prompts_run_together_as_far_as_their_logits_fit() {
-        let tokens = vec![0; 1000];
-        let prompt = |(index, length): (usize, usize)| Prompt {
-            sequence: SequenceId(index as u64),
-            tokens: &tokens[..length],
-        };
-        let sizes = |lengths: &[usize], vocabulary| {
-            let prompts: Vec<_> = lengths.iter().copied().enumerate().map(prompt).collect();
-            runs(&prompts, vocabulary, Padding::Right).iter().map(|run| run.len()).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes(&[9; 16], 768), [16]);
-        assert_eq!(sizes(&[], 768), [0; 0]);
-        // Two rows of 1,000 tokens fit into 64 Mi logits of this vocabulary; every run with a long prompt is as wide.
-        assert_eq!(sizes(&[10, 1000, 1, 10, 10], 30_000), [2, 3]);
-        assert_eq!(sizes(&[1000, 1000], 1 << 20), [1, 1]);
+        Ok(extent.progress())
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct CachePort {
     pub(super) input: String,
     /// The place among the outputs.
     pub(super) output: usize,
+    pub(super) output_name: String,
     pub(super) heads: usize,
     pub(super) size: usize,
     pub(super) element: Float,
@@ -38,7 +39,7 @@ pub(super) struct Ports {
     pub(super) mask: Integer,
     /// The type of the positions; none if the graph takes none.
     pub(super) positions: Option<Integer>,
-    /// The type of [`KEPT`], if a run must be given it.
+    /// The type of [`KEPT`]; none if the graph doesn't know it.
     pub(super) kept: Option<Integer>,
     /// The place of the logits among the outputs.
     pub(super) logits: usize,
@@ -46,6 +47,8 @@ pub(super) struct Ports {
     pub(super) vocabulary: usize,
     pub(super) caches: Vec<CachePort>,
     pub(super) padding: Padding,
+    /// Whether the graph, on the CPU, writes new keys and values into its inputs if they are bound as its outputs too.
+    pub(super) writes_in_place: bool,
     /// How many rows a run must have for its numbers to equal those of any batch.
     pub(super) rows_min: usize,
 }
@@ -55,7 +58,7 @@ pub(super) const ATTENTION_MASK: &str = "attention_mask";
 pub(super) const POSITION_IDS: &str = "position_ids";
 /// The input that says for how many of the last positions logits are computed; 0 is all.
 pub(super) const KEPT: &str = "num_logits_to_keep";
-const LOGITS: &str = "logits";
+pub(super) const LOGITS: &str = "logits";
 const PAST: &str = "past_key_values.";
 const PRESENT: [&str; 2] = ["present.", "present_key_values."];
 
@@ -80,6 +83,11 @@ const PADDING_PROPERTY: &str = "infera.padding";
 const GROUP_QUERY_ATTENTION: &str = "GroupQueryAttention";
 
 impl Ports {
+    /// Returns whether a run may be told for how many positions logits are wanted.
+    pub(super) const fn takes_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Finds the ports; the error's text says what is not understood.
     pub(super) fn find(session: &Session, facts: &GraphFacts) -> Result<Self, String> {
         let said = session.metadata().ok().and_then(|metadata| metadata.custom(PADDING_PROPERTY));
@@ -118,16 +126,27 @@ impl Ports {
         if caches.is_empty() {
             return Err(format!("it has no inputs {PAST}*; export it with its key and value cache"));
         }
+        let padding = padding(padding_said, positions.is_some(), facts)?;
+        // GroupQueryAttention alone does so, and with left padding its numbers would be wrong. Fixed buffers are of f32.
+        let writes_in_place = padding == Padding::Right
+            && facts.operators.contains(GROUP_QUERY_ATTENTION)
+            && caches.iter().all(|port| port.element == Float::Float32);
+        // An input that has a value of its own may be given another one.
+        let kept = match named(&facts.optional_inputs, KEPT) {
+            Some(port) => Some(self::integer(port)?),
+            None => integer(KEPT)?,
+        };
         Ok(Self {
             ids: needed(INPUT_IDS)?,
             mask: needed(ATTENTION_MASK)?,
             positions,
-            kept: integer(KEPT)?,
+            kept,
             logits: place,
             logits_element,
             vocabulary,
             caches,
-            padding: padding(padding_said, positions.is_some(), facts)?,
+            padding,
+            writes_in_place,
             rows_min: rows_min(facts),
         })
     }
@@ -163,9 +182,11 @@ fn padding(said: Option<&str>, takes_positions: bool, facts: &GraphFacts) -> Res
 
 /// Returns the smallest number of rows of a run. MatMulNBits has a separate kernel for a single row, which sums in
 /// another order (measured: logits differ by 1e-5). Only with 8-bit activations, accuracy level 4, are the sums over
-/// integers and so the same in any order.
+/// integers and so the same in any order; but not with zero points of 4-bit weights, which it adds in floats (measured
+/// with SmolLM2's: logits differ by up to 0.17, and with 8-bit weights not at all).
 fn rows_min(facts: &GraphFacts) -> usize {
-    if facts.accuracy_levels.iter().all(|&level| level == 4) { 1 } else { 2 }
+    let sums_are_integers = facts.accuracy_levels.iter().all(|&level| level == 4) && !facts.shifted_weights;
+    if sums_are_integers { 1 } else { 2 }
 }
 
 fn cache_port(outputs: &[Port], input: &Port) -> Result<CachePort, String> {
@@ -173,12 +194,15 @@ fn cache_port(outputs: &[Port], input: &Port) -> Result<CachePort, String> {
     let presents = PRESENT.map(|present| name.replacen(PAST, present, 1));
     let output = presents.iter().find_map(|present| output_place(outputs, present));
     let output = output.ok_or_else(|| format!("it has no output {}", presents[0]))?;
+    let output_name = outputs[output].name.clone();
     let element = float(input)?;
     if float(&outputs[output])? != element {
-        return Err(format!("its {name} and {} are of different types", outputs[output].name));
+        return Err(format!("its {name} and {output_name} are of different types"));
     }
     match (fixed(input, 1), fixed(input, 3)) {
-        (Some(heads), Some(size)) => Ok(CachePort { input: name.clone(), output, heads, size, element }),
+        (Some(heads), Some(size)) => {
+            Ok(CachePort { input: name.clone(), output, output_name, heads, size, element })
+        }
         _ => Err(format!("its {name} has no fixed number and size of heads")),
     }
 }

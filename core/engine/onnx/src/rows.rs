@@ -1,12 +1,6 @@
-//! Lays out sequences as rows of tensors: tokens, masks and caches in a padded batch. It is pure except for the cache
-//! values, which belong to ONNX Runtime; no session runs here.
+//! Lays out sequences as rows of a padded batch: the small inputs of a run. Pure.
 
-use half::{bf16, f16};
-use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
-
-use super::elements::Float;
-use super::ports::{CachePort, Padding};
-use infera_engine::SequenceId;
+use super::ports::Padding;
 use infera_types::numbers::TokenId;
 
 /// The small inputs of a run: `rows * width` token ids and positions, `rows * total` of mask.
@@ -17,6 +11,8 @@ pub(super) struct Feed {
     pub(super) width: usize,
     /// All tokens per row, padding included.
     pub(super) total: usize,
+    /// For how many of the last columns logits are wanted; 0 is all.
+    pub(super) kept: usize,
     pub(super) ids: Vec<i64>,
     pub(super) mask: Vec<i64>,
     pub(super) positions: Vec<i64>,
@@ -39,6 +35,20 @@ impl Feed {
         feed
     }
 
+    /// Makes the inputs for more tokens of one row, which has `length` already.
+    pub(super) fn chunk(tokens: &[TokenId], length: usize) -> Self {
+        let total = length + tokens.len();
+        Self {
+            rows: 1,
+            width: tokens.len(),
+            total,
+            kept: 0,
+            ids: tokens.iter().map(|&token| i64::from(token)).collect(),
+            mask: vec![1; total],
+            positions: (length..total).map(|position| position as i64).collect(),
+        }
+    }
+
     /// Makes the inputs for one more token per row; `lengths` holds the present number of tokens of each row.
     pub(super) fn step(tokens: &[TokenId], lengths: &[usize], padding: Padding) -> Self {
         let total = lengths.iter().max().map_or(0, |longest| longest + 1);
@@ -53,8 +63,23 @@ impl Feed {
         feed
     }
 
+    /// Wants the logits of each row's last `wanted` tokens alone, if the graph allows it: fewer rows than the graph needs for
+    /// its numbers to be those of any batch must not be wanted. `places` are the columns of the
+    /// rows' last tokens; returns the place of each among all of the run's logits.
+    pub(super) fn keep(&mut self, wanted: usize, allowed: bool, places: &[usize]) -> Vec<usize> {
+        let first = places.iter().copied().min().map_or(0, |last| (last + 1).saturating_sub(wanted));
+        let left_out = if allowed { first } else { 0 };
+        self.kept = self.width - left_out;
+        places.iter().enumerate().map(|(row, &last)| row * self.kept + last - left_out).collect()
+    }
+
+    /// Returns how many rows and columns of logits the run gives.
+    pub(super) const fn logits_shape(&self) -> [usize; 2] {
+        [self.rows, if self.kept == 0 { self.width } else { self.kept }]
+    }
+
     fn empty(rows: usize, width: usize, total: usize) -> Self {
-        Self { rows, width, total, ids: Vec::new(), mask: Vec::new(), positions: Vec::new() }
+        Self { rows, width, total, kept: 0, ids: Vec::new(), mask: Vec::new(), positions: Vec::new() }
     }
 }
 
@@ -64,103 +89,6 @@ pub(super) fn start(padding: Padding, width: usize, length: usize) -> usize {
         Padding::Left => width - length,
         Padding::Right | Padding::Never => 0,
     }
-}
-
-/// Sequences whose caches are in the same tensors. A group's rows never move; a sequence that leaves makes a hole.
-pub(super) struct Group {
-    /// The sequence in each row; none once it has left, or if the row only makes up the required number.
-    pub(super) rows: Vec<Option<SequenceId>>,
-    /// How many tokens each row has.
-    pub(super) lengths: Vec<usize>,
-    /// `[rows, heads, longest, size]` for each cache port.
-    pub(super) caches: Vec<DynValue>,
-}
-
-impl Group {
-    pub(super) fn row_of(&self, sequence: SequenceId) -> Option<usize> {
-        self.rows.iter().position(|row| *row == Some(sequence))
-    }
-
-    pub(super) fn live(&self) -> usize {
-        self.rows.iter().flatten().count()
-    }
-
-    /// Returns whether the group can take a step of exactly these sequences as it is: it holds them and no others,
-    /// and has no more holes than it needs to reach `rows_min` rows, and no hole is longer than the longest sequence.
-    pub(super) fn suits(&self, sequences: &[SequenceId], rows_min: usize) -> bool {
-        let longest =
-            sequences.iter().filter_map(|&sequence| self.row_of(sequence)).map(|row| self.lengths[row]).max();
-        self.rows.len() == sequences.len().max(rows_min)
-            && self.live() == sequences.len()
-            && sequences.iter().all(|&sequence| self.row_of(sequence).is_some())
-            && longest == Some(self.width())
-    }
-
-    fn width(&self) -> usize {
-        self.lengths.iter().copied().max().unwrap_or_default()
-    }
-}
-
-/// Copies rows of several groups into a group of their own, in the order given.
-pub(super) fn gather(
-    sources: &[(&Group, usize)],
-    ports: &[CachePort],
-    padding: Padding,
-) -> ort::Result<Group> {
-    let lengths: Vec<usize> = sources.iter().map(|(group, row)| group.lengths[*row]).collect();
-    let mut caches = Vec::with_capacity(ports.len());
-    for (place, port) in ports.iter().enumerate() {
-        let gathered = match port.element {
-            Float::Float32 => gather_values::<f32>,
-            Float::Float16 => gather_values::<f16>,
-            Float::Bfloat16 => gather_values::<bf16>,
-        };
-        caches.push(gathered(sources, place, port, padding)?);
-    }
-    let rows = sources.iter().map(|(group, row)| group.rows[*row]).collect();
-    Ok(Group { rows, lengths, caches })
-}
-
-/// Copies one cache of the rows.
-fn gather_values<T: PrimitiveTensorElementType + Copy + Default + std::fmt::Debug + 'static>(
-    sources: &[(&Group, usize)],
-    place: usize,
-    port: &CachePort,
-    padding: Padding,
-) -> ort::Result<DynValue> {
-    let width = sources.iter().map(|(group, row)| group.lengths[*row]).max().unwrap_or_default();
-    // Zeros, because graphs multiply masked values by 0, and a leftover NaN would stay NaN.
-    let mut values = vec![T::default(); sources.len() * port.heads * width * port.size];
-    for (target, (group, row)) in sources.iter().enumerate() {
-        let (_, source) = group.caches[place].try_extract_tensor::<T>()?;
-        let (length, old_width) = (group.lengths[*row], group.width());
-        for head in 0..port.heads {
-            let from = (row * port.heads + head) * old_width + start(padding, old_width, length);
-            let to = (target * port.heads + head) * width + start(padding, width, length);
-            let (from, to, count) = (from * port.size, to * port.size, length * port.size);
-            values[to..to + count].copy_from_slice(&source[from..from + count]);
-        }
-    }
-    cache_value(sources.len(), port, width, values)
-}
-
-fn cache_value<T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
-    rows: usize,
-    port: &CachePort,
-    width: usize,
-    values: Vec<T>,
-) -> ort::Result<DynValue> {
-    Ok(Tensor::from_array(([rows, port.heads, width, port.size], values))?.into_dyn())
-}
-
-/// Returns caches of `rows` sequences without tokens.
-pub(super) fn empty_caches(rows: usize, ports: &[CachePort]) -> ort::Result<Vec<DynValue>> {
-    let empty = |port: &CachePort| match port.element {
-        Float::Float32 => cache_value::<f32>(rows, port, 0, Vec::new()),
-        Float::Float16 => cache_value::<f16>(rows, port, 0, Vec::new()),
-        Float::Bfloat16 => cache_value::<bf16>(rows, port, 0, Vec::new()),
-    };
-    ports.iter().map(empty).collect()
 }
 
 #[cfg(test)]
@@ -182,23 +110,24 @@ mod tests {
     }
 
     #[test]
-    fn a_group_suits_its_own_sequences_alone() {
-        let [one, two, three] = [1, 2, 3].map(SequenceId);
-        let group = |rows: &[Option<SequenceId>], lengths: &[usize]| Group {
-            rows: rows.to_vec(),
-            lengths: lengths.to_vec(),
-            caches: Vec::new(),
-        };
-        let whole = group(&[Some(one), Some(two)], &[5, 4]);
-        assert!(whole.suits(&[two, one], 1));
-        assert!(
-            !whole.suits(&[one], 1) && !whole.suits(&[one, three], 1) && !whole.suits(&[one, two, three], 1)
-        );
-        let holed = group(&[Some(one), None], &[5, 4]);
-        assert!(!holed.suits(&[one], 1), "a hole costs a row");
-        assert!(holed.suits(&[one], 2), "unless rows are wanted");
-        assert!(!group(&[Some(one), None], &[4, 5]).suits(&[one], 2), "a hole must not outgrow the context");
-        assert!(!group(&[Some(one)], &[4]).suits(&[one], 2));
+    fn logits_are_wanted_of_the_last_columns_alone() {
+        let prompts: [&[TokenId]; 2] = [&[5, 6, 7, 8], &[8, 9]];
+        let mut feed = Feed::prompts(&prompts, Padding::Right, 9);
+        // The second row's only token that counts is in column 1, so columns 1 to 3 are kept.
+        assert_eq!(feed.keep(1, true, &[3, 1]), [2, 3]);
+        assert_eq!(feed.kept, 3);
+        assert_eq!((feed.keep(1, false, &[3, 1]), feed.kept), (vec![3, 5], 4));
+        let mut chunk = Feed::chunk(&[5, 6, 7, 8], 3);
+        assert_eq!((chunk.keep(1, true, &[3]), chunk.kept), (vec![0], 1));
+        assert_eq!((chunk.keep(3, true, &[3]), chunk.kept), (vec![2], 3));
+        assert_eq!((chunk.keep(9, true, &[3]), chunk.kept), (vec![3], 4));
+    }
+
+    #[test]
+    fn a_chunk_goes_on_where_its_row_ends() {
+        let chunk = Feed::chunk(&[5, 6], 3);
+        assert_eq!((chunk.rows, chunk.width, chunk.total), (1, 2, 5));
+        assert_eq!((chunk.ids, chunk.mask, chunk.positions), (vec![5, 6], vec![1; 5], vec![3, 4]));
     }
 
     #[test]

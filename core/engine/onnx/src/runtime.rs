@@ -42,6 +42,7 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
         }
         None => {}
     }
+    forbid_telemetry();
     let builder = ort::init_from(&path).map_err(|error| {
         load_error(format!(
             "ONNX Runtime can't be loaded: {error}; `make setup` fetches the version that is needed"
@@ -53,6 +54,18 @@ pub fn environment(path: &Path) -> Result<Environment, EngineError> {
         environment.map_err(|error| load_error(format!("ONNX Runtime doesn't start: {error}")))?;
     *made = Some((path, environment.clone()));
     Ok(environment)
+}
+
+/// The variable by which ONNX Runtime's builds with telemetry send none. They read it as they are loaded.
+const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Sets [`TELEMETRY_VARIABLE`] before the library is loaded.
+#[expect(unsafe_code, reason = "ONNX Runtime takes this from the environment alone")]
+fn forbid_telemetry() {
+    // SAFETY: the standard library's own accesses are synchronised with this one, and it happens once in a process, before
+    // ONNX Runtime's threads exist. C code that reads the environment at this very moment in another thread is the risk that
+    // remains; programs load their engine before they serve anything.
+    unsafe { std::env::set_var(TELEMETRY_VARIABLE, "1") };
 }
 
 /// Makes a session of the file on the configured device. CUDA is required strictly: without it there is no session,

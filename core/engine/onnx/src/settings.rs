@@ -45,9 +45,40 @@ pub struct OnnxConfig {
     /// Sequences that may run at once. 16 by default: on CPUs more hardly raise the tokens per second.
     #[serde(default = "sequences_default")]
     pub sequences_max: usize,
+    /// The tokens of a prompt that one run computes; 64 by default. A running sequence waits for one such run at most
+    /// between two of its tokens, and what is cached of a prompt ends at a multiple. Fewer pause others less and take longer
+    /// for the prompt. Part of the numeric class, so that a network whose nodes differ in it compares fewer of them to
+    /// the bit.
+    #[serde(default = "chunk_tokens_default")]
+    pub chunk_tokens: usize,
+    /// The bytes that the caches of prompts' beginnings may take; 0 keeps none. 256 MiB by default: some 5,800 tokens of
+    /// a model with 135 million parameters.
+    #[serde(default = "prefix_cache_bytes_default")]
+    pub prefix_cache_bytes: usize,
+    /// Whether caches lie in fixed buffers where the graph allows it, as they do by default. Otherwise they come and go with
+    /// each run, which gives the same bits: to measure what fixed buffers are worth.
+    #[serde(default = "fixed_buffers_default")]
+    pub fixed_buffers: bool,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(default)]
     pub gpu_model: Option<String>,
+}
+
+const fn fixed_buffers_default() -> bool {
+    true
+}
+
+/// The bounds of `chunk_tokens`. Below, most of a run's time is the reading of weights; above, one run takes longer than
+/// a client should wait for a token.
+const CHUNK_TOKENS: std::ops::RangeInclusive<usize> = 8..=1024;
+
+/// Four or more steps' worth of work on a CPU: efficient, and no longer a pause than a few tokens.
+pub(super) const fn chunk_tokens_default() -> usize {
+    64
+}
+
+pub(super) const fn prefix_cache_bytes_default() -> usize {
+    256 << 20
 }
 
 fn threads_default() -> usize {
@@ -69,8 +100,25 @@ impl OnnxConfig {
             device: Device::default(),
             threads: threads_default(),
             sequences_max: sequences_default(),
+            chunk_tokens: chunk_tokens_default(),
+            prefix_cache_bytes: prefix_cache_bytes_default(),
+            fixed_buffers: fixed_buffers_default(),
             gpu_model: None,
         }
+    }
+
+    /// Returns all mistakes in the settings, as sentences that name the key.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if !CHUNK_TOKENS.contains(&self.chunk_tokens) {
+            let (least, most) = (CHUNK_TOKENS.start(), CHUNK_TOKENS.end());
+            mistakes.push(format!("chunk_tokens is {}; it must be {least} to {most}", self.chunk_tokens));
+        }
+        if self.sequences_max == 0 {
+            mistakes.push("sequences_max must be at least 1".to_owned());
+        }
+        mistakes
     }
 }
 

@@ -8,14 +8,14 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use infera_conformance::engine::Promise;
-use infera_engine::{Engine, EngineError, Prompt, SequenceId};
+use infera_engine::{Engine, EngineError, Prompt, SequenceId, whole};
 use infera_engine_onnx::{
     COMPUTE_BRAIN, COMPUTE_EXACT, COMPUTE_HALF, COMPUTE_VARYING, OnnxConfig, OnnxEngine,
 };
 use infera_model::folder::{model_digest, onnx_file};
 use infera_types::numbers::TokenId;
 use tempfile::TempDir;
-use writer::{Tiny, VOCABULARY, element, row, write};
+use writer::{Kept, Tiny, VOCABULARY, element, row, write};
 
 fn library_path() -> PathBuf {
     let named = std::env::var_os("INFERA_ONNXRUNTIME_LIBRARY").map(PathBuf::from);
@@ -43,7 +43,8 @@ fn folder(variants: &[(&str, Tiny)]) -> TempDir {
 
 fn load(folder: &Path, variant: &str) -> Result<OnnxEngine, EngineError> {
     let new = OnnxConfig::new(folder, library_path());
-    OnnxEngine::load(&OnnxConfig { variant: variant.to_owned(), threads: 1, ..new })
+    // The shortest chunks, so that prompts within this context take several.
+    OnnxEngine::load(&OnnxConfig { variant: variant.to_owned(), threads: 1, chunk_tokens: 8, ..new })
 }
 
 fn engine(tiny: Tiny) -> OnnxEngine {
@@ -75,14 +76,11 @@ mod without_positions {
 
 /// Checks all rows of a few sequences of different length against what they must be.
 fn check(engine: &mut OnnxEngine, takes_positions: bool, what: &str) {
-    let prompts: [&[TokenId]; 3] = [&[1, 5, 2], &[7], &[3, 3, 0, 4, 6]];
-    let named: Vec<Prompt<'_>> = prompts
-        .iter()
-        .zip(0..)
-        .map(|(tokens, index)| Prompt { sequence: SequenceId(index), tokens })
-        .collect();
+    let prompts: [&[TokenId]; 3] = [&[1, 5, 2], &[7], &[3, 3, 0, 4, 6, 1, 1, 2, 5, 7, 0]];
+    let named: Vec<Prompt<'_>> =
+        prompts.iter().zip(0..).map(|(tokens, index)| Prompt::new(SequenceId(index), tokens)).collect();
     let mut texts = prompts.map(<[TokenId]>::to_vec);
-    let mut logits = engine.prefill(&named).expect("room");
+    let mut logits = whole::prefill(engine, &named).expect("room");
     for step in 0..4 {
         let expected: Vec<f32> = texts.iter().flat_map(|tokens| row(tokens, takes_positions)).collect();
         assert_eq!(logits.values, expected, "{what}, step {step}");
@@ -90,10 +88,10 @@ fn check(engine: &mut OnnxEngine, takes_positions: bool, what: &str) {
         for (tokens, (_, token)) in texts.iter_mut().zip(&steps) {
             tokens.push(*token);
         }
-        logits = engine.decode(&steps).expect("within the context");
+        logits = whole::decode(engine, &steps).expect("within the context");
     }
     engine.release(&[0, 1, 2].map(SequenceId));
-    let scores = engine.score(&[1, 5], &[2, 7]).expect("fits");
+    let scores = whole::score(engine, &[1, 5], &[2, 7]).expect("fits");
     let expected: Vec<f32> = [&[1, 5][..], &[1, 5, 2], &[1, 5, 2, 7]]
         .iter()
         .flat_map(|tokens| row(tokens, takes_positions))
@@ -118,7 +116,7 @@ fn every_type_gives_the_same_numbers() {
                 assert_eq!((description.vocabulary, description.context_max), (VOCABULARY, 32));
                 // A row that always runs alone is always the same.
                 let alone = float == element::FLOAT && !takes_positions;
-                let expected = if alone { COMPUTE_EXACT } else { compute };
+                let expected = if alone { format!("{COMPUTE_EXACT}-chunk8") } else { compute.to_owned() };
                 assert_eq!(description.numeric_class.compute, expected, "{what}");
             }
         }
@@ -126,9 +124,24 @@ fn every_type_gives_the_same_numbers() {
 }
 
 #[test]
-fn a_graph_that_asks_how_many_logits_is_told_all() {
+fn a_graph_that_asks_how_many_logits_is_told_those_that_are_wanted() {
+    for kept in [Kept::Asked, Kept::Optional] {
+        for (integer, float) in [(element::INT64, element::FLOAT), (element::INT32, element::FLOAT16)] {
+            let tiny = Tiny { kept, integer, float, ..Tiny::default() };
+            let what = format!("{tiny:?}");
+            check(&mut engine(tiny), true, &what);
+        }
+    }
+}
+
+/// Rows are found by their place, so a graph that doesn't do as it was told must be found out.
+#[test]
+fn a_graph_that_gives_other_logits_than_were_wanted_fails() {
     let extra = vec![("num_logits_to_keep", element::INT64)];
-    check(&mut engine(Tiny { extra, ..Tiny::default() }), true, "num_logits_to_keep");
+    let mut engine = engine(Tiny { extra, ..Tiny::default() });
+    let prompt = [Prompt::new(SequenceId(1), &[1, 5, 2])];
+    let error = whole::prefill(&mut engine, &prompt).expect_err("three rows in place of one").to_string();
+    assert!(error.contains("[1, 3, 8] in place of [1, 1, 8]"), "{error}");
 }
 
 #[test]

@@ -69,6 +69,7 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
         tokens: vec![1, 2, 3],
         finish_reason: FinishReason::Stop,
         prompt_tokens: 1,
+        cached_tokens: 0,
         node: NodeId::new("n"),
         model: None,
     };

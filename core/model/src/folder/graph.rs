@@ -11,6 +11,7 @@ mod field {
     pub(super) const MODEL_GRAPH: u64 = 7;
     pub(super) const GRAPH_NODE: u64 = 1;
     pub(super) const GRAPH_INITIALIZER: u64 = 5;
+    pub(super) const NODE_INPUT: u64 = 1;
     pub(super) const GRAPH_INPUT: u64 = 11;
     pub(super) const GRAPH_OUTPUT: u64 = 12;
     pub(super) const NODE_OPERATOR: u64 = 4;
@@ -35,6 +36,8 @@ pub struct GraphFacts {
     pub operators: BTreeSet<String>,
     /// The `accuracy_level`s of its `MatMulNBits` nodes; 0 for a node that names none.
     pub accuracy_levels: BTreeSet<u64>,
+    /// Whether a `MatMulNBits` has zero points and fewer than 8 bits.
+    pub shifted_weights: bool,
     /// The files beside it that hold tensors, by the names that it uses.
     pub data_files: BTreeSet<String>,
     /// The inputs that a run must be given, in the file's order.
@@ -43,6 +46,18 @@ pub struct GraphFacts {
     pub optional_inputs: Vec<Port>,
     /// The outputs, in the file's order.
     pub outputs: Vec<Port>,
+}
+
+/// What counts of a quantised product, by its attributes' defaults.
+struct Product {
+    accuracy_level: u64,
+    bits: u64,
+}
+
+impl Default for Product {
+    fn default() -> Self {
+        Self { accuracy_level: 0, bits: 4 }
+    }
 }
 
 impl GraphFacts {
@@ -82,27 +97,36 @@ impl GraphFacts {
     }
 
     fn read_node(&mut self, node: &[u8], depth: usize) -> Result<(), Malformed> {
-        let (mut operator, mut accuracy_level) = (String::new(), 0);
+        let (mut operator, mut inputs, mut product) = (String::new(), Vec::new(), Product::default());
         for (number, bytes) in messages(node)? {
-            if number == field::NODE_OPERATOR {
-                operator = text(bytes)?;
-            } else if number == field::NODE_ATTRIBUTE {
-                accuracy_level = self.read_attribute(bytes, depth)?.unwrap_or(accuracy_level);
+            match number {
+                field::NODE_INPUT => inputs.push(bytes),
+                field::NODE_OPERATOR => operator = text(bytes)?,
+                field::NODE_ATTRIBUTE => self.read_attribute(bytes, depth, &mut product)?,
+                _ => {}
             }
         }
         if operator == "MatMulNBits" {
-            self.accuracy_levels.insert(accuracy_level);
+            self.accuracy_levels.insert(product.accuracy_level);
+            // The fourth input; an absent one may have an empty name.
+            let has_zero_points = inputs.get(3).is_some_and(|name| !name.is_empty());
+            self.shifted_weights |= has_zero_points && product.bits < 8;
         }
         self.operators.insert(operator);
         Ok(())
     }
 
-    /// Reads an attribute, and returns its value if it is the accuracy level.
-    fn read_attribute(&mut self, attribute: &[u8], depth: usize) -> Result<Option<u64>, Malformed> {
-        let (mut is_level, mut integer) = (false, 0);
+    /// Reads an attribute, which may be one of a quantised product.
+    fn read_attribute(
+        &mut self,
+        attribute: &[u8],
+        depth: usize,
+        product: &mut Product,
+    ) -> Result<(), Malformed> {
+        let (mut named, mut integer) = (&[][..], 0);
         for (number, wire) in fields(attribute)? {
             match wire {
-                Wire::Bytes(name) if number == field::ATTRIBUTE_NAME => is_level = name == b"accuracy_level",
+                Wire::Bytes(name) if number == field::ATTRIBUTE_NAME => named = name,
                 Wire::Bytes(graph) if field::ATTRIBUTE_GRAPHS.contains(&number) => {
                     self.read_graph(graph, depth + 1)?
                 }
@@ -113,7 +137,12 @@ impl GraphFacts {
                 _ => {}
             }
         }
-        Ok(is_level.then_some(integer))
+        match named {
+            b"accuracy_level" => product.accuracy_level = integer,
+            b"bits" => product.bits = integer,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Reads where a tensor's data lie, and returns its name.
@@ -184,6 +213,20 @@ mod tests {
         assert_eq!(read(&[node(&[level(4), other.clone()])]), [4].into());
         assert_eq!(read(&[node(&[other, level(1)]), node(&[])]), [0, 1].into());
         assert!(read(&[message(1, &[message(4, b"Cast"), level(4)].concat())]).is_empty());
+    }
+
+    #[test]
+    fn weights_are_shifted_by_zero_points_of_fewer_than_eight_bits() {
+        let bits = |value: u8| message(5, &[message(1, b"bits"), vec![3 << 3, value]].concat());
+        let read = |inputs: &[&[u8]], attributes: &[Vec<u8>]| {
+            let inputs: Vec<u8> = inputs.iter().flat_map(|name| message(1, name)).collect();
+            let node = [inputs, message(4, b"MatMulNBits"), attributes.concat()].concat();
+            GraphFacts::read(&message(7, &message(1, &node))).expect("well formed").shifted_weights
+        };
+        let shifted: [&[u8]; 4] = [b"x", b"w", b"s", b"z"];
+        assert!(read(&shifted, &[bits(4)]) && read(&shifted, &[]));
+        assert!(!read(&shifted, &[bits(8)]));
+        assert!(!read(&shifted[..3], &[bits(4)]) && !read(&[b"x", b"w", b"s", b"", b"g"], &[]));
     }
 
     #[test]

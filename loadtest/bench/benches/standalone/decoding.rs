@@ -1,8 +1,9 @@
-//! Section (c): tokens per second of the engine alone, and of the worker's executor with jobs that come and go.
+//! Section (c): tokens per second of the engine alone, and of the worker's executor with jobs that come and go; with caches in
+//! fixed buffers, and with caches that come and go with each run.
 
 use std::time::{Duration, Instant};
 
-use infera_engine::{Engine as _, Prompt, SequenceId};
+use infera_engine::{Engine as _, Prompt, SequenceId, whole};
 use infera_engine_onnx::config::EngineConfig;
 use infera_engine_onnx::{OnnxConfig, OnnxEngine};
 use infera_types::ids::Digest;
@@ -33,7 +34,7 @@ const STEPS_MAX: usize = 128;
 
 pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section, Fault> {
     let mut rows = Vec::new();
-    for folder in settings.models() {
+    for (folder, variant) in settings.models() {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // The bundled model is too small to be split over threads; the larger one has the machine to itself, as on a
         // node.
@@ -42,8 +43,8 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
         } else {
             std::thread::available_parallelism()?.get()
         };
-        let label = format!("{name}, {threads} thread(s)");
-        let config = onnx_config(&folder, threads);
+        let label = format!("{name} ({variant}), {threads} thread(s)");
+        let config = OnnxConfig { variant: variant.to_owned(), ..onnx_config(&folder, threads) };
         rows.extend(alone(&label, &config, settings.pace())?);
         rows.extend(runtime.block_on(mixed(&label, &config, settings.pace()))?);
     }
@@ -52,6 +53,9 @@ pub(crate) fn measure(settings: &Settings, runtime: &Runtime) -> Result<Section,
         rows,
         notes: vec![
             "Batches: steps of the engine alone, prompts not counted, tokens fed back without choosing them.".to_owned(),
+            "Fixed over moving: the engine as nodes run it, with caches in fixed buffers, over the same engine with caches \
+             that come and go with each run and are copied when a sequence joins or leaves."
+                .to_owned(),
             format!(
                 "Mixed: {MIXED_JOBS} jobs at once through the worker's executor (prefill, sampling and numbers \
                  included), prompts of {} to {} tokens, answers of {} to {}, over the same jobs with one slot.",
@@ -81,20 +85,26 @@ fn prompt(index: usize) -> Vec<TokenId> {
 
 /// Measures tokens per second and CPU time per step at each batch, all with one engine.
 fn alone(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>, Fault> {
-    let mut engine = OnnxEngine::load(config)?;
+    let (mut engine, mut moving) = (OnnxEngine::load(config)?, OnnxEngine::load(&moving_caches(config))?);
     let (mut rates, mut steps_cpu) = (vec![Vec::new(); BATCHES.len()], vec![Vec::new(); BATCHES.len()]);
+    let mut over_moving = vec![Vec::new(); BATCHES.len()];
     for _ in 0..pace.rounds {
         for (place, &batch) in BATCHES.iter().enumerate() {
+            let (before, _) = steps(&mut moving, batch, pace.span)?;
             let (rate, cpu_us) = steps(&mut engine, batch, pace.span)?;
+            over_moving[place].push(rate / before);
             rates[place].push(rate);
             steps_cpu[place].extend(cpu_us.map(|us| us / 1e3));
         }
     }
     let single = rates[0].clone();
     let mut rows = Vec::new();
-    for ((batch, rates), cpu_ms) in BATCHES.into_iter().zip(rates).zip(steps_cpu) {
+    for (((batch, rates), cpu_ms), over_moving) in
+        BATCHES.into_iter().zip(rates).zip(steps_cpu).zip(over_moving)
+    {
         let over_single = rates.iter().zip(&single).map(|(rate, single)| rate / single).collect();
         rows.push(Row::new(format!("{label}: batch {batch}"), "tokens/s", rates));
+        rows.push(Row::new(format!("{label}: batch {batch}, fixed over moving"), "", over_moving));
         if batch > 1 {
             rows.push(Row::new(format!("{label}: batch {batch} over batch 1"), "", over_single));
         }
@@ -113,13 +123,13 @@ fn steps(engine: &mut OnnxEngine, batch: usize, span: Duration) -> Result<(f64, 
     let (mut decoding, mut count, mut cpu_us) = (Duration::ZERO, 0, Some(0.0));
     while decoding < span {
         let joining: Vec<Prompt<'_>> =
-            names().zip(&prompts).map(|(sequence, tokens)| Prompt { sequence, tokens }).collect();
-        engine.prefill(&joining)?;
+            names().zip(&prompts).map(|(sequence, tokens)| Prompt::new(sequence, tokens)).collect();
+        whole::prefill(engine, &joining)?;
         let (cpu_before, begun, before) = (cpu_time(), Instant::now(), count);
         while count - before < STEPS_MAX && decoding + begun.elapsed() < span {
             let token = TOKENS.start + u32::try_from(count % TOKENS.len())?;
             let step: Vec<_> = sequences.iter().map(|sequence| (*sequence, token)).collect();
-            engine.decode(&step)?;
+            engine.decode(&step, &mut |_, _| ())?;
             count += 1;
         }
         decoding += begun.elapsed();
@@ -134,10 +144,14 @@ fn steps(engine: &mut OnnxEngine, batch: usize, span: Duration) -> Result<(f64, 
 /// Measures tokens per second of the mixed jobs: with all slots, with one slot, and the ratio.
 async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>, Fault> {
     let (many, single) = (executor(config, config.sequences_max)?, executor(config, 1)?);
-    let (mut batched, mut serial, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let moving = executor(&moving_caches(config), config.sequences_max)?;
+    let (mut batched, mut serial, mut ratios, mut over_moving) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..pace.rounds {
         let alone = tokio::time::timeout(MIXED_WITHIN, run_mixed(&single)).await??;
+        let before = tokio::time::timeout(MIXED_WITHIN, run_mixed(&moving)).await??;
         let together = tokio::time::timeout(MIXED_WITHIN, run_mixed(&many)).await??;
+        over_moving.push(together / before);
         ratios.push(together / alone);
         serial.push(alone);
         batched.push(together);
@@ -150,7 +164,13 @@ async fn mixed(label: &str, config: &OnnxConfig, pace: Pace) -> Result<Vec<Row>,
             batched,
         ),
         Row::new(format!("{label}: mixed, slots over one"), "", ratios),
+        Row::new(format!("{label}: mixed, fixed over moving"), "", over_moving),
     ])
+}
+
+/// Returns the settings of an engine whose caches come and go with each run.
+fn moving_caches(config: &OnnxConfig) -> OnnxConfig {
+    OnnxConfig { fixed_buffers: false, ..config.clone() }
 }
 
 /// Makes the worker's own executor with its own limits. No token ends an answer, so that lengths are as asked for.
@@ -171,6 +191,7 @@ async fn run_mixed(executor: &Executor) -> Result<f64, Fault> {
             temperature: 0.7,
             sample_key: Digest::of(&job.to_le_bytes()),
             alone: false,
+            cache_scope: None,
         };
         let executor = executor.clone();
         tasks.spawn(async move { executor.run(work).await });

@@ -58,7 +58,7 @@ fn said(program: &str, arguments: &str) -> String {
 
 /// Returns ONNX Runtime's version, which is in the library's name.
 fn library(settings: &Settings) -> String {
-    let path = onnx_config(&settings.models()[0], 1).library_path;
+    let path = onnx_config(&settings.models()[0].0, 1).library_path;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.trim_start_matches("libonnxruntime.").trim_start_matches("so.").trim_end_matches(".dylib").to_owned()
 }

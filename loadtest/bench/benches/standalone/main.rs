@@ -6,8 +6,8 @@
 //! * **latency** (b): one connection, one chat request at a time through gateway, verifier and three nodes whose
 //!   engine takes no time, less the same client's time at hyper alone. The three commits that such a request waits
 //!   for (accept, take, settle) are measured alone and shown apart.
-//! * **decoding** (c): tokens per second of the ONNX engine at batches of 1, 4 and 16, and of 32 jobs of mixed length
-//!   through the worker's executor, over the same jobs one at a time.
+//! * **decoding** (c): tokens per second of the ONNX engine at batches of 1, 4 and 16, and of 32 jobs of mixed length, with
+//!   caches in fixed buffers over moving ones.
 //! * **verifying** (d): jobs that are already in the ledger, from the first notice until all are settled by a
 //!   verifier and three nodes whose engine takes no time; and how many commits that took.
 //! * **footprint** (e): `infera up` as a newcomer starts it: from exec to ready, and its memory when idle.

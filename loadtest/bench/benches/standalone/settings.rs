@@ -85,9 +85,15 @@ impl Settings {
         &self.json
     }
 
-    /// Returns the model folders to decode with.
-    pub(crate) fn models(&self) -> [PathBuf; 2] {
-        [root().join("models/infera-tiny"), self.large.clone()]
+    /// Returns the model folders to decode with, and which of their files: the bundled one, the generated one, and SmolLM2's
+    /// where `make model-smollm2` has made it.
+    pub(crate) fn models(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut models = vec![(root().join("models/infera-tiny"), "model"), (self.large.clone(), "model")];
+        let real = root().join(".runtime/models/smollm2-135m-instruct");
+        if real.is_dir() {
+            models.push((real, "q4"));
+        }
+        models
     }
 
     /// Makes a folder that is removed after its section.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use infera_engine::stub::{StubConfig, StubEngine};
-use infera_engine::{Engine, EngineDescription, EngineError, Logits, Prompt, SequenceId};
+use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
 use infera_types::ids::Digest;
 use infera_types::numbers::NumericClass;
 use infera_types::numbers::TokenId;
@@ -109,24 +109,36 @@ impl<E: Engine> Engine for Watched<E> {
         self.inner.description()
     }
 
-    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
+    fn prefill(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<Vec<Progress>, EngineError> {
         let sequences: Vec<SequenceId> = prompts.iter().map(|prompt| prompt.sequence).collect();
         self.meet_fate(Call::Prefill(sequences.clone()), &sequences)?;
-        self.inner.prefill(prompts)
+        self.inner.prefill(prompts, row)
     }
 
-    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
+    fn decode(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<(), EngineError> {
         let sequences: Vec<SequenceId> = steps.iter().map(|(sequence, _)| *sequence).collect();
         self.meet_fate(Call::Decode(sequences.clone()), &sequences)?;
-        self.inner.decode(steps)
+        self.inner.decode(steps, row)
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
         self.inner.release(sequences);
     }
 
-    fn score(&mut self, prompt: &[TokenId], answer: &[TokenId]) -> Result<Logits, EngineError> {
-        self.inner.score(prompt, answer)
+    fn score(
+        &mut self,
+        scoring: &Scoring<'_>,
+        row: &mut dyn FnMut(usize, Row<'_>),
+    ) -> Result<Progress, EngineError> {
+        self.inner.score(scoring, row)
     }
 }
 
@@ -140,11 +152,14 @@ impl<E> Drop for Watched<E> {
 /// sequence, was lost or came twice changes everything after it. Each step takes a moment, so that others can join.
 pub(crate) struct HashEngine {
     description: EngineDescription,
+    /// The tokens that each sequence has so far.
     sequences: BTreeMap<SequenceId, Vec<TokenId>>,
 }
 
 impl HashEngine {
     pub(crate) const VOCABULARY: u32 = 40;
+    /// Short, so that prompts take several calls.
+    const CHUNK_TOKENS: usize = 7;
 
     pub(crate) fn new() -> Self {
         let numeric_class = NumericClass {
@@ -159,27 +174,21 @@ impl HashEngine {
             vocabulary: usize::try_from(Self::VOCABULARY).unwrap(),
             context_max: 512,
             sequences_max: 16,
+            chunk_tokens: Self::CHUNK_TOKENS,
+            caches_prefixes: false,
         };
         Self { description, sequences: BTreeMap::new() }
     }
 
-    fn push_row(&self, tokens: &[TokenId], logits: &mut Logits) {
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+    fn give_row(&self, sequence: SequenceId, row: &mut dyn FnMut(SequenceId, Row<'_>)) {
+        let bytes: Vec<u8> = self.sequences[&sequence].iter().flat_map(|token| token.to_le_bytes()).collect();
         let history = Digest::of(&bytes);
-        for token in 0..Self::VOCABULARY {
+        let logit = |token: TokenId| {
             let hash = Digest::of(&[history.as_bytes().as_slice(), &token.to_le_bytes()].concat());
-            let number = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
-            logits.values.push(f32::from(number) / 8_192.0);
-        }
-    }
-
-    fn rows(&self, sequences: impl Iterator<Item = SequenceId>) -> Logits {
-        thread::sleep(Duration::from_micros(200));
-        let mut logits = Logits { vocabulary: self.description.vocabulary, values: Vec::new() };
-        for sequence in sequences {
-            self.push_row(&self.sequences[&sequence], &mut logits);
-        }
-        logits
+            f32::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])) / 8_192.0
+        };
+        let logits: Vec<f32> = (0..Self::VOCABULARY).map(logit).collect();
+        row(sequence, Row::Full(&logits));
     }
 }
 
@@ -188,20 +197,39 @@ impl Engine for HashEngine {
         &self.description
     }
 
-    fn prefill(&mut self, prompts: &[Prompt<'_>]) -> Result<Logits, EngineError> {
+    fn prefill(
+        &mut self,
+        prompts: &[Prompt<'_>],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<Vec<Progress>, EngineError> {
+        thread::sleep(Duration::from_micros(200));
+        let mut progress = Vec::new();
         for prompt in prompts {
-            let before = self.sequences.insert(prompt.sequence, prompt.tokens.to_vec());
-            assert!(before.is_none(), "a name is in use");
+            let tokens = self.sequences.entry(prompt.sequence).or_default();
+            assert!(tokens.len() < prompt.tokens.len(), "a name is in use");
+            assert!(prompt.tokens.starts_with(tokens), "the prompt is another one");
+            let end = prompt.tokens.len().min(tokens.len() + Self::CHUNK_TOKENS);
+            tokens.extend_from_slice(&prompt.tokens[tokens.len()..end]);
+            if end == prompt.tokens.len() {
+                self.give_row(prompt.sequence, row);
+            }
+            progress.push(Progress { tokens_left: prompt.tokens.len() - end, cached_tokens: 0 });
         }
         assert!(self.sequences.len() <= self.description.sequences_max, "too many sequences");
-        Ok(self.rows(prompts.iter().map(|prompt| prompt.sequence)))
+        Ok(progress)
     }
 
-    fn decode(&mut self, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
+    fn decode(
+        &mut self,
+        steps: &[(SequenceId, TokenId)],
+        row: &mut dyn FnMut(SequenceId, Row<'_>),
+    ) -> Result<(), EngineError> {
+        thread::sleep(Duration::from_micros(200));
         for (sequence, token) in steps {
             self.sequences.get_mut(sequence).unwrap().push(*token);
+            self.give_row(*sequence, row);
         }
-        Ok(self.rows(steps.iter().map(|(sequence, _)| *sequence)))
+        Ok(())
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
@@ -210,7 +238,7 @@ impl Engine for HashEngine {
         }
     }
 
-    fn score(&mut self, _: &[TokenId], _: &[TokenId]) -> Result<Logits, EngineError> {
+    fn score(&mut self, _: &Scoring<'_>, _: &mut dyn FnMut(usize, Row<'_>)) -> Result<Progress, EngineError> {
         Err(EngineError::Misuse("a model made of hashes is never asked to score".to_owned()))
     }
 }

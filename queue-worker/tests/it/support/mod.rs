@@ -238,6 +238,7 @@ pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
             seed: None,
         },
         sample_key: Digest::of(text.as_bytes()),
+        cache_scope: None,
         now_ms: Timestamp::from_millis(1_790_000_000_000),
         budget_ms: 60_000,
         speaks: infera_types::messages::Version::NEWEST,

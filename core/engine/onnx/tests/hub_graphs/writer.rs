@@ -17,6 +17,17 @@ pub(crate) mod element {
     pub(crate) const BFLOAT16: u64 = 16;
 }
 
+/// Whether a graph has the input `num_logits_to_keep`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It gives the logits of all positions.
+    Unknown,
+    /// A run must say it.
+    Asked,
+    /// A run may say it, and all positions are kept otherwise.
+    Optional,
+}
+
 /// What a graph of the Hub may differ in.
 #[derive(Clone, Debug)]
 pub(crate) struct Tiny {
@@ -25,6 +36,8 @@ pub(crate) struct Tiny {
     /// The type of tokens, mask and positions.
     pub(crate) integer: u64,
     pub(crate) takes_positions: bool,
+    /// How a run tells for how many of the last positions logits are computed.
+    pub(crate) kept: Kept,
     /// Further inputs by name and type, which the graph doesn't use.
     pub(crate) extra: Vec<(&'static str, u64)>,
     /// Whether each of the two tensors lies in a file of its own.
@@ -37,6 +50,7 @@ impl Default for Tiny {
             float: element::FLOAT,
             integer: element::INT64,
             takes_positions: true,
+            kept: Kept::Unknown,
             extra: Vec::new(),
             is_sharded: false,
         }
@@ -161,6 +175,16 @@ fn nodes(tiny: &Tiny) -> Vec<Vec<u8>> {
     } else {
         "states"
     };
+    let states = if tiny.kept == Kept::Unknown {
+        states
+    } else {
+        let wide = [("to", element::INT64 as i64)];
+        nodes.push(node("Cast", &["num_logits_to_keep"], "wide_kept", &wide));
+        nodes.push(node("Neg", &["wide_kept"], "before_end", &[]));
+        nodes.push(node("Unsqueeze", &["before_end", "zero"], "kept_from", &[]));
+        nodes.push(node("Slice", &[states, "kept_from", "end", "one"], "kept_states", &[]));
+        "kept_states"
+    };
     nodes.push(node("MatMul", &[states, "matrix"], "full_logits", &[]));
     nodes.push(node("Cast", &["full_logits"], "logits", &[("to", float)]));
     nodes
@@ -176,8 +200,17 @@ pub(crate) fn write(folder: &Path, variant: &str, tiny: &Tiny) {
     graph.extend(message(2, b"tiny"));
     graph.extend(floats("table", &[VOCABULARY, SIZE], &table, file("").as_deref()));
     graph.extend(floats("matrix", &[SIZE, VOCABULARY], &matrix, file("_1").as_deref()));
-    for (name, values) in [("one", &[1][..]), ("two", &[2]), ("one_three", &[1, 3]), ("end", &[i64::MAX])] {
+    let lists =
+        [("zero", &[0][..]), ("one", &[1]), ("two", &[2]), ("one_three", &[1, 3]), ("end", &[i64::MAX])];
+    for (name, values) in lists {
         graph.extend(integers(name, values));
+    }
+    if tiny.kept == Kept::Optional {
+        let all = vec![0; if tiny.integer == element::INT32 { 4 } else { 8 }];
+        graph.extend(tensor("num_logits_to_keep", tiny.integer, &[], &message(9, &all)));
+    }
+    if tiny.kept != Kept::Unknown {
+        graph.extend(port(11, "num_logits_to_keep", tiny.integer, &[]));
     }
     for name in ["input_ids", "attention_mask", "position_ids"] {
         if name != "position_ids" || tiny.takes_positions {
