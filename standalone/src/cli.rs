@@ -12,6 +12,7 @@ use infera_types::ids::{JobId, ModelName};
 use crate::calibrate::Calibrate;
 use crate::config::Config;
 use crate::known_models;
+use crate::models::StoreCommand;
 use crate::network::Network;
 
 /// Runs a network for LLM inference on strangers' machines, with checked answers, on this machine.
@@ -39,15 +40,15 @@ pub enum Command {
     /// Archived records of jobs.
     #[command(subcommand)]
     Archive(ArchiveCommand),
+    /// Models: those that are there, fetching more, whether they fit, and what they cost.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Accounts' API keys.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Single jobs.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Models' prices.
-    #[command(subcommand)]
-    Model(ModelCommand),
     /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
     /// runs on the folder. Where `up` runs, the API does the same.
     Key(KeyOptions),
@@ -129,6 +130,9 @@ pub enum JobCommand {
 /// About models.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
+    /// Those about models' folders.
+    #[command(flatten)]
+    Store(StoreCommand),
     /// Set what a model costs, in the network's currency for a million tokens, while nothing runs on the folder. A model is free
     /// until then, and with two zeros again. Jobs keep the price at which they were accepted.
     #[command(after_help = "Example:\n  infera model price infera-tiny 0.15 0.60")]
@@ -233,8 +237,8 @@ pub struct Settings {
     /// The folder for everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The model that the nodes serve: `infera-tiny`, `smollm2`, or a folder as the Hub lays it out, written with a slash; short
-    /// for `--set engine.folder=…` and what belongs to it.
+    /// The model that the nodes serve: `infera-tiny`, `smollm2`, the name of one that `infera model fetch` brought, or a folder as
+    /// the Hub lays it out, written with a slash; short for `--set engine.folder=…` and what belongs to it.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// The device of the nodes' engines, `cpu` or `cuda`, without a fallback; short for `--set engine.device=DEVICE`.
@@ -255,17 +259,25 @@ impl Settings {
             self.settings.set("engine.device", device);
         }
         if let Some(word) = self.model {
-            let chosen = known_models::choose(&word).map_err(|problem| ConfigErrors {
+            // Where fetched models lie is a setting too.
+            let models = load(self.settings.clone())?.models;
+            let chosen = known_models::choose_in(&word, &models).map_err(|problem| ConfigErrors {
                 mistakes: vec![Mistake { source: "flag --model".to_owned(), key: String::new(), problem }],
             })?;
             self.settings.set_before("engine.folder", chosen.folder.display());
+            if let Some(variant) = chosen.variant {
+                self.settings.set_before("engine.variant", variant);
+            }
             if let Some(known) = chosen.known {
-                self.settings.set_before("engine.variant", known.variant);
                 self.settings.set_before("reference_token_us", known.reference_token_us);
             }
         }
-        self.settings.load("infera.toml", |config: &mut Config| &mut config.log)
+        load(self.settings)
     }
+}
+
+fn load(settings: infera_program::Settings) -> Result<Config, ConfigErrors> {
+    settings.load("infera.toml", |config: &mut Config| &mut config.log)
 }
 
 /// Returns the first line of the welcome for a network with this many built-in nodes: whether it can answer, and

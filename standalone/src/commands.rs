@@ -19,6 +19,7 @@ use infera_types::ids::JobId;
 use crate::cli::{AccountCommand, ArchiveCommand, JobCommand, ModelCommand, Settings};
 use crate::config::Config;
 use crate::data_folder::{self, DataFolder, DataFolderError};
+use crate::models;
 use crate::operators::{self, AskError};
 use crate::records::Records;
 use crate::seams::SeamsError;
@@ -160,15 +161,18 @@ fn not_erased(error: ErasureOrderError) -> Failure {
     if error.is_ledgers() { error.into() } else { Failure::refused(error) }
 }
 
-/// Carries out a command about a model in the same way.
+/// Carries out a command about models; returns what it shows.
 ///
 /// # Errors
-/// As [`account`].
+/// As [`models::act`]; of prices, as [`account`].
 pub async fn model(
     command: ModelCommand,
     load: impl Fn(Settings) -> Result<Config, Failure>,
 ) -> Result<String, Failure> {
-    let ModelCommand::Price { name, prompt, completion, settings } = command;
+    let (name, prompt, completion, settings) = match command {
+        ModelCommand::Store(command) => return models::act(command).await,
+        ModelCommand::Price { name, prompt, completion, settings } => (name, prompt, completion, settings),
+    };
     let ledger = ledger_in(&load(settings)?.data).await?;
     money_orders::price(ledger.as_ref(), &name, &prompt, &completion).await.map_err(not_charged)
 }

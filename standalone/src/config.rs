@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The folder for everything durable.
     pub data: PathBuf,
+    /// The folder of fetched models, each in a folder of its own name. It lies where `make` puts models, outside of `data`,
+    /// because several data folders may share it.
+    pub models: PathBuf,
     /// The address on which the gateway listens. Loopback by default, because the key for local use opens it: an
     /// operator who exposes it to a network puts TLS in front.
     pub listen: ListenAddress,
@@ -38,6 +41,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::from("data"),
+            models: PathBuf::from(".runtime/models"),
             listen: ListenAddress::from(([127, 0, 0, 1], 8710)),
             // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
             reference_token_us: 150,

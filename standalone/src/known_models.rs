@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use infera_model::folder::CONFIG;
+use infera_model_store::folder::Store;
+
 /// A model that the command line knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownModel {
@@ -50,13 +53,16 @@ pub struct Chosen {
     pub folder: PathBuf,
     /// What is known of the model, if anything is.
     pub known: Option<KnownModel>,
+    /// The ONNX file that the nodes run, if anything says which.
+    pub variant: Option<String>,
 }
 
-/// Returns what a word of the command line stands for: a known model, or a folder, which is written with a slash.
+/// Returns what a word of the command line stands for: a known model, the name of one in the folder `models`, or a folder,
+/// which is written with a slash.
 ///
 /// # Errors
-/// One sentence: the word is unknown, or the folder must be made first, and by which command.
-pub fn choose(word: &str) -> Result<Chosen, String> {
+/// One sentence: the word is unknown, or the folder must be made or fetched first, and by which command.
+pub fn choose_in(word: &str, models: &Path) -> Result<Chosen, String> {
     if let Some(known) = KNOWN.iter().find(|known| known.word == word) {
         let folder = PathBuf::from(known.folder);
         return match known.made_by {
@@ -64,17 +70,40 @@ pub fn choose(word: &str) -> Result<Chosen, String> {
                 "the model {word} isn't made yet, {} isn't there: `{command}` makes it",
                 known.folder
             )),
-            _ => Ok(Chosen { folder, known: Some(*known) }),
+            _ => Ok(Chosen { folder, known: Some(*known), variant: Some(known.variant.to_owned()) }),
         };
     }
     if word.contains(['/', '\\']) {
-        return Ok(Chosen { folder: PathBuf::from(word), known: None });
+        return Ok(Chosen { folder: PathBuf::from(word), known: None, variant: None });
+    }
+    if let Some(chosen) = fetched(word, models)? {
+        return Ok(chosen);
     }
     let words: Vec<&str> = KNOWN.iter().map(|known| known.word).collect();
     Err(format!(
-        "there is no model {word:?}: it may be {}, or a folder, written with a slash",
+        "there is no model {word:?}: it may be {}, one of `infera model list`, or a folder, written with a slash",
         words.join(", ")
     ))
+}
+
+/// Returns the model called `word` in the folder `models`, if it is there and whole.
+fn fetched(word: &str, models: &Path) -> Result<Option<Chosen>, String> {
+    let Ok(folder) = Store::new(models).folder(word) else { return Ok(None) };
+    let pins = folder.pins().map_err(|error| error.to_string())?;
+    let variant = match &pins {
+        None if !folder.path().join(CONFIG).is_file() => return Ok(None),
+        None => None,
+        Some(pins) => match pins.variants.first() {
+            // The plain export comes before quantised ones; otherwise there is mostly one.
+            Some(first) => pins.variants.iter().find(|variant| *variant == "model").or(Some(first)).cloned(),
+            None => {
+                return Err(format!(
+                    "the model {word} isn't whole: `infera model fetch {word}` goes on with it"
+                ));
+            }
+        },
+    };
+    Ok(Some(Chosen { folder: folder.path().to_owned(), known: None, variant }))
 }
 
 /// Returns a question for the model in a folder.
@@ -87,11 +116,15 @@ pub fn question(folder: &Path) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use infera_model_store::pins::Pins;
+
     use super::*;
 
     #[test]
     fn a_word_is_a_known_model_or_a_folder() {
         // Tests run in the crate's folder, from which no known folder is seen.
+        let models = tempfile::tempdir().expect("a folder");
+        let choose = |word| choose_in(word, models.path());
         let error = choose("smollm2").expect_err("not made here");
         assert!(error.contains("make model-smollm2") && error.contains(".runtime/models/smollm2"), "{error}");
         assert_eq!(choose("infera-tiny").expect("it is bundled").known, Some(KNOWN[0]));
@@ -99,6 +132,23 @@ mod tests {
         assert_eq!((folder.folder, folder.known), (PathBuf::from("./models/x"), None));
         let error = choose("smollm").expect_err("a typo");
         assert!(error.contains("infera-tiny, smollm2") && error.contains("slash"), "{error}");
+    }
+
+    #[test]
+    fn a_word_is_a_fetched_model_too() {
+        let models = tempfile::tempdir().expect("a folder");
+        let choose = |word| choose_in(word, models.path());
+        let locked = Store::new(models.path()).folder("mine").expect("a name").lock().expect("free");
+        let mut pins = Pins::new("mine", "maker/Mine", "main");
+        locked.keep_pins(&pins).expect("kept");
+        let error = choose("mine").expect_err("begun");
+        assert!(error.contains("infera model fetch mine"), "{error}");
+        for (variant, chosen) in [("q4", "q4"), ("model", "model"), ("fp16", "model")] {
+            pins.completes(variant);
+            locked.keep_pins(&pins).expect("kept");
+            let found = choose("mine").expect("whole");
+            assert_eq!((found.folder, found.variant.as_deref()), (models.path().join("mine"), Some(chosen)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! (`data_folder`), what is opened (`seams`), what is registered (`residents`), how one node runs (`node`), how an archived
 //! record is found (`records`) and how commands beside a running network are answered (`operators`), the whole network
 //! (`network`), how tolerances are measured (`calibrate`), the command line (`cli`), and what its shorter commands do
-//! (`commands`).
+//! (`commands`, `models`).
 
 pub mod config;
 pub mod data_folder;
@@ -26,3 +26,4 @@ pub mod calibrate;
 pub mod cli;
 pub mod commands;
 pub mod groups;
+pub mod models;

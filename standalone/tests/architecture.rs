@@ -26,6 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "infera-conformance",
         &["infera-archive", "infera-broker", "infera-engine", "infera-ledger", "infera-types"],
     ),
+    // Models' folders, from a Hub or the archive.
+    ("infera-model-store", &["infera-archive", "infera-model", "infera-tls", "infera-types"]),
     // Vendors, each under its seam.
     ("infera-broker-rabbitmq", &["infera-broker", "infera-telemetry", "infera-tls", "infera-types"]),
     ("infera-ledger-sqlite", &["infera-ledger", "infera-types"]),
@@ -126,6 +128,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "infera-mail",
             "infera-mail-smtp",
             "infera-model",
+            "infera-model-store",
             "infera-program",
             "infera-sampling",
             "infera-telemetry",
@@ -145,6 +148,7 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-ledger-postgres", &["infera-conformance"]),
     ("infera-archive", &["infera-conformance", "infera-ledger-sqlite"]),
     ("infera-archive-s3", &["infera-conformance"]),
+    ("infera-model-store", &["infera-conformance"]),
     ("infera-engine", &["infera-conformance", "infera-sampling"]),
     ("infera-engine-onnx", &["infera-conformance", "infera-sampling"]),
     ("infera-gateway", &["infera-ledger-sqlite"]),
@@ -152,7 +156,10 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-worker", &["infera-engine-onnx"]),
     ("infera-verifier", &["infera-ledger-sqlite"]),
     ("infera-verifier-program", &["infera-ledger-sqlite"]),
-    ("infera", &["infera-broker-rabbitmq", "infera-gateway-program", "infera-worker-program"]),
+    (
+        "infera",
+        &["infera-broker-rabbitmq", "infera-conformance", "infera-gateway-program", "infera-worker-program"],
+    ),
     (
         "infera-bench",
         &[
@@ -185,8 +192,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("zstd", &["infera-archive"]),
     ("rustls-native-certs", &["infera-tls"]),
     // The public face is the gateway's; what operators see of every program is `operations`'; commands beside an `infera up`
-    // ask that one.
-    ("hyper", &["infera-operations", "infera-gateway", "infera"]),
+    // ask that one; the model store asks Hubs.
+    ("hyper", &["infera-operations", "infera-gateway", "infera", "infera-model-store"]),
+    ("hyper-rustls", &["infera-model-store"]),
+    ("indicatif", &["infera"]),
     ("governor", &["infera-gateway"]),
     ("proxy-header", &["infera-gateway"]),
     ("jsonwebtoken", &["infera-gateway-program"]),

@@ -6,4 +6,5 @@
 pub mod archive;
 pub mod broker;
 pub mod engine;
+pub mod hub;
 pub mod ledger;

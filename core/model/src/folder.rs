@@ -35,7 +35,10 @@ pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
 /// All settings files, in the order in which they enter the digest.
-const SETTINGS: [&str; 5] = [CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG];
+pub const SETTINGS: [&str; 5] = [CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG];
+
+/// The settings files that a folder may lack.
+pub const OPTIONAL: [&str; 2] = [CHAT_TEMPLATE, GENERATION_CONFIG];
 
 /// Separates this digest from others; changes with its definition.
 const DIGEST_LABEL: &[u8] = b"infera/model/v1";
@@ -121,16 +124,30 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
 /// # Errors
 /// [`FolderError::NoVariant`], which lists the variants that are there.
 pub fn onnx_file(folder: &Path, variant: &str) -> Result<PathBuf, FolderError> {
-    let word = if variant.is_empty() { "model" } else { variant };
-    let names = [format!("{word}.onnx"), format!("model_{word}.onnx")];
-    let places = [folder.join("onnx"), folder.to_owned()];
-    let mut candidates = names.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
+    let mut candidates = onnx_paths(variant).into_iter().map(|path| folder.join(path));
     candidates.find(|candidate| candidate.is_file()).ok_or_else(|| {
+        let places = [folder.join("onnx"), folder.to_owned()];
         let mut present: Vec<String> = places.iter().flat_map(|place| onnx_names(place)).collect();
         present.sort();
         let present = if present.is_empty() { "none".to_owned() } else { present.join(", ") };
-        FolderError::NoVariant { variant: word.to_owned(), folder: folder.to_owned(), present }
+        FolderError::NoVariant { variant: word_of(variant).to_owned(), folder: folder.to_owned(), present }
     })
+}
+
+/// Returns the paths within a folder at which a variant's ONNX file may lie; the first that is there is it.
+#[must_use]
+pub fn onnx_paths(variant: &str) -> [String; 4] {
+    let word = word_of(variant);
+    [
+        format!("onnx/{word}.onnx"),
+        format!("{word}.onnx"),
+        format!("onnx/model_{word}.onnx"),
+        format!("model_{word}.onnx"),
+    ]
+}
+
+fn word_of(variant: &str) -> &str {
+    if variant.is_empty() { "model" } else { variant }
 }
 
 fn onnx_names(place: &Path) -> Vec<String> {
@@ -210,12 +227,11 @@ pub fn tokenizer_digest(folder: &Path) -> Result<Digest, FolderError> {
 
 /// Returns those of `names` that exist; a required file that is missing is reported when it is read.
 fn settings_files(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>, FolderError> {
-    let optional = [CHAT_TEMPLATE, GENERATION_CONFIG];
     let mut files = Vec::new();
     for name in names {
         let path = folder.join(name);
         let exists = path.try_exists().map_err(|error| FolderError::reading(&path, error))?;
-        if exists || !optional.contains(name) {
+        if exists || !OPTIONAL.contains(name) {
             files.push(path);
         }
     }

@@ -15,6 +15,7 @@ mod caches;
 mod class;
 pub mod config;
 mod elements;
+pub mod footprint;
 mod groups;
 mod memory;
 mod model;

@@ -1,0 +1,165 @@
+//! `infera model …`: fetching models, looking at those that are there, and reckoning whether they fit this machine.
+
+mod bytes;
+mod devices;
+mod fetching;
+mod fitting;
+mod listing;
+mod places;
+mod serving;
+mod verifying;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use infera_model_store::archived;
+use infera_program::{Failure, Settings};
+
+pub use self::fetching::From;
+use self::places::{archive, folder};
+use crate::config::Config;
+
+/// About models' folders.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// List the models that are there: where they come from, which variants they have, and whether they can be served.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Fetch a model: settings, tokenizer, and the ONNX file of a variant with its weights. Each file's digest is pinned at the
+    /// first fetch, and later ones must get the same. What was cut goes on where it was.
+    #[command(
+        after_help = "HF_ENDPOINT names another Hub, HF_TOKEN a token for repositories that let only some in.\n\nExamples:\n  infera model fetch onnx-community/SmolLM2-135M-Instruct-ONNX --variant q4\n  infera up --model smollm2-135m-instruct-onnx"
+    )]
+    Fetch(Fetch),
+    /// Read all files of a model and compare them with the digests that are pinned; say whether it can be served.
+    Verify {
+        /// The model's name.
+        model: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Reckon for each device whether a model fits: the memory that weights and caches need, and what is free.
+    Fit(Fit),
+    /// Put a fetched model into the archive of a data folder, while nothing runs on it, for `infera model fetch --from archive`.
+    Publish {
+        /// The model's name.
+        model: String,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// What is fetched, and where to.
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The repository, as owner/name; or the name of a model that was pinned before.
+    repository: String,
+    /// The variant: `model`, `q4`, `int8`, as the ONNX files are called.
+    #[arg(long, default_value = "model")]
+    variant: String,
+    /// A branch, tag or commit. The commit is pinned at the first fetch.
+    #[arg(long)]
+    revision: Option<String>,
+    /// The model's name here, by which clients ask for it; the repository's without its owner, in lower case, by default.
+    #[arg(long)]
+    name: Option<String>,
+    /// Pins that somebody else made: `pins.json` of a fetched model. The files must be these, and no listing is asked for.
+    #[arg(long, value_name = "FILE")]
+    pins: Option<PathBuf>,
+    /// Where to fetch from.
+    #[arg(long, value_enum, default_value_t = From::Hub)]
+    from: From,
+    /// Where settings come from.
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What is to fit.
+#[derive(Debug, Args)]
+pub struct Fit {
+    /// The model's name, or a folder, written with a slash.
+    model: String,
+    /// The variant; all that are there by default.
+    #[arg(long)]
+    variant: Option<String>,
+    /// The tokens of prompt and answer together; the model's longest by default, but at most 4,096.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    context: Option<u64>,
+    /// The sequences at once; as many as an engine holds by its settings (`engine.sequences_max`) by default.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: Option<u64>,
+    /// The engines on the machine, each with the model of its own: `infera up` runs one a node.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    engines: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Where settings come from.
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Carries out a command about models' folders; returns what it shows.
+///
+/// # Errors
+/// What is wrong, whose fault it is, and what to do.
+pub async fn act(command: StoreCommand) -> Result<String, Failure> {
+    match command {
+        StoreCommand::List { json, settings } => listing::list(&load(settings)?, json),
+        StoreCommand::Fetch(Fetch { repository, variant, revision, name, pins, from, settings }) => {
+            let config = load(settings)?;
+            fetching::fetch(&config, fetching::Asked { repository, variant, revision, name, pins, from })
+                .await
+        }
+        StoreCommand::Verify { model, json, settings } => verifying::verify(&load(settings)?, &model, json),
+        StoreCommand::Fit(Fit { model, variant, context, batch, engines, json, settings }) => {
+            let config = load(settings)?;
+            let engine = &config.engine;
+            let asked = fitting::Asked {
+                model,
+                variant,
+                context,
+                batch: batch.unwrap_or(engine.sequences_max as u64),
+                chunk_tokens: engine.chunk_tokens as u64,
+                prefix_cache_bytes: engine.prefix_cache_bytes as u64,
+                engines,
+                json,
+            };
+            fitting::fit(&config, &asked)
+        }
+        StoreCommand::Publish { model, settings } => publish(&load(settings)?, &model).await,
+    }
+}
+
+/// Loads the configuration, and begins the log as it says.
+fn load(settings: Settings) -> Result<Config, Failure> {
+    let config = settings.load("infera.toml", |config: &mut Config| &mut config.log);
+    let config = config.map_err(Failure::settings)?;
+    infera_telemetry::start(&config.log)?;
+    Ok(config)
+}
+
+async fn publish(config: &Config, model: &str) -> Result<String, Failure> {
+    let folder = folder(config, model)?;
+    let missing = || Failure::refused(format!("{model} wasn't fetched, so nothing is pinned of it"));
+    let pins = folder.pins().map_err(Failure::refused)?.ok_or_else(missing)?;
+    let (_held, archive) = archive(config)?;
+    archived::publish(archive.as_ref(), folder.path(), &pins).await?;
+    let mebibytes = pins.bytes() >> 20;
+    Ok(format!(
+        "{model} is in the archive: {} files, {mebibytes} MiB, variants {}",
+        pins.files.len(),
+        pins.variants.join(", ")
+    ))
+}

@@ -1,0 +1,212 @@
+//! Whether a model fits each device: what it needs beside what is free.
+
+use std::path::Path;
+
+use infera_engine_onnx::footprint::{Load, Needed, Shape, needed};
+use infera_model::folder::{onnx_files, variant_of};
+use infera_program::Failure;
+use serde::Serialize;
+
+use super::bytes::shown;
+use super::devices::{self, Device};
+use crate::config::Config;
+use crate::known_models;
+
+/// What is asked.
+pub(super) struct Asked {
+    pub(super) model: String,
+    pub(super) variant: Option<String>,
+    pub(super) context: Option<u64>,
+    pub(super) batch: u64,
+    /// The tokens of a prompt that one run computes.
+    pub(super) chunk_tokens: u64,
+    /// The bytes that the cached beginnings of prompts may take.
+    pub(super) prefix_cache_bytes: u64,
+    pub(super) engines: u64,
+    pub(super) json: bool,
+}
+
+/// The longest context that is assumed if none is named: few requests are longer, and caches for models' longest ones fit
+/// hardly any machine.
+const CONTEXT_USUAL: u64 = 4096;
+
+/// What is left free by a model that fits well, as one part of this many.
+const SPARE_SHARE: u64 = 10;
+
+/// What becomes of a model on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// It fits, and a tenth stays free.
+    Fits,
+    /// It fits, and hardly anything stays free.
+    Tight,
+    /// It doesn't fit.
+    TooLarge,
+    /// The device doesn't say what is free.
+    Unknown,
+}
+
+/// One variant on one device.
+#[derive(Serialize)]
+struct Line {
+    variant: String,
+    #[serde(flatten)]
+    device: Device,
+    context: u64,
+    batch: u64,
+    engines: u64,
+    weights_bytes: u64,
+    caches_bytes: u64,
+    working_bytes: u64,
+    fixed_bytes: u64,
+    needed_bytes: u64,
+    verdict: Verdict,
+    /// The longest context that fits with this batch; none if none does, or if the device doesn't say what is free.
+    context_fits: Option<u64>,
+    /// None: no measurement of this model on this device is kept.
+    tokens_per_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Fit {
+    model: String,
+    lines: Vec<Line>,
+    /// Variants that can't be reckoned, and why.
+    problems: Vec<String>,
+}
+
+/// Reckons whether a model fits, as a table or as JSON.
+pub(super) fn fit(config: &Config, asked: &Asked) -> Result<String, Failure> {
+    let chosen = known_models::choose_in(&asked.model, &config.models).map_err(Failure::settings)?;
+    let folder = chosen.folder;
+    let variants = match &asked.variant {
+        Some(variant) => vec![variant.clone()],
+        None => onnx_files(&folder).iter().map(|file| variant_of(file)).collect(),
+    };
+    if variants.is_empty() {
+        let folder = folder.display();
+        return Err(Failure::refused(format!(
+            "{folder} has no ONNX file: fetch the model first, or go on with its fetch"
+        )));
+    }
+    let devices = devices::all();
+    let mut fit = Fit { model: asked.model.clone(), lines: Vec::new(), problems: Vec::new() };
+    for variant in variants {
+        match Shape::read(&folder, &variant) {
+            Ok(shape) => fit.lines.extend(devices.iter().map(|device| line(&variant, device, &shape, asked))),
+            Err(error) => fit.problems.push(format!("{variant}: {error}")),
+        }
+    }
+    if fit.lines.is_empty() {
+        return Err(Failure::refused(fit.problems.join("\n")));
+    }
+    if asked.json { Ok(serde_json::to_string_pretty(&fit)?) } else { Ok(table(&fit, &folder)) }
+}
+
+fn line(variant: &str, device: &Device, shape: &Shape, asked: &Asked) -> Line {
+    let context = asked.context.unwrap_or(CONTEXT_USUAL).min(shape.context_max);
+    let all = |context| total(shape, context, asked);
+    let Needed { weights, caches, working, fixed, .. } = needed(shape, &load(context, asked));
+    let needed_bytes = all(context);
+    let context_fits =
+        device.free_bytes.and_then(|free| longest(shape.context_max, |context| all(context) <= free));
+    Line {
+        variant: variant.to_owned(),
+        device: device.clone(),
+        context,
+        batch: asked.batch,
+        engines: asked.engines,
+        weights_bytes: weights,
+        caches_bytes: caches,
+        working_bytes: working,
+        fixed_bytes: fixed,
+        needed_bytes,
+        verdict: verdict(needed_bytes, device.free_bytes),
+        context_fits,
+        tokens_per_s: None,
+    }
+}
+
+fn total(shape: &Shape, context: u64, asked: &Asked) -> u64 {
+    needed(shape, &load(context, asked)).total().saturating_mul(asked.engines)
+}
+
+fn load(context: u64, asked: &Asked) -> Load {
+    let Asked { batch: sequences, chunk_tokens, prefix_cache_bytes, .. } = *asked;
+    Load { context, sequences, chunk_tokens, prefix_cache_bytes }
+}
+
+fn verdict(needed: u64, free: Option<u64>) -> Verdict {
+    match free {
+        None => Verdict::Unknown,
+        Some(free) if needed > free => Verdict::TooLarge,
+        Some(free) if needed > free - free / SPARE_SHARE => Verdict::Tight,
+        Some(_) => Verdict::Fits,
+    }
+}
+
+/// Returns the largest number up to `most` for which `fits`, which holds for all smaller ones too.
+fn longest(most: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = high - (high - low) / 2;
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    (low > 0).then_some(low)
+}
+
+fn table(fit: &Fit, folder: &Path) -> String {
+    let mut lines = Vec::new();
+    if let Some(Line { context, batch, engines, .. }) = fit.lines.first() {
+        let of = if *engines == 1 { String::new() } else { format!(", {engines} engines") };
+        lines.push(format!("{} in {}, context {context}, batch {batch}{of}:", fit.model, folder.display()));
+    }
+    for line in &fit.lines {
+        let device = match &line.device.model {
+            Some(model) => format!("{} ({model})", line.device.device),
+            None => line.device.device.clone(),
+        };
+        let free = line.device.free_bytes.map_or("unknown".to_owned(), shown);
+        let verdict = match line.verdict {
+            Verdict::Fits => "fits",
+            Verdict::Tight => "fits, but hardly anything stays free",
+            Verdict::TooLarge => "does not fit",
+            Verdict::Unknown => "nothing says what is free",
+        };
+        let longest = match line.context_fits {
+            Some(longest) if line.verdict == Verdict::TooLarge => format!("; a context of {longest} would"),
+            _ => String::new(),
+        };
+        lines.push(format!(
+            "    {} on {device}: needs {} (weights {}, caches {}, working {}, runtime {}), free {free}: {verdict}{longest}; tokens/s not measured",
+            line.variant,
+            shown(line.needed_bytes),
+            shown(line.weights_bytes),
+            shown(line.caches_bytes),
+            shown(line.working_bytes),
+            shown(line.fixed_bytes),
+        ));
+    }
+    lines.extend(fit.problems.iter().map(|problem| format!("    {problem}")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_whether_anything_stays_free() {
+        assert_eq!(verdict(90, Some(100)), Verdict::Fits);
+        assert_eq!(verdict(91, Some(100)), Verdict::Tight);
+        assert_eq!(verdict(100, Some(100)), Verdict::Tight);
+        assert_eq!(verdict(101, Some(100)), Verdict::TooLarge);
+        assert_eq!(verdict(1, None), Verdict::Unknown);
+        for most in [1, 2, 7, 8192] {
+            for wanted in 0..=most {
+                assert_eq!(longest(most, |number| number <= wanted), (wanted > 0).then_some(wanted));
+            }
+        }
+    }
+}
