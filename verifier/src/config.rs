@@ -79,6 +79,12 @@ pub struct Config {
     pub archive_retry_ms: u64,
     /// How long bodies, groups and idempotency keys of archived jobs stay in the ledger, in milliseconds.
     pub retention_ms: u64,
+    /// How long the erasures in one segment are gathered in the archive before it is rewritten without their text, in milliseconds. The
+    /// ledger's text goes at once.
+    pub rewrite_wait_ms: u64,
+    /// How long a segment is left alone that an operator has to mend before it can be rewritten or removed, in milliseconds. One whose
+    /// object is still gone after that has no text left.
+    pub rewrite_retry_ms: u64,
     /// How often gateways hear what there is room for, in milliseconds.
     pub capacity_ms: u64,
     /// How long jobs in hand may take to finish at shutdown, in milliseconds.
@@ -143,6 +149,11 @@ impl Default for Config {
             archive_retry_ms: 150_000,
             // A day in which a body can be read without the archive.
             retention_ms: 24 * 60 * 60 * 1_000,
+            // A client that erases job by job mostly erases neighbours. Five minutes of that are one rewriting, a second or two and some
+            // megabytes, in place of hundreds.
+            rewrite_wait_ms: 5 * 60 * 1_000,
+            // Trying more often than hourly would fill the log, and an alert that looks at two hours sees each try.
+            rewrite_retry_ms: 60 * 60 * 1_000,
             // As fresh as what verifiers themselves know of the ledger.
             capacity_ms: 1_000,
             // As long as a typical assignment's budget.
@@ -202,6 +213,7 @@ impl Config {
             ("feed_ms", self.feed_ms),
             ("project_ms", self.project_ms),
             ("archive_ms", self.archive_ms),
+            ("rewrite_retry_ms", self.rewrite_retry_ms),
             ("capacity_ms", self.capacity_ms),
         ] {
             need(value > 0, setting, "must be over 0");

@@ -11,6 +11,7 @@ mod lives {
     mod archiving;
     mod ends;
     mod erasing;
+    mod erasing_in_turns;
     mod feeding;
     mod groups;
     mod interleavings;

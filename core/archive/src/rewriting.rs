@@ -8,6 +8,7 @@ use infera_ledger::without_text::bare_record;
 use infera_ledger::{ErasedJob, RecordPlace, RewritableSegment, Salt, SettledRecord};
 use infera_types::ids::JobId;
 use infera_types::time::Timestamp;
+use infera_types::unreadable::unreadable;
 
 use crate::segment::{self, SegmentBytes, SegmentError, SegmentWriter};
 use crate::{ArchiveError, ArchiveReader};
@@ -20,12 +21,24 @@ const SUFFIX: &str = ".ndjson.zst";
 /// rewriting, tried again, has the same key.
 #[must_use]
 pub fn key(of_any: &str, rewrites: u32) -> String {
+    format!("{}.r{rewrites}{SUFFIX}", stem(of_any))
+}
+
+/// Returns all keys that a segment's objects can have that was rewritten `rewrites` times, from any of them: the first, one for each
+/// rewriting, and that of a rewriting which was cut off.
+pub fn keys(of_any: &str, rewrites: u32) -> impl Iterator<Item = String> {
+    let stem = stem(of_any);
+    let rewritten = (1..=rewrites.saturating_add(1)).map(move |number| format!("{stem}.r{number}{SUFFIX}"));
+    std::iter::once(format!("{stem}{SUFFIX}")).chain(rewritten)
+}
+
+/// Returns what the keys of a segment's objects begin with.
+fn stem(of_any: &str) -> &str {
     let stem = of_any.strip_suffix(SUFFIX).unwrap_or(of_any);
-    let stem = match stem.rsplit_once(".r") {
+    match stem.rsplit_once(".r") {
         Some((before, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => before,
         _ => stem,
-    };
-    format!("{stem}.r{rewrites}{SUFFIX}")
+    }
 }
 
 /// A segment that was read and has lines without text in place of some.
@@ -37,8 +50,9 @@ pub struct Rewritten {
     pub erased: Vec<JobId>,
 }
 
-/// Reads a segment, a frame at a time, and builds it again without the text of its erased jobs. A line of another job whose
-/// hash differs from the ledger's is kept as it is.
+/// Reads a segment, by one ranged read a frame, and builds it again without the text of its erased jobs. A line of another job whose
+/// hash differs from the ledger's is kept as it is. All of its frames are in memory, compressed, beside the new object: some tens of
+/// megabytes at most, because a segment is bounded in bytes.
 ///
 /// # Errors
 /// [`SegmentError`]; it is [a loss](SegmentError::is_loss) if a frame, or a line of a job that is to be erased, can't be read.
@@ -118,8 +132,8 @@ fn rebuild(
 fn bare_line(line: &[u8], place: &RecordPlace, terms: (Salt, Timestamp)) -> Result<Option<Vec<u8>>, String> {
     segment::check_hash(line, place)?;
     let text = std::str::from_utf8(line).map_err(|error| format!("its line isn't text: {error}"))?;
-    let record: SettledRecord =
-        serde_json::from_str(text).map_err(|error| format!("its line isn't a settled record: {error}"))?;
+    let record: SettledRecord = serde_json::from_str(text)
+        .map_err(|error| format!("its line isn't a settled record: {}", unreadable(&error)))?;
     let Some(bare) = bare_record(&record, text, terms) else { return Ok(None) };
     serde_json::to_vec(&bare).map(Some).map_err(|error| format!("it can't be written without text: {error}"))
 }
@@ -135,5 +149,19 @@ mod tests {
         assert_eq!(key(&key(first, 1), 2), "jobs/2026/11/30/04/seg_0a.r2.ndjson.zst");
         assert_eq!(key(&key(first, 9), 10), "jobs/2026/11/30/04/seg_0a.r10.ndjson.zst");
         assert_eq!(key(first, 3), key(&key(first, 7), 3));
+    }
+
+    #[test]
+    fn all_keys_of_a_segment_follow_from_any_of_them() {
+        let first = "jobs/2026/11/30/04/seg_0a.ndjson.zst";
+        for (rewrites, of_any) in
+            [(0, first.to_owned()), (2, first.to_owned()), (2, key(first, 2)), (2, key(first, 1))]
+        {
+            let expected: Vec<String> = [first.to_owned()]
+                .into_iter()
+                .chain((1..=rewrites + 1).map(|number| key(first, number)))
+                .collect();
+            assert_eq!(keys(&of_any, rewrites).collect::<Vec<_>>(), expected, "{rewrites} {of_any}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::{ArchiveError, ArchiveReader};
 use infera_ledger::{ArchivedRecord, ArchivedSegment, RecordPlace, SettledRecord};
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
+use infera_types::unreadable::unreadable;
 
 /// The most records in a frame: more would compress better, but would cost every reader of one record more.
 pub const FRAME_RECORDS_MAX: usize = 64;
@@ -177,8 +178,9 @@ pub async fn read(
     archived: &ArchivedRecord,
 ) -> Result<SettledRecord, SegmentError> {
     let line = read_line(archive, archived).await?;
-    serde_json::from_str(&line)
-        .map_err(|error| damaged(archived, format!("its line isn't a settled record: {error}")))
+    serde_json::from_str(&line).map_err(|error| {
+        damaged(archived, format!("its line isn't a settled record: {}", unreadable(&error)))
+    })
 }
 
 /// Returns the line that lies where `archived` says, without its newline, by one ranged read. Its hash is the one that the

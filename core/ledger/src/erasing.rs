@@ -1,8 +1,8 @@
 //! The parts of the ledger that erase the text of jobs: one takes orders, one carries them out, one records what that changes in
 //! the archive.
 //!
-//! A job's erasure goes through steps, which tables hold as numbers: 0 its time is set, 1 its text is gone from the ledger,
-//! 2 its segment has an object without the text and the old object is to be removed, 3 nothing is left. Each step is
+//! A job's erasure goes through steps, which tables hold as numbers ([`crate::erasure_step!`]): its time is set, its text is gone
+//! from the ledger, its segment has an object without the text and the old object is to be removed, nothing is left. Each step is
 //! one commit and can be repeated, so that an eraser which is cut off anywhere is followed by another. What is kept: the job's
 //! row, how it ended, verdicts and usage.
 
@@ -87,12 +87,17 @@ pub trait Erasing: Send + Sync + fmt::Debug {
     /// [`LedgerError`]; some texts may be gone then, and the others are found again.
     async fn erase_text(&self, limit: u32, now: Timestamp) -> Result<u32, LedgerError>;
 
-    /// Returns no more than `limit` segments with records whose text is gone from the ledger. Records that wait for the end
-    /// of their segment's retention are no reason to rewrite it.
+    /// Returns no more than `limit` segments with records whose text was erased from the ledger by `erased_by`, each with all
+    /// of its records whose text is. Records that wait for the end of their segment's retention are no reason to rewrite it.
     ///
     /// # Errors
     /// [`LedgerError`].
-    async fn rewritable(&self, limit: u32, now: Timestamp) -> Result<Vec<RewritableSegment>, LedgerError>;
+    async fn rewritable(
+        &self,
+        limit: u32,
+        erased_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<RewritableSegment>, LedgerError>;
 
     /// Ends erasures of jobs whose archived records have no text.
     ///

@@ -11,6 +11,7 @@
 //! count as overdue. A job's own deadline is its client's choice and stays.
 
 mod erasing;
+mod erasure_step;
 mod error;
 mod feeding;
 pub mod fold;

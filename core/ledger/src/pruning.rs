@@ -15,7 +15,7 @@ use infera_types::time::Timestamp;
 pub trait Pruning: Send + Sync + fmt::Debug {
     /// Returns at most `limit` archived segments whose jobs' bodies are still in the ledger and were all settled
     /// before `before`, oldest first, without those that [`Pruning::keep`] kept. Each is pruned as a whole, so that
-    /// its object is checked once.
+    /// its object is checked once. A segment whose replaced object is not removed yet comes later.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -35,7 +35,8 @@ pub trait Pruning: Send + Sync + fmt::Debug {
 
     /// Keeps what the ledger has of a segment's jobs, because its object is not what was recorded. If the ledger has
     /// all of it, the segment becomes unfinished, so that it will be written again to the same key, and none of its
-    /// records counts as archived until then: returns `true`. If some bodies were pruned before, the object may be
+    /// records counts as archived until then: returns `true`. An object that a rewriting wrote has another key; it is named as
+    /// replaced ([`crate::SegmentChanges::replaced`]) once the segment is written. If some bodies were pruned before, the object may be
     /// their only copy and stays as it is: returns `false`.
     ///
     /// # Errors

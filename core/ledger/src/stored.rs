@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use columns::{millis, whole};
-pub use keeping::{days_ms, erase_after, keeping, kept, retention, retention_of};
+pub use keeping::{Due, days_ms, due, erase_after, keeping, kept, retention, retention_of};
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
 pub use replicas::{replicas_number, replicas_of};
@@ -26,6 +26,7 @@ use super::{
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
+use infera_types::unreadable::unreadable;
 
 /// How long the record of a job that was cancelled or expired while a verifier owned it waits for that verifier to
 /// report which nodes it had asked. The verifier checks once a second; one that cannot write for twice its lease is
@@ -243,13 +244,14 @@ pub fn to_json<T: Serialize>(value: &T) -> Result<String, LedgerError> {
         .map_err(|error| LedgerError::Row(format!("can't be written as JSON: {error}")))
 }
 
-/// Parses a value from JSON that we wrote; `what` names it for the operator.
+/// Parses a value from JSON that we wrote; `what` names it for the operator. The error says where it can't be read and quotes nothing
+/// of it.
 ///
 /// # Errors
 /// [`LedgerError::Row`]: the JSON is not such a value.
 pub fn from_json<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, LedgerError> {
     serde_json::from_slice(json)
-        .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {error}")))
+        .map_err(|error| LedgerError::Row(format!("stored {what} can't be read: {}", unreadable(&error))))
 }
 
 /// Returns the bytes that were stored with this hash, if they are unchanged. A disk may return other bytes than were

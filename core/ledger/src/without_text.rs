@@ -96,3 +96,21 @@ fn request_hash(request: &serde_json::Value, salt: Salt) -> Digest {
 fn answer_hash(end: &End, salt: Salt) -> Option<Digest> {
     if let End::Succeeded { answer, .. } = end { Some(salt.hash(answer.text.as_bytes())) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::settlement_of;
+    use infera_types::ids::JobId;
+
+    /// What is wrong with a settlement that is overwritten is logged.
+    #[test]
+    fn an_unreadable_settlement_is_told_without_its_text() {
+        for json in
+            [r#"{"end": "my secret"}"#, r#"{"job_id": 7, "end": {"my secret": 1}}"#, r#"["my secret"]"#]
+        {
+            let error = settlement_of(JobId::new(), json, None).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("line 1, column ") && !error.contains("secret"), "{error}");
+        }
+    }
+}

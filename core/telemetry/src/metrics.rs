@@ -90,7 +90,7 @@ metrics! {
     Counter VERIFIER_ERASED = "infera_verifier_erased_jobs_total": "Jobs whose text was erased from the ledger.";
     Counter VERIFIER_REWRITTEN = "infera_verifier_rewritten_segments_total": "Segments that were rewritten in the archive without the text of erased jobs.";
     Counter VERIFIER_EXPIRED = "infera_verifier_expired_segments_total": "Segments that were deleted from the archive because their retention was over.";
-    Counter VERIFIER_ERASURES_STUCK = "infera_verifier_stuck_erasures_total": "Segments that could not be rewritten because the archive lost or damaged them; each is tried again after an hour.";
+    Counter VERIFIER_ERASURES_STUCK = "infera_verifier_stuck_erasures_total": "Segments with text to erase whose object is gone, damaged or refused; each is tried again after verifier.rewrite_retry_ms.";
     Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was deleted from the ledger: archived and past retention.";
     Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Tasks of jobs and of the verifier that panicked.";
     Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the verifier lost its lease, and with it all jobs that it owned.";

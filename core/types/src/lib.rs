@@ -4,7 +4,7 @@
 //! ask and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
 //! crosses the broker (`messages`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
-//! `causes`, `byte_budget`), the words by which a node is let in (`admission`), and files that only their owner can read
+//! `causes`, `unreadable`, `byte_budget`), the words by which a node is let in (`admission`), and files that only their owner can read
 //! (`private_files`).
 
 pub mod day;
@@ -28,3 +28,4 @@ pub mod retry;
 pub mod secret;
 pub mod shutdown;
 pub mod spending;
+pub mod unreadable;

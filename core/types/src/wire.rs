@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
+use crate::unreadable::unreadable;
 
 /// The size that no message may exceed: the broker refuses larger ones, and so do we before decoding.
 pub const MESSAGE_SIZE_MAX_BYTES: usize = 1024 * 1024;
@@ -154,7 +155,7 @@ pub trait Wire: Serialize + DeserializeOwned {
 pub const UNKNOWN_FIELDS_MAX: usize = 8;
 
 fn malformed(error: serde_json::Error) -> DecodeError {
-    DecodeError::Malformed(error.to_string())
+    DecodeError::Malformed(unreadable(&error))
 }
 
 /// Returns the JSON of a message of this kind, in either version.

@@ -314,7 +314,8 @@ pub(crate) static ACCOUNT_ERASURE: Named = Named {
         always(
             "jobs_pending",
             Shape::Count,
-            "Jobs whose text is due and not gone yet, counted up to 10,000.",
+            "Jobs whose text is due and not gone yet, from the ledger or the archive, and those that have not ended; counted up to \
+             10,000.",
         ),
     ]),
 };

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use crate::support::client::{self, Reply};
 use crate::support::rig::{MODEL, Play, Rig, chat, job, unlimited};
 
-/// What a request of the rig's reserves at the price of [`priced`]: 12 tokens of prompt, as they are estimated, and 16 of answer.
-const RESERVED: &str = "0.000044";
+/// What a request of the rig's reserves at the price of [`priced`]: 30 bytes of prompt with 160 tokens around them, and 16 tokens of answer.
+const RESERVED: &str = "0.000222";
 
 /// What an answer of the rig's costs: 12 tokens of prompt and 3 of answer.
 const COST: &str = "0.000018";
@@ -100,13 +100,13 @@ async fn prices_are_shown_and_costs_are_told_and_counted() {
 #[tokio::test]
 async fn an_accounts_limit_refuses_on_both_faces_and_ends_make_room() {
     let rig = priced().await;
-    limit(&rig, "0.00005").await;
+    limit(&rig, "0.00025").await;
     rig.play(Play::Leave);
     let first = rig.post("/submit_job", &job(), &[]).await.json();
     let usage = rig.get("/v1/usage").await.json();
     assert_eq!(
         (&usage["month"]["reserved"], &usage["month"]["spend_limit"]),
-        (&json!(RESERVED), &json!("0.00005"))
+        (&json!(RESERVED), &json!("0.00025"))
     );
     for (path, body) in [
         ("/v1/chat/completions", chat()),
@@ -115,9 +115,9 @@ async fn an_accounts_limit_refuses_on_both_faces_and_ends_make_room() {
         ("/v1/jobs", chat()),
         ("/v1/jobs", json!({ "jobs": [chat()] })),
     ] {
-        is_over(&rig.post(path, &body, &[]).await, "account's spend limit of 0.00005");
+        is_over(&rig.post(path, &body, &[]).await, "account's spend limit of 0.00025");
     }
-    // What fits is accepted: 12 and 4 tokens are 0.00002, of which a cancelled job needs none.
+    // What fits is accepted: 190 and 4 tokens are 0.000198, of which a cancelled job needs none.
     let path = format!("/v1/jobs/{}", first["job_id"].as_str().expect("a job"));
     let cancelled = rig.send("DELETE", &path, &[("api_key", &rig.key)], b"").await;
     assert_eq!(cancelled.json()["status"], "cancelled");
@@ -144,22 +144,22 @@ async fn a_keys_limit_is_set_by_the_api_and_not_got_around() {
             headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         rig.send(method, path, &headers, body.to_string().as_bytes()).await
     };
-    let made = ask(&rig.key, "POST", "/v1/keys", json!({ "name": "intern", "spend_limit": "0.00007" })).await;
+    let made = ask(&rig.key, "POST", "/v1/keys", json!({ "name": "intern", "spend_limit": "0.00025" })).await;
     let made = made.json();
     assert_eq!(
         (&made["spend_limit"], &made["spent"], &made["reserved"]),
-        (&json!("0.00007"), &json!("0"), &json!("0"))
+        (&json!("0.00025"), &json!("0"), &json!("0"))
     );
     let (id, key) = (made["id"].as_str().expect("an id"), made["key"].as_str().expect("a key"));
     let path = format!("/v1/keys/{id}");
     assert_eq!(ask(key, "POST", "/v1/chat/completions", chat()).await.status, 200);
     assert_eq!(ask(key, "POST", "/v1/chat/completions", chat()).await.status, 200);
-    is_over(&ask(key, "POST", "/v1/chat/completions", chat()).await, "This key's spend limit of 0.00007");
+    is_over(&ask(key, "POST", "/v1/chat/completions", chat()).await, "This key's spend limit of 0.00025");
     assert_eq!(rig.post("/v1/chat/completions", &chat(), &[]).await.status, 200, "another key has no limit");
     let listed = rig.get("/v1/keys").await.json();
     let listed =
         listed["data"].as_array().expect("keys").iter().find(|key| key["id"] == id).expect("the key");
-    assert_eq!((&listed["spend_limit"], &listed["spent"]), (&json!("0.00007"), &json!("0.000036")));
+    assert_eq!((&listed["spend_limit"], &listed["spent"]), (&json!("0.00025"), &json!("0.000036")));
 
     // Neither a new key, nor a higher limit, nor a successor lets it spend more.
     for (method, path, body) in [
@@ -179,7 +179,7 @@ async fn a_keys_limit_is_set_by_the_api_and_not_got_around() {
     let other = format!("/v1/keys/{}/rotate", other["id"].as_str().expect("an id"));
     assert_eq!(ask(key, "POST", &other, json!({})).await.status, 403);
     let rotated = ask(key, "POST", &format!("{path}/rotate"), json!({})).await.json();
-    assert_eq!((&rotated["spend_limit"], &rotated["spent"]), (&json!("0.00007"), &json!("0.000036")));
+    assert_eq!((&rotated["spend_limit"], &rotated["spent"]), (&json!("0.00025"), &json!("0.000036")));
     let successor = rotated["key"].as_str().expect("a key");
     is_over(&ask(successor, "POST", "/v1/chat/completions", chat()).await, "This key's spend limit");
 
@@ -240,6 +240,33 @@ async fn a_model_dearer_than_the_request_takes_is_refused() {
     assert_eq!(rig.post("/submit_job", &body, &[]).await.header("x-error-code"), Some("price_above_max"));
 }
 
+/// A batch that is sent again gets its earlier jobs, whatever the model costs by now; none of its other jobs is accepted above
+/// their largest price.
+#[tokio::test]
+async fn a_batch_that_is_sent_again_keeps_its_price() {
+    let rig = priced().await;
+    rig.play(Play::Leave);
+    let keyed = |name: &str| {
+        let body = with(chat(), "max_price", json!({ "prompt": "1", "completion": "2" }));
+        with(body, "idempotency_key", json!(name))
+    };
+    let batch = json!({ "jobs": [keyed("a"), chat(), keyed("b")] });
+    let first = rig.post("/v1/jobs", &batch, &[]).await.json();
+    price(&rig, "3", "3", "0.000003").await;
+    let again = rig.post("/v1/jobs", &batch, &[]).await;
+    assert_eq!(again.status, 202, "{}", again.json());
+    let again = again.json();
+    let id = |reply: &Value, place: usize| reply["data"][place]["id"].clone();
+    assert_eq!((id(&again, 0), id(&again, 2)), (id(&first, 0), id(&first, 2)));
+    assert!(id(&again, 1).is_string() && id(&again, 1) != id(&first, 1), "{again}");
+    let mixed = json!({ "jobs": [keyed("a"), keyed("c")] });
+    let refused = rig.post("/v1/jobs", &mixed, &[]).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("jobs[1].max_price")));
+    let known = json!({ "jobs": [keyed("b"), keyed("a")] });
+    let known = rig.post("/v1/jobs", &known, &[]).await.json();
+    assert_eq!((id(&known, 0), id(&known, 1)), (id(&first, 2), id(&first, 0)));
+}
+
 /// Starts a second gateway on the seams of a rig.
 async fn second(rig: &Rig, shutdown: Shutdown) -> SocketAddr {
     let seams = Seams {
@@ -276,8 +303,8 @@ async fn a_limit_holds_at_two_gateways_to_the_last_job() {
     let shutdown = Shutdown::new();
     let other = second(&rig, shutdown.clone()).await;
     rig.play(Play::Leave);
-    // Ten jobs reserve 0.00044.
-    limit(&rig, "0.00044").await;
+    // Ten jobs reserve 0.00222.
+    limit(&rig, "0.00222").await;
     let mut callers = tokio::task::JoinSet::new();
     for number in 0..60 {
         let address = if number % 2 == 0 { rig.address } else { other };
@@ -294,7 +321,7 @@ async fn a_limit_holds_at_two_gateways_to_the_last_job() {
     let statuses = callers.join_all().await;
     let accepted = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!((accepted, statuses.iter().filter(|status| **status == 429).count()), (10, 50));
-    assert_eq!(rig.get("/v1/usage").await.json()["month"]["reserved"], "0.00044");
+    assert_eq!(rig.get("/v1/usage").await.json()["month"]["reserved"], "0.00222");
     shutdown.cancel();
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use infera_gateway::Config;
 use infera_gateway::jobs::poison::{NotReplayed, replay};
 use infera_ledger::{
-    Accepted, ArchiveIndex as _, JobIntake as _, JobOwner as _, JobReader as _, JobState, Metadata, NewJob,
-    Notice, Pruning as _, RecordPlace, Room, Standby, Sweeping as _, Take,
+    Accepted, ArchiveIndex as _, Charge, JobIntake as _, JobOwner as _, JobReader as _, JobState, Metadata,
+    NewJob, Notice, Pruning as _, RecordPlace, Room, SpendBook as _, Standby, Sweeping as _, Take,
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
+use infera_types::money::{Payment, Price};
 use infera_types::time::Timestamp;
 use tempfile::TempDir;
 
@@ -26,6 +27,10 @@ fn poison() -> End {
 }
 
 async fn accept(ledger: &SqliteLedger) -> NewJob {
+    accept_for(ledger, None).await
+}
+
+async fn accept_for(ledger: &SqliteLedger, charge: Option<Charge>) -> NewJob {
     let accepted_ms = Timestamp::from_millis(1_790_000_000_000);
     let job = NewJob {
         id: JobId::new(),
@@ -45,7 +50,7 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
         standby: Standby::never_held(&AccountId::new("acctsample")),
         metadata: Metadata::new(),
         keeping: infera_ledger::Keeping::default(),
-        charge: None,
+        charge,
     };
     assert_eq!(ledger.accept(job.clone()).await.expect("accept"), Accepted::New { is_held: false });
     job
@@ -54,6 +59,10 @@ async fn accept(ledger: &SqliteLedger) -> NewJob {
 /// Makes a job that ended in this way.
 async fn ended(ledger: &SqliteLedger, end: End) -> NewJob {
     let job = accept(ledger).await;
+    end_as(ledger, job, end).await
+}
+
+async fn end_as(ledger: &SqliteLedger, job: NewJob, end: End) -> NewJob {
     let settlement = Settlement {
         job_id: job.id,
         account: job.account.clone(),
@@ -141,4 +150,27 @@ async fn without_its_request_nothing_is_replayed() {
     assert_eq!(ledger.prune(segment).await.expect("prune"), 1);
     let error = replay(ledger.as_ref(), job.id, &Config::default()).await.expect_err("pruned");
     assert!(matches!(error, NotReplayed::Pruned(pruned) if pruned == job.id) && error.is_final());
+}
+
+/// A replay of a job for a model with a price costs nothing, and whether its account pays is known as before.
+#[tokio::test]
+async fn a_replay_costs_nothing_and_is_as_unpaid_as_its_job() {
+    let (_folder, ledger) = ledger();
+    let price = Price { prompt: 1_000_000, completion: 1_000_000 };
+    let charge = Charge { price, prompt_tokens: 5, completion_tokens: 5 };
+    for (charge, payment, shown) in
+        [(None, Payment::Free, None), (Some(charge), Payment::Unpaid, Some(Price::default()))]
+    {
+        let job = accept_for(&ledger, charge).await;
+        let job = end_as(&ledger, job, poison()).await;
+        let new = replay(ledger.as_ref(), job.id, &Config::default()).await.expect("a replay");
+        let view = ledger.job(&job.account, new).await.expect("reading").expect("its account sees it");
+        assert_eq!(view.price, shown);
+        let owner = infera_types::ids::VerifierId::fresh();
+        let notices = [Notice::together(new, false)];
+        let taken = ledger.take(&owner, &notices, view.accepted_ms).await.expect("take").remove(0);
+        let Take::Taken(taken) = taken else { panic!("not taken: {taken:?}") };
+        assert_eq!(taken.payment, payment);
+        assert_eq!(ledger.spending(&job.account, view.accepted_ms).await.expect("sums").account.reserved, 0);
+    }
 }

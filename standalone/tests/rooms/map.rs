@@ -15,6 +15,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "envelope",
             "secret",
             "causes",
+            "unreadable",
             "admission",
             "private_files",
             "shutdown",
@@ -74,6 +75,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error",
             "job_state",
+            "erasure_step",
             "statements",
             "rows",
             "totals",

@@ -35,6 +35,7 @@ pub(crate) fn config(data: &Path, nodes: u32) -> Config {
     config.gateway.in_flight_max = 0;
     config.verifier.archive_ms = 200;
     config.verifier.archive_wait_ms = 0;
+    config.verifier.rewrite_wait_ms = 0;
     config
 }
 

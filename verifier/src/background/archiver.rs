@@ -17,13 +17,17 @@ use infera_telemetry::metrics::{
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
+use tokio::time::Instant;
 
-use super::eraser::{Eraser, ErasingError};
+use super::eraser::{Eraser, Left, Waits};
 use crate::config::Config;
 use crate::tenure::{LeaseName, Leases};
 
 /// Bounds the segments that are read and pruned before the lease is renewed. Reading one from its store takes a second at most.
 const PRUNE_LIMIT: u32 = 16;
+
+/// How long segments are pruned before text is erased: a backlog of either keeps the other waiting for no more than that.
+const PRUNE_FOR: Duration = Duration::from_secs(20);
 
 /// What kept a batch from being archived. A retry mends all but an unwritable record.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +38,6 @@ enum ArchivingError {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    #[error(transparent)]
-    Erasing(#[from] ErasingError),
     #[error("building a segment was cut off")]
     CutOff,
 }
@@ -59,37 +61,51 @@ pub(crate) struct Archiver {
 }
 
 impl Archiver {
-    /// Archives and erases until the tenure ends. A failure of one keeps the other from nothing.
+    /// Archives and erases in turns until the tenure ends, a bounded part of what there is to be pruned or erased each time. A failure
+    /// of one keeps the other from nothing.
     pub(crate) async fn run(self) {
-        let eraser = Eraser {
+        let millis = Duration::from_millis;
+        let mut eraser = Eraser {
             erasing: Arc::clone(&self.erasing),
             segments: Arc::clone(&self.segments),
             pruning: Arc::clone(&self.pruning),
             archive: Arc::clone(&self.archive),
             leases: Arc::clone(&self.leases),
+            waits: Waits {
+                gather: millis(self.config.rewrite_wait_ms),
+                mended: millis(self.config.rewrite_retry_ms),
+                away: millis(self.config.archive_retry_ms),
+            },
+            left: Left::default(),
         };
         let mut ticks = tokio::time::interval(Duration::from_millis(self.config.archive_ms));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_more = false;
         loop {
-            ticks.tick().await;
-            if let Err(error) = self.archive().await {
+            if !is_more {
+                ticks.tick().await;
+            }
+            is_more = self.archive().await.unwrap_or_else(|error| {
                 counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
                 tracing::warn!(%error, "settled jobs can't be archived now");
-            }
-            if let Err(error) = self.erase(&eraser).await {
+                false
+            });
+            is_more |= self.erase(&mut eraser).await.unwrap_or_else(|error| {
                 counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
                 tracing::warn!(%error, "the text of jobs can't be erased now; it is tried again");
-            }
+                false
+            });
         }
     }
 
     /// Writes segments that were left unfinished, then new ones while there are whole or old batches, then prunes; all of it
-    /// only while the lease is this verifier's. One segment that can't be written keeps no other from it.
-    async fn archive(&self) -> Result<(), ArchivingError> {
+    /// only while the lease is this verifier's. One segment that can't be written keeps no other from it. Returns whether there may be
+    /// more to prune.
+    async fn archive(&self) -> Result<bool, ArchivingError> {
         let now = Timestamp::now();
         for segment in self.index.unfinished(before(now, self.config.archive_retry_ms), now).await? {
             if !self.has_lease().await? {
-                return Ok(());
+                return Ok(false);
             }
             tracing::info!(%segment, "a segment is written again");
             if let Err(error) = self.write(segment).await {
@@ -99,20 +115,25 @@ impl Archiver {
         }
         // Each segment is of one retention, so that one that isn't full may be followed by another.
         while self.has_lease().await? && self.write(SegmentId::new()).await? > 0 {}
-        while self.has_lease().await? && self.prune(before(now, self.config.retention_ms)).await? {}
-        Ok(())
+        let began = Instant::now();
+        while self.has_lease().await? && self.prune(before(now, self.config.retention_ms)).await? {
+            if began.elapsed() >= PRUNE_FOR {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Erases what is due, while the lease is this verifier's.
-    async fn erase(&self, eraser: &Eraser) -> Result<(), ArchivingError> {
-        while self.has_lease().await? && eraser.pass().await? {}
-        Ok(())
+    /// Erases a part of what is due, if the lease is this verifier's, and returns whether there may be more.
+    async fn erase(&self, eraser: &mut Eraser) -> Result<bool, LedgerError> {
+        Ok(self.has_lease().await? && eraser.pass().await?)
     }
 
     /// Removes the bodies of some segments that are past retention and whole in the archive; false if there are none. One
-    /// that isn't whole keeps its bodies, and is written again if all of them are there.
+    /// that isn't whole keeps its bodies, and is written again if all of them are there. One that can't be checked keeps no other from it.
     async fn prune(&self, expired: Timestamp) -> Result<bool, ArchivingError> {
         let segments = self.pruning.prunable(expired, Timestamp::now(), PRUNE_LIMIT).await?;
+        let mut is_more = false;
         for archived in &segments {
             match segment::verify(&*self.archive, archived).await {
                 Ok(()) => counter!(VERIFIER_PRUNED).increment(self.pruning.prune(archived.segment).await?),
@@ -124,10 +145,16 @@ impl Archiver {
                         "the archive lost a segment; what the ledger has of it stays"
                     );
                 }
-                Err(error) => return Err(error.into()),
+                Err(error @ SegmentError::Archive(ArchiveError::Unavailable(_))) => return Err(error.into()),
+                Err(error) => {
+                    counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
+                    tracing::error!(segment = %archived.segment, key = archived.key, %error, "a segment can't be checked; it isn't pruned");
+                    continue;
+                }
             }
+            is_more = true;
         }
-        Ok(!segments.is_empty())
+        Ok(is_more)
     }
 
     /// Returns whether this verifier may write, for as long as the longest put takes.

@@ -174,7 +174,12 @@ impl Feeder {
         // A failure of one queue doesn't keep the notices of the others from their way.
         self.publish(offers).await?;
         offered?;
-        Ok(match waiting.iter().any(|kind| kind.held > 0) {
+        let is_held = |kind: &WaitingJobs| {
+            // What waits for a node that isn't there is offered once a look finds the node.
+            let own = || feeds.pools.get(&kind.model).is_some_and(PoolFeed::waits_for_room);
+            kind.held > 0 && (kind.lane != Lane::Own || own())
+        };
+        Ok(match waiting.iter().any(is_held) {
             true => Found::Held,
             false if waiting.is_empty() => Found::Nothing,
             false => Found::Offered,

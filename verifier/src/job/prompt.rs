@@ -12,6 +12,7 @@ use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
+use infera_types::unreadable::unreadable;
 
 use crate::decisions::compare::Context;
 use crate::decisions::thresholds::Thresholds;
@@ -163,7 +164,7 @@ fn end_of(job: JobId, unrendered: Unrendered) -> End {
         Unrendered::Chat(
             error @ (ChatError::Template(_) | ChatError::Tokenizer(_) | ChatError::Folder(_)),
         ) => ours(&error, "The conversation can't be rendered for this model."),
-        Unrendered::Unreadable(error) => ours(&error, "The stored request can't be read."),
+        Unrendered::Unreadable(error) => ours(&unreadable(&error), "The stored request can't be read."),
         Unrendered::CutOff => {
             ours(&"rendering was cut off", "The conversation can't be rendered for this model.")
         }

@@ -26,10 +26,10 @@ use super::network::{Ask, Network, eventually, quick};
 use super::node::{keep_speaking, right, three};
 
 /// Words that no other file has.
-const CANARY: &str = "canary-7f3a0c55-with-a-secret";
+pub(super) const CANARY: &str = "canary-7f3a0c55-with-a-secret";
 
 /// A network with two archived jobs in one segment, the first of which has the canary in its question.
-async fn two_archived() -> (Arc<Network>, [JobId; 2], ArchivedRecord) {
+pub(super) async fn two_archived() -> (Arc<Network>, [JobId; 2], ArchivedRecord) {
     let network = Arc::new(Network::new().await);
     let nodes = three(&network, right()).await;
     let chorus = keep_speaking(&nodes);
@@ -56,11 +56,11 @@ async fn two_archived() -> (Arc<Network>, [JobId; 2], ArchivedRecord) {
     (network, jobs, place)
 }
 
-async fn stage(network: &Network, job: JobId) -> ErasureStage {
+pub(super) async fn stage(network: &Network, job: JobId) -> ErasureStage {
     network.ledger.job_erasure(None, job, Timestamp::now()).await.unwrap().unwrap().stage
 }
 
-async fn until_erased(network: &Network, job: JobId) {
+pub(super) async fn until_erased(network: &Network, job: JobId) {
     eventually("it is erased", || async {
         (stage(network, job).await == ErasureStage::Erased).then_some(())
     })
@@ -68,7 +68,7 @@ async fn until_erased(network: &Network, job: JobId) {
 }
 
 /// The objects of the archive, by their paths.
-fn objects(folder: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn objects(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -243,8 +243,13 @@ impl Erasing for CutOff {
         Ok(erased)
     }
 
-    async fn rewritable(&self, limit: u32, now: Timestamp) -> Result<Vec<RewritableSegment>, LedgerError> {
-        self.ledger.rewritable(limit, now).await
+    async fn rewritable(
+        &self,
+        limit: u32,
+        erased_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<RewritableSegment>, LedgerError> {
+        self.ledger.rewritable(limit, erased_by, now).await
     }
 
     async fn end_erasures(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {

@@ -332,6 +332,7 @@ pub(crate) fn quick() -> Config {
         archive_ms: 100,
         archive_wait_ms: 0,
         archive_retry_ms: 2_000,
+        rewrite_wait_ms: 0,
         capacity_ms: 100,
         ..Config::default()
     }

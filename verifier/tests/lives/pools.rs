@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_ledger::{
-    Accepted, Feeding as _, GroupBounds, GroupChange, GroupMade, GroupOrder, JobIntake as _, NewGroup,
-    NewJob, NodeChange, NodeGroupBook as _, NodePool, NodeRoster as _, PoolBook as _, Standby, Verdict,
-    Whose,
+    Accepted, Feeding as _, GroupBounds, GroupChange, GroupMade, GroupOrder, JobIntake as _, JobReader as _,
+    NewGroup, NewJob, NodeChange, NodeGroupBook as _, NodePool, NodeRoster as _, PoolBook as _, Standby,
+    Verdict, Whose,
 };
 use infera_types::ids::{AccountId, GroupId, JobId, OwnerId};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy, VerificationStatus};
@@ -214,6 +214,34 @@ async fn a_backlog_for_busy_nodes_of_ones_own_is_in_nobodys_way() {
     assert_eq!(tokens(&network.end_of(first).await), RIGHT);
     eventually("the next is asked", || async { (busy[0].seen().len() >= 17).then_some(()) }).await;
     drop(backlog);
+}
+
+/// More jobs of an account than one reading shows ask for more machines than it has. They wait, and its other jobs go on.
+#[tokio::test]
+async fn jobs_that_ones_own_nodes_are_too_few_for_hold_up_no_others() {
+    const UNFILLED: usize = 300;
+    let network = Arc::new(Network::new().await);
+    let mine = [own_node(&network, 0, "only", right()).await];
+    let _chorus = keep_speaking(&mine);
+    let _verifier = network.verifier(quick());
+    let (account, pool) = (network.account.clone(), own(&network));
+    let mut unfilled = Vec::new();
+    for _ in 0..UNFILLED {
+        unfilled.push(submit(&network, &account, &pool, Ask::quorum(3)).await);
+    }
+    let alone = Ask { policy: VerificationPolicy { quorum: 1, replicas: 1 }, ..Ask::default() };
+    for _ in 0..5 {
+        let job = submit(&network, &account, &pool, alone).await;
+        assert_eq!(tokens(&network.end_of(job).await), RIGHT, "behind {UNFILLED} that can't be filled");
+    }
+    assert!(network.ledger.settlements(&unfilled).await.unwrap().is_empty(), "they wait");
+    // The machines that they wait for come.
+    let more =
+        [own_node(&network, 1, "second", right()).await, own_node(&network, 2, "third", right()).await];
+    let _more = keep_speaking(&more);
+    for job in unfilled {
+        assert_eq!(tokens(&network.end_of(job).await), RIGHT);
+    }
 }
 
 /// A private node is no room for strangers: not drawn, not counted, not waited for.

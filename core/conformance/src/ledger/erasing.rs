@@ -18,7 +18,7 @@ use infera_types::job::{End, Settlement};
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 
 /// Accepts a job whose text is kept like this, and ends it with an answer at `now` milliseconds into the check.
-async fn answered(ledger: &Halves, account: &AccountId, keeping: Keeping, now: u64) -> NewJob {
+pub(super) async fn answered(ledger: &Halves, account: &AccountId, keeping: Keeping, now: u64) -> NewJob {
     let metadata: Metadata = [("run".to_owned(), "7".to_owned())].into_iter().collect();
     let idempotency =
         Some(Idempotency { key: Digest::of(account.as_str().as_bytes()), fingerprint: Digest::of(b"f") });
@@ -33,7 +33,7 @@ async fn claim(ledger: &Halves, segment: SegmentId, now: u64) -> Vec<SettledReco
 }
 
 /// Claims a segment and records it under `key`, and returns it with its jobs.
-async fn archive(ledger: &Halves, key: &str, now: u64) -> (SegmentId, Vec<JobId>) {
+pub(super) async fn archive(ledger: &Halves, key: &str, now: u64) -> (SegmentId, Vec<JobId>) {
     let segment = SegmentId::new();
     let jobs: Vec<JobId> = claim(ledger, segment, now).await.iter().map(|record| record.job_id).collect();
     must(ledger.index.record(segment, key, &places(&jobs)).await);
@@ -178,17 +178,19 @@ pub async fn an_account_is_erased_job_by_job(ledger: &Halves) {
         assert!(steps < 9, "it ends");
     }
     assert_eq!(steps, 3, "three jobs at a time");
-    assert_eq!(seen(2_200).await, ("erasing", 5, 1, 5));
+    assert_eq!(seen(2_200).await, ("erasing", 5, 1, 6), "the live one's text is there, too");
     assert_eq!(must(ledger.erasing.erase_text(2, at(2_200)).await), 2, "no more than asked for");
     assert_eq!(must(ledger.erasing.erase_text(9, at(2_200)).await), 3);
-    assert_eq!(seen(2_200).await, ("erased", 5, 1, 0));
+    assert_eq!(seen(2_200).await, ("erasing", 5, 1, 1), "the live one's text");
     for job in &jobs {
         assert_bare(ledger, job).await;
     }
     for job in [&live, &later] {
         must(ledger.owner.settle(&Settlement { settled_ms: at(4_000), ..succeeded(job) }).await);
     }
+    assert_eq!(seen(4_000).await, ("erasing", 5, 1, 1), "it has ended");
     assert_eq!(must(ledger.erasing.erase_text(9, at(4_000)).await), 1);
+    assert_eq!(seen(4_000).await, ("erased", 5, 1, 0));
     assert_bare(ledger, &live).await;
     for kept in [&later, &stays] {
         let view = must(ledger.reader.job(&kept.account, kept.id).await).expect("the job");
@@ -207,10 +209,13 @@ pub async fn a_segment_is_replaced_step_by_step(ledger: &Halves) {
     let (segment, jobs) = archive(ledger, "jobs/one", 5_000).await;
     assert_eq!(jobs, [job.id, neighbour.id]);
     must(ledger.erasures.erase_job(None, job.id, at(5_000)).await);
-    assert!(must(ledger.erasing.rewritable(9, at(5_000)).await).is_empty(), "its text is in the ledger");
+    assert!(
+        must(ledger.erasing.rewritable(9, at(5_000), at(5_000)).await).is_empty(),
+        "its text is in the ledger"
+    );
     assert_eq!(must(ledger.erasing.erase_text(9, at(5_000)).await), 1);
     assert_eq!(stage(ledger, &job, 5_000).await, ErasureStage::Erasing);
-    let rewritable = must(ledger.erasing.rewritable(9, at(5_000)).await);
+    let rewritable = must(ledger.erasing.rewritable(9, at(5_000), at(5_000)).await);
     assert_eq!(rewritable.len(), 1);
     let found = &rewritable[0];
     assert_eq!((found.segment, found.key.as_str(), found.rewrites), (segment, "jobs/one", 0));
@@ -220,9 +225,10 @@ pub async fn a_segment_is_replaced_step_by_step(ledger: &Halves) {
         [(job.id, at(5_000))]
     );
 
+    assert!(must(ledger.erasing.rewritable(9, at(4_999), at(9_000)).await).is_empty(), "erased later");
     must(ledger.erasing.postpone(segment, at(6_000)).await);
-    assert!(must(ledger.erasing.rewritable(9, at(5_999)).await).is_empty());
-    assert_eq!(must(ledger.erasing.rewritable(9, at(6_000)).await).len(), 1);
+    assert!(must(ledger.erasing.rewritable(9, at(5_999), at(5_999)).await).is_empty());
+    assert_eq!(must(ledger.erasing.rewritable(9, at(6_000), at(6_000)).await).len(), 1);
 
     let mut moved = places(&jobs);
     moved[0].hash = Digest::of(b"without text");
@@ -240,7 +246,7 @@ pub async fn a_segment_is_replaced_step_by_step(ledger: &Halves) {
     assert_eq!(stage(ledger, &job, 6_000).await, ErasureStage::Erasing, "the old object is still there");
     let located = must(ledger.index.locate(job.id).await).expect("the record");
     assert_eq!((located.key.as_str(), located.place), ("jobs/one.r1", moved[0]));
-    assert!(must(ledger.erasing.rewritable(9, at(9_000)).await).is_empty());
+    assert!(must(ledger.erasing.rewritable(9, at(9_000), at(9_000)).await).is_empty());
     let replaced = must(ledger.segments.replaced(9).await);
     assert_eq!((replaced.len(), replaced[0].key.as_str(), replaced[0].is_in_use), (1, "jobs/one", false));
     must(ledger.segments.forget_replaced(segment, at(7_000)).await);
@@ -251,11 +257,11 @@ pub async fn a_segment_is_replaced_step_by_step(ledger: &Halves) {
     // The next rewriting has another number, and a record without text ends its erasure by itself.
     must(ledger.erasures.erase_job(None, neighbour.id, at(8_000)).await);
     must(ledger.erasing.erase_text(9, at(8_000)).await);
-    let rewritable = must(ledger.erasing.rewritable(9, at(8_000)).await);
+    let rewritable = must(ledger.erasing.rewritable(9, at(8_000), at(8_000)).await);
     assert_eq!((rewritable[0].key.as_str(), rewritable[0].rewrites), ("jobs/one.r1", 1));
     must(ledger.erasing.end_erasures(&[neighbour.id], at(8_000)).await);
     assert_eq!(stage(ledger, &neighbour, 8_000).await, ErasureStage::Erased);
-    assert!(must(ledger.erasing.rewritable(9, at(9_000)).await).is_empty());
+    assert!(must(ledger.erasing.rewritable(9, at(9_000), at(9_000)).await).is_empty());
 }
 
 /// A segment has records of one retention. When that is over, texts go from the ledger and the segment is named to be deleted;
@@ -279,7 +285,10 @@ pub async fn segments_have_one_retention_and_expire_whole(ledger: &Halves) {
     assert_eq!(must(ledger.erasing.erase_text(9, at(1_001 + DAY)).await), 0);
     assert_eq!(must(ledger.erasing.erase_text(9, at(1_002 + DAY)).await), 1);
     assert_bare(ledger, &day).await;
-    assert!(must(ledger.erasing.rewritable(9, at(2_000 + DAY)).await).is_empty(), "it is deleted whole");
+    assert!(
+        must(ledger.erasing.rewritable(9, at(2_000 + DAY), at(2_000 + DAY)).await).is_empty(),
+        "it is deleted whole"
+    );
     let expired = must(ledger.segments.expired(9, at(1_002 + DAY)).await);
     let (segment, _) = segments[2];
     let expected = ExpiredSegment { segment, key: "jobs/c".to_owned(), old_key: None, rewrites: 0 };
@@ -305,7 +314,7 @@ pub async fn segments_have_one_retention_and_expire_whole(ledger: &Halves) {
     // A job of a class may be erased before its class is.
     must(ledger.erasures.erase_job(None, week.id, at(2 * DAY)).await);
     assert_eq!(must(ledger.erasing.erase_text(9, at(2 * DAY)).await), 1);
-    assert_eq!(must(ledger.erasing.rewritable(9, at(2 * DAY)).await).len(), 1);
+    assert_eq!(must(ledger.erasing.rewritable(9, at(2 * DAY), at(2 * DAY)).await).len(), 1);
     assert_eq!(must(ledger.segments.expired(9, at(1_003 + 7 * DAY)).await).len(), 1);
     assert_eq!(must(ledger.index.removed(forever.id).await), None);
     assert!(

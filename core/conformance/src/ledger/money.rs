@@ -242,13 +242,14 @@ pub async fn unpaid_jobs_are_known_to_their_owner(ledger: &Halves) {
 pub async fn keys_that_replace_each_other_spend_from_one_purse(ledger: &Halves) {
     let payers = Payers::new(ledger).await;
     limit_key(ledger, &payers.key, Some(3 * RESERVED)).await;
-    let mut keys = vec![payers.key.clone()];
+    let (mut keys, mut id) = (vec![payers.key.clone()], payers.key.clone());
     for name in [b"second", b"third_"] {
         let successor = NewKey::plain(Digest::of(name), payers.account.clone(), "abcd");
-        let id = keys.last().expect("a key").clone();
         keys.push(successor.id.clone());
+        let next = successor.id.clone();
         let rotation = Rotation { id, successor, until: at(500), live_max: 9 };
         assert_eq!(must(ledger.keys.rotate_key(&rotation, at(3)).await), Rotated::Done);
+        id = next;
     }
     let job = |key: &KeyId| NewJob { key: Some(key.clone()), id: JobId::new(), ..payers.job() };
     let jobs: Vec<NewJob> = keys.iter().map(job).collect();

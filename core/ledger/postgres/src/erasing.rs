@@ -14,12 +14,13 @@ use infera_ledger::without_text::BareRows;
 use infera_ledger::{
     AccountErasure, Erasing, ErasureOrdered, ErasureOrders, ErasureStage, ExpiredSegment, JobErasure,
     JobState, LedgerError, PENDING_MAX, ReplacedObject, Replacement, RewritableSegment, SegmentChanges,
-    job_state,
+    erasure_reason, erasure_step, job_state,
 };
 use infera_types::ids::{AccountId, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// How many jobs one statement erases. Each is read whole, some megabytes at most.
+/// How many jobs one statement erases. Each is read whole: a request of half a megabyte at most, and a group whose replicas came in
+/// messages of a megabyte at most each.
 const JOBS_AT_ONCE: u32 = 32;
 
 /// Orders the erasure of a job (`$1`) of an account (`$2`, or any if it is null) at `$3`, and returns the job's state.
@@ -28,7 +29,11 @@ const ORDER_JOB: &str = concat!(
         SELECT id, account, state FROM jobs WHERE id = $1 AND ($2::text IS NULL OR account = $2)),
     queued AS (
         INSERT INTO erasures (job_id, account, salt, asked_ms, due_ms, reason, step)
-        SELECT id, account, uuid_send(gen_random_uuid()), $3::bigint, $3::bigint, 2, 0 FROM found WHERE state = ",
+        SELECT id, account, uuid_send(gen_random_uuid()), $3::bigint, $3::bigint, ",
+    erasure_reason!(ordered),
+    ", ",
+    erasure_step!(set),
+    " FROM found WHERE state = ",
     job_state!(ended),
     queue_again!(),
     ")
@@ -45,7 +50,11 @@ const FIND_ORDERED: &str = concat!(
         ORDER BY id FOR UPDATE),
     queued AS (
         INSERT INTO erasures (job_id, account, salt, asked_ms, due_ms, reason, step)
-        SELECT id, $1::text, uuid_send(gen_random_uuid()), $5::bigint, $5::bigint, 2, 0 FROM locked WHERE state = ",
+        SELECT id, $1::text, uuid_send(gen_random_uuid()), $5::bigint, $5::bigint, ",
+    erasure_reason!(ordered),
+    ", ",
+    erasure_step!(set),
+    " FROM locked WHERE state = ",
     job_state!(ended),
     queue_again!(),
     "),
@@ -70,16 +79,21 @@ const FIND_ORDERED: &str = concat!(
 
 /// Finds jobs whose time has come, with their texts; a settlement and its group are read from the first columns. Nothing may be
 /// compared with the answer any more: no replica that is late, and, once there are audits, none of those.
-const DUE: &str = "SELECT erasures.job_id, settlement, settlements.hash, record, groups.hash, salt, request
+const DUE: &str = concat!(
+    "SELECT erasures.job_id, settlement, settlements.hash, record, groups.hash, salt, request
     FROM erasures JOIN settlements ON settlements.job_id = erasures.job_id JOIN jobs ON jobs.id = erasures.job_id
         LEFT JOIN groups ON groups.job_id = erasures.job_id AND length(groups.record) > 0
-    WHERE step = 0 AND due_ms <= $1 AND NOT EXISTS (
+    WHERE step = ",
+    erasure_step!(set),
+    " AND due_ms <= $1 AND NOT EXISTS (
         SELECT 1 FROM groups AS open WHERE open.job_id = erasures.job_id AND open.is_closed + 0 = 0)
-    ORDER BY due_ms, erasures.job_id LIMIT $2";
+    ORDER BY due_ms, erasures.job_id LIMIT $2"
+);
 
 /// Erases texts. Rows are locked in the order in which a settlement locks them: jobs, then accounts' counts, then totals. What
 /// no segment claimed with its text needs no rewriting.
-const ERASE: &str = "WITH given AS MATERIALIZED (
+const ERASE: &str = concat!(
+    "WITH given AS MATERIALIZED (
         SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[])
             AS given (job_id, settlement, hash, record, record_hash, request_hash, answer_hash)),
     chosen AS MATERIALIZED (
@@ -115,9 +129,16 @@ const ERASE: &str = "WITH given AS MATERIALIZED (
         SELECT records.job_id FROM records JOIN segments ON segments.id = records.segment
         WHERE records.job_id = ANY($1) AND segments.removed_ms IS NULL)
     UPDATE erasures SET request_hash = given.request_hash, answer_hash = given.answer_hash,
-        step = CASE WHEN given.job_id IN (SELECT job_id FROM archived) THEN 1 ELSE 3 END,
+        step = CASE WHEN given.job_id IN (SELECT job_id FROM archived) THEN ",
+    erasure_step!(bare),
+    " ELSE ",
+    erasure_step!(done),
+    " END,
         done_ms = CASE WHEN given.job_id IN (SELECT job_id FROM archived) THEN NULL ELSE $8 END
-    FROM given WHERE erasures.job_id = given.job_id AND erasures.step = 0 RETURNING 1";
+    FROM given WHERE erasures.job_id = given.job_id AND erasures.step = ",
+    erasure_step!(set),
+    " RETURNING 1"
+);
 
 #[async_trait]
 impl ErasureOrders for PostgresLedger {
@@ -177,7 +198,7 @@ impl ErasureOrders for PostgresLedger {
                 is_walked: flag(&row, 1)?,
                 found: count(&row, 2)?,
                 live: count(&row, 3)?,
-                pending: small(&row, 4)?,
+                pending: small(&row, 4)?.min(PENDING_MAX),
             })
         };
         row.map(erasure).transpose()
@@ -211,8 +232,13 @@ impl Erasing for PostgresLedger {
         Ok(erased)
     }
 
-    async fn rewritable(&self, limit: u32, now: Timestamp) -> Result<Vec<RewritableSegment>, LedgerError> {
-        segments::rewritable(&self.pool, limit, now).await
+    async fn rewritable(
+        &self,
+        limit: u32,
+        erased_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<RewritableSegment>, LedgerError> {
+        segments::rewritable(&self.pool, limit, (erased_by, now)).await
     }
 
     async fn end_erasures(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {

@@ -25,7 +25,7 @@ const PRUNABLE: &str = "WITH old AS (
     SELECT segments.id, object_key
     FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment) AS found
         JOIN segments ON segments.id = found.segment
-    WHERE object_key IS NOT NULL AND removed_ms IS NULL AND NOT EXISTS (
+    WHERE object_key IS NOT NULL AND old_key IS NULL AND removed_ms IS NULL AND NOT EXISTS (
         SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
     ORDER BY oldest, segments.id LIMIT $3";
 
@@ -51,14 +51,17 @@ const PRUNE: &str = "WITH chosen AS MATERIALIZED (
     unkeyed AS (DELETE FROM idempotency USING chosen WHERE idempotency.job_id = chosen.job_id)
     UPDATE records SET is_pruned = 1 FROM chosen WHERE records.job_id = chosen.job_id RETURNING 1";
 
-/// Keeps a segment in one statement, so that what it finds is what it changes.
+/// Keeps a segment in one statement, so that what it finds is what it changes. A segment that becomes unfinished will be written under
+/// its first key, so that an object with another key is to be removed then.
 const KEEP: &str = "WITH found AS MATERIALIZED (
         SELECT EXISTS (SELECT 1 FROM records WHERE segment = $1 AND is_pruned = 1) AS has_pruned),
     kept AS (UPDATE records SET is_pruned = 2 FROM found WHERE has_pruned AND segment = $1 AND is_pruned = 0),
     displaced AS (
         UPDATE records SET frame_offset = NULL, frame_length = NULL, line = NULL, hash = NULL
         FROM found WHERE NOT has_pruned AND segment = $1),
-    reopened AS (UPDATE segments SET object_key = NULL FROM found WHERE NOT has_pruned AND id = $1)
+    reopened AS (
+        UPDATE segments SET object_key = NULL, old_key = CASE WHEN rewrites > 0 THEN object_key ELSE old_key END
+        FROM found WHERE NOT has_pruned AND id = $1 AND object_key IS NOT NULL)
     SELECT has_pruned::int::smallint FROM found";
 
 #[async_trait]

@@ -1,13 +1,17 @@
 //! Sets the times at which the text of jobs goes, when the jobs end.
 
 use super::values::millis;
-use infera_ledger::stored::{SettlementRow, days_ms};
+use infera_ledger::erasure_step;
+use infera_ledger::stored::{Due, SettlementRow, due};
 
 /// Of two times for one job the earlier counts. An erasure that is done stays done.
 macro_rules! queue_again {
     () => {
-        " ON CONFLICT (job_id) DO UPDATE SET due_ms = LEAST(erasures.due_ms, excluded.due_ms),
-            reason = GREATEST(erasures.reason, excluded.reason) WHERE erasures.step < 3"
+        concat!(
+            " ON CONFLICT (job_id) DO UPDATE SET due_ms = LEAST(erasures.due_ms, excluded.due_ms),
+            reason = GREATEST(erasures.reason, excluded.reason) WHERE erasures.step < ",
+            infera_ledger::erasure_step!(done)
+        )
     };
 }
 pub(super) use queue_again;
@@ -15,7 +19,9 @@ pub(super) use queue_again;
 /// Sets the times at which the text of jobs goes that end in this transaction.
 pub(super) const SCHEDULE: &str = concat!(
     "INSERT INTO erasures (job_id, account, salt, asked_ms, due_ms, reason, step)
-    SELECT job_id, account, uuid_send(gen_random_uuid()), asked_ms, due_ms, reason, 0
+    SELECT job_id, account, uuid_send(gen_random_uuid()), asked_ms, due_ms, reason, ",
+    erasure_step!(set),
+    "
     FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::smallint[])
         AS ended (job_id, account, asked_ms, due_ms, reason)",
     queue_again!()
@@ -38,16 +44,12 @@ impl<'a> ScheduleColumns<'a> {
         row: &'a SettlementRow,
         (erase_after_ms, retention_days): (Option<i64>, i64),
     ) {
-        let (after_ms, reason) = match erase_after_ms {
-            Some(after_ms) => (after_ms, 1),
-            None if retention_days > 0 => (days_ms(retention_days), 0),
-            None => return,
-        };
-        let settled = millis(row.settled_ms);
+        let due = due(row.settled_ms, erase_after_ms, retention_days);
+        let Some(Due { due_ms, reason }) = due else { return };
         self.jobs.push(row.job.as_bytes());
         self.owners.push(row.account.as_str());
-        self.asked.push(settled);
-        self.due.push(settled.saturating_add(after_ms));
+        self.asked.push(millis(row.settled_ms));
+        self.due.push(due_ms);
         self.reasons.push(reason);
     }
 }

@@ -7,13 +7,16 @@ use super::pool::{Parameters, Pool};
 use super::values::{count, digest, get, job_id, millis, ordered, segment_id, small, time, whole, word};
 use infera_ledger::statements::{ERASED_IN_SEGMENT, EXPIRED, POSTPONE, RECORD_PLACES, REPLACED, REWRITABLE};
 use infera_ledger::{
-    ErasedJob, ExpiredSegment, LedgerError, RecordPlace, ReplacedObject, Replacement, RewritableSegment, Salt,
+    ErasedJob, ExpiredSegment, LedgerError, RecordPlace, ReplacedObject, Replacement, RewritableSegment,
+    Salt, erasure_step,
 };
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// Makes a new object the one of its segment, in one statement, if the old one still is.
-const REPLACE: &str = "WITH switched AS (
+/// Makes a new object the one of its segment, in one statement, if the old one still is. The texts that it lacks were due before they
+/// were erased, also if they were put off since.
+const REPLACE: &str = concat!(
+    "WITH switched AS (
         UPDATE segments SET object_key = $3, old_key = $2, rewrites = rewrites + 1
         WHERE id = $1 AND object_key = $2 AND old_key IS NULL AND removed_ms IS NULL RETURNING id),
     placed AS (
@@ -22,17 +25,36 @@ const REPLACE: &str = "WITH switched AS (
         FROM switched, unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[])
             AS places (job_id, frame_offset, frame_length, line, hash)
         WHERE records.job_id = places.job_id),
-    marked AS (UPDATE erasures SET step = 2 FROM switched WHERE job_id = ANY($9) AND step = 1)
-    SELECT 1 FROM switched";
+    marked AS (
+        UPDATE erasures SET due_ms = LEAST(due_ms, jobs.erased_ms), step = ",
+    erasure_step!(replaced),
+    "
+        FROM switched, jobs WHERE job_id = ANY($9) AND jobs.id = erasures.job_id AND step = ",
+    erasure_step!(bare),
+    ")
+    SELECT 1 FROM switched"
+);
 
-const FORGET_REPLACED: &str = "WITH forgotten AS (UPDATE segments SET old_key = NULL WHERE id = $1)
-    UPDATE erasures SET step = 3, done_ms = $2 WHERE step = 2 AND job_id IN (
-        SELECT job_id FROM records WHERE segment = $1) RETURNING 1";
+const FORGET_REPLACED: &str = concat!(
+    "WITH forgotten AS (UPDATE segments SET old_key = NULL WHERE id = $1)
+    UPDATE erasures SET done_ms = $2, step = ",
+    erasure_step!(done),
+    " WHERE step = ",
+    erasure_step!(replaced),
+    " AND job_id IN (SELECT job_id FROM records WHERE segment = $1) RETURNING 1"
+);
 
-const REMOVED: &str = "WITH gone AS (
+const REMOVED: &str = concat!(
+    "WITH gone AS (
         UPDATE segments SET removed_ms = $2, old_key = NULL WHERE id = $1 AND removed_ms IS NULL)
-    UPDATE erasures SET step = 3, done_ms = $2 WHERE step IN (1, 2) AND job_id IN (
-        SELECT job_id FROM records WHERE segment = $1) RETURNING 1";
+    UPDATE erasures SET done_ms = $2, step = ",
+    erasure_step!(done),
+    " WHERE step IN (",
+    erasure_step!(bare),
+    ", ",
+    erasure_step!(replaced),
+    ") AND job_id IN (SELECT job_id FROM records WHERE segment = $1) RETURNING 1"
+);
 
 /// Reads a salt from column `index`.
 pub(super) fn salt(row: &Row, index: usize) -> Result<Salt, LedgerError> {
@@ -60,10 +82,11 @@ pub(super) async fn places(pool: &Pool, segment: SegmentId) -> Result<Vec<Record
 pub(super) async fn rewritable(
     pool: &Pool,
     limit: u32,
-    now: Timestamp,
+    (erased_by, now): (Timestamp, Timestamp),
 ) -> Result<Vec<RewritableSegment>, LedgerError> {
     let mut found = Vec::new();
-    for row in &pool.query(REWRITABLE, &[&millis(now), &i64::from(limit)]).await? {
+    let values: Parameters<'_> = &[&millis(now), &i64::from(limit), &millis(erased_by)];
+    for row in &pool.query(REWRITABLE, values).await? {
         let (segment, key, rewrites) = (segment_id(row, 0)?, get(row, 1)?, small(row, 2)?);
         let (places, erased) = (places(pool, segment).await?, erased_in(pool, segment).await?);
         found.push(RewritableSegment { segment, key, rewrites, places, erased });
@@ -125,7 +148,13 @@ pub(super) async fn forget_replaced(
 }
 
 pub(super) async fn end_erasures(pool: &Pool, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
-    let sql = "UPDATE erasures SET step = 3, done_ms = $2 WHERE job_id = ANY($1) AND step = 1 RETURNING 1";
+    let sql = concat!(
+        "UPDATE erasures SET done_ms = $2, step = ",
+        erasure_step!(done),
+        " WHERE job_id = ANY($1) AND step = ",
+        erasure_step!(bare),
+        " RETURNING 1"
+    );
     pool.put(sql, &[&ordered(jobs), &millis(now)]).await?;
     Ok(())
 }

@@ -14,19 +14,19 @@ use super::settling::{Groups, read};
 use super::space;
 use super::values::{Blob, Numbered as _, Word, count, job_id, millis, optional_time, small, time};
 use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER, ORDER_ACCOUNT};
+use infera_ledger::stored::Due;
 use infera_ledger::without_text::BareRows;
 use infera_ledger::{
     AccountErasure, Erasing, ErasureOrdered, ErasureOrders, ErasureStage, ExpiredSegment, JobErasure,
     JobState, LedgerError, PENDING_MAX, ReplacedObject, Replacement, RewritableSegment, Salt, SegmentChanges,
+    erasure_reason, erasure_step,
 };
 use infera_types::ids::{AccountId, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
-/// How many jobs one operation of the writer erases. Each is read whole, half a megabyte at most.
+/// How many jobs one operation of the writer erases. Each is read whole: a request of half a megabyte at most, and a group whose
+/// replicas came in messages of a megabyte at most each.
 const JOBS_AT_ONCE: u32 = 32;
-
-/// The reason of an erasure that was ordered.
-const ORDERED: i64 = 2;
 
 #[async_trait]
 impl ErasureOrders for SqliteLedger {
@@ -97,8 +97,13 @@ impl Erasing for SqliteLedger {
         Ok(erased)
     }
 
-    async fn rewritable(&self, limit: u32, now: Timestamp) -> Result<Vec<RewritableSegment>, LedgerError> {
-        self.read(move |connection| segments::rewritable(connection, limit, now)).await
+    async fn rewritable(
+        &self,
+        limit: u32,
+        erased_by: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<RewritableSegment>, LedgerError> {
+        self.read(move |connection| segments::rewritable(connection, limit, (erased_by, now))).await
     }
 
     async fn end_erasures(&self, jobs: &[JobId], now: Timestamp) -> Result<(), LedgerError> {
@@ -142,7 +147,8 @@ fn queue_order(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let now = millis(now);
-    queue(connection, &Queued { job, account, due_ms: now, reason: ORDERED, asked_ms: now })
+    let due = Due { due_ms: now, reason: erasure_reason!(ordered) };
+    queue(connection, &Queued { job, account, due, asked_ms: now })
 }
 
 fn erase_job(
@@ -201,7 +207,7 @@ fn account_erasure(
                 is_walked: row.get::<_, i64>(1)? != 0,
                 found: count(row, 2)?,
                 live: count(row, 3)?,
-                pending: small(row, 4)?,
+                pending: small(row, 4)?.min(PENDING_MAX),
             })
         })
         .optional()?;
@@ -271,11 +277,13 @@ fn candidates(
 /// Erases the text of some jobs, and returns of how many.
 fn erase_some(connection: &Connection, limit: u32, now: Timestamp) -> Result<u32, Failure> {
     // Nothing may be compared with the answer any more: no replica that is late, and, once there are audits, none of those.
-    let mut statement = connection.numbered(
-        "SELECT job_id, salt FROM erasures WHERE step = 0 AND due_ms <= $1 AND NOT EXISTS (
+    let mut statement = connection.numbered(concat!(
+        "SELECT job_id, salt FROM erasures WHERE step = ",
+        erasure_step!(set),
+        " AND due_ms <= $1 AND NOT EXISTS (
              SELECT 1 FROM groups WHERE groups.job_id = erasures.job_id AND is_closed = 0)
-         ORDER BY due_ms, job_id LIMIT $2",
-    )?;
+         ORDER BY due_ms, job_id LIMIT $2"
+    ))?;
     let found = statement
         .query_map(params![millis(now), limit], |row| Ok((job_id(row, 0)?, Salt::from_bytes(row.get(1)?))))?;
     let jobs: Vec<(JobId, Salt)> = found.collect::<rusqlite::Result<_>>()?;
@@ -319,14 +327,18 @@ fn erase(connection: &Connection, job: JobId, salt: Salt, now: Timestamp) -> Res
     let [request, answer] = [&bare.request, &bare.answer].map(|hash| hash.as_ref().map(Blob::blob));
     // What no segment claimed with its text needs no rewriting.
     connection
-        .numbered(
+        .numbered(concat!(
             "UPDATE erasures SET request_hash = $2, answer_hash = $3,
-                 step = CASE WHEN is_archived THEN 1 ELSE 3 END, done_ms = CASE WHEN is_archived THEN NULL ELSE $4 END
+                 step = CASE WHEN is_archived THEN ",
+            erasure_step!(bare),
+            " ELSE ",
+            erasure_step!(done),
+            " END, done_ms = CASE WHEN is_archived THEN NULL ELSE $4 END
              FROM (SELECT EXISTS (
                  SELECT 1 FROM records JOIN segments ON segments.id = records.segment
                  WHERE records.job_id = $1 AND segments.removed_ms IS NULL) AS is_archived)
-             WHERE job_id = $1",
-        )?
+             WHERE job_id = $1"
+        ))?
         .execute(params![job.blob(), request, answer, millis(now)])?;
     Ok(())
 }

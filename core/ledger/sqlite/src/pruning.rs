@@ -64,7 +64,7 @@ fn prunable(
              WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
          SELECT segments.id, object_key FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment)
              JOIN segments ON segments.id = segment
-         WHERE object_key IS NOT NULL AND removed_ms IS NULL AND NOT EXISTS (
+         WHERE object_key IS NOT NULL AND old_key IS NULL AND removed_ms IS NULL AND NOT EXISTS (
              SELECT 1 FROM records WHERE records.segment = segments.id AND settled_ms BETWEEN $1 AND $4)
          ORDER BY oldest, segments.id LIMIT $3",
     )?;
@@ -147,6 +147,11 @@ fn unpruned(connection: &Connection, segment: SegmentId) -> Result<Vec<Unpruned>
     Ok(jobs)
 }
 
+/// Makes a segment unfinished. It will be written under its first key, so that an object with another key is to be removed then.
+const REOPEN: &str =
+    "UPDATE segments SET object_key = NULL, old_key = CASE WHEN rewrites > 0 THEN object_key ELSE old_key END
+    WHERE id = $1 AND object_key IS NOT NULL";
+
 fn keep(connection: &Connection, segment: SegmentId) -> Result<bool, Failure> {
     let has_pruned = connection
         .numbered("SELECT 1 FROM records WHERE segment = $1 AND is_pruned = 1")?
@@ -158,9 +163,7 @@ fn keep(connection: &Connection, segment: SegmentId) -> Result<bool, Failure> {
     };
     connection.numbered(sql)?.execute([segment.blob()])?;
     if !has_pruned {
-        connection
-            .numbered("UPDATE segments SET object_key = NULL WHERE id = $1")?
-            .execute([segment.blob()])?;
+        connection.numbered(REOPEN)?.execute([segment.blob()])?;
     }
     Ok(!has_pruned)
 }

@@ -4,29 +4,34 @@ use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, millis};
-use infera_ledger::stored::days_ms;
+use infera_ledger::erasure_step;
+use infera_ledger::stored::{Due, due};
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 /// Queues the erasure of a job (`$1`) of an account (`$2`) that is due at `$3`, for the reason `$4`. Of two times the earlier
 /// counts. An erasure that is done stays done.
-const QUEUE: &str = "INSERT INTO erasures (job_id, account, salt, asked_ms, due_ms, reason, step)
-    VALUES ($1, $2, randomblob(16), $5, $3, $4, 0)
+const QUEUE: &str = concat!(
+    "INSERT INTO erasures (job_id, account, salt, asked_ms, due_ms, reason, step)
+    VALUES ($1, $2, randomblob(16), $5, $3, $4, ",
+    erasure_step!(set),
+    ")
     ON CONFLICT (job_id) DO UPDATE SET due_ms = MIN(erasures.due_ms, excluded.due_ms),
-        reason = MAX(erasures.reason, excluded.reason) WHERE erasures.step < 3";
+        reason = MAX(erasures.reason, excluded.reason) WHERE erasures.step < ",
+    erasure_step!(done)
+);
 
 /// An erasure that is to be queued.
 pub(super) struct Queued<'a> {
     pub(super) job: JobId,
     pub(super) account: &'a AccountId,
-    pub(super) due_ms: i64,
-    pub(super) reason: i64,
+    pub(super) due: Due,
     pub(super) asked_ms: i64,
 }
 
 /// Queues an erasure.
 pub(super) fn queue(connection: &Connection, queued: &Queued<'_>) -> Result<(), Failure> {
-    let Queued { job, account, due_ms, reason, asked_ms } = queued;
+    let Queued { job, account, due: Due { due_ms, reason }, asked_ms } = queued;
     let values = params![job.blob(), Word(account.as_str()), due_ms, reason, asked_ms];
     connection.numbered(QUEUE)?.execute(values)?;
     Ok(())
@@ -38,12 +43,6 @@ pub(super) fn schedule(
     (job, account, settled): (JobId, &AccountId, Timestamp),
     (erase_after_ms, retention_days): (Option<i64>, i64),
 ) -> Result<(), Failure> {
-    let settled = millis(settled);
-    let (after_ms, reason) = match erase_after_ms {
-        Some(after_ms) => (after_ms, 1),
-        None if retention_days > 0 => (days_ms(retention_days), 0),
-        None => return Ok(()),
-    };
-    let due_ms = settled.saturating_add(after_ms);
-    queue(connection, &Queued { job, account, due_ms, reason, asked_ms: settled })
+    let Some(due) = due(settled, erase_after_ms, retention_days) else { return Ok(()) };
+    queue(connection, &Queued { job, account, due, asked_ms: millis(settled) })
 }

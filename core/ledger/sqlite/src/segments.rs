@@ -9,17 +9,27 @@ use super::values::{Blob, Numbered as _, Word, job_id, millis, small, time, whol
 use infera_ledger::statements::{ERASED_IN_SEGMENT, EXPIRED, POSTPONE, REPLACED, REWRITABLE};
 use infera_ledger::{
     ErasedJob, ExpiredSegment, RecordPlace, ReplacedObject, Replacement, RewritableSegment, Salt,
+    erasure_step,
 };
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
 
+/// Records that a segment's new object lacks the text of a job (`$1`). It was due before it was erased, also if it was put off since.
+const REPLACED_TEXT: &str = concat!(
+    "UPDATE erasures SET step = ",
+    erasure_step!(replaced),
+    ", due_ms = MIN(due_ms, COALESCE((SELECT erased_ms FROM jobs WHERE jobs.id = erasures.job_id), due_ms))
+    WHERE job_id = $1 AND step = ",
+    erasure_step!(bare)
+);
+
 pub(super) fn rewritable(
     connection: &Connection,
     limit: u32,
-    now: Timestamp,
+    (erased_by, now): (Timestamp, Timestamp),
 ) -> Result<Vec<RewritableSegment>, Failure> {
     let mut statement = connection.numbered(REWRITABLE)?;
-    let found = statement.query_map(params![millis(now), limit], |row| {
+    let found = statement.query_map(params![millis(now), limit, millis(erased_by)], |row| {
         Ok((SegmentId::from_bytes(row.get(0)?), row.get::<_, String>(1)?, small(row, 2)?))
     })?;
     let found: Vec<(SegmentId, String, u32)> = found.collect::<rusqlite::Result<_>>()?;
@@ -51,9 +61,7 @@ pub(super) fn replace(connection: &Connection, replacement: &Replacement) -> Res
     }
     write_places(connection, places)?;
     for job in erased {
-        connection
-            .numbered("UPDATE erasures SET step = 2 WHERE job_id = $1 AND step = 1")?
-            .execute([job.blob()])?;
+        connection.numbered(REPLACED_TEXT)?.execute([job.blob()])?;
     }
     Ok(true)
 }
@@ -91,16 +99,25 @@ pub(super) fn forget_replaced(
 ) -> Result<(), Failure> {
     connection.numbered("UPDATE segments SET old_key = NULL WHERE id = $1")?.execute([segment.blob()])?;
     connection
-        .numbered(
-            "UPDATE erasures SET step = 3, done_ms = $2 WHERE step = 2 AND job_id IN (
-                 SELECT job_id FROM records WHERE segment = $1)",
-        )?
+        .numbered(concat!(
+            "UPDATE erasures SET step = ",
+            erasure_step!(done),
+            ", done_ms = $2 WHERE step = ",
+            erasure_step!(replaced),
+            " AND job_id IN (
+                 SELECT job_id FROM records WHERE segment = $1)"
+        ))?
         .execute(params![segment.blob(), millis(now)])?;
     Ok(())
 }
 
 pub(super) fn end_erasures(connection: &Connection, jobs: &[JobId], now: Timestamp) -> Result<(), Failure> {
-    let sql = "UPDATE erasures SET step = 3, done_ms = $2 WHERE job_id = $1 AND step = 1";
+    let sql = concat!(
+        "UPDATE erasures SET step = ",
+        erasure_step!(done),
+        ", done_ms = $2 WHERE job_id = $1 AND step = ",
+        erasure_step!(bare)
+    );
     let mut statement = connection.numbered(sql)?;
     for job in jobs {
         statement.execute(params![job.blob(), millis(now)])?;
@@ -135,10 +152,16 @@ pub(super) fn removed(connection: &Connection, segment: SegmentId, now: Timestam
         .numbered("UPDATE segments SET removed_ms = $2, old_key = NULL WHERE id = $1 AND removed_ms IS NULL")?
         .execute(params![segment.blob(), millis(now)])?;
     connection
-        .numbered(
-            "UPDATE erasures SET step = 3, done_ms = $2 WHERE step IN (1, 2) AND job_id IN (
-                 SELECT job_id FROM records WHERE segment = $1)",
-        )?
+        .numbered(concat!(
+            "UPDATE erasures SET step = ",
+            erasure_step!(done),
+            ", done_ms = $2 WHERE step IN (",
+            erasure_step!(bare),
+            ", ",
+            erasure_step!(replaced),
+            ") AND job_id IN (
+                 SELECT job_id FROM records WHERE segment = $1)"
+        ))?
         .execute(params![segment.blob(), millis(now)])?;
     Ok(())
 }

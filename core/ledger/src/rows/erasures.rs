@@ -7,6 +7,7 @@ use infera_types::ids::{AccountId, Digest, JobId, SegmentId};
 use infera_types::time::Timestamp;
 
 use super::RecordPlace;
+use crate::erasure_step;
 
 /// How long the text of a new job is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,9 +111,9 @@ impl ErasureStage {
     #[must_use]
     pub fn of(step: i64, due_ms: Timestamp, now: Timestamp) -> Self {
         match step {
-            0 if due_ms > now => Self::Scheduled,
-            0 => Self::Queued,
-            1 | 2 => Self::Erasing,
+            erasure_step!(set) if due_ms > now => Self::Scheduled,
+            erasure_step!(set) => Self::Queued,
+            erasure_step!(bare) | erasure_step!(replaced) => Self::Erasing,
             _ => Self::Erased,
         }
     }
@@ -167,7 +168,8 @@ pub struct AccountErasure {
     pub found: u64,
     /// The jobs that were found and had not ended. Their text goes once they have.
     pub live: u64,
-    /// The account's jobs whose text is due and not gone yet, counted up to [`PENDING_MAX`].
+    /// The account's jobs whose text is due and not gone yet, from the ledger or from the archive, and those that have not ended and
+    /// whose text goes once they have. Counted up to [`PENDING_MAX`].
     pub pending: u32,
 }
 

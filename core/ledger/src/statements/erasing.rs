@@ -1,5 +1,7 @@
 //! The statements about retention and erasures that both databases share.
 
+use crate::{erasure_reason, erasure_step, job_state};
+
 /// The retention of a job's record, for the columns of `jobs`: -1 while the job is not to be stored and its text is there, so
 /// that no segment claims it.
 #[macro_export]
@@ -35,12 +37,26 @@ pub const JOB_ERASURE: &str = "SELECT jobs.state, erasures.step, erasures.due_ms
     FROM jobs LEFT JOIN erasures ON erasures.job_id = jobs.id
     WHERE jobs.id = $1 AND (CAST($2 AS TEXT) IS NULL OR jobs.account = $2)";
 
-/// Finds an account's (`$1`) last order: asked, whether all jobs are found, found, live, and how many erasures are due by
-/// now (`$2`) and not done, counted up to `$3`.
-pub const ACCOUNT_ERASURE: &str = "SELECT asked_ms, is_walked, found, live, (
-        SELECT COUNT(*) FROM (SELECT 1 FROM erasures WHERE erasures.account = $1 AND step < 3 AND due_ms <= $2
-            LIMIT $3) AS pending)
-    FROM account_erasures WHERE account_erasures.account = $1";
+/// Finds an account's (`$1`) last order: asked, whether all jobs are found, found, live, and how many texts are not gone. Counted,
+/// each kind up to `$3`, are the erasures that are due by now (`$2`) and not done, those that were put off, and the jobs whose end
+/// queues one. The second are looked for among all accounts' that were put off, which are few, because the account's own may be
+/// beside very many whose time comes later; the third among the jobs that have not ended.
+pub const ACCOUNT_ERASURE: &str = concat!(
+    "SELECT asked_ms, is_walked, found, live,
+        (SELECT COUNT(*) FROM (
+            SELECT 1 FROM erasures WHERE erasures.account = $1 AND step < ",
+    erasure_step!(done),
+    " AND due_ms <= $2 LIMIT $3) AS due)
+        + (SELECT COUNT(*) FROM (
+            SELECT 1 FROM erasures WHERE erasures.account || '' = $1 AND step = ",
+    erasure_step!(bare),
+    " AND due_ms > $2 LIMIT $3) AS put_off)
+        + CASE WHEN live = 0 THEN 0 ELSE (SELECT COUNT(*) FROM (
+            SELECT 1 FROM jobs WHERE jobs.account = $1 AND state < ",
+    job_state!(ended),
+    " AND deadline_ms >= 0 AND erase_after_ms = 0 LIMIT $3) AS unended) END
+    FROM account_erasures WHERE account_erasures.account = $1"
+);
 
 /// Orders the erasure of an account (`$1`) at `$2`, from its first job on, unless an earlier order is still finding jobs.
 pub const ORDER_ACCOUNT: &str = "INSERT INTO account_erasures (account, asked_ms, is_walked, found, live)
@@ -52,18 +68,29 @@ pub const ORDER_ACCOUNT: &str = "INSERT INTO account_erasures (account, asked_ms
 /// Finds the order that has been finding jobs for the longest: account, asked, the job behind which it goes on.
 pub const OPEN_ORDER: &str = "SELECT account, asked_ms, behind FROM account_erasures WHERE is_walked = 0 ORDER BY asked_ms, account LIMIT 1";
 
-/// Finds segments with records whose text is gone from the ledger (`$1` is now, at most `$2`): segment, key, rewrites. A
-/// segment whose old object is not removed yet comes later.
-pub const REWRITABLE: &str = "SELECT segments.id, segments.object_key, segments.rewrites FROM segments WHERE id IN (
+/// Finds segments with records whose text has been gone from the ledger since `$3` (`$1` is now, at most `$2`): segment, key,
+/// rewrites. A segment whose old object is not removed yet comes later.
+pub const REWRITABLE: &str = concat!(
+    "SELECT segments.id, segments.object_key, segments.rewrites FROM segments WHERE id IN (
         SELECT records.segment FROM erasures JOIN records ON records.job_id = erasures.job_id
-        WHERE erasures.step = 1 AND erasures.reason > 0 AND erasures.due_ms <= $1 AND records.hash IS NOT NULL)
+            JOIN jobs ON jobs.id = erasures.job_id
+        WHERE erasures.step = ",
+    erasure_step!(bare),
+    " AND erasures.reason > ",
+    erasure_reason!(retention),
+    " AND erasures.due_ms <= $1 AND jobs.erased_ms <= $3 AND records.hash IS NOT NULL)
     AND object_key IS NOT NULL AND old_key IS NULL AND removed_ms IS NULL
-    ORDER BY id LIMIT $2";
+    ORDER BY id LIMIT $2"
+);
 
 /// Finds the erased jobs of a segment (`$1`): job, salt, when.
-pub const ERASED_IN_SEGMENT: &str = "SELECT records.job_id, erasures.salt, jobs.erased_ms
+pub const ERASED_IN_SEGMENT: &str = concat!(
+    "SELECT records.job_id, erasures.salt, jobs.erased_ms
     FROM records JOIN erasures ON erasures.job_id = records.job_id JOIN jobs ON jobs.id = records.job_id
-    WHERE records.segment = $1 AND erasures.step = 1 AND jobs.erased_ms IS NOT NULL ORDER BY records.job_id";
+    WHERE records.segment = $1 AND erasures.step = ",
+    erasure_step!(bare),
+    " AND jobs.erased_ms IS NOT NULL ORDER BY records.job_id"
+);
 
 /// Finds objects that were replaced, at most `$1`: segment, old key, present key.
 pub const REPLACED: &str = "SELECT id, old_key, object_key FROM segments
@@ -75,5 +102,8 @@ pub const EXPIRED: &str = "SELECT id, object_key, old_key, rewrites FROM segment
     ORDER BY expires_ms, id LIMIT $2";
 
 /// Puts off the erasures of a segment (`$1`) until `$2`.
-pub const POSTPONE: &str = "UPDATE erasures SET due_ms = $2 WHERE step = 1 AND job_id IN (
-    SELECT job_id FROM records WHERE segment = $1)";
+pub const POSTPONE: &str = concat!(
+    "UPDATE erasures SET due_ms = $2 WHERE step = ",
+    erasure_step!(bare),
+    " AND job_id IN (SELECT job_id FROM records WHERE segment = $1)"
+);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use infera_types::time::Timestamp;
 
-use crate::{Keeping, Kept};
+use super::columns::millis;
+use crate::{Keeping, Kept, erasure_reason};
 
 /// Returns the milliseconds of this many days.
 #[must_use]
@@ -38,8 +39,54 @@ pub fn keeping(erase_after_ms: Option<i64>, retention_days: i64) -> Keeping {
     Keeping { erase_after, retention_days: retention_of(retention_days) }
 }
 
+/// When the text of a job that ends is due to go, and the number of the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The time, as in its column.
+    pub due_ms: i64,
+    /// The reason; see [`crate::erasure_reason!`].
+    pub reason: i16,
+}
+
+/// Returns when the text of a job is due to go that ended at `settled`, from the job's columns; none if no time is set.
+#[must_use]
+pub fn due(settled: Timestamp, erase_after_ms: Option<i64>, retention_days: i64) -> Option<Due> {
+    let (after_ms, reason) = match erase_after_ms {
+        Some(after_ms) => (after_ms, erasure_reason!(unstored)),
+        None if retention_days > 0 => (days_ms(retention_days), erasure_reason!(retention)),
+        None => return None,
+    };
+    Some(Due { due_ms: millis(settled).saturating_add(after_ms), reason })
+}
+
 /// Converts the time after a job's end for its column.
 #[must_use]
 pub fn erase_after(keeping: &Keeping) -> Option<i64> {
     keeping.erase_after.map(|after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_not_stored_goes_before_its_keys_retention_is_over() {
+        let at = Timestamp::from_millis(1_000);
+        for (erase_after_ms, retention_days, expected) in [
+            (None, 0, None),
+            (
+                None,
+                2,
+                Some(Due { due_ms: 1_000 + 2 * 24 * 60 * 60 * 1_000, reason: erasure_reason!(retention) }),
+            ),
+            (Some(5), 2, Some(Due { due_ms: 1_005, reason: erasure_reason!(unstored) })),
+            (Some(i64::MAX), 0, Some(Due { due_ms: i64::MAX, reason: erasure_reason!(unstored) })),
+        ] {
+            assert_eq!(
+                due(at, erase_after_ms, retention_days),
+                expected,
+                "{erase_after_ms:?} {retention_days}"
+            );
+        }
+    }
 }

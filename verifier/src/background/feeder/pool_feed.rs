@@ -1,10 +1,11 @@
 //! Feeds the queue of one model's jobs that go to nodes of their own. Each pool of nodes is a queue by itself: what one can't take
-//! now holds up no other.
+//! now holds up no other. Within a flow, a job that comes back again and again, because its nodes are too few or can't do what it
+//! asks, waits until its deadline and leaves every other turn to the others.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use infera_ledger::{Feeding, Flow, HeldQuestion, LedgerError, NodePool, Share};
+use infera_ledger::{Feeding, Flow, FlowKey, HeldJob, HeldQuestion, LedgerError, NodePool, Share};
 use infera_types::ids::{JobId, ModelName};
 use infera_types::retry::Backoff;
 use infera_types::service::Lane;
@@ -39,8 +40,25 @@ const RESTS: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::f
 /// How long the order of a pool that holds nothing is remembered.
 const ORDERS_REMEMBERED: Duration = Duration::from_secs(600);
 
+/// How often a job comes back before it only gets every other turn of its flow: most of a second of rests, in which nodes that are busy
+/// have room again.
+const BACK_OFTEN: u32 = 3;
+
+/// The most jobs of one flow that are looked through for one that may be offered: all that an account may have waiting at the
+/// default of `gateway.waiting_max`.
+const SEARCHED_MAX: u32 = 16_384;
+
+/// How many times as many jobs each further step of a search reads, so that all steps together cost little more than the last.
+const SEARCHED_GROWTH: u32 = 8;
+
+/// The most flows that are looked through in one reading: some tens of milliseconds. The next reading goes on behind them.
+const SEARCHES_MAX: usize = 16;
+
 /// How long an offered job is remembered that doesn't come back.
 const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// How long a job is remembered that came back: longer than it takes to offer all that an account may have waiting.
+const BACK_REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Bounds the offered jobs that are remembered; if there are more, all are forgotten, and come back once more in vain at most.
 const REMEMBERED_MAX: usize = 50_000;
@@ -52,12 +70,35 @@ struct Offered {
     at: Instant,
 }
 
+impl Offered {
+    /// Returns whether the job, which is held again, came back a moment ago.
+    fn rests(&self, now: Instant) -> bool {
+        now < self.at + RESTS.wait(self.times)
+    }
+
+    fn is_remembered(&self, now: Instant) -> bool {
+        let remembered = if self.times > 1 { BACK_REMEMBERED } else { REMEMBERED };
+        now.duration_since(self.at) < remembered
+    }
+}
+
+/// A flow as it was read, with the key of the one before it, behind which it is found again.
+struct Read {
+    before: Option<FlowKey>,
+    flow: Flow,
+}
+
 /// The held jobs of one model that go to nodes of their own.
 pub(super) struct PoolFeed {
     question: HeldQuestion,
     /// The order of each pool's jobs, among the accounts that share it, and when it had some last.
     orders: HashMap<Share, (FairShare, Instant)>,
     offered: HashMap<JobId, Offered>,
+    /// The last flow that was looked through.
+    searched: Option<FlowKey>,
+    readings: u64,
+    /// Whether some of the pools with held jobs had nodes, at the last reading.
+    waits_for_room: bool,
     /// When to read again.
     due: Instant,
     fed: Instant,
@@ -72,6 +113,9 @@ impl PoolFeed {
             question: HeldQuestion { model, lane, after: None, flows_max: FLOWS_MAX, jobs_max: JOBS_MAX },
             orders: HashMap::new(),
             offered: HashMap::new(),
+            searched: None,
+            readings: 0,
+            waits_for_room: false,
             due: now,
             fed: now,
         }
@@ -80,6 +124,11 @@ impl PoolFeed {
     /// Returns when the queue was fed last.
     pub(super) const fn fed(&self) -> Instant {
         self.fed
+    }
+
+    /// Returns whether some held job may be offered as soon as a node has room. Jobs whose pool has no node wait for that node.
+    pub(super) const fn waits_for_room(&self) -> bool {
+        self.waits_for_room
     }
 
     /// Offers to each pool as many of its jobs as it has room for (`rooms`), while fewer than the bound lie `untaken`, and hands those to
@@ -96,10 +145,13 @@ impl PoolFeed {
         if began < self.due || untaken >= UNTAKEN_MAX {
             return Ok(());
         }
-        let by_pool = self.read(feeding, began).await?;
+        let room_of = |share: &Share| rooms.get(&NodePool::of_share(share.as_str())).copied();
+        let has_room = |share: &Share| room_of(share).is_some_and(|room| room > 0);
+        let by_pool = self.read(feeding, has_room, began).await?;
+        self.waits_for_room = by_pool.keys().any(|share| room_of(share).is_some());
         let mut turns = Vec::new();
         for (share, flows) in by_pool {
-            let room = rooms.get(&NodePool::of_share(share.as_str())).copied().unwrap_or(0);
+            let room = room_of(&share).unwrap_or(0);
             let (order, seen) =
                 self.orders.entry(share).or_insert_with(|| (FairShare::of_lists(JOBS_MAX as usize), began));
             order.refresh(flows, began);
@@ -121,36 +173,114 @@ impl PoolFeed {
         Ok(())
     }
 
-    /// Reads what is held, by pools, without the jobs that came back a moment ago.
+    /// Reads what is held, by pools, without the jobs that came back a moment ago. Where none of a flow's oldest jobs goes first and
+    /// its pool has room, it is looked through for one that does.
     async fn read(
         &mut self,
         feeding: &dyn Feeding,
+        has_room: impl Fn(&Share) -> bool + Send,
         began: Instant,
     ) -> Result<HashMap<Share, Vec<Flow>>, LedgerError> {
         if self.offered.len() > REMEMBERED_MAX {
             self.offered.clear();
         }
-        self.offered.retain(|_, offered| began.duration_since(offered.at) < REMEMBERED);
+        self.offered.retain(|_, offered| offered.is_remembered(began));
+        let mut found = self.read_pages(feeding).await?;
+        let mut to_search: Vec<usize> = (0..found.len())
+            .filter(|at| found.get(*at).is_some_and(|read| self.is_to_be_searched(&read.flow, began)))
+            .filter(|at| found.get(*at).is_some_and(|read| has_room(&read.flow.key.share)))
+            .collect();
+        // Behind the last that was looked through, so that each has its turn.
+        let is_before =
+            |at: &usize| found.get(*at).is_some_and(|read| Some(&read.flow.key) <= self.searched.as_ref());
+        to_search.sort_by_key(is_before);
+        for at in to_search.into_iter().take(SEARCHES_MAX) {
+            let Some(read) = found.get_mut(at) else { continue };
+            self.searched = Some(read.flow.key.clone());
+            if let Some(flow) = self.search(feeding, read, began).await? {
+                read.flow = flow;
+            }
+        }
+        self.readings += 1;
         let mut by_pool: HashMap<Share, Vec<Flow>> = HashMap::new();
-        for _ in 0..PAGES_MAX {
-            let page = feeding.held(&self.question, Timestamp::now()).await?;
-            let is_last = page.len() < FLOWS_MAX as usize;
-            self.question.after = page.last().filter(|_| !is_last).map(|flow| flow.key.clone());
-            for mut flow in page {
-                flow.jobs.retain(|job| !self.rests(job.id, began));
-                by_pool.entry(flow.key.share.clone()).or_default().push(flow);
-            }
-            if is_last {
-                break;
-            }
+        for Read { mut flow, .. } in found {
+            flow.jobs = self.in_order(&flow.jobs, began);
+            by_pool.entry(flow.key.share.clone()).or_default().push(flow);
         }
         let read = Instant::now();
         self.due = read + READ_APART.max(read.duration_since(began) * READING_SHARE);
         Ok(by_pool)
     }
 
-    /// Returns whether a job came back a moment ago: it was offered, and is held again.
-    fn rests(&self, job: JobId, now: Instant) -> bool {
-        self.offered.get(&job).is_some_and(|offered| now < offered.at + RESTS.wait(offered.times))
+    async fn read_pages(&mut self, feeding: &dyn Feeding) -> Result<Vec<Read>, LedgerError> {
+        let mut found = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let mut before = self.question.after.clone();
+            let page = feeding.held(&self.question, Timestamp::now()).await?;
+            let is_last = page.len() < FLOWS_MAX as usize;
+            self.question.after = page.last().filter(|_| !is_last).map(|flow| flow.key.clone());
+            for flow in page {
+                let key = flow.key.clone();
+                found.push(Read { before: before.replace(key), flow });
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns whether a flow may have jobs behind those that were read, and none of these goes first.
+    fn is_to_be_searched(&self, flow: &Flow, now: Instant) -> bool {
+        flow.jobs.len() >= JOBS_MAX as usize && !flow.jobs.iter().any(|job| self.goes_first(job.id, now))
+    }
+
+    /// Reads more and more jobs of a flow, until one of them goes first; none if the flow has no jobs any more.
+    async fn search(
+        &self,
+        feeding: &dyn Feeding,
+        read: &Read,
+        now: Instant,
+    ) -> Result<Option<Flow>, LedgerError> {
+        let mut jobs_max = JOBS_MAX;
+        loop {
+            jobs_max = jobs_max.saturating_mul(SEARCHED_GROWTH).min(SEARCHED_MAX);
+            let (after, model) = (read.before.clone(), self.question.model.clone());
+            let question = HeldQuestion { model, lane: Lane::Own, after, flows_max: 1, jobs_max };
+            let flow = feeding.held(&question, Timestamp::now()).await?.pop();
+            let Some(flow) = flow.filter(|flow| flow.key == read.flow.key) else { return Ok(None) };
+            let is_whole = flow.jobs.len() < jobs_max as usize || jobs_max >= SEARCHED_MAX;
+            if is_whole || flow.jobs.iter().any(|job| self.goes_first(job.id, now)) {
+                return Ok(Some(flow));
+            }
+        }
+    }
+
+    /// Returns whether a job neither rests nor came back often.
+    fn goes_first(&self, job: JobId, now: Instant) -> bool {
+        self.offered.get(&job).is_none_or(|offered| offered.times < BACK_OFTEN && !offered.rests(now))
+    }
+
+    /// Returns the jobs of a flow that don't rest, in the order of their turns: those that came back often and the others in turns,
+    /// each in the order of their acceptance. Which kind begins changes with each reading, because there may be room for one only.
+    fn in_order(&self, jobs: &[HeldJob], now: Instant) -> Vec<HeldJob> {
+        let awake =
+            jobs.iter().filter(|job| self.offered.get(&job.id).is_none_or(|offered| !offered.rests(now)));
+        let (first, often): (Vec<HeldJob>, Vec<HeldJob>) =
+            awake.partition(|job| self.goes_first(job.id, now));
+        let (mut one, mut other) = (first.into_iter(), often.into_iter());
+        if self.readings.is_multiple_of(2) {
+            std::mem::swap(&mut one, &mut other);
+        }
+        let mut ordered = Vec::with_capacity(JOBS_MAX as usize);
+        while ordered.len() < JOBS_MAX as usize {
+            let pair = [one.next(), other.next()];
+            if pair == [None, None] {
+                break;
+            }
+            ordered.extend(pair.into_iter().flatten());
+        }
+        ordered.truncate(JOBS_MAX as usize);
+        ordered
     }
 }

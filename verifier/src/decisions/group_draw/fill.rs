@@ -5,7 +5,8 @@ use infera_ledger::NodePool;
 use infera_types::ids::NodeId;
 
 use super::candidates::{Candidate, Member};
-use super::draw::draw;
+use super::draw::draw_among;
+use super::order::Among;
 use super::terms::Draw;
 
 /// What filling a group came to.
@@ -32,56 +33,40 @@ pub fn fill(candidates: &[Candidate], terms: &Draw<'_>, resting: &[NodeId]) -> F
     let mut without = terms.excluded_nodes.to_vec();
     without.extend_from_slice(resting);
     let now = Draw { excluded_nodes: &without, ..*terms };
-    let mut with_room: Option<Vec<Candidate>> = None;
+    let has_backstops = has_backstops(candidates, terms);
+    let draw = |terms: &Draw<'_>, backstops, need_room| match has_backstops {
+        true => drawn(candidates, terms, backstops, need_room),
+        false => draw_among(candidates, terms, Among { are_backstops: None, need_room }),
+    };
     for backstops in [Backstops::LeftOut, Backstops::Allowed] {
-        let drawn = drawn(candidates, &now, backstops);
+        let drawn = draw(&now, backstops, true);
         if drawn.len() >= terms.wanted {
             return Filled::Drawn(drawn);
         }
-        let rested = with_room.get_or_insert_with(|| rested(candidates));
-        if self::drawn(rested, terms, backstops).len() >= terms.wanted {
+        if draw(terms, backstops, false).len() >= terms.wanted {
             return Filled::NoRoom;
         }
-        if !has_backstops(candidates, terms) {
+        if !has_backstops {
             break;
         }
     }
     Filled::TooFew
 }
 
-fn rested(candidates: &[Candidate]) -> Vec<Candidate> {
-    let mut rested = candidates.to_vec();
-    rested.iter_mut().for_each(|candidate| candidate.free_slots = candidate.free_slots.max(1));
-    rested
-}
-
 /// Only strangers' jobs know backstops; in the pool of its owner or of a group such a node is one like others.
-fn is_backstop(one: &Candidate, terms: &Draw<'_>) -> bool {
-    one.is_backstop && *terms.pool == NodePool::Open
-}
-
 fn has_backstops(candidates: &[Candidate], terms: &Draw<'_>) -> bool {
-    candidates.iter().any(|one| is_backstop(one, terms))
+    *terms.pool == NodePool::Open && candidates.iter().any(|one| one.is_backstop)
 }
 
 /// Draws others first, and then, where it is allowed, backstops for what is missing.
-fn drawn(candidates: &[Candidate], terms: &Draw<'_>, backstops: Backstops) -> Vec<usize> {
-    if !has_backstops(candidates, terms) {
-        return draw(candidates, terms);
-    }
-    let pick = |terms: &Draw<'_>, of_backstops: bool| -> Vec<usize> {
-        let of_kind =
-            candidates.iter().enumerate().filter(|(_, one)| is_backstop(one, terms) == of_backstops);
-        let (indexes, kind): (Vec<usize>, Vec<Candidate>) =
-            of_kind.map(|(index, one)| (index, one.clone())).unzip();
-        draw(&kind, terms).into_iter().filter_map(|at| indexes.get(at).copied()).collect()
-    };
-    let mut chosen = pick(terms, false);
+fn drawn(candidates: &[Candidate], terms: &Draw<'_>, backstops: Backstops, need_room: bool) -> Vec<usize> {
+    let others = Among { are_backstops: Some(false), need_room };
+    let mut chosen = draw_among(candidates, terms, others);
     if backstops == Backstops::Allowed && chosen.len() < terms.wanted {
         let others = chosen.iter().filter_map(|index| candidates.get(*index)).map(Member::from);
         let members: Vec<Member> = terms.members.iter().cloned().chain(others).collect();
         let missing = Draw { wanted: terms.wanted - chosen.len(), members: &members, ..*terms };
-        chosen.extend(pick(&missing, true));
+        chosen.extend(draw_among(candidates, &missing, Among { are_backstops: Some(true), need_room }));
     }
     chosen
 }

@@ -17,9 +17,28 @@ pub(super) struct Ranked<'a> {
     score: f64,
 }
 
+/// Which candidates a draw looks at. A draw runs under the lock of all live nodes, so it filters them and copies none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Among {
+    /// Only backstops, or only others; none: both.
+    pub(super) are_backstops: Option<bool>,
+    /// Whether a candidate needs a free slot.
+    pub(super) need_room: bool,
+}
+
+impl Among {
+    /// All candidates that have room.
+    pub(super) const ALL_WITH_ROOM: Self = Self { are_backstops: None, need_room: true };
+
+    fn has(self, one: &Candidate) -> bool {
+        self.are_backstops.is_none_or(|are_backstops| one.is_backstop == are_backstops)
+            && (one.free_slots > 0 || !self.need_room)
+    }
+}
+
 /// Returns the eligible candidates, best first; equal scores (never seen) go by the node's id.
-pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>) -> Vec<Ranked<'a>> {
-    let eligible = candidates.iter().enumerate().filter(|(_, one)| is_eligible(one, draw));
+pub(super) fn ranked<'a>(candidates: &'a [Candidate], draw: &Draw<'_>, among: Among) -> Vec<Ranked<'a>> {
+    let eligible = candidates.iter().enumerate().filter(|(_, one)| among.has(one) && is_eligible(one, draw));
     let scored = eligible.map(|(index, candidate)| {
         let uniform = uniform(draw.key, b"node", candidate.node.as_str().as_bytes());
         Ranked { index, candidate, score: -uniform.ln() / draw.medians.weight_of(candidate) }
@@ -47,7 +66,6 @@ fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
         }
     });
     !one.ejected
-        && one.free_slots > 0
         && is_in_pool(one, draw.pool)
         && one.can_do(draw.needed)
         && !excluded_owner
