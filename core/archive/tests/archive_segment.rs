@@ -98,6 +98,7 @@ fn group() -> impl Strategy<Value = GroupRecord> {
             temperature,
             sample_key: Digest::from_bytes(key),
             payment: infera_types::money::Payment::Free,
+            is_for_chosen_nodes: false,
         },
     )
 }

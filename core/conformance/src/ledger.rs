@@ -126,6 +126,7 @@ macro_rules! ledger_conformance {
             balances_are_what_a_replay_gives
             projectors_take_turns
             standings_are_kept_by_node_and_model
+            verdicts_on_chosen_nodes_weigh_nothing
             a_dispute_is_opened_once
             statistics_count_every_job_once
 
@@ -141,8 +142,12 @@ macro_rules! ledger_conformance {
             a_group_is_made_found_and_deleted_by_its_account
             a_node_is_in_a_group_only_if_both_want_it
             groups_are_bounded
+            the_groups_that_an_account_may_use_are_bounded
+            an_accounts_own_groups_are_listed_first
+            what_draws_are_told_has_a_version
             a_groups_users_are_those_that_its_account_allows
             private_nodes_and_backstops_are_told_to_draws
+            an_id_is_no_name
             a_keys_pool_goes_on_to_its_successor
             a_job_keeps_its_pool_and_is_held_again_when_it_is_released
             the_first_epoch_stays
@@ -156,6 +161,7 @@ macro_rules! ledger_conformance {
 
             every_sign_up_makes_an_account
             mails_are_bounded_in_all_by_address_and_by_network
+            mails_are_bounded_by_kind
             a_mail_has_one_sender_at_a_time_until_it_is_finished
             a_code_proves_an_address_once_and_in_time
             an_address_is_proven_for_one_account

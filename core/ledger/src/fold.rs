@@ -4,6 +4,9 @@
 //! The weights are our choice: VALID 1, INVALID 20, missed 2, each halved every 7 days. Twenty outweighs the 19 VALID
 //! verdicts that a cheating node collects between two audits if 5 % of its jobs are audited, so its record falls even
 //! if only audits detect the cheating.
+//!
+//! Verdicts on jobs for nodes of one's own or of a group weigh nothing: whose jobs they were chose the nodes, and could make any
+//! record for them.
 
 use std::time::Duration;
 
@@ -55,12 +58,17 @@ pub fn fold_balance(balance: &mut Balance, entry: &PostingEntry) {
     }
 }
 
-/// Returns whether a posting affects a node's standing. Inconclusive and neutral verdicts don't.
+/// Returns whether a posting affects a node's standing. Inconclusive and neutral verdicts don't, nor do those on jobs that
+/// were for chosen nodes.
 #[must_use]
 pub const fn counts(entry: &PostingEntry) -> bool {
     matches!(
         entry,
-        PostingEntry::Verdict { verdict: Verdict::Valid | Verdict::Invalid | Verdict::Missed, .. }
+        PostingEntry::Verdict {
+            verdict: Verdict::Valid | Verdict::Invalid | Verdict::Missed,
+            is_for_chosen_nodes: false,
+            ..
+        }
     )
 }
 

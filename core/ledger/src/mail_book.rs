@@ -13,8 +13,9 @@ use infera_types::time::Timestamp;
 /// Accounts whose addresses are proven by mail.
 #[async_trait]
 pub trait MailBook: Send + Sync + fmt::Debug {
-    /// Puts a mail into the outbox, to be sent at once, unless one of the bounds is reached. Returns whether it is there. Callers
-    /// at the same moment may exceed a bound by their number.
+    /// Puts a mail into the outbox, to be sent at once, unless one of the bounds is reached by mails of its kind: what is asked for
+    /// one kind leaves the other's bounds alone. Returns whether it is there. Callers at the same moment may exceed a bound by their
+    /// number.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -65,7 +66,8 @@ pub trait MailOutbox: Send + Sync + fmt::Debug {
     ) -> Result<Vec<DueMail>, LedgerError>;
 
     /// Says what a mail may tell its address now, and stores the code if it may carry one. Each try has a code of its own, all
-    /// of which are valid until they expire or one is used.
+    /// of which are valid until they expire or one is used. A mail that has no one to go to counts no longer towards the mails of all
+    /// clients; towards those of its address and of its network it does, so that no client learns from its own what there is.
     ///
     /// # Errors
     /// [`LedgerError`].

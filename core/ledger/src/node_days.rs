@@ -1,7 +1,7 @@
 //! Adds up a node's verdicts per day, and says what uptime is worth. It is pure, and reads no clock and no table.
 //!
-//! A node earns uptime for each interval of ten minutes (AI Horde's unit) in which it got at least one VALID verdict.
-//! Heartbeats alone earn nothing, because a node could send them without a model. An interval is worth a hundredth of
+//! A node earns uptime for each interval of ten minutes (AI Horde's unit) in which it got at least one VALID verdict on a job
+//! that was not for chosen nodes. Heartbeats alone earn nothing, because a node could send them without a model. An interval is worth a hundredth of
 //! what the reference machine would earn if it worked all through it. Uptime is at most 15 % of what a node earns on a
 //! day, so that work is what pays.
 
@@ -69,7 +69,9 @@ impl VerdictCounts {
 /// Returns the node that a posting is about and what the posting adds to the node's day; none for usage.
 #[must_use]
 pub fn of_posting(posting: &Posting) -> Option<(&NodeId, NodeDay)> {
-    let PostingEntry::Verdict { node, verdict, millipoints, tokens, .. } = &posting.entry else {
+    let PostingEntry::Verdict { node, verdict, millipoints, tokens, is_for_chosen_nodes, .. } =
+        &posting.entry
+    else {
         return None;
     };
     let mut sums = NodeDay { millipoints: *millipoints, ..NodeDay::empty(Day::of(posting.posted_ms)) };
@@ -83,6 +85,8 @@ pub fn of_posting(posting: &Posting) -> Option<(&NodeId, NodeDay)> {
     *count = 1;
     if *verdict == Verdict::Valid {
         sums.tokens = *tokens;
+    }
+    if *verdict == Verdict::Valid && !is_for_chosen_nodes {
         let interval = posting.posted_ms.as_millis() % DAY_MS / 1000 / INTERVAL.as_secs();
         let number = usize::try_from(interval / INTERVALS_PER_NUMBER).unwrap_or_default();
         if let Some(bits) = sums.valid_intervals.get_mut(number) {

@@ -50,6 +50,12 @@ pub trait NodeReader: Send + Sync + fmt::Debug {
     /// [`LedgerError`].
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
 
+    /// Returns a number that changes with whatever [`NodeReader::pools`] returns, so that it need be read only then.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn pools_version(&self) -> Result<u64, LedgerError>;
+
     /// Returns which nodes are private, which are backstops, and who is in which group, for draws.
     ///
     /// # Errors

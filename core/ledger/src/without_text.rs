@@ -99,7 +99,6 @@ fn answer_hash(end: &End, salt: Salt) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::stored::settlement_of;
     use infera_types::ids::JobId;
 

@@ -32,6 +32,29 @@ fn uptime_is_paid_by_interval_and_capped_at_fifteen_percent_of_the_day() {
     }
 }
 
+#[test]
+fn a_verdict_on_chosen_nodes_is_counted_but_is_no_uptime() {
+    let posting = |chosen| Posting {
+        id: "verdict:1".to_owned(),
+        job_id: JobId::from_bytes([1; 16]),
+        posted_ms: Timestamp::from_millis(5),
+        entry: PostingEntry::Verdict {
+            node: NodeId::new("n1"),
+            model: ModelName::new("m"),
+            verdict: Verdict::Valid,
+            millipoints: 0,
+            elapsed_ms: 1,
+            tokens: 2,
+            on_time: true,
+            numbers_outside: false,
+            is_for_chosen_nodes: chosen,
+        },
+    };
+    let (strangers, chosen) = (sum(&[posting(false)]), sum(&[posting(true)]));
+    assert_eq!((strangers.valid_intervals, chosen.valid_intervals), ([1, 0, 0], [0, 0, 0]));
+    assert_eq!((chosen.verdicts, chosen.tokens), (strangers.verdicts, 2));
+}
+
 fn any_posting() -> impl Strategy<Value = Posting> {
     let verdict = prop_oneof![Just(Verdict::Valid), Just(Verdict::Missed), Just(Verdict::Invalid)];
     (verdict, 0..24 * 3_600_000_u64, 0..9_999_i64).prop_map(|(verdict, posted_ms, millipoints)| Posting {
@@ -47,6 +70,7 @@ fn any_posting() -> impl Strategy<Value = Posting> {
             tokens: 2,
             on_time: true,
             numbers_outside: false,
+            is_for_chosen_nodes: false,
         },
     })
 }

@@ -54,12 +54,14 @@ pub struct MailConfig {
     /// How long a code for a lost key is valid, in milliseconds. The person waits for it; an hour outlasts slow servers,
     /// and a mailbox that is read by others later opens no account.
     pub recovery_life_ms: u64,
-    /// The largest number of mails that are asked for within an hour, by all clients together. Beyond it none is sent. A
-    /// thousand are more than a network has newcomers, and fewer than make mail servers distrust it.
+    /// The largest number of mails of one kind that are asked for within an hour, by all clients together; those that had no
+    /// one to go to don't count. Beyond it none is sent. A thousand are more than a network has newcomers, and fewer than make
+    /// mail servers distrust it. Proofs and recoveries are counted apart, here and in the next two, so that no sign-ups keep an
+    /// account from getting a new key.
     pub per_hour_max: u32,
-    /// The largest number of mails to one address within an hour, so that a stranger's mailbox is not filled.
+    /// The largest number of mails of one kind to one address within an hour, so that a stranger's mailbox is not filled.
     pub per_address_hour_max: u32,
-    /// The largest number of mails that clients of one network of addresses (IPv4 /24, IPv6 /48) ask for within an hour.
+    /// The largest number of mails of one kind that clients of one network of addresses (IPv4 /24, IPv6 /48) ask for within an hour.
     /// Thirty serve a classroom.
     pub per_network_hour_max: u32,
 }

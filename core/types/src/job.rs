@@ -350,6 +350,10 @@ pub struct GroupRecord {
     /// Who pays for the job, which decides whether its nodes earn points.
     #[serde(default, skip_serializing_if = "Payment::is_free")]
     pub payment: Payment,
+    /// Whether the job was for nodes of its account or of a group alone: it earns no points and no standing. A verifier of the
+    /// version before doesn't write it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_for_chosen_nodes: bool,
 }
 
 /// The end of a job as it is committed: one row, unique per job, never changed.

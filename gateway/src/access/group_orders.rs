@@ -12,11 +12,12 @@ use super::account_name::account_named;
 use crate::api::nodes_wanted::is_group_name;
 
 /// The bounds of groups. An account with more than fifty sorts of jobs is rare; a thousand nodes are a data centre; a hundred users
-/// and fifty open invitations are more than people keep an eye on.
+/// and fifty open invitations are more than people keep an eye on, and so are fifty groups of others to use.
 pub const BOUNDS: GroupBounds =
-    GroupBounds { groups_max: 50, nodes_max: 1_000, accounts_max: 100, invitations_max: 50 };
+    GroupBounds { groups_max: 50, nodes_max: 1_000, accounts_max: 100, uses_max: 50, invitations_max: 50 };
 
-/// The largest number of groups in a list: those that an account is invited to are bounded by its nodes alone.
+/// The largest number of groups in a list. An account's own and those that it may use are a hundred at most and come first; those
+/// that its nodes are in come next. Each of its nodes may have fifty invitations, so the last of these may be left out.
 pub const LISTED_MAX: u32 = 1_000;
 
 /// Why an order about groups isn't carried out.
@@ -112,7 +113,9 @@ pub async fn change(
         GroupChanged::NoAccount => return Err(GroupOrderError::NoAccount(subject(&order.change))),
         GroupChanged::Full => {
             return Err(GroupOrderError::Full(match order.change {
-                GroupChange::Allow(_) => "100 accounts may use this group, which is the most.",
+                GroupChange::Allow(_) => {
+                    "100 accounts may use this group, or this account may use 50 groups of others, which is the most."
+                }
                 _ => {
                     "This group has 1000 nodes, or the node has 50 invitations that its owner has not answered, which is the most."
                 }

@@ -92,8 +92,8 @@ impl Flight {
     }
 
     /// Returns whether a key may have another request in flight, with what it has at other gateways.
-    fn may_begin(&self, key: Digest, (bounds, now): (TurnBounds, Instant), attempt: Attempt) -> bool {
-        let (of_key, of_account) = self.elsewhere.counts(key, now);
+    fn may_begin(&self, key: Digest, bounds: TurnBounds, attempt: Attempt) -> bool {
+        let (of_key, of_account) = self.elsewhere.counts(key);
         bounds.permit(self.of_key(key).saturating_add(of_key), self.total.saturating_add(of_account), attempt)
     }
 
@@ -111,15 +111,15 @@ impl Flight {
                 self.keys.remove(&key);
             }
         }
-        self.serve(bounds, Instant::now());
+        self.serve(bounds);
     }
 
     /// Gives turns to those who wait and may have one now.
-    fn serve(&mut self, bounds: TurnBounds, now: Instant) {
+    fn serve(&mut self, bounds: TurnBounds) {
         let mut index = 0;
         while let Some((key, _)) = self.waiting.get(index) {
             let key = *key;
-            if !self.may_begin(key, (bounds, now), Attempt::First) {
+            if !self.may_begin(key, bounds, Attempt::First) {
                 index += 1;
                 continue;
             }
@@ -190,7 +190,7 @@ impl Turns {
         let waiter = {
             let mut flights = lock(&self.flights);
             let flight = flights.entry(caller.account.clone()).or_default();
-            if flight.may_begin(caller.key, (self.bounds, Instant::now()), attempt) {
+            if flight.may_begin(caller.key, self.bounds, attempt) {
                 flight.begin(caller.key);
                 return Ok(self.turn(caller));
             }
@@ -221,7 +221,7 @@ impl Turns {
         let flights = lock(&self.flights);
         let flight = flights.get(&caller.account);
         let (of_key, of_account) = flight.map_or((0, 0), |flight| {
-            let (of_key, of_account) = flight.elsewhere.counts(caller.key, Instant::now());
+            let (of_key, of_account) = flight.elsewhere.counts(caller.key);
             (flight.of_key(caller.key).saturating_add(of_key), flight.total.saturating_add(of_account))
         });
         let left = |max: u32, count: u32| (max > 0).then(|| (max.saturating_sub(count), max));
@@ -229,7 +229,8 @@ impl Turns {
         both.into_iter().flatten().min()
     }
 
-    /// Notes what a key has in flight at another gateway, and gives the turns that came free there.
+    /// Notes what a key has in flight at another gateway, and gives the turns that came free there. Without bounds here nothing is
+    /// noted, whatever others report: nothing would use it, or expire it.
     pub(super) fn hear(
         &self,
         gateway: &GatewayId,
@@ -237,13 +238,16 @@ impl Turns {
         count: u32,
         now: Instant,
     ) {
+        if self.bounds.are_none() {
+            return;
+        }
         let mut flights = lock(&self.flights);
         if count == 0 && !flights.contains_key(account) {
             return;
         }
         let flight = flights.entry(account.clone()).or_default();
         flight.elsewhere.hear(gateway, key, count, now);
-        flight.serve(self.bounds, now);
+        flight.serve(self.bounds);
     }
 
     /// Returns what other gateways have to be told: the counts of keys that changed since, or, for the `whole`, of all keys.
@@ -255,7 +259,7 @@ impl Turns {
         let mut untold = Vec::new();
         for (account, flight) in lock(&self.flights).iter_mut() {
             flight.elsewhere.expire(now);
-            flight.serve(self.bounds, now);
+            flight.serve(self.bounds);
             untold.extend(flight.untold(whole).into_iter().map(|(key, count)| (key, account.clone(), count)));
         }
         untold

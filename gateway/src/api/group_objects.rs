@@ -4,7 +4,8 @@ use infera_ledger::{GroupNode, NodeGroup, WholeGroup};
 use infera_types::ids::{AccountId, OwnerId};
 use serde_json::{Value, json};
 
-/// Makes the object of a group without its nodes. Its name is for its own account; others know it by its id.
+/// Makes the object of a group without its nodes. All accounts that have to do with it see its name; in requests the name leads only
+/// its own account to it, and others name it by its id.
 pub(crate) fn group(group: &NodeGroup, account: &AccountId) -> Value {
     json!({
         "id": group.id,

@@ -117,24 +117,31 @@ pub(crate) struct Outcome {
 /// # Errors
 /// [`Failure`]; nothing was accepted. It names a job only if an earlier job can't be read.
 pub(crate) async fn submit(jobs: &Jobs, mut order: Order) -> Result<Receipt, Failure> {
-    order.pool = pool_of(jobs, &order.caller, order.ask.nodes.as_ref()).await?;
     let (account, begun) = (order.caller.account.clone(), Instant::now());
-    let receipt = match unanswerable(jobs, &order.ask.request, begun) {
+    let receipt = match refusal(jobs, &mut order, begun).await {
         None => {
             let deadline = order.cancel_after.unwrap_or(jobs.terms.submit_deadline);
             let receipt = accept(jobs, order, JobId::new(), false, deadline).await;
             receipt.map_err(|failure| failure.timed("accept", begun.elapsed()))?
         }
-        Some(error) => match earlier(jobs, &account, order.idempotency.as_ref()).await? {
-            Some(job) => Receipt::of(job, begun),
-            None => return Err(error.into()),
-        },
+        Some(error) => earlier_or(jobs, (&account, order.idempotency.as_ref()), error, begun).await?,
     };
     if receipt.accepted_ms.is_some() {
         return Ok(receipt);
     }
     let status = read(jobs, &account, receipt.job).await?.as_ref().map_or("unknown", objects::status);
     Ok(Receipt { status, ..receipt })
+}
+
+/// Finds the nodes that an order's job may go to. Returns the reason why no job can be made of it, whatever room there is; none if
+/// one can.
+async fn refusal(jobs: &Jobs, order: &mut Order, now: Instant) -> Option<ApiError> {
+    match pool_of(jobs, &order.caller, order.ask.nodes.as_ref()).await {
+        Ok(pool) => order.pool = pool,
+        // The group may have been there when the same request came first.
+        Err(error) => return Some(error),
+    }
+    unanswerable(jobs, &order.ask.request, now)
 }
 
 /// Returns the reason why the network could never answer this request, however much room there is; none if it could.
@@ -152,7 +159,6 @@ pub(super) fn unanswerable(jobs: &Jobs, request: &JobRequest, now: Instant) -> O
 /// # Errors
 /// [`Failure`]; it names the job once that is accepted.
 pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Failure> {
-    order.pool = pool_of(jobs, &order.caller, order.ask.nodes.as_ref()).await?;
     let now = Instant::now();
     let same = order.same_request();
     if let Some(same) = &same
@@ -160,7 +166,7 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
     {
         return attach(jobs, order, job).await;
     }
-    if let Some(error) = unanswerable(jobs, &order.ask.request, now) {
+    if let Some(error) = refusal(jobs, &mut order, now).await {
         return answer_earlier_or(jobs, &order, error).await;
     }
     let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
@@ -257,19 +263,21 @@ async fn accept(
     // Before the first reading of the catalogue, it isn't known which models exist.
     let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let Some(entry) = jobs.catalogue.model(order.ask.request.model.as_str()) else {
-        return Err(ApiError::ModelUnknown(order.ask.request.model.to_string()).into());
+        let unknown = ApiError::ModelUnknown(order.ask.request.model.to_string());
+        let same = (&order.caller.account, order.idempotency.as_ref());
+        return earlier_or(jobs, same, unknown, begun).await;
     };
     let standby = standby(&order.ask, &order.counted, &entry, synchronous, jobs.terms.offered_max);
     let standby = standby.in_pool(&order.pool);
     let Order { caller, ask, idempotency, reservation: _reservation, .. } = order;
     let place = if standby.is_always_held() { None } else { jobs.outbox.reserve() };
     if place.is_none() && !standby.is_always_held() {
-        let job = earlier(jobs, &caller.account, idempotency.as_ref()).await?;
-        let job = job.ok_or_else(|| {
+        let receipt =
+            earlier_or(jobs, (&caller.account, idempotency.as_ref()), ApiError::OutboxFull, begun).await;
+        if receipt.is_err() {
             jobs.outbox.refused();
-            ApiError::OutboxFull
-        })?;
-        return Ok(Receipt::of(job, begun));
+        }
+        return receipt;
     }
     let accepted_ms = Timestamp::now();
     let deadline_ms = accepted_ms.after(deadline);
@@ -277,8 +285,7 @@ async fn accept(
         Ok(new) => new,
         // An earlier job keeps the price at which it was accepted.
         Err(error) => {
-            let job = earlier(jobs, &caller.account, idempotency.as_ref()).await?;
-            return Ok(Receipt::of(job.ok_or(error)?, begun));
+            return earlier_or(jobs, (&caller.account, idempotency.as_ref()), error, begun).await;
         }
     };
     let price = new.charge.map(|charge| charge.price);
@@ -315,6 +322,18 @@ async fn committed(jobs: &Jobs, new: NewJob) -> Result<Committed, ApiError> {
         jobs.canceller.cancel(account, job);
     }
     Err(ApiError::from(&error))
+}
+
+/// Returns the receipt of the job that the same request of an account, with its key, made before, or else the error for which there
+/// is no new job.
+async fn earlier_or(
+    jobs: &Jobs,
+    (account, idempotency): (&AccountId, Option<&Idempotency>),
+    no_job: ApiError,
+    begun: Instant,
+) -> Result<Receipt, Failure> {
+    let job = earlier(jobs, account, idempotency).await?.ok_or(no_job)?;
+    Ok(Receipt::of(job, begun))
 }
 
 /// Answers with the job that the same request made before, or else with the error `no_room`. A lack of room for a new

@@ -1,7 +1,8 @@
 //! Accepts several jobs together: all of them in one commit, or none. What refuses a single job refuses the batch, and
-//! every job that could never be answered is named.
+//! every job that could never be answered is named. A job whose idempotency key was used before is the earlier one, also if none
+//! could be made of it now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::access::{Caller, JobShare};
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
+use crate::api::group_refusal::GroupRefusal;
 use crate::api::objects;
 use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 use crate::fastapi::{Flaw, Json, Mistakes, Step, Unfit};
@@ -71,80 +73,110 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
     let account = batch.caller.account.clone();
     // Before the first reading of the catalogue, it isn't known which models exist.
     let epoch = jobs.catalogue.epoch().ok_or(ApiError::LedgerAway)?;
-    let earlier = refuse_unanswerable(jobs, &batch, begun).await?;
+    let planned = plan(jobs, &batch, begun).await?;
     let deadline = batch.cancel_after.unwrap_or(jobs.terms.submit_deadline);
     let accepted_ms = Timestamp::now();
-    let (mut new, mut places) = (Vec::with_capacity(batch.jobs.len()), Vec::with_capacity(batch.jobs.len()));
-    let mut pools = HashMap::new();
-    for (place, BatchJob { ask, idempotency }) in batch.jobs.into_iter().enumerate() {
-        if earlier.contains_key(&place) {
-            continue;
-        }
-        let words = ask.nodes_words();
-        let known: Option<NodePool> = pools.get(&words).cloned();
-        let pool = match known {
-            Some(pool) => pool,
-            None => pool_of(jobs, &batch.caller, ask.nodes.as_ref()).await?,
+    let (mut new, mut places) = (Vec::with_capacity(batch.jobs.len()), Vec::new());
+    let mut receipts: Vec<Option<BatchReceipt>> = Vec::with_capacity(batch.jobs.len());
+    for (BatchJob { ask, idempotency }, planned) in batch.jobs.into_iter().zip(planned) {
+        let pool = match planned {
+            Planned::New(pool) => pool,
+            Planned::Earlier(job) => {
+                receipts.push(Some(BatchReceipt { job, status: "unknown", is_new: false }));
+                continue;
+            }
         };
-        pools.insert(words, pool.clone());
+        places.push(receipts.len());
+        receipts.push(None);
         let entry = jobs.catalogue.model(ask.request.model.as_str());
         let entry = entry.ok_or_else(|| ApiError::ModelUnknown(ask.request.model.to_string()))?;
         // No client waits, so the ledger holds each until its turn, and no notice is published here.
         let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max).in_pool(&pool);
         let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
         new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
-        places.push(place);
     }
     let asked: Vec<_> = new.iter().map(|job| (job.id, job.model.clone())).collect();
     let outcomes = if new.is_empty() { Vec::new() } else { stored(jobs, &account, new, &places).await? };
     let took = begun.elapsed();
-    let of_earlier = |job| BatchReceipt { job, status: "unknown", is_new: false };
-    let mut receipts: BTreeMap<usize, BatchReceipt> =
-        earlier.into_iter().map(|(place, job)| (place, of_earlier(job))).collect();
     for ((place, (job, model)), outcome) in places.into_iter().zip(asked).zip(outcomes) {
-        let receipt = if let Accepted::Existing(earlier) = outcome {
-            of_earlier(earlier)
-        } else {
-            jobs.metrics.accepted(&model, took);
-            BatchReceipt { job, status: "queued", is_new: true }
+        let receipt = match outcome {
+            Accepted::Existing(job) => BatchReceipt { job, status: "unknown", is_new: false },
+            _ => {
+                jobs.metrics.accepted(&model, took);
+                BatchReceipt { job, status: "queued", is_new: true }
+            }
         };
-        receipts.insert(place, receipt);
+        if let Some(at) = receipts.get_mut(place) {
+            *at = Some(receipt);
+        }
     }
     drop(batch.reservation);
-    with_statuses(jobs, &account, receipts.into_values().collect()).await
+    with_statuses(jobs, &account, receipts.into_iter().flatten().collect()).await
 }
 
-/// Refuses a batch with jobs that the network could never answer, or only for more than the client takes. All of them are named.
-/// Returns the earlier jobs under the keys of those for which the model has become too dear, by their places: they keep the
-/// price at which they were accepted.
-async fn refuse_unanswerable(
-    jobs: &Jobs,
-    batch: &Batch,
-    now: Instant,
-) -> Result<HashMap<usize, JobId>, ApiError> {
-    let (mut mistakes, mut known) = (Mistakes::default(), HashMap::new());
+/// What a job of a batch comes to before any is stored.
+enum Planned {
+    /// A new job, for these nodes, unless its key was used before.
+    New(NodePool),
+    /// The job that the same request made before. None could be made of it now.
+    Earlier(JobId),
+}
+
+/// Finds out what each job of a batch comes to. A batch with jobs that the network could never answer, or only for more than the client
+/// takes, is refused, and all of them are named; so is one with a job for a group that there is not.
+async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, ApiError> {
+    let (mut mistakes, mut lacks_group) = (Mistakes::default(), false);
+    let mut pools = HashMap::<String, Option<NodePool>>::new();
+    let mut planned = Vec::with_capacity(batch.jobs.len());
     for (index, BatchJob { ask, idempotency }) in batch.jobs.iter().enumerate() {
-        let model = ask.request.model.as_str();
-        let error = match jobs.catalogue.model(model) {
-            None => Some(ApiError::ModelUnknown(model.to_owned())),
-            Some(_) => unanswerable(jobs, &ask.request, now).or_else(|| too_dear(jobs, ask)),
+        let words = ask.nodes_words();
+        let known = pools.get(&words).cloned();
+        let pool = match known {
+            Some(pool) => pool,
+            None => match pool_of(jobs, &batch.caller, ask.nodes.as_ref()).await {
+                Ok(pool) => Some(pool),
+                Err(ApiError::Group(GroupRefusal::Unknown)) => None,
+                Err(error) => return Err(error),
+            },
         };
-        let Some(error) = error else { continue };
-        if matches!(error, ApiError::PriceAboveMax { .. })
-            && let Some(job) = earlier(jobs, &batch.caller.account, idempotency.as_ref()).await?
-        {
-            known.insert(index, job);
+        pools.insert(words, pool.clone());
+        let refusal = refusal(jobs, ask, now);
+        if let (None, Some(pool)) = (&refusal, &pool) {
+            planned.push(Planned::New(pool.clone()));
             continue;
         }
-        let member = match error {
-            ApiError::ContextExceeded { .. } => "messages",
-            ApiError::PriceAboveMax { .. } => "max_price",
-            _ => "model",
+        let mut add = |member, error: &ApiError| {
+            let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
+            mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
         };
-        let location = [Step::name("jobs"), Step::Index(index), Step::name(member)];
-        mistakes.add(&location, Flaw::new(error.code(), error.message()), &Json::Null);
+        match (earlier(jobs, &batch.caller.account, idempotency.as_ref()).await, refusal) {
+            (Ok(Some(job)), _) => planned.push(Planned::Earlier(job)),
+            (Err(error @ ApiError::KeyReused), _) => add("idempotency_key", &error),
+            (Err(error), _) => return Err(error),
+            (Ok(None), Some(error)) => add(member(&error), &error),
+            (Ok(None), None) => lacks_group = true,
+        }
     }
-    Ok(mistakes.none_or(known).map_err(Unfit::from)?)
+    let planned = mistakes.none_or(planned).map_err(Unfit::from)?;
+    if lacks_group { Err(ApiError::Group(GroupRefusal::Unknown)) } else { Ok(planned) }
+}
+
+/// Returns the reason why no job can be made of a request, whatever room there is; none if one can.
+fn refusal(jobs: &Jobs, ask: &ChatRequest, now: Instant) -> Option<ApiError> {
+    let model = ask.request.model.as_str();
+    match jobs.catalogue.model(model) {
+        None => Some(ApiError::ModelUnknown(model.to_owned())),
+        Some(_) => unanswerable(jobs, &ask.request, now).or_else(|| too_dear(jobs, ask)),
+    }
+}
+
+/// Returns the member of a job that a refusal is about.
+fn member(refusal: &ApiError) -> &'static str {
+    match refusal {
+        ApiError::ContextExceeded { .. } => "messages",
+        ApiError::PriceAboveMax { .. } => "max_price",
+        _ => "model",
+    }
 }
 
 /// Returns the refusal of a job whose model costs more than its client takes.
@@ -176,8 +208,8 @@ async fn stored(
         BatchAccepted::Stored(outcomes) => Ok(outcomes),
         BatchAccepted::KeysReused(reused) => {
             let mut mistakes = Mistakes::default();
-            for place in reused.into_iter().filter_map(|index| places.get(index)) {
-                let location = [Step::name("jobs"), Step::Index(*place), Step::name("idempotency_key")];
+            for place in reused.into_iter().filter_map(|index| places.get(index).copied()) {
+                let location = [Step::name("jobs"), Step::Index(place), Step::name("idempotency_key")];
                 let flaw = Flaw::new(ApiError::KeyReused.code(), ApiError::KeyReused.message());
                 mistakes.add(&location, flaw, &Json::Null);
             }

@@ -10,6 +10,9 @@ use super::code::MailCode;
 /// The path of the page that a mail links to, and of the request that its code is for.
 const PROOF_PATH: &str = "/v1/account/proof";
 
+/// The path of the request that asks for a code for a lost key.
+const RECOVERY_ASK_PATH: &str = "/v1/account/recovery";
+
 /// The path of the request that the code for a lost key is for.
 const RECOVERY_PATH: &str = "/v1/account/recovery/key";
 
@@ -46,7 +49,8 @@ pub(super) fn with_code(mail: &DueMail, code: &MailCode, public_url: &str, life:
     }
 }
 
-/// Returns the letter to an address that another account has proven.
+/// Returns the letter to an address that another account has proven. Its command has no address: one may have characters that a
+/// shell reads as its own (`'` and `$(…)` are in valid ones), and a stranger may have chosen it.
 pub(super) fn taken(mail: &DueMail, public_url: &str) -> Letter {
     let url = public_url.trim_end_matches('/');
     letter(
@@ -56,10 +60,9 @@ pub(super) fn taken(mail: &DueMail, public_url: &str) -> Letter {
             "Somebody, we hope you, opened another account with this address at\n{url}\n\n\
              The address is proven for an account that you have already, and proves\n\
              no second one. If you lost that account's key, this gets you a mail with\n\
-             a code for a new one:\n\n\
-             curl {url}/v1/account/recovery -H 'Content-Type: application/json' -d '{{\"email\": \"{}\"}}'\n\n\
-             If that was not you, do nothing: your account is as it was.\n",
-            mail.address
+             a code for a new one, with your address for ADDRESS:\n\n\
+             curl {url}{RECOVERY_ASK_PATH} -H 'Content-Type: application/json' -d '{{\"email\": \"ADDRESS\"}}'\n\n\
+             If that was not you, do nothing: your account is as it was.\n"
         ),
     )
 }
@@ -103,6 +106,22 @@ mod tests {
         for letter in [proof, recovery, taken] {
             assert!(letter.text.is_ascii() && letter.subject.is_ascii());
             assert!(letter.text.lines().all(|line| line.len() < 400), "{}", letter.text);
+        }
+    }
+
+    #[test]
+    fn no_command_has_anything_of_an_address() {
+        let address = "'$(id)'@example.com";
+        let hostile = |kind| DueMail { address: address.to_owned(), ..mail(kind) };
+        let (code, url) = (MailCode::generate().unwrap(), "https://infera.example");
+        let life = Duration::from_secs(60);
+        for letter in [
+            taken(&hostile(MailKind::Proof), url),
+            with_code(&hostile(MailKind::Proof), &code, url, life),
+            with_code(&hostile(MailKind::Recovery), &code, url, life),
+        ] {
+            assert_eq!(letter.to, address);
+            assert!(!letter.text.contains("id)"), "{}", letter.text);
         }
     }
 

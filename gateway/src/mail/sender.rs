@@ -51,7 +51,9 @@ pub(crate) struct Sender {
 
 /// What became of one try.
 enum Tried {
-    /// The mail is finished: sent, refused for good, or without anyone to send it to.
+    /// The server answered for the mail, which is finished: it is sent, or refused for good.
+    Answered,
+    /// The mail is finished without a word to the server: it has no one to go to, or can't be written.
     Finished,
     /// The mail server is away, for this reason.
     Away(String),
@@ -120,9 +122,10 @@ impl Sender {
             }
         };
         let tried = join_all(mails.iter().map(|mail| self.try_once(mail))).await;
-        let mut is_well = true;
+        let (mut is_well, mut is_answered) = (true, false);
         for outcome in &tried {
             match outcome {
+                Tried::Answered => is_answered = true,
                 Tried::Finished => {}
                 Tried::Away(reason) => {
                     is_well = false;
@@ -136,7 +139,7 @@ impl Sender {
         }
         if is_well {
             faults.ledger(None);
-            if !tried.is_empty() {
+            if is_answered {
                 faults.mail_is_back();
             }
         }
@@ -147,7 +150,7 @@ impl Sender {
         let letter = match self.letter(mail).await {
             Ok(Some(letter)) => letter,
             // Nothing tells that the address has nothing to prove or to recover, the log included.
-            Ok(None) => return self.finish(mail, None).await,
+            Ok(None) => return self.finish(mail, None, Tried::Finished).await,
             Err(tried) => return tried,
         };
         let address = masked(&mail.address);
@@ -156,26 +159,25 @@ impl Sender {
             Ok(()) => {
                 counted("sent");
                 tracing::info!(%id, kind, address, tries, "a mail is sent");
-                self.finish(mail, None).await
+                self.finish(mail, None, Tried::Answered).await
             }
             Err(error @ (MailError::Refused(_) | MailError::Unwritable(_))) => {
                 counted("given_up");
                 tracing::warn!(%id, kind, address, %error, "a mail is given up");
-                self.finish(mail, None).await
+                // What can't be written never came to the server.
+                let is_answer = matches!(error, MailError::Refused(_));
+                self.finish(mail, None, if is_answer { Tried::Answered } else { Tried::Finished }).await
             }
             Err(MailError::Away(reason)) if mail.tries >= TRIES_MAX => {
                 counted("given_up");
                 tracing::error!(%id, kind, address, tries, reason, "a mail is given up");
-                self.finish(mail, None).await
+                self.finish(mail, None, Tried::Away(reason)).await
             }
             Err(MailError::Away(reason)) => {
                 counted("later");
                 tracing::debug!(%id, kind, address, tries, reason, "a mail is tried again later");
                 let again = Timestamp::now().after(self.retry.spread(mail.tries));
-                match self.finish(mail, Some(again)).await {
-                    Tried::Finished => Tried::Away(reason),
-                    unrecorded => unrecorded,
-                }
+                self.finish(mail, Some(again), Tried::Away(reason)).await
             }
         }
     }
@@ -195,9 +197,10 @@ impl Sender {
         })
     }
 
-    async fn finish(&self, mail: &DueMail, again: Option<Timestamp>) -> Tried {
+    /// Records when a mail's turn comes again, and returns what became of the try.
+    async fn finish(&self, mail: &DueMail, again: Option<Timestamp>, tried: Tried) -> Tried {
         match self.outbox.finish_mail(mail.id, again).await {
-            Ok(()) => Tried::Finished,
+            Ok(()) => tried,
             Err(error) => Tried::Unrecorded(error),
         }
     }
@@ -240,4 +243,46 @@ fn masked(address: &str) -> String {
     let mut hash = Digest::of(address.as_bytes()).to_string();
     hash.truncate(12);
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use infera_ledger::{MailBook as _, MailBounds, NewMail};
+    use infera_ledger_sqlite::SqliteLedger;
+    use infera_types::ids::MailId;
+
+    use super::*;
+
+    /// A mail server that takes every letter.
+    #[derive(Debug)]
+    struct Taking;
+
+    #[async_trait]
+    impl Mailer for Taking {
+        async fn send(&self, _letter: &Letter) -> Result<(), MailError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_goes_to_no_one_says_nothing_of_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let (wake, now) = (Arc::default(), Timestamp::now());
+        let sender = Sender::new(Arc::clone(&ledger) as _, Arc::new(Taking), &MailConfig::default(), wake);
+        let account =
+            infera_ledger::AccountBook::sign_up(&*ledger, "ada@example.com", None, now).await.unwrap();
+        let bounds = MailBounds { per_hour_max: 9, per_address_hour_max: 9, per_network_hour_max: 9 };
+        let mut faults = Faults { is_mail_away: true, is_ledger_away: false };
+        for (kind, account, is_away_after) in
+            [(MailKind::Recovery, None, true), (MailKind::Proof, Some(account.account), false)]
+        {
+            let (id, network) = (MailId::new(), "192.0.2.0/24".to_owned());
+            let mail = NewMail { id, kind, address: "ada@example.com".to_owned(), account, network };
+            assert!(ledger.ask_for_mail(&mail, &bounds, now).await.unwrap());
+            sender.look(&mut faults).await;
+            assert_eq!(faults.is_mail_away, is_away_after, "{kind:?}");
+        }
+    }
 }

@@ -48,7 +48,12 @@ const KEEP: &str = "Keep this key: it is not shown again.";
 const KEEP_AND_PROVE: &str = "Keep this key: it is not shown again. Open the link in the mail that comes to the address, and the \
                               account counts by itself.";
 
-/// Signs up an e-mail address.
+/// What is told where mail is sent, but this one could not be asked for.
+const KEEP_AND_ASK: &str = "Keep this key: it is not shown again. The mail that proves the address could not be asked for: ask for it by \
+                            POST /v1/account/address under this key.";
+
+/// Signs up an e-mail address. Once the account is there its key is shown, whether or not the mail could be asked for: it is shown
+/// nowhere else, and a client that tries again would make another account.
 ///
 /// # Errors
 /// [`Failure`].
@@ -69,10 +74,16 @@ pub(crate) async fn signup(
         ApiError::Internal
     })?;
     let account = accounts.open_account(&email, &key.first(), Timestamp::now()).await.map_err(failed)?;
-    if let Some(post) = post {
-        post.ask_for_proof(account.clone(), email, call.address).await.map_err(failed)?;
-    }
-    let message = if post.is_some() { KEEP_AND_PROVE } else { KEEP };
+    let message = match post {
+        None => KEEP,
+        Some(post) => match post.ask_for_proof(account.clone(), email, call.address).await {
+            Ok(()) => KEEP_AND_PROVE,
+            Err(error) => {
+                tracing::error!(%error, %account, "the mail that proves a new account's address could not be asked for");
+                KEEP_AND_ASK
+            }
+        },
+    };
     let reply = json!({
         "status": "created",
         "api_key": key.expose(),

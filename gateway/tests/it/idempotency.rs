@@ -57,6 +57,55 @@ async fn a_finished_answer_is_replayed_without_nodes() {
     assert_eq!(fresh.status, 503);
 }
 
+/// A group that is gone makes no new jobs, and hides no earlier one.
+#[tokio::test]
+async fn an_earlier_job_is_found_without_its_group() {
+    let rig = Rig::start(unlimited()).await;
+    let headers = [("api_key", rig.key.as_str()), ("Content-Type", "application/json")];
+    let made = rig.send("POST", "/v1/node-groups", &headers, br#"{"name": "lab"}"#).await.json();
+    let group = made["id"].as_str().expect("an id");
+    let faces = [("/v1/chat/completions", chat()), ("/submit_job", job()), ("/v1/jobs", chat())];
+    let send = async |path: &str, body: &serde_json::Value, key: &str| {
+        let mut body = body.clone();
+        body["verification"] = json!({ "nodes": "group:lab" });
+        rig.post(path, &body, &[("Idempotency-Key", key)]).await
+    };
+    let id = |reply: &crate::support::client::Reply| {
+        let object = reply.json();
+        object.get("job_id").or(object.get("id")).cloned()
+    };
+    let mut firsts = Vec::new();
+    for (path, body) in &faces {
+        let first = send(path, body, path).await;
+        assert!(first.status < 300, "{path}: {}", first.json());
+        firsts.push(id(&first));
+    }
+    let mut job = chat();
+    job["verification"] = json!({ "nodes": "group:lab" });
+    let several = json!({ "jobs": [job, chat()] });
+    let batch = async |key: &str| rig.post("/v1/jobs", &several, &[("Idempotency-Key", key)]).await;
+    let ids = |reply: &crate::support::client::Reply| {
+        let jobs = reply.json()["data"].as_array().cloned().unwrap_or_default();
+        jobs.iter().map(|job| (job["id"].clone(), job["replayed"].clone())).collect::<Vec<_>>()
+    };
+    let first_batch = ids(&batch("batch").await);
+    assert_eq!(first_batch.len(), 2);
+    let path = format!("/v1/node-groups/{group}");
+    assert_eq!(rig.send("DELETE", &path, &headers[..1], b"").await.status, 200);
+    for ((path, body), first) in faces.iter().zip(firsts) {
+        let again = send(path, body, path).await;
+        assert!(again.status < 300, "{path}: {}", again.json());
+        assert_eq!((id(&again), again.header("idempotent-replayed")), (first, Some("true")), "{path}");
+        assert_eq!(send(path, body, "another").await.status, 404, "{path}");
+        let mut other = body.clone();
+        other["max_tokens"] = json!(17);
+        assert!((400..500).contains(&send(path, &other, path).await.status), "{path}: another request");
+    }
+    let again: Vec<_> = first_batch.into_iter().map(|(id, _)| (id, json!(true))).collect();
+    assert_eq!(ids(&batch("batch").await), again, "jobs together");
+    assert_eq!(batch("another").await.status, 404);
+}
+
 #[tokio::test]
 async fn while_it_runs_it_is_in_progress() {
     let rig = Rig::start(unlimited()).await;

@@ -28,6 +28,7 @@ mod limits_by_key;
 mod limits_shared;
 mod lives;
 mod losing;
+mod mail_faults;
 mod money;
 mod node_groups;
 mod node_owners;

@@ -25,6 +25,7 @@ async fn judge(rig: &Rig, node: &NodeId, verdict: Verdict, millipoints: i64, pos
         tokens: 3,
         on_time: true,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     let job_id = JobId::new();
     let posting = Posting { id: format!("verdict:{}", AssignmentId::new()), job_id, posted_ms, entry };

@@ -167,6 +167,18 @@ impl Rig {
         .await
     }
 
+    /// Starts one that sends mail.
+    pub(crate) async fn start_mailing(
+        config: Config,
+        mail: impl FnOnce(&Arc<SqliteLedger>) -> infera_gateway::Mail,
+    ) -> Self {
+        let between = |ledger, broker| (ledger, broker);
+        Self::start_made(config, 3, between, |config, seams, ledger| {
+            Gateway::new(config, seams).sending_mail(mail(ledger))
+        })
+        .await
+    }
+
     async fn start_made<I: JobIntake + 'static, B: Broker + 'static>(
         config: Config,
         owners: u32,

@@ -113,6 +113,7 @@ impl Asker {
             temperature: 0.7,
             sample_key: Digest::of(b"sample key"),
             payment: infera_types::money::Payment::Free,
+            is_for_chosen_nodes: false,
         };
         Settlement {
             job_id: job,
@@ -143,6 +144,7 @@ pub fn postings(settlement: &Settlement) -> Vec<Posting> {
             tokens: 16,
             on_time: true,
             numbers_outside: false,
+            is_for_chosen_nodes: false,
         },
     };
     assignments.map(posting).collect()

@@ -4,6 +4,10 @@
 //! could make points for itself by asking its own nodes. Where the job's model has a price, it earns nothing either unless the
 //! account pays and the job ended with an answer, since only answers cost something: what is cancelled, expires or fails would be
 //! points for nothing. Verdicts are the same either way, and so is the node's reputation.
+//!
+//! A job for chosen nodes, of its account or of a group, earns nothing either, whatever its model costs: its account could be
+//! another one in the same hand, and the answers would agree among machines of that hand. Verdicts on it say nothing about the
+//! nodes to strangers, so they change no reputation ([`infera_ledger::fold::counts`]).
 
 use infera_types::ids::{AccountId, OwnerId};
 use infera_types::money::Payment;
@@ -17,6 +21,8 @@ pub struct Demand<'a> {
     pub payment: Payment,
     /// Whether the job ended with an answer.
     pub is_answered: bool,
+    /// Whether it was for nodes of its account or of a group alone.
+    pub is_for_chosen_nodes: bool,
 }
 
 impl Demand<'_> {
@@ -28,6 +34,6 @@ impl Demand<'_> {
             Payment::Paid => self.is_answered,
             Payment::Unpaid => false,
         };
-        is_wanted && *owner != OwnerId::of_account(self.account)
+        is_wanted && !self.is_for_chosen_nodes && *owner != OwnerId::of_account(self.account)
     }
 }

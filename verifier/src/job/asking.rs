@@ -99,7 +99,8 @@ impl Asking {
     pub(super) fn record(&self) -> Option<GroupRecord> {
         let context = self.prepared.context(&self.tenure.thresholds);
         let record = self.group.record(&self.tenure.id, &context, Timestamp::now())?;
-        Some(GroupRecord { payment: self.job.payment, ..record })
+        let (payment, is_for_chosen_nodes) = (self.job.payment, !self.job.pool.is_open());
+        Some(GroupRecord { payment, is_for_chosen_nodes, ..record })
     }
 
     /// Returns the end that an agreement is.

@@ -10,6 +10,7 @@ use infera_types::job::{
     VerificationPolicy,
 };
 use infera_types::messages::Replica;
+use infera_types::money::Payment;
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
@@ -336,8 +337,9 @@ impl Group {
             deadline_ms: open.map(|one| one.due).max().unwrap_or(now),
             temperature: context.temperature,
             sample_key: *context.sample_key,
-            // It stands with the job, not with what its nodes do.
-            payment: infera_types::money::Payment::Free,
+            // Both stand with the job, not with what its nodes do.
+            payment: Payment::Free,
+            is_for_chosen_nodes: false,
         })
     }
 }

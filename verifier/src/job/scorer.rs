@@ -4,7 +4,6 @@
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_types::job::{AssignmentRecord, End, GroupRecord, Settlement};
-use infera_types::money::Payment;
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
@@ -64,7 +63,7 @@ async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
         .judged
         .iter()
         .zip(&group.assignments)
-        .map(|(judged, record)| posting(tenure, (settlement, group.payment), judged, record))
+        .map(|(judged, record)| posting(tenure, (settlement, group), judged, record))
         .collect();
     // The dispute first: if this is cut off in between, the group is still open and comes up again.
     if let Some(detail) = closing.dispute {
@@ -109,15 +108,16 @@ pub(super) fn case<'a>(
     Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
 }
 
-/// Makes a posting of the verdict on one assignment of a job.
+/// Makes a posting of the verdict on one assignment of a group of a job.
 pub(super) fn posting(
     tenure: &Tenure,
-    (settlement, payment): (&Settlement, Payment),
+    (settlement, group): (&Settlement, &GroupRecord),
     judged: &Judged,
     record: &AssignmentRecord,
 ) -> Posting {
+    let GroupRecord { payment, is_for_chosen_nodes, .. } = *group;
     let is_answered = matches!(settlement.end, End::Succeeded { .. });
-    let demand = Demand { account: &settlement.account, payment, is_answered };
+    let demand = Demand { account: &settlement.account, payment, is_answered, is_for_chosen_nodes };
     let snapshot = tenure.ledger_view.snapshot();
     let standing = snapshot.standing(&judged.node, &settlement.model);
     let work = Work {
@@ -149,6 +149,7 @@ pub(super) fn posting(
             tokens: judged.own_tokens,
             on_time: judged.on_time,
             numbers_outside: judged.numbers_outside,
+            is_for_chosen_nodes,
         },
     }
 }

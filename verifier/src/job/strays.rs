@@ -74,7 +74,7 @@ async fn post_stray(
     if let Some(detail) = disputed {
         dispute(tenure, &settlement, &detail).await?;
     }
-    let posting = posting(tenure, (&settlement, record.payment), &judged, &asked);
+    let posting = posting(tenure, (&settlement, &record), &judged, &asked);
     tenure.seams.owner.post(settlement.job_id, &[posting], false).await?;
     count_verdicts(&settlement, [&judged].into_iter());
     Ok(())

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use infera_ledger::{
@@ -17,6 +18,10 @@ use super::profile::Profiles;
 /// Epochs last days; more than this in use at once is a mistake somewhere, and only costs a read.
 const EPOCHS_MAX: usize = 64;
 
+/// How long what is noted of nodes is kept unread at most, though its number is the same: a ledger that was put back to a copy of
+/// itself may give a number out twice.
+const POOLS_KEPT: Duration = Duration::from_secs(60);
+
 /// One reading of the ledger.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
@@ -27,7 +32,9 @@ pub(crate) struct Snapshot {
     /// What owners want of their nodes; those whose owners said nothing are left out.
     pub(crate) wishes: HashMap<NodeId, NodeWish>,
     /// Which jobs nodes are for.
-    pub(crate) pools: Pools,
+    pub(crate) pools: Arc<Pools>,
+    /// The number of that in the ledger, and when it was read.
+    pools_read: Option<(u64, Instant)>,
     /// How each node stands for each model.
     pub(crate) standings: HashMap<ModelName, HashMap<NodeId, NodeStanding>>,
     /// What those records are worth, for each model of the catalogue.
@@ -76,7 +83,7 @@ impl LedgerView {
         for wish in nodes.wishes().await? {
             snapshot.wishes.insert(wish.node.clone(), wish);
         }
-        snapshot.pools = Pools::of(nodes.pools().await?);
+        (snapshot.pools, snapshot.pools_read) = self.pools(nodes).await?;
         for standing in standing.standings().await? {
             let of_model = snapshot.standings.entry(standing.model.clone()).or_default();
             of_model.insert(standing.node.clone(), standing);
@@ -87,6 +94,24 @@ impl LedgerView {
         }
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
+    }
+
+    /// Returns what is noted of nodes, with its number and when it was read. It is read only if the number has changed: there may be
+    /// many groups. A change between the two readings comes with the next number.
+    async fn pools(
+        &self,
+        nodes: &dyn NodeReader,
+    ) -> Result<(Arc<Pools>, Option<(u64, Instant)>), LedgerError> {
+        let (last, number) = (self.snapshot(), nodes.pools_version().await?);
+        match last.pools_read {
+            Some((read, at)) if read == number && at.elapsed() < POOLS_KEPT => {
+                Ok((Arc::clone(&last.pools), last.pools_read))
+            }
+            _ => {
+                let now = Instant::now();
+                Ok((Arc::new(Pools::of(nodes.pools().await?)), Some((number, now))))
+            }
+        }
     }
 
     /// Returns the secret of epoch `number`, which never changes.
@@ -108,5 +133,43 @@ impl LedgerView {
         }
         epochs.insert(number, epoch.secret);
         Ok(epoch.secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_ledger::{
+        AccountBook as _, GroupBounds, GroupMade, NewGroup, NewNode, NodeGroupBook as _, NodePool,
+        PoolBook as _, Registered,
+    };
+    use infera_ledger_sqlite::SqliteLedger;
+    use infera_types::ids::GroupId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_noted_of_nodes_is_read_when_it_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let now = Timestamp::now();
+        let account = ledger.sign_up("ada@example.org", None, now).await.unwrap().account;
+        let new = NewNode { name: "a".to_owned(), secret: Digest::of(b"s"), account: Some(account.clone()) };
+        let Registered::Node(node) = ledger.register_node(&new, now).await.unwrap() else { unreachable!() };
+        let view = LedgerView::default();
+        let read = async || {
+            view.refresh(&*ledger, &*ledger, &*ledger).await.unwrap();
+            view.snapshot()
+        };
+        let (first, second) = (read().await, read().await);
+        assert!(Arc::ptr_eq(&first.pools, &second.pools), "nothing was noted");
+        ledger.set_backstop("a", true, now).await.unwrap();
+        assert!(read().await.pools.is_backstop(&node.id));
+        let group = NewGroup { id: GroupId::fresh(), account: account.clone(), name: "lab".to_owned() };
+        let pool = NodePool::Group(group.id.clone());
+        assert!(!read().await.pools.is_open_to(&pool, &account));
+        let bounds =
+            GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, uses_max: 9, invitations_max: 9 };
+        assert_eq!(ledger.create_group(&group, &bounds, now).await.unwrap(), GroupMade::Made);
+        assert!(read().await.pools.is_open_to(&pool, &account));
     }
 }

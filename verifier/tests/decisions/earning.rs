@@ -17,9 +17,11 @@ fn only_paid_work_for_others_earns() {
         (Payment::Unpaid, true, false),
         (Payment::Unpaid, false, false),
     ] {
-        let demand = Demand { account: &account, payment, is_answered };
+        let demand = Demand { account: &account, payment, is_answered, is_for_chosen_nodes: false };
         assert_eq!(demand.earns(&strangers), earns, "{demand:?}");
         assert_eq!(demand.earns(&anonymous), earns, "{demand:?}");
         assert!(!demand.earns(&own), "{demand:?}");
+        let chosen = Demand { is_for_chosen_nodes: true, ..demand };
+        assert!(!chosen.earns(&strangers), "whoever asked chose its nodes: {demand:?}");
     }
 }

@@ -23,6 +23,7 @@ fn posting(verdict: Verdict, posted_ms: Timestamp) -> Posting {
         tokens: 50,
         on_time: verdict != Verdict::Missed,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     Posting { id: "verdict:x".to_owned(), job_id: JobId::from_bytes([0; 16]), posted_ms, entry }
 }

@@ -31,6 +31,7 @@ fn group(letters: &str, sampling: &Sampling) -> GroupRecord {
         temperature: sampling.temperature,
         sample_key: sampling.key,
         payment: infera_types::money::Payment::Free,
+        is_for_chosen_nodes: false,
     }
 }
 

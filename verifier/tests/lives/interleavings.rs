@@ -175,6 +175,7 @@ async fn a_job_that_two_settle_is_closed_by_the_one_that_won() {
         temperature: 0.0,
         sample_key: Digest::of(b"key"),
         payment: infera_types::money::Payment::Free,
+        is_for_chosen_nodes: false,
     };
     let settlement = Settlement {
         job_id: job,

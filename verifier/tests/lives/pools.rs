@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use infera_ledger::{
     Accepted, Feeding as _, GroupBounds, GroupChange, GroupMade, GroupOrder, JobIntake as _, JobReader as _,
-    NewGroup, NewJob, NodeChange, NodeGroupBook as _, NodePool, NodeRoster as _, PoolBook as _, Standby,
-    Verdict, Whose,
+    NewGroup, NewJob, NodeChange, NodeGroupBook as _, NodePool, NodeRoster as _, PoolBook as _, PostingEntry,
+    Standby, Standing as _, Verdict, Whose,
 };
 use infera_types::ids::{AccountId, GroupId, JobId, OwnerId};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy, VerificationStatus};
@@ -270,7 +270,8 @@ async fn a_private_node_serves_its_owner_alone() {
     assert_eq!(nodes[2].seen().len(), before + 1);
 }
 
-const BOUNDS: GroupBounds = GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, invitations_max: 9 };
+const BOUNDS: GroupBounds =
+    GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, uses_max: 9, invitations_max: 9 };
 
 async fn change(network: &Network, by: &AccountId, group: &GroupId, change: GroupChange) {
     let order = GroupOrder { by: by.clone(), group: group.clone(), change };
@@ -317,6 +318,7 @@ async fn a_group_serves_those_who_may_use_it() {
         matches!(ended(&account).await.end, End::Succeeded { .. }).then_some(())
     })
     .await;
+    assert_worthless(&network, ended(&account).await.job_id).await;
     let runner = network.runner("c").await;
     change(&network, &runner, group, GroupChange::RemoveNode("c".to_owned())).await;
     eventually("one has left", || async {
@@ -324,6 +326,22 @@ async fn a_group_serves_those_who_may_use_it() {
     })
     .await;
     assert!(others.iter().all(|node| node.seen().is_empty()));
+}
+
+/// The verdicts on a job are VALID, earn nothing, and neither they nor those before made a standing. Its account could be another
+/// one in the hand that runs the nodes.
+async fn assert_worthless(network: &Network, job: JobId) {
+    let postings = network.archived(job).await.postings;
+    let earned: Vec<_> = postings
+        .iter()
+        .filter_map(|posting| match posting.entry {
+            PostingEntry::Verdict { verdict, millipoints, .. } => Some((verdict, millipoints)),
+            PostingEntry::Usage { .. } => None,
+        })
+        .collect();
+    assert_eq!(earned, [(Verdict::Valid, 0); 3]);
+    network.assert_replays().await;
+    assert_eq!(network.ledger.standings().await.unwrap(), [], "the network learned nothing of its nodes");
 }
 
 /// A backstop answers where two owners are all there are, is told of, counted, and paid nothing; with a third owner it rests.

@@ -9,7 +9,8 @@ use infera_ledger::{
 use infera_types::ids::{AccountId, Digest, GroupId, NodeId, OwnerId};
 use infera_types::service::Lane;
 
-const BOUNDS: GroupBounds = GroupBounds { groups_max: 2, nodes_max: 2, accounts_max: 2, invitations_max: 1 };
+const BOUNDS: GroupBounds =
+    GroupBounds { groups_max: 2, nodes_max: 2, accounts_max: 2, uses_max: 2, invitations_max: 1 };
 
 async fn account(ledger: &Halves, name: &str) -> AccountId {
     must(ledger.accounts.sign_up(&format!("{name}@example.org"), None, at(0)).await).account
@@ -168,6 +169,103 @@ pub async fn groups_are_bounded(ledger: &Halves) {
     }
 }
 
+/// Others let an account use so many groups, and no more: it needs not consent, so it is bounded for it. What it left is free again.
+pub async fn the_groups_that_an_account_may_use_are_bounded(ledger: &Halves) {
+    let user = account(ledger, "user").await;
+    let allow = GroupChange::Allow(user.clone());
+    let mut groups = Vec::new();
+    for (name, outcome) in [("a", GroupChanged::Done), ("b", GroupChanged::Done), ("c", GroupChanged::Full)] {
+        let owner = account(ledger, name).await;
+        let group = made(ledger, &owner, "lab").await;
+        assert_eq!(changed(ledger, &owner, &group, allow.clone()).await, outcome, "{name}");
+        groups.push((owner, group));
+    }
+    let [(first, one), _, (third, three)] = &groups[..] else { unreachable!("three were made") };
+    assert_eq!(changed(ledger, first, one, allow.clone()).await, GroupChanged::Done, "the same again");
+    assert_eq!(changed(ledger, &user, one, GroupChange::Disallow(user.clone())).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, third, three, allow).await, GroupChanged::Done);
+    // Its own are no one's to bound here.
+    made(ledger, &user, "own").await;
+}
+
+/// However many groups others had before, and however many they invite its nodes to, an account's own come first in its list.
+pub async fn an_accounts_own_groups_are_listed_first(ledger: &Halves) {
+    let (user, runner) = (account(ledger, "user").await, account(ledger, "runner").await);
+    let theirs = node(ledger, "theirs", &user).await;
+    let [invited, joined, used] = [made(ledger, &runner, "x").await, made(ledger, &runner, "y").await, {
+        let other = account(ledger, "other").await;
+        let used = made(ledger, &other, "z").await;
+        changed(ledger, &other, &used, GroupChange::Allow(user.clone())).await;
+        used
+    }];
+    for group in [&joined, &invited] {
+        assert_eq!(changed(ledger, &runner, group, add(theirs.id.as_str())).await, GroupChanged::Done);
+        if group == &joined {
+            assert_eq!(changed(ledger, &user, group, add("theirs")).await, GroupChanged::Done);
+        }
+    }
+    let new = NewGroup { id: GroupId::fresh(), account: user.clone(), name: "own".to_owned() };
+    assert_eq!(must(ledger.groups.create_group(&new, &BOUNDS, at(900)).await), GroupMade::Made);
+    let listed = async |limit| {
+        let groups = must(ledger.groups.groups_of(&user, limit).await);
+        groups.into_iter().map(|group| group.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(9).await, [new.id.clone(), used, joined, invited]);
+    assert_eq!(listed(1).await, std::slice::from_ref(&new.id));
+    // A group counts once, by what is nearest to the account.
+    assert_eq!(changed(ledger, &user, &new.id, add("theirs")).await, GroupChanged::Done);
+    assert_eq!(listed(9).await.len(), 4);
+}
+
+/// The number of what draws are told changes with it, and with nothing else that is as frequent as jobs.
+pub async fn what_draws_are_told_has_a_version(ledger: &Halves) {
+    let owner = account(ledger, "owner").await;
+    let version = async || must(ledger.node_reader.pools_version().await);
+    let mut last = version().await;
+    let mut grew = async |what: &str| {
+        let now = version().await;
+        assert!(now > last, "{what}");
+        last = now;
+    };
+    let own = node(ledger, "own", &owner).await;
+    let group = made(ledger, &owner, "lab").await;
+    grew("a group").await;
+    changed(ledger, &owner, &group, add("own")).await;
+    grew("a node").await;
+    let user = account(ledger, "user").await;
+    changed(ledger, &owner, &group, GroupChange::Allow(user.clone())).await;
+    grew("a user").await;
+    changed(ledger, &owner, &group, GroupChange::Disallow(user.clone())).await;
+    grew("a user that is gone").await;
+    let theirs = node(ledger, "theirs", &user).await;
+    changed(ledger, &owner, &group, add(theirs.id.as_str())).await;
+    grew("an invitation").await;
+    changed(ledger, &user, &group, add("theirs")).await;
+    grew("a consent").await;
+    changed(ledger, &user, &group, remove("theirs")).await;
+    grew("a node that left").await;
+    let whose = Whose::Of(OwnerId::of_account(&owner));
+    let restrict = NodeChange::Restrict { is_private: true };
+    must(ledger.roster.change_node(&whose, "own", &restrict, at(4)).await);
+    grew("a private node").await;
+    must(ledger.groups.set_backstop("own", true, at(5)).await);
+    grew("a backstop").await;
+    must(ledger.nodes.revoke_node(&own.id, at(6)).await);
+    grew("a revoked node").await;
+    assert!(must(ledger.groups.delete_group(&owner, &group).await));
+    grew("a group that is gone").await;
+    let before = version().await;
+    node(ledger, "theirs", &user).await;
+    must(
+        ledger
+            .roster
+            .change_node(&Whose::Anyone, "theirs", &NodeChange::Withdraw { version: None }, at(7))
+            .await,
+    );
+    must(ledger.intake.accept(new_job(&owner)).await);
+    assert_eq!(version().await, before);
+}
+
 /// Only the group's account lets others use it; they may leave, and see it meanwhile.
 pub async fn a_groups_users_are_those_that_its_account_allows(ledger: &Halves) {
     let (owner, user) = (account(ledger, "owner").await, account(ledger, "user").await);
@@ -229,6 +327,30 @@ pub async fn private_nodes_and_backstops_are_told_to_draws(ledger: &Halves) {
     must(ledger.nodes.revoke_node(&one.id, at(9)).await);
     assert_eq!(noted().await, (Vec::new(), Vec::new()), "a revoked node is none");
     assert_eq!(backstop("one", true, 10).await, None);
+}
+
+/// A node that is named like another one's id is neither made a backstop, nor invited, nor removed in its place.
+pub async fn an_id_is_no_name(ledger: &Halves) {
+    let (owner, eve) = (account(ledger, "owner").await, account(ledger, "eve").await);
+    let real = node(ledger, "real", &owner).await;
+    let fake = node(ledger, real.id.as_str(), &eve).await;
+    let backstops = async || must(ledger.node_reader.pools().await).backstops;
+    for _ in 0..2 {
+        let made = must(ledger.groups.set_backstop(real.id.as_str(), true, at(4)).await);
+        assert_eq!(made.map(|record| record.id), Some(real.id.clone()));
+        assert_eq!(backstops().await, std::slice::from_ref(&real.id));
+    }
+    assert!(must(ledger.groups.set_backstop(fake.id.as_str(), true, at(4)).await).is_some());
+    assert!(must(ledger.groups.set_backstop(real.id.as_str(), false, at(5)).await).is_some());
+    assert_eq!(backstops().await, std::slice::from_ref(&fake.id), "its id ends no other's");
+    let group = made(ledger, &eve, "lab").await;
+    assert_eq!(changed(ledger, &eve, &group, add(real.id.as_str())).await, GroupChanged::Done);
+    assert_eq!(members(ledger).await, [], "the other one was invited");
+    assert_eq!(changed(ledger, &eve, &group, add(fake.id.as_str())).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, &eve, &group, remove(real.id.as_str())).await, GroupChanged::Done);
+    assert_eq!(members(ledger).await, [(group, fake.id)]);
+    must(ledger.nodes.revoke_node(&real.id, at(6)).await);
+    assert_eq!(must(ledger.groups.set_backstop(real.id.as_str(), true, at(7)).await), None, "it is revoked");
 }
 
 /// Without a word a key's jobs go to all nodes; a key that is rotated hands its pool on, so that no job goes elsewhere by it.

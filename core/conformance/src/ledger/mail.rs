@@ -154,6 +154,48 @@ pub async fn mails_are_bounded_in_all_by_address_and_by_network(ledger: &Halves)
     assert!(!ask(ledger, &mail("i@example.org", "n8"), bounds, hour + 8).await, "finished mails count too");
 }
 
+/// Sign-ups with somebody's address, and recoveries that go to no one, keep no recovery from being sent.
+pub async fn mails_are_bounded_by_kind(ledger: &Halves) {
+    let bounds = MailBounds { per_hour_max: 3, per_address_hour_max: 2, per_network_hour_max: 2 };
+    let of = |mail: NewMail, network: &str| NewMail { network: network.to_owned(), ..mail };
+    let email = "victim@example.org";
+    let account = open(ledger, email, "key").await;
+    for (network, expected) in [("n1", true), ("n1", true), ("n2", false)] {
+        assert_eq!(ask(ledger, &of(proof(&account, email), network), bounds, 0).await, expected, "a sign-up");
+    }
+    let stranger = open(ledger, "other@example.org", "other").await;
+    assert!(
+        ask(ledger, &of(proof(&stranger, "other@example.org"), "n3"), bounds, 0).await,
+        "the third proof"
+    );
+    assert!(
+        !ask(ledger, &of(proof(&stranger, "other@example.org"), "n4"), bounds, 0).await,
+        "as many as may be"
+    );
+    for (address, network, expected) in [
+        ("a@example.org", "n1", true),
+        ("b@example.org", "n1", true),
+        ("c@example.org", "n1", false),
+        ("d@example.org", "n5", true),
+        (email, "n6", false),
+    ] {
+        assert_eq!(ask(ledger, &of(recovery(address), network), bounds, 1).await, expected, "{address}");
+    }
+    for due in take(ledger, 99, 2).await.iter().filter(|due| due.kind == MailKind::Recovery) {
+        let code = new_code("no one's", 1_000);
+        assert_eq!(must(ledger.mail_outbox.issue_code(due, &code).await), Addressee::NoOne);
+        must(ledger.mail_outbox.finish_mail(due.id, None).await);
+    }
+    assert!(!ask(ledger, &of(recovery("e@example.org"), "n1"), bounds, 3).await, "its network asked for two");
+    for number in 0..2 {
+        assert!(
+            ask(ledger, &of(recovery(email), &format!("r{number}")), bounds, 3).await,
+            "nothing was sent"
+        );
+    }
+    assert!(!ask(ledger, &of(recovery(email), "r2"), bounds, 3).await, "two to one address");
+}
+
 /// Of several senders one gets a mail. If it dies, another one gets the mail after the lease; what is finished never comes.
 pub async fn a_mail_has_one_sender_at_a_time_until_it_is_finished(ledger: &Halves) {
     let mails: Vec<NewMail> = (0..6).map(|number| recovery(&format!("{number}@example.org"))).collect();

@@ -168,6 +168,7 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
         temperature: 0.5,
         sample_key: Digest::of(b"key"),
         payment: infera_types::money::Payment::Free,
+        is_for_chosen_nodes: false,
     }
 }
 
@@ -182,6 +183,7 @@ pub(super) fn verdict(job: JobId, node: &NodeId, verdict: Verdict, now: u64) -> 
         tokens: 3,
         on_time: true,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     Posting { id: format!("verdict:{}", AssignmentId::new()), job_id: job, posted_ms: at(now), entry }
 }

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::sample::{accept, ended, succeeded, take, taken, verdict, verifier};
 use super::{Halves, at, must, refused};
 use infera_ledger::fold::{HALF_LIFE, INVALID_WEIGHT, MISSED_WEIGHT};
-use infera_ledger::{Balance, NewNode, Statistics, Verdict};
+use infera_ledger::{Balance, NewNode, PostingEntry, Statistics, Verdict};
 use infera_types::ids::{Digest, JobId, NodeId};
 use infera_types::job::{End, FailureReason, VerificationStatus};
 
@@ -88,6 +88,32 @@ pub async fn standings_are_kept_by_node_and_model(ledger: &Halves) {
     }
     assert_eq!((standing.valid_count, standing.first_valid_ms), (2, Some(at(0))));
     assert_eq!(standing.updated_ms, at(later));
+}
+
+/// A verdict on a job for chosen nodes is counted, but makes no standing and no uptime, and changes none.
+pub async fn verdicts_on_chosen_nodes_weigh_nothing(ledger: &Halves) {
+    let node = NodeId::fresh();
+    let post = async |kind, is_chosen| {
+        // One job counts one VALID verdict of a node.
+        let job = accept(ledger).await;
+        must(ledger.owner.settle(&succeeded(&job)).await);
+        let mut posting = verdict(job.id, &node, kind, 0);
+        if let PostingEntry::Verdict { is_for_chosen_nodes, .. } = &mut posting.entry {
+            *is_for_chosen_nodes = is_chosen;
+        }
+        must(ledger.owner.post(job.id, &[posting], false).await);
+        while must(ledger.standing.project(10, at(0)).await) > 0 {}
+        must(ledger.standing.standings().await)
+    };
+    for kind in [Verdict::Valid, Verdict::Invalid, Verdict::Missed] {
+        assert!(post(kind, true).await.is_empty(), "{kind:?}");
+    }
+    let before = post(Verdict::Valid, false).await;
+    assert_eq!(before.iter().map(|standing| standing.valid_count).collect::<Vec<_>>(), [1]);
+    for kind in [Verdict::Valid, Verdict::Invalid, Verdict::Missed] {
+        assert_eq!(post(kind, true).await, before, "{kind:?}");
+    }
+    assert_eq!(must(ledger.standing.balance(node.as_str()).await).postings, 7, "all of them are kept");
 }
 
 /// A dispute belongs to a settled job, and shows on it.

@@ -11,7 +11,7 @@ use super::values::{bytes, digest, get, millis, small, time, word};
 use infera_ledger::mail_codes::{COUNTED, CodeCheck, StoredCode, TURN_MAX, check};
 use infera_ledger::statements::mail::{
     ACCOUNT_EVENTS, CODE, FINISH_MAIL, FORGET_CODES, FORGET_MAILS, FREE_ADDRESS, ISSUE_CODE, MAY_PROVE,
-    PROVEN_ACCOUNT, WRONG_CODE,
+    PROVEN_ACCOUNT, VOID_MAIL, WRONG_CODE,
 };
 use infera_ledger::stored::{before, latest, mail_word};
 use infera_ledger::{
@@ -162,13 +162,12 @@ impl MailOutbox for PostgresLedger {
             Some(account) => match self.may_prove(word(account.as_str())?, address).await? {
                 Some(MAY) => account.as_str().to_owned(),
                 Some(TAKEN) => return Ok(Addressee::Taken),
-                _ => return Ok(Addressee::NoOne),
+                _ => return self.void(mail.id).await,
             },
-            None => {
-                let row = self.pool.query_opt(PROVEN_ACCOUNT, &[&address]).await?;
-                let Some(row) = row else { return Ok(Addressee::NoOne) };
-                get::<String>(&row, 0)?
-            }
+            None => match self.pool.query_opt(PROVEN_ACCOUNT, &[&address]).await? {
+                Some(row) => get::<String>(&row, 0)?,
+                None => return self.void(mail.id).await,
+            },
         };
         let (id, hash) = (&code.id.as_bytes()[..], &code.hash.as_bytes()[..]);
         let values: [&(dyn ToSql + Sync); 6] =
@@ -190,6 +189,12 @@ impl MailOutbox for PostgresLedger {
 }
 
 impl PostgresLedger {
+    /// Notes that a mail has no one to go to.
+    async fn void(&self, mail: MailId) -> Result<Addressee, LedgerError> {
+        self.pool.put(VOID_MAIL, &[&&mail.as_bytes()[..]]).await?;
+        Ok(Addressee::NoOne)
+    }
+
     /// Returns what [`MAY_PROVE`] says.
     async fn may_prove(&self, account: &str, address: &str) -> Result<Option<i32>, LedgerError> {
         let row = self.pool.query_opt(MAY_PROVE, &[&account, &address]).await?;

@@ -7,12 +7,12 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::network::node_record;
 use super::pool::{Parameters, Pool};
-use super::values::{get, millis, optional_time, time, word};
+use super::values::{count, get, millis, optional_time, time, word};
 use infera_ledger::statements::groups::{
     ADD_GROUP_NODE, ALLOW_ACCOUNT, BEGIN_BACKSTOP, CONSENT, CREATE_GROUP, DELETE_GROUP, DISALLOW_ACCOUNT,
     END_BACKSTOP, FORGET_GROUP_ACCOUNTS, FORGET_GROUP_NODES, GROUP, GROUP_ACCOUNTS, GROUP_MEMBERS,
     GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_NODE, KEY_POOL, NOTED_NODES,
-    REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
+    POOLS_VERSION, REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
 };
 use infera_ledger::{
     GroupBounds, GroupChange, GroupChanged, GroupMade, GroupNode, GroupOrder, LedgerError, NewGroup,
@@ -115,8 +115,10 @@ impl NodeGroupBook for PostgresLedger {
             }
             GroupChange::Allow(_) if !is_own => GroupChanged::NoGroup,
             GroupChange::Allow(account) => {
-                let (account, most) = (word(account.as_str())?, i64::from(bounds.accounts_max));
-                if self.is_done(ALLOW_ACCOUNT, &[&group, &account, &by, &now, &most]).await? {
+                let account = word(account.as_str())?;
+                let (accounts_max, uses_max) = (i64::from(bounds.accounts_max), i64::from(bounds.uses_max));
+                let values: Parameters<'_> = &[&group, &account, &by, &now, &accounts_max, &uses_max];
+                if self.is_done(ALLOW_ACCOUNT, values).await? {
                     GroupChanged::Done
                 } else if self.pool.query_opt(IS_ACCOUNT, &[&account]).await?.is_some() {
                     GroupChanged::Full
@@ -183,6 +185,12 @@ fn group(row: &Row) -> Result<NodeGroup, LedgerError> {
         name: get(row, 2)?,
         created_ms: time(row, 3)?,
     })
+}
+
+/// Reads the number that grows with each change of it.
+pub(super) async fn pools_version(pool: &Pool) -> Result<u64, LedgerError> {
+    let rows = pool.query(POOLS_VERSION, &[]).await?;
+    rows.first().map_or(Ok(0), |row| count(row, 0))
 }
 
 /// Reads what draws must know of single nodes.

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::failure::Failure;
-use super::node_groups::pools;
+use super::node_groups::{pools, pools_version};
 use super::pool::Parameters;
 use super::standing::{STANDINGS, standing};
 use super::values::{count, from_json, get, millis, optional_time, time, to_json, whole, word};
@@ -89,6 +89,10 @@ impl NodeReader for PostgresLedger {
             })
         };
         self.pool.query(NODE_WISHES, &[]).await?.iter().map(wish).collect()
+    }
+
+    async fn pools_version(&self) -> Result<u64, LedgerError> {
+        pools_version(&self.pool).await
     }
 
     async fn pools(&self) -> Result<NodePools, LedgerError> {

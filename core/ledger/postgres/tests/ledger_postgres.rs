@@ -188,6 +188,7 @@ fn valid(node: &NodeId) -> Posting {
         tokens: 1,
         on_time: true,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     let job = JobId::new();
     Posting { id: format!("verdict:{job}"), job_id: job, posted_ms: now(), entry }

@@ -1,4 +1,4 @@
--- Version 16: addresses that are proven by mail. An address (accounts.email) names one account: the one that proved it, or else the
+-- Version 14: addresses that are proven by mail. An address (accounts.email) names one account: the one that proved it, or else the
 -- first that signed up with it. Others stand under it with '#' and their id. address_ms: since when the address is proven by mail.
 ALTER TABLE accounts ADD COLUMN address_ms BIGINT;
 

@@ -1,4 +1,4 @@
--- Version 15: how long the text of jobs is kept, and its erasure. What keys say: whether their jobs are stored, and the days
+-- Version 16: how long the text of jobs is kept, and its erasure. What keys say: whether their jobs are stored, and the days
 -- after which the jobs' text and records are deleted (0: never).
 ALTER TABLE api_keys ADD COLUMN stores SMALLINT NOT NULL DEFAULT 1;
 ALTER TABLE api_keys ADD COLUMN retention_days BIGINT NOT NULL DEFAULT 0;

@@ -12,7 +12,7 @@ use super::values::{Blob, Numbered as _, Word, digest, millis, small, time};
 use infera_ledger::mail_codes::{COUNTED, CodeCheck, StoredCode, TURN_MAX, check};
 use infera_ledger::statements::mail::{
     ACCOUNT_EVENTS, CODE, FINISH_MAIL, FORGET_CODES, FORGET_MAILS, FREE_ADDRESS, ISSUE_CODE, MAY_PROVE,
-    PROVEN_ACCOUNT, WRONG_CODE,
+    PROVEN_ACCOUNT, VOID_MAIL, WRONG_CODE,
 };
 use infera_ledger::stored::{before, latest, mail_word};
 use infera_ledger::{
@@ -147,7 +147,7 @@ fn issue(connection: &Connection, mail: &DueMail, code: &NewCode) -> Result<Addr
             match may {
                 Some(0) => account.as_str().to_owned(),
                 Some(1) => return Ok(Addressee::Taken),
-                _ => return Ok(Addressee::NoOne),
+                _ => return void(connection, mail.id),
             }
         }
         None => {
@@ -155,7 +155,7 @@ fn issue(connection: &Connection, mail: &DueMail, code: &NewCode) -> Result<Addr
                 .numbered(PROVEN_ACCOUNT)?
                 .query_row([Word(&mail.address)], |row| row.get::<_, String>(0))
                 .optional()?;
-            let Some(account) = proven else { return Ok(Addressee::NoOne) };
+            let Some(account) = proven else { return void(connection, mail.id) };
             account
         }
     };
@@ -168,6 +168,12 @@ fn issue(connection: &Connection, mail: &DueMail, code: &NewCode) -> Result<Addr
         millis(code.expires_ms)
     ])?;
     Ok(Addressee::MayProve)
+}
+
+/// Notes that a mail has no one to go to.
+fn void(connection: &Connection, mail: MailId) -> Result<Addressee, Failure> {
+    connection.numbered(VOID_MAIL)?.execute([mail.blob()])?;
+    Ok(Addressee::NoOne)
 }
 
 fn redeem(

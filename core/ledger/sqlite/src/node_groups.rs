@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::network::node_record;
-use super::values::{Numbered as _, Word, millis, optional_time, time};
+use super::values::{Numbered as _, Word, count, millis, optional_time, time};
 use infera_ledger::statements::groups::{
     ADD_GROUP_NODE, ALLOW_ACCOUNT, BEGIN_BACKSTOP, CONSENT, CREATE_GROUP, DELETE_GROUP, DISALLOW_ACCOUNT,
     END_BACKSTOP, FORGET_GROUP_ACCOUNTS, FORGET_GROUP_NODES, GROUP, GROUP_ACCOUNTS, GROUP_MEMBERS,
     GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_NODE, KEY_POOL, NOTED_NODES,
-    REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
+    POOLS_VERSION, REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
 };
 use infera_ledger::{
     GroupBounds, GroupChange, GroupChanged, GroupMade, GroupNode, GroupOrder, LedgerError, NewGroup,
@@ -192,7 +192,8 @@ fn change(
         GroupChange::Allow(_) if !is_own => GroupChanged::NoGroup,
         GroupChange::Allow(account) => {
             let account = Word(account.as_str());
-            if done(ALLOW_ACCOUNT, &[&group, &account, &by, &now, &bounds.accounts_max])? {
+            let bounds: [&dyn ToSql; 2] = [&bounds.accounts_max, &bounds.uses_max];
+            if done(ALLOW_ACCOUNT, &[&group, &account, &by, &now, bounds[0], bounds[1]])? {
                 GroupChanged::Done
             } else if connection.numbered(IS_ACCOUNT)?.exists([account])? {
                 GroupChanged::Full
@@ -235,6 +236,11 @@ fn whole(connection: &Connection, id: &GroupId) -> Result<Option<WholeGroup>, Fa
     let accounts = statement.query_map(params![id], |row| Ok(AccountId::new(row.get::<_, String>(0)?)))?;
     let accounts = accounts.collect::<rusqlite::Result<_>>()?;
     Ok(Some(WholeGroup { group, nodes, accounts }))
+}
+
+/// Reads the number that grows with each change of it.
+pub(super) fn pools_version(connection: &Connection) -> Result<u64, Failure> {
+    Ok(connection.numbered(POOLS_VERSION)?.query_row([], |row| count(row, 0))?)
 }
 
 /// Reads what draws must know of single nodes.

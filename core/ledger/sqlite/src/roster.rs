@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::node_days::node_day;
-use super::node_groups::pools;
+use super::node_groups::{pools, pools_version};
 use super::standing::{STANDING_COLUMNS, standing};
 use super::values::{Numbered as _, Word, count, from_json, millis, optional_time, time, to_json, whole};
 use infera_ledger::statements::{
@@ -60,6 +60,10 @@ impl NodeRoster for SqliteLedger {
 impl NodeReader for SqliteLedger {
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
         self.read(wishes).await
+    }
+
+    async fn pools_version(&self) -> Result<u64, LedgerError> {
+        self.read(pools_version).await
     }
 
     async fn pools(&self) -> Result<NodePools, LedgerError> {

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 17] = [
+const MIGRATIONS: [&str; 18] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 17] = [
     include_str!("../migrations/0015_own_nodes.sql"),
     include_str!("../migrations/0016_erasing.sql"),
     include_str!("../migrations/0017_money.sql"),
+    include_str!("../migrations/0018_bounds.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -28,6 +28,7 @@ fn posting(number: u64) -> Posting {
         tokens: 3,
         on_time: true,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     Posting {
         id: format!("verdict:{}", AssignmentId::new()),

@@ -22,6 +22,7 @@ fn posting(verdict: Verdict, posted_ms: u64, on_time: bool, tokens: u64) -> Post
         tokens,
         on_time,
         numbers_outside: false,
+        is_for_chosen_nodes: false,
     };
     let job_id = JobId::from_bytes([1; 16]);
     Posting { id: "verdict:1".to_owned(), job_id, posted_ms: Timestamp::from_millis(posted_ms), entry }

@@ -39,10 +39,10 @@ pub struct NewMail {
     pub network: String,
 }
 
-/// The largest numbers of mails that may be asked for within an hour.
+/// The largest numbers of mails of one kind that may be asked for within an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailBounds {
-    /// By all clients.
+    /// By all clients. Those that had no one to go to don't count.
     pub per_hour_max: u32,
     /// For one address.
     pub per_address_hour_max: u32,

@@ -167,7 +167,7 @@ pub enum GroupChanged {
     NoNode,
     /// There is no such account, or the group isn't open to it.
     NoAccount,
-    /// The group has as many nodes or users as it may, or the node as many invitations.
+    /// The group has as many nodes or users as it may, the node as many invitations, or the account as many groups to use.
     Full,
 }
 
@@ -180,6 +180,8 @@ pub struct GroupBounds {
     pub nodes_max: u32,
     /// The most accounts that may use a group beside its own.
     pub accounts_max: u32,
+    /// The most groups of others that an account may use. They need no consent, so they are bounded for it.
+    pub uses_max: u32,
     /// The most invitations of a node that its owner has not answered.
     pub invitations_max: u32,
 }

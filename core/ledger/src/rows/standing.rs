@@ -75,6 +75,10 @@ pub enum PostingEntry {
         on_time: bool,
         /// Whether its numbers were outside the tolerance. Recorded only, without a cost until the referee exists.
         numbers_outside: bool,
+        /// Whether the job was for nodes of its account or of a group alone. Such a verdict is kept and counted, but changes
+        /// no standing and no uptime. Rows of the version before don't have it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_for_chosen_nodes: bool,
     },
 }
 

@@ -1,4 +1,5 @@
-//! The statements about groups of nodes and other pools.
+//! The statements about groups of nodes and other pools. Names of nodes are free texts, and may be written like another node's id.
+//! So what may be an id or a name is a name only where no node, revoked ones included, has it as its id.
 
 /// Makes a group (`$1`) of an account (`$2`) under a name (`$3`) at `$4`, unless the account has `$5` groups; returns its id.
 pub const CREATE_GROUP: &str = "INSERT INTO node_groups (id, account, name, created_ms)
@@ -23,13 +24,17 @@ pub const FORGET_GROUP_NODES: &str = "DELETE FROM node_group_nodes WHERE group_i
 pub const FORGET_GROUP_ACCOUNTS: &str = "DELETE FROM node_group_accounts WHERE group_id = $1
     AND NOT EXISTS (SELECT 1 FROM node_groups WHERE node_groups.id = $1)";
 
-/// Finds at most `$2` groups that an account (`$1`) has to do with: id, account, name, time.
-pub const GROUPS_OF: &str = "SELECT id, account, name, created_ms FROM node_groups
-    WHERE account = $1
-        OR id IN (SELECT group_id FROM node_group_accounts WHERE node_group_accounts.account = $1)
-        OR id IN (SELECT group_id FROM node_group_nodes JOIN nodes ON nodes.id = node_group_nodes.node
-            WHERE nodes.owner = $1 AND nodes.revoked_ms IS NULL)
-    ORDER BY created_ms, id LIMIT $2";
+/// Finds at most `$2` groups that an account (`$1`) has to do with: id, account, name, time. Its own come first, then those that it
+/// may use, then those that its nodes are in, and last those that others invited its nodes to.
+pub const GROUPS_OF: &str = "SELECT id, account, name, created_ms FROM node_groups JOIN (
+        SELECT group_id, MIN(nearness) AS nearness FROM (
+            SELECT theirs.id AS group_id, 0 AS nearness FROM node_groups AS theirs WHERE theirs.account = $1
+            UNION ALL SELECT group_id, 1 FROM node_group_accounts WHERE node_group_accounts.account = $1
+            UNION ALL SELECT group_id, CASE WHEN willing_ms IS NOT NULL THEN 2 ELSE 3 END
+                FROM node_group_nodes JOIN nodes ON nodes.id = node_group_nodes.node
+                WHERE nodes.owner = $1 AND nodes.revoked_ms IS NULL) AS near
+        GROUP BY group_id) AS nearest ON node_groups.id = nearest.group_id
+    ORDER BY nearness, created_ms, id LIMIT $2";
 
 /// Finds a group: id, account, name, time.
 pub const GROUP: &str = "SELECT id, account, name, created_ms FROM node_groups WHERE id = $1";
@@ -48,7 +53,8 @@ pub const GROUP_ACCOUNTS: &str =
 /// are members at once, others are invited unless they have `$6` open invitations. Returns the nodes.
 pub const ADD_GROUP_NODE: &str = "INSERT INTO node_group_nodes (group_id, node, invited_ms, willing_ms)
     SELECT node_groups.id, nodes.id, CAST($4 AS BIGINT), CASE WHEN nodes.owner = $3 THEN CAST($4 AS BIGINT) END
-    FROM node_groups JOIN nodes ON (nodes.id = $2 OR (nodes.name = $2 AND nodes.owner = $3))
+    FROM node_groups JOIN nodes ON (nodes.id = $2 OR (nodes.name = $2 AND nodes.owner = $3
+        AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $2)))
     WHERE node_groups.id = $1 AND node_groups.account = $3 AND nodes.revoked_ms IS NULL
         AND (EXISTS (SELECT 1 FROM node_group_nodes AS known WHERE known.group_id = $1 AND known.node = nodes.id)
             OR ((SELECT COUNT(*) FROM node_group_nodes AS members WHERE members.group_id = $1) < $5
@@ -59,29 +65,33 @@ pub const ADD_GROUP_NODE: &str = "INSERT INTO node_group_nodes (group_id, node, 
     RETURNING node";
 
 /// Finds whether an account (`$2`) means a node by `$1`.
-pub const IS_NODE: &str =
-    "SELECT 1 FROM nodes WHERE (id = $1 OR (name = $1 AND owner = $2)) AND revoked_ms IS NULL";
+pub const IS_NODE: &str = "SELECT 1 FROM nodes WHERE (id = $1 OR (name = $1 AND owner = $2
+        AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $1))) AND revoked_ms IS NULL";
 
 /// Records the consent of an owner (`$3`) for its nodes that it means by `$2` and that a group (`$1`) invited; the first time
 /// (`$4`) stays.
 pub const CONSENT: &str = "UPDATE node_group_nodes SET willing_ms = COALESCE(willing_ms, CAST($4 AS BIGINT))
     WHERE group_id = $1 AND node IN (
-        SELECT nodes.id FROM nodes WHERE (nodes.id = $2 OR nodes.name = $2) AND nodes.owner = $3 AND revoked_ms IS NULL)
+        SELECT nodes.id FROM nodes WHERE nodes.owner = $3 AND revoked_ms IS NULL AND (nodes.id = $2
+            OR (nodes.name = $2 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $2))))
     RETURNING node";
 
 /// Removes nodes that an account (`$3`) means by `$2` from a group (`$1`), if the group or the node is its own.
 pub const REMOVE_GROUP_NODE: &str = "DELETE FROM node_group_nodes WHERE group_id = $1
     AND node IN (SELECT nodes.id FROM nodes WHERE (nodes.id = $2 AND EXISTS (
             SELECT 1 FROM node_groups WHERE node_groups.id = $1 AND node_groups.account = $3))
-        OR ((nodes.id = $2 OR nodes.name = $2) AND nodes.owner = $3))
+        OR (nodes.owner = $3 AND (nodes.id = $2
+            OR (nodes.name = $2 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $2)))))
     RETURNING node";
 
-/// Lets an account (`$2`) use a group (`$1`) of an account (`$3`) since `$4`, unless `$5` others may; the first time stays.
+/// Lets an account (`$2`) use a group (`$1`) of an account (`$3`) since `$4`, unless `$5` others may, or it may use `$6` of others;
+/// the first time stays.
 pub const ALLOW_ACCOUNT: &str = "INSERT INTO node_group_accounts (group_id, account, allowed_ms)
     SELECT node_groups.id, accounts.id, CAST($4 AS BIGINT) FROM node_groups JOIN accounts ON accounts.id = $2
     WHERE node_groups.id = $1 AND node_groups.account = $3
         AND (EXISTS (SELECT 1 FROM node_group_accounts AS known WHERE known.group_id = $1 AND known.account = $2)
-            OR (SELECT COUNT(*) FROM node_group_accounts AS users WHERE users.group_id = $1) < $5)
+            OR ((SELECT COUNT(*) FROM node_group_accounts AS users WHERE users.group_id = $1) < $5
+                AND (SELECT COUNT(*) FROM node_group_accounts AS uses WHERE uses.account = $2) < $6))
     ON CONFLICT (group_id, account) DO UPDATE SET allowed_ms = node_group_accounts.allowed_ms
     RETURNING account";
 
@@ -105,11 +115,16 @@ pub const SET_KEY_POOL: &str =
 
 /// Makes the node of an id or name (`$1`) a backstop since `$2`; the first time stays. Returns the columns of `NODES`.
 pub const BEGIN_BACKSTOP: &str = "UPDATE nodes SET backstop_ms = COALESCE(backstop_ms, $2)
-    WHERE (id = $1 OR name = $1) AND revoked_ms IS NULL RETURNING id, name, owner, registered_ms";
+    WHERE (id = $1 OR (name = $1 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $1)))
+        AND revoked_ms IS NULL RETURNING id, name, owner, registered_ms";
 
 /// Makes the node of an id or name (`$1`) an ordinary one.
 pub const END_BACKSTOP: &str = "UPDATE nodes SET backstop_ms = NULL
-    WHERE (id = $1 OR name = $1) AND revoked_ms IS NULL RETURNING id, name, owner, registered_ms";
+    WHERE (id = $1 OR (name = $1 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $1)))
+        AND revoked_ms IS NULL RETURNING id, name, owner, registered_ms";
+
+/// Finds the number that grows with each change of what the next three find. Triggers raise it.
+pub const POOLS_VERSION: &str = "SELECT version FROM pools_version";
 
 /// Finds the nodes that are private or backstops: node, since when it is private, since when a backstop.
 pub const NOTED_NODES: &str = "SELECT id, private_ms, backstop_ms FROM nodes

@@ -15,8 +15,8 @@ macro_rules! open_account {
 pub const OPEN_ACCOUNT: &str = open_account!();
 
 /// Puts a mail into the outbox: its id (`$1`, whose expression the database has), kind (`$2`), address (`$3`), account (`$4`),
-/// network (`$5`) and time (`$6`), unless the mails of `$7` to `$8` are as many as `$9` in all, `$10` to the address or `$11` of the
-/// network. Returns a row if it is there.
+/// network (`$5`) and time (`$6`), unless the mails of its kind of `$7` to `$8` are as many as `$9` in all, `$10` to the address or
+/// `$11` of the network. Mails that went to no one count for the latter two only. Returns a row if it is there.
 #[macro_export]
 macro_rules! ask_for_mail {
     ($id:literal) => {
@@ -26,10 +26,11 @@ macro_rules! ask_for_mail {
             $id,
             ", CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT),
                 CAST($6 AS BIGINT), 0
-            FROM (SELECT COUNT(*) AS in_all,
+            FROM (SELECT COALESCE(SUM(CASE WHEN is_void = 0 THEN 1 ELSE 0 END), 0) AS in_all,
                     COALESCE(SUM(CASE WHEN address = CAST($3 AS TEXT) THEN 1 ELSE 0 END), 0) AS of_address,
                     COALESCE(SUM(CASE WHEN network = CAST($5 AS TEXT) THEN 1 ELSE 0 END), 0) AS of_network
-                FROM mails WHERE asked_ms > CAST($7 AS BIGINT) AND asked_ms <= CAST($8 AS BIGINT)) AS lately
+                FROM mails WHERE asked_ms > CAST($7 AS BIGINT) AND asked_ms <= CAST($8 AS BIGINT)
+                    AND kind = CAST($2 AS TEXT)) AS lately
             WHERE in_all < CAST($9 AS BIGINT) AND of_address < CAST($10 AS BIGINT)
                 AND of_network < CAST($11 AS BIGINT)
             ON CONFLICT (id) DO NOTHING RETURNING 1"
@@ -68,6 +69,9 @@ pub const PROVEN_ACCOUNT: &str =
 /// Stores a code.
 pub const ISSUE_CODE: &str = "INSERT INTO mail_codes (id, hash, kind, account, address, expires_ms, wrong)
     VALUES ($1, $2, $3, $4, $5, $6, 0) ON CONFLICT (id) DO NOTHING";
+
+/// Notes that a mail (`$1`) has no one to go to.
+pub const VOID_MAIL: &str = "UPDATE mails SET is_void = 1 WHERE id = $1";
 
 /// Sets when a mail's turn comes again.
 pub const FINISH_MAIL: &str = "UPDATE mails SET due_ms = CAST($2 AS BIGINT) WHERE id = $1";

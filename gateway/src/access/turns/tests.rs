@@ -104,6 +104,16 @@ fn refused_clients_are_told_different_times_in_the_order_of_the_turns() {
     );
 }
 
+#[test]
+fn without_bounds_nothing_is_kept_of_what_others_report() {
+    let (turns, now) = (turns(0, 0, 10_000), Instant::now());
+    for number in 0..100_u8 {
+        turns.hear(&GatewayId::fresh(), (Digest::of(&[number]), &AccountId::fresh()), 1, now);
+    }
+    assert_eq!(turns.untold(true, now), []);
+    assert_eq!(lock(&turns.flights).len(), 0);
+}
+
 #[tokio::test]
 async fn what_is_in_flight_elsewhere_counts_until_it_is_over() {
     let turns = Arc::new(turns(2, 3, 10_000));

@@ -6,7 +6,15 @@ use std::path::Path;
 use rusqlite::Connection;
 
 /// The versions, newest first, and the statements that undo each one. A new migration has a line here.
-const UNDOING: [(u32, &str); 14] = [
+const UNDOING: [(u32, &str); 15] = [
+    (
+        18,
+        "ALTER TABLE mails DROP COLUMN is_void; DROP TRIGGER nodes_noted; DROP TRIGGER node_groups_insert_noted;
+         DROP TRIGGER node_groups_delete_noted; DROP TRIGGER node_group_nodes_insert_noted;
+         DROP TRIGGER node_group_nodes_update_noted; DROP TRIGGER node_group_nodes_delete_noted;
+         DROP TRIGGER node_group_accounts_insert_noted; DROP TRIGGER node_group_accounts_delete_noted;
+         DROP TABLE pools_version",
+    ),
     (
         17,
         "DROP TABLE prices; DROP TABLE charges; DROP TABLE spending; ALTER TABLE usage DROP COLUMN cost;
