@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup build run model-smollm2 test lint bench bench-cluster bench-edge kill chaos load services services-down cluster-build cluster cluster-down test-services clean
+.PHONY: help setup build run model-smollm2 test lint bench bench-cluster bench-edge bench-models kill chaos load services services-down cluster-build cluster cluster-down test-services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench-cluster: cluster-build ## the same for the cluster's programs on RabbitMQ,
 
 bench-edge: build ## the gateway beside onwards, Portkey and LiteLLM, which it installs into .runtime/ (once)
 	@bash infra/bench_edge.sh
+
+bench-models: setup ## decoding beside llama.cpp, onnxruntime-genai and OpenVINO GenAI, fetched into .runtime/ (once; 0.7 GB)
+	@bash infra/bench_models.sh
 
 kill: build ## 2,000 jobs, ten kill -9, and the independent checker over what is left
 	@bash infra/kill.sh

@@ -11,6 +11,7 @@
 //! count as overdue. A job's own deadline is its client's choice and stays.
 
 mod erasing;
+mod erasure_reason;
 mod erasure_step;
 mod error;
 mod feeding;
@@ -55,7 +56,7 @@ pub use money_book::{PriceBook, SpendBook};
 pub use network_book::NetworkBook;
 pub use node_book::NodeBook;
 pub use node_pools::{NodeGroupBook, PoolBook};
-pub use node_roster::{NodeReader, NodeRoster};
+pub use node_roster::{NodeReader, NodeRoster, PoolReader};
 pub use pruning::Pruning;
 pub use rows::*;
 pub use share_book::ShareBook;

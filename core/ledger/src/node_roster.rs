@@ -40,17 +40,10 @@ pub trait NodeRoster: Send + Sync + fmt::Debug {
     ) -> Result<Option<NodeView>, LedgerError>;
 }
 
-/// Reads what owners want of nodes and what nodes did; both roles may hold it.
+/// Reads which nodes may be drawn for whom.
 #[async_trait]
-pub trait NodeReader: Send + Sync + fmt::Debug {
-    /// Returns what owners want of their nodes, for draws. Nodes whose owner never said anything are left out, and so
-    /// are revoked ones.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
-
-    /// Returns a number that changes with whatever [`NodeReader::pools`] returns, so that it need be read only then.
+pub trait PoolReader: Send + Sync + fmt::Debug {
+    /// Returns a number that changes with whatever [`PoolReader::pools`] returns, so that it need be read only then.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -61,6 +54,17 @@ pub trait NodeReader: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LedgerError`].
     async fn pools(&self) -> Result<NodePools, LedgerError>;
+}
+
+/// Reads what owners want of nodes and what nodes did; both roles may hold it.
+#[async_trait]
+pub trait NodeReader: PoolReader {
+    /// Returns what owners want of their nodes, for draws. Nodes whose owner never said anything are left out, and so
+    /// are revoked ones.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError>;
 
     /// Returns what a node's verdicts add up to on each day since `since`, oldest first, as of the projector's
     /// progress. Days without a verdict are left out.

@@ -347,7 +347,7 @@ pub struct GroupRecord {
     pub temperature: f64,
     /// The key that the replicas' noise was drawn with, so that gaps can be recomputed.
     pub sample_key: Digest,
-    /// Who pays for the job, which decides whether its nodes earn points.
+    /// The payment for the job, which decides whether its nodes earn points.
     #[serde(default, skip_serializing_if = "Payment::is_free")]
     pub payment: Payment,
     /// Whether the job was for nodes of its account or of a group alone: it earns no points and no standing. A verifier of the

@@ -56,7 +56,7 @@ impl Price {
     }
 }
 
-/// Who pays for a job, as it was when the job was accepted.
+/// The payment for a job, as it was when the job was accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payment {

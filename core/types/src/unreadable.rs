@@ -23,7 +23,7 @@ mod tests {
     #[test]
     fn no_text_is_quoted() {
         for (json, expected) in [
-            (r#"["my secret"]"#, "a value is missing or of another kind than expected, at line 1, column 12"),
+            (r#"["my secret"]"#, "a value is missing or of another kind than expected, at line 1, column 13"),
             (r#"{"role": "my secret""#, "it ends too early, at line 1, column 20"),
             (r#"{"role": my secret"#, "it isn't JSON, at line 1, column 10"),
             (

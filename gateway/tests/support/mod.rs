@@ -2,4 +2,5 @@
 //! verifier, and an HTTP client that sends bytes as they are.
 
 pub(crate) mod client;
+mod feeding;
 pub(crate) mod rig;

@@ -2,7 +2,7 @@
 //! task plays the verifier's part: it takes jobs and ends them as it is told. Another one offers held jobs.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,10 +11,7 @@ use infera_broker::{Address, Broker, topology};
 use infera_gateway::access::{Admission, ApiKey};
 use infera_gateway::config::HostName;
 use infera_gateway::{Config, Gateway, Seams};
-use infera_ledger::{
-    AccountBook, CatalogueEntry, Feeding, HeldQuestion, JobIntake, JobOwner, LedgerError, NetworkBook,
-    Notice, Take, TakenJob, Turn, WaitingJobs,
-};
+use infera_ledger::{AccountBook, CatalogueEntry, JobIntake, JobOwner, NetworkBook, Notice, Take, TakenJob};
 use infera_ledger_sqlite::SqliteLedger;
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, VerifierId};
 use infera_types::job::{
@@ -29,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::client::{self, Reply};
+use super::feeding::feed;
 
 /// The one model of the catalogue.
 pub(crate) const MODEL: &str = "test-model";
@@ -324,36 +322,6 @@ async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
         broker.publish(&topology::capacity(), summary.to_message("capacity")).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-/// Offers whatever is held, as often as it is told to.
-async fn feed(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, is_feeding: Arc<AtomicBool>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        if is_feeding.load(Ordering::Relaxed) {
-            // A ledger that a test has broken offers nothing.
-            let _ = offer_all(&ledger, &broker).await;
-        }
-    }
-}
-
-async fn offer_all(ledger: &SqliteLedger, broker: &MemoryBroker) -> Result<(), LedgerError> {
-    for WaitingJobs { model, lane, held, .. } in ledger.waiting(1).await? {
-        if held == 0 {
-            continue;
-        }
-        let question = HeldQuestion { model: model.clone(), lane, after: None, flows_max: 99, jobs_max: 99 };
-        let flows = ledger.held(&question, Timestamp::now()).await?;
-        let jobs = flows.iter().flat_map(|flow| &flow.jobs);
-        let turns: Vec<Turn> = jobs.map(|job| Turn { id: job.id, charged_tokens: 1 }).collect();
-        for job in ledger.offer(&turns, Timestamp::now()).await? {
-            let notice = JobNotice { job_id: job, speaks: Version::NEWEST };
-            broker
-                .publish(&Address::Queue(topology::jobs(&model).name), notice.to_message(job.to_string()))
-                .await;
-        }
-    }
-    Ok(())
 }
 
 /// Takes jobs and does with each what `play` says at that moment.

@@ -1,5 +1,5 @@
-//! What the benchmarks of one machine (`make bench`), of a cluster (`make bench-cluster`) and of the edge beside its
-//! peers (`make bench-edge`) share: the smallest HTTP client, hyper alone, programs as processes, jobs as large as
+//! What the benchmarks of one machine (`make bench`), of a cluster (`make bench-cluster`), of the edge beside its
+//! peers (`make bench-edge`) and of engines beside theirs (`make bench-models`) share: the smallest HTTP client, hyper alone, programs as processes, jobs as large as
 //! real ones, and the table. It also holds those parts of one benchmark that can be tested by themselves: processes'
 //! time and memory, arrivals at a rate, counted PUTs, `Server-Timing`. It measures nothing itself.
 

@@ -53,7 +53,19 @@ fn field(path: &str, name: &str) -> Option<String> {
 /// # Errors
 /// The process has ended.
 pub fn resident_mib(pid: u32) -> Result<f64, Fault> {
-    let value = field(&format!("/proc/{pid}/status"), "VmRSS").ok_or("a process has ended")?;
+    memory_mib(pid, "VmRSS")
+}
+
+/// Returns the largest resident memory that one process has had, in MiB.
+///
+/// # Errors
+/// The process has ended.
+pub fn peak_mib(pid: u32) -> Result<f64, Fault> {
+    memory_mib(pid, "VmHWM")
+}
+
+fn memory_mib(pid: u32, name: &str) -> Result<f64, Fault> {
+    let value = field(&format!("/proc/{pid}/status"), name).ok_or("a process has ended")?;
     Ok(value.split(' ').next().unwrap_or_default().parse::<f64>()? / 1024.0)
 }
 

@@ -75,6 +75,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error",
             "job_state",
+            "erasure_reason",
             "erasure_step",
             "statements",
             "rows",

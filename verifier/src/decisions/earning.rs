@@ -17,7 +17,7 @@ use infera_types::money::Payment;
 pub struct Demand<'a> {
     /// The account that asked.
     pub account: &'a AccountId,
-    /// Who pays.
+    /// The payment for it.
     pub payment: Payment,
     /// Whether the job ended with an answer.
     pub is_answered: bool,

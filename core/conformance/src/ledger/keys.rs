@@ -105,6 +105,12 @@ async fn ended_once(ledger: &Halves, key: &NewKey, change: &KeyChange) {
     assert_eq!(must(ledger.keys.change_key(&key.id, change).await), None, "a revoked key stays as it is");
 }
 
+/// Replaces a key, which stays valid for a moment.
+pub(super) async fn replace(ledger: &Halves, id: &KeyId, successor: &NewKey) {
+    let rotation = Rotation { id: id.clone(), successor: successor.clone(), until: at(50), live_max: 9 };
+    assert_eq!(must(ledger.keys.rotate_key(&rotation, at(2)).await), Rotated::Done);
+}
+
 /// A rotated key and its successor overlap; a key has one successor.
 pub async fn a_rotated_key_has_one_successor(ledger: &Halves) {
     let (mine, other) = (account(ledger, "a@example.org").await, account(ledger, "b@example.org").await);

@@ -109,8 +109,12 @@ impl Memory {
     }
 }
 
+/// The least that is asked of the allocator. glibc's takes all of this size from the operating system, untouched; smaller memory
+/// may come from what was used before, which it then fills with zeros.
+const ALLOCATED_MIN_BYTES: usize = 33 << 20;
+
 fn layout(length: usize) -> Option<Layout> {
-    let bytes = length.checked_mul(size_of::<f32>())?.checked_add(ALIGNMENT_BYTES)?;
+    let bytes = length.checked_mul(size_of::<f32>())?.checked_add(ALIGNMENT_BYTES)?.max(ALLOCATED_MIN_BYTES);
     Layout::from_size_align(bytes, ALLOCATED_ALIGNMENT_BYTES).ok()
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Funds {
     paying: HashSet<String>,
 }
 
-/// Whoever is charged for a job.
+/// The payer of a job.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Payer {
     /// Whether the account pays.

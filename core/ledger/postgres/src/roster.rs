@@ -17,7 +17,7 @@ use infera_ledger::statements::{
 };
 use infera_ledger::{
     LedgerError, NodeChange, NodeDay, NodePools, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish,
-    ServingNode, VerdictCounts, Whose, add_to_node_day, node_day_columns, serving_nodes,
+    PoolReader, ServingNode, VerdictCounts, Whose, add_to_node_day, node_day_columns, serving_nodes,
 };
 use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId, OwnerId};
@@ -79,6 +79,17 @@ impl NodeRoster for PostgresLedger {
 }
 
 #[async_trait]
+impl PoolReader for PostgresLedger {
+    async fn pools_version(&self) -> Result<u64, LedgerError> {
+        pools_version(&self.pool).await
+    }
+
+    async fn pools(&self) -> Result<NodePools, LedgerError> {
+        pools(&self.pool).await
+    }
+}
+
+#[async_trait]
 impl NodeReader for PostgresLedger {
     async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
         let wish = |row: &Row| {
@@ -89,14 +100,6 @@ impl NodeReader for PostgresLedger {
             })
         };
         self.pool.query(NODE_WISHES, &[]).await?.iter().map(wish).collect()
-    }
-
-    async fn pools_version(&self) -> Result<u64, LedgerError> {
-        pools_version(&self.pool).await
-    }
-
-    async fn pools(&self) -> Result<NodePools, LedgerError> {
-        pools(&self.pool).await
     }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {

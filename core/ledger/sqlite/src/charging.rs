@@ -19,7 +19,7 @@ pub(super) enum Admitted {
     Over(OverLimit),
 }
 
-/// Whoever is charged for a job.
+/// The payer of a job.
 pub(super) struct Payer {
     /// Whether the account pays.
     is_paid: bool,

@@ -14,7 +14,7 @@ use infera_ledger::statements::{
 };
 use infera_ledger::{
     LedgerError, NodeChange, NodeDay, NodePools, NodeReader, NodeRoster, NodeStanding, NodeView, NodeWish,
-    ServingNode, Whose, serving_nodes,
+    PoolReader, ServingNode, Whose, serving_nodes,
 };
 use infera_types::day::Day;
 use infera_types::ids::{ModelName, NodeId, OwnerId};
@@ -57,17 +57,20 @@ impl NodeRoster for SqliteLedger {
 }
 
 #[async_trait]
-impl NodeReader for SqliteLedger {
-    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
-        self.read(wishes).await
-    }
-
+impl PoolReader for SqliteLedger {
     async fn pools_version(&self) -> Result<u64, LedgerError> {
         self.read(pools_version).await
     }
 
     async fn pools(&self) -> Result<NodePools, LedgerError> {
         self.read(pools).await
+    }
+}
+
+#[async_trait]
+impl NodeReader for SqliteLedger {
+    async fn wishes(&self) -> Result<Vec<NodeWish>, LedgerError> {
+        self.read(wishes).await
     }
 
     async fn days(&self, node: &NodeId, since: Day) -> Result<Vec<NodeDay>, LedgerError> {

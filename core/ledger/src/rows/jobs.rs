@@ -290,7 +290,7 @@ pub struct TakenJob {
     pub tier: ServiceTier,
     /// The nodes that it may go to.
     pub pool: NodePool,
-    /// Who pays for it.
+    /// The payment for it.
     pub payment: Payment,
     /// How many owners died with it; one that tried nothing else counts as [`LOST_ALONE`]. Over five: `poison`.
     pub lost_handouts: u32,

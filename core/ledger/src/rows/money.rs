@@ -32,7 +32,7 @@ impl Charge {
     }
 }
 
-/// Whose limit a job would exceed.
+/// The owner of a limit that a job would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payer {
     /// That of the key that asks.
@@ -44,7 +44,7 @@ pub enum Payer {
 /// The refusal of a job that may cost more than is left of a limit. Amounts are in billionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverLimit {
-    /// Whose limit it is.
+    /// The owner of the limit.
     pub payer: Payer,
     /// The limit.
     pub limit: u64,

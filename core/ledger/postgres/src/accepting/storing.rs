@@ -44,7 +44,7 @@ const ADD_WAITING: &str =
 pub(super) struct Fresh<'a> {
     pub(super) job: &'a NewJob,
     pub(super) is_held: bool,
-    /// Who is charged for it, if it may cost something.
+    /// The payer, if it may cost something.
     pub(super) payer: Payer,
 }
 
