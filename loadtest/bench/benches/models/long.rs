@@ -15,7 +15,7 @@ use crate::side::{Event, Side};
 pub(crate) const RUNNERS: usize = 15;
 /// After how many tokens of every runner the gaps count as usual, and after how many the long prompt comes.
 const SETTLED: usize = 8;
-const USUAL: usize = 32;
+const USUAL: usize = 24;
 
 /// What a long prompt met and did.
 #[derive(Debug)]

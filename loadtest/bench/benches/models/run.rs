@@ -16,12 +16,11 @@ pub(crate) async fn compare(settings: &Settings) -> Result<(), Fault> {
     let mut report = Report::new(machine::describe(), settings.is_quick());
     let (began, pace) = (Instant::now(), settings.pace());
     let mut sides = Sides::start(settings).await?;
-    let (mut table, mut longest) = (Table::default(), Duration::ZERO);
+    let (mut table, mut next_round) = (Table::default(), Duration::ZERO);
     for round in 0..pace.rounds_max {
-        if round > 0 && began.elapsed() + longest > pace.within {
+        if round > 0 && began.elapsed() + next_round > settings.within() {
             break;
         }
-        let round_began = Instant::now();
         print(&format!(
             "measuring: round {}, {:.0} s after the start",
             round + 1,
@@ -29,17 +28,17 @@ pub(crate) async fn compare(settings: &Settings) -> Result<(), Fault> {
         ))?;
         table.round();
         let mut failed = Vec::new();
-        for (place, side) in sides.all.iter().enumerate() {
+        next_round = Duration::ZERO;
+        for (place, side) in sides.all.iter().enumerate().filter(|(_, side)| side.takes_part(round)) {
             match measure(settings, side, round, &mut table).await {
                 Err(error) if !side.is_ours() => failed.push((place, error.to_string())),
-                measured => measured?,
+                measured => next_round += measured?,
             }
         }
         for (place, error) in failed.into_iter().rev() {
             table.forget(sides.all.remove(place).name());
             sides.missing.push(format!("it failed in round {}: {error}", round + 1));
         }
-        longest = longest.max(round_began.elapsed());
     }
     for side in &sides.all {
         table.memory(side.name(), machine::peak_mib(side.pid())?);
@@ -50,9 +49,14 @@ pub(crate) async fn compare(settings: &Settings) -> Result<(), Fault> {
     report.write(settings.json())
 }
 
-/// Measures everything of one engine once.
-async fn measure(settings: &Settings, side: &Side, round: usize, table: &mut Table) -> Result<(), Fault> {
-    let pace = settings.pace();
+/// Measures one engine once, and returns how long what the next round repeats of it took.
+async fn measure(
+    settings: &Settings,
+    side: &Side,
+    round: usize,
+    table: &mut Table,
+) -> Result<Duration, Fault> {
+    let (pace, began, mut repeated) = (settings.pace(), Instant::now(), Duration::ZERO);
     if settings.wants("a") {
         for clients in crowd::CLIENTS {
             if let Some(bare) = &side.bare {
@@ -67,10 +71,17 @@ async fn measure(settings: &Settings, side: &Side, round: usize, table: &mut Tab
         if let Some(profile) = side.profile().await? {
             table.profile(side.name(), &profile, mixed.wall);
         }
+        if side.takes_part(round + 1) {
+            repeated = began.elapsed();
+        }
     }
-    if settings.wants("b") {
+    // The goals are about our side; the others' figures stand beside them for scale, and take most of a round.
+    if settings.wants("b") && (side.is_ours() || (round == 0 && side.takes_part(1))) {
         let alone = long::alone(side, round, pace).await?;
         table.long(side.name(), alone, &long::beside(side, round, pace).await?);
+        if side.is_ours() {
+            repeated = began.elapsed();
+        }
     }
-    Ok(())
+    Ok(repeated)
 }

@@ -14,6 +14,10 @@ pub(crate) struct Settings {
     /// Only these sections, by their letters: a, b.
     #[arg(long, value_delimiter = ',', value_name = "LETTER")]
     only: Vec<String>,
+    /// No further round begins that would end later, counted from the start. Eight minutes are what one keeps a machine
+    /// quiet for; five rounds take some twenty.
+    #[arg(long, default_value_t = 8)]
+    minutes: u64,
     /// Threads of each engine.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -45,8 +49,6 @@ pub(crate) struct Settings {
 pub(crate) struct Pace {
     /// The most rounds, each of which measures every row once.
     pub(crate) rounds_max: usize,
-    /// No further round begins that would end later.
-    pub(crate) within: Duration,
     /// How long a rate is measured in a round.
     pub(crate) span: Duration,
     /// The uncounted time before it: all clients' first prompts are computed then.
@@ -55,21 +57,11 @@ pub(crate) struct Pace {
     pub(crate) shrink: usize,
 }
 
-/// As many rounds as fit, five at most: the machine should be quiet for eight minutes, and no longer.
-const FULL: Pace = Pace {
-    rounds_max: 5,
-    within: Duration::from_secs(450),
-    span: Duration::from_millis(2_500),
-    warm_up: Duration::from_millis(700),
-    shrink: 1,
-};
-const QUICK: Pace = Pace {
-    rounds_max: 1,
-    within: Duration::from_secs(180),
-    span: Duration::from_millis(600),
-    warm_up: Duration::from_millis(200),
-    shrink: 4,
-};
+/// As many rounds as fit, five at most: their median tolerates one disturbed round on either side.
+const FULL: Pace =
+    Pace { rounds_max: 5, span: Duration::from_secs(2), warm_up: Duration::from_secs(1), shrink: 1 };
+const QUICK: Pace =
+    Pace { rounds_max: 1, span: Duration::from_secs(1), warm_up: Duration::from_secs(1), shrink: 4 };
 
 impl Settings {
     pub(crate) const fn is_quick(&self) -> bool {
@@ -82,6 +74,10 @@ impl Settings {
 
     pub(crate) fn wants(&self, section: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|letter| letter == section)
+    }
+
+    pub(crate) const fn within(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
     }
 
     pub(crate) const fn threads(&self) -> usize {

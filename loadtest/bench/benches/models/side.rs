@@ -54,6 +54,8 @@ struct Peer {
     /// Version, quantisation and what else differs.
     about: String,
     way: Way,
+    /// Whether it takes part in (a) of the first round alone: it is slower than another one of its kind.
+    once: bool,
     /// `{port}` stands for a port of loopback, `{threads}` for the number of threads.
     command: Vec<String>,
 }
@@ -73,6 +75,7 @@ pub(crate) struct Side {
     name: String,
     about: String,
     ends: Ends,
+    once: bool,
     /// The same engine of ours without the worker around it.
     pub(crate) bare: Option<Piped>,
 }
@@ -104,7 +107,7 @@ impl Sides {
             let ends = Ends::Pipe(Piped::start(own(settings, variant, false)?, &name, settings.logs())?);
             let bare =
                 Piped::start(own(settings, variant, true)?, &format!("{name}, bare"), settings.logs())?;
-            all.push(Side { name, about: about.to_owned(), ends, bare: Some(bare) });
+            all.push(Side { name, about: about.to_owned(), ends, once: false, bare: Some(bare) });
         }
         let mut missing = found.missing;
         for peer in found.peers {
@@ -137,7 +140,7 @@ impl Side {
                 Ends::Http(address, process)
             }
         };
-        let side = Self { name: peer.name, about: peer.about, ends, bare: None };
+        let side = Self { name: peer.name, about: peer.about, ends, once: peer.once, bare: None };
         // The first answer of some compiles or loads what is needed for it.
         let (events, _seen) = tokio::sync::mpsc::unbounded_channel();
         side.ask(0, &Job::mixed(0, settings.pace()), &events).await?;
@@ -150,6 +153,10 @@ impl Side {
 
     pub(crate) fn about(&self) -> &str {
         &self.about
+    }
+
+    pub(crate) const fn takes_part(&self, round: usize) -> bool {
+        round == 0 || !self.once
     }
 
     pub(crate) fn is_ours(&self) -> bool {

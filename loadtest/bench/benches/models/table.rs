@@ -249,11 +249,13 @@ fn ratios(above: &Values, below: &Values) -> Values {
     above.iter().zip(below).map(|(above, below)| above / below).collect()
 }
 
-/// Returns each round's largest value, in as many rounds as all have.
+/// Returns each round's largest value among those that were measured in it.
 fn best<'a>(all: impl Iterator<Item = &'a Values>) -> Values {
-    all.cloned()
-        .reduce(|best, values| best.iter().zip(&values).map(|(best, value)| best.max(*value)).collect())
-        .unwrap_or_default()
+    let all: Vec<_> = all.collect();
+    let rounds = all.iter().map(|values| values.len()).max().unwrap_or_default();
+    let largest =
+        |round: usize| all.iter().filter_map(|values| values.get(round)).copied().fold(0.0, f64::max);
+    (0..rounds).map(largest).collect()
 }
 
 /// Returns how to read the rates, what each engine is, and what is left out.
