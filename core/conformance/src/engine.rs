@@ -210,7 +210,7 @@ pub fn the_context_ends_where_it_is_said_to(engine: &mut dyn Engine, promise: Pr
 
 /// Calls without sequences return no rows.
 pub fn nothing_asked_is_nothing_done(engine: &mut dyn Engine, _: Promise) {
-    assert_eq!(done(engine.prefill(&[], &mut |_, _| ())).len(), 0);
+    assert_eq!(done(engine.prefill(&[], &mut |_| ())).len(), 0);
     assert_eq!(done(whole::decode(engine, &[])).rows().len(), 0);
     engine.release(&[]);
 }

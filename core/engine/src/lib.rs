@@ -98,8 +98,8 @@ impl Progress {
     }
 }
 
-/// Turns tokens into logits. Rows go to a visitor (`row`) while they lie in the engine's memory, and count only if the
-/// call succeeds. The promises, which the conformance suite checks:
+/// Turns tokens into logits. Rows go to a visitor (`rows`) while they lie in the engine's memory, and count only if the
+/// call succeeds. It is given those of one run of the model at once, so that it can work on all of them at the same time. The promises, which the conformance suite checks:
 ///
 /// * A row depends on its own sequence alone. Within one numeric class it is the same to the bit whatever else is
 ///   in the batch, and whether or not its prompt's beginning was cached (engines that can't promise it say so in
@@ -113,7 +113,7 @@ pub trait Engine: Send {
     /// Returns what the engine is and what it can hold.
     fn description(&self) -> &EngineDescription;
 
-    /// Computes the next chunk of each prompt, and gives `row` the logits after the last token of those that are complete
+    /// Computes the next chunk of each prompt, and gives `rows` the logits after the last token of those that are complete
     /// by it. A name that isn't known starts a sequence; the caller repeats the call with the same prompt until
     /// it is complete. Returns how far each prompt is, in the order given.
     ///
@@ -123,10 +123,10 @@ pub trait Engine: Send {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError>;
 
-    /// Appends one token to each named sequence and gives `row` each one's next logits, in the order given.
+    /// Appends one token to each named sequence and gives `rows` each one's next logits, in the order given.
     ///
     /// # Errors
     /// [`EngineError::Misuse`] for an unknown sequence, one whose prompt is not complete, one named twice, or one at the
@@ -134,7 +134,7 @@ pub trait Engine: Send {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError>;
 
     /// Forgets sequences, and a score under such a name. Unknown ones are ignored.

@@ -209,7 +209,7 @@ impl Engine for StubEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
         let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
         check_prefill(&self.description, prompts, self.sequences.len(), extent)?;
@@ -219,7 +219,7 @@ impl Engine for StubEngine {
             let mut sequence = self.sequences.remove(&name).unwrap_or_else(|| Sequence::new(tokens));
             sequence.extent.tokens = sequence.extent.next_chunk(self.config.chunk_tokens).end;
             if !sequence.extent.is_prefilling() {
-                self.give_row(&sequence.prompt, 0, &mut |logits| row(name, logits));
+                self.give_row(&sequence.prompt, 0, &mut |logits| rows(&[(name, logits)]));
             }
             progress.push(sequence.extent.progress());
             self.sequences.insert(name, sequence);
@@ -230,7 +230,7 @@ impl Engine for StubEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
         let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
         check_decode(&self.description, steps, extent)?;
@@ -240,7 +240,7 @@ impl Engine for StubEngine {
                 sequence.extent.tokens += 1;
                 let answered = sequence.extent.tokens - sequence.extent.prompt_tokens;
                 let prompt = sequence.prompt;
-                self.give_row(&prompt, answered, &mut |logits| row(name, logits));
+                self.give_row(&prompt, answered, &mut |logits| rows(&[(name, logits)]));
             }
         }
         Ok(())

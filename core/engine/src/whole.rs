@@ -41,10 +41,12 @@ pub fn prefill(engine: &mut dyn Engine, prompts: &[Prompt<'_>]) -> Result<Logits
     while !left.is_empty() {
         let mut rows = Vec::new();
         let empty = Logits::of(engine);
-        let result = engine.prefill(&left, &mut |sequence, row| {
-            let mut logits = empty.clone();
-            logits.push(row);
-            rows.push((sequence, logits));
+        let result = engine.prefill(&left, &mut |given| {
+            for &(sequence, row) in given {
+                let mut logits = empty.clone();
+                logits.push(row);
+                rows.push((sequence, logits));
+            }
         });
         let progress = result.inspect_err(|error| {
             if !matches!(error, EngineError::Misuse(_)) {
@@ -69,7 +71,7 @@ pub fn prefill(engine: &mut dyn Engine, prompts: &[Prompt<'_>]) -> Result<Logits
 /// As [`Engine::decode`].
 pub fn decode(engine: &mut dyn Engine, steps: &[(SequenceId, TokenId)]) -> Result<Logits, EngineError> {
     let mut logits = Logits::of(engine);
-    engine.decode(steps, &mut |_, row| logits.push(row))?;
+    engine.decode(steps, &mut |rows| rows.iter().for_each(|&(_, row)| logits.push(row)))?;
     Ok(logits)
 }
 

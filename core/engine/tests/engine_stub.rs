@@ -64,12 +64,12 @@ fn a_step_takes_its_time_whatever_is_in_it() {
     let mut engine = stub(StubConfig { prefill_us: 20_000, decode_us: 5_000, ..StubConfig::default() });
     let prompts: Vec<_> = (0..8).map(|index| Prompt::new(SequenceId(index), &[1, 2])).collect();
     let begin = Instant::now();
-    let _ = engine.prefill(&prompts, &mut |_, _| ()).expect("room");
+    let _ = engine.prefill(&prompts, &mut |_| ()).expect("room");
     assert!(begin.elapsed() >= Duration::from_millis(20));
     let begin = Instant::now();
     let steps: Vec<_> = (0..8).map(|index| (SequenceId(index), 9)).collect();
     for _ in 0..4 {
-        engine.decode(&steps, &mut |_, _| ()).expect("running");
+        engine.decode(&steps, &mut |_| ()).expect("running");
     }
     assert!(begin.elapsed() >= Duration::from_millis(20), "four steps of five milliseconds");
 }

@@ -4,6 +4,10 @@
 //!
 //! It holds for numbers from -64 to 0, which are all that the log-sum-exp needs. A test compares it with `libm`.
 
+use multiversion::multiversion;
+
+use super::{BLOCK, finite};
+
 // The names and values are those of the algorithm, by FreeBSD's msun as `libm` has it.
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 const LN2_LOW: f64 = 1.9082149292705877e-10;
@@ -23,10 +27,8 @@ const TINY: f64 = f64::from_bits(0x3e30_0001_0000_0000);
 /// Adding it to a number below 2^51 rounds that to an integer, which is then in the lowest bits.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
-/// How many numbers are worked on at once.
-pub(super) const LANES: usize = 8;
-
 /// Returns `libm::exp` of a number from -64 to 0; any number if it is outside.
+#[inline]
 fn exp(x: f64) -> f64 {
     let magnitude = -x;
     let scaled = INVERSE_LN2 * x - 0.5;
@@ -45,14 +47,27 @@ fn exp(x: f64) -> f64 {
     if magnitude < TINY { 1.0 + x } else { value * scale }
 }
 
-/// Returns `libm::exp` of each number, or 0 for those below `least`, which is at least -64. None may be above 0.
-pub(super) fn exponentials(numbers: &[f64; LANES], least: f64) -> [f64; LANES] {
-    let mut results = [0.0; LANES];
-    for (result, &number) in results.iter_mut().zip(numbers) {
-        let value = exp(number);
-        *result = if number < least { 0.0 } else { value };
+/// Adds the exponentials of a row's logits less `highest`, in the order of the ids. Logits more than `counted_below` (at most
+/// 64) below it are left out. `peaks` holds the highest logit of each piece of [`BLOCK`] logits; none is above `highest`.
+#[multiversion(targets("x86_64+avx2"))]
+pub(super) fn sum(logits: &[f32], peaks: &[f32], highest: f64, counted_below: f64) -> f64 {
+    let mut sum = 0.0;
+    for (block, &peak) in logits.chunks(BLOCK).zip(peaks) {
+        if highest - f64::from(finite(peak)) > counted_below {
+            continue;
+        }
+        let mut terms = [0.0; BLOCK];
+        for (term, &logit) in terms.iter_mut().zip(block) {
+            let below = f64::from(finite(logit)) - highest;
+            let value = exp(below);
+            // What is left out is 0 in the sum, which changes nothing.
+            *term = if below < -counted_below { 0.0 } else { value };
+        }
+        for term in terms {
+            sum += term;
+        }
     }
-    results
+    sum
 }
 
 #[cfg(test)]
@@ -62,7 +77,7 @@ mod tests {
     use super::*;
 
     fn same(x: f64) -> bool {
-        exponentials(&[x; LANES], -64.0).iter().all(|value| value.to_bits() == libm::exp(x).to_bits())
+        exp(x).to_bits() == libm::exp(x).to_bits()
     }
 
     #[test]
@@ -82,11 +97,15 @@ mod tests {
                 assert!(same(-near), "{near}");
             }
         }
-        assert_eq!(exponentials(&[-64.1; LANES], -64.0), [0.0; LANES]);
-        assert_eq!(
-            exponentials(&[-1e300, f64::NEG_INFINITY, -65.0, -64.0, -3.0, -2.0, -1.0, -0.0], -2.0)[..5],
-            [0.0; 5]
-        );
+    }
+
+    #[test]
+    fn logits_far_below_the_highest_are_left_out() {
+        let logits = [-1e30, f32::NEG_INFINITY, f32::NAN, -65.0, -64.0, -3.0, -2.0, 0.0];
+        let counted = |below: f64| sum(&logits, &[0.0], 0.0, below);
+        assert_eq!(counted(2.0), libm::exp(-2.0) + 1.0);
+        assert_eq!(counted(64.0), libm::exp(-64.0) + libm::exp(-3.0) + libm::exp(-2.0) + 1.0);
+        assert_eq!(sum(&logits, &[-65.0], 0.0, 64.0), 0.0, "a piece whose highest is left out is not read");
     }
 
     proptest! {
@@ -96,6 +115,15 @@ mod tests {
             prop_assert!(same(x));
             // Differences of two f32s, as logits are.
             prop_assert!(same((f64::from(logits.0) - f64::from(logits.1)).min(0.0)));
+        }
+
+        #[test]
+        fn a_sum_is_that_of_each_term_in_order(logits in proptest::collection::vec(-80.0_f32..0.0, 1..200)) {
+            let peaks: Vec<f32> =
+                logits.chunks(BLOCK).map(|block| block.iter().copied().fold(f32::MIN, f32::max)).collect();
+            let terms = logits.iter().map(|&logit| f64::from(logit)).filter(|below| *below >= -64.0);
+            let expected = terms.fold(0.0, |sum, below| sum + libm::exp(below));
+            prop_assert_eq!(sum(&logits, &peaks, 0.0, 64.0).to_bits(), expected.to_bits());
         }
     }
 }

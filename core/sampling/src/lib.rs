@@ -26,6 +26,7 @@ mod philox;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
+use multiversion::multiversion;
 use sha2::Sha256;
 
 use infera_types::ids::{AccountId, Digest, JobId};
@@ -50,7 +51,7 @@ const LN_2_ABOVE: f64 = 0.6932;
 const COUNTED_BELOW: f64 = 64.0;
 
 /// How many tokens are skipped as a whole, and compared in one step.
-const BLOCK: usize = 32;
+const BLOCK: usize = 4 * philox::COUNT;
 const LANES: usize = 8;
 
 /// Derives the key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the
@@ -125,6 +126,11 @@ impl Noise {
     fn words(&self, position: u32, quad: u32) -> [u32; 4] {
         philox::block([quad, position, self.choice, self.counter_word], self.key)
     }
+
+    /// Returns the words of a piece's tokens: of the quads from `first` on, one after the other in each lane.
+    fn words_of_quads(&self, position: u32, first: u32) -> [[u32; philox::COUNT]; 4] {
+        philox::blocks(first, [position, self.choice, self.counter_word], self.key)
+    }
 }
 
 fn gumbel_of_word(word: u32) -> f64 {
@@ -140,6 +146,7 @@ fn gumbel_above(word: u32) -> f64 {
 }
 
 /// Returns the logit as it counts: see "odd values" above.
+#[inline]
 fn finite(logit: f32) -> f32 {
     if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
@@ -275,24 +282,21 @@ fn best_by_score(row: &Blocks<'_>, temperature: f64, noise: &Noise, position: u3
     };
     let mut best = Best::default();
     for (first, block, peak_of_block) in row.iter() {
-        if score(finite(peak_of_block), temperature, GUMBEL_MAX) < best.bar().max(sure) {
+        let bar = best.bar().max(sure);
+        if score(finite(peak_of_block), temperature, GUMBEL_MAX) < bar {
             continue;
         }
-        for (quad, logits) in (first / 4..).zip(block.chunks(4)) {
-            let bar = best.bar().max(sure);
-            let highest = finite(peak(logits));
-            if score(highest, temperature, GUMBEL_MAX) < bar {
-                continue;
-            }
-            let words = noise.words(position, quad);
-            // The highest word has the highest noise.
-            let above = gumbel_above(words.into_iter().fold(0, u32::max));
-            if score(highest, temperature, above) < bar {
-                continue;
-            }
-            for ((token, &logit), word) in (4 * quad..).zip(logits).zip(words) {
-                let logit = finite(logit);
-                if score(logit, temperature, gumbel_above(word)) >= bar {
+        let words = noise.words_of_quads(position, first / 4);
+        // The highest word has the highest noise.
+        let above = gumbel_above(words.as_flattened().iter().copied().fold(0, u32::max));
+        if score(finite(peak_of_block), temperature, above) < bar {
+            continue;
+        }
+        for (quad, logits) in block.chunks(4).enumerate() {
+            for (lane, &logit) in logits.iter().enumerate() {
+                let (word, logit) = (words[lane][quad], finite(logit));
+                if score(logit, temperature, gumbel_above(word)) >= best.bar().max(sure) {
+                    let token = first + (4 * quad + lane) as TokenId;
                     best.offer(score(logit, temperature, gumbel_of_word(word)), token, logit);
                 }
             }
@@ -304,22 +308,11 @@ fn best_by_score(row: &Blocks<'_>, temperature: f64, noise: &Noise, position: u3
 /// Returns the natural logarithm of the sum of the logits' exponentials, in f64, added in the order of the ids.
 /// `highest` is the row's highest logit; logits more than [`COUNTED_BELOW`] below it are left out.
 fn log_sum_exp(row: &Blocks<'_>, highest: f32) -> f64 {
-    let highest = f64::from(highest);
-    let counts = |logit: f32| highest - f64::from(logit) <= COUNTED_BELOW;
-    let mut sum = 0.0;
-    for (_, block, _) in row.iter().filter(|(_, _, peak)| counts(finite(*peak))) {
-        for logits in block.chunks(exponentials::LANES) {
-            // What is left out is 0 in the sum, which changes nothing.
-            let mut below = [f64::NEG_INFINITY; exponentials::LANES];
-            for (below, &logit) in below.iter_mut().zip(logits) {
-                *below = f64::from(finite(logit)) - highest;
-            }
-            for term in exponentials::exponentials(&below, -COUNTED_BELOW) {
-                sum += term;
-            }
-        }
+    if row.logits.is_empty() {
+        return f64::from(f32::MIN);
     }
-    if row.logits.is_empty() { f64::from(f32::MIN) } else { highest + libm::log(sum) }
+    f64::from(highest)
+        + libm::log(exponentials::sum(row.logits, &row.peaks, f64::from(highest), COUNTED_BELOW))
 }
 
 /// A row in pieces with the highest logit of each, so that whole pieces can be skipped.
@@ -330,7 +323,7 @@ struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     fn of(logits: &'a [f32]) -> Self {
-        Self { logits, peaks: logits.chunks(BLOCK).map(peak).collect() }
+        Self { logits, peaks: peaks(logits) }
     }
 
     /// Returns the pieces, each with the id of its first token and its highest logit.
@@ -340,15 +333,25 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Returns the highest logit, with NaN as the lowest. It works in lanes, which a processor compares all at once.
-fn peak(logits: &[f32]) -> f32 {
-    let mut lanes = [f32::MIN; LANES];
-    let (whole, rest) = logits.as_chunks::<LANES>();
-    for logits in whole.iter().map(|logits| logits.as_slice()).chain([rest]) {
-        for (lane, &logit) in lanes.iter_mut().zip(logits) {
-            // Not `f32::max`, whose rules for NaN prevent it from being one instruction.
-            *lane = if logit > *lane { logit } else { *lane };
+/// Returns the highest logit of each piece, with NaN as the lowest. It works in lanes, which a processor compares all at once.
+#[multiversion(targets("x86_64+avx2"))]
+fn peaks(logits: &[f32]) -> Vec<f32> {
+    let highest = |lanes: [f32; LANES]| lanes.into_iter().fold(f32::MIN, f32::max);
+    // Not `f32::max`, whose rules for NaN prevent it from being one instruction.
+    let above = |logit: f32, lane: f32| if logit > lane { logit } else { lane };
+    let (whole, rest) = logits.as_chunks::<BLOCK>();
+    let mut peaks = Vec::with_capacity(whole.len() + 1);
+    for block in whole {
+        let mut lanes = [f32::MIN; LANES];
+        for part in block.as_chunks::<LANES>().0 {
+            for (lane, &logit) in lanes.iter_mut().zip(part) {
+                *lane = above(logit, *lane);
+            }
         }
+        peaks.push(highest(lanes));
     }
-    lanes.into_iter().fold(f32::MIN, f32::max)
+    if !rest.is_empty() {
+        peaks.push(rest.iter().fold(f32::MIN, |lane, &logit| above(logit, lane)));
+    }
+    peaks
 }

@@ -59,6 +59,15 @@ pub struct Rest {
 }
 
 impl Row<'_> {
+    /// Returns how many logits are to be read.
+    #[must_use]
+    pub const fn entries_count(&self) -> usize {
+        match self {
+            Self::Full(logits) => logits.len(),
+            Self::Top { entries, .. } => entries.len(),
+        }
+    }
+
     /// Writes the row as logits by id to the end of `values`, which grows by `vocabulary`. Tokens that the row leaves out
     /// get the highest logit that they can have.
     pub fn write(&self, vocabulary: usize, values: &mut Vec<f32>) {

@@ -96,17 +96,17 @@ impl Engine for Disguised {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
-        self.engine.prefill(prompts, row)
+        self.engine.prefill(prompts, rows)
     }
 
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
-        self.engine.decode(steps, row)
+        self.engine.decode(steps, rows)
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {

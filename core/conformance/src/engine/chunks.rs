@@ -73,7 +73,9 @@ pub fn prompts_and_scores_go_on_between_steps(engine: &mut dyn Engine, promise: 
     while left > 0 || left_to_score > 0 {
         if left > 0 {
             let prompt = [Prompt::new(joins, &long.prompt)];
-            let progress = done(engine.prefill(&prompt, &mut |_, row| row.write(vocabulary, &mut first)));
+            let progress = done(engine.prefill(&prompt, &mut |rows| {
+                rows.iter().for_each(|(_, row)| row.write(vocabulary, &mut first))
+            }));
             left = advanced(left, progress[0].tokens_left, chunk);
         }
         if left_to_score > 0 {
@@ -170,7 +172,9 @@ pub fn only_prompts_of_one_scope_share_what_is_cached(engine: &mut dyn Engine, p
 fn prefill_counted(engine: &mut dyn Engine, prompt: Prompt<'_>) -> (usize, Vec<f32>) {
     let (vocabulary, mut row) = (engine.description().vocabulary, Vec::new());
     loop {
-        let progress = done(engine.prefill(&[prompt], &mut |_, found| found.write(vocabulary, &mut row)))[0];
+        let progress = done(engine.prefill(&[prompt], &mut |rows| {
+            rows.iter().for_each(|(_, found)| found.write(vocabulary, &mut row))
+        }))[0];
         if progress.is_complete() {
             return (progress.cached_tokens, row);
         }

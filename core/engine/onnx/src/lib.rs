@@ -176,7 +176,7 @@ impl OnnxEngine {
     fn prefill_chunks(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> ort::Result<Vec<Progress>> {
         let extents = self.join(prompts)?;
         let chunk_tokens = self.description.chunk_tokens;
@@ -193,55 +193,59 @@ impl OnnxEngine {
         for run in runs(&firsts, vocabulary, padding) {
             let answered = self.caches.first(&mut self.model, run, 1)?;
             let (these, others) = begin.split_at(run.len());
-            self.take_in(&answered, these, row)?;
+            self.take_in(&answered, these, rows)?;
             begin = others;
         }
         for one in &go_on {
             let (prompt, chunk) = one;
             let tokens = &prompt.tokens[chunk.clone()];
             let answered = self.caches.chunk(&mut self.model, (prompt.sequence, tokens), 1)?;
-            self.take_in(&answered, std::slice::from_ref(one), row)?;
+            self.take_in(&answered, std::slice::from_ref(one), rows)?;
         }
         let progress = |prompt: &Prompt<'_>| self.extent(prompt.sequence).map(Extent::progress);
         Ok(prompts.iter().filter_map(progress).collect())
     }
 
-    /// Notes that chunks are computed, keeps whole ones, and gives `row` the logits of those that end their prompts.
+    /// Notes that chunks are computed, keeps whole ones, and gives `rows` the logits of those that end their prompts.
     fn take_in(
         &mut self,
         answered: &Answered,
         chunks: &[(&Prompt<'_>, std::ops::Range<usize>)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> ort::Result<()> {
         let values = answered.values(self.model.ports.logits_element)?;
+        let mut complete = Vec::with_capacity(chunks.len());
         for (&(prompt, ref chunk), place) in chunks.iter().zip(&answered.places) {
             if let Some(extent) = self.sequences.get_mut(&prompt.sequence) {
                 extent.tokens = chunk.end;
             }
             self.keep(prompt, chunk.end);
             if chunk.end == prompt.tokens.len() {
-                row(prompt.sequence, row_at(&values, self.model.ports.vocabulary, *place)?);
+                complete.push((prompt.sequence, row_at(&values, self.model.ports.vocabulary, *place)?));
             }
         }
+        rows(&complete);
         Ok(())
     }
 
     fn step(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> ort::Result<()> {
         let Ports { vocabulary, padding, logits_element, .. } = self.model.ports;
         let together = if padding == Padding::Never { 1 } else { steps.len() };
         for steps in steps.chunks(together) {
             let answered = self.caches.step(&mut self.model, steps)?;
             let values = answered.values(logits_element)?;
+            let mut next = Vec::with_capacity(steps.len());
             for ((sequence, _), place) in steps.iter().zip(&answered.places) {
                 if let Some(extent) = self.sequences.get_mut(sequence) {
                     extent.tokens += 1;
                 }
-                row(*sequence, row_at(&values, vocabulary, *place)?);
+                next.push((*sequence, row_at(&values, vocabulary, *place)?));
             }
+            rows(&next);
         }
         Ok(())
     }
@@ -285,10 +289,10 @@ impl Engine for OnnxEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
         check_prefill(&self.description, prompts, self.sequences.len(), |sequence| self.extent(sequence))?;
-        self.prefill_chunks(prompts, row).map_err(|error| {
+        self.prefill_chunks(prompts, rows).map_err(|error| {
             self.release(&prompts.iter().map(|prompt| prompt.sequence).collect::<Vec<_>>());
             failed(&error)
         })
@@ -297,13 +301,13 @@ impl Engine for OnnxEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
         check_decode(&self.description, steps, |sequence| self.extent(sequence))?;
         if steps.is_empty() {
             return Ok(());
         }
-        self.step(steps, row).map_err(|error| {
+        self.step(steps, rows).map_err(|error| {
             self.release(&steps.iter().map(|step| step.0).collect::<Vec<_>>());
             failed(&error)
         })

@@ -82,15 +82,15 @@ impl Observed {
 
 /// Runs a call with a visitor that notes names and the time in the visitor itself.
 fn timed<T>(
-    row: &mut dyn FnMut(SequenceId, Row<'_>),
-    call: impl FnOnce(&mut dyn FnMut(SequenceId, Row<'_>)) -> T,
+    rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+    call: impl FnOnce(&mut dyn FnMut(&[(SequenceId, Row<'_>)])) -> T,
 ) -> (T, Vec<SequenceId>, Duration, Duration) {
     let (mut named, mut choosing, begun) = (Vec::new(), Duration::ZERO, Instant::now());
-    let result = call(&mut |sequence, logits| {
+    let result = call(&mut |given| {
         let at = Instant::now();
-        row(sequence, logits);
+        rows(given);
         choosing += at.elapsed();
-        named.push(sequence);
+        named.extend(given.iter().map(|(sequence, _)| *sequence));
     });
     let engine = begun.elapsed().saturating_sub(choosing);
     (result, named, engine, choosing)
@@ -104,13 +104,13 @@ impl Engine for Observed {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
         for prompt in prompts {
             let number = prompt.scope.and_then(|scope| self.names.take(&scope));
             self.numbers.extend(number.map(|number| (prompt.sequence, number)));
         }
-        let (result, named, engine, choosing) = timed(row, |row| self.inner.prefill(prompts, row));
+        let (result, named, engine, choosing) = timed(rows, |rows| self.inner.prefill(prompts, rows));
         self.counts.add(|counts| {
             counts.prefill_s += engine.as_secs_f64();
             counts.choose_s += choosing.as_secs_f64();
@@ -123,9 +123,9 @@ impl Engine for Observed {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
-        let (result, named, engine, choosing) = timed(row, |row| self.inner.decode(steps, row));
+        let (result, named, engine, choosing) = timed(rows, |rows| self.inner.decode(steps, rows));
         self.counts.add(|counts| {
             counts.decode_s += engine.as_secs_f64();
             counts.choose_s += choosing.as_secs_f64();

@@ -112,21 +112,21 @@ impl<E: Engine> Engine for Watched<E> {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
         let sequences: Vec<SequenceId> = prompts.iter().map(|prompt| prompt.sequence).collect();
         self.meet_fate(Call::Prefill(sequences.clone()), &sequences)?;
-        self.inner.prefill(prompts, row)
+        self.inner.prefill(prompts, rows)
     }
 
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
         let sequences: Vec<SequenceId> = steps.iter().map(|(sequence, _)| *sequence).collect();
         self.meet_fate(Call::Decode(sequences.clone()), &sequences)?;
-        self.inner.decode(steps, row)
+        self.inner.decode(steps, rows)
     }
 
     fn release(&mut self, sequences: &[SequenceId]) {
@@ -180,7 +180,7 @@ impl HashEngine {
         Self { description, sequences: BTreeMap::new() }
     }
 
-    fn give_row(&self, sequence: SequenceId, row: &mut dyn FnMut(SequenceId, Row<'_>)) {
+    fn give_row(&self, sequence: SequenceId, rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)])) {
         let bytes: Vec<u8> = self.sequences[&sequence].iter().flat_map(|token| token.to_le_bytes()).collect();
         let history = Digest::of(&bytes);
         let logit = |token: TokenId| {
@@ -188,7 +188,7 @@ impl HashEngine {
             f32::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])) / 8_192.0
         };
         let logits: Vec<f32> = (0..Self::VOCABULARY).map(logit).collect();
-        row(sequence, Row::Full(&logits));
+        rows(&[(sequence, Row::Full(&logits))]);
     }
 }
 
@@ -200,7 +200,7 @@ impl Engine for HashEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<Vec<Progress>, EngineError> {
         thread::sleep(Duration::from_micros(200));
         let mut progress = Vec::new();
@@ -211,7 +211,7 @@ impl Engine for HashEngine {
             let end = prompt.tokens.len().min(tokens.len() + Self::CHUNK_TOKENS);
             tokens.extend_from_slice(&prompt.tokens[tokens.len()..end]);
             if end == prompt.tokens.len() {
-                self.give_row(prompt.sequence, row);
+                self.give_row(prompt.sequence, rows);
             }
             progress.push(Progress { tokens_left: prompt.tokens.len() - end, cached_tokens: 0 });
         }
@@ -222,12 +222,12 @@ impl Engine for HashEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        row: &mut dyn FnMut(SequenceId, Row<'_>),
+        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
     ) -> Result<(), EngineError> {
         thread::sleep(Duration::from_micros(200));
         for (sequence, token) in steps {
             self.sequences.get_mut(sequence).unwrap().push(*token);
-            self.give_row(*sequence, row);
+            self.give_row(*sequence, rows);
         }
         Ok(())
     }
