@@ -142,7 +142,7 @@ fn rate(engine: &mut OnnxEngine, batch: usize, span: Duration, pace: Pace) -> Re
             let token =
                 prompts.first().and_then(|job| job.prompt.get(place % 8)).copied().unwrap_or_default();
             let step: Vec<_> = sequences.iter().map(|sequence| (*sequence, token)).collect();
-            engine.decode(&step, &mut |_, _| ())?;
+            engine.decode(&step, &mut |_| ())?;
             tokens += batch;
         }
         decoding += begun.elapsed();

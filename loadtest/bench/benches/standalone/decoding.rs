@@ -129,7 +129,7 @@ fn steps(engine: &mut OnnxEngine, batch: usize, span: Duration) -> Result<(f64, 
         while count - before < STEPS_MAX && decoding + begun.elapsed() < span {
             let token = TOKENS.start + u32::try_from(count % TOKENS.len())?;
             let step: Vec<_> = sequences.iter().map(|sequence| (*sequence, token)).collect();
-            engine.decode(&step, &mut |_, _| ())?;
+            engine.decode(&step, &mut |_| ())?;
             count += 1;
         }
         decoding += begun.elapsed();
