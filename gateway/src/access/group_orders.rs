@@ -5,6 +5,7 @@ use infera_ledger::{
     AccountLook, GroupBounds, GroupChange, GroupChanged, GroupMade, GroupNode, GroupOrder, LedgerError,
     NewGroup, NodeGroup, NodeGroupBook, PoolBook, WholeGroup,
 };
+use infera_types::group_task::GroupTask;
 use infera_types::ids::{AccountId, GroupId, OwnerId};
 use infera_types::time::Timestamp;
 
@@ -148,27 +149,6 @@ pub async fn delete(
     let group = find(book, by, named).await?.group.id;
     let is_deleted = book.delete_group(by, &group).await?;
     if is_deleted { Ok(group) } else { Err(GroupOrderError::NoGroup(named.to_owned())) }
-}
-
-/// What an operator orders for an account.
-#[derive(Clone, Copy, Debug)]
-pub enum GroupTask<'a> {
-    /// Make a group of this name.
-    Create(&'a str),
-    /// List the groups.
-    List,
-    /// Show this group.
-    Show(&'a str),
-    /// Add a node to a group, or consent.
-    AddNode(&'a str, &'a str),
-    /// Remove a node from a group.
-    RemoveNode(&'a str, &'a str),
-    /// Let an account use a group.
-    Allow(&'a str, &'a str),
-    /// Take that back.
-    Disallow(&'a str, &'a str),
-    /// Delete a group.
-    Delete(&'a str),
 }
 
 /// Carries out what an operator orders for the account of this id or address, and returns what is said of it.
