@@ -145,6 +145,7 @@ macro_rules! ledger_conformance {
             a_node_is_in_a_group_only_if_both_want_it
             groups_are_bounded
             the_groups_that_an_account_may_use_are_bounded
+            the_groups_that_a_node_is_in_are_bounded
             an_accounts_own_groups_are_listed_first
             what_draws_are_told_has_a_version
             a_groups_users_are_those_that_its_account_allows

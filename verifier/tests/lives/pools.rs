@@ -270,8 +270,14 @@ async fn a_private_node_serves_its_owner_alone() {
     assert_eq!(nodes[2].seen().len(), before + 1);
 }
 
-const BOUNDS: GroupBounds =
-    GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, uses_max: 9, invitations_max: 9 };
+const BOUNDS: GroupBounds = GroupBounds {
+    groups_max: 9,
+    nodes_max: 9,
+    accounts_max: 9,
+    uses_max: 9,
+    invitations_max: 9,
+    memberships_max: 9,
+};
 
 async fn change(network: &Network, by: &AccountId, group: &GroupId, change: GroupChange) {
     let order = GroupOrder { by: by.clone(), group: group.clone(), change };
