@@ -8,6 +8,7 @@ mod archiving;
 mod clocks;
 mod damage;
 mod ending;
+mod erased_accounts;
 mod erased_segments;
 mod erasing;
 mod feeding;
@@ -32,6 +33,7 @@ pub use archiving::*;
 pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
+pub use erased_accounts::*;
 pub use erased_segments::*;
 pub use erasing::*;
 pub use feeding::*;
@@ -193,6 +195,7 @@ macro_rules! ledger_conformance {
             an_ended_jobs_text_is_erased_when_that_is_ordered
             a_text_waits_for_its_open_group
             an_account_is_erased_job_by_job
+            an_order_holds_for_jobs_that_are_committed_late
             an_account_is_not_erased_while_a_segment_waits
             a_rewritten_segment_that_is_kept_is_written_again
             a_segment_is_replaced_step_by_step

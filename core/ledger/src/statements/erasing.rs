@@ -58,12 +58,22 @@ pub const ACCOUNT_ERASURE: &str = concat!(
     FROM account_erasures WHERE account_erasures.account = $1"
 );
 
-/// Orders the erasure of an account (`$1`) at `$2`, from its first job on, unless an earlier order is still finding jobs.
-pub const ORDER_ACCOUNT: &str = "INSERT INTO account_erasures (account, asked_ms, is_walked, found, live)
-    SELECT id, CAST($2 AS BIGINT), 0, 0, 0 FROM accounts WHERE id = $1
-    ON CONFLICT (account) DO UPDATE SET asked_ms = excluded.asked_ms, behind = excluded.behind, is_walked = 0,
-        found = 0, live = 0
-    WHERE account_erasures.is_walked = 1";
+/// Orders the erasure of an account (`$1`, found in `$accounts`) at `$2`, from its first job on, unless an earlier order is still
+/// finding jobs.
+#[macro_export]
+macro_rules! order_account {
+    ($accounts:literal) => {
+        concat!(
+            "INSERT INTO account_erasures (account, asked_ms, is_walked, found, live)
+            SELECT accounts.id, CAST($2 AS BIGINT), 0, 0, 0 FROM ",
+            $accounts,
+            " WHERE accounts.id = $1
+            ON CONFLICT (account) DO UPDATE SET asked_ms = excluded.asked_ms, behind = excluded.behind,
+                is_walked = 0, found = 0, live = 0
+            WHERE account_erasures.is_walked = 1"
+        )
+    };
+}
 
 /// Finds the order that has been finding jobs for the longest: account, asked, the job behind which it goes on.
 pub const OPEN_ORDER: &str = "SELECT account, asked_ms, behind FROM account_erasures WHERE is_walked = 0 ORDER BY asked_ms, account LIMIT 1";
