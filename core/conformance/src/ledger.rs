@@ -22,6 +22,7 @@ mod many;
 mod money;
 mod network;
 mod pools;
+mod retention;
 mod roster;
 mod sample;
 mod standing;
@@ -47,6 +48,7 @@ pub use many::*;
 pub use money::*;
 pub use network::*;
 pub use pools::*;
+pub use retention::*;
 pub use roster::*;
 pub use standing::*;
 pub use storing::*;
@@ -200,6 +202,8 @@ macro_rules! ledger_conformance {
             a_rewritten_segment_that_is_kept_is_written_again
             a_segment_is_replaced_step_by_step
             segments_have_one_retention_and_expire_whole
+            a_segment_with_a_retention_spans_an_hour
+            records_with_a_retention_wait_longer_for_a_whole_segment
             keys_say_how_long_text_is_kept
 
             a_notice_from_a_clock_ahead_is_overdue

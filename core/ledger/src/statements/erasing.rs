@@ -11,8 +11,8 @@ macro_rules! record_retention {
     };
 }
 
-/// Finds the retention whose records a segment is to claim: of those with records that are older than `$1`, or later than a
-/// right clock can say (`$2`), or as many as `$3`, the one with the oldest record. It jumps from one retention to the next in
+/// Finds the retention whose records a segment is to claim: of those with records that are older than `$1` (with a retention: `$4`), or
+/// later than a right clock can say (`$2`), or as many as `$3`, the one with the oldest record. It jumps from one retention to the next in
 /// the index, however many records wait.
 pub const CHOOSE_RETENTION: &str = "WITH RECURSIVE retentions (days) AS (
         SELECT MIN(retention_days) FROM records WHERE segment IS NULL AND retention_days >= 0
@@ -20,7 +20,8 @@ pub const CHOOSE_RETENTION: &str = "WITH RECURSIVE retentions (days) AS (
         SELECT (SELECT MIN(retention_days) FROM records WHERE segment IS NULL AND retention_days > days)
         FROM retentions WHERE days IS NOT NULL)
     SELECT days FROM retentions WHERE days IS NOT NULL AND (
-        EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms <= $1)
+        EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days
+            AND settled_ms <= CASE WHEN days > 0 THEN CAST($4 AS BIGINT) ELSE CAST($1 AS BIGINT) END)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms > $2)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days
             ORDER BY settled_ms, job_id LIMIT 1 OFFSET CAST($3 AS BIGINT) - 1))
