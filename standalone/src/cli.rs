@@ -43,7 +43,8 @@ pub enum Command {
     /// Models: those that are there, fetching more, whether they fit, and what they cost.
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Accounts' API keys.
+    /// Accounts: whether they are known, what they may spend, the weight of their jobs, and erasing their data; and ending a key
+    /// that leaked.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Single jobs.
@@ -361,5 +362,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// The first words of a command's help say what it alone is about.
+    #[test]
+    fn no_two_commands_are_headed_alike() {
+        let command = Cli::command();
+        let about =
+            |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
+        let head =
+            |command: &clap::Command| about(command).split([':', ',', '.']).next().unwrap_or("").to_owned();
+        let mut heads: Vec<String> = command.get_subcommands().map(head).collect();
+        let all = heads.len();
+        heads.sort();
+        heads.dedup();
+        assert_eq!(heads.len(), all, "{heads:?}");
+        assert!(!heads.contains(&String::new()));
     }
 }

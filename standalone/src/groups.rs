@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use infera_gateway::access::group_orders::{self, GroupOrderError, GroupTask};
+use infera_gateway::access::group_orders::{self, GroupOrderError};
 use infera_program::Failure;
 use infera_program::group_command::{GroupCommand, Switch};
 
@@ -39,7 +39,7 @@ pub async fn of_node(
 /// A folder in use is refused; so is what is told of a group, a node or an account that doesn't exist.
 pub async fn act(data: &Path, command: &GroupCommand) -> Result<String, Failure> {
     let ledger = ledger_in(data).await?;
-    let (account, task) = task(command);
+    let (account, task) = command.task();
     group_orders::carry_out(ledger.as_ref(), account, task).await.map_err(not_done)
 }
 
@@ -50,20 +50,6 @@ pub async fn act(data: &Path, command: &GroupCommand) -> Result<String, Failure>
 pub async fn backstop(data: &Path, node: &str, switch: Switch) -> Result<String, Failure> {
     let ledger = ledger_in(data).await?;
     group_orders::backstop(ledger.as_ref(), node, switch == Switch::On).await.map_err(not_done)
-}
-
-/// Returns the account that a command acts for, and what it orders.
-fn task(command: &GroupCommand) -> (&str, GroupTask<'_>) {
-    match command {
-        GroupCommand::Create { account, name } => (account, GroupTask::Create(name)),
-        GroupCommand::List { account } => (account, GroupTask::List),
-        GroupCommand::Show { account, group } => (account, GroupTask::Show(group)),
-        GroupCommand::AddNode { account, group, node } => (account, GroupTask::AddNode(group, node)),
-        GroupCommand::RemoveNode { account, group, node } => (account, GroupTask::RemoveNode(group, node)),
-        GroupCommand::Allow { account, group, other } => (account, GroupTask::Allow(group, other)),
-        GroupCommand::Disallow { account, group, other } => (account, GroupTask::Disallow(group, other)),
-        GroupCommand::Delete { account, group } => (account, GroupTask::Delete(group)),
-    }
 }
 
 /// Maps why an order isn't carried out to the exit code of whose fault it is.

@@ -1,7 +1,8 @@
 //! Holds the tasks that serve no single job. Each does one thing again and again until its tenure ends, and five of them do it
 //! under a lease that verifiers share, so that one verifier at a time does it. None of them begins a job or speaks with a node.
 //!
-//! `feeder` offers held jobs in fair order, `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves settled jobs into the archive and has `eraser` erase texts, `warden`
+//! `feeder` offers held jobs in fair order, `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves settled jobs into the archive, has `pruner` delete what is
+//! archived and `eraser` erase texts, `warden`
 //! closes nodes' connections; `capacity` tells gateways what there is room for, and `cancellations` learns which jobs
 //! were ended elsewhere.
 
@@ -11,6 +12,7 @@ mod capacity;
 mod eraser;
 mod feeder;
 mod projector;
+mod pruner;
 pub(crate) mod sweeper;
 mod warden;
 

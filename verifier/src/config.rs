@@ -70,7 +70,8 @@ pub struct Config {
     pub project_limit: u32,
     /// How often the archiver looks for settled jobs, in milliseconds.
     pub archive_ms: u64,
-    /// How long a settled job waits at most until there are enough for a whole segment, in milliseconds.
+    /// How long a settled job waits at most until there are enough for a whole segment, in milliseconds; 120 times as long, an hour at
+    /// most, if it has a retention.
     pub archive_wait_ms: u64,
     /// Bounds the records in one segment.
     pub archive_limit: u32,

@@ -21,6 +21,7 @@ mod lives {
     mod sharing;
     mod sweeping;
     mod trials;
+    mod unfillable;
     mod unpaid;
     mod versions;
     mod wishes;

@@ -103,7 +103,7 @@ async fn each_record_is_found_alone_also_when_its_body_is_pruned() {
         assert!(record.request.is_some());
     }
     let later = Timestamp::from_millis(NOW.as_millis() + 1);
-    for archived in store.ledger.prunable(later, later, 9).await.expect("an answer") {
+    for archived in store.ledger.prunable(later, later, 9, &[]).await.expect("an answer") {
         assert_eq!(store.ledger.prune(archived.segment).await.expect("pruned"), 3);
     }
     let (record, _) = store.found(jobs[1]).await;

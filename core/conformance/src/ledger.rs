@@ -8,6 +8,7 @@ mod archiving;
 mod clocks;
 mod damage;
 mod ending;
+mod erased_accounts;
 mod erased_segments;
 mod erasing;
 mod feeding;
@@ -21,6 +22,7 @@ mod many;
 mod money;
 mod network;
 mod pools;
+mod retention;
 mod roster;
 mod sample;
 mod standing;
@@ -32,6 +34,7 @@ pub use archiving::*;
 pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
+pub use erased_accounts::*;
 pub use erased_segments::*;
 pub use erasing::*;
 pub use feeding::*;
@@ -45,6 +48,7 @@ pub use many::*;
 pub use money::*;
 pub use network::*;
 pub use pools::*;
+pub use retention::*;
 pub use roster::*;
 pub use standing::*;
 pub use storing::*;
@@ -145,6 +149,7 @@ macro_rules! ledger_conformance {
             a_node_is_in_a_group_only_if_both_want_it
             groups_are_bounded
             the_groups_that_an_account_may_use_are_bounded
+            the_groups_that_a_node_is_in_are_bounded
             an_accounts_own_groups_are_listed_first
             what_draws_are_told_has_a_version
             a_groups_users_are_those_that_its_account_allows
@@ -192,10 +197,13 @@ macro_rules! ledger_conformance {
             an_ended_jobs_text_is_erased_when_that_is_ordered
             a_text_waits_for_its_open_group
             an_account_is_erased_job_by_job
+            an_order_holds_for_jobs_that_are_committed_late
             an_account_is_not_erased_while_a_segment_waits
             a_rewritten_segment_that_is_kept_is_written_again
             a_segment_is_replaced_step_by_step
             segments_have_one_retention_and_expire_whole
+            a_segment_with_a_retention_spans_an_hour
+            records_with_a_retention_wait_longer_for_a_whole_segment
             keys_say_how_long_text_is_kept
 
             a_notice_from_a_clock_ahead_is_overdue

@@ -327,7 +327,8 @@ pub trait ArchiveIndex: Send + Sync + fmt::Debug {
     /// Claims at most `limit` settled, closed and unarchived jobs for `segment`, and returns them, oldest first. It
     /// claims none while fewer than `limit` wait and all of those were settled after `ripe`. All records of a segment have the
     /// same retention, so that a segment can be deleted whole: each retention is claimed for itself, that of the oldest
-    /// record first. Jobs that are not to be stored are claimed once their text is erased. A segment that was
+    /// record first. Records with a retention wait 120 times as long as until `ripe`, an hour at most, because each retention has its
+    /// own segments; and they were settled within about an hour, because a segment is deleted when its newest is to go. Jobs that are not to be stored are claimed once their text is erased. A segment that was
     /// claimed before gets the same rows again. Large requests and groups fill a segment before it has that many
     /// records.
     ///

@@ -15,7 +15,8 @@ use infera_types::time::Timestamp;
 pub trait Pruning: Send + Sync + fmt::Debug {
     /// Returns at most `limit` archived segments whose jobs' bodies are still in the ledger and were all settled
     /// before `before`, oldest first, without those that [`Pruning::keep`] kept. Each is pruned as a whole, so that
-    /// its object is checked once. A segment whose replaced object is not removed yet comes later.
+    /// its object is checked once. A segment whose replaced object is not removed yet comes later. Those in `without` are passed
+    /// over, and don't count towards `limit`.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -24,6 +25,7 @@ pub trait Pruning: Send + Sync + fmt::Debug {
         before: Timestamp,
         now: Timestamp,
         limit: u32,
+        without: &[SegmentId],
     ) -> Result<Vec<ArchivedSegment>, LedgerError>;
 
     /// Nulls the request bodies of a segment's jobs, and deletes their groups, which are even larger, and their

@@ -3,6 +3,7 @@
 
 pub mod charging;
 mod columns;
+mod gathering;
 mod keeping;
 mod keys;
 mod mail;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use columns::{millis, whole};
+pub use gathering::Gathering;
 pub use keeping::{Due, days_ms, due, erase_after, keeping, kept, retention, retention_of};
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};

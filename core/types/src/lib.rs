@@ -4,7 +4,8 @@
 //! ask and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
 //! crosses the broker (`messages`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
-//! `causes`, `unreadable`, `byte_budget`), the words by which a node is let in (`admission`), and files that only their owner can read
+//! `causes`, `unreadable`, `byte_budget`), the words by which a node is let in (`admission`) and by which operators order groups of nodes
+//! (`group_task`), and files that only their owner can read
 //! (`private_files`).
 
 pub mod day;
@@ -23,6 +24,7 @@ pub mod wire;
 pub mod admission;
 pub mod byte_budget;
 pub mod causes;
+pub mod group_task;
 pub mod private_files;
 pub mod retry;
 pub mod secret;

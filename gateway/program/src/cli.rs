@@ -30,7 +30,8 @@ pub struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
-    /// Accounts whose nodes may come in, and accounts' API keys.
+    /// Accounts: whether their nodes may come in, whether they are known, what they may spend, the weight of their jobs, and erasing
+    /// their data; and ending a key that leaked.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Accounts' API keys: the first one of an operator, and making, listing, rotating, revoking and blocking others.
@@ -130,5 +131,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// `account` does much else than keys, which have a command of their own.
+    #[test]
+    fn accounts_and_keys_are_headed_apart() {
+        let command = Cli::command();
+        let head =
+            |name| command.find_subcommand(name).and_then(clap::Command::get_about).map(ToString::to_string);
+        let (account, key) = (head("account").unwrap_or_default(), head("key").unwrap_or_default());
+        assert!(account.starts_with("Accounts: ") && !account.contains("API keys"), "{account}");
+        assert!(key.starts_with("Accounts' API keys: "), "{key}");
     }
 }

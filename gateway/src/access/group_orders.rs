@@ -5,6 +5,7 @@ use infera_ledger::{
     AccountLook, GroupBounds, GroupChange, GroupChanged, GroupMade, GroupNode, GroupOrder, LedgerError,
     NewGroup, NodeGroup, NodeGroupBook, PoolBook, WholeGroup,
 };
+use infera_types::group_task::GroupTask;
 use infera_types::ids::{AccountId, GroupId, OwnerId};
 use infera_types::time::Timestamp;
 
@@ -12,9 +13,17 @@ use super::account_name::account_named;
 use crate::api::nodes_wanted::is_group_name;
 
 /// The bounds of groups. An account with more than fifty sorts of jobs is rare; a thousand nodes are a data centre; a hundred users
-/// and fifty open invitations are more than people keep an eye on, and so are fifty groups of others to use.
-pub const BOUNDS: GroupBounds =
-    GroupBounds { groups_max: 50, nodes_max: 1_000, accounts_max: 100, uses_max: 50, invitations_max: 50 };
+/// and fifty open invitations are more than people keep an eye on, and so are fifty groups of others to use. A node is in all fifty
+/// groups that its account may have, and in as many of others: every verifier keeps these ids for each of its nodes, 4 kB each, so
+/// 40 MB for ten thousand.
+pub const BOUNDS: GroupBounds = GroupBounds {
+    groups_max: 50,
+    nodes_max: 1_000,
+    accounts_max: 100,
+    uses_max: 50,
+    invitations_max: 50,
+    memberships_max: 100,
+};
 
 /// The largest number of groups in a list. An account's own and those that it may use are a hundred at most and come first; those
 /// that its nodes are in come next. Each of its nodes may have fifty invitations, so the last of these may be left out.
@@ -104,8 +113,9 @@ pub async fn change(
     named: &str,
     change: GroupChange,
 ) -> Result<Option<WholeGroup>, GroupOrderError> {
-    let group = find(book, by, named).await?.group.id;
-    let order = GroupOrder { by: by.clone(), group, change };
+    let found = find(book, by, named).await?.group;
+    let is_own = found.account == *by;
+    let order = GroupOrder { by: by.clone(), group: found.id, change };
     match book.change_group(&order, &BOUNDS, Timestamp::now()).await? {
         GroupChanged::Done => {}
         GroupChanged::NoGroup => return Err(GroupOrderError::NoGroup(named.to_owned())),
@@ -116,9 +126,10 @@ pub async fn change(
                 GroupChange::Allow(_) => {
                     "100 accounts may use this group, or this account may use 50 groups of others, which is the most."
                 }
-                _ => {
-                    "This group has 1000 nodes, or the node has 50 invitations that its owner has not answered, which is the most."
+                _ if is_own => {
+                    "This group has 1000 nodes, or the node is in 100 groups or has 50 invitations that its owner has not answered, which is the most."
                 }
+                _ => "This node is in 100 groups, which is the most. Take it out of another one first.",
             }));
         }
     }
@@ -148,27 +159,6 @@ pub async fn delete(
     let group = find(book, by, named).await?.group.id;
     let is_deleted = book.delete_group(by, &group).await?;
     if is_deleted { Ok(group) } else { Err(GroupOrderError::NoGroup(named.to_owned())) }
-}
-
-/// What an operator orders for an account.
-#[derive(Clone, Copy, Debug)]
-pub enum GroupTask<'a> {
-    /// Make a group of this name.
-    Create(&'a str),
-    /// List the groups.
-    List,
-    /// Show this group.
-    Show(&'a str),
-    /// Add a node to a group, or consent.
-    AddNode(&'a str, &'a str),
-    /// Remove a node from a group.
-    RemoveNode(&'a str, &'a str),
-    /// Let an account use a group.
-    Allow(&'a str, &'a str),
-    /// Take that back.
-    Disallow(&'a str, &'a str),
-    /// Delete a group.
-    Delete(&'a str),
 }
 
 /// Carries out what an operator orders for the account of this id or address, and returns what is said of it.

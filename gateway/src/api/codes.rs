@@ -179,7 +179,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "results_not_taken" 409 [409], Runner Useless: "Results come through the broker. Run the program infera-worker; nothing of the request was kept.";
     "node_group_not_found" 404 [404], Client Useless: "No group of nodes of this name or id is open to the account. `GET /v1/node-groups` lists those that are.";
     "node_group_name_taken" 409 [], Client Useless: "The account has a group of nodes of this name. Choose another, or use that one.";
-    "node_group_full" 409 [], Client Useless: "The account has as many groups as it may, the group as many nodes or users, the node as many invitations, or the user as many groups of others. The message says which.";
+    "node_group_full" 409 [], Client Useless: "The account has as many groups as it may, the group as many nodes or users, the node as many invitations or groups, or the user as many groups of others. The message says which.";
     "broker_unavailable" 503 [503], Network Safe: "The broker is away. Try again soon.";
 };
 

@@ -20,13 +20,14 @@ pub(crate) fn prompt_tokens(messages: &[ChatMessage], model: Option<&CatalogueEn
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use infera_types::ids::{Digest, ModelName};
     use infera_types::time::Timestamp;
 
     use super::*;
 
-    fn entry(said_bytes_per_token: Option<u32>) -> CatalogueEntry {
+    /// Returns a model whose tokenizer makes of this many bytes a token at least, if it says so.
+    pub(crate) fn entry(said_bytes_per_token: Option<u32>) -> CatalogueEntry {
         CatalogueEntry {
             name: ModelName::new("m"),
             digests: Vec::new(),

@@ -34,11 +34,11 @@ mod tests {
     use std::time::Duration;
 
     use infera_ledger::{Metadata, Share};
-    use infera_types::ids::{Digest, ModelName};
+    use infera_types::ids::ModelName;
     use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
-    use infera_types::time::Timestamp;
 
     use super::*;
+    use crate::jobs::prompt::tests::entry;
 
     fn asked(tier: ServiceTier, content: &str) -> ChatRequest {
         let messages = vec![ChatMessage { role: "user".to_owned(), content: content.to_owned() }];
@@ -53,20 +53,6 @@ mod tests {
         JobShare { share: Share::new("acct1"), weight: 5 }
     }
 
-    fn entry() -> CatalogueEntry {
-        CatalogueEntry {
-            name: ModelName::new("m"),
-            digests: Vec::new(),
-            tokenizer: Digest::of(b""),
-            context_max: 512,
-            said_bytes_per_token: None,
-            quantization: None,
-            end_tokens: Vec::new(),
-            reference_token_us: 1,
-            created_ms: Timestamp::from_millis(0),
-        }
-    }
-
     #[test]
     fn only_a_client_that_waits_and_not_for_flex_is_in_the_first_lane() {
         for (is_awaited, tier, lane) in [
@@ -76,7 +62,7 @@ mod tests {
             (false, ServiceTier::Default, Lane::Later),
             (false, ServiceTier::Priority, Lane::Later),
         ] {
-            let standby = standby(&asked(tier, "hi"), &counted(), &entry(), is_awaited, 8);
+            let standby = standby(&asked(tier, "hi"), &counted(), &entry(None), is_awaited, 8);
             assert_eq!((standby.lane, standby.tier, standby.offered_max), (lane, tier, 8));
             assert_eq!((standby.share.as_str(), standby.weight), ("acct1", 5));
         }

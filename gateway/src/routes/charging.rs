@@ -63,11 +63,11 @@ pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Fa
 
 #[cfg(test)]
 mod tests {
-    use infera_types::ids::{Digest, ModelName};
+    use infera_types::ids::ModelName;
     use infera_types::job::ChatMessage;
-    use infera_types::time::Timestamp;
 
     use super::*;
+    use crate::jobs::prompt::tests::entry;
 
     #[test]
     fn an_estimate_stays_within_the_context() {
@@ -78,17 +78,7 @@ mod tests {
             temperature: 0.0,
             seed: None,
         };
-        let model = |context_max| CatalogueEntry {
-            name: ModelName::new("m"),
-            digests: Vec::new(),
-            tokenizer: Digest::of(b""),
-            context_max,
-            said_bytes_per_token: None,
-            quantization: None,
-            end_tokens: Vec::new(),
-            reference_token_us: 1,
-            created_ms: Timestamp::from_millis(0),
-        };
+        let model = |context_max| CatalogueEntry { context_max, ..entry(None) };
         for (bytes, max_tokens, context_max, expected) in
             [(0, 16, None, 20), (400, 16, None, 120), (401, 16, Some(512), 121), (4_000, 16, Some(512), 512)]
         {

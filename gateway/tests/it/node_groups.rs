@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use infera_gateway::Config;
 use infera_ledger::{
-    Feeding as _, HeldQuestion, JobReader as _, KeyBook as _, NetworkBook as _, NewNode, NodePool,
-    PoolBook as _, Registered,
+    Feeding as _, GroupBounds, GroupChange, GroupChanged, GroupOrder, HeldQuestion, JobReader as _,
+    KeyBook as _, NetworkBook as _, NewGroup, NewNode, NodeGroupBook as _, NodePool, PoolBook as _,
+    Registered,
 };
-use infera_types::ids::{AccountId, Digest, ModelName};
+use infera_types::ids::{AccountId, Digest, GroupId, ModelName};
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
@@ -119,6 +120,43 @@ async fn a_group_is_managed_over_the_api_and_by_its_account_alone() {
     assert_eq!(ask(&rig, &rig.key, "GET", &path, &Value::Null).await.status, 404);
 }
 
+/// A node that is in a hundred groups joins no other, and its owner is told what to do.
+#[tokio::test]
+async fn a_node_is_in_so_many_groups_and_no_more() {
+    let rig = Rig::start(unlimited()).await;
+    let (runner, runners) = new_key(&rig.ledger, "runner@example.com").await;
+    let theirs = node(&rig, "theirs", &runner).await;
+    let most = infera_gateway::access::group_orders::BOUNDS.memberships_max;
+    let unbounded = GroupBounds {
+        groups_max: 999,
+        nodes_max: 999,
+        accounts_max: 999,
+        uses_max: 999,
+        invitations_max: 999,
+        memberships_max: 999,
+    };
+    for number in 0..most {
+        let new = NewGroup { id: GroupId::fresh(), account: runner.clone(), name: format!("g{number}") };
+        rig.ledger.create_group(&new, &unbounded, Timestamp::now()).await.expect("a ledger");
+        let change = GroupChange::AddNode("theirs".to_owned());
+        let order = GroupOrder { by: runner.clone(), group: new.id, change };
+        let changed = rig.ledger.change_group(&order, &unbounded, Timestamp::now()).await.expect("a ledger");
+        assert_eq!(changed, GroupChanged::Done);
+    }
+    let made = ask(&rig, &rig.key, "POST", "/v1/node-groups", &json!({ "name": "lab" })).await.json();
+    let path = format!("/v1/node-groups/{}/add_node", made["id"].as_str().expect("an id"));
+    let invited = ask(&rig, &rig.key, "POST", &path, &json!({ "node": theirs })).await;
+    assert_eq!(invited.status, 200, "an invitation is no membership");
+    let refused = ask(&rig, &runners, "POST", &path, &json!({ "node": "theirs" })).await;
+    assert_eq!(code(&refused), (409, json!("node_group_full")));
+    let message = refused.json()["error"]["message"].clone();
+    assert_eq!(message, "This node is in 100 groups, which is the most. Take it out of another one first.");
+    let leave = json!({ "node": "theirs" });
+    assert_eq!(ask(&rig, &runners, "POST", "/v1/node-groups/g0/remove_node", &leave).await.status, 200);
+    let joined = ask(&rig, &runners, "POST", &path, &json!({ "node": "theirs" })).await.json();
+    assert_eq!(joined["nodes"][0]["status"], "member", "{joined}");
+}
+
 #[tokio::test]
 async fn a_request_says_which_nodes_may_be_asked() {
     let rig = Rig::start_with(Config { key_ttl_ms: 0, ..unlimited() }, 0).await;
@@ -126,7 +164,7 @@ async fn a_request_says_which_nodes_may_be_asked() {
     let made = ask(&rig, &rig.key, "POST", "/v1/node-groups", &json!({ "name": "lab" })).await.json();
     let id = made["id"].as_str().expect("an id");
     rig.is_feeding.store(false, Ordering::Relaxed);
-    let group = NodePool::Group(infera_types::ids::GroupId::new(id));
+    let group = NodePool::Group(GroupId::new(id));
     for (nodes, pool) in [
         ("own".to_owned(), NodePool::Account(account)),
         ("group:lab".to_owned(), group.clone()),

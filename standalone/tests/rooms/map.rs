@@ -17,6 +17,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "causes",
             "unreadable",
             "admission",
+            "group_task",
             "private_files",
             "shutdown",
             "retry",

@@ -1,8 +1,7 @@
 //! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
 //! one object, then recorded. A batch that stops in between is written again under the same key. One verifier at a time
-//! does it, under a shared lease: two that wrote the same object might not agree on its bytes. The bodies of jobs that are
-//! archived and past retention are all that it deletes from the ledger by itself, and it reads their segment's object before: a store
-//! may lose what it took.
+//! does it, under a shared lease: two that wrote the same object might not agree on its bytes. `pruner` deletes the bodies
+//! of jobs that are archived and past retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +9,16 @@ use std::time::Duration;
 use infera_archive::segment::{self, SegmentError};
 use infera_archive::{Archive, ArchiveError};
 use infera_ledger::{ArchiveIndex, Erasing, LedgerError, Pruning, SegmentChanges};
-use infera_telemetry::metrics::{
-    VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVE_LOST, VERIFIER_ARCHIVED,
-    VERIFIER_PRUNED,
-};
+use infera_telemetry::metrics::{VERIFIER_ARCHIVE_FAILURES, VERIFIER_ARCHIVE_LAG, VERIFIER_ARCHIVED};
 use infera_types::ids::SegmentId;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 
 use super::eraser::{Eraser, Left, Waits};
+use super::pruner::Pruner;
 use crate::config::Config;
 use crate::tenure::{LeaseName, Leases};
-
-/// Bounds the segments that are read and pruned before the lease is renewed. Reading one from its store takes a second at most.
-const PRUNE_LIMIT: u32 = 16;
 
 /// How long segments are pruned before text is erased: a backlog of either keeps the other waiting for no more than that.
 const PRUNE_FOR: Duration = Duration::from_secs(20);
@@ -78,6 +72,9 @@ impl Archiver {
             },
             left: Left::default(),
         };
+        let (pruning, archive) = (Arc::clone(&self.pruning), Arc::clone(&self.archive));
+        let (mended, away) = (millis(self.config.rewrite_retry_ms), millis(self.config.archive_retry_ms));
+        let mut pruner = Pruner::new(pruning, archive, mended, away);
         let mut ticks = tokio::time::interval(Duration::from_millis(self.config.archive_ms));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_more = false;
@@ -85,7 +82,7 @@ impl Archiver {
             if !is_more {
                 ticks.tick().await;
             }
-            is_more = self.archive().await.unwrap_or_else(|error| {
+            is_more = self.archive(&mut pruner).await.unwrap_or_else(|error| {
                 counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
                 tracing::warn!(%error, "settled jobs can't be archived now");
                 false
@@ -101,7 +98,7 @@ impl Archiver {
     /// Writes segments that were left unfinished, then new ones while there are whole or old batches, then prunes; all of it
     /// only while the lease is this verifier's. One segment that can't be written keeps no other from it. Returns whether there may be
     /// more to prune.
-    async fn archive(&self) -> Result<bool, ArchivingError> {
+    async fn archive(&self, pruner: &mut Pruner) -> Result<bool, ArchivingError> {
         let now = Timestamp::now();
         for segment in self.index.unfinished(before(now, self.config.archive_retry_ms), now).await? {
             if !self.has_lease().await? {
@@ -116,7 +113,7 @@ impl Archiver {
         // Each segment is of one retention, so that one that isn't full may be followed by another.
         while self.has_lease().await? && self.write(SegmentId::new()).await? > 0 {}
         let began = Instant::now();
-        while self.has_lease().await? && self.prune(before(now, self.config.retention_ms)).await? {
+        while self.has_lease().await? && pruner.prune(before(now, self.config.retention_ms)).await? {
             if began.elapsed() >= PRUNE_FOR {
                 return Ok(true);
             }
@@ -127,34 +124,6 @@ impl Archiver {
     /// Erases a part of what is due, if the lease is this verifier's, and returns whether there may be more.
     async fn erase(&self, eraser: &mut Eraser) -> Result<bool, LedgerError> {
         Ok(self.has_lease().await? && eraser.pass().await?)
-    }
-
-    /// Removes the bodies of some segments that are past retention and whole in the archive; false if there are none. One
-    /// that isn't whole keeps its bodies, and is written again if all of them are there. One that can't be checked keeps no other from it.
-    async fn prune(&self, expired: Timestamp) -> Result<bool, ArchivingError> {
-        let segments = self.pruning.prunable(expired, Timestamp::now(), PRUNE_LIMIT).await?;
-        let mut is_more = false;
-        for archived in &segments {
-            match segment::verify(&*self.archive, archived).await {
-                Ok(()) => counter!(VERIFIER_PRUNED).increment(self.pruning.prune(archived.segment).await?),
-                Err(error) if error.is_loss() => {
-                    let is_written_again = self.pruning.keep(archived.segment).await?;
-                    counter!(VERIFIER_ARCHIVE_LOST).increment(1);
-                    tracing::error!(
-                        segment = %archived.segment, key = archived.key, records = archived.places.len(), is_written_again, %error,
-                        "the archive lost a segment; what the ledger has of it stays"
-                    );
-                }
-                Err(error @ SegmentError::Archive(ArchiveError::Unavailable(_))) => return Err(error.into()),
-                Err(error) => {
-                    counter!(VERIFIER_ARCHIVE_FAILURES).increment(1);
-                    tracing::error!(segment = %archived.segment, key = archived.key, %error, "a segment can't be checked; it isn't pruned");
-                    continue;
-                }
-            }
-            is_more = true;
-        }
-        Ok(is_more)
     }
 
     /// Returns whether this verifier may write, for as long as the longest put takes.

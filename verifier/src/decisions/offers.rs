@@ -1,8 +1,9 @@
 //! Decides how many jobs of a model may lie in one of its queues, offered and not yet taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
-use infera_ledger::NodePool;
+use infera_ledger::{HeldJob, NodePool};
 use infera_types::ids::AccountId;
 
 use super::group_draw::{Candidate, are_apart};
@@ -23,18 +24,40 @@ pub(crate) fn offered_max(free_slots: u32, slots: u32) -> u32 {
     free_slots.saturating_mul(2).max(slots / REPLICAS).max(1)
 }
 
+/// The room that one pool of nodes has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolRoom {
+    /// How many held jobs may be offered.
+    pub(crate) jobs: usize,
+    /// The largest group that the pool's machines can fill, whatever their room.
+    group_max: usize,
+}
+
+impl PoolRoom {
+    /// Returns whether a job may be offered as soon as there is room. One that asks for more machines than there are waits for these, and
+    /// isn't offered in vain. If its client waits it is, so that the client is told what is missing.
+    pub(crate) const fn fits(self, job: &HeldJob) -> bool {
+        job.is_awaited || job.replicas as usize <= self.group_max
+    }
+}
+
 /// The nodes of one pool, as far as it matters how much room they have.
 #[derive(Default)]
 struct PoolNodes<'a> {
     free_slots: u32,
-    /// Nodes on different machines: as many as a group needs, at most.
+    /// Nodes on different machines: as many as an ordinary job needs, at most.
     apart: Vec<&'a Candidate>,
+    /// The machines that are named, the addresses of nodes that name none, and how many say neither. Two nodes of which just one names
+    /// its machine may or may not share it, and count as two.
+    named: HashSet<&'a str>,
+    addresses: HashSet<IpAddr>,
+    unknown: usize,
 }
 
-/// Returns how many held jobs may be offered now to each pool of nodes, those of accounts and of groups. Unlike strangers' jobs, none
-/// lies ready for room to come: a verifier gives back at once what finds none. Without a free slot that is none. On the machines of a
-/// whole group an ordinary job takes a slot for each replica; on fewer, only jobs of one replica can run.
-pub(crate) fn pool_rooms(candidates: &[Candidate]) -> HashMap<NodePool, usize> {
+/// Returns the room of each pool of nodes, those of accounts and of groups. Unlike strangers' jobs, none lies ready for room to come: a
+/// verifier gives back at once what finds none. Without a free slot that is none. On the machines of a whole group an ordinary job takes
+/// a slot for each replica; on fewer, only jobs of one replica can run.
+pub(crate) fn pool_rooms(candidates: &[Candidate]) -> HashMap<NodePool, PoolRoom> {
     let mut pools: HashMap<NodePool, PoolNodes<'_>> = HashMap::new();
     for one in candidates.iter().filter(|one| !one.ejected) {
         let of_owner = NodePool::Account(AccountId::new(one.owner.as_str()));
@@ -45,17 +68,29 @@ pub(crate) fn pool_rooms(candidates: &[Candidate]) -> HashMap<NodePool, usize> {
             if is_apart && nodes.apart.len() < GROUP {
                 nodes.apart.push(one);
             }
+            match (&one.machine, one.address) {
+                (Some(machine), _) => drop(nodes.named.insert(machine)),
+                (None, Some(address)) => drop(nodes.addresses.insert(address.to_canonical())),
+                (None, None) => nodes.unknown += 1,
+            }
         }
     }
     let room = |nodes: &PoolNodes<'_>| {
         let replicas = if nodes.apart.len() < GROUP { 1 } else { REPLICAS };
-        usize::try_from(nodes.free_slots.div_ceil(replicas)).unwrap_or(usize::MAX)
+        PoolRoom {
+            jobs: usize::try_from(nodes.free_slots.div_ceil(replicas)).unwrap_or(usize::MAX),
+            group_max: nodes.named.len() + nodes.addresses.len() + nodes.unknown,
+        }
     };
     pools.iter().map(|(pool, nodes)| (pool.clone(), room(nodes))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use infera_types::features::Features;
+    use infera_types::ids::{Digest, JobId, NodeId, OwnerId};
+    use infera_types::numbers::NumericClass;
+
     use super::*;
 
     #[test]
@@ -72,5 +107,53 @@ mod tests {
         ] {
             assert_eq!(offered_max(free_slots, slots), expected, "{free_slots} of {slots}");
         }
+    }
+
+    fn node(number: u32, machine: Option<&str>, address: Option<&str>) -> Candidate {
+        Candidate {
+            node: NodeId::new(format!("n{number}")),
+            owner: OwnerId::new("acct1"),
+            address: address.map(|address| address.parse().unwrap()),
+            machine: machine.map(str::to_owned),
+            is_private: false,
+            is_backstop: false,
+            groups: Vec::new(),
+            numeric_class: NumericClass {
+                model_digest: Digest::of(b"m"),
+                provider: "stub".to_owned(),
+                hardware: "x".to_owned(),
+                runtime: "1".to_owned(),
+                compute: "f32".to_owned(),
+            },
+            features: Features::default(),
+            free_slots: 4,
+            reputation: 1.0,
+            tokens_per_second: None,
+            newcomer: false,
+            ejected: false,
+        }
+    }
+
+    /// A job is only left alone if it can't be filled for certain: nodes that may be on different machines are.
+    #[test]
+    fn a_job_that_asks_for_more_machines_than_there_are_waits_unless_its_client_does() {
+        let pool = NodePool::Account(AccountId::new("acct1"));
+        let job = |replicas, is_awaited| HeldJob { id: JobId::new(), prompt_tokens: 1, replicas, is_awaited };
+        for (nodes, group_max) in [
+            (&[(Some("a"), None)][..], 1),
+            (&[(Some("a"), Some("192.0.2.1")), (Some("a"), Some("192.0.2.2"))], 1),
+            (&[(Some("a"), Some("192.0.2.1")), (Some("b"), Some("192.0.2.1"))], 2),
+            (&[(None, Some("192.0.2.1")), (None, Some("::ffff:192.0.2.1"))], 1),
+            (&[(None, Some("192.0.2.1")), (Some("a"), Some("192.0.2.1")), (Some("b"), None)], 3),
+            (&[(None, None), (None, None), (None, None)], 3),
+        ] {
+            let at = (0..).zip(nodes).map(|(number, (machine, address))| node(number, *machine, *address));
+            let room = pool_rooms(&at.collect::<Vec<_>>())[&pool];
+            for replicas in [1, 2, 3] {
+                assert_eq!(room.fits(&job(replicas, false)), usize::from(replicas) <= group_max, "{nodes:?}");
+                assert!(room.fits(&job(replicas, true)), "its client is told");
+            }
+        }
+        assert!(pool_rooms(&[Candidate { ejected: true, ..node(1, None, None) }]).is_empty());
     }
 }

@@ -167,8 +167,14 @@ mod tests {
         let group = NewGroup { id: GroupId::fresh(), account: account.clone(), name: "lab".to_owned() };
         let pool = NodePool::Group(group.id.clone());
         assert!(!read().await.pools.is_open_to(&pool, &account));
-        let bounds =
-            GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, uses_max: 9, invitations_max: 9 };
+        let bounds = GroupBounds {
+            groups_max: 9,
+            nodes_max: 9,
+            accounts_max: 9,
+            uses_max: 9,
+            invitations_max: 9,
+            memberships_max: 9,
+        };
         assert_eq!(ledger.create_group(&group, &bounds, now).await.unwrap(), GroupMade::Made);
         assert!(read().await.pools.is_open_to(&pool, &account));
     }

@@ -1,8 +1,10 @@
 //! What is archived is let go of once, and only where the archive still has it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,6 +126,92 @@ async fn what_the_archive_never_gives_back_is_never_let_go_of() {
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(in_ledger(&network, place.segment).await.request.is_some());
+    }
+}
+
+/// An archive that doesn't give some objects back, until it is mended.
+#[derive(Debug)]
+struct Picky {
+    archive: Arc<LocalArchive>,
+    kept: HashSet<String>,
+    is_refusing: bool,
+    is_mended: AtomicBool,
+}
+
+impl Picky {
+    fn gives(&self, key: &str) -> Result<(), ArchiveError> {
+        if self.is_mended.load(Ordering::Relaxed) || !self.kept.contains(key) {
+            return Ok(());
+        }
+        let why = "not this one".to_owned();
+        Err(if self.is_refusing { ArchiveError::Refused(why) } else { ArchiveError::Unavailable(why) })
+    }
+}
+
+#[async_trait]
+impl ArchiveReader for Picky {
+    async fn get(&self, key: &str, range: Range<u64>) -> Result<Bytes, ArchiveError> {
+        self.gives(key)?;
+        self.archive.get(key, range).await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, ArchiveError> {
+        self.gives(key)?;
+        self.archive.size(key).await
+    }
+}
+
+#[async_trait]
+impl Archive for Picky {
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
+        self.archive.put(key, bytes).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), ArchiveError> {
+        self.archive.remove(key).await
+    }
+}
+
+/// More of the oldest segments than one look at the ledger finds can't be read, because the store refuses or fails at each: the later
+/// ones are let go of meanwhile, and those once they can be read.
+#[tokio::test]
+async fn segments_that_cannot_be_read_keep_no_others_from_being_let_go_of() {
+    const UNREADABLE: usize = 17;
+    for is_refusing in [true, false] {
+        let network = Arc::new(Network::new().await);
+        let nodes = three(&network, right()).await;
+        let chorus = keep_speaking(&nodes);
+        let verifier = network.verifier(Config { archive_limit: 1, ..quick() });
+        let mut places = Vec::new();
+        for _ in 0..=UNREADABLE {
+            let job = network.submit(Ask::default()).await;
+            network.archived(job).await;
+            places.push(network.ledger.locate(job).await.unwrap().unwrap());
+        }
+        verifier.drain().await;
+        drop(chorus);
+        let (last, unreadable) = places.split_last().unwrap();
+        let archive = Arc::new(Picky {
+            archive: Arc::clone(&network.archive),
+            kept: unreadable.iter().map(|place| place.key.clone()).collect(),
+            is_refusing,
+            is_mended: AtomicBool::new(false),
+        });
+        let seams = Seams { archive: Arc::clone(&archive) as Arc<dyn Archive>, ..network.seams() };
+        let config =
+            Config { rewrite_retry_ms: 3_000, archive_retry_ms: 3_000, archive_ms: 20, ..forgetful() };
+        let _verifier = network.verifier_on(config, seams);
+        let is_let_go = async |place: &ArchivedRecord| {
+            in_ledger(&network, place.segment).await.request.is_none().then_some(())
+        };
+        eventually("the last is let go of", || is_let_go(last)).await;
+        for place in unreadable {
+            assert_eq!(is_let_go(place).await, None, "it can't be read");
+        }
+        archive.is_mended.store(true, Ordering::Relaxed);
+        for place in unreadable {
+            eventually("the others are let go of", || is_let_go(place)).await;
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::node::{Act, Announced, Node, RIGHT, keep_speaking, line, right, three
 const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Accepts a job of `account` for a pool as a gateway does, and publishes its notice if it isn't held.
-async fn submit(network: &Network, account: &AccountId, pool: &NodePool, ask: Ask) -> JobId {
+pub(super) async fn submit(network: &Network, account: &AccountId, pool: &NodePool, ask: Ask) -> JobId {
     let request = serde_json::to_vec(&network.request("What is 2 plus 2?")).unwrap();
     let lane = if ask.synchronous { Lane::First } else { Lane::Later };
     let standby = Standby { lane, ..Standby::never_held(account) }.in_pool(pool);
@@ -46,13 +46,13 @@ async fn three_own(network: &Arc<Network>, act: Act) -> [Node; 3] {
     nodes.try_into().ok().unwrap()
 }
 
-async fn own_node(network: &Arc<Network>, number: u32, machine: &str, act: Act) -> Node {
+pub(super) async fn own_node(network: &Arc<Network>, number: u32, machine: &str, act: Act) -> Node {
     let announced = Announced { machine: Some(machine.to_owned()), ..Announced::default() };
     let account = network.account.clone();
     Node::start_for(network, account, &format!("own-{number}"), announced, move |_| act.clone()).await
 }
 
-fn own(network: &Network) -> NodePool {
+pub(super) fn own(network: &Network) -> NodePool {
     NodePool::Account(network.account.clone())
 }
 
@@ -270,8 +270,14 @@ async fn a_private_node_serves_its_owner_alone() {
     assert_eq!(nodes[2].seen().len(), before + 1);
 }
 
-const BOUNDS: GroupBounds =
-    GroupBounds { groups_max: 9, nodes_max: 9, accounts_max: 9, uses_max: 9, invitations_max: 9 };
+const BOUNDS: GroupBounds = GroupBounds {
+    groups_max: 9,
+    nodes_max: 9,
+    accounts_max: 9,
+    uses_max: 9,
+    invitations_max: 9,
+    memberships_max: 9,
+};
 
 async fn change(network: &Network, by: &AccountId, group: &GroupId, change: GroupChange) {
     let order = GroupOrder { by: by.clone(), group: group.clone(), change };

@@ -28,7 +28,7 @@ async fn claimed_jobs(ledger: &Halves, segment: SegmentId, limit: u32) -> Vec<Jo
 /// Prunes the segments that were settled before `before`, and returns how many jobs were pruned.
 async fn prune(ledger: &Halves, before: u64) -> u64 {
     let mut pruned = 0;
-    for archived in must(ledger.pruning.prunable(at(before), at(before), 9).await) {
+    for archived in must(ledger.pruning.prunable(at(before), at(before), 9, &[]).await) {
         pruned += must(ledger.pruning.prune(archived.segment).await);
     }
     pruned
@@ -264,13 +264,17 @@ pub async fn a_segment_is_pruned_as_a_whole_and_the_oldest_first(ledger: &Halves
         must(ledger.index.record(segment, &key, &places(&jobs)).await);
         segments.push(ArchivedSegment { segment, key, places: places(&jobs) });
     }
-    let prunable =
-        async |before: u64, limit: u32| must(ledger.pruning.prunable(at(before), at(1_000), limit).await);
+    let prunable = async |before: u64, limit: u32| {
+        must(ledger.pruning.prunable(at(before), at(1_000), limit, &[]).await)
+    };
     assert_eq!(prunable(10, 9).await, []);
     assert_eq!(prunable(20, 9).await, [], "not all of the oldest segment is old enough");
     assert_eq!(prunable(21, 9).await, segments[1..2]);
     assert_eq!(prunable(61, 9).await, [segments[1].clone(), segments[2].clone(), segments[0].clone()]);
     assert_eq!(prunable(61, 2).await, segments[1..]);
+    let without = [segments[1].segment, SegmentId::new()];
+    let others = must(ledger.pruning.prunable(at(61), at(1_000), 2, &without).await);
+    assert_eq!(others, [segments[2].clone(), segments[0].clone()], "what is passed over takes no place");
     assert_eq!(must(ledger.pruning.prune(segments[1].segment).await), 2);
     assert_eq!(must(ledger.pruning.prune(segments[1].segment).await), 0);
     assert_eq!(must(ledger.pruning.prune(SegmentId::new()).await), 0);
@@ -287,7 +291,7 @@ pub async fn what_the_archive_lost_is_kept(ledger: &Halves) {
     let jobs = claimed_jobs(ledger, segment, 9).await;
     must(ledger.index.record(segment, "jobs/one", &places(&jobs)).await);
     assert!(must(ledger.pruning.keep(segment).await));
-    assert!(must(ledger.pruning.prunable(at(9_000), at(9_000), 9).await).is_empty());
+    assert!(must(ledger.pruning.prunable(at(9_000), at(9_000), 9, &[]).await).is_empty());
     assert_eq!(must(ledger.pruning.prune(segment).await), 0);
     assert_eq!(must(ledger.index.locate(jobs[0]).await), None);
     assert_eq!(must(ledger.index.unfinished(at(9_000), at(9_000)).await), [segment]);

@@ -54,7 +54,7 @@ pub async fn a_rewritten_segment_that_is_kept_is_written_again(ledger: &Halves) 
         erased: jobs.clone(),
     };
     assert!(must(ledger.segments.replace(&replacement).await));
-    let prunable = async || must(ledger.pruning.prunable(at(9_000), at(9_000), 9).await);
+    let prunable = async || must(ledger.pruning.prunable(at(9_000), at(9_000), 9, &[]).await);
     assert!(prunable().await.is_empty(), "its old object is to be removed first");
     must(ledger.segments.forget_replaced(segment, at(6_000)).await);
     assert_eq!(prunable().await.len(), 1);

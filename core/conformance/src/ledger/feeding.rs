@@ -8,7 +8,7 @@ use infera_ledger::{
     Accepted, Flow, FlowKey, HeldQuestion, NewJob, Share, Standby, SweepQuestion, Turn, WaitingJobs,
 };
 use infera_types::ids::{AccountId, JobId, ModelName};
-use infera_types::job::{End, FailureReason, Settlement};
+use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_types::service::{Lane, ServiceTier};
 
 const HELD: Accepted = Accepted::New { is_held: true };
@@ -92,6 +92,12 @@ pub async fn held_jobs_are_handed_out_by_no_sweep(ledger: &Halves) {
         assert_eq!(flows.len(), 1, "{lane:?}");
         assert_eq!(flows[0].jobs.iter().map(|held| held.id).collect::<Vec<_>>(), [job.id]);
     }
+    let policy = VerificationPolicy { quorum: 1, replicas: 1 };
+    let alone = hold(ledger, NewJob { policy, synchronous: false, ..later(&AccountId::fresh()) }).await;
+    let flows = held(ledger, Lane::Later).await;
+    let told = flows.iter().flat_map(|flow| &flow.jobs).map(|held| (held.id, held.replicas, held.is_awaited));
+    let told: Vec<_> = told.collect();
+    assert!(told.contains(&(alone.id, 1, false)) && told.contains(&(jobs[0].id, 3, true)), "{told:?}");
 }
 
 /// A held job is offered once. From then on it is handed out again, into its own queue, whenever its notice is lost, and

@@ -8,8 +8,14 @@ use infera_ledger::{
 };
 use infera_types::ids::{AccountId, Digest, GroupId, NodeId, OwnerId};
 
-const BOUNDS: GroupBounds =
-    GroupBounds { groups_max: 2, nodes_max: 2, accounts_max: 2, uses_max: 2, invitations_max: 1 };
+const BOUNDS: GroupBounds = GroupBounds {
+    groups_max: 2,
+    nodes_max: 2,
+    accounts_max: 2,
+    uses_max: 2,
+    invitations_max: 1,
+    memberships_max: 2,
+};
 
 pub(super) async fn account(ledger: &Halves, name: &str) -> AccountId {
     must(ledger.accounts.sign_up(&format!("{name}@example.org"), None, at(0)).await).account
@@ -166,6 +172,34 @@ pub async fn groups_are_bounded(ledger: &Halves) {
         let user = account(ledger, name).await;
         assert_eq!(changed(ledger, &owner, &first, GroupChange::Allow(user)).await, outcome, "{name}");
     }
+}
+
+/// A node joins no more groups than it may, its own account's and others' together; its owner may repeat itself at the bound, and
+/// what it left is free again. Ids of groups have one length, so that the number bounds the bytes.
+pub async fn the_groups_that_a_node_is_in_are_bounded(ledger: &Halves) {
+    let (owner, other) = (account(ledger, "owner").await, account(ledger, "other").await);
+    let runner = account(ledger, "runner").await;
+    let theirs = node(ledger, "theirs", &runner).await;
+    let (one, two) = (made(ledger, &owner, "a").await, made(ledger, &other, "b").await);
+    let (three, own) = (made(ledger, &owner, "c").await, made(ledger, &runner, "own").await);
+    let invite = async |by: &AccountId, group: &GroupId| {
+        assert_eq!(changed(ledger, by, group, add(theirs.id.as_str())).await, GroupChanged::Done);
+    };
+    for (by, group) in [(&owner, &one), (&other, &two)] {
+        invite(by, group).await;
+        assert_eq!(changed(ledger, &runner, group, add("theirs")).await, GroupChanged::Done);
+    }
+    invite(&owner, &three).await;
+    for (group, why) in [(&three, "an invitation"), (&own, "a group of its own account")] {
+        assert_eq!(changed(ledger, &runner, group, add("theirs")).await, GroupChanged::Full, "{why}");
+    }
+    assert_eq!(changed(ledger, &runner, &one, add("theirs")).await, GroupChanged::Done, "the same again");
+    assert_eq!(members(ledger).await.len(), 2);
+    assert_eq!(changed(ledger, &runner, &two, remove("theirs")).await, GroupChanged::Done);
+    assert_eq!(changed(ledger, &runner, &three, add("theirs")).await, GroupChanged::Done, "one is left");
+    assert_eq!(changed(ledger, &runner, &own, add("theirs")).await, GroupChanged::Full);
+    assert_eq!(changed(ledger, &runner, &two, add("theirs")).await, GroupChanged::NoGroup, "it wasn't asked");
+    assert!([one, two, three, own].iter().all(|group| group.as_str().len() == 36));
 }
 
 /// Others let an account use so many groups, and no more: it needs not consent, so it is bounded for it. What it left is free again.

@@ -44,8 +44,9 @@ pub async fn a_job_keeps_its_pool_and_is_held_again_when_it_is_released(ledger: 
     assert_eq!(must(ledger.feeding.held(&question, at(2)).await), []);
     must(ledger.owner.release(&owner, &[job.id], at(3)).await);
     let flows = must(ledger.feeding.held(&question, at(4)).await);
-    let held: Vec<_> = flows.iter().flat_map(|flow| &flow.jobs).map(|held| held.id).collect();
-    assert_eq!(held, [job.id]);
+    let held = flows.iter().flat_map(|flow| &flow.jobs);
+    let held: Vec<_> = held.map(|held| (held.id, held.replicas, held.is_awaited)).collect();
+    assert_eq!(held, [(job.id, job.policy.replicas, true)]);
     assert_eq!(flows.first().map(|flow| NodePool::of_share(flow.key.share.as_str())), Some(pool.clone()));
     let waiting = must(ledger.feeding.waiting(9).await);
     assert_eq!(

@@ -9,12 +9,12 @@ use super::scheduling::queue_again;
 use super::segments;
 use super::settling::with_group;
 use super::values::{count, flag, get, job_id, millis, optional_time, small, time, word};
-use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER, ORDER_ACCOUNT};
+use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER};
 use infera_ledger::without_text::BareRows;
 use infera_ledger::{
     AccountErasure, Erasing, ErasureOrdered, ErasureOrders, ErasureStage, ExpiredSegment, JobErasure,
     JobState, LedgerError, PENDING_MAX, ReplacedObject, Replacement, RewritableSegment, SegmentChanges,
-    erasure_reason, erasure_step, job_state,
+    erasure_reason, erasure_step, job_state, order_account,
 };
 use infera_types::ids::{AccountId, JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -38,6 +38,17 @@ const ORDER_JOB: &str = concat!(
     queue_again!(),
     ")
     SELECT state FROM found"
+);
+
+/// Creates an account's count, so that there is a row to lock.
+const MAKE_WAITING: &str = "INSERT INTO waiting (account, jobs) SELECT id, 0 FROM accounts WHERE id = $1
+    ON CONFLICT (account) DO NOTHING";
+
+/// Orders the erasure of an account's jobs. Accepting holds the lock of the account's count until its commit: jobs that are being
+/// accepted are committed before the order is, so that looking for jobs finds them, and later ones see the order by themselves.
+const ORDER_ACCOUNT: &str = concat!(
+    "WITH locked AS MATERIALIZED (SELECT account FROM waiting WHERE account = $1 FOR UPDATE) ",
+    order_account!("accounts JOIN locked ON locked.account = accounts.id")
 );
 
 /// Looks at some of an account's jobs behind `$2`: queues the erasure of those that have ended, and has the end of the others
@@ -180,7 +191,9 @@ impl ErasureOrders for PostgresLedger {
         account: &AccountId,
         now: Timestamp,
     ) -> Result<Option<AccountErasure>, LedgerError> {
-        self.pool.put(ORDER_ACCOUNT, &[&word(account.as_str())?, &millis(now)]).await?;
+        let name = word(account.as_str())?;
+        self.pool.put(MAKE_WAITING, &[&name]).await?;
+        self.pool.put(ORDER_ACCOUNT, &[&name, &millis(now)]).await?;
         self.account_erasure(account, now).await
     }
 

@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::pool::Parameters;
 use super::values::{count, get, job_id, millis, small, whole, word};
+use infera_ledger::stored::replicas_of;
 use infera_ledger::{
     Feeding, Flow, FlowKey, HeldJob, HeldQuestion, LedgerError, Share, Turn, WaitingJobs, job_state,
 };
@@ -52,13 +53,16 @@ const HELD: &str = concat!(
             ORDER BY jobs.share, jobs.tier, jobs.account COLLATE \"C\" LIMIT 1) AS next)
     SELECT flows.share, flows.tier, flows.account, oldest.weight,
         (SELECT usual_tokens FROM waiting WHERE waiting.account = flows.account),
-        (SELECT excess_tokens FROM waiting WHERE waiting.account = flows.account), oldest.ids, oldest.prompts
+        (SELECT excess_tokens FROM waiting WHERE waiting.account = flows.account), oldest.ids, oldest.prompts,
+        oldest.replicas, oldest.awaited
     FROM flows CROSS JOIN LATERAL (
         SELECT (array_agg(share_weight ORDER BY accepted_ms, id))[1] AS weight,
             array_agg(id ORDER BY accepted_ms, id) AS ids,
-            array_agg(prompt_estimate ORDER BY accepted_ms, id) AS prompts
+            array_agg(prompt_estimate ORDER BY accepted_ms, id) AS prompts,
+            array_agg(replicas ORDER BY accepted_ms, id) AS replicas,
+            array_agg(synchronous ORDER BY accepted_ms, id) AS awaited
         FROM (
-            SELECT id, prompt_estimate, share_weight, accepted_ms FROM jobs WHERE state = ",
+            SELECT id, prompt_estimate, share_weight, accepted_ms, replicas, synchronous FROM jobs WHERE state = ",
     job_state!(queued),
     " AND model = $1 AND held = 1 AND lane = $2 AND jobs.share = flows.share AND jobs.tier = flows.tier
                 AND jobs.account COLLATE \"C\" = flows.account AND deadline_ms > $6
@@ -132,16 +136,22 @@ fn flow(row: &Row) -> Result<Flow, LedgerError> {
     };
     let unsigned = |tokens: i64| u64::try_from(tokens).unwrap_or(0);
     let (ids, prompts) = (get::<Vec<&[u8]>>(row, 6)?, get::<Vec<i64>>(row, 7)?);
-    let job = |(id, prompt): (&[u8], i64)| {
+    let wanted = get::<Vec<i16>>(row, 8)?.into_iter().zip(get::<Vec<i16>>(row, 9)?);
+    let job = |((id, prompt), (replicas, awaited)): ((&[u8], i64), (i16, i16))| {
         let id =
             id.try_into().map_err(|_| LedgerError::Row("a held job's id has another length".to_owned()))?;
-        Ok(HeldJob { id: JobId::from_bytes(id), prompt_tokens: unsigned(prompt) })
+        Ok(HeldJob {
+            id: JobId::from_bytes(id),
+            prompt_tokens: unsigned(prompt),
+            replicas: replicas_of(replicas.into()),
+            is_awaited: awaited != 0,
+        })
     };
     Ok(Flow {
         key,
         weight: small(row, 3)?.max(1),
         usual_answer_tokens: get::<Option<i64>>(row, 4)?.map(unsigned),
         excess_tokens: get::<Option<i64>>(row, 5)?.unwrap_or(0),
-        jobs: ids.into_iter().zip(prompts).map(job).collect::<Result<_, LedgerError>>()?,
+        jobs: ids.into_iter().zip(prompts).zip(wanted).map(job).collect::<Result<_, LedgerError>>()?,
     })
 }

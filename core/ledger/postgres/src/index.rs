@@ -17,7 +17,7 @@ use infera_ledger::statements::{
     CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
 };
 use infera_ledger::stored::{
-    SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
+    Gathering, SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
 };
 use infera_ledger::{
     ArchiveIndex, ArchivedRecord, ErasedText, LedgerError, Posting, RecordPlace, RemovedRecord, SettledRecord,
@@ -28,8 +28,10 @@ use infera_types::time::Timestamp;
 
 /// A known segment claims nothing more. An empty one is not stored, because it would stay unfinished for ever.
 const CLAIM: &str = "WITH chosen AS MATERIALIZED (
-        SELECT job_id FROM records WHERE segment IS NULL AND retention_days = $7 ORDER BY settled_ms, job_id LIMIT $2
-        FOR UPDATE SKIP LOCKED),
+        SELECT job_id FROM records WHERE segment IS NULL AND retention_days = $7
+            AND (settled_ms > $5 OR settled_ms <= $9::bigint + (
+                SELECT MIN(settled_ms) FROM records AS oldest WHERE oldest.segment IS NULL AND oldest.retention_days = $7))
+        ORDER BY settled_ms, job_id LIMIT $2 FOR UPDATE SKIP LOCKED),
     fresh AS (
         INSERT INTO segments (id, claimed_ms, retention_days, expires_ms)
         SELECT $1::bytea, $3::bigint, $7::bigint, CASE WHEN $7 > 0 THEN LEAST(newest_ms, $3) + $8::bigint END
@@ -78,11 +80,14 @@ impl ArchiveIndex for PostgresLedger {
     ) -> Result<Vec<SettledRecord>, LedgerError> {
         let id = &segment.as_bytes()[..];
         let latest = millis(latest(now));
-        let asked: Parameters<'_> = &[&millis(ripe), &latest, &i64::from(limit)];
+        let (kept, retained) = (Gathering::kept(ripe), Gathering::retained(ripe, now));
+        let asked: Parameters<'_> = &[&kept.ripe_ms, &latest, &i64::from(limit), &retained.ripe_ms];
         if let Some(row) = self.pool.query_opt(CHOOSE_RETENTION, asked).await? {
             let days: i64 = get(&row, 0)?;
-            let (limit, now, ripe, lasts) = (i64::from(limit), millis(now), millis(ripe), days_ms(days));
-            let values: Parameters<'_> = &[&id, &limit, &now, &ripe, &latest, &SEGMENT_BYTES, &days, &lasts];
+            let Gathering { ripe_ms, span_ms } = if days > 0 { retained } else { kept };
+            let (limit, now, lasts) = (i64::from(limit), millis(now), days_ms(days));
+            let values: Parameters<'_> =
+                &[&id, &limit, &now, &ripe_ms, &latest, &SEGMENT_BYTES, &days, &lasts, &span_ms];
             self.pool.put(CLAIM, values).await?;
         }
         let rows = self.pool.query(CLAIMED, &[&id]).await?;

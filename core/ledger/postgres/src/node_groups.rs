@@ -11,7 +11,7 @@ use super::values::{count, get, millis, optional_time, time, word};
 use infera_ledger::statements::groups::{
     ADD_GROUP_NODE, ALLOW_ACCOUNT, BEGIN_BACKSTOP, CONSENT, CREATE_GROUP, DELETE_GROUP, DISALLOW_ACCOUNT,
     END_BACKSTOP, FORGET_GROUP_ACCOUNTS, FORGET_GROUP_NODES, GROUP, GROUP_ACCOUNTS, GROUP_MEMBERS,
-    GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_NODE, KEY_POOL, NOTED_NODES,
+    GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_INVITED, IS_NODE, KEY_POOL, NOTED_NODES,
     POOLS_VERSION, REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
 };
 use infera_ledger::{
@@ -94,9 +94,10 @@ impl NodeGroupBook for PostgresLedger {
         Ok(match &order.change {
             GroupChange::AddNode(node) if is_own => {
                 let node = word(node)?;
-                let (nodes_max, invitations_max) =
-                    (i64::from(bounds.nodes_max), i64::from(bounds.invitations_max));
-                let values: Parameters<'_> = &[&group, &node, &by, &now, &nodes_max, &invitations_max];
+                let [nodes_max, invitations_max, memberships_max] =
+                    [bounds.nodes_max, bounds.invitations_max, bounds.memberships_max].map(i64::from);
+                let values: Parameters<'_> =
+                    &[&group, &node, &by, &now, &nodes_max, &invitations_max, &memberships_max];
                 if self.is_done(ADD_GROUP_NODE, values).await? {
                     GroupChanged::Done
                 } else if self.pool.query_opt(IS_NODE, &[&node, &by]).await?.is_some() {
@@ -106,8 +107,14 @@ impl NodeGroupBook for PostgresLedger {
                 }
             }
             GroupChange::AddNode(node) => {
-                let is_done = self.is_done(CONSENT, &[&group, &word(node)?, &by, &now]).await?;
-                if is_done { GroupChanged::Done } else { GroupChanged::NoGroup }
+                let (node, memberships_max) = (word(node)?, i64::from(bounds.memberships_max));
+                if self.is_done(CONSENT, &[&group, &node, &by, &now, &memberships_max]).await? {
+                    GroupChanged::Done
+                } else if self.pool.query_opt(IS_INVITED, &[&group, &node, &by]).await?.is_some() {
+                    GroupChanged::Full
+                } else {
+                    GroupChanged::NoGroup
+                }
             }
             GroupChange::RemoveNode(node) => {
                 let is_done = self.is_done(REMOVE_GROUP_NODE, &[&group, &word(node)?, &by]).await?;

@@ -21,7 +21,8 @@ const RECORDS_PER_SEGMENT: i64 = 2_048;
 /// pruned.
 const PRUNABLE: &str = "WITH old AS (
         SELECT segment, settled_ms FROM records
-        WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
+        WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 AND segment <> ALL($5)
+        ORDER BY settled_ms LIMIT $2)
     SELECT segments.id, object_key
     FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment) AS found
         JOIN segments ON segments.id = found.segment
@@ -71,11 +72,14 @@ impl Pruning for PostgresLedger {
         before: Timestamp,
         now: Timestamp,
         limit: u32,
+        without: &[SegmentId],
     ) -> Result<Vec<ArchivedSegment>, LedgerError> {
         let (limit, latest) = (i64::from(limit), millis(latest(now)));
         let records = limit * RECORDS_PER_SEGMENT;
+        let without: Vec<&[u8]> = without.iter().map(|segment| &segment.as_bytes()[..]).collect();
         let mut segments = Vec::new();
-        for row in &self.pool.query(PRUNABLE, &[&millis(before), &records, &limit, &latest]).await? {
+        for row in &self.pool.query(PRUNABLE, &[&millis(before), &records, &limit, &latest, &without]).await?
+        {
             let (segment, key) = (segment_id(row, 0)?, get(row, 1)?);
             segments.push(ArchivedSegment { segment, key, places: places(&self.pool, segment).await? });
         }

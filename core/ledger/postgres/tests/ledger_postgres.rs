@@ -10,6 +10,8 @@ mod before;
 mod cutting;
 #[path = "ledger_postgres/ends.rs"]
 mod ends;
+#[path = "ledger_postgres/erasing.rs"]
+mod erasing;
 #[path = "ledger_postgres/planning.rs"]
 mod planning;
 #[path = "ledger_postgres/schema.rs"]

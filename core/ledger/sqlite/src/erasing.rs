@@ -13,13 +13,13 @@ use super::segments;
 use super::settling::{Groups, read};
 use super::space;
 use super::values::{Blob, Numbered as _, Word, count, job_id, millis, optional_time, small, time};
-use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER, ORDER_ACCOUNT};
+use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER};
 use infera_ledger::stored::Due;
 use infera_ledger::without_text::BareRows;
 use infera_ledger::{
     AccountErasure, Erasing, ErasureOrdered, ErasureOrders, ErasureStage, ExpiredSegment, JobErasure,
     JobState, LedgerError, PENDING_MAX, ReplacedObject, Replacement, RewritableSegment, Salt, SegmentChanges,
-    erasure_reason, erasure_step,
+    erasure_reason, erasure_step, order_account,
 };
 use infera_types::ids::{AccountId, JobId, SegmentId};
 use infera_types::time::Timestamp;
@@ -61,7 +61,7 @@ impl ErasureOrders for SqliteLedger {
         let account = account.clone();
         self.write(move |connection| {
             let values = params![Word(account.as_str()), millis(now)];
-            connection.numbered(ORDER_ACCOUNT)?.execute(values)?;
+            connection.numbered(order_account!("accounts"))?.execute(values)?;
             account_erasure(connection, &account, now)
         })
         .await

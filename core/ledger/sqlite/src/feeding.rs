@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, count, job_id, millis, small, whole};
+use infera_ledger::stored::replicas_of;
 use infera_ledger::{
     Feeding, Flow, FlowKey, HeldJob, HeldQuestion, LedgerError, Share, Turn, WaitingJobs, job_state,
 };
@@ -38,7 +39,7 @@ const NEXT_FLOW: &str = concat!(
 
 /// Finds the oldest held jobs of a flow.
 const OLDEST: &str = concat!(
-    "SELECT id, prompt_estimate, share_weight FROM jobs WHERE state = ",
+    "SELECT id, prompt_estimate, share_weight, replicas, synchronous FROM jobs WHERE state = ",
     job_state!(queued),
     " AND model = $1 AND held = 1 AND lane = $2 AND share = $3 AND tier = $4 AND account = $5 AND deadline_ms > $6
     ORDER BY accepted_ms LIMIT $7"
@@ -145,7 +146,12 @@ fn flow(
     let (mut jobs, mut weight) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
         weight = weight.or(Some(small(row, 2)?));
-        jobs.push(HeldJob { id: job_id(row, 0)?, prompt_tokens: count(row, 1)? });
+        jobs.push(HeldJob {
+            id: job_id(row, 0)?,
+            prompt_tokens: count(row, 1)?,
+            replicas: replicas_of(row.get(3)?),
+            is_awaited: row.get::<_, i64>(4)? != 0,
+        });
     }
     let Some(weight) = weight else { return Ok(None) };
     let (usual_answer_tokens, excess_tokens) = connection

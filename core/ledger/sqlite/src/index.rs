@@ -17,7 +17,7 @@ use infera_ledger::statements::{
     CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
 };
 use infera_ledger::stored::{
-    SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
+    Gathering, SEGMENT_BYTES, SET_ASIDE, days_ms, latest, request_json, request_of, sound_records,
 };
 use infera_ledger::{
     ArchiveIndex, ArchivedRecord, ErasedText, LedgerError, Posting, RecordPlace, RemovedRecord, SettledRecord,
@@ -109,11 +109,14 @@ fn claim(
     if is_known {
         return Ok(());
     }
+    let latest = millis(latest(now));
+    let (kept, retained) = (Gathering::kept(ripe), Gathering::retained(ripe, now));
     let retention = connection
         .numbered(CHOOSE_RETENTION)?
-        .query_row(params![millis(ripe), millis(latest(now)), limit], |row| row.get::<_, i64>(0))
+        .query_row(params![kept.ripe_ms, latest, limit, retained.ripe_ms], |row| row.get::<_, i64>(0))
         .optional()?;
     let Some(retention) = retention else { return Ok(()) };
+    let span_ms = if retention > 0 { retained.span_ms } else { kept.span_ms };
     let claimed = connection
         .numbered(
             "UPDATE records SET segment = $1 WHERE job_id IN (
@@ -124,10 +127,13 @@ fn claim(
                          FROM records JOIN jobs ON jobs.id = records.job_id
                              LEFT JOIN groups ON groups.job_id = records.job_id
                          WHERE segment IS NULL AND records.retention_days = $3
+                             AND (records.settled_ms > $6 OR records.settled_ms <= $5 + (
+                                 SELECT MIN(settled_ms) FROM records AS oldest
+                                 WHERE oldest.segment IS NULL AND oldest.retention_days = $3))
                          ORDER BY records.settled_ms, records.job_id LIMIT $2))
                  WHERE bytes_before < $4)",
         )?
-        .execute(params![segment.blob(), limit, retention, SEGMENT_BYTES])?;
+        .execute(params![segment.blob(), limit, retention, SEGMENT_BYTES, span_ms, latest])?;
     // An empty segment would stay unfinished for ever.
     if claimed > 0 {
         connection

@@ -235,10 +235,23 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
     if inserted == 0 {
         return Ok(false);
     }
+    heed_order(connection, job)?;
     connection
         .numbered("INSERT INTO job_lists (account, job_id, metadata) VALUES ($1, $2, $3)")?
         .execute(params![Word(job.account.as_str()), job.id.blob(), metadata_text(&job.metadata)?])?;
     Ok(true)
+}
+
+/// Has the end of a job erase its text if all of its account's jobs are to be erased that were accepted by a time after its own: it may
+/// come to the writer after the order has looked for its jobs.
+fn heed_order(connection: &Connection, job: &NewJob) -> Result<(), Failure> {
+    let is_meant = connection
+        .numbered("UPDATE account_erasures SET live = live + 1 WHERE account = $1 AND asked_ms >= $2")?
+        .execute(params![Word(job.account.as_str()), millis(job.accepted_ms)])?;
+    if is_meant > 0 {
+        connection.numbered("UPDATE jobs SET erase_after_ms = 0 WHERE id = $1")?.execute([job.id.blob()])?;
+    }
+    Ok(())
 }
 
 pub(super) fn cancel(

@@ -11,7 +11,7 @@ use super::values::{Numbered as _, Word, count, millis, optional_time, time};
 use infera_ledger::statements::groups::{
     ADD_GROUP_NODE, ALLOW_ACCOUNT, BEGIN_BACKSTOP, CONSENT, CREATE_GROUP, DELETE_GROUP, DISALLOW_ACCOUNT,
     END_BACKSTOP, FORGET_GROUP_ACCOUNTS, FORGET_GROUP_NODES, GROUP, GROUP_ACCOUNTS, GROUP_MEMBERS,
-    GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_NODE, KEY_POOL, NOTED_NODES,
+    GROUP_NAMED, GROUP_NODES, GROUP_USERS, GROUPS_OF, IS_ACCOUNT, IS_INVITED, IS_NODE, KEY_POOL, NOTED_NODES,
     POOLS_VERSION, REMOVE_GROUP_NODE, SET_KEY_POOL, USABLE_GROUP,
 };
 use infera_ledger::{
@@ -171,8 +171,9 @@ fn change(
     let done = |sql, values: &[&dyn ToSql]| Ok::<_, Failure>(text(connection, sql, values)?.is_some());
     Ok(match &order.change {
         GroupChange::AddNode(node) if is_own => {
-            let values: [&dyn ToSql; 6] =
-                [&group, &Word(node), &by, &now, &bounds.nodes_max, &bounds.invitations_max];
+            let (nodes, invitations) = (&bounds.nodes_max, &bounds.invitations_max);
+            let values: [&dyn ToSql; 7] =
+                [&group, &Word(node), &by, &now, nodes, invitations, &bounds.memberships_max];
             if done(ADD_GROUP_NODE, &values)? {
                 GroupChanged::Done
             } else if connection.numbered(IS_NODE)?.exists(params![Word(node), by])? {
@@ -182,8 +183,13 @@ fn change(
             }
         }
         GroupChange::AddNode(node) => {
-            let is_done = done(CONSENT, &[&group, &Word(node), &by, &now])?;
-            if is_done { GroupChanged::Done } else { GroupChanged::NoGroup }
+            if done(CONSENT, &[&group, &Word(node), &by, &now, &bounds.memberships_max])? {
+                GroupChanged::Done
+            } else if connection.numbered(IS_INVITED)?.exists(params![group, Word(node), by])? {
+                GroupChanged::Full
+            } else {
+                GroupChanged::NoGroup
+            }
         }
         GroupChange::RemoveNode(node) => {
             let is_done = done(REMOVE_GROUP_NODE, &[&group, &Word(node), &by])?;

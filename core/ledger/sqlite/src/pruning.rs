@@ -30,8 +30,14 @@ impl Pruning for SqliteLedger {
         before: Timestamp,
         now: Timestamp,
         limit: u32,
+        without: &[SegmentId],
     ) -> Result<Vec<ArchivedSegment>, LedgerError> {
-        self.read(move |connection| prunable(connection, (before, now), limit)).await
+        let without: Vec<String> = without
+            .iter()
+            .map(|segment| format!("{:032X}", u128::from_be_bytes(*segment.as_bytes())))
+            .collect();
+        let without = serde_json::to_string(&without).map_err(|error| LedgerError::Row(error.to_string()))?;
+        self.read(move |connection| prunable(connection, (before, now), limit, &without)).await
     }
 
     async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError> {
@@ -52,16 +58,19 @@ impl Pruning for SqliteLedger {
     }
 }
 
+/// Finds prunable segments; `without` is a JSON list of the ids in hexadecimal that are passed over, in upper case as SQLite writes it.
 fn prunable(
     connection: &Connection,
     (before, now): (Timestamp, Timestamp),
     limit: u32,
+    without: &str,
 ) -> Result<Vec<ArchivedSegment>, Failure> {
     // A record that was settled by a clock ahead of time does not keep others from being pruned.
     let mut statement = connection.numbered(
         "WITH old AS (
              SELECT segment, settled_ms FROM records
-             WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1 ORDER BY settled_ms LIMIT $2)
+             WHERE hash IS NOT NULL AND is_pruned = 0 AND settled_ms < $1
+                 AND hex(segment) NOT IN (SELECT value FROM json_each($5)) ORDER BY settled_ms LIMIT $2)
          SELECT segments.id, object_key FROM (SELECT segment, MIN(settled_ms) AS oldest FROM old GROUP BY segment)
              JOIN segments ON segments.id = segment
          WHERE object_key IS NOT NULL AND old_key IS NULL AND removed_ms IS NULL AND NOT EXISTS (
@@ -69,7 +78,7 @@ fn prunable(
          ORDER BY oldest, segments.id LIMIT $3",
     )?;
     let records = limit.saturating_mul(RECORDS_PER_SEGMENT);
-    let values = params![millis(before), records, limit, millis(latest(now))];
+    let values = params![millis(before), records, limit, millis(latest(now)), without];
     let found = statement.query_map(values, |row| Ok((SegmentId::from_bytes(row.get(0)?), row.get(1)?)))?;
     let found: Vec<(SegmentId, String)> = found.collect::<rusqlite::Result<_>>()?;
     let segment = |(segment, key)| Ok(ArchivedSegment { segment, key, places: places(connection, segment)? });

@@ -140,6 +140,10 @@ pub struct HeldJob {
     pub id: JobId,
     /// The estimate of its prompt's tokens.
     pub prompt_tokens: u64,
+    /// The nodes that it is computed on.
+    pub replicas: u8,
+    /// Whether a client waits for its answer.
+    pub is_awaited: bool,
 }
 
 /// A job whose turn has come.

@@ -167,7 +167,8 @@ pub enum GroupChanged {
     NoNode,
     /// There is no such account, or the group isn't open to it.
     NoAccount,
-    /// The group has as many nodes or users as it may, the node as many invitations, or the account as many groups to use.
+    /// The group has as many nodes or users as it may, the node as many invitations or memberships, or the account as many groups
+    /// to use.
     Full,
 }
 
@@ -184,6 +185,9 @@ pub struct GroupBounds {
     pub uses_max: u32,
     /// The most invitations of a node that its owner has not answered.
     pub invitations_max: u32,
+    /// The most groups that a node is a member of, those of its own account included. With the fixed length of groups' ids this
+    /// bounds the bytes, too, that draws keep of a node.
+    pub memberships_max: u32,
 }
 
 /// What draws must know of single nodes, beyond what [`super::NodeWish`] says. Revoked nodes are left out.

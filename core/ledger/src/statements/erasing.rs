@@ -11,8 +11,8 @@ macro_rules! record_retention {
     };
 }
 
-/// Finds the retention whose records a segment is to claim: of those with records that are older than `$1`, or later than a
-/// right clock can say (`$2`), or as many as `$3`, the one with the oldest record. It jumps from one retention to the next in
+/// Finds the retention whose records a segment is to claim: of those with records that are older than `$1` (with a retention: `$4`), or
+/// later than a right clock can say (`$2`), or as many as `$3`, the one with the oldest record. It jumps from one retention to the next in
 /// the index, however many records wait.
 pub const CHOOSE_RETENTION: &str = "WITH RECURSIVE retentions (days) AS (
         SELECT MIN(retention_days) FROM records WHERE segment IS NULL AND retention_days >= 0
@@ -20,7 +20,8 @@ pub const CHOOSE_RETENTION: &str = "WITH RECURSIVE retentions (days) AS (
         SELECT (SELECT MIN(retention_days) FROM records WHERE segment IS NULL AND retention_days > days)
         FROM retentions WHERE days IS NOT NULL)
     SELECT days FROM retentions WHERE days IS NOT NULL AND (
-        EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms <= $1)
+        EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days
+            AND settled_ms <= CASE WHEN days > 0 THEN CAST($4 AS BIGINT) ELSE CAST($1 AS BIGINT) END)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days AND settled_ms > $2)
         OR EXISTS (SELECT 1 FROM records WHERE segment IS NULL AND retention_days = days
             ORDER BY settled_ms, job_id LIMIT 1 OFFSET CAST($3 AS BIGINT) - 1))
@@ -58,12 +59,22 @@ pub const ACCOUNT_ERASURE: &str = concat!(
     FROM account_erasures WHERE account_erasures.account = $1"
 );
 
-/// Orders the erasure of an account (`$1`) at `$2`, from its first job on, unless an earlier order is still finding jobs.
-pub const ORDER_ACCOUNT: &str = "INSERT INTO account_erasures (account, asked_ms, is_walked, found, live)
-    SELECT id, CAST($2 AS BIGINT), 0, 0, 0 FROM accounts WHERE id = $1
-    ON CONFLICT (account) DO UPDATE SET asked_ms = excluded.asked_ms, behind = excluded.behind, is_walked = 0,
-        found = 0, live = 0
-    WHERE account_erasures.is_walked = 1";
+/// Orders the erasure of an account (`$1`, found in `$accounts`) at `$2`, from its first job on, unless an earlier order is still
+/// finding jobs.
+#[macro_export]
+macro_rules! order_account {
+    ($accounts:literal) => {
+        concat!(
+            "INSERT INTO account_erasures (account, asked_ms, is_walked, found, live)
+            SELECT accounts.id, CAST($2 AS BIGINT), 0, 0, 0 FROM ",
+            $accounts,
+            " WHERE accounts.id = $1
+            ON CONFLICT (account) DO UPDATE SET asked_ms = excluded.asked_ms, behind = excluded.behind,
+                is_walked = 0, found = 0, live = 0
+            WHERE account_erasures.is_walked = 1"
+        )
+    };
+}
 
 /// Finds the order that has been finding jobs for the longest: account, asked, the job behind which it goes on.
 pub const OPEN_ORDER: &str = "SELECT account, asked_ms, behind FROM account_erasures WHERE is_walked = 0 ORDER BY asked_ms, account LIMIT 1";

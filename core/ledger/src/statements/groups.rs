@@ -50,7 +50,8 @@ pub const GROUP_ACCOUNTS: &str =
     "SELECT account FROM node_group_accounts WHERE group_id = $1 ORDER BY allowed_ms, account";
 
 /// Adds the nodes that an account (`$3`) means by `$2` to its group (`$1`) at `$4`, unless the group has `$5` nodes; its own
-/// are members at once, others are invited unless they have `$6` open invitations. Returns the nodes.
+/// are members at once unless they are in `$7` groups, others are invited unless they have `$6` open invitations. Returns the
+/// nodes.
 pub const ADD_GROUP_NODE: &str = "INSERT INTO node_group_nodes (group_id, node, invited_ms, willing_ms)
     SELECT node_groups.id, nodes.id, CAST($4 AS BIGINT), CASE WHEN nodes.owner = $3 THEN CAST($4 AS BIGINT) END
     FROM node_groups JOIN nodes ON (nodes.id = $2 OR (nodes.name = $2 AND nodes.owner = $3
@@ -58,8 +59,10 @@ pub const ADD_GROUP_NODE: &str = "INSERT INTO node_group_nodes (group_id, node, 
     WHERE node_groups.id = $1 AND node_groups.account = $3 AND nodes.revoked_ms IS NULL
         AND (EXISTS (SELECT 1 FROM node_group_nodes AS known WHERE known.group_id = $1 AND known.node = nodes.id)
             OR ((SELECT COUNT(*) FROM node_group_nodes AS members WHERE members.group_id = $1) < $5
-                AND (nodes.owner = $3 OR (SELECT COUNT(*) FROM node_group_nodes AS invitations
-                    WHERE invitations.node = nodes.id AND invitations.willing_ms IS NULL) < $6)))
+                AND CASE WHEN nodes.owner = $3 THEN (SELECT COUNT(*) FROM node_group_nodes AS memberships
+                        WHERE memberships.node = nodes.id AND memberships.willing_ms IS NOT NULL) < $7
+                    ELSE (SELECT COUNT(*) FROM node_group_nodes AS invitations
+                        WHERE invitations.node = nodes.id AND invitations.willing_ms IS NULL) < $6 END))
     ON CONFLICT (group_id, node) DO UPDATE
         SET willing_ms = COALESCE(node_group_nodes.willing_ms, excluded.willing_ms)
     RETURNING node";
@@ -69,12 +72,19 @@ pub const IS_NODE: &str = "SELECT 1 FROM nodes WHERE (id = $1 OR (name = $1 AND 
         AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $1))) AND revoked_ms IS NULL";
 
 /// Records the consent of an owner (`$3`) for its nodes that it means by `$2` and that a group (`$1`) invited; the first time
-/// (`$4`) stays.
+/// (`$4`) stays. A node that is in `$5` groups joins no other.
 pub const CONSENT: &str = "UPDATE node_group_nodes SET willing_ms = COALESCE(willing_ms, CAST($4 AS BIGINT))
     WHERE group_id = $1 AND node IN (
         SELECT nodes.id FROM nodes WHERE nodes.owner = $3 AND revoked_ms IS NULL AND (nodes.id = $2
             OR (nodes.name = $2 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $2))))
+        AND (willing_ms IS NOT NULL OR (SELECT COUNT(*) FROM node_group_nodes AS memberships
+            WHERE memberships.node = node_group_nodes.node AND memberships.willing_ms IS NOT NULL) < $5)
     RETURNING node";
+
+/// Finds whether a group (`$1`) invited a node that its owner (`$3`) means by `$2`.
+pub const IS_INVITED: &str = "SELECT 1 FROM node_group_nodes JOIN nodes ON nodes.id = node_group_nodes.node
+    WHERE group_id = $1 AND nodes.owner = $3 AND revoked_ms IS NULL AND (nodes.id = $2
+        OR (nodes.name = $2 AND NOT EXISTS (SELECT 1 FROM nodes AS named WHERE named.id = $2)))";
 
 /// Removes nodes that an account (`$3`) means by `$2` from a group (`$1`), if the group or the node is its own.
 pub const REMOVE_GROUP_NODE: &str = "DELETE FROM node_group_nodes WHERE group_id = $1

@@ -167,13 +167,8 @@ impl GraphFacts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protobuf::tests::message;
     use super::*;
-
-    /// Makes a length-delimited field.
-    fn message(number: u8, content: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(content.len()).expect("a short one");
-        [&[number << 3 | 2, length][..], content].concat()
-    }
 
     #[test]
     fn operators_and_data_files_are_found_in_nested_graphs() {

@@ -101,12 +101,8 @@ fn read_size(size: &[u8]) -> Result<Option<usize>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protobuf::tests::message;
     use super::*;
-
-    fn message(number: u8, content: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(content.len()).expect("a short one");
-        [&[number << 3 | 2, length][..], content].concat()
-    }
 
     #[test]
     fn types_and_sizes_are_those_of_the_file() {

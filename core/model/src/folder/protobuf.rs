@@ -60,3 +60,20 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     }
     Err(Malformed)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Makes a length-delimited field of up to 127 bytes.
+    pub(in crate::folder) fn message(number: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len()).expect("a short one");
+        [&[number << 3 | 2, length][..], content].concat()
+    }
+
+    #[test]
+    fn a_field_is_read_as_it_was_written() {
+        let bytes = [message(3, b"ab"), vec![1 << 3, 7], message(4, b"")].concat();
+        assert_eq!(messages(&bytes), Ok(vec![(3, &b"ab"[..]), (4, &b""[..])]));
+    }
+}

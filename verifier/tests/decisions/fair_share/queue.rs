@@ -56,7 +56,7 @@ impl Queue {
         for prompt_tokens in kind.prompt_tokens.iter().cycle().take(jobs) {
             let id = JobId::new();
             self.of_jobs.insert(id, kind.key());
-            held.push_back(HeldJob { id, prompt_tokens: *prompt_tokens });
+            held.push_back(HeldJob { id, prompt_tokens: *prompt_tokens, replicas: 3, is_awaited: false });
         }
     }
 

@@ -14,15 +14,27 @@ use infera_ledger::stored::{body_bytes, erase_after, replicas_number, retention}
 use infera_ledger::{LedgerError, NewJob, job_state};
 use infera_types::ids::{Digest, KeyId};
 
+/// Stores jobs. It runs under the locks of their accounts' counts, so that it sees each order to erase all of an account's jobs that
+/// were accepted by some time: the end of a job that is meant erases its text.
 const INSERT_JOBS: &str = concat!(
-    "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
+    "WITH meant AS MATERIALIZED (
+        SELECT given.account, COUNT(*)::bigint AS jobs FROM unnest($2::text[], $9::bigint[]) AS given (account, accepted_ms)
+            JOIN account_erasures ON account_erasures.account = given.account AND asked_ms >= given.accepted_ms
+        GROUP BY given.account),
+    counted AS (
+        UPDATE account_erasures SET live = live + meant.jobs FROM meant WHERE account_erasures.account = meant.account)
+    INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
         lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms, retention_days)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
     ", 0, 0, 0, '[]', CASE WHEN held = 0 THEN accepted_ms END, request_hash, lane, tier, share, share_weight, held,
-        prompt_estimate, key_id, erase_after_ms, retention_days
+        prompt_estimate, key_id,
+        CASE WHEN EXISTS (
+            SELECT 1 FROM account_erasures WHERE account_erasures.account = jobs.account AND asked_ms >= jobs.accepted_ms)
+            THEN 0 ELSE erase_after_ms END,
+        retention_days
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
         $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[])
