@@ -60,6 +60,9 @@ pub enum Command {
     Node(NodeCommand),
     /// Measure honest replicas of the bundled model's exports and write the thresholds file.
     Calibrate(Calibrate),
+    /// Be the second process of an engine's self-check, which another one starts.
+    #[command(hide = true, name = infera_engine_onnx::check::ARGUMENT)]
+    EngineCheck,
 }
 
 /// About API keys.

@@ -23,6 +23,7 @@ fn act(command: Command) -> Done {
     let said = match command {
         Command::Up(settings) => return up(load(settings)?),
         Command::Calibrate(options) => return Ok(calibrate::run(&Config::default(), &options)?),
+        Command::EngineCheck => return Ok(infera_engine_onnx::check::answer()?),
         Command::Config(settings) => config::dump(&settings.load().map_err(Failure::settings)?)?,
         Command::Compact(settings) => commands::compact(&load(settings)?.data).map_err(Failure::refused)?,
         Command::Archive(command) => alone()?.block_on(commands::archive(command, load))?,

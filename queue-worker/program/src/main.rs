@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use infera_engine_onnx::check;
 use infera_program::config;
 use infera_program::{EXIT_CODES, Failure, Settings};
 use infera_types::shutdown;
@@ -22,6 +23,9 @@ struct Cli {
 enum Command {
     /// Print the configuration that it would run with, as TOML.
     Config,
+    /// Be the second process of an engine's self-check, which another one starts.
+    #[command(hide = true, name = check::ARGUMENT)]
+    EngineCheck,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +34,9 @@ fn main() -> ExitCode {
 }
 
 fn act(cli: Cli) -> Result<(), Failure> {
+    if let Some(Command::EngineCheck) = cli.command {
+        return Ok(check::answer()?);
+    }
     let config: Config =
         cli.settings.load(DEFAULT_FILE, |config: &mut Config| &mut config.log).map_err(Failure::settings)?;
     if let Some(Command::Config) = cli.command {

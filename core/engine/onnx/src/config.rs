@@ -9,7 +9,8 @@ use infera_engine::stub::{StubConfig, StubEngine};
 use infera_engine::{Engine, EngineError};
 
 use crate::OnnxEngine;
-use crate::settings::{Device, OnnxConfig, chunk_tokens_default, prefix_cache_bytes_default};
+use crate::check::{Second, load_checked};
+use crate::settings::{Device, OnnxConfig, SelfCheck, chunk_tokens_default, prefix_cache_bytes_default};
 
 /// The engine that a node runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,13 @@ pub struct EngineConfig {
     pub chunk_tokens: usize,
     /// The bytes that the cached beginnings of prompts may take; 0 caches none.
     pub prefix_cache_bytes: usize,
+    /// The numbers of rows that steps are padded to, such as `[1, 8, 32]`; part of the numeric class. The last must hold
+    /// `sequences_max`. Empty by default: none on the CPU, and on a GPU one of `sequences_max`, with which a row is the same
+    /// whatever runs beside it. More buckets are faster while few sequences run, and the class then says that numbers vary.
+    /// Graphs without GroupQueryAttention don't use them.
+    pub batch_buckets: Vec<usize>,
+    /// Whether a second process must give the same bits before the engine serves: `auto` (the default: on a GPU), `on`, `off`.
+    pub self_check: SelfCheck,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_model: Option<String>,
@@ -55,6 +63,8 @@ impl Default for EngineConfig {
             sequences_max: 16,
             chunk_tokens: chunk_tokens_default(),
             prefix_cache_bytes: prefix_cache_bytes_default(),
+            batch_buckets: Vec::new(),
+            self_check: SelfCheck::default(),
             gpu_model: None,
             stub: StubConfig::default(),
         }
@@ -80,13 +90,17 @@ pub enum EngineKind {
 
 impl EngineConfig {
     /// Loads the engine. That takes as long as its file is large, so don't call it on a thread that others wait for.
-    /// Each node gets its own engine, as it would on its own machine.
+    /// Each node gets its own engine, as it would on its own machine. With a self-check this program is started a second time, with
+    /// the argument [`check::ARGUMENT`](crate::check::ARGUMENT), which it must know.
     ///
     /// # Errors
     /// [`EngineError::Load`], which says what is missing and what to do.
     pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
         Ok(match self.kind {
             EngineKind::Stub => Box::new(StubEngine::new(self.stub.clone())?),
+            EngineKind::Onnx if self.self_check.is_wanted(self.device) => {
+                Box::new(load_checked(&self.onnx(), Second::this_program()?)?)
+            }
             EngineKind::Onnx => Box::new(OnnxEngine::load(&self.onnx())?),
         })
     }
@@ -104,6 +118,7 @@ impl EngineConfig {
             chunk_tokens: self.chunk_tokens,
             prefix_cache_bytes: self.prefix_cache_bytes,
             fixed_buffers: true,
+            batch_buckets: self.batch_buckets.clone(),
             gpu_model: self.gpu_model.clone(),
         }
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use half::{bf16, f16};
-use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
 
 use infera_model::folder::ElementType;
 
@@ -54,6 +54,23 @@ impl Float {
             ElementType::FLOAT16 => Some(Self::Float16),
             ElementType::BFLOAT16 => Some(Self::Bfloat16),
             _ => None,
+        }
+    }
+
+    /// Returns the type's number in ONNX Runtime.
+    pub(super) const fn kind(self) -> TensorElementType {
+        match self {
+            Self::Float32 => TensorElementType::Float32,
+            Self::Float16 => TensorElementType::Float16,
+            Self::Bfloat16 => TensorElementType::Bfloat16,
+        }
+    }
+
+    /// Returns the bytes of one number.
+    pub(super) const fn bytes(self) -> usize {
+        match self {
+            Self::Float32 => 4,
+            Self::Float16 | Self::Bfloat16 => 2,
         }
     }
 

@@ -1,14 +1,16 @@
 //! Sequences whose caches come and go with each run: sequences that take a step together share tensors, whose values go from
 //! one run's outputs to the next one's inputs without a copy while no sequence joins or leaves. When one does, the
-//! remaining rows are copied into tensors of their own. For graphs that can't write into their inputs, and for devices whose
-//! memory isn't the CPU's.
+//! remaining rows are copied into tensors of their own, by way of the CPU if they lie on a GPU. For graphs that can't write into
+//! their inputs.
 
 use half::{bf16, f16};
+use ort::memory::Allocator;
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 
+use super::device::on_host;
 use super::elements::Float;
 use super::model::{Answered, Model};
-use super::ports::{CachePort, Padding};
+use super::ports::{CachePort, Padding, Ports};
 use super::rows::{Feed, start};
 use infera_engine::SequenceId;
 use infera_types::numbers::TokenId;
@@ -114,7 +116,7 @@ impl Groups {
         while sources.len() < rows_min && !sources.is_empty() {
             sources.push(sources[0]);
         }
-        let gathered = gather(&sources, &model.ports.caches, model.ports.padding);
+        let gathered = gather(&sources, &model.ports, &model.places.caches);
         self.release(sequences);
         let mut group = gathered?;
         group.rows[sequences.len()..].fill(None);
@@ -158,16 +160,16 @@ impl Group {
 }
 
 /// Copies rows of several groups into a group of their own, in the order given.
-fn gather(sources: &[(&Group, usize)], ports: &[CachePort], padding: Padding) -> ort::Result<Group> {
+fn gather(sources: &[(&Group, usize)], ports: &Ports, memory: &Allocator) -> ort::Result<Group> {
     let lengths: Vec<usize> = sources.iter().map(|(group, row)| group.lengths[*row]).collect();
-    let mut caches = Vec::with_capacity(ports.len());
-    for (place, port) in ports.iter().enumerate() {
+    let mut caches = Vec::with_capacity(ports.caches.len());
+    for (place, port) in ports.caches.iter().enumerate() {
         let gathered = match port.element {
             Float::Float32 => gather_values::<f32>,
             Float::Float16 => gather_values::<f16>,
             Float::Bfloat16 => gather_values::<bf16>,
         };
-        caches.push(gathered(sources, place, port, padding)?);
+        caches.push(gathered(sources, place, (port, ports.padding), memory)?);
     }
     let rows = sources.iter().map(|(group, row)| group.rows[*row]).collect();
     Ok(Group { rows, lengths, caches })
@@ -177,14 +179,15 @@ fn gather(sources: &[(&Group, usize)], ports: &[CachePort], padding: Padding) ->
 fn gather_values<T: PrimitiveTensorElementType + Copy + Default + std::fmt::Debug + 'static>(
     sources: &[(&Group, usize)],
     place: usize,
-    port: &CachePort,
-    padding: Padding,
+    (port, padding): (&CachePort, Padding),
+    memory: &Allocator,
 ) -> ort::Result<DynValue> {
     let width = sources.iter().map(|(group, row)| group.lengths[*row]).max().unwrap_or_default();
     // Zeros, because graphs multiply masked values by 0, and a leftover NaN would stay NaN.
     let mut values = vec![T::default(); sources.len() * port.heads * width * port.size];
     for (target, (group, row)) in sources.iter().enumerate() {
-        let (_, source) = group.caches[place].try_extract_tensor::<T>()?;
+        let copy = on_host(&group.caches[place], memory)?;
+        let (_, source) = copy.as_ref().unwrap_or(&group.caches[place]).try_extract_tensor::<T>()?;
         let (length, old_width) = (group.lengths[*row], group.width());
         for head in 0..port.heads {
             let from = (row * port.heads + head) * old_width + start(padding, old_width, length);

@@ -1,24 +1,33 @@
 //! Runs language models on ONNX Runtime in this process: exports with a key and value cache, as Optimum and ONNX
 //! Runtime's own model builder make them, on the CPU or on CUDA, depending on the loaded library.
 //!
-//! In short: graphs that write their cache in place (GroupQueryAttention on the CPU) run on fixed buffers, in which each
-//! sequence has a row (`slab`); with all others caches come and go with each run (`groups`). Prompts and answers to
+//! In short: graphs that write their cache in place (GroupQueryAttention) run on fixed buffers, in which each sequence has a row:
+//! on the CPU in runs of the rows that are asked (`slab`), on a GPU in runs of fixed shapes (`padded`). With all others caches come
+//! and go with each run, and stay on the device (`groups`). Prompts and answers to
 //! score are computed in chunks, one chunk of each a call: first chunks together, later ones each by itself, because
 //! GroupQueryAttention takes several tokens behind a cache in one row only.
 //!
 //! What rows depend on: with right padding (GroupQueryAttention) on the CPU a row is the same to the bit in any
 //! batch, which the conformance suite checks, and so is one of a graph whose sequences run one at a time. It depends on the
-//! chunks, so their size is part of the numeric class. With left padding, and on CUDA, kernels see different shapes in
-//! different batches, and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
+//! chunks, so their size is part of the numeric class. With left padding kernels see different shapes in different batches, and
+//! results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]). On CUDA the shape of a run decides which kernels
+//! compute it, so steps are padded to buckets that the class names, and a self-check (`check`) finds whether two processes give
+//! the same bits, before the class says so.
 
+mod buckets;
 mod caches;
+pub mod check;
 mod class;
 pub mod config;
+mod device;
 mod elements;
 pub mod footprint;
+mod gpu;
 mod groups;
+mod loading;
 mod memory;
 mod model;
+mod padded;
 mod ports;
 mod prefixes;
 mod rows;
@@ -32,24 +41,26 @@ use std::collections::BTreeMap;
 
 pub use class::{COMPUTE_BRAIN, COMPUTE_EXACT, COMPUTE_HALF, COMPUTE_VARYING};
 pub use runtime::environment;
-pub use settings::{Device, OnnxConfig};
+pub use settings::{Device, OnnxConfig, SelfCheck};
 
+use self::buckets::Buckets;
 use self::caches::Caches;
-use self::groups::Groups;
+use self::class::Arithmetic;
+use self::loading::{caches, load_error, load_model};
 use self::model::{Answered, Model, row_at};
 use self::ports::{Padding, Ports};
 use self::prefixes::Prefixes;
-use self::runs::{LOGITS_MAX, runs};
-use self::slab::Slab;
+use self::runs::runs;
 use infera_engine::admission::{Extent, check_decode, check_prefill, check_score};
 use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
-use infera_model::folder::{self as model_folder, FolderError, GraphFacts, ModelConfig};
+use infera_model::folder::{self as model_folder, FolderError};
 use infera_types::numbers::TokenId;
 
 /// An engine on ONNX Runtime; see the module.
 pub struct OnnxEngine {
     caches: Caches,
     model: Model,
+    arithmetic: Arithmetic,
     description: EngineDescription,
     sequences: BTreeMap<SequenceId, Extent>,
     /// The score that is not complete.
@@ -61,72 +72,65 @@ fn failed(error: &ort::Error) -> EngineError {
     EngineError::Failed(error.to_string())
 }
 
-fn load_error(error: &FolderError) -> EngineError {
-    EngineError::Load(error.to_string())
-}
-
 impl OnnxEngine {
+    /// Checks settings without loading anything: their bounds, and that the model's file is there.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`], which names every mistake.
+    pub fn check(config: &OnnxConfig) -> Result<(), EngineError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(EngineError::Load(mistakes.join("; ")));
+        }
+        model_folder::onnx_file(&config.folder, &config.variant).map(drop).map_err(|error| load_error(&error))
+    }
+
     /// Loads a model. That takes the time to read its files, and their size in memory.
     ///
     /// # Errors
     /// [`EngineError::Load`], which names what is missing or not understood and what to do about it.
     pub fn load(config: &OnnxConfig) -> Result<Self, EngineError> {
-        let mistakes = config.mistakes();
-        if !mistakes.is_empty() {
-            return Err(EngineError::Load(mistakes.join("; ")));
-        }
+        Self::check(config)?;
         let file =
             model_folder::onnx_file(&config.folder, &config.variant).map_err(|error| load_error(&error))?;
-        let model = ModelConfig::read(&config.folder).map_err(|error| load_error(&error))?;
-        let not_understood = |reason: &str| {
-            let others = variants::others(&config.folder, &file);
-            load_error(&FolderError::unusable(&file, format!("{reason}; {others}")))
+        let (mut model, context_max) = load_model(config, &file)?;
+        let in_place = config.fixed_buffers && model.ports.writes_in_place;
+        let arithmetic = Arithmetic {
+            device: config.device,
+            element: model.ports.narrowest(),
+            padding: model.ports.padding,
+            chunk_tokens: config.chunk_tokens,
+            buckets: if in_place { config.buckets() } else { Buckets::default() },
         };
-        let graph = model_folder::read(&file).map_err(|error| load_error(&error))?;
-        let facts =
-            GraphFacts::read(&graph).map_err(|_| not_understood("it is no ONNX file, or it is damaged"))?;
-        drop(graph);
-        model_folder::data_files(&file, &facts).map_err(|error| load_error(&error))?;
-        // What the file says of itself is clearer than what ONNX Runtime makes of it.
-        ports::refuse_other_kinds(&facts.inputs).map_err(|reason| not_understood(&reason))?;
-        let session = runtime::session(config, &file).map_err(|error| {
-            EngineError::Load(format!("{error}; {}", variants::others(&config.folder, &file)))
-        })?;
-        let ports = Ports::find(&session, &facts).map_err(|reason| not_understood(&reason))?;
-        if config.chunk_tokens.saturating_mul(ports.vocabulary) > LOGITS_MAX {
-            let most = LOGITS_MAX / ports.vocabulary;
-            let reason =
-                format!("chunk_tokens is {}; a vocabulary of its size allows {most}", config.chunk_tokens);
-            return Err(load_error(&FolderError::unusable(&file, reason)));
+        let made = caches(config, &model, &arithmetic, context_max);
+        let unusable = |error: ort::Error| load_error(&FolderError::unusable(&file, error.to_string()));
+        let mut caches = made.map_err(unusable)?;
+        if config.device == Device::Cuda {
+            caches.warm_up(&mut model).map_err(unusable)?;
         }
-        let in_place = config.fixed_buffers && config.device == Device::Cpu && ports.writes_in_place;
+        let prefix_bytes_max = if matches!(caches, Caches::Slab(_)) { config.prefix_cache_bytes } else { 0 };
         let description = EngineDescription {
-            numeric_class: class::numeric_class(config, &file, &ports)?,
-            vocabulary: ports.vocabulary,
-            context_max: model.context_max,
+            numeric_class: class::numeric_class(config, &file, &arithmetic)?,
+            vocabulary: model.ports.vocabulary,
+            context_max,
             sequences_max: config.sequences_max,
             chunk_tokens: config.chunk_tokens,
-            caches_prefixes: in_place && config.prefix_cache_bytes > 0,
+            caches_prefixes: prefix_bytes_max > 0,
         };
-        let pad = model.pad_token.filter(|&pad| (pad as usize) < ports.vocabulary).unwrap_or_default();
-        // One row more than sequences, for a score beside all of them.
-        let rows = config.sequences_max.saturating_add(1);
-        let caches = if in_place {
-            let slab = Slab::new(&ports.caches, rows, description.context_max);
-            let slab = slab.map_err(|error| FolderError::unusable(&file, error.to_string()));
-            Caches::Slab(Box::new(slab.map_err(|error| load_error(&error))?))
-        } else {
-            Caches::Groups(Groups::default())
-        };
-        let prefix_bytes_max = if in_place { config.prefix_cache_bytes } else { 0 };
         Ok(Self {
             caches,
-            model: Model { session, ports, pad },
+            model,
+            arithmetic,
             prefixes: Prefixes::new(description.chunk_tokens, prefix_bytes_max),
             description,
             sequences: BTreeMap::new(),
             scored: None,
         })
+    }
+
+    /// Names the class by what the self-check has found.
+    pub(crate) fn was_checked(&mut self, is_same_in_any_batch: bool) {
+        self.description.numeric_class.compute = self.arithmetic.word(is_same_in_any_batch);
     }
 
     fn extent(&self, sequence: SequenceId) -> Option<Extent> {
@@ -190,7 +194,8 @@ impl OnnxEngine {
             begin.iter().map(|(prompt, chunk)| (prompt.sequence, &prompt.tokens[chunk.clone()])).collect();
         let mut begin = begin.as_slice();
         let Ports { vocabulary, padding, .. } = self.model.ports;
-        for run in runs(&firsts, vocabulary, padding) {
+        let is_joined = padding != Padding::Never && self.caches.joins_prompts();
+        for run in runs(&firsts, vocabulary, is_joined) {
             let answered = self.caches.first(&mut self.model, run, 1)?;
             let (these, others) = begin.split_at(run.len());
             self.take_in(&answered, these, rows)?;
@@ -265,7 +270,7 @@ impl OnnxEngine {
         let of_answer = chunk.start.max(scoring.prompt.len() - 1)..chunk.end;
         let wanted = of_answer.len().max(1);
         let answered = if chunk.start == 0 {
-            self.caches.first(&mut self.model, &[(scoring.sequence, these)], wanted)?
+            self.caches.first_of_score(&mut self.model, (scoring.sequence, these), wanted)?
         } else {
             self.caches.chunk(&mut self.model, (scoring.sequence, these), wanted)?
         };

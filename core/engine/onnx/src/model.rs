@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use ort::memory::Allocator;
-use ort::session::{IoBinding, Session, SessionInputValue};
+use ort::session::{IoBinding, Session};
 use ort::value::DynValue;
 
+use super::device::Places;
 use super::elements::Float;
 use super::ports::{ATTENTION_MASK, INPUT_IDS, KEPT, LOGITS, POSITION_IDS, Ports};
 use super::rows::Feed;
@@ -16,6 +16,7 @@ use infera_types::numbers::{Row, TokenId};
 pub(super) struct Model {
     pub(super) session: Session,
     pub(super) ports: Ports,
+    pub(super) places: Places,
     /// The token that rows are padded with.
     pub(super) pad: TokenId,
 }
@@ -73,24 +74,29 @@ impl Model {
         Err(ort::Error::new(format!("the graph gave logits of the shape {found:?} in place of {expected:?}")))
     }
 
-    /// Runs on caches that the run consumes and returns.
+    /// Runs on caches that the run consumes and returns. They stay on the device; the logits come to the host.
     pub(super) fn run(&mut self, feed: Feed, caches: Vec<DynValue>) -> ort::Result<Ran> {
         let shape = feed.logits_shape();
-        let small = self.small_inputs(feed)?;
-        let mut inputs: Vec<(&str, SessionInputValue<'_>)> =
-            small.into_iter().map(|(name, value)| (name, value.into())).collect();
-        for (port, value) in self.ports.caches.iter().zip(caches) {
-            inputs.push((&port.input, value.into()));
+        let mut binding = self.session.create_binding()?;
+        for (name, value) in self.small_inputs(feed)? {
+            binding.bind_input(name, &value)?;
         }
-        let outputs = self.session.run(inputs)?;
-        let mut values: Vec<Option<DynValue>> = outputs.into_iter().map(|(_, value)| Some(value)).collect();
-        let mut output = |place: usize| {
-            let value = values.get_mut(place).and_then(Option::take);
-            value.ok_or_else(|| ort::Error::new("an output is missing"))
+        for (port, value) in self.ports.caches.iter().zip(caches) {
+            binding.bind_input(&port.input, &value)?;
+            binding.bind_output_to_device(&port.output_name, self.places.caches.memory_info())?;
+        }
+        binding.bind_output_to_device(LOGITS, self.places.logits.memory_info())?;
+        binding.synchronize_inputs()?;
+        let mut outputs = self.session.run_binding(&binding)?;
+        binding.synchronize_outputs()?;
+        let mut output = |name: &str| {
+            outputs.remove(name).ok_or_else(|| ort::Error::new(format!("the output {name} is missing")))
         };
-        let logits = output(self.ports.logits)?;
+        let logits = output(LOGITS)?;
+        let caches =
+            self.ports.caches.iter().map(|port| output(&port.output_name)).collect::<Result<_, _>>()?;
+        drop(outputs);
         self.check_logits(&logits, shape)?;
-        let caches = self.ports.caches.iter().map(|port| output(port.output)).collect::<Result<_, _>>()?;
         Ok(Ran { logits, caches })
     }
 
@@ -101,8 +107,10 @@ impl Model {
             binding.bind_input(name, &value)?;
         }
         // Bound again for each run, which would else write into the last run's logits, whatever their size.
-        binding.bind_output_to_device(LOGITS, Allocator::default().memory_info())?;
+        binding.bind_output_to_device(LOGITS, self.places.logits.memory_info())?;
+        binding.synchronize_inputs()?;
         let mut outputs = self.session.run_binding(binding)?;
+        binding.synchronize_outputs()?;
         let logits = outputs.remove(LOGITS).ok_or_else(|| ort::Error::new("the logits are missing"))?;
         drop(outputs);
         self.check_logits(&logits, shape)?;

@@ -47,7 +47,7 @@ pub(super) struct Ports {
     pub(super) vocabulary: usize,
     pub(super) caches: Vec<CachePort>,
     pub(super) padding: Padding,
-    /// Whether the graph, on the CPU, writes new keys and values into its inputs if they are bound as its outputs too.
+    /// Whether the graph writes new keys and values into its inputs if they are bound as its outputs too.
     pub(super) writes_in_place: bool,
     /// How many rows a run must have for its numbers to equal those of any batch.
     pub(super) rows_min: usize,
@@ -86,6 +86,14 @@ impl Ports {
     /// Returns whether a run may be told for how many positions logits are wanted.
     pub(super) const fn takes_kept(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Returns the narrowest type of caches and logits, by which the class is named.
+    pub(super) fn narrowest(&self) -> Float {
+        let floats = || self.caches.iter().map(|port| port.element).chain([self.logits_element]);
+        let is_there = |float| floats().any(|it| it == float);
+        let narrow = [Float::Bfloat16, Float::Float16].into_iter().find(|&float| is_there(float));
+        narrow.unwrap_or(Float::Float32)
     }
 
     /// Finds the ports; the error's text says what is not understood.
@@ -127,10 +135,8 @@ impl Ports {
             return Err(format!("it has no inputs {PAST}*; export it with its key and value cache"));
         }
         let padding = padding(padding_said, positions.is_some(), facts)?;
-        // GroupQueryAttention alone does so, and with left padding its numbers would be wrong. Fixed buffers are of f32.
-        let writes_in_place = padding == Padding::Right
-            && facts.operators.contains(GROUP_QUERY_ATTENTION)
-            && caches.iter().all(|port| port.element == Float::Float32);
+        // GroupQueryAttention alone does so, and with left padding its numbers would be wrong.
+        let writes_in_place = padding == Padding::Right && facts.operators.contains(GROUP_QUERY_ATTENTION);
         // An input that has a value of its own may be given another one.
         let kept = match named(&facts.optional_inputs, KEPT) {
             Some(port) => Some(self::integer(port)?),

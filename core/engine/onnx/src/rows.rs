@@ -49,9 +49,27 @@ impl Feed {
         }
     }
 
+    /// Makes the inputs for more tokens of one row in `width` columns. Those that the tokens lack count as tokens, because rows of
+    /// a chunk may not differ in length from its mask; they come after the real ones, which therefore don't see them, and the
+    /// row's next tokens are written over theirs.
+    pub(super) fn padded_chunk(tokens: &[TokenId], length: usize, width: usize, pad: TokenId) -> Self {
+        let mut padded = tokens.to_vec();
+        padded.resize(width, pad);
+        Self::chunk(&padded, length)
+    }
+
+    /// Makes the inputs for one more token per row with a mask of `total` columns, whatever the rows' lengths.
+    pub(super) fn padded_step(tokens: &[TokenId], lengths: &[usize], total: usize) -> Self {
+        Self::step_of(tokens, lengths, Padding::Right, total)
+    }
+
     /// Makes the inputs for one more token per row; `lengths` holds the present number of tokens of each row.
     pub(super) fn step(tokens: &[TokenId], lengths: &[usize], padding: Padding) -> Self {
         let total = lengths.iter().max().map_or(0, |longest| longest + 1);
+        Self::step_of(tokens, lengths, padding, total)
+    }
+
+    fn step_of(tokens: &[TokenId], lengths: &[usize], padding: Padding, total: usize) -> Self {
         let mut feed = Self::empty(tokens.len(), 1, total);
         for (&token, &length) in tokens.iter().zip(lengths) {
             let start = start(padding, total, length + 1);
@@ -128,6 +146,20 @@ mod tests {
         let chunk = Feed::chunk(&[5, 6], 3);
         assert_eq!((chunk.rows, chunk.width, chunk.total), (1, 2, 5));
         assert_eq!((chunk.ids, chunk.mask, chunk.positions), (vec![5, 6], vec![1; 5], vec![3, 4]));
+    }
+
+    #[test]
+    fn padded_runs_have_the_same_shape_whatever_is_in_them() {
+        let chunk = Feed::padded_chunk(&[5, 6], 3, 4, 9);
+        assert_eq!((chunk.rows, chunk.width, chunk.total), (1, 4, 7));
+        assert_eq!(
+            (chunk.ids, chunk.mask, chunk.positions),
+            (vec![5, 6, 9, 9], vec![1; 7], vec![3, 4, 5, 6])
+        );
+        let step = Feed::padded_step(&[5, 9], &[3, 0], 6);
+        assert_eq!((step.rows, step.width, step.total), (2, 1, 6));
+        assert_eq!(step.mask, [1, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(step.positions, [3, 0]);
     }
 
     #[test]

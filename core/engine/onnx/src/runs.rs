@@ -3,20 +3,18 @@
 use infera_engine::SequenceId;
 use infera_types::numbers::TokenId;
 
-use super::ports::Padding;
-
 /// How many logits one run of prompts may yield: 64 MiB of them. Models yield logits for every token of a chunk,
 /// though only the last row is needed; first chunks beyond the bound take several runs.
 pub(super) const LOGITS_MAX: usize = 16 << 20;
 
-/// Splits first chunks into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one, and only one if rows
-/// can't be padded.
+/// Splits first chunks into runs whose logits stay within [`LOGITS_MAX`]; each run has at least one, and only one if they can't
+/// be joined.
 pub(super) fn runs<'p, 'a>(
     firsts: &'p [(SequenceId, &'a [TokenId])],
     vocabulary: usize,
-    padding: Padding,
+    is_joined: bool,
 ) -> Vec<&'p [(SequenceId, &'a [TokenId])]> {
-    if padding == Padding::Never {
+    if !is_joined {
         return firsts.chunks(1).collect();
     }
     let (mut runs, mut begin, mut width) = (Vec::new(), 0, 0);
@@ -52,9 +50,9 @@ mod tests {
                 .map(|(index, &length)| (SequenceId(index as u64), &tokens[..length]))
                 .collect();
             let sizes =
-                |padding| runs(&firsts, vocabulary, padding).iter().map(|run| run.len()).collect::<Vec<_>>();
-            assert_eq!(sizes(Padding::Never), vec![1; lengths.len()]);
-            sizes(Padding::Right)
+                |joined| runs(&firsts, vocabulary, joined).iter().map(|run| run.len()).collect::<Vec<_>>();
+            assert_eq!(sizes(false), vec![1; lengths.len()]);
+            sizes(true)
         };
         assert_eq!(sizes(&[9; 16], 768), [16]);
         assert_eq!(sizes(&[], 768), [0; 0]);
@@ -78,7 +76,7 @@ mod tests {
         assert!(most <= LOGITS_MAX && most * size_of::<f32>() <= 64 << 20, "{most} logits at once");
         let chunk = vec![0; chunk_tokens];
         let firsts: Vec<_> = (0..64).map(|index| (SequenceId(index), chunk.as_slice())).collect();
-        for run in runs(&firsts, vocabulary, Padding::Right) {
+        for run in runs(&firsts, vocabulary, true) {
             assert!(run.len() * chunk_tokens * vocabulary <= LOGITS_MAX);
         }
     }

@@ -89,9 +89,19 @@ fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) ->
         .with_inter_threads(1)?
         .with_deterministic_compute(true)?;
     if config.device == Device::Cuda {
-        builder = builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?;
+        builder = builder.with_execution_providers([cuda().build().error_on_failure()])?;
     }
     builder.commit_from_file(file)
+}
+
+/// Returns CUDA with what makes its numbers depend on as little as possible: no TF32, which has fewer bits than the class says;
+/// no choice of convolutions by a race between them, which two processes may decide differently.
+fn cuda() -> ep::CUDA {
+    ep::CUDA::default()
+        .with_tf32(false)
+        .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Default)
+        // Growing by powers of two would take up to twice the memory that caches need.
+        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
 }
 
 /// Returns the library's version and the commit that it was built from, such as `1.31.1+6af1a93`, because a patched
@@ -157,42 +167,9 @@ pub(super) fn instruction_set() -> String {
     std::env::consts::ARCH.to_owned()
 }
 
-/// Returns the model of the first GPU as its driver names it, such as `nvidia-h200`. It is finer than the compute
-/// capability, so that two GPUs of one class never differ.
-pub(super) fn gpu_model() -> Result<String, EngineError> {
-    let folder = Path::new("/proc/driver/nvidia/gpus");
-    let mut files: Vec<PathBuf> = folder
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("information"))
-        .collect();
-    files.sort();
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    texts.filter_map(|text| gpu_model_in(&text)).next().ok_or_else(|| {
-        load_error(format!("the GPU's model is not in {}; set it as `gpu_model`", folder.display()))
-    })
-}
-
-fn gpu_model_in(information: &str) -> Option<String> {
-    let (_, model) = information
-        .lines()
-        .find_map(|line| line.split_once(':').filter(|parts| parts.0.trim() == "Model"))?;
-    let model = model.trim().to_lowercase().replace(' ', "-");
-    (!model.is_empty()).then_some(model)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_gpus_model_is_what_its_driver_says() {
-        let text = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 123\nGPU UUID: \t GPU-1\n";
-        assert_eq!(gpu_model_in(text).as_deref(), Some("nvidia-h200"));
-        assert_eq!(gpu_model_in("IRQ: 1\nModel:\n"), None);
-    }
 
     #[test]
     fn a_missing_library_is_an_error_with_its_remedy() {

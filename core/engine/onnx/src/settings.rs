@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use super::buckets::{self, Buckets};
+
 /// The device that does the arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +24,31 @@ impl Device {
     #[must_use]
     pub fn word(self) -> &'static str {
         self.into()
+    }
+}
+
+/// Whether an engine is compared with a second process before it serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfCheck {
+    /// On a GPU; on the CPU the test suite has compared them already.
+    #[default]
+    Auto,
+    /// On every device.
+    On,
+    /// Never; on a GPU the numeric class then says that numbers vary.
+    Off,
+}
+
+impl SelfCheck {
+    /// Returns whether an engine on this device is checked.
+    #[must_use]
+    pub const fn is_wanted(self, device: Device) -> bool {
+        match self {
+            Self::On => true,
+            Self::Off => false,
+            Self::Auto => matches!(device, Device::Cuda),
+        }
     }
 }
 
@@ -59,6 +86,11 @@ pub struct OnnxConfig {
     /// each run, which gives the same bits: to measure what fixed buffers are worth.
     #[serde(default = "fixed_buffers_default")]
     pub fixed_buffers: bool,
+    /// The numbers of rows that steps are padded to, ascending; part of the numeric class. None: on the CPU steps aren't padded,
+    /// because rows are the same in any batch there; on a GPU one bucket holds all sequences, because a row is the same only in
+    /// runs of one shape.
+    #[serde(default)]
+    pub batch_buckets: Vec<usize>,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(default)]
     pub gpu_model: Option<String>,
@@ -103,6 +135,7 @@ impl OnnxConfig {
             chunk_tokens: chunk_tokens_default(),
             prefix_cache_bytes: prefix_cache_bytes_default(),
             fixed_buffers: fixed_buffers_default(),
+            batch_buckets: Vec::new(),
             gpu_model: None,
         }
     }
@@ -118,13 +151,43 @@ impl OnnxConfig {
         if self.sequences_max == 0 {
             mistakes.push("sequences_max must be at least 1".to_owned());
         }
+        mistakes.extend(buckets::mistake(&self.batch_buckets, self.sequences_max));
         mistakes
+    }
+
+    /// Returns the buckets that steps are padded to on the configured device; see `batch_buckets`.
+    pub(super) fn buckets(&self) -> Buckets {
+        Buckets::new(match (self.batch_buckets.as_slice(), self.device) {
+            ([], Device::Cuda) => vec![self.sequences_max],
+            (rows, _) => rows.to_vec(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_has_one_bucket_of_all_sequences_unless_others_are_named() {
+        let cpu = OnnxConfig { sequences_max: 8, ..OnnxConfig::new("folder", "library") };
+        assert_eq!(cpu.buckets().all(), [0; 0]);
+        let gpu = OnnxConfig { device: Device::Cuda, ..cpu };
+        assert_eq!(gpu.buckets().all(), [8]);
+        let named = OnnxConfig { batch_buckets: vec![1, 16], ..gpu };
+        assert_eq!(named.buckets().all(), [1, 16]);
+        assert!(named.mistakes().is_empty());
+        let small = OnnxConfig { batch_buckets: vec![1, 4], ..named };
+        assert!(small.mistakes()[0].contains("batch_buckets ends at 4"), "{:?}", small.mistakes());
+    }
+
+    #[test]
+    fn gpus_are_checked_unless_it_is_said() {
+        let wanted = |check: SelfCheck| [Device::Cpu, Device::Cuda].map(|device| check.is_wanted(device));
+        assert_eq!(wanted(SelfCheck::Auto), [false, true]);
+        assert_eq!(wanted(SelfCheck::On), [true, true]);
+        assert_eq!(wanted(SelfCheck::Off), [false, false]);
+    }
 
     /// Settings and numeric classes say the words, so a variant that is renamed keeps its word.
     #[test]
