@@ -11,28 +11,17 @@ Standard library only. Exits with 1 if a promise is broken.
 """
 
 import argparse
-import concurrent.futures
-import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 
+from asking import Client, in_turn, served
 from promises import Tally
 from service.place import ROOT
-from service.process import free_port
-from smoke import Network, note
 
-MODEL = "smollm2-135m-instruct"
-ANSWER_MAX_S = 300
 ANSWER_TOKENS = 8
 SYSTEM_TOKENS_MIN = 1000
 QUESTION_TOKENS_MAX = 30
-# Requests at once: as many as keep three nodes of two cores busy.
-AT_ONCE = 4
 SUBJECTS = ("the sea", "an old lamp", "rain on a roof", "a train at night", "bread", "the number seven", "a lost key", "snow")
 SENTENCE = "Rule {}: keep to the point, name the thing itself, and leave out whatever the question did not ask for. "
 # A system prompt that is as good as none: its one token is what the long one is measured against.
@@ -45,56 +34,21 @@ def questions(count):
     return [kinds[index % 3].format(SUBJECTS[index % len(SUBJECTS)], index) for index in range(count)]
 
 
-class Client:
-    """Asks one network under one key."""
-
-    def __init__(self, url, key, replicas):
-        """`replicas`: how many nodes answer each request."""
-        self.url, self.key = url, key
-        self.verification = {"replicas": replicas, "quorum": replicas}
-
-    def call(self, path, body):
-        """Posts JSON and returns the reply's."""
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=ANSWER_MAX_S) as reply:
-            return json.load(reply)
-
-    def ask(self, system, question, index=0):
-        """Returns an answer's text, end and usage. Every other one is sampled, by the seed that its index is."""
-        body = {
-            "model": MODEL,
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": question}],
-            "temperature": 0.8 * (index % 2),
-            "seed": index,
-            "max_tokens": ANSWER_TOKENS,
-            "verification": self.verification,
-        }
-        reply = self.call("/v1/chat/completions", body)
-        usage = reply["usage"]
-        return {
-            "answer": (reply["choices"][0]["message"]["content"], reply["choices"][0]["finish_reason"], usage["completion_tokens"]),
-            "prompt": usage["prompt_tokens"],
-            "cached": usage["prompt_tokens_details"]["cached_tokens"],
-        }
-
-    def ask_all(self, system, asked):
-        """Asks all questions, some at once; returns the answers in order, and the time."""
-        began = time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda one: self.ask(system, one[1], one[0]), enumerate(asked))), time.monotonic() - began
+def ask(client, system, question, index=0):
+    """Returns an answer's text, end and usage. Every other one is sampled, by the seed that its index is."""
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    reply = client.chat(messages, 0.8 * (index % 2), index, ANSWER_TOKENS)
+    usage = reply["usage"]
+    return {
+        "answer": (reply["choices"][0]["message"]["content"], reply["choices"][0]["finish_reason"], usage["completion_tokens"]),
+        "prompt": usage["prompt_tokens"],
+        "cached": usage["prompt_tokens_details"]["cached_tokens"],
+    }
 
 
-def served(promises, binary, options, replicas, use):
-    """Runs a network, and `use` with a client of it."""
-    with tempfile.TemporaryDirectory(prefix="infera-shared-") as folder:
-        data, port = os.path.join(folder, "data"), free_port()
-        network = Network(binary, data, port, at_terminal=True, options=["--model", "smollm2", *options])
-        try:
-            promises.hold(f"it says that it is ready, with {options}", network.is_ready, network.welcome)
-            return use(Client(f"http://127.0.0.1:{port}", note(data).get("INFERA_API_KEY"), replicas)) if network.is_ready else None
-        finally:
-            network.end()
+def ask_all(client, system, asked):
+    """Asks all questions, some at once; returns the answers in order, and the time."""
+    return in_turn(lambda index, question: ask(client, system, question, index), asked)
 
 
 def chunk_tokens(binary):
@@ -108,12 +62,12 @@ def shared(promises, system, asked, chunk):
     """Returns what asks a network whose nodes keep prompts, and holds it to all promises but the answers' equality."""
 
     def use(client):
-        short = client.ask(SHORT, asked[0])
-        first = client.ask(system, asked[0])
+        short = ask(client, SHORT, asked[0])
+        first = ask(client, system, asked[0])
         system_tokens = first["prompt"] - short["prompt"] + 1
         promises.hold(f"the system prompt has {SYSTEM_TOKENS_MIN} tokens or more", system_tokens >= SYSTEM_TOKENS_MIN, system_tokens)
         promises.hold("the first request finds nothing", first["cached"] == 0, first)
-        answers, took_s = client.ask_all(system, asked)
+        answers, took_s = ask_all(client, system, asked)
         promises.each(
             "a request computes question, template and a chunk at most",
             answers,
@@ -127,7 +81,7 @@ def shared(promises, system, asked, chunk):
         )
         made = client.call("/signup_user", {"email": "another@example.com"})
         other = Client(client.url, made["api_key"], client.verification["replicas"])
-        found = [other.ask(system, asked[0])["cached"] for _ in range(2)]
+        found = [ask(other, system, asked[0])["cached"] for _ in range(2)]
         promises.hold("another account's first request finds nothing", found[0] == 0, found)
         promises.hold("its second finds its own", found[1] > 0, found)
         computed = sorted(one["prompt"] - one["cached"] for one in answers)
@@ -155,7 +109,7 @@ def main():
     chunk = chunk_tokens(binary)
     with_cache = served(promises, binary, [], 3, shared(promises, system, asked, chunk))
     alone = ["--set", "engine.prefix_cache_bytes=0", "--set", "nodes.count=1", "--set", "engine.threads=2"]
-    without, took_s = served(promises, binary, alone, 1, lambda client: client.ask_all(system, asked)) or (None, 0)
+    without, took_s = served(promises, binary, alone, 1, lambda client: ask_all(client, system, asked)) or (None, 0)
     if with_cache and without:
         print(f"shared: without the cache one node of two threads took {took_s:.0f} s", flush=True)
         promises.each("without a cache nothing is cached", without, lambda one: one["cached"] != 0)
