@@ -2,9 +2,9 @@
 //! under a lease that verifiers share, so that one verifier at a time does it. None of them begins a job or speaks with a node.
 //!
 //! `feeder` offers held jobs in fair order, `sweeper` recovers orphaned work, `projector` folds postings, `archiver` moves
-//! settled jobs into the archive, has `pruner` delete what is archived and `eraser` erase texts, `warden`
-//! closes nodes' connections; `chat_keeper` finds tokenizers of added models, `capacity` tells gateways what there is room for, and `cancellations` learns which jobs
-//! were ended elsewhere.
+//! settled jobs into the archive, `pruner` deletes what is archived, `eraser` erases texts, `warden` closes nodes' connections.
+//! `chat_keeper` finds the tokenizers of added models, `capacity` tells gateways what there is room for, and `cancellations`
+//! learns which jobs were ended elsewhere.
 
 mod archiver;
 mod cancellations;
