@@ -42,7 +42,9 @@ enum Asked {
 /// Serves until the input ends.
 pub(crate) async fn serve(settings: &Settings, variant: &str) -> Result<(), Fault> {
     let threads = settings.threads();
-    let config = EngineConfig { folder: settings.model().to_owned(), threads, ..EngineConfig::default() };
+    let default = EngineConfig::default();
+    let chunk_tokens = settings.chunk_tokens().unwrap_or(default.chunk_tokens);
+    let config = EngineConfig { folder: settings.model().to_owned(), threads, chunk_tokens, ..default };
     let config = EngineConfig {
         library: root().join(&config.library),
         variant: variant.to_owned(),

@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     /// Threads of each engine.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// `engine.chunk_tokens` of ours; what ships by default.
+    #[arg(long, value_name = "TOKENS")]
+    chunk_tokens: Option<usize>,
     /// The folder of the model that is served here.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -82,6 +85,10 @@ impl Settings {
 
     pub(crate) const fn threads(&self) -> usize {
         self.threads
+    }
+
+    pub(crate) const fn chunk_tokens(&self) -> Option<usize> {
+        self.chunk_tokens
     }
 
     pub(crate) fn model(&self) -> &Path {

@@ -206,6 +206,7 @@ fn own(settings: &Settings, variant: &str, is_bare: bool) -> Result<Command, Fau
     command.args(["--serve", variant, "--threads", &settings.threads().to_string()]);
     command.arg("--model").arg(absolute(settings.model())).arg("--peers").arg(settings.peers());
     command.arg("--logs").arg(settings.logs()).arg("--json").arg(settings.json());
+    command.args(settings.chunk_tokens().map(|tokens| format!("--chunk-tokens={tokens}")));
     command.args(is_bare.then_some("--bare"));
     Ok(command)
 }
