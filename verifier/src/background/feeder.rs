@@ -232,7 +232,8 @@ impl Feeder {
         let views = self.nodes.views(&entry.digests, Instant::now());
         // In any pool but the open one nodes are their owners'.
         let any = NodePool::Account(AccountId::new(""));
-        let rooms = pool_rooms(&fleet(&snapshot, model, &views, &any, None).candidates);
+        let candidates = fleet(&snapshot, model, &views, &any, None).candidates;
+        let rooms = pool_rooms(&candidates, self.config.distinct);
         let feed = feeds.pools.entry(model.clone()).or_insert_with(|| PoolFeed::new(model.clone()));
         let offer = |job| Offer { job, model: model.clone(), lane: Lane::Own };
         feed.offer(&*self.feeding, offered, &rooms, |jobs| offers.extend(jobs.into_iter().map(offer))).await

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use infera_ledger::{HeldJob, NodePool};
 use infera_types::ids::AccountId;
 
-use super::group_draw::{Candidate, are_apart};
+use super::group_draw::{Candidate, Distinct, are_apart};
 
 /// The nodes that an ordinary job is computed on.
 const REPLICAS: u32 = 3;
@@ -29,7 +29,7 @@ pub(crate) fn offered_max(free_slots: u32, slots: u32) -> u32 {
 pub(crate) struct PoolRoom {
     /// How many held jobs may be offered.
     pub(crate) jobs: usize,
-    /// The largest group that the pool's machines can fill, whatever their room.
+    /// The largest group that the pool's nodes can fill, whatever their room.
     group_max: usize,
 }
 
@@ -45,6 +45,7 @@ impl PoolRoom {
 #[derive(Default)]
 struct PoolNodes<'a> {
     free_slots: u32,
+    all: usize,
     /// Nodes on different machines: as many as an ordinary job needs, at most.
     apart: Vec<&'a Candidate>,
     /// The machines that are named, the addresses of nodes that name none, and how many say neither. Two nodes of which just one names
@@ -56,14 +57,15 @@ struct PoolNodes<'a> {
 
 /// Returns the room of each pool of nodes, those of accounts and of groups. Unlike strangers' jobs, none lies ready for room to come: a
 /// verifier gives back at once what finds none. Without a free slot that is none. On the machines of a whole group an ordinary job takes
-/// a slot for each replica; on fewer, only jobs of one replica can run.
-pub(crate) fn pool_rooms(candidates: &[Candidate]) -> HashMap<NodePool, PoolRoom> {
+/// a slot for each replica; on fewer, only jobs of one replica can run. Where `distinct` is by nodes, a group may be on one machine.
+pub(crate) fn pool_rooms(candidates: &[Candidate], distinct: Distinct) -> HashMap<NodePool, PoolRoom> {
     let mut pools: HashMap<NodePool, PoolNodes<'_>> = HashMap::new();
     for one in candidates.iter().filter(|one| !one.ejected) {
         let of_owner = NodePool::Account(AccountId::new(one.owner.as_str()));
         for pool in one.groups.iter().cloned().map(NodePool::Group).chain([of_owner]) {
             let nodes = pools.entry(pool).or_default();
             nodes.free_slots = nodes.free_slots.saturating_add(one.free_slots);
+            nodes.all += 1;
             let is_apart = nodes.apart.iter().all(|other| are_apart(one, other));
             if is_apart && nodes.apart.len() < GROUP {
                 nodes.apart.push(one);
@@ -77,9 +79,10 @@ pub(crate) fn pool_rooms(candidates: &[Candidate]) -> HashMap<NodePool, PoolRoom
     }
     let room = |nodes: &PoolNodes<'_>| {
         let replicas = if nodes.apart.len() < GROUP { 1 } else { REPLICAS };
+        let machines = nodes.named.len() + nodes.addresses.len() + nodes.unknown;
         PoolRoom {
             jobs: usize::try_from(nodes.free_slots.div_ceil(replicas)).unwrap_or(usize::MAX),
-            group_max: nodes.named.len() + nodes.addresses.len() + nodes.unknown,
+            group_max: if distinct == Distinct::Node { nodes.all } else { machines },
         }
     };
     pools.iter().map(|(pool, nodes)| (pool.clone(), room(nodes))).collect()
@@ -148,12 +151,17 @@ mod tests {
             (&[(None, None), (None, None), (None, None)], 3),
         ] {
             let at = (0..).zip(nodes).map(|(number, (machine, address))| node(number, *machine, *address));
-            let room = pool_rooms(&at.collect::<Vec<_>>())[&pool];
+            let candidates: Vec<_> = at.collect();
+            let room = pool_rooms(&candidates, Distinct::Owner)[&pool];
             for replicas in [1, 2, 3] {
                 assert_eq!(room.fits(&job(replicas, false)), usize::from(replicas) <= group_max, "{nodes:?}");
                 assert!(room.fits(&job(replicas, true)), "its client is told");
+                let by_nodes = pool_rooms(&candidates, Distinct::Node)[&pool];
+                assert_eq!(by_nodes.fits(&job(replicas, false)), usize::from(replicas) <= nodes.len());
             }
         }
-        assert!(pool_rooms(&[Candidate { ejected: true, ..node(1, None, None) }]).is_empty());
+        assert!(
+            pool_rooms(&[Candidate { ejected: true, ..node(1, None, None) }], Distinct::Owner).is_empty()
+        );
     }
 }
