@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::added_models::{AddedModel, AddedModels, AddedModelsError};
 use crate::config::Config;
 use crate::data_folder::DataFolder;
-use crate::node::{self, Node};
+use crate::node::{Node, declare_queue};
 use crate::operators::{Addition, ModelOrder, NotDone, Ordered};
 use crate::residents;
 use crate::seams::Seams;
@@ -246,28 +246,19 @@ impl ServedModels {
     }
 }
 
-/// Loads a model for each resident owner's node, one after the other, and runs the nodes until the shutdown.
+/// Loads a model for each resident owner's node, one after the other, and runs the nodes until the shutdown. If one can't be loaded
+/// the others go on.
 async fn serve(parts: &Parts, model: &AddedModel, shutdown: &Shutdown) -> Result<(), String> {
-    let Parts { config, seams, data } = parts;
     let folder = model.folder.clone();
     let chat = tokio::task::spawn_blocking(move || ChatModel::load(&folder)).await;
-    let chat = chat.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?;
-    let chat = Arc::new(chat);
+    let chat = Arc::new(chat.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?);
     let mut nodes = JoinSet::new();
     let mut outcome = Ok(());
-    for index in 1..=config.nodes.count {
-        match load(parts, model).await {
+    for index in 1..=parts.config.nodes.count {
+        match node(parts, model, &chat, index).await {
             Ok(_) if shutdown.is_cancelled() => break,
-            Ok(engine) => {
-                let first = format!("resident-{index}");
-                let record =
-                    residents::node_of(seams, data, &format!("{first}-{}", model.name), &first).await;
-                let record = record.map_err(|error| error.to_string())?;
-                let queue = node::declare_queue(seams.broker.as_ref(), &record.id).await;
-                let queue = queue.map_err(|error| error.to_string())?;
-                let broker = Arc::clone(&seams.broker);
-                let node = Node { id: record.id, broker, chat: Arc::clone(&chat), engine };
-                nodes.spawn(node.run(config.worker.clone(), queue, shutdown.clone()));
+            Ok((node, queue)) => {
+                nodes.spawn(node.run(parts.config.worker.clone(), queue, shutdown.clone()));
             }
             Err(problem) => {
                 outcome = Err(problem);
@@ -282,15 +273,27 @@ async fn serve(parts: &Parts, model: &AddedModel, shutdown: &Shutdown) -> Result
     outcome
 }
 
-async fn load(parts: &Parts, model: &AddedModel) -> Result<Box<dyn infera_engine::Engine>, String> {
+/// Loads the model for the node of the resident owner with this number; returns the node with its queue.
+async fn node(
+    parts: &Parts,
+    model: &AddedModel,
+    chat: &Arc<ChatModel>,
+    index: u32,
+) -> Result<(Node, String), String> {
+    let Parts { config, seams, data } = parts;
     let engine = EngineConfig {
         kind: EngineKind::Onnx,
         folder: model.folder.clone(),
         variant: model.variant.clone(),
-        ..parts.config.engine.clone()
+        ..config.engine.clone()
     };
-    let loaded = tokio::task::spawn_blocking(move || engine.load()).await;
-    loaded.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+    let engine = tokio::task::spawn_blocking(move || engine.load()).await;
+    let engine = engine.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?;
+    let first = format!("resident-{index}");
+    let record = residents::node_of(seams, data, &format!("{first}-{}", model.name), &first).await;
+    let id = record.map_err(|error| error.to_string())?.id;
+    let queue = declare_queue(seams.broker.as_ref(), &id).await.map_err(|error| error.to_string())?;
+    Ok((Node { id, broker: Arc::clone(&seams.broker), chat: Arc::clone(chat), engine }, queue))
 }
 
 fn not_done(error: CatalogueOrderError) -> NotDone {

@@ -86,7 +86,7 @@ pub struct Admission {
 }
 
 /// The most removed models that a node is told of. A node that serves one is told at its next visit, minutes later, so only those
-/// removed lately matter; and so many keep the reply below the size that nodes read.
+/// removed lately matter; with 32 the reply stays below the size that nodes read.
 pub const REMOVED_MODELS_MAX: usize = 32;
 
 /// A model that the network serves no more.

@@ -124,7 +124,7 @@ async fn a_removed_model_is_refused_and_not_listed_until_it_is_back() {
     let removed = CatalogueEntry { removed_ms: Some(Timestamp::now()), ..entry.clone() };
     let listed =
         |json: &Value| json["data"].as_array().is_some_and(|data| data.iter().any(|one| one["id"] == MODEL));
-    rig.get_until("/v1/models", |json| listed(json)).await;
+    rig.get_until("/v1/models", &listed).await;
     let kept = rig.post("/submit_job", &job(), &[("Idempotency-Key", "before")]).await.json();
 
     rig.ledger.list_model(&removed).await.expect("removed");
@@ -151,7 +151,7 @@ async fn a_removed_model_is_refused_and_not_listed_until_it_is_back() {
     assert_eq!(ready["owners"].get(MODEL), None, "{ready}");
 
     rig.ledger.list_model(&entry).await.expect("back");
-    rig.get_until("/v1/models", |json| listed(json)).await;
+    rig.get_until("/v1/models", &listed).await;
     assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200);
 }
 

@@ -153,7 +153,8 @@ impl Desk {
 
     /// Hands an order about a model to those who carry it out.
     async fn order(&self, name: ModelName, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let order = match *request.method() {
+        let method = request.method().clone();
+        let order = match method {
             Method::DELETE => ModelOrder::Remove(name),
             Method::PUT => {
                 let body = Limited::new(request.into_body(), ORDER_MAX_BYTES).collect().await;

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use infera_types::ids::JobId;
-use infera_types::job::End;
 use serde_json::{Value, json};
 
-use crate::client::question;
+use crate::client::{Reply, question};
 use crate::records::{infera, text};
 use crate::stage::{Stage, eventually, root};
 
@@ -58,9 +57,9 @@ async fn served(stage: &Stage, model: &str) {
         .await;
 }
 
-/// The digests of the models that a job's nodes announced, from its archived record.
-async fn digests_of(stage: &Stage, job: &str) -> Vec<String> {
-    let job: JobId = job.parse().expect("an id");
+/// The digests of the models that the nodes announced which answered a chat, from its archived record.
+async fn digests_of(stage: &Stage, reply: &Reply) -> Vec<String> {
+    let job: JobId = reply.json["job_id"].as_str().expect("a job").parse().expect("an id");
     let data = stage.config.data.clone();
     let line =
         eventually("it is archived", async || infera::commands::show_record(&data, job).await.ok()).await;
@@ -103,11 +102,7 @@ async fn a_model_comes_and_goes_beside_another_while_the_network_runs() {
         second.json["choices"][0]["message"]["content"],
         first.json["choices"][0]["message"]["content"]
     );
-    let digests = |reply: &crate::client::Reply| {
-        let job = reply.json["job_id"].as_str().expect("a job").to_owned();
-        async { digests_of(&stage, &job.clone()).await }
-    };
-    let (of_second, of_first) = (digests(&second).await, digests(&first).await);
+    let (of_second, of_first) = (digests_of(&stage, &second).await, digests_of(&stage, &first).await);
     assert_eq!((of_second.len(), of_first.len()), (1, 1), "{of_second:?} {of_first:?}");
     assert_ne!(of_second, of_first, "each by its own nodes");
 
@@ -161,12 +156,12 @@ async fn models_are_added_between_two_runs_and_what_cannot_be_served_is_refused(
     let ended = stage.close().await;
     let models = tempfile::tempdir().expect("a folder");
     let folder = copy(&models.path().join("a-copy"));
-    let folder_text = folder.to_str().expect("text").to_owned();
+    let folder_text = folder.to_str().expect("text");
     let data = ended.path().to_owned();
     for (words, code, said) in [
-        (vec!["model", "add", "Second", &folder_text], 2, "is no name for a model"),
+        (vec!["model", "add", "Second", folder_text], 2, "is no name for a model"),
         (vec!["model", "add", "second", "./not-there/at-all"], 2, "not-there"),
-        (vec!["model", "add", "second", &folder_text, "--variant", "q4"], 3, "no ONNX file for \"q4\""),
+        (vec!["model", "add", "second", folder_text, "--variant", "q4"], 3, "no ONNX file for \"q4\""),
         (vec!["model", "add", "second"], 2, "there is no model"),
         (vec!["model", "remove", "second"], 3, "the catalogue has no model second"),
     ] {
@@ -174,7 +169,7 @@ async fn models_are_added_between_two_runs_and_what_cannot_be_served_is_refused(
         assert_eq!(ended.status.code(), Some(code), "{words:?}: {}", text(&ended.stderr));
         assert!(text(&ended.stderr).contains(said), "{words:?}: {}", text(&ended.stderr));
     }
-    let said = done(&data, &["model", "add", "second", &folder_text]).await;
+    let said = done(&data, &["model", "add", "second", folder_text]).await;
     assert!(said.contains("the next `infera up`"), "{said}");
 
     // A folder whose files went by the next start keeps no other model from being served.
@@ -186,7 +181,7 @@ async fn models_are_added_between_two_runs_and_what_cannot_be_served_is_refused(
     assert_eq!((gone.status, &gone.json["error"]["code"]), (404, &json!("model_not_found")), "{}", gone.json);
     // It is back, and so is the model.
     fs::rename(models.path().join("moved"), &folder).expect("moved back");
-    done(&data, &["model", "add", "second", &folder_text]).await;
+    done(&data, &["model", "add", "second", folder_text]).await;
     served(&stage, "second").await;
     assert_eq!(stage.client.chat(&asked("second", "What is 2 + 3?")).await.status, 200);
     stage.close().await;

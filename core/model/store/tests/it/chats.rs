@@ -56,7 +56,7 @@ async fn a_text_side_is_found_in_whatever_folder_it_lies() {
     // A folder that can't be used keeps no other from being found, and is named where it should have had it.
     fs::write(models.path().join("one").join(CONFIG), "{").expect("damaged");
     assert!(find(other).await.expect("searched").is_some());
-    let error = find(changed).await.expect_err("damaged");
+    let error = find(changed).await.err().expect("damaged");
     assert!(error.to_string().contains("config.json"), "{error}");
 }
 
@@ -90,6 +90,6 @@ async fn a_text_side_comes_from_the_archive_where_no_folder_has_it() {
     let mut bytes = fs::read(&piece).expect("the piece");
     bytes[9] ^= 1;
     fs::write(&piece, bytes).expect("it rots");
-    let error = find("mine", digest).await.expect_err("rotten").to_string();
+    let error = find("mine", digest).await.err().expect("rotten").to_string();
     assert!(error.contains("tokenizer.json") && error.contains("pinned"), "{error}");
 }
