@@ -162,9 +162,9 @@ const PIECES: [&str; 13] = [
 fn anything(index: u64) -> Vec<ChatMessage> {
     let at = |list: &'static [&'static str], index: u64| list[(index % list.len() as u64) as usize];
     let question = at(&FORMS, index).replace("{}", at(&SUBJECTS, index / FORMS.len() as u64));
-    let pieces = match index % 20 {
-        0 => 4 + index / 20 % 4,
-        7 | 13 => 1 + index / 20 % 2,
+    let pieces = match index % 40 {
+        0 => 4 + index / 40 % 4,
+        7 | 23 => 1 + index / 40 % 2,
         _ => 0,
     };
     // Neighbouring pieces differ from one prompt to the next.
