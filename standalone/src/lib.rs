@@ -11,6 +11,7 @@ pub mod config;
 pub mod data_folder;
 pub mod known_models;
 pub mod seams;
+mod served;
 
 pub mod node;
 pub mod records;

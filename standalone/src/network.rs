@@ -1,15 +1,12 @@
 //! A whole network in this process. Each part is started after those that it needs, and ended before them, so that
 //! accepted jobs are still answered while the gateway drains.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use infera_gateway::{Gateway, GatewayHandle, Listener, Mail};
-use infera_ledger::CatalogueEntry;
 use infera_mail_smtp::{SmtpError, SmtpMailer};
-use infera_model::chat::ChatModel;
 use infera_program::descriptors;
 use infera_program::listen::ListenAddress;
 use infera_types::ids::{ModelName, NodeId};
@@ -25,6 +22,7 @@ use crate::operators::OperatorServer;
 use crate::records::Records;
 use crate::residents::{self, ResidentsError};
 use crate::seams::{Seams, SeamsError};
+use crate::served::{self, ServedModel};
 
 /// Why the network does not run. Each error says what to do, if anything can be done.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +86,8 @@ pub struct Network {
     pub address: SocketAddr,
     /// The key for local use.
     pub key: infera_gateway::access::ApiKey,
-    /// The model that its nodes serve.
-    pub model: ModelName,
+    /// The models that its nodes serve, in the order in which the settings name them.
+    pub models: Vec<ModelName>,
     /// The seams that it uses.
     pub seams: Seams,
     view: GatewayHandle,
@@ -111,9 +109,11 @@ impl Network {
         let mailer = SmtpMailer::open(&config.mail)?;
         let listener = listen(&config.listen).await?;
         let seams = Seams::open(&data).await?;
-        let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
-        let entry = catalogue_entry(&config, &chat)?;
-        let model = catalogue::list(seams.ledger.as_ref(), entry).await.map_err(ResidentsError::from)?;
+        let models = served::read(&config).await?;
+        for model in &models {
+            let listed = catalogue::list(seams.ledger.as_ref(), model.entry.clone()).await;
+            listed.map_err(ResidentsError::from)?;
+        }
         let key = residents::local_key(&seams, &data).await?;
         let address = listener
             .local_addr()
@@ -135,7 +135,7 @@ impl Network {
         let mut network = Self {
             address,
             key,
-            model: model.clone(),
+            models: models.iter().map(|model| model.name.clone()).collect(),
             seams,
             view: gateway.handle(),
             gateway: JoinSet::new(),
@@ -151,9 +151,9 @@ impl Network {
                 tracing::warn!(%error, "commands beside this infera can't be answered; all else works")
             }
         }
-        network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]))?;
+        network.start_verifier(&config, &models)?;
         for resident in residents {
-            network.start_resident(&config, resident.id, &chat).await?;
+            network.start_resident(&config, resident.id, &models).await?;
         }
         // Three owners make a group; a network that is configured smaller is ready when it is as large as it will
         // get.
@@ -161,19 +161,23 @@ impl Network {
         Ok(network)
     }
 
-    /// Waits until the gateway knows of live nodes of this many owners that serve the model, so that a synchronous
+    /// Waits until the gateway knows of live nodes of this many owners that serve each model, so that a synchronous
     /// request is not turned away.
     ///
     /// # Errors
     /// [`NetworkError::NotReady`] after five minutes.
     pub async fn wait_for_owners(&self, owners: u32) -> Result<(), NetworkError> {
-        let known = async {
-            while self.view.owners(&self.model) < owners {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        let not_ready = || NetworkError::NotReady { model: self.model.clone(), seconds: READY_MAX.as_secs() };
-        tokio::time::timeout(READY_MAX, known).await.map_err(|_| not_ready())
+        let until = tokio::time::Instant::now() + READY_MAX;
+        for model in &self.models {
+            let known = async {
+                while self.view.owners(model) < owners {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            };
+            let not_ready = || NetworkError::NotReady { model: model.clone(), seconds: READY_MAX.as_secs() };
+            tokio::time::timeout_at(until, known).await.map_err(|_| not_ready())?;
+        }
+        Ok(())
     }
 
     fn start_gateway(&mut self, gateway: Gateway, listener: TcpListener) {
@@ -194,13 +198,9 @@ impl Network {
         });
     }
 
-    fn start_verifier(
-        &mut self,
-        config: &Config,
-        chats: HashMap<ModelName, Arc<ChatModel>>,
-    ) -> Result<(), NetworkError> {
-        let verifier =
-            Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?.beside_nodes();
+    fn start_verifier(&mut self, config: &Config, models: &[ServedModel]) -> Result<(), NetworkError> {
+        let (seams, chats) = (self.seams.of_verifier(), served::chats(models));
+        let verifier = Verifier::new(config.verifier.clone(), seams, chats)?.beside_nodes();
         let shutdown = self.stages[1].clone();
         self.verifier.spawn(async move {
             verifier.run(shutdown).await;
@@ -213,14 +213,10 @@ impl Network {
         &mut self,
         config: &Config,
         id: NodeId,
-        chat: &Arc<ChatModel>,
+        models: &[ServedModel],
     ) -> Result<(), NetworkError> {
-        let engine = config.engine.clone();
-        let loaded = tokio::task::spawn_blocking(move || engine.load()).await;
-        let engine =
-            loaded.map_err(|panic| NetworkError::Role { role: "engine", cause: panic.to_string() })?;
         let broker = Arc::clone(&self.seams.broker);
-        let node = Node { id, broker, chat: Arc::clone(chat), engine: engine.map_err(ModelError::from)? };
+        let node = Node { id, broker, models: served::load(models).await? };
         self.add_node(config.worker.clone(), node).await
     }
 
@@ -289,9 +285,4 @@ fn gone(role: &'static str) -> Result<(), NetworkError> {
 async fn listen(address: &ListenAddress) -> Result<TcpListener, NetworkError> {
     let bound = address.bind().await;
     bound.map_err(|source| NetworkError::Listen { address: address.clone(), source })
-}
-
-fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, ModelError> {
-    let digests = node::digests(&config.engine)?;
-    Ok(catalogue::entry(&config.engine.folder, digests, config.reference_token_us, chat))
 }

@@ -17,5 +17,6 @@ mod lifetimes;
 mod own_nodes;
 mod records;
 mod refused;
+mod two_models;
 mod upgrade;
 mod volume;

@@ -12,9 +12,12 @@
 //! different batches, and results differ by rounding; the numeric class says so ([`COMPUTE_VARYING`]).
 
 mod caches;
+pub mod choices;
 mod class;
 pub mod config;
+pub mod devices;
 mod elements;
+pub mod fitting;
 pub mod footprint;
 mod groups;
 mod memory;

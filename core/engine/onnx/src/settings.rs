@@ -59,6 +59,10 @@ pub struct OnnxConfig {
     /// each run, which gives the same bits: to measure what fixed buffers are worth.
     #[serde(default = "fixed_buffers_default")]
     pub fixed_buffers: bool,
+    /// Whether other engines share the machine's cores, as they don't by default. Its threads then sleep while they wait for each
+    /// other, where they would keep cores busy that another engine could use. The bits are the same.
+    #[serde(default)]
+    pub shares_cores: bool,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(default)]
     pub gpu_model: Option<String>,
@@ -103,6 +107,7 @@ impl OnnxConfig {
             chunk_tokens: chunk_tokens_default(),
             prefix_cache_bytes: prefix_cache_bytes_default(),
             fixed_buffers: fixed_buffers_default(),
+            shares_cores: false,
             gpu_model: None,
         }
     }
