@@ -11,6 +11,7 @@ mod cache;
 mod desk;
 mod publisher;
 mod redelivery;
+mod stations;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,41 +24,20 @@ use infera_telemetry::trace;
 use infera_types::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
 use metrics::histogram;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info_span};
 
-use self::admission::{Refused, Situation, admit};
+pub(crate) use self::admission::Refused;
+use self::admission::{Situation, admit};
 use self::answer::{Answer, AnswerKey};
-pub(crate) use self::cache::ResultCache;
-pub(crate) use self::desk::Desk;
+pub(crate) use self::cache::SharedCache;
 use self::desk::{Entered, Outcome, OutcomeReceiver, Placement, Seat};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::redelivery::TriedAlone;
-use crate::counts::Counts;
-use crate::executor::{Executor, Health, Work};
-use crate::tokenizer::Tokenizer;
+pub(crate) use self::stations::{SharedParts, Station, StationParts, Stations};
+use crate::executor::{Health, Work};
 
 /// The longest budget that counts: a verifier's mistake must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The parts of the worker that an assignment uses.
-pub(crate) struct Stations {
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) tried_alone: TriedAlone,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) executor: Executor,
-    pub(crate) publisher: Publisher,
-    /// The model's context, in tokens: prompt and answer together.
-    pub(crate) context_max: usize,
-    pub(crate) counts: Arc<Counts>,
-    /// The runs in progress.
-    pub(crate) runs: TaskTracker,
-    /// Once this is cancelled, nothing new begins.
-    pub(crate) draining: CancellationToken,
-    /// Once this is cancelled, what still runs is given back.
-    pub(crate) giving_back: CancellationToken,
-}
 
 /// Takes one delivery through its life, from receipt to ack.
 pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
@@ -74,43 +54,79 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
     };
     let deadline = received + Duration::from_millis(assignment.budget_ms).min(BUDGET_MAX);
 
-    let entered = if unknown.is_empty() {
-        enter(&stations, &assignment, delivery.redelivered, deadline)
-    } else {
+    let station = stations.find(assignment.model_digest);
+    // The model is unloaded once it has no assignment in hand.
+    let _in_hand = station.as_ref().ok().map(|station| station.in_hand.token());
+    let place = station.as_ref().ok().and_then(|station| station.place());
+    let asked = Asked { assignment, deadline, received, redelivered: delivery.redelivered };
+    let (outcome, stop) = match &station {
         // Answered without these fields, it would be an answer to a different question.
-        Entered::Refused(Refused::unsupported(&unknown))
+        _ if !unknown.is_empty() => (Err(Refused::unsupported(&unknown)), &stations.giving_back),
+        Ok(station) if place.is_none() => (
+            Err(Refused::busy("as many assignments of the model are in hand as may be")),
+            &station.giving_back,
+        ),
+        Ok(station) => (find_answer(&stations, station, &asked).await, &station.giving_back),
+        Err(refused) => (from_before(&stations, &asked.assignment, refused), &stations.giving_back),
     };
-    let outcome = match entered {
+    match outcome {
+        Ok(answer) => {
+            let published = stations.publisher.answer(&asked.assignment, &answer, deadline, stop).await;
+            if !published && stations.giving_back.is_cancelled() {
+                // The delivery stays unsettled, so that the queue keeps it when this worker goes.
+                return;
+            }
+            if !published {
+                // Its model goes and the worker stays: the answer is found in the cache.
+                stations.counts.unpublished.add_one();
+            }
+        }
+        Err(refused) => stations.publisher.refuse(&asked.assignment, &refused).await,
+    }
+    // Before the ack, upon which the broker sends the next delivery.
+    drop(place);
+    if !delivery.ack().await {
+        // The assignment comes again, and finds its answer in the cache.
+        tracing::info!(assignment = %asked.assignment.id, "acked too late; the broker gives it out again");
+    }
+}
+
+/// An assignment as it was received.
+#[derive(Clone)]
+struct Asked {
+    assignment: Assignment,
+    /// When its budget ends.
+    deadline: Instant,
+    received: Instant,
+    redelivered: bool,
+}
+
+/// Returns the answer to an assignment whose model is served: one that is there, or one that a run makes.
+async fn find_answer(stations: &Arc<Stations>, station: &Arc<Station>, asked: &Asked) -> Outcome {
+    match enter(stations, station, asked) {
         Entered::Answered(answer) => {
             stations.counts.from_cache.add_one();
             Ok(answer)
         }
         Entered::Running(run) => {
             stations.counts.joined.add_one();
-            wait(&stations, run, deadline).await
+            wait(station, run, asked.deadline).await
         }
         Entered::Seated(seat, run, placement) => {
-            let running = run_in_seat(Arc::clone(&stations), assignment.clone(), seat, placement, received);
-            stations.runs.spawn(running.instrument(info_span!(target: trace::TARGET, "run")));
-            wait(&stations, run, deadline).await
+            let (shared, own) = (Arc::clone(stations), Arc::clone(station));
+            let running = run_in_seat(shared, own, asked.clone(), seat, placement);
+            station.runs.spawn(running.instrument(info_span!(target: trace::TARGET, "run")));
+            wait(station, run, asked.deadline).await
         }
         Entered::Refused(refused) => Err(refused),
-    };
+    }
+}
 
-    match outcome {
-        Ok(answer) => {
-            let stop = &stations.giving_back;
-            if !stations.publisher.answer(&assignment, &answer, deadline, stop).await {
-                // The delivery stays unsettled, so that the queue keeps it when this worker goes.
-                return;
-            }
-        }
-        Err(refused) => stations.publisher.refuse(&assignment, &refused).await,
-    }
-    if !delivery.ack().await {
-        // The assignment comes again, and finds its answer in the cache.
-        tracing::info!(assignment = %assignment.id, "acked too late; the broker gives it out again");
-    }
+/// Returns the answer that was made while the model was still served.
+fn from_before(stations: &Stations, assignment: &Assignment, refused: &Refused) -> Outcome {
+    let answer = stations.cache.get(&AnswerKey::of(assignment)).ok_or_else(|| refused.clone())?;
+    stations.counts.from_cache.add_one();
+    Ok(answer)
 }
 
 /// Parks a message that a newer program sent. Drops a message that can't be read, and counts it.
@@ -123,23 +139,21 @@ async fn set_aside(stations: &Stations, delivery: &Delivery, error: &DecodeError
     }
 }
 
-fn enter(stations: &Stations, assignment: &Assignment, redelivered: bool, deadline: Instant) -> Entered {
-    stations.desk.enter(AnswerKey::of(assignment), |free_slots| {
+fn enter(stations: &Stations, station: &Station, asked: &Asked) -> Entered {
+    station.desk.enter(AnswerKey::of(&asked.assignment), |free_slots| {
         admit(Situation {
-            draining: stations.draining.is_cancelled(),
-            engine_gone: *stations.executor.health().borrow() != Health::Ready,
-            digest_matches: stations.executor.description().numeric_class.model_digest
-                == assignment.model_digest,
-            budget_over: Instant::now() >= deadline,
-            redelivered,
-            tried_alone: stations.tried_alone.contains(assignment.id),
+            draining: station.draining.is_cancelled(),
+            engine_gone: *station.executor.health().borrow() != Health::Ready,
+            budget_over: Instant::now() >= asked.deadline,
+            redelivered: asked.redelivered,
+            tried_alone: stations.tried_alone.contains(asked.assignment.id),
             free_slots,
         })
     })
 }
 
 /// Waits for a run's outcome until the assignment's budget ends or the worker gives back what runs.
-async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) -> Outcome {
+async fn wait(station: &Station, mut run: OutcomeReceiver, deadline: Instant) -> Outcome {
     tokio::select! {
         biased;
         outcome = run.wait_for(Option::is_some) => match outcome.ok().and_then(|outcome| outcome.clone()) {
@@ -147,20 +161,20 @@ async fn wait(stations: &Stations, mut run: OutcomeReceiver, deadline: Instant) 
             None => Err(Refused::broken("the run ended without an outcome")),
         },
         () = tokio::time::sleep_until(deadline) => Err(Refused::expired()),
-        () = stations.giving_back.cancelled() => Err(Refused::draining()),
+        () = station.giving_back.cancelled() => Err(Refused::draining()),
     }
 }
 
 /// Carries out a run that has a slot, to its end or until no assignment waits for it.
 async fn run_in_seat(
     stations: Arc<Stations>,
-    assignment: Assignment,
+    station: Arc<Station>,
+    asked: Asked,
     seat: Seat,
     placement: Placement,
-    received: Instant,
 ) {
     let outcome = {
-        let mut running = pin!(run(&stations, &assignment, placement, received));
+        let mut running = pin!(run(&stations, &station, &asked, placement));
         tokio::select! {
             biased;
             outcome = &mut running => outcome,
@@ -170,7 +184,7 @@ async fn run_in_seat(
     if placement == Placement::Alone && outcome.is_ok() {
         // If the id stayed remembered, the assignment would be refused if it came again after the cache had dropped
         // its answer.
-        let forgotten = stations.tried_alone.forget(assignment.id).await;
+        let forgotten = stations.tried_alone.forget(asked.assignment.id).await;
         if let Err(error) = forgotten {
             tracing::warn!(%error, "the file of assignments run alone can't be written");
         }
@@ -181,10 +195,11 @@ async fn run_in_seat(
 /// Turns the assignment's prompt into its answer.
 async fn run(
     stations: &Stations,
-    assignment: &Assignment,
+    station: &Station,
+    asked: &Asked,
     placement: Placement,
-    received: Instant,
 ) -> Result<Answer, Refused> {
+    let Asked { assignment, received, .. } = asked;
     stations.counts.run.add_one();
     let alone = placement == Placement::Alone;
     if alone {
@@ -195,11 +210,11 @@ async fn run(
     }
 
     let request = &assignment.request;
-    let rendered = stations.tokenizer.render(request.messages.clone(), assignment.now_ms).await;
+    let rendered = station.tokenizer.render(request.messages.clone(), assignment.now_ms).await;
     let prompt = rendered.map_err(|error| Refused::broken(error.to_string()))?;
     let prompt_tokens = prompt.len();
     let prompt_hash = prompt_hash(&prompt);
-    let answer_tokens_max = answer_room(prompt_tokens, request.max_tokens, stations.context_max)?;
+    let answer_tokens_max = answer_room(prompt_tokens, request.max_tokens, station.context_max)?;
 
     let work = Work {
         prompt,
@@ -209,15 +224,16 @@ async fn run(
         alone,
         cache_scope: assignment.cache_scope,
     };
-    let decoded = stations.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
+    let decoded = station.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
 
     let queued = decoded.started.saturating_duration_since(received.into_std());
     let decoding = decoded.ended.saturating_duration_since(decoded.started);
-    histogram!(WORKER_QUEUE_WAIT).record(queued);
-    histogram!(WORKER_DECODE).record(decoding);
-    let text = stations.tokenizer.decode(decoded.tokens.clone()).await;
+    histogram!(WORKER_QUEUE_WAIT, "model" => station.name().to_string()).record(queued);
+    histogram!(WORKER_DECODE, "model" => station.name().to_string()).record(decoding);
+    let text = station.tokenizer.decode(decoded.tokens.clone()).await;
     let text = text.map_err(|error| Refused::broken(error.to_string()))?;
     Ok(Answer {
+        numeric_class: Arc::clone(&station.desk.model().numeric_class),
         prompt_hash,
         prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
         cached_tokens: u32::try_from(decoded.cached_tokens).unwrap_or(u32::MAX),

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The largest number of models that one worker serves: verifiers ignore those beyond it in a heartbeat.
+pub const MODELS_MAX: usize = 64;
+
 /// The longest name of a machine, in bytes: verifiers ignore a longer one.
 const MACHINE_MAX_BYTES: usize = 64;
 
@@ -13,30 +16,32 @@ const MACHINE_MAX_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The largest number of jobs in work at once, and of sequences in one batch. The engine's own limit may lower
-    /// it.
+    /// The largest number of jobs of one model in work at once, and of sequences in one batch of its engine. The engine's own
+    /// limit may lower it. Models have slots of their own, so that none waits for another's.
     pub slots: u32,
-    /// The number of deliveries that are taken beyond the slots. They are refused at once as `busy`, answered from
+    /// The number of deliveries that are taken for each model beyond its slots. They are refused at once as `busy`, answered from
     /// the result cache or attached to a running job. Without them, such assignments would wait unseen in the queue.
     pub prefetch_spare: u16,
     /// The time between two heartbeats when nothing changes, in milliseconds.
     pub heartbeat_ms: u64,
     /// The shortest time between two heartbeats, in milliseconds, however fast the slots fill and empty.
     pub heartbeat_gap_ms: u64,
-    /// The largest number of answers that are kept for later assignments of the same jobs.
+    /// The largest number of answers that are kept for later assignments of the same jobs, of all models together.
     pub result_cache_entries: usize,
     /// The largest size of these answers together, in bytes.
     pub result_cache_bytes: usize,
     /// The largest number of prompt tokens in one prefill, padding included. During a prefill, no other sequence gets
     /// a token. Of each prompt a prefill computes one of the engine's chunks, so that a long one takes many.
     pub prefill_tokens_max: usize,
-    /// The largest number of prompts that are rendered, or answers that are decoded to text, at the same time.
+    /// The largest number of prompts that are rendered, or answers that are decoded to text, at the same time, for all models
+    /// together.
     pub tokenizer_threads: usize,
     /// The largest sum of prompts that are rendered at the same time, in bytes. A longer prompt is rendered alone.
     pub work_bytes_max: u32,
     /// The number of engine calls that may fail in a row before the engine counts as gone.
     pub engine_failures_max: u32,
-    /// How long running work may take to finish after shutdown began, in milliseconds. What is left is given back.
+    /// How long running work may take to finish after shutdown began, or after its model was removed, in milliseconds. What is
+    /// left is given back.
     pub drain_ms: u64,
     /// How long giving back, and the engine's last step, may take after that, in milliseconds.
     pub stop_ms: u64,

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use infera_engine::{Engine, EngineDescription};
+use infera_types::ids::ModelName;
 use infera_types::numbers::TokenId;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -53,11 +54,12 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Starts the engine's thread.
+    /// Starts the thread of `model`'s engine. Each engine has its own, so that no model's step waits for another's.
     ///
     /// # Errors
     /// The operating system gave no thread.
     pub fn start(
+        model: &ModelName,
         engine: Box<dyn Engine>,
         end_tokens: Vec<TokenId>,
         limits: ExecutorLimits,
@@ -66,7 +68,7 @@ impl Executor {
         // Each caller holds a slot, so no more than that many can wait; a further sender waits for its turn.
         let (commands, inbox) = mpsc::channel(limits.batch.slots.max(1));
         let (health, health_receiver) = watch::channel(Health::Ready);
-        let stepper = Stepper::new(engine, limits.batch, end_tokens, inbox);
+        let stepper = Stepper::new(model, engine, limits.batch, end_tokens, inbox);
         let failures_max = limits.failures_max;
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             // The engine is never used again after a panic, so no broken state in it can be seen.

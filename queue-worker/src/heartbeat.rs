@@ -1,22 +1,17 @@
-//! Tells verifiers that the node is alive and how many of its slots are free. Heartbeats come at a steady pace. One
-//! comes sooner if the last was not taken, and when the node becomes full or stops being full, because a verifier's
-//! draw depends on it. There is always a minimum gap between two. It knows nothing of assignments.
+//! Tells verifiers that the node is alive, which models it serves, and how many slots each has free. Heartbeats come at a steady
+//! pace. One comes sooner if the last was not taken, and when a model comes, goes, becomes full or stops being full, because a
+//! verifier's draw depends on it. There is always a minimum gap between two. It knows nothing of assignments.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use infera_broker::{Broker, Published, topology};
-use infera_model::chat::RENDERING;
-use infera_types::features::Features;
-use infera_types::ids::NodeId;
-use infera_types::{
-    messages::{Heartbeat, ServedModel, Version, Wire as _},
-    numbers::NumericClass,
-};
-use tokio::sync::watch;
+use infera_types::ids::{Digest, NodeId};
+use infera_types::messages::{Heartbeat, ServedModel, Version, Wire as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::capacity::Capacity;
 use crate::config::Config;
 
 /// The pace of heartbeats.
@@ -37,22 +32,28 @@ impl Pace {
     }
 }
 
+/// What a draw depends on: the models, and whether each has no slot free.
+type Fullness = Vec<(Digest, bool)>;
+
+fn fullness(models: &[ServedModel]) -> Fullness {
+    models.iter().map(|model| (model.numeric_class.model_digest, model.free_slots == 0)).collect()
+}
+
 /// The last heartbeat.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Said {
     at: Instant,
-    free: u32,
+    fullness: Fullness,
     /// How many heartbeats in a row, the last included, no verifier took.
     unheard: u32,
 }
 
 /// Returns when the next heartbeat is due. If one was not taken, the next comes after the gap, and then after a time
 /// that doubles up to the steady pace: a verifier that comes back should not have to wait long for its nodes.
-fn due(pace: Pace, last: Said, free_now: u32) -> Instant {
+fn due(pace: Pace, last: &Said, now: &[(Digest, bool)]) -> Instant {
     let gap = pace.gap.min(pace.steady);
-    let turned = (last.free == 0) != (free_now == 0);
     let wait = match last.unheard {
-        0 if turned => gap,
+        0 if last.fullness != now => gap,
         0 => pace.steady,
         // Sixteen doublings exceed any steady pace.
         unheard => gap.saturating_mul(1 << (unheard - 1).min(16)).min(pace.steady),
@@ -66,45 +67,36 @@ pub(crate) struct Heart {
     pub(crate) node: NodeId,
     pub(crate) queue: String,
     pub(crate) machine: Option<String>,
-    pub(crate) numeric_class: NumericClass,
-    pub(crate) features: Features,
-    pub(crate) slots: u32,
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) free_slots: watch::Receiver<u32>,
+    pub(crate) capacity: Arc<Capacity>,
 }
 
 impl Heart {
     /// Sends heartbeats until `draining` is cancelled, and then a last one that says that nothing is served any more.
-    pub(crate) async fn beat(mut self, pace: Pace, draining: &CancellationToken) {
+    pub(crate) async fn beat(self, pace: Pace, draining: &CancellationToken) {
         let mut number: u64 = 0;
         let mut unheard = 0_u32;
         while !draining.is_cancelled() {
-            let free = *self.free_slots.borrow_and_update();
-            let model = ServedModel {
-                numeric_class: self.numeric_class.clone(),
-                rendering: RENDERING,
-                slots: self.slots,
-                free_slots: free,
-                features: self.features.clone(),
-            };
-            let is_heard = self.say(vec![model], number, pace).await;
+            let models = self.capacity.served();
+            let fullness = fullness(&models);
+            let is_heard = self.say(models, number, pace).await;
             number += 1;
             unheard = if is_heard { 0 } else { unheard.saturating_add(1) };
-            self.wait(pace, Said { at: Instant::now(), free, unheard }, draining).await;
+            self.wait(pace, &Said { at: Instant::now(), fullness, unheard }, draining).await;
         }
         self.say(Vec::new(), number, pace).await;
     }
 
-    async fn wait(&mut self, pace: Pace, last: Said, draining: &CancellationToken) {
+    async fn wait(&self, pace: Pace, last: &Said, draining: &CancellationToken) {
+        let mut changes = self.capacity.free_slots();
         loop {
-            let due = due(pace, last, *self.free_slots.borrow_and_update());
+            changes.mark_unchanged();
+            let due = due(pace, last, &fullness(&self.capacity.served()));
             tokio::select! {
                 () = tokio::time::sleep_until(due) => return,
                 () = draining.cancelled() => return,
-                changed = self.free_slots.changed() => if changed.is_err() {
-                    // The sender of the free slots is gone, so they can't change any more: the worker is ending.
-                    return draining.cancelled().await;
-                }
+                // The sender is this heart's too, so it can't be gone.
+                _ = changes.changed() => {}
             }
         }
     }
@@ -128,52 +120,53 @@ impl Heart {
 #[cfg(test)]
 mod tests {
     use infera_broker::memory::MemoryBroker;
-    use infera_types::ids::{Digest, VerifierId};
+    use infera_types::ids::VerifierId;
 
     use super::*;
+    use crate::capacity::tests::model;
 
     #[tokio::test]
-    async fn it_is_due_sooner_only_when_the_node_becomes_full_or_stops_being_full() {
+    async fn it_is_due_sooner_only_when_a_model_comes_goes_fills_up_or_has_room_again() {
         let pace = Pace { steady: Duration::from_secs(10), gap: Duration::from_millis(500) };
         let at = Instant::now();
-        let wait = |pace, free, unheard, now| (due(pace, Said { at, free, unheard }, now) - at).as_millis();
-        let cases =
-            [(4, 4, 10_000), (4, 1, 10_000), (1, 0, 500), (0, 0, 10_000), (0, 3, 500), (3, 9, 10_000)];
-        for (said, now, due_ms) in cases {
-            assert_eq!(wait(pace, said, 0, now), due_ms, "{said} -> {now}");
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let wait = |pace, said: &[(Digest, bool)], unheard, now: &[(Digest, bool)]| {
+            (due(pace, &Said { at, fullness: said.to_vec(), unheard }, now) - at).as_millis()
+        };
+        let free = [(one, false), (two, false)];
+        let cases: [(&[(Digest, bool)], u128); 5] = [
+            (&free, 10_000),
+            (&[(one, true), (two, false)], 500),
+            (&[(one, false), (two, true)], 500),
+            (&[(one, false)], 500),
+            (&[], 500),
+        ];
+        for (now, due_ms) in cases {
+            assert_eq!(wait(pace, &free, 0, now), due_ms, "{now:?}");
+            assert_eq!(wait(pace, now, 0, &free), due_ms, "{now:?}");
         }
         let hasty = Pace { steady: Duration::from_millis(100), ..pace };
-        assert_eq!(wait(hasty, 0, 0, 1), 100);
+        assert_eq!(wait(hasty, &free, 0, &[]), 100);
         // The heartbeat was not taken: the next one comes soon, and each later one after a longer wait.
         for (unheard, due_ms) in
             [(1, 500), (2, 1_000), (3, 2_000), (5, 8_000), (6, 10_000), (u32::MAX, 10_000)]
         {
-            assert_eq!(wait(pace, 4, unheard, 4), due_ms, "{unheard} unheard");
+            assert_eq!(wait(pace, &free, unheard, &free), due_ms, "{unheard} unheard");
         }
-        assert_eq!(wait(hasty, 4, 1, 4), 100);
+        assert_eq!(wait(hasty, &free, 1, &free), 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_heartbeat_that_nobody_took_is_said_again_soon() {
         let broker = MemoryBroker::new();
-        let (_slots, free_slots) = watch::channel(4);
-        let node = NodeId::fresh();
-        let numeric_class = NumericClass {
-            model_digest: Digest::of(b"model"),
-            provider: "stub".to_owned(),
-            hardware: "any".to_owned(),
-            runtime: "none".to_owned(),
-            compute: "f32".to_owned(),
-        };
+        let capacity = Arc::new(Capacity::default());
+        capacity.open(model("model", 4));
         let heart = Heart {
-            node,
+            node: NodeId::fresh(),
             queue: "node.n.x".to_owned(),
             machine: Some("here".to_owned()),
-            numeric_class,
-            features: Features::default(),
-            slots: 4,
             broker: Arc::clone(&broker) as _,
-            free_slots,
+            capacity,
         };
         let (config, draining) = (Config::default(), CancellationToken::new());
         let began = Instant::now();

@@ -8,13 +8,13 @@ use std::time::Duration;
 use infera_broker::{Broker, BrokerError, Consumer, Delivery};
 use infera_telemetry::trace;
 use infera_types::shutdown::Shutdown;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, field, info_span};
 
 use crate::assignment::{self, Stations};
 use crate::config::Config;
 use crate::error::WorkerError;
-use crate::executor::Health;
 use crate::vitals::Vitals;
 
 /// The waits between two tries to consume, in milliseconds. The first are short, because a broken connection is
@@ -28,8 +28,22 @@ pub(crate) struct Intake {
     broker: Arc<dyn Broker>,
     queue: String,
     config: Config,
+    engines_gone: watch::Receiver<Option<String>>,
+    /// Changes when a model comes or goes.
+    changes: watch::Receiver<()>,
     /// One task per delivery, so at most as many as the prefetch. Dropping the set aborts them.
     tasks: JoinSet<()>,
+}
+
+/// The parts that an intake works with.
+pub(crate) struct IntakeParts {
+    pub(crate) stations: Arc<Stations>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) queue: String,
+    pub(crate) config: Config,
+    /// The reason why no model is served any more, once that is so.
+    pub(crate) engines_gone: watch::Receiver<Option<String>>,
 }
 
 /// The reason why taking from one consumer ended.
@@ -38,19 +52,15 @@ enum Ended {
     Lost,
     /// The worker was told to shut down.
     Shutdown,
-    /// The engine is gone, for this reason.
+    /// The last engine is gone, for this reason.
     EngineGone(String),
 }
 
 impl Intake {
-    pub(crate) fn new(
-        stations: Arc<Stations>,
-        vitals: Arc<Vitals>,
-        broker: Arc<dyn Broker>,
-        queue: String,
-        config: Config,
-    ) -> Self {
-        Self { stations, vitals, broker, queue, config, tasks: JoinSet::new() }
+    pub(crate) fn new(parts: IntakeParts) -> Self {
+        let IntakeParts { stations, vitals, broker, queue, config, engines_gone } = parts;
+        let changes = stations.changes();
+        Self { stations, vitals, broker, queue, config, engines_gone, changes, tasks: JoinSet::new() }
     }
 
     /// Takes deliveries until `shutdown` or until no more can be taken or answered, then drains. When it returns,
@@ -83,12 +93,12 @@ impl Intake {
     /// Returns a consumer, however long the broker or the queue is away. A broker that pauses for seconds, or hasn't
     /// noticed yet that the last connection ended, makes the queue seem stuck or taken; ending then would mean
     /// loading the model again. Returns none if `shutdown` came first.
-    async fn connect(&self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
-        let slots = u16::try_from(self.stations.desk.slots()).unwrap_or(u16::MAX);
-        let prefetch = slots.saturating_add(self.config.prefetch_spare);
+    async fn connect(&mut self, shutdown: &Shutdown) -> Result<Option<Box<dyn Consumer>>, WorkerError> {
         let mut tries = 0;
         loop {
-            match self.broker.consume(&self.queue, prefetch).await {
+            self.stations.begin_consuming();
+            self.changes.mark_unchanged();
+            match self.broker.consume(&self.queue, self.stations.prefetch()).await {
                 Ok(consumer) => return Ok(Some(consumer)),
                 Err(
                     error @ (BrokerError::Unavailable(_) | BrokerError::Stuck(_) | BrokerError::Exclusive(_)),
@@ -109,18 +119,14 @@ impl Intake {
     }
 
     async fn take(&mut self, consumer: &mut Box<dyn Consumer>, shutdown: &Shutdown) -> Ended {
-        let mut health = self.stations.executor.health();
+        // A clone has seen what the original has: the models on connecting.
+        let (mut engines_gone, mut changes) = (self.engines_gone.clone(), self.changes.clone());
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ended::Shutdown,
-                gone = health.wait_for(|health| *health != Health::Ready) => {
-                    let why = match gone.as_deref() {
-                        Ok(Health::Gone(why)) => why.clone(),
-                        _ => "its thread ended".to_owned(),
-                    };
-                    return Ended::EngineGone(why);
-                }
+                why = reason(&mut engines_gone) => return Ended::EngineGone(why),
+                Ok(()) = changes.changed() => consumer.set_prefetch(self.stations.prefetch()).await,
                 Some(ended) = self.tasks.join_next() => note_end(ended),
                 delivery = consumer.next() => match delivery {
                     Some(delivery) => self.begin(delivery),
@@ -158,9 +164,14 @@ impl Intake {
         }
         self.stations.giving_back.cancel();
         self.tasks.shutdown().await;
-        self.stations.runs.close();
         // No assignment waits for a run any more, so each run ends at once.
-        let _ = tokio::time::timeout(self.config.stop(), self.stations.runs.wait()).await;
+        let runs_end = async {
+            for station in self.stations.all() {
+                station.runs.close();
+                station.runs.wait().await;
+            }
+        };
+        let _ = tokio::time::timeout(self.config.stop(), runs_end).await;
     }
 
     /// Returns when every delivery that was taken is settled.
@@ -180,6 +191,12 @@ impl Intake {
             }
         }
     }
+}
+
+/// Returns the reason why no model is served any more, once that is so.
+async fn reason(engines_gone: &mut watch::Receiver<Option<String>>) -> String {
+    let why = engines_gone.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    why.unwrap_or_else(|| "its thread ended".to_owned())
 }
 
 /// Returns the next delivery, or waits forever if there is no consumer.

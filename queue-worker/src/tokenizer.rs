@@ -20,13 +20,27 @@ const MESSAGE_BYTES: usize = 32;
 /// The largest answer that is turned into text on the calling thread, in tokens, for the same reason.
 const SHORT_TOKENS: usize = 256;
 
+/// Bounds the texts in work, of all models together: what turning text into tokens takes in memory doesn't depend on the number
+/// of models.
+#[derive(Clone, Debug)]
+pub(crate) struct TextBounds {
+    /// One permit for each prompt in work. Callers hold slots, so the number of those that wait here is bounded too.
+    permits: Arc<Semaphore>,
+    /// The bytes of prompts in work.
+    work: ByteBudget,
+}
+
+impl TextBounds {
+    /// Allows at most `threads` prompts in work at a time, of at most `bytes_max` bytes together.
+    pub(crate) fn new(threads: usize, bytes_max: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(threads)), work: ByteBudget::new(bytes_max) }
+    }
+}
+
 /// Turns text into tokens and back for one model.
 pub(crate) struct Tokenizer {
     chat: Arc<ChatModel>,
-    /// One permit for each prompt in work. Callers hold slots, so the number of those that wait here is bounded too.
-    permits: Semaphore,
-    /// The bytes of prompts in work.
-    work: ByteBudget,
+    bounds: TextBounds,
 }
 
 /// The reason why there are no tokens or no text.
@@ -41,9 +55,9 @@ pub(crate) enum TokenizerError {
 }
 
 impl Tokenizer {
-    /// Makes a tokenizer with at most `threads` prompts in work at a time, of at most `bytes_max` bytes together.
-    pub(crate) fn new(chat: Arc<ChatModel>, threads: usize, bytes_max: u32) -> Self {
-        Self { chat, permits: Semaphore::new(threads), work: ByteBudget::new(bytes_max) }
+    /// Makes a tokenizer within `bounds`.
+    pub(crate) const fn new(chat: Arc<ChatModel>, bounds: TextBounds) -> Self {
+        Self { chat, bounds }
     }
 
     /// Renders a conversation as the model's prompt.
@@ -74,8 +88,8 @@ impl Tokenizer {
         job: impl FnOnce(&ChatModel) -> Result<T, ChatError> + Send + 'static,
     ) -> Result<T, TokenizerError> {
         let ended = |why: String| TokenizerError::Ended(why);
-        let _permit = self.permits.acquire().await.map_err(|error| ended(error.to_string()))?;
-        let _held = self.work.hold(bytes).await;
+        let _permit = self.bounds.permits.acquire().await.map_err(|error| ended(error.to_string()))?;
+        let _held = self.bounds.work.hold(bytes).await;
         let chat = Arc::clone(&self.chat);
         let done = tokio::task::spawn_blocking(move || job(&chat)).await;
         Ok(done.map_err(|error| ended(error.to_string()))??)

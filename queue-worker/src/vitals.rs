@@ -1,15 +1,17 @@
-//! Shows the node's runner the state of the worker: what its parts note, what follows from it, and its metrics.
-//! Verifiers learn of it by heartbeats alone.
+//! Shows the node's runner the state of the worker: what its parts note, what follows from it, and its metrics; and takes the
+//! runner's orders of models to come and go. Verifiers learn of it by heartbeats alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use infera_telemetry::metrics::{WORKER_SLOTS, WORKER_SLOTS_FREE};
 use infera_telemetry::readiness::{Condition, Readiness};
-use metrics::gauge;
-use tokio::sync::watch;
+use infera_types::ids::ModelName;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::capacity::Capacity;
 use crate::counts::Counts;
+use crate::error::ModelError;
+use crate::model::{Model, Order};
 
 /// The state that the worker's parts note as they go.
 #[derive(Debug, Default)]
@@ -22,7 +24,7 @@ pub(crate) struct Vitals {
 /// The worker's state at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot {
-    /// Whether the engine is loaded and works.
+    /// Whether the engines of all models are loaded and work.
     pub engine: bool,
     /// Whether the node's queue is consumed.
     pub consuming: bool,
@@ -48,8 +50,8 @@ pub fn decide(seen: Snapshot) -> Readiness {
 pub struct WorkerHandle {
     pub(crate) counts: Arc<Counts>,
     pub(crate) vitals: Arc<Vitals>,
-    pub(crate) slots: u32,
-    pub(crate) free_slots: watch::Receiver<u32>,
+    pub(crate) capacity: Arc<Capacity>,
+    pub(crate) orders: mpsc::Sender<Order>,
 }
 
 impl WorkerHandle {
@@ -59,10 +61,42 @@ impl WorkerHandle {
         &self.counts
     }
 
-    /// Returns a receiver of the number of free slots.
+    /// Returns a receiver of the number of free slots of all models together.
     #[must_use]
     pub fn free_slots(&self) -> watch::Receiver<u32> {
-        self.free_slots.clone()
+        self.capacity.free_slots()
+    }
+
+    /// Returns the names of the models that are served.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelName> {
+        self.capacity.names()
+    }
+
+    /// Serves one more model from now on, and returns once it is announced.
+    ///
+    /// # Errors
+    /// [`ModelError`]; nothing has changed then.
+    pub async fn add(&self, model: Model) -> Result<(), ModelError> {
+        self.order(|outcome| Order::Add(model, outcome)).await
+    }
+
+    /// Serves a model no more, and returns once it is unloaded. It is announced no more at once; its running answers get
+    /// `drain_ms`, and the rest is given back as `draining`.
+    ///
+    /// # Errors
+    /// [`ModelError::Unknown`], [`ModelError::Hangs`] or [`ModelError::Ending`].
+    pub async fn remove(&self, model: &ModelName) -> Result<(), ModelError> {
+        self.order(|outcome| Order::Remove(model.clone(), outcome)).await
+    }
+
+    async fn order(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<(), ModelError>>) -> Order,
+    ) -> Result<(), ModelError> {
+        let (outcome, told) = oneshot::channel();
+        self.orders.send(order(outcome)).await.map_err(|_| ModelError::Ending)?;
+        told.await.unwrap_or(Err(ModelError::Ending))
     }
 
     /// Returns the worker's present state. The caller fetches the node's token, so it says whether `token` is valid.
@@ -80,8 +114,7 @@ impl WorkerHandle {
     /// Updates the metrics that are counted here and the gauges.
     pub fn observe(&self) {
         self.counts.observe();
-        gauge!(WORKER_SLOTS).set(self.slots);
-        gauge!(WORKER_SLOTS_FREE).set(*self.free_slots.borrow());
+        self.capacity.observe();
     }
 }
 

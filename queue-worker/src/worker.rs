@@ -1,39 +1,40 @@
-//! Assembles the parts of a worker, runs them and ends them. Every task and the engine's thread end with `run`.
+//! Assembles the parts of a worker, runs them and ends them. Every task and the engines' threads end with `run`.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use infera_broker::Broker;
-use infera_engine::{Engine, EngineDescription};
-use infera_model::chat::ChatModel;
-use infera_types::features::{Feature, Features};
 use infera_types::ids::NodeId;
 use infera_types::shutdown::Shutdown;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::mpsc;
 
-use crate::assignment::{Desk, Publisher, ResultCache, Stations, TriedAlone};
+use crate::assignment::{Publisher, SharedCache, SharedParts, Stations, TriedAlone};
+use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::error::WorkerError;
-use crate::executor::{BatchLimits, Executor, ExecutorLimits};
 use crate::heartbeat::{Heart, Pace};
-use crate::intake::Intake;
-use crate::tokenizer::Tokenizer;
+use crate::intake::{Intake, IntakeParts};
+use crate::model::{Model, Order};
+use crate::models::{Loader, Models, stop_engines};
 use crate::vitals::{Vitals, WorkerHandle};
+
+/// The largest number of orders of models that wait. They come from one hand, which waits for each.
+const ORDERS_MAX: usize = 1;
 
 /// The seams that a worker works on.
 pub struct Seams {
     /// The broker, which carries assignments in and replicas out, and has the node's queue.
     pub broker: Arc<dyn Broker>,
-    /// The engine, which decodes. Its `EngineDescription::sequences_max` may lower [`Config::slots`].
-    pub engine: Box<dyn Engine>,
+    /// The models, at least one, each with its engine.
+    pub models: Vec<Model>,
 }
 
 impl fmt::Debug for Seams {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Seams").field("broker", &self.broker).finish_non_exhaustive()
+        let Self { broker, models } = self;
+        formatter.debug_struct("Seams").field("broker", broker).field("models", models).finish()
     }
 }
 
@@ -42,11 +43,11 @@ pub struct Worker {
     config: Config,
     node: NodeId,
     queue: String,
-    chat: Arc<ChatModel>,
     seams: Seams,
-    desk: Arc<Desk>,
+    capacity: Arc<Capacity>,
     counts: Arc<Counts>,
     vitals: Arc<Vitals>,
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
 }
 
 impl fmt::Debug for Worker {
@@ -56,15 +57,11 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Makes a worker that reads `queue`, which was declared when `node` was registered. The engine's tokens must be
-    /// those of `chat`.
+    /// Makes a worker that reads `queue`, which was declared when `node` was registered.
     #[must_use]
-    pub fn new(config: Config, node: NodeId, queue: String, chat: Arc<ChatModel>, seams: Seams) -> Self {
-        let sequences_max = u32::try_from(seams.engine.description().sequences_max).unwrap_or(u32::MAX);
-        let slots = config.slots.min(sequences_max);
-        let cache = ResultCache::new(config.result_cache_entries, config.result_cache_bytes);
-        let (desk, counts, vitals) = (Desk::new(slots, cache), Arc::default(), Arc::default());
-        Self { config, node, queue, chat, seams, desk, counts, vitals }
+    pub fn new(config: Config, node: NodeId, queue: String, seams: Seams) -> Self {
+        let (capacity, counts, vitals) = (Arc::default(), Arc::default(), Arc::default());
+        Self { config, node, queue, seams, capacity, counts, vitals, orders: mpsc::channel(ORDERS_MAX) }
     }
 
     /// Returns a handle, which stays valid after `run` has taken the worker.
@@ -73,8 +70,8 @@ impl Worker {
         WorkerHandle {
             counts: Arc::clone(&self.counts),
             vitals: Arc::clone(&self.vitals),
-            slots: self.desk.slots(),
-            free_slots: self.desk.free_slots(),
+            capacity: Arc::clone(&self.capacity),
+            orders: self.orders.0.clone(),
         }
     }
 
@@ -83,26 +80,29 @@ impl Worker {
     /// the broker gives out again what was not settled.
     ///
     /// # Errors
-    /// [`WorkerError`]. A lost connection is no error: the worker consumes again.
+    /// [`WorkerError`]. A lost connection is no error: the worker consumes again. The end of one engine is none while others
+    /// work: its model is served no more, and [`Snapshot::engine`](crate::vitals::Snapshot::engine) says so.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), WorkerError> {
-        let (config, vitals) = (self.config.clone(), Arc::clone(&self.vitals));
-        let (node, queue, broker) = (self.node.clone(), self.queue.clone(), Arc::clone(&self.seams.broker));
-        let stations = Arc::new(self.begin()?);
-        vitals.engine.store(true, Ordering::Relaxed);
-        let executor = stations.executor.clone();
+        let (config, vitals, queue) = (self.config.clone(), Arc::clone(&self.vitals), self.queue.clone());
         let heart = Heart {
-            node,
+            node: self.node.clone(),
             queue: queue.clone(),
             machine: config.machine.clone(),
-            numeric_class: executor.description().numeric_class.clone(),
-            features: features(executor.description()),
-            slots: stations.desk.slots(),
-            broker: Arc::clone(&broker),
-            free_slots: stations.desk.free_slots(),
+            broker: Arc::clone(&self.seams.broker),
+            capacity: Arc::clone(&self.capacity),
         };
-        let (pace, draining) = (Pace::of(&config), stations.draining.clone());
-        let stop = config.stop();
-        let intake = Intake::new(stations, Arc::clone(&vitals), broker, queue, config);
+        let broker = Arc::clone(&self.seams.broker);
+        let (stations, models) = self.begin()?;
+        vitals.engine.store(true, Ordering::Relaxed);
+        let (pace, draining, stop) = (Pace::of(&config), stations.draining.clone(), config.stop());
+        let intake = Intake::new(IntakeParts {
+            stations: Arc::clone(&stations),
+            vitals: Arc::clone(&vitals),
+            broker,
+            queue,
+            config,
+            engines_gone: models.engines_gone(),
+        });
         let taking = async {
             let result = intake.run(&shutdown).await;
             // This is also needed where the intake ended without draining.
@@ -110,50 +110,32 @@ impl Worker {
             vitals.engine.store(false, Ordering::Relaxed);
             result
         };
-        let (result, ()) = tokio::join!(taking, heart.beat(pace, &draining));
-        if executor.stop(stop).await { result } else { result.and(Err(WorkerError::EngineHangs)) }
+        let (result, (), ()) = tokio::join!(taking, heart.beat(pace, &draining), models.serve(&draining));
+        if stop_engines(&stations, stop).await { result } else { result.and(Err(WorkerError::EngineHangs)) }
     }
 
-    /// Checks everything and starts the engine's thread.
-    fn begin(self) -> Result<Stations, WorkerError> {
-        let (config, Seams { broker, engine }) = (self.config, self.seams);
-        let mistakes = config.mistakes();
+    /// Checks everything and starts the engines' threads.
+    fn begin(self) -> Result<(Arc<Stations>, Models), WorkerError> {
+        let (config, Seams { broker, models }) = (self.config, self.seams);
+        let mut mistakes = config.mistakes();
+        if models.is_empty() {
+            mistakes.push("a worker serves at least one model".to_owned());
+        }
         if !mistakes.is_empty() {
             return Err(WorkerError::Config(mistakes));
         }
-        let (context_max, description) = (self.chat.context_max(), engine.description());
-        if description.context_max < context_max {
-            return Err(WorkerError::Context { engine: description.context_max, model: context_max });
-        }
-        let numeric_class = description.numeric_class.clone();
-        let tried_alone = TriedAlone::open(config.alone_file).map_err(WorkerError::AloneFile)?;
-        let limits = ExecutorLimits {
-            batch: BatchLimits {
-                slots: usize::try_from(self.desk.slots()).unwrap_or(usize::MAX),
-                prefill_tokens_max: config.prefill_tokens_max,
-            },
-            failures_max: config.engine_failures_max,
-        };
-        let end_tokens = self.chat.end_tokens().to_vec();
-        let executor = Executor::start(engine, end_tokens, limits).map_err(WorkerError::Thread)?;
-        Ok(Stations {
-            desk: self.desk,
+        let tried_alone = TriedAlone::open(config.alone_file.clone()).map_err(WorkerError::AloneFile)?;
+        let stations = Arc::new(Stations::new(SharedParts {
             tried_alone,
-            tokenizer: Tokenizer::new(self.chat, config.tokenizer_threads, config.work_bytes_max),
-            executor,
-            publisher: Publisher::new(self.node, numeric_class, broker, Arc::clone(&self.counts)),
-            context_max,
+            publisher: Publisher::new(self.node, broker, Arc::clone(&self.counts)),
             counts: self.counts,
-            runs: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            giving_back: CancellationToken::new(),
-        })
+            capacity: self.capacity,
+            cache: SharedCache::new(config.result_cache_entries, config.result_cache_bytes),
+        }));
+        let loader = Loader::new(Arc::clone(&stations), config);
+        for model in models {
+            loader.load(model)?;
+        }
+        Ok((stations, Models::new(loader, self.vitals, self.orders.1)))
     }
-}
-
-/// Returns what a node announces. The worker does the sampling, outside the engine, so every engine can sample at any
-/// temperature and with a seed.
-fn features(engine: &EngineDescription) -> Features {
-    let features = Features::default();
-    if engine.caches_prefixes { features.with(Feature::PrefixCache) } else { features }
 }

@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and what a newcomer is told. `network` does what is asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use infera_gateway::access::share_orders;
@@ -11,7 +11,7 @@ use infera_types::ids::{JobId, ModelName};
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
-use crate::known_models;
+use crate::known_models::{self, Chosen};
 use crate::models::StoreCommand;
 use crate::network::Network;
 
@@ -29,7 +29,7 @@ pub struct Cli {
 pub enum Command {
     /// Run gateway, verifier and three nodes in this process until Ctrl-C.
     #[command(
-        after_help = "Example:\n  infera up --set nodes.count=5 --set verifier.retention_ms=60000\n  infera up --model smollm2"
+        after_help = "Example:\n  infera up --set nodes.count=5 --set verifier.retention_ms=60000\n  infera up --model smollm2\n  infera up --model infera-tiny,smollm2"
     )]
     Up(Settings),
     /// Print the configuration that `up` would run with, as TOML.
@@ -241,10 +241,11 @@ pub struct Settings {
     /// The folder for everything durable; short for `--set data=DIR`.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The model that the nodes serve: `infera-tiny`, `smollm2`, the name of one that `infera model fetch` brought, or a folder as
-    /// the Hub lays it out, written with a slash; short for `--set engine.folder=…` and what belongs to it.
-    #[arg(long, value_name = "MODEL")]
-    model: Option<String>,
+    /// The models that the nodes serve, with commas between them or one at a time: `infera-tiny`, `smollm2`, the name of one that
+    /// `infera model fetch` brought, or a folder as the Hub lays it out, written with a slash; short for `--set engine.folder=…`,
+    /// or `--set engine.models=…` for several, and what belongs to it.
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    model: Vec<String>,
     /// The device of the nodes' engines, `cpu` or `cuda`, without a fallback; short for `--set engine.device=DEVICE`.
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -262,14 +263,18 @@ impl Settings {
         if let Some(device) = self.device {
             self.settings.set("engine.device", device);
         }
-        if let Some(word) = self.model {
+        if !self.model.is_empty() {
             // Where fetched models lie is a setting too.
             let models = load(self.settings.clone())?.models;
-            let chosen = known_models::choose_in(&word, &models).map_err(|problem| ConfigErrors {
-                mistakes: vec![Mistake { source: "flag --model".to_owned(), key: String::new(), problem }],
-            })?;
+            let chosen = choose(&self.model, &models)?;
+            let [chosen] = &chosen[..] else {
+                self.settings.set_before("engine.models", list(&chosen));
+                return load(self.settings);
+            };
+            // One takes the place of several that a file names.
+            self.settings.set_before("engine.models", "[]");
             self.settings.set_before("engine.folder", chosen.folder.display());
-            if let Some(variant) = chosen.variant {
+            if let Some(variant) = &chosen.variant {
                 self.settings.set_before("engine.variant", variant);
             }
             if let Some(known) = chosen.known {
@@ -280,13 +285,39 @@ impl Settings {
     }
 }
 
+/// Returns what the words stand for. All that stand for nothing are reported at once.
+fn choose(words: &[String], models: &Path) -> Result<Vec<Chosen>, ConfigErrors> {
+    let (mut chosen, mut mistakes) = (Vec::new(), Vec::new());
+    for word in words {
+        match known_models::choose_in(word, models) {
+            Ok(one) => chosen.push(one),
+            Err(problem) => {
+                mistakes.push(Mistake { source: "flag --model".to_owned(), key: String::new(), problem })
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(chosen) } else { Err(ConfigErrors { mistakes }) }
+}
+
+/// Writes several models as the setting `engine.models` takes them.
+fn list(chosen: &[Chosen]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let one = |one: &Chosen| {
+        let folder = quoted(&one.folder.to_string_lossy());
+        let variant = one.variant.as_ref().map(|variant| format!(", variant = {}", quoted(variant)));
+        format!("{{folder = {folder}{}}}", variant.unwrap_or_default())
+    };
+    format!("[{}]", chosen.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
 fn load(settings: infera_program::Settings) -> Result<Config, ConfigErrors> {
     settings.load("infera.toml", |config: &mut Config| &mut config.log)
 }
 
 /// Returns the first line of the welcome for a network with this many built-in nodes: whether it can answer, and
 /// what.
-fn standing(nodes: u32, model: &ModelName) -> String {
+fn standing(nodes: u32, models: &[ModelName]) -> String {
+    let model = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(" and ");
     match nodes {
         0 => format!(
             "Infera runs and is not ready: nodes.count is 0, so no node serves {model}, and accepted jobs will not be answered."
@@ -311,11 +342,13 @@ pub enum Reader {
 /// is not told the key, but the file that holds it and a request that reads it from there.
 #[must_use]
 pub fn welcome(network: &Network, config: &Config, reader: Reader) -> String {
-    let (url, model) = (format!("http://{}", network.address), &network.model);
-    let standing = standing(config.nodes.count, model);
+    let url = format!("http://{}", network.address);
+    let standing = standing(config.nodes.count, &network.models);
+    let model = network.models.first().map_or("", ModelName::as_str);
     let (secret, note) = (network.key.expose(), config.data.join("local.env"));
     let note = note.display();
-    let question = known_models::question(&config.engine.folder);
+    let first = config.engine.each().into_iter().next().map(|engine| engine.folder);
+    let question = known_models::question(&first.unwrap_or_default());
     let (key, shell) = match reader {
         Reader::Person => {
             let curl =
@@ -351,14 +384,31 @@ mod tests {
 
     #[test]
     fn a_network_without_nodes_is_not_called_ready() {
-        let model = ModelName::new("m");
+        let models = [ModelName::new("m"), ModelName::new("n")];
         for (nodes, begins) in [
             (0, "Infera runs and is not ready: nodes.count is 0"),
             (2, "Infera is ready for unverified answers alone: 2 "),
-            (3, "Infera is ready: 3 nodes of 3 owners serve m."),
+            (3, "Infera is ready: 3 nodes of 3 owners serve m and n."),
         ] {
-            assert!(standing(nodes, &model).starts_with(begins), "{}", standing(nodes, &model));
+            assert!(standing(nodes, &models).starts_with(begins), "{}", standing(nodes, &models));
         }
+    }
+
+    #[test]
+    fn several_models_are_a_list_that_the_settings_take() {
+        let words = ["infera-tiny".to_owned(), "./my \"models\"/x".to_owned()];
+        let chosen = choose(&words, Path::new("nowhere")).expect("both are words");
+        let flags = vec![("engine.models".to_owned(), list(&chosen))];
+        let sources = infera_program::config::Sources { flags, ..Default::default() };
+        let config: Config = infera_program::config::load(&sources).expect("a list");
+        let each = config.engine.each();
+        let names: Vec<String> = each.iter().map(|engine| engine.name().to_string()).collect();
+        assert_eq!(
+            (names, each[0].variant.as_str()),
+            (vec!["infera-tiny".to_owned(), "x".to_owned()], "model")
+        );
+        let told = choose(&["a".to_owned(), "b".to_owned()], Path::new("nowhere")).expect_err("neither is");
+        assert_eq!(told.mistakes.len(), 2);
     }
 
     /// Checks what the parser itself checks only at the first use: clashing names, duplicate flags.

@@ -106,12 +106,17 @@ fn fetched(word: &str, models: &Path) -> Result<Option<Chosen>, String> {
     Ok(Some(Chosen { folder: folder.path().to_owned(), known: None, variant }))
 }
 
+/// Returns what is known of the model in a folder, by the folder's name.
+#[must_use]
+pub fn by_folder(folder: &Path) -> Option<KnownModel> {
+    let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_os_string);
+    KNOWN.into_iter().find(|known| name(Path::new(known.folder)) == name(folder))
+}
+
 /// Returns a question for the model in a folder.
 #[must_use]
 pub fn question(folder: &Path) -> &'static str {
-    let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_os_string);
-    let known = KNOWN.iter().find(|known| name(Path::new(known.folder)) == name(folder));
-    known.map_or("Say hello in one sentence.", |known| known.question)
+    by_folder(folder).map_or("Say hello in one sentence.", |known| known.question)
 }
 
 #[cfg(test)]

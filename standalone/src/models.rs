@@ -1,7 +1,6 @@
 //! `infera model …`: fetching models, looking at those that are there, and reckoning whether they fit this machine.
 
 mod bytes;
-mod devices;
 mod fetching;
 mod fitting;
 mod listing;

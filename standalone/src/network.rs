@@ -1,22 +1,19 @@
 //! A whole network in this process. Each part is started after those that it needs, and ended before them, so that
 //! accepted jobs are still answered while the gateway drains.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use infera_gateway::{Gateway, GatewayHandle, Listener, Mail};
-use infera_ledger::CatalogueEntry;
 use infera_mail_smtp::{SmtpError, SmtpMailer};
-use infera_model::chat::ChatModel;
 use infera_model::chat_source::ChatSource;
 use infera_program::descriptors;
 use infera_program::listen::ListenAddress;
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::shutdown::Shutdown;
 use infera_verifier::catalogue::orders::{self, Added, CatalogueOrderError};
-use infera_verifier::{Verifier, VerifierError, catalogue};
+use infera_verifier::{Verifier, VerifierError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,6 +27,7 @@ use crate::records::Records;
 use crate::residents::{self, ResidentsError};
 use crate::seams::{Seams, SeamsError};
 use crate::served::ServedModels;
+use crate::started_models::{self, StartedModel};
 
 /// Why the network does not run. Each error says what to do, if anything can be done.
 #[derive(Debug, thiserror::Error)]
@@ -102,8 +100,8 @@ pub struct Network {
     pub address: SocketAddr,
     /// The key for local use.
     pub key: infera_gateway::access::ApiKey,
-    /// The model that its nodes serve.
-    pub model: ModelName,
+    /// The models that its nodes serve, in the order in which the settings name them.
+    pub models: Vec<ModelName>,
     /// The seams that it uses.
     pub seams: Seams,
     view: GatewayHandle,
@@ -125,9 +123,10 @@ impl Network {
         let mailer = SmtpMailer::open(&config.mail)?;
         let listener = listen(&config.listen).await?;
         let seams = Seams::open(&data).await?;
-        let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
-        let entry = list(&config, &seams, &chat).await?;
-        let model = entry.name.clone();
+        let models = started_models::read(&config).await?;
+        for model in &models {
+            list(&seams, model).await?;
+        }
         let key = residents::local_key(&seams, &data).await?;
         let address = listener
             .local_addr()
@@ -138,7 +137,7 @@ impl Network {
             &config,
             &seams,
             Arc::clone(&data),
-            vec![(entry, config.engine.folder.clone())],
+            models.iter().map(|model| (model.entry.clone(), model.folder().to_owned())).collect(),
         )?;
         let operators = OperatorServer::bind(&operators_in(&config.data), &key, Records::of(&seams), orders);
 
@@ -156,7 +155,7 @@ impl Network {
         let mut network = Self {
             address,
             key,
-            model: model.clone(),
+            models: models.iter().map(|model| model.name.clone()).collect(),
             seams,
             view: gateway.handle(),
             gateway: JoinSet::new(),
@@ -172,10 +171,10 @@ impl Network {
                 tracing::warn!(%error, "commands beside this infera can't be answered; all else works")
             }
         }
-        network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]), served.chats())?;
+        network.start_verifier(&config, &models, served.chats())?;
         network.start_added(served, ordered);
         for resident in residents {
-            network.start_resident(&config, resident.id, &chat).await?;
+            network.start_resident(&config, resident.id, &models).await?;
         }
         // Three owners make a group; a network that is configured smaller is ready when it is as large as it will
         // get.
@@ -183,19 +182,23 @@ impl Network {
         Ok(network)
     }
 
-    /// Waits until the gateway knows of live nodes of this many owners that serve the model, so that a synchronous
+    /// Waits until the gateway knows of live nodes of this many owners that serve each model, so that a synchronous
     /// request is not turned away.
     ///
     /// # Errors
     /// [`NetworkError::NotReady`] after five minutes.
     pub async fn wait_for_owners(&self, owners: u32) -> Result<(), NetworkError> {
-        let known = async {
-            while self.view.owners(&self.model) < owners {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        let not_ready = || NetworkError::NotReady { model: self.model.clone(), seconds: READY_MAX.as_secs() };
-        tokio::time::timeout(READY_MAX, known).await.map_err(|_| not_ready())
+        let until = tokio::time::Instant::now() + READY_MAX;
+        for model in &self.models {
+            let known = async {
+                while self.view.owners(model) < owners {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            };
+            let not_ready = || NetworkError::NotReady { model: model.clone(), seconds: READY_MAX.as_secs() };
+            tokio::time::timeout_at(until, known).await.map_err(|_| not_ready())?;
+        }
+        Ok(())
     }
 
     fn start_gateway(&mut self, gateway: Gateway, listener: TcpListener) {
@@ -219,11 +222,11 @@ impl Network {
     fn start_verifier(
         &mut self,
         config: &Config,
-        chats: HashMap<ModelName, Arc<ChatModel>>,
+        models: &[StartedModel],
         others: Arc<dyn ChatSource>,
     ) -> Result<(), NetworkError> {
-        let verifier = Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?;
-        let verifier = verifier.beside_nodes().finding(others);
+        let (seams, chats) = (self.seams.of_verifier(), started_models::chats(models));
+        let verifier = Verifier::new(config.verifier.clone(), seams, chats)?.beside_nodes().finding(others);
         let shutdown = self.stages[1].clone();
         self.verifier.spawn(async move {
             verifier.run(shutdown).await;
@@ -245,14 +248,10 @@ impl Network {
         &mut self,
         config: &Config,
         id: NodeId,
-        chat: &Arc<ChatModel>,
+        models: &[StartedModel],
     ) -> Result<(), NetworkError> {
-        let engine = config.engine.clone();
-        let loaded = tokio::task::spawn_blocking(move || engine.load()).await;
-        let engine =
-            loaded.map_err(|panic| NetworkError::Role { role: "engine", cause: panic.to_string() })?;
         let broker = Arc::clone(&self.seams.broker);
-        let node = Node { id, broker, chat: Arc::clone(chat), engine: engine.map_err(ModelError::from)? };
+        let node = Node { id, broker, models: started_models::load(models).await? };
         self.add_node(config.worker.clone(), node).await
     }
 
@@ -323,14 +322,12 @@ async fn listen(address: &ListenAddress) -> Result<TcpListener, NetworkError> {
     bound.map_err(|source| NetworkError::Listen { address: address.clone(), source })
 }
 
-/// Lists the model that the nodes serve, and returns its entry. It is what this process is started for, so it comes back if it was
-/// removed, and replaces what the name stood for.
-async fn list(config: &Config, seams: &Seams, chat: &ChatModel) -> Result<CatalogueEntry, NetworkError> {
-    let digests = node::digests(&config.engine).map_err(ModelError::from)?;
-    let entry = catalogue::entry(&config.engine.folder, digests, config.reference_token_us, chat);
-    let added = orders::add(seams.ledger.as_ref(), entry.clone(), true).await?;
+/// Lists a model that the nodes serve. It is what this process is started for, so it comes back if it was removed, and replaces
+/// what the name stood for.
+async fn list(seams: &Seams, model: &StartedModel) -> Result<(), NetworkError> {
+    let added = orders::add(seams.ledger.as_ref(), model.entry.clone(), true).await?;
     if matches!(added, Added::Back | Added::Replaced) {
-        tracing::warn!(model = %entry.name, "{}: `infera up` serves it", added.sentence(&entry.name));
+        tracing::warn!(model = %model.name, "{}: `infera up` serves it", added.sentence(&model.name));
     }
-    Ok(entry)
+    Ok(())
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use infera_broker::{Broker, topology};
-use infera_engine::{Engine, EngineError};
+use infera_engine::EngineError;
 use infera_engine_onnx::config::{EngineConfig, EngineKind};
-use infera_model::chat::{ChatError, ChatModel};
+use infera_engine_onnx::fitting::NoRoom;
+use infera_model::chat::ChatError;
 use infera_model::folder::{FolderError, model_digest, onnx_file};
 use infera_types::ids::{Digest, NodeId};
 use infera_types::shutdown::Shutdown;
-use infera_worker::{Worker, WorkerError};
+use infera_worker::{Model, Worker, WorkerError};
 
 use crate::residents::ResidentsError;
 
@@ -25,6 +26,15 @@ pub enum ModelError {
     /// Its engine cannot be loaded.
     #[error("the engine: {0}")]
     Engine(#[from] EngineError),
+    /// Loading it ended by a panic, which is a bug of ours.
+    #[error("loading a model ended: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+    /// The list of models has mistakes.
+    #[error("{0}")]
+    Settings(String),
+    /// There is no room for all of them.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// Returns the digests that may answer under the model's name: first that of the configured file, then that of the
@@ -64,10 +74,8 @@ pub struct Node {
     pub id: NodeId,
     /// Its connection to the network.
     pub broker: Arc<dyn Broker>,
-    /// Its tokenizer and template.
-    pub chat: Arc<ChatModel>,
-    /// Its engine.
-    pub engine: Box<dyn Engine>,
+    /// Its models, each with an engine.
+    pub models: Vec<Model>,
 }
 
 impl Node {
@@ -81,7 +89,7 @@ impl Node {
         queue: String,
         shutdown: Shutdown,
     ) -> Result<(), WorkerError> {
-        let seams = infera_worker::Seams { broker: self.broker, engine: self.engine };
-        Worker::new(config, self.id, queue, self.chat, seams).run(shutdown).await
+        let seams = infera_worker::Seams { broker: self.broker, models: self.models };
+        Worker::new(config, self.id, queue, seams).run(shutdown).await
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use infera_engine_onnx::choices::ModelChoices;
 use infera_engine_onnx::config::{EngineConfig, EngineKind};
 use infera_ledger::{CatalogueEntry, Feeding as _, NetworkBook as _};
 use infera_model::chat::ChatModel;
@@ -285,6 +286,7 @@ async fn node(
         kind: EngineKind::Onnx,
         folder: model.folder.clone(),
         variant: model.variant.clone(),
+        models: ModelChoices::default(),
         ..config.engine.clone()
     };
     let engine = tokio::task::spawn_blocking(move || engine.load()).await;
@@ -293,7 +295,8 @@ async fn node(
     let record = residents::node_of(seams, data, &format!("{first}-{}", model.name), &first).await;
     let id = record.map_err(|error| error.to_string())?.id;
     let queue = declare_queue(seams.broker.as_ref(), &id).await.map_err(|error| error.to_string())?;
-    Ok((Node { id, broker: Arc::clone(&seams.broker), chat: Arc::clone(chat), engine }, queue))
+    let served = infera_worker::Model { name: model.name.clone(), chat: Arc::clone(chat), engine };
+    Ok((Node { id, broker: Arc::clone(&seams.broker), models: vec![served] }, queue))
 }
 
 fn not_done(error: CatalogueOrderError) -> NotDone {

@@ -148,7 +148,7 @@ async fn a_node_comes_in_stays_in_and_drains() {
     config.engine.kind = EngineKind::Stub;
     config.engine.folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/infera-tiny");
     let stop = Shutdown::new();
-    let running = tokio::spawn(infera_worker_program::run(config, stop.clone()));
+    let running = tokio::spawn(infera_worker_program::run(config, None, stop.clone()));
     let began = Instant::now();
     assert_eq!(heartbeat(&mut hears, &admitted.node).await.queue, admitted.queue);
 

@@ -108,13 +108,13 @@ metrics! {
     Counter WORKER_RUNS_ALONE = "infera_worker_runs_alone_total": "Runs of redelivered assignments, alone in the engine.";
     Counter WORKER_REPLICAS = "infera_worker_replicas_total": "Replicas, by what became of them (confirmed, ownerless: their verifier was gone, unpublished).";
     Counter WORKER_MESSAGES_REFUSED = "infera_worker_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked).";
-    Histogram WORKER_BATCH = "infera_worker_batch_sequences": "Sequences in one call of the engine, by step (prefill, decode).";
-    Histogram WORKER_QUEUE_WAIT = "infera_worker_queue_wait_seconds": "From an assignment's receipt to the beginning of its prefill.";
-    Histogram WORKER_DECODE = "infera_worker_decode_seconds": "From prefill to the last token of an answer.";
-    Counter WORKER_TOKENS = "infera_worker_tokens_total": "Tokens of complete answers.";
-    Counter WORKER_ENGINE_FAILURES = "infera_worker_engine_failures_total": "Calls of the engine that failed.";
-    Gauge WORKER_SLOTS = "infera_worker_slots": "Assignments taken at once.";
-    Gauge WORKER_SLOTS_FREE = "infera_worker_slots_free": "Slots that are free.";
+    Histogram WORKER_BATCH = "infera_worker_batch_sequences": "Sequences in one call of an engine, by model and step (prefill, decode).";
+    Histogram WORKER_QUEUE_WAIT = "infera_worker_queue_wait_seconds": "From an assignment's receipt to the beginning of its prefill, by model.";
+    Histogram WORKER_DECODE = "infera_worker_decode_seconds": "From prefill to the last token of an answer, by model.";
+    Counter WORKER_TOKENS = "infera_worker_tokens_total": "Tokens of complete answers, by model.";
+    Counter WORKER_ENGINE_FAILURES = "infera_worker_engine_failures_total": "Calls of an engine that failed, by model.";
+    Gauge WORKER_SLOTS = "infera_worker_slots": "Assignments taken at once, by model; 0 once the node serves it no more.";
+    Gauge WORKER_SLOTS_FREE = "infera_worker_slots_free": "Slots that are free, by model.";
 }
 
 /// Tells this process's recorder what each metric means. Call it once, after the recorder is installed.

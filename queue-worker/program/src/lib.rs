@@ -4,25 +4,27 @@
 
 mod machine;
 pub mod registration;
+pub mod rereading;
+pub mod serving;
 mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use infera_broker_rabbitmq::RabbitBroker;
-use infera_engine::Engine;
 use infera_engine_onnx::config::EngineConfig;
-use infera_model::chat::ChatModel;
 use infera_operations::instruments::Instruments;
 use infera_program::Failure;
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
-use infera_worker::{Seams, Worker, WorkerError};
+use infera_worker::{Model, Seams, Worker, WorkerError};
 use serde::{Deserialize, Serialize};
 
 use registration::membership::{Membership, MembershipEnd};
 use registration::readmitting::Readmitting;
 use registration::{Admitted, NodeConfig, Registrar, RegistrationError};
+use rereading::Rereading;
+use serving::{Admission, Served};
 use watched::Present;
 
 /// The file in which the program looks for its settings if none is named.
@@ -38,7 +40,7 @@ pub struct Config {
     pub node: NodeConfig,
     /// The settings of the connection to the broker, whose address a gateway tells.
     pub broker: BrokerConfig,
-    /// The engine and the model that answer.
+    /// The engines and the models that answer.
     pub engine: EngineConfig,
     /// The worker that answers assignments.
     pub worker: infera_worker::Config,
@@ -82,37 +84,55 @@ enum Stay {
     Moved,
 }
 
-/// Serves until `shutdown`, then drains. Operators can observe it all the time.
+/// Serves until `shutdown`, then drains. Operators can observe it all the time. With `rereading`, models come and go as the
+/// settings say whenever they are read again; all other settings stay as they were at the start.
 ///
 /// # Errors
 /// What can't be used, who refuses the node, or what broke, and what to do about it.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: Config,
+    mut rereading: Option<Rereading>,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let Config { log, traces, operations, .. } = config.clone();
     let instruments = Instruments::start("infera-worker", &log, &traces, &operations).await?;
     let (present, mut worked) = (Present::default(), Ok(()));
     let watched = Arc::new(present.clone());
-    let working = async { worked = Box::pin(serve(config, &present, &shutdown)).await };
+    let working = async { worked = Box::pin(serve(config, &present, rereading.as_mut(), &shutdown)).await };
     instruments.watch(watched, working).await;
     worked
 }
 
-async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    present: &Present,
+    mut rereading: Option<&mut Rereading>,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
     let registrar = Registrar::new(&config.gateway, config.node.clone()).map_err(Failure::settings)?;
     let mistakes = config.worker.mistakes();
     if !mistakes.is_empty() {
         return Err(Failure::settings(WorkerError::Config(mistakes)));
     }
-    let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(Failure::refused)?);
-    let node = Node { config, registrar, chat, present };
+    let admission = Admission::now(&config.engine, config.worker.slots).await?;
+    let mut served = Served::new(admission.admit(&config.engine)?);
+    let node = Node { config, registrar, admission, present };
     loop {
-        // The engine is loaded before the node is let in, because a node can't answer while it loads.
-        let engine = load(&node.config.engine).await?;
-        node.registrar.serves([engine.description().numeric_class.model_digest]);
+        // The models are loaded before the node is let in, because a node can't answer while they load. One after the other:
+        // loading takes more memory than serving.
+        let mut models = Vec::new();
+        for config in served.models() {
+            models.push(serving::load(config).await?);
+        }
+        let digests =
+            models.iter().map(|model: &Model| model.engine.description().numeric_class.model_digest);
+        node.registrar.serves(digests);
         let Some(admitted) = node.registrar.until_admitted(shutdown).await.map_err(refused)? else {
             return Ok(());
         };
         tracing::info!(node = %admitted.node, queue = admitted.queue, broker = admitted.broker_url, "let in");
-        match node.stay(admitted, engine, shutdown).await? {
+        let stay = StayParts { admitted, models, served: &mut served, rereading: rereading.as_deref_mut() };
+        match node.stay(stay, shutdown).await? {
             Stay::Over => return Ok(()),
             Stay::Moved => tracing::warn!("gateways have another queue for this node; beginning again"),
         }
@@ -123,31 +143,36 @@ async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result
 struct Node<'a> {
     config: Config,
     registrar: Registrar,
-    chat: Arc<ChatModel>,
+    admission: Admission,
     present: &'a Present,
+}
+
+/// What one stay begins with.
+struct StayParts<'a> {
+    admitted: Admitted,
+    models: Vec<Model>,
+    served: &'a mut Served,
+    rereading: Option<&'a mut Rereading>,
 }
 
 impl Node<'_> {
     /// Works and renews the membership until one of the two ends, then ends the other one too.
-    async fn stay(
-        &self,
-        admitted: Admitted,
-        engine: Box<dyn Engine>,
-        shutdown: &Shutdown,
-    ) -> Result<Stay, Failure> {
+    async fn stay(&self, parts: StayParts<'_>, shutdown: &Shutdown) -> Result<Stay, Failure> {
+        let StayParts { admitted, models, served, rereading } = parts;
         let BrokerConfig { url, ca_file, publish_timeout_ms } = self.config.broker.clone();
         let url = url.unwrap_or_else(|| Secret::new(admitted.broker_url.as_str()));
         let settings = infera_broker_rabbitmq::Config { url, ca_file, publish_timeout_ms };
         let (node, queue) = (admitted.node.clone(), admitted.queue.clone());
         let (membership, tokens, doorbell) = Membership::new(admitted);
         let broker = RabbitBroker::start_as_node(&settings, tokens.clone()).map_err(Failure::settings)?;
-        let seams = Seams { broker: Readmitting::new(broker, doorbell), engine };
+        let seams = Seams { broker: Readmitting::new(broker, doorbell), models };
         let named = self.config.worker.machine.clone().or_else(machine::name);
         let config = infera_worker::Config { machine: named, ..self.config.worker.clone() };
-        let worker = Worker::new(config, node, queue, Arc::clone(&self.chat), seams);
-        self.present.begin(worker.handle(), tokens);
+        let worker = Worker::new(config, node, queue, seams);
+        let handle = worker.handle();
+        self.present.begin(handle.clone(), tokens);
         let (working, member) = (shutdown.child_token(), Shutdown::new());
-        let (worked, ended) = tokio::join!(
+        let (worked, ended, ()) = tokio::join!(
             async {
                 let worked = worker.run(working.clone()).await;
                 // The membership ends only now, because draining needs a valid token too.
@@ -159,6 +184,7 @@ impl Node<'_> {
                 working.cancel();
                 ended
             },
+            rereading::follow(rereading, self.admission, served, &handle, &working),
         );
         worked?;
         match ended {
@@ -168,12 +194,6 @@ impl Node<'_> {
             MembershipEnd::Lost(error) => Err(refused(error)),
         }
     }
-}
-
-async fn load(config: &EngineConfig) -> Result<Box<dyn Engine>, Failure> {
-    let config = config.clone();
-    let loaded = tokio::task::spawn_blocking(move || config.load()).await?;
-    loaded.map_err(Failure::refused)
 }
 
 /// Maps a registration error to its exit code. A gateway that is away may be back at the next start, so its code

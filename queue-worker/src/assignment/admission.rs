@@ -3,8 +3,10 @@
 //! `desk` asks for this decision under its lock, and only if the assignment has neither an answer nor a run. Refusals
 //! that don't follow from the situation are made elsewhere:
 //!
-//! * in `assignment`: the assignment has fields that this version doesn't know; the deadline passes, or the worker gives
-//!   back what runs, while the assignment waits; the prompt leaves no room for an answer; the run itself fails.
+//! * in `assignment`: the assignment has fields that this version doesn't know; its model has as many deliveries as it may;
+//!   the deadline passes, or the worker gives back what runs, while the assignment waits; the prompt leaves no room for an
+//!   answer; the run itself fails.
+//! * in `stations`: the assignment names a model that isn't served, or isn't any more.
 //! * in `publisher`: the replica is too large for a message.
 
 use infera_types::messages::RefusalReason;
@@ -34,6 +36,19 @@ impl Refused {
         Self::new(RefusalReason::Unsupported, detail)
     }
 
+    pub(crate) fn busy(detail: &str) -> Self {
+        Self::new(RefusalReason::Busy, detail)
+    }
+
+    /// Refuses neutrally: the model was served until a moment ago, and a verifier may not know yet that it isn't.
+    pub(crate) fn unloaded() -> Self {
+        Self::new(RefusalReason::Draining, "this node serves the model no more")
+    }
+
+    pub(crate) fn engine_gone() -> Self {
+        Self::new(RefusalReason::Broken, "the engine is gone")
+    }
+
     pub(crate) fn draining() -> Self {
         Self::new(RefusalReason::Draining, "the worker is shutting down")
     }
@@ -42,12 +57,10 @@ impl Refused {
 /// The situation in which an assignment is admitted or refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Situation {
-    /// Whether shutdown has begun.
+    /// Whether the worker, or the model alone, is drained.
     pub(crate) draining: bool,
     /// Whether the engine is gone for good.
     pub(crate) engine_gone: bool,
-    /// Whether the assignment names the digest of the model that the engine has loaded.
-    pub(crate) digest_matches: bool,
     /// Whether the assignment's budget has ended already.
     pub(crate) budget_over: bool,
     /// Whether the broker gave the assignment out before.
@@ -73,27 +86,21 @@ pub(crate) enum Admission {
 /// doesn't count against the node. A lack of slots doesn't count either but goes last: an assignment that this node
 /// couldn't run even with a free slot must not be offered to it again.
 pub(crate) fn admit(situation: Situation) -> Admission {
-    let refuse = |reason, detail: &str| Admission::Refuse(Refused::new(reason, detail));
     if situation.draining {
         return Admission::Refuse(Refused::draining());
     }
     if situation.engine_gone {
-        return refuse(RefusalReason::Broken, "the engine is gone");
-    }
-    if !situation.digest_matches {
-        return refuse(
-            RefusalReason::Broken,
-            "the assignment names another model digest than this node serves",
-        );
+        return Admission::Refuse(Refused::engine_gone());
     }
     if situation.budget_over {
         return Admission::Refuse(Refused::expired());
     }
     if situation.redelivered && situation.tried_alone {
-        return refuse(RefusalReason::Crashed, "redelivered, run alone, and redelivered again");
+        let detail = "redelivered, run alone, and redelivered again";
+        return Admission::Refuse(Refused::new(RefusalReason::Crashed, detail));
     }
     if situation.free_slots == 0 {
-        return refuse(RefusalReason::Busy, "no slot is free");
+        return Admission::Refuse(Refused::busy("no slot is free"));
     }
     if situation.redelivered { Admission::RunAlone } else { Admission::Run }
 }
@@ -105,7 +112,6 @@ mod tests {
     const FINE: Situation = Situation {
         draining: false,
         engine_gone: false,
-        digest_matches: true,
         budget_over: false,
         redelivered: false,
         tried_alone: false,
@@ -130,12 +136,11 @@ mod tests {
             (Situation { free_slots: 0, ..FINE }, Some(Busy)),
             (Situation { free_slots: 0, redelivered: true, ..FINE }, Some(Busy)),
             (Situation { budget_over: true, ..FINE }, Some(Expired)),
-            (Situation { digest_matches: false, ..FINE }, Some(Broken)),
             (Situation { engine_gone: true, ..FINE }, Some(Broken)),
             (Situation { draining: true, ..FINE }, Some(Draining)),
             // If several hold, what can never be done here goes before what can't be done now.
-            (Situation { free_slots: 0, digest_matches: false, ..FINE }, Some(Broken)),
-            (Situation { draining: true, digest_matches: false, budget_over: true, ..FINE }, Some(Draining)),
+            (Situation { free_slots: 0, engine_gone: true, ..FINE }, Some(Broken)),
+            (Situation { draining: true, engine_gone: true, budget_over: true, ..FINE }, Some(Draining)),
         ];
         for (situation, expected) in cases {
             assert_eq!(reason(situation), expected, "{situation:?}");

@@ -1,5 +1,7 @@
 //! Holds an answer as this node keeps it: everything in a replica except the assignment that it answers.
 
+use std::sync::Arc;
+
 use infera_model::chat::RENDERING;
 use infera_types::ids::{Digest, JobId};
 use infera_types::{job::FinishReason, numbers::TokenId};
@@ -32,6 +34,8 @@ impl AnswerKey {
 /// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    /// The class of the engine that computed it.
+    pub(crate) numeric_class: Arc<NumericClass>,
     pub(crate) prompt_hash: Digest,
     pub(crate) prompt_tokens: u32,
     /// How many of these were not computed for it.
@@ -55,11 +59,11 @@ impl Answer {
     }
 
     /// Makes the replica that answers `assignment` with this answer.
-    pub(crate) fn to_replica(&self, assignment: &Assignment, numeric_class: &NumericClass) -> Replica {
+    pub(crate) fn to_replica(&self, assignment: &Assignment) -> Replica {
         Replica {
             assignment_id: assignment.id,
             job_id: assignment.job_id,
-            numeric_class: numeric_class.clone(),
+            numeric_class: NumericClass::clone(&self.numeric_class),
             prompt_hash: self.prompt_hash,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
@@ -103,7 +107,9 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn answer(text: &str) -> Answer {
+        let numeric_class = Arc::clone(&crate::capacity::tests::model("model", 1).numeric_class);
         Answer {
+            numeric_class,
             prompt_hash: Digest::of(b"prompt"),
             prompt_tokens: 1,
             cached_tokens: 0,

@@ -1,15 +1,41 @@
 //! Caches the latest answers of this node, so that a job whose verifier died is answered without decoding it again.
-//! The cache is bounded by entries and by bytes, and drops the oldest entry first. Pure and without locks; `desk`
-//! guards it.
+//! The cache is bounded by entries and by bytes, of all models together, and drops the oldest entry first. Pure and without
+//! locks, but for the one under which the models share it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::answer::{Answer, AnswerKey};
 
+/// The cache as all models share it: an answer's key names its model. Clones share the same cache.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedCache(Arc<Mutex<ResultCache>>);
+
+impl SharedCache {
+    /// Makes an empty cache of at most this many answers and bytes.
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(ResultCache::new(entries_max, bytes_max))))
+    }
+
+    /// Returns the answer under `key`, if it is kept.
+    pub(crate) fn get(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
+        self.lock().get(key)
+    }
+
+    /// Keeps an answer, unless it is larger than the whole cache.
+    pub(crate) fn insert(&self, key: AnswerKey, answer: Arc<Answer>) {
+        self.lock().insert(key, answer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ResultCache> {
+        // Nothing panics while it holds the lock. If something did, the cache would still be usable.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The latest answers, by what they answer.
 #[derive(Debug)]
-pub(crate) struct ResultCache {
+struct ResultCache {
     entries_max: usize,
     bytes_max: usize,
     answers: HashMap<AnswerKey, Arc<Answer>>,
@@ -19,16 +45,15 @@ pub(crate) struct ResultCache {
 }
 
 impl ResultCache {
-    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+    fn new(entries_max: usize, bytes_max: usize) -> Self {
         Self { entries_max, bytes_max, answers: HashMap::new(), order: VecDeque::new(), bytes: 0 }
     }
 
-    pub(crate) fn get(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
+    fn get(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
         self.answers.get(key).cloned()
     }
 
-    /// Keeps an answer, unless it is larger than the whole cache.
-    pub(crate) fn insert(&mut self, key: AnswerKey, answer: Arc<Answer>) {
+    fn insert(&mut self, key: AnswerKey, answer: Arc<Answer>) {
         let weight = answer.weight_bytes();
         if weight > self.bytes_max || self.answers.contains_key(&key) {
             return;

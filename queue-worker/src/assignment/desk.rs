@@ -1,6 +1,6 @@
-//! Knows what this node is working on and what it has answered. One lock covers the running jobs and the result
-//! cache, so that an assignment finds its answer, joins the run that will make it, or starts that run, and never two
-//! of these. It starts no run itself.
+//! Knows what this node is working on for one model, and what it has answered. An assignment finds its answer, joins the run
+//! that will make it, or starts that run, and never two of these: one lock covers the running jobs, the cache is asked under
+//! it, and an answer is in the cache before its run goes. It starts no run itself.
 //!
 //! A run belongs to no assignment: it goes on while at least one assignment waits for it, and takes one slot however
 //! many do.
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::admission::{Admission, Refused};
 use super::answer::{Answer, AnswerKey};
-use super::cache::ResultCache;
+use super::cache::SharedCache;
+use crate::capacity::{Capacity, ModelSlots};
 
 /// The result of a run.
 pub(crate) type Outcome = Result<Arc<Answer>, Refused>;
@@ -41,69 +42,62 @@ pub(crate) enum Placement {
     Alone,
 }
 
-/// The running jobs and the result cache of one node.
+/// The running jobs, by what they will answer.
+type Running = HashMap<AnswerKey, watch::Sender<Option<Outcome>>>;
+
+/// The running jobs of one model, and the answers of all.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    slots: u32,
-    state: Mutex<State>,
-    free_slots: watch::Sender<u32>,
-}
-
-#[derive(Debug)]
-struct State {
-    cache: ResultCache,
-    running: HashMap<AnswerKey, watch::Sender<Option<Outcome>>>,
+    model: Arc<ModelSlots>,
+    capacity: Arc<Capacity>,
+    cache: SharedCache,
+    running: Mutex<Running>,
 }
 
 impl Desk {
-    pub(crate) fn new(slots: u32, cache: ResultCache) -> Arc<Self> {
-        let state = Mutex::new(State { cache, running: HashMap::new() });
-        Arc::new(Self { slots, state, free_slots: watch::Sender::new(slots) })
+    /// Makes the desk of a model, which tells `capacity` of each change of the model's free slots.
+    pub(crate) fn new(model: Arc<ModelSlots>, capacity: Arc<Capacity>, cache: SharedCache) -> Arc<Self> {
+        Arc::new(Self { model, capacity, cache, running: Mutex::default() })
     }
 
-    /// Returns how many jobs may run at once.
-    pub(crate) const fn slots(&self) -> u32 {
-        self.slots
-    }
-
-    /// Returns a receiver of the number of free slots.
-    pub(crate) fn free_slots(&self) -> watch::Receiver<u32> {
-        self.free_slots.subscribe()
+    /// Returns the model's slots.
+    pub(crate) const fn model(&self) -> &Arc<ModelSlots> {
+        &self.model
     }
 
     /// Looks for an answer or a run. If there is neither, `admit` decides, from the number of free slots.
     pub(crate) fn enter(self: &Arc<Self>, key: AnswerKey, admit: impl FnOnce(u32) -> Admission) -> Entered {
-        let mut state = self.lock();
-        if let Some(answer) = state.cache.get(&key) {
+        let mut running = self.lock();
+        if let Some(answer) = self.cache.get(&key) {
             return Entered::Answered(answer);
         }
-        if let Some(run) = state.running.get(&key) {
+        if let Some(run) = running.get(&key) {
             return Entered::Running(run.subscribe());
         }
-        let placement = match admit(self.free(&state)) {
+        let placement = match admit(self.free(&running)) {
             Admission::Refuse(refused) => return Entered::Refused(refused),
             Admission::Run => Placement::Together,
             Admission::RunAlone => Placement::Alone,
         };
         let (run, receiver) = watch::channel(None);
-        state.running.insert(key, run.clone());
-        self.announce(&state);
-        drop(state);
+        running.insert(key, run.clone());
+        self.announce(&running);
+        drop(running);
         Entered::Seated(Seat { desk: Arc::clone(self), key, run }, receiver, placement)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock. If something did, both maps would still be consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        // Nothing panics while it holds the lock. If something did, the map would still be consistent.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn free(&self, state: &State) -> u32 {
-        let taken = u32::try_from(state.running.len()).unwrap_or(u32::MAX);
-        self.slots.saturating_sub(taken)
+    fn free(&self, running: &Running) -> u32 {
+        let taken = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        self.model.slots().saturating_sub(taken)
     }
 
-    fn announce(&self, state: &State) {
-        self.free_slots.send_replace(self.free(state));
+    fn announce(&self, running: &Running) {
+        self.capacity.set_free(&self.model, self.free(running));
     }
 }
 
@@ -120,7 +114,7 @@ impl Seat {
     /// Frees the slot, keeps an answer in the cache, and sends the outcome to all assignments that wait.
     pub(crate) fn finish(self, outcome: Outcome) {
         if let Ok(answer) = &outcome {
-            self.desk.lock().cache.insert(self.key, Arc::clone(answer));
+            self.desk.cache.insert(self.key, Arc::clone(answer));
         }
         self.run.send_replace(Some(outcome));
     }
@@ -129,10 +123,10 @@ impl Seat {
     pub(crate) async fn abandoned(&self) {
         loop {
             self.run.closed().await;
-            let mut state = self.desk.lock();
+            let mut running = self.desk.lock();
             // An assignment may have joined after the last one left and before the lock was taken.
             if self.run.receiver_count() == 0 {
-                state.running.remove(&self.key);
+                running.remove(&self.key);
                 return;
             }
         }
@@ -141,12 +135,12 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.desk.lock();
+        let mut running = self.desk.lock();
         // After `abandoned`, another run may have the same key.
-        if state.running.get(&self.key).is_some_and(|run| run.same_channel(&self.run)) {
-            state.running.remove(&self.key);
+        if running.get(&self.key).is_some_and(|run| run.same_channel(&self.run)) {
+            running.remove(&self.key);
         }
-        self.desk.announce(&state);
+        self.desk.announce(&running);
     }
 }
 
@@ -154,9 +148,12 @@ impl Drop for Seat {
 mod tests {
     use super::*;
     use crate::assignment::answer::tests::{answer, assignment};
+    use crate::capacity::tests::model;
 
     fn desk(slots: u32) -> Arc<Desk> {
-        Desk::new(slots, ResultCache::new(8, 1_000_000))
+        let (model, capacity) = (model("model", slots), Arc::new(Capacity::default()));
+        capacity.open(Arc::clone(&model));
+        Desk::new(model, capacity, SharedCache::new(8, 1_000_000))
     }
 
     fn key(job: u8) -> AnswerKey {
@@ -178,11 +175,11 @@ mod tests {
     async fn a_second_assignment_of_a_job_joins_its_run_and_a_third_finds_the_answer() {
         let desk = desk(1);
         let (seat, mut first) = seat(&desk, 1);
-        assert_eq!(*desk.free_slots().borrow(), 0);
+        assert_eq!(*desk.capacity.free_slots().borrow(), 0);
         let Entered::Running(mut second) = desk.enter(key(1), by_slots) else { panic!("not joined") };
         assert!(matches!(desk.enter(key(2), by_slots), Entered::Refused(_)));
         seat.finish(Ok(Arc::new(answer("done"))));
-        assert_eq!(*desk.free_slots().borrow(), 1);
+        assert_eq!(*desk.capacity.free_slots().borrow(), 1);
         for receiver in [&mut first, &mut second] {
             let outcome = receiver.wait_for(Option::is_some).await.unwrap().clone();
             assert_eq!(outcome.unwrap().unwrap().text, "done");
@@ -205,7 +202,7 @@ mod tests {
         drop(seat);
         assert!(matches!(desk.enter(key(1), by_slots), Entered::Running(_)));
         drop(fresh);
-        assert_eq!(*desk.free_slots().borrow(), 1);
+        assert_eq!(*desk.capacity.free_slots().borrow(), 1);
     }
 
     #[tokio::test]
@@ -214,7 +211,7 @@ mod tests {
         let (seat, mut receiver) = seat(&desk, 1);
         drop(seat);
         assert!(receiver.wait_for(Option::is_some).await.is_err());
-        assert_eq!(*desk.free_slots().borrow(), 1);
+        assert_eq!(*desk.capacity.free_slots().borrow(), 1);
     }
 
     #[tokio::test]

@@ -22,7 +22,6 @@ use infera_broker::{Address, Broker, Message, Published, topology};
 use infera_telemetry::trace;
 use infera_types::ids::NodeId;
 use infera_types::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, Refusal, Wire as _};
-use infera_types::numbers::NumericClass;
 use infera_types::retry::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +47,6 @@ const DETAIL_MAX_BYTES: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Publisher {
     node: NodeId,
-    numeric_class: NumericClass,
     broker: Arc<dyn Broker>,
     counts: Arc<Counts>,
 }
@@ -61,17 +59,12 @@ struct Patience {
 }
 
 impl Publisher {
-    pub(crate) fn new(
-        node: NodeId,
-        numeric_class: NumericClass,
-        broker: Arc<dyn Broker>,
-        counts: Arc<Counts>,
-    ) -> Self {
-        Self { node, numeric_class, broker, counts }
+    pub(crate) const fn new(node: NodeId, broker: Arc<dyn Broker>, counts: Arc<Counts>) -> Self {
+        Self { node, broker, counts }
     }
 
     /// Publishes the replica that answers `assignment`, and tries until `deadline` or `stop`. Returns false if it
-    /// stopped before the broker had the replica; the assignment must not be settled then.
+    /// stopped before the broker had the replica; if the worker ends, the assignment must not be settled then.
     pub(crate) async fn answer(
         &self,
         assignment: &Assignment,
@@ -79,7 +72,7 @@ impl Publisher {
         deadline: Instant,
         stop: &CancellationToken,
     ) -> bool {
-        let replica = answer.to_replica(assignment, &self.numeric_class);
+        let replica = answer.to_replica(assignment);
         let message = Message {
             trace: trace::current(),
             ..replica.to_message_in(assignment.speaks, assignment.id.to_string())

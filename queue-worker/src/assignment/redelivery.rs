@@ -11,6 +11,10 @@
 //!   live in the queue is over. With the embedded broker the queue ends with the process, so nothing is redelivered.
 //! * The machine loses power. This is the same as a process that dies, because the file was synced.
 //!
+//! An assignment runs alone in its own model's engine, while other models' engines go on: a slow model's suspects would hold up
+//! all others otherwise. If another model kills the process meanwhile, twice, one such assignment is refused unjustly, and other
+//! nodes answer it.
+//!
 //! The record is bounded: beyond [`REMEMBERED_MAX`], the oldest id is forgotten and could be run alone once more.
 
 use std::collections::VecDeque;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use infera_engine::{Engine, EngineError, Prompt, Row, SequenceId};
 use infera_sampling::Choice;
 use infera_telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
+use infera_types::ids::ModelName;
 use infera_types::numbers::TokenId;
 use metrics::{Counter, Histogram, counter, histogram};
 use rayon::prelude::*;
@@ -31,19 +32,21 @@ struct Meters {
     failures: Counter,
 }
 
-impl Default for Meters {
-    fn default() -> Self {
+impl Meters {
+    fn of(model: &ModelName) -> Self {
+        let name = || model.to_string();
         Self {
-            prefill: histogram!(WORKER_BATCH, "step" => "prefill"),
-            decode: histogram!(WORKER_BATCH, "step" => "decode"),
-            tokens: counter!(WORKER_TOKENS),
-            failures: counter!(WORKER_ENGINE_FAILURES),
+            prefill: histogram!(WORKER_BATCH, "step" => "prefill", "model" => name()),
+            decode: histogram!(WORKER_BATCH, "step" => "decode", "model" => name()),
+            tokens: counter!(WORKER_TOKENS, "model" => name()),
+            failures: counter!(WORKER_ENGINE_FAILURES, "model" => name()),
         }
     }
 }
 
 /// The state of the engine's thread.
 pub(super) struct Stepper {
+    model: ModelName,
     engine: Box<dyn Engine>,
     batcher: Batcher,
     end_tokens: Vec<TokenId>,
@@ -57,8 +60,9 @@ pub(super) struct Stepper {
 }
 
 impl Stepper {
-    /// Makes a stepper that carries out the commands in `inbox`. Any of `end_tokens` ends an answer.
+    /// Makes a stepper of `model`'s engine that carries out the commands in `inbox`. Any of `end_tokens` ends an answer.
     pub(super) fn new(
+        model: &ModelName,
         engine: Box<dyn Engine>,
         limits: BatchLimits,
         end_tokens: Vec<TokenId>,
@@ -66,6 +70,7 @@ impl Stepper {
     ) -> Self {
         let batcher = Batcher::new(limits, engine.description().chunk_tokens);
         Self {
+            model: model.clone(),
             engine,
             batcher,
             end_tokens,
@@ -73,7 +78,7 @@ impl Stepper {
             sequences: HashMap::new(),
             named: 0,
             failures: 0,
-            meters: Meters::default(),
+            meters: Meters::of(model),
         }
     }
 
@@ -203,7 +208,8 @@ impl Stepper {
         let why = error.to_string();
         self.failures += 1;
         self.meters.failures.increment(1);
-        tracing::error!(sequences = called.len(), failures = self.failures, why, "engine step failed");
+        let (model, sequences) = (&self.model, called.len());
+        tracing::error!(%model, sequences, failures = self.failures, why, "engine step failed");
         for id in called {
             if let Some(sequence) = self.sequences.remove(id) {
                 sequence.fail(ExecutorError::Failed(why.clone()));

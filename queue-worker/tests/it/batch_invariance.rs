@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use infera_engine::Engine;
-use infera_types::ids::Digest;
+use infera_types::ids::{Digest, ModelName};
 use infera_types::{job::FinishReason, numbers::TokenId};
 use infera_worker::executor::{BatchLimits, Decoded, Executor, ExecutorLimits, Work};
 use proptest::collection::vec;
@@ -47,7 +47,7 @@ pub(crate) fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strate
 
 pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
     let batch = BatchLimits { slots, prefill_tokens_max: 60 };
-    Executor::start(engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
+    Executor::start(&ModelName::new("m"), engine, vec![2], ExecutorLimits { batch, failures_max: 1 }).unwrap()
 }
 
 /// A decoded answer, bit for bit and without its times.

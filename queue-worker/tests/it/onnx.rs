@@ -2,13 +2,15 @@
 //! says what to do.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use infera_engine::Engine as _;
 use infera_engine_onnx::{OnnxConfig, OnnxEngine};
-use infera_types::ids::Digest;
+use infera_model::chat::ChatModel;
+use infera_types::ids::{Digest, ModelName};
 use infera_types::{job::ChatMessage, numbers::TokenId};
-use infera_worker::Config;
+use infera_worker::{Config, Model};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -19,17 +21,21 @@ use crate::support::{Network, PATIENCE, assignment, model_folder};
 /// The bundled model's.
 const VOCABULARY: TokenId = 768;
 
-fn engine() -> OnnxEngine {
+fn library() -> PathBuf {
     let named = std::env::var_os("INFERA_ONNXRUNTIME_LIBRARY").map(PathBuf::from);
     let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../.runtime/onnxruntime/libonnxruntime.so.1.31.1");
     let library = named.unwrap_or_else(|| PathBuf::from(fetched));
     assert!(library.is_file(), "ONNX Runtime isn't at {}: run `make setup`", library.display());
-    OnnxEngine::load(&OnnxConfig {
-        threads: 1,
-        sequences_max: 64,
-        ..OnnxConfig::new(model_folder(), library)
-    })
-    .unwrap()
+    library
+}
+
+fn engine_of(folder: &Path) -> OnnxEngine {
+    let settings = OnnxConfig { threads: 1, sequences_max: 64, ..OnnxConfig::new(folder, library()) };
+    OnnxEngine::load(&settings).unwrap()
+}
+
+fn engine() -> OnnxEngine {
+    engine_of(model_folder())
 }
 
 #[test]
@@ -122,4 +128,53 @@ async fn an_accounts_prompts_share_their_beginning_and_no_others_do() {
         assert_eq!(replica.numbers, alone.numbers, "{account}");
     }
     worker.stop().await.unwrap();
+}
+
+/// Makes a second model of the bundled one: its exports differ in their numbers, and so in some answers.
+fn quantised(place: &Path) -> PathBuf {
+    let folder = place.join("infera-tiny-q4");
+    std::fs::create_dir_all(folder.join("onnx")).unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(model_folder().join(name), folder.join(name)).unwrap();
+    }
+    std::fs::copy(model_folder().join("onnx/model_q4.onnx"), folder.join("onnx/model.onnx")).unwrap();
+    folder
+}
+
+/// Two real engines at work at the same time: each gives to the bit the numbers that it gives on a worker of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_models_on_one_worker_answer_to_the_bit_as_each_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let folders = [model_folder().to_owned(), quantised(place.path())];
+    let model = |folder: &PathBuf| {
+        let (name, engine) = (folder.file_name().unwrap().to_string_lossy(), engine_of(folder));
+        let digest = engine.description().numeric_class.model_digest;
+        let chat = Arc::new(ChatModel::load(folder).unwrap());
+        (Model { name: ModelName::new(name), chat, engine: Box::new(engine) }, digest)
+    };
+    let answers = async |models: Vec<(Model, Digest)>| {
+        let network = Network::new().await;
+        let mut verifier = network.verifier().await;
+        let (models, digests): (Vec<Model>, Vec<Digest>) = models.into_iter().unzip();
+        for number in 0..8 {
+            for digest in &digests {
+                let mut asked = assignment(&verifier, &format!("What is {number} + 30?"));
+                asked.model_digest = *digest;
+                network.assign(&asked).await;
+            }
+        }
+        let worker = network.start_models(network.broker.clone(), Config::default(), models);
+        let mut answers = HashMap::new();
+        while answers.len() < 8 * digests.len() {
+            let replica = verifier.next().await.replica();
+            let digest = replica.numeric_class.model_digest;
+            answers.insert((digest, replica.prompt_hash), (replica.tokens, replica.numbers));
+        }
+        worker.stop().await.unwrap();
+        answers
+    };
+    let mut alone = answers(vec![model(&folders[0])]).await;
+    alone.extend(answers(vec![model(&folders[1])]).await);
+    assert_eq!(alone.len(), 16);
+    assert_eq!(answers(folders.iter().map(model).collect()).await, alone);
 }

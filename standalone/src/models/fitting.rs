@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use infera_engine_onnx::devices::{self, Device};
 use infera_engine_onnx::footprint::{Load, Needed, Shape, needed};
 use infera_model::folder::{onnx_files, variant_of};
 use infera_program::Failure;
 use serde::Serialize;
 
 use super::bytes::shown;
-use super::devices::{self, Device};
 use crate::config::Config;
 use crate::known_models;
 

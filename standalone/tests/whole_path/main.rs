@@ -18,5 +18,6 @@ mod models;
 mod own_nodes;
 mod records;
 mod refused;
+mod two_models;
 mod upgrade;
 mod volume;

@@ -11,6 +11,7 @@ use infera_engine::Engine;
 use infera_engine_onnx::config::EngineConfig;
 use infera_model::chat::ChatModel;
 use infera_types::shutdown::Shutdown;
+use infera_worker::Model;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -111,7 +112,9 @@ impl Stage {
         let network = self.network.as_mut().expect("nodes are added before the network runs");
         let record = network.register(name).await.expect("the node is registered");
         let broker = Arc::clone(&network.seams.broker);
-        let node = shape(Node { id: record.id, broker, chat: Arc::clone(&self.chat), engine });
+        let (name, chat) = (self.config.engine.name(), Arc::clone(&self.chat));
+        let models = vec![Model { name, chat, engine }];
+        let node = shape(Node { id: record.id, broker, models });
         network.add_node(self.config.worker.clone(), node).await.expect("the node runs");
     }
 

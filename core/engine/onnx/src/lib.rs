@@ -17,10 +17,13 @@
 mod buckets;
 mod caches;
 pub mod check;
+pub mod choices;
 mod class;
 pub mod config;
 mod device;
+pub mod devices;
 mod elements;
+pub mod fitting;
 pub mod footprint;
 mod gpu;
 mod groups;

@@ -87,6 +87,7 @@ fn build_session(environment: &Environment, config: &OnnxConfig, file: &Path) ->
         .with_log_level(LogLevel::Error)?
         .with_intra_threads(config.threads)?
         .with_inter_threads(1)?
+        .with_intra_op_spinning(!config.shares_cores)?
         .with_deterministic_compute(true)?;
     if config.device == Device::Cuda {
         builder = builder.with_execution_providers([cuda().build().error_on_failure()])?;

@@ -91,6 +91,10 @@ pub struct OnnxConfig {
     /// runs of one shape.
     #[serde(default)]
     pub batch_buckets: Vec<usize>,
+    /// Whether other engines share the machine's cores, as they don't by default. Its threads then sleep while they wait for each
+    /// other, where they would keep cores busy that another engine could use. The bits are the same.
+    #[serde(default)]
+    pub shares_cores: bool,
     /// The GPU's model, for drivers that do not report it; part of the numeric class.
     #[serde(default)]
     pub gpu_model: Option<String>,
@@ -136,6 +140,7 @@ impl OnnxConfig {
             prefix_cache_bytes: prefix_cache_bytes_default(),
             fixed_buffers: fixed_buffers_default(),
             batch_buckets: Vec::new(),
+            shares_cores: false,
             gpu_model: None,
         }
     }

@@ -10,7 +10,7 @@ use infera_bench::{Fault, root};
 use infera_engine::{Engine as _, Prompt, SequenceId, whole};
 use infera_engine_onnx::OnnxEngine;
 use infera_engine_onnx::config::EngineConfig;
-use infera_types::ids::Digest;
+use infera_types::ids::{Digest, ModelName};
 use infera_types::numbers::TokenId;
 use infera_worker::executor::{BatchLimits, Executor, ExecutorLimits, Work};
 use serde::Deserialize;
@@ -62,7 +62,7 @@ pub(crate) async fn serve(settings: &Settings, variant: &str) -> Result<(), Faul
     let (counts, names) = (Counts::default(), Names::default());
     let observed = Observed::new(Box::new(engine), counts.clone(), names.clone(), tell);
     // No token ends an answer, so that its length is as asked for.
-    let executor = Executor::start(Box::new(observed), Vec::new(), limits)?;
+    let executor = Executor::start(&ModelName::new("benched"), Box::new(observed), Vec::new(), limits)?;
     let (lines, mut asked) = mpsc::unbounded_channel();
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
         // An unread line ends the child, and with it the run.

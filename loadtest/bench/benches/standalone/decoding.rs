@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use infera_engine::{Engine as _, Prompt, SequenceId, whole};
 use infera_engine_onnx::config::EngineConfig;
 use infera_engine_onnx::{OnnxConfig, OnnxEngine};
-use infera_types::ids::Digest;
+use infera_types::ids::{Digest, ModelName};
 use infera_types::numbers::TokenId;
 use infera_worker::executor::{Executor, ExecutorLimits, Work};
 use tokio::runtime::Runtime;
@@ -178,7 +178,7 @@ fn executor(config: &OnnxConfig, slots: usize) -> Result<Executor, Fault> {
     let worker = infera_worker::Config::default();
     let batch = infera_worker::executor::BatchLimits { slots, prefill_tokens_max: worker.prefill_tokens_max };
     let limits = ExecutorLimits { batch, failures_max: worker.engine_failures_max };
-    Ok(Executor::start(Box::new(OnnxEngine::load(config)?), Vec::new(), limits)?)
+    Ok(Executor::start(&ModelName::new("benched"), Box::new(OnnxEngine::load(config)?), Vec::new(), limits)?)
 }
 
 async fn run_mixed(executor: &Executor) -> Result<f64, Fault> {

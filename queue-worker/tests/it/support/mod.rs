@@ -17,7 +17,7 @@ use infera_types::job::{ChatMessage, JobRequest};
 use infera_types::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
-use infera_worker::{Config, Counts, Seams, Worker, WorkerError, WorkerHandle};
+use infera_worker::{Config, Counts, Model, Seams, Worker, WorkerError, WorkerHandle};
 use tokio::task::JoinHandle;
 
 /// Far longer than anything here takes on a busy machine, so reaching it is a failure.
@@ -31,6 +31,11 @@ pub(crate) fn model_folder() -> &'static Path {
 /// Loads its tokenizer and template.
 pub(crate) fn chat() -> Arc<ChatModel> {
     Arc::new(ChatModel::load(model_folder()).unwrap())
+}
+
+/// Makes a model with the bundled one's tokenizer.
+pub(crate) fn model(name: &str, engine: Box<dyn Engine>) -> Model {
+    Model { name: ModelName::new(name), chat: chat(), engine }
 }
 
 /// A message of a node to a verifier.
@@ -191,8 +196,18 @@ impl Network {
         config: Config,
         engine: Box<dyn Engine>,
     ) -> Running {
+        self.start_models(broker, config, vec![model("infera-tiny", engine)])
+    }
+
+    /// Starts a worker that serves these models.
+    pub(crate) fn start_models(
+        &self,
+        broker: Arc<dyn Broker>,
+        config: Config,
+        models: Vec<Model>,
+    ) -> Running {
         let (node, queue) = (self.node.clone(), self.queue.name.clone());
-        let worker = Worker::new(config, node, queue, chat(), Seams { broker, engine });
+        let worker = Worker::new(config, node, queue, Seams { broker, models });
         let (handle, shutdown) = (worker.handle(), Shutdown::new());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         Running { handle, shutdown, task }

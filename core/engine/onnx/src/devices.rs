@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::settings;
+
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Device {
+pub struct Device {
     /// `cpu`, or `cuda:0`.
-    pub(super) device: String,
+    pub device: String,
     /// The GPU's model; nothing for the CPU.
-    pub(super) model: Option<String>,
+    pub model: Option<String>,
     /// Its memory, in bytes.
-    pub(super) total_bytes: Option<u64>,
+    pub total_bytes: Option<u64>,
     /// What is free of it; none if the system doesn't say.
-    pub(super) free_bytes: Option<u64>,
+    pub free_bytes: Option<u64>,
 }
 
 /// How long NVIDIA's program may take; it takes a second where the driver has to wake up.
@@ -25,8 +27,19 @@ const SMI_WITHIN: Duration = Duration::from_secs(10);
 /// The pause between looks whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// Returns the bytes that are free now where an engine on `device` puts its model: on the first GPU, or in the machine's memory
+/// within the container's limit. None if the system doesn't say.
+#[must_use]
+pub fn free_bytes(device: settings::Device) -> Option<u64> {
+    match device {
+        settings::Device::Cpu => cpu().free_bytes,
+        settings::Device::Cuda => all().into_iter().find(|found| found.model.is_some())?.free_bytes,
+    }
+}
+
 /// Returns the CPU and all of NVIDIA's GPUs.
-pub(super) fn all() -> Vec<Device> {
+#[must_use]
+pub fn all() -> Vec<Device> {
     let mut devices = vec![cpu()];
     devices.extend(smi().iter().flat_map(|text| text.lines()).filter_map(gpu));
     devices
