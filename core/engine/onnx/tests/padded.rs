@@ -94,9 +94,10 @@ mod halves_without_buckets {
     );
 }
 
-/// Prefills prompts of several lengths and takes steps with all of them and with some; returns all rows.
+/// Prefills prompts of several lengths and takes steps with all of them and with some; returns all rows. No prompt has a last chunk
+/// of one token, which runs without buckets compute as a step.
 fn rows(engine: &mut OnnxEngine, vocabulary: u32) -> Vec<f32> {
-    let lengths = [1, 2, 7, 8, 9, 20];
+    let lengths = [2, 7, 8, 10, 20];
     let prompts: Vec<Vec<TokenId>> =
         lengths.map(|length| (0..length).map(|place| 1 + place * 5 % (vocabulary - 1)).collect()).into();
     let joining: Vec<Prompt<'_>> =
@@ -107,7 +108,7 @@ fn rows(engine: &mut OnnxEngine, vocabulary: u32) -> Vec<f32> {
         let steps: Vec<_> = some.map(|prompt| (prompt.sequence, step as u32 % vocabulary)).collect();
         rows.extend(whole::decode(engine, &steps).expect("running").values);
     }
-    rows.extend(whole::score(engine, &prompts[5], &[1, 2, 3]).expect("fits").values);
+    rows.extend(whole::score(engine, &prompts[4], &[1, 2, 3]).expect("fits").values);
     engine.release(&joining.iter().map(|prompt| prompt.sequence).collect::<Vec<_>>());
     rows
 }
