@@ -200,6 +200,17 @@ fn two_processes_give_the_same_bits_and_the_class_says_so() {
     assert_eq!(fp32.description().numeric_class.compute, "fp32-chunk64", "the CPU's own word stays");
 }
 
+/// Plain operators with left padding sum in an order that depends on the batch.
+#[test]
+fn a_row_that_depends_on_its_batch_is_found() {
+    let transcript =
+        |variant, buckets| check::transcript(&mut load(&bundled(variant, buckets))).expect("runs");
+    let (plain, padded) = (transcript("plain", &[]), transcript("model", &[1, 3, 7, 16]));
+    assert!(!plain.is_same_in_any_batch && padded.is_same_in_any_batch);
+    let without = transcript("model", &[]);
+    assert_ne!(padded.class, without.class, "buckets are part of the class");
+}
+
 #[test]
 fn other_bits_are_no_engine() {
     let told = load_checked(&bundled("model", &[16]), second(true)).err().expect("other bits").to_string();
