@@ -1,6 +1,6 @@
 //! Tests runs of fixed shapes, as a GPU computes them, on the CPU: with one bucket and with several, in fp32 and fp16, on the
 //! bundled model and on a tiny graph of GroupQueryAttention; and the self-check with a real second process.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "padded/attention.rs"]
 mod attention;
