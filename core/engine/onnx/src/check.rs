@@ -24,7 +24,7 @@ const MARK: &str = "infera-engine-check: ";
 const WITHIN: Duration = Duration::from_secs(900);
 /// The pause between looks whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// The most bytes that are read of what it says, and of what it is told: some hundred digests, a few paths.
+/// The most bytes that are read of what it says, and of what it is told: some 700 digests, a few paths.
 const SAID_MAX_BYTES: u64 = 256 << 10;
 
 /// The bits of a fixed set of sequences in one process.
@@ -72,8 +72,8 @@ pub fn verdict(here: &Transcript, there: &Transcript) -> Verdict {
 
 /// How many sequences run together.
 const SEQUENCES_MAX: usize = 16;
-/// The steps of each.
-const STEPS: usize = 4;
+/// The steps of each: as many as sequences, so that one of them can leave after every step.
+const STEPS: usize = SEQUENCES_MAX;
 
 /// Returns prompts of every kind of length (one token, a chunk less one, a chunk, one more, several) and their steps.
 fn scripts(engine: &dyn Engine) -> Vec<(Vec<TokenId>, Vec<TokenId>)> {
@@ -99,11 +99,13 @@ fn digest(row: &[f32]) -> Digest {
     Digest::of(&bytes)
 }
 
-/// Runs some of the scripts together, in the order given; returns each one's rows.
+/// Runs some of the scripts together, in the order given; returns each one's rows, in this order too. With `is_narrowing` the last one
+/// takes no part in the next step, and so on, until the first is alone: a step of every number of sequences.
 fn together(
     engine: &mut dyn Engine,
     scripts: &[(Vec<TokenId>, Vec<TokenId>)],
     order: &[usize],
+    is_narrowing: bool,
 ) -> Result<Vec<Vec<Digest>>, EngineError> {
     let name = |index: &usize| SequenceId(*index as u64);
     let prompts: Vec<Prompt<'_>> =
@@ -111,7 +113,9 @@ fn together(
     let mut rows: Vec<Vec<Digest>> =
         whole::prefill(engine, &prompts)?.rows().map(|row| vec![digest(row)]).collect();
     for step in 0..STEPS {
-        let steps: Vec<_> = order.iter().map(|index| (name(index), scripts[*index].1[step])).collect();
+        let count = if is_narrowing { order.len().saturating_sub(step) } else { order.len() };
+        let steps: Vec<_> =
+            order[..count].iter().map(|index| (name(index), scripts[*index].1[step])).collect();
         let computed = whole::decode(engine, &steps)?;
         for (rows, row) in rows.iter_mut().zip(computed.rows()) {
             rows.push(digest(row));
@@ -121,8 +125,8 @@ fn together(
     Ok(rows)
 }
 
-/// Runs the check's sequences on an engine that has none: each alone, then all together in two orders, so that each has
-/// several places.
+/// Runs the check's sequences on an engine that has none: each alone, then all together, then all in the reverse order, in steps of
+/// ever fewer, so that each sequence has several places and every bucket is used.
 ///
 /// # Errors
 /// The engine's own.
@@ -131,14 +135,15 @@ pub fn transcript(engine: &mut dyn Engine) -> Result<Transcript, EngineError> {
     let all: Vec<usize> = (0..scripts.len()).collect();
     let mut alone = Vec::with_capacity(scripts.len());
     for index in &all {
-        alone.extend(together(engine, &scripts, &[*index])?);
+        alone.extend(together(engine, &scripts, &[*index], false)?);
     }
-    let forwards = together(engine, &scripts, &all)?;
+    let forwards = together(engine, &scripts, &all, false)?;
     let reversed: Vec<usize> = all.into_iter().rev().collect();
-    let mut backwards = together(engine, &scripts, &reversed)?;
-    backwards.reverse();
-    let is_same_in_any_batch = alone == forwards && alone == backwards;
-    let rows = [alone, forwards, backwards].into_iter().flatten().flatten().collect();
+    let mut narrowing = together(engine, &scripts, &reversed, true)?;
+    narrowing.reverse();
+    let is_same_in_any_batch =
+        alone == forwards && alone.iter().zip(&narrowing).all(|(alone, rows)| alone.starts_with(rows));
+    let rows = [alone, forwards, narrowing].into_iter().flatten().flatten().collect();
     Ok(Transcript { class: engine.description().numeric_class.clone(), rows, is_same_in_any_batch })
 }
 

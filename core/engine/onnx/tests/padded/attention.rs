@@ -65,7 +65,8 @@ fn integers(name: &str, sizes: &[usize], values: &[i64]) -> Vec<u8> {
 }
 
 fn floats(name: &str, element: u64, sizes: &[usize], value: impl Fn(usize) -> f32) -> Vec<u8> {
-    let values = (0..sizes.iter().product()).map(value);
+    let count: usize = sizes.iter().product();
+    let values = (0..count).map(value);
     let bytes: Vec<u8> = if element == FLOAT {
         values.flat_map(f32::to_le_bytes).collect()
     } else {
@@ -159,9 +160,13 @@ pub(crate) fn folder(element: u64) -> TempDir {
     let model = [integer(1, 9), operators("", 18), operators(CONTRIB, 1), message(7, &graph)].concat();
     let folder = TempDir::new().expect("a temporary folder");
     let config = format!("{{\"max_position_embeddings\": {CONTEXT}}}");
-    for (name, content) in
-        [("config.json", config.as_bytes()), ("tokenizer.json", b"{}"), ("model.onnx", &model)]
-    {
+    let config = config.as_bytes();
+    for (name, content) in [
+        ("config.json", config),
+        ("tokenizer.json", &b"{}"[..]),
+        ("tokenizer_config.json", b"{}"),
+        ("model.onnx", &model),
+    ] {
         std::fs::write(folder.path().join(name), content).expect("written");
     }
     folder
