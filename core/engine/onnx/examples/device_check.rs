@@ -134,11 +134,11 @@ fn speed(config: &OnnxConfig, batch: usize, steps: usize) -> Result<(), Box<dyn 
     let next: Vec<(SequenceId, TokenId)> = prompts.iter().map(|prompt| (prompt.sequence, 7)).collect();
     let mut seen = 0;
     for _ in 0..4 {
-        engine.decode(&next, &mut |_, _| seen += 1)?;
+        engine.decode(&next, &mut |rows| seen += rows.len())?;
     }
     let began = Instant::now();
     for _ in 0..steps {
-        engine.decode(&next, &mut |_, _| seen += 1)?;
+        engine.decode(&next, &mut |rows| seen += rows.len())?;
     }
     let seconds = began.elapsed().as_secs_f64();
     if seen != (steps + 4) * next.len() {
