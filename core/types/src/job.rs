@@ -386,12 +386,10 @@ mod tests {
 
     #[test]
     fn keys_are_freed_by_ends_that_say_nothing_about_the_request() {
-        let freed: Vec<_> = FailureReason::ALL
-            .iter()
-            .copied()
-            .filter(|reason| End::Failed { reason: *reason, message: String::new() }.frees_key())
-            .map(FailureReason::word)
-            .collect();
+        let failed = |reason| End::Failed { reason, message: String::new() };
+        let all = FailureReason::ALL.iter().copied();
+        let freed: Vec<_> =
+            all.filter(|reason| failed(*reason).frees_key()).map(FailureReason::word).collect();
         assert_eq!(
             freed,
             ["no_consensus", "too_many_misses", "insufficient_nodes", "unprocessable", "model_removed"]
