@@ -9,7 +9,7 @@ use infera_gateway::access::share_orders;
 use infera_program::config::{ConfigErrors, Mistake};
 use infera_program::group_command::{GroupCommand, Switch};
 use infera_program::key_command::KeyCommand;
-use infera_types::ids::{JobId, ModelName};
+use infera_types::ids::JobId;
 
 use crate::calibrate::Calibrate;
 use crate::config::Config;
