@@ -11,7 +11,8 @@ from service.process import free_port
 from smoke import Network, note
 
 MODEL = "smollm2-135m-instruct"
-ANSWER_MAX_S = 600
+# A machine that is busy with other things is slow, and not broken.
+ANSWER_MAX_S = 1800
 # Requests at once: as many as keep three nodes of two cores busy.
 AT_ONCE = 4
 

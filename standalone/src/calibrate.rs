@@ -1,52 +1,74 @@
-//! `infera calibrate`: makes honest replicas with the real engines in varying batches, compares them as the verifier
-//! does, and turns the distances into the thresholds file. The verifier's `calibration` computes the tolerances.
+//! `infera calibrate`: makes honest replicas of a model's exports with the real engines in varying batches, scores them as a
+//! referee does, compares them as the verifier does, and turns the distances into rows of the thresholds file. It also counts
+//! how often a node that runs another export than it says would pass. The verifier's `calibration` computes the tolerances.
 
-use std::path::PathBuf;
+mod jobs;
+mod kept;
+mod power;
+mod replicas;
+mod tables;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use infera_engine::{Engine, EngineError, Prompt, SequenceId, whole};
+use infera_engine::EngineError;
 use infera_engine_onnx::config::EngineConfig;
 use infera_model::chat::{ChatError, ChatModel};
-use infera_sampling::{Noise, choose};
-use infera_types::ids::Digest;
-use infera_types::time::Timestamp;
-use infera_types::{
-    job::{ChatMessage, ReplicaSummary},
-    numbers::TokenId,
-};
-use infera_verifier::decisions::compare::{Context, compare};
-use infera_verifier::decisions::thresholds::calibration::{
-    Calibration, CalibrationError, PAIRS_MIN, Quantiles,
-};
+use infera_model::folder::onnx_file;
+use infera_verifier::decisions::compare::{Context, Scored, compare, compare_scored};
+use infera_verifier::decisions::thresholds::calibration::{Calibration, CalibrationError, PAIRS_MIN};
 use infera_verifier::decisions::thresholds::{Thresholds, ThresholdsError};
 
 use crate::config::Config;
+use crate::known_models::{self, KNOWN};
 use crate::node::PLAIN_VARIANT;
+
+use self::jobs::{Domain, Job};
+use self::replicas::{Bench, Export, Results, Work};
 
 /// The options of `infera calibrate`.
 #[derive(Debug, Args)]
 pub struct Calibrate {
-    /// The file to write the thresholds to.
+    /// The thresholds file: rows of other pairs of classes stay as they are in it.
     #[arg(long, default_value = "verifier/thresholds/committed.toml")]
     output: PathBuf,
     /// The version that verdicts will name.
     #[arg(long)]
     name: String,
+    /// The model, as `infera up` takes it.
+    #[arg(long, default_value = KNOWN[0].word)]
+    model: String,
+    /// Its ONNX files, separated by commas; all of `model`, `plain`, `q4` and `int8` that are there by default.
+    #[arg(long, value_delimiter = ',')]
+    variants: Vec<String>,
+    /// An export of another model with the same tokenizer that a dishonest node might run, as FOLDER:VARIANT. It is measured
+    /// against the tolerances and gets none.
+    #[arg(long, value_name = "FOLDER:VARIANT")]
+    impostor: Vec<String>,
     /// The number of honest jobs; each yields one pair for every pair of classes.
     #[arg(long, default_value_t = 2_400, value_parser = clap::value_parser!(u64).range(PAIRS_MIN..=1_000_000))]
     jobs: u64,
+    /// Where what was computed is kept, so that the same command goes on after an interruption.
+    #[arg(long, default_value = ".runtime/calibration")]
+    state: PathBuf,
 }
 
 /// Why no file was written.
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrateError {
+    /// The options name no model, or no export of it.
+    #[error("{0}")]
+    Model(String),
     /// The model's folder cannot be used.
     #[error(transparent)]
     Chat(#[from] ChatError),
     /// An engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The thresholds that this build contains cannot be used.
+    /// What was computed before can't be used, or not be kept.
+    #[error(transparent)]
+    Kept(#[from] kept::KeptError),
+    /// The thresholds that are there cannot be used.
     #[error(transparent)]
     Thresholds(#[from] ThresholdsError),
     /// There were too few pairs.
@@ -62,163 +84,155 @@ pub enum CalibrateError {
     },
 }
 
-/// The temperatures, in equal shares: greedy, the usual chat temperature, and the model's own distribution.
-const TEMPERATURES: [f64; 3] = [0.0, 0.7, 1.0];
-/// The most tokens of an answer; those of the bundled model are shorter.
-const ANSWER_TOKENS_MAX: usize = 48;
-/// The levels whose quantiles are printed.
-const LEVELS: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
-/// How many jobs share a batch, in turn: pairs compare answers from batches of different sizes.
-const BATCHES: [usize; 4] = [1, 16, 3, 8];
+/// The exports that an impostor answers with are measured less: every fourth job.
+const IMPOSTOR_EVERY: usize = 4;
 
-/// One honest job.
-struct Job {
-    prompt: Vec<TokenId>,
-    sample_key: Digest,
-    temperature: f64,
-}
+/// What the exports are called that there may be.
+const VARIANTS: [&str; 4] = ["model", PLAIN_VARIANT, "q4", "int8"];
 
-/// Runs the calibration, prints the quantiles and writes the file.
+/// Runs the calibration, writes the file, and prints what was measured.
 ///
 /// # Errors
 /// [`CalibrateError`]; the file is written whole or not at all.
 pub fn run(config: &Config, options: &Calibrate) -> Result<(), CalibrateError> {
-    let chat = ChatModel::load(&config.engine.folder)?;
-    let jobs = jobs(&chat, options.jobs)?;
-    let variant = |name: &str| EngineConfig { variant: name.to_owned(), ..config.engine.clone() }.load();
-    let (mut model, mut plain) = (variant(&config.engine.variant)?, variant(PLAIN_VARIANT)?);
-    // Each export answers every job twice, in batches of different sizes and with different neighbours.
-    let answers = [
-        answer_all(model.as_mut(), &chat, &jobs, 0)?,
-        answer_all(model.as_mut(), &chat, &jobs, 1)?,
-        answer_all(plain.as_mut(), &chat, &jobs, 0)?,
-        answer_all(plain.as_mut(), &chat, &jobs, 1)?,
-    ];
-    let thresholds = Thresholds::committed()?;
-    let mut calibration = Calibration::default();
-    for (first, second) in [(0, 1), (2, 3), (0, 3)] {
-        for (job, (a, b)) in jobs.iter().zip(answers[first].iter().zip(&answers[second])) {
-            let context = Context {
-                temperature: job.temperature,
-                sample_key: &job.sample_key,
-                thresholds: &thresholds,
-            };
-            calibration.add(&compare(a, b, &context));
-        }
+    let chosen = known_models::choose_in(&options.model, &config.models).map_err(CalibrateError::Model)?;
+    let engine = EngineConfig { folder: chosen.folder.clone(), sequences_max: 32, ..config.engine.clone() };
+    let variants = variants(options, &chosen.folder)?;
+    let mut exports: Vec<Export> = variants
+        .iter()
+        .map(|variant| Export {
+            name: variant.clone(),
+            config: EngineConfig { variant: variant.clone(), ..engine.clone() },
+            every: 1,
+        })
+        .collect();
+    let honest = exports.len();
+    for impostor in &options.impostor {
+        exports.push(impostor_of(impostor, &engine)?);
     }
-    let text = calibration.to_toml(&options.name, thresholds.default_tolerance())?;
-    let output = |source| CalibrateError::Output { path: options.output.clone(), source };
-    std::fs::write(&options.output, text).map_err(output)?;
-    infera_program::print(&table(&calibration.quantiles(&LEVELS))).map_err(output)
-}
-
-/// Makes questions of the bundled model's domain with varying operands, each with a key of its own.
-fn jobs(chat: &ChatModel, count: u64) -> Result<Vec<Job>, ChatError> {
-    let now = Timestamp::from_millis(0);
-    let job = |index: u64| {
-        let (a, b) = (index * 37 % 100, index * 61 % 97);
-        let content = match index % 5 {
-            0 => format!("What is {a} + {b}?"),
-            1 => format!("Subtract {b} from {a}."),
-            2 => format!("How many minutes are in {} hours?", a % 20 + 1),
-            3 => format!("Tell me about number {a} and {b}."),
-            _ => [
-                "What is the capital of Peru?",
-                "Spell kitchen.",
-                "What is the opposite of hot?",
-                "Define river.",
-            ][(a % 4) as usize]
-                .to_owned(),
-        };
-        let prompt = chat.render(&[ChatMessage { role: "user".to_owned(), content }], now)?;
-        let sample_key = Digest::of(format!("calibration job {index}").as_bytes());
-        Ok(Job { prompt, sample_key, temperature: TEMPERATURES[(index % 3) as usize] })
+    let chat = ChatModel::load(&chosen.folder)?;
+    let is_bundled = chosen.known.is_some_and(|known| known.word == KNOWN[0].word);
+    let domain = if is_bundled { Domain::Bundled } else { Domain::Anything };
+    let jobs = jobs::jobs(&chat, domain, options.jobs)?;
+    let state = options.state.join(format!("{}-{}", options.name, model_name(&chosen.folder)));
+    let output = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CalibrateError::Output { path, source }
     };
-    (0..count).map(job).collect()
+    std::fs::create_dir_all(&state).map_err(output(&state))?;
+    let bench = Bench { exports: &exports, jobs: &jobs, chat: &chat, state: &state };
+    let results = compute(&bench, honest)?;
+
+    let before = match std::fs::read_to_string(&options.output) {
+        Ok(text) => Thresholds::parse(&text)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Thresholds::committed()?,
+        Err(error) => return Err(output(&options.output)(error)),
+    };
+    let calibration = calibration(&bench, honest, &results, &before);
+    let text = calibration.to_toml(&options.name, &before)?;
+    let thresholds = Thresholds::parse(&text)?;
+    std::fs::write(&options.output, text).map_err(output(&options.output))?;
+    let said = tables::tables(&bench, honest, &results, &calibration, &thresholds);
+    infera_program::print(&said).map_err(output(&options.output))
 }
 
-/// Answers all jobs in order, in batches whose sizes follow [`BATCHES`] from `offset` on.
-fn answer_all(
-    engine: &mut dyn Engine,
-    chat: &ChatModel,
-    jobs: &[Job],
-    offset: usize,
-) -> Result<Vec<ReplicaSummary>, EngineError> {
-    let mut answers = Vec::with_capacity(jobs.len());
-    let mut sizes = BATCHES.iter().cycle().skip(offset);
-    while answers.len() < jobs.len() {
-        let size = sizes.next().copied().unwrap_or(1).min(jobs.len() - answers.len());
-        let batch = &jobs[answers.len()..answers.len() + size];
-        answers.extend(answer_batch(engine, chat, batch)?);
+fn variants(options: &Calibrate, folder: &Path) -> Result<Vec<String>, CalibrateError> {
+    let there = || VARIANTS.iter().filter(|variant| onnx_file(folder, variant).is_ok());
+    let found = if options.variants.is_empty() {
+        there().map(|variant| (*variant).to_owned()).collect()
+    } else {
+        options.variants.clone()
+    };
+    if found.is_empty() {
+        let reason = format!(
+            "{} has none of the exports {}: name some by --variants",
+            folder.display(),
+            VARIANTS.join(", ")
+        );
+        return Err(CalibrateError::Model(reason));
     }
-    Ok(answers)
+    Ok(found)
 }
 
-/// Answers one batch: prompts are prefilled together and decoded together, and each leaves when its answer ends.
-fn answer_batch(
-    engine: &mut dyn Engine,
-    chat: &ChatModel,
-    batch: &[Job],
-) -> Result<Vec<ReplicaSummary>, EngineError> {
-    let name = |index: usize| SequenceId(index as u64);
-    let prompts: Vec<_> =
-        batch.iter().enumerate().map(|(index, job)| Prompt::new(name(index), &job.prompt)).collect();
-    let mut replicas: Vec<_> = batch.iter().map(|job| empty(engine, job)).collect();
-    let mut logits = whole::prefill(engine, &prompts)?;
-    let mut running: Vec<usize> = (0..batch.len()).collect();
-    while !running.is_empty() {
-        let mut steps = Vec::new();
-        for (index, row) in running.iter().copied().zip(logits.rows()) {
-            let (job, replica) = (&batch[index], &mut replicas[index]);
-            let position = u32::try_from(replica.tokens.len()).unwrap_or(u32::MAX);
-            let choice = choose(row, job.temperature, &Noise::new(&job.sample_key, 0), position);
-            replica.numbers.push(choice.numbers);
-            if chat.end_tokens().contains(&choice.token) {
-                continue;
+fn impostor_of(words: &str, engine: &EngineConfig) -> Result<Export, CalibrateError> {
+    let Some((folder, variant)) = words.rsplit_once(':') else {
+        return Err(CalibrateError::Model(format!("--impostor {words}: it is written as FOLDER:VARIANT")));
+    };
+    let folder = PathBuf::from(folder);
+    let name = format!("{}-{variant}", model_name(&folder));
+    let config = EngineConfig { folder, variant: variant.to_owned(), ..engine.clone() };
+    Ok(Export { name, config, every: IMPOSTOR_EVERY })
+}
+
+fn model_name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Each honest export answers every job twice, in batches of different sizes and with different neighbours; then each
+/// scores what all of them answered.
+fn compute(bench: &Bench<'_>, honest: usize) -> Result<Results, CalibrateError> {
+    let all = 0..bench.exports.len();
+    let first = all.clone().map(|export| Work::Decode { export, offset: 0 });
+    let second = (0..honest).map(|export| Work::Decode { export, offset: 1 });
+    let mut results = bench.compute(first.chain(second).collect(), &Results::new())?;
+    let scores = (0..honest).flat_map(|by| all.clone().map(move |export| Work::Score { export, by }));
+    let scored = bench.compute(scores.collect(), &results)?;
+    results.extend(scored);
+    Ok(results)
+}
+
+/// Compares all honest pairs.
+fn calibration(bench: &Bench<'_>, honest: usize, results: &Results, thresholds: &Thresholds) -> Calibration {
+    let mut calibration = Calibration::default();
+    for (place, job) in bench.jobs.iter().enumerate() {
+        let context = Context { temperature: job.temperature, sample_key: &job.sample_key, thresholds };
+        for export in 0..honest {
+            for other in export..honest {
+                add_decoded(&mut calibration, results, (export, other), place, &context);
             }
-            replica.tokens.push(choice.token);
-            if replica.tokens.len() < ANSWER_TOKENS_MAX {
-                steps.push((name(index), choice.token));
+            for by in 0..honest {
+                add_scored(&mut calibration, results, (export, by), place, &context);
             }
         }
-        let going: Vec<usize> = steps.iter().map(|(sequence, _)| sequence.0 as usize).collect();
-        let ended: Vec<_> =
-            running.iter().filter(|index| !going.contains(index)).map(|index| name(*index)).collect();
-        engine.release(&ended);
-        running = going;
-        if !running.is_empty() {
-            logits = whole::decode(engine, &steps)?;
-        }
     }
-    Ok(replicas)
+    calibration
 }
 
-fn empty(engine: &dyn Engine, job: &Job) -> ReplicaSummary {
-    ReplicaSummary {
-        tokens: Vec::new(),
-        numbers: Vec::new(),
-        numeric_class: engine.description().numeric_class.clone(),
-        arrived_ms: Timestamp::from_millis(0),
-        prompt_tokens: u32::try_from(job.prompt.len()).unwrap_or(u32::MAX),
-        sound: true,
+fn add_decoded(
+    calibration: &mut Calibration,
+    results: &Results,
+    (export, other): (usize, usize),
+    place: usize,
+    context: &Context<'_>,
+) {
+    let replica = |export, offset| {
+        let computed = results.get(&Work::Decode { export, offset })?;
+        computed.replica(place, &computed.class)
+    };
+    if let (Some(a), Some(b)) = (replica(export, 0), replica(other, 1)) {
+        calibration.add(&compare(&a, &b, context));
     }
 }
 
-fn table(quantiles: &[Quantiles]) -> String {
-    let mut text = format!("honest distances at the quantiles {LEVELS:?}\n");
-    for row in quantiles {
-        let differs =
-            if row.pair.is_one_class() { "one class".to_owned() } else { format!("{:?}", row.pair.differs) };
-        let head = row.pair.digests.map(|digest| digest.to_string()[..8].to_owned()).join(" with ");
-        text.push_str(&format!("{head} ({differs}): {} pairs, {} diverged\n", row.pairs, row.diverged));
-        text.push_str(&format!("  mean    {}\n  largest {}\n", line(&row.means), line(&row.maxima)));
-        if row.diverged > 0 {
-            text.push_str(&format!("  gap     {}\n", line(&row.gaps)));
-        }
+fn add_scored(
+    calibration: &mut Calibration,
+    results: &Results,
+    (export, by): (usize, usize),
+    place: usize,
+    context: &Context<'_>,
+) {
+    let decoded = results.get(&Work::Decode { export, offset: 0 });
+    let scored = results.get(&Work::Score { export, by });
+    let (Some(decoded), Some(scored)) = (decoded, scored) else { return };
+    if let (Some(replica), Some(numbers)) = (decoded.replica(place, &decoded.class), scored.numbers(place)) {
+        let scored = Scored { numbers, numeric_class: &scored.class };
+        calibration.add(&compare_scored(&replica, &scored, context));
     }
-    text
 }
 
-fn line(values: &[f64]) -> String {
-    values.iter().map(|value| format!("{value:>10.2e}")).collect::<Vec<_>>().join(" ")
+/// Returns the mean length of an export's answers, in tokens.
+fn answer_tokens(jobs: &[Job], results: &Results) -> f64 {
+    let computed = results.get(&Work::Decode { export: 0, offset: 0 });
+    let tokens: usize = computed.map_or(0, |one| one.lines.values().map(|line| line.tokens.len()).sum());
+    tokens as f64 / jobs.len().max(1) as f64
 }

@@ -57,7 +57,7 @@ pub enum Command {
     /// Single nodes, while nothing runs on the folder.
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Measure honest replicas of the bundled model's exports and write the thresholds file.
+    /// Measure how far apart honest replicas and scores of a model's exports are, and write their rows of the thresholds file.
     Calibrate(Calibrate),
 }
 

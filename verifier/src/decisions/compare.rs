@@ -1,10 +1,11 @@
 //! What two replicas of one job say about each other: rungs L1 (tokens) and L1n (numbers) of the ladder. Both must
-//! have passed L0. It says how they differ, never which of them is right.
+//! have passed L0. It says how they differ, never which of them is right. What an engine of ours says about a replica that it
+//! scored ([`compare_scored`]) is measured in the same units.
 
 use infera_sampling::{Noise, noised};
 use infera_types::ids::Digest;
 use infera_types::job::{Numbers, ReplicaSummary};
-use infera_types::numbers::{TokenId, TokenNumbers};
+use infera_types::numbers::{NumericClass, TokenId, TokenNumbers};
 
 use crate::decisions::thresholds::{ClassPair, Thresholds, Tolerance};
 
@@ -76,13 +77,56 @@ pub fn compare(a: &ReplicaSummary, b: &ReplicaSummary, context: &Context<'_>) ->
     let tolerance = context.thresholds.tolerance(&pair);
     let divergence = divergence(a, b);
     let compared = divergence.map_or(usize::MAX, |position| position.saturating_add(1));
-    let distance = distance(a, b, context, compared);
+    let distance = distance(a.numbers.iter().zip(&b.numbers).take(compared), context);
     let gap = divergence.and_then(|position| gap(a, b, context, position));
     let agreement = match (divergence, gap) {
         (None, _) => Agreement::Identical,
         (Some(position), Some(gap)) if gap <= tolerance.gap => Agreement::Benign { position },
         (Some(position), _) => Agreement::Conflict { position },
     };
+    Comparison { agreement, numbers: judge(&distance, tolerance), distance, gap, pair }
+}
+
+/// What an engine computed over a replica's tokens: teacher-forced, with the job's noise.
+#[derive(Clone, Copy, Debug)]
+pub struct Scored<'a> {
+    /// What its rows are reduced to: one for each token of the replica, and one more, which counts only if the replica
+    /// ended its answer itself.
+    pub numbers: &'a [TokenNumbers],
+    /// The engine's class.
+    pub numeric_class: &'a NumericClass,
+}
+
+/// Compares a replica with what an engine says of its tokens. Unlike two answers, these share their prefix at every
+/// position, so none ends the comparison: the distance is over all of them. The position of an agreement is the first at
+/// which the engine would have chosen otherwise (of a conflict: the first that nothing excuses), and `gap` is the largest of
+/// all such positions; `None` if there is none, or if at one a choice isn't in the other's list.
+#[must_use]
+pub fn compare_scored(replica: &ReplicaSummary, scored: &Scored<'_>, context: &Context<'_>) -> Comparison {
+    let pair = ClassPair::scored(&replica.numeric_class, scored.numeric_class);
+    let tolerance = context.thresholds.tolerance(&pair);
+    let rows = || replica.numbers.iter().zip(scored.numbers);
+    let distance = distance(rows(), context);
+    let mut agreement = Agreement::Identical;
+    let mut gap = Some(0.0_f64);
+    for (position, (own_row, our_row)) in rows().enumerate() {
+        let (own, ours) = (choice(replica, position), our_row.top.first().map(|entry| entry.0));
+        if own == ours {
+            continue;
+        }
+        let both = own.zip(ours);
+        let here = both.and_then(|(own, ours)| gap_between(own, ours, [own_row, our_row], context, position));
+        gap = gap.zip(here).map(|(gap, here)| gap.max(here));
+        agreement = match (agreement, here) {
+            (Agreement::Conflict { position }, _) => Agreement::Conflict { position },
+            (Agreement::Benign { position }, Some(here)) if here <= tolerance.gap => {
+                Agreement::Benign { position }
+            }
+            (_, Some(here)) if here <= tolerance.gap => Agreement::Benign { position },
+            _ => Agreement::Conflict { position },
+        };
+    }
+    let gap = gap.filter(|_| agreement != Agreement::Identical);
     Comparison { agreement, numbers: judge(&distance, tolerance), distance, gap, pair }
 }
 
@@ -108,16 +152,26 @@ fn divergence(a: &ReplicaSummary, b: &ReplicaSummary) -> Option<usize> {
 
 /// Returns the larger of both replicas' gaps between their own choice and the other's.
 fn gap(a: &ReplicaSummary, b: &ReplicaSummary, context: &Context<'_>, position: usize) -> Option<f64> {
-    let (of_a, of_b) = (choice(a, position)?, choice(b, position)?);
-    let gap_in = |replica: &ReplicaSummary| {
-        let row = replica.numbers.get(position)?;
+    let sides = [a.numbers.get(position)?, b.numbers.get(position)?];
+    gap_between(choice(a, position)?, choice(b, position)?, sides, context, position)
+}
+
+/// Returns the larger of two rows' gaps between two tokens; `None` if a row doesn't list both.
+fn gap_between(
+    one: TokenId,
+    other: TokenId,
+    rows: [&TokenNumbers; 2],
+    context: &Context<'_>,
+    position: usize,
+) -> Option<f64> {
+    let gap_in = |row: &TokenNumbers| {
         let score = |wanted: TokenId| {
             let entry = row.top.iter().find(|(token, _)| *token == wanted)?;
             Some(score(entry, context, position))
         };
-        Some((score(of_a)? - score(of_b)?).abs())
+        Some((score(one)? - score(other)?).abs())
     };
-    Some(gap_in(a)?.max(gap_in(b)?))
+    Some(gap_in(rows[0])?.max(gap_in(rows[1])?))
 }
 
 fn score(entry: &(TokenId, f32), context: &Context<'_>, position: usize) -> f64 {
@@ -126,8 +180,11 @@ fn score(entry: &(TokenId, f32), context: &Context<'_>, position: usize) -> f64 
     noised(entry.1, context.temperature, &noise, u32::try_from(position).unwrap_or(u32::MAX), entry.0)
 }
 
-fn distance(a: &ReplicaSummary, b: &ReplicaSummary, context: &Context<'_>, positions: usize) -> Distance {
-    let rows = a.numbers.iter().zip(&b.numbers).take(positions);
+/// Returns the distance of rows that follow the same prefix, from position 0 on.
+fn distance<'a>(
+    rows: impl ExactSizeIterator<Item = (&'a TokenNumbers, &'a TokenNumbers)>,
+    context: &Context<'_>,
+) -> Distance {
     let mut distance = Distance { positions: rows.len(), ..Distance::default() };
     let (mut sum, mut count) = (0.0, 0_u64);
     for (position, (row_a, row_b)) in rows.enumerate() {

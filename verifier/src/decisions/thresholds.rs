@@ -2,13 +2,14 @@
 //! once at start. It only looks tolerances up; `compare` measures distances, and `calibration` derives tolerances.
 
 pub mod calibration;
+mod classes;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use infera_types::ids::Digest;
-use infera_types::numbers::NumericClass;
 use serde::{Deserialize, Serialize};
+
+use classes::name_of;
+pub use classes::{Against, ClassPair, ClassPart, Side};
 
 /// The file that the program carries.
 const COMMITTED: &str = include_str!("../../thresholds/committed.toml");
@@ -34,82 +35,6 @@ pub enum ThresholdsError {
     Repeated(String),
 }
 
-/// Parts of a numeric class, as rows of the file name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClassPart {
-    /// The digest of the model's files: another graph or other weights under the same name.
-    Model,
-    /// The execution provider.
-    Provider,
-    /// Instruction set or compute capability.
-    Hardware,
-    /// ONNX Runtime's version.
-    Runtime,
-    /// The dtype that arithmetic is done in.
-    Compute,
-}
-
-impl ClassPart {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Provider => "provider",
-            Self::Hardware => "hardware",
-            Self::Runtime => "runtime",
-            Self::Compute => "compute",
-        }
-    }
-}
-
-/// What a pair of numeric classes is called: the parts that differ, and between which models. Which of the two comes
-/// first plays no part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClassPair {
-    /// Empty for one class.
-    pub differs: BTreeSet<ClassPart>,
-    /// Their digests, the lesser first; twice the same for one model.
-    pub digests: [Digest; 2],
-}
-
-impl ClassPair {
-    /// Returns the pair of two classes.
-    #[must_use]
-    pub fn of(a: &NumericClass, b: &NumericClass) -> Self {
-        let parts = [
-            (ClassPart::Model, a.model_digest == b.model_digest),
-            (ClassPart::Provider, a.provider == b.provider),
-            (ClassPart::Hardware, a.hardware == b.hardware),
-            (ClassPart::Runtime, a.runtime == b.runtime),
-            (ClassPart::Compute, a.compute == b.compute),
-        ];
-        let differs = parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect();
-        let mut digests = [a.model_digest, b.model_digest];
-        digests.sort();
-        Self { differs, digests }
-    }
-
-    /// Returns whether bit-identical numbers are promised.
-    #[must_use]
-    pub fn is_one_class(&self) -> bool {
-        self.differs.is_empty()
-    }
-}
-
-impl fmt::Display for ClassPair {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&name_of(&self.differs))
-    }
-}
-
-/// Returns `same`, or the parts that differ joined by `+`.
-fn name_of(differs: &BTreeSet<ClassPart>) -> String {
-    if differs.is_empty() {
-        return "same".to_owned();
-    }
-    differs.iter().map(|part| part.word()).collect::<Vec<_>>().join("+")
-}
-
 /// How far apart two honest replicas may be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,16 +54,19 @@ pub struct Tolerance {
 struct Row {
     differs: BTreeSet<ClassPart>,
     #[serde(default)]
-    digests: Option<[Digest; 2]>,
+    against: Against,
+    #[serde(default)]
+    sides: Option<[Side; 2]>,
     #[serde(flatten)]
     tolerance: Tolerance,
 }
 
 impl Row {
     fn name(&self) -> String {
-        match &self.digests {
-            Some([first, second]) => format!("{} of {first} and {second}", name_of(&self.differs)),
-            None => name_of(&self.differs),
+        let name = name_of(&self.differs, self.against);
+        match &self.sides {
+            Some([first, second]) => format!("{name} of {first} and {second}"),
+            None => name,
         }
     }
 }
@@ -169,7 +97,7 @@ impl Thresholds {
     pub fn parse(text: &str) -> Result<Self, ThresholdsError> {
         let mut parsed: Self =
             toml::from_str(text).map_err(|error| ThresholdsError::Malformed(error.to_string()))?;
-        parsed.rows.iter_mut().filter_map(|row| row.digests.as_mut()).for_each(|pair| pair.sort());
+        parsed.rows.iter_mut().filter_map(|row| row.sides.as_mut()).for_each(|pair| pair.sort());
         check_tolerance("default", &parsed.default)?;
         let mut seen = BTreeSet::new();
         for row in &parsed.rows {
@@ -193,16 +121,15 @@ impl Thresholds {
         &self.default
     }
 
-    /// Returns the tolerance of a pair: of these very models if there is a row for them, else of what differs, else the
+    /// Returns the tolerance of a pair: of these very classes if there is a row for them, else of what differs, else the
     /// default. The default is meant for pairs that were not measured, so it is no wider than what is known of honest
     /// engines on different hardware: too narrow costs an agreement, too wide would let a cheat choose its class.
     #[must_use]
     pub fn tolerance(&self, pair: &ClassPair) -> &Tolerance {
-        let alike = || self.rows.iter().filter(|row| row.differs == pair.differs);
-        let exact = alike().find(|row| row.digests == Some(pair.digests));
-        exact
-            .or_else(|| alike().find(|row| row.digests.is_none()))
-            .map_or(&self.default, |row| &row.tolerance)
+        let alike =
+            || self.rows.iter().filter(|row| row.differs == pair.differs && row.against == pair.against);
+        let exact = alike().find(|row| row.sides.as_ref() == Some(&pair.sides));
+        exact.or_else(|| alike().find(|row| row.sides.is_none())).map_or(&self.default, |row| &row.tolerance)
     }
 }
 

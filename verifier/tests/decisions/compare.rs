@@ -1,11 +1,13 @@
 //! L1 and L1n.
 
+use infera_sampling::{Noise, choose};
 use infera_types::job::{Numbers, ReplicaSummary};
-use infera_verifier::decisions::compare::{Agreement, Comparison, Context, compare};
+use infera_types::numbers::TokenNumbers;
+use infera_verifier::decisions::compare::{Agreement, Comparison, Context, Scored, compare, compare_scored};
 use infera_verifier::decisions::thresholds::Thresholds;
 use proptest::prelude::*;
 
-use super::sample::{END, HONEST, Sampling, Toy};
+use super::sample::{END, HONEST, Sampling, Toy, class};
 
 const THRESHOLDS: &str = "
 version = \"test\"
@@ -27,6 +29,22 @@ fn compared(a: &ReplicaSummary, b: &ReplicaSummary, sampling: &Sampling) -> Comp
     let context =
         Context { temperature: sampling.temperature, sample_key: &sampling.key, thresholds: &thresholds };
     compare(a, b, &context)
+}
+
+/// What `referee` says of a replica's tokens: as the other class of the thresholds, or as the replica's own.
+fn scored(replica: &ReplicaSummary, referee: &Toy, hardware: &str, sampling: &Sampling) -> Comparison {
+    let noise = Noise::new(&sampling.key, 0);
+    // One row more than an answer that was cut has.
+    let rows = (0..=replica.tokens.len()).map(|position| {
+        let row = referee.row(&replica.tokens[..position]);
+        choose(&row, sampling.temperature, &noise, u32::try_from(position).unwrap()).numbers
+    });
+    let numbers: Vec<_> = rows.collect();
+    let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
+    let context =
+        Context { temperature: sampling.temperature, sample_key: &sampling.key, thresholds: &thresholds };
+    let numeric_class = class("toy", hardware);
+    compare_scored(replica, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context)
 }
 
 /// The largest true change of any token's log-probability over the positions compared.
@@ -94,6 +112,80 @@ proptest! {
         let comparison = compared(&HONEST.summary(&sampling, "a"), &other.summary(&sampling, "b"), &sampling);
         prop_assert_eq!(comparison.numbers, Numbers::Outside);
     }
+}
+
+proptest! {
+    #[test]
+    fn an_exact_score_confirms_each_choice(job: u64, temperature in 0.0..2.0_f64, max_tokens in 1..40_usize) {
+        let sampling = Sampling::new(job, temperature, max_tokens);
+        let honest = HONEST.summary(&sampling, "a");
+        let comparison = scored(&honest, &HONEST, "a", &sampling);
+        prop_assert_eq!(comparison.agreement, Agreement::Identical);
+        prop_assert_eq!(comparison.gap, None);
+        prop_assert_eq!(comparison.distance.max, 0.0);
+        prop_assert_eq!(comparison.distance.positions, honest.numbers.len());
+    }
+
+    /// A score follows the replica's tokens, so every position counts, those after another choice too.
+    #[test]
+    fn a_score_goes_on_behind_another_choice(job: u64, temperature in 0.0..2.0_f64, error in 0.0..1.0_f32) {
+        let sampling = Sampling::new(job, temperature, 30);
+        let (honest, referee) = (HONEST.summary(&sampling, "a"), Toy { error, ..HONEST });
+        let comparison = scored(&honest, &referee, "b", &sampling);
+        prop_assert_eq!(comparison.distance.positions, honest.numbers.len());
+        let truth = true_distance(&HONEST, &referee, &honest.tokens, honest.numbers.len()) + 1e-5;
+        prop_assert!(comparison.distance.max <= truth, "{:?} over {truth}", comparison.distance);
+        prop_assert!(comparison.gap.unwrap_or(0.0) <= 2.0 * truth);
+        if truth < 0.1 {
+            prop_assert!(!matches!(comparison.agreement, Agreement::Conflict { .. }), "{:?}", comparison);
+        }
+    }
+
+    #[test]
+    fn a_score_tells_another_model(job: u64, temperature in 0.0..2.0_f64) {
+        let sampling = Sampling::new(job, temperature, 30);
+        let other = Toy { weights: 2, ..HONEST }.summary(&sampling, "b");
+        prop_assert_eq!(scored(&other, &HONEST, "a", &sampling).numbers, Numbers::Outside);
+    }
+}
+
+/// A conflict is where it is, whatever was excused before it; the gap is the largest of all.
+#[test]
+fn a_score_names_the_first_choice_that_nothing_excuses() {
+    let sampling = Sampling::new(0, 0.0, 4);
+    let mut one = HONEST.summary(&sampling, "a");
+    one.tokens = vec![1; 4];
+    let row =
+        |best: (u32, f32), second: (u32, f32)| TokenNumbers { top: vec![best, second], log_sum_exp: 10.0 };
+    one.numbers = vec![row((1, 9.0), (2, 8.9)); 4];
+    let confirms = row((1, 9.0), (2, 8.9));
+    let (excused, refuses, lists) =
+        (row((2, 9.0), (1, 8.9)), row((2, 9.0), (1, 8.5)), row((2, 9.0), (3, 8.9)));
+    let benign = |position| Agreement::Benign { position };
+    let conflict = |position| Agreement::Conflict { position };
+    let cases = [
+        ([&confirms, &confirms, &confirms, &confirms], Agreement::Identical, None),
+        ([&confirms, &excused, &excused, &confirms], benign(1), Some(0.1)),
+        ([&excused, &confirms, &refuses, &excused], conflict(2), Some(0.5)),
+        ([&excused, &lists, &refuses, &confirms], conflict(1), None),
+    ];
+    for (rows, agreement, gap) in cases {
+        let numbers: Vec<_> = rows.into_iter().cloned().collect();
+        let numeric_class = class("toy", "b");
+        let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
+        let context = Context { temperature: 0.0, sample_key: &sampling.key, thresholds: &thresholds };
+        let found =
+            compare_scored(&one, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context);
+        assert_eq!(found.agreement, agreement);
+        assert_eq!(found.gap.map(|gap| (gap * 10.0).round()), gap.map(|gap: f64| gap * 10.0));
+    }
+    // A token that its own numbers don't name is judged by itself.
+    one.tokens[3] = 9_999;
+    let numbers = vec![confirms; 4];
+    let (thresholds, numeric_class) = (Thresholds::parse(THRESHOLDS).unwrap(), class("toy", "b"));
+    let context = Context { temperature: 0.0, sample_key: &sampling.key, thresholds: &thresholds };
+    let found = compare_scored(&one, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context);
+    assert_eq!(found.agreement, conflict(3));
 }
 
 #[test]

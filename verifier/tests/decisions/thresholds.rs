@@ -1,9 +1,10 @@
 //! The thresholds file and its calibration.
 
 use infera_types::job::Numbers;
+use infera_types::numbers::NumericClass;
 use infera_verifier::decisions::compare::{Agreement, Comparison, Distance};
 use infera_verifier::decisions::thresholds::calibration::{
-    Calibration, CalibrationError, MARGIN, PAIRS_MIN, QUANTILE, TOLERANCE_MIN, quantile,
+    Calibration, CalibrationError, GAPS_MIN, MARGIN, PAIRS_MIN, QUANTILE, TOLERANCE_MIN, quantile,
 };
 use infera_verifier::decisions::thresholds::{ClassPair, Thresholds, ThresholdsError, Tolerance};
 
@@ -35,7 +36,7 @@ fn wrong_files_are_refused() {
 }
 
 #[test]
-fn these_very_models_go_before_any_models() {
+fn these_very_classes_go_before_any_classes() {
     let [toy, plain, int4] = ["toy", "plain", "int4"].map(|model| class(model, "a"));
     let text = format!(
         "version = \"1\"
@@ -46,15 +47,27 @@ fn these_very_models_go_before_any_models() {
         gap = 1.0\nmean = 1.0\nmax = 1.0\npairs = 0
         [[rows]]
         differs = [\"model\"]
-        digests = [\"{}\", \"{}\"]
-        gap = 2.0\nmean = 2.0\nmax = 2.0\npairs = 0",
+        sides = [
+            {{ model = \"{}\", provider = \"cpu\", compute = \"f32\" }},
+            {{ model = \"{}\", provider = \"cpu\", compute = \"f32\" }},
+        ]
+        gap = 2.0\nmean = 2.0\nmax = 2.0\npairs = 0
+        [[rows]]
+        differs = []
+        against = \"scored\"
+        gap = 3.0\nmean = 3.0\nmax = 3.0\npairs = 0",
         toy.model_digest, plain.model_digest
     );
     let thresholds = Thresholds::parse(&text).unwrap();
-    let gap = |a, b| thresholds.tolerance(&ClassPair::of(a, b)).gap;
+    let gap = |a: &NumericClass, b: &NumericClass| thresholds.tolerance(&ClassPair::of(a, b)).gap;
     assert_eq!((gap(&toy, &plain), gap(&plain, &toy)), (2.0, 2.0));
     assert_eq!(gap(&toy, &int4), 1.0);
     assert_eq!(gap(&toy, &class("toy", "b")), 9.0);
+    // A score is another pair than an answer, and a GPU's is another class though both are of one model.
+    let scored = |a: &NumericClass, b: &NumericClass| thresholds.tolerance(&ClassPair::scored(a, b)).gap;
+    assert_eq!((gap(&toy, &toy), scored(&toy, &toy), scored(&toy, &plain)), (9.0, 3.0, 9.0));
+    let cuda = |of: &NumericClass| NumericClass { provider: "cuda".to_owned(), ..of.clone() };
+    assert_eq!(gap(&cuda(&toy), &cuda(&plain)), 1.0);
 }
 
 #[test]
@@ -78,6 +91,11 @@ fn comparison(hardware: &str, max: f64, agreement: Agreement) -> Comparison {
 
 const DEFAULT: Tolerance = Tolerance { gap: 0.25, mean: 0.02, max: 0.125, pairs: 0 };
 
+fn before(rows: &str) -> Thresholds {
+    let default = "gap = 0.25\nmean = 0.02\nmax = 0.125\npairs = 0\n";
+    Thresholds::parse(&format!("version = \"1\"\n[default]\n{default}{rows}")).unwrap()
+}
+
 #[test]
 fn calibration_writes_a_file_that_reads_back() {
     let mut calibration = Calibration::default();
@@ -94,7 +112,8 @@ fn calibration_writes_a_file_that_reads_back() {
     assert!((across.maxima[0] - 0.01).abs() < 1e-9 && (across.maxima[1] - 0.01998).abs() < 1e-9);
     assert_eq!(across.gaps.len(), 2);
 
-    let thresholds = Thresholds::parse(&calibration.to_toml("2026-11-22", &DEFAULT).unwrap()).unwrap();
+    let before = before("");
+    let thresholds = Thresholds::parse(&calibration.to_toml("2026-11-22", &before).unwrap()).unwrap();
     assert_eq!(thresholds.version(), "2026-11-22");
     let same = thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &class("toy", "a")));
     assert_eq!((same.max, same.mean, same.pairs), (TOLERANCE_MIN, TOLERANCE_MIN, 2_000));
@@ -105,6 +124,44 @@ fn calibration_writes_a_file_that_reads_back() {
     assert_eq!(unknown, &DEFAULT);
 }
 
+/// Where honest pairs diverge often, their gaps are measured, and not bounded by distances, which would excuse anything.
+/// Rows of pairs that were not measured again stay.
+#[test]
+fn gaps_are_measured_where_there_are_enough_and_other_rows_stay() {
+    let tolerance = "gap = 7.0\nmean = 7.0\nmax = 7.0\npairs = 5000\n";
+    let kept = format!("[[rows]]\ndiffers = [\"runtime\"]\n{tolerance}");
+    let replaced = format!("[[rows]]\ndiffers = [\"hardware\"]\n{tolerance}");
+    let of = |diverged: u64, before: &Thresholds| {
+        let mut calibration = Calibration::default();
+        for pair in 0..PAIRS_MIN {
+            let agreement = match pair < diverged {
+                true => Agreement::Conflict { position: 4 },
+                false => Agreement::Identical,
+            };
+            calibration.add(&Comparison { gap: None, ..comparison("b", 2.0, agreement) });
+            calibration.add(&Comparison {
+                gap: (pair < diverged).then_some(0.5),
+                ..comparison("b", 2.0, agreement)
+            });
+        }
+        let unlisted = calibration.quantiles(&[0.5])[0].unlisted;
+        assert_eq!(unlisted, diverged);
+        Thresholds::parse(&calibration.to_toml("2", before).unwrap()).unwrap()
+    };
+    let pair = ClassPair::of(&class("toy", "a"), &class("toy", "b"));
+    let before = before(&(kept + &replaced));
+    for (diverged, gap) in [(GAPS_MIN as u64, MARGIN * 0.5), (GAPS_MIN as u64 - 1, 2.0 * MARGIN * 2.0)] {
+        let thresholds = of(diverged, &before);
+        assert_eq!(thresholds.tolerance(&pair).gap, gap, "{diverged}");
+        // One row for all classes stays beside that of these.
+        let any = ClassPair::of(&class("other", "a"), &class("other", "b"));
+        assert_eq!(thresholds.tolerance(&any).gap, 7.0);
+        let mut later = class("toy", "a");
+        later.runtime.push_str(".1");
+        assert_eq!(thresholds.tolerance(&ClassPair::of(&class("toy", "a"), &later)).pairs, 5_000);
+    }
+}
+
 #[test]
 fn too_few_pairs_are_refused() {
     let mut calibration = Calibration::default();
@@ -112,5 +169,5 @@ fn too_few_pairs_are_refused() {
         calibration.add(&comparison("b", 0.1, Agreement::Identical));
     }
     let expected = CalibrationError::TooFew { pair: "hardware".to_owned(), pairs: PAIRS_MIN - 1 };
-    assert_eq!(calibration.to_toml("1", &DEFAULT), Err(expected));
+    assert_eq!(calibration.to_toml("1", &before("")), Err(expected));
 }

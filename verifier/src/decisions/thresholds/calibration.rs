@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{ClassPair, ClassPart, Tolerance, name_of};
+use super::{Against, ClassPair, Row, Side, Thresholds, Tolerance, name_of};
 use crate::decisions::compare::{Agreement, Comparison};
 
 /// The least number of honest pairs to calibrate from: fewer say too little about the rare end of their distribution.
@@ -16,6 +16,9 @@ pub const QUANTILE: f64 = 0.999;
 /// How many times the quantile a tolerance is: the sample's end is not the distribution's.
 pub const MARGIN: f64 = 1.5;
 
+/// From how many divergences on the quantile of their gaps is taken. Of fewer it would be near their largest by chance.
+pub const GAPS_MIN: usize = 500;
+
 /// The least tolerance: numbers are rounded on their way through text and sums.
 pub const TOLERANCE_MIN: f64 = 1e-6;
 
@@ -25,11 +28,12 @@ const HEADER: &str = "\
 # version. A row is written by the calibration from at least 2,000 pairs of honest replicas of that pair of classes.
 #
 # `differs` names the parts of the two numeric classes that differ (\"model\" is the digest of the model's files);
-# an empty list is two replicas of one class. A row with `digests` holds for these two models only and goes before
-# one without. `default` holds for pairs that no row describes.
+# an empty list is two replicas of one class. `against = \"scored\"` is a replica that was decoded with what an engine
+# computed in chunks over its tokens; without it both were decoded. A row with `sides` holds for these two classes only
+# and goes before one without. `default` holds for pairs that no row describes.
 #
-#   gap   at the first divergence, how far apart the noised scores of the two chosen tokens may be
-#   mean  of the distances of all reported log-probabilities up to the divergence
+#   gap   at the first divergence (where scored: at each), how far apart the noised scores of the two chosen tokens may be
+#   mean  of the distances of all reported log-probabilities up to the divergence (where scored: of all)
 #   max   the largest of them
 #   pairs how many honest pairs the row was measured on; 0 is provisional: not calibrated yet
 ";
@@ -59,6 +63,7 @@ struct Samples {
     maxima: Vec<f64>,
     gaps: Vec<f64>,
     diverged: u64,
+    unlisted: u64,
 }
 
 /// What was measured of one pair of classes.
@@ -70,6 +75,8 @@ pub struct Quantiles {
     pub pairs: u64,
     /// Those whose tokens differ.
     pub diverged: u64,
+    /// Those of them where one's choice isn't in the other's list, so that no tolerance excuses it.
+    pub unlisted: u64,
     /// The quantiles asked for, of the mean distances.
     pub means: Vec<f64>,
     /// The quantiles of the largest distances.
@@ -87,6 +94,7 @@ impl Calibration {
         if comparison.agreement != Agreement::Identical {
             samples.diverged += 1;
             samples.gaps.extend(comparison.gap);
+            samples.unlisted += u64::from(comparison.gap.is_none());
         }
     }
 
@@ -99,6 +107,7 @@ impl Calibration {
                 pair: pair.clone(),
                 pairs: samples.means.len() as u64,
                 diverged: samples.diverged,
+                unlisted: samples.unlisted,
                 means: at(&samples.means),
                 maxima: at(&samples.maxima),
                 gaps: at(&samples.gaps),
@@ -107,32 +116,35 @@ impl Calibration {
         each.collect()
     }
 
-    /// Writes the thresholds file: one row per pair of classes, and `default` for all others. Pairs that differ in the same
-    /// parts get rows with their digests, unless there is only one such pair.
+    /// Writes the thresholds file: one row per pair of classes, those of other pairs and the default as they are in
+    /// `before`.
     ///
-    /// The gap follows from the largest distance: where `a` chose `t` and `b` chose `u` over the same prefix with the
-    /// same noise, both gaps together are at most the change of `t`'s log-probability and that of `u`'s, so twice the
-    /// largest distance bounds them. Divergences of honest pairs are too rare to take a quantile of.
+    /// The gap is a quantile of those measured where honest pairs diverge often. Elsewhere it follows from the largest
+    /// distance: where `a` chose `t` and `b` chose `u` over the same prefix with the same noise, both gaps together are at
+    /// most the change of `t`'s log-probability and that of `u`'s, so twice the largest distance bounds them.
     ///
     /// # Errors
     /// [`CalibrationError::TooFew`] names the pair of classes to measure more of.
-    pub fn to_toml(&self, version: &str, default: &Tolerance) -> Result<String, CalibrationError> {
-        let mut text = format!("{HEADER}\nversion = {version:?}\n\n[default]\n");
-        write_tolerance(&mut text, default);
+    pub fn to_toml(&self, version: &str, before: &Thresholds) -> Result<String, CalibrationError> {
+        let mut rows = before.rows.clone();
         for (pair, samples) in &self.samples {
             let pairs = samples.means.len() as u64;
             if pairs < PAIRS_MIN {
                 return Err(CalibrationError::TooFew { pair: pair.to_string(), pairs });
             }
-            let words: Vec<_> = pair.differs.iter().map(|part: &ClassPart| part.word()).collect();
-            let _ = write!(text, "\n[[rows]] # {}\ndiffers = {words:?}\n", name_of(&pair.differs));
-            let alike = self.samples.keys().filter(|other| other.differs == pair.differs).count();
-            if alike > 1 {
-                let digests = pair.digests.map(|digest| digest.to_string());
-                let _ = writeln!(text, "digests = {digests:?}");
-            }
-            write_tolerance(&mut text, &samples.tolerance());
+            let row = Row {
+                differs: pair.differs.clone(),
+                against: pair.against,
+                sides: Some(pair.sides.clone()),
+                tolerance: samples.tolerance(),
+            };
+            rows.retain(|other| other.name() != row.name());
+            rows.push(row);
         }
+        rows.sort_by_key(|row| (row.differs.clone(), row.sides.clone(), row.against));
+        let mut text = format!("{HEADER}\nversion = {version:?}\n\n[default]\n");
+        write_tolerance(&mut text, before.default_tolerance());
+        rows.iter().for_each(|row| write_row(&mut text, row));
         Ok(text)
     }
 }
@@ -141,8 +153,30 @@ impl Samples {
     fn tolerance(&self) -> Tolerance {
         let of = |values: &[f64]| (MARGIN * quantile(values, QUANTILE)).max(TOLERANCE_MIN);
         let max = of(&self.maxima);
-        Tolerance { gap: 2.0 * max, mean: of(&self.means), max, pairs: self.means.len() as u64 }
+        let bound = 2.0 * max;
+        let gap = if self.gaps.len() < GAPS_MIN { bound } else { bound.min(of(&self.gaps)) };
+        Tolerance { gap, mean: of(&self.means), max, pairs: self.means.len() as u64 }
     }
+}
+
+fn write_row(text: &mut String, row: &Row) {
+    let words: Vec<_> = row.differs.iter().map(|part| part.word()).collect();
+    let _ = write!(text, "\n[[rows]] # {}\ndiffers = {words:?}\n", name_of(&row.differs, row.against));
+    if row.against == Against::Scored {
+        text.push_str("against = \"scored\"\n");
+    }
+    if let Some(sides) = &row.sides {
+        text.push_str("sides = [\n");
+        for Side { model, provider, compute } in sides {
+            let model = model.to_string();
+            let _ = writeln!(
+                text,
+                "    {{ model = {model:?}, provider = {provider:?}, compute = {compute:?} }},"
+            );
+        }
+        text.push_str("]\n");
+    }
+    write_tolerance(text, &row.tolerance);
 }
 
 fn write_tolerance(text: &mut String, tolerance: &Tolerance) {
