@@ -251,7 +251,7 @@ fn score_one(engine: &mut dyn Engine, job: &Job, answer: &Line) -> Result<Line, 
 /// Says whether an export's answer to a job is scored by another. Of two different ones each scores half of the other's,
 /// so that a job gives one pair.
 fn is_scored(job: usize, export: usize, by: usize) -> bool {
-    export == by || (job % 2 == 0) == (export < by)
+    export == by || job.is_multiple_of(2) == (export < by)
 }
 
 /// Returns how many of the first `lines` lines are whole batches.
