@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use infera::cli::{self, Cli, Command, Reader, Settings};
-use infera::commands;
 use infera::config::Config;
 use infera::network::Network;
-use infera::{calibrate, groups, keys};
+use infera::{calibrate, commands, groups, keys};
 use infera_program::{Failure, config, print};
 use infera_types::shutdown;
 use tokio::runtime::{Builder, Runtime};

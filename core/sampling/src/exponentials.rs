@@ -6,7 +6,7 @@
 
 use multiversion::multiversion;
 
-use super::{BLOCK, finite};
+use super::blocks::{BLOCK, finite};
 
 // The names and values are those of the algorithm, by FreeBSD's msun as `libm` has it.
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);

@@ -21,18 +21,20 @@
 //! * Odd values. NaN and -inf count as the lowest finite f32, +inf as the highest, so that every reported number
 //!   is finite. A temperature that is not a finite number above 0 counts as 0.
 
+mod blocks;
 mod exponentials;
 mod philox;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use multiversion::multiversion;
 use sha2::Sha256;
 
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::JobRequest;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{Rest, Row, TokenId, TokenNumbers};
+
+use self::blocks::{Blocks, finite};
 
 /// The lower bound of Gumbel noise: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
 pub const GUMBEL_MIN: f64 = -3.1;
@@ -49,10 +51,6 @@ const LN_2_ABOVE: f64 = 0.6932;
 /// How far below the row's highest a logit is left out of the sum. It would add less than 2^-92 of the sum: a million
 /// such logits change at most its last bit, and that rarely.
 const COUNTED_BELOW: f64 = 64.0;
-
-/// How many tokens are skipped as a whole, and compared in one step.
-const BLOCK: usize = 4 * philox::COUNT;
-const LANES: usize = 8;
 
 /// Derives the key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the
 /// label, the request's digest and the model's digest as the info.
@@ -143,12 +141,6 @@ fn gumbel_of_word(word: u32) -> f64 {
 fn gumbel_above(word: u32) -> f64 {
     let complement = (1_u64 << 32) - u64::from(word);
     f64::from(32 - complement.ilog2()) * LN_2_ABOVE
-}
-
-/// Returns the logit as it counts: see "odd values" above.
-#[inline]
-fn finite(logit: f32) -> f32 {
-    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
 
 fn is_greedy(temperature: f64) -> bool {
@@ -313,45 +305,4 @@ fn log_sum_exp(row: &Blocks<'_>, highest: f32) -> f64 {
     }
     f64::from(highest)
         + libm::log(exponentials::sum(row.logits, &row.peaks, f64::from(highest), COUNTED_BELOW))
-}
-
-/// A row in pieces with the highest logit of each, so that whole pieces can be skipped.
-struct Blocks<'a> {
-    logits: &'a [f32],
-    peaks: Vec<f32>,
-}
-
-impl<'a> Blocks<'a> {
-    fn of(logits: &'a [f32]) -> Self {
-        Self { logits, peaks: peaks(logits) }
-    }
-
-    /// Returns the pieces, each with the id of its first token and its highest logit.
-    fn iter(&self) -> impl Iterator<Item = (TokenId, &'a [f32], f32)> {
-        let ids = (0..).step_by(BLOCK);
-        ids.zip(self.logits.chunks(BLOCK)).zip(&self.peaks).map(|((id, block), peak)| (id, block, *peak))
-    }
-}
-
-/// Returns the highest logit of each piece, with NaN as the lowest. It works in lanes, which a processor compares all at once.
-#[multiversion(targets("x86_64+avx2"))]
-fn peaks(logits: &[f32]) -> Vec<f32> {
-    let highest = |lanes: [f32; LANES]| lanes.into_iter().fold(f32::MIN, f32::max);
-    // Not `f32::max`, whose rules for NaN prevent it from being one instruction.
-    let above = |logit: f32, lane: f32| if logit > lane { logit } else { lane };
-    let (whole, rest) = logits.as_chunks::<BLOCK>();
-    let mut peaks = Vec::with_capacity(whole.len() + 1);
-    for block in whole {
-        let mut lanes = [f32::MIN; LANES];
-        for part in block.as_chunks::<LANES>().0 {
-            for (lane, &logit) in lanes.iter_mut().zip(part) {
-                *lane = above(logit, *lane);
-            }
-        }
-        peaks.push(highest(lanes));
-    }
-    if !rest.is_empty() {
-        peaks.push(rest.iter().fold(f32::MIN, |lane, &logit| above(logit, lane)));
-    }
-    peaks
 }

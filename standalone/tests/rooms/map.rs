@@ -52,7 +52,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("core/sampling", &["exponentials", "philox", "lib"]),
+    ("core/sampling", &["philox", "blocks", "exponentials", "lib"]),
     ("core/broker", &["lib", "topology", "connections", "consuming", "parking", "memory", "measured"]),
     (
         "core/broker/rabbitmq",
