@@ -92,7 +92,7 @@ metrics! {
     Counter VERIFIER_EXPIRED = "infera_verifier_expired_segments_total": "Segments that were deleted from the archive because their retention was over.";
     Counter VERIFIER_ERASURES_STUCK = "infera_verifier_stuck_erasures_total": "Segments with text to erase whose object is gone, damaged or refused; each is tried again after verifier.rewrite_retry_ms.";
     Counter VERIFIER_PRUNED = "infera_verifier_pruned_jobs_total": "Jobs whose body was deleted from the ledger: archived and past retention.";
-    Counter VERIFIER_PRUNINGS_STUCK = "infera_verifier_stuck_prunings_total": "Checks of archived segments past retention that failed for a reason that an operator has to mend: the ledger keeps their bodies, and each is checked again after verifier.rewrite_retry_ms, twice as long each time, at most a day.";
+    Counter VERIFIER_PRUNINGS_STUCK = "infera_verifier_stuck_prunings_total": "Checks of archived segments past retention that failed until an operator mends what is wrong. The ledger keeps their bodies; each is checked again, later each time, daily at least.";
     Counter VERIFIER_PANICS = "infera_verifier_panics_total": "Tasks of jobs and of the verifier that panicked.";
     Counter VERIFIER_LEASES_LOST = "infera_verifier_leases_lost_total": "Times that the verifier lost its lease, and with it all jobs that it owned.";
     Counter VERIFIER_CONNECTIONS_CLOSED = "infera_verifier_connections_closed_total": "Nodes' connections to the broker that were closed: revoked, token expired, or too many.";

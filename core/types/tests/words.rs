@@ -29,6 +29,7 @@ fn reasons_and_rungs_keep_their_words() {
             "context_length",
             "invalid_messages",
             "unprocessable",
+            "model_removed",
         ]
     );
     assert_eq!(words(Rung::VARIANTS, Rung::word), ["identical", "benign", "text", "referee"]);

@@ -120,7 +120,9 @@ async fn a_model_comes_and_goes_beside_another_while_the_network_runs() {
     assert!(said.contains("second is removed"), "{said}");
     eventually("it is listed no more", async || nodes_of(&stage, SECOND).await.is_none().then_some(())).await;
     for path in ["/v1/chat/completions", "/chat/completions", "/submit_job"] {
-        let gone = stage.client.call("POST", path, Some(&asked(SECOND, "What is 2 + 3?"))).await;
+        let mut body = asked(SECOND, "What is 2 + 3?");
+        body["max_output"] = json!(48);
+        let gone = stage.client.call("POST", path, Some(&body)).await;
         assert_eq!(gone.status, 404, "{path}: {}", gone.json);
         assert!(gone.json.to_string().contains("no longer served"), "{path}: {}", gone.json);
     }

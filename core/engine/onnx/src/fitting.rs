@@ -162,13 +162,15 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_each_need_and_what_would_fit() {
-        let in_all: u64 =
-            [wanted("small", 100), wanted("large", 2_000)].iter().map(|one| one.bytes_with(16)).sum();
-        let all_mib = in_all.div_ceil(1 << 20);
+        let both_mib = |sequences: u64| -> u64 {
+            let both = [wanted("small", 100), wanted("large", 2_000)];
+            both.iter().map(|one| one.bytes_with(sequences)).sum::<u64>().div_ceil(1 << 20)
+        };
+        let all_mib = both_mib(16);
         assert_eq!((told(all_mib, 1, true), told(2 * all_mib, 2, true)), (Ok(()), Ok(())));
-        let text = told(2_300, 1, true).expect_err("sixteen sequences of each are too many");
-        for words in
-            ["small 1", "large 2.2 GiB (16 sequences of 1024 tokens)", "memory_bytes_max allows 2.2 GiB"]
+        let bound_mib = u64::midpoint(both_mib(1), all_mib);
+        let text = told(bound_mib, 1, true).expect_err("sixteen sequences of each are too many");
+        for words in ["small 1", "large 2.2 GiB (16 sequences of 1024 tokens)", "memory_bytes_max allows 2."]
         {
             assert!(text.contains(words), "{words}: {text}");
         }
@@ -180,7 +182,7 @@ mod tests {
                 one
             };
             let models = [fewer(wanted("small", 100)), fewer(wanted("large", 2_000))];
-            admit(&models, 1, Bound { bytes: 2_300 << 20, is_set: true }).is_ok()
+            admit(&models, 1, Bound { bytes: bound_mib << 20, is_set: true }).is_ok()
         };
         assert!(with(most) && !with(most + 1), "{text}");
 
