@@ -98,6 +98,9 @@ impl Progress {
     }
 }
 
+/// A row of logits with the sequence that it belongs to.
+pub type SequenceRow<'a> = (SequenceId, Row<'a>);
+
 /// Turns tokens into logits. Rows go to a visitor (`rows`) while they lie in the engine's memory, and count only if the
 /// call succeeds. It is given those of one run of the model at once, so that it can work on all of them at the same time. The promises, which the conformance suite checks:
 ///
@@ -123,7 +126,7 @@ pub trait Engine: Send {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError>;
 
     /// Appends one token to each named sequence and gives `rows` each one's next logits, in the order given.
@@ -134,7 +137,7 @@ pub trait Engine: Send {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError>;
 
     /// Forgets sequences, and a score under such a name. Unknown ones are ignored.

@@ -14,7 +14,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::admission::{Extent, check_decode, check_prefill, check_score};
-use super::{Engine, EngineDescription, EngineError, Progress, Prompt, Rest, Row, Scoring, SequenceId};
+use super::{
+    Engine, EngineDescription, EngineError, Progress, Prompt, Rest, Row, Scoring, SequenceId, SequenceRow,
+};
 use infera_types::ids::Digest;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{NumericClass, TokenId};
@@ -209,7 +211,7 @@ impl Engine for StubEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
         check_prefill(&self.description, prompts, self.sequences.len(), extent)?;
@@ -230,7 +232,7 @@ impl Engine for StubEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         let extent = |name| self.sequences.get(&name).map(|sequence| sequence.extent);
         check_decode(&self.description, steps, extent)?;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use infera_engine::{Engine, EngineError, Prompt, Row, SequenceId};
+use infera_engine::{Engine, EngineError, Prompt, Row, SequenceId, SequenceRow};
 use infera_sampling::Choice;
 use infera_telemetry::metrics::{WORKER_BATCH, WORKER_ENGINE_FAILURES, WORKER_TOKENS};
 use infera_types::ids::ModelName;
@@ -249,7 +249,7 @@ const SHARED_LOGITS_MIN: usize = 1 << 15;
 fn choosing<'a>(
     sequences: &'a HashMap<SequenceId, Sequence>,
     choices: &'a mut Vec<(SequenceId, Choice)>,
-) -> impl FnMut(&[(SequenceId, Row<'_>)]) + 'a {
+) -> impl FnMut(&[SequenceRow<'_>]) + 'a {
     let choice = |&(id, row): &(SequenceId, Row<'_>)| Some((id, sequences.get(&id)?.choose(row)));
     move |rows| {
         let logits: usize = rows.iter().map(|(_, row)| row.entries_count()).sum();

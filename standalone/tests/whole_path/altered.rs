@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
-use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
+use infera_engine::{
+    Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
+};
 use infera_model::chat::ChatModel;
 use infera_types::numbers::TokenId;
 use infera_types::{
@@ -96,7 +98,7 @@ impl Engine for Disguised {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         self.engine.prefill(prompts, rows)
     }
@@ -104,7 +106,7 @@ impl Engine for Disguised {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         self.engine.decode(steps, rows)
     }

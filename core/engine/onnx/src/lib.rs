@@ -55,7 +55,9 @@ use self::ports::{Padding, Ports};
 use self::prefixes::Prefixes;
 use self::runs::runs;
 use infera_engine::admission::{Extent, check_decode, check_prefill, check_score};
-use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
+use infera_engine::{
+    Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
+};
 use infera_model::folder::{self as model_folder, FolderError};
 use infera_types::numbers::TokenId;
 
@@ -183,7 +185,7 @@ impl OnnxEngine {
     fn prefill_chunks(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> ort::Result<Vec<Progress>> {
         let extents = self.join(prompts)?;
         let chunk_tokens = self.description.chunk_tokens;
@@ -219,7 +221,7 @@ impl OnnxEngine {
         &mut self,
         answered: &Answered,
         chunks: &[(&Prompt<'_>, std::ops::Range<usize>)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> ort::Result<()> {
         let values = answered.values(self.model.ports.logits_element)?;
         let mut complete = Vec::with_capacity(chunks.len());
@@ -239,7 +241,7 @@ impl OnnxEngine {
     fn step(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> ort::Result<()> {
         let Ports { vocabulary, padding, logits_element, .. } = self.model.ports;
         let together = if padding == Padding::Never { 1 } else { steps.len() };
@@ -297,7 +299,7 @@ impl Engine for OnnxEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         check_prefill(&self.description, prompts, self.sequences.len(), |sequence| self.extent(sequence))?;
         self.prefill_chunks(prompts, rows).map_err(|error| {
@@ -309,7 +311,7 @@ impl Engine for OnnxEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         check_decode(&self.description, steps, |sequence| self.extent(sequence))?;
         if steps.is_empty() {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
+use infera_engine::{
+    Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
+};
 use infera_types::ids::Digest;
 use infera_types::numbers::TokenId;
 use serde::{Deserialize, Serialize};
@@ -82,8 +84,8 @@ impl Observed {
 
 /// Runs a call with a visitor that notes names and the time in the visitor itself.
 fn timed<T>(
-    rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
-    call: impl FnOnce(&mut dyn FnMut(&[(SequenceId, Row<'_>)])) -> T,
+    rows: &mut dyn FnMut(&[SequenceRow<'_>]),
+    call: impl FnOnce(&mut dyn FnMut(&[SequenceRow<'_>])) -> T,
 ) -> (T, Vec<SequenceId>, Duration, Duration) {
     let (mut named, mut choosing, begun) = (Vec::new(), Duration::ZERO, Instant::now());
     let result = call(&mut |given| {
@@ -104,7 +106,7 @@ impl Engine for Observed {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         for prompt in prompts {
             let number = prompt.scope.and_then(|scope| self.names.take(&scope));
@@ -123,7 +125,7 @@ impl Engine for Observed {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         let (result, named, engine, choosing) = timed(rows, |rows| self.inner.decode(steps, rows));
         self.counts.add(|counts| {

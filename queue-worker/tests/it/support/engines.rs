@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use infera_engine::stub::{StubConfig, StubEngine};
-use infera_engine::{Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId};
+use infera_engine::{
+    Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
+};
 use infera_types::ids::Digest;
 use infera_types::numbers::NumericClass;
 use infera_types::numbers::TokenId;
@@ -112,7 +114,7 @@ impl<E: Engine> Engine for Watched<E> {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         let sequences: Vec<SequenceId> = prompts.iter().map(|prompt| prompt.sequence).collect();
         self.meet_fate(Call::Prefill(sequences.clone()), &sequences)?;
@@ -122,7 +124,7 @@ impl<E: Engine> Engine for Watched<E> {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         let sequences: Vec<SequenceId> = steps.iter().map(|(sequence, _)| *sequence).collect();
         self.meet_fate(Call::Decode(sequences.clone()), &sequences)?;
@@ -180,7 +182,7 @@ impl HashEngine {
         Self { description, sequences: BTreeMap::new() }
     }
 
-    fn give_row(&self, sequence: SequenceId, rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)])) {
+    fn give_row(&self, sequence: SequenceId, rows: &mut dyn FnMut(&[SequenceRow<'_>])) {
         let bytes: Vec<u8> = self.sequences[&sequence].iter().flat_map(|token| token.to_le_bytes()).collect();
         let history = Digest::of(&bytes);
         let logit = |token: TokenId| {
@@ -200,7 +202,7 @@ impl Engine for HashEngine {
     fn prefill(
         &mut self,
         prompts: &[Prompt<'_>],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<Vec<Progress>, EngineError> {
         thread::sleep(Duration::from_micros(200));
         let mut progress = Vec::new();
@@ -222,7 +224,7 @@ impl Engine for HashEngine {
     fn decode(
         &mut self,
         steps: &[(SequenceId, TokenId)],
-        rows: &mut dyn FnMut(&[(SequenceId, Row<'_>)]),
+        rows: &mut dyn FnMut(&[SequenceRow<'_>]),
     ) -> Result<(), EngineError> {
         thread::sleep(Duration::from_micros(200));
         for (sequence, token) in steps {
