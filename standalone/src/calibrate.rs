@@ -2,6 +2,7 @@
 //! referee does, compares them as the verifier does, and turns the distances into rows of the thresholds file. It also counts
 //! how often a node that runs another export than it says would pass. The verifier's `calibration` computes the tolerances.
 
+mod error;
 mod jobs;
 mod kept;
 mod power;
@@ -11,19 +12,19 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use infera_engine::EngineError;
 use infera_engine_onnx::config::EngineConfig;
-use infera_model::chat::{ChatError, ChatModel};
+use infera_model::chat::ChatModel;
 use infera_model::folder::onnx_file;
 use infera_verifier::decisions::compare::{Context, Scored, compare, compare_scored};
-use infera_verifier::decisions::thresholds::calibration::{Calibration, CalibrationError, PAIRS_MIN};
-use infera_verifier::decisions::thresholds::{Thresholds, ThresholdsError};
+use infera_verifier::decisions::thresholds::Thresholds;
+use infera_verifier::decisions::thresholds::calibration::{Calibration, PAIRS_MIN};
 
 use crate::config::Config;
 use crate::known_models::{self, KNOWN};
 use crate::node::PLAIN_VARIANT;
 
-use self::jobs::{Domain, Job};
+pub use self::error::CalibrateError;
+use self::jobs::Domain;
 use self::replicas::{Bench, Export, Results, Work};
 
 /// The options of `infera calibrate`.
@@ -51,37 +52,6 @@ pub struct Calibrate {
     /// Where what was computed is kept, so that the same command goes on after an interruption.
     #[arg(long, default_value = ".runtime/calibration")]
     state: PathBuf,
-}
-
-/// Why no file was written.
-#[derive(Debug, thiserror::Error)]
-pub enum CalibrateError {
-    /// The options name no model, or no export of it.
-    #[error("{0}")]
-    Model(String),
-    /// The model's folder cannot be used.
-    #[error(transparent)]
-    Chat(#[from] ChatError),
-    /// An engine failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// What was computed before can't be used, or not be kept.
-    #[error(transparent)]
-    Kept(#[from] kept::KeptError),
-    /// The thresholds that are there cannot be used.
-    #[error(transparent)]
-    Thresholds(#[from] ThresholdsError),
-    /// There were too few pairs.
-    #[error(transparent)]
-    Calibration(#[from] CalibrationError),
-    /// The file could not be written.
-    #[error("{path}: {source}")]
-    Output {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's error.
-        source: std::io::Error,
-    },
 }
 
 /// The exports that an impostor answers with are measured less: every fourth job.
@@ -228,11 +198,4 @@ fn add_scored(
         let scored = Scored { numbers, numeric_class: &scored.class };
         calibration.add(&compare_scored(&replica, &scored, context));
     }
-}
-
-/// Returns the mean length of an export's answers, in tokens.
-fn answer_tokens(jobs: &[Job], results: &Results) -> f64 {
-    let computed = results.get(&Work::Decode { export: 0, offset: 0 });
-    let tokens: usize = computed.map_or(0, |one| one.lines.values().map(|line| line.tokens.len()).sum());
-    tokens as f64 / jobs.len().max(1) as f64
 }

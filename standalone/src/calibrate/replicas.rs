@@ -13,7 +13,7 @@ use infera_types::job::ReplicaSummary;
 use infera_types::numbers::{NumericClass, TokenNumbers};
 use infera_types::time::Timestamp;
 
-use super::CalibrateError;
+use super::error::CalibrateError;
 use super::jobs::{self, Job};
 use super::kept::{Kept, Line, Origin};
 
@@ -268,6 +268,13 @@ fn whole_batches(lines: usize, offset: usize, all: usize) -> usize {
         }
     }
     whole
+}
+
+/// Returns the mean length of an export's answers, in tokens.
+pub(super) fn answer_tokens(jobs: &[Job], results: &Results) -> f64 {
+    let computed = results.get(&Work::Decode { export: 0, offset: 0 });
+    let tokens: usize = computed.map_or(0, |one| one.lines.values().map(|line| line.tokens.len()).sum());
+    tokens as f64 / jobs.len().max(1) as f64
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use infera_verifier::decisions::thresholds::calibration::{Calibration, Quantiles
 use infera_verifier::decisions::thresholds::{Against, Thresholds};
 
 use super::power::{Passed, Pretence, passed};
-use super::replicas::{Bench, Results, Work};
+use super::replicas::{Bench, Results, Work, answer_tokens};
 
 /// The levels whose quantiles are printed.
 const LEVELS: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
@@ -24,7 +24,7 @@ pub(super) fn tables(
     let tokens: Vec<usize> = bench.jobs.iter().map(|job| job.prompt.len()).collect();
     let (least, most) = (tokens.iter().min().unwrap_or(&0), tokens.iter().max().unwrap_or(&0));
     let mean = tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    let answers = super::answer_tokens(bench.jobs, results);
+    let answers = answer_tokens(bench.jobs, results);
     format!(
         "{} jobs; prompts of {least} to {most} tokens, {mean:.0} on average; answers of {answers:.1} tokens on average\n\n{}\n{}",
         bench.jobs.len(),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{
@@ -149,7 +150,7 @@ async fn jobs_wait_while_their_models_tokenizer_is_replaced_by_an_unknown_one() 
     let waits = submit(&network, Lane::First).await;
     let other = network.submit(Ask::quorum(3)).await;
     assert_eq!(verification(&network.end_of(other).await).replicas.agreed, 3);
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_ne!(state(&network, waits).await, JobState::Ended, "it waits");
 
     assert_eq!(orders::add(&*network.ledger, known, true).await.unwrap(), Added::Replaced);
@@ -179,6 +180,8 @@ async fn a_removed_models_jobs_are_answered_while_nodes_serve_it_and_fail_then()
     }
 
     drop(chorus);
+    // Four times what a silent node has.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let kept = network.submit(Ask::quorum(3)).await;
     for lane in [Lane::First, Lane::Later] {
         let job = submit(&network, lane).await;
