@@ -15,6 +15,7 @@ const LEDGER: &str = "ledger.sqlite";
 const ARCHIVE: &str = "archive";
 const NOTE: &str = "local.env";
 const OPERATORS: &str = "operators.sock";
+const MODELS: &str = "models.json";
 
 /// The extension of a file that is being written.
 const SCRATCH: &str = "new";
@@ -109,6 +110,12 @@ impl DataFolder {
         Self::open(path)
     }
 
+    /// Returns the file of the models that were added.
+    #[must_use]
+    pub fn added_models(&self) -> PathBuf {
+        self.path.join(MODELS)
+    }
+
     /// Returns the path of the ledger's file.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
@@ -174,7 +181,7 @@ fn tighten(path: &Path) -> Result<(), DataFolderError> {
     };
     let mut tightened = Vec::new();
     let is_ours = holds_nothing_else(path).map_err(exposed(path))?;
-    let files = [LOCK, SECRET, NOTE, OPERATORS].map(|file| path.join(file));
+    let files = [LOCK, SECRET, NOTE, OPERATORS, MODELS].map(|file| path.join(file));
     let folder = is_ours.then(|| path.to_owned());
     for path in folder.iter().chain(&files) {
         if private_files::tighten(path).map_err(exposed(path))? {
@@ -192,9 +199,9 @@ fn holds_nothing_else(path: &Path) -> std::io::Result<bool> {
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        let is_ours = [LOCK, SECRET, ARCHIVE, NOTE, OPERATORS].contains(&name.as_ref())
+        let is_ours = [LOCK, SECRET, ARCHIVE, NOTE, OPERATORS, MODELS].contains(&name.as_ref())
             || name.starts_with(LEDGER)
-            || [SECRET, NOTE, OPERATORS]
+            || [SECRET, NOTE, OPERATORS, MODELS]
                 .iter()
                 .any(|file| Path::new(file).with_extension(SCRATCH) == Path::new(name.as_ref()));
         if !is_ours {
@@ -245,7 +252,7 @@ fn read_or_make_secret(path: &Path) -> Result<Digest, DataFolderError> {
 
 /// Writes a file whole, durable, and readable by its owner alone: first under another name, so that a crash leaves
 /// either the old file or the new one.
-fn write_private(path: &Path, text: &str) -> Result<(), DataFolderError> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DataFolderError> {
     let io = |source| DataFolderError::Io { path: path.to_owned(), source };
     let scratch = path.with_extension(SCRATCH);
     private_files::tighten(&scratch).map_err(io)?;

@@ -3,10 +3,11 @@
 //!
 //! In reading order: the settings (`config`), the models that the command line knows (`known_models`), the data folder
 //! (`data_folder`), what is opened (`seams`), what is registered (`residents`), how one node runs (`node`), how an archived
-//! record is found (`records`) and how commands beside a running network are answered (`operators`), the whole network
-//! (`network`), how tolerances are measured (`calibrate`), the command line (`cli`), and what its shorter commands do
+//! record is found (`records`) and how commands beside a running network are answered (`operators`), which models its nodes
+//! serve beside the one that it was started with (`added_models`, `served`), the whole network (`network`), how tolerances are measured (`calibrate`), the command line (`cli`), and what its shorter commands do
 //! (`commands`, `models`).
 
+pub mod added_models;
 pub mod config;
 pub mod data_folder;
 pub mod known_models;
@@ -20,6 +21,7 @@ pub mod operators;
 
 pub mod keys;
 pub mod network;
+mod served;
 
 pub mod calibrate;
 

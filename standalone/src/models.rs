@@ -5,6 +5,7 @@ mod devices;
 mod fetching;
 mod fitting;
 mod listing;
+mod offering;
 mod places;
 mod serving;
 mod verifying;
@@ -50,6 +51,24 @@ pub enum StoreCommand {
     },
     /// Reckon for each device whether a model fits: the memory that weights and caches need, and what is free.
     Fit(Fit),
+    /// Have the network serve a model: enter it in the catalogue, under the digests of its files. Where `up` runs on the folder, it
+    /// loads the model beside its others; otherwise the next `up` does. A removed model comes back in the same way.
+    #[command(
+        after_help = "Examples:\n  infera model add smollm2\n  infera model add sea-poet ./models/sea-poet --variant q4\n  infera model add smol onnx-community/SmolLM2-135M-Instruct-ONNX --variant q4"
+    )]
+    Add(Add),
+    /// Have the network serve a model no more. Requests for it are refused from then on; jobs that were accepted before are answered
+    /// while nodes serve it, and the others fail, which costs nothing.
+    Remove {
+        /// The model's name.
+        model: String,
+        /// Where settings come from.
+        #[command(flatten)]
+        settings: Settings,
+        /// The data folder; short for `--set data=DIR`.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
     /// Put a fetched model into the archive of a data folder, while nothing runs on it, for `infera model fetch --from archive`.
     Publish {
         /// The model's name.
@@ -83,6 +102,33 @@ pub struct Fetch {
     /// Where settings come from.
     #[command(flatten)]
     settings: Settings,
+}
+
+/// What is added.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The name by which clients ask for it.
+    name: String,
+    /// Its folder, written with a slash; the name of one that is there; or a repository to fetch, as owner/name. The fetched model
+    /// of that name by default.
+    #[arg(value_name = "FOLDER|REPO")]
+    from: Option<String>,
+    /// The ONNX file that nodes run: `model`, `q4`, `int8`.
+    #[arg(long)]
+    variant: Option<String>,
+    /// Microseconds that a token takes on the reference machine, by which points for the model are scaled; that of a known model or
+    /// of the settings by default.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
+    reference_token_us: Option<u64>,
+    /// Replace what the name stands for.
+    #[arg(long)]
+    replace: bool,
+    /// Where settings come from.
+    #[command(flatten)]
+    settings: Settings,
+    /// The data folder; short for `--set data=DIR`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// What is to fit.
@@ -138,8 +184,23 @@ pub async fn act(command: StoreCommand) -> Result<String, Failure> {
             };
             fitting::fit(&config, &asked)
         }
+        StoreCommand::Add(Add { name, from, variant, reference_token_us, replace, settings, data }) => {
+            let asked = offering::Asked { name, from, variant, reference_token_us, replaces: replace };
+            offering::add(&load(on(settings, data))?, asked).await
+        }
+        StoreCommand::Remove { model, settings, data } => {
+            offering::remove(&load(on(settings, data))?, &model).await
+        }
         StoreCommand::Publish { model, settings } => publish(&load(settings)?, &model).await,
     }
+}
+
+/// Names the data folder, if one is given.
+fn on(mut settings: Settings, data: Option<PathBuf>) -> Settings {
+    if let Some(folder) = data {
+        settings.set("data", folder.display());
+    }
+    settings
 }
 
 /// Loads the configuration, and begins the log as it says.

@@ -10,21 +10,26 @@ use infera_gateway::{Gateway, GatewayHandle, Listener, Mail};
 use infera_ledger::CatalogueEntry;
 use infera_mail_smtp::{SmtpError, SmtpMailer};
 use infera_model::chat::ChatModel;
+use infera_model::chat_source::ChatSource;
 use infera_program::descriptors;
 use infera_program::listen::ListenAddress;
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::shutdown::Shutdown;
+use infera_verifier::catalogue::orders::{self, Added, CatalogueOrderError};
 use infera_verifier::{Verifier, VerifierError, catalogue};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::added_models::AddedModelsError;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, DataFolderError, operators_in};
 use crate::node::{self, ModelError, Node};
-use crate::operators::OperatorServer;
+use crate::operators::{OperatorServer, Ordered};
 use crate::records::Records;
 use crate::residents::{self, ResidentsError};
 use crate::seams::{Seams, SeamsError};
+use crate::served::ServedModels;
 
 /// Why the network does not run. Each error says what to do, if anything can be done.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,12 @@ pub enum NetworkError {
     /// Accounts, nodes or keys cannot be registered.
     #[error(transparent)]
     Residents(#[from] ResidentsError),
+    /// The model cannot be listed in the catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueOrderError),
+    /// The file of added models cannot be used.
+    #[error(transparent)]
+    AddedModels(#[from] AddedModelsError),
     /// The settings of mail cannot be used.
     #[error(transparent)]
     Mail(#[from] SmtpError),
@@ -79,6 +90,9 @@ pub enum NetworkError {
 /// from a slow disk takes minutes.
 const READY_MAX: Duration = Duration::from_secs(300);
 
+/// The orders about models that wait at once: one person gives them.
+const ORDERS_MAX: usize = 8;
+
 /// The pause between checks whether the first group has come up; too short for a person to notice.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -98,7 +112,7 @@ pub struct Network {
     nodes: JoinSet<Result<(), NetworkError>>,
     stages: [Shutdown; 3],
     // Held until the end and dropped last.
-    data: DataFolder,
+    data: Arc<DataFolder>,
 }
 
 impl Network {
@@ -107,19 +121,26 @@ impl Network {
     /// # Errors
     /// [`NetworkError`]; nothing is left running.
     pub async fn start(config: Config) -> Result<Self, NetworkError> {
-        let data = DataFolder::open(&config.data)?;
+        let data = Arc::new(DataFolder::open(&config.data)?);
         let mailer = SmtpMailer::open(&config.mail)?;
         let listener = listen(&config.listen).await?;
         let seams = Seams::open(&data).await?;
         let chat = Arc::new(ChatModel::load(&config.engine.folder).map_err(ModelError::from)?);
-        let entry = catalogue_entry(&config, &chat)?;
-        let model = catalogue::list(seams.ledger.as_ref(), entry).await.map_err(ResidentsError::from)?;
+        let entry = list(&config, &seams, &chat).await?;
+        let model = entry.name.clone();
         let key = residents::local_key(&seams, &data).await?;
         let address = listener
             .local_addr()
             .map_err(|source| NetworkError::Listen { address: config.listen.clone(), source })?;
         data.note(&format!("http://{address}"), key.expose())?;
-        let operators = OperatorServer::bind(&operators_in(&config.data), &key, Records::of(&seams));
+        let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+        let served = ServedModels::new(
+            &config,
+            &seams,
+            Arc::clone(&data),
+            vec![(entry, config.engine.folder.clone())],
+        )?;
+        let operators = OperatorServer::bind(&operators_in(&config.data), &key, Records::of(&seams), orders);
 
         // Registered before the verifier reads the nodes, so that it knows them at its first read.
         let mut residents = Vec::new();
@@ -151,7 +172,8 @@ impl Network {
                 tracing::warn!(%error, "commands beside this infera can't be answered; all else works")
             }
         }
-        network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]))?;
+        network.start_verifier(&config, HashMap::from([(model, Arc::clone(&chat))]), served.chats())?;
+        network.start_added(served, ordered);
         for resident in residents {
             network.start_resident(&config, resident.id, &chat).await?;
         }
@@ -198,15 +220,25 @@ impl Network {
         &mut self,
         config: &Config,
         chats: HashMap<ModelName, Arc<ChatModel>>,
+        others: Arc<dyn ChatSource>,
     ) -> Result<(), NetworkError> {
-        let verifier =
-            Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?.beside_nodes();
+        let verifier = Verifier::new(config.verifier.clone(), self.seams.of_verifier(), chats)?;
+        let verifier = verifier.beside_nodes().finding(others);
         let shutdown = self.stages[1].clone();
         self.verifier.spawn(async move {
             verifier.run(shutdown).await;
             Ok(())
         });
         Ok(())
+    }
+
+    /// Ends with the nodes.
+    fn start_added(&mut self, served: ServedModels, ordered: mpsc::Receiver<Ordered>) {
+        let shutdown = self.stages[2].clone();
+        self.nodes.spawn(async move {
+            served.run(ordered, shutdown).await;
+            Ok(())
+        });
     }
 
     async fn start_resident(
@@ -291,7 +323,14 @@ async fn listen(address: &ListenAddress) -> Result<TcpListener, NetworkError> {
     bound.map_err(|source| NetworkError::Listen { address: address.clone(), source })
 }
 
-fn catalogue_entry(config: &Config, chat: &ChatModel) -> Result<CatalogueEntry, ModelError> {
-    let digests = node::digests(&config.engine)?;
-    Ok(catalogue::entry(&config.engine.folder, digests, config.reference_token_us, chat))
+/// Lists the model that the nodes serve, and returns its entry. It is what this process is started for, so it comes back if it was
+/// removed, and replaces what the name stood for.
+async fn list(config: &Config, seams: &Seams, chat: &ChatModel) -> Result<CatalogueEntry, NetworkError> {
+    let digests = node::digests(&config.engine).map_err(ModelError::from)?;
+    let entry = catalogue::entry(&config.engine.folder, digests, config.reference_token_us, chat);
+    let added = orders::add(seams.ledger.as_ref(), entry.clone(), true).await?;
+    if matches!(added, Added::Back | Added::Replaced) {
+        tracing::warn!(model = %entry.name, "{}: `infera up` serves it", added.sentence(&entry.name));
+    }
+    Ok(entry)
 }

@@ -51,7 +51,20 @@ async fn account(seams: &Seams, name: &str) -> Result<AccountId, ResidentsError>
 /// # Errors
 /// [`ResidentsError`].
 pub async fn node(seams: &Seams, data: &DataFolder, name: &str) -> Result<NodeRecord, ResidentsError> {
-    let owner = account(seams, &format!("owner-of-{name}")).await?;
+    node_of(seams, data, name, name).await
+}
+
+/// Registers node `name` under the owner of node `first`.
+///
+/// # Errors
+/// [`ResidentsError`].
+pub async fn node_of(
+    seams: &Seams,
+    data: &DataFolder,
+    name: &str,
+    first: &str,
+) -> Result<NodeRecord, ResidentsError> {
+    let owner = account(seams, &format!("owner-of-{first}")).await?;
     let secret = Digest::of(data.secret_for("node", name).as_bytes());
     let node = NewNode { name: name.to_owned(), secret, account: Some(owner) };
     match seams.ledger.register_node(&node, Timestamp::now()).await? {

@@ -108,6 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "infera-ledger",
             "infera-ledger-postgres",
             "infera-model",
+            "infera-model-store",
             "infera-operations",
             "infera-program",
             "infera-telemetry",
@@ -154,7 +155,7 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
     ("infera-gateway", &["infera-ledger-sqlite"]),
     ("infera-gateway-program", &["infera-ledger-sqlite", "infera-tls"]),
     ("infera-worker", &["infera-engine-onnx"]),
-    ("infera-verifier", &["infera-ledger-sqlite"]),
+    ("infera-verifier", &["infera-ledger-sqlite", "infera-model-store"]),
     ("infera-verifier-program", &["infera-ledger-sqlite"]),
     (
         "infera",

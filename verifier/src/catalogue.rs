@@ -1,11 +1,13 @@
 //! Reads the offered models from their folders and writes them to the ledger's catalogue, where
-//! gateways and verifiers find them. Nodes don't change it.
+//! gateways and verifiers find them. Nodes don't change it; operators do (`orders`).
+
+pub mod orders;
 
 use std::path::{Path, PathBuf};
 
 use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
 use infera_model::chat::ChatModel;
-use infera_model::folder::{FolderError, model_digest, onnx_file};
+use infera_model::folder::{self, FolderError, GraphFacts, model_digest, onnx_file};
 use infera_types::ids::{Digest, ModelName};
 use infera_types::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,8 +51,20 @@ impl ModelConfig {
         let mut digests = self.variants.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
         digests.extend(&self.digests);
         let quantization = self.variants.first().and_then(|variant| quantization(variant)).map(str::to_owned);
-        Ok(CatalogueEntry { quantization, ..entry(&self.folder, digests, self.reference_token_us, chat) })
+        let bytes = self.variants.first().map(|variant| weights(&self.folder, variant)).transpose()?;
+        let entry = entry(&self.folder, digests, self.reference_token_us, chat);
+        Ok(CatalogueEntry { quantization, bytes, ..entry })
     }
+}
+
+/// Returns the bytes of a variant's ONNX file and of the files beside it in which it keeps weights.
+fn weights(folder: &Path, variant: &str) -> Result<u64, FolderError> {
+    let onnx = onnx_file(folder, variant)?;
+    let facts = GraphFacts::read(&folder::read(&onnx)?)
+        .map_err(|_| FolderError::unusable(&onnx, "it is no ONNX file, or it is damaged"))?;
+    let files = folder::data_files(&onnx, &facts)?.into_iter().chain([onnx]);
+    // Each was read just now.
+    Ok(files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum())
 }
 
 /// Returns how an ONNX file's weights are stored, by the words that the Hub gives its exports' names; none for a name
@@ -83,24 +97,39 @@ pub fn entry(
         quantization: None,
         end_tokens: chat.end_tokens().to_vec(),
         reference_token_us,
+        bytes: None,
         created_ms: Timestamp::now(),
+        removed_ms: None,
     }
 }
 
-/// Lists a model, unless the catalogue says the same already. The time of its first listing is kept.
+/// Lists a model, unless the catalogue says the same already. The time of its first listing is kept, and so is the time of its
+/// removal: an operator's word outlasts the settings of a program that starts again.
 ///
 /// # Errors
 /// [`LedgerError`]; a retry is safe.
 pub async fn list(book: &dyn NetworkBook, entry: CatalogueEntry) -> Result<ModelName, LedgerError> {
-    let listed = book.catalogue().await?;
-    let before = listed.iter().find(|listed| listed.name == entry.name);
-    let entry =
-        CatalogueEntry { created_ms: before.map_or(entry.created_ms, |before| before.created_ms), ..entry };
-    if before != Some(&entry) {
+    let before = listed(book, &entry.name).await?;
+    let entry = CatalogueEntry {
+        created_ms: before.as_ref().map_or(entry.created_ms, |before| before.created_ms),
+        removed_ms: before.as_ref().and_then(|before| before.removed_ms),
+        ..entry
+    };
+    if entry.is_removed() {
+        tracing::warn!(
+            model = %entry.name,
+            "was removed from the catalogue, and isn't served; `infera-verifier model add` brings it back"
+        );
+    }
+    if before.as_ref() != Some(&entry) {
         if before.is_some() {
             tracing::warn!(model = %entry.name, "the catalogue said something else of this model; replaced");
         }
         book.list_model(&entry).await?;
     }
     Ok(entry.name)
+}
+
+async fn listed(book: &dyn NetworkBook, name: &ModelName) -> Result<Option<CatalogueEntry>, LedgerError> {
+    Ok(book.catalogue().await?.into_iter().find(|listed| listed.name == *name))
 }

@@ -17,6 +17,7 @@ mod outcome;
 mod own_nodes;
 mod prompt;
 mod receiving;
+pub(crate) mod removed;
 pub(crate) mod scorer;
 pub(crate) mod settler;
 pub(crate) mod strays;
@@ -41,6 +42,7 @@ use asking::Asking;
 use collecting::Listened;
 use first_group::first_group;
 use outcome::Outcome;
+use prompt::Unprepared;
 
 /// Runs one job's life until its end, or the tenure's.
 pub(crate) async fn run(
@@ -95,7 +97,8 @@ async fn live(
     }
     let prepared = match prompt::prepare(tenure, &mut job).await {
         Ok(prepared) => prepared,
-        Err(end) => return end_unasked(tenure, &job, held, end).await,
+        Err(Unprepared::Ended(end)) => return end_unasked(tenure, &job, held, end).await,
+        Err(Unprepared::NoTokenizer) => return release(tenure, job.id, held).await,
     };
     let mut asking = Asking::new(Arc::clone(tenure), job, prepared, held.lane);
 

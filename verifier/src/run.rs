@@ -9,7 +9,7 @@ use infera_types::shutdown::Shutdown;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::background::{Archiver, Cancellations, Capacity, Feeder, Projector, Warden, sweeper};
+use crate::background::{Archiver, Cancellations, Capacity, ChatKeeper, Feeder, Projector, Warden, sweeper};
 use crate::intake::{jobs, replicas, strays, suspects};
 use crate::seams::Gate;
 use crate::tenure::{LEDGER_RETRY, LeaseName, Tenure};
@@ -102,6 +102,14 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
         broker: Arc::clone(&seams.broker),
     };
     tasks.spawn(capacity.run());
+    let chat_keeper = ChatKeeper {
+        config: Arc::clone(config),
+        chats: Arc::clone(&tenure.chats),
+        source: tenure.chat_source.clone(),
+        ledger_view: Arc::clone(&tenure.ledger_view),
+        vitals: Arc::clone(&tenure.vitals),
+    };
+    tasks.spawn(chat_keeper.run());
     let projector = Projector {
         config: Arc::clone(config),
         standing: Arc::clone(&seams.standing),

@@ -2,11 +2,12 @@
 //! room holds what all tasks of that time share, as data: nothing here runs but the task that parks messages, and nothing here
 //! knows a job's life. Ids are new in each tenure, so that work of an earlier one is never mistaken for its own.
 //!
-//! `backoffs` says how far apart tries are. `leases` keeps the leases, `in_flight` the jobs in hand, `held_notice` their
+//! `backoffs` says how far apart tries are. `chats` holds tokenizers and templates. `leases` keeps the leases, `in_flight` the jobs in hand, `held_notice` their
 //! notices, `trials` which of them are tried beside which, and `turns` their order where room is scarce. `peers` counts the
 //! other verifiers. `parking` moves unknown messages away. `counters`, `vitals` and `log_throttles` are what operators see.
 
 mod backoffs;
+mod chats;
 mod counters;
 mod held_notice;
 mod in_flight;
@@ -18,19 +19,20 @@ mod trials;
 mod turns;
 mod vitals;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_model::chat::ChatModel;
+use infera_model::chat_source::ChatSource;
 use infera_types::byte_budget::ByteBudget;
 use infera_types::ids::{ModelName, VerifierId};
+use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use backoffs::LEDGER_RETRY;
+pub(crate) use backoffs::{LEDGER_RETRY, SEARCH_RETRY};
+pub(crate) use chats::Chats;
 pub use counters::Counters;
 pub(crate) use held_notice::{Counted, HeldNotice, Tally};
 pub(crate) use in_flight::InFlight;
@@ -45,7 +47,7 @@ pub(crate) use vitals::{Consuming, Vitals};
 
 use crate::config::Config;
 use crate::decisions::thresholds::Thresholds;
-use crate::nodes::{Hearing, LedgerView, NodeTable, Routes};
+use crate::nodes::{Hearing, LedgerView, NodeTable, Routes, room};
 use crate::seams::Seams;
 
 /// How long a verifier counts as alive after its last summary, in summaries. Its nodes count as audible for as long after its
@@ -58,8 +60,10 @@ pub(crate) struct Lasting {
     pub(crate) config: Arc<Config>,
     /// Ledger, archive and broker.
     pub(crate) seams: Seams,
-    /// Tokenizers and templates, by catalogue name.
-    pub(crate) chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
+    /// Tokenizers and templates.
+    pub(crate) chats: Arc<Chats>,
+    /// Where those of added models are found; none if the verifier has only those that it was started with.
+    pub(crate) chat_source: Option<Arc<dyn ChatSource>>,
     /// The tolerances in force.
     pub(crate) thresholds: Arc<Thresholds>,
     /// Counts of what happened.
@@ -82,8 +86,10 @@ pub(crate) struct Tenure {
     pub(crate) config: Arc<Config>,
     /// Ledger, archive and broker.
     pub(crate) seams: Seams,
-    /// Tokenizers and templates, by catalogue name.
-    pub(crate) chats: Arc<HashMap<ModelName, Arc<ChatModel>>>,
+    /// Tokenizers and templates.
+    pub(crate) chats: Arc<Chats>,
+    /// Where those of added models are found.
+    pub(crate) chat_source: Option<Arc<dyn ChatSource>>,
     /// The tolerances in force.
     pub(crate) thresholds: Arc<Thresholds>,
     /// This id's leases.
@@ -153,6 +159,7 @@ impl Tenure {
             config,
             seams,
             chats: Arc::clone(&lasting.chats),
+            chat_source: lasting.chat_source.clone(),
             thresholds: Arc::clone(&lasting.thresholds),
             ledger_view: Arc::default(),
             nodes: Arc::clone(&lasting.nodes),
@@ -168,6 +175,21 @@ impl Tenure {
             draining: CancellationToken::new(),
             ended: CancellationToken::new(),
         }
+    }
+
+    /// Returns the models that were removed from the catalogue and that no live node serves any more. Of a verifier that may not
+    /// have heard all nodes it is none.
+    pub(crate) fn unserved(&self) -> Vec<ModelName> {
+        let now = Timestamp::now();
+        let silence = u64::try_from(self.config.silence_max().as_millis()).unwrap_or(u64::MAX);
+        let heard_since = Timestamp::from_millis(now.as_millis().saturating_sub(silence));
+        if self.is_warming_up() || self.hearing.was_deaf_since(heard_since, now) {
+            return Vec::new();
+        }
+        let snapshot = self.ledger_view.snapshot();
+        let removed = snapshot.catalogue.values().filter(|entry| entry.is_removed());
+        let unserved = removed.filter(|entry| !room::is_served(&snapshot, &self.nodes, entry));
+        unserved.map(|entry| entry.name.clone()).collect()
     }
 
     /// Returns whether nodes may be alive that have not sent a heartbeat yet.

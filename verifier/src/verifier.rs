@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_model::chat::ChatModel;
+use infera_model::chat_source::ChatSource;
 use infera_types::ids::ModelName;
 use infera_types::shutdown::Shutdown;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use crate::error::VerifierError;
 use crate::nodes::NodeTable;
 use crate::run::{self, TenureEnd};
 use crate::seams::{Gate, Seams};
-use crate::tenure::{Counters, Lasting, Tenure, VerifierHandle};
+use crate::tenure::{Chats, Counters, Lasting, Tenure, VerifierHandle};
 
 /// How long after a tenure that lost its lease or a task the next begins: most often the ledger was away for many seconds, and
 /// a second more costs little.
@@ -29,7 +30,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Makes a verifier for the models of `chats`, by catalogue name. Nothing happens before [`Verifier::run`].
+    /// Makes a verifier for the models of the catalogue whose tokenizers are among `chats`, by catalogue name, or can be
+    /// [found](Verifier::finding). Nothing happens before [`Verifier::run`].
     ///
     /// # Errors
     /// [`VerifierError`] says which settings are wrong.
@@ -48,12 +50,19 @@ impl Verifier {
             began: Instant::now(),
             config: Arc::new(config),
             seams,
-            chats: Arc::new(chats),
+            chats: Arc::new(Chats::new(chats)),
+            chat_source: None,
             counters: Arc::default(),
             vitals: Arc::default(),
             has_nodes_inside: false,
         };
         Ok(Self { lasting, gate: None })
+    }
+
+    /// Makes this verifier find the tokenizers of models that come into the catalogue while it runs.
+    #[must_use]
+    pub fn finding(self, source: Arc<dyn ChatSource>) -> Self {
+        Self { lasting: Lasting { chat_source: Some(source), ..self.lasting }, ..self }
     }
 
     /// Makes this verifier look after nodes' connections to the broker as well.

@@ -16,6 +16,7 @@ mod lives {
     mod groups;
     mod interleavings;
     mod lanes;
+    mod models;
     mod outages;
     mod pools;
     mod sharing;

@@ -112,6 +112,7 @@ macro_rules! ledger_conformance {
             jobs_of_an_empty_queue_are_handed_out_again
             jobs_with_dead_notices_are_handed_out_again
             jobs_past_their_deadline_are_to_expire
+            queued_jobs_of_unserved_models_are_found
             overdue_groups_of_dead_verifiers_are_found
             a_sweep_is_bounded_and_begins_with_the_oldest
 

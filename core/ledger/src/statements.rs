@@ -19,6 +19,14 @@ pub const OVERDUE_JOBS: &str = concat!(
     " AND deadline_ms <= $1 ORDER BY deadline_ms LIMIT $2"
 );
 
+/// Finds queued jobs of one model (`$2`) before their deadline (`$1`: now), at most `$3`, the oldest of each queue first: the
+/// columns of [`OVERDUE_JOBS`].
+pub const QUEUED_JOBS_OF_MODEL: &str = concat!(
+    "SELECT id, account, model, gateway FROM jobs WHERE state = ",
+    crate::job_state!(queued),
+    " AND model = $2 AND deadline_ms > $1 LIMIT $3"
+);
+
 /// Finds segments without an object that were claimed before `$1`, or later than a right clock can say (`$2`).
 pub const UNFINISHED_SEGMENTS: &str =
     "SELECT id FROM segments WHERE object_key IS NULL AND (claimed_ms < $1 OR claimed_ms > $2)

@@ -8,24 +8,21 @@
 mod calendar;
 mod forgery;
 mod json;
+mod loading;
 mod template;
 mod text_stream;
 mod token_bytes;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use forgery::{Reach, Spelled, Spellings};
-use serde::Deserialize;
+use loading::{TokenizerConfig, end_tokens, load_tokenizer, source, special_tokens};
 use template::{Template, Unrendered};
 use tokenizers::Tokenizer;
 
 pub use text_stream::{TextStream, Undecodable};
 
-use crate::folder::{
-    self as model_folder, CHAT_TEMPLATE, CONFIG, FolderError, GENERATION_CONFIG, ModelConfig, TOKENIZER,
-    TOKENIZER_CONFIG, read_json,
-};
+use crate::folder::{self as model_folder, FolderError, ModelConfig, TOKENIZER, TOKENIZER_CONFIG, read_json};
 use infera_types::ids::Digest;
 use infera_types::job::ChatMessage;
 use infera_types::numbers::TokenId;
@@ -69,59 +66,6 @@ impl From<Undecodable> for ChatError {
     fn from(error: Undecodable) -> Self {
         Self::Tokenizer(error.0)
     }
-}
-
-/// One token id or several; files use either form.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenIds {
-    One(TokenId),
-    Several(Vec<TokenId>),
-}
-
-impl TokenIds {
-    fn into_vec(self) -> Vec<TokenId> {
-        match self {
-            Self::One(token) => vec![token],
-            Self::Several(tokens) => tokens,
-        }
-    }
-}
-
-/// The parts of `tokenizer_config.json` that are needed.
-#[derive(Deserialize)]
-struct TokenizerConfig {
-    chat_template: Option<Templates>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, serde_json::Value>,
-}
-
-/// One template, or several by name; `default` is the one for chats.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Templates {
-    One(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    name: String,
-    template: String,
-}
-
-impl Templates {
-    fn into_default(self) -> Option<String> {
-        match self {
-            Self::One(template) => Some(template),
-            Self::Named(named) => named.into_iter().find(|one| one.name == "default").map(|one| one.template),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct GenerationConfig {
-    eos_token_id: Option<TokenIds>,
 }
 
 /// A conversation rendered as a model's prompt.
@@ -189,7 +133,21 @@ impl ChatModel {
     /// # Errors
     /// Every [`ChatError`] but `Folder`.
     pub fn prompt(&self, messages: &[ChatMessage], now: Timestamp) -> Result<Prompt, ChatError> {
-        let (text, forged) = self.render_forged(messages, now)?;
+        self.prompt_within(messages, now, self.context_max)
+    }
+
+    /// Renders like [`Self::prompt`] for a context of `context_max` tokens, as the catalogue has it: models that share the files
+    /// that make tokens may differ in it.
+    ///
+    /// # Errors
+    /// Every [`ChatError`] but `Folder`.
+    pub fn prompt_within(
+        &self,
+        messages: &[ChatMessage],
+        now: Timestamp,
+        context_max: usize,
+    ) -> Result<Prompt, ChatError> {
+        let (text, forged) = self.render_forged(messages, now, context_max)?;
         let mut tokens = Vec::new();
         let mut at = 0;
         for Spelled { range, spelling } in &forged {
@@ -206,20 +164,28 @@ impl ChatModel {
     /// # Errors
     /// Every [`ChatError`] but `Folder` and `Tokenizer`.
     pub fn render_text(&self, messages: &[ChatMessage], now: Timestamp) -> Result<String, ChatError> {
+        self.text_within(messages, now, self.context_max)
+    }
+
+    fn text_within(
+        &self,
+        messages: &[ChatMessage],
+        now: Timestamp,
+        context_max: usize,
+    ) -> Result<String, ChatError> {
         if let Some(message) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
             let role: String = message.role.chars().take(50).collect();
             return Err(ChatError::Refused(format!("{role:?} is no role.")));
         }
         // Asking for one byte more than the context can hold shows whether the text fits.
-        let bytes_max =
-            self.token_bytes_max.map_or(usize::MAX, |bytes| bytes.saturating_mul(self.context_max));
+        let bytes_max = self.token_bytes_max.map_or(usize::MAX, |bytes| bytes.saturating_mul(context_max));
         self.template.render(messages, now, bytes_max).map_err(|unrendered| match unrendered {
             Unrendered::Refused(sentence) => ChatError::Refused(sentence),
             Unrendered::TooMuch => {
                 ChatError::Refused("The conversation is too long to be rendered.".to_owned())
             }
             Unrendered::TooLong => {
-                ChatError::TooLong { tokens_min: self.context_max + 1, context_max: self.context_max }
+                ChatError::TooLong { tokens_min: context_max.saturating_add(1), context_max }
             }
             Unrendered::Failed(reason) => ChatError::Template(reason),
         })
@@ -230,8 +196,9 @@ impl ChatModel {
         &self,
         messages: &[ChatMessage],
         now: Timestamp,
+        context_max: usize,
     ) -> Result<(String, Vec<Spelled>), ChatError> {
-        let plain = self.render_text(messages, now)?;
+        let plain = self.text_within(messages, now, context_max)?;
         if !self.spellings.could_be_in(messages) {
             return Ok((plain, Vec::new()));
         }
@@ -239,7 +206,8 @@ impl ChatModel {
             return Err(ChatError::Refused("The conversation has every private character.".to_owned()));
         };
         let with_stand_ins = |reach| {
-            let masked = self.render_text(&self.spellings.mask(messages, &stand_ins, reach), now)?;
+            let masked = self.spellings.mask(messages, &stand_ins, reach);
+            let masked = self.text_within(&masked, now, context_max)?;
             Ok(self.spellings.forged(&masked, &stand_ins))
         };
         match with_stand_ins(Reach::Every) {
@@ -322,76 +290,4 @@ pub fn prompt_hash(tokens: &[TokenId]) -> Digest {
 /// [`ChatError::Folder`].
 pub fn model_digest(folder: &Path, onnx_file: &Path) -> Result<Digest, ChatError> {
     Ok(model_folder::model_digest(folder, onnx_file)?)
-}
-
-fn load_tokenizer(folder: &Path) -> Result<Tokenizer, FolderError> {
-    let path = folder.join(TOKENIZER);
-    let bytes = model_folder::read(&path).map_err(|error| without_tokenizer(folder, error))?;
-    let unusable = |error: tokenizers::Error| FolderError::unusable(&path, error);
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unusable)?;
-    // Truncation and padding that training left in the file must not change prompts.
-    tokenizer.with_truncation(None).map_err(unusable)?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
-}
-
-/// Says what to do if the folder has another form of tokenizer only.
-fn without_tokenizer(folder: &Path, error: FolderError) -> FolderError {
-    let other = ["tokenizer.model", "vocab.json", "vocab.txt", "tekken.json"].into_iter();
-    let other = other.into_iter().find(|name| folder.join(name).is_file());
-    match (error, other) {
-        (FolderError::Missing(path), Some(other)) => FolderError::unusable(
-            &path,
-            format!(
-                "it is missing, and {other} can't be read here; Hugging Face's AutoTokenizer writes it: load the folder and save it again"
-            ),
-        ),
-        (error, _) => error,
-    }
-}
-
-/// Returns `bos_token` and the like, which are strings or objects that hold one as `content`.
-fn special_tokens(settings: &BTreeMap<String, serde_json::Value>) -> BTreeMap<String, String> {
-    let token = |value: &serde_json::Value| {
-        value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
-    };
-    let named = settings.iter().filter(|(name, _)| name.ends_with("_token"));
-    named.filter_map(|(name, value)| Some((name.clone(), token(value)?))).collect()
-}
-
-/// Returns the tokens that end an answer: those that the model's makers name, and the tokenizer's own end token,
-/// because chat templates end turns with it even where the makers' settings name another.
-fn end_tokens(
-    folder: &Path,
-    in_config: Vec<TokenId>,
-    tokenizer: &Tokenizer,
-    eos_token: Option<&String>,
-) -> Result<Vec<TokenId>, FolderError> {
-    let generation = match read_json(folder, GENERATION_CONFIG) {
-        Err(FolderError::Missing(_)) => GenerationConfig::default(),
-        read => read?,
-    };
-    let mut tokens = generation.eos_token_id.map_or(in_config, TokenIds::into_vec);
-    tokens.extend(eos_token.and_then(|text| tokenizer.token_to_id(text)));
-    tokens.sort_unstable();
-    tokens.dedup();
-    if tokens.is_empty() {
-        let reason = "neither it nor generation_config.json says which eos_token_id ends an answer";
-        return Err(FolderError::unusable(&folder.join(CONFIG), reason));
-    }
-    Ok(tokens)
-}
-
-fn source(folder: &Path, in_config: Option<Templates>) -> Result<String, FolderError> {
-    let path = folder.join(CHAT_TEMPLATE);
-    match model_folder::read(&path) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|error| FolderError::unusable(&path, error)),
-        Err(FolderError::Missing(_)) => in_config.and_then(Templates::into_default).ok_or_else(|| {
-            let reason = format!(
-                "it has no chat_template, and there is no {CHAT_TEMPLATE}; only chat models can be served"
-            );
-            FolderError::unusable(&folder.join(TOKENIZER_CONFIG), reason)
-        }),
-        Err(error) => Err(error),
-    }
 }

@@ -99,6 +99,7 @@ metrics! {
     Gauge VERIFIER_NODES = "infera_verifier_nodes": "Live nodes that serve a model and are not ejected, by model.";
     Gauge VERIFIER_OWNERS = "infera_verifier_owners": "Different owners of these nodes, by model; below three no group can be drawn.";
     Gauge VERIFIER_FREE_SLOTS = "infera_verifier_free_slots": "Free slots of these nodes, by model.";
+    Gauge VERIFIER_UNREAD_MODELS = "infera_verifier_unread_models": "Models of the catalogue whose tokenizer this verifier can't find: it takes no jobs of them, which wait. The log names each once.";
     Gauge VERIFIER_THRESHOLDS = "infera_verifier_thresholds_info": "1, by version of the thresholds that judge.";
 
     Counter WORKER_DELIVERIES = "infera_worker_deliveries_total": "Deliveries taken.";

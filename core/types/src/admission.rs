@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use crate::ids::NodeId;
+use crate::ids::{Digest, ModelName, NodeId};
 use crate::secret::Secret;
 
 /// Why a node isn't let in or what is asked about it isn't done, and who can change that.
@@ -80,6 +80,22 @@ pub struct Admission {
     pub queue: String,
     /// Where the broker is.
     pub broker: Broker,
+    /// Models that the network serves no more, those that were removed last first; at most [`REMOVED_MODELS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_models: Vec<RemovedModel>,
+}
+
+/// The most removed models that a node is told of. A node that serves one is told at its next visit, minutes later, so only those
+/// removed lately matter; with 32 the reply stays below the size that nodes read.
+pub const REMOVED_MODELS_MAX: usize = 32;
+
+/// A model that the network serves no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedModel {
+    /// The name under which it was served.
+    pub name: ModelName,
+    /// The digests of its files that stand for no other name.
+    pub digests: Vec<Digest>,
 }
 
 /// Where the broker is.

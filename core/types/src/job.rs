@@ -193,6 +193,8 @@ pub enum FailureReason {
     InvalidMessages,
     /// The stored request cannot be read or rendered. This is our fault.
     Unprocessable,
+    /// The model was removed from the network, and no live node serves it any more, before the job had its turn.
+    ModelRemoved,
 }
 
 impl FailureReason {
@@ -263,6 +265,7 @@ impl End {
     /// | `insufficient_nodes`, `too_many_misses` | freed | other nodes may be there |
     /// | `no_consensus` | freed | other nodes are drawn, with other noise |
     /// | `unprocessable` | freed | a mistake of ours, which may be mended |
+    /// | `model_removed` | freed | the model may be added again |
     /// | `context_length`, `invalid_messages` | kept | the request is at fault |
     /// | `poison` | kept | asking again may end verifiers again; an operator replays it once that is mended |
     #[must_use]
@@ -274,7 +277,8 @@ impl End {
                 FailureReason::InsufficientNodes
                 | FailureReason::TooManyMisses
                 | FailureReason::NoConsensus
-                | FailureReason::Unprocessable => true,
+                | FailureReason::Unprocessable
+                | FailureReason::ModelRemoved => true,
                 FailureReason::ContextLength | FailureReason::InvalidMessages | FailureReason::Poison => {
                     false
                 }
@@ -388,7 +392,10 @@ mod tests {
             .filter(|reason| End::Failed { reason: *reason, message: String::new() }.frees_key())
             .map(FailureReason::word)
             .collect();
-        assert_eq!(freed, ["no_consensus", "too_many_misses", "insufficient_nodes", "unprocessable"]);
+        assert_eq!(
+            freed,
+            ["no_consensus", "too_many_misses", "insufficient_nodes", "unprocessable", "model_removed"]
+        );
         assert_eq!((End::Expired.frees_key(), End::Cancelled.frees_key()), (true, false));
     }
 }

@@ -229,15 +229,18 @@ pub struct Completion {
 impl Wire for Completion {
     const KIND: &'static str = "completion";
 
-    /// The first version has no word for a conversation that the template refuses: it failed such a job as one that can't
-    /// be rendered.
+    /// The first version has no word for a conversation that the template refuses, nor for a removed model: it failed such jobs
+    /// as ones that can't be rendered, and those for models without nodes as ones for too few.
     fn in_first_version(&self) -> Option<Self> {
-        let End::Failed { reason: FailureReason::InvalidMessages, .. } = self.settlement.end else {
-            return None;
+        let End::Failed { reason, .. } = &self.settlement.end else { return None };
+        let known = match reason {
+            FailureReason::InvalidMessages => FailureReason::Unprocessable,
+            FailureReason::ModelRemoved => FailureReason::InsufficientNodes,
+            _ => return None,
         };
         let mut older = self.clone();
         if let End::Failed { reason, .. } = &mut older.settlement.end {
-            *reason = FailureReason::Unprocessable;
+            *reason = known;
         }
         Some(older)
     }

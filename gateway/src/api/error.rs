@@ -61,6 +61,8 @@ pub(crate) enum ApiError {
     WrongHost(String),
     /// The catalogue has the model, but none of the network's verifiers offers it any more.
     ModelGone(String),
+    /// The model was removed from the catalogue.
+    ModelRemoved(String),
     /// The messages can't fit into the model's context, whichever way they are split into tokens.
     ContextExceeded {
         /// The least number of tokens that the messages can have.
@@ -181,7 +183,8 @@ impl ApiError {
             | Self::NoRoute
             | Self::NoEndpoint(_)
             | Self::ModelUnknown(_)
-            | Self::ModelGone(_) => StatusCode::NOT_FOUND,
+            | Self::ModelGone(_)
+            | Self::ModelRemoved(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Node(refusal) => refusal::status(*refusal),
             Self::Group(GroupRefusal::NameTaken | GroupRefusal::Full(_)) => StatusCode::CONFLICT,
@@ -206,6 +209,7 @@ impl ApiError {
             Self::Timeout | Self::Expired => StatusCode::GATEWAY_TIMEOUT,
             Self::Failed(reason, _) => match reason {
                 FailureReason::ContextLength | FailureReason::InvalidMessages => StatusCode::BAD_REQUEST,
+                FailureReason::ModelRemoved => StatusCode::NOT_FOUND,
                 FailureReason::InsufficientNodes => StatusCode::SERVICE_UNAVAILABLE,
                 FailureReason::NoConsensus | FailureReason::TooManyMisses => StatusCode::BAD_GATEWAY,
                 FailureReason::Poison | FailureReason::Unprocessable => StatusCode::INTERNAL_SERVER_ERROR,
@@ -237,7 +241,7 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Node(refusal) => refusal.code(),
             Self::Group(refusal) => refusal.code(),
-            Self::ModelUnknown(_) | Self::ModelGone(_) => "model_not_found",
+            Self::ModelUnknown(_) | Self::ModelGone(_) | Self::ModelRemoved(_) => "model_not_found",
             Self::WrongHost(_) => "wrong_host",
             Self::ContextExceeded { .. } => "context_length_exceeded",
             Self::HeadTooLarge => "headers_too_large",
@@ -265,6 +269,7 @@ impl ApiError {
                 FailureReason::ContextLength => "context_length_exceeded",
                 FailureReason::InvalidMessages => "invalid_messages",
                 FailureReason::Unprocessable => "unprocessable",
+                FailureReason::ModelRemoved => "model_not_found",
             },
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",

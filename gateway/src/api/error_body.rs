@@ -52,7 +52,10 @@ impl ApiError {
     pub(crate) fn object(&self) -> Value {
         let param = match self {
             Self::Unfit(Unfit::Mistakes(mistakes)) => unfit::param(mistakes),
-            Self::ModelUnknown(_) | Self::ModelGone(_) => Some("model".to_owned()),
+            Self::ModelUnknown(_)
+            | Self::ModelGone(_)
+            | Self::ModelRemoved(_)
+            | Self::Failed(FailureReason::ModelRemoved, _) => Some("model".to_owned()),
             Self::NoPriority => Some("service_tier".to_owned()),
             Self::PriceAboveMax { .. } => Some("max_price".to_owned()),
             Self::ContextExceeded { .. }

@@ -101,6 +101,10 @@ impl ApiError {
             Self::ModelGone(name) => format!(
                 "The model '{name}' is not served here any more; GET /v1/models lists those that are."
             ),
+            Self::ModelRemoved(name) => format!(
+                "The model '{name}' is no longer served: it was removed from this network. GET /v1/models lists those that \
+                 are served."
+            ),
             // LiteLLM knows the error by the first sentence's beginning, LangChain by its code.
             Self::ContextExceeded { tokens_min, context_max } => format!(
                 "This model's maximum context length is {context_max} tokens. However, your messages resulted in at least \

@@ -131,7 +131,7 @@ static ROUTES: [Route; 60] = [
         Box::pin(async move { nodes::register(&s.nodes, &s.keys, call).await })
     }),
     route(Method::POST, "/check_node_secret", Access::Node, |s, call| {
-        Box::pin(async move { nodes::admit(&s.nodes, call).await })
+        Box::pin(async move { nodes::admit(&s.nodes, &s.jobs.catalogue, call).await })
     }),
     // The network's own face, for nodes' owners.
     route(Method::POST, "/worker/register_node", Access::Runner, |s, call| {

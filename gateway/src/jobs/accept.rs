@@ -43,7 +43,7 @@ use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::memory::Reservation;
-use crate::network::OWNERS_NEEDED;
+use crate::network::{OWNERS_NEEDED, not_served};
 use crate::outbox::JobsQueue;
 
 /// A request for a conversation that passed every check of its form.
@@ -147,8 +147,8 @@ async fn refusal(jobs: &Jobs, order: &mut Order, now: Instant) -> Option<ApiErro
 /// Returns the reason why the network could never answer this request, however much room there is; none if it could.
 pub(super) fn unanswerable(jobs: &Jobs, request: &JobRequest, now: Instant) -> Option<ApiError> {
     let entry = jobs.catalogue.model(request.model.as_str())?;
-    if jobs.capacity.offers(&entry.name, now) == Some(false) {
-        return Some(ApiError::ModelGone(entry.name.to_string()));
+    if let Some(error) = not_served(&entry, &jobs.capacity, now) {
+        return Some(error);
     }
     let (tokens_min, context_max) = (entry.tokens_min(&request.messages), entry.context_max);
     (tokens_min >= u64::from(context_max)).then_some(ApiError::ContextExceeded { tokens_min, context_max })

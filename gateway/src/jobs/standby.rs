@@ -63,7 +63,9 @@ mod tests {
             quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
+            bytes: None,
             created_ms: Timestamp::from_millis(0),
+            removed_ms: None,
         }
     }
 

@@ -2,14 +2,19 @@
 //! The models' queues at the broker are handled by `queues`; a catalogue entry is valid even while its queue doesn't
 //! exist.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use infera_ledger::{CatalogueEntry, LedgerError, NetworkBook};
+use infera_types::admission::{REMOVED_MODELS_MAX, RemovedModel};
 use infera_types::ids::{Digest, ModelName};
 use infera_types::money::Price;
 use infera_types::time::Timestamp;
+
+/// The most digests of a removed model that nodes are told; models have a handful.
+const DIGESTS_MAX: usize = 8;
 
 /// The result of one reading of the ledger.
 #[derive(Debug, Default)]
@@ -86,6 +91,23 @@ impl Catalogue {
         models
     }
 
+    /// Returns the models that were removed last, the latest first, each with those digests that no served model has: what nodes
+    /// that still announce them are told.
+    #[must_use]
+    pub(crate) fn removed(&self) -> Vec<RemovedModel> {
+        let reading = self.0.load();
+        let (mut removed, served): (Vec<_>, Vec<_>) =
+            reading.models.values().partition(|entry| entry.is_removed());
+        removed.sort_by_key(|entry| (Reverse(entry.removed_ms), entry.name.clone()));
+        let is_served = |digest: &Digest| served.iter().any(|entry| entry.digests.contains(digest));
+        let told = removed.into_iter().map(|entry| {
+            let digests = entry.digests.iter().filter(|digest| !is_served(digest)).copied();
+            // A catalogue's mistake must not make the reply too long to be read.
+            RemovedModel { name: entry.name.clone(), digests: digests.take(DIGESTS_MAX).collect() }
+        });
+        told.filter(|model| !model.digests.is_empty()).take(REMOVED_MODELS_MAX).collect()
+    }
+
     /// Returns the number of the present epoch, or none before the first reading.
     #[must_use]
     pub(crate) fn epoch(&self) -> Option<u64> {
@@ -95,5 +117,49 @@ impl Catalogue {
     /// Replaces the reading that is shown.
     pub(crate) fn show(&self, reading: Reading) {
         self.0.store(Arc::new(reading));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, digests: &[&str], removed: Option<u64>) -> (ModelName, Arc<CatalogueEntry>) {
+        let name = ModelName::new(name);
+        let entry = CatalogueEntry {
+            name: name.clone(),
+            digests: digests.iter().map(|text| Digest::of(text.as_bytes())).collect(),
+            tokenizer: Digest::of(b"tokenizer"),
+            context_max: 512,
+            said_bytes_per_token: None,
+            quantization: None,
+            end_tokens: Vec::new(),
+            reference_token_us: 1,
+            bytes: None,
+            created_ms: Timestamp::from_millis(0),
+            removed_ms: removed.map(Timestamp::from_millis),
+        };
+        (name, Arc::new(entry))
+    }
+
+    #[test]
+    fn nodes_are_told_of_what_was_removed_last_and_stands_for_no_other_name() {
+        let catalogue = Catalogue::default();
+        let many = (0..40).map(|number| entry(&format!("old-{number}"), &[&format!("o{number}")], Some(1)));
+        let models = many.chain([
+            entry("served", &["a", "b"], None),
+            entry("renamed", &["a"], Some(9)),
+            entry("gone", &["b", "c"], Some(7)),
+            entry("gone-last", &["d"], Some(8)),
+        ]);
+        let models = models.collect();
+        catalogue.show(Reading { models, prices: HashMap::new(), epoch: None });
+        let told = catalogue.removed();
+        assert_eq!(told.len(), REMOVED_MODELS_MAX);
+        let expected = |name: &str, digest: &str| RemovedModel {
+            name: ModelName::new(name),
+            digests: vec![Digest::of(digest.as_bytes())],
+        };
+        assert_eq!(told[..2], [expected("gone-last", "d"), expected("gone", "c")]);
     }
 }

@@ -87,7 +87,9 @@ mod tests {
             quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
+            bytes: None,
             created_ms: Timestamp::from_millis(0),
+            removed_ms: None,
         };
         for (bytes, max_tokens, context_max, expected) in
             [(0, 16, None, 20), (400, 16, None, 120), (401, 16, Some(512), 121), (4_000, 16, Some(512), 512)]

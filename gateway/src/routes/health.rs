@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::failure::Failure;
 use crate::api::operation::{GoodReply, Group, Operation, Shape, always, json as in_json};
 use crate::api::reply::Reply;
-use crate::network::{Capacity, Catalogue};
+use crate::network::{Capacity, Catalogue, not_served};
 use crate::readiness::Probe;
 
 /// `GET /healthz`.
@@ -87,7 +87,7 @@ pub(crate) async fn ready(
     let models = catalogue.models();
     let owners: Map<String, Value> = models
         .iter()
-        .filter(|entry| capacity.offers(&entry.name, now) != Some(false))
+        .filter(|entry| not_served(entry, capacity, now).is_none())
         .map(|entry| (entry.name.to_string(), capacity.owners(&entry.name, now).into()))
         .collect();
     let reply = Reply::json(&json!({

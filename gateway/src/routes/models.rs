@@ -15,7 +15,7 @@ use crate::api::failure::Failure;
 use crate::api::operation::{Group, Named, Operation, Parameter, Place, Shape, always, json as in_json};
 use crate::api::reply::Reply;
 use crate::config::Currency;
-use crate::network::{Capacity, Catalogue};
+use crate::network::{Capacity, Catalogue, not_served};
 
 /// The terms on which all models are offered.
 #[derive(Clone, Copy, Debug)]
@@ -113,11 +113,10 @@ pub(crate) static SHOW: Operation = Operation {
 pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity, terms: &Terms<'_>) -> Result<Reply, Failure> {
     let now = Instant::now();
     let models = catalogue.models();
-    // A model stays in the catalogue even when no verifier offers it any more.
-    let is_offered = |name| capacity.offers(name, now) != Some(false);
+    // A model stays in the catalogue even when it was removed or no verifier offers it any more.
     let data: Vec<Value> = models
         .iter()
-        .filter(|entry| is_offered(&entry.name))
+        .filter(|entry| not_served(entry, capacity, now).is_none())
         .map(|entry| model(entry, catalogue.price(&entry.name), terms, capacity.nodes(&entry.name, now)))
         .collect();
     Ok(Reply::json(&json!({ "object": "list", "data": data }))?)
@@ -126,8 +125,8 @@ pub(crate) fn list(catalogue: &Catalogue, capacity: &Capacity, terms: &Terms<'_>
 /// Shows one model. In names with slashes, OpenAI's clients percent-encode the slashes and people don't.
 ///
 /// # Errors
-/// [`ApiError::ModelUnknown`], [`ApiError::ModelGone`], or [`ApiError::LedgerAway`] before the first reading of the
-/// catalogue.
+/// [`ApiError::ModelUnknown`], [`ApiError::ModelGone`], [`ApiError::ModelRemoved`], or [`ApiError::LedgerAway`] before the first
+/// reading of the catalogue.
 pub(crate) fn show(
     catalogue: &Catalogue,
     capacity: &Capacity,
@@ -139,8 +138,8 @@ pub(crate) fn show(
     catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let entry = catalogue.model(&name).ok_or_else(|| ApiError::ModelUnknown(name.to_string()))?;
     let now = Instant::now();
-    if capacity.offers(&entry.name, now) == Some(false) {
-        return Err(ApiError::ModelGone(name.into_owned()).into());
+    if let Some(error) = not_served(&entry, capacity, now) {
+        return Err(error.into());
     }
     let price = catalogue.price(&entry.name);
     Ok(Reply::json(&model(&entry, price, terms, capacity.nodes(&entry.name, now)))?)

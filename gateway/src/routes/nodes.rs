@@ -30,6 +30,7 @@ use crate::api::operation::{
 };
 use crate::api::reply::Reply;
 use crate::fastapi::{Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit, check};
+use crate::network::Catalogue;
 
 const NODE_BODY: RequestBody = body(
     Shape::Fields(NODE_SECRET),
@@ -47,6 +48,14 @@ const ADMITTED: Shape = Shape::Members(&[
         "broker",
         Shape::Members(&[always("url", Shape::Text, "`amqp(s)://host:port/vhost`.")]),
         "Where the broker is.",
+    ),
+    sometimes(
+        "removed_models",
+        Shape::List(&Shape::Members(&[
+            always("name", Shape::Text, "The name under which it was served."),
+            always("digests", Shape::List(&Shape::Text), "The digests of its files."),
+        ])),
+        "Models that this network serves no more, the latest first. A node that has one is not asked for it again.",
     ),
 ]);
 
@@ -175,7 +184,7 @@ pub(crate) async fn register(nodes: &Nodes, keys: &KeyCache, call: Call) -> Resu
 ///
 /// # Errors
 /// [`Refusal`], or the error of the ledger or the broker.
-pub(crate) async fn admit(nodes: &Nodes, call: Call) -> Result<Reply, Failure> {
+pub(crate) async fn admit(nodes: &Nodes, catalogue: &Catalogue, call: Call) -> Result<Reply, Failure> {
     let (name, secret) = fields(&call)?;
     let digest = secret_digest(&secret);
     let now = Timestamp::now();
@@ -189,7 +198,9 @@ pub(crate) async fn admit(nodes: &Nodes, call: Call) -> Result<Reply, Failure> {
         Door::Open(admission) => {
             match admission.book.admit_node(&name, digest, admission.until(now)).await.map_err(failed)? {
                 NodeCheck::Admitted(node) => {
-                    return Ok(let_in(admission, &*nodes.broker, &node, now).await?);
+                    let told = let_in(admission, &*nodes.broker, &node, now).await?;
+                    let told = admission::Admission { removed_models: catalogue.removed(), ..told };
+                    return Ok(Reply::json(&Admitted { status: "admitted", told })?);
                 }
                 NodeCheck::NoFleet(_) => Refusal::NoFleet,
                 NodeCheck::Revoked => Refusal::Revoked,
@@ -205,7 +216,7 @@ async fn let_in(
     broker: &dyn Broker,
     node: &NodeRecord,
     now: Timestamp,
-) -> Result<Reply, ApiError> {
+) -> Result<admission::Admission, ApiError> {
     let access = admission.access(&node.id, now).await.map_err(|error| {
         tracing::error!(%error, "no node can be let in");
         ApiError::Internal
@@ -215,15 +226,15 @@ async fn let_in(
         tracing::error!(node = %node.id, %error, "the queue of a node can't be declared");
         refused(Refusal::BrokerAway)
     })?;
-    let told = admission::Admission {
+    Ok(admission::Admission {
         node: node.id.clone(),
         node_id: node.name.clone(),
         token: access.token,
         expires_in_s: access.expires_in_s,
         queue: access.queue.name,
         broker: admission::Broker { url: admission.broker().as_str().to_owned() },
-    };
-    Reply::json(&Admitted { status: "admitted", told })
+        removed_models: Vec::new(),
+    })
 }
 
 /// The reply to a node that was let in.

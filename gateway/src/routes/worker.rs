@@ -176,7 +176,8 @@ pub(crate) async fn update_models(
     catalogue.epoch().ok_or(ApiError::LedgerAway)?;
     let (mut known, mut unknown) = (Vec::<ModelName>::new(), Vec::<String>::new());
     for name in names {
-        match catalogue.model(&name) {
+        // A wish for a model that was removed would be for nothing.
+        match catalogue.model(&name).filter(|entry| !entry.is_removed()) {
             Some(entry) if known.contains(&entry.name) => {}
             Some(entry) => known.push(entry.name.clone()),
             None if unknown.contains(&name) => {}

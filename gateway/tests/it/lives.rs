@@ -145,6 +145,7 @@ pub(crate) async fn end_what_waits(rig: &Rig) {
     let question = SweepQuestion {
         empty_queues: vec![(infera_types::ids::ModelName::new(crate::support::rig::MODEL), Lane::First)],
         dead: Vec::new(),
+        unserved: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 10,
     };

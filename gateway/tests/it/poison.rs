@@ -92,6 +92,7 @@ async fn a_replay_asks_the_same_as_a_new_job() {
     let question = infera_ledger::SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
+        unserved: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 9,
     };

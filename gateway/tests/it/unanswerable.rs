@@ -3,6 +3,7 @@
 
 use infera_ledger::{CatalogueEntry, JobReader as _, NetworkBook as _};
 use infera_types::ids::{Digest, ModelName};
+use infera_types::job::{End, FailureReason};
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,7 +29,9 @@ async fn bound(rig: &Rig, said_bytes_per_token: Option<u32>) {
         quantization: None,
         end_tokens: vec![0],
         reference_token_us: 1_000,
+        bytes: None,
         created_ms: Timestamp::now(),
+        removed_ms: None,
     };
     rig.ledger.list_model(&entry).await.expect("a listed model");
 }
@@ -109,4 +112,62 @@ async fn a_model_that_nobody_offers_any_more_is_refused_and_not_listed() {
     assert_eq!(names, [&json!(MODEL)]);
     let ready = rig.send("GET", "/readyz", &[], b"").await.json();
     assert_eq!(ready["owners"], json!({ MODEL: 3 }));
+}
+
+/// A model that an operator removed is refused in words of its own while verifiers still have jobs of it, listed no more, and
+/// accepted again once it is back. Of several jobs those for it are named.
+#[tokio::test]
+async fn a_removed_model_is_refused_and_not_listed_until_it_is_back() {
+    let rig = Rig::start(infera_gateway::Config { catalogue_refresh_ms: 20, ..unlimited() }).await;
+    let mut entries = rig.ledger.catalogue().await.expect("a ledger").into_iter();
+    let entry = entries.find(|entry| entry.name.as_str() == MODEL).expect("the rig's model");
+    let removed = CatalogueEntry { removed_ms: Some(Timestamp::now()), ..entry.clone() };
+    let listed =
+        |json: &Value| json["data"].as_array().is_some_and(|data| data.iter().any(|one| one["id"] == MODEL));
+    rig.get_until("/v1/models", &listed).await;
+    let kept = rig.post("/submit_job", &job(), &[("Idempotency-Key", "before")]).await.json();
+
+    rig.ledger.list_model(&removed).await.expect("removed");
+    rig.get_until("/v1/models", |json| !listed(json)).await;
+    let before = accepted(&rig).await;
+    for (path, body) in routes() {
+        let reply = rig.post(path, &body, &[]).await;
+        assert_eq!(reply.status, 404, "{path}");
+        let said = reply.json();
+        let text = said["error"]["message"].as_str().or(said["detail"].as_str()).unwrap_or_default();
+        assert!(text.contains(MODEL) && text.contains("no longer served"), "{said}");
+        let code = said["error"]["code"].as_str().or(said["code"].as_str());
+        assert_eq!(code, Some("model_not_found"), "{said}");
+    }
+    let shown = rig.get(&format!("/v1/models/{MODEL}")).await;
+    assert_eq!((shown.status, &shown.json()["error"]["param"]), (404, &json!("model")));
+    let several = rig.post("/v1/jobs", &json!({ "jobs": [chat()] }), &[]).await.json();
+    assert_eq!(several["errors"]["data"][0]["param"], "jobs[0].model", "{several}");
+    assert_eq!(accepted(&rig).await, before, "none was accepted");
+    // The same request as before has its job.
+    let again = rig.post("/submit_job", &job(), &[("Idempotency-Key", "before")]).await;
+    assert_eq!((again.status, &again.json()["job_id"]), (200, &kept["job_id"]));
+    let ready = rig.send("GET", "/readyz", &[], b"").await.json();
+    assert_eq!(ready["owners"].get(MODEL), None, "{ready}");
+
+    rig.ledger.list_model(&entry).await.expect("back");
+    rig.get_until("/v1/models", &listed).await;
+    assert_eq!(rig.post("/submit_job", &job(), &[]).await.status, 200);
+}
+
+/// A job whose model was removed while it waited shows the code of a model that isn't there, and its key is free.
+#[tokio::test]
+async fn a_job_whose_model_went_while_it_waited_says_so() {
+    let rig = Rig::start(unlimited()).await;
+    let message = format!("The model '{MODEL}' is no longer served.");
+    rig.play(Play::End(End::Failed { reason: FailureReason::ModelRemoved, message: message.clone() }));
+    let key = [("Idempotency-Key", "k")];
+    for (path, body) in [("/v1/chat/completions", chat()), ("/chat/completions", chat())] {
+        let reply = rig.post(path, &body, &key).await;
+        assert_eq!(reply.status, 404, "{path}: {}", reply.json());
+        assert!(reply.json().to_string().contains("model_not_found"), "{}", reply.json());
+        assert!(reply.json().to_string().contains(&message), "{}", reply.json());
+    }
+    let accepted_of = accepted(&rig).await;
+    assert_eq!(accepted_of, 2, "the key was free again");
 }

@@ -308,7 +308,9 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
         quantization: None,
         end_tokens: vec![0],
         reference_token_us: 1_000,
+        bytes: None,
         created_ms: Timestamp::now(),
+        removed_ms: None,
     };
     ledger.list_model(&entry).await.expect("a listed model");
 }

@@ -107,6 +107,7 @@ async fn serve(config: Config, present: &Present, shutdown: &Shutdown) -> Result
     loop {
         // The engine is loaded before the node is let in, because a node can't answer while it loads.
         let engine = load(&node.config.engine).await?;
+        node.registrar.serves([engine.description().numeric_class.model_digest]);
         let Some(admitted) = node.registrar.until_admitted(shutdown).await.map_err(refused)? else {
             return Ok(());
         };

@@ -5,11 +5,13 @@
 mod answer;
 pub mod membership;
 pub mod readmitting;
+mod removed;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use infera_types::causes::causes;
+use infera_types::ids::Digest;
 use infera_types::retry::Backoff;
 use infera_types::secret::Secret;
 use infera_types::shutdown::Shutdown;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 
 pub use answer::Admitted;
 use answer::Heard;
+use removed::Removed;
 
 /// How long a gateway may take to answer. It answers within milliseconds, and one that is cut off never does, while
 /// another gateway may.
@@ -82,6 +85,7 @@ pub struct Registrar {
     client: Client,
     gateways: Vec<Url>,
     node: NodeConfig,
+    removed: Removed,
 }
 
 impl Registrar {
@@ -129,7 +133,13 @@ impl Registrar {
             .no_proxy()
             .build()
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { client, gateways: urls, node })
+        Ok(Self { client, gateways: urls, node, removed: Removed::default() })
+    }
+
+    /// Notes the digests of all models that the node serves now: if the network serves one no more, the log says so at the next
+    /// visit.
+    pub fn serves(&self, digests: impl IntoIterator<Item = Digest>) {
+        self.removed.serves(digests);
     }
 
     /// Makes one round of visits. The first gateway that lets the node in, or refuses it for good, decides. A gateway
@@ -152,7 +162,10 @@ impl Registrar {
                 };
             }
             match heard.admission(Instant::now()) {
-                Heard::Done(admitted) => return Ok(admitted),
+                Heard::Done(admitted) => {
+                    self.removed.heard(&admitted.removed_models);
+                    return Ok(admitted);
+                }
                 Heard::No { code, message } => {
                     let (gateway, name) = (gateway.to_string(), self.node.name.clone());
                     return Err(RegistrationError::Refused { gateway, name, code, message });

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use infera_types::ids::JobId;
 use tokio::net::UnixStream;
 
-use super::wire::{LATER, path};
+use super::wire::{LATER, ModelOrder, path, path_of_model};
 use crate::data_folder::{noted_key_in, operators_in};
 
 /// How long an answer may take.
@@ -35,7 +35,7 @@ pub enum AskError {
         /// What happened instead.
         problem: String,
     },
-    /// It answers otherwise than with a record, in its own words.
+    /// It doesn't do what it is asked, and says why in its own words.
     #[error("{sentence}")]
     Told {
         /// What it says.
@@ -50,9 +50,31 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub async fn ask(data: &Path, job: JobId) -> Result<String, AskError> {
+    call(data, Method::GET, path(job), Bytes::new()).await
+}
+
+/// Gives an order about models to the `infera up` that has the data folder at `data`; returns what it did, as one sentence.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn order(data: &Path, order: &ModelOrder) -> Result<String, AskError> {
+    match order {
+        ModelOrder::Add(addition) => {
+            let body = serde_json::to_vec(addition).map_err(|error| AskError::Told {
+                sentence: format!("the order can't be written: {error}"),
+                may_pass: false,
+            })?;
+            call(data, Method::PUT, path_of_model(&addition.entry.name), Bytes::from(body)).await
+        }
+        ModelOrder::Remove(name) => call(data, Method::DELETE, path_of_model(name), Bytes::new()).await,
+    }
+}
+
+async fn call(data: &Path, method: Method, path: String, body: Bytes) -> Result<String, AskError> {
     let away = |problem: String| AskError::Away { path: data.to_owned(), problem };
     let key = noted_key_in(data).ok_or_else(|| away("it has noted no key for local use".to_owned()))?;
-    let answered = tokio::time::timeout(ANSWERS_WITHIN, get(&operators_in(data), &key, job)).await;
+    let answered =
+        tokio::time::timeout(ANSWERS_WITHIN, send(&operators_in(data), &key, (method, path, body))).await;
     let answered = answered.map_err(|_| away(format!("no answer in {} s", ANSWERS_WITHIN.as_secs())))?;
     let (status, text) = answered.map_err(|error| away(error.to_string()))?;
     match status {
@@ -63,13 +85,19 @@ pub async fn ask(data: &Path, job: JobId) -> Result<String, AskError> {
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-async fn get(socket: &Path, key: &str, job: JobId) -> Result<(StatusCode, String), Cause> {
+async fn send(
+    socket: &Path,
+    key: &str,
+    (method, path, body): (Method, String, Bytes),
+) -> Result<(StatusCode, String), Cause> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path(job))
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, "localhost")
         .header(AUTHORIZATION, format!("Bearer {key}"))
-        .body(Empty::<Bytes>::new())?;
+        .body(Full::new(body))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -18,12 +18,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use infera_archive::record::RecordError;
 use infera_gateway::access::ApiKey;
-use infera_types::ids::{Digest, JobId};
+use infera_types::ids::{Digest, JobId, ModelName};
 use infera_types::shutdown::Shutdown;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::wire::ARCHIVE;
+use super::wire::{ARCHIVE, Addition, MODELS, ModelOrder, NotDone, ORDER_MAX_BYTES, Ordered};
 use crate::records::Records;
 
 /// A person and a script or two; each may hold one record of some MiB.
@@ -53,6 +53,8 @@ struct Desk {
     /// The hash of the one key that opens it.
     key: Digest,
     records: Records,
+    /// Takes orders about models.
+    orders: mpsc::Sender<Ordered>,
 }
 
 impl OperatorServer {
@@ -60,7 +62,12 @@ impl OperatorServer {
     ///
     /// # Errors
     /// What the operating system says; a path of more than some hundred bytes can't be a socket's.
-    pub fn bind(socket: &Path, key: &ApiKey, records: Records) -> io::Result<Self> {
+    pub fn bind(
+        socket: &Path,
+        key: &ApiKey,
+        records: Records,
+        orders: mpsc::Sender<Ordered>,
+    ) -> io::Result<Self> {
         // One that is there was left by a process that was killed: the lock shows that it is gone.
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -68,7 +75,7 @@ impl OperatorServer {
         }
         let listener = UnixListener::bind(socket)?;
         fs::set_permissions(socket, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, socket: socket.to_owned(), desk: Desk { key: key.hash(), records } })
+        Ok(Self { listener, socket: socket.to_owned(), desk: Desk { key: key.hash(), records, orders } })
     }
 
     /// Serves until shutdown, and removes the socket.
@@ -107,7 +114,7 @@ impl OperatorServer {
 async fn connection(stream: UnixStream, desk: Desk) {
     let service = service_fn(|request: Request<Incoming>| {
         let desk = desk.clone();
-        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
+        async move { Ok::<_, Infallible>(desk.answer(request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -121,15 +128,19 @@ async fn connection(stream: UnixStream, desk: Desk) {
 }
 
 impl Desk {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if !self.opens(request.headers().get(AUTHORIZATION)) {
             return said(StatusCode::UNAUTHORIZED, "the key for local use opens this, and no other");
+        }
+        if let Some(name) = request.uri().path().strip_prefix(MODELS) {
+            let name = ModelName::new(name);
+            return self.order(name, request).await;
         }
         if request.method() != Method::GET {
             return said(StatusCode::METHOD_NOT_ALLOWED, "GET only");
         }
         let Some(job) = request.uri().path().strip_prefix(ARCHIVE) else {
-            return said(StatusCode::BAD_REQUEST, "GET /archive/{job}");
+            return said(StatusCode::BAD_REQUEST, "GET /archive/{job}, PUT and DELETE /models/{name}");
         };
         let Ok(job) = job.parse::<JobId>() else {
             return said(StatusCode::BAD_REQUEST, "no job has such an id");
@@ -137,6 +148,39 @@ impl Desk {
         match self.records.find(job).await {
             Ok(line) => respond(StatusCode::OK, "application/json", line),
             Err(error) => said(status(&error), &error.to_string()),
+        }
+    }
+
+    /// Hands an order about a model to those who carry it out.
+    async fn order(&self, name: ModelName, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let method = request.method().clone();
+        let order = match method {
+            Method::DELETE => ModelOrder::Remove(name),
+            Method::PUT => {
+                let body = Limited::new(request.into_body(), ORDER_MAX_BYTES).collect().await;
+                let Ok(body) = body else {
+                    return said(StatusCode::BAD_REQUEST, "the order is cut or too long");
+                };
+                match serde_json::from_slice::<Addition>(&body.to_bytes()) {
+                    Ok(addition) if addition.entry.name == name && addition.model.name == name => {
+                        ModelOrder::Add(Box::new(addition))
+                    }
+                    Ok(_) => return said(StatusCode::BAD_REQUEST, "the order is about another model"),
+                    Err(error) => return said(StatusCode::BAD_REQUEST, &format!("no order: {error}")),
+                }
+            }
+            _ => return said(StatusCode::METHOD_NOT_ALLOWED, "PUT and DELETE only"),
+        };
+        let (answer, answered) = oneshot::channel();
+        let ended = || said(StatusCode::SERVICE_UNAVAILABLE, "this infera is ending");
+        if self.orders.send(Ordered { order, answer }).await.is_err() {
+            return ended();
+        }
+        match answered.await {
+            Ok(Ok(sentence)) => said(StatusCode::OK, &sentence),
+            Ok(Err(NotDone { sentence, may_pass: true })) => said(StatusCode::SERVICE_UNAVAILABLE, &sentence),
+            Ok(Err(NotDone { sentence, may_pass: false })) => said(StatusCode::CONFLICT, &sentence),
+            Err(_) => ended(),
         }
     }
 

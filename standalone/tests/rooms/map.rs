@@ -31,7 +31,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("core/telemetry", &["counts", "error", "metrics", "readiness", "traces", "trace", "lib"]),
     ("core/tls", &["lib"]),
-    ("core/model", &["folder", "chat", "lib"]),
+    ("core/model", &["folder", "chat", "chat_source", "lib"]),
     (
         "core/model/store",
         &[
@@ -46,6 +46,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "folder",
             "verifying",
             "inventory",
+            "chats",
             "fetching",
             "lib",
         ],
@@ -259,7 +260,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "lib",
         ],
     ),
-    ("verifier/program", &["lib", "records", "main"]),
+    ("verifier/program", &["lib", "models", "records", "cli", "main"]),
     (
         "queue-worker",
         &[
@@ -282,11 +283,13 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "known_models",
             "data_folder",
+            "added_models",
             "seams",
             "records",
             "operators",
             "residents",
             "node",
+            "served",
             "network",
             "calibrate",
             "models",

@@ -14,6 +14,7 @@ mod erasing;
 mod fairness;
 mod honest_differences;
 mod lifetimes;
+mod models;
 mod own_nodes;
 mod records;
 mod refused;

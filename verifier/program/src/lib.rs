@@ -1,9 +1,12 @@
 //! The program `infera-verifier`: one verifier of a cluster, composed from settings, the library and the vendors, and an
-//! operator's command on its archive.
+//! operator's commands on the catalogue and the archive.
 
+pub mod cli;
+pub mod models;
 pub mod records;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +18,9 @@ use infera_broker_rabbitmq::management::{self, ManagementApi};
 use infera_ledger::CatalogueEntry;
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger, waiting};
 use infera_model::chat::ChatModel;
+use infera_model_store::chats::ChatFinder;
+use infera_model_store::folder::Store;
+use infera_model_store::source::Waits;
 use infera_operations::instruments::Instruments;
 use infera_program::{Failure, descriptors};
 use infera_telemetry::traces;
@@ -33,8 +39,12 @@ pub const DEFAULT_FILE: &str = "infera-verifier.toml";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The models on offer; the bundled one unless others are named. All verifiers of a network name the same.
+    /// The models on offer; the bundled one unless others are named. All verifiers of a network name the same. Others come and go
+    /// while verifiers run, by `infera-verifier model`.
     pub models: Vec<ModelConfig>,
+    /// The folder of models' folders, in which the tokenizers of models are looked for that come into the catalogue later; then the
+    /// archive is searched. It lies where `infera model fetch` puts models, and need not exist.
+    pub model_folders: PathBuf,
     /// The broker, which carries messages.
     pub broker: infera_broker_rabbitmq::Config,
     /// The broker's management API. Without a URL, connections of nodes that were shut out are not closed.
@@ -57,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             models: vec![ModelConfig::default()],
+            model_folders: PathBuf::from(".runtime/models"),
             broker: infera_broker_rabbitmq::Config::default(),
             management: management::Config::default(),
             ledger: PostgresConfig::default(),
@@ -99,8 +110,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             return Ok(());
         }
     }
+    let folders = config.models.iter().map(|model| model.folder.clone()).collect();
+    let finder = ChatFinder::new(folders, Store::new(&config.model_folders))
+        .with_archive(archive.clone(), Waits::default());
     let seams = seams(ledger.clone(), archive, broker);
-    let mut verifier = Verifier::new(config.verifier, seams, chats).map_err(Failure::settings)?;
+    let verifier = Verifier::new(config.verifier, seams, chats).map_err(Failure::settings)?;
+    let mut verifier = verifier.finding(Arc::new(finder));
     if let Some(connections) = connections {
         verifier = verifier.guarding(Gate { connections, book: ledger });
     }

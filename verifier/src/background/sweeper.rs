@@ -1,5 +1,5 @@
 //! Recovers orphaned work (rule 3): notices that the broker never confirmed, has lost or given up, jobs of dead owners, jobs
-//! past their deadline, and groups without a live verifier to close them. One verifier at a time does it, under a shared
+//! past their deadline or for a model that was removed and has no nodes, and groups without a live verifier to close them. One verifier at a time does it, under a shared
 //! lease. Everything else that waits is waiting, not lost. It also deletes queues of jobs that are stuck and declares them
 //! again; the ledger knows what waited there.
 
@@ -15,13 +15,14 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use infera_broker::{BrokerError, Consumer, Delivery, topology};
 use infera_ledger::{Group, LedgerError, OverdueJob, SweepQuestion};
 use infera_telemetry::metrics::VERIFIER_SWEEPS;
-use infera_types::ids::JobId;
+use infera_types::ids::{JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::messages::{JobNotice, Version, Wire};
 use infera_types::time::Timestamp;
 use metrics::counter;
 use tokio::time::Instant;
 
+use crate::job::removed::model_removed;
 use crate::job::{scorer, settler};
 use crate::tenure::{LeaseName, Tenure};
 use notices::hand_out;
@@ -93,6 +94,7 @@ async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerErro
     let question = SweepQuestion {
         empty_queues,
         dead: dead.letters.iter().map(|(job, _)| *job).collect(),
+        unserved: tenure.unserved(),
         unconfirmed_for: Duration::from_millis(tenure.config.unconfirmed_ms),
         limit: tenure.config.sweep_limit,
     };
@@ -101,12 +103,13 @@ async fn sweep(tenure: &Arc<Tenure>, signs: &mut Signs) -> Result<(), LedgerErro
     dead.ack().await;
     // A failure of one keeps neither the other nor the handouts from their turn.
     let mut ended = Vec::new();
-    let expired = expire(tenure, found.expired, &mut ended).await;
+    let expired = end_all(tenure, found.expired, |_| End::Expired, &mut ended).await;
+    let unserved = end_all(tenure, found.unserved, model_removed, &mut ended).await;
     let closed = close(tenure, &found.groups).await;
     let until = Instant::now() + publishing_time(tenure);
     let (handed_out, ()) =
         tokio::join!(hand_out(tenure, found.hand_out, signs, until), complete(tenure, &ended, until));
-    expired.and(closed).and(handed_out)
+    expired.and(unserved).and(closed).and(handed_out)
 }
 
 /// Returns how long one sweep may publish, since expired jobs wait for the next: shorter than the lease, and longer than a
@@ -184,22 +187,24 @@ fn past_refused<T>(job: JobId, outcome: Result<T, LedgerError>) -> Result<Option
     }
 }
 
-/// Ends jobs whose deadline passed, and adds their ends to `ended`. A job that is in hand here is ended by its own task, which
-/// knows its group.
-async fn expire(
+/// Ends jobs whose deadline passed or whose model is gone as `end` says of their model, and adds their ends to `ended`. A job
+/// that is in hand here is ended by its own task, which knows its group.
+async fn end_all(
     tenure: &Tenure,
     jobs: Vec<OverdueJob>,
+    end: impl Fn(&ModelName) -> End + Sync,
     ended: &mut Vec<Settlement>,
 ) -> Result<(), LedgerError> {
     let overdue = jobs.into_iter().filter(|job| !tenure.in_flight.has(job.id));
+    let end = &end;
     let ending = overdue.map(|overdue| async move {
         let job = overdue.id;
         let settlement = Settlement {
             job_id: job,
             account: overdue.account,
+            end: end(&overdue.model),
             model: overdue.model,
             gateway: overdue.gateway,
-            end: End::Expired,
             group: None,
             settled_ms: Timestamp::now(),
         };

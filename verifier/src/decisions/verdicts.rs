@@ -168,7 +168,8 @@ fn missed(case: &Case<'_>) -> Verdict {
             FailureReason::Poison
             | FailureReason::ContextLength
             | FailureReason::InvalidMessages
-            | FailureReason::Unprocessable => false,
+            | FailureReason::Unprocessable
+            | FailureReason::ModelRemoved => false,
         },
     };
     if at_fault { Verdict::Missed } else { Verdict::Neutral }

@@ -35,37 +35,34 @@ const fn settle_down(lane: Lane) -> Duration {
     }
 }
 
-/// Consumes all queues of every model of the catalogue that this verifier has a tokenizer for, until the tenure ends. It
-/// returns only if one of them broke, which ends the tenure.
+/// Consumes all queues of every model of the catalogue that this verifier has a tokenizer for, also of removed ones, whose jobs
+/// were accepted before, until the tenure ends. It returns only if one of them broke, which ends the tenure.
 pub(crate) async fn run(tenure: Arc<Tenure>) {
     let tenure = &tenure;
     let mut consumers = JoinSet::new();
     let mut started = HashSet::new();
-    let mut ignored = HashSet::new();
+    let mut changes = tenure.chats.changes();
     let mut ticks = tokio::time::interval(Duration::from_millis(tenure.config.refresh_ms));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            Ok(()) = changes.changed() => {}
             Some(ended) = consumers.join_next() => {
                 return tracing::error!(?ended, "a consumer of jobs broke");
             }
         }
-        for model in tenure.ledger_view.snapshot().catalogue.keys() {
-            if started.contains(model) {
+        for (model, entry) in &tenure.ledger_view.snapshot().catalogue {
+            if started.contains(model) || !tenure.chats.has(entry) {
                 continue;
             }
-            if tenure.chats.contains_key(model) {
-                started.insert(model.clone());
-                tenure.vitals.queues.store(started.len() * Lane::ALL.len(), Ordering::Relaxed);
-                let lanes = Arc::new(Lanes::default());
-                for lane in Lane::ALL {
-                    let (tenure, lanes) = (Arc::clone(tenure), Arc::clone(&lanes));
-                    let reading = Reading { tenure, model: model.clone(), lane: *lane, lanes };
-                    consumers.spawn(async move { reading.consume().await });
-                }
-            } else if ignored.insert(model.clone()) {
-                tracing::warn!(%model, "in the catalogue, but this verifier has no model folder for it");
+            started.insert(model.clone());
+            tenure.vitals.queues.store(started.len() * Lane::ALL.len(), Ordering::Relaxed);
+            let lanes = Arc::new(Lanes::default());
+            for lane in Lane::ALL {
+                let (tenure, lanes) = (Arc::clone(tenure), Arc::clone(&lanes));
+                let reading = Reading { tenure, model: model.clone(), lane: *lane, lanes };
+                consumers.spawn(async move { reading.consume().await });
             }
         }
     }
@@ -139,9 +136,16 @@ impl Reading {
     }
 
     /// Tells the broker how many may be held: this verifier's share of the room to wait, beside those that run (rule 4),
-    /// divided between the lanes. Jobs for nodes of their own have no part in that.
+    /// divided between the lanes. Jobs for nodes of their own have no part in that. Of a model whose tokenizer went, because its
+    /// entry names another one now, none is taken.
     async fn adapt(&self, consumer: &mut dyn Consumer, prefetch: &mut Prefetch) {
         let tenure = &self.tenure;
+        if !self.can_render() {
+            if let Some(told) = prefetch.follow(0, Instant::now()) {
+                consumer.set_prefetch(told).await;
+            }
+            return;
+        }
         if self.lane == Lane::Own {
             let running = self.lanes.holding(Lane::Own).running;
             let wanted = own_held_max(running, tenure.config.held_max);
@@ -161,6 +165,14 @@ impl Reading {
         if let Some(told) = prefetch.follow(held_max(self.lane, &seen), Instant::now()) {
             consumer.set_prefetch(told).await;
         }
+    }
+}
+
+impl Reading {
+    /// Returns whether this verifier has the tokenizer of the model.
+    fn can_render(&self) -> bool {
+        let snapshot = self.tenure.ledger_view.snapshot();
+        snapshot.catalogue.get(&self.model).is_some_and(|entry| self.tenure.chats.has(entry))
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::asking::{Asking, Found};
 use super::handouts;
 use super::outcome::Outcome;
+use super::removed::model_removed;
 use super::wall_clock::sleep_until;
 use crate::tenure::Trial;
 
@@ -29,6 +30,10 @@ pub(super) async fn first_group(
         loop {
             match asking.ask_in_turn().await {
                 Found::Asked => return None,
+                // The nodes that had the model will not come back with it.
+                Found::TooFew if tenure.unserved().contains(&asking.job.model) => {
+                    return Some(Outcome::End(model_removed(&asking.job.model)));
+                }
                 // A synchronous request fails at once when too few nodes exist; other jobs wait.
                 Found::TooFew if asking.job.synchronous && !tenure.is_warming_up() => {
                     return Some(Outcome::End(asking.insufficient_nodes()));

@@ -75,23 +75,41 @@ fn failed(reason: FailureReason, message: impl Into<String>) -> End {
     End::Failed { reason, message: message.into() }
 }
 
-/// Renders and keys a job, or says how it ends. Waits while the ledger can't be read. The request's stored bytes are
+/// Why a job isn't prepared.
+pub(super) enum Unprepared {
+    /// It can't be asked at all, and ends.
+    Ended(End),
+    /// This verifier hasn't its model's tokenizer, and gives it back.
+    NoTokenizer,
+}
+
+/// Renders and keys a job, or says why not. Waits while the ledger can't be read. The request's stored bytes are
 /// dropped: from here on it is kept once.
-pub(super) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepared, End> {
-    let unprocessable = |message: &str| failed(FailureReason::Unprocessable, message);
+pub(super) async fn prepare(tenure: &Tenure, job: &mut TakenJob) -> Result<Prepared, Unprepared> {
     let entry = tenure.ledger_view.snapshot().catalogue.get(&job.model).cloned();
-    let chat = tenure.chats.get(&job.model).cloned();
-    let (Some(entry), Some(chat)) = (entry, chat) else {
-        return Err(unprocessable("The model is no longer offered."));
-    };
+    let entry = entry.ok_or_else(|| {
+        Unprepared::Ended(failed(FailureReason::Unprocessable, "The model is no longer offered."))
+    })?;
+    let chat = tenure.chats.of(&entry).ok_or(Unprepared::NoTokenizer)?;
+    prepare_by(tenure, job, (entry, chat)).await.map_err(Unprepared::Ended)
+}
+
+async fn prepare_by(
+    tenure: &Tenure,
+    job: &mut TakenJob,
+    (entry, chat): (Arc<CatalogueEntry>, Arc<ChatModel>),
+) -> Result<Prepared, End> {
+    let unprocessable = |message: &str| failed(FailureReason::Unprocessable, message);
+    let context_max = usize::try_from(entry.context_max).unwrap_or(usize::MAX);
     let model = *entry.digests.first().ok_or_else(|| unprocessable("The model has no files any more."))?;
     let (stored, now) = (std::mem::take(&mut job.request), job.accepted_ms);
     let (request, prompt) = if stored.len() <= INLINE_MAX_BYTES {
-        read_and_render(&stored, &chat, now)
+        read_and_render(&stored, &chat, now, context_max)
     } else {
         let _held = tenure.work.hold(stored.len()).await;
         let chat = Arc::clone(&chat);
-        let rendering = tokio::task::spawn_blocking(move || read_and_render(&stored, &chat, now));
+        let rendering =
+            tokio::task::spawn_blocking(move || read_and_render(&stored, &chat, now, context_max));
         rendering.await.unwrap_or(Err(Unrendered::CutOff))
     }
     .map_err(|unrendered| end_of(job.id, unrendered))?;
@@ -131,9 +149,10 @@ fn read_and_render(
     stored: &[u8],
     chat: &ChatModel,
     now: Timestamp,
+    context_max: usize,
 ) -> Result<(JobRequest, Prompt), Unrendered> {
     let request: JobRequest = serde_json::from_slice(stored).map_err(Unrendered::Unreadable)?;
-    let prompt = chat.prompt(&request.messages, now).map_err(Unrendered::Chat)?;
+    let prompt = chat.prompt_within(&request.messages, now, context_max).map_err(Unrendered::Chat)?;
     Ok((request, prompt))
 }
 

@@ -89,7 +89,7 @@ fn is_sound(
     entry: &CatalogueEntry,
     replica: &Replica,
 ) -> bool {
-    let Some(chat) = tenure.chats.get(&settlement.model) else { return true };
+    let Some(chat) = tenure.chats.of(entry) else { return true };
     let prompt_tokens = match &settlement.end {
         End::Succeeded { answer, .. } => answer.prompt_tokens,
         _ => replica.prompt_tokens,

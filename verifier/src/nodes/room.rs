@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use infera_ledger::NodePool;
+use infera_ledger::{CatalogueEntry, NodePool};
 use infera_types::ids::ModelName;
 use infera_types::messages::ModelCapacity;
 use tokio::time::Instant;
@@ -27,6 +27,12 @@ pub(crate) fn of_model(
         None => Fleet::default(),
     };
     room(model, &fleet.candidates, distinct)
+}
+
+/// Returns whether a live node that its owner lets be drawn serves a model, whoever's node it is.
+pub(crate) fn is_served(snapshot: &Snapshot, nodes: &NodeTable, entry: &CatalogueEntry) -> bool {
+    let views = nodes.views(&entry.digests, Instant::now());
+    views.iter().any(|view| snapshot.nodes.contains_key(&view.id) && snapshot.allows(&view.id, &entry.name))
 }
 
 /// Bounds the owners that a group needs: with as many among the others, no backstop is drawn.

@@ -22,6 +22,8 @@ pub(crate) struct Vitals {
     /// Queues whose jobs are wanted, and those of them that are consumed now.
     pub(crate) queues: AtomicUsize,
     pub(crate) consumed: AtomicUsize,
+    /// Models of the catalogue whose tokenizer isn't found.
+    pub(crate) unread: AtomicUsize,
 }
 
 impl Vitals {
@@ -50,6 +52,7 @@ impl Vitals {
             draining: self.draining.load(Ordering::Relaxed),
             queues: self.queues.load(Ordering::Relaxed),
             consumed: self.consumed.load(Ordering::Relaxed),
+            unread: self.unread.load(Ordering::Relaxed),
         }
     }
 }
@@ -82,6 +85,7 @@ struct Snapshot {
     draining: bool,
     queues: usize,
     consumed: usize,
+    unread: usize,
 }
 
 /// Decides whether the verifier is ready. A lack of nodes plays no part: another verifier would have the same nodes.
@@ -95,6 +99,7 @@ fn decide(seen: Snapshot) -> Readiness {
         ("lease", Condition::of(seen.lease, Condition::Failing)),
         ("replicas", Condition::of(seen.listening, Condition::Failing)),
         ("jobs", jobs),
+        ("tokenizers", Condition::of(seen.unread == 0, Condition::Degraded)),
         ("accepting", Condition::of(!seen.draining, Condition::Failing)),
     ])
 }
@@ -121,6 +126,8 @@ impl VerifierHandle {
         gauge!(names::VERIFIER_IN_FLIGHT).set(jobs);
         let lease = self.vitals.snapshot(Instant::now()).lease;
         gauge!(names::VERIFIER_LEASE).set(f64::from(u8::from(lease)));
+        let unread = self.vitals.unread.load(Ordering::Relaxed);
+        gauge!(names::VERIFIER_UNREAD_MODELS).set(u32::try_from(unread).unwrap_or(u32::MAX));
         gauge!(names::VERIFIER_THRESHOLDS, "version" => self.thresholds.clone()).set(1.0);
     }
 }
@@ -144,13 +151,15 @@ mod tests {
 
     #[test]
     fn it_is_ready_while_it_may_and_can_take_jobs() {
-        let well = Snapshot { lease: true, listening: true, draining: false, queues: 2, consumed: 2 };
-        let cases: [(&str, Snapshot, bool, &[&str]); 7] = [
+        let well =
+            Snapshot { lease: true, listening: true, draining: false, queues: 2, consumed: 2, unread: 0 };
+        let cases: [(&str, Snapshot, bool, &[&str]); 8] = [
             ("all is well", well, true, &[]),
             ("no lease", Snapshot { lease: false, ..well }, false, &[]),
             ("deaf to nodes", Snapshot { listening: false, ..well }, false, &[]),
             ("draining", Snapshot { draining: true, ..well }, false, &[]),
             ("one queue is gone", Snapshot { consumed: 1, ..well }, true, &["jobs"]),
+            ("a model without a tokenizer", Snapshot { unread: 1, ..well }, true, &["tokenizers"]),
             ("no queue is consumed", Snapshot { consumed: 0, ..well }, false, &[]),
             ("an empty catalogue", Snapshot { queues: 0, consumed: 0, ..well }, true, &[]),
         ];

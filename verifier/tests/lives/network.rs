@@ -89,7 +89,9 @@ impl Network {
             quantization: None,
             end_tokens: chat.end_tokens().to_vec(),
             reference_token_us: 1_000,
+            bytes: None,
             created_ms: now,
+            removed_ms: None,
         };
         ledger.list_model(&entry).await.unwrap();
         let epoch = ledger.epoch(None, Digest::of(b"the epoch's secret"), now).await.unwrap().number;

@@ -143,6 +143,7 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     let question = SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
+        unserved: Vec::new(),
         unconfirmed_for: std::time::Duration::from_secs(5),
         limit: 9,
     };

@@ -21,6 +21,7 @@ async fn sweep(ledger: &Halves, now: u64) -> Sweep {
     let question = SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
+        unserved: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 100,
     };

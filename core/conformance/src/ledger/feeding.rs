@@ -48,6 +48,7 @@ async fn handed(ledger: &Halves, dead: &[JobId], now: u64) -> Vec<(JobId, Lane)>
     let asked = SweepQuestion {
         empty_queues: Lane::ALL.iter().map(|lane| (model(), *lane)).collect(),
         dead: dead.to_vec(),
+        unserved: Vec::new(),
         unconfirmed_for: Duration::from_secs(5),
         limit: 100,
     };
@@ -259,6 +260,7 @@ pub async fn jobs_about_to_expire_are_not_offered(ledger: &Halves) {
                 &SweepQuestion {
                     empty_queues: Vec::new(),
                     dead: Vec::new(),
+                    unserved: Vec::new(),
                     unconfirmed_for: Duration::from_secs(5),
                     limit: 100,
                 },

@@ -76,7 +76,9 @@ pub async fn models_have_the_price_that_was_set_last(ledger: &Halves) {
         quantization: None,
         end_tokens: Vec::new(),
         reference_token_us: 1,
+        bytes: None,
         created_ms: at(0),
+        removed_ms: None,
     };
     let other = infera_ledger::CatalogueEntry { name: ModelName::new("a-model"), ..entry.clone() };
     for entry in [&entry, &other] {

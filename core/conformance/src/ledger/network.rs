@@ -19,13 +19,21 @@ pub async fn the_catalogue_replaces_by_name(ledger: &Halves) {
         quantization: None,
         end_tokens: vec![2, 5],
         reference_token_us: 1_500,
+        bytes: None,
         created_ms: at(0),
+        removed_ms: None,
     };
     let other = CatalogueEntry { name: ModelName::new("another"), ..entry.clone() };
     let changed = CatalogueEntry { context_max: 1_024, ..entry.clone() };
     for entry in [&entry, &other, &changed] {
         must(ledger.network.list_model(entry).await);
     }
+    assert_eq!(must(ledger.network.catalogue().await), [other.clone(), changed.clone()]);
+    // A removed model keeps its entry, and comes back by another.
+    let removed = CatalogueEntry { bytes: Some(1 << 40), removed_ms: Some(at(7)), ..changed.clone() };
+    must(ledger.network.list_model(&removed).await);
+    assert_eq!(must(ledger.network.catalogue().await), [other.clone(), removed]);
+    must(ledger.network.list_model(&changed).await);
     assert_eq!(must(ledger.network.catalogue().await), [other, changed]);
 }
 

@@ -7,14 +7,22 @@ use super::sample::{
     verifier,
 };
 use super::{Halves, at, must};
-use infera_ledger::{Group, JobState, NewJob, OverdueJob, Settled, Sweep, SweepQuestion, Verdict};
+use infera_ledger::{
+    Accepted, Group, JobState, NewJob, OverdueJob, Settled, Standby, Sweep, SweepQuestion, Verdict,
+};
 use infera_types::ids::{AccountId, JobId, ModelName, NodeId, VerifierId};
-use infera_types::job::{End, Settlement};
+use infera_types::job::{End, FailureReason, Settlement};
 use infera_types::service::Lane;
 
 fn question() -> SweepQuestion {
     let unconfirmed_for = Duration::from_secs(5);
-    SweepQuestion { empty_queues: Vec::new(), dead: Vec::new(), unconfirmed_for, limit: 100 }
+    SweepQuestion {
+        empty_queues: Vec::new(),
+        dead: Vec::new(),
+        unserved: Vec::new(),
+        unconfirmed_for,
+        limit: 100,
+    }
 }
 
 async fn sweep(ledger: &Halves, now: u64) -> Sweep {
@@ -181,6 +189,47 @@ pub async fn jobs_past_their_deadline_are_to_expire(ledger: &Halves) {
         must(ledger.owner.settle(&super::sample::ended(job, End::Expired)).await);
     }
     assert!(sweep(ledger, DEADLINE).await.expired.is_empty());
+}
+
+/// Jobs of an unserved model that no verifier has are returned, held ones too and at most as many as are asked for, until they
+/// end. Those that a verifier has, that are past their deadline or of another model are not.
+pub async fn queued_jobs_of_unserved_models_are_found(ledger: &Halves) {
+    let account = AccountId::fresh();
+    let gone = ModelName::new("gone-model");
+    let of = |model: &ModelName| NewJob { model: model.clone(), ..new_job(&account) };
+    let (offered, held, owned, other) = (of(&gone), of(&gone), of(&gone), of(&ModelName::new("other-model")));
+    let held = NewJob { standby: Standby { offered_max: 0, ..Standby::never_held(&account) }, ..held };
+    for job in [&offered, &owned, &other] {
+        assert_eq!(must(ledger.intake.accept((*job).clone()).await), NEW);
+    }
+    assert_eq!(must(ledger.intake.accept(held.clone()).await), Accepted::New { is_held: true });
+    let alive = verifier(ledger, 900_000).await;
+    taken(take(ledger, &alive, owned.id, false, 1).await);
+    let found = async |limit: u32, now: u64| {
+        let unserved = vec![gone.clone(), ModelName::new("never-there")];
+        let asked = SweepQuestion { unserved, limit, ..question() };
+        let mut found = must(ledger.sweeping.sweep(&asked, at(now)).await).unserved;
+        found.sort_by_key(|job| job.id);
+        found
+    };
+    let waiting = |job: &NewJob| OverdueJob {
+        id: job.id,
+        account: account.clone(),
+        model: gone.clone(),
+        gateway: job.gateway.clone(),
+    };
+    let mut expected = [waiting(&offered), waiting(&held)];
+    expected.sort_by_key(|job| job.id);
+    assert_eq!(found(100, 2).await, expected);
+    assert_eq!(found(1, 2).await.len(), 1);
+    assert!(found(100, DEADLINE).await.is_empty(), "they are about to expire");
+    assert!(sweep(ledger, 2).await.unserved.is_empty(), "no model was named");
+    let message = "The model is gone.".to_owned();
+    let end = End::Failed { reason: FailureReason::ModelRemoved, message };
+    must(ledger.owner.settle(&super::sample::ended(&held, end.clone())).await);
+    assert_eq!(found(100, 3).await, [waiting(&offered)]);
+    let ended = must(ledger.reader.settlements(&[held.id]).await);
+    assert_eq!(ended.into_iter().map(|settlement| settlement.end).collect::<Vec<_>>(), [end]);
 }
 
 /// Groups whose time is up are found when their verifier is dead, until they are closed.

@@ -157,6 +157,7 @@ pub async fn a_released_job_was_never_handed_out(ledger: &Halves) {
     let question = SweepQuestion {
         empty_queues: Vec::new(),
         dead: Vec::new(),
+        unserved: Vec::new(),
         unconfirmed_for: std::time::Duration::from_secs(5),
         limit: 10,
     };

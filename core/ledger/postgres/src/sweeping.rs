@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::PostgresLedger;
 use super::settling::with_group;
 use super::values::{flag, get, job_id, millis, named, ordered, time, word};
-use infera_ledger::statements::OVERDUE_JOBS;
+use infera_ledger::statements::{OVERDUE_JOBS, QUEUED_JOBS_OF_MODEL};
 use infera_ledger::stored::{latest, readable};
 use infera_ledger::{
     Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state, record_retention,
@@ -145,10 +145,19 @@ impl Sweeping for PostgresLedger {
         self.pool.put(GIVE_UP_AWAITED, &[&millis(now), &limit, &latest]).await?;
         let hand_out = self.hand_out(question, now).await?;
         let expired = self.pool.query(OVERDUE_JOBS, &[&millis(now), &limit]).await?;
+        let mut unserved = Vec::new();
+        for model in &question.unserved {
+            let left = limit - i64::try_from(unserved.len()).unwrap_or(limit);
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+                [&millis(now), &word(model.as_str())?, &left];
+            let rows = self.pool.query(QUEUED_JOBS_OF_MODEL, &values).await?;
+            unserved.append(&mut readable(rows.iter().map(|row| named(row, overdue)))?);
+        }
         let groups = self.pool.query(&groups, &[&millis(now), &limit, &latest]).await?;
         Ok(Sweep {
             hand_out,
             expired: readable(expired.iter().map(|row| named(row, overdue)))?,
+            unserved,
             groups: readable(groups.iter().map(|row| named(row, group)))?,
         })
     }

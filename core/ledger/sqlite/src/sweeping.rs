@@ -9,7 +9,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{AHEAD_GROUP, DUE_GROUP, Groups, give_up_awaited, read};
 use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, time};
-use infera_ledger::statements::OVERDUE_JOBS;
+use infera_ledger::statements::{OVERDUE_JOBS, QUEUED_JOBS_OF_MODEL};
 use infera_ledger::stored::{group_of, latest, of_job, readable};
 use infera_ledger::{Group, LedgerError, OverdueJob, Sweep, SweepQuestion, Sweeping, job_state};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, VerifierId};
@@ -96,7 +96,8 @@ impl Sweeping for SqliteLedger {
             give_up_awaited(connection, question.limit, now)?;
             Ok(Sweep {
                 hand_out: hand_out(connection, &question, now)?,
-                expired: expired(connection, question.limit, now)?,
+                expired: to_end(connection, OVERDUE_JOBS, params![millis(now), question.limit])?,
+                unserved: unserved(connection, &question, now)?,
                 groups: overdue_groups(connection, question.limit, now)?,
             })
         })
@@ -205,9 +206,29 @@ fn hand_out(
     Ok(found.into_iter().map(|(_, job, model, lane)| (job, model, lane)).collect())
 }
 
-fn expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<Vec<OverdueJob>, Failure> {
-    let mut statement = connection.numbered(OVERDUE_JOBS)?;
-    let mut rows = statement.query(params![millis(now), limit])?;
+/// Returns the queued jobs of the unserved models, at most as many as are asked for.
+fn unserved(
+    connection: &Connection,
+    question: &SweepQuestion,
+    now: Timestamp,
+) -> Result<Vec<OverdueJob>, Failure> {
+    let mut jobs = Vec::new();
+    for model in &question.unserved {
+        let left = question.limit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+        let values = params![millis(now), Word(model.as_str()), left];
+        jobs.append(&mut to_end(connection, QUEUED_JOBS_OF_MODEL, values)?);
+    }
+    Ok(jobs)
+}
+
+/// Returns the jobs of a query that selects id, account, model and gateway.
+fn to_end<P: Params>(
+    connection: &Connection,
+    sql: &'static str,
+    parameters: P,
+) -> Result<Vec<OverdueJob>, Failure> {
+    let mut statement = connection.numbered(sql)?;
+    let mut rows = statement.query(parameters)?;
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
         jobs.push(named(row, |row| {

@@ -331,7 +331,7 @@ pub struct Group {
     pub closed: bool,
 }
 
-/// A job past its deadline.
+/// A job that is to be ended without a node having been asked: past its deadline, or for a model that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
     /// The job.
@@ -353,6 +353,8 @@ pub struct SweepQuestion {
     /// Jobs whose notices the broker gave up after delivering them too often. Those that are queued are handed out
     /// again, all of them whatever the limit.
     pub dead: Vec<JobId>,
+    /// Models that were removed and that no live node serves. Of their jobs those that no verifier has are found.
+    pub unserved: Vec<ModelName>,
     /// How long a notice may stay unconfirmed before it is published again. The rule says 5 s.
     pub unconfirmed_for: Duration,
     /// The most of each kind that is found.
@@ -366,6 +368,9 @@ pub struct Sweep {
     pub hand_out: Vec<(JobId, ModelName, Lane)>,
     /// Jobs past their deadline, to be settled as expired.
     pub expired: Vec<OverdueJob>,
+    /// Queued jobs of the unserved models, whether held or offered and before their deadline, to be settled as failed. Those
+    /// that are handed out may be among them.
+    pub unserved: Vec<OverdueJob>,
     /// Overdue groups whose verifier has no live lease, to be scored and closed.
     pub groups: Vec<Group>,
 }

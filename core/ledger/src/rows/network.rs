@@ -29,11 +29,24 @@ pub struct CatalogueEntry {
     pub end_tokens: Vec<infera_types::numbers::TokenId>,
     /// Microseconds that the reference machine takes per token, by which points are scaled (kappa).
     pub reference_token_us: u64,
+    /// The bytes of the first digest's ONNX file with its weights, which a node has to hold. Absent if that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// When the entry was made.
     pub created_ms: Timestamp,
+    /// When the model was removed. Its entry stays: jobs that were accepted before are answered by it, and the name keeps its
+    /// meaning. Absent for a model that is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_ms: Option<Timestamp>,
 }
 
 impl CatalogueEntry {
+    /// Returns whether the model was removed: no job for it is accepted any more.
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        self.removed_ms.is_some()
+    }
+
     /// Returns the fewest tokens that a prompt of these messages can have; 0 if that is unknown.
     #[must_use]
     pub fn tokens_min(&self, messages: &[ChatMessage]) -> u64 {
@@ -131,7 +144,9 @@ mod tests {
             quantization: None,
             end_tokens: Vec::new(),
             reference_token_us: 1,
+            bytes: None,
             created_ms: Timestamp::from_millis(0),
+            removed_ms: None,
         }
     }
 
@@ -154,11 +169,13 @@ mod tests {
         }
     }
 
-    /// Earlier versions wrote entries without the field, and can read those with it.
+    /// Earlier versions wrote entries without the fields, and can read those with them.
     #[test]
-    fn an_entry_without_the_bound_is_read() {
+    fn an_entry_without_later_fields_is_read() {
         let old = serde_json::to_string(&entry(None)).unwrap();
-        assert!(!old.contains("said_bytes_per_token") && !old.contains("quantization"));
+        for field in ["said_bytes_per_token", "quantization", "\"bytes\"", "removed_ms"] {
+            assert!(!old.contains(field), "{field}");
+        }
         assert_eq!(serde_json::from_str::<CatalogueEntry>(&old).unwrap(), entry(None));
         let new = serde_json::to_string(&entry(Some(13))).unwrap();
         assert_eq!(serde_json::from_str::<CatalogueEntry>(&new).unwrap(), entry(Some(13)));

@@ -9,7 +9,7 @@ use crate::names::check_path;
 use crate::pins::Pin;
 
 /// The largest settings file: tokenizers of 250,000 tokens take 20 MB.
-const SETTINGS_MAX_BYTES: u64 = 256 << 20;
+pub(crate) const SETTINGS_MAX_BYTES: u64 = 256 << 20;
 /// The largest ONNX file: no protocol buffer is larger; more weights lie beside it.
 const GRAPH_MAX_BYTES: u64 = 2 << 30;
 

@@ -54,6 +54,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::ModelUnknown(text()),
         ApiError::WrongHost(text()),
         ApiError::ModelGone(text()),
+        ApiError::ModelRemoved(text()),
         ApiError::ContextExceeded { tokens_min: 2, context_max: 1 },
         ApiError::HeadTooLarge,
         ApiError::SlowHead,
@@ -123,6 +124,7 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::ModelUnknown(_)
         | ApiError::WrongHost(_)
         | ApiError::ModelGone(_)
+        | ApiError::ModelRemoved(_)
         | ApiError::ContextExceeded { .. }
         | ApiError::HeadTooLarge
         | ApiError::SlowHead

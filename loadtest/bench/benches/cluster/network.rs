@@ -356,6 +356,8 @@ fn listed() -> CatalogueEntry {
         quantization: None,
         end_tokens: vec![2],
         reference_token_us: 150,
+        bytes: None,
         created_ms: Timestamp::now(),
+        removed_ms: None,
     }
 }

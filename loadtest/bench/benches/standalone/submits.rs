@@ -52,7 +52,9 @@ impl Accepting {
             quantization: None,
             end_tokens: vec![2],
             reference_token_us: 200,
+            bytes: None,
             created_ms: now,
+            removed_ms: None,
         };
         ledger.list_model(&entry).await?;
         let account = ledger.sign_up("bench@infera.invalid", None, now).await?.account;

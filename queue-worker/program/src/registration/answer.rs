@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infera_broker_rabbitmq::Token;
-use infera_types::admission::{Admission, Refusal};
+use infera_types::admission::{Admission, Refusal, RemovedModel};
 use infera_types::ids::NodeId;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ pub struct Admitted {
     pub queue: String,
     /// The broker's URL.
     pub broker_url: String,
+    /// Models that the network serves no more.
+    pub removed_models: Vec<RemovedModel>,
 }
 
 /// The answer of a gateway.
@@ -58,14 +60,14 @@ impl Heard<Vec<u8>> {
             return Heard::No { code: "no_broker".to_owned(), message };
         }
         let read = serde_json::from_slice(&body).ok().filter(|read: &Admission| read.expires_in_s > 0);
-        let Some(Admission { node, token, expires_in_s, queue, broker, .. }) = read else {
+        let Some(Admission { node, token, expires_in_s, queue, broker, removed_models, .. }) = read else {
             return Heard::NotNow(
                 "answers with something that is no admission; is it a gateway of this version?".to_owned(),
             );
         };
         let lifetime = Duration::from_secs(expires_in_s);
         let token = Token { value: token, expires: now + lifetime };
-        Heard::Done(Admitted { node, token, lifetime, queue, broker_url: broker.url })
+        Heard::Done(Admitted { node, token, lifetime, queue, broker_url: broker.url, removed_models })
     }
 }
 
