@@ -39,7 +39,7 @@ impl Groups {
         let width = feed.width;
         let last: Vec<usize> =
             tokens.iter().map(|tokens| start(padding, width, tokens.len()) + tokens.len() - 1).collect();
-        let mut places = feed.keep(wanted.max(model.ports.rows_min), model.ports.takes_kept(), &last);
+        let mut places = model.keep(&mut feed, wanted, &last);
         places.truncate(prompts.len());
         let caches = empty_caches(tokens.len(), &model.ports.caches)?;
         let ran = model.run(feed, caches)?;
@@ -63,8 +63,7 @@ impl Groups {
         let mut group = self.take(model, &[sequence], 1)?;
         let length = group.lengths[0];
         let mut feed = Feed::chunk(tokens, length);
-        let places =
-            feed.keep(wanted.max(model.ports.rows_min), model.ports.takes_kept(), &[tokens.len() - 1]);
+        let places = model.keep(&mut feed, wanted, &[tokens.len() - 1]);
         let ran = model.run(feed, std::mem::take(&mut group.caches))?;
         group.lengths = vec![length + tokens.len()];
         group.caches = ran.caches;

@@ -48,6 +48,12 @@ pub(super) fn row_at(values: &[f32], vocabulary: usize, place: usize) -> ort::Re
 }
 
 impl Model {
+    /// Wants the logits of each row's last `wanted` tokens, and of no fewer than the graph needs for its numbers to be those of any
+    /// batch; see [`Feed::keep`].
+    pub(super) fn keep(&self, feed: &mut Feed, wanted: usize, places: &[usize]) -> Vec<usize> {
+        feed.keep(wanted.max(self.ports.rows_min), self.ports.takes_kept(), places)
+    }
+
     /// Returns the small inputs of a run by their names.
     fn small_inputs(&self, feed: Feed) -> ort::Result<Vec<(&'static str, DynValue)>> {
         let Feed { rows, width, total, kept, ids, mask, positions } = feed;

@@ -142,8 +142,7 @@ impl Padded {
         let length = self.seats.length(row);
         let width = chunk_width(length, tokens.len(), self.chunk_tokens, self.context);
         let mut feed = Feed::padded_chunk(tokens, length, width, model.pad);
-        let places =
-            feed.keep(wanted.max(model.ports.rows_min), model.ports.takes_kept(), &[tokens.len() - 1]);
+        let places = model.keep(&mut feed, wanted, &[tokens.len() - 1]);
         let binding = match self.prompt.take() {
             Some((of, binding)) if of == row => binding,
             _ => bind(model, &mut self.buffers, row..row + 1)?,

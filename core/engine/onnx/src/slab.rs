@@ -114,7 +114,7 @@ impl Slab {
         }
         let mut feed = Feed::prompts(&tokens, Padding::Right, model.pad);
         let last: Vec<usize> = tokens.iter().map(|tokens| tokens.len() - 1).collect();
-        let places = feed.keep(wanted.max(model.ports.rows_min), model.ports.takes_kept(), &last);
+        let places = model.keep(&mut feed, wanted, &last);
         let span = Span { first, rows: prompts.len() };
         let bound = bound(&mut self.prompts, &mut self.buffers, (&self.ports, self.context), model, span)?;
         let logits = model.run_bound(feed, bound)?;
@@ -136,8 +136,7 @@ impl Slab {
         }
         let row = self.row_of(sequence)?;
         let mut feed = Feed::chunk(tokens, self.seats[row].length);
-        let places =
-            feed.keep(wanted.max(model.ports.rows_min), model.ports.takes_kept(), &[tokens.len() - 1]);
+        let places = model.keep(&mut feed, wanted, &[tokens.len() - 1]);
         let span = Span { first: row, rows: 1 };
         let bound = bound(&mut self.prompts, &mut self.buffers, (&self.ports, self.context), model, span)?;
         let logits = model.run_bound(feed, bound)?;

@@ -1,5 +1,7 @@
 //! The jobs, which are the same for every engine: prompts in token ids, and how many tokens are wanted.
 
+use std::time::Instant;
+
 use crate::settings::Pace;
 
 /// The number of jobs that come all at once.
@@ -21,6 +23,15 @@ pub(crate) struct Job {
     pub(crate) prompt: Vec<u32>,
     /// The number of tokens of the answer, neither more nor fewer.
     pub(crate) tokens: usize,
+}
+
+/// A token of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    /// The number that the caller gave to the job.
+    pub(crate) job: usize,
+    /// When the token arrived here.
+    pub(crate) at: Instant,
 }
 
 impl Job {

@@ -7,9 +7,9 @@ use infera_bench::Fault;
 use infera_bench::measure::{median, percentile_ms};
 use tokio::sync::mpsc;
 
-use crate::jobs::Job;
+use crate::jobs::{Event, Job};
 use crate::settings::Pace;
-use crate::side::{Event, Side};
+use crate::side::Side;
 
 /// The sequences beside the long prompt: with it there are sixteen, which are the worker's slots.
 pub(crate) const RUNNERS: usize = 15;

@@ -14,9 +14,8 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::jobs::Job;
+use crate::jobs::{Event, Job};
 use crate::observed::Profile;
-use crate::side::{Event, log_name};
 
 /// How long an engine may load.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -169,4 +168,9 @@ impl Reading {
         }
         true
     }
+}
+
+/// Returns a name as a file's.
+pub(crate) fn log_name(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect()
 }

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use infera_bench::process::{Process, free_address};
 use infera_bench::{Fault, root};
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::jobs::Job;
+use crate::jobs::{Event, Job};
 use crate::observed::Profile;
-use crate::piped::Piped;
+use crate::piped::{Piped, log_name};
 use crate::settings::Settings;
 use crate::streamed;
 
@@ -25,15 +25,6 @@ const OURS: [(&str, &str); 2] = [
     ),
     ("int8", "8-bit weights made of the GGUF's, 8-bit embedding, fp32 caches"),
 ];
-
-/// A token of an answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    /// The number that the caller gave to the job.
-    pub(crate) job: usize,
-    /// When the token arrived here.
-    pub(crate) at: Instant,
-}
 
 /// The file that `infra/peers` writes.
 #[derive(Debug, Deserialize)]
@@ -209,9 +200,4 @@ fn own(settings: &Settings, variant: &str, is_bare: bool) -> Result<Command, Fau
     command.args(settings.chunk_tokens().map(|tokens| format!("--chunk-tokens={tokens}")));
     command.args(is_bare.then_some("--bare"));
     Ok(command)
-}
-
-/// Returns a name as a file's.
-pub(crate) fn log_name(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect()
 }

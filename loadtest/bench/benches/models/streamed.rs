@@ -10,8 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::jobs::Job;
-use crate::side::Event;
+use crate::jobs::{Event, Job};
 
 /// One event of the stream.
 #[derive(Debug, Deserialize)]
