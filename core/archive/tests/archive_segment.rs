@@ -17,6 +17,7 @@ use infera_types::ids::{
 use infera_types::job::{
     AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, ReplicaSummary, Settlement,
 };
+use infera_types::knobs::Knobs;
 use infera_types::numbers::{NumericClass, TokenNumbers};
 use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
@@ -57,8 +58,12 @@ impl ArchiveReader for OneObject {
 fn numbers() -> impl Strategy<Value = TokenNumbers> {
     let finite = any::<f32>().prop_filter("logits are finite", |logit| logit.is_finite());
     let sum = any::<f64>().prop_filter("sums are finite", |sum| sum.is_finite());
-    (prop::collection::vec((any::<u32>(), finite), 0..5), sum)
-        .prop_map(|(top, log_sum_exp)| TokenNumbers { top, log_sum_exp })
+    (prop::collection::vec((any::<u32>(), finite), 0..5), sum).prop_map(|(top, log_sum_exp)| TokenNumbers {
+        top,
+        log_sum_exp,
+        logit_max: None,
+        likeliest: Vec::new(),
+    })
 }
 
 fn replica() -> impl Strategy<Value = ReplicaSummary> {
@@ -97,6 +102,9 @@ fn group() -> impl Strategy<Value = GroupRecord> {
             deadline_ms: Timestamp::from_millis(77),
             temperature,
             sample_key: Digest::from_bytes(key),
+            choice: 0,
+            knobs: Knobs::default(),
+            prompt_tokens: Vec::new(),
             payment: infera_types::money::Payment::Free,
             is_for_chosen_nodes: false,
         },

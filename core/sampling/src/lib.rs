@@ -21,20 +21,25 @@
 //! * Odd values. NaN and -inf count as the lowest finite f32, +inf as the highest, so that every reported number
 //!   is finite. A temperature that is not a finite number above 0 counts as 0.
 
+mod best;
 mod blocks;
 mod exponentials;
+mod leaving;
 mod philox;
+mod rules;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use infera_types::ids::{AccountId, Digest, JobId};
-use infera_types::job::JobRequest;
+use infera_types::job::{JobRequest, Seed};
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{Rest, Row, TokenId, TokenNumbers};
 
+use self::best::Best;
 use self::blocks::{Blocks, finite};
+pub use self::rules::{Rules, Said, Terms};
 
 /// The lower bound of Gumbel noise: -ln(ln(2^32 + 1)) = -3.09922..., rounded down.
 pub const GUMBEL_MIN: f64 = -3.1;
@@ -55,13 +60,15 @@ const COUNTED_BELOW: f64 = 64.0;
 /// Derives the key of a job's noise: HKDF-SHA256 of the epoch's `secret`, with the job's id as the salt and the
 /// label, the request's digest and the model's digest as the info.
 ///
-/// A seed in the request takes the place of the secret (as `"seed"` and the seed's eight little-endian bytes) and of
-/// the salt (empty), so that the same request draws the same noise whenever it is sent. `model` is the first digest
+/// A seed in the request takes the place of the secret (as `"seed"`, or `"large seed"` above the signed range, and the seed's
+/// eight little-endian bytes) and of the salt (empty), so that the same request draws the same noise whenever it is sent. `model` is the first digest
 /// that the catalogue lists for the model's name: all digests of one name share their noise.
 #[must_use]
 pub fn sample_key(secret: &Digest, job: JobId, request: &JobRequest, model: &Digest) -> Digest {
+    let seeded = |label: &[u8], seed: [u8; 8]| Hkdf::<Sha256>::new(Some(&[]), &[label, &seed].concat());
     let hkdf = match request.seed {
-        Some(seed) => Hkdf::<Sha256>::new(Some(&[]), &[b"seed".as_slice(), &seed.to_le_bytes()].concat()),
+        Some(Seed::Signed(seed)) => seeded(b"seed", seed.to_le_bytes()),
+        Some(Seed::Large(seed)) => seeded(b"large seed", seed.to_le_bytes()),
         None => Hkdf::<Sha256>::new(Some(job.as_bytes()), secret.as_bytes()),
     };
     let request_digest = request.digest();
@@ -170,31 +177,6 @@ pub struct Choice {
     pub numbers: TokenNumbers,
 }
 
-/// The best tokens found up to now, best first.
-#[derive(Default)]
-struct Best {
-    entries: Vec<(f64, TokenId, f32)>,
-}
-
-impl Best {
-    /// Returns the score that a token with a higher id must exceed to enter.
-    fn bar(&self) -> f64 {
-        if self.entries.len() < TOP_COUNT { f64::NEG_INFINITY } else { self.entries[TOP_COUNT - 1].0 }
-    }
-
-    /// Enters a token if it is good enough. Tokens come in the order of their ids, so that equal scores stay in it.
-    fn offer(&mut self, score: f64, token: TokenId, logit: f32) {
-        if self.entries.len() == TOP_COUNT {
-            if score <= self.bar() {
-                return;
-            }
-            self.entries.pop();
-        }
-        let place = self.entries.partition_point(|entry| entry.0 >= score);
-        self.entries.insert(place, (score, token, logit));
-    }
-}
-
 /// Chooses the token that follows from a row as an engine gives it: see [`choose`] and [`choose_among`].
 #[must_use]
 pub fn choose_of_row(row: Row<'_>, temperature: f64, noise: &Noise, position: u32) -> Choice {
@@ -213,11 +195,15 @@ pub fn choose_of_row(row: Row<'_>, temperature: f64, noise: &Noise, position: u3
 #[must_use]
 pub fn choose(row: &[f32], temperature: f64, noise: &Noise, position: u32) -> Choice {
     let row = Blocks::of(row);
-    let raw = best_by_logit(&row);
-    let log_sum_exp = log_sum_exp(&row, raw.entries.first().map_or(f32::MIN, |entry| entry.2));
-    let best =
-        if is_greedy(temperature) { raw } else { best_by_score(&row, temperature, noise, position, &raw) };
-    choice_of(best, log_sum_exp)
+    let raw = best_by_logit(&row, TOP_COUNT, |_| false);
+    let logit_max = raw.entries.first().map_or(f32::MIN, |entry| entry.2);
+    let log_sum_exp = log_sum_exp(&row, logit_max);
+    let best = if is_greedy(temperature) {
+        raw
+    } else {
+        best_by_score(&row, (temperature, noise, position), &raw, |_| false)
+    };
+    choice_of(&best, logit_max, log_sum_exp)
 }
 
 /// Chooses among the tokens that are known of a row, as [`choose`] does among all. The tokens that are left out can't be
@@ -234,45 +220,56 @@ pub fn choose_among(
     let mut known: Vec<(TokenId, f32)> =
         entries.iter().map(|&(token, logit)| (token, finite(logit))).collect();
     known.sort_by_key(|entry| entry.0);
-    let mut best = Best::default();
+    let mut best = Best::of(TOP_COUNT);
     for &(token, logit) in &known {
         best.offer(noised(logit, temperature, noise, position, token), token, logit);
     }
-    let highest = known.iter().map(|entry| f64::from(entry.1)).fold(f64::from(f32::MIN), f64::max);
+    let logit_max = known.iter().map(|entry| entry.1).fold(f32::MIN, f32::max);
+    let highest = f64::from(logit_max);
     let listed: f64 = known.iter().map(|entry| libm::exp(f64::from(entry.1) - highest)).sum();
     // Far above any real row, and its exponential is finite; NaN counts as this too.
     let left_out = libm::exp((rest.log_sum_exp - highest).min(700.0));
-    choice_of(best, (highest + libm::log(listed + left_out)).max(f64::from(f32::MIN)))
+    choice_of(&best, logit_max, (highest + libm::log(listed + left_out)).max(f64::from(f32::MIN)))
 }
 
-fn choice_of(best: Best, log_sum_exp: f64) -> Choice {
-    let top: Vec<(TokenId, f32)> = best.entries.iter().map(|&(_, token, logit)| (token, logit)).collect();
+fn choice_of(best: &Best, logit_max: f32, log_sum_exp: f64) -> Choice {
+    let top = best.tokens();
     let token = top.first().map_or(0, |entry| entry.0);
-    Choice { token, numbers: TokenNumbers { top, log_sum_exp } }
+    let numbers = TokenNumbers { top, log_sum_exp, logit_max: Some(logit_max), likeliest: Vec::new() };
+    Choice { token, numbers }
 }
 
-fn best_by_logit(row: &Blocks<'_>) -> Best {
-    let mut best = Best::default();
+/// Returns the `count` highest logits of the tokens that aren't left out.
+fn best_by_logit(row: &Blocks<'_>, count: usize, is_left_out: impl Fn(TokenId) -> bool) -> Best {
+    let mut best = Best::of(count);
     for (first, block, peak) in row.iter() {
-        if best.entries.len() == TOP_COUNT && f64::from(finite(peak)) <= best.bar() {
+        if best.is_full() && f64::from(finite(peak)) <= best.bar() {
             continue;
         }
         for (token, &logit) in (first..).zip(block) {
             let logit = finite(logit);
-            best.offer(f64::from(logit), token, logit);
+            if f64::from(logit) > best.bar() && !is_left_out(token) {
+                best.offer(f64::from(logit), token, logit);
+            }
         }
     }
     best
 }
 
-fn best_by_score(row: &Blocks<'_>, temperature: f64, noise: &Noise, position: u32, raw: &Best) -> Best {
+/// Returns the best by noised score of the tokens that aren't left out. `raw` holds the highest logits of these.
+fn best_by_score(
+    row: &Blocks<'_>,
+    (temperature, noise, position): (f64, &Noise, u32),
+    raw: &Best,
+    is_left_out: impl Fn(TokenId) -> bool,
+) -> Best {
     // The four highest logits score at least this, whatever their noise; rounding is monotone, so comparing the
     // rounded sums decides as exactly as the sums themselves.
     let sure = match raw.entries.get(TOP_COUNT - 1) {
         Some(fourth) => score(fourth.2, temperature, GUMBEL_MIN),
         None => f64::NEG_INFINITY,
     };
-    let mut best = Best::default();
+    let mut best = Best::of(TOP_COUNT);
     for (first, block, peak_of_block) in row.iter() {
         let bar = best.bar().max(sure);
         if score(finite(peak_of_block), temperature, GUMBEL_MAX) < bar {
@@ -287,8 +284,10 @@ fn best_by_score(row: &Blocks<'_>, temperature: f64, noise: &Noise, position: u3
         for (quad, logits) in block.chunks(4).enumerate() {
             for (lane, &logit) in logits.iter().enumerate() {
                 let (word, logit) = (words[lane][quad], finite(logit));
-                if score(logit, temperature, gumbel_above(word)) >= best.bar().max(sure) {
-                    let token = first + (4 * quad + lane) as TokenId;
+                let token = first + (4 * quad + lane) as TokenId;
+                if score(logit, temperature, gumbel_above(word)) >= best.bar().max(sure)
+                    && !is_left_out(token)
+                {
                     best.offer(score(logit, temperature, gumbel_of_word(word)), token, logit);
                 }
             }

@@ -6,7 +6,7 @@ use infera_sampling::{
     GUMBEL_MAX, GUMBEL_MIN, Noise, cache_scope, choose, choose_among, draw_key, noised, sample_key,
 };
 use infera_types::ids::{AccountId, Digest, JobId};
-use infera_types::job::JobRequest;
+use infera_types::job::{JobRequest, Seed};
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{Rest, TokenId};
 use proptest::prelude::*;
@@ -123,12 +123,12 @@ fn a_seed_replaces_secret_and_job() {
             .collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(keys(&request).len(), 4, "each secret and each job has its own");
-    request.seed = Some(7);
+    request.seed = Some(Seed::Signed(7));
     let seeded = keys(&request);
     assert_eq!(seeded.len(), 1);
-    request.seed = Some(8);
+    request.seed = Some(Seed::Signed(8));
     assert!(keys(&request).is_disjoint(&seeded));
-    request.seed = Some(7);
+    request.seed = Some(Seed::Signed(7));
     request.max_tokens += 1;
     assert!(keys(&request).is_disjoint(&seeded), "another request draws other noise");
 }

@@ -12,6 +12,9 @@ use crate::job::JobRequest;
 pub enum Feature {
     /// A temperature above 0: job-bound sampling.
     Temperature,
+    /// The second version of sampling: all of a request's knobs, several choices, and log-probabilities.
+    #[serde(rename = "sampling/2")]
+    Sampling2,
     /// A seed that makes a request reproduce its tokens.
     Seed,
     /// Prompts may begin with what was computed for an earlier one of the same scope. No request needs it: it says that
@@ -44,7 +47,9 @@ impl Features {
     pub fn needed(request: &JobRequest) -> Self {
         let temperature = (request.temperature > 0.0).then_some(Feature::Temperature);
         let seed = request.seed.map(|_| Feature::Seed);
-        temperature.into_iter().chain(seed).collect()
+        let needs_version_2 = !request.knobs.are_plain() || request.top_logprobs.is_some();
+        let sampling = needs_version_2.then_some(Feature::Sampling2);
+        temperature.into_iter().chain(seed).chain(sampling).collect()
     }
 
     /// Returns these and one more.

@@ -1,67 +1,16 @@
-//! What a client may ask, what an answer consists of, and how a settled job is recorded. This module holds values
-//! only: they are stored in the ledger, carried by the broker and written to the archive. The roles decide what is
+//! What an answer consists of, and how a settled job is recorded; what a client may ask is `request`. These modules hold
+//! values only: they are stored in the ledger, carried by the broker and written to the archive. The roles decide what is
 //! done with them.
 
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::ids::{AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
+use crate::knobs::Knobs;
 use crate::money::Payment;
-use crate::numbers::{NumericClass, TokenId, TokenNumbers};
+use crate::numbers::{NumericClass, TokenId, TokenNumbers, is_zero};
+pub use crate::request::{ChatMessage, JobRequest, Seed, VerificationPolicy};
 use crate::time::Timestamp;
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatMessage {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// The text of the turn.
-    pub content: String,
-}
-
-/// A request in the form that is stored, hashed and sent to nodes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobRequest {
-    /// The model that is to answer.
-    pub model: ModelName,
-    /// The conversation so far.
-    pub messages: Vec<ChatMessage>,
-    /// The most tokens that the answer may have.
-    pub max_tokens: u32,
-    /// Scales the noise of job-bound sampling; 0 is greedy.
-    pub temperature: f64,
-    /// Makes the same request reproduce the same tokens: it replaces the epoch's secret and the job's id in the
-    /// sampling key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<i64>,
-}
-
-impl JobRequest {
-    /// Returns the SHA-256 of the request's JSON in field order: the `request digest` of the sampling key. It covers
-    /// everything that changes the answer, and nothing else.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        // Serialising plain strings and numbers to memory cannot fail; if it did, the digest of an empty text would
-        // match no other request.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
-    }
-}
-
-/// How much agreement a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerificationPolicy {
-    /// How many replicas of different owners must agree: 2 or 3 (1 with `replicas: 1`).
-    pub quorum: u8,
-    /// How many nodes are asked: 3, or 1 for an unverified answer.
-    pub replicas: u8,
-}
-
-impl Default for VerificationPolicy {
-    /// Returns two of three: the tail latency is that of the second fastest node, and one liar cannot win alone.
-    fn default() -> Self {
-        Self { quorum: 2, replicas: 3 }
-    }
-}
 
 /// Why an answer stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +23,7 @@ pub enum FinishReason {
 }
 
 /// A job's answer as the client gets it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The answer's text.
     pub text: String,
@@ -89,15 +38,14 @@ pub struct Answer {
     pub cached_tokens: u32,
     /// The node whose replica was drawn; kept for operators, not shown to clients.
     pub node: NodeId,
+    /// The numbers of each token, and of the end-of-turn token if one was chosen, where the request asked for
+    /// log-probabilities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<TokenNumbers>,
     /// The digest of the model's files, from which the noise was drawn; absent in answers that were stored before it
     /// was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Digest>,
-}
-
-/// Returns whether a count is left out of messages; by reference, as serde asks.
-pub(crate) const fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// The verdict of verification on an answer.
@@ -217,7 +165,7 @@ impl Rung {
 }
 
 /// How a job ended. A job has exactly one end; the first one to be committed stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum End {
     /// The job has an answer.
@@ -351,6 +299,15 @@ pub struct GroupRecord {
     pub temperature: f64,
     /// The key that the replicas' noise was drawn with, so that gaps can be recomputed.
     pub sample_key: Digest,
+    /// Which of its request's answers the job is, counted from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub choice: u32,
+    /// The request's knobs, by which tokens were chosen.
+    #[serde(default, skip_serializing_if = "Knobs::are_plain")]
+    pub knobs: Knobs,
+    /// The different tokens of the prompt, where the knobs look at them, in ascending order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompt_tokens: Vec<TokenId>,
     /// The payment for the job, which decides whether its nodes earn points.
     #[serde(default, skip_serializing_if = "Payment::is_free")]
     pub payment: Payment,

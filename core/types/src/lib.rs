@@ -1,7 +1,7 @@
 //! The words that all of Infera shares, and the few tools that every program needs without a seam. No vendor or role.
 //!
 //! Read in this order: names of things (`ids`, `time`, `day`), amounts of money (`money`), what answers are compared by (`numbers`), what a client may
-//! ask and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
+//! ask (`request`, `knobs`) and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
 //! crosses the broker (`messages`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
 //! `causes`, `unreadable`, `byte_budget`), the words by which a node is let in (`admission`) and by which operators order groups of nodes
@@ -15,9 +15,11 @@ pub mod time;
 pub mod envelope;
 pub mod features;
 pub mod job;
+pub mod knobs;
 pub mod messages;
 pub mod money;
 pub mod numbers;
+pub mod request;
 pub mod service;
 pub mod wire;
 

@@ -59,6 +59,10 @@ pub struct Assignment {
     pub request: JobRequest,
     /// The key of the noise of job-bound sampling.
     pub sample_key: Digest,
+    /// Which of the request's answers is asked for, counted from 0: each has noise of its own. Only nodes that announce
+    /// [`Feature::Sampling2`](crate::features::Feature::Sampling2) are asked for another than the first.
+    #[serde(default, skip_serializing_if = "crate::numbers::is_zero")]
+    pub choice: u32,
     /// The scope: prompts of the same one share what is computed for them. One account's have the same in one epoch.
     /// Only nodes that announce [`Feature::PrefixCache`](crate::features::Feature::PrefixCache) are sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +104,7 @@ pub struct Replica {
     pub prompt_tokens: u32,
     /// How many of these the node says that it did not compute, because an earlier prompt of the same scope began with them:
     /// shown, never priced, never compared.
-    #[serde(default, skip_serializing_if = "crate::job::is_zero")]
+    #[serde(default, skip_serializing_if = "crate::numbers::is_zero")]
     pub cached_tokens: u32,
     /// The version of rendering that made them; where it is absent, the first.
     #[serde(default = "first_rendering")]

@@ -27,11 +27,17 @@ pub struct NumericClass {
 /// One row of logits, reduced to what verification needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TokenNumbers {
-    /// The four best tokens by noised score, best first, each with its raw logit. Fewer only if the vocabulary is
-    /// smaller.
+    /// The four best of the tokens that the request's knobs allow, by noised score, best first, each with its raw logit.
+    /// Fewer only if fewer are allowed.
     pub top: Vec<(TokenId, f32)>,
     /// The natural logarithm of the sum of the exponentials of all raw logits.
     pub log_sum_exp: f64,
+    /// The highest raw logit; absent in what nodes report that don't know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_max: Option<f32>,
+    /// The likeliest tokens with their raw logits, likeliest first: as many as the request asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likeliest: Vec<(TokenId, f32)>,
 }
 
 /// A row of raw logits as an engine gives it: all of them, or the likeliest and a bound for the others. It borrows the
@@ -84,4 +90,9 @@ impl Row<'_> {
             }
         }
     }
+}
+
+/// Returns whether a count is left out of messages; by reference, as serde asks.
+pub(crate) const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

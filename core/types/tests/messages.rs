@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use infera_types::envelope::Message;
 use infera_types::features::{Feature, Features};
-use infera_types::job::{End, FailureReason, JobRequest};
+use infera_types::job::{End, FailureReason, JobRequest, Seed};
 use infera_types::messages::{
     Assignment, CapacitySummary, Completion, DecodeError, Heartbeat, JobNotice, Refusal, RefusalReason,
     Replica, Version, Wire,
@@ -150,7 +150,7 @@ fn fields_that_this_program_does_not_know_are_named() {
 fn a_request_needs_what_it_uses_and_words_of_tomorrow_are_no_hindrance() {
     let request = |temperature: f64, seed: Option<i64>| {
         let mut request: JobRequest = read::<Assignment>(include_bytes!("recorded/assignment")).request;
-        (request.temperature, request.seed) = (temperature, seed);
+        (request.temperature, request.seed) = (temperature, seed.map(Seed::Signed));
         request
     };
     let greedy: Features = serde_json::from_str(r#"["seed", "beam_search", 7, {"a": 1}]"#).unwrap();

@@ -47,6 +47,7 @@ fn ends_have_the_same_word_in_json() {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 0,
         cached_tokens: 0,
+        numbers: Vec::new(),
         node: NodeId::fresh(),
         model: None,
     };

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use infera_ledger::Metadata;
 use infera_types::ids::ModelName;
-use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
+use infera_types::job::{ChatMessage, JobRequest, Seed, VerificationPolicy};
+use infera_types::knobs::Knobs;
 use infera_types::money::Price;
 use infera_types::service::ServiceTier;
 use serde_json::json;
@@ -111,7 +112,15 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
     let (policy, nodes, tier, store) = (ours.policy(), ours.nodes(), ours.tier(), ours.store());
     let model = ModelName::new(model.into_text());
-    let request = JobRequest { model, messages, max_tokens, temperature, seed: seed.integer() };
+    let request = JobRequest {
+        model,
+        messages,
+        max_tokens,
+        temperature,
+        seed: seed.integer().map(Seed::Signed),
+        knobs: Knobs::default(),
+        top_logprobs: None,
+    };
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);

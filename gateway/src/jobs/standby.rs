@@ -36,6 +36,7 @@ mod tests {
     use infera_ledger::{Metadata, Share};
     use infera_types::ids::ModelName;
     use infera_types::job::{ChatMessage, JobRequest, VerificationPolicy};
+    use infera_types::knobs::Knobs;
 
     use super::*;
     use crate::jobs::prompt::tests::entry;
@@ -43,7 +44,15 @@ mod tests {
     fn asked(tier: ServiceTier, content: &str) -> ChatRequest {
         let messages = vec![ChatMessage { role: "user".to_owned(), content: content.to_owned() }];
         let model = ModelName::new("m");
-        let request = JobRequest { model, messages, max_tokens: 8, temperature: 0.0, seed: None };
+        let request = JobRequest {
+            model,
+            messages,
+            max_tokens: 8,
+            temperature: 0.0,
+            seed: None,
+            knobs: Knobs::default(),
+            top_logprobs: None,
+        };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
         let (metadata, max_price) = (Metadata::new(), None);
         ChatRequest { request, policy, nodes: None, timeout, tier, metadata, store: None, max_price }

@@ -65,6 +65,7 @@ pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Fa
 mod tests {
     use infera_types::ids::ModelName;
     use infera_types::job::ChatMessage;
+    use infera_types::knobs::Knobs;
 
     use super::*;
     use crate::jobs::prompt::tests::entry;
@@ -77,6 +78,8 @@ mod tests {
             max_tokens,
             temperature: 0.0,
             seed: None,
+            knobs: Knobs::default(),
+            top_logprobs: None,
         };
         let model = |context_max| CatalogueEntry { context_max, ..entry(None) };
         for (bytes, max_tokens, context_max, expected) in

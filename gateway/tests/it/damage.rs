@@ -50,6 +50,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 1,
         cached_tokens: 0,
+        numbers: Vec::new(),
         node: NodeId::new("n"),
         model: None,
     };

@@ -98,6 +98,7 @@ pub(crate) fn answered() -> End {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 12,
         cached_tokens: 5,
+        numbers: Vec::new(),
         node: NodeId::new("n1"),
         model: Some(Digest::of(b"model")),
     };

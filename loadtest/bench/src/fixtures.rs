@@ -6,6 +6,7 @@ use infera_ledger::{Metadata, NewJob, Posting, PostingEntry, Room, Standby, Verd
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
+use infera_types::knobs::Knobs;
 use infera_types::numbers::{NumericClass, TokenNumbers};
 use infera_types::time::Timestamp;
 use infera_types::{
@@ -55,6 +56,8 @@ impl Asker {
             max_tokens: ANSWER_TOKENS_MAX,
             temperature: 0.7,
             seed: None,
+            knobs: Knobs::default(),
+            top_logprobs: None,
         };
         Ok(Self { account, gateway: GatewayId::fresh(), request: serde_json::to_vec(&request)?, epoch })
     }
@@ -95,6 +98,7 @@ impl Asker {
             finish_reason: FinishReason::Stop,
             prompt_tokens: 16,
             cached_tokens: 0,
+            numbers: Vec::new(),
             node: NodeId::fresh(),
             model: None,
         };
@@ -112,6 +116,9 @@ impl Asker {
             deadline_ms: now.after(Duration::from_secs(30)),
             temperature: 0.7,
             sample_key: Digest::of(b"sample key"),
+            choice: 0,
+            knobs: Knobs::default(),
+            prompt_tokens: Vec::new(),
             payment: infera_types::money::Payment::Free,
             is_for_chosen_nodes: false,
         };
@@ -156,7 +163,7 @@ fn tokens() -> Vec<TokenId> {
 
 fn assignment(now: Timestamp) -> AssignmentRecord {
     let top = vec![(100, 256.0), (101, 128.0), (102, 128.0), (103, 128.0)];
-    let numbers = TokenNumbers { top, log_sum_exp: 256.0 };
+    let numbers = TokenNumbers { top, log_sum_exp: 256.0, logit_max: None, likeliest: Vec::new() };
     let numeric_class = NumericClass {
         model_digest: Digest::of(b"model"),
         provider: "stub".to_owned(),

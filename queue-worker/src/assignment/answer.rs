@@ -81,6 +81,7 @@ impl Answer {
 pub(crate) mod tests {
     use infera_types::ids::{AssignmentId, ModelName, VerifierId};
     use infera_types::job::{ChatMessage, JobRequest};
+    use infera_types::knobs::Knobs;
     use infera_types::time::Timestamp;
 
     use super::*;
@@ -97,8 +98,11 @@ pub(crate) mod tests {
                 max_tokens: 8,
                 temperature: 0.0,
                 seed: None,
+                knobs: Knobs::default(),
+                top_logprobs: None,
             },
             sample_key: Digest::of(b"key"),
+            choice: 0,
             cache_scope: None,
             now_ms: Timestamp::from_millis(1),
             budget_ms: 1_000,
@@ -116,7 +120,12 @@ pub(crate) mod tests {
             tokens: vec![1, 2],
             text: text.to_owned(),
             finish_reason: FinishReason::Length,
-            numbers: vec![TokenNumbers { top: vec![(1, 0.5)], log_sum_exp: 1.0 }],
+            numbers: vec![TokenNumbers {
+                top: vec![(1, 0.5)],
+                log_sum_exp: 1.0,
+                logit_max: None,
+                likeliest: Vec::new(),
+            }],
             timing: ReplicaTiming::default(),
         }
     }

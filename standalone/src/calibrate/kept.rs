@@ -126,7 +126,12 @@ mod tests {
     }
 
     fn line(job: usize) -> Line {
-        let numbers = vec![TokenNumbers { top: vec![(7, 0.1), (8, -1.5e-7)], log_sum_exp: 1.0 / 3.0 }];
+        let numbers = vec![TokenNumbers {
+            top: vec![(7, 0.1), (8, -1.5e-7)],
+            log_sum_exp: 1.0 / 3.0,
+            logit_max: None,
+            likeliest: Vec::new(),
+        }];
         Line { job, tokens: vec![7], numbers }
     }
 

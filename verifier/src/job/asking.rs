@@ -277,6 +277,7 @@ impl Asking {
             model_digest: view.class.model_digest,
             request: self.prepared.request.clone(),
             sample_key: self.prepared.sample_key,
+            choice: 0,
             // A node that doesn't announce it would refuse an assignment with this field.
             cache_scope: view.features.has(Feature::PrefixCache).then_some(self.prepared.cache_scope),
             now_ms: self.job.accepted_ms,

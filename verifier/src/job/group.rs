@@ -9,6 +9,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary,
     VerificationPolicy,
 };
+use infera_types::knobs::Knobs;
 use infera_types::messages::Replica;
 use infera_types::money::Payment;
 use infera_types::time::Timestamp;
@@ -314,6 +315,7 @@ impl Group {
             finish_reason: served.finish_reason,
             prompt_tokens: replica.prompt_tokens,
             cached_tokens: served.cached_tokens,
+            numbers: Vec::new(),
             node: one.record.node.clone(),
             model,
         };
@@ -337,6 +339,9 @@ impl Group {
             deadline_ms: open.map(|one| one.due).max().unwrap_or(now),
             temperature: context.temperature,
             sample_key: *context.sample_key,
+            choice: 0,
+            knobs: Knobs::default(),
+            prompt_tokens: Vec::new(),
             // Both stand with the job, not with what its nodes do.
             payment: Payment::Free,
             is_for_chosen_nodes: false,

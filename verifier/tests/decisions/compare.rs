@@ -155,8 +155,12 @@ fn a_score_names_the_first_choice_that_nothing_excuses() {
     let sampling = Sampling::new(0, 0.0, 4);
     let mut one = HONEST.summary(&sampling, "a");
     one.tokens = vec![1; 4];
-    let row =
-        |best: (u32, f32), second: (u32, f32)| TokenNumbers { top: vec![best, second], log_sum_exp: 10.0 };
+    let row = |best: (u32, f32), second: (u32, f32)| TokenNumbers {
+        top: vec![best, second],
+        log_sum_exp: 10.0,
+        logit_max: None,
+        likeliest: Vec::new(),
+    };
     one.numbers = vec![row((1, 9.0), (2, 8.9)); 4];
     let confirms = row((1, 9.0), (2, 8.9));
     let (excused, refuses, lists) =

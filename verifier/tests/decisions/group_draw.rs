@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use infera_ledger::NodePool;
 use infera_types::features::{Feature, Features};
 use infera_types::ids::{AccountId, Digest, ModelName, NodeId, OwnerId};
-use infera_types::job::JobRequest;
+use infera_types::job::{JobRequest, Seed};
+use infera_types::knobs::Knobs;
 use infera_verifier::decisions::group_draw::{Candidate, Distinct, Draw, Medians, Member, draw};
 use proptest::prelude::*;
 
@@ -284,6 +285,8 @@ fn only_nodes_that_can_do_all_of_a_request_are_drawn_for_it() {
         max_tokens: 1,
         temperature,
         seed,
+        knobs: Knobs::default(),
+        top_logprobs: None,
     };
     let (temperature, seed) = (Feature::Temperature, Feature::Seed);
     for (request, features, is_drawn) in [
@@ -291,10 +294,10 @@ fn only_nodes_that_can_do_all_of_a_request_are_drawn_for_it() {
         (request(0.7, None), &[], false),
         (request(0.7, None), &[seed], false),
         (request(0.7, None), &[temperature], true),
-        (request(0.0, Some(1)), &[temperature], false),
-        (request(0.0, Some(1)), &[seed], true),
-        (request(0.7, Some(1)), &[temperature], false),
-        (request(0.7, Some(1)), &[temperature, seed], true),
+        (request(0.0, Some(Seed::Signed(1))), &[temperature], false),
+        (request(0.0, Some(Seed::Signed(1))), &[seed], true),
+        (request(0.7, Some(Seed::Signed(1))), &[temperature], false),
+        (request(0.7, Some(Seed::Signed(1))), &[temperature, seed], true),
     ] {
         let mut fleet = fleet(4);
         fleet[1].features = features.iter().copied().collect();

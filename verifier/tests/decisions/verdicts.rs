@@ -6,6 +6,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
     ReplicaSummary, Settlement, Verification, VerificationStatus,
 };
+use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 use infera_verifier::decisions::compare::{Agreement, Context, compare};
 use infera_verifier::decisions::group_draw::Distinct;
@@ -30,6 +31,9 @@ fn group(letters: &str, sampling: &Sampling) -> GroupRecord {
         deadline_ms: Timestamp::from_millis(SENT_MS + BUDGET_MS),
         temperature: sampling.temperature,
         sample_key: sampling.key,
+        choice: 0,
+        knobs: Knobs::default(),
+        prompt_tokens: Vec::new(),
         payment: infera_types::money::Payment::Free,
         is_for_chosen_nodes: false,
     }
@@ -118,6 +122,7 @@ fn succeeded(status: VerificationStatus, sampling: &Sampling) -> End {
         finish_reason: FinishReason::Length,
         prompt_tokens: 5,
         cached_tokens: 0,
+        numbers: Vec::new(),
         node: NodeId::new("n0"),
         model: None,
     };

@@ -11,6 +11,7 @@ use infera_ledger::{
 };
 use infera_types::ids::{Digest, JobId, VerifierId};
 use infera_types::job::{End, FailureReason, GroupRecord, Settlement};
+use infera_types::knobs::Knobs;
 use infera_types::messages::{Completion, Wire as _};
 use infera_types::time::Timestamp;
 use infera_verifier::{Config, Seams, Verifier};
@@ -174,6 +175,9 @@ async fn a_job_that_two_settle_is_closed_by_the_one_that_won() {
         deadline_ms: now.after(PATIENCE),
         temperature: 0.0,
         sample_key: Digest::of(b"key"),
+        choice: 0,
+        knobs: Knobs::default(),
+        prompt_tokens: Vec::new(),
         payment: infera_types::money::Payment::Free,
         is_for_chosen_nodes: false,
     };

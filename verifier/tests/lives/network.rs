@@ -20,6 +20,7 @@ use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
     ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
 };
+use infera_types::knobs::Knobs;
 use infera_types::messages::{JobNotice, Version, Wire as _};
 use infera_types::service::Lane;
 use infera_types::shutdown::Shutdown;
@@ -168,6 +169,8 @@ impl Network {
             max_tokens: 8,
             temperature: 0.0,
             seed: None,
+            knobs: Knobs::default(),
+            top_logprobs: None,
         }
     }
 

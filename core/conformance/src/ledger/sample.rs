@@ -14,6 +14,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaCounts, ReplicaSummary,
     Rung, Settlement, Verification, VerificationPolicy, VerificationStatus,
 };
+use infera_types::knobs::Knobs;
 use infera_types::numbers::{NumericClass, TokenNumbers};
 
 /// When sample jobs expire, in milliseconds into the check.
@@ -105,6 +106,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 11,
         cached_tokens: 0,
+        numbers: Vec::new(),
         node: NodeId::new("nsample"),
         model: Some(Digest::of(b"model")),
     };
@@ -143,7 +145,12 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
     };
     let replica = ReplicaSummary {
         tokens: vec![4, 8, 15],
-        numbers: vec![TokenNumbers { top: vec![(4, 1.5), (8, -0.25)], log_sum_exp: 2.5 }],
+        numbers: vec![TokenNumbers {
+            top: vec![(4, 1.5), (8, -0.25)],
+            log_sum_exp: 2.5,
+            logit_max: None,
+            likeliest: Vec::new(),
+        }],
         numeric_class,
         arrived_ms: at(900),
         prompt_tokens: 11,
@@ -167,6 +174,9 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
         deadline_ms: at(GROUP_DEADLINE),
         temperature: 0.5,
         sample_key: Digest::of(b"key"),
+        choice: 0,
+        knobs: Knobs::default(),
+        prompt_tokens: Vec::new(),
         payment: infera_types::money::Payment::Free,
         is_for_chosen_nodes: false,
     }

@@ -70,6 +70,7 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 1,
         cached_tokens: 0,
+        numbers: Vec::new(),
         node: NodeId::new("n"),
         model: None,
     };

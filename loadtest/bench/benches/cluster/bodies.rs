@@ -35,6 +35,7 @@ impl Bodies {
             model_digest: Digest::of(b"model"),
             request,
             sample_key: Digest::of(b"sample key"),
+            choice: 0,
             cache_scope: Some(Digest::of(b"cache scope")),
             now_ms: Timestamp::now(),
             budget_ms: Duration::from_secs(10).as_secs() * 1_000,
@@ -53,7 +54,7 @@ impl Bodies {
 fn replica(job_id: JobId) -> Replica {
     let tokens: Vec<u32> = (100..116).collect();
     let top = vec![(100, 256.0), (101, 128.0), (102, 128.0), (103, 128.0)];
-    let numbers = TokenNumbers { top, log_sum_exp: 256.0 };
+    let numbers = TokenNumbers { top, log_sum_exp: 256.0, logit_max: None, likeliest: Vec::new() };
     Replica {
         assignment_id: AssignmentId::new(),
         job_id,

@@ -14,6 +14,7 @@ use infera_engine::Engine;
 use infera_model::chat::ChatModel;
 use infera_types::ids::{AssignmentId, Digest, JobId, ModelName, NodeId, VerifierId};
 use infera_types::job::{ChatMessage, JobRequest};
+use infera_types::knobs::Knobs;
 use infera_types::messages::{Assignment, Heartbeat, Refusal, RefusalReason, Replica, Wire as _};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
@@ -251,8 +252,11 @@ pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
             max_tokens: 64,
             temperature: 0.7,
             seed: None,
+            knobs: Knobs::default(),
+            top_logprobs: None,
         },
         sample_key: Digest::of(text.as_bytes()),
+        choice: 0,
         cache_scope: None,
         now_ms: Timestamp::from_millis(1_790_000_000_000),
         budget_ms: 60_000,
