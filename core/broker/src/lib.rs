@@ -1,6 +1,7 @@
-//! The seam to the broker, which moves bytes between named queues, at least once. It knows nothing of jobs.
+//! The seam to the broker, which moves bytes between named queues, at least once, or at most once where a queue is
+//! fleeting. It knows nothing of jobs.
 //!
-//! Read [`Broker`] for the contract, [`topology`] for the queues, then an implementation.
+//! Read [`Broker`] and [`Fleeting`] for the contract, [`topology`] for the queues, then an implementation.
 
 pub mod connections;
 pub mod consuming;
@@ -54,13 +55,17 @@ pub struct Queue {
     pub bindings: Vec<Binding>,
     /// Whether the queue is deleted with its consumer; a second consumer is refused.
     pub exclusive: bool,
+    /// Whether the queue drops its oldest messages instead of becoming full, and is read without acknowledgements; see
+    /// [`Fleeting`]. [`Queue::check`] says what else must then hold; [`Queue::fleeting`] makes such a queue.
+    pub fleeting: bool,
     /// Whether the queue survives the broker's restart and is replicated where the broker supports it (quorum
     /// queues).
     pub replicated: bool,
-    /// How many messages may wait at most; a publish beyond it ends [`Published::Full`]. None: no limit.
+    /// How many messages may wait at most; a publish beyond it ends [`Published::Full`], or drops the oldest message of
+    /// a fleeting queue. None: no limit.
     pub length_max: Option<u64>,
-    /// How many bytes the bodies of all waiting messages may have; a publish beyond it ends [`Published::Full`].
-    /// None: no limit.
+    /// How many bytes the bodies of all waiting messages may have; a publish beyond it ends [`Published::Full`], or
+    /// drops the oldest messages of a fleeting queue. None: no limit.
     pub bytes_max: Option<u64>,
     /// After how long without a consumer the queue is deleted, in milliseconds. None: never.
     pub idle_ms: Option<u64>,
@@ -75,10 +80,46 @@ pub struct Queue {
 pub const GIVEN_BACK_MAX: u32 = 20;
 
 impl Queue {
-    /// Returns whether the queue has a limit, so that a publish may find it full.
+    /// Returns a fleeting queue, which holds at most `length_max` messages and `bytes_max` bytes of bodies.
+    #[must_use]
+    pub const fn fleeting(name: String, bindings: Vec<Binding>, length_max: u64, bytes_max: u64) -> Self {
+        Self {
+            name,
+            bindings,
+            exclusive: true,
+            fleeting: true,
+            replicated: false,
+            length_max: Some(length_max),
+            bytes_max: Some(bytes_max),
+            idle_ms: None,
+            dead_letters: None,
+        }
+    }
+
+    /// Returns whether the queue has a limit at which it refuses messages, so that a publish may find it full.
     #[must_use]
     pub const fn is_limited(&self) -> bool {
-        self.length_max.is_some() || self.bytes_max.is_some()
+        !self.fleeting && (self.length_max.is_some() || self.bytes_max.is_some())
+    }
+
+    /// Checks that the description's properties go together.
+    ///
+    /// # Errors
+    /// [`BrokerError::Contradiction`] if they do not.
+    pub fn check(&self) -> Result<(), BrokerError> {
+        let is_bounded = [self.length_max, self.bytes_max].iter().all(|max| max.is_some_and(|max| max > 0));
+        let why = if !self.fleeting {
+            return Ok(());
+        } else if !is_bounded {
+            "a fleeting queue needs length_max and bytes_max above 0"
+        } else if !self.exclusive || self.replicated {
+            "a fleeting queue is exclusive and not replicated"
+        } else if self.idle_ms.is_some() || self.dead_letters.is_some() {
+            "a fleeting queue goes with its consumer and what it drops is gone: idle_ms and dead_letters must be none"
+        } else {
+            return Ok(());
+        };
+        Err(BrokerError::Contradiction { name: self.name.clone(), why })
     }
 }
 
@@ -108,6 +149,24 @@ impl Published {
     }
 }
 
+/// What became of a fleeting message when it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Sent {
+    /// The message was handed on. Nothing says whether it arrives, nor whether a queue matched.
+    HandedOn,
+    /// The message was dropped here: the broker is slow or away, or cannot carry it.
+    Dropped,
+}
+
+impl Sent {
+    /// Returns the outcome's word in metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// A failure of the broker itself. A retry is safe unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -117,6 +176,14 @@ pub enum BrokerError {
     /// Another consumer has the queue; a retry is pointless until it goes.
     #[error("queue {0} is exclusive and has a consumer")]
     Exclusive(String),
+    /// The description of the queue contradicts itself: the program is wrong, and a retry is pointless.
+    #[error("queue {name} cannot be declared: {why}")]
+    Contradiction {
+        /// The queue.
+        name: String,
+        /// The properties that do not go together.
+        why: &'static str,
+    },
     /// The queue was declared before with other properties; an operator has to decide.
     #[error(
         "queue {name} exists with other properties: {difference}; delete it (rabbitmqctl delete_queue {name}; what \
@@ -140,8 +207,35 @@ pub enum BrokerError {
     Unavailable(String),
 }
 
-/// Carries messages at least once. The promises that every implementation keeps, and that the conformance suite
-/// checks:
+/// Carries messages of which nothing may depend on a single one, at most once: each is soon followed by another that
+/// makes up for it. The promises that every implementation keeps, and that the conformance suite checks, of sending:
+///
+/// * `publish_fleeting` returns at once: it waits for no confirmation, no consumer and no connection.
+/// * What is handed on arrives unchanged and in the order of the calls, except for messages that are dropped on the way.
+/// * A message whose address matches no queue is handed on and kept nowhere.
+/// * While the broker is slow or away, a bounded number of messages and of bytes waits here; all others are dropped.
+/// * A queue that is not fleeting keeps the message like any other, unless it is full.
+///
+/// And of fleeting queues:
+///
+/// * A fleeting queue is never full: when more than `length_max` messages wait, or bodies of more than `bytes_max`
+///   bytes, it drops the oldest. A single message of more bytes is dropped after all those before it.
+/// * A delivery is settled when it is taken: it never comes again, `ack` returns `true`, and `nack` changes nothing.
+/// * A slow consumer loses the oldest messages: at most `length_max` messages and `bytes_max` bytes wait in this process
+///   beside those that wait in the queue.
+/// * The prefetch bounds nothing, but zero pauses; what waits longer than the limits allow is lost meanwhile.
+/// * The queue goes with its consumer, and with it all that was not taken.
+/// * [`Broker::publish`] reaches fleeting queues too; `Confirmed` then says that such a queue had the message, not that
+///   a consumer will get it.
+///
+/// It is a trait of its own, because what only sends frames needs nothing else of a broker.
+pub trait Fleeting: Send + Sync {
+    /// Hands one message on, or drops it.
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent;
+}
+
+/// Carries messages at least once, and fleeting ones at most once. The promises that every implementation keeps, and
+/// that the conformance suite checks, of queues that are not fleeting:
 ///
 /// * `publish` never waits for a consumer and ends in one of five outcomes. Only `Confirmed` means kept.
 /// * A message taken and neither acked nor nacked is given out again, marked redelivered, as soon as its consumer
@@ -151,12 +245,12 @@ pub enum BrokerError {
 /// * A message that comes back too often goes to its queue's dead letters, if the queue has any.
 /// * Nothing is said about surviving the broker's own end: the ledger is the truth, and it publishes again.
 #[async_trait]
-pub trait Broker: Send + Sync + fmt::Debug {
+pub trait Broker: Fleeting + fmt::Debug {
     /// Makes sure that the queue exists as described.
     ///
     /// # Errors
     /// [`BrokerError::Mismatch`] if it exists with other properties, [`BrokerError::Stuck`] if it exists and does not
-    /// answer.
+    /// answer, [`BrokerError::Contradiction`] if no queue can be as described.
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError>;
 
     /// Sends one message. Its time is bounded: a publish that takes too long ends `Unknown`.
@@ -220,6 +314,12 @@ impl Delivery {
         Self { message, routing_key, redelivered, settle }
     }
 
+    /// Makes a delivery of a fleeting queue, which is settled already.
+    #[must_use]
+    pub fn settled(message: Message, routing_key: String) -> Self {
+        Self::new(message, routing_key, false, Box::new(Settled))
+    }
+
     /// Acknowledges the delivery, so that it never comes again. Returns `false` if the broker no longer counted it as
     /// ours, so that it will come again.
     pub async fn ack(self) -> bool {
@@ -236,6 +336,18 @@ impl Delivery {
     pub fn sender(&self) -> &str {
         self.routing_key.split('.').next().unwrap_or_default()
     }
+}
+
+/// Settles nothing: the delivery was settled when it was taken.
+struct Settled;
+
+#[async_trait]
+impl Settle for Settled {
+    async fn ack(self: Box<Self>) -> bool {
+        true
+    }
+
+    async fn nack(self: Box<Self>) {}
 }
 
 impl fmt::Debug for Delivery {

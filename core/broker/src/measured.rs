@@ -1,4 +1,5 @@
 //! Wraps any broker and measures its publishes: counts by kind and outcome, and times. It changes nothing on the way.
+//! Fleeting messages are counted apart and not timed, because sending one waits for nothing.
 
 use std::sync::Arc;
 
@@ -6,8 +7,8 @@ use async_trait::async_trait;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
 
-use super::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
-use infera_telemetry::metrics::{BROKER_PUBLISH, BROKER_PUBLISHES};
+use super::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
+use infera_telemetry::metrics::{BROKER_FLEETING, BROKER_PUBLISH, BROKER_PUBLISHES};
 use infera_types::messages::kind_label;
 
 /// A broker whose publishes are measured; see the module.
@@ -19,6 +20,15 @@ impl MeasuredBroker {
     #[must_use]
     pub fn new(broker: Arc<dyn Broker>) -> Arc<Self> {
         Arc::new(Self(broker))
+    }
+}
+
+impl Fleeting for MeasuredBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        let kind = kind_label(&message.kind);
+        let outcome = self.0.publish_fleeting(address, message);
+        counter!(BROKER_FLEETING, "kind" => kind, "outcome" => outcome.word()).increment(1);
+        outcome
     }
 }
 
@@ -61,6 +71,10 @@ mod tests {
         let words: Vec<_> = Published::VARIANTS.iter().map(|outcome| outcome.word()).collect();
         let metric = ALL.iter().find(|metric| metric.name == BROKER_PUBLISHES).unwrap();
         assert_eq!(words, ["confirmed", "full", "unroutable", "refused", "unknown"]);
+        assert!(metric.help.contains(&words.join(", ")), "{}", metric.help);
+        let words: Vec<_> = Sent::VARIANTS.iter().map(|outcome| outcome.word()).collect();
+        let metric = ALL.iter().find(|metric| metric.name == BROKER_FLEETING).unwrap();
+        assert_eq!(words, ["handed_on", "dropped"]);
         assert!(metric.help.contains(&words.join(", ")), "{}", metric.help);
     }
 }

@@ -2,7 +2,7 @@
 //! the ledger is the truth, and its jobs are published again.
 //!
 //! A queue without a limit is unbounded here, as the contract says; the ledger bounds it, because it limits the jobs
-//! that may wait. No task runs in the background: the next call that could notice does what is due (a time to live,
+//! that may wait. What waits in a fleeting queue waits for its consumer in the queue alone. No task runs in the background: the next call that could notice does what is due (a time to live,
 //! an idle queue).
 
 mod queue;
@@ -18,8 +18,11 @@ use tokio::sync::Notify;
 use tokio::task::consume_budget;
 use tokio::time::Instant;
 
-use super::{Address, Broker, BrokerError, Consumer, Delivery, Exchange, Message, Published, Queue, Settle};
-use queue::{Envelope, Next, QueueState};
+use super::{
+    Address, Broker, BrokerError, Consumer, Delivery, Exchange, Fleeting, Message, Published, Queue, Sent,
+    Settle,
+};
+use queue::{Envelope, Next, QueueState, difference};
 
 /// The embedded broker. Clones of the `Arc` are the same broker; dropping all of them and all consumers ends it.
 pub struct MemoryBroker {
@@ -108,18 +111,7 @@ impl State {
 
     fn publish(&mut self, address: &Address, message: Message, now: Instant) -> Published {
         self.drop_idle(now);
-        let (routing_key, targets) = match address {
-            Address::Queue(name) => (
-                name,
-                self.queues
-                    .get_key_value(name.as_str())
-                    .map(|(name, _)| Arc::clone(name))
-                    .into_iter()
-                    .collect(),
-            ),
-            Address::Nodes(key) => (key, self.routed(Exchange::Nodes, key)),
-            Address::Network(key) => (key, self.routed(Exchange::Network, key)),
-        };
+        let (routing_key, targets) = self.targets(address);
         if targets.is_empty() {
             return Published::Unroutable;
         }
@@ -129,7 +121,7 @@ impl State {
         if targets.iter().any(&mut full) {
             return Published::Full;
         }
-        let envelope = Envelope::new(message, routing_key.as_str().into(), now);
+        let envelope = Envelope::new(message, routing_key.into(), now);
         for name in &targets {
             let number = self.number();
             if let Some(queue) = self.queues.get_mut(name) {
@@ -137,6 +129,34 @@ impl State {
             }
         }
         Published::Confirmed
+    }
+
+    /// Puts a message into each queue that it reaches and that has room.
+    fn publish_fleeting(&mut self, address: &Address, message: Message, now: Instant) {
+        self.drop_idle(now);
+        let (routing_key, targets) = self.targets(address);
+        let bytes = message.body.len() as u64;
+        let envelope = Envelope::new(message, routing_key.into(), now);
+        for name in &targets {
+            let number = self.number();
+            if let Some(queue) = self.queues.get_mut(name)
+                && queue.has_room(bytes, now)
+            {
+                queue.put(number, envelope.clone());
+            }
+        }
+    }
+
+    /// Returns the key under which a message is delivered and the queues that it reaches.
+    fn targets<'a>(&self, address: &'a Address) -> (&'a str, Vec<Arc<str>>) {
+        match address {
+            Address::Queue(name) => {
+                let there = self.queues.get_key_value(name.as_str()).map(|(name, _)| Arc::clone(name));
+                (name, there.into_iter().collect())
+            }
+            Address::Nodes(key) => (key, self.routed(Exchange::Nodes, key)),
+            Address::Network(key) => (key, self.routed(Exchange::Network, key)),
+        }
     }
 
     /// Returns the queues that a key reaches, each once.
@@ -237,33 +257,18 @@ impl State {
     }
 }
 
-/// Returns the difference between an existing queue and a wanted one.
-fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
-    let differs = |property: &str, there: &dyn fmt::Debug, wanted: &dyn fmt::Debug| {
-        Some(format!("{property} is {there:?}, wanted {wanted:?}"))
-    };
-    if there.bindings != wanted.bindings {
-        differs("bindings", &there.bindings, &wanted.bindings)
-    } else if there.exclusive != wanted.exclusive {
-        differs("exclusive", &there.exclusive, &wanted.exclusive)
-    } else if there.replicated != wanted.replicated {
-        differs("replicated", &there.replicated, &wanted.replicated)
-    } else if there.length_max != wanted.length_max {
-        differs("length_max", &there.length_max, &wanted.length_max)
-    } else if there.bytes_max != wanted.bytes_max {
-        differs("bytes_max", &there.bytes_max, &wanted.bytes_max)
-    } else if there.idle_ms != wanted.idle_ms {
-        differs("idle_ms", &there.idle_ms, &wanted.idle_ms)
-    } else if there.dead_letters != wanted.dead_letters {
-        differs("dead_letters", &there.dead_letters, &wanted.dead_letters)
-    } else {
-        None
+impl Fleeting for MemoryBroker {
+    /// Never drops: what is handed on lies in its queues at once.
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.shared.lock().publish_fleeting(address, message, Instant::now());
+        Sent::HandedOn
     }
 }
 
 #[async_trait]
 impl Broker for MemoryBroker {
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        queue.check()?;
         self.shared.lock().declare(queue, Instant::now())
     }
 
@@ -309,6 +314,9 @@ impl Consumer for MemoryConsumer {
             };
             match next {
                 Next::Message(number, envelope) => return Some(self.delivery(number, envelope)),
+                Next::Settled(Envelope { message, routing_key, .. }) => {
+                    return Some(Delivery::settled(message, routing_key.as_ref().to_owned()));
+                }
                 Next::Empty => arrival.await,
                 Next::AtLimit => room.await,
                 Next::Gone => return None,

@@ -26,6 +26,7 @@ pub fn jobs_in(model: &ModelName, lane: Lane) -> Queue {
         name: format!("{lane}.{model}"),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: true,
         length_max: None,
         bytes_max: None,
@@ -46,6 +47,7 @@ pub fn dead_jobs() -> Queue {
         name: DEAD_JOBS.to_owned(),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: true,
         length_max: None,
         bytes_max: None,
@@ -63,6 +65,10 @@ pub const CAPACITY_KEY: &str = "capacity";
 /// The key of gateways' reports of what keys spent. Nodes cannot use it, because their keys begin with their ids.
 pub const SPENDING_KEY: &str = "spending";
 
+/// The key under which gateways tell all verifiers which streams they pass on. Nodes cannot use it, because their keys
+/// begin with their ids.
+pub const WATCH_KEY: &str = "watch";
+
 /// Returns one node's private queue. `suffix` is random and told only to the node.
 #[must_use]
 pub fn node(node: &NodeId, suffix: &str) -> Queue {
@@ -73,6 +79,7 @@ pub fn node(node: &NodeId, suffix: &str) -> Queue {
         name: format!("node.{node}.{suffix}"),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: false,
         length_max: None,
         bytes_max: None,
@@ -101,6 +108,7 @@ pub fn replicas(verifier: &VerifierId) -> Queue {
         name: format!("replicas.{verifier}"),
         bindings,
         exclusive: true,
+        fleeting: false,
         replicated: false,
         length_max: Some(LENGTH_MAX),
         bytes_max: Some(STRANGERS_BYTES_MAX),
@@ -118,6 +126,7 @@ pub fn replicas_any() -> Queue {
         name: "replicas.any".to_owned(),
         bindings: vec![Binding { exchange: Exchange::Nodes, pattern: "*.replica.any".to_owned() }],
         exclusive: false,
+        fleeting: false,
         replicated: true,
         length_max: Some(LENGTH_MAX),
         bytes_max: Some(STRANGERS_BYTES_MAX),
@@ -136,12 +145,50 @@ pub fn completions(gateway: &GatewayId) -> Queue {
             .map(|key| Binding { exchange: Exchange::Network, pattern: key.to_owned() })
             .to_vec(),
         exclusive: true,
+        fleeting: false,
         replicated: false,
         length_max: None,
         bytes_max: None,
         idle_ms: None,
         dead_letters: None,
     }
+}
+
+/// Returns the fleeting queue of one verifier's frames: the tokens that nodes have produced so far for its streams. It
+/// carries nothing else, and no end of a job depends on a frame.
+#[must_use]
+pub fn tokens(verifier: &VerifierId) -> Queue {
+    /// One second of a hundred nodes that send a frame each 30 ms, rounded up. A verifier that pauses for longer needs
+    /// the newest frames alone, because a later frame begins at the first token again.
+    const LENGTH_MAX: u64 = 4_096;
+    /// 4 KiB for each of these frames, or sixteen of the largest messages that a node can send. The verifier may keep
+    /// as much in its own memory, so it is less than the bytes of answers that may wait.
+    const BYTES_MAX: u64 = 16 * 1024 * 1024;
+    let binding = Binding { exchange: Exchange::Nodes, pattern: format!("*.tokens.{verifier}") };
+    Queue::fleeting(format!("tokens.{verifier}"), vec![binding], LENGTH_MAX, BYTES_MAX)
+}
+
+/// Returns the fleeting queue of one gateway's deltas: the text that verifiers have released so far to its streams.
+#[must_use]
+pub fn deltas(gateway: &GatewayId) -> Queue {
+    /// One second of thirty verifiers that send a delta each 30 ms, rounded up. The completion holds the whole answer,
+    /// so a client misses nothing by an older delta that was dropped.
+    const LENGTH_MAX: u64 = 1_024;
+    /// 16 KiB for each of these deltas, which is 32 bytes for each of 500 streams.
+    const BYTES_MAX: u64 = 16 * 1024 * 1024;
+    Queue::fleeting(format!("deltas.{gateway}"), Vec::new(), LENGTH_MAX, BYTES_MAX)
+}
+
+/// Returns the fleeting queue in which one verifier hears which streams gateways pass on, and how far each has come.
+#[must_use]
+pub fn watch(verifier: &VerifierId) -> Queue {
+    /// Four seconds of 64 gateways that send one such message a second with all their streams. A gateway that got no
+    /// delta repeats it.
+    const LENGTH_MAX: u64 = 256;
+    /// 64 KiB for each of these messages, which is 64 bytes for each of 1,000 streams.
+    const BYTES_MAX: u64 = 16 * 1024 * 1024;
+    let binding = Binding { exchange: Exchange::Network, pattern: WATCH_KEY.to_owned() };
+    Queue::fleeting(format!("watch.{verifier}"), vec![binding], LENGTH_MAX, BYTES_MAX)
 }
 
 /// Returns the queue of messages that this version of the program doesn't know.
@@ -153,6 +200,7 @@ pub fn parked() -> Queue {
         name: "parked".to_owned(),
         bindings: vec![Binding { exchange: Exchange::Nodes, pattern: "*.parked".to_owned() }],
         exclusive: false,
+        fleeting: false,
         replicated: true,
         length_max: Some(LENGTH_MAX),
         bytes_max: Some(STRANGERS_BYTES_MAX),
@@ -204,9 +252,29 @@ pub fn spending() -> Address {
     Address::Network(SPENDING_KEY.to_owned())
 }
 
+/// Returns the address to which a node sends frames of tokens for `verifier`.
+#[must_use]
+pub fn tokens_to(node: &NodeId, verifier: &VerifierId) -> Address {
+    Address::Nodes(format!("{node}.tokens.{verifier}"))
+}
+
+/// Returns the address to which a verifier sends deltas for `gateway`.
+#[must_use]
+pub fn deltas_to(gateway: &GatewayId) -> Address {
+    Address::Queue(deltas(gateway).name)
+}
+
+/// Returns the address under which a gateway tells all verifiers which streams it passes on.
+#[must_use]
+pub fn watching() -> Address {
+    Address::Network(WATCH_KEY.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::MemoryBroker;
+    use crate::{Broker as _, Fleeting as _, Message};
 
     /// An admitted node can write anything to these queues.
     #[test]
@@ -222,11 +290,55 @@ mod tests {
             replicas_any(),
             completions(&gateway),
             parked(),
+            tokens(&verifier),
+            deltas(&gateway),
+            watch(&verifier),
         ];
         for queue in all {
             let is_open = queue.bindings.iter().any(|binding| binding.exchange == Exchange::Nodes);
-            assert_eq!(is_open, queue.length_max.is_some() && queue.bytes_max.is_some(), "{queue:?}");
+            let is_bounded = queue.length_max.is_some() && queue.bytes_max.is_some();
+            assert_eq!(is_open || queue.fleeting, is_bounded, "{queue:?}");
+            assert!(queue.check().is_ok(), "{queue:?}");
         }
+    }
+
+    /// Each frame reaches the queue of the one that it is for, a broadcast reaches all verifiers, and none reaches a
+    /// queue of messages that must not be lost.
+    #[tokio::test]
+    async fn frames_reach_their_own_queues_alone() {
+        let broker = MemoryBroker::new();
+        let (node, gateway) = (NodeId::fresh(), GatewayId::fresh());
+        let (verifier, other) = (VerifierId::fresh(), VerifierId::fresh());
+        let queues = [
+            tokens(&verifier),
+            deltas(&gateway),
+            watch(&verifier),
+            watch(&other),
+            tokens(&other),
+            deltas(&GatewayId::fresh()),
+            replicas(&verifier),
+            completions(&gateway),
+            replicas_any(),
+            parked(),
+        ];
+        for queue in &queues {
+            broker.declare(queue).await.unwrap();
+        }
+        for address in [tokens_to(&node, &verifier), deltas_to(&gateway), watching()] {
+            let message = Message {
+                id: "1".to_owned(),
+                kind: "frame".to_owned(),
+                body: bytes::Bytes::new(),
+                ttl_ms: None,
+                trace: None,
+            };
+            assert_eq!(broker.publish_fleeting(&address, message), crate::Sent::HandedOn);
+        }
+        let mut depths = Vec::new();
+        for queue in &queues {
+            depths.push(broker.depth(&queue.name).await.unwrap().unwrap());
+        }
+        assert_eq!(depths, [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

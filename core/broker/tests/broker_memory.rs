@@ -21,6 +21,7 @@ fn queue(name: &str) -> Queue {
         name: name.to_owned(),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: false,
         length_max: None,
         bytes_max: None,

@@ -3,10 +3,12 @@
 //!
 //! An implementation runs all checks with [`broker_conformance!`](crate::broker_conformance).
 
+mod fleeting;
 mod lasting;
 mod stage;
 mod taking;
 
+pub use fleeting::*;
 pub use lasting::*;
 pub use taking::*;
 
@@ -44,6 +46,18 @@ macro_rules! broker_conformance {
             an_abandoned_wait_loses_nothing
             consumers_of_one_queue_share
             what_comes_back_too_often_is_a_dead_letter
+            fleeting_messages_arrive_whole_and_in_order
+            a_fleeting_message_without_a_queue_is_handed_on_and_kept_nowhere
+            a_fleeting_message_is_kept_by_other_queues_that_are_not_full
+            a_fleeting_queue_drops_the_oldest_messages
+            a_fleeting_queue_drops_the_oldest_bytes
+            a_fleeting_queue_is_never_full
+            a_fleeting_delivery_is_settled_when_it_is_taken
+            a_slow_reader_loses_the_oldest
+            a_paused_reader_loses_the_oldest
+            a_fleeting_queue_goes_with_its_consumer
+            a_contradictory_queue_is_refused
+            declaring_a_fleeting_queue_otherwise_is_a_mismatch
         );
     };
     (@each $make:expr; $($check:ident)*) => {

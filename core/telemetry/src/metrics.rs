@@ -45,6 +45,8 @@ metrics! {
     Gauge READY = "infera_ready": "1 while /readyz reports ready, as of the last scrape.";
     Counter BROKER_PUBLISHES = "infera_broker_publishes_total": "Messages published, by kind and outcome (confirmed, full, unroutable, refused, unknown).";
     Histogram BROKER_PUBLISH = "infera_broker_publish_seconds": "From publishing to its outcome.";
+    Counter BROKER_FLEETING = "infera_broker_fleeting_messages_total": "Fleeting messages, by kind and outcome (handed_on, dropped: the broker was slow or away).";
+    Counter BROKER_FLEETING_LOST = "infera_broker_fleeting_lost_total": "Fleeting messages that this process dropped after they were handed on, by place (sending: the broker was slow or away; reading: the reader was slow).";
     Gauge BROKER_BLOCKED = "infera_broker_blocked": "1 while the broker accepts no publishes (its memory or disk alarm is raised).";
 
     Counter GATEWAY_REQUESTS = "infera_gateway_requests_total": "HTTP requests answered, by route and status.";

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use infera_broker::memory::MemoryBroker;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
 
 /// The failing broker.
 #[derive(Debug)]
@@ -81,6 +81,12 @@ impl Losing {
             std::future::pending::<()>().await;
         }
         Ok(())
+    }
+}
+
+impl Fleeting for Losing {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
     }
 }
 

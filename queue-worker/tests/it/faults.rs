@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use infera_broker::memory::MemoryBroker;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
+use infera_broker::{
+    Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent, topology,
+};
 use infera_types::messages::RefusalReason;
 use infera_worker::{Config, WorkerError};
 
@@ -99,6 +101,12 @@ impl Pausing {
     fn new(inner: &Arc<MemoryBroker>) -> Arc<Self> {
         let (consumed, strays) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { inner: Arc::clone(inner), consumed, strays })
+    }
+}
+
+impl Fleeting for Pausing {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
     }
 }
 

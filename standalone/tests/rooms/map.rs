@@ -58,6 +58,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
         "core/broker/rabbitmq",
         &[
             "terms",
+            "declaring",
             "claims",
             "credit",
             "returns",
@@ -67,7 +68,9 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "link",
             "inbox",
             "consumer",
+            "reader",
             "publisher",
+            "sender",
             "management",
             "lib",
         ],

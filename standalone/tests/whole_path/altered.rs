@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
 use infera_engine::{
     Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
 };
@@ -31,6 +31,12 @@ pub(crate) struct LyingBroker {
 impl fmt::Debug for LyingBroker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("LyingBroker")
+    }
+}
+
+impl Fleeting for LyingBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.honest.publish_fleeting(address, message)
     }
 }
 

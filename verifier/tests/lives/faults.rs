@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use infera_archive::{Archive, ArchiveError, ArchiveReader};
 use infera_broker::connections::{Connection, Connections, ConnectionsError};
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue, topology};
+use infera_broker::{
+    Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent, topology,
+};
 use infera_ledger::{
     Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
 };
@@ -59,6 +61,12 @@ pub(crate) struct StopBroker {
     /// Whether the message still gets through before the stop.
     pub(crate) passes: bool,
     pub(crate) gate: Arc<Gate>,
+}
+
+impl Fleeting for StopBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
+    }
 }
 
 #[async_trait]
@@ -113,6 +121,12 @@ impl StuckBroker {
 
     fn silent(&self, queue: &str) -> Result<(), BrokerError> {
         if self.is_silent && self.sticks(queue) { Err(BrokerError::Stuck(queue.to_owned())) } else { Ok(()) }
+    }
+}
+
+impl Fleeting for StuckBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
     }
 }
 

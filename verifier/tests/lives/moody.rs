@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Delivery, Message, Published, Queue};
+use infera_broker::{
+    Address, Broker, BrokerError, Consumer, Delivery, Fleeting, Message, Published, Queue, Sent,
+};
 use infera_ledger::{
     Group, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Sweep, SweepQuestion, Sweeping, Take,
 };
@@ -37,6 +39,12 @@ impl MoodyBroker {
             given: Arc::default(),
             is_deaf: Arc::default(),
         }
+    }
+}
+
+impl Fleeting for MoodyBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
     }
 }
 

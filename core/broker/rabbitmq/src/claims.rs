@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::terms::Refusal;
-use infera_broker::Published;
+use infera_broker::{Published, Queue};
 
 /// How long to wait for leaving consumers; longer than the time that they are given.
 const LEAVING: Duration = Duration::from_secs(6);
@@ -20,6 +20,22 @@ struct Exclusive {
     /// The number of the connection that owns it.
     epoch: u64,
     taken: bool,
+    fleeting: Option<Bounds>,
+}
+
+/// The most that waits in a fleeting queue, and again in this process until its consumer takes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) length_max: u64,
+    pub(super) bytes_max: u64,
+}
+
+impl Bounds {
+    /// Returns the bounds of a fleeting queue; none of any other.
+    fn of(queue: &Queue) -> Option<Self> {
+        let (length_max, bytes_max) = (queue.length_max?, queue.bytes_max?);
+        queue.fleeting.then_some(Self { length_max, bytes_max })
+    }
 }
 
 /// The exclusive queues of this process.
@@ -33,11 +49,12 @@ impl Claims {
     }
 
     /// Records that an exclusive queue was declared on this connection.
-    pub(super) fn declared(&self, queue: &str, epoch: u64) {
+    pub(super) fn declared(&self, queue: &Queue, epoch: u64) {
         let mut claims = self.lock();
         // The queues of earlier connections were deleted with them.
         claims.retain(|_, claim| claim.epoch >= epoch);
-        claims.entry(queue.to_owned()).or_insert(Exclusive { epoch, taken: false });
+        let fleeting = Bounds::of(queue);
+        claims.entry(queue.name.clone()).or_insert(Exclusive { epoch, taken: false, fleeting });
     }
 
     /// Records that the queue was deleted.
@@ -53,7 +70,8 @@ impl Claims {
             return Err(Refusal::Taken);
         }
         claim.taken = true;
-        Ok(Some(Claim { claims: self.clone(), queue: queue.to_owned(), epoch }))
+        let fleeting = claim.fleeting;
+        Ok(Some(Claim { claims: self.clone(), queue: queue.to_owned(), epoch, fleeting }))
     }
 }
 
@@ -62,6 +80,8 @@ pub(super) struct Claim {
     claims: Claims,
     queue: String,
     epoch: u64,
+    /// The bounds of a fleeting queue; none of any other.
+    pub(super) fleeting: Option<Bounds>,
 }
 
 impl Drop for Claim {

@@ -27,17 +27,17 @@ use super::terms::{Refusal, message};
 use infera_broker::{Consumer, Delivery};
 
 /// How often a consumer without deliveries checks that its channel still exists.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// How long to wait for a change of prefetch to take effect. It may take effect later; until then no delivery that it
 /// forbids is handed out.
 const EFFECT: Duration = Duration::from_secs(2);
 
 /// How long a leaving consumer may take to return what it holds, before it just closes its channel.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Counts deliveries that were dropped because their sender is in doubt, by reason.
-const DROPPED: &str = "infera_broker_dropped_deliveries_total";
+pub(super) const DROPPED: &str = "infera_broker_dropped_deliveries_total";
 
 /// One subscription at the broker.
 struct Tap {

@@ -8,6 +8,8 @@
 //!   (`publisher`, `returns`).
 //! * Consuming: a channel and a task per consumer; the prefetch can change while messages are held (`consumer`,
 //!   `credit`).
+//! * Fleeting messages: published without confirmations on a channel of their own, and read without acknowledgements
+//!   (`sender`, `reader`). They share both connections with all else, so neither side keeps more than a bound.
 //! * `replicated` queues are quorum queues. All others are classic, and durable unless exclusive. An exclusive queue
 //!   belongs to the consuming connection and is deleted with its consumer.
 //!
@@ -18,13 +20,16 @@ mod access;
 mod claims;
 mod consumer;
 mod credit;
+mod declaring;
 mod in_flight;
 mod inbox;
 mod line;
 mod link;
 pub mod management;
 mod publisher;
+mod reader;
 mod returns;
+mod sender;
 mod terms;
 
 use std::fmt;
@@ -45,11 +50,13 @@ use tokio::time::{Instant, sleep, timeout};
 use access::Access;
 pub use access::Token;
 use claims::{Claims, Leaving, Limits};
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
 use infera_types::secret::Secret;
 use line::{answer, answer_of_deletion, answer_of_queue};
 use link::{Endpoint, Link};
 use publisher::Request;
+use reader::Reading;
+use sender::Sender;
 use terms::{Refusal, exchange_name, short};
 
 /// The frame size. The client library keeps 32 buffers of this size for each direction of a connection. 16 KiB
@@ -111,6 +118,7 @@ pub struct RabbitBroker {
     /// Whether this is a node, which declares nothing.
     as_node: bool,
     requests: mpsc::Sender<Request>,
+    sender: Sender,
     publish_timeout: Duration,
     claims: Claims,
     limits: Limits,
@@ -148,6 +156,7 @@ impl RabbitBroker {
         tokio::spawn(publisher::run(Arc::clone(&publishing), limits.clone(), waiting));
         Ok(Arc::new(Self {
             consuming: Link::new(endpoint, "consuming"),
+            sender: Sender::start(Arc::clone(&publishing)),
             publishing,
             as_node,
             requests,
@@ -161,7 +170,7 @@ impl RabbitBroker {
     async fn declare_and_bind(&self, queue: &Queue, name: &ShortString) -> Result<(), Refusal> {
         let line = loop {
             let (line, channel) = self.consuming.channel().await?;
-            let (options, arguments) = (terms::declare_options(queue), terms::arguments(queue));
+            let (options, arguments) = (declaring::options(queue), declaring::arguments(queue));
             let declared =
                 answer_of_queue(&line, channel.queue_declare(name.clone(), options, arguments)).await;
             match declared {
@@ -184,15 +193,22 @@ impl RabbitBroker {
         };
         self.limits.declared(&queue.name, queue.is_limited());
         if queue.exclusive {
-            self.claims.declared(&queue.name, line.epoch);
+            self.claims.declared(queue, line.epoch);
         }
         Ok(())
     }
 
     async fn open(&self, name: ShortString, prefetch: u16) -> Result<Box<dyn Consumer>, Refusal> {
         let (line, channel) = self.consuming.channel().await?;
-        let claim = self.claims.take(name.as_str(), line.epoch)?;
-        consumer::open(name, prefetch, (line, channel), claim, self.leaving.clone()).await
+        let (claim, leaving) = (self.claims.take(name.as_str(), line.epoch)?, self.leaving.clone());
+        let bounds = claim.as_ref().and_then(|claim| claim.fleeting);
+        match (claim, bounds) {
+            (Some(claim), Some(bounds)) => {
+                let reading = Reading { queue: name, prefetch, bounds, claim };
+                reader::open(reading, (line, channel), leaving).await
+            }
+            (claim, _) => consumer::open(name, prefetch, (line, channel), claim, leaving).await,
+        }
     }
 
     async fn count(&self, name: ShortString) -> Result<Option<u64>, Refusal> {
@@ -241,9 +257,22 @@ impl fmt::Debug for RabbitBroker {
     }
 }
 
+impl Fleeting for RabbitBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        match terms::parcel(address, message) {
+            Ok(parcel) => self.sender.send(parcel),
+            Err(error) => {
+                tracing::error!(%error, "AMQP cannot carry a fleeting message; it was not sent");
+                Sent::Dropped
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Broker for RabbitBroker {
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        queue.check()?;
         let name = terms::name(&queue.name)?;
         // An exclusive queue of this name may be about to end.
         self.leaving.left().await;
@@ -329,5 +358,33 @@ mod tests {
         for url in ["amqp://u:p@127.0.0.1:1/%2F", "amqps://u:p@127.0.0.1:1/%2F"] {
             assert_eq!(start(url, None), Ok(()), "{url}");
         }
+    }
+
+    /// A broker that is away costs a sender of frames no time and a bounded number of messages.
+    #[tokio::test]
+    async fn frames_for_a_broker_that_is_away_are_dropped() {
+        let config = Config { url: Secret::new("amqp://u:p@127.0.0.1:1/%2F"), ..Config::default() };
+        let broker = RabbitBroker::start(&config).unwrap();
+        let send = |bytes: usize, key: &str| {
+            let body = vec![b'x'; bytes].into();
+            let message =
+                Message { id: "f".to_owned(), kind: "f".to_owned(), body, ttl_ms: None, trace: None };
+            usize::from(broker.publish_fleeting(&Address::Network(key.to_owned()), message) == Sent::HandedOn)
+        };
+        assert_eq!(send(1, &"k".repeat(256)), 0, "AMQP has no such key");
+        // The task that sends has not run yet: this test has one thread.
+        let large: usize = (0..9).map(|_| send(1024 * 1024, "k")).sum();
+        assert_eq!(large, 4);
+        let began = Instant::now();
+        while send(0, "k") > 0 {
+            assert!(began.elapsed() < Duration::from_secs(10), "still handed on");
+            sleep(Duration::from_millis(1)).await;
+        }
+        let mut handed_on = 0;
+        for _ in 0..1_000 {
+            handed_on += send(1, "k");
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(handed_on <= 20, "{handed_on} of 1,000 were handed on");
     }
 }

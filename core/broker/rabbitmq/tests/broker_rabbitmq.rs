@@ -5,6 +5,8 @@
 //! and what TLS needs. Queues have names of their own and are deleted at the end of their check.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a check fails by panicking")]
 
+#[path = "broker_rabbitmq/fleeting.rs"]
+mod fleeting;
 #[path = "broker_rabbitmq/line.rs"]
 mod line;
 #[path = "broker_rabbitmq/outages.rs"]
@@ -21,7 +23,7 @@ mod tokens;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
 use infera_broker_rabbitmq::{Config, RabbitBroker};
 use infera_types::secret::Secret;
 
@@ -44,10 +46,17 @@ fn broker() -> Arc<dyn Broker> {
 #[derive(Debug)]
 struct Replicating(Arc<dyn Broker>);
 
+impl Fleeting for Replicating {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.0.publish_fleeting(address, message)
+    }
+}
+
 #[async_trait]
 impl Broker for Replicating {
     async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
-        self.0.declare(&Queue { replicated: !queue.exclusive, ..queue.clone() }).await
+        let replicated = queue.replicated || !queue.exclusive;
+        self.0.declare(&Queue { replicated, ..queue.clone() }).await
     }
 
     async fn publish(&self, address: &Address, message: Message) -> Published {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting as _, Message, Published, Queue, Sent};
 use infera_broker_rabbitmq::{Config, RabbitBroker};
 use infera_types::secret::Secret;
 use tempfile::TempDir;
@@ -94,6 +94,7 @@ fn queue(name: &str) -> Queue {
         name: name.to_owned(),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: true,
         length_max: None,
         bytes_max: None,
@@ -102,15 +103,29 @@ fn queue(name: &str) -> Queue {
     }
 }
 
-async fn send(broker: &dyn Broker, queue: &Queue, id: &str) -> Published {
-    let message = Message {
+fn message(id: &str) -> Message {
+    Message {
         id: id.to_owned(),
         kind: "fault".to_owned(),
         body: Bytes::from_static(b"\x01"),
         ttl_ms: None,
         trace: None,
-    };
-    broker.publish(&Address::Queue(queue.name.clone()), message).await
+    }
+}
+
+async fn send(broker: &dyn Broker, queue: &Queue, id: &str) -> Published {
+    broker.publish(&Address::Queue(queue.name.clone()), message(id)).await
+}
+
+/// Waits until ten fleeting messages in a row have the wanted outcome.
+async fn expect_sent(broker: &dyn Broker, wanted: Sent) {
+    let (mut row, until) = (0, Instant::now() + BACK);
+    while row < 10 {
+        let outcome = broker.publish_fleeting(&Address::Network("faults".to_owned()), message("frame"));
+        row = if outcome == wanted { row + 1 } else { 0 };
+        assert!(Instant::now() < until, "frames still end {outcome:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn send_until_kept(broker: &dyn Broker, queue: &Queue, id: &str, patience: Duration) {
@@ -281,8 +296,11 @@ async fn an_alarm_stops_publishes_only(server: &Server, broker: &dyn Broker) {
         sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(take_until(&mut consumer, "c").await, ["a", "b", "c"]);
+    // Frames would only wait.
+    expect_sent(broker, Sent::Dropped).await;
     server.tell(&["control", "set_vm_memory_high_watermark", "0.4"]);
     send_until_kept(broker, &queue, "after", BACK).await;
+    expect_sent(broker, Sent::HandedOn).await;
     take_until(&mut consumer, "after").await;
 }
 

@@ -2,6 +2,7 @@
 //! the lock around it, the names of queues and the routes to them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::{GIVEN_BACK_MAX, Message, Queue};
+use infera_telemetry::metrics::BROKER_FLEETING_LOST;
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ struct Holder {
 pub(super) enum Next {
     /// The message, with its number.
     Message(u64, Envelope),
+    /// The message of a fleeting queue, which is settled.
+    Settled(Envelope),
     /// Nothing waits: ask again when something arrives.
     Empty,
     /// The consumer holds as much as it may: ask again when there is room.
@@ -87,26 +91,56 @@ impl QueueState {
         self.waiting.len() as u64
     }
 
-    /// Returns whether the queue accepts one more message of this many bytes.
+    /// Returns whether the queue accepts one more message of this many bytes. A fleeting one always does.
     pub(super) fn has_room(&mut self, bytes: u64, now: Instant) -> bool {
         self.drop_expired(now);
-        let Queue { length_max, bytes_max, .. } = self.declared;
-        length_max.is_none_or(|max| (self.waiting.len() as u64) < max)
-            && bytes_max.is_none_or(|max| self.waiting_bytes.saturating_add(bytes) <= max)
+        let Queue { fleeting, length_max, bytes_max, .. } = self.declared;
+        fleeting
+            || length_max.is_none_or(|max| (self.waiting.len() as u64) < max)
+                && bytes_max.is_none_or(|max| self.waiting_bytes.saturating_add(bytes) <= max)
     }
 
     pub(super) fn has_consumers(&self) -> bool {
         !self.consumers.is_empty()
     }
 
-    /// Puts a message into the place of its number, and notifies a consumer.
+    /// Puts a message into the place of its number, and notifies a consumer. A fleeting queue drops what is then too
+    /// much.
     pub(super) fn put(&mut self, number: u64, envelope: Envelope) {
         if let Some(expires) = envelope.expires {
             self.expiring.insert((expires, number));
         }
         self.waiting_bytes += envelope.bytes();
         self.waiting.insert(number, envelope);
+        if self.declared.fleeting {
+            self.drop_surplus();
+        }
         self.arrivals.notify_one();
+    }
+
+    /// Drops the oldest messages beyond the limits. Their reader was slow, which is counted.
+    fn drop_surplus(&mut self) {
+        let Queue { length_max, bytes_max, .. } = self.declared;
+        let mut lost = 0;
+        while (length_max.is_some_and(|max| self.waiting.len() as u64 > max)
+            || bytes_max.is_some_and(|max| self.waiting_bytes > max))
+            && self.pop_oldest().is_some()
+        {
+            lost += 1;
+        }
+        if lost > 0 {
+            metrics::counter!(BROKER_FLEETING_LOST, "place" => "reading").increment(lost);
+        }
+    }
+
+    /// Takes the oldest waiting message out, with its number.
+    fn pop_oldest(&mut self) -> Option<(u64, Envelope)> {
+        let (number, envelope) = self.waiting.pop_first()?;
+        self.waiting_bytes -= envelope.bytes();
+        if let Some(expires) = envelope.expires {
+            self.expiring.remove(&(expires, number));
+        }
+        Some((number, envelope))
     }
 
     /// Lets `consumer` hold up to `prefetch` messages of this queue; `room` is notified when it has room again.
@@ -129,19 +163,20 @@ impl QueueState {
     /// Hands the oldest waiting message to `consumer`.
     pub(super) fn take(&mut self, consumer: u64, now: Instant) -> Next {
         self.drop_expired(now);
-        let Some(holder) = self.consumers.get_mut(&consumer) else { return Next::Gone };
+        let Some(holder) = self.consumers.get(&consumer) else { return Next::Gone };
         if holder.held.len() >= holder.prefetch {
             // The consumer may have been notified of an arrival that it cannot take.
             self.pass_on();
             return Next::AtLimit;
         }
-        let Some((number, envelope)) = self.waiting.pop_first() else { return Next::Empty };
-        self.waiting_bytes -= envelope.bytes();
-        if let Some(expires) = envelope.expires {
-            self.expiring.remove(&(expires, number));
-        }
-        holder.held.insert(number, envelope.clone());
+        let Some((number, envelope)) = self.pop_oldest() else { return Next::Empty };
         self.pass_on();
+        if self.declared.fleeting {
+            return Next::Settled(envelope);
+        }
+        if let Some(holder) = self.consumers.get_mut(&consumer) {
+            holder.held.insert(number, envelope.clone());
+        }
         Next::Message(number, envelope)
     }
 
@@ -197,6 +232,32 @@ impl QueueState {
     }
 }
 
+/// Returns the difference between an existing queue and a wanted one.
+pub(super) fn difference(there: &Queue, wanted: &Queue) -> Option<String> {
+    let differs = |property: &str, there: &dyn fmt::Debug, wanted: &dyn fmt::Debug| {
+        Some(format!("{property} is {there:?}, wanted {wanted:?}"))
+    };
+    if there.bindings != wanted.bindings {
+        differs("bindings", &there.bindings, &wanted.bindings)
+    } else if there.exclusive != wanted.exclusive {
+        differs("exclusive", &there.exclusive, &wanted.exclusive)
+    } else if there.fleeting != wanted.fleeting {
+        differs("fleeting", &there.fleeting, &wanted.fleeting)
+    } else if there.replicated != wanted.replicated {
+        differs("replicated", &there.replicated, &wanted.replicated)
+    } else if there.length_max != wanted.length_max {
+        differs("length_max", &there.length_max, &wanted.length_max)
+    } else if there.bytes_max != wanted.bytes_max {
+        differs("bytes_max", &there.bytes_max, &wanted.bytes_max)
+    } else if there.idle_ms != wanted.idle_ms {
+        differs("idle_ms", &there.idle_ms, &wanted.idle_ms)
+    } else if there.dead_letters != wanted.dead_letters {
+        differs("dead_letters", &there.dead_letters, &wanted.dead_letters)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -209,6 +270,7 @@ mod tests {
             name: "q".to_owned(),
             bindings: Vec::new(),
             exclusive: false,
+            fleeting: false,
             replicated: false,
             length_max: Some(3),
             bytes_max: None,

@@ -20,6 +20,7 @@ pub(super) fn queue() -> Queue {
         name: format!("conformance.{}", Uuid::new_v4().as_simple()),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: false,
         length_max: None,
         bytes_max: None,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infera_broker::{Address, Broker, BrokerError, Consumer, Message, Published, Queue};
+use infera_broker::{Address, Broker, BrokerError, Consumer, Fleeting, Message, Published, Queue, Sent};
 
 use super::membership::Doorbell;
 
@@ -20,6 +20,12 @@ impl Readmitting {
     #[must_use]
     pub fn new(inner: Arc<dyn Broker>, doorbell: Doorbell) -> Arc<Self> {
         Arc::new(Self { inner, doorbell })
+    }
+}
+
+impl Fleeting for Readmitting {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        self.inner.publish_fleeting(address, message)
     }
 }
 

@@ -172,6 +172,7 @@ impl Network {
             name: format!("small.{id}"),
             bindings: vec![binding],
             exclusive: false,
+            fleeting: false,
             replicated: false,
             length_max: Some(1),
             bytes_max: None,

@@ -17,6 +17,7 @@ pub(crate) fn queue() -> Queue {
         name: format!("outages.{}", Uuid::new_v4().as_simple()),
         bindings: Vec::new(),
         exclusive: false,
+        fleeting: false,
         replicated: false,
         length_max: None,
         bytes_max: None,

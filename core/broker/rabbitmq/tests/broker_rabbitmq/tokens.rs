@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use infera_broker::{Address, Binding, Broker, BrokerError, Exchange, Published, Queue};
+use infera_broker::{Address, Binding, Broker, BrokerError, Exchange, Fleeting as _, Published, Queue};
 use infera_broker_rabbitmq::{Config, RabbitBroker, Token};
 use infera_types::secret::Secret;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -113,6 +113,40 @@ async fn a_node_hears_its_queue_speaks_as_itself_and_nothing_else() {
     for queue in [&own, &others, &heard] {
         operator.delete(&queue.name).await.unwrap();
     }
+}
+
+/// A node's frames reach the verifier that they are for, as the node's own. One that its token forbids reaches nothing,
+/// and those after it arrive again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_sends_frames_as_itself() {
+    let (operator, node) = (broker(), node());
+    let binding = Binding { exchange: Exchange::Nodes, pattern: format!("*.tokens.{node}") };
+    let frames = Queue::fleeting(queue().name, vec![binding], 100, 100_000);
+    operator.declare(&frames).await.unwrap();
+    let mut reader = operator.consume(&frames.name, 1).await.unwrap();
+    let (as_node, _tokens) = start(token(&node, "none", Duration::from_secs(300)));
+    let own = Address::Nodes(format!("{node}.tokens.{node}"));
+    for forbidden in [
+        None,
+        Some(Address::Nodes(format!("other.tokens.{node}"))),
+        Some(Address::Queue(frames.name.clone())),
+        Some(Address::Network("watch".to_owned())),
+    ] {
+        if let Some(forbidden) = forbidden {
+            as_node.publish_fleeting(&forbidden, message("forged"));
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            as_node.publish_fleeting(&own, message("frame"));
+            if let Ok(delivery) = timeout(Duration::from_millis(100), reader.next()).await {
+                let delivery = delivery.expect("the subscription ended");
+                assert_eq!((delivery.sender(), delivery.message.id.as_str()), (node.as_str(), "frame"));
+                break;
+            }
+            assert!(Instant::now() < until, "no frame arrives");
+        }
+    }
+    operator.delete(&frames.name).await.unwrap();
 }
 
 /// Tokens of six seconds are renewed for a quarter of a minute: one subscription, and no publish fails.

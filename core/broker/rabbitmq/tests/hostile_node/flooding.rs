@@ -4,8 +4,10 @@
 
 use std::time::Instant;
 
-use infera_broker::{Address, Binding, Broker as _, Exchange, Published, Queue, topology};
-use infera_types::ids::VerifierId;
+use infera_broker::{
+    Address, Binding, Broker as _, Exchange, Fleeting as _, Published, Queue, Sent, topology,
+};
+use infera_types::ids::{GatewayId, VerifierId};
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel};
 use tokio::time::timeout;
@@ -94,6 +96,53 @@ async fn a_flood_is_refused_and_who_is_honest_gets_through() {
         let (id, ()) = tokio::join!(reading, trying);
         assert_eq!(id, "again");
         drop(consumer);
+        stage.operator.delete(&queue.name).await.unwrap();
+    }
+    stage.clear().await;
+}
+
+/// A flood into a verifier's queue of frames, which has no reader at the moment, drops the oldest: the broker keeps no
+/// more than the queue's bytes, and an honest node's frame is there behind the flood. Gateways' queue and the broadcast
+/// get nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_frames_drops_the_oldest_and_keeps_none_out() {
+    let stage = Stage::set().await;
+    stage.operator.delete(&stage.heard.name).await.unwrap();
+    let verifier = VerifierId::fresh();
+    let frames = topology::tokens(&verifier);
+    let others = [topology::deltas(&GatewayId::fresh()), topology::watch(&verifier)];
+    for queue in others.iter().chain([&frames]) {
+        stage.operator.declare(queue).await.unwrap();
+    }
+    let bytes_max = usize::try_from(frames.bytes_max.expect("a bound")).unwrap();
+    let connection = stage.connect().await;
+    let channel = stage.channel(&connection).await;
+    let key = format!("{}.tokens.{verifier}", stage.node);
+    assert_eq!(flood(&stage, &channel, &key).await, FLOOD, "nothing is refused");
+    let kept = usize::try_from(stage.operator.depth(&frames.name).await.unwrap().unwrap()).unwrap();
+    assert_eq!(kept, bytes_max / EACH_BYTES, "of {FLOOD}");
+    for queue in &others {
+        assert_eq!(stage.operator.depth(&queue.name).await.unwrap(), Some(0), "{}", queue.name);
+    }
+
+    // Other queues keep what they accepted, and the honest node's frame comes, behind what is left of the flood.
+    let elsewhere = Address::Queue(stage.own.name.clone());
+    assert_eq!(stage.operator.publish(&elsewhere, message("work")).await, Published::Confirmed);
+    let honest = topology::tokens_to(&stage.victim, &verifier);
+    assert_eq!(stage.operator.publish_fleeting(&honest, message("honest")), Sent::HandedOn);
+    let mut reader = stage.operator.consume(&frames.name, 1).await.unwrap();
+    let mut before = Vec::new();
+    loop {
+        let delivery = next(&mut reader).await;
+        if delivery.sender() == stage.victim.as_str() {
+            break;
+        }
+        before.push(delivery.message.id);
+    }
+    let newest: Vec<String> = (FLOOD - before.len()..FLOOD).map(|number| number.to_string()).collect();
+    assert!(before.len() <= kept && before == newest, "{before:?}");
+    drop(reader);
+    for queue in &others {
         stage.operator.delete(&queue.name).await.unwrap();
     }
     stage.clear().await;

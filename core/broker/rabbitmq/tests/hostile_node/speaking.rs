@@ -12,7 +12,9 @@ async fn the_default_exchange_is_refused() {
     let stage = Stage::set().await;
     let connection = stage.connect().await;
     for exchange in ["", "infera.network", "amq.topic", "amq.fanout", "amq.direct"] {
-        for key in [&stage.jobs.name, &stage.private.name, &stage.own.name] {
+        let fleeting = ["deltas.g1", "tokens.v1", "watch.v1", "watch"];
+        let others = [&stage.jobs.name, &stage.private.name, &stage.own.name].map(String::as_str);
+        for key in others.into_iter().chain(fleeting) {
             let channel = stage.channel(&connection).await;
             let refused = publish(&channel, (exchange, key), BasicProperties::default(), b"x").await;
             assert_eq!(refused, Err(ACCESS_REFUSED), "{exchange:?} {key}");
@@ -33,7 +35,13 @@ async fn other_routing_keys_are_refused() {
         format!("{victim}.replica.any"),
         format!("{victim}.refusal.v1"),
         format!("{victim}.parked"),
+        format!("{victim}.tokens.v1"),
         format!("{node}x.heartbeat"),
+        format!("{node}x.tokens.v1"),
+        "tokens.v1".to_owned(),
+        "deltas.g1".to_owned(),
+        "watch.v1".to_owned(),
+        "watch".to_owned(),
         format!("{node}"),
         format!(".{node}.heartbeat"),
         "capacity".to_owned(),
