@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 from service.process import free_port
@@ -15,6 +16,10 @@ MODEL = "smollm2-135m-instruct"
 ANSWER_MAX_S = 1800
 # Requests at once: as many as keep three nodes of two cores busy.
 AT_ONCE = 4
+
+# As the official clients do: nodes of a busy machine run out of time now and then.
+RETRIES = 2
+RETRIED = (408, 409, 429, 500, 502, 503, 504)
 
 
 class Client:
@@ -29,8 +34,14 @@ class Client:
         """Posts JSON and returns the reply's."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=ANSWER_MAX_S) as reply:
-            return json.load(reply)
+        for retries_left in range(RETRIES, -1, -1):
+            try:
+                with urllib.request.urlopen(request, timeout=ANSWER_MAX_S) as reply:
+                    return json.load(reply)
+            except urllib.error.HTTPError as error:
+                if retries_left == 0 or error.code not in RETRIED:
+                    raise
+                time.sleep(float(error.headers.get("Retry-After") or 1))
 
     def chat(self, messages, temperature, seed, tokens_max):
         """Returns the reply to one request."""

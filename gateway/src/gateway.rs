@@ -67,7 +67,7 @@ impl Gateway {
             OutboxMetrics::default(),
         );
         let shared = Shared::new(&config, outbox);
-        let probe = shared.probe(&seams, matches!(door, Door::Open(_)));
+        let probe = shared.probe(&seams, &door);
         let completions = shared.completions(&seams);
         let refresher = shared.refresher(&config, &seams);
         let state = State {
@@ -214,7 +214,7 @@ impl Shared {
         }
     }
 
-    fn probe(&self, seams: &Seams, admits_nodes: bool) -> Arc<Probe> {
+    fn probe(&self, seams: &Seams, door: &Door) -> Arc<Probe> {
         Arc::new(Probe::new(Parts {
             gateway: self.gateway.clone(),
             intake: Arc::clone(&seams.intake),
@@ -224,7 +224,8 @@ impl Shared {
             capacity: Arc::clone(&self.capacity),
             outbox: self.outbox.clone(),
             completions_ready: Arc::clone(&self.completions_ready),
-            admits_nodes,
+            admits_nodes: matches!(door, Door::Open(_)),
+            is_one_process: matches!(door, Door::OneProcess(_)),
             stop: self.stop.clone(),
         }))
     }

@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) completions_ready: Arc<AtomicBool>,
     /// Whether nodes may come in from outside.
     pub(crate) admits_nodes: bool,
+    /// Whether the network's nodes and verifier run in this process.
+    pub(crate) is_one_process: bool,
     /// The signal that a shutdown has begun.
     pub(crate) stop: Shutdown,
 }
@@ -87,7 +89,8 @@ impl Probe {
             accepting: !parts.stop.is_cancelled(),
             outbox: parts.outbox.len(),
             outbox_max: parts.outbox.max(),
-            nodes: parts.capacity.has_nodes(Instant::now()) != Some(false),
+            // Before a verifier has told anything, other machines' nodes may be there; those of this process are still starting.
+            nodes: parts.capacity.has_nodes(Instant::now()).unwrap_or(!parts.is_one_process),
             admits_nodes: parts.admits_nodes,
         }
     }

@@ -7,6 +7,7 @@ mod listing;
 mod offering;
 mod places;
 mod serving;
+mod speeds;
 mod verifying;
 
 use std::path::PathBuf;
@@ -147,6 +148,10 @@ pub struct Fit {
     /// The engines on the machine, each with the model of its own: `infera up` runs one a node.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     engines: u64,
+    /// First measure tokens per second: each variant that fits decodes for five seconds with this batch on the device of the
+    /// settings (`engine.device`, `engine.threads`). What was measured is kept and shown from then on.
+    #[arg(long)]
+    measure: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -168,7 +173,7 @@ pub async fn act(command: StoreCommand) -> Result<String, Failure> {
                 .await
         }
         StoreCommand::Verify { model, json, settings } => verifying::verify(&load(settings)?, &model, json),
-        StoreCommand::Fit(Fit { model, variant, context, batch, engines, json, settings }) => {
+        StoreCommand::Fit(Fit { model, variant, context, batch, engines, measure, json, settings }) => {
             let config = load(settings)?;
             let engine = &config.engine;
             let asked = fitting::Asked {
@@ -179,6 +184,7 @@ pub async fn act(command: StoreCommand) -> Result<String, Failure> {
                 chunk_tokens: engine.chunk_tokens as u64,
                 prefix_cache_bytes: engine.prefix_cache_bytes as u64,
                 engines,
+                measures: measure,
                 json,
             };
             fitting::fit(&config, &asked)

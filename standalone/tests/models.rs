@@ -164,6 +164,20 @@ async fn a_fetched_model_is_listed_verified_reckoned_and_found_by_its_name() {
     let line = &fit["lines"][0];
     assert!(line["device"] == "cpu" && line["verdict"] == "fits" && line["tokens_per_s"].is_null(), "{fit}");
     assert!(line["needed_bytes"].as_u64() > Some(1 << 20) && line["context"] == 128, "{fit}");
+    let fit = ["model", "fit", "tiny-model", "--context", "128", "--batch", "4", "--json"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let library = root.join(infera_engine_onnx::config::EngineConfig::default().library);
+    let library = format!("engine.library={}", library.display());
+    let measured = stage.json(&[&fit[..], &["--measure", "--set", library.as_str()]].concat()).await;
+    let rates = |fit: &Value| -> Vec<Option<f64>> {
+        let lines = fit["lines"].as_array().expect("lines").iter();
+        lines.filter(|line| line["device"] == "cpu").map(|line| line["tokens_per_s"].as_f64()).collect()
+    };
+    let found = rates(&measured);
+    assert!(found.len() == 2 && found.iter().all(|rate| rate.is_some_and(|rate| rate > 1.0)), "{measured}");
+    assert_eq!(rates(&stage.json(&fit).await), found, "kept");
+    let other = stage.json(&[&fit[..], &["--set", "engine.threads=2"]].concat()).await;
+    assert_eq!(rates(&other), [None, None], "of another engine");
     let huge =
         stage.json(&["model", "fit", "tiny-model", "--batch", "4096", "--engines", "1000", "--json"]).await;
     assert_eq!(huge["lines"][0]["verdict"], "too_large");

@@ -48,6 +48,20 @@ async fn a_node_is_registered_and_told_that_it_cannot_connect() {
 }
 
 #[tokio::test]
+async fn it_is_not_ready_before_its_nodes_are_heard() {
+    let rig = Rig::start_of_one_process_with(unlimited(), 0).await;
+    let reply = rig.send("GET", "/readyz", &[], b"").await;
+    let failing: Vec<String> = reply.json()["checks"]
+        .as_object()
+        .expect("checks")
+        .iter()
+        .filter(|(_, is_fine)| **is_fine == json!(false))
+        .map(|(name, _)| name.clone())
+        .collect();
+    assert_eq!((reply.status, failing), (503, vec!["nodes".to_owned()]));
+}
+
+#[tokio::test]
 async fn an_account_registers_a_bounded_number_of_nodes() {
     let config = Config { nodes_per_account_max: 3, ..unlimited() };
     let rig = Rig::start_of_one_process(config).await;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use infera_engine_onnx::config::EngineConfig;
 use infera_engine_onnx::devices::{self, Device};
 use infera_engine_onnx::footprint::{Load, Needed, Shape, needed};
 use infera_model::folder::{onnx_files, variant_of};
@@ -9,6 +10,7 @@ use infera_program::Failure;
 use serde::Serialize;
 
 use super::bytes::shown;
+use super::speeds::{self, Speeds};
 use crate::config::Config;
 use crate::known_models;
 
@@ -23,6 +25,8 @@ pub(super) struct Asked {
     /// The bytes that the cached beginnings of prompts may take.
     pub(super) prefix_cache_bytes: u64,
     pub(super) engines: u64,
+    /// Whether tokens per second are measured first, on the device that the settings name.
+    pub(super) measures: bool,
     pub(super) json: bool,
 }
 
@@ -64,7 +68,7 @@ struct Line {
     verdict: Verdict,
     /// The longest context that fits with this batch; none if none does, or if the device doesn't say what is free.
     context_fits: Option<u64>,
-    /// None: no measurement of this model on this device is kept.
+    /// Of one engine by itself, with the threads of the settings; none if that wasn't measured on this device with this batch.
     tokens_per_s: Option<f64>,
 }
 
@@ -91,12 +95,28 @@ pub(super) fn fit(config: &Config, asked: &Asked) -> Result<String, Failure> {
         )));
     }
     let devices = devices::all();
+    let mut measured = Speeds::read(config)?;
     let mut fit = Fit { model: asked.model.clone(), lines: Vec::new(), problems: Vec::new() };
     for variant in variants {
-        match Shape::read(&folder, &variant) {
-            Ok(shape) => fit.lines.extend(devices.iter().map(|device| line(&variant, device, &shape, asked))),
-            Err(error) => fit.problems.push(format!("{variant}: {error}")),
+        let shape = match Shape::read(&folder, &variant) {
+            Ok(shape) => shape,
+            Err(error) => {
+                fit.problems.push(format!("{variant}: {error}"));
+                continue;
+            }
+        };
+        let mut lines: Vec<Line> =
+            devices.iter().map(|device| line(&variant, device, &shape, asked)).collect();
+        let engine = EngineConfig { folder: folder.clone(), variant, ..config.engine.clone() };
+        if asked.measures {
+            measure(&mut measured, &engine, &lines, asked.batch)?;
         }
+        if let Some(digest) = speeds::digest_of(&engine) {
+            for line in &mut lines {
+                line.tokens_per_s = measured.find(digest, &line.device.device, engine.threads, asked.batch);
+            }
+        }
+        fit.lines.append(&mut lines);
     }
     if fit.lines.is_empty() {
         return Err(Failure::refused(fit.problems.join("\n")));
@@ -125,6 +145,17 @@ fn line(variant: &str, device: &Device, shape: &Shape, asked: &Asked) -> Line {
         verdict: verdict(needed_bytes, device.free_bytes),
         context_fits,
         tokens_per_s: None,
+    }
+}
+
+/// Measures a variant on the engine's device, unless it doesn't fit there.
+fn measure(speeds: &mut Speeds, engine: &EngineConfig, lines: &[Line], batch: u64) -> Result<(), Failure> {
+    let device = speeds::device_of(engine.device);
+    let line = lines.iter().find(|line| line.device.device == device);
+    match line.map(|line| line.verdict) {
+        None => Err(Failure::settings(format!("there is no {device} here to measure on (engine.device)"))),
+        Some(Verdict::TooLarge) => Ok(()),
+        Some(Verdict::Fits | Verdict::Tight | Verdict::Unknown) => speeds.measure(engine, batch),
     }
 }
 
@@ -178,8 +209,12 @@ fn table(fit: &Fit, folder: &Path) -> String {
             Some(longest) if line.verdict == Verdict::TooLarge => format!("; a context of {longest} would"),
             _ => String::new(),
         };
+        let speed = match line.tokens_per_s {
+            Some(rate) => format!("{rate:.1} tokens/s"),
+            None => "tokens/s not measured (--measure)".to_owned(),
+        };
         lines.push(format!(
-            "    {} on {device}: needs {} (weights {}, caches {}, working {}, runtime {}), free {free}: {verdict}{longest}; tokens/s not measured",
+            "    {} on {device}: needs {} (weights {}, caches {}, working {}, runtime {}), free {free}: {verdict}{longest}; {speed}",
             line.variant,
             shown(line.needed_bytes),
             shown(line.weights_bytes),
