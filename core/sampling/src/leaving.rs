@@ -17,9 +17,10 @@ pub(super) struct Candidate {
     pub(super) logit: f64,
 }
 
-/// Orders by descending logit, and by ascending id among equals.
+/// Orders by descending logit, and by ascending id among equals. Adding zero makes zeros of both signs equal, which the total
+/// order tells apart; without a total order, extreme penalties, whose logits aren't numbers, would break the sort.
 fn precedes(one: &Candidate, other: &Candidate) -> std::cmp::Ordering {
-    other.logit.total_cmp(&one.logit).then(one.token.cmp(&other.token))
+    (other.logit + 0.0).total_cmp(&(one.logit + 0.0)).then(one.token.cmp(&other.token))
 }
 
 /// Leaves the `count` highest candidates, of which there are more.

@@ -3,12 +3,14 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use infera_sampling::{
-    GUMBEL_MAX, GUMBEL_MIN, Noise, cache_scope, choose, choose_among, draw_key, noised, sample_key,
+    GUMBEL_MAX, GUMBEL_MIN, Noise, Rules, Said, Terms, cache_scope, choose, choose_among, draw_key, noised,
+    sample_key,
 };
 use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::job::{JobRequest, Seed};
+use infera_types::knobs::Knobs;
 use infera_types::messages::TOP_COUNT;
-use infera_types::numbers::{Rest, TokenId};
+use infera_types::numbers::{Rest, Row, TokenId};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -18,6 +20,7 @@ struct Vectors {
     gumbels: Vec<GumbelCase>,
     rows: Vec<Vec<Logit>>,
     choices: Vec<ChoiceCase>,
+    knobs: Vec<KnobsCase>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +60,23 @@ struct ChoiceCase {
     row: usize,
     top: Vec<(TokenId, f32)>,
     log_sum_exp: String,
+}
+
+#[derive(Deserialize)]
+struct KnobsCase {
+    key: Digest,
+    choice: u32,
+    temperature: f64,
+    row: usize,
+    knobs: Knobs,
+    top_logprobs: u8,
+    prompt: Vec<TokenId>,
+    said: Vec<TokenId>,
+    end_tokens: Vec<TokenId>,
+    top: Vec<(TokenId, f32)>,
+    log_sum_exp: String,
+    logit_max: f32,
+    likeliest: Vec<(TokenId, f32)>,
 }
 
 fn vectors() -> Vectors {
@@ -109,6 +129,32 @@ fn choices_match_the_vectors_to_the_bit() {
         assert_eq!(chosen.token, case.top[0].0, "{where_it_is}");
         assert_eq!(chosen.numbers.top, case.top, "{where_it_is}");
         assert_eq!(chosen.numbers.log_sum_exp.to_bits(), bits(&case.log_sum_exp), "{where_it_is}");
+    }
+}
+
+#[test]
+fn choices_by_knobs_match_the_vectors_to_the_bit() {
+    let Vectors { rows, knobs, .. } = vectors();
+    assert!(knobs.len() > 60);
+    let exact = |list: &[(TokenId, f32)]| -> Vec<(TokenId, u32)> {
+        list.iter().map(|&(token, logit)| (token, logit.to_bits())).collect()
+    };
+    for case in knobs {
+        let rules = Rules::new(&Terms {
+            temperature: case.temperature,
+            knobs: &case.knobs,
+            top_logprobs: Some(case.top_logprobs),
+            end_tokens: &case.end_tokens,
+            prompt: &case.prompt,
+        });
+        let (row, said) = (values(&rows[case.row]), Said::of(&case.said));
+        let chosen = rules.choose(Row::Full(&row), &said, &Noise::new(&case.key, case.choice));
+        let case_name = format!("row {} at {} with {:?}", case.row, case.temperature, case.knobs);
+        assert_eq!(chosen.token, case.top[0].0, "{case_name}");
+        assert_eq!(exact(&chosen.numbers.top), exact(&case.top), "{case_name}");
+        assert_eq!(exact(&chosen.numbers.likeliest), exact(&case.likeliest), "{case_name}");
+        assert_eq!(chosen.numbers.logit_max, Some(case.logit_max), "{case_name}");
+        assert_eq!(chosen.numbers.log_sum_exp.to_bits(), bits(&case.log_sum_exp), "{case_name}");
     }
 }
 

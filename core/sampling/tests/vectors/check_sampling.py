@@ -1,4 +1,4 @@
-"""A second implementation of job-bound sampling, from the definition in core/sampling/src/lib.rs and not from its code.
+"""A second implementation of job-bound sampling, from the definitions in core/sampling/src/lib.rs and rules.rs and not from their code.
 
 Writes sampling.json beside it, or with --check compares the file's content with what it computes. Standard library
 only. The logarithm and exponential are spelled out (fdlibm's, FreeBSD's e_log.c and e_exp.c), because those of the
@@ -78,12 +78,15 @@ def hkdf(salt: bytes, secret: bytes, info: bytes) -> bytes:
 
 
 def request_digest(request: dict) -> bytes:
-    """Fields in the order given, no spaces, other characters than ASCII as they are."""
+    """Fields in the order given, no spaces, other characters than ASCII as they are. What changes no answer is left out."""
+    request = {name: value for name, value in request.items() if name != "top_logprobs"}
     return hashlib.sha256(json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()).digest()
 
 
 def sample_key(secret: bytes, job: bytes, request: dict, model: bytes) -> bytes:
     info = b"infera/sample/v1" + request_digest(request) + model
+    if request.get("seed", 0) >= 1 << 63:
+        return hkdf(b"", b"large seed" + struct.pack("<Q", request["seed"]), info)
     if "seed" in request:
         return hkdf(b"", b"seed" + struct.pack("<q", request["seed"]), info)
     return hkdf(job, secret, info)
@@ -111,6 +114,54 @@ def choose(row: list, temperature: float, key: bytes, choice: int, position: int
     return dict(top=[[token, logits[token]] for token in best], log_sum_exp=bits(highest + logarithm(total)))
 
 
+def weight(logit: float, highest: float) -> float:
+    return 0.0 if highest - logit > 64 else exponential(logit - highest)
+
+
+def left(row: list, knobs: dict, prompt: list[int], said: list[int], ends: list[int]) -> dict[int, float]:
+    """The tokens that the knobs leave of a row, with their logits after penalties and bias, highest first."""
+    logits = {}
+    for token, logit in enumerate(map(finite, row)):
+        times = said.count(token)
+        if "repetition_penalty" in knobs and (times or token in prompt):
+            logit = logit / knobs["repetition_penalty"] if logit > 0 else logit * knobs["repetition_penalty"]
+        if times:
+            logit = logit - times * knobs.get("frequency_penalty", 0.0) - knobs.get("presence_penalty", 0.0)
+        logits[token] = logit + knobs.get("logit_bias", {}).get(str(token), 0.0)
+    if knobs.get("ignore_eos") or len(said) < knobs.get("min_tokens", 0):
+        allowed = {token: logit for token, logit in logits.items() if token not in ends}
+        logits = allowed or logits
+    ordered = sorted(logits, key=lambda token: (-logits[token], token))
+    if "top_k" in knobs:
+        ordered = ordered[:knobs["top_k"]]
+    highest = logits[ordered[0]]
+    if knobs.get("top_p", 1.0) < 1.0:
+        total = 0.0
+        for token in sorted(ordered):
+            total += weight(logits[token], highest)
+        reached = 0.0
+        for place, token in enumerate(ordered):
+            reached += weight(logits[token], highest)
+            if reached >= knobs["top_p"] * total:
+                ordered = ordered[:place + 1]
+                break
+    if knobs.get("min_p", 0.0) > 0.0:
+        ordered = [token for token in ordered if logits[token] >= highest + logarithm(knobs["min_p"])]
+    return {token: logits[token] for token in ordered}
+
+
+def choose_by_rules(row: list, case: dict, key: bytes) -> dict:
+    logits, temperature, position = [finite(logit) for logit in row], case["temperature"], len(case["said"])
+    scores = left(row, case["knobs"], case["prompt"], case["said"], case["end_tokens"])
+    if temperature > 0:
+        scores = {token: logit + temperature * gumbel(key, case["choice"], position, token) for token, logit in scores.items()}
+    best = sorted(scores, key=lambda token: (-scores[token], token))[:4]
+    likeliest = sorted(range(len(row)), key=lambda token: (-logits[token], token))[:case["top_logprobs"]]
+    plain = choose(row, 0.0, key, case["choice"], position)
+    return dict(top=[[token, logits[token]] for token in best], log_sum_exp=plain["log_sum_exp"], logit_max=max(logits),
+                likeliest=[[token, logits[token]] for token in likeliest])
+
+
 def bits(value: float) -> str:
     """Decimal numbers in JSON may lose the last bit in some readers; the bytes of the f64 don't."""
     return struct.pack(">d", value).hex()
@@ -121,7 +172,10 @@ def key_cases() -> list[dict]:
     plain = dict(model="infera-tiny", messages=[dict(role="user", content="What is 2 + 2?")], max_tokens=16, temperature=0.7)
     unusual = dict(model="infera-tiny", messages=[dict(role="user", content="Z\u00fcrich \"quoted\"\n")], max_tokens=1, temperature=1.5)
     cases = []
-    for request in (plain, unusual, plain | dict(seed=-42), unusual | dict(seed=2**40)):
+    knobs = dict(stop=["\n\n", "\u6771"], top_p=0.9, top_k=40, min_p=0.05, frequency_penalty=-0.5, presence_penalty=0.25,
+                 repetition_penalty=1.1, logit_bias={"7": -100.0, "11": 2.5}, min_tokens=3, ignore_eos=True)
+    for request in (plain, unusual, plain | dict(seed=-42), unusual | dict(seed=2**40), plain | dict(seed=2**64 - 1),
+                    plain | dict(knobs=knobs), plain | dict(knobs=dict(stop=["x"])), plain | dict(top_logprobs=5)):
         key = sample_key(secret, job, request, model)
         cases.append(dict(secret=secret.hex(), job=job.hex(), model=model.hex(), request=request,
                           sample_key=key.hex(), draw_key=hmac.digest(secret, b"draw" + job, "sha256").hex()))
@@ -143,7 +197,9 @@ def gumbel_cases() -> list[dict]:
 def rows() -> list[list]:
     spread = [8 * math.sin(0.37 * token) - 0.01 * token for token in range(200)]
     listed = [spread, [0.5] * 9, [1.0, 2.0], ["nan", 1.0, "-inf", 0.5, "nan", 3.0], [3.0, "inf", 1.0, "inf", 0.0],
-              ["nan"] * 5, [-3.25e38, 3.25e38, 0.0, 1.0, 2.0]]
+              ["nan"] * 5, [-3.25e38, 3.25e38, 0.0, 1.0, 2.0],
+              [2.0, 3.5, 2.0, 1.0, 3.5, 1.0, 0.0, -0.0, 2.0, -0.0, 0.0, -1.5, 1.0],
+              [-1.0, -0.0, 0.0, -0.0, 0.0]]
     return [[single(logit) if isinstance(logit, float) else logit for logit in row] for row in listed]
 
 
@@ -158,10 +214,47 @@ def choice_cases() -> list[dict]:
     return cases
 
 
+def knob_mixes() -> list[dict]:
+    """Each knob alone, and mixes. Penalties and masks meet the tokens that `knob_cases` says."""
+    alone = [dict(top_k=count) for count in (1, 2, 3, 5, 40, 1000)]
+    alone += [dict(top_p=share) for share in (0.0, 0.1, 0.5, 0.9, 0.999, 1.0)]
+    alone += [dict(min_p=share) for share in (0.0, 0.0001, 0.1, 0.5, 1.0)]
+    alone += [dict(frequency_penalty=1.25), dict(frequency_penalty=-2.0), dict(presence_penalty=1.5), dict(presence_penalty=-0.75),
+              dict(repetition_penalty=1.3), dict(repetition_penalty=0.5), dict(repetition_penalty=2.0)]
+    alone += [dict(logit_bias={"6": 100.0}), dict(logit_bias={"1": -100.0, "2": -100.0, "3": 1.5}), dict(logit_bias={"5000": 3.0})]
+    alone += [dict(min_tokens=7), dict(min_tokens=6), dict(ignore_eos=True)]
+    mixed = [
+        dict(top_k=7, top_p=0.8), dict(top_k=3, min_p=0.2), dict(top_p=0.7, min_p=0.05), dict(top_k=9, top_p=0.95, min_p=0.01),
+        dict(frequency_penalty=0.5, presence_penalty=0.25), dict(repetition_penalty=1.2, frequency_penalty=0.3, top_k=4),
+        dict(logit_bias={"0": 2.0, "4": -3.5}, top_p=0.6), dict(logit_bias={"1": 9.0}, min_tokens=9), dict(ignore_eos=True, top_k=2),
+        dict(ignore_eos=True, logit_bias={"1": 100.0}, min_p=0.3), dict(repetition_penalty=0.8, presence_penalty=1.0, min_tokens=20),
+        dict(top_p=0.9, top_k=40, min_p=0.02, frequency_penalty=-0.5, presence_penalty=0.25, repetition_penalty=1.1,
+             logit_bias={"2": -100.0, "3": 2.5}, min_tokens=8, ignore_eos=False),
+        dict(top_p=0.5, top_k=6, frequency_penalty=2.0, presence_penalty=2.0, repetition_penalty=1.9, logit_bias={"5": 4.0},
+             ignore_eos=True),
+    ]
+    return [{}] + alone + mixed
+
+
+def knob_cases() -> list[dict]:
+    key, listed, cases = hashlib.sha256(b"knobs").digest(), rows(), []
+    for number, knobs in enumerate(knob_mixes()):
+        for index, temperature in ((0, 0.8), ((7, 0.0), (7, 0.35), (3, 1.0))[number % 3]):
+            case = dict(key=key.hex(), choice=number % 3, temperature=temperature, row=index, knobs=knobs,
+                        top_logprobs=(0, 1, 5, 20, 0)[number % 5], prompt=[3, 0, 8, 3], said=[2, 5, 2, 6, 2, 5], end_tokens=[1, 4])
+            cases.append(case | choose_by_rules(listed[index], case, key))
+    # Masks that would allow nothing are lifted; zeros are equal, whatever their sign.
+    for index, knobs in ((2, dict(ignore_eos=True)), (8, dict(top_k=1)), (8, dict(top_k=2)), (8, dict(top_p=0.1)), (8, dict(min_p=1.0))):
+        case = dict(key=key.hex(), choice=0, temperature=0.0, row=index, knobs=knobs, top_logprobs=3, prompt=[], said=[], end_tokens=[0, 1])
+        cases.append(case | choose_by_rules(listed[index], case, key))
+    return cases
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    computed = dict(keys=key_cases(), gumbels=gumbel_cases(), rows=rows(), choices=choice_cases())
+    computed = dict(keys=key_cases(), gumbels=gumbel_cases(), rows=rows(), choices=choice_cases(),
+                    knobs=knob_cases())
     sections = ",\n".join(f'"{name}": [\n' + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "\n]"
                           for name, cases in computed.items())
     text = "{\n" + sections + "\n}\n"
