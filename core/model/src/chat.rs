@@ -5,7 +5,9 @@
 //! Not here: weights and logits (`engine`), the choice of tokens (`sampling`). Templates are told that there are no tools
 //! and no documents, because the network's messages do not carry them yet.
 
+mod answer_text;
 mod calendar;
+mod cutting;
 mod forgery;
 mod json;
 mod loading;
@@ -14,17 +16,21 @@ mod text_stream;
 mod token_bytes;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use forgery::{Reach, Spelled, Spellings};
 use loading::{TokenizerConfig, end_tokens, load_tokenizer, source, special_tokens};
 use template::{Template, Unrendered};
 use tokenizers::Tokenizer;
 
+pub use answer_text::{AnswerText, StoppedText};
+pub use cutting::{Cut, Cutter};
 pub use text_stream::{TextStream, Undecodable};
 
 use crate::folder::{self as model_folder, FolderError, ModelConfig, TOKENIZER, TOKENIZER_CONFIG, read_json};
 use infera_types::ids::Digest;
 use infera_types::job::ChatMessage;
+use infera_types::knobs::Knobs;
 use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 
@@ -79,10 +85,10 @@ pub struct Prompt {
 
 /// A model folder's tokenizer, chat template and limits, without the ONNX side.
 pub struct ChatModel {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Template,
     spellings: Spellings,
-    spelled: text_stream::Decoding,
+    spelled: Arc<text_stream::Decoding>,
     token_bytes_max: Option<usize>,
     keeps_what_is_said: bool,
     end_tokens: Vec<TokenId>,
@@ -107,10 +113,10 @@ impl ChatModel {
         let template = Template::new(&source, special_tokens)
             .map_err(|error| FolderError::unusable(&folder.join(TOKENIZER_CONFIG), error))?;
         Ok(Self {
-            spelled: text_stream::Decoding::of(&tokenizer),
+            spelled: Arc::new(text_stream::Decoding::of(&tokenizer)),
             token_bytes_max: token_bytes::text_bytes_max(&tokenizer),
             keeps_what_is_said: template.keeps_what_is_said(),
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             template,
             spellings,
             end_tokens,
@@ -246,8 +252,23 @@ impl ChatModel {
 
     /// Starts to turn an answer's tokens into text as they come, in whole characters.
     #[must_use]
-    pub fn text_stream(&self) -> TextStream<'_> {
-        TextStream::new(&self.tokenizer, &self.spelled)
+    pub fn text_stream(&self) -> TextStream {
+        TextStream::new(Arc::clone(&self.tokenizer), Arc::clone(&self.spelled))
+    }
+
+    /// Starts to turn an answer's tokens into its text as they come, up to the first of the knobs' stop strings.
+    #[must_use]
+    pub fn answer_stream(&self, knobs: &Knobs) -> AnswerText {
+        AnswerText::new(self.text_stream(), knobs)
+    }
+
+    /// Returns the text of an answer's tokens, up to the first of the knobs' stop strings: all that [`Self::answer_stream`]
+    /// yields.
+    ///
+    /// # Errors
+    /// [`ChatError::Tokenizer`].
+    pub fn answer_text(&self, tokens: &[TokenId], knobs: &Knobs) -> Result<StoppedText, ChatError> {
+        Ok(self.answer_stream(knobs).of(tokens)?)
     }
 
     /// Returns the tokens that end an answer, lowest first; there is at least one.

@@ -6,6 +6,7 @@ mod chat {
     mod bounds;
     mod forgery;
     mod hub_folders;
+    mod stops;
     mod streams;
 }
 

@@ -2,6 +2,7 @@
 //! of one token may depend on its neighbours: a piece of text is given out when no later token can change it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -48,11 +49,11 @@ fn mentions_byte_fallback(decoder: &Value) -> bool {
 #[error("the tokenizer failed: {0}")]
 pub struct Undecodable(pub(super) String);
 
-/// The text of an answer that is still being written. Special tokens have no text.
+/// The text of an answer that is still being written. Special tokens have no text. It shares the model's tokenizer.
 #[derive(Debug)]
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
-    decoding: &'a Decoding,
+pub struct TextStream {
+    tokenizer: Arc<Tokenizer>,
+    decoding: Arc<Decoding>,
     /// The bytes that don't make a whole character yet.
     bytes: Vec<u8>,
     /// The last token whose text was given out, and all since.
@@ -61,8 +62,8 @@ pub struct TextStream<'a> {
     told: String,
 }
 
-impl<'a> TextStream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, decoding: &'a Decoding) -> Self {
+impl TextStream {
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, decoding: Arc<Decoding>) -> Self {
         Self { tokenizer, decoding, bytes: Vec::new(), window: Vec::new(), told: String::new() }
     }
 

@@ -59,14 +59,14 @@ fn with(tokenizer: &Value) -> (ChatModel, Tokenizer) {
     (ChatModel::load(folder(&changes).path()).expect("a sound folder"), alone)
 }
 
-type Pair = (ChatModel, Tokenizer);
+pub(super) type Pair = (ChatModel, Tokenizer);
 
-fn by_pieces() -> &'static Pair {
+pub(super) fn by_pieces() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
     PAIR.get_or_init(|| with(&pieces()))
 }
 
-fn metaspace() -> &'static Pair {
+pub(super) fn metaspace() -> &'static Pair {
     static PAIR: OnceLock<Pair> = OnceLock::new();
     PAIR.get_or_init(|| {
         let mut tokenizer = pieces();
@@ -76,13 +76,13 @@ fn metaspace() -> &'static Pair {
     })
 }
 
-fn bundled_alone() -> &'static Tokenizer {
+pub(super) fn bundled_alone() -> &'static Tokenizer {
     static TOKENIZER: OnceLock<Tokenizer> = OnceLock::new();
     TOKENIZER.get_or_init(|| Tokenizer::from_file(bundled().join("tokenizer.json")).expect("a tokenizer"))
 }
 
 /// Returns the pieces in which a model gives out these tokens' text.
-fn streamed(model: &ChatModel, tokens: &[TokenId]) -> Vec<String> {
+pub(super) fn streamed(model: &ChatModel, tokens: &[TokenId]) -> Vec<String> {
     let mut stream = model.text_stream();
     let mut given: Vec<String> =
         tokens.iter().map(|&token| stream.push(token).expect("known tokens")).collect();
