@@ -5,6 +5,7 @@
 mod decisions {
     pub(crate) mod sample;
 
+    mod abilities;
     mod compare;
     mod earning;
     mod fair_share;

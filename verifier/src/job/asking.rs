@@ -21,6 +21,7 @@ use super::dispatch::{self, Sent};
 use super::group::{Asked, Barred, Group, Hold};
 use super::own_nodes;
 use super::prompt::Prepared;
+use super::unable::unable;
 use crate::decisions::group_draw::{Distinct, Draw, Filled, Member, fill};
 use crate::decisions::quorum::Agreed;
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
@@ -152,11 +153,14 @@ impl Asking {
     /// Returns the end of a job that there are not enough nodes for.
     pub(super) fn insufficient_nodes(&self) -> End {
         let wanted = self.job.policy.replicas;
-        let message = if self.job.pool.is_open() {
-            format!("There are not enough nodes of different owners for this model; {wanted} are needed.")
-        } else {
-            own_nodes::too_few(&self.tenure, &self.job, &self.prepared.entry.digests)
-        };
+        let unable = unable(&self.tenure, &self.job, &self.prepared, self.distinct);
+        let message = unable.unwrap_or_else(|| {
+            if self.job.pool.is_open() {
+                format!("There are not enough nodes of different owners for this model; {wanted} are needed.")
+            } else {
+                own_nodes::too_few(&self.tenure, &self.job, &self.prepared.entry.digests)
+            }
+        });
         End::Failed { reason: FailureReason::InsufficientNodes, message }
     }
 
