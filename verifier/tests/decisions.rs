@@ -11,6 +11,8 @@ mod decisions {
     mod fair_share;
     mod group_draw;
     mod integrity;
+    mod knob_checks;
+    mod knob_replicas;
     mod lanes;
     mod points;
     mod pools;
