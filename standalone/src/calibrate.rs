@@ -155,7 +155,8 @@ fn compute(bench: &Bench<'_>, honest: usize) -> Result<Results, CalibrateError> 
 fn calibration(bench: &Bench<'_>, honest: usize, results: &Results, thresholds: &Thresholds) -> Calibration {
     let mut calibration = Calibration::default();
     for (place, job) in bench.jobs.iter().enumerate() {
-        let context = Context { temperature: job.temperature, sample_key: &job.sample_key, thresholds };
+        let rules = job.rules();
+        let context = Context { rules: &rules, noise: job.noise(), thresholds };
         for export in 0..honest {
             for other in export..honest {
                 add_decoded(&mut calibration, results, (export, other), place, &context);

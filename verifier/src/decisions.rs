@@ -5,12 +5,13 @@
 //! * [`fair_share`]: in which order held jobs are offered.
 //! * `offers`: how many jobs may lie in a queue.
 //! * `trial`, `share` and [`lanes`]: which jobs are begun, how many wait here, and which of them are next.
-//! * [`group_draw`]: which nodes are asked, the rule that draws a group.
+//! * [`group_draw`]: which nodes are asked, the rule that draws a group; [`abilities`]: what too few nodes can do.
 //! * `misses`: whether the lack of an answer counts against a node.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
 //! * [`quorum`]: whether that is an answer.
 //! * [`verdicts`], [`earning`], [`points`] and [`reputation`]: what the nodes get for it.
 
+pub mod abilities;
 pub mod compare;
 pub mod earning;
 pub mod fair_share;

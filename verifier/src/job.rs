@@ -3,7 +3,7 @@
 //! queue that jobs come from, and nothing of the other jobs but whether they are tried at the same time.
 //!
 //! In the order of a life: `held` is the notice in hand, `prompt` prepares, `first_group` waits for room, `asking` draws and
-//! sends (by `dispatch`; `own_nodes` says what differs for nodes of one's own), `receiving` takes in what comes, `group` keeps the record, `collecting` decides, `settler` settles
+//! sends (by `dispatch`; `own_nodes` says what differs for nodes of one's own, `unable` what too few can do), `receiving` takes in what comes, `group` keeps the record, `collecting` decides, `settler` settles
 //! and tells the gateway, `scorer` closes the group. `strays` scores what comes after its verifier is gone.
 
 mod asking;
@@ -21,6 +21,7 @@ pub(crate) mod removed;
 pub(crate) mod scorer;
 pub(crate) mod settler;
 pub(crate) mod strays;
+mod unable;
 mod wall_clock;
 
 use std::panic::AssertUnwindSafe;

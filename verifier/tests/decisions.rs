@@ -5,11 +5,14 @@
 mod decisions {
     pub(crate) mod sample;
 
+    mod abilities;
     mod compare;
     mod earning;
     mod fair_share;
     mod group_draw;
     mod integrity;
+    mod knob_checks;
+    mod knob_replicas;
     mod lanes;
     mod points;
     mod pools;

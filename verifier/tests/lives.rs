@@ -15,6 +15,7 @@ mod lives {
     mod feeding;
     mod groups;
     mod interleavings;
+    mod knobs;
     mod lanes;
     mod models;
     mod outages;

@@ -4,9 +4,11 @@ use super::stored::{SettlementRow, request_json};
 use super::{ErasedText, LedgerError, Salt, SettledRecord};
 use infera_types::ids::Digest;
 use infera_types::job::{End, Settlement};
+use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 
-/// Returns a settlement without the answer's text and tokens, the failure's sentence, and the replicas' tokens and numbers.
+/// Returns a settlement without the answer's text, tokens and numbers, the failure's sentence, the replicas' tokens and numbers,
+/// and what the group keeps of the request: its knobs (stop strings are text) and its prompt's tokens.
 /// The nodes that were asked, the times and the kind of the end stay.
 #[must_use]
 pub fn without_text(settlement: &Settlement) -> Settlement {
@@ -15,10 +17,15 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
         End::Succeeded { answer, .. } => {
             answer.text.clear();
             answer.tokens.clear();
+            answer.numbers.clear();
         }
         // A template's sentence may quote the conversation.
         End::Failed { message, .. } => message.clear(),
         End::Cancelled | End::Expired => {}
+    }
+    if let Some(group) = &mut bare.group {
+        group.knobs = Knobs::default();
+        group.prompt_tokens.clear();
     }
     for assignment in bare.group.iter_mut().flat_map(|group| &mut group.assignments) {
         if let Some(replica) = &mut assignment.replica {

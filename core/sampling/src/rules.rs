@@ -20,6 +20,8 @@
 //! Values that mean nothing (not finite, a `top_p` of 1 or more, a `top_k` or `min_p` of 0, a repetition penalty that isn't
 //! above 0) count as absent.
 
+mod evidence;
+
 use std::collections::{BTreeMap, HashMap};
 
 use infera_types::knobs::Knobs;
@@ -185,9 +187,7 @@ impl Rules {
     pub fn adjusted(&self, token: TokenId, raw: f32, said: &Said) -> f64 {
         let mut logit = f64::from(finite(raw));
         let times = said.times(token);
-        if let Some(penalty) = self.repetition_penalty
-            && (times > 0 || self.prompt.binary_search(&token).is_ok())
-        {
+        if let Some(penalty) = self.repetition_penalty_of(token, said) {
             logit = if logit > 0.0 { logit / penalty } else { logit * penalty };
         }
         if times > 0 {
@@ -198,6 +198,11 @@ impl Rules {
             logit += bias;
         }
         logit
+    }
+
+    fn repetition_penalty_of(&self, token: TokenId, said: &Said) -> Option<f64> {
+        let is_repeated = || said.times(token) > 0 || self.prompt.binary_search(&token).is_ok();
+        self.repetition_penalty.filter(|_| is_repeated())
     }
 
     /// Returns the score by which tokens are ranked, of one that is not masked: the logit after penalties and bias, plus
@@ -225,15 +230,18 @@ impl Rules {
         Choice { token, numbers: TokenNumbers { top, likeliest, ..plain.numbers } }
     }
 
-    /// Returns whether these rules choose after `said` as there were no knobs.
+    /// Returns whether these rules choose after `said` as if there were no knobs.
     fn change_nothing(&self, said: &Said) -> bool {
+        self.keep_logits(said) && !self.leave_out()
+    }
+
+    /// Returns whether after `said` all tokens may be chosen and have their raw logits, as far as none is left out for its rank or
+    /// its probability.
+    #[must_use]
+    pub fn keep_logits(&self, said: &Said) -> bool {
         let no_penalty = (self.frequency_penalty == 0.0 && self.presence_penalty == 0.0) || said.tokens == 0;
         let no_mask = self.may_end(said) || self.end_tokens.is_empty();
-        no_penalty
-            && no_mask
-            && self.repetition_penalty.is_none()
-            && self.logit_bias.is_empty()
-            && !self.leave_out()
+        no_penalty && no_mask && self.repetition_penalty.is_none() && self.logit_bias.is_empty()
     }
 
     /// Returns the tokens whose scores differ from those without knobs, or which are masked, in ascending order.

@@ -1,6 +1,7 @@
 //! Names what an engine can do beyond answering, so that a request is given only to nodes that can do all of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -20,6 +21,19 @@ pub enum Feature {
     /// Prompts may begin with what was computed for an earlier one of the same scope. No request needs it: it says that
     /// the node knows an assignment's scope.
     PrefixCache,
+}
+
+impl Feature {
+    /// Returns the feature's word, the same as in messages.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Temperature => "temperature",
+            Self::Sampling2 => "sampling/2",
+            Self::Seed => "seed",
+            Self::PrefixCache => "prefix_cache",
+        }
+    }
 }
 
 /// The features of one served model. Words that this program doesn't know are left out as they are read: it can't ask for
@@ -52,6 +66,11 @@ impl Features {
         temperature.into_iter().chain(seed).chain(sampling).collect()
     }
 
+    /// Returns each of these.
+    pub fn iter(&self) -> impl Iterator<Item = Feature> {
+        self.0.iter().copied()
+    }
+
     /// Returns these and one more.
     #[must_use]
     pub fn with(mut self, feature: Feature) -> Self {
@@ -72,6 +91,14 @@ impl Features {
     }
 }
 
+impl fmt::Display for Features {
+    /// Writes their words, separated by commas.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.iter().map(Feature::word).collect();
+        formatter.write_str(&words.join(", "))
+    }
+}
+
 impl<'de> Deserialize<'de> for Features {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         /// A word that is known, or any other value.
@@ -89,5 +116,19 @@ impl<'de> Deserialize<'de> for Features {
                 Word::Unknown(_) => None,
             })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_the_same_words_in_sentences_as_in_messages() {
+        let all = [Feature::Temperature, Feature::Sampling2, Feature::Seed, Feature::PrefixCache];
+        for feature in all {
+            assert_eq!(serde_json::to_value(feature).unwrap(), feature.word());
+        }
+        assert_eq!(Features::from_iter(all).to_string(), "temperature, sampling/2, seed, prefix_cache");
     }
 }

@@ -1,7 +1,9 @@
 //! The honest jobs of a calibration: the same ones whenever it runs, each with a key of its own.
 
 use infera_model::chat::{ChatError, ChatModel};
+use infera_sampling::{Noise, Rules, Terms};
 use infera_types::ids::Digest;
+use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 use infera_types::{job::ChatMessage, numbers::TokenId};
 
@@ -18,6 +20,20 @@ pub(super) struct Job {
     pub(super) sample_key: Digest,
     pub(super) temperature: f64,
     pub(super) answer_tokens_max: usize,
+}
+
+impl Job {
+    /// Returns by what its tokens are chosen: without knobs, which change no raw number.
+    pub(super) fn rules(&self) -> Rules {
+        let knobs = &Knobs::default();
+        let temperature = self.temperature;
+        Rules::new(&Terms { temperature, knobs, top_logprobs: None, end_tokens: &[], prompt: &[] })
+    }
+
+    /// Returns the noise that its tokens are chosen with.
+    pub(super) fn noise(&self) -> Noise {
+        Noise::new(&self.sample_key, 0)
+    }
 }
 
 /// What is asked.

@@ -151,6 +151,22 @@ mod tests {
         assert_eq!(Kept::open(path, &origin("a"), pairs).unwrap().lines, [0, 1, 2, 3].map(line));
     }
 
+    /// Answers take hours to compute, and those that were kept before rows told their highest logit are as good.
+    #[test]
+    fn lines_without_a_highest_logit_are_read_beside_those_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.ndjson");
+        drop(Kept::open(path.clone(), &origin("a"), |count| count).unwrap());
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let before = r#"{"job":0,"tokens":[7],"numbers":[{"top":[[7,0.1],[8,-1.5e-7]],"log_sum_exp":0.3333333333333333}]}"#;
+        writeln!(file, "{before}").unwrap();
+        let mut with = line(1);
+        with.numbers[0].logit_max = Some(0.1);
+        let mut kept = Kept::open(path.clone(), &origin("a"), |count| count).unwrap();
+        kept.append(vec![with.clone()]).unwrap();
+        assert_eq!(Kept::open(path, &origin("a"), |count| count).unwrap().lines, [line(0), with]);
+    }
+
     #[test]
     fn a_file_of_other_jobs_is_refused_and_kept() {
         let folder = tempfile::tempdir().unwrap();

@@ -63,7 +63,8 @@ pub(super) fn passed(
     })?;
     let mut passed = Passed::default();
     for (place, job) in jobs.iter().enumerate() {
-        let context = Context { temperature: job.temperature, sample_key: &job.sample_key, thresholds };
+        let rules = job.rules();
+        let context = Context { rules: &rules, noise: job.noise(), thresholds };
         let Some(replica) = answers.replica(place, claimed) else { continue };
         let comparison = match against {
             Against::Decoded => {

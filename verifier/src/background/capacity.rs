@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use infera_broker::{Broker, Published, topology};
 use infera_telemetry::metrics::{VERIFIER_FREE_SLOTS, VERIFIER_NODES, VERIFIER_OWNERS};
+use infera_types::features::Features;
 use infera_types::ids::{ModelName, VerifierId};
 use infera_types::messages::{CapacitySummary, ModelCapacity, Version, Wire};
 use tokio::time::Instant;
@@ -38,11 +39,11 @@ impl Capacity {
     pub(crate) async fn run(self) {
         let pause = Duration::from_millis(self.config.capacity_ms);
         let mut changes = self.nodes.changes();
-        let (mut said, mut shown) = (Vec::new(), BTreeSet::new());
+        let (mut said, mut shown) = (Present::new(), BTreeSet::new());
         let mut due = Instant::now();
         loop {
             let summary = self.summarise();
-            let present = nodes_and_owners(&summary);
+            let present = present(&summary);
             if present != said || due <= Instant::now() {
                 said = present;
                 shown = show(&summary, &shown);
@@ -73,17 +74,26 @@ impl Capacity {
     }
 }
 
-/// Counts nodes and owners per model. Gateways must hear of a change at once: a network whose third owner just came has
-/// room from now on.
-fn nodes_and_owners(summary: &CapacitySummary) -> Vec<(u32, u32)> {
-    summary.models.iter().map(|model| (model.nodes, model.owners)).collect()
+/// What gateways must hear of at once when it changes: a network whose third owner just came has room from now on, and one whose
+/// third owner just left an older program behind can do more.
+type Present = Vec<(u32, u32, Option<Features>)>;
+
+/// Counts nodes and owners per model, and lists what these can do.
+fn present(summary: &CapacitySummary) -> Present {
+    summary.models.iter().map(|model| (model.nodes, model.owners, model.features.clone())).collect()
 }
 
 /// Shows the numbers of each model, and zeros for those that were `shown` before and are offered no more. Returns what is shown.
 fn show(summary: &CapacitySummary, shown: &BTreeSet<ModelName>) -> BTreeSet<ModelName> {
     let now: BTreeSet<ModelName> = summary.models.iter().map(|model| model.model.clone()).collect();
     let gone = shown.difference(&now);
-    let gone = gone.map(|model| ModelCapacity { model: model.clone(), nodes: 0, owners: 0, free_slots: 0 });
+    let gone = gone.map(|model| ModelCapacity {
+        model: model.clone(),
+        nodes: 0,
+        owners: 0,
+        free_slots: 0,
+        features: None,
+    });
     for model in summary.models.iter().cloned().chain(gone) {
         for (name, count) in [
             (VERIFIER_NODES, model.nodes),

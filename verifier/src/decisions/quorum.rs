@@ -45,6 +45,8 @@ pub struct Situation<'a> {
     pub replacements_left: usize,
     /// What makes two replies different.
     pub distinct: Distinct,
+    /// Whether the client is given numbers, so that replies agree only if their numbers are inside, too.
+    pub over_numbers: bool,
     /// The job's draw key, by `infera_sampling::draw_key`: it draws the canonical answer.
     pub draw_key: &'a Digest,
 }
@@ -73,7 +75,8 @@ pub struct Agreed {
     pub status: VerificationStatus,
     /// Which test decided; `None` if nothing was compared.
     pub rung: Option<Rung>,
-    /// Whether all pairs of those that agree are inside; `None` if nothing was compared.
+    /// Whether all pairs of those that agree are inside (where the client is given numbers: all pairs with the answer, which they
+    /// are); `None` if nothing was compared.
     pub numbers: Option<Numbers>,
     /// How many of those that agree are backstops of the network.
     pub backstops: u8,
@@ -96,21 +99,24 @@ impl Agreed {
 
 /// Decides what to do about a job's group.
 ///
-/// * Replicas with identical tokens, of as many different owners as the quorum wants, are an answer. If two answers
-///   qualify, the one with more owners is it; equally many are a disagreement.
-/// * Numbers outside their tolerance are reported and stop nothing.
+/// * A replica with which replicas of as many different owners as the quorum wants have the same tokens, its own included, is
+///   an answer. If two answers qualify, the one with more owners is it; equally many are a disagreement.
+/// * Numbers outside their tolerance are reported and stop nothing, unless the client is given numbers: then only replicas
+///   whose numbers are inside agree. That two agree with a third doesn't make them agree with each other, so each replica's own
+///   partners are counted.
 /// * A benign divergence excuses a replica, but vouches for none, so it counts towards no quorum.
 /// * As soon as the open assignments can't complete a quorum, more nodes are asked; then the job fails: as
 ///   `no_consensus` if sound replicas disagree, else as `too_many_misses`.
 #[must_use]
 pub fn decide(situation: &Situation<'_>) -> Decision {
     let needed = needed(&situation.policy);
-    let mut answers = answers(situation);
-    answers.sort_by_key(|answer| std::cmp::Reverse(answer.owners));
-    let best = answers.first().map_or(0, |answer| answer.owners);
-    let is_alone = answers.get(1).is_none_or(|second| second.owners < best);
+    let answers = answers(situation);
+    let best = answers.iter().map(|answer| answer.owners).max().unwrap_or(0);
+    let best_ones: Vec<&Backed> = answers.iter().filter(|answer| answer.owners == best).collect();
+    let is_alone =
+        best_ones.iter().all(|one| best_ones.iter().all(|other| one.partners.contains(&other.reply)));
     if best >= needed && is_alone {
-        return answers.first().map_or(Decision::Wait, |answer| settle(situation, answer));
+        return settle(situation, &best_ones);
     }
     // Two answers that both qualify need one more reply.
     let reachable = best + situation.open;
@@ -119,10 +125,11 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     } else {
         needed.saturating_sub(reachable)
     };
+    let differ = answers.iter().any(|answer| answer.partners.len() < answers.len());
     match lacking {
         0 => Decision::Wait,
         lacking if lacking <= situation.replacements_left => Decision::Draw(lacking),
-        _ if answers.len() > 1 => Decision::Fail(FailureReason::NoConsensus),
+        _ if differ => Decision::Fail(FailureReason::NoConsensus),
         _ => Decision::Fail(FailureReason::TooManyMisses),
     }
 }
@@ -131,35 +138,29 @@ fn needed(policy: &VerificationPolicy) -> usize {
     if policy.replicas == 1 { 1 } else { usize::from(policy.quorum.max(2)) }
 }
 
-/// Replies with the same tokens.
-struct Same {
-    replies: Vec<usize>,
+/// A sound reply, and what agrees with it.
+struct Backed {
+    reply: usize,
+    /// The replies that agree with it, itself included.
+    partners: Vec<usize>,
+    /// How many different owners these have.
     owners: usize,
 }
 
-/// Sorts sound replies by what they answer. Equality of tokens is transitive, so comparing with the first of each set is
-/// enough. Where one replica was asked for there is nothing to agree with, and any will do.
-fn answers(situation: &Situation<'_>) -> Vec<Same> {
-    let sound = || (0..situation.replies.len()).filter(|index| situation.replies[*index].sound);
-    if situation.policy.replicas == 1 {
-        let replies: Vec<usize> = sound().collect();
-        return if replies.is_empty() { Vec::new() } else { vec![Same { replies, owners: 1 }] };
-    }
-    let mut sets: Vec<Vec<usize>> = Vec::new();
-    for index in sound() {
-        let same =
-            sets.iter_mut().find(|set| set.first().is_some_and(|first| is_same(situation, *first, index)));
-        match same {
-            Some(set) => set.push(index),
-            None => sets.push(vec![index]),
-        }
-    }
-    let counted = sets.into_iter().map(|replies| {
-        let parties = replies.iter().map(|index| party(situation, *index));
-        let owners = parties.collect::<BTreeSet<_>>().len();
-        Same { replies, owners }
-    });
-    counted.collect()
+/// Returns each sound reply with those that agree with it. Where one replica was asked for there is nothing to agree with, and
+/// any will do.
+fn answers(situation: &Situation<'_>) -> Vec<Backed> {
+    let sound: Vec<usize> =
+        (0..situation.replies.len()).filter(|index| situation.replies[*index].sound).collect();
+    let is_single = situation.policy.replicas == 1;
+    let backed = |reply: &usize| {
+        let agrees = |other: &usize| other == reply || is_single || is_same(situation, *reply, *other);
+        let partners: Vec<usize> = sound.iter().copied().filter(agrees).collect();
+        let parties = partners.iter().map(|index| party(situation, *index)).collect::<BTreeSet<_>>();
+        let owners = if is_single { 1 } else { parties.len() };
+        Backed { reply: *reply, partners, owners }
+    };
+    sound.iter().map(backed).collect()
 }
 
 fn party<'a>(situation: &Situation<'a>, index: usize) -> &'a str {
@@ -169,10 +170,15 @@ fn party<'a>(situation: &Situation<'a>, index: usize) -> &'a str {
 
 fn is_same(situation: &Situation<'_>, first: usize, second: usize) -> bool {
     let pair = situation.pairs.get(&(first.min(second), first.max(second)));
-    pair.is_some_and(|comparison| comparison.agreement == Agreement::Identical)
+    pair.is_some_and(|comparison| {
+        let is_inside = comparison.numbers == Numbers::Inside;
+        comparison.agreement == Agreement::Identical && (is_inside || !situation.over_numbers)
+    })
 }
 
-fn settle(situation: &Situation<'_>, answer: &Same) -> Decision {
+/// Settles with one of the replies that agree with each other and are backed equally well.
+fn settle(situation: &Situation<'_>, best_ones: &[&Backed]) -> Decision {
+    let Some(answer) = drawn(situation, best_ones) else { return Decision::Wait };
     let sound = situation.replies.iter().filter(|reply| reply.sound).count();
     let answered = saturate(sound);
     let counts = ReplicaCounts {
@@ -183,7 +189,7 @@ fn settle(situation: &Situation<'_>, answer: &Same) -> Decision {
     };
     let unverified = situation.policy.replicas == 1;
     Decision::Settle(Agreed {
-        canonical: drawn(situation, answer),
+        canonical: answer.reply,
         counts,
         status: if unverified { VerificationStatus::Unverified } else { VerificationStatus::Verified },
         rung: (!unverified).then_some(Rung::Identical),
@@ -192,26 +198,31 @@ fn settle(situation: &Situation<'_>, answer: &Same) -> Decision {
     })
 }
 
-/// Draws which of the equal replies is served, by the job's randomness, which no node knows.
-fn drawn(situation: &Situation<'_>, answer: &Same) -> usize {
-    let hash = |index: &usize| {
-        let node = &situation.replies[*index].node;
+/// Draws which of the replies is served, by the job's randomness, which no node knows.
+fn drawn<'a>(situation: &Situation<'_>, best_ones: &[&'a Backed]) -> Option<&'a Backed> {
+    let hash = |answer: &&Backed| {
+        let node = &situation.replies[answer.reply].node;
         (keyed_hash(situation.draw_key, b"canonical", node.as_str().as_bytes()), node.clone())
     };
-    answer.replies.iter().copied().min_by_key(hash).unwrap_or_default()
+    best_ones.iter().copied().min_by_key(hash)
 }
 
 /// Counts the replies of an answer that are from the network's own nodes.
-fn backstops(situation: &Situation<'_>, answer: &Same) -> u8 {
+fn backstops(situation: &Situation<'_>, answer: &Backed) -> u8 {
     let network = OwnerId::network();
-    let of_network = answer.replies.iter().filter(|index| situation.replies[**index].owner == network);
+    let of_network = answer.partners.iter().filter(|index| situation.replies[**index].owner == network);
     saturate(of_network.count())
 }
 
-fn numbers(situation: &Situation<'_>, answer: &Same) -> Numbers {
-    let within = |index: &usize| answer.replies.contains(index);
-    let agreeing = situation.pairs.iter().filter(|((first, second), _)| within(first) && within(second));
-    let outside = agreeing.into_iter().any(|(_, comparison)| comparison.numbers == Numbers::Outside);
+/// Returns whether the numbers of those that agree are inside: all pairs of them, but where the client is given numbers, those
+/// of the answer itself with each.
+fn numbers(situation: &Situation<'_>, answer: &Backed) -> Numbers {
+    let counts = |(first, second): &(usize, usize)| {
+        let is_within = answer.partners.contains(first) && answer.partners.contains(second);
+        is_within && (!situation.over_numbers || *first == answer.reply || *second == answer.reply)
+    };
+    let mut agreeing = situation.pairs.iter().filter(|(pair, _)| counts(pair));
+    let outside = agreeing.any(|(_, comparison)| comparison.numbers == Numbers::Outside);
     if outside { Numbers::Outside } else { Numbers::Inside }
 }
 

@@ -41,9 +41,9 @@ pub enum ThresholdsError {
 pub struct Tolerance {
     /// Bounds the gap between the noised scores of the two chosen tokens at the first divergence, in logits.
     pub gap: f64,
-    /// Bounds the mean distance of log-probabilities.
+    /// Bounds the mean distance of raw logits and log-sum-exps.
     pub mean: f64,
-    /// Bounds the largest distance of log-probabilities.
+    /// Bounds the largest distance of raw logits and log-sum-exps.
     pub max: f64,
     /// The number of honest pairs that these were measured on; 0 is provisional.
     pub pairs: u64,

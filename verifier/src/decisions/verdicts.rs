@@ -4,6 +4,7 @@
 //! Only a fault of L0 makes a node INVALID: a majority alone doesn't prove a lie.
 
 use infera_ledger::Verdict;
+use infera_sampling::{Noise, Rules, Terms};
 use infera_types::ids::{AssignmentId, NodeId};
 use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, Numbers, ReplicaSummary,
@@ -78,6 +79,7 @@ pub struct Closing {
 /// | the job | sound replica | L0 fault | missed | open | neutral |
 /// |---|---|---|---|---|---|
 /// | succeeded | identical to the answer: VALID; benign: INCONCLUSIVE; conflict: INCONCLUSIVE, disputed | INVALID | MISSED | MISSED | NEUTRAL |
+/// | succeeded, and the client is given numbers | as above, but INCONCLUSIVE where they are outside: no such answer was agreed on | as above | as above | as above | as above |
 /// | succeeded unverified | INCONCLUSIVE | INVALID | MISSED | MISSED | NEUTRAL |
 /// | failed, `no_consensus` | INCONCLUSIVE | INVALID | MISSED | MISSED | NEUTRAL |
 /// | failed, for want of answers or nodes | identical to another's: VALID, else INCONCLUSIVE | INVALID | MISSED, but NEUTRAL if no node answered | as missed | NEUTRAL |
@@ -88,8 +90,10 @@ pub struct Closing {
 #[must_use]
 pub fn close(case: &Case<'_>) -> Closing {
     let mut closing = Closing::default();
+    let rules = rules(case.group);
+    let context = context(case, &rules);
     for record in &case.group.assignments {
-        let (judged, dispute) = judge_record(case, record);
+        let (judged, dispute) = judge_record(case, &context, record);
         closing.judged.push(judged);
         closing.dispute = closing.dispute.or(dispute);
     }
@@ -101,19 +105,23 @@ pub fn close(case: &Case<'_>) -> Closing {
 #[must_use]
 pub fn judge(case: &Case<'_>, assignment: AssignmentId) -> Option<(Judged, Option<String>)> {
     let record = case.group.assignments.iter().find(|record| record.id == assignment)?;
-    Some(judge_record(case, record))
+    let rules = rules(case.group);
+    Some(judge_record(case, &context(case, &rules), record))
 }
 
-fn judge_record(case: &Case<'_>, record: &AssignmentRecord) -> (Judged, Option<String>) {
+fn judge_record(
+    case: &Case<'_>,
+    context: &Context<'_>,
+    record: &AssignmentRecord,
+) -> (Judged, Option<String>) {
     let answer = match &case.settlement.end {
         End::Succeeded { answer, .. } => canonical(case, answer),
         _ => None,
     };
     let replica = record.replica.as_ref();
     let sound = sound(record);
-    let context = context(case);
-    let compared = sound.zip(answer).map(|(own, answer)| compare(own, answer, &context));
-    let verdict = verdict(case, record, compared.as_ref());
+    let compared = sound.zip(answer).map(|(own, answer)| compare(own, answer, context));
+    let verdict = verdict(case, context, record, compared.as_ref());
     let elapsed_ms = elapsed_ms(case, record);
     let own_tokens = replica.map_or(0, |one| one.tokens.len() as u64);
     let judged = Judged {
@@ -121,7 +129,7 @@ fn judge_record(case: &Case<'_>, record: &AssignmentRecord) -> (Judged, Option<S
         node: record.node.clone(),
         verdict,
         agreement: compared.as_ref().map(|comparison| comparison.agreement),
-        numbers_outside: is_outside(case, record),
+        numbers_outside: is_outside(case, context, record),
         on_time: replica.is_some() && elapsed_ms <= record.budget_ms,
         elapsed_ms,
         own_tokens,
@@ -142,7 +150,12 @@ fn elapsed_ms(case: &Case<'_>, record: &AssignmentRecord) -> u64 {
     }
 }
 
-fn verdict(case: &Case<'_>, record: &AssignmentRecord, compared: Option<&Comparison>) -> Verdict {
+fn verdict(
+    case: &Case<'_>,
+    context: &Context<'_>,
+    record: &AssignmentRecord,
+    compared: Option<&Comparison>,
+) -> Verdict {
     if record.replica.as_ref().is_some_and(|replica| !replica.sound) {
         return Verdict::Invalid;
     }
@@ -150,7 +163,7 @@ fn verdict(case: &Case<'_>, record: &AssignmentRecord, compared: Option<&Compari
         (AssignmentState::Neutral, _) => Verdict::Neutral,
         // A miss stands, though an answer came later: its place was given to another node.
         (AssignmentState::Missed, _) => missed(case),
-        (AssignmentState::Answered, Some(replica)) => answered(case, record, replica, compared),
+        (AssignmentState::Answered, Some(replica)) => answered(case, context, record, replica, compared),
         (AssignmentState::Open, _) | (AssignmentState::Answered, None) => silent(case, record),
     }
 }
@@ -188,33 +201,42 @@ fn silent(case: &Case<'_>, record: &AssignmentRecord) -> Verdict {
 
 fn answered(
     case: &Case<'_>,
+    context: &Context<'_>,
     record: &AssignmentRecord,
     replica: &ReplicaSummary,
     compared: Option<&Comparison>,
 ) -> Verdict {
     let before_end = replica.arrived_ms <= case.settlement.settled_ms;
     match &case.settlement.end {
-        End::Succeeded { verification, .. } => {
-            let identical = compared.is_some_and(|comparison| comparison.agreement == Agreement::Identical);
+        End::Succeeded { verification, answer } => {
+            let is_given = !answer.numbers.is_empty();
+            let identical = compared.is_some_and(|comparison| {
+                let is_inside = comparison.numbers == Numbers::Inside;
+                comparison.agreement == Agreement::Identical && (is_inside || !is_given)
+            });
             // Compared with itself alone an answer proves nothing.
             let vouched = verification.status != VerificationStatus::Unverified;
             if identical && vouched { Verdict::Valid } else { Verdict::Inconclusive }
         }
         End::Cancelled | End::Expired if !before_end => Verdict::Neutral,
-        End::Cancelled | End::Expired => among_themselves(case, record, replica),
+        End::Cancelled | End::Expired => among_themselves(case, context, record, replica),
         End::Failed { reason: FailureReason::TooManyMisses | FailureReason::InsufficientNodes, .. } => {
-            among_themselves(case, record, replica)
+            among_themselves(case, context, record, replica)
         }
         End::Failed { .. } => Verdict::Inconclusive,
     }
 }
 
 /// Without an answer of the job: valid by an identical replica of another owner, in before the end.
-fn among_themselves(case: &Case<'_>, record: &AssignmentRecord, replica: &ReplicaSummary) -> Verdict {
+fn among_themselves(
+    case: &Case<'_>,
+    context: &Context<'_>,
+    record: &AssignmentRecord,
+    replica: &ReplicaSummary,
+) -> Verdict {
     let partners = others(case, record).filter(|(_, other)| other.arrived_ms <= case.settlement.settled_ms);
-    let context = context(case);
     let mut identical =
-        partners.filter(|(_, other)| compare(replica, other, &context).agreement == Agreement::Identical);
+        partners.filter(|(_, other)| compare(replica, other, context).agreement == Agreement::Identical);
     if identical.next().is_some() { Verdict::Valid } else { Verdict::Inconclusive }
 }
 
@@ -228,11 +250,9 @@ fn others<'a>(
     elsewhere.filter_map(|other| sound(other).map(|replica| (other, replica)))
 }
 
-fn is_outside(case: &Case<'_>, record: &AssignmentRecord) -> bool {
+fn is_outside(case: &Case<'_>, context: &Context<'_>, record: &AssignmentRecord) -> bool {
     let Some(own) = sound(record) else { return false };
-    let context = context(case);
-    let mut partners =
-        others(case, record).map(|(_, other)| compare(own, other, &context).numbers).peekable();
+    let mut partners = others(case, record).map(|(_, other)| compare(own, other, context).numbers).peekable();
     partners.peek().is_some() && partners.all(|numbers| numbers == Numbers::Outside)
 }
 
@@ -247,12 +267,21 @@ fn dispute(case: &Case<'_>, record: &AssignmentRecord, comparison: &Comparison) 
     ))
 }
 
-fn context<'a>(case: &Case<'a>) -> Context<'a> {
-    Context {
-        temperature: case.group.temperature,
-        sample_key: &case.group.sample_key,
-        thresholds: case.thresholds,
-    }
+/// Returns what the group's tokens were chosen by, as far as comparing them needs it: which tokens end a turn isn't stored, and
+/// plays no part in it.
+fn rules(group: &GroupRecord) -> Rules {
+    Rules::new(&Terms {
+        temperature: group.temperature,
+        knobs: &group.knobs,
+        top_logprobs: None,
+        end_tokens: &[],
+        prompt: &group.prompt_tokens,
+    })
+}
+
+fn context<'a>(case: &Case<'a>, rules: &'a Rules) -> Context<'a> {
+    let noise = Noise::new(&case.group.sample_key, case.group.choice);
+    Context { rules, noise, thresholds: case.thresholds }
 }
 
 /// Returns the replica that the answer was taken from.

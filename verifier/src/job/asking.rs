@@ -21,6 +21,7 @@ use super::dispatch::{self, Sent};
 use super::group::{Asked, Barred, Group, Hold};
 use super::own_nodes;
 use super::prompt::Prepared;
+use super::unable::unable;
 use crate::decisions::group_draw::{Distinct, Draw, Filled, Member, fill};
 use crate::decisions::quorum::Agreed;
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
@@ -89,7 +90,7 @@ impl Asking {
     pub(super) fn new(tenure: Arc<Tenure>, job: TakenJob, prepared: Prepared, lane: Lane) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX);
         let distinct = own_nodes::distinct(tenure.config.distinct, &job.pool);
-        let group = Group::new(job.policy, distinct, job.misses.clone());
+        let group = Group::new(job.policy, distinct, job.misses.clone(), prepared.gives_numbers());
         let rest = Duration::from_millis(tenure.config.rest_ms);
         let rests = Backoff::doubling(rest, rest.saturating_mul(REST_GROWTH_MAX));
         Self { tenure, job, prepared, lane, distinct, group, sender, inbox, resting: HashMap::new(), rests }
@@ -97,10 +98,20 @@ impl Asking {
 
     /// Returns the group as the settlement remembers it; none if no node was asked.
     pub(super) fn record(&self) -> Option<GroupRecord> {
-        let context = self.prepared.context(&self.tenure.thresholds);
-        let record = self.group.record(&self.tenure.id, &context, Timestamp::now())?;
-        let (payment, is_for_chosen_nodes) = (self.job.payment, !self.job.pool.is_open());
-        Some(GroupRecord { payment, is_for_chosen_nodes, ..record })
+        let (assignments, deadline_ms) = self.group.records(Timestamp::now())?;
+        let Prepared { request, sample_key, choice, prompt_lookup, .. } = &self.prepared;
+        Some(GroupRecord {
+            verifier: self.tenure.id.clone(),
+            assignments,
+            deadline_ms,
+            temperature: request.temperature,
+            sample_key: *sample_key,
+            choice: *choice,
+            knobs: request.knobs.clone(),
+            prompt_tokens: prompt_lookup.clone(),
+            payment: self.job.payment,
+            is_for_chosen_nodes: !self.job.pool.is_open(),
+        })
     }
 
     /// Returns the end that an agreement is.
@@ -152,11 +163,14 @@ impl Asking {
     /// Returns the end of a job that there are not enough nodes for.
     pub(super) fn insufficient_nodes(&self) -> End {
         let wanted = self.job.policy.replicas;
-        let message = if self.job.pool.is_open() {
-            format!("There are not enough nodes of different owners for this model; {wanted} are needed.")
-        } else {
-            own_nodes::too_few(&self.tenure, &self.job, &self.prepared.entry.digests)
-        };
+        let unable = unable(&self.tenure, &self.job, &self.prepared, self.distinct);
+        let message = unable.unwrap_or_else(|| {
+            if self.job.pool.is_open() {
+                format!("There are not enough nodes of different owners for this model; {wanted} are needed.")
+            } else {
+                own_nodes::too_few(&self.tenure, &self.job, &self.prepared.entry.digests)
+            }
+        });
         End::Failed { reason: FailureReason::InsufficientNodes, message }
     }
 
@@ -248,7 +262,9 @@ impl Asking {
                 replica: None,
             };
             let route = self.tenure.routes.open(assignment.id, &view.id, self.sender.clone());
-            let asked = Asked::new(record, member, now.after(budget).after(grace), Hold::new(slot, route));
+            let hold = Hold::new(slot, route);
+            let has_logit_max = view.features.has(Feature::Sampling2);
+            let asked = Asked::new(record, member, now.after(budget).after(grace), hold, has_logit_max);
             let index = self.group.add(asked);
             sending.push((index, view, assignment));
             self.tenure.counters.assignments.add_one();
@@ -277,7 +293,7 @@ impl Asking {
             model_digest: view.class.model_digest,
             request: self.prepared.request.clone(),
             sample_key: self.prepared.sample_key,
-            choice: 0,
+            choice: self.prepared.choice,
             // A node that doesn't announce it would refuse an assignment with this field.
             cache_scope: view.features.has(Feature::PrefixCache).then_some(self.prepared.cache_scope),
             now_ms: self.job.accepted_ms,

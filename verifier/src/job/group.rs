@@ -4,14 +4,11 @@
 use std::collections::BTreeMap;
 
 use infera_ledger::Miss;
-use infera_types::ids::{AssignmentId, Digest, NodeId, OwnerId, VerifierId};
+use infera_types::ids::{AssignmentId, Digest, NodeId, OwnerId};
 use infera_types::job::{
-    Answer, AssignmentRecord, AssignmentState, End, FinishReason, GroupRecord, ReplicaSummary,
-    VerificationPolicy,
+    Answer, AssignmentRecord, AssignmentState, End, FinishReason, ReplicaSummary, VerificationPolicy,
 };
-use infera_types::knobs::Knobs;
 use infera_types::messages::Replica;
-use infera_types::money::Payment;
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
@@ -64,6 +61,8 @@ pub(super) struct Asked {
     pub(super) model_digest: Digest,
     /// When waiting for it ends.
     pub(super) due: Timestamp,
+    /// Whether its node announced that it reports the highest logit of each row.
+    pub(super) has_logit_max: bool,
     /// Whether the broker may have lost it: then silence isn't the node's fault.
     pub(super) uncertain: bool,
     /// Whether its time ran out without a word.
@@ -78,13 +77,20 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Makes an open assignment.
-    pub(super) fn new(record: AssignmentRecord, member: Member, due: Timestamp, hold: Hold) -> Self {
+    pub(super) fn new(
+        record: AssignmentRecord,
+        member: Member,
+        due: Timestamp,
+        hold: Hold,
+        has_logit_max: bool,
+    ) -> Self {
         let model_digest = member.numeric_class.model_digest;
         Self {
             record,
             member,
             model_digest,
             due,
+            has_logit_max,
             uncertain: false,
             was_silent: false,
             is_unsupported: false,
@@ -108,6 +114,8 @@ impl Asked {
 pub(super) struct Group {
     policy: VerificationPolicy,
     distinct: Distinct,
+    /// Whether the client is given the answer's numbers, so that these are agreed on, too.
+    gives_numbers: bool,
     asked: Vec<Asked>,
     /// Indexes into `asked`, in the order of arrival.
     replies: Vec<usize>,
@@ -120,10 +128,16 @@ pub(super) struct Group {
 
 impl Group {
     /// Begins with no node asked.
-    pub(super) fn new(policy: VerificationPolicy, distinct: Distinct, earlier: Vec<Miss>) -> Self {
+    pub(super) fn new(
+        policy: VerificationPolicy,
+        distinct: Distinct,
+        earlier: Vec<Miss>,
+        gives_numbers: bool,
+    ) -> Self {
         Self {
             policy,
             distinct,
+            gives_numbers,
             asked: Vec::new(),
             replies: Vec::new(),
             pairs: BTreeMap::new(),
@@ -301,6 +315,7 @@ impl Group {
             open: self.open(),
             replacements_left: self.replacements_left(),
             distinct: self.distinct,
+            over_numbers: self.gives_numbers,
             draw_key,
         })
     }
@@ -315,37 +330,21 @@ impl Group {
             finish_reason: served.finish_reason,
             prompt_tokens: replica.prompt_tokens,
             cached_tokens: served.cached_tokens,
-            numbers: Vec::new(),
+            numbers: if self.gives_numbers { replica.numbers.clone() } else { Vec::new() },
             node: one.record.node.clone(),
             model,
         };
         Some(End::Succeeded { answer, verification: agreed.verification(thresholds) })
     }
 
-    /// Returns what any verifier needs to score the group; none if no node was asked.
-    pub(super) fn record(
-        &self,
-        verifier: &VerifierId,
-        context: &Context<'_>,
-        now: Timestamp,
-    ) -> Option<GroupRecord> {
+    /// Returns all assignments and when the time of the last open one is up; none if no node was asked.
+    pub(super) fn records(&self, now: Timestamp) -> Option<(Vec<AssignmentRecord>, Timestamp)> {
         if self.asked.is_empty() {
             return None;
         }
         let open = self.asked.iter().filter(|one| one.is(AssignmentState::Open));
-        Some(GroupRecord {
-            verifier: verifier.clone(),
-            assignments: self.asked.iter().map(|one| one.record.clone()).collect(),
-            deadline_ms: open.map(|one| one.due).max().unwrap_or(now),
-            temperature: context.temperature,
-            sample_key: *context.sample_key,
-            choice: 0,
-            knobs: Knobs::default(),
-            prompt_tokens: Vec::new(),
-            // Both stand with the job, not with what its nodes do.
-            payment: Payment::Free,
-            is_for_chosen_nodes: false,
-        })
+        let deadline = open.map(|one| one.due).max().unwrap_or(now);
+        Some((self.asked.iter().map(|one| one.record.clone()).collect(), deadline))
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use infera_ledger::{CatalogueEntry, LedgerError, TakenJob};
 use infera_model::chat::{ChatError, ChatModel, Prompt, RENDERING, prompt_hash};
-use infera_sampling::{cache_scope, draw_key, sample_key};
-use infera_types::features::Features;
+use infera_sampling::{Noise, Rules, Terms, cache_scope, draw_key, sample_key};
+use infera_types::features::{Feature, Features};
 use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
+use infera_types::numbers::TokenId;
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use infera_types::unreadable::unreadable;
@@ -38,8 +39,14 @@ pub(super) struct Prepared {
     pub(super) prompt_tokens: u32,
     /// The first version of rendering that comes to them.
     pub(super) rendering_min: u32,
+    /// By what its tokens are chosen.
+    pub(super) rules: Rules,
+    /// The different tokens of the prompt in ascending order, where the request's knobs look at them.
+    pub(super) prompt_lookup: Vec<TokenId>,
     /// The key of the noise.
     pub(super) sample_key: Digest,
+    /// Which of its request's answers the job is, counted from 0.
+    pub(super) choice: u32,
     /// The key of the draws.
     pub(super) draw_key: Digest,
     /// The scope of what nodes compute for prompts: the account's, in this epoch.
@@ -56,7 +63,17 @@ impl Prepared {
 
     /// Returns what is the same for all replicas of the job.
     pub(super) fn context<'a>(&'a self, thresholds: &'a Thresholds) -> Context<'a> {
-        Context { temperature: self.request.temperature, sample_key: &self.sample_key, thresholds }
+        Context { rules: &self.rules, noise: self.noise(), thresholds }
+    }
+
+    /// Returns the noise that its tokens are chosen with.
+    pub(super) fn noise(&self) -> Noise {
+        Noise::new(&self.sample_key, self.choice)
+    }
+
+    /// Returns whether the client is given the numbers of its answer.
+    pub(super) const fn gives_numbers(&self) -> bool {
+        self.request.top_logprobs.is_some()
     }
 
     /// Returns whether a node that renders by this version comes to the same tokens.
@@ -121,18 +138,49 @@ async fn prepare_by(
         tracing::error!(job = %job.id, epoch = job.epoch, %error, "a job's epoch can't be read");
         unprocessable("The job's epoch is unknown.")
     })?;
+    // The ledger's jobs are their request's only answers.
+    let choice = 0;
+    let prompt_lookup = lookup(&request, &prompt);
+    let rules = Rules::new(&Terms {
+        temperature: request.temperature,
+        knobs: &request.knobs,
+        top_logprobs: request.top_logprobs,
+        end_tokens: &entry.end_tokens,
+        prompt: &prompt_lookup,
+    });
     Ok(Prepared {
+        rules,
+        prompt_lookup,
+        choice,
         sample_key: sample_key(&secret, job.id, &request, &model),
         draw_key: draw_key(&secret, job.id),
         cache_scope: cache_scope(&secret, &job.account),
         prompt_hash: prompt_hash(&prompt.tokens),
         prompt_tokens,
         rendering_min: prompt.since,
-        needed: Features::needed(&request),
+        needed: needed(&request, choice),
         request,
         entry,
         chat,
     })
+}
+
+/// Returns what an answer needs of a node's engine.
+fn needed(request: &JobRequest, choice: u32) -> Features {
+    let needed = Features::needed(request);
+    // Older nodes know one choice.
+    if choice > 0 { needed.with(Feature::Sampling2) } else { needed }
+}
+
+/// Returns the different tokens of a prompt in ascending order, if the request's knobs look at them.
+fn lookup(request: &JobRequest, prompt: &Prompt) -> Vec<TokenId> {
+    if !request.knobs.look_at_prompt() {
+        return Vec::new();
+    }
+    let mut tokens = prompt.tokens.clone();
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
 }
 
 /// Why a stored request has no prompt.

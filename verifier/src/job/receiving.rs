@@ -12,7 +12,7 @@ use tracing::info_span;
 use super::asking::Asking;
 use super::group::{Served, summarise};
 use super::prompt::INLINE_MAX_BYTES;
-use crate::decisions::integrity::{self, Expected};
+use crate::decisions::integrity::{self, Expected, Spelled};
 use crate::decisions::misses::{Lack, counts};
 use crate::nodes::{Arrival, Arrived};
 
@@ -84,7 +84,8 @@ impl Asking {
         // More than fit into the context are too many whatever they spell.
         let tokens_max = usize::try_from(self.prepared.entry.context_max).unwrap_or(usize::MAX);
         let is_short = replica.tokens.len() <= tokens_max;
-        let decoded = is_short.then(|| self.prepared.chat.decode(&replica.tokens).ok()).flatten();
+        let knobs = &self.prepared.request.knobs;
+        let text = is_short.then(|| self.prepared.chat.answer_text(&replica.tokens, knobs).ok()).flatten();
         let expected = Expected {
             assignment: asked.record.id,
             job: self.job.id,
@@ -94,9 +95,10 @@ impl Asking {
             max_tokens: self.prepared.request.max_tokens,
             context_max: self.prepared.entry.context_max,
             end_tokens: &self.prepared.entry.end_tokens,
-            decoded: decoded.as_deref(),
-            temperature: self.prepared.request.temperature,
-            sample_key: &self.prepared.sample_key,
+            spelled: text.as_ref().map(|it| Spelled { text: &it.text, stopped_at: it.stopped_at }),
+            rules: &self.prepared.rules,
+            noise: self.prepared.noise(),
+            has_logit_max: asked.has_logit_max,
         };
         let fault = integrity::check(replica, &expected).err();
         if let Some(fault) = fault {

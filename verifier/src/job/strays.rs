@@ -1,6 +1,7 @@
 //! Scores replicas whose verifier is gone, from the group that it stored.
 
 use infera_ledger::{CatalogueEntry, Group, LedgerError};
+use infera_sampling::{Noise, Rules, Terms};
 use infera_types::ids::{AssignmentId, NodeId};
 use infera_types::job::{AssignmentState, End, FinishReason, GroupRecord, Settlement};
 use infera_types::messages::Replica;
@@ -8,7 +9,7 @@ use infera_types::time::Timestamp;
 
 use super::group::summarise;
 use super::scorer::{case, count_verdicts, dispute, posting};
-use crate::decisions::integrity::{self, Expected};
+use crate::decisions::integrity::{self, Expected, Spelled};
 use crate::decisions::verdicts::{self, Witness};
 use crate::tenure::Tenure;
 
@@ -80,8 +81,8 @@ async fn post_stray(
     Ok(())
 }
 
-/// Checks a replica by L0 as far as a stored group allows: the prompt and the request's bound went with the owner, so those are
-/// taken as the replica says, unless the job's answer tells.
+/// Checks a replica by L0 as far as a stored group allows: the prompt, the request's bound and the number of its likeliest tokens
+/// went with the owner, so those are taken as the replica says, unless the job's answer tells.
 fn is_sound(
     tenure: &Tenure,
     settlement: &Settlement,
@@ -90,15 +91,23 @@ fn is_sound(
     replica: &Replica,
 ) -> bool {
     let Some(chat) = tenure.chats.of(entry) else { return true };
-    let prompt_tokens = match &settlement.end {
-        End::Succeeded { answer, .. } => answer.prompt_tokens,
-        _ => replica.prompt_tokens,
+    let (prompt_tokens, numbers) = match &settlement.end {
+        End::Succeeded { answer, .. } => (answer.prompt_tokens, answer.numbers.first()),
+        _ => (replica.prompt_tokens, None),
     };
+    let likeliest = numbers.or(replica.numbers.first()).map(|row| row.likeliest.len());
+    let rules = Rules::new(&Terms {
+        temperature: group.temperature,
+        knobs: &group.knobs,
+        top_logprobs: likeliest.and_then(|count| u8::try_from(count).ok()),
+        end_tokens: &entry.end_tokens,
+        prompt: &group.prompt_tokens,
+    });
     let own_length = u32::try_from(replica.tokens.len()).unwrap_or(u32::MAX);
     let announced = replica.numeric_class.model_digest;
     // More than fit into the context are too many whatever they spell.
     let is_short = own_length <= entry.context_max;
-    let decoded = is_short.then(|| chat.decode(&replica.tokens).ok()).flatten();
+    let text = is_short.then(|| chat.answer_text(&replica.tokens, &group.knobs).ok()).flatten();
     let expected = Expected {
         assignment: replica.assignment_id,
         job: settlement.job_id,
@@ -108,9 +117,11 @@ fn is_sound(
         max_tokens: if replica.finish_reason == FinishReason::Length { own_length } else { u32::MAX },
         context_max: entry.context_max,
         end_tokens: &entry.end_tokens,
-        decoded: decoded.as_deref(),
-        temperature: group.temperature,
-        sample_key: &group.sample_key,
+        spelled: text.as_ref().map(|it| Spelled { text: &it.text, stopped_at: it.stopped_at }),
+        rules: &rules,
+        noise: Noise::new(&group.sample_key, group.choice),
+        // Only nodes that announced it are asked what needs the second version of sampling.
+        has_logit_max: !group.knobs.are_plain() || group.choice > 0,
     };
     let fault = integrity::check(replica, &expected).err();
     if let Some(fault) = fault {

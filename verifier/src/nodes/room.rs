@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::fleet::{Fleet, fleet};
 use super::ledger_view::Snapshot;
 use super::table::NodeTable;
+use crate::decisions::abilities::shared;
 use crate::decisions::group_draw::{Candidate, Distinct};
 
 /// Returns what there is room for of one model; nothing of one that isn't in the catalogue.
@@ -46,7 +47,9 @@ fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> Mode
     let mut owners = HashSet::new();
     let (mut free_slots, mut free_of_backstops) = (0_u32, 0_u32);
     let mut others = HashSet::new();
-    for candidate in candidates.iter().filter(|candidate| !candidate.ejected && !candidate.is_private) {
+    let open: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| !candidate.ejected && !candidate.is_private).collect();
+    for candidate in &open {
         nodes.insert(&candidate.node);
         owners.insert(&candidate.owner);
         let free = if candidate.is_backstop { &mut free_of_backstops } else { &mut free_slots };
@@ -63,12 +66,18 @@ fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> Mode
         Distinct::Machine | Distinct::Node => nodes.len(),
     };
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
+    ModelCapacity {
+        model: model.clone(),
+        nodes: count(nodes.len()),
+        owners: count(different),
+        free_slots,
+        features: Some(shared(&open, distinct, GROUP_OWNERS)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use infera_types::features::Features;
+    use infera_types::features::{Feature, Features};
     use infera_types::ids::{Digest, NodeId, OwnerId};
     use infera_types::numbers::NumericClass;
 
@@ -119,5 +128,29 @@ mod tests {
                 room(&ModelName::new("m"), &candidates, distinct);
             assert_eq!((nodes, owners, free_slots), told, "{fleet:?} {distinct:?}");
         }
+    }
+
+    #[test]
+    fn gateways_are_told_what_three_owners_nodes_can_do() {
+        let told = |fleet: &[(&str, &str, &[Feature])], distinct| {
+            let candidates: Vec<_> = fleet
+                .iter()
+                .map(|(owner, node, features)| Candidate {
+                    features: features.iter().copied().collect(),
+                    ..candidate((owner, node, 1, false))
+                })
+                .collect();
+            room(&ModelName::new("m"), &candidates, distinct).features.unwrap().to_string()
+        };
+        let (old, new): (&[Feature], &[Feature]) = (
+            &[Feature::Temperature, Feature::Seed],
+            &[Feature::Temperature, Feature::Sampling2, Feature::Seed],
+        );
+        let two = [("a", "a1", new), ("b", "b1", new), ("b", "b2", new), ("c", "c1", old)];
+        let three = [("a", "a1", new), ("b", "b1", new), ("c", "c1", new), ("d", "d1", old)];
+        assert_eq!(told(&two, Distinct::Owner), "temperature, seed");
+        assert_eq!(told(&two, Distinct::Node), "temperature, sampling/2, seed");
+        assert_eq!(told(&three, Distinct::Owner), "temperature, sampling/2, seed");
+        assert_eq!(told(&two[..2], Distinct::Owner), "");
     }
 }

@@ -26,8 +26,7 @@ pairs = 0
 
 fn compared(a: &ReplicaSummary, b: &ReplicaSummary, sampling: &Sampling) -> Comparison {
     let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
-    let context =
-        Context { temperature: sampling.temperature, sample_key: &sampling.key, thresholds: &thresholds };
+    let context = Context { rules: &sampling.rules(), noise: sampling.noise(), thresholds: &thresholds };
     compare(a, b, &context)
 }
 
@@ -41,23 +40,17 @@ fn scored(replica: &ReplicaSummary, referee: &Toy, hardware: &str, sampling: &Sa
     });
     let numbers: Vec<_> = rows.collect();
     let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
-    let context =
-        Context { temperature: sampling.temperature, sample_key: &sampling.key, thresholds: &thresholds };
+    let context = Context { rules: &sampling.rules(), noise: sampling.noise(), thresholds: &thresholds };
     let numeric_class = class("toy", hardware);
     compare_scored(replica, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context)
 }
 
-/// The largest true change of any token's log-probability over the positions compared.
+/// The largest true change of any token's raw logit over the positions compared. No log-sum-exp changes by more.
 fn true_distance(a: &Toy, b: &Toy, tokens: &[u32], positions: usize) -> f64 {
-    let log_probabilities = |toy: &Toy, prefix: &[u32]| {
-        let row: Vec<f64> = toy.row(prefix).into_iter().map(f64::from).collect();
-        let sum: f64 = row.iter().map(|logit| logit.exp()).sum();
-        row.into_iter().map(|logit| logit - sum.ln()).collect::<Vec<_>>()
-    };
     let each = (0..positions).flat_map(|position| {
         let prefix = &tokens[..position];
-        let pairs = log_probabilities(a, prefix).into_iter().zip(log_probabilities(b, prefix));
-        pairs.map(|(first, second)| (first - second).abs()).collect::<Vec<_>>()
+        let pairs = a.row(prefix).into_iter().zip(b.row(prefix));
+        pairs.map(|(first, second)| f64::from((first - second).abs())).collect::<Vec<_>>()
     });
     each.fold(0.0, f64::max)
 }
@@ -98,7 +91,7 @@ proptest! {
     #[test]
     fn a_little_error_is_benign_and_inside(job: u64, temperature in 0.0..2.0_f64) {
         let sampling = Sampling::new(job, temperature, 30);
-        // Off by 0.02 at most: no log-probability moves by more than 0.04, no gap is over 0.08.
+        // Off by 0.02 at most: no logit moves by more than 0.02, no gap is over 0.04.
         let other = Toy { error: 0.02, ..HONEST };
         let comparison = compared(&HONEST.summary(&sampling, "a"), &other.summary(&sampling, "b"), &sampling);
         prop_assert!(!matches!(comparison.agreement, Agreement::Conflict { .. }), "{:?}", comparison);
@@ -177,7 +170,7 @@ fn a_score_names_the_first_choice_that_nothing_excuses() {
         let numbers: Vec<_> = rows.into_iter().cloned().collect();
         let numeric_class = class("toy", "b");
         let thresholds = Thresholds::parse(THRESHOLDS).unwrap();
-        let context = Context { temperature: 0.0, sample_key: &sampling.key, thresholds: &thresholds };
+        let context = Context { rules: &sampling.rules(), noise: sampling.noise(), thresholds: &thresholds };
         let found =
             compare_scored(&one, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context);
         assert_eq!(found.agreement, agreement);
@@ -187,7 +180,7 @@ fn a_score_names_the_first_choice_that_nothing_excuses() {
     one.tokens[3] = 9_999;
     let numbers = vec![confirms; 4];
     let (thresholds, numeric_class) = (Thresholds::parse(THRESHOLDS).unwrap(), class("toy", "b"));
-    let context = Context { temperature: 0.0, sample_key: &sampling.key, thresholds: &thresholds };
+    let context = Context { rules: &sampling.rules(), noise: sampling.noise(), thresholds: &thresholds };
     let found = compare_scored(&one, &Scored { numbers: &numbers, numeric_class: &numeric_class }, &context);
     assert_eq!(found.agreement, conflict(3));
 }

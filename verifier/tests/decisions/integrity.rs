@@ -3,7 +3,7 @@
 use infera_types::ids::{AssignmentId, Digest, JobId};
 use infera_types::job::FinishReason;
 use infera_types::messages::{Replica, ReplicaTiming};
-use infera_verifier::decisions::integrity::{Expected, Fault, check};
+use infera_verifier::decisions::integrity::{Expected, Fault, Spelled, check};
 use proptest::prelude::*;
 
 use super::sample::{Decoded, END, HONEST, Sampling, class};
@@ -43,9 +43,10 @@ fn checked(replica: &Replica, sampling: &Sampling) -> Result<(), Fault> {
         max_tokens: u32::try_from(sampling.max_tokens).unwrap(),
         context_max: 64,
         end_tokens: &[END],
-        decoded: Some(&decoded),
-        temperature: sampling.temperature,
-        sample_key: &sampling.key,
+        spelled: Some(Spelled { text: &decoded, stopped_at: None }),
+        rules: &sampling.rules(),
+        noise: sampling.noise(),
+        has_logit_max: true,
     };
     check(replica, &expected)
 }
@@ -74,7 +75,7 @@ proptest! {
         let decoded = HONEST.decode(&other);
         prop_assume!(decoded.tokens.len() >= 10);
         let found = checked(&replica(decoded), &sampling);
-        prop_assert!(matches!(found, Err(Fault::Order { .. })), "{:?}", found);
+        prop_assert!(matches!(found, Err(Fault::Order { .. } | Fault::LogitMax { .. })), "{:?}", found);
     }
 
     /// It survives the way over the broker: what JSON makes of the numbers changes no score.
@@ -170,9 +171,10 @@ fn undecodable_tokens_are_a_fault() {
         max_tokens: 20,
         context_max: 64,
         end_tokens: &[END],
-        decoded: None,
-        temperature: sampling.temperature,
-        sample_key: &sampling.key,
+        spelled: None,
+        rules: &sampling.rules(),
+        noise: sampling.noise(),
+        has_logit_max: false,
     };
     assert_eq!(check(&replica, &expected), Err(Fault::Text));
 }

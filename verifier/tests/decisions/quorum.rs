@@ -33,6 +33,7 @@ fn comparison(agreement: Agreement, numbers: Numbers) -> Comparison {
 struct Group {
     replies: Vec<Reply>,
     pairs: BTreeMap<(usize, usize), Comparison>,
+    over_numbers: bool,
 }
 
 impl Group {
@@ -56,7 +57,7 @@ impl Group {
                 pairs.insert((first, second), comparison(agreement, numbers));
             }
         }
-        Self { replies: given.iter().map(reply).collect(), pairs }
+        Self { replies: given.iter().map(reply).collect(), pairs, over_numbers: false }
     }
 
     fn decide(
@@ -68,7 +69,17 @@ impl Group {
         let draw_key = Digest::from_bytes([7; 32]);
         let (replies, pairs) = (&self.replies, &self.pairs);
         let draw_key = &draw_key;
-        decide(&Situation { policy, replies, pairs, open, replacements_left, distinct, draw_key })
+        let over_numbers = self.over_numbers;
+        decide(&Situation {
+            policy,
+            replies,
+            pairs,
+            open,
+            replacements_left,
+            distinct,
+            over_numbers,
+            draw_key,
+        })
     }
 }
 
@@ -296,4 +307,82 @@ fn every_small_situation() {
         }
     }
     assert!(settled > 1_000, "{settled}");
+}
+
+/// Where the client is given numbers, letters of different case are different answers.
+#[test]
+fn numbers_are_agreed_on_where_the_client_is_given_them() {
+    let table = [
+        (TWO, "aA", 1, 6, "wait"),
+        (TWO, "aA", 0, 6, "draw 1"),
+        (TWO, "aAa", 0, 6, "settle 2/3/3"),
+        (TWO, "aAaA", 0, 6, "draw 1"),
+        (TWO, "aAaA", 0, 0, "fail no_consensus"),
+        (TWO, "aAaAA", 0, 0, "settle 3/5/5"),
+        (THREE, "aaA", 0, 6, "draw 1"),
+        (THREE, "aaA", 0, 0, "fail no_consensus"),
+        (THREE, "aaa", 0, 0, "settle 3/3/3"),
+        (ONE, "a", 0, 6, "settle 1/1/1"),
+        (ONE, "aA", 0, 6, "settle 1/2/2"),
+        (TWO, "", 0, 0, "fail too_many_misses"),
+        (TWO, "a", 0, 0, "fail too_many_misses"),
+    ];
+    for (policy, text, open, left, expected) in table {
+        let group = Group { over_numbers: true, ..Group::of(&replies(text)) };
+        let decision = group.decide(policy, (open, left), Distinct::Owner);
+        assert_eq!(word(&decision), expected, "{policy:?} {text:?} open {open} left {left}");
+        if let (Decision::Settle(agreed), true) = (decision, policy != ONE) {
+            assert_eq!(agreed.numbers, Some(Numbers::Inside), "{text:?}");
+        }
+    }
+}
+
+/// Numbers that agree with the same third ones need not agree with each other: every way in which the numbers of four replies
+/// with the same tokens can agree.
+#[test]
+fn an_answer_is_backed_by_numbers_that_agree_with_its_own() {
+    let places: Vec<(usize, usize)> =
+        (0..4).flat_map(|second| (0..second).map(move |first| (first, second))).collect();
+    let mut settled = 0;
+    for mask in 0..1_u32 << places.len() {
+        let is_inside = |one: usize, other: usize| {
+            let pair = (one.min(other), one.max(other));
+            one == other
+                || places.iter().position(|place| *place == pair).is_some_and(|at| mask >> at & 1 == 1)
+        };
+        let group_of = |order: [usize; 4]| {
+            let mut group = Group { over_numbers: true, ..Group::of(&replies("aaaa")) };
+            group.replies = order.iter().map(|at| group.replies[*at].clone()).collect();
+            for ((first, second), pair) in &mut group.pairs {
+                let inside = is_inside(order[*first], order[*second]);
+                pair.numbers = if inside { Numbers::Inside } else { Numbers::Outside };
+            }
+            group
+        };
+        let backing = |one: usize| (0..4).filter(|other| is_inside(one, *other)).count();
+        let best = (0..4).map(backing).max().unwrap();
+        let best_ones: Vec<usize> = (0..4).filter(|one| backing(*one) == best).collect();
+        let is_one = best_ones.iter().all(|one| best_ones.iter().all(|other| is_inside(*one, *other)));
+        for (policy, needed) in [(TWO, 2), (THREE, 3)] {
+            let served = [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]].map(|order| {
+                match group_of(order).decide(policy, (0, 0), Distinct::Owner) {
+                    Decision::Settle(agreed) => {
+                        assert_eq!(usize::from(agreed.counts.agreed), best, "{mask:b}");
+                        assert_eq!(agreed.numbers, Some(Numbers::Inside));
+                        Some(order[agreed.canonical])
+                    }
+                    Decision::Fail(reason) => {
+                        assert_eq!(reason, FailureReason::NoConsensus, "{mask:b}");
+                        None
+                    }
+                    other => panic!("{other:?}"),
+                }
+            });
+            assert!(served.iter().all(|one| *one == served[0]), "whatever the order: {served:?}");
+            assert_eq!(served[0].is_some(), best >= needed && is_one, "{mask:b} {policy:?}");
+            assert!(served[0].is_none_or(|one| best_ones.contains(&one)));
+            settled += u32::from(served[0].is_some());
+        }
+    }
+    assert!((20..128).contains(&settled), "{settled}");
 }

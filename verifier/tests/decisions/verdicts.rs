@@ -106,8 +106,7 @@ fn sampling() -> Sampling {
     let mut jobs = (0..2_000).map(|job| Sampling::new(job, 1.0, 6));
     let found = jobs.find(|sampling| {
         let honest = HONEST.summary(sampling, "a");
-        let (temperature, sample_key) = (sampling.temperature, &sampling.key);
-        let context = Context { temperature, sample_key, thresholds: &thresholds };
+        let context = Context { rules: &sampling.rules(), noise: sampling.noise(), thresholds: &thresholds };
         let whole = honest.tokens.len() == 6;
         whole && matches!(compare(&honest, &benign(sampling), &context).agreement, Agreement::Benign { .. })
     });
@@ -312,6 +311,53 @@ fn the_dispute_says_who_and_where() {
     for part in [assignment(2).to_string(), "n2".to_owned(), "at token ".to_owned()] {
         assert!(dispute.contains(&part), "{dispute}");
     }
+}
+
+/// Where the client is given numbers, the same tokens with others are not the answer that was agreed on.
+#[test]
+fn numbers_count_where_the_client_is_given_them() {
+    let sampling = sampling();
+    for (gives, expected) in [(true, "VV?"), (false, "VVV")] {
+        let mut end = succeeded(VerificationStatus::Verified, &sampling);
+        if let End::Succeeded { answer, .. } = &mut end {
+            answer.numbers = if gives { HONEST.summary(&sampling, "a").numbers } else { Vec::new() };
+        }
+        for witness in [Witness::Owner, Witness::Successor] {
+            assert_eq!(word(&with_case("aaA", end.clone(), witness, close)), expected, "{witness:?}");
+        }
+    }
+}
+
+/// A successor knows of a job what its group says, and judges as its owner would have.
+#[test]
+fn a_group_with_knobs_is_judged_by_them() {
+    let sampling = Sampling { temperature: 0.0, ..sampling() };
+    // Both said a token that the prompt has; the penalty for it brings it near to another, which the last one chose.
+    let knobs = Knobs { repetition_penalty: Some(2.0), ..Knobs::default() };
+    let of = |best: (u32, f32), second: (u32, f32), hardware: &str| {
+        let mut one = HONEST.summary(&sampling, hardware);
+        one.numbers.truncate(1);
+        one.numbers[0].top = vec![best, second];
+        one.tokens = vec![best.0];
+        one
+    };
+    let judged = |knobs: &Knobs, prompt_tokens: &[u32]| {
+        let mut record = group("aab", &sampling);
+        for (place, one) in record.assignments.iter_mut().enumerate() {
+            let replica = if place < 2 { of((3, 5.0), (9, 9.8), "a") } else { of((9, 10.0), (3, 4.9), "b") };
+            one.replica = Some(ReplicaSummary { arrived_ms: Timestamp::from_millis(SETTLED_MS), ..replica });
+        }
+        (record.knobs, record.prompt_tokens) = (knobs.clone(), prompt_tokens.to_vec());
+        let stored: GroupRecord = serde_json::from_slice(&serde_json::to_vec(&record).unwrap()).unwrap();
+        let mut end = succeeded(VerificationStatus::Verified, &sampling);
+        if let End::Succeeded { answer, .. } = &mut end {
+            answer.tokens = vec![3];
+        }
+        with_case("aab", end, Witness::Successor, |case| word(&close(&Case { group: &stored, ..*case })))
+    };
+    assert_eq!(judged(&knobs, &[9]), "VV?", "excused");
+    assert_eq!(judged(&knobs, &[]), "VV? disputed");
+    assert_eq!(judged(&Knobs::default(), &[]), "VV? disputed", "as a group that was stored without them");
 }
 
 /// A record without its canonical replica, which nothing of ours writes, judges no node.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use infera_broker::{Address, Broker as _, Published, topology};
 use infera_ledger::{NetworkBook as _, NewNode, Registered};
 use infera_model::chat::{RENDERING, prompt_hash};
-use infera_sampling::{Noise, choose};
+use infera_sampling::{Noise, Rules, Said, Terms};
 use infera_types::features::Features;
 use infera_types::ids::{AccountId, NodeId};
+use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 use infera_types::{job::FinishReason, numbers::TokenId};
 use infera_types::{
@@ -16,7 +17,7 @@ use infera_types::{
         Assignment, Heartbeat, Refusal, RefusalReason, Replica, ReplicaTiming, ServedModel, Version,
         Wire as _,
     },
-    numbers::NumericClass,
+    numbers::{NumericClass, Row},
 };
 use tokio::task::JoinHandle;
 
@@ -39,6 +40,8 @@ pub(crate) struct Line {
     pub(crate) shift: f32,
     /// Said instead of the tokens' text: a lie that L0 finds.
     pub(crate) text: Option<String>,
+    /// Chosen as if the request had no knobs.
+    pub(crate) passes_over_knobs: bool,
 }
 
 /// What honest nodes answer.
@@ -54,7 +57,7 @@ pub(crate) fn wrong(changed: TokenId) -> Act {
 }
 
 pub(crate) fn line(tokens: &[TokenId]) -> Line {
-    Line { tokens: tokens.to_vec(), shift: 0.0, text: None }
+    Line { tokens: tokens.to_vec(), shift: 0.0, text: None, passes_over_knobs: false }
 }
 
 /// What a node announces beside its model.
@@ -329,18 +332,29 @@ pub(crate) fn replica(
     line: &Line,
 ) -> Replica {
     let prompt = network.chat.render(&assignment.request.messages, assignment.now_ms).unwrap();
-    let noise = Noise::new(&assignment.sample_key, 0);
-    let end = network.chat.end_tokens()[0];
-    let said = line.tokens.iter().copied().chain([end]).enumerate();
-    let numbers = said.map(|(position, wanted)| {
+    let request = &assignment.request;
+    let (knobs, plain) = (&request.knobs, Knobs::default());
+    let end_tokens = network.chat.end_tokens();
+    let rules = Rules::new(&Terms {
+        temperature: request.temperature,
+        knobs: if line.passes_over_knobs { &plain } else { knobs },
+        top_logprobs: request.top_logprobs,
+        end_tokens,
+        prompt: &prompt,
+    });
+    let (noise, mut said) = (Noise::new(&assignment.sample_key, assignment.choice), Said::default());
+    let spelled = network.chat.answer_text(&line.tokens, knobs).unwrap();
+    let end = if spelled.stopped_at.is_some() { None } else { Some(end_tokens[0]) };
+    let numbers = line.tokens.iter().copied().chain(end).map(|wanted| {
         let row: Vec<f32> = (0..512_u32)
             .map(|token| {
                 let base = f32::from(u16::try_from((token * 37 + 11) % 101).unwrap()) / 101.0;
                 if token == wanted { 20.0 } else { base + line.shift }
             })
             .collect();
-        let position = u32::try_from(position).unwrap();
-        choose(&row, assignment.request.temperature, &noise, position).numbers
+        let numbers = rules.choose(Row::Full(&row), &said, &noise).numbers;
+        said.push(wanted);
+        numbers
     });
     Replica {
         assignment_id: assignment.id,
@@ -352,7 +366,7 @@ pub(crate) fn replica(
         cached_tokens: if assignment.cache_scope.is_some() { u32::MAX } else { 0 },
         rendering: RENDERING,
         tokens: line.tokens.clone(),
-        text: line.text.clone().unwrap_or_else(|| network.chat.decode(&line.tokens).unwrap()),
+        text: line.text.clone().unwrap_or(spelled.text),
         finish_reason: FinishReason::Stop,
         numbers: numbers.collect(),
         timing: ReplicaTiming::default(),

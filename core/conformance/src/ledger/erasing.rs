@@ -52,11 +52,12 @@ async fn assert_bare(ledger: &Halves, job: &NewJob) {
     let Some(Settlement { end: End::Succeeded { answer, .. }, .. }) = &view.settlement else {
         panic!("how it ended stays: {view:?}")
     };
-    assert!(answer.text.is_empty() && answer.tokens.is_empty(), "{answer:?}");
+    assert!(answer.text.is_empty() && answer.tokens.is_empty() && answer.numbers.is_empty(), "{answer:?}");
     assert_eq!(answer.prompt_tokens, 11, "what it used stays");
     let listed = must(ledger.lists.listed(&job.account, &[job.id]).await);
     assert_eq!(listed[0].kept, view.kept);
     for group in must(ledger.sweeping.groups(&[job.id]).await) {
+        assert!(group.record.knobs.are_plain() && group.record.prompt_tokens.is_empty(), "{group:?}");
         let replicas = group.record.assignments.iter().filter_map(|assignment| assignment.replica.as_ref());
         for replica in replicas {
             assert!(replica.tokens.is_empty() && replica.numbers.is_empty(), "{replica:?}");

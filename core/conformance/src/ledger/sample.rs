@@ -98,6 +98,15 @@ pub(super) fn taken(take: Take) -> TakenJob {
     }
 }
 
+fn numbers() -> TokenNumbers {
+    TokenNumbers {
+        top: vec![(4, 1.5), (8, -0.25)],
+        log_sum_exp: 2.5,
+        logit_max: Some(1.75),
+        likeliest: vec![(15, 1.75), (4, 1.5)],
+    }
+}
+
 /// Makes the end of `job` with an answer and no group.
 pub(super) fn succeeded(job: &NewJob) -> Settlement {
     let answer = Answer {
@@ -106,7 +115,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         finish_reason: FinishReason::Stop,
         prompt_tokens: 11,
         cached_tokens: 0,
-        numbers: Vec::new(),
+        numbers: vec![numbers()],
         node: NodeId::new("nsample"),
         model: Some(Digest::of(b"model")),
     };
@@ -145,12 +154,7 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
     };
     let replica = ReplicaSummary {
         tokens: vec![4, 8, 15],
-        numbers: vec![TokenNumbers {
-            top: vec![(4, 1.5), (8, -0.25)],
-            log_sum_exp: 2.5,
-            logit_max: None,
-            likeliest: Vec::new(),
-        }],
+        numbers: vec![numbers()],
         numeric_class,
         arrived_ms: at(900),
         prompt_tokens: 11,
@@ -175,8 +179,8 @@ pub(super) fn group(verifier: &VerifierId) -> GroupRecord {
         temperature: 0.5,
         sample_key: Digest::of(b"key"),
         choice: 0,
-        knobs: Knobs::default(),
-        prompt_tokens: Vec::new(),
+        knobs: Knobs { stop: vec!["12 is".to_owned()], repetition_penalty: Some(1.1), ..Knobs::default() },
+        prompt_tokens: vec![2, 4],
         payment: infera_types::money::Payment::Free,
         is_for_chosen_nodes: false,
     }

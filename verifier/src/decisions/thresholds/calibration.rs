@@ -24,8 +24,8 @@ pub const TOLERANCE_MIN: f64 = 1e-6;
 
 /// What a reader of the file needs to know.
 const HEADER: &str = "\
-# Tolerances of the ladder, in units of logits and of log-probability (natural logarithm). Every verdict names this
-# version. A row is written by the calibration from at least 2,000 pairs of honest replicas of that pair of classes.
+# Tolerances of the ladder, in logits. Every verdict names this version. A row is written by the calibration from at least
+# 2,000 pairs of honest replicas of that pair of classes.
 #
 # `differs` names the parts of the two numeric classes that differ (\"model\" is the digest of the model's files);
 # an empty list is two replicas of one class. `against = \"scored\"` is a replica that was decoded with what an engine
@@ -33,7 +33,7 @@ const HEADER: &str = "\
 # and goes before one without. `default` holds for pairs that no row describes.
 #
 #   gap   at the first divergence (where scored: at each), how far apart the noised scores of the two chosen tokens may be
-#   mean  of the distances of all reported log-probabilities up to the divergence (where scored: of all)
+#   mean  of the distances of raw logits and log-sum-exps up to the divergence (where scored: of all)
 #   max   the largest of them
 #   pairs how many honest pairs the row was measured on; 0 is provisional: not calibrated yet
 ";
@@ -121,7 +121,7 @@ impl Calibration {
     ///
     /// The gap is a quantile of those measured where honest pairs diverge often. Elsewhere it follows from the largest
     /// distance: where `a` chose `t` and `b` chose `u` over the same prefix with the same noise, both gaps together are at
-    /// most the change of `t`'s log-probability and that of `u`'s, so twice the largest distance bounds them.
+    /// most the change of `t`'s raw logit and that of `u`'s, so twice the largest distance bounds them.
     ///
     /// # Errors
     /// [`CalibrationError::TooFew`] names the pair of classes to measure more of.
