@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Admission, KeyCache, Limits};
 use crate::config::Config;
 use crate::http::{self, Listener};
-use crate::jobs::{Canceller, Collectors, Completions, Jobs, Terms, Waiters};
+use crate::jobs::{Canceller, Collectors, Completions, Jobs, Streams, Terms, Waiters};
 use crate::mail::{Mail, Sender};
 use crate::memory::MemoryBudget;
 use crate::metrics::{ConnectionMetrics, JobMetrics, OutboxMetrics, RequestMetrics};
@@ -71,7 +71,7 @@ impl Gateway {
         let completions = shared.completions(&seams);
         let refresher = shared.refresher(&config, &seams);
         let state = State {
-            jobs: shared.jobs(&config, &seams),
+            jobs: Arc::new(shared.jobs(&config, &seams)),
             conversations: Conversations::new(&config),
             keys: keys_of(&config, Arc::clone(&seams.accounts), Arc::clone(&seams.groups)),
             accounts: seams.accounts,
@@ -118,7 +118,7 @@ impl Gateway {
     /// Returns a handle that shows the gateway's state, also while it runs.
     #[must_use]
     pub fn handle(&self) -> GatewayHandle {
-        let Jobs { capacity, outbox, waiters, .. } = &self.state.jobs;
+        let Jobs { capacity, outbox, waiters, .. } = &*self.state.jobs;
         GatewayHandle {
             probe: Arc::clone(&self.state.probe),
             capacity: Arc::clone(capacity),
@@ -146,6 +146,10 @@ impl Gateway {
         background.spawn({
             let (collectors, end) = (Arc::clone(&state.jobs.collectors), end.clone());
             async move { collectors.run(&end).await }
+        });
+        background.spawn({
+            let (streams, end) = (Arc::clone(&state.jobs.streams), end.clone());
+            async move { streams.run(&end).await }
         });
         background.spawn(refresher.run(end.clone()));
         background.spawn({
@@ -256,6 +260,7 @@ impl Shared {
             reader: Arc::clone(&seams.reader),
             batches: Arc::clone(&seams.batches),
             collectors: Arc::new(Collectors::new(Arc::clone(&seams.lists), config.waiters_max)),
+            streams: Arc::new(Streams::new(self.gateway.clone(), Arc::clone(&seams.broker))),
             lists: Arc::clone(&seams.lists),
             groups: Arc::clone(&seams.groups),
             catalogue: Arc::clone(&self.catalogue),

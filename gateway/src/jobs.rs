@@ -3,7 +3,8 @@
 //! says what it may cost, `earlier` finds what an idempotency key was used for, `new_job` makes its row, `commit` makes
 //! sure of what became of it, `waiters` and `completions` bring its end, `abandonment` cancels jobs that no client waits
 //! for, and `poison` lets an operator replay a failed job. `batch` accepts several jobs at once, `following` follows a
-//! job that goes on without its client, and `collecting` waits for the ends of any.
+//! job that goes on without its client, and `collecting` waits for the ends of any. `streams` brings what is released of answers in
+//! progress, and `passing` knows what of one its client has.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
 
@@ -17,15 +18,19 @@ mod earlier;
 pub(crate) mod following;
 mod handle;
 mod new_job;
+mod passing;
 pub mod poison;
 mod pools;
 mod pricing;
 pub(crate) mod prompt;
 mod standby;
+mod streams;
 mod waiters;
 
 pub(crate) use abandonment::Canceller;
 pub(crate) use collecting::{Collectors, Wish};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Jobs, Terms};
+pub(crate) use passing::{Heard, Passing};
+pub(crate) use streams::{Following, Streams};
 pub use waiters::{Damaged, Wait, Waiters};

@@ -29,6 +29,7 @@ pub(crate) mod points;
 mod preferring;
 pub(crate) mod signup;
 pub(crate) mod statistics;
+mod streaming;
 pub(crate) mod submit;
 pub(crate) mod usage;
 pub(crate) mod worker;

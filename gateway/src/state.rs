@@ -21,7 +21,7 @@ pub(crate) struct State {
     /// The operator's settings.
     pub(crate) config: Config,
     /// What accepting jobs and waiting for them needs.
-    pub(crate) jobs: Jobs,
+    pub(crate) jobs: Arc<Jobs>,
     /// The reader of conversations.
     pub(crate) conversations: Conversations,
     /// The ledger's accounts, for sign-ups.

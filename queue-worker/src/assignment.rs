@@ -13,6 +13,9 @@ mod publisher;
 mod redelivery;
 mod stations;
 
+#[cfg(test)]
+pub(crate) use self::answer::tests as tests_of_answers;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,7 @@ pub(crate) use self::publisher::Publisher;
 pub(crate) use self::redelivery::TriedAlone;
 pub(crate) use self::stations::{SharedParts, Station, StationParts, Stations};
 use crate::executor::{Health, Watcher, Work};
+use crate::framing::{Progress, Telling};
 
 /// The longest budget that counts: a verifier's mistake must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -121,11 +125,13 @@ async fn find_answer(stations: &Arc<Stations>, station: &Arc<Station>, asked: &A
             stations.counts.from_cache.add_one();
             Ok(answer)
         }
-        Entered::Running(run) => {
+        Entered::Running(run, progress) => {
             stations.counts.joined.add_one();
+            let _telling = tell(stations, asked, progress.as_ref());
             wait(station, run, asked.deadline).await
         }
         Entered::Seated(seat, run, placement) => {
+            let _telling = tell(stations, asked, seat.progress());
             let (shared, own) = (Arc::clone(stations), Arc::clone(station));
             let running = run_in_seat(shared, own, asked.clone(), seat, placement);
             station.runs.spawn(running.instrument(info_span!(target: trace::TARGET, "run")));
@@ -153,7 +159,9 @@ async fn set_aside(stations: &Stations, delivery: &Delivery, error: &DecodeError
 }
 
 fn enter(stations: &Stations, station: &Station, asked: &Asked) -> Entered {
-    station.desk.enter(AnswerKey::of(&asked.assignment), |free_slots| {
+    let is_streamed = asked.assignment.request.stream.is_some();
+    let progress = || is_streamed.then(|| stations.framer.begin());
+    station.desk.enter(AnswerKey::of(&asked.assignment), progress, |free_slots| {
         admit(Situation {
             draining: station.draining.is_cancelled(),
             engine_gone: *station.executor.health().borrow() != Health::Ready,
@@ -187,7 +195,7 @@ async fn run_in_seat(
     placement: Placement,
 ) {
     let outcome = {
-        let mut running = pin!(run(&stations, &station, &asked, placement));
+        let mut running = pin!(run(&stations, &station, &asked, (placement, seat.progress())));
         tokio::select! {
             biased;
             outcome = &mut running => outcome,
@@ -210,7 +218,7 @@ async fn run(
     stations: &Stations,
     station: &Station,
     asked: &Asked,
-    placement: Placement,
+    (placement, progress): (Placement, Option<&Arc<Progress>>),
 ) -> Result<Answer, Refused> {
     let Asked { assignment, received, .. } = asked;
     stations.counts.run.add_one();
@@ -240,7 +248,7 @@ async fn run(
         alone,
         cache_scope: assignment.cache_scope,
     };
-    let running = station.executor.run_watched(work, watcher(station, &request.knobs));
+    let running = station.executor.run_watched(work, watcher(station, &request.knobs, progress));
     let decoded = running.await.map_err(|error| Refused::broken(error.to_string()))?;
 
     let queued = decoded.started.saturating_duration_since(received.into_std());
@@ -258,19 +266,32 @@ async fn run(
         text,
         finish_reason: decoded.finish_reason,
         numbers: decoded.numbers,
+        attempt: progress.map(|progress| progress.attempt()),
         timing: ReplicaTiming { queued_ms: whole_ms(queued), decode_ms: whole_ms(decoding) },
     })
 }
 
-/// Returns what ends an answer at its stop strings; none where there are none, so that nothing is done for each token.
-fn watcher(station: &Station, knobs: &Knobs) -> Option<Watcher> {
-    if knobs.stop.is_empty() {
+/// Returns what tells an answer's tokens, and ends the answer at its stop strings; none where there is neither to do, so that
+/// nothing is done for each token.
+fn watcher(station: &Station, knobs: &Knobs, progress: Option<&Arc<Progress>>) -> Option<Watcher> {
+    let mut text = (!knobs.stop.is_empty()).then(|| station.tokenizer.answer_stream(knobs));
+    if text.is_none() && progress.is_none() {
         return None;
     }
-    let mut text = station.tokenizer.answer_stream(knobs);
+    let progress = progress.cloned();
     Some(Box::new(move |token| {
+        if let Some(progress) = &progress {
+            progress.push(token);
+        }
+        let Some(text) = &mut text else { return Ok(false) };
         text.push(token).map(|cut| cut.is_complete).map_err(|error| error.to_string())
     }))
+}
+
+/// Has an assignment's verifier told what a run writes, if it is told, until the returned value is dropped.
+fn tell(stations: &Stations, asked: &Asked, progress: Option<&Arc<Progress>>) -> Option<Telling> {
+    let progress = progress.filter(|_| asked.assignment.request.stream.is_some())?;
+    Some(stations.framer.tell(&asked.assignment, progress))
 }
 
 /// Returns how many tokens the answer may have: as many as were asked for, but no more than the prompt leaves of the

@@ -7,6 +7,7 @@
 //! * `models` lets models come and go, and notices engines that are gone.
 //! * `heartbeat` tells verifiers that the node is alive, and how many slots of each model are free.
 //! * `assignment` has the life of one assignment, from receipt to ack. Read it first.
+//! * `framing` tells verifiers the tokens of streamed answers while they are written.
 //! * [`executor`] owns an engine on a thread of its own and decides which sequences join the next step (`batcher`,
 //!   pure). It knows tokens only.
 //! * `tokenizer` turns text into tokens and back.
@@ -23,6 +24,7 @@ mod config;
 mod counts;
 mod error;
 pub mod executor;
+mod framing;
 mod heartbeat;
 mod intake;
 mod model;

@@ -67,11 +67,13 @@ impl Loader {
 }
 
 /// Returns what a node announces of an engine. The worker does the sampling, outside the engine, so every engine can sample at
-/// any temperature and with a seed, and by a request's knobs if it gives every token's logit.
+/// any temperature and with a seed, and by a request's knobs if it gives every token's logit. The
+/// worker tells tokens as well, whatever the engine.
 fn features(engine: &EngineDescription) -> Features {
     let sampling = engine.gives_whole_rows.then_some(Feature::Sampling2);
     let cache = engine.caches_prefixes.then_some(Feature::PrefixCache);
-    sampling.into_iter().chain(cache).fold(Features::default(), Features::with)
+    let own = sampling.into_iter().chain(cache).chain([Feature::Stream]);
+    own.fold(Features::default(), Features::with)
 }
 
 /// Carries out orders and watches engines while the worker runs.

@@ -14,6 +14,7 @@ use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::counts::Counts;
 use crate::error::WorkerError;
+use crate::framing::Framer;
 use crate::heartbeat::{Heart, Pace};
 use crate::intake::{Intake, IntakeParts};
 use crate::model::{Model, Order};
@@ -110,6 +111,10 @@ impl Worker {
             vitals.engine.store(false, Ordering::Relaxed);
             result
         };
+        // Answers are told until all are given back or published.
+        let framing = Shutdown::new();
+        let _ends = framing.clone().drop_guard();
+        tokio::spawn(Arc::clone(&stations.framer).run(framing));
         let (result, (), ()) = tokio::join!(taking, heart.beat(pace, &draining), models.serve(&draining));
         if stop_engines(&stations, stop).await { result } else { result.and(Err(WorkerError::EngineHangs)) }
     }
@@ -127,6 +132,7 @@ impl Worker {
         let tried_alone = TriedAlone::open(config.alone_file.clone()).map_err(WorkerError::AloneFile)?;
         let stations = Arc::new(Stations::new(SharedParts {
             tried_alone,
+            framer: Framer::new(self.node.clone(), Arc::clone(&broker)),
             publisher: Publisher::new(self.node, broker, Arc::clone(&self.counts)),
             counts: self.counts,
             capacity: self.capacity,

@@ -8,6 +8,7 @@
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group; [`abilities`]: what too few nodes can do.
 //! * `misses`: whether the lack of an answer counts against a node.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
+//! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see.
 //! * [`quorum`]: whether that is an answer.
 //! * [`verdicts`], [`earning`], [`points`] and [`reputation`]: what the nodes get for it.
 
@@ -15,6 +16,7 @@ pub mod abilities;
 pub mod compare;
 pub mod earning;
 pub mod fair_share;
+pub mod frame_rate;
 pub mod group_draw;
 pub mod integrity;
 mod keyed_hash;
@@ -23,8 +25,10 @@ pub(crate) mod misses;
 pub(crate) mod offers;
 pub mod points;
 pub mod quorum;
+pub mod release;
 pub mod reputation;
 pub(crate) mod share;
+pub mod slots;
 pub mod thresholds;
 pub(crate) mod trial;
 pub mod verdicts;

@@ -24,6 +24,7 @@ mod job;
 mod nodes;
 mod run;
 mod seams;
+mod streams;
 mod tenure;
 mod verifier;
 

@@ -10,8 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::background::{Archiver, Cancellations, Capacity, ChatKeeper, Feeder, Projector, Warden, sweeper};
-use crate::intake::{jobs, replicas, strays, suspects};
+use crate::intake::{frames, jobs, replicas, strays, suspects};
 use crate::seams::Gate;
+use crate::streams::Teller;
 use crate::tenure::{LEDGER_RETRY, LeaseName, Tenure};
 
 /// Why a tenure ended.
@@ -79,6 +80,14 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep_fresh(Arc::clone(tenure)));
     tasks.spawn(jobs::run(Arc::clone(tenure)));
     tasks.spawn(suspects::run(Arc::clone(tenure)));
+    tasks.spawn(frames::run(Arc::clone(tenure)));
+    tasks.spawn(frames::watch(Arc::clone(tenure)));
+    let teller = Teller {
+        verifier: tenure.id.clone(),
+        streams: Arc::clone(&tenure.streams),
+        broker: Arc::clone(&seams.broker),
+    };
+    tasks.spawn(teller.run());
     tasks.spawn(sweeper::run(Arc::clone(tenure)));
     let feeder = Feeder {
         config: Arc::clone(config),

@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::decisions::thresholds::Thresholds;
 use crate::nodes::{Hearing, LedgerView, NodeTable, Routes, room};
 use crate::seams::Seams;
+use crate::streams::Streams;
 
 /// How long a verifier counts as alive after its last summary, in summaries. Its nodes count as audible for as long after its
 /// own.
@@ -100,6 +101,8 @@ pub(crate) struct Tenure {
     pub(crate) nodes: Arc<NodeTable>,
     /// The open assignments' ways back to their jobs.
     pub(crate) routes: Arc<Routes>,
+    /// The streams of jobs in progress.
+    pub(crate) streams: Arc<Streams>,
     /// The other verifiers.
     pub(crate) peers: Peers,
     /// Whether nodes could be heard.
@@ -164,6 +167,7 @@ impl Tenure {
             ledger_view: Arc::default(),
             nodes: Arc::clone(&lasting.nodes),
             routes: Arc::default(),
+            streams: Arc::default(),
             in_flight,
             counters,
             vitals: Arc::clone(&lasting.vitals),

@@ -17,7 +17,9 @@ mod decisions {
     mod points;
     mod pools;
     mod quorum;
+    mod release;
     mod reputation;
+    mod slots;
     mod thresholds;
     mod verdicts;
 }

@@ -16,6 +16,8 @@ pub enum Feature {
     /// The second version of sampling: all of a request's knobs, several choices, and log-probabilities.
     #[serde(rename = "sampling/2")]
     Sampling2,
+    /// Tokens are told while the answer is being written.
+    Stream,
     /// A seed that makes a request reproduce its tokens.
     Seed,
     /// Prompts may begin with what was computed for an earlier one of the same scope. No request needs it: it says that
@@ -30,6 +32,7 @@ impl Feature {
         match self {
             Self::Temperature => "temperature",
             Self::Sampling2 => "sampling/2",
+            Self::Stream => "stream",
             Self::Seed => "seed",
             Self::PrefixCache => "prefix_cache",
         }
@@ -63,7 +66,8 @@ impl Features {
         let seed = request.seed.map(|_| Feature::Seed);
         let needs_version_2 = !request.knobs.are_plain() || request.top_logprobs.is_some();
         let sampling = needs_version_2.then_some(Feature::Sampling2);
-        temperature.into_iter().chain(seed).chain(sampling).collect()
+        let stream = request.stream.map(|_| Feature::Stream);
+        temperature.into_iter().chain(seed).chain(sampling).chain(stream).collect()
     }
 
     /// Returns each of these.

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: names of things (`ids`, `time`, `day`), amounts of money (`money`), what answers are compared by (`numbers`), what a client may
 //! ask (`request`, `knobs`) and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
-//! crosses the broker (`messages`, made
+//! crosses the broker (`messages`, `frames`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
 //! `causes`, `unreadable`, `byte_budget`), the words by which a node is let in (`admission`) and by which operators order groups of nodes
 //! (`group_task`), and files that only their owner can read
@@ -14,6 +14,7 @@ pub mod time;
 
 pub mod envelope;
 pub mod features;
+pub mod frames;
 pub mod job;
 pub mod knobs;
 pub mod messages;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::features::Features;
+use crate::frames::Attempt;
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
 use crate::job::{End, FailureReason, FinishReason, JobRequest, Settlement};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
@@ -109,6 +110,9 @@ pub struct Replica {
     /// The version of rendering that made them; where it is absent, the first.
     #[serde(default = "first_rendering")]
     pub rendering: u32,
+    /// The run that made the answer, as its frames name it; absent where it was not streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
     /// The answer's tokens without the end-of-turn token, up to the one that completed a stop string.
     pub tokens: Vec<TokenId>,
     /// Their text, up to where the stop string begins.

@@ -1,6 +1,7 @@
 //! What a client may ask: the request in the form that nodes get, and how much agreement is wanted.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::ids::{Digest, ModelName};
 use crate::knobs::Knobs;
@@ -36,6 +37,9 @@ pub struct JobRequest {
     /// asked for. It changes no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u8>,
+    /// When tokens go to the client before the answer is whole; absent where none do. It changes no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Release>,
 }
 
 /// A client's seed: an integer of 64 bits, with or without a sign.
@@ -65,7 +69,7 @@ impl JobRequest {
             #[serde(skip_serializing_if = "Knobs::are_plain")]
             knobs: &'a Knobs,
         }
-        let Self { model, messages, max_tokens, temperature, seed, knobs, top_logprobs: _ } = self;
+        let Self { model, messages, max_tokens, temperature, seed, knobs, top_logprobs: _, stream: _ } = self;
         let (max_tokens, temperature, seed) = (*max_tokens, *temperature, *seed);
         let decisive = Decisive { model, messages, max_tokens, temperature, seed, knobs };
         // Serialising plain strings and numbers to memory cannot fail; if it did, the digest of an empty text would
@@ -87,5 +91,27 @@ impl Default for VerificationPolicy {
     /// Returns two of three: the tail latency is that of the second fastest node, and one liar cannot win alone.
     fn default() -> Self {
         Self { quorum: 2, replicas: 3 }
+    }
+}
+
+/// When the tokens of a streamed answer go to the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Release {
+    /// As soon as a quorum's nodes have said the same. The default, because then nothing that one liar says is ever shown.
+    #[default]
+    Agreed,
+    /// As soon as one node has said them; the verdict follows with the end.
+    First,
+    /// After the settlement, all at once.
+    Verified,
+}
+
+impl Release {
+    /// Returns the word, the same as in requests.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
     }
 }

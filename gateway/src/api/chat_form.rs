@@ -3,6 +3,7 @@
 
 use super::amounts::MAX_PRICE_FIELD;
 use super::nodes_wanted;
+use super::stream_form;
 use crate::fastapi::{Bound, Field, Json, Kind, Range};
 
 /// The fewest messages that a conversation has.
@@ -117,6 +118,9 @@ pub(crate) const VERIFICATION: &[Field] = &[
     Field::optional("nodes", Kind::Nullable(&Kind::Text))
         .about("Which nodes are asked: `any` for strangers', `own` for the account's own, `group:` and the name or id of a group of nodes. Own and group nodes are compared like others, and told apart by their machines. What the key says if left out, else `any`.")
         .range(Range::Pattern(nodes_wanted::PATTERN)),
+    Field::optional("release", Kind::Nullable(&Kind::Text))
+        .about("When a stream shows a token: `agreed`, once nodes of as many owners as the quorum have said it and all before it; `first`, once one node has, and the verdict comes at the end; `verified`, after the settlement. `agreed` by default, with one replica `first`.")
+        .range(Range::Words(&stream_form::RELEASES)),
 ];
 
 /// The words for `service_tier`. `auto`, as in OpenAI's API, leaves the choice to the network, which takes the default tier.
@@ -130,7 +134,15 @@ pub(crate) const OPTIONS: &[Field] = &[
     Field::optional("store", Kind::Nullable(&Kind::Flag))
         .about("With `false`, request, answer and metadata are erased some minutes after the job's end. Without it, the key says whether jobs are stored, and most do."),
     MAX_PRICE_FIELD,
+    Field::optional("stream", Kind::Nullable(&Kind::Flag))
+        .about("Whether the answer comes as server-sent events while it is written. Submitted jobs aren't streamed."),
+    Field::optional("stream_options", Kind::Nullable(&Kind::Object(STREAM_OPTIONS)))
+        .about("Only with `stream`."),
 ];
+
+/// The members of `stream_options`.
+const STREAM_OPTIONS: &[Field] = &[Field::optional("include_usage", Kind::Nullable(&Kind::Flag))
+    .about("Whether one more chunk, before the end, tells the usage.")];
 
 /// Decides whether a value changes nothing.
 type IsNeutral = fn(&Json) -> bool;
@@ -152,8 +164,7 @@ const fn unless(name: &'static str, neutral: &'static str, is_neutral: IsNeutral
 }
 
 /// The options of a body that are refused.
-pub(crate) const UNSUPPORTED: [Unsupported; 17] = [
-    unless("stream", "[false]", |value| *value == Json::Bool(false)),
+pub(crate) const UNSUPPORTED: [Unsupported; 16] = [
     unless("n", "[1]", |value| is_number(value, 1.0)),
     unless("top_p", "[1]", |value| is_number(value, 1.0)),
     unless("frequency_penalty", "[0]", |value| is_number(value, 0.0)),

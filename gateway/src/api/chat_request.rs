@@ -9,6 +9,7 @@ use infera_types::ids::ModelName;
 use infera_types::job::{ChatMessage, JobRequest, Seed, VerificationPolicy};
 use infera_types::knobs::Knobs;
 use infera_types::money::Price;
+use infera_types::request::Release;
 use infera_types::service::ServiceTier;
 use serde_json::json;
 
@@ -17,6 +18,7 @@ use super::chat_form::{
     TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
 };
 use crate::api::nodes_wanted::NodesWanted;
+use crate::api::stream_form::{self, StreamAsked};
 use crate::api::{amounts, metadata};
 use crate::config::{Config, REQUEST_TIMEOUT_S};
 use crate::fastapi::{Checked, Flaw, Json, Mistakes, Step, Unfit, check};
@@ -51,6 +53,8 @@ pub(crate) struct ChatRequest {
     pub(crate) store: Option<bool>,
     /// The most that the model may cost.
     pub(crate) max_price: Option<Price>,
+    /// How the answer is streamed; none: it isn't.
+    pub(crate) stream: Option<StreamAsked>,
 }
 
 impl ChatRequest {
@@ -111,6 +115,9 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let max_tokens = newer.or(max_tokens).unwrap_or(bounds.tokens_default);
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
     let (policy, nodes, tier, store) = (ours.policy(), ours.nodes(), ours.tier(), ours.store());
+    let stream = stream_form::read(body, form, policy.replicas, &mut ours.mistakes);
+    // What goes after the settlement needs nothing of nodes.
+    let tells = stream.map(|asked| asked.release).filter(|release| *release != Release::Verified);
     let model = ModelName::new(model.into_text());
     let request = JobRequest {
         model,
@@ -120,12 +127,13 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
         seed: seed.integer().map(Seed::Signed),
         knobs: Knobs::default(),
         top_logprobs: None,
+        stream: tells,
     };
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);
     let max_price = amounts::max_price(body, &mut ours.mistakes);
-    let asked = ChatRequest { request, policy, nodes, timeout, tier, metadata, store, max_price };
+    let asked = ChatRequest { request, policy, nodes, timeout, tier, metadata, store, max_price, stream };
     Ok(ours.mistakes.none_or(asked)?)
 }
 

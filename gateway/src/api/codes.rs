@@ -158,6 +158,8 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "ledger_unavailable" 503 [503], Network WithKey: "The ledger is away. Whether a job was accepted is not known until it is back.";
     "shutting_down" 503 [503], Gateway Look: "This gateway shuts down. The job goes on; another gateway shows it by its id.";
     "timeout" 504 [504], Network Look: "There was no answer in the time allowed. The job may still end.";
+    "stream_too_slow" 408 [408], Client Look: "An event of a stream that was read too slowly. The job goes on; read its end by the id in the event.";
+    "stream_overturned" 502 [502], Network Look: "An event of a stream whose beginning isn't the answer's: what was shown is wrong. Read the job's end by the id in the event.";
     // How a job ended.
     "expired" 504 [504], Network WithKey: "The job's deadline passed before it had an answer.";
     "cancelled" 409 [409], Client Useless: "The job was cancelled by its account.";

@@ -127,6 +127,10 @@ pub(crate) enum ApiError {
     Draining,
     /// There was no answer within the client's time; the job may still end.
     Timeout,
+    /// The answer isn't the one whose beginning was streamed. The network is at fault.
+    StreamOverturned,
+    /// The client reads its stream too slowly. The job goes on.
+    SlowReader,
     /// The job failed.
     Failed(FailureReason, String),
     /// The job's account cancelled it.
@@ -214,6 +218,8 @@ impl ApiError {
                 FailureReason::NoConsensus | FailureReason::TooManyMisses => StatusCode::BAD_GATEWAY,
                 FailureReason::Poison | FailureReason::Unprocessable => StatusCode::INTERNAL_SERVER_ERROR,
             },
+            Self::StreamOverturned => StatusCode::BAD_GATEWAY,
+            Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::Damaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -271,6 +277,8 @@ impl ApiError {
                 FailureReason::Unprocessable => "unprocessable",
                 FailureReason::ModelRemoved => "model_not_found",
             },
+            Self::StreamOverturned => "stream_overturned",
+            Self::SlowReader => "stream_too_slow",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Damaged => "damaged",

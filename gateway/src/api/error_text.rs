@@ -55,6 +55,13 @@ const OUTBOX_FULL: &str =
 /// What is told of a job that a gateway leaves behind when it ends.
 const DRAINING: &str = "This gateway is shutting down; the job goes on and can be asked for by its id.";
 
+/// What a client is told whose stream began otherwise than the answer.
+const OVERTURNED: &str =
+    "The nodes' answer is not the one whose beginning was shown: forget what came, and read the job.";
+/// What a client is told that reads too slowly.
+const SLOW_READER: &str =
+    "The stream was read too slowly, so it ends here. The job goes on: read its end by its id.";
+
 /// What is told of a job that took too long.
 const TIMEOUT: &str = "No verified answer in the time allowed. The job may still end; ask for it by its id.";
 
@@ -134,6 +141,8 @@ impl ApiError {
             Self::LedgerAway => "The ledger is not available. Try again soon.".to_owned(),
             Self::Draining => DRAINING.to_owned(),
             Self::Timeout => TIMEOUT.to_owned(),
+            Self::StreamOverturned => OVERTURNED.to_owned(),
+            Self::SlowReader => SLOW_READER.to_owned(),
             Self::Failed(_, message) => message.clone(),
             Self::Cancelled => "The job was cancelled.".to_owned(),
             Self::Expired => "The job's deadline passed before it had an answer.".to_owned(),

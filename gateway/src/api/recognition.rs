@@ -8,7 +8,7 @@ use crate::api::chat_request::Form;
 use crate::fastapi::Json;
 
 /// Members of OpenAI's form that the network's own forms don't have, beside those that are refused by name.
-const OPENAIS_OWN: [&str; 12] = [
+const OPENAIS_OWN: [&str; 13] = [
     "max_completion_tokens",
     "metadata",
     "parallel_tool_calls",
@@ -18,6 +18,7 @@ const OPENAIS_OWN: [&str; 12] = [
     "safety_identifier",
     "service_tier",
     "store",
+    "stream",
     "stream_options",
     "user",
     "verbosity",

@@ -4,17 +4,44 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use infera_types::ids::JobId;
 use serde::Serialize;
 
 use crate::api::error::ApiError;
+use crate::api::event_stream::Events;
+
+/// A reply's body.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of it.
+    Whole(Bytes),
+    /// Events, which come as they come.
+    Events(Events),
+}
+
+#[cfg(test)]
+impl Content {
+    /// Returns the bytes of a whole body.
+    pub(crate) fn whole(&self) -> &Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Events(_) => panic!("a body of events"),
+        }
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
 
 /// A reply whose status is 200 unless something else is said.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    /// The body, as JSON.
-    pub(crate) body: Bytes,
+    /// The body.
+    pub(crate) body: Content,
     /// The job that the reply concerns.
     pub(crate) job: Option<JobId>,
     /// The steps of the work and the time that each took, for `Server-Timing`. No two of them overlap.
@@ -50,7 +77,21 @@ impl Reply {
     #[must_use]
     pub(crate) fn of(body: Bytes, content_type: HeaderValue) -> Self {
         let (timing, headers) = (Vec::new(), Vec::new());
+        let body = Content::Whole(body);
         Self { body, job: None, timing, headers, status: StatusCode::OK, content_type }
+    }
+
+    /// Makes a reply of events, which goes on after it was begun.
+    #[must_use]
+    pub(crate) fn events(events: Events) -> Self {
+        let reply = Self::of(Bytes::new(), HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        let unbuffered = HeaderName::from_static("x-accel-buffering");
+        let headers = vec![
+            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            // Proxies that gather a reply before they pass it on would hold the events.
+            (unbuffered, HeaderValue::from_static("no")),
+        ];
+        Self { body: Content::Events(events), headers, ..reply }
     }
 
     /// Sets another status.

@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
@@ -40,7 +39,7 @@ use crate::access::{self, Caller, Limits, Turn};
 use crate::api::denied::Denied;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
-use crate::api::reply::Reply;
+use crate::api::reply::{Content, Reply};
 use crate::api::too_many_requests::Limit;
 use crate::config::Config;
 use crate::http::timeouts::Timeouts;
@@ -48,6 +47,7 @@ use crate::routes::Call;
 use crate::state::State;
 use body::Bounds;
 use outgoing::Outgoing;
+pub(super) use outgoing::ReplyBody;
 
 /// What a connection says about all of its requests.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,11 @@ pub(super) fn refuse(error: ApiError) -> Response<Bytes> {
     let trace = trace::begin(&Request::new(()), Instant::now(), true);
     let (mut response, timing) = trace.finish(Err(error.into()), HeaderMap::new());
     timing.tell(Duration::ZERO, response.headers_mut());
-    response
+    response.map(|content| match content {
+        Content::Whole(bytes) => bytes,
+        // No error is one.
+        Content::Events(_) => Bytes::new(),
+    })
 }
 
 /// Answers a request.
@@ -107,7 +111,7 @@ pub(super) async fn handle(
     state: Arc<State>,
     arrival: Arrival,
     request: Request<Incoming>,
-) -> Response<Full<Outgoing>> {
+) -> Response<ReplyBody> {
     let route = router::template(request.uri().path());
     let span = tracing::info_span!(
         target: TARGET,
@@ -136,7 +140,10 @@ pub(super) async fn handle(
         if let Some(shared) = shared {
             shared.tell(response.headers_mut());
         }
-        let mut response = response.map(|body| Full::new(Outgoing::new(body, turn, &state.memory)));
+        let mut response = response.map(|content| match content {
+            Content::Whole(body) => ReplyBody::whole(Outgoing::new(body, turn, &state.memory), &timeouts),
+            Content::Events(events) => ReplyBody::events(events, turn, &timeouts),
+        });
         Span::current().record("http.response.status_code", response.status().as_u16());
         state.requests.answered(route, response.status(), refusal, begun.elapsed());
         // Told last, so that it holds all that is done for the reply but writing it.

@@ -21,6 +21,8 @@ enum Phase {
     Overdue { since: Instant },
     /// A request is being worked on.
     Served,
+    /// A reply is being written that goes on as long as its events come.
+    Streaming,
     /// A reply is ready but not written yet.
     Replied { since: Instant },
     /// The next request may come.
@@ -89,6 +91,11 @@ impl Timeouts {
         self.clock().body_came.unwrap_or_else(Instant::now).saturating_duration_since(since)
     }
 
+    /// Notes that a reply was begun that goes on; its end is noted as that of any reply.
+    pub(crate) fn streams(&self) {
+        self.enter(Phase::Streaming);
+    }
+
     /// Notes that the reply is ready to be written.
     pub(crate) fn replied(&self) {
         let (mut clock, now) = (self.clock(), Instant::now());
@@ -109,7 +116,7 @@ impl Timeouts {
         match self.phase() {
             Phase::Opened { since } => self.enter(Phase::Head { since }),
             Phase::Replied { .. } | Phase::Idle { .. } => self.enter(Phase::Head { since: Instant::now() }),
-            Phase::Head { .. } | Phase::Overdue { .. } | Phase::Served => {}
+            Phase::Head { .. } | Phase::Overdue { .. } | Phase::Served | Phase::Streaming => {}
         }
     }
 
@@ -120,7 +127,7 @@ impl Timeouts {
 
     /// Returns whether a reply is being made or written.
     pub(crate) fn owes_a_reply(&self) -> bool {
-        matches!(self.phase(), Phase::Served | Phase::Replied { .. })
+        matches!(self.phase(), Phase::Served | Phase::Streaming | Phase::Replied { .. })
     }
 
     /// Returns whether a part of a head has come and its time is over.
@@ -152,7 +159,7 @@ impl Timeouts {
         match self.phase() {
             Phase::Opened { since } | Phase::Head { since } => Some(since + self.head),
             Phase::Overdue { since } => Some(since + TOLD_WITHIN),
-            Phase::Served => None,
+            Phase::Served | Phase::Streaming => None,
             Phase::Replied { since } | Phase::Idle { since } => Some(since + self.idle),
         }
     }

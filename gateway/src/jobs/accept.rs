@@ -59,6 +59,8 @@ pub(crate) struct Order {
     pub(crate) pool: NodePool,
     /// The client's idempotency key, if it sent one.
     pub(crate) idempotency: Option<Idempotency>,
+    /// The id that a new job gets, where it must be known before; any otherwise.
+    pub(crate) job: Option<JobId>,
     /// When the job expires, if the client says so.
     pub(crate) cancel_after: Option<Duration>,
     /// SHA-256 of the route and the raw body, by which a retry without an idempotency key is found; none if there is none.
@@ -169,7 +171,8 @@ pub(crate) async fn answer(jobs: &Jobs, mut order: Order) -> Result<Outcome, Fai
     if let Some(error) = refusal(jobs, &mut order, now).await {
         return answer_earlier_or(jobs, &order, error).await;
     }
-    let (job, timeout, tier) = (JobId::new(), order.ask.timeout, order.ask.tier);
+    let (timeout, tier) = (order.ask.timeout, order.ask.tier);
+    let job = order.job.unwrap_or_else(JobId::new);
     let is_stored = order.ask.store.unwrap_or(order.caller.privacy.stores);
     let account = order.caller.account.clone();
     let owners_needed = match (&order.pool, order.ask.policy.replicas) {

@@ -9,6 +9,7 @@ use infera_types::shutdown::Shutdown;
 
 use super::abandonment::Canceller;
 use super::collecting::Collectors;
+use super::streams::Streams;
 use super::waiters::Waiters;
 use crate::config::Config;
 use crate::metrics::JobMetrics;
@@ -38,6 +39,8 @@ pub(crate) struct Jobs {
     pub(crate) capacity: Arc<Capacity>,
     /// The clients that wait.
     pub(crate) waiters: Arc<Waiters>,
+    /// The clients that see their answers as they are written.
+    pub(crate) streams: Arc<Streams>,
     /// The clients that wait for ends of any of their jobs.
     pub(crate) collectors: Arc<Collectors>,
     /// The outbox, which takes the jobs' notices to the broker.

@@ -52,10 +52,21 @@ mod tests {
             seed: None,
             knobs: Knobs::default(),
             top_logprobs: None,
+            stream: None,
         };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
         let (metadata, max_price) = (Metadata::new(), None);
-        ChatRequest { request, policy, nodes: None, timeout, tier, metadata, store: None, max_price }
+        ChatRequest {
+            request,
+            policy,
+            nodes: None,
+            timeout,
+            tier,
+            metadata,
+            store: None,
+            max_price,
+            stream: None,
+        }
     }
 
     fn counted() -> JobShare {

@@ -80,6 +80,7 @@ mod tests {
             seed: None,
             knobs: Knobs::default(),
             top_logprobs: None,
+            stream: None,
         };
         let model = |context_max| CatalogueEntry { context_max, ..entry(None) };
         for (bytes, max_tokens, context_max, expected) in

@@ -7,6 +7,7 @@ use super::call::Call;
 use super::charging;
 use super::order::Conversations;
 use super::preferring::{Preferred, follow};
+use super::streaming;
 use crate::access::{self, Limits};
 use crate::api::chat_form;
 use crate::api::chat_request::Form;
@@ -95,7 +96,7 @@ pub(crate) static OWN: Operation = Operation {
 /// # Errors
 /// [`Failure`].
 pub(crate) async fn chat(
-    jobs: &Jobs,
+    jobs: &Arc<Jobs>,
     conversations: &Conversations,
     limits: &Arc<Limits>,
     mut call: Call,
@@ -124,6 +125,9 @@ pub(crate) async fn chat(
         let settlement = view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
         let body = objects::of_end(view, settlement).map_err(fail)?;
         return Ok(preferred.applied(Reply::json(&body)?, &followed));
+    }
+    if let Some(asked) = order.ask.stream {
+        return streaming::stream(jobs, order, reserved, asked.has_usage).await;
     }
     let outcome = accept::answer(jobs, order).await;
     charging::settle(reserved, &outcome);

@@ -58,6 +58,7 @@ impl Asker {
             seed: None,
             knobs: Knobs::default(),
             top_logprobs: None,
+            stream: None,
         };
         Ok(Self { account, gateway: GatewayId::fresh(), request: serde_json::to_vec(&request)?, epoch })
     }

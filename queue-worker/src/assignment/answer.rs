@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use infera_model::chat::RENDERING;
+use infera_types::frames::Attempt;
 use infera_types::ids::{Digest, JobId};
 use infera_types::{job::FinishReason, numbers::TokenId};
 use infera_types::{
@@ -47,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) finish_reason: FinishReason,
     pub(crate) numbers: Vec<TokenNumbers>,
+    /// The run that made it, where its tokens were told as they came.
+    pub(crate) attempt: Option<Attempt>,
     pub(crate) timing: ReplicaTiming,
 }
 
@@ -69,6 +72,7 @@ impl Answer {
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             rendering: RENDERING,
+            attempt: self.attempt,
             tokens: self.tokens.clone(),
             text: self.text.clone(),
             finish_reason: self.finish_reason,
@@ -103,6 +107,7 @@ pub(crate) mod tests {
                 seed: None,
                 knobs: Knobs::default(),
                 top_logprobs: None,
+                stream: None,
             },
             sample_key: Digest::of(b"key"),
             choice: 0,
@@ -129,6 +134,7 @@ pub(crate) mod tests {
                 logit_max: None,
                 likeliest: Vec::new(),
             }],
+            attempt: None,
             timing: ReplicaTiming::default(),
         }
     }

@@ -14,6 +14,7 @@ use super::admission::{Admission, Refused};
 use super::answer::{Answer, AnswerKey};
 use super::cache::SharedCache;
 use crate::capacity::{Capacity, ModelSlots};
+use crate::framing::Progress;
 
 /// The result of a run.
 pub(crate) type Outcome = Result<Arc<Answer>, Refused>;
@@ -25,8 +26,8 @@ pub(crate) type OutcomeReceiver = watch::Receiver<Option<Outcome>>;
 pub(crate) enum Entered {
     /// The answer.
     Answered(Arc<Answer>),
-    /// A run that will make the answer.
-    Running(OutcomeReceiver),
+    /// A run that will make the answer, and what it has written so far if that is told.
+    Running(OutcomeReceiver, Option<Arc<Progress>>),
     /// A slot. The assignment's task must run the job and give the outcome to the seat.
     Seated(Seat, OutcomeReceiver, Placement),
     /// None of these; the assignment is given back.
@@ -43,7 +44,15 @@ pub(crate) enum Placement {
 }
 
 /// The running jobs, by what they will answer.
-type Running = HashMap<AnswerKey, watch::Sender<Option<Outcome>>>;
+type Running = HashMap<AnswerKey, Run>;
+
+/// A running job.
+#[derive(Debug)]
+struct Run {
+    outcome: watch::Sender<Option<Outcome>>,
+    /// What it has written so far, where that is told.
+    progress: Option<Arc<Progress>>,
+}
 
 /// The running jobs of one model, and the answers of all.
 #[derive(Debug)]
@@ -65,25 +74,33 @@ impl Desk {
         &self.model
     }
 
-    /// Looks for an answer or a run. If there is neither, `admit` decides, from the number of free slots.
-    pub(crate) fn enter(self: &Arc<Self>, key: AnswerKey, admit: impl FnOnce(u32) -> Admission) -> Entered {
+    /// Looks for an answer or a run. If there is neither, `admit` decides, from the number of free slots. A run that is
+    /// streamed is told by `progress`.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        key: AnswerKey,
+        progress: impl FnOnce() -> Option<Arc<Progress>>,
+        admit: impl FnOnce(u32) -> Admission,
+    ) -> Entered {
         let mut running = self.lock();
         if let Some(answer) = self.cache.get(&key) {
             return Entered::Answered(answer);
         }
         if let Some(run) = running.get(&key) {
-            return Entered::Running(run.subscribe());
+            return Entered::Running(run.outcome.subscribe(), run.progress.clone());
         }
         let placement = match admit(self.free(&running)) {
             Admission::Refuse(refused) => return Entered::Refused(refused),
             Admission::Run => Placement::Together,
             Admission::RunAlone => Placement::Alone,
         };
-        let (run, receiver) = watch::channel(None);
-        running.insert(key, run.clone());
+        let (outcome, receiver) = watch::channel(None);
+        let progress = progress();
+        running.insert(key, Run { outcome: outcome.clone(), progress: progress.clone() });
         self.announce(&running);
         drop(running);
-        Entered::Seated(Seat { desk: Arc::clone(self), key, run }, receiver, placement)
+        let seat = Seat { desk: Arc::clone(self), key, run: outcome, progress };
+        Entered::Seated(seat, receiver, placement)
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -108,9 +125,15 @@ pub(crate) struct Seat {
     desk: Arc<Desk>,
     key: AnswerKey,
     run: watch::Sender<Option<Outcome>>,
+    progress: Option<Arc<Progress>>,
 }
 
 impl Seat {
+    /// Returns where the run's tokens are told, if they are.
+    pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
+        self.progress.as_ref()
+    }
+
     /// Frees the slot, keeps an answer in the cache, and sends the outcome to all assignments that wait.
     pub(crate) fn finish(self, outcome: Outcome) {
         if let Ok(answer) = &outcome {
@@ -137,7 +160,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut running = self.desk.lock();
         // After `abandoned`, another run may have the same key.
-        if running.get(&self.key).is_some_and(|run| run.same_channel(&self.run)) {
+        if running.get(&self.key).is_some_and(|run| run.outcome.same_channel(&self.run)) {
             running.remove(&self.key);
         }
         self.desk.announce(&running);
@@ -165,7 +188,7 @@ mod tests {
     }
 
     fn seat(desk: &Arc<Desk>, job: u8) -> (Seat, OutcomeReceiver) {
-        match desk.enter(key(job), by_slots) {
+        match desk.enter(key(job), || None, by_slots) {
             Entered::Seated(seat, receiver, _) => (seat, receiver),
             _ => panic!("no seat"),
         }
@@ -176,22 +199,26 @@ mod tests {
         let desk = desk(1);
         let (seat, mut first) = seat(&desk, 1);
         assert_eq!(*desk.capacity.free_slots().borrow(), 0);
-        let Entered::Running(mut second) = desk.enter(key(1), by_slots) else { panic!("not joined") };
-        assert!(matches!(desk.enter(key(2), by_slots), Entered::Refused(_)));
+        let Entered::Running(mut second, None) = desk.enter(key(1), || None, by_slots) else {
+            panic!("not joined")
+        };
+        assert!(matches!(desk.enter(key(2), || None, by_slots), Entered::Refused(_)));
         seat.finish(Ok(Arc::new(answer("done"))));
         assert_eq!(*desk.capacity.free_slots().borrow(), 1);
         for receiver in [&mut first, &mut second] {
             let outcome = receiver.wait_for(Option::is_some).await.unwrap().clone();
             assert_eq!(outcome.unwrap().unwrap().text, "done");
         }
-        assert!(matches!(desk.enter(key(1), by_slots), Entered::Answered(_)));
+        assert!(matches!(desk.enter(key(1), || None, by_slots), Entered::Answered(_)));
     }
 
     #[tokio::test]
     async fn a_run_is_abandoned_only_when_the_last_one_has_gone() {
         let desk = desk(1);
         let (seat, first) = seat(&desk, 1);
-        let Entered::Running(second) = desk.enter(key(1), by_slots) else { panic!("not joined") };
+        let Entered::Running(second, None) = desk.enter(key(1), || None, by_slots) else {
+            panic!("not joined")
+        };
         drop(first);
         let soon = std::time::Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, seat.abandoned()).await.is_err());
@@ -200,7 +227,7 @@ mod tests {
         // The key is free for a new run of the same job, which must not be disturbed when the old seat is dropped.
         let (fresh, _receiver) = self::seat(&desk, 1);
         drop(seat);
-        assert!(matches!(desk.enter(key(1), by_slots), Entered::Running(_)));
+        assert!(matches!(desk.enter(key(1), || None, by_slots), Entered::Running(..)));
         drop(fresh);
         assert_eq!(*desk.capacity.free_slots().borrow(), 1);
     }
@@ -220,6 +247,6 @@ mod tests {
         let (seat, mut receiver) = seat(&desk, 1);
         seat.finish(Err(Refused::broken("engine")));
         assert!(receiver.wait_for(Option::is_some).await.unwrap().clone().unwrap().is_err());
-        assert!(matches!(desk.enter(key(1), by_slots), Entered::Seated(..)));
+        assert!(matches!(desk.enter(key(1), || None, by_slots), Entered::Seated(..)));
     }
 }

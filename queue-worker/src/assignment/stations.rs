@@ -21,6 +21,7 @@ use crate::config::MODELS_MAX;
 use crate::counts::Counts;
 use crate::error::ModelError;
 use crate::executor::Executor;
+use crate::framing::Framer;
 use crate::tokenizer::Tokenizer;
 
 /// What assignments of one model go through.
@@ -85,6 +86,7 @@ fn semaphore(places: u32) -> Arc<Semaphore> {
 pub(crate) struct Stations {
     pub(crate) tried_alone: TriedAlone,
     pub(crate) publisher: Publisher,
+    pub(crate) framer: Arc<Framer>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) cache: SharedCache,
@@ -107,6 +109,7 @@ struct Served {
 pub(crate) struct SharedParts {
     pub(crate) tried_alone: TriedAlone,
     pub(crate) publisher: Publisher,
+    pub(crate) framer: Arc<Framer>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) cache: SharedCache,
@@ -115,10 +118,11 @@ pub(crate) struct SharedParts {
 impl Stations {
     /// Makes what stations share, without a station.
     pub(crate) fn new(parts: SharedParts) -> Self {
-        let SharedParts { tried_alone, publisher, counts, capacity, cache } = parts;
+        let SharedParts { tried_alone, publisher, framer, counts, capacity, cache } = parts;
         Self {
             tried_alone,
             publisher,
+            framer,
             counts,
             capacity,
             cache,

@@ -11,6 +11,7 @@ use infera_engine::{
     Engine, EngineDescription, EngineError, Progress, Prompt, Row, Scoring, SequenceId, SequenceRow,
 };
 use infera_model::chat::ChatModel;
+use infera_types::frames::TokensFrame;
 use infera_types::numbers::TokenId;
 use infera_types::{
     messages::{Replica, Wire as _},
@@ -53,6 +54,54 @@ impl Broker for LyingBroker {
         tokio::time::sleep(self.delay).await;
         (self.lie)(&mut replica, &self.chat);
         self.honest.publish(address, replica.to_message(message.id)).await
+    }
+
+    async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.honest.consume(queue, prefetch).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Option<u64>, BrokerError> {
+        self.honest.depth(queue).await
+    }
+
+    async fn delete(&self, queue: &str) -> Result<(), BrokerError> {
+        self.honest.delete(queue).await
+    }
+}
+
+/// How a lie changes a frame of tokens.
+pub(crate) type FramedLie = Arc<dyn Fn(&mut TokensFrame) + Send + Sync>;
+
+/// A broker that passes everything on, but frames only after a lie.
+pub(crate) struct FramingBroker {
+    pub(crate) honest: Arc<dyn Broker>,
+    pub(crate) lie: FramedLie,
+}
+
+impl fmt::Debug for FramingBroker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FramingBroker")
+    }
+}
+
+impl Fleeting for FramingBroker {
+    fn publish_fleeting(&self, address: &Address, message: Message) -> Sent {
+        let Ok(mut frame) = TokensFrame::from_message(&message) else {
+            return self.honest.publish_fleeting(address, message);
+        };
+        (self.lie)(&mut frame);
+        self.honest.publish_fleeting(address, frame.to_message(message.id))
+    }
+}
+
+#[async_trait]
+impl Broker for FramingBroker {
+    async fn declare(&self, queue: &Queue) -> Result<(), BrokerError> {
+        self.honest.declare(queue).await
+    }
+
+    async fn publish(&self, address: &Address, message: Message) -> Published {
+        self.honest.publish(address, message).await
     }
 
     async fn consume(&self, queue: &str, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {

@@ -42,6 +42,14 @@ impl Client {
 
     /// The whole reply as text.
     async fn whole(&self, method: &str, path: &str, more: &str, body: Option<&Value>) -> String {
+        let mut stream = self.begin(method, path, more, body).await;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("a reply comes");
+        String::from_utf8(bytes).expect("replies are text")
+    }
+
+    /// Sends a request, and returns the connection on which the reply comes.
+    async fn begin(&self, method: &str, path: &str, more: &str, body: Option<&Value>) -> TcpStream {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
@@ -51,9 +59,32 @@ impl Client {
         );
         let mut stream = TcpStream::connect(self.address).await.expect("the gateway listens");
         stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        stream
+    }
+
+    /// The data of each event of a streamed chat, with the reply's status.
+    pub(crate) async fn events(&self, body: &Value) -> (u16, Vec<String>) {
+        let reply = self.whole("POST", "/v1/chat/completions", "", Some(body)).await;
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        if !head.to_ascii_lowercase().contains("content-type: text/event-stream") {
+            return (status, vec![body.to_owned()]);
+        }
+        let text = unchunked(body);
+        (
+            status,
+            text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).map(str::to_owned).collect(),
+        )
+    }
+
+    /// Reads this many events of a streamed chat, and closes the connection.
+    pub(crate) async fn hang_up_after(&self, body: &Value, events: usize) {
+        let mut stream = self.begin("POST", "/v1/chat/completions", "", Some(body)).await;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.expect("a reply comes");
-        String::from_utf8(bytes).expect("replies are text")
+        while String::from_utf8_lossy(&bytes).matches("data: ").count() < events {
+            let read = stream.read_buf(&mut bytes).await.expect("events come");
+            assert!(read > 0, "{}", String::from_utf8_lossy(&bytes));
+        }
     }
 
     /// A reply of JSON lines.
@@ -72,6 +103,18 @@ impl Client {
     pub(crate) async fn job(&self, id: &str) -> Value {
         self.call("GET", &format!("/v1/jobs/{id}"), None).await.json
     }
+}
+
+/// The text of a chunked body.
+fn unchunked(body: &str) -> String {
+    let (mut text, mut rest) = (String::new(), body);
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        let (chunk, after) = after.split_at(size);
+        text.push_str(chunk);
+        rest = after.strip_prefix("\r\n").expect("a chunk's end");
+    }
+    text
 }
 
 /// A greedy question.

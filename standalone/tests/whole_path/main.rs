@@ -18,6 +18,7 @@ mod models;
 mod own_nodes;
 mod records;
 mod refused;
+mod streaming;
 mod two_models;
 mod upgrade;
 mod volume;

@@ -26,6 +26,8 @@ pub struct Reply {
     pub owner: OwnerId,
     /// Whether it passed L0. An unsound one takes part in nothing.
     pub sound: bool,
+    /// Whether its answer begins with what the client has seen. One that doesn't can't be the answer.
+    pub extends: bool,
 }
 
 /// What is known of a job's group.
@@ -104,13 +106,17 @@ impl Agreed {
 /// * Numbers outside their tolerance are reported and stop nothing, unless the client is given numbers: then only replicas
 ///   whose numbers are inside agree. That two agree with a third doesn't make them agree with each other, so each replica's own
 ///   partners are counted.
+/// * What a client has seen binds: only an answer that begins with it can be the answer.
 /// * A benign divergence excuses a replica, but vouches for none, so it counts towards no quorum.
 /// * As soon as the open assignments can't complete a quorum, more nodes are asked; then the job fails: as
 ///   `no_consensus` if sound replicas disagree, else as `too_many_misses`.
 #[must_use]
 pub fn decide(situation: &Situation<'_>) -> Decision {
     let needed = needed(&situation.policy);
-    let answers = answers(situation);
+    let all = answers(situation);
+    let extends = |answer: &Backed| situation.replies[answer.reply].extends;
+    let differ = all.iter().any(|answer| answer.partners.len() < all.len() || !extends(answer));
+    let answers: Vec<Backed> = all.into_iter().filter(extends).collect();
     let best = answers.iter().map(|answer| answer.owners).max().unwrap_or(0);
     let best_ones: Vec<&Backed> = answers.iter().filter(|answer| answer.owners == best).collect();
     let is_alone =
@@ -125,7 +131,6 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     } else {
         needed.saturating_sub(reachable)
     };
-    let differ = answers.iter().any(|answer| answer.partners.len() < answers.len());
     match lacking {
         0 => Decision::Wait,
         lacking if lacking <= situation.replacements_left => Decision::Draw(lacking),
@@ -134,7 +139,9 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     }
 }
 
-fn needed(policy: &VerificationPolicy) -> usize {
+/// Returns how many parties must agree.
+#[must_use]
+pub fn needed(policy: &VerificationPolicy) -> usize {
     if policy.replicas == 1 { 1 } else { usize::from(policy.quorum.max(2)) }
 }
 

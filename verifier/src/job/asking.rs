@@ -23,8 +23,9 @@ use super::own_nodes;
 use super::prompt::Prepared;
 use super::unable::unable;
 use crate::decisions::group_draw::{Distinct, Draw, Filled, Member, fill};
-use crate::decisions::quorum::Agreed;
+use crate::decisions::quorum::{self, Agreed};
 use crate::nodes::{Arrived, Fleet, NodeView, Slot, fleet};
+use crate::streams::{JobStream, OpenStream, StreamTerms};
 use crate::tenure::Tenure;
 
 /// Bounds the assignments for one job under one owner. Those that count end at six; this bounds those that are no node's
@@ -41,6 +42,19 @@ const REST_GROWTH_MAX: u32 = 64;
 /// How long the first job in line for room keeps the others waiting; then it goes to the end of the line, so that a job
 /// whose own nodes are busy doesn't stop those whose nodes are free.
 const TURN: Duration = Duration::from_millis(100);
+
+/// Opens the stream of a job whose client sees tokens before the end.
+fn stream(tenure: &Tenure, job: &TakenJob, prepared: &Prepared) -> Option<OpenStream> {
+    let terms = StreamTerms {
+        job: job.id,
+        gateway: job.gateway.clone(),
+        release: prepared.request.stream?,
+        quorum: quorum::needed(&job.policy),
+        tokens_max: prepared.answer_tokens_max(),
+    };
+    let answer_text = prepared.chat.answer_stream(&prepared.request.knobs);
+    Some(tenure.streams.open(JobStream::new(terms, answer_text)))
+}
 
 /// What asking nodes came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +77,8 @@ pub(super) struct Asking {
     /// What makes the members of its group different.
     distinct: Distinct,
     pub(super) group: Group,
+    /// What its client sees before the end; none if it sees nothing.
+    pub(super) stream: Option<OpenStream>,
     sender: mpsc::Sender<Arrived>,
     pub(super) inbox: mpsc::Receiver<Arrived>,
     /// Nodes that were busy, draining or unreachable.
@@ -91,9 +107,22 @@ impl Asking {
         let (sender, inbox) = mpsc::channel(INBOX);
         let distinct = own_nodes::distinct(tenure.config.distinct, &job.pool);
         let group = Group::new(job.policy, distinct, job.misses.clone(), prepared.gives_numbers());
+        let stream = stream(&tenure, &job, &prepared);
         let rest = Duration::from_millis(tenure.config.rest_ms);
         let rests = Backoff::doubling(rest, rest.saturating_mul(REST_GROWTH_MAX));
-        Self { tenure, job, prepared, lane, distinct, group, sender, inbox, resting: HashMap::new(), rests }
+        Self {
+            tenure,
+            job,
+            prepared,
+            lane,
+            distinct,
+            group,
+            stream,
+            sender,
+            inbox,
+            resting: HashMap::new(),
+            rests,
+        }
     }
 
     /// Returns the group as the settlement remembers it; none if no node was asked.
@@ -262,6 +291,10 @@ impl Asking {
                 replica: None,
             };
             let route = self.tenure.routes.open(assignment.id, &view.id, self.sender.clone());
+            if let Some(stream) = &self.stream {
+                let party = self.distinct.party(&member.owner, &view.id);
+                stream.hear(assignment.id, &view.id, party);
+            }
             let hold = Hold::new(slot, route);
             let has_logit_max = view.features.has(Feature::Sampling2);
             let asked = Asked::new(record, member, now.after(budget).after(grace), hold, has_logit_max);

@@ -57,7 +57,8 @@ impl Asking {
     /// Decides on what is in, and asks more nodes where that needs them. Breaks with the job's end.
     async fn step(&mut self) -> ControlFlow<End, Wants> {
         loop {
-            let needed = match self.group.decide(&self.prepared.draw_key) {
+            let released = self.stream.as_ref().map(|stream| stream.stream().released()).unwrap_or_default();
+            let needed = match self.group.decide(&self.prepared.draw_key, &released) {
                 Decision::Settle(agreed) => return ControlFlow::Break(self.success(&agreed)),
                 Decision::Fail(reason) => return self.give_up(reason),
                 Decision::Draw(count) => count,

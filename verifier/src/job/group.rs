@@ -9,6 +9,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, ReplicaSummary, VerificationPolicy,
 };
 use infera_types::messages::Replica;
+use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
@@ -301,11 +302,14 @@ impl Group {
     }
 
     /// Decides whether what is in makes an answer.
-    pub(super) fn decide(&self, draw_key: &Digest) -> Decision {
+    /// `released` are the tokens that the client has seen.
+    pub(super) fn decide(&self, draw_key: &Digest, released: &[TokenId]) -> Decision {
         let reply = |index: &usize| {
             let record = &self.asked.get(*index)?.record;
-            let sound = record.replica.as_ref().is_some_and(|replica| replica.sound);
-            Some(Reply { node: record.node.clone(), owner: record.owner.clone(), sound })
+            let replica = record.replica.as_ref();
+            let sound = replica.is_some_and(|replica| replica.sound);
+            let extends = replica.is_some_and(|replica| replica.tokens.starts_with(released));
+            Some(Reply { node: record.node.clone(), owner: record.owner.clone(), sound, extends })
         };
         let replies: Vec<_> = self.replies.iter().filter_map(reply).collect();
         decide(&Situation {

@@ -61,6 +61,12 @@ impl Prepared {
         Duration::from_micros(tokens.saturating_mul(self.entry.reference_token_us))
     }
 
+    /// Returns the most tokens that the answer may have.
+    pub(super) fn answer_tokens_max(&self) -> usize {
+        let room = self.entry.context_max.saturating_sub(self.prompt_tokens);
+        usize::try_from(self.request.max_tokens.min(room)).unwrap_or(usize::MAX)
+    }
+
     /// Returns what is the same for all replicas of the job.
     pub(super) fn context<'a>(&'a self, thresholds: &'a Thresholds) -> Context<'a> {
         Context { rules: &self.rules, noise: self.noise(), thresholds }

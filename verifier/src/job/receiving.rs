@@ -45,6 +45,7 @@ impl Asking {
                 trace::link(&span, arrived.trace.as_deref());
                 let _entered = span.entered();
                 let sound = self.is_sound(index, &replica);
+                let sound = self.is_as_framed(&replica, sound) && sound;
                 let context = self.prepared.context(&self.tenure.thresholds);
                 // What came late because this verifier was deaf counts as just in time.
                 let at = if self.was_deaf(index) { self.in_time(index).min(arrived.at) } else { arrived.at };
@@ -105,6 +106,18 @@ impl Asking {
             tracing::warn!(job = %self.job.id, node = %asked.record.node, %fault, "broken replica");
         }
         fault.is_none()
+    }
+
+    /// Returns whether an answer is what its frames told; one that was not streamed is. It counts like frames from now on.
+    fn is_as_framed(&self, replica: &Replica, sound: bool) -> bool {
+        let Some(stream) = &self.stream else { return true };
+        let is_same =
+            stream.stream().complete(replica.assignment_id, replica.attempt, &replica.tokens, sound);
+        stream.tell();
+        if !is_same {
+            tracing::warn!(job = %self.job.id, assignment = %replica.assignment_id, "an answer that isn't what its frames told");
+        }
+        is_same
     }
 
     /// Ends the wait for assignments whose time is up.

@@ -2,9 +2,9 @@
 
 use infera_telemetry::metrics::{
     VERIFIER_ASSIGNMENTS, VERIFIER_BACKSTOPS, VERIFIER_CONNECTIONS_CLOSED, VERIFIER_DEAD_LETTERS,
-    VERIFIER_DISPUTES, VERIFIER_GROUPS_CLOSED, VERIFIER_HEARTBEATS_REFUSED, VERIFIER_LEASES_LOST,
-    VERIFIER_MESSAGES_REFUSED, VERIFIER_PANICS, VERIFIER_QUEUES_REPAIRED, VERIFIER_RELEASED,
-    VERIFIER_REPLICAS, VERIFIER_TAKEN,
+    VERIFIER_DISPUTES, VERIFIER_FRAMES, VERIFIER_GROUPS_CLOSED, VERIFIER_HEARTBEATS_REFUSED,
+    VERIFIER_LEASES_LOST, VERIFIER_MESSAGES_REFUSED, VERIFIER_PANICS, VERIFIER_QUEUES_REPAIRED,
+    VERIFIER_RELEASED, VERIFIER_REPLICAS, VERIFIER_TAKEN,
 };
 
 infera_telemetry::counts! {
@@ -26,6 +26,12 @@ infera_telemetry::counts! {
         replicas_impostor => VERIFIER_REPLICAS, "outcome" => "impostor",
         /// Replicas and refusals whose verifier was gone.
         replicas_stray => VERIFIER_REPLICAS, "outcome" => "stray",
+        /// Frames of tokens that were read.
+        frames => VERIFIER_FRAMES, "outcome" => "read",
+        /// Frames that came faster than a node may send them.
+        frames_too_fast => VERIFIER_FRAMES, "outcome" => "too_fast",
+        /// Assignments whose frames contradict each other, or say more than was asked for.
+        frames_broken => VERIFIER_FRAMES, "outcome" => "broken",
         /// Heartbeats from no proper node or with a foreign queue.
         heartbeats_refused => VERIFIER_HEARTBEATS_REFUSED,
         /// Messages dropped because they weren't what their kind promises.

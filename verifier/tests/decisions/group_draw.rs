@@ -287,6 +287,7 @@ fn only_nodes_that_can_do_all_of_a_request_are_drawn_for_it() {
         seed,
         knobs: Knobs::default(),
         top_logprobs: None,
+        stream: None,
     };
     let (temperature, seed) = (Feature::Temperature, Feature::Seed);
     for (request, features, is_drawn) in [

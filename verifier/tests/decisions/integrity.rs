@@ -24,6 +24,7 @@ fn replica(decoded: Decoded) -> Replica {
         prompt_tokens: 5,
         cached_tokens: 0,
         rendering: 2,
+        attempt: None,
         text: text_of(&decoded.tokens),
         tokens: decoded.tokens,
         finish_reason: decoded.finish_reason,

@@ -171,6 +171,7 @@ impl Network {
             seed: None,
             knobs: Knobs::default(),
             top_logprobs: None,
+            stream: None,
         }
     }
 

@@ -365,6 +365,7 @@ pub(crate) fn replica(
         // No more than the prompt can be believed, whatever a node says.
         cached_tokens: if assignment.cache_scope.is_some() { u32::MAX } else { 0 },
         rendering: RENDERING,
+        attempt: None,
         tokens: line.tokens.clone(),
         text: line.text.clone().unwrap_or(spelled.text),
         finish_reason: FinishReason::Stop,

@@ -75,6 +75,8 @@ fn errors() -> Vec<ApiError> {
         ApiError::LedgerAway,
         ApiError::Draining,
         ApiError::Timeout,
+        ApiError::StreamOverturned,
+        ApiError::SlowReader,
         ApiError::Cancelled,
         ApiError::Expired,
         ApiError::Damaged,
@@ -155,6 +157,8 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::LedgerAway
         | ApiError::Draining
         | ApiError::Timeout
+        | ApiError::StreamOverturned
+        | ApiError::SlowReader
         | ApiError::Failed(..)
         | ApiError::Cancelled
         | ApiError::Expired

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,
@@ -14,7 +13,7 @@ use uuid::Uuid;
 use crate::api::error::ApiError;
 use crate::api::face::{Face, face};
 use crate::api::failure::Failure;
-use crate::api::reply::Reply;
+use crate::api::reply::{Content, Reply};
 use crate::api::waits;
 
 /// The longest id of a client's that is echoed, in bytes.
@@ -51,7 +50,7 @@ impl Trace {
         self,
         outcome: Result<Reply, Failure>,
         headers: HeaderMap,
-    ) -> (Response<Bytes>, Timing) {
+    ) -> (Response<Content>, Timing) {
         let mut content_type = HeaderValue::from_static("application/json");
         let (status, body, job, timing, own) = match outcome {
             Ok(reply) => {
@@ -67,7 +66,7 @@ impl Trace {
                 let mut headers = if replayed { replayed_headers() } else { error_headers(&error) };
                 headers
                     .push((HeaderName::from_static("x-error-code"), HeaderValue::from_static(error.code())));
-                (status, Bytes::from(body), job, timing, headers)
+                (status, Content::Whole(body.into()), job, timing, headers)
             }
         };
         let mut response = Response::new(body);

@@ -147,9 +147,7 @@ impl Entrance {
                 async move {
                     let arrival =
                         Arrival { origin, begun: begun.into_std(), timeouts: Arc::clone(&timeouts) };
-                    let reply = layers::handle(state, arrival, request).await;
-                    timeouts.replied();
-                    Ok::<_, std::convert::Infallible>(reply)
+                    Ok::<_, std::convert::Infallible>(layers::handle(state, arrival, request).await)
                 }
             }
         });

@@ -96,7 +96,7 @@ mod tests {
         let form = format!("x=1&code={}&code=2", code.expose());
         assert_eq!(code_in(&form), Some(code.expose()));
         let page = to_confirm(&code);
-        let html = String::from_utf8(page.body.to_vec()).unwrap();
+        let html = String::from_utf8(page.body.whole().to_vec()).unwrap();
         assert!(html.contains(&format!("value=\"{}\"", code.expose())) && html.contains("method=\"post\""));
         assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("http"));
         for wrong in ["", "x=1", "xcode=1", &"code=".repeat(400)] {

@@ -67,6 +67,7 @@ fn replica(job_id: JobId) -> Replica {
         },
         prompt_hash: Digest::of(b"prompt"),
         rendering: 1,
+        attempt: None,
         prompt_tokens: 16,
         cached_tokens: 0,
         numbers: vec![numbers; tokens.len() + 1],

@@ -255,6 +255,7 @@ pub(crate) fn assignment(verifier: &Verifier, text: &str) -> Assignment {
             seed: None,
             knobs: Knobs::default(),
             top_logprobs: None,
+            stream: None,
         },
         sample_key: Digest::of(text.as_bytes()),
         choice: 0,

@@ -1,0 +1,160 @@
+//! The events of a streamed answer, in the form of OpenAI's `chat.completion.chunk`. This file only shapes values.
+
+use bytes::Bytes;
+use infera_types::ids::{JobId, ModelName};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+
+/// The event after the last one of a whole stream.
+pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// A comment, which clients skip: it shows them and what stands between that the stream goes on.
+pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// What all chunks of one stream have.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunks {
+    id: String,
+    created_s: u64,
+    model: ModelName,
+    /// Whether the client asked for the usage: then every chunk has the member, which only the last one fills.
+    has_usage: bool,
+}
+
+impl Chunks {
+    /// Makes the chunks of a job's stream.
+    #[must_use]
+    pub(crate) fn new(job: JobId, created_s: u64, model: ModelName, has_usage: bool) -> Self {
+        let digits = job.to_string();
+        let digits = digits.trim_start_matches("job_");
+        Self { id: format!("chatcmpl-{digits}"), created_s, model, has_usage }
+    }
+
+    /// Returns the chunks of the same stream, of another job.
+    #[must_use]
+    pub(crate) fn about(&self, job: JobId) -> Self {
+        Self::new(job, self.created_s, self.model.clone(), self.has_usage)
+    }
+
+    /// Returns the first chunk, which says who speaks.
+    #[must_use]
+    pub(crate) fn role(&self) -> Bytes {
+        self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), &Value::Null)
+    }
+
+    /// Returns a chunk of text.
+    #[must_use]
+    pub(crate) fn text(&self, text: &str) -> Bytes {
+        self.chunk(&json!({ "content": text }), &Value::Null)
+    }
+
+    /// Returns the chunk that ends the answer: why, and what is told of the whole `completion` beside its text.
+    #[must_use]
+    pub(crate) fn finish(&self, completion: &Value) -> Bytes {
+        let mut chunk = self.object(&json!({}), &completion["choices"][0]["finish_reason"]);
+        for name in ["verification", "service_tier", "store", "job_id", "system_fingerprint"] {
+            if let Some(value) = completion.get(name) {
+                chunk[name] = value.clone();
+            }
+        }
+        event(&chunk)
+    }
+
+    /// Returns the chunk with the usage, if the client asked for it.
+    #[must_use]
+    pub(crate) fn usage(&self, completion: &Value) -> Option<Bytes> {
+        let mut chunk = self.object(&json!({}), &Value::Null);
+        chunk["choices"] = json!([]);
+        chunk["usage"] = completion["usage"].clone();
+        self.has_usage.then(|| event(&chunk))
+    }
+
+    fn chunk(&self, delta: &Value, finish_reason: &Value) -> Bytes {
+        event(&self.object(delta, finish_reason))
+    }
+
+    fn object(&self, delta: &Value, finish_reason: &Value) -> Value {
+        let mut chunk = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created_s,
+            "model": self.model,
+            "choices": [{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }],
+        });
+        if self.has_usage {
+            chunk["usage"] = Value::Null;
+        }
+        chunk
+    }
+}
+
+/// Returns the event of an error after which nothing follows. It names the job, and where its end can be read.
+#[must_use]
+pub(crate) fn error(error: &ApiError, job: Option<JobId>) -> Bytes {
+    let mut value = json!({ "error": error.object() });
+    if let Some(job) = job {
+        value["job_id"] = json!(job);
+        value["job_url"] = format!("/v1/jobs/{job}").into();
+    }
+    event(&value)
+}
+
+fn event(value: &Value) -> Bytes {
+    // JSON in one line: no newline of a text stands for itself.
+    Bytes::from(format!("data: {value}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(event: &Bytes) -> Value {
+        let text = std::str::from_utf8(event).unwrap();
+        serde_json::from_str(text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap()).unwrap()
+    }
+
+    fn chunks(has_usage: bool) -> Chunks {
+        Chunks::new(JobId::from_bytes([7; 16]), 1_700_000_000, ModelName::new("m"), has_usage)
+    }
+
+    #[test]
+    fn chunks_have_openais_form() {
+        let text = read(&chunks(false).text("a\n\"b\"\u{2028}"));
+        assert_eq!(text["object"], "chat.completion.chunk");
+        assert_eq!(text["choices"][0]["delta"], json!({ "content": "a\n\"b\"\u{2028}" }));
+        assert_eq!(text["choices"][0]["finish_reason"], Value::Null);
+        assert!(
+            text.get("usage").is_none() && text["id"].as_str().is_some_and(|id| id.starts_with("chatcmpl-"))
+        );
+        assert_eq!(read(&chunks(true).role())["choices"][0]["delta"]["role"], "assistant");
+        assert_eq!(read(&chunks(true).role())["usage"], Value::Null);
+    }
+
+    #[test]
+    fn the_end_has_what_a_whole_answer_has() {
+        let completion = json!({
+            "choices": [{ "finish_reason": "length" }],
+            "usage": { "total_tokens": 7 },
+            "verification": { "status": "verified" },
+            "job_id": "job_1",
+        });
+        let finish = read(&chunks(true).finish(&completion));
+        assert_eq!(
+            finish["choices"][0],
+            json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": "length" })
+        );
+        assert_eq!((&finish["verification"]["status"], &finish["usage"]), (&json!("verified"), &Value::Null));
+        let usage = read(&chunks(true).usage(&completion).unwrap());
+        assert_eq!((&usage["choices"], &usage["usage"]["total_tokens"]), (&json!([]), &json!(7)));
+        assert_eq!(chunks(false).usage(&completion), None);
+    }
+
+    #[test]
+    fn an_error_names_the_job() {
+        let job = JobId::from_bytes([7; 16]);
+        let event = read(&error(&ApiError::Draining, Some(job)));
+        assert_eq!(event["error"]["code"], "shutting_down");
+        assert_eq!((&event["job_id"], &event["job_url"]), (&json!(job), &json!(format!("/v1/jobs/{job}"))));
+    }
+}

@@ -1,0 +1,206 @@
+//! One job's stream: the slots of its assignments, and what was released of them, as tokens and as text.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use infera_model::chat::AnswerText;
+use infera_types::frames::{AnswerTokens, Attempt, Delta, PassedOn};
+use infera_types::ids::{AssignmentId, Digest, GatewayId, JobId};
+use infera_types::numbers::TokenId;
+use infera_types::request::Release;
+
+use crate::decisions::release::{Voice, releasable};
+use crate::decisions::slots::{Slot, Taken};
+
+/// How many gateways follow one job's stream at once: the one that accepted it, and those at which its events are read.
+const GATEWAYS_MAX: usize = 8;
+
+/// What a stream goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamTerms {
+    pub(crate) job: JobId,
+    /// The gateway that accepted the job.
+    pub(crate) gateway: GatewayId,
+    pub(crate) release: Release,
+    /// How many parties must share a token that is released as agreed.
+    pub(crate) quorum: usize,
+    /// The most tokens of the answer.
+    pub(crate) tokens_max: usize,
+}
+
+/// One job's stream.
+#[derive(Debug)]
+pub(crate) struct JobStream {
+    terms: StreamTerms,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    told: Vec<Told>,
+    /// The place of the assignment whose tokens are released, where one's are.
+    first: Option<usize>,
+    released: Vec<TokenId>,
+    /// Makes the released text; none once it has ended or can't be made.
+    answer_text: Option<AnswerText>,
+    text: String,
+    /// The length of the text after each released token, in bytes.
+    text_ends: Vec<usize>,
+    gateways: Vec<Follower>,
+}
+
+/// What an assignment told.
+#[derive(Debug)]
+struct Told {
+    assignment: AssignmentId,
+    party: String,
+    slot: Slot,
+}
+
+/// A gateway, and how many tokens it was told.
+#[derive(Debug)]
+struct Follower {
+    gateway: GatewayId,
+    told: usize,
+}
+
+impl JobStream {
+    /// Begins with nothing told. `answer_text` makes the text of the answer's tokens.
+    pub(crate) fn new(terms: StreamTerms, answer_text: AnswerText) -> Self {
+        let gateways = vec![Follower { gateway: terms.gateway.clone(), told: 0 }];
+        let state = State {
+            told: Vec::new(),
+            first: None,
+            released: Vec::new(),
+            answer_text: Some(answer_text),
+            text: String::new(),
+            text_ends: Vec::new(),
+            gateways,
+        };
+        Self { terms, state: Mutex::new(state) }
+    }
+
+    /// Returns the job.
+    pub(crate) const fn job(&self) -> JobId {
+        self.terms.job
+    }
+
+    /// Gives an assignment its slot.
+    pub(super) fn add(&self, assignment: AssignmentId, party: &str) {
+        let slot = Slot::new(self.terms.tokens_max);
+        self.lock().told.push(Told { assignment, party: party.to_owned(), slot });
+    }
+
+    /// Takes in what a frame tells of an assignment, and releases what may go by it.
+    pub(super) fn take(&self, frame: &AnswerTokens) -> Taken {
+        let mut state = self.lock();
+        let Some(place) = state.place(frame.assignment) else { return Taken::Nothing };
+        let taken = state.told[place].slot.take(frame);
+        if taken == Taken::Grown || taken == Taken::Rerun {
+            if !state.told[place].slot.tokens().is_empty() {
+                state.first.get_or_insert(place);
+            }
+            state.release(&self.terms);
+        }
+        taken
+    }
+
+    /// Takes in the whole answer of an assignment. Returns whether it agrees with what its frames told. An answer that is
+    /// `sound` counts like frames.
+    pub(crate) fn complete(
+        &self,
+        assignment: AssignmentId,
+        attempt: Option<Attempt>,
+        answer: &[TokenId],
+        sound: bool,
+    ) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.place(assignment) else { return true };
+        let slot = &mut state.told[place].slot;
+        let agrees = slot.complete(attempt.unwrap_or_default(), answer);
+        if sound && agrees {
+            state.first.get_or_insert(place);
+            state.release(&self.terms);
+        } else {
+            slot.silence();
+        }
+        agrees
+    }
+
+    /// Returns the tokens that were released.
+    pub(crate) fn released(&self) -> Vec<TokenId> {
+        self.lock().released.clone()
+    }
+
+    /// Takes in what a gateway has passed on: it is told what comes next, if what it has is what was released.
+    pub(super) fn watch(&self, gateway: &GatewayId, passed_on: &PassedOn) {
+        let mut state = self.lock();
+        let count = usize::try_from(passed_on.count).unwrap_or(usize::MAX);
+        let is_ours = state.released.get(..count).is_some_and(|tokens| hash(tokens) == passed_on.sha256);
+        if !is_ours {
+            return;
+        }
+        if let Some(follower) = state.gateways.iter_mut().find(|follower| follower.gateway == *gateway) {
+            follower.told = count;
+        } else if state.gateways.len() < GATEWAYS_MAX {
+            state.gateways.push(Follower { gateway: gateway.clone(), told: count });
+        }
+    }
+
+    /// Returns what each gateway hasn't been told, and counts it as told.
+    pub(super) fn untold(&self) -> Vec<(GatewayId, Delta)> {
+        let mut state = self.lock();
+        let State { released, text, text_ends, gateways, .. } = &mut *state;
+        let behind = gateways.iter_mut().filter(|follower| follower.told < released.len());
+        let deltas = behind.map(|follower| {
+            let from = follower.told;
+            follower.told = released.len();
+            let begin = from.checked_sub(1).and_then(|last| text_ends.get(last)).copied().unwrap_or(0);
+            let delta = Delta {
+                job: self.terms.job,
+                from: u32::try_from(from).unwrap_or(u32::MAX),
+                tokens: released[from..].to_vec(),
+                text: text.get(begin..).unwrap_or_default().to_owned(),
+            };
+            (follower.gateway.clone(), delta)
+        });
+        deltas.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn place(&self, assignment: AssignmentId) -> Option<usize> {
+        self.told.iter().position(|told| told.assignment == assignment)
+    }
+
+    /// Releases what may go now, and makes its text. A text that can't be made goes with the whole answer.
+    fn release(&mut self, terms: &StreamTerms) {
+        if self.answer_text.is_none() {
+            return;
+        }
+        let voices: Vec<Voice<'_>> =
+            self.told.iter().map(|told| Voice { party: &told.party, tokens: told.slot.tokens() }).collect();
+        let more = releasable(terms.release, &voices, terms.quorum, self.first, &self.released);
+        for token in more {
+            let Some(cut) = self.answer_text.as_mut().and_then(|text| text.push(token).ok()) else {
+                self.answer_text = None;
+                return;
+            };
+            self.released.push(token);
+            self.text.push_str(&cut.text);
+            self.text_ends.push(self.text.len());
+            if cut.is_complete {
+                self.answer_text = None;
+                return;
+            }
+        }
+    }
+}
+
+/// Returns the SHA-256 of tokens as little-endian u32s.
+fn hash(tokens: &[TokenId]) -> Digest {
+    infera_model::chat::prompt_hash(tokens)
+}
