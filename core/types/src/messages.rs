@@ -261,6 +261,11 @@ pub struct ModelCapacity {
     pub owners: u32,
     /// Their free slots.
     pub free_slots: u32,
+    /// The features that nodes of three owners have, each feature counted by itself: a request for three replicas that needs
+    /// another can't be answered. Where all that it needs are here, different nodes may still have them. Absent from
+    /// verifiers that don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
 }
 
 /// Reports capacity to all gateways: each verifier broadcasts it every second, so that gateways answer from memory.

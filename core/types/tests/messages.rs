@@ -122,6 +122,22 @@ fn a_version_is_read_or_parked_and_an_announcement_of_a_newer_one_counts_as_ours
 }
 
 #[test]
+fn what_a_models_nodes_can_do_is_told_in_both_versions_or_not_at_all() {
+    let mut summary: CapacitySummary = read(include_bytes!("recorded/capacity"));
+    assert_eq!(summary.models[0].features, None);
+    assert!(!serde_json::to_string(&summary).unwrap().contains("features"));
+    for features in
+        [Features::default(), Features::from_iter([]), Features::default().with(Feature::Sampling2)]
+    {
+        summary.models[0].features = Some(features);
+        for version in [Version::First, Version::Second] {
+            let sent = summary.to_message_in(version, "1");
+            assert_eq!(CapacitySummary::from_message(&sent).unwrap(), summary);
+        }
+    }
+}
+
+#[test]
 fn fields_that_this_program_does_not_know_are_named() {
     let body = include_bytes!("recorded/assignment");
     let mut assignment: Value = serde_json::from_slice(&body[1..]).unwrap();

@@ -86,7 +86,7 @@ mod tests {
 
     fn summary(verifier: &str, owners: u32) -> CapacitySummary {
         let model = ModelName::new("m");
-        let models = vec![ModelCapacity { model, nodes: owners + 1, owners, free_slots: 4 }];
+        let models = vec![ModelCapacity { model, nodes: owners + 1, owners, free_slots: 4, features: None }];
         CapacitySummary { verifier: VerifierId::new(verifier), models, speaks: Version::NEWEST }
     }
 

@@ -30,7 +30,13 @@ async fn a_finished_answer_is_replayed() {
 #[tokio::test]
 async fn a_finished_answer_is_replayed_without_nodes() {
     let rig = Rig::start_with(Config { capacity_ttl_ms: 1_500, ..unlimited() }, 0).await;
-    let models = vec![ModelCapacity { model: ModelName::new(MODEL), nodes: 3, owners: 3, free_slots: 8 }];
+    let models = vec![ModelCapacity {
+        model: ModelName::new(MODEL),
+        nodes: 3,
+        owners: 3,
+        free_slots: 8,
+        features: None,
+    }];
     let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     let first = loop {
         rig.broker.publish(&topology::capacity(), summary.to_message("capacity")).await;

@@ -178,7 +178,7 @@ async fn a_model_is_found_by_its_name_however_that_is_spelt_in_a_path() {
     // A second verifier offers the model; a model that no verifier offers isn't listed.
     let offered = ["org/mo del é", MODEL].map(ModelName::new);
     let models = offered
-        .map(|model| ModelCapacity { model, nodes: 3, owners: 3, free_slots: 8 })
+        .map(|model| ModelCapacity { model, nodes: 3, owners: 3, free_slots: 8, features: None })
         .into_iter()
         .collect();
     let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };

@@ -318,7 +318,13 @@ pub(crate) async fn list_model(ledger: &SqliteLedger, name: &str) {
 
 /// Announces the capacity at intervals, as verifiers do.
 async fn announce(broker: Arc<MemoryBroker>, owners: u32) {
-    let of = |model| ModelCapacity { model: ModelName::new(model), nodes: owners, owners, free_slots: 8 };
+    let of = |model| ModelCapacity {
+        model: ModelName::new(model),
+        nodes: owners,
+        owners,
+        free_slots: 8,
+        features: None,
+    };
     let models = vec![of(MODEL), of(OTHER)];
     let summary = CapacitySummary { verifier: VerifierId::fresh(), models, speaks: Version::NEWEST };
     loop {

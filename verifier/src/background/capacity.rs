@@ -83,7 +83,13 @@ fn nodes_and_owners(summary: &CapacitySummary) -> Vec<(u32, u32)> {
 fn show(summary: &CapacitySummary, shown: &BTreeSet<ModelName>) -> BTreeSet<ModelName> {
     let now: BTreeSet<ModelName> = summary.models.iter().map(|model| model.model.clone()).collect();
     let gone = shown.difference(&now);
-    let gone = gone.map(|model| ModelCapacity { model: model.clone(), nodes: 0, owners: 0, free_slots: 0 });
+    let gone = gone.map(|model| ModelCapacity {
+        model: model.clone(),
+        nodes: 0,
+        owners: 0,
+        free_slots: 0,
+        features: None,
+    });
     for model in summary.models.iter().cloned().chain(gone) {
         for (name, count) in [
             (VERIFIER_NODES, model.nodes),

@@ -63,7 +63,13 @@ fn room(model: &ModelName, candidates: &[Candidate], distinct: Distinct) -> Mode
         Distinct::Machine | Distinct::Node => nodes.len(),
     };
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    ModelCapacity { model: model.clone(), nodes: count(nodes.len()), owners: count(different), free_slots }
+    ModelCapacity {
+        model: model.clone(),
+        nodes: count(nodes.len()),
+        owners: count(different),
+        free_slots,
+        features: None,
+    }
 }
 
 #[cfg(test)]
