@@ -15,6 +15,7 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
         End::Succeeded { answer, .. } => {
             answer.text.clear();
             answer.tokens.clear();
+            answer.spelled.clear();
         }
         // A template's sentence may quote the conversation.
         End::Failed { message, .. } => message.clear(),

@@ -118,6 +118,12 @@ pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unf
             Err(unreadable) => return Err(unreadable),
         }
     }
+    // Each answer is a job.
+    let answers: usize = read.iter().filter_map(|item| usize::try_from(item.ask.choices).ok()).sum();
+    if answers > ITEMS_MAX {
+        let message = format!("The jobs should ask for at most {ITEMS_MAX} answers together, not {answers}");
+        mistakes.add(&[Step::name("jobs")], Flaw::new("too_long", message), &Json::Null);
+    }
     Ok(mistakes.none_or(JobsRequest::Many(read))?)
 }
 
@@ -234,7 +240,7 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
         // A filter that is read otherwise than it was meant would cancel the wrong jobs: texts and flags are no times.
         let is_number = matches!(value, Json::Int(_) | Json::Float(_));
         let seconds = is_number.then(|| number::exact_integer(value).ok()).flatten();
-        let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = seconds.and_then(|seconds| u64::try_from(seconds.nearest()).ok());
         let time = seconds.filter(|seconds| *seconds <= TIME_MAX_S).map(of_seconds);
         if time.is_none() {
             let flaw = Flaw::new("int_type", "Input should be a time in whole seconds since 1970");

@@ -1,9 +1,12 @@
 //! Commits a new job and finds out whether the commit succeeded. A job has its id before it is committed, so the same
 //! job can be sent again: it is stored once, whatever happened to the first try.
 
-use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob, OverLimit};
+use infera_ledger::{
+    Accepted, BatchAccepted, JobBatches, JobIntake, JobLists, JobReader, LedgerError, NewJob, OverLimit,
+};
 use infera_types::ids::JobId;
 
+use super::batch::commit_all;
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
 
@@ -87,6 +90,30 @@ pub(super) async fn commit(
             Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}; read back: {error}")))
         }
     }
+}
+
+/// Commits the jobs of one request, all or none, and returns for each whether it is held, or else why they aren't new.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) async fn commit_together(
+    batches: &dyn JobBatches,
+    lists: &dyn JobLists,
+    new: Vec<NewJob>,
+) -> Result<Result<Vec<bool>, Committed>, LedgerError> {
+    let Some(first) = new.first() else { return Ok(Ok(Vec::new())) };
+    let account = first.account.clone();
+    Ok(match commit_all(batches, lists, &account, new).await? {
+        BatchAccepted::Stored(outcomes) => {
+            let held = |outcome| match read(outcome) {
+                Committed::New { is_held } => Ok(is_held),
+                other => Err(other),
+            };
+            outcomes.into_iter().map(held).collect()
+        }
+        BatchAccepted::KeysReused(_) => Err(Committed::KeyReused),
+        BatchAccepted::NoPlace { refusal, .. } => Err(read(refusal)),
+    })
 }
 
 fn read(accepted: Accepted) -> Committed {

@@ -55,7 +55,20 @@ mod tests {
         };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
         let (metadata, max_price) = (Metadata::new(), None);
-        ChatRequest { request, policy, nodes: None, timeout, tier, metadata, store: None, max_price }
+        let (choices, shows_tokens) = (1, false);
+        let (nodes, store) = (None, None);
+        ChatRequest {
+            request,
+            choices,
+            shows_tokens,
+            policy,
+            nodes,
+            timeout,
+            tier,
+            metadata,
+            store,
+            max_price,
+        }
     }
 
     fn counted() -> JobShare {

@@ -316,6 +316,7 @@ impl Group {
             prompt_tokens: replica.prompt_tokens,
             cached_tokens: served.cached_tokens,
             numbers: Vec::new(),
+            spelled: Vec::new(),
             node: one.record.node.clone(),
             model,
         };

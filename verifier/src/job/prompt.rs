@@ -122,7 +122,7 @@ async fn prepare_by(
         unprocessable("The job's epoch is unknown.")
     })?;
     Ok(Prepared {
-        sample_key: sample_key(&secret, job.id, &request, &model),
+        sample_key: sample_key(&secret, job.choice.first(job.id), &request, &model),
         draw_key: draw_key(&secret, job.id),
         cache_scope: cache_scope(&secret, &job.account),
         prompt_hash: prompt_hash(&prompt.tokens),

@@ -7,6 +7,7 @@ use infera_ledger::{
     Accepted, Keeping, Metadata, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob,
     Verdict,
 };
+use infera_types::choice::Choice;
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -34,6 +35,8 @@ pub(super) fn model() -> ModelName {
 pub(super) fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: model(),
@@ -107,6 +110,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         prompt_tokens: 11,
         cached_tokens: 0,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::new("nsample"),
         model: Some(Digest::of(b"model")),
     };
