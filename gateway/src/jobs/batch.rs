@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{
-    Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, LedgerError, NewJob, NodePool,
-};
+use infera_ledger::{Accepted, BatchAccepted, Idempotency, LedgerError, NewJob, NodePool};
 use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 use super::accept::unanswerable;
+use super::commit::commit_all;
 use super::earlier::earlier;
 use super::handle::Jobs;
 use super::new_job::{NewJobs, new_jobs};
@@ -254,43 +253,6 @@ async fn stored(
                 _ => limited(Limit::Waiting, fitting, WAITING_WAIT),
             })
         }
-    }
-}
-
-/// Commits all jobs. If the outcome is unknown, the same jobs are sent again, and read back if that leaves the outcome
-/// unknown too. A job that an earlier try committed counts as new.
-///
-/// # Errors
-/// [`LedgerError::Unknown`]: the jobs may be stored already, or be stored later. After every other error none is stored
-/// and none ever will be.
-pub(super) async fn commit_all(
-    batches: &dyn JobBatches,
-    lists: &dyn JobLists,
-    account: &AccountId,
-    new: Vec<NewJob>,
-) -> Result<BatchAccepted, LedgerError> {
-    let ids: Vec<JobId> = new.iter().map(|job| job.id).collect();
-    let unknown = match batches.accept_all(new.clone()).await {
-        Err(LedgerError::Unknown(unknown)) => unknown,
-        accepted => return accepted,
-    };
-    tracing::warn!(jobs = ids.len(), unknown, "whether a batch was accepted is unknown; it is sent again");
-    let again = match batches.accept_all(new).await {
-        Ok(BatchAccepted::Stored(outcomes)) => {
-            let own = |(id, outcome)| {
-                if outcome == Accepted::Existing(id) { Accepted::New { is_held: true } } else { outcome }
-            };
-            return Ok(BatchAccepted::Stored(ids.into_iter().zip(outcomes).map(own).collect()));
-        }
-        Ok(refused) => return Ok(refused),
-        Err(error) => error,
-    };
-    let found = lists.listed(account, &ids).await;
-    match found {
-        Ok(found) if found.len() == ids.len() => {
-            Ok(BatchAccepted::Stored(vec![Accepted::New { is_held: true }; ids.len()]))
-        }
-        _ => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use infera_ledger::{Accepted, Idempotency, JobView};
 use infera_types::ids::{AccountId, JobId};
 
-use super::accept::{Order, Outcome, Receipt};
 use super::ends::has_ended;
 use super::handle::Jobs;
+use super::order::{Order, Outcome, Receipt};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 

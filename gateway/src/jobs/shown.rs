@@ -8,7 +8,7 @@ use infera_types::money::Price;
 use infera_types::service::ServiceTier;
 use infera_types::time::Timestamp;
 
-use super::accept::Order;
+use super::order::Order;
 
 /// What is shown of the jobs of a request without reading them.
 pub(super) struct Shown {

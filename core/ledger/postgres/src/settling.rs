@@ -2,13 +2,13 @@
 //! that ends a job holds the lock of the job's row, so that what it reads stays true until the commit.
 
 mod filling;
+mod reading;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::Row;
 
 use super::charging::{ADD_SPENDING, CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
@@ -16,14 +16,15 @@ use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::scheduling::{SCHEDULE, ScheduleColumns};
-use super::values::{choice, get, job_id, millis, named, optional_digest, ordered, whole};
+use super::values::{choice, get, job_id, millis, named, ordered, whole};
 use filling::{GroupColumns, fill_and_read};
 use infera_ledger::stored::charging::StoredCharge;
-use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, group_of, readable, settlement_of};
+use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, readable};
 use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::choice::Choice;
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
+pub(super) use reading::{settlement, with_group};
 pub(super) use statements::ADD_TO_TOTALS;
 use statements::{
     COUNT_USAGE, END_JOBS, FREE_KEYS, INSERT_ENDS, INSERT_GROUPS, INSERT_RECORDS, INSERT_SETTLEMENTS,
@@ -332,19 +333,6 @@ impl<'a> Columns<'a> {
         }
         committed.map_err(Failure::of_commit)
     }
-}
-
-/// Reads a settlement, without its group, from a row whose first columns are its job, its JSON and the JSON's hash.
-pub(super) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
-    settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
-}
-
-/// Reads a settlement from a row that also has the group's record and its hash, which are null if there is none.
-pub(super) fn with_group(row: &Row) -> Result<Settlement, LedgerError> {
-    let record: Option<&[u8]> = get(row, 3)?;
-    let hash = optional_digest(row, 4)?;
-    let group = record.map(|record| group_of(record, hash)).transpose()?;
-    Ok(Settlement { group, ..settlement(row)? })
 }
 
 /// Returns the settlements of those of `jobs` that ended, with their groups.

@@ -1,6 +1,6 @@
 //! What an account owes for an answer.
 
-use super::whole;
+use super::columns::whole;
 use crate::rows::{Posting, PostingEntry};
 use infera_types::choice::Choice;
 use infera_types::job::{End, Settlement};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use deadpool_postgres::ClientWrapper;
 
+use super::reading::with_group;
 use super::statements::{FILL_GROUPS, READ};
-use super::with_group;
 use crate::failure::Failure;
 use crate::pool::{execute_over, prepared};
 use crate::values::{job_id, millis, ordered};
