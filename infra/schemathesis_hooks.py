@@ -17,6 +17,9 @@ STRANGE = "acct" + "0" * 32
 
 # A shorter one ends a job on a busy machine before its answer.
 CANCEL_AFTER_MIN_S = 60
+# The longest answer that is asked for, and the longest that may be (`gateway.max_tokens_max`).
+LONGEST = 64
+LENGTH_MAX = 8_192
 # A job that is looked at may never end within the time of a request.
 WAIT_MAX_S = 1
 
@@ -30,6 +33,28 @@ def name_served(body):
             # A list with an unknown model is refused as a whole, with 400 and not with 404.
             if isinstance(job, dict) and isinstance(job.get("model"), str):
                 job["model"] = SERVED
+
+
+def make_sensible(body):
+    """Brings parameters together that bound each other, and asks for short answers and few: only the form is tried here."""
+    if isinstance(body, dict) and isinstance(body.get("jobs"), list):
+        for job in body["jobs"]:
+            make_sensible(job)
+    if not isinstance(body, dict) or "messages" not in body:
+        return
+    longest = LONGEST
+    for name in ("max_tokens", "max_output", "max_completion_tokens"):
+        if is_count(body.get(name)) and 1 <= body[name] <= LENGTH_MAX:
+            body[name] = min(body[name], LONGEST)
+            longest = min(longest, body[name])
+    if is_count(body.get("min_tokens")) and body["min_tokens"] <= LENGTH_MAX:
+        body["min_tokens"] = min(body["min_tokens"], longest)
+    if is_count(body.get("n")) and 2 < body["n"] <= 8:
+        body["n"] = 2
+
+
+def is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def renew_key(body):
@@ -50,6 +75,7 @@ def before_call(context, case, kwargs):
         # Examples take ids from earlier replies, and aren't filtered.
         case.path_parameters["id"] = STRANGE
     name_served(case.body)
+    make_sensible(case.body)
     renew_key(case.body)
     headers, query = case.headers or {}, case.query or {}
     key = headers.get("Idempotency-Key")

@@ -36,5 +36,5 @@ pub(crate) use job_share::JobShare;
 pub use keys::{ApiKey, NoRandomness, RevokeKeyError, revoke_key};
 pub(crate) use keys::{Caller, KeyCache};
 pub(crate) use rate_limit::{Limits, Work, attempt};
-pub(crate) use reserved::{Reserved, used_tokens};
+pub(crate) use reserved::{Reserved, Used, Wanted};
 pub(crate) use turns::Turn;

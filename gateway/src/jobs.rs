@@ -1,7 +1,7 @@
 //! The life of a job, from a checked request to the answer of a waiting client. `accept` tells it from top to bottom.
 //! `pools` says which nodes it may go to, `standby` how it waits for its turn, `prompt` estimates its tokens, `pricing`
-//! says what it may cost, `earlier` finds what an idempotency key was used for, `new_job` makes its row, `commit` makes
-//! sure of what became of it, `waiters` and `completions` bring its end, `abandonment` cancels jobs that no client waits
+//! says what it may cost, `earlier` finds what an idempotency key was used for, `new_job` makes its row (`order` holds what is asked for and what comes of it), `commit` makes
+//! sure of what became of it, `waiters` and `completions` bring its end, `ends` puts those of a request's several answers together, `shown` says what is shown of them, `abandonment` cancels jobs that no client waits
 //! for, and `poison` lets an operator replay a failed job. `batch` accepts several jobs at once, `following` follows a
 //! job that goes on without its client, and `collecting` waits for the ends of any. `streams` brings what is released of answers in
 //! progress, and `passing` knows what of one its client has.
@@ -15,14 +15,17 @@ mod collecting;
 mod commit;
 mod completions;
 mod earlier;
+pub(crate) mod ends;
 pub(crate) mod following;
 mod handle;
 mod new_job;
+mod order;
 mod passing;
 pub mod poison;
 mod pools;
 mod pricing;
 pub(crate) mod prompt;
+mod shown;
 mod standby;
 mod streams;
 mod waiters;
@@ -31,6 +34,6 @@ pub(crate) use abandonment::Canceller;
 pub(crate) use collecting::{Collectors, Wish};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Jobs, Terms};
-pub(crate) use passing::{Heard, Passing};
+pub(crate) use passing::{Heard, Passing, Rest};
 pub(crate) use streams::{Following, Streams};
 pub use waiters::{Damaged, Wait, Waiters};

@@ -143,6 +143,7 @@ async fn good_bodies_are_taken_as_fastapi_takes_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openais_own_client_understands_us() {
     let rig = Rig::start(unlimited()).await;
+    rig.play(support::rig::Play::End(support::told::told()));
     let base = format!("http://{}/v1", rig.address);
     let said = python::run("openai_client.py", &[&base, &rig.key, support::rig::MODEL]);
     let said: Value = serde_json::from_str(&said).expect("the script prints one JSON object");
@@ -155,6 +156,13 @@ async fn openais_own_client_understands_us() {
     assert_eq!(said["model"], support::rig::MODEL);
     assert_eq!(said["unknown_model_retrieved"], json!(["model_not_found", "model"]));
     assert_eq!(said["unknown_model"], json!(["NotFoundError", "model_not_found", "model"]));
+    let choice = |index: u32| json!([index, "Paris.", "stop"]);
+    assert_eq!(said["several"]["choices"], json!([choice(0), choice(1), choice(2)]));
+    assert_eq!(said["several"]["usage"], json!([12, 9]));
+    assert_eq!(said["several"]["logprobs"], json!([["\u{fffd}", -1.0, 2], [" Par", 0.0, 2], ["", -5.0, 2]]));
+    assert_eq!(said["several"]["bytes"], json!(b" Par"));
+    assert_eq!(said["too_many"], json!(["BadRequestError", "invalid_value", "n"]));
+    assert_eq!(said["contradiction"], json!(["BadRequestError", "invalid_value", "top_logprobs"]));
     assert_eq!(said["streaming"], json!(["BadRequestError", "invalid_value", "stream"]));
     assert_eq!(said["wrong_key"], json!(["AuthenticationError", "invalid_api_key", null]));
 }

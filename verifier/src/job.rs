@@ -20,6 +20,7 @@ mod receiving;
 pub(crate) mod removed;
 pub(crate) mod scorer;
 pub(crate) mod settler;
+mod spelling;
 pub(crate) mod strays;
 mod unable;
 mod wall_clock;

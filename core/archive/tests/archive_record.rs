@@ -14,6 +14,7 @@ use infera_ledger::{
     Accepted, ArchiveIndex as _, JobIntake as _, Metadata, NewJob, Pruning as _, Room, SettledRecord, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -39,6 +40,8 @@ impl Store {
     async fn accept(&self) -> JobId {
         let job = NewJob {
             id: JobId::new(),
+            choice: Choice::ONLY,
+            shows_tokens: false,
             key: None,
             account: self.account.clone(),
             model: ModelName::new("m"),

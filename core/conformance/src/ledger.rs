@@ -5,6 +5,7 @@
 //! survive the end of the process cannot be checked from within; each implementation tests that beside this suite.
 
 mod archiving;
+mod choices;
 mod clocks;
 mod damage;
 mod ending;
@@ -31,6 +32,7 @@ mod sweeping;
 mod taking;
 
 pub use archiving::*;
+pub use choices::*;
 pub use clocks::*;
 pub use damage::*;
 pub use ending::*;
@@ -81,6 +83,10 @@ macro_rules! ledger_conformance {
             a_batch_counts_and_is_counted_among_many_callers
             a_poison_job_refuses_its_batch_alone
             several_jobs_are_cancelled_together
+            several_answers_are_one_request
+            the_prompt_of_several_answers_is_charged_once
+            a_failed_answer_gives_up_the_others
+            several_answers_are_cancelled_together
             lists_show_an_accounts_jobs_in_order
             jobs_are_found_by_their_ids
             metadata_stays_with_the_job

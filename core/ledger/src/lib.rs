@@ -64,7 +64,7 @@ pub use share_book::ShareBook;
 /// The gateway's writing half: accepts jobs and cancels them.
 #[async_trait]
 pub trait JobIntake: Send + Sync + fmt::Debug {
-    /// Accepts a job. When this returns [`Accepted::New`], the job survives any failure and will end exactly once. It
+    /// Accepts a job, the only one of its request. When this returns [`Accepted::New`], the job survives any failure and will end exactly once. It
     /// is held if [`Standby::is_held`] says so, and no queue gets its notice before [`Feeding::offer`].
     /// With an idempotency key that the account used before, nothing is stored. Keys are remembered until their job's
     /// body is pruned, or until the job ends in a way that frees its key ([`infera_types::job::End::frees_key`]).
@@ -171,6 +171,9 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
 
     /// Ends a job, unless it has ended already: stores the settlement and the account's usage in one transaction. In it what
     /// was reserved for the job is given back and what it costs is spent, at the price of its acceptance.
+    ///
+    /// Of several answers of one request the first alone is charged with the prompt. An end without an answer ends the others as
+    /// cancelled that have not ended, and frees the request's idempotency key if it is such an end.
     ///
     /// A job that was cancelled or expired while a verifier owned it is not archived until that verifier has reported
     /// which nodes it had asked: the group of the verifier's own settlement, which lost, becomes the group of the one

@@ -17,7 +17,9 @@ use infera_types::time::Timestamp;
 #[async_trait]
 pub trait JobBatches: Send + Sync + fmt::Debug {
     /// Accepts at most [`MANY_MAX`](crate::rows::MANY_MAX) jobs in one commit. Each is decided in its order, as
-    /// [`JobIntake::accept`](crate::JobIntake::accept) would; if one is refused, none is stored.
+    /// [`JobIntake::accept`](crate::JobIntake::accept) would; if one is refused, none is stored. The jobs of one request follow
+    /// each other; where the first is [`Accepted::Existing`] under another id, the others are the same and aren't
+    /// stored.
     ///
     /// # Errors
     /// [`LedgerError`]; after `Unknown`, accept the same jobs again: those that were stored are
@@ -71,17 +73,28 @@ pub trait JobLists: Send + Sync + fmt::Debug {
 }
 
 /// Joins the outcomes of several jobs, decided one after the other, into the outcome of all. It asks for no further one
-/// once there is no place for a job.
+/// once there is no place for a job, and not for further answers of a request that was accepted before.
 ///
 /// # Errors
 /// The first error of a decision.
-pub fn decided_together<E>(
-    decided: impl IntoIterator<Item = Result<Accepted, E>>,
+pub fn decided_together<'a, T, E>(
+    jobs: impl IntoIterator<Item = (&'a NewJob, T)>,
+    mut decide: impl FnMut(&'a NewJob, T) -> Result<Accepted, E>,
 ) -> Result<BatchAccepted, E> {
     let (mut stored, mut reused) = (Vec::new(), Vec::new());
-    let mut no_place = None;
-    for (place, outcome) in decided.into_iter().enumerate() {
-        match outcome? {
+    let (mut no_place, mut accepted_before) = (None, None);
+    for (place, (job, with)) in jobs.into_iter().enumerate() {
+        let outcome = match accepted_before {
+            Some(earlier) if job.choice.index > 0 => Accepted::Existing(earlier),
+            _ => decide(job, with)?,
+        };
+        if job.choice.index == 0 {
+            accepted_before = match outcome {
+                Accepted::Existing(earlier) if earlier != job.id => Some(earlier),
+                _ => None,
+            };
+        }
+        match outcome {
             accepted @ (Accepted::New { .. } | Accepted::Existing(_)) => stored.push(accepted),
             Accepted::KeyReused => reused.push(place),
             refusal => {

@@ -8,6 +8,7 @@ mod keeping;
 mod keys;
 mod mail;
 mod replicas;
+mod usage;
 
 use std::time::Duration;
 
@@ -21,10 +22,10 @@ pub use keeping::{Due, days_ms, due, erase_after, keeping, kept, retention, rete
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
 pub use replicas::{replicas_number, replicas_of};
+pub use usage::Usage;
+use usage::usage;
 
-use super::{
-    Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, Posting, PostingEntry, SettledRecord,
-};
+use super::{Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, SettledRecord};
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, GroupRecord, Settlement};
 use infera_types::time::Timestamp;
@@ -135,25 +136,6 @@ pub struct GroupRow {
     pub hash: Digest,
 }
 
-/// What an account owes for an answer.
-pub struct Usage {
-    /// The posting that records it.
-    pub posting: Posting,
-    /// Tokens of the rendered prompt.
-    pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    pub completion_tokens: u64,
-}
-
-impl Usage {
-    /// Returns the tokens that the answer used beyond those that its job was charged with when it was offered; negative
-    /// if it used fewer.
-    #[must_use]
-    pub fn beyond(&self, charged: i64) -> i64 {
-        whole(self.prompt_tokens.saturating_add(self.completion_tokens)).saturating_sub(charged)
-    }
-}
-
 /// The settlement's JSON as it is stored: all fields but the group, which has a table of its own.
 #[derive(Serialize)]
 struct WithoutGroup<'a> {
@@ -220,21 +202,6 @@ impl GroupRow {
 
 fn reason(end: &End) -> Option<&'static str> {
     if let End::Failed { reason, .. } = end { Some(reason.word()) } else { None }
-}
-
-/// Returns what an account owes for a settled job: only answers are charged.
-fn usage(settlement: &Settlement) -> Option<Usage> {
-    let End::Succeeded { answer, .. } = &settlement.end else { return None };
-    let prompt_tokens = u64::from(answer.prompt_tokens);
-    let completion_tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
-    let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
-    let posting = Posting {
-        id: format!("usage:{}", settlement.job_id),
-        job_id: settlement.job_id,
-        posted_ms: settlement.settled_ms,
-        entry,
-    };
-    Some(Usage { posting, prompt_tokens, completion_tokens })
 }
 
 /// Serialises a value as JSON text.

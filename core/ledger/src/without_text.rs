@@ -18,6 +18,7 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
             answer.text.clear();
             answer.tokens.clear();
             answer.numbers.clear();
+            answer.spelled.clear();
         }
         // A template's sentence may quote the conversation.
         End::Failed { message, .. } => message.clear(),

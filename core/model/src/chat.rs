@@ -271,6 +271,13 @@ impl ChatModel {
         Ok(self.answer_stream(knobs).of(tokens)?)
     }
 
+    /// Returns the bytes that a token stands for by itself: a part of a character, say. Special tokens stand for their names; none
+    /// for a token that the tokenizer doesn't have.
+    #[must_use]
+    pub fn token_bytes(&self, token: TokenId) -> Option<Vec<u8>> {
+        text_stream::bytes_of(&self.tokenizer, &self.spelled, token)
+    }
+
     /// Returns the tokens that end an answer, lowest first; there is at least one.
     #[must_use]
     pub fn end_tokens(&self) -> &[TokenId] {

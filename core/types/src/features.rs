@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::job::JobRequest;
+use crate::job::{JobRequest, Seed};
 
 /// One thing that a request may ask for and that an engine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +64,9 @@ impl Features {
     pub fn needed(request: &JobRequest) -> Self {
         let temperature = (request.temperature > 0.0).then_some(Feature::Temperature);
         let seed = request.seed.map(|_| Feature::Seed);
-        let needs_version_2 = !request.knobs.are_plain() || request.top_logprobs.is_some();
+        // Nodes of the version before read seeds with a sign.
+        let is_large = matches!(request.seed, Some(Seed::Large(_)));
+        let needs_version_2 = !request.knobs.are_plain() || request.top_logprobs.is_some() || is_large;
         let sampling = needs_version_2.then_some(Feature::Sampling2);
         let stream = request.stream.map(|_| Feature::Stream);
         temperature.into_iter().chain(seed).chain(sampling).chain(stream).collect()

@@ -36,6 +36,10 @@ pub struct Answer {
     /// How many of these the node says that it did not compute; never priced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u32,
+    /// The bytes of the tokens that the numbers name, by the tokens' ids in ascending order. Text alone doesn't tell a token's: a
+    /// character may be spelled by several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spelled: Vec<(TokenId, Vec<u8>)>,
     /// The node whose replica was drawn; kept for operators, not shown to clients.
     pub node: NodeId,
     /// The numbers of each token, and of the end-of-turn token if one was chosen, where the request asked for

@@ -12,6 +12,7 @@ pub mod day;
 pub mod ids;
 pub mod time;
 
+pub mod choice;
 pub mod envelope;
 pub mod features;
 pub mod frames;

@@ -48,6 +48,7 @@ fn ends_have_the_same_word_in_json() {
         prompt_tokens: 0,
         cached_tokens: 0,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::fresh(),
         model: None,
     };

@@ -156,6 +156,20 @@ impl Limits {
         })
     }
 
+    /// Returns turns for further answers of a request that has its own, at once or not at all: to wait with some of them would
+    /// keep others from theirs.
+    ///
+    /// # Errors
+    /// [`ApiError::Limited`].
+    pub(crate) fn admit_more(
+        &self,
+        caller: &Caller,
+        more: u32,
+        attempt: Attempt,
+    ) -> Result<Vec<Turn>, ApiError> {
+        self.turns.take_more(caller, more, attempt).map_err(|wait| ApiError::Limited(Limit::InFlight, wait))
+    }
+
     /// Spends an amount of the key and of its account, if both have it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use infera_types::choice::Choice;
 use infera_types::ids::JobId;
 use infera_types::job::{End, Settlement};
 
@@ -14,20 +15,52 @@ use super::spent::{HELD_MAX, HeldTokens, Quantity};
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::Limit;
 
+/// The tokens that a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Those of its prompt and its first answer.
+    pub(crate) first: u64,
+    /// Those of each further answer.
+    pub(crate) further: u64,
+    /// How many answers it asks for.
+    pub(crate) choices: u32,
+}
+
+impl Wanted {
+    fn all(self) -> u64 {
+        self.first.saturating_add(self.further.saturating_mul(u64::from(self.choices.saturating_sub(1))))
+    }
+}
+
 /// Tokens that are reserved for one request. Dropping them gives them back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
 pub(crate) struct Reserved {
     limits: Arc<Limits>,
     caller: Arc<Caller>,
+    wanted: Wanted,
     tokens: u64,
 }
 
-/// Returns the tokens that a job's end used: only answers are counted.
-#[must_use]
-pub(crate) fn used_tokens(settlement: &Settlement) -> u64 {
-    let End::Succeeded { answer, .. } = &settlement.end else { return 0 };
-    u64::from(answer.prompt_tokens) + u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX)
+/// The tokens that a job's end used: only answers are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    prompt: u64,
+    answer: u64,
+}
+
+impl Used {
+    /// Returns those of an end.
+    pub(crate) fn of(settlement: &Settlement) -> Self {
+        let End::Succeeded { answer, .. } = &settlement.end else { return Self::default() };
+        let tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
+        Self { prompt: answer.prompt_tokens.into(), answer: tokens }
+    }
+
+    /// Returns how many count for a job: the prompt counts with the first answer of its request.
+    pub(crate) const fn by_choice(self, is_further: bool) -> u64 {
+        if is_further { self.answer } else { self.prompt.saturating_add(self.answer) }
+    }
 }
 
 impl Limits {
@@ -38,19 +71,20 @@ impl Limits {
     pub(crate) fn reserve(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
-        tokens: u64,
+        wanted: Wanted,
         attempt: Attempt,
     ) -> Result<Reserved, ApiError> {
+        let tokens = wanted.all();
         self.spend(caller, (Quantity::Tokens, tokens), attempt, Instant::now())
             .map_err(|wait| ApiError::Limited(Limit::Tokens, wait))?;
-        Ok(Reserved { limits: Arc::clone(self), caller: Arc::clone(caller), tokens })
+        Ok(Reserved { limits: Arc::clone(self), caller: Arc::clone(caller), wanted, tokens })
     }
 
     /// Settles the tokens that are held for a job, if there are any, by what its end used.
-    pub(crate) fn settle(&self, job: JobId, used: u64) {
+    pub(crate) fn settle(&self, job: JobId, used: Used) {
         let held = self.held.lock().remove(&job);
-        if let Some(HeldTokens { caller, tokens, .. }) = held {
-            self.correct(&caller, tokens, used);
+        if let Some(HeldTokens { caller, tokens, is_further, .. }) = held {
+            self.correct(&caller, tokens, used.by_choice(is_further));
         }
     }
 
@@ -71,12 +105,24 @@ impl Reserved {
         self.tokens = 0;
     }
 
-    /// Holds the tokens until the end of `job` is known ([`Limits::settle`]).
-    pub(crate) fn until_end_of(mut self, job: JobId) {
-        let tokens = std::mem::take(&mut self.tokens);
+    /// Holds the tokens until the ends of all jobs of a request are known, of which `job` is one.
+    pub(crate) fn until_ends_of_request(self, job: JobId) {
+        let choice = Choice { index: 0, count: self.wanted.choices };
+        self.until_ends_of(&choice.all(job));
+    }
+
+    /// Holds the tokens until the ends of a request's jobs are known ([`Limits::settle`]).
+    pub(crate) fn until_ends_of(mut self, jobs: &[JobId]) {
+        self.tokens = 0;
+        let Wanted { first, further, .. } = self.wanted;
+        let since = Instant::now();
         let mut held = self.limits.held.lock();
-        if held.len() < HELD_MAX {
-            held.insert(job, HeldTokens { caller: Arc::clone(&self.caller), tokens, since: Instant::now() });
+        for (index, job) in jobs.iter().enumerate() {
+            let is_further = index > 0;
+            let tokens = if is_further { further } else { first };
+            if held.len() < HELD_MAX {
+                held.insert(*job, HeldTokens { caller: Arc::clone(&self.caller), tokens, is_further, since });
+            }
         }
     }
 }

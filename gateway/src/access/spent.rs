@@ -35,6 +35,8 @@ pub(super) struct HeldTokens {
     pub(super) caller: Arc<Caller>,
     /// The tokens.
     pub(super) tokens: u64,
+    /// Whether the job is another answer than the first of its request, with which the prompt is counted.
+    pub(super) is_further: bool,
     /// Since when they are held.
     pub(super) since: Instant,
 }

@@ -97,6 +97,14 @@ impl Flight {
         bounds.permit(self.of_key(key).saturating_add(of_key), self.total.saturating_add(of_account), attempt)
     }
 
+    /// Returns whether a key may have so many more requests in flight.
+    fn may_begin_all(&self, key: Digest, bounds: TurnBounds, (more, attempt): (u32, Attempt)) -> bool {
+        let (of_key, of_account) = self.elsewhere.counts(key);
+        let before_last =
+            |count: u32, elsewhere: u32| count.saturating_add(elsewhere).saturating_add(more - 1);
+        bounds.permit(before_last(self.of_key(key), of_key), before_last(self.total, of_account), attempt)
+    }
+
     fn begin(&mut self, key: Digest) {
         *self.keys.entry(key).or_default() += 1;
         self.total += 1;
@@ -204,6 +212,26 @@ impl Turns {
             Waiter { receiver, turns: self, caller, is_served: false }
         };
         waiter.wait().await
+    }
+
+    /// Returns so many turns at once, or none.
+    ///
+    /// # Errors
+    /// The time after which the client should try again.
+    pub(super) fn take_more(
+        &self,
+        caller: &Caller,
+        more: u32,
+        attempt: Attempt,
+    ) -> Result<Vec<Turn>, Duration> {
+        let mut flights = lock(&self.flights);
+        let flight = flights.entry(caller.account.clone()).or_default();
+        if more > 0 && !flight.may_begin_all(caller.key, self.bounds, (more, attempt)) {
+            return Err(flight.tell(self.bounds, Instant::now()));
+        }
+        (0..more).for_each(|_| flight.begin(caller.key));
+        drop(flights);
+        Ok((0..more).map(|_| self.turn(caller)).collect())
     }
 
     fn turn(&self, caller: &Caller) -> Turn {

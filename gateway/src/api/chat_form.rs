@@ -65,7 +65,7 @@ const NO_TIMEOUT: Field = Field::optional("request_timeout_time", OPTIONAL_INTEG
 /// noise.
 const SEED: Field = Field::optional("seed", Kind::Nullable(&Kind::ExactInteger))
     .about("Makes the same request choose the same tokens again, as long as the model's `system_fingerprint` stays the same.")
-    .range(Range::Integers { least: i64::MIN, most: Bound::Integer(i64::MAX) });
+    .range(Range::Integers { least: i64::MIN, most: Bound::Unsigned(u64::MAX) });
 
 /// The form of `POST /chat/completions`. In this form and the next two, the third field is the answer's length.
 pub(crate) const CHAT: &[Field] = &[
@@ -163,26 +163,76 @@ const fn unless(name: &'static str, neutral: &'static str, is_neutral: IsNeutral
     Unsupported { name, is_neutral, neutral }
 }
 
-/// The options of a body that are refused.
-pub(crate) const UNSUPPORTED: [Unsupported; 16] = [
-    unless("n", "[1]", |value| is_number(value, 1.0)),
-    unless("top_p", "[1]", |value| is_number(value, 1.0)),
-    unless("frequency_penalty", "[0]", |value| is_number(value, 0.0)),
-    unless("presence_penalty", "[0]", |value| is_number(value, 0.0)),
-    unless("logprobs", "[false]", |value| *value == Json::Bool(false)),
-    unless("top_logprobs", "[0]", |value| is_number(value, 0.0)),
-    unless("stop", "[[], \"\"]", is_empty),
+/// The options of OpenAI's API that are refused.
+pub(crate) const UNSUPPORTED: [Unsupported; 8] = [
     unless("tools", "[[]]", is_empty),
     unless("functions", "[[]]", is_empty),
     unless("tool_choice", "[\"none\", \"auto\"]", |value| is_text(value, "none") || is_text(value, "auto")),
     unless("function_call", "[\"none\", \"auto\"]", |value| is_text(value, "none") || is_text(value, "auto")),
-    unless("logit_bias", "[{}]", is_empty),
     unless("response_format", "[{\"type\": \"text\"}]", |value| {
         value.get("type").is_some_and(|kind| is_text(kind, "text"))
     }),
     unless("modalities", "[[\"text\"]]", |value| *value == Json::List(vec![Json::Text("text".to_owned())])),
     unless("audio", "[]", |_| false),
     unless("web_search_options", "[]", |_| false),
+];
+
+/// The options of other servers (vLLM, llama.cpp and those that follow them) that change an answer or what is told of it, and are
+/// refused. They are not in the API's description, which would be longer by them than by all that is taken. `best_of`
+/// is checked with `n`.
+pub(crate) const FOREIGN: [Unsupported; 52] = [
+    unless("use_beam_search", "[false]", is_false),
+    unless("num_beams", "[1]", |value| is_number(value, 1.0)),
+    unless("length_penalty", "[1]", |value| is_number(value, 1.0)),
+    unless("early_stopping", "[false]", is_false),
+    unless("stop_token_ids", "[[]]", is_empty),
+    unless("stop_regex", "[[], \"\"]", is_empty),
+    unless("no_stop_trim", "[false]", is_false),
+    unless("include_stop_str_in_output", "[false]", is_false),
+    unless("skip_special_tokens", "[true]", is_true),
+    unless("spaces_between_special_tokens", "[true]", is_true),
+    unless("bad_words", "[[]]", is_empty),
+    unless("banned_tokens", "[[], \"\"]", is_empty),
+    unless("allowed_token_ids", "[[]]", is_empty),
+    unless("logits_processors", "[[]]", is_empty),
+    unless("vllm_xargs", "[{}]", is_empty),
+    unless("prompt_logprobs", "[]", |_| false),
+    unless("prompt_logprob", "[]", |_| false),
+    unless("echo", "[false]", is_false),
+    unless("suffix", "[\"\"]", is_empty),
+    unless("add_generation_prompt", "[true]", is_true),
+    unless("continue_final_message", "[false]", is_false),
+    unless("add_special_tokens", "[false]", is_false),
+    unless("truncate_prompt_tokens", "[]", |_| false),
+    unless("chat_template", "[]", |_| false),
+    unless("chat_template_kwargs", "[{}]", is_empty),
+    unless("documents", "[[]]", is_empty),
+    unless("structured_outputs", "[{}]", is_empty),
+    unless("guided_json", "[]", |_| false),
+    unless("guided_regex", "[\"\"]", is_empty),
+    unless("guided_choice", "[[]]", is_empty),
+    unless("guided_grammar", "[\"\"]", is_empty),
+    unless("grammar", "[\"\"]", is_empty),
+    unless("json_schema", "[]", |_| false),
+    unless("regex", "[\"\"]", is_empty),
+    unless("ebnf", "[\"\"]", is_empty),
+    unless("top_a", "[0]", is_zero),
+    unless("top_n_sigma", "[-1]", |value| is_number(value, -1.0)),
+    unless("typical_p", "[1]", |value| is_number(value, 1.0)),
+    unless("tfs", "[1]", |value| is_number(value, 1.0)),
+    unless("tfs_z", "[1]", |value| is_number(value, 1.0)),
+    unless("epsilon_cutoff", "[0]", is_zero),
+    unless("eta_cutoff", "[0]", is_zero),
+    unless("mirostat", "[0]", is_zero),
+    unless("mirostat_mode", "[0]", is_zero),
+    unless("dynatemp_range", "[0]", is_zero),
+    unless("smoothing_factor", "[0]", is_zero),
+    unless("xtc_probability", "[0]", is_zero),
+    unless("dry_multiplier", "[0]", is_zero),
+    unless("repeat_penalty", "[1]", |value| is_number(value, 1.0)),
+    unless("no_repeat_ngram_size", "[0]", is_zero),
+    unless("guidance_scale", "[1]", |value| is_number(value, 1.0)),
+    unless("n_probs", "[0]", is_zero),
 ];
 
 /// The options within a message that are refused in the same way: an assistant's actions beside its text.
@@ -192,6 +242,18 @@ pub(crate) const UNSUPPORTED_IN_MESSAGES: [Unsupported; 4] = [
     unless("refusal", "[\"\"]", is_empty),
     unless("audio", "[{}]", is_empty),
 ];
+
+fn is_false(value: &Json) -> bool {
+    *value == Json::Bool(false)
+}
+
+fn is_true(value: &Json) -> bool {
+    *value == Json::Bool(true)
+}
+
+fn is_zero(value: &Json) -> bool {
+    is_number(value, 0.0)
+}
 
 fn is_number(value: &Json, expected: f64) -> bool {
     crate::fastapi::number::number(value).is_ok_and(|value| (value - expected).abs() < f64::EPSILON)
@@ -217,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_described_as_neutral_is_taken() {
-        for option in UNSUPPORTED.iter().chain(&UNSUPPORTED_IN_MESSAGES) {
+        for option in UNSUPPORTED.iter().chain(&FOREIGN).chain(&UNSUPPORTED_IN_MESSAGES) {
             let Ok(Json::List(values)) = crate::fastapi::json::read(option.neutral.as_bytes()) else {
                 panic!("{} is no list", option.neutral)
             };
@@ -236,7 +298,7 @@ mod tests {
     fn the_described_policy_is_the_default_one() {
         let described = |name: &str| match VERIFICATION.iter().find(|field| field.name == name)?.default? {
             Bound::Integer(value) => u8::try_from(value).ok(),
-            Bound::Number(_) | Bound::Setting(_) => None,
+            Bound::Number(_) | Bound::Unsigned(_) | Bound::Setting(_) => None,
         };
         let policy = VerificationPolicy::default();
         assert_eq!(

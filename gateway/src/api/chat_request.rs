@@ -7,16 +7,16 @@ use std::time::Duration;
 use infera_ledger::Metadata;
 use infera_types::ids::ModelName;
 use infera_types::job::{ChatMessage, JobRequest, Seed, VerificationPolicy};
-use infera_types::knobs::Knobs;
 use infera_types::money::Price;
 use infera_types::request::Release;
 use infera_types::service::ServiceTier;
 use serde_json::json;
 
 use super::chat_form::{
-    ANSWER_TOKENS_MIN, CHAT, DEVELOPER, MESSAGES_MIN, OPENAI, QUORUMS, REPLICAS, ROLES, SUBMIT, TEMPERATURE,
-    TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
+    ANSWER_TOKENS_MIN, CHAT, DEVELOPER, FOREIGN, MESSAGES_MIN, OPENAI, QUORUMS, REPLICAS, ROLES, SUBMIT,
+    TEMPERATURE, TEMPERATURE_DEFAULT, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, VERIFICATION,
 };
+use super::knobs::{self, Length, Turned};
 use crate::api::nodes_wanted::NodesWanted;
 use crate::api::stream_form::{self, StreamAsked};
 use crate::api::{amounts, metadata};
@@ -39,6 +39,10 @@ pub(crate) enum Form {
 pub(crate) struct ChatRequest {
     /// The request as it is stored and sent to nodes.
     pub(crate) request: JobRequest,
+    /// How many answers are wanted, from 1 to [`infera_types::choice::CHOICES_MAX`].
+    pub(crate) choices: u32,
+    /// Whether the ids of the answer's tokens are told.
+    pub(crate) shows_tokens: bool,
     /// How many replicas are wanted, and how many of them must agree.
     pub(crate) policy: VerificationPolicy,
     /// Which nodes may be asked; none: what the key says.
@@ -112,7 +116,14 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     // Both names are checked, although the newer one counts.
     let [max_tokens, newer] = [(length_name, length), ("max_completion_tokens", other_length)]
         .map(|(name, checked)| checked.integer().map(|value| ours.length(name, value, bounds)));
-    let max_tokens = newer.or(max_tokens).unwrap_or(bounds.tokens_default);
+    let length_field = if newer.is_some() { "max_completion_tokens" } else { length_name };
+    let given = newer.or(max_tokens);
+    let length = Length {
+        field: given.map(|_| length_field),
+        tokens: given.unwrap_or(bounds.tokens_default.min(bounds.tokens_max)),
+    };
+    let turned = knobs::read(body, length, &mut ours.mistakes);
+    let Turned { knobs, top_logprobs, choices, shows_tokens, max_tokens } = turned;
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
     let (policy, nodes, tier, store) = (ours.policy(), ours.nodes(), ours.tier(), ours.store());
     let stream = stream_form::read(body, form, policy.replicas, &mut ours.mistakes);
@@ -124,17 +135,37 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
         messages,
         max_tokens,
         temperature,
-        seed: seed.integer().map(Seed::Signed),
-        knobs: Knobs::default(),
-        top_logprobs: None,
-        stream: tells,
+        seed: seed_of(&seed),
+        knobs,
+        top_logprobs,
+        stream: tells.filter(|_| top_logprobs.is_none()),
     };
     let metadata =
         if form == Form::OpenAi { metadata::read(body, &mut ours.mistakes) } else { Metadata::new() };
     let timeout = timeout_of(&timeout, bounds);
     let max_price = amounts::max_price(body, &mut ours.mistakes);
-    let asked = ChatRequest { request, policy, nodes, timeout, tier, metadata, store, max_price, stream };
+    let asked = ChatRequest {
+        request,
+        choices,
+        shows_tokens,
+        policy,
+        nodes,
+        timeout,
+        tier,
+        metadata,
+        store,
+        max_price,
+        stream,
+    };
     Ok(ours.mistakes.none_or(asked)?)
+}
+
+fn seed_of(checked: &Checked) -> Option<Seed> {
+    match checked {
+        Checked::Integer(seed) => Some(Seed::Signed(*seed)),
+        Checked::Large(seed) => Some(Seed::Large(*seed)),
+        _ => None,
+    }
 }
 
 /// Returns how long the client waits. A time out of range is clamped and not refused, because the seed names no
@@ -316,11 +347,11 @@ impl Ours<'_> {
         })
     }
 
-    /// Refuses options of OpenAI's API that this network doesn't support, where ignoring them would change the
+    /// Refuses options of OpenAI's API and of other servers that this network doesn't support, where ignoring them would change the
     /// answer, in every form: clients send them to the network's own paths too. Values that change nothing are accepted,
     /// and so are unknown names.
     fn refuse_unsupported(&mut self) {
-        for option in &UNSUPPORTED {
+        for option in UNSUPPORTED.iter().chain(&FOREIGN) {
             let asked = self.body.get(option.name).filter(|value| **value != Json::Null);
             if asked.is_some_and(|value| !(option.is_neutral)(value)) {
                 self.wrong(&[Step::name(option.name)], unsupported(option.name));

@@ -37,22 +37,28 @@ impl Chunks {
         Self::new(job, self.created_s, self.model.clone(), self.has_usage)
     }
 
-    /// Returns the first chunk, which says who speaks.
+    /// Returns the first chunk of an answer, which says who speaks.
     #[must_use]
-    pub(crate) fn role(&self) -> Bytes {
-        self.chunk(&json!({ "role": "assistant", "content": "", "refusal": null }), &Value::Null)
+    pub(crate) fn role(&self, index: usize) -> Bytes {
+        self.chunk(index, &json!({ "role": "assistant", "content": "", "refusal": null }), &Value::Null)
     }
 
     /// Returns a chunk of text.
     #[must_use]
-    pub(crate) fn text(&self, text: &str) -> Bytes {
-        self.chunk(&json!({ "content": text }), &Value::Null)
+    pub(crate) fn text(&self, index: usize, text: &str) -> Bytes {
+        self.chunk(index, &json!({ "content": text }), &Value::Null)
     }
 
-    /// Returns the chunk that ends the answer: why, and what is told of the whole `completion` beside its text.
+    /// Returns the chunk that ends an answer: why, and what is told of the whole `completion` beside its text.
     #[must_use]
-    pub(crate) fn finish(&self, completion: &Value) -> Bytes {
-        let mut chunk = self.object(&json!({}), &completion["choices"][0]["finish_reason"]);
+    pub(crate) fn finish(&self, index: usize, completion: &Value) -> Bytes {
+        let choice = &completion["choices"][index];
+        let mut chunk = self.object(index, &json!({}), &choice["finish_reason"]);
+        for name in ["logprobs", "token_ids", "job_id", "verification"] {
+            if let Some(value) = choice.get(name) {
+                chunk["choices"][0][name] = value.clone();
+            }
+        }
         for name in ["verification", "service_tier", "store", "job_id", "system_fingerprint"] {
             if let Some(value) = completion.get(name) {
                 chunk[name] = value.clone();
@@ -64,23 +70,23 @@ impl Chunks {
     /// Returns the chunk with the usage, if the client asked for it.
     #[must_use]
     pub(crate) fn usage(&self, completion: &Value) -> Option<Bytes> {
-        let mut chunk = self.object(&json!({}), &Value::Null);
+        let mut chunk = self.object(0, &json!({}), &Value::Null);
         chunk["choices"] = json!([]);
         chunk["usage"] = completion["usage"].clone();
         self.has_usage.then(|| event(&chunk))
     }
 
-    fn chunk(&self, delta: &Value, finish_reason: &Value) -> Bytes {
-        event(&self.object(delta, finish_reason))
+    fn chunk(&self, index: usize, delta: &Value, finish_reason: &Value) -> Bytes {
+        event(&self.object(index, delta, finish_reason))
     }
 
-    fn object(&self, delta: &Value, finish_reason: &Value) -> Value {
+    fn object(&self, index: usize, delta: &Value, finish_reason: &Value) -> Value {
         let mut chunk = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created_s,
             "model": self.model,
-            "choices": [{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }],
+            "choices": [{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish_reason }],
         });
         if self.has_usage {
             chunk["usage"] = Value::Null;
@@ -120,15 +126,15 @@ mod tests {
 
     #[test]
     fn chunks_have_openais_form() {
-        let text = read(&chunks(false).text("a\n\"b\"\u{2028}"));
+        let text = read(&chunks(false).text(0, "a\n\"b\"\u{2028}"));
         assert_eq!(text["object"], "chat.completion.chunk");
         assert_eq!(text["choices"][0]["delta"], json!({ "content": "a\n\"b\"\u{2028}" }));
         assert_eq!(text["choices"][0]["finish_reason"], Value::Null);
         assert!(
             text.get("usage").is_none() && text["id"].as_str().is_some_and(|id| id.starts_with("chatcmpl-"))
         );
-        assert_eq!(read(&chunks(true).role())["choices"][0]["delta"]["role"], "assistant");
-        assert_eq!(read(&chunks(true).role())["usage"], Value::Null);
+        assert_eq!(read(&chunks(true).role(0))["choices"][0]["delta"]["role"], "assistant");
+        assert_eq!(read(&chunks(true).role(0))["usage"], Value::Null);
     }
 
     #[test]
@@ -139,7 +145,7 @@ mod tests {
             "verification": { "status": "verified" },
             "job_id": "job_1",
         });
-        let finish = read(&chunks(true).finish(&completion));
+        let finish = read(&chunks(true).finish(0, &completion));
         assert_eq!(
             finish["choices"][0],
             json!({ "index": 0, "delta": {}, "logprobs": null, "finish_reason": "length" })

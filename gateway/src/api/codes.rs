@@ -113,6 +113,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "missing_field" 400 [422], Client Useless: "A required field is missing: `param` names it, or `detail` lists it.";
     "invalid_value" 400 [422], Client Useless: "A value has the wrong type or is out of range, or an option is not supported. `param` names the first one; `detail` lists all.";
     "context_length_exceeded" 400 [400], Client Useless: "The messages leave no room for an answer in the model's context. The message has both numbers. Shorten the messages.";
+    "unsupported_by_model" 400 [400], Client Useless: "The nodes that serve the model can not do what the parameters ask that the message names. Leave these out, or ask another model.";
     "invalid_messages" 400 [400], Client Useless: "The model's chat template refuses the conversation, for the reason in the message: roles that do not alternate, say.";
     "headers_too_large" 431 [431], Client Useless: "The head has more than 32 KiB or too many lines.";
     "headers_timeout" 408 [408], Client Safe: "The head did not arrive in time.";

@@ -63,6 +63,13 @@ pub(crate) enum ApiError {
     ModelGone(String),
     /// The model was removed from the catalogue.
     ModelRemoved(String),
+    /// The model's nodes can't do what these parameters ask, beginning with the one that is named first.
+    UnsupportedByModel {
+        /// The model.
+        model: String,
+        /// The parameters.
+        parameters: Vec<&'static str>,
+    },
     /// The messages can't fit into the model's context, whichever way they are split into tokens.
     ContextExceeded {
         /// The least number of tokens that the messages can have.
@@ -182,7 +189,7 @@ impl ApiError {
             Self::NotPermitted(_) | Self::CodeNotValid | Self::NoMail => StatusCode::FORBIDDEN,
             Self::KeysFull(_) | Self::KeyEnded | Self::NotEnded => StatusCode::CONFLICT,
             Self::Erased => StatusCode::GONE,
-            Self::ContextExceeded { .. } => StatusCode::BAD_REQUEST,
+            Self::ContextExceeded { .. } | Self::UnsupportedByModel { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound
             | Self::NoRoute
             | Self::NoEndpoint(_)
@@ -250,6 +257,7 @@ impl ApiError {
             Self::ModelUnknown(_) | Self::ModelGone(_) | Self::ModelRemoved(_) => "model_not_found",
             Self::WrongHost(_) => "wrong_host",
             Self::ContextExceeded { .. } => "context_length_exceeded",
+            Self::UnsupportedByModel { .. } => "unsupported_by_model",
             Self::HeadTooLarge => "headers_too_large",
             Self::SlowHead => "headers_timeout",
             Self::TooLarge(_) => "request_too_large",

@@ -56,6 +56,9 @@ impl ApiError {
             | Self::ModelGone(_)
             | Self::ModelRemoved(_)
             | Self::Failed(FailureReason::ModelRemoved, _) => Some("model".to_owned()),
+            Self::UnsupportedByModel { parameters, .. } => {
+                parameters.first().map(|parameter| (*parameter).to_owned())
+            }
             Self::NoPriority => Some("service_tier".to_owned()),
             Self::PriceAboveMax { .. } => Some("max_price".to_owned()),
             Self::ContextExceeded { .. }

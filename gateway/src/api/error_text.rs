@@ -112,6 +112,13 @@ impl ApiError {
                 "The model '{name}' is no longer served: it was removed from this network. GET /v1/models lists those that \
                  are served."
             ),
+            Self::UnsupportedByModel { model, parameters } => {
+                let model: String = model.chars().take(100).collect();
+                format!(
+                    "The nodes that serve the model '{model}' can't do what is asked by: {}. Leave that out, or ask another model.",
+                    parameters.join(", ")
+                )
+            }
             // LiteLLM knows the error by the first sentence's beginning, LangChain by its code.
             Self::ContextExceeded { tokens_min, context_max } => format!(
                 "This model's maximum context length is {context_max} tokens. However, your messages resulted in at least \

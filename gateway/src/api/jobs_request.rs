@@ -7,7 +7,7 @@ use infera_types::ids::{JobId, ModelName};
 use infera_types::time::Timestamp;
 
 use crate::api::chat_request::{self, AnswerBounds, ChatRequest, Form};
-use crate::api::metadata;
+use crate::api::{metadata, stream_form};
 use crate::fastapi::number;
 use crate::fastapi::{Bound, Field, Flaw, Json, Kind, Mistakes, Range, Step, Unfit};
 
@@ -118,12 +118,19 @@ pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unf
             Err(unreadable) => return Err(unreadable),
         }
     }
+    // Each answer is a job.
+    let answers: usize = read.iter().filter_map(|item| usize::try_from(item.ask.choices).ok()).sum();
+    if answers > ITEMS_MAX {
+        let message = format!("The jobs should ask for at most {ITEMS_MAX} answers together, not {answers}");
+        mistakes.add(&[Step::name("jobs")], Flaw::new("too_long", message), &Json::Null);
+    }
     Ok(mistakes.none_or(JobsRequest::Many(read))?)
 }
 
 fn item(body: &Json, bounds: AnswerBounds) -> Result<JobItem, Unfit> {
     let mut mistakes = Mistakes::default();
     let key = idempotency_key(body, &mut mistakes);
+    stream_form::refuse(body, &mut mistakes);
     match (chat_request::read(Form::OpenAi, body, bounds), mistakes.none_or(key)) {
         (Ok(ask), Ok(key)) => Ok(JobItem { ask, key }),
         (Err(Unfit::Mistakes(mut mistakes)), Err(more)) => {
@@ -234,7 +241,7 @@ fn live_filter(given: &Json, mistakes: &mut Mistakes) -> JobFilter {
         // A filter that is read otherwise than it was meant would cancel the wrong jobs: texts and flags are no times.
         let is_number = matches!(value, Json::Int(_) | Json::Float(_));
         let seconds = is_number.then(|| number::exact_integer(value).ok()).flatten();
-        let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = seconds.and_then(|seconds| u64::try_from(seconds.nearest()).ok());
         let time = seconds.filter(|seconds| *seconds <= TIME_MAX_S).map(of_seconds);
         if time.is_none() {
             let flaw = Flaw::new("int_type", "Input should be a time in whole seconds since 1970");

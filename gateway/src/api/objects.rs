@@ -3,28 +3,91 @@
 //! values.
 
 use infera_ledger::{JobState, JobView, ListedJob, NumberedEnd};
-use infera_types::ids::ModelName;
 use infera_types::job::{Answer, End, FinishReason, Settlement, Verification, VerificationStatus};
 use infera_types::money::cost_text;
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
+use crate::api::logprobs;
 
-/// Returns the answer of a job that ended with `settlement`, or the reason why there is none.
+/// Returns the answers of a request whose jobs have ended, in their order, or the reason why there are none: one job that failed
+/// fails the request. Of several that did, one that wasn't cancelled for another's sake tells why.
 ///
 /// # Errors
 /// The error that the client gets instead of an answer.
-pub(crate) fn of_end(view: &JobView, settlement: &Settlement) -> Result<Value, ApiError> {
-    if view.kept.erased_ms.is_some() {
+pub(crate) fn of_ends(views: &[JobView]) -> Result<Value, ApiError> {
+    if views.iter().any(|view| view.kept.erased_ms.is_some()) {
         return Err(ApiError::Erased);
     }
-    match &settlement.end {
-        End::Succeeded { answer, verification } => {
-            Ok(chat_completion(view, &settlement.model, answer, &shown(verification, view.dispute)))
+    let ends = || views.iter().filter_map(|view| view.settlement.as_ref()).map(|settlement| &settlement.end);
+    let failed = |end: &&End| !matches!(end, End::Succeeded { .. });
+    let cause =
+        ends().filter(failed).find(|end| !matches!(end, End::Cancelled)).or_else(|| ends().find(failed));
+    match cause {
+        Some(End::Failed { reason, message }) => return Err(ApiError::Failed(*reason, message.clone())),
+        Some(End::Cancelled) => return Err(ApiError::Cancelled),
+        Some(End::Expired) => return Err(ApiError::Expired),
+        Some(End::Succeeded { .. }) | None => {}
+    }
+    let answers: Vec<Answered<'_>> = views.iter().filter_map(Answered::of).collect();
+    match answers.first() {
+        Some(first) if answers.len() == views.len() => Ok(chat_completion(first, &answers)),
+        _ => Err(ApiError::Internal),
+    }
+}
+
+/// A job that ended with an answer.
+struct Answered<'a> {
+    view: &'a JobView,
+    settlement: &'a Settlement,
+    answer: &'a Answer,
+    verification: Verification,
+}
+
+impl<'a> Answered<'a> {
+    fn of(view: &'a JobView) -> Option<Self> {
+        let settlement = view.settlement.as_ref()?;
+        let End::Succeeded { answer, verification } = &settlement.end else { return None };
+        Some(Self { view, settlement, answer, verification: shown(verification, view.dispute) })
+    }
+
+    /// Returns the tokens of prompt and answer that count for it: the prompt counts with the first answer of its request.
+    fn counted(&self) -> (u64, u64) {
+        let prompt = if self.view.choice.index == 0 { u64::from(self.answer.prompt_tokens) } else { 0 };
+        (prompt, u64::try_from(self.answer.tokens.len()).unwrap_or(u64::MAX))
+    }
+
+    fn choice(&self, is_one_of_several: bool) -> Value {
+        let Self { view, answer, .. } = self;
+        let finish_reason = match answer.finish_reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        };
+        let mut choice = json!({
+            "index": view.choice.index,
+            "message": { "role": "assistant", "content": answer.text, "refusal": null },
+            "logprobs": logprobs::of(answer),
+            "finish_reason": finish_reason,
+        });
+        if view.shows_tokens {
+            choice["token_ids"] = json!(answer.tokens);
         }
-        End::Failed { reason, message } => Err(ApiError::Failed(*reason, message.clone())),
-        End::Cancelled => Err(ApiError::Cancelled),
-        End::Expired => Err(ApiError::Expired),
+        if is_one_of_several {
+            choice["job_id"] = json!(view.id);
+            choice["verification"] = json!(self.verification);
+        }
+        choice
+    }
+}
+
+/// Orders what is known of answers from the best to the worst.
+const fn doubt(status: VerificationStatus) -> u8 {
+    match status {
+        VerificationStatus::Verified => 0,
+        VerificationStatus::Upheld => 1,
+        VerificationStatus::Unverified => 2,
+        VerificationStatus::Disputed => 3,
+        VerificationStatus::Overturned => 4,
     }
 }
 
@@ -33,29 +96,30 @@ fn shown(verification: &Verification, dispute: Option<VerificationStatus>) -> Ve
     Verification { status: dispute.unwrap_or(verification.status), ..verification.clone() }
 }
 
-fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verification: &Verification) -> Value {
-    let finish_reason = match answer.finish_reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    };
-    let digits = view.id.to_string();
+/// Makes the completion of a request's answers. What is known of all is what is known of the most doubtful.
+fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
+    let Answered { view, settlement, answer, .. } = first;
+    let counted = answers.iter().map(Answered::counted);
+    let (prompt, completion) =
+        counted.fold((0_u64, 0_u64), |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)));
+    let worst = answers.iter().max_by_key(|answer| doubt(answer.verification.status)).unwrap_or(first);
+    let id = view.choice.first(view.id);
+    let digits = id.to_string();
     let digits = digits.trim_start_matches("job_");
-    let mut completion = json!({
+    let choices: Vec<Value> = answers.iter().map(|answer| answer.choice(answers.len() > 1)).collect();
+    let mut object = json!({
         "id": format!("chatcmpl-{digits}"),
         "object": "chat.completion",
         "created": view.accepted_ms.as_secs(),
-        "model": model,
-        "choices": [{
-            "index": 0,
-            "message": { "role": "assistant", "content": answer.text, "refusal": null },
-            "logprobs": null,
-            "finish_reason": finish_reason,
-        }],
+        "model": settlement.model,
+        "choices": choices,
         "usage": {
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.tokens.len(),
-            "total_tokens": u64::from(answer.prompt_tokens) + answer.tokens.len() as u64,
-            "prompt_tokens_details": { "cached_tokens": answer.cached_tokens, "audio_tokens": 0 },
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt.saturating_add(completion),
+            "prompt_tokens_details": {
+                "cached_tokens": u64::from(answer.cached_tokens).min(prompt), "audio_tokens": 0,
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
                 "audio_tokens": 0,
@@ -65,19 +129,20 @@ fn chat_completion(view: &JobView, model: &ModelName, answer: &Answer, verificat
         },
         "service_tier": view.tier,
         "store": view.kept.is_stored,
-        "verification": verification,
+        "verification": worst.verification,
         "job_id": view.id,
     });
     if let Some(price) = view.price {
-        let tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
-        completion["usage"]["cost"] = cost_text(price.cost(answer.prompt_tokens.into(), tokens)).into();
+        // Each job is charged by itself.
+        let costs = answers.iter().map(Answered::counted).map(|(prompt, tokens)| price.cost(prompt, tokens));
+        object["usage"]["cost"] = cost_text(costs.sum()).into();
     }
     // Another digest means other model files, which may give other tokens for the same seed. OpenAI's schema allows
     // no null here.
     if let Some(model) = answer.model {
-        completion["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
+        object["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
     }
-    completion
+    object
 }
 
 /// Returns the job's status: `queued`, `running`, or the word of its end.
@@ -172,6 +237,9 @@ pub(crate) fn job(view: &JobView) -> Value {
         "metadata": view.metadata,
         "store": view.kept.is_stored,
     });
+    if !view.choice.is_only() {
+        object["choice"] = json!({ "index": view.choice.index, "job_ids": view.choice.all(view.id) });
+    }
     if let Some(erased) = view.kept.erased_ms {
         object["erased"] = json!(erased.as_secs());
     }
@@ -180,7 +248,7 @@ pub(crate) fn job(view: &JobView) -> Value {
         if let End::Succeeded { verification, .. } = &settlement.end {
             object["verification"] = json!(shown(verification, view.dispute));
         }
-        match of_end(view, settlement) {
+        match of_ends(std::slice::from_ref(view)) {
             Ok(result) => object["result"] = result,
             Err(error) => object["error"] = error.object(),
         }

@@ -7,19 +7,27 @@ use crate::api::chat_form::UNSUPPORTED;
 use crate::api::chat_request::Form;
 use crate::fastapi::Json;
 
-/// Members of OpenAI's form that the network's own forms don't have, beside those that are refused by name.
-const OPENAIS_OWN: [&str; 13] = [
+/// Members of OpenAI's form that the network's own forms didn't have from the beginning, beside those that are refused by name.
+const OPENAIS_OWN: [&str; 21] = [
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
     "max_completion_tokens",
     "metadata",
+    "n",
     "parallel_tool_calls",
     "prediction",
+    "presence_penalty",
     "prompt_cache_key",
     "reasoning_effort",
     "safety_identifier",
     "service_tier",
+    "stop",
     "store",
     "stream",
     "stream_options",
+    "top_logprobs",
+    "top_p",
     "user",
     "verbosity",
 ];

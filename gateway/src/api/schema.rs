@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::chat_form::{OPENAI, OPTIONS, UNSUPPORTED, UNSUPPORTED_IN_MESSAGES, Unsupported, VERIFICATION};
 use super::jobs_request::{ITEM, ITEMS_MAX};
+use super::knob_fields::KNOBS;
 use super::metadata::METADATA;
 use super::operation::{Member, Named, Shape};
 use crate::config::Config;
@@ -121,9 +122,14 @@ impl Schemas {
 
     fn conversation(&self, fields: &'static [Field], is_openais: bool) -> Value {
         let mut schema = self.fields(fields);
-        for field in OPTIONS {
+        for field in OPTIONS.iter().chain(KNOBS) {
             schema["properties"][field.name] = self.field(field);
         }
+        // The likeliest tokens are told with the log-probabilities alone.
+        schema["if"] = json!({
+            "properties": { "top_logprobs": { "type": "integer", "minimum": 1 } }, "required": ["top_logprobs"],
+        });
+        schema["then"] = json!({ "properties": { "logprobs": { "const": true } }, "required": ["logprobs"] });
         let mut verification = self.fields(VERIFICATION);
         verification["type"] = json!(["object", "null"]);
         verification["additionalProperties"] = false.into();
@@ -177,6 +183,10 @@ impl Schemas {
             Kind::Nullable(inner) => nullable(self.kind(inner)),
             Kind::List(inner) => json!({ "type": "array", "items": self.kind(inner) }),
             Kind::Dictionary => json!({ "type": "object" }),
+            Kind::TextOrTexts => json!({ "anyOf": [
+                { "type": "string" },
+                { "type": "array", "items": { "type": "string" } },
+            ] }),
             Kind::Object(fields) => self.fields(fields),
             Kind::Content => json!({ "anyOf": [
                 { "type": "string" },
@@ -204,6 +214,22 @@ impl Schemas {
             Range::Numbers(least, most) => {
                 schema["minimum"] = least.into();
                 schema["maximum"] = most.into();
+            }
+            Range::NumbersAbove(bound, most) => {
+                schema["exclusiveMinimum"] = bound.into();
+                schema["maximum"] = most.into();
+            }
+            Range::Texts { most, characters_max } => {
+                let text = json!({ "type": "string", "minLength": 1, "maxLength": characters_max });
+                schema["anyOf"][1]["items"] = text.clone();
+                schema["anyOf"][0] = text;
+                schema["anyOf"][1]["maxItems"] = most.into();
+            }
+            Range::NumbersByName { most, name, bounds: (least, largest) } => {
+                schema["maxProperties"] = most.into();
+                schema["propertyNames"] = json!({ "pattern": name });
+                schema["additionalProperties"] =
+                    json!({ "type": "number", "minimum": least, "maximum": largest });
             }
             Range::Characters(least, most) => {
                 schema["minLength"] = least.into();
@@ -244,6 +270,7 @@ impl Schemas {
     fn bound(&self, bound: Bound) -> Value {
         match bound {
             Bound::Integer(value) => value.into(),
+            Bound::Unsigned(value) => value.into(),
             Bound::Number(value) => value.into(),
             Bound::Setting(name) => self.settings[name].clone(),
         }

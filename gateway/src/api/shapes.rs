@@ -1,6 +1,7 @@
 //! The shapes of replies, for the description of the API. `objects` and `error_body` make the replies; the description's
 //! test holds what a running gateway answers against these shapes.
 
+pub(crate) use super::completion_shapes::{CHAT_COMPLETION, VERIFICATION};
 use super::operation::{JOB_ID, Member, Named, Shape, always, sometimes};
 
 /// OpenAI's error.
@@ -89,100 +90,6 @@ static MISTAKE: Named = Named {
     ]),
 };
 
-/// A conversation's answer.
-pub(crate) static CHAT_COMPLETION: Named = Named {
-    name: "ChatCompletion",
-    about: "An answer in OpenAI's format, with `verification` and `job_id` beside it.",
-    shape: Shape::Members(&[
-        always("id", Shape::Text, "The answer's id, made from the job's."),
-        always("object", Shape::Words(&["chat.completion"]), "The kind of object."),
-        always("created", Shape::Time, "When the job was accepted."),
-        always("model", Shape::Text, "The model that answered."),
-        always("choices", Shape::List(&Shape::Members(CHOICE)), "One choice."),
-        always("usage", Shape::Members(USAGE), "What is counted as used."),
-        always("service_tier", Shape::Text, "The tier that was used."),
-        always("store", Shape::Flag, "Whether the job is stored."),
-        sometimes(
-            "system_fingerprint",
-            Shape::Text,
-            "Changes when the model's files do: the same seed may then give other tokens.",
-        ),
-        always("verification", Shape::Named(&VERIFICATION), "What is known about the answer."),
-        always("job_id", JOB_ID, "The job's id."),
-    ]),
-};
-
-const CHOICE: &[Member] = &[
-    always("index", Shape::Count, "0."),
-    always(
-        "message",
-        Shape::Members(&[
-            always("role", Shape::Words(&["assistant"]), "Who speaks."),
-            always("content", Shape::Text, "The answer."),
-            always("refusal", Shape::Null, "Always `null`."),
-        ]),
-        "The answer.",
-    ),
-    always("logprobs", Shape::Null, "Always `null`."),
-    always(
-        "finish_reason",
-        Shape::Words(&["stop", "length"]),
-        "`length` if the answer was cut at its largest length or at the context's end.",
-    ),
-];
-
-const USAGE: &[Member] = &[
-    always("prompt_tokens", Shape::Count, "Tokens of the prompt, as the model's template makes it."),
-    always("completion_tokens", Shape::Count, "Tokens of the answer."),
-    always("total_tokens", Shape::Count, "Their sum."),
-    sometimes(
-        "cost",
-        Shape::Text,
-        "What the answer costs, a decimal number in the network's currency, if the model has a price.",
-    ),
-    always("prompt_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
-    always("completion_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
-];
-
-/// What is known about an answer.
-pub(crate) static VERIFICATION: Named = Named {
-    name: "Verification",
-    about: "What is known about an answer: that nodes of enough different owners ran this model as asked and agree on its \
-            tokens. It does not say that the answer is right.",
-    shape: Shape::Members(&[
-        always(
-            "status",
-            Shape::Words(&["verified", "unverified", "disputed", "upheld", "overturned"]),
-            "`unverified` if one replica was asked for; the last three are found after the answer was given.",
-        ),
-        always(
-            "replicas",
-            Shape::Members(&[
-                always("asked", Shape::Count, "Nodes that were asked."),
-                always("answered", Shape::Count, "Replicas that had come when the job ended."),
-                always("agreed", Shape::Count, "Replicas that agree with this answer, itself included."),
-            ]),
-            "Counts of replicas.",
-        ),
-        sometimes(
-            "rung",
-            Shape::Words(&["identical", "benign", "text", "referee"]),
-            "The test that decided.",
-        ),
-        sometimes(
-            "numbers",
-            Shape::Words(&["inside", "outside"]),
-            "Whether the replicas' numbers lie within the thresholds of each other.",
-        ),
-        always("thresholds", Shape::Text, "The version of the thresholds that judged the answer."),
-        sometimes(
-            "backstop",
-            Shape::Count,
-            "How many of the replicas that agree are from backstop nodes of the network itself, which are asked only where others can't fill a group; absent if none.",
-        ),
-    ]),
-};
-
 /// A job.
 pub(crate) static JOB: Named = Named {
     name: "Job",
@@ -201,6 +108,18 @@ pub(crate) static JOB: Named = Named {
             "store",
             Shape::Flag,
             "Whether it is stored; if not, its text is erased some minutes after its end.",
+        ),
+        sometimes(
+            "choice",
+            Shape::Members(&[
+                always("index", Shape::Count, "Its number, counted from 0."),
+                always(
+                    "job_ids",
+                    Shape::List(&JOB_ID),
+                    "The jobs of its request, in the order of the answers.",
+                ),
+            ]),
+            "Which of several answers of its request it is.",
         ),
         sometimes("erased", Shape::Time, "When its text was erased."),
         sometimes("ended", Shape::Time, "When it ended."),

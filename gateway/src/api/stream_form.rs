@@ -38,10 +38,17 @@ pub(super) fn read(body: &Json, form: Form, replicas: u8, mistakes: &mut Mistake
         return None;
     }
     if form == Form::Submit {
-        let message = "A submitted job isn't streamed: leave 'stream' out, or ask for a chat completion";
-        mistakes.add(&[Step::name("stream")], Flaw::new("unsupported", message), &Json::Bool(true));
+        refuse(body, mistakes);
     }
     Some(StreamAsked { release, has_usage })
+}
+
+/// Refuses a stream where nobody could read it.
+pub(super) fn refuse(body: &Json, mistakes: &mut Mistakes) {
+    if let Some(asked @ Json::Bool(true)) = body.get("stream") {
+        let message = "A submitted job isn't streamed: leave 'stream' out, or ask for a chat completion";
+        mistakes.add(&[Step::name("stream")], Flaw::new("unsupported", message), asked);
+    }
 }
 
 /// Reads `stream_options`, which only a stream may have, as in OpenAI's API. Returns whether the usage is asked for.

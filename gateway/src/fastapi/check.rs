@@ -6,7 +6,7 @@ use serde_json::json;
 use super::email;
 use super::json::Json;
 use super::mistakes::{Flaw, Mistakes, Step};
-use super::number;
+use super::number::{self, Integer};
 use super::range::{Bound, Range};
 
 /// The values that a field may have.
@@ -19,7 +19,8 @@ pub(crate) enum Kind {
     /// A value that pydantic takes for an integer. Beyond 64 bits it becomes the nearest integer that fits, so that a
     /// range can be checked.
     Integer,
-    /// The same for integers that identify something: a value that 64 bits can't hold exactly is refused.
+    /// The same for integers that identify something: a value that 64 bits, with or without a sign, can't hold exactly is
+    /// refused.
     ExactInteger,
     /// A value that pydantic takes for a number, if it is finite.
     Number,
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Nullable(&'static Kind),
     /// A list of the inner kind.
     List(&'static Kind),
+    /// A string, or a list of strings. The route checks it.
+    TextOrTexts,
     /// An object with any fields.
     Dictionary,
     /// An object with these fields. Other fields are ignored.
@@ -97,6 +100,8 @@ pub(crate) enum Checked {
     Text(String),
     /// An integer.
     Integer(i64),
+    /// An exact integer that fits into 64 bits without a sign only.
+    Large(u64),
     /// A number.
     Number(f64),
     /// `true` or `false`.
@@ -209,9 +214,11 @@ impl Checker {
             Kind::Email => self.email(value),
             Kind::Integer => number::integer(value)
                 .map_or_else(|flaw| self.wrong(flaw, value), |integer| Checked::Integer(integer.nearest())),
-            Kind::ExactInteger => {
-                number::exact_integer(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Integer)
-            }
+            Kind::ExactInteger => match number::exact_integer(value) {
+                Ok(Integer::Large(large)) => Checked::Large(large),
+                Ok(integer) => Checked::Integer(integer.nearest()),
+                Err(flaw) => self.wrong(flaw, value),
+            },
             Kind::Number => {
                 number::number(value).map_or_else(|flaw| self.wrong(flaw, value), Checked::Number)
             }
@@ -227,6 +234,8 @@ impl Checker {
                 self.wrong(Flaw::new("dict_type", "Input should be a valid dictionary"), value)
             }
             Kind::Object(fields) => self.object(value, fields),
+            // Nothing is read by the table.
+            Kind::TextOrTexts => Checked::Absent,
             Kind::Content => self.content(value),
         }
     }

@@ -83,6 +83,13 @@ impl Flaw {
         Self::new("greater_than_equal", message).with(json!({ "ge": least.into() }))
     }
 
+    /// Returns the flaw of a number that isn't more than `bound`.
+    #[must_use]
+    pub(crate) fn not_above(bound: f64) -> Self {
+        Self::new("greater_than", format!("Input should be greater than {bound}"))
+            .with(json!({ "gt": bound }))
+    }
+
     /// Returns the flaw of a number that is more than `most`.
     #[must_use]
     pub(crate) fn above(most: impl fmt::Display + Into<Value>) -> Self {

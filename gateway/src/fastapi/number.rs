@@ -45,6 +45,8 @@ const FLOAT_PARSING: NotANumber = NotANumber {
 pub(crate) enum Integer {
     /// It fits.
     Within(i64),
+    /// It fits without a sign only.
+    Large(u64),
     /// It is less than the least.
     Below,
     /// It is more than the largest.
@@ -58,14 +60,17 @@ impl Integer {
         match self {
             Self::Within(value) => value,
             Self::Below => i64::MIN,
-            Self::Above => i64::MAX,
+            Self::Large(_) | Self::Above => i64::MAX,
         }
     }
 
     /// Reads digits, with a sign if negative. A number that doesn't fit is `Below` or `Above`.
     fn of_digits(digits: &str) -> Self {
+        if let Ok(value) = digits.parse() {
+            return Self::Within(value);
+        }
         let beyond = if digits.starts_with('-') { Self::Below } else { Self::Above };
-        digits.parse().map_or(beyond, Self::Within)
+        digits.parse().map_or(beyond, Self::Large)
     }
 }
 
@@ -85,17 +90,19 @@ pub(crate) fn integer(value: &Json) -> Result<Integer, Flaw> {
     }
 }
 
-/// Returns the integer that `value` stands for, where two integers must never be mistaken for one. A value that 64
-/// bits can't hold is refused, and so is a number with a fraction or an exponent that is so large that its neighbours
-/// read as the same.
+/// Returns the integer that `value` stands for, where two integers must never be mistaken for one: it is within 64 bits, with
+/// or without a sign. Any other is refused, and so is a number with a fraction or an exponent that is so large that its
+/// neighbours read as the same.
 ///
 /// # Errors
 /// A flaw in pydantic's words, which names the range.
-pub(crate) fn exact_integer(value: &Json) -> Result<i64, Flaw> {
+pub(crate) fn exact_integer(value: &Json) -> Result<Integer, Flaw> {
     /// 2^53: from here on, a float stands for several integers.
     const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
     let (is_ambiguous, is_negative) = match value {
-        Json::Float(value) => (value.abs() >= EXACT_BELOW && (-BOUND..BOUND).contains(value), *value < 0.0),
+        Json::Float(value) => {
+            (value.abs() >= EXACT_BELOW && (-BOUND..2.0 * BOUND).contains(value), *value < 0.0)
+        }
         Json::Text(text) => (false, text.trim_start().starts_with('-')),
         _ => (false, false),
     };
@@ -105,12 +112,12 @@ pub(crate) fn exact_integer(value: &Json) -> Result<i64, Flaw> {
                            up to 9007199254740991 only";
             Err(Flaw::new(INT_FROM_FLOAT.kind, message))
         }
-        Ok(Integer::Within(value)) => Ok(value),
         Ok(Integer::Below) => Err(Flaw::below(i64::MIN)),
-        Ok(Integer::Above) => Err(Flaw::above(i64::MAX)),
+        Ok(Integer::Above) => Err(Flaw::above(u64::MAX)),
+        Ok(fits) => Ok(fits),
         // Pydantic names no range in this case.
         Err(flaw) if flaw.kind == INT_SIZE.kind && is_negative => Err(Flaw::below(i64::MIN)),
-        Err(flaw) if flaw.kind == INT_SIZE.kind => Err(Flaw::above(i64::MAX)),
+        Err(flaw) if flaw.kind == INT_SIZE.kind => Err(Flaw::above(u64::MAX)),
         Err(flaw) => Err(flaw),
     }
 }
@@ -195,7 +202,7 @@ mod tests {
     use super::*;
     use crate::fastapi::json::read;
 
-    fn exact(text: &str) -> Result<i64, Flaw> {
+    fn exact(text: &str) -> Result<Integer, Flaw> {
         exact_integer(&read(text.as_bytes()).unwrap())
     }
 
@@ -215,19 +222,19 @@ mod tests {
             ("\"9223372036854775807\"", i64::MAX),
             ("-9223372036854775808", i64::MIN),
         ] {
-            assert_eq!(exact(text), Ok(value), "{text}");
+            assert_eq!(exact(text), Ok(Integer::Within(value)), "{text}");
+        }
+        for (text, value) in [
+            ("9223372036854775808", i64::MAX.cast_unsigned() + 1),
+            ("18446744073709551615", u64::MAX),
+            ("\"9223372036854775808\"", i64::MAX.cast_unsigned() + 1),
+        ] {
+            assert_eq!(exact(text), Ok(Integer::Large(value)), "{text}");
         }
         let ten_to_forty = format!("1{}", "0".repeat(40));
         let long = format!("\"{}\"", "1".repeat(5_000));
-        for text in [
-            "9223372036854775808",
-            "18446744073709551615",
-            "\"9223372036854775808\"",
-            "1e19",
-            &ten_to_forty,
-            &long,
-        ] {
-            assert_eq!(exact(text), Err(Flaw::above(i64::MAX)), "{text}");
+        for text in ["18446744073709551616", "\"18446744073709551616\"", "1e20", &ten_to_forty, &long] {
+            assert_eq!(exact(text), Err(Flaw::above(u64::MAX)), "{text}");
         }
         for text in ["-9223372036854775809", "\"-9223372036854775809\"", "-1e19", "-1e300"] {
             assert_eq!(exact(text), Err(Flaw::below(i64::MIN)), "{text}");
@@ -239,6 +246,7 @@ mod tests {
             "9223372036854774784.0",
             "-9.223372036854775808e18",
             "1e18",
+            "1e19",
         ] {
             assert_eq!(exact(text).map_err(|flaw| flaw.kind), Err("int_from_float"), "{text}");
         }

@@ -16,6 +16,24 @@ pub(crate) enum Range {
     },
     /// Numbers from the first to the second, both included.
     Numbers(f64, f64),
+    /// Numbers above the first, up to the second.
+    NumbersAbove(f64, f64),
+    /// One text, or a list of them, none of which is empty.
+    Texts {
+        /// The largest number of texts.
+        most: usize,
+        /// The longest text, in characters.
+        characters_max: usize,
+    },
+    /// Objects whose members are numbers.
+    NumbersByName {
+        /// The largest number of members.
+        most: usize,
+        /// The regular expression that each name matches.
+        name: &'static str,
+        /// The smallest and the largest number.
+        bounds: (f64, f64),
+    },
     /// Texts of a length from the first to the second, in characters.
     Characters(usize, usize),
     /// The same without control characters.
@@ -50,6 +68,8 @@ pub(crate) enum Range {
 pub(crate) enum Bound {
     /// This integer.
     Integer(i64),
+    /// This integer, which may need all 64 bits.
+    Unsigned(u64),
     /// This number.
     Number(f64),
     /// The value of this setting of the gateway.

@@ -44,7 +44,7 @@ pub(crate) struct Canceller {
     intake: Arc<dyn JobIntake>,
     /// How long a job waits for its client to come back.
     kept_for: Duration,
-    left: Arc<Mutex<HashMap<SameRequest, JobId>>>,
+    left: Arc<Mutex<HashMap<SameRequest, Vec<JobId>>>>,
     /// The requests whose clients wait, as far as is known, and how many of each.
     waiting: Arc<Mutex<HashMap<SameRequest, u32>>>,
     /// The signal that no client can come back any more.
@@ -52,12 +52,12 @@ pub(crate) struct Canceller {
     tasks: TaskTracker,
 }
 
-/// Cancels a job after a while when it is dropped. The server drops a request's future, and this with it, when the request's
+/// Cancels a request's jobs after a while when it is dropped. The server drops a request's future, and this with it, when the request's
 /// client goes away.
 pub(crate) struct CancelGuard {
     canceller: Canceller,
     account: AccountId,
-    job: Option<JobId>,
+    jobs: Vec<JobId>,
     request: Option<SameRequest>,
 }
 
@@ -68,23 +68,23 @@ impl Canceller {
         Self { intake, kept_for, left, waiting, closing, tasks: TaskTracker::new() }
     }
 
-    /// Returns a guard that gives up the account's job if it is dropped before the job's end is known. Without a job, it does
-    /// nothing. A retry of `request` finds the job for a while.
+    /// Returns a guard that gives up the account's jobs, those of one request, if it is dropped before their end is known. Without a
+    /// job, it does nothing. A retry of `request` finds the jobs for a while.
     pub(crate) fn guard(
         &self,
         account: AccountId,
-        job: Option<JobId>,
+        jobs: Vec<JobId>,
         request: Option<SameRequest>,
     ) -> CancelGuard {
         if let Some(request) = request {
             *self.waiting().entry(request).or_default() += 1;
         }
-        CancelGuard { canceller: self.clone(), account, job, request }
+        CancelGuard { canceller: self.clone(), account, jobs, request }
     }
 
-    /// Returns the job that the same request left behind, if it still waits for its client. It is the caller's from then on.
+    /// Returns the jobs that the same request left behind, if they still wait for their client. They are the caller's from then on.
     /// A request that says that it is a retry waits for a moment while the same request seems to have a client still.
-    pub(crate) async fn come_back(&self, request: &SameRequest, is_retry: bool) -> Option<JobId> {
+    pub(crate) async fn come_back(&self, request: &SameRequest, is_retry: bool) -> Option<Vec<JobId>> {
         let begun = Instant::now();
         loop {
             let found = self.lock().remove(request);
@@ -97,7 +97,7 @@ impl Canceller {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SameRequest, JobId>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SameRequest, Vec<JobId>>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,16 +116,16 @@ impl Canceller {
         }
     }
 
-    /// Gives a job up: it is cancelled after a while, unless its client comes back.
-    fn give_up(&self, account: AccountId, job: JobId, request: SameRequest) {
+    /// Gives jobs up: they are cancelled after a while, unless their client comes back.
+    fn give_up(&self, account: AccountId, jobs: Vec<JobId>, request: SameRequest) {
         {
             let mut left = self.lock();
-            // Of two equal requests one job is kept; whichever is in the map waits for either client.
+            // Of two equal requests the jobs of one are kept; whichever is in the map waits for either client.
             if left.len() >= LEFT_MAX || left.contains_key(&request) {
                 drop(left);
-                return self.cancel(account, job);
+                return self.cancel(account, jobs);
             }
-            left.insert(request, job);
+            left.insert(request, jobs.clone());
         }
         let canceller = self.clone();
         self.tasks.spawn(async move {
@@ -135,37 +135,42 @@ impl Canceller {
             }
             let is_left = {
                 let mut left = canceller.lock();
-                let is_left = left.get(&request) == Some(&job);
+                let is_left = left.get(&request) == Some(&jobs);
                 if is_left {
                     left.remove(&request);
                 }
                 is_left
             };
             if is_left {
-                canceller.cancel(account, job);
+                canceller.cancel(account, jobs);
             }
         });
     }
 
-    /// Cancels, in the background, a job that no client waits for. A job whose commit is still in progress can't be
+    /// Cancels, in the background, the jobs of a request that no client waits for. A job whose commit is still in progress can't be
     /// found at the first try; it may appear as late as a server lets a commit hang. If it never appears, nothing
     /// happens.
-    pub(crate) fn cancel(&self, account: AccountId, job: JobId) {
+    pub(crate) fn cancel(&self, account: AccountId, mut jobs: Vec<JobId>) {
         let intake = Arc::clone(&self.intake);
         self.tasks.spawn(async move {
             let (begun, mut wait) = (Instant::now(), FIRST_WAIT);
             while begun.elapsed() < LASTS {
-                match intake.cancel(&account, job, Timestamp::now()).await {
-                    Ok(Cancelled::Unknown) => {}
-                    Ok(_) => {
-                        tracing::debug!(%job, "job cancelled: no client waits for it any more");
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet; trying \
-                                                      again");
+                let mut left = Vec::new();
+                for job in jobs {
+                    match intake.cancel(&account, job, Timestamp::now()).await {
+                        Ok(Cancelled::Unknown) => left.push(job),
+                        Ok(_) => tracing::debug!(%job, "job cancelled: no client waits for it any more"),
+                        Err(error) => {
+                            tracing::warn!(%job, %error, "a job that no client waits for can't be cancelled yet; trying \
+                                                          again");
+                            left.push(job);
+                        }
                     }
                 }
+                if left.is_empty() {
+                    return;
+                }
+                jobs = left;
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
@@ -207,17 +212,18 @@ impl Canceller {
 impl CancelGuard {
     /// Makes the guard cancel nothing, because the job's end is known or there is no job.
     pub(crate) fn disarm(&mut self) {
-        self.job = None;
+        self.jobs.clear();
     }
 }
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
         let (canceller, account) = (&self.canceller, self.account.clone());
-        if let Some(job) = self.job.take() {
+        let jobs = std::mem::take(&mut self.jobs);
+        if !jobs.is_empty() {
             match self.request.filter(|_| !canceller.kept_for.is_zero()) {
-                Some(request) => canceller.give_up(account, job, request),
-                None => canceller.cancel(account, job),
+                Some(request) => canceller.give_up(account, jobs, request),
+                None => canceller.cancel(account, jobs),
             }
         }
         // Only now: a retry that looks in between finds the one or the other.

@@ -6,16 +6,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use infera_ledger::{
-    Accepted, BatchAccepted, Idempotency, JobBatches, JobLists, LedgerError, NewJob, NodePool,
-};
+use infera_ledger::{Accepted, BatchAccepted, Idempotency, LedgerError, NewJob, NodePool};
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 use super::accept::unanswerable;
+use super::commit::commit_all;
 use super::earlier::earlier;
 use super::handle::Jobs;
-use super::new_job::new_job;
+use super::new_job::{NewJobs, new_jobs};
 use super::pools::pool_of;
 use super::pricing::affordable;
 use super::standby::standby;
@@ -34,6 +34,8 @@ use crate::memory::Reservation;
 pub(crate) struct BatchJob {
     /// The conversation.
     pub(crate) ask: ChatRequest,
+    /// The ids of its jobs, in the order of the answers.
+    pub(crate) ids: Vec<JobId>,
     /// The client's key, if it sent one.
     pub(crate) idempotency: Option<Idempotency>,
 }
@@ -53,11 +55,13 @@ pub(crate) struct Batch {
     pub(crate) reservation: Option<Reservation>,
 }
 
-/// One job of an accepted batch.
+/// One job of an accepted batch, or several for several answers.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchReceipt {
-    /// The job: a new one, or an earlier one under the same idempotency key.
+    /// The first job: a new one, or an earlier one under the same idempotency key.
     pub(crate) job: JobId,
+    /// All jobs of the request, in the order of its answers, if this batch made them.
+    pub(crate) jobs: Vec<JobId>,
     /// The job's status, in the words of the job object.
     pub(crate) status: &'static str,
     /// Whether this batch made the job.
@@ -78,33 +82,42 @@ pub(crate) async fn submit_all(jobs: &Jobs, batch: Batch) -> Result<Vec<BatchRec
     let accepted_ms = Timestamp::now();
     let (mut new, mut places) = (Vec::with_capacity(batch.jobs.len()), Vec::new());
     let mut receipts: Vec<Option<BatchReceipt>> = Vec::with_capacity(batch.jobs.len());
-    for (BatchJob { ask, idempotency }, planned) in batch.jobs.into_iter().zip(planned) {
+    for (BatchJob { ask, ids, idempotency }, planned) in batch.jobs.into_iter().zip(planned) {
         let pool = match planned {
             Planned::New(pool) => pool,
             Planned::Earlier(job) => {
-                receipts.push(Some(BatchReceipt { job, status: "unknown", is_new: false }));
+                receipts.push(Some(BatchReceipt { job, jobs: vec![job], status: "unknown", is_new: false }));
                 continue;
             }
         };
-        places.push(receipts.len());
+        places.extend(ids.iter().map(|_| receipts.len()));
         receipts.push(None);
         let entry = jobs.catalogue.model(ask.request.model.as_str());
         let entry = entry.ok_or_else(|| ApiError::ModelUnknown(ask.request.model.to_string()))?;
         // No client waits, so the ledger holds each until its turn, and no notice is published here.
         let standby = standby(&ask, &batch.counted, &entry, false, jobs.terms.offered_max).in_pool(&pool);
-        let job = NewJob { idempotency, ..new_job(jobs, &batch.caller, ask, entry.context_max, standby)? };
-        new.push(NewJob { accepted_ms, deadline_ms: accepted_ms.after(deadline), epoch, ..job });
+        let NewJobs { first, further_charge } =
+            new_jobs(jobs, &batch.caller, ask, entry.context_max, standby)?;
+        let deadline_ms = accepted_ms.after(deadline);
+        let first = NewJob { idempotency, accepted_ms, deadline_ms, epoch, ..first };
+        new.extend(NewJobs { first, further_charge }.with_ids(&ids));
     }
-    let asked: Vec<_> = new.iter().map(|job| (job.id, job.model.clone())).collect();
+    let asked: Vec<_> = new.iter().map(|job| (job.id, job.choice, job.model.clone())).collect();
     let outcomes = if new.is_empty() { Vec::new() } else { stored(jobs, &account, new, &places).await? };
     let took = begun.elapsed();
-    for ((place, (job, model)), outcome) in places.into_iter().zip(asked).zip(outcomes) {
+    for ((place, (job, choice, model)), outcome) in places.into_iter().zip(asked).zip(outcomes) {
+        if !matches!(outcome, Accepted::Existing(_)) {
+            jobs.metrics.accepted(&model, took);
+        }
+        // A further answer is as new as the first.
+        if choice.index > 0 {
+            continue;
+        }
         let receipt = match outcome {
-            Accepted::Existing(job) => BatchReceipt { job, status: "unknown", is_new: false },
-            _ => {
-                jobs.metrics.accepted(&model, took);
-                BatchReceipt { job, status: "queued", is_new: true }
+            Accepted::Existing(job) => {
+                BatchReceipt { job, jobs: vec![job], status: "unknown", is_new: false }
             }
+            _ => BatchReceipt { job, jobs: choice.all(job), status: "queued", is_new: true },
         };
         if let Some(at) = receipts.get_mut(place) {
             *at = Some(receipt);
@@ -128,7 +141,7 @@ async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, 
     let (mut mistakes, mut lacks_group) = (Mistakes::default(), false);
     let mut pools = HashMap::<String, Option<NodePool>>::new();
     let mut planned = Vec::with_capacity(batch.jobs.len());
-    for (index, BatchJob { ask, idempotency }) in batch.jobs.iter().enumerate() {
+    for (index, BatchJob { ask, idempotency, .. }) in batch.jobs.iter().enumerate() {
         let words = ask.nodes_words();
         let known = pools.get(&words).cloned();
         let pool = match known {
@@ -140,7 +153,7 @@ async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, 
             },
         };
         pools.insert(words, pool.clone());
-        let refusal = refusal(jobs, ask, now);
+        let refusal = refusal(jobs, (ask, pool.as_ref()), now);
         if let (None, Some(pool)) = (&refusal, &pool) {
             planned.push(Planned::New(pool.clone()));
             continue;
@@ -162,11 +175,11 @@ async fn plan(jobs: &Jobs, batch: &Batch, now: Instant) -> Result<Vec<Planned>, 
 }
 
 /// Returns the reason why no job can be made of a request, whatever room there is; none if one can.
-fn refusal(jobs: &Jobs, ask: &ChatRequest, now: Instant) -> Option<ApiError> {
+fn refusal(jobs: &Jobs, (ask, pool): (&ChatRequest, Option<&NodePool>), now: Instant) -> Option<ApiError> {
     let model = ask.request.model.as_str();
     match jobs.catalogue.model(model) {
         None => Some(ApiError::ModelUnknown(model.to_owned())),
-        Some(_) => unanswerable(jobs, &ask.request, now).or_else(|| too_dear(jobs, ask)),
+        Some(_) => unanswerable(jobs, ask, pool, now).or_else(|| too_dear(jobs, ask)),
     }
 }
 
@@ -175,6 +188,7 @@ fn member(refusal: &ApiError) -> &'static str {
     match refusal {
         ApiError::ContextExceeded { .. } => "messages",
         ApiError::PriceAboveMax { .. } => "max_price",
+        ApiError::UnsupportedByModel { parameters, .. } => parameters.first().copied().unwrap_or("model"),
         _ => "model",
     }
 }
@@ -191,8 +205,16 @@ async fn stored(
     new: Vec<NewJob>,
     places: &[usize],
 ) -> Result<Vec<Accepted>, ApiError> {
-    let sent = new.len();
-    let unkeyed: Vec<JobId> = new.iter().filter(|job| job.idempotency.is_none()).map(|job| job.id).collect();
+    // Of a request for several answers, all fit or none.
+    let sent = new.iter().filter(|job| job.choice.index == 0).count();
+    let choices: Vec<Choice> = new.iter().map(|job| job.choice).collect();
+    let mut has_key = false;
+    let mut unkeyed: Vec<JobId> = Vec::new();
+    for job in &new {
+        // Further answers are found again with the first.
+        has_key = if job.choice.index == 0 { job.idempotency.is_some() } else { has_key };
+        unkeyed.extend((!has_key).then_some(job.id));
+    }
     let accepted = match commit_all(&*jobs.batches, &*jobs.lists, account, new).await {
         Ok(accepted) => accepted,
         Err(error) => {
@@ -215,55 +237,22 @@ async fn stored(
             }
             Err(Unfit::from(mistakes).into())
         }
-        BatchAccepted::NoPlace { fitting, refusal } => Err(match refusal {
-            Accepted::NoRoom { stored } => {
-                tracing::warn!(
-                    stored,
-                    "a batch was refused: requests take up all the room that they may (stored_max_bytes)"
-                );
-                ApiError::StorageFull
-            }
-            Accepted::OverLimit(over) => ApiError::OverSpend { over, of_batch: Some((fitting, sent)) },
-            Accepted::NoRoomForAccount { .. } => limited(Limit::Stored, fitting, STORED_WAIT),
-            _ => limited(Limit::Waiting, fitting, WAITING_WAIT),
-        }),
-    }
-}
-
-/// Commits all jobs. If the outcome is unknown, the same jobs are sent again, and read back if that leaves the outcome
-/// unknown too. A job that an earlier try committed counts as new.
-///
-/// # Errors
-/// [`LedgerError::Unknown`]: the jobs may be stored already, or be stored later. After every other error none is stored
-/// and none ever will be.
-async fn commit_all(
-    batches: &dyn JobBatches,
-    lists: &dyn JobLists,
-    account: &AccountId,
-    new: Vec<NewJob>,
-) -> Result<BatchAccepted, LedgerError> {
-    let ids: Vec<JobId> = new.iter().map(|job| job.id).collect();
-    let unknown = match batches.accept_all(new.clone()).await {
-        Err(LedgerError::Unknown(unknown)) => unknown,
-        accepted => return accepted,
-    };
-    tracing::warn!(jobs = ids.len(), unknown, "whether a batch was accepted is unknown; it is sent again");
-    let again = match batches.accept_all(new).await {
-        Ok(BatchAccepted::Stored(outcomes)) => {
-            let own = |(id, outcome)| {
-                if outcome == Accepted::Existing(id) { Accepted::New { is_held: true } } else { outcome }
-            };
-            return Ok(BatchAccepted::Stored(ids.into_iter().zip(outcomes).map(own).collect()));
+        BatchAccepted::NoPlace { fitting, refusal } => {
+            let fitting = choices.iter().take(fitting + 1).filter(|choice| choice.index == 0).count();
+            let fitting = fitting.saturating_sub(1);
+            Err(match refusal {
+                Accepted::NoRoom { stored } => {
+                    tracing::warn!(
+                        stored,
+                        "a batch was refused: requests take up all the room that they may (stored_max_bytes)"
+                    );
+                    ApiError::StorageFull
+                }
+                Accepted::OverLimit(over) => ApiError::OverSpend { over, of_batch: Some((fitting, sent)) },
+                Accepted::NoRoomForAccount { .. } => limited(Limit::Stored, fitting, STORED_WAIT),
+                _ => limited(Limit::Waiting, fitting, WAITING_WAIT),
+            })
         }
-        Ok(refused) => return Ok(refused),
-        Err(error) => error,
-    };
-    let found = lists.listed(account, &ids).await;
-    match found {
-        Ok(found) if found.len() == ids.len() => {
-            Ok(BatchAccepted::Stored(vec![Accepted::New { is_held: true }; ids.len()]))
-        }
-        _ => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Commits a new job and finds out whether the commit succeeded. A job has its id before it is committed, so the same
 //! job can be sent again: it is stored once, whatever happened to the first try.
 
-use infera_ledger::{Accepted, JobIntake, JobReader, LedgerError, NewJob, OverLimit};
-use infera_types::ids::JobId;
+use infera_ledger::{
+    Accepted, BatchAccepted, JobBatches, JobIntake, JobLists, JobReader, LedgerError, NewJob, OverLimit,
+};
+use infera_types::ids::{AccountId, JobId};
 
 use crate::api::error::ApiError;
 use crate::api::too_many_requests::{Limit, STORED_WAIT, WAITING_WAIT};
@@ -86,6 +88,67 @@ pub(super) async fn commit(
         Err(error) => {
             Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}; read back: {error}")))
         }
+    }
+}
+
+/// Commits the jobs of one request, all or none, and returns for each whether it is held, or else why they aren't new.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) async fn commit_together(
+    batches: &dyn JobBatches,
+    lists: &dyn JobLists,
+    new: Vec<NewJob>,
+) -> Result<Result<Vec<bool>, Committed>, LedgerError> {
+    let Some(first) = new.first() else { return Ok(Ok(Vec::new())) };
+    let account = first.account.clone();
+    Ok(match commit_all(batches, lists, &account, new).await? {
+        BatchAccepted::Stored(outcomes) => {
+            let held = |outcome| match read(outcome) {
+                Committed::New { is_held } => Ok(is_held),
+                other => Err(other),
+            };
+            outcomes.into_iter().map(held).collect()
+        }
+        BatchAccepted::KeysReused(_) => Err(Committed::KeyReused),
+        BatchAccepted::NoPlace { refusal, .. } => Err(read(refusal)),
+    })
+}
+
+/// Commits all jobs. If the outcome is unknown, the same jobs are sent again, and read back if that leaves the outcome
+/// unknown too. A job that an earlier try committed counts as new.
+///
+/// # Errors
+/// [`LedgerError::Unknown`]: the jobs may be stored already, or be stored later. After every other error none is stored
+/// and none ever will be.
+pub(super) async fn commit_all(
+    batches: &dyn JobBatches,
+    lists: &dyn JobLists,
+    account: &AccountId,
+    new: Vec<NewJob>,
+) -> Result<BatchAccepted, LedgerError> {
+    let ids: Vec<JobId> = new.iter().map(|job| job.id).collect();
+    let unknown = match batches.accept_all(new.clone()).await {
+        Err(LedgerError::Unknown(unknown)) => unknown,
+        accepted => return accepted,
+    };
+    tracing::warn!(jobs = ids.len(), unknown, "whether a batch was accepted is unknown; it is sent again");
+    let again = match batches.accept_all(new).await {
+        Ok(BatchAccepted::Stored(outcomes)) => {
+            let own = |(id, outcome)| {
+                if outcome == Accepted::Existing(id) { Accepted::New { is_held: true } } else { outcome }
+            };
+            return Ok(BatchAccepted::Stored(ids.into_iter().zip(outcomes).map(own).collect()));
+        }
+        Ok(refused) => return Ok(refused),
+        Err(error) => error,
+    };
+    let found = lists.listed(account, &ids).await;
+    match found {
+        Ok(found) if found.len() == ids.len() => {
+            Ok(BatchAccepted::Stored(vec![Accepted::New { is_held: true }; ids.len()]))
+        }
+        _ => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
     }
 }
 

@@ -14,7 +14,7 @@ use infera_types::shutdown::Shutdown;
 use infera_types::spending::Spending;
 
 use super::waiters::Waiters;
-use crate::access::{Limits, used_tokens};
+use crate::access::{Limits, Used};
 use crate::network::Capacity;
 
 /// The largest number of unacknowledged deliveries. Handling one is a look-up in a map.
@@ -81,7 +81,7 @@ impl Completions {
                 .map(|summary| self.capacity.update(summary, Instant::now()))
         } else {
             Completion::from_message(&delivery.message).map(|end| {
-                self.limits.settle(end.settlement.job_id, used_tokens(&end.settlement));
+                self.limits.settle(end.settlement.job_id, Used::of(&end.settlement));
                 self.waiters.complete(end.settlement);
             })
         };

@@ -7,15 +7,23 @@ use infera_ledger::{JobView, LedgerError};
 use infera_types::ids::{AccountId, JobId};
 
 use super::accept::{Order, submit};
+use super::ends::{Waits, has_ended};
 use super::handle::Jobs;
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 
-/// A job that was accepted and followed.
+impl Followed {
+    /// Returns the first job, by which the request is known.
+    pub(crate) fn job(&self) -> JobId {
+        self.views.first().map_or_else(JobId::new, |view| view.choice.first(view.id))
+    }
+}
+
+/// A request that was accepted and followed.
 #[derive(Debug)]
 pub(crate) struct Followed {
-    /// The job, ended or not.
-    pub(crate) view: JobView,
+    /// The request's jobs in the order of its answers, ended or not. There is one at least.
+    pub(crate) views: Vec<JobView>,
     /// Whether an earlier request under the same idempotency key made it.
     pub(crate) replayed: bool,
     /// How long accepting took.
@@ -24,7 +32,7 @@ pub(crate) struct Followed {
     pub(crate) waiting: Duration,
 }
 
-/// Accepts a job and follows it for at most `patience`.
+/// Accepts a request and follows its jobs for at most `patience`.
 ///
 /// # Errors
 /// [`Failure`]; it names the job once that is accepted.
@@ -36,17 +44,19 @@ pub(crate) async fn submit_and_follow(
     let account = order.caller.account.clone();
     let receipt = submit(jobs, order).await?;
     let begun = Instant::now();
-    let followed = follow(jobs, &account, receipt.job, patience).await;
+    let followed = follow_all(jobs, &account, &receipt.jobs, patience).await;
     let fail = |error| {
-        let failure = Failure::of_job(error, receipt.job);
+        let failure = Failure::of_job(error, receipt.job());
         failure.timed("accept", receipt.accepting).timed("wait", begun.elapsed())
     };
-    let Seen { view, waiting } = followed.map_err(|error| {
-        tracing::error!(job = %receipt.job, %error, "an accepted job could not be read");
+    let (views, waiting) = followed.map_err(|error| {
+        tracing::error!(job = %receipt.job(), %error, "an accepted job could not be read");
         fail(ApiError::of_job_record(&error))
     })?;
-    let view = view.ok_or_else(|| fail(ApiError::Internal))?;
-    Ok(Followed { view, replayed: receipt.accepted_ms.is_none(), accepting: receipt.accepting, waiting })
+    if views.is_empty() {
+        return Err(fail(ApiError::Internal));
+    }
+    Ok(Followed { views, replayed: receipt.accepted_ms.is_none(), accepting: receipt.accepting, waiting })
 }
 
 /// A job that was followed.
@@ -69,18 +79,38 @@ pub(crate) async fn follow(
     job: JobId,
     patience: Duration,
 ) -> Result<Seen, LedgerError> {
-    // Begun before the job is read, so that no end in between is missed.
-    let wait = if patience.is_zero() { None } else { jobs.waiters.begin(job) };
-    let view = jobs.reader.job(account, job).await?;
-    let goes_on = view.as_ref().is_some_and(|view| view.settlement.is_none());
-    let Some(mut wait) = wait.filter(|_| goes_on) else { return Ok(Seen { view, waiting: Duration::ZERO }) };
+    let (mut views, waiting) = follow_all(jobs, account, &[job], patience).await?;
+    Ok(Seen { view: views.pop(), waiting })
+}
+
+/// Returns a request's jobs in the same way: once all have ended, or one has failed, or after `patience`; and how long that took.
+/// Jobs that the account doesn't have are left out.
+async fn follow_all(
+    jobs: &Jobs,
+    account: &AccountId,
+    ids: &[JobId],
+    patience: Duration,
+) -> Result<(Vec<JobView>, Duration), LedgerError> {
+    // Begun before the jobs are read, so that no end in between is missed.
+    let wait = if patience.is_zero() { None } else { Waits::begin(jobs, ids) };
+    let views = read(jobs, account, ids).await?;
+    let goes_on = !views.is_empty() && !has_ended(&views);
+    let Some(mut wait) = wait.filter(|_| goes_on) else { return Ok((views, Duration::ZERO)) };
     let begun = Instant::now();
     tokio::select! {
-        // Read below, with what was found out about it since: a damaged end is the ledger's error there.
-        _ = wait.end() => {}
+        // Read below, with what was found out about it since.
+        () = wait.until_known() => {}
         () = tokio::time::sleep(patience) => {}
         () = jobs.answer_now.cancelled() => {}
     }
     let waiting = begun.elapsed();
-    Ok(Seen { view: jobs.reader.job(account, job).await?, waiting })
+    Ok((read(jobs, account, ids).await?, waiting))
+}
+
+async fn read(jobs: &Jobs, account: &AccountId, ids: &[JobId]) -> Result<Vec<JobView>, LedgerError> {
+    let mut views = Vec::with_capacity(ids.len());
+    for id in ids {
+        views.extend(jobs.reader.job(account, *id).await?);
+    }
+    Ok(views)
 }

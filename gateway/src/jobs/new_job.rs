@@ -1,6 +1,7 @@
 //! Makes the row of a new job from what was asked for, with the terms of this gateway.
 
-use infera_ledger::{Keeping, KeyPrivacy, NewJob, Standby};
+use infera_ledger::{Charge, Keeping, KeyPrivacy, NewJob, Standby};
+use infera_types::choice::Choice;
 use infera_types::ids::JobId;
 use infera_types::job::JobRequest;
 use infera_types::time::Timestamp;
@@ -11,29 +12,57 @@ use crate::access::Caller;
 use crate::api::chat_request::ChatRequest;
 use crate::api::error::ApiError;
 
-/// Makes the row of a job that no client waits for, with the terms of this gateway and at the model's present price. The caller
-/// sets its times and its epoch.
+/// The rows of a request's jobs: that of the first, and what sets the further ones apart.
+#[derive(Debug)]
+pub(super) struct NewJobs {
+    /// The first job.
+    pub(super) first: NewJob,
+    /// What each further one may cost: an answer without the prompt.
+    pub(super) further_charge: Option<Charge>,
+}
+
+impl NewJobs {
+    /// Returns a row for each of these ids. The first alone has the idempotency key.
+    pub(super) fn with_ids(self, ids: &[JobId]) -> Vec<NewJob> {
+        let count = u32::try_from(ids.len()).unwrap_or(1);
+        let Self { first, further_charge } = self;
+        let row = |(index, id): (u32, &JobId)| NewJob {
+            id: *id,
+            choice: Choice { index, count },
+            idempotency: first.idempotency.filter(|_| index == 0),
+            charge: if index == 0 { first.charge } else { further_charge },
+            ..first.clone()
+        };
+        (0..).zip(ids).map(row).collect()
+    }
+}
+
+/// Makes the rows of jobs that no client waits for, with the terms of this gateway and at the model's present price. The caller
+/// sets their ids, times and epoch.
 ///
 /// # Errors
 /// [`ApiError::PriceAboveMax`], [`ApiError::Internal`].
-pub(super) fn new_job(
+pub(super) fn new_jobs(
     jobs: &Jobs,
     caller: &Caller,
     ask: ChatRequest,
     context_max: u32,
     standby: Standby,
-) -> Result<NewJob, ApiError> {
-    let ChatRequest { mut request, policy, metadata, store, max_price, .. } = ask;
+) -> Result<NewJobs, ApiError> {
+    let ChatRequest { mut request, shows_tokens, policy, metadata, store, max_price, .. } = ask;
     // An answer can't be longer than the context, and a smaller number lets nodes reserve less.
     request.max_tokens = request.max_tokens.min(context_max);
+    request.knobs.min_tokens = request.knobs.min_tokens.min(request.max_tokens);
     let tokens = TokensMax {
         prompt: TokensMax::of_prompt(&request.messages),
         completion: request.max_tokens.into(),
         context: context_max.into(),
     };
     let price = affordable(jobs.catalogue.price(&request.model), max_price)?;
-    Ok(NewJob {
+    let first = NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens,
         account: caller.account.clone(),
         key: Some(caller.id.clone()),
         request: stored(&request)?,
@@ -51,7 +80,9 @@ pub(super) fn new_job(
         metadata,
         keeping: keeping(store, caller.privacy, &jobs.terms),
         charge: price.map(|price| charge(price, tokens)),
-    })
+    };
+    let further_charge = price.map(|price| charge(price, TokensMax { prompt: 0, ..tokens }));
+    Ok(NewJobs { first, further_charge })
 }
 
 /// Returns how long a job's text is kept: what its request says of storing it goes before what its key says.

@@ -5,6 +5,7 @@
 use infera_ledger::{
     Charge, JobIntake, JobReader, LedgerError, Metadata, NetworkBook, NewJob, PoisonedJob, Standby,
 };
+use infera_types::choice::Choice;
 use infera_types::ids::{GatewayId, JobId};
 use infera_types::job::End;
 use infera_types::money::Price;
@@ -84,6 +85,8 @@ where
     let (accepted_ms, terms) = (Timestamp::now(), Terms::from(config));
     let new = NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         // It has waited for its turn before.
         standby: Standby::never_held(&account).in_pool(&pool),
         key: None,

@@ -56,16 +56,20 @@ mod tests {
         };
         let (policy, timeout) = (VerificationPolicy::default(), Duration::from_secs(1));
         let (metadata, max_price) = (Metadata::new(), None);
+        let (choices, shows_tokens) = (1, false);
+        let (nodes, store, stream) = (None, None, None);
         ChatRequest {
             request,
+            choices,
+            shows_tokens,
             policy,
-            nodes: None,
+            nodes,
             timeout,
             tier,
             metadata,
-            store: None,
+            store,
             max_price,
-            stream: None,
+            stream,
         }
     }
 

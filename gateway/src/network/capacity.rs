@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use infera_types::features::Feature;
 use infera_types::ids::{ModelName, VerifierId};
 use infera_types::messages::{CapacitySummary, ModelCapacity};
 
@@ -42,6 +43,19 @@ impl Capacity {
     #[must_use]
     pub(crate) fn nodes(&self, model: &ModelName, now: Instant) -> u32 {
         self.best(model, now, |capacity| capacity.nodes)
+    }
+
+    /// Returns whether every live verifier that knows of enough owners says that nodes of as many don't have the feature. Those that
+    /// don't tell may know of some.
+    #[must_use]
+    pub(crate) fn lacks(&self, model: &ModelName, feature: Feature, now: Instant) -> bool {
+        let summaries = self.summaries.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = summaries.values().filter(|(since, _)| now.duration_since(*since) < self.ttl);
+        let of_model = fresh.flat_map(|(_, models)| models).filter(|capacity| capacity.model == *model);
+        let mut telling = of_model.filter(|capacity| capacity.owners >= OWNERS_NEEDED).peekable();
+        telling.peek().is_some()
+            && telling
+                .all(|capacity| capacity.features.as_ref().is_some_and(|features| !features.has(feature)))
     }
 
     /// Returns whether a live verifier offers the model, or none while no verifier is heard.
@@ -82,6 +96,7 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use infera_types::features::Features;
     use infera_types::messages::Version;
 
     fn summary(verifier: &str, owners: u32) -> CapacitySummary {
@@ -102,6 +117,30 @@ mod tests {
         assert_eq!(capacity.owners(&model, start + Duration::from_secs(6)), 1);
         assert_eq!(capacity.verifiers(start + Duration::from_secs(6)), 1);
         assert_eq!(capacity.owners(&ModelName::new("other"), start), 0);
+    }
+
+    #[test]
+    fn a_feature_is_lacking_if_all_say_so_who_know_of_enough_owners() {
+        let (model, start) = (ModelName::new("m"), Instant::now());
+        let telling = |verifier: &str, owners, features| {
+            let mut told = summary(verifier, owners);
+            told.models[0].features = features;
+            told
+        };
+        let lacks = |summaries: &[CapacitySummary]| {
+            let capacity = Capacity::new(Duration::from_secs(5));
+            summaries.iter().for_each(|summary| capacity.update(summary.clone(), start));
+            capacity.lacks(&model, Feature::Sampling2, start)
+        };
+        let none = || Some(Features::from_iter([Feature::Seed]));
+        let all = || Some(Features::from_iter([Feature::Sampling2]));
+        assert!(!lacks(&[]));
+        assert!(lacks(&[telling("a", 3, none())]));
+        assert!(lacks(&[telling("a", 3, none()), telling("b", 2, all())]));
+        assert!(!lacks(&[telling("a", 2, none())]));
+        assert!(!lacks(&[telling("a", 3, None)]));
+        assert!(!lacks(&[telling("a", 3, none()), telling("b", 3, None)]));
+        assert!(!lacks(&[telling("a", 3, none()), telling("b", 4, all())]));
     }
 
     #[test]

@@ -2,28 +2,34 @@
 
 use std::sync::Arc;
 
-use infera_ledger::CatalogueEntry;
+use infera_ledger::{CatalogueEntry, JobView};
 use infera_types::job::JobRequest;
 
-use crate::access::{Attempt, Caller, Limits, Reserved, used_tokens};
+use crate::access::{Attempt, Caller, Limits, Reserved, Used, Wanted};
+use crate::api::chat_request::ChatRequest;
 use crate::api::failure::Failure;
 use crate::jobs::Jobs;
 use crate::jobs::accept::Outcome;
+use crate::jobs::ends::has_ended;
 use crate::jobs::following::Followed;
 use crate::jobs::prompt::prompt_tokens;
 
-/// Reserves the tokens of a caller's request: an estimate of its prompt, and the longest answer that it may get.
+/// Reserves the tokens of a caller's request: an estimate of its prompt, and the longest answers that it may get.
 ///
 /// # Errors
 /// The client ran into its limit.
 pub(super) fn reserve(
     limits: &Arc<Limits>,
     jobs: &Jobs,
-    (caller, request): (&Arc<Caller>, &JobRequest),
+    (caller, ask): (&Arc<Caller>, &ChatRequest),
     attempt: Attempt,
 ) -> Result<Reserved, Failure> {
+    let request = &ask.request;
     let model = jobs.catalogue.model(request.model.as_str());
-    Ok(limits.reserve(caller, estimate(request, model.as_deref()), attempt)?)
+    let first = estimate(request, model.as_deref());
+    let answer = model.map_or(request.max_tokens, |model| request.max_tokens.min(model.context_max));
+    let wanted = Wanted { first, further: answer.into(), choices: ask.choices };
+    Ok(limits.reserve(caller, wanted, attempt)?)
 }
 
 /// Returns an estimate of a request's tokens: its prompt's, and the longest answer's, within the model's context.
@@ -38,11 +44,25 @@ pub(super) fn estimate(request: &JobRequest, model: Option<&CatalogueEntry>) -> 
 pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
     match outcome {
         Ok(outcome) if outcome.replayed => reserved.used(0),
-        Ok(outcome) => reserved.used(outcome.view.settlement.as_ref().map_or(0, used_tokens)),
-        Err(failure) => match failure.job {
-            Some(job) => reserved.until_end_of(job),
-            None => reserved.used(0),
-        },
+        Ok(outcome) => reserved.used(used_by(&outcome.views)),
+        Err(failure) => until_ends(reserved, failure),
+    }
+}
+
+/// Returns the tokens that a request's answers used, the prompt once.
+fn used_by(views: &[JobView]) -> u64 {
+    let used = |view: &JobView| {
+        let used = view.settlement.as_ref().map(Used::of).unwrap_or_default();
+        used.by_choice(view.choice.index > 0)
+    };
+    views.iter().map(used).sum()
+}
+
+/// Holds the tokens until the ends of the jobs of a failure are known, or gives them back if there are none.
+fn until_ends(reserved: Reserved, failure: &Failure) {
+    match failure.job {
+        Some(job) => reserved.until_ends_of_request(job),
+        None => reserved.used(0),
     }
 }
 
@@ -50,14 +70,9 @@ pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
 pub(super) fn settle_followed(reserved: Reserved, followed: &Result<Followed, Failure>) {
     match followed {
         Ok(followed) if followed.replayed => reserved.used(0),
-        Ok(followed) => match &followed.view.settlement {
-            Some(settlement) => reserved.used(used_tokens(settlement)),
-            None => reserved.until_end_of(followed.view.id),
-        },
-        Err(failure) => match failure.job {
-            Some(job) => reserved.until_end_of(job),
-            None => reserved.used(0),
-        },
+        Ok(followed) if has_ended(&followed.views) => reserved.used(used_by(&followed.views)),
+        Ok(followed) => reserved.until_ends_of_request(followed.job()),
+        Err(failure) => until_ends(reserved, failure),
     }
 }
 

@@ -7,11 +7,10 @@ use super::call::Call;
 use super::charging;
 use super::order::Conversations;
 use super::preferring::{Preferred, follow};
-use super::streaming;
+use super::streaming::{self, Held};
 use crate::access::{self, Limits};
 use crate::api::chat_form;
 use crate::api::chat_request::Form;
-use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::operation::{
@@ -26,6 +25,7 @@ use crate::jobs::{Jobs, accept};
 /// The errors of a request that waits for its job's end.
 const ERRORS: &[&str] = &[
     "context_length_exceeded",
+    "unsupported_by_model",
     "invalid_messages",
     "model_not_found",
     "priority_not_allowed",
@@ -104,41 +104,37 @@ pub(crate) async fn chat(
 ) -> Result<Reply, Failure> {
     let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, form).await?;
-    let reserved = charging::reserve(
-        limits,
-        jobs,
-        (&order.caller, &order.ask.request),
-        access::attempt(&call.head.headers),
-    )?;
+    let attempt = access::attempt(&call.head.headers);
+    // Each answer is a request in flight.
+    let turns = limits.admit_more(&order.caller, order.ask.choices.saturating_sub(1), attempt)?;
+    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
     if let Some(preferred) = Preferred::of(preferences) {
         let followed = follow(jobs, order, preferred).await;
         charging::settle_followed(reserved, &followed);
         let followed = followed?;
-        if !preferred.is_answered(&followed.view) {
+        if !preferred.is_answered(&followed.views) {
             return Ok(preferred.told(&followed)?);
         }
-        let (view, replayed) = (&followed.view, followed.replayed);
         let fail = |error| {
-            let failure = Failure { replayed, ..Failure::of_job(error, view.id) };
+            let failure = Failure { replayed: followed.replayed, ..Failure::of_job(error, followed.job()) };
             failure.timed("accept", followed.accepting).timed("wait", followed.waiting)
         };
-        let settlement = view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
-        let body = objects::of_end(view, settlement).map_err(fail)?;
+        let body = objects::of_ends(&followed.views).map_err(fail)?;
         return Ok(preferred.applied(Reply::json(&body)?, &followed));
     }
     if let Some(asked) = order.ask.stream {
-        return streaming::stream(jobs, order, reserved, asked.has_usage).await;
+        let held = Held { reserved, turns };
+        return streaming::stream(jobs, order, held, asked.has_usage).await;
     }
     let outcome = accept::answer(jobs, order).await;
     charging::settle(reserved, &outcome);
     let outcome = outcome?;
-    let job = outcome.view.id;
+    let job = outcome.job();
     let fail = |error| {
         let failure = Failure { replayed: outcome.replayed, ..Failure::of_job(error, job) };
         failure.timed("accept", outcome.accepting).timed("wait", outcome.waiting)
     };
-    let settlement = outcome.view.settlement.as_ref().ok_or(fail(ApiError::Internal))?;
-    let body = objects::of_end(&outcome.view, settlement).map_err(fail)?;
+    let body = objects::of_ends(&outcome.views).map_err(fail)?;
     let reply = Reply::json(&body)?.about(job).replayed(outcome.replayed);
     Ok(reply.timed("accept", outcome.accepting).timed("wait", outcome.waiting))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::StatusCode;
-use infera_ledger::{BatchCancelled, JobFilter, JobsQuestion, MANY_MAX};
+use infera_ledger::{BatchCancelled, EndKind, JobFilter, JobsQuestion, MANY_MAX};
 use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ use super::call::Call;
 use super::charging;
 use super::order::{Asked, Conversations};
 use super::preferring::{Preferred, follow};
-use crate::access::{self, Limits};
+use crate::access::{self, Limits, Used};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::jobs_request::{CANCEL_MATCHING, CANCEL_THESE, CancelRequest, read_cancel};
 use crate::api::operation::{
     Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, JOB_ID, Member, Operation, PREFER, Shape, always, body,
-    json as in_json, json_or_accepted,
+    json as in_json, json_or_accepted, sometimes,
 };
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
@@ -55,6 +55,7 @@ pub(crate) static SUBMIT: Operation = Operation {
     ),
     errors: &[
         "context_length_exceeded",
+        "unsupported_by_model",
         "invalid_messages",
         "model_not_found",
         "priority_not_allowed",
@@ -78,6 +79,11 @@ const SUBMITTED: &[Member] = &[
     always("object", Shape::Words(&["job"]), "The kind of object."),
     always("status", JOB_STATUS, "Its status."),
     always("replayed", Shape::Flag, "Whether it was accepted before, under the same idempotency key."),
+    sometimes(
+        "job_ids",
+        Shape::List(&JOB_ID),
+        "The ids of all jobs of a new request for several answers, in their order.",
+    ),
 ];
 
 /// `POST /v1/jobs/cancel`.
@@ -130,7 +136,7 @@ pub(crate) async fn submit(
     let batch = match conversations.jobs(&mut call).await? {
         Asked::One(order) => {
             let preferred = Preferred::or_none(preferences);
-            let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask.request), attempt)?;
+            let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
             let followed = follow(jobs, *order, preferred).await;
             charging::settle_followed(reserved, &followed);
             return Ok(preferred.told(&followed?)?);
@@ -138,20 +144,24 @@ pub(crate) async fn submit(
         Asked::Many(batch) => batch,
     };
     let begun = Instant::now();
-    let reserve =
-        |job: &BatchJob| charging::reserve(limits, jobs, (&batch.caller, &job.ask.request), attempt);
+    let reserve = |job: &BatchJob| charging::reserve(limits, jobs, (&batch.caller, &job.ask), attempt);
     // Dropped again if one of them doesn't fit, or if the jobs aren't accepted.
     let reserved = batch.jobs.iter().map(reserve).collect::<Result<Vec<_>, _>>()?;
     let receipts = submit_all(jobs, batch).await?;
     for (reserved, receipt) in reserved.into_iter().zip(&receipts) {
         if receipt.is_new {
-            reserved.until_end_of(receipt.job);
+            reserved.until_ends_of(&receipt.jobs);
         }
     }
     let data: Vec<Value> = receipts
         .iter()
         .map(|receipt| {
-            json!({ "id": receipt.job, "object": "job", "status": receipt.status, "replayed": !receipt.is_new })
+            let mut told =
+                json!({ "id": receipt.job, "object": "job", "status": receipt.status, "replayed": !receipt.is_new });
+            if receipt.jobs.len() > 1 {
+                told["job_ids"] = json!(receipt.jobs);
+            }
+            told
         })
         .collect();
     let reply = Reply::json(&json!({ "object": "list", "data": data }))?.with_status(StatusCode::ACCEPTED);
@@ -184,12 +194,18 @@ pub(crate) async fn cancel(jobs: &Jobs, limits: &Limits, call: Call) -> Result<R
         let status = match outcome {
             BatchCancelled::Now(settlement) => {
                 cancelled += 1;
-                limits.settle(settlement.job_id, 0);
+                limits.settle(settlement.job_id, Used::default());
                 // A client that waits for this job is told at once, not at the next poll.
                 jobs.waiters.complete(settlement);
                 "cancelled"
             }
             BatchCancelled::Before(kind) => {
+                // It may have been cancelled a moment ago, with another answer of its request.
+                if kind == EndKind::Cancelled
+                    && let Ok(job) = id.parse()
+                {
+                    limits.settle(job, Used::default());
+                }
                 ended += 1;
                 kind.word()
             }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use infera_ledger::{Cancelled, LedgerError};
-use infera_types::ids::JobId;
+use infera_ledger::{BatchCancelled, Cancelled, EndKind, LedgerError};
+use infera_types::ids::{AccountId, JobId};
 use infera_types::time::Timestamp;
 
 use super::call::Call;
 use super::job_lists::WAIT_MAX_S;
-use crate::access::Limits;
+use crate::access::{Limits, Used};
 use crate::api::error::ApiError;
 use crate::api::failure::Failure;
 use crate::api::objects;
@@ -55,7 +55,7 @@ pub(crate) static CANCEL: Operation = Operation {
     id: "cancelJob",
     group: Group::Jobs,
     summary: "Cancel a job",
-    about: "Cancels the job unless it has ended, and shows it either way. To cancel a job twice changes nothing. What is \
+    about: "Cancels the job unless it has ended, and with it the other answers of its request, and shows it either way. To cancel a job twice changes nothing. What is \
             stored of it stays; `DELETE /v1/jobs/{id}/data` erases that.",
     parameters: &[ID],
     body: None,
@@ -97,13 +97,40 @@ pub(crate) async fn cancel(jobs: &Jobs, limits: &Limits, call: Call) -> Result<R
     match cancelled.map_err(|error| failed(id, &error))? {
         // A client that waits for this job is told at once, not at the next poll.
         Cancelled::Now(settlement) => {
-            limits.settle(id, 0);
+            limits.settle(id, Used::default());
             jobs.waiters.complete(settlement);
         }
         Cancelled::Before(_) => {}
         Cancelled::Unknown => return Err(ApiError::NotFound.into()),
     }
+    cancel_others(jobs, limits, (&caller.account, id)).await?;
     shown(jobs, &call, Duration::ZERO).await
+}
+
+/// Cancels the other answers of a job's request that have not ended, also if the job itself had.
+async fn cancel_others(
+    jobs: &Jobs,
+    limits: &Limits,
+    (account, id): (&AccountId, JobId),
+) -> Result<(), Failure> {
+    let view = jobs.reader.job(account, id).await.map_err(|error| failed(id, &error))?;
+    let others = view.map_or_else(Vec::new, |view| view.choice.others(id));
+    if others.is_empty() {
+        return Ok(());
+    }
+    let cancelled = jobs.batches.cancel_all(account, &others, Timestamp::now()).await;
+    for (other, outcome) in others.iter().zip(cancelled.map_err(|error| failed(id, &error))?) {
+        match outcome {
+            BatchCancelled::Now(settlement) => {
+                limits.settle(*other, Used::default());
+                jobs.waiters.complete(settlement);
+            }
+            // It was cancelled with the job.
+            BatchCancelled::Before(EndKind::Cancelled) => limits.settle(*other, Used::default()),
+            BatchCancelled::Before(_) | BatchCancelled::Unknown => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads the id in the path. A malformed id is treated as an unknown one.

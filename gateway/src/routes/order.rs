@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use infera_ledger::{Idempotency, NodePool};
+use infera_types::choice::Choice;
 use infera_types::ids::Digest;
 use infera_types::service::ServiceTier;
 
@@ -66,10 +67,10 @@ impl Conversations {
             Ok::<_, Unfit>(Order {
                 caller,
                 counted,
+                ids: Choice::new_ids(ask.choices),
                 ask,
                 pool: NodePool::Open,
                 idempotency,
-                job: None,
                 cancel_after,
                 fingerprint,
                 is_retry,
@@ -104,10 +105,10 @@ impl Conversations {
                     Asked::One(Box::new(Order {
                         caller,
                         counted,
+                        ids: Choice::new_ids(ask.choices),
                         ask,
                         pool: NodePool::Open,
                         idempotency,
-                        job: None,
                         cancel_after,
                         fingerprint: None,
                         is_retry: false,
@@ -152,7 +153,7 @@ pub(super) enum Asked {
 fn keyed(place: u32, item: JobItem, header: Option<&str>) -> BatchJob {
     let key = item.key.or_else(|| header.map(|header| format!("{header}\0{place}")));
     let idempotency = key.map(|key| fingerprint(&key, &item.ask));
-    BatchJob { ask: item.ask, idempotency }
+    BatchJob { ids: Choice::new_ids(item.ask.choices), ask: item.ask, idempotency }
 }
 
 /// Returns what a key of a job stands for. The same conversation has the same fingerprint, whether it is sent alone or
@@ -164,8 +165,11 @@ fn fingerprint(key: &str, ask: &ChatRequest) -> Idempotency {
     // Nothing is added where nothing is said, so that keys from before these options stay good.
     let nodes = ask.nodes_words();
     let store = ask.store.map_or("", |store| if store { "store\0" } else { "no store\0" });
-    let words = [metadata.as_bytes(), nodes.as_bytes(), store.as_bytes()].concat();
-    let whole = [SCOPE, ask.request.digest().as_bytes(), &policy, &words].concat();
+    let choices = if ask.choices > 1 { format!("n {}\0", ask.choices) } else { String::new() };
+    let told = ask.request.top_logprobs.map_or_else(String::new, |count| format!("logprobs {count}\0"));
+    let tokens = if ask.shows_tokens { "tokens\0" } else { "" };
+    let words = [&metadata, &nodes, store, &choices, &told, tokens].concat();
+    let whole = [SCOPE, ask.request.digest().as_bytes(), &policy, words.as_bytes()].concat();
     Idempotency { key: Digest::of(&[SCOPE, key.as_bytes()].concat()), fingerprint: Digest::of(&whole) }
 }
 

@@ -15,6 +15,7 @@ use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
 use crate::jobs::Jobs;
 use crate::jobs::accept::Order;
+use crate::jobs::ends::has_ended;
 use crate::jobs::following::{Followed, submit_and_follow};
 
 /// A client's preference not to wait for as long as the job takes.
@@ -36,25 +37,26 @@ impl Preferred {
     }
 
     /// Returns whether the client gets the job's end instead of the job.
-    pub(super) fn is_answered(self, view: &JobView) -> bool {
-        view.settlement.is_some() && !self.preferences.is_async_only()
+    pub(super) fn is_answered(self, views: &[JobView]) -> bool {
+        has_ended(views) && !self.preferences.is_async_only()
     }
 
-    /// Makes the reply that tells of a job: 200 if it has ended, else 202.
+    /// Makes the reply that tells of a request's first job, which names the others: 200 if the request has ended, else 202.
     ///
     /// # Errors
     /// [`ApiError::Internal`].
     pub(super) fn told(self, followed: &Followed) -> Result<Reply, ApiError> {
-        let is_answered = self.is_answered(&followed.view);
+        let is_answered = self.is_answered(&followed.views);
+        let first = followed.views.first().ok_or(ApiError::Internal)?;
         let status = if is_answered { StatusCode::OK } else { StatusCode::ACCEPTED };
-        let reply = Reply::json(&objects::job(&followed.view))?.with_status(status);
-        Ok(self.applied(reply.with(location(followed.view.id)), followed))
+        let reply = Reply::json(&objects::job(first))?.with_status(status);
+        Ok(self.applied(reply.with(location(first.id)), followed))
     }
 
     /// Adds to a reply what all replies about a followed job show.
     pub(super) fn applied(self, reply: Reply, followed: &Followed) -> Reply {
         reply
-            .about(followed.view.id)
+            .about(followed.job())
             .with(self.preferences.applied())
             .replayed(followed.replayed)
             .timed("accept", followed.accepting)

@@ -9,17 +9,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_ledger::JobView;
 use infera_types::frames::{Delta, Watched};
 use infera_types::ids::JobId;
-use infera_types::job::{Answer, End};
+use infera_types::job::End;
 use infera_types::time::Timestamp;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::charging;
-use crate::access::Reserved;
+use crate::access::{Reserved, Turn};
 use crate::api::chunks::{self, Chunks, DONE, KEEP_ALIVE};
 use crate::api::error::ApiError;
 use crate::api::event_stream::{EventSink, Unsent, event_stream};
@@ -27,7 +27,7 @@ use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::reply::Reply;
 use crate::jobs::accept::{self, Order, Outcome};
-use crate::jobs::{Following, Heard, Jobs, Passing};
+use crate::jobs::{Following, Heard, Jobs, Passing, Rest};
 
 /// How long the status line is held: longer than refusals take, shorter than clients' patience with silence.
 const STATUS_HELD: Duration = Duration::from_secs(2);
@@ -58,25 +58,23 @@ struct Begun {
 /// [`Failure`], if there was nothing to show before it.
 pub(super) async fn stream(
     jobs: &Arc<Jobs>,
-    mut order: Order,
-    reserved: Reserved,
+    order: Order,
+    held: Held,
     has_usage: bool,
 ) -> Result<Reply, Failure> {
-    let job = JobId::new();
-    order.job = Some(job);
+    let job = order.ids.first().copied().unwrap_or_else(JobId::new);
     let (sink, events) = event_stream(WAITING_MAX_BYTES);
     let (begins, begun) = oneshot::channel();
+    let followed = order.ids.iter().map(|id| jobs.streams.follow(*id)).enumerate();
     let streaming = Streaming {
+        job,
         chunks: Chunks::new(job, Timestamp::now().as_secs(), order.ask.request.model.clone(), has_usage),
-        following: jobs.streams.follow(job),
-        passing: Passing::default(),
+        answers: followed.map(|(index, following)| Answering::new(index, following)).collect(),
         sink,
         begins: Some(begins),
-        has_role: false,
         said: Instant::now(),
-        heard: Instant::now(),
     };
-    tokio::spawn(streaming.run(Arc::clone(jobs), order, reserved).instrument(Span::current()));
+    tokio::spawn(streaming.run(Arc::clone(jobs), order, held).instrument(Span::current()));
     match begun.await {
         Ok(Ok(Begun { job, replayed })) => {
             let reply = Reply::events(events).replayed(replayed);
@@ -91,25 +89,61 @@ pub(super) async fn stream(
     }
 }
 
-/// One stream in progress.
-struct Streaming {
-    chunks: Chunks,
+/// What a stream's request holds until its end: its tokens, and its part of the requests in flight.
+pub(super) struct Held {
+    pub(super) reserved: Reserved,
+    pub(super) turns: Vec<Turn>,
+}
+
+/// One answer of a stream in progress.
+struct Answering {
+    index: usize,
     following: Following,
     passing: Passing,
-    sink: EventSink,
-    /// Tells the handler that the stream begins, or that it doesn't.
-    begins: Option<oneshot::Sender<Result<Begun, Failure>>>,
     has_role: bool,
-    /// When an event was last sent.
-    said: Instant,
     /// When a delta last came, or was asked for.
     heard: Instant,
 }
 
+impl Answering {
+    fn new(index: usize, following: Following) -> Self {
+        Self { index, following, passing: Passing::default(), has_role: false, heard: Instant::now() }
+    }
+
+    /// Asks the job's owner for what comes after what was passed on.
+    fn ask(&mut self) {
+        self.heard = Instant::now();
+        let (job, passed_on) = (self.following.job(), self.passing.passed_on());
+        self.following.ask(Watched { job, passed_on, stop: false });
+    }
+
+    /// Asks after a silence, which may be the loss of a delta.
+    fn ask_after_silence(&mut self) {
+        let has_begun = self.passing.passed_on().count > 0;
+        if self.heard.elapsed() >= if has_begun { ASK_AFTER } else { ASK_FIRST_AFTER } {
+            self.ask();
+        }
+    }
+}
+
+/// One stream in progress.
+struct Streaming {
+    /// The first job of its request.
+    job: JobId,
+    chunks: Chunks,
+    answers: Vec<Answering>,
+    sink: EventSink,
+    /// Tells the handler that the stream begins, or that it doesn't.
+    begins: Option<oneshot::Sender<Result<Begun, Failure>>>,
+    /// When an event was last sent.
+    said: Instant,
+}
+
 impl Streaming {
-    async fn run(mut self, jobs: Arc<Jobs>, order: Order, reserved: Reserved) {
+    async fn run(mut self, jobs: Arc<Jobs>, order: Order, held: Held) {
+        let Held { reserved, turns: _turns } = held;
         let mut answering = pin!(accept::answer(&jobs, order));
-        let mut held = pin!(tokio::time::sleep(STATUS_HELD));
+        let mut status_held = pin!(tokio::time::sleep(STATUS_HELD));
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         let outcome = loop {
             let is_held = self.begins.is_some();
@@ -117,16 +151,15 @@ impl Streaming {
                 biased;
                 outcome = &mut answering => break outcome,
                 () = gone(&self.sink, self.begins.as_mut()) => return,
-                delta = self.following.next() => self.pass_on(&delta),
-                () = &mut held, if is_held => self.keep_alive(),
+                (place, delta) = next_delta(&mut self.answers) => self.pass_on(place, &delta),
+                () = &mut status_held, if is_held => self.keep_alive(),
                 _ = ticks.tick() => self.look(),
             };
             match sent {
                 Ok(()) => {}
                 Err(Unsent::Gone) => return,
                 Err(Unsent::TooSlow) => {
-                    let job = Some(self.following.job());
-                    let _ = self.sink.send_last(chunks::error(&ApiError::SlowReader, job));
+                    let _ = self.sink.send_last(chunks::error(&ApiError::SlowReader, Some(self.job)));
                     return;
                 }
             }
@@ -136,35 +169,27 @@ impl Streaming {
     }
 
     /// Passes on the text of a delta that goes on where the last one ended.
-    fn pass_on(&mut self, delta: &Delta) -> Result<(), Unsent> {
-        match self.passing.hear(delta) {
+    fn pass_on(&mut self, place: usize, delta: &Delta) -> Result<(), Unsent> {
+        let Some(answer) = self.answers.get_mut(place) else { return Ok(()) };
+        match answer.passing.hear(delta) {
             Heard::Known => return Ok(()),
             Heard::Gap => {
-                self.ask();
+                answer.ask();
                 return Ok(());
             }
-            Heard::Next => self.heard = Instant::now(),
+            Heard::Next => answer.heard = Instant::now(),
         }
-        self.begin(Some(self.following.job()), false);
-        self.say_role()?;
-        if delta.text.is_empty() { Ok(()) } else { self.send(self.chunks.text(&delta.text)) }
+        let role = (!std::mem::replace(&mut answer.has_role, true)).then(|| self.chunks.role(answer.index));
+        let text = (!delta.text.is_empty()).then(|| self.chunks.text(answer.index, &delta.text));
+        self.begin(Some(self.job), false);
+        [role, text].into_iter().flatten().try_for_each(|event| self.send(event))
     }
 
     /// Looks how long it has been silent on both sides.
     fn look(&mut self) -> Result<(), Unsent> {
-        let has_begun = self.passing.passed_on().count > 0;
-        if self.heard.elapsed() >= if has_begun { ASK_AFTER } else { ASK_FIRST_AFTER } {
-            self.ask();
-        }
+        self.answers.iter_mut().for_each(Answering::ask_after_silence);
         let is_silent = self.begins.is_none() && self.said.elapsed() >= KEEP_ALIVE_AFTER;
         if is_silent { self.keep_alive() } else { Ok(()) }
-    }
-
-    /// Asks the job's owner for what comes after what was passed on.
-    fn ask(&mut self) {
-        self.heard = Instant::now();
-        let (job, passed_on) = (self.following.job(), self.passing.passed_on());
-        self.following.ask(Watched { job, passed_on, stop: false });
     }
 
     fn keep_alive(&mut self) -> Result<(), Unsent> {
@@ -179,36 +204,26 @@ impl Streaming {
         }
     }
 
-    fn say_role(&mut self) -> Result<(), Unsent> {
-        if self.has_role {
-            return Ok(());
-        }
-        self.has_role = true;
-        self.send(self.chunks.role())
-    }
-
     fn send(&mut self, event: bytes::Bytes) -> Result<(), Unsent> {
         self.said = Instant::now();
         self.sink.send(event)
     }
 
-    /// Sends what is left of the answer, or the reason why there is none.
+    /// Sends what is left of the answers, or the reason why there are none.
     fn end(mut self, outcome: Result<Outcome, Failure>) {
-        let (error, job) = match outcome {
-            Ok(outcome) => match answer_of(&outcome.view) {
-                Ok((answer, completion)) => match self.finish(&outcome, answer, &completion) {
-                    Ok(()) | Err(Ended::Client) => return,
-                    Err(Ended::Overturned) => (ApiError::StreamOverturned, Some(outcome.view.id)),
-                },
-                Err(error) => {
-                    let failure =
-                        Failure { replayed: outcome.replayed, ..Failure::of_job(error, outcome.view.id) };
-                    return self.fail(failure);
-                }
-            },
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
             Err(failure) => return self.fail(failure),
         };
-        self.fail(Failure { job, ..error.into() });
+        let fail = |error| Failure { replayed: outcome.replayed, ..Failure::of_job(error, outcome.job()) };
+        let completion = match objects::of_ends(&outcome.views) {
+            Ok(completion) => completion,
+            Err(error) => return self.fail(fail(error)),
+        };
+        match self.finish(&outcome, &completion) {
+            Ok(()) | Err(Ended::Client) => {}
+            Err(Ended::Overturned) => self.fail(fail(ApiError::StreamOverturned)),
+        }
     }
 
     /// Tells a failure: as the reply, if nothing was shown, or else as the last event.
@@ -223,27 +238,47 @@ impl Streaming {
         }
     }
 
-    /// Sends the rest of an answer. What waits for a slow client is bounded by the answer, which is whole here anyway.
-    fn finish(
-        &mut self,
-        outcome: &Outcome,
-        answer: &Answer,
-        completion: &serde_json::Value,
-    ) -> Result<(), Ended> {
-        let rest = self.passing.rest(answer).ok_or(Ended::Overturned)?;
-        if !self.has_role {
-            // The job may be an earlier one, under the same idempotency key.
-            self.chunks = self.chunks.about(outcome.view.id);
+    /// Sends the rest of the answers. What waits for a slow client is bounded by them, which are whole here anyway.
+    fn finish(&mut self, outcome: &Outcome, completion: &Value) -> Result<(), Ended> {
+        let mut events = Vec::new();
+        if !self.answers.iter().any(|answer| answer.has_role) {
+            // The jobs may be earlier ones, under the same idempotency key.
+            self.chunks = self.chunks.about(outcome.job());
         }
-        self.begin(Some(outcome.view.id), outcome.replayed);
-        let role = (!self.has_role).then(|| self.chunks.role());
-        let text = (!rest.text.is_empty()).then(|| self.chunks.text(rest.text));
-        let ends = [Some(self.chunks.finish(completion)), self.chunks.usage(completion), Some(DONE)];
-        for event in [role, text].into_iter().chain(ends).flatten() {
-            self.sink.send_last(event).map_err(|_| Ended::Client)?;
+        for view in &outcome.views {
+            let Some(End::Succeeded { answer, .. }) =
+                view.settlement.as_ref().map(|settlement| &settlement.end)
+            else {
+                continue;
+            };
+            let index = usize::try_from(view.choice.index).unwrap_or(usize::MAX);
+            let streamed = self.answers.get(index);
+            let rest = match streamed {
+                Some(streamed) => streamed.passing.rest(answer).ok_or(Ended::Overturned)?,
+                None => Rest { from: 0, text: &answer.text },
+            };
+            if !streamed.is_some_and(|streamed| streamed.has_role) {
+                events.push(self.chunks.role(index));
+            }
+            if !rest.text.is_empty() {
+                events.push(self.chunks.text(index, rest.text));
+            }
+            events.push(self.chunks.finish(index, completion));
         }
-        Ok(())
+        events.extend(self.chunks.usage(completion));
+        events.push(DONE);
+        self.begin(Some(outcome.job()), outcome.replayed);
+        events.into_iter().try_for_each(|event| self.sink.send_last(event)).map_err(|_| Ended::Client)
     }
+}
+
+/// Waits for the next delta of any answer; returns its place with it.
+async fn next_delta(answers: &mut [Answering]) -> (usize, Delta) {
+    let waiting = answers.iter_mut().enumerate();
+    let nexts =
+        waiting.map(|(place, answer)| Box::pin(async move { (place, answer.following.next().await) }));
+    // There is one answer at least.
+    futures::future::select_all(nexts).await.0
 }
 
 /// Why a stream could not be finished.
@@ -252,16 +287,6 @@ enum Ended {
     Client,
     /// The answer isn't what was passed on.
     Overturned,
-}
-
-/// Returns a job's answer, and the same as a whole reply has it.
-fn answer_of(view: &JobView) -> Result<(&Answer, serde_json::Value), ApiError> {
-    let settlement = view.settlement.as_ref().ok_or(ApiError::Internal)?;
-    let completion = objects::of_end(view, settlement)?;
-    match &settlement.end {
-        End::Succeeded { answer, .. } => Ok((answer, completion)),
-        End::Failed { .. } | End::Cancelled | End::Expired => Err(ApiError::Internal),
-    }
 }
 
 /// Waits until the client is gone: before the stream begins, that is when its handler is dropped.

@@ -15,7 +15,7 @@ use crate::api::chat_request::Form;
 use crate::api::failure::Failure;
 use crate::api::operation::{
     Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, JOB_ID, Operation, PREFER, Shape, always, body,
-    json_or_accepted,
+    json_or_accepted, sometimes,
 };
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
@@ -40,11 +40,17 @@ pub(crate) static SUBMIT: Operation = Operation {
         Shape::Members(&[
             always("job_id", JOB_ID, "The job's id."),
             always("status", JOB_STATUS, "Its status: `queued` for a new job."),
+            sometimes(
+                "job_ids",
+                Shape::List(&JOB_ID),
+                "The ids of all jobs of a request for several answers, in their order.",
+            ),
         ]),
         Accepted { about: "The job, to a client with a preference.", shape: Shape::Named(&JOB) },
     ),
     errors: &[
         "context_length_exceeded",
+        "unsupported_by_model",
         "model_not_found",
         "priority_not_allowed",
         "node_group_not_found",
@@ -75,7 +81,7 @@ pub(crate) async fn submit(
     let preferences = Preferences::read(&call.head.headers);
     let order = conversations.order(&mut call, Form::Submit).await?;
     let attempt = access::attempt(&call.head.headers);
-    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask.request), attempt)?;
+    let reserved = charging::reserve(limits, jobs, (&order.caller, &order.ask), attempt)?;
     if let Some(preferred) = Preferred::of(preferences) {
         let followed = follow(jobs, order, preferred).await;
         charging::settle_followed(reserved, &followed);
@@ -84,8 +90,12 @@ pub(crate) async fn submit(
     let receipt = accept::submit(jobs, order).await?;
     // An earlier job has its tokens counted already.
     if receipt.accepted_ms.is_some() {
-        reserved.until_end_of(receipt.job);
+        reserved.until_ends_of(&receipt.jobs);
     }
-    let reply = Reply::json(&json!({ "job_id": receipt.job, "status": receipt.status }))?;
-    Ok(reply.about(receipt.job).replayed(receipt.accepted_ms.is_none()).timed("accept", receipt.accepting))
+    let mut told = json!({ "job_id": receipt.job(), "status": receipt.status });
+    if receipt.jobs.len() > 1 {
+        told["job_ids"] = json!(receipt.jobs);
+    }
+    let reply = Reply::json(&told)?;
+    Ok(reply.about(receipt.job()).replayed(receipt.accepted_ms.is_none()).timed("accept", receipt.accepting))
 }

@@ -35,7 +35,7 @@ fn values() -> Vec<Value> {
     ]
 }
 
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 33] = [
     "model",
     "messages",
     "max_tokens",
@@ -52,6 +52,13 @@ const FIELDS: [&str; 26] = [
     "logprobs",
     "top_logprobs",
     "stop",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+    "ignore_eos",
+    "return_token_ids",
+    "best_of",
     "tools",
     "functions",
     "tool_choice",

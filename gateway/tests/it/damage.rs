@@ -8,6 +8,7 @@ use infera_gateway::jobs::{Damaged, Waiters};
 use infera_gateway::{Gateway, Seams};
 use infera_ledger::{JobIntake as _, JobOwner as _, Metadata, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
     Answer, End, FinishReason, ReplicaCounts, Settlement, Verification, VerificationPolicy,
@@ -25,6 +26,8 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     let (now, account) = (Timestamp::from_millis(1_790_000_000_000), AccountId::fresh());
     let job = NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: ModelName::new("m"),
@@ -51,6 +54,7 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
         prompt_tokens: 1,
         cached_tokens: 0,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::new("n"),
         model: None,
     };

@@ -150,14 +150,10 @@ async fn what_openai_knows_and_we_do_not_is_named() {
     let rig = Rig::start(unlimited()).await;
     let table = [
         ("stream", json!(true)),
-        ("n", json!(2)),
-        ("top_p", json!(0.5)),
-        ("logprobs", json!(true)),
-        ("stop", json!(["x"])),
+        ("audio", json!({ "voice": "alloy" })),
+        ("tool_choice", json!("required")),
         ("tools", json!([{ "type": "function" }])),
         ("response_format", json!({ "type": "json_object" })),
-        ("frequency_penalty", json!(1)),
-        ("logit_bias", json!({ "1": 1 })),
     ];
     for (field, value) in table {
         let reply = rig.post("/v1/chat/completions", &with(chat(), field, value), &[]).await;

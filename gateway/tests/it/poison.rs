@@ -10,6 +10,7 @@ use infera_ledger::{
     NewJob, Notice, Pruning as _, RecordPlace, Room, SpendBook as _, Standby, Sweeping as _, Take,
 };
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, FailureReason, Settlement, VerificationPolicy};
 use infera_types::money::{Payment, Price};
@@ -34,6 +35,8 @@ async fn accept_for(ledger: &SqliteLedger, charge: Option<Charge>) -> NewJob {
     let accepted_ms = Timestamp::from_millis(1_790_000_000_000);
     let job = NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: AccountId::fresh(),
         model: ModelName::new("m"),

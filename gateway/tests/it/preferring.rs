@@ -108,12 +108,16 @@ async fn what_would_change_the_answer_is_refused_on_every_path() {
     let rig = Rig::start(unlimited()).await;
     for (name, value) in [
         ("stream", json!(true)),
-        ("n", json!(3)),
-        ("stop", json!(["."])),
+        ("guided_json", json!({})),
+        ("use_beam_search", json!(true)),
+        ("stop_token_ids", json!([1])),
+        ("prompt_logprobs", json!(0)),
+        ("echo", json!(true)),
+        ("typical_p", json!(0.9)),
+        ("mirostat", json!(2)),
+        ("best_of", json!(2)),
         ("tools", json!([{ "type": "function", "function": { "name": "f" } }])),
-        ("top_p", json!(0.5)),
         ("response_format", json!({ "type": "json_object" })),
-        ("logprobs", json!(true)),
     ] {
         for (path, mut body) in paths() {
             body[name] = value.clone();

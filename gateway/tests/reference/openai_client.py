@@ -26,6 +26,19 @@ seen = {
 }
 
 
+several = client.chat.completions.create(
+    model=model, messages=question, max_tokens=16, n=3, stop=["\n\n", "END"], logprobs=True, top_logprobs=2, seed=2**64 - 1,
+    top_p=0.9, frequency_penalty=0.5, presence_penalty=-0.5, logit_bias={"7": -100}, extra_body={"top_k": 40, "min_p": 0.05},
+)
+logprobs = several.choices[2].logprobs.content
+seen["several"] = {
+    "choices": [[choice.index, choice.message.content, choice.finish_reason] for choice in several.choices],
+    "usage": [several.usage.prompt_tokens, several.usage.completion_tokens],
+    "logprobs": [[entry.token, entry.logprob, len(entry.top_logprobs)] for entry in logprobs],
+    "bytes": logprobs[1].bytes,
+}
+
+
 def refused(client, **changes):
     """How the client names the refusal of a request."""
     try:
@@ -40,6 +53,8 @@ try:
 except openai.NotFoundError as error:
     seen["unknown_model_retrieved"] = [error.code, error.param]
 seen["unknown_model"] = refused(client, model="no-such-model")
+seen["too_many"] = refused(client, n=9)
+seen["contradiction"] = refused(client, top_logprobs=3)
 seen["streaming"] = refused(client, stream=True)
 seen["wrong_key"] = refused(openai.OpenAI(base_url=base_url, api_key="inf_wrong", max_retries=0))
 print(json.dumps(seen))

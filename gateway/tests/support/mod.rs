@@ -4,3 +4,4 @@
 pub(crate) mod client;
 mod feeding;
 pub(crate) mod rig;
+pub(crate) mod told;

@@ -45,6 +45,8 @@ pub(crate) enum Play {
     Leave,
     /// It ends the job in this way.
     End(End),
+    /// It ends that answer of requests in this way, and takes the others without ending them.
+    Only(u32, End),
 }
 
 /// A gateway, the parts behind it, and a key for it.
@@ -99,6 +101,7 @@ pub(crate) fn answered() -> End {
         prompt_tokens: 12,
         cached_tokens: 5,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::new("n1"),
         model: Some(Digest::of(b"model")),
     };
@@ -354,7 +357,9 @@ async fn verify(ledger: Arc<SqliteLedger>, broker: Arc<MemoryBroker>, play: Arc<
             let notices = [Notice::together(job, delivery.redelivered)];
             let taken = ledger.take(&owner, &notices, Timestamp::now()).await.expect("a ledger");
             for take in taken {
-                if let Take::Taken(job) = take {
+                if let Take::Taken(job) = take
+                    && !matches!(wanted, Play::Only(index, _) if index != job.choice.index)
+                {
                     end(&ledger, &broker, job, &wanted).await;
                 }
             }
@@ -369,7 +374,10 @@ async fn end(ledger: &SqliteLedger, broker: &MemoryBroker, job: TakenJob, wanted
         account: job.account,
         model: job.model,
         gateway: job.gateway.clone(),
-        end: if let Play::End(end) = wanted { end.clone() } else { answered() },
+        end: match wanted {
+            Play::End(end) | Play::Only(_, end) => end.clone(),
+            _ => answered(),
+        },
         group: None,
         settled_ms: Timestamp::now(),
     };

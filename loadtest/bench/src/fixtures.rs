@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use infera_ledger::{Metadata, NewJob, Posting, PostingEntry, Room, Standby, Verdict};
+use infera_types::choice::Choice;
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -69,6 +70,8 @@ impl Asker {
         let now = Timestamp::now();
         NewJob {
             id: JobId::new(),
+            choice: Choice::ONLY,
+            shows_tokens: false,
             key: None,
             account: self.account.clone(),
             model: ModelName::new(MODEL),
@@ -100,6 +103,7 @@ impl Asker {
             prompt_tokens: 16,
             cached_tokens: 0,
             numbers: Vec::new(),
+            spelled: Vec::new(),
             node: NodeId::fresh(),
             model: None,
         };

@@ -21,6 +21,7 @@ use super::dispatch::{self, Sent};
 use super::group::{Asked, Barred, Group, Hold};
 use super::own_nodes;
 use super::prompt::Prepared;
+use super::spelling::spelled;
 use super::unable::unable;
 use crate::decisions::group_draw::{Distinct, Draw, Filled, Member, fill};
 use crate::decisions::quorum::{self, Agreed};
@@ -146,7 +147,8 @@ impl Asking {
     /// Returns the end that an agreement is.
     pub(super) fn success(&self, agreed: &Agreed) -> End {
         let model = self.prepared.entry.digests.first().copied();
-        self.group.success(agreed, self.tenure.thresholds.version(), model).unwrap_or_else(|| {
+        let end = self.group.success(agreed, self.tenure.thresholds.version(), model);
+        end.map(|end| spelled(end, &self.prepared.chat)).unwrap_or_else(|| {
             // Can't be: what was agreed on is in the group. Were it not, nothing could be served.
             tracing::error!(job = %self.job.id, "an agreed answer is not in the group");
             let message = "The answer was lost.".to_owned();

@@ -335,6 +335,7 @@ impl Group {
             prompt_tokens: replica.prompt_tokens,
             cached_tokens: served.cached_tokens,
             numbers: if self.gives_numbers { replica.numbers.clone() } else { Vec::new() },
+            spelled: Vec::new(),
             node: one.record.node.clone(),
             model,
         };

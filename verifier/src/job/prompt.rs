@@ -144,8 +144,7 @@ async fn prepare_by(
         tracing::error!(job = %job.id, epoch = job.epoch, %error, "a job's epoch can't be read");
         unprocessable("The job's epoch is unknown.")
     })?;
-    // The ledger's jobs are their request's only answers.
-    let choice = 0;
+    let choice = job.choice.index;
     let prompt_lookup = lookup(&request, &prompt);
     let rules = Rules::new(&Terms {
         temperature: request.temperature,
@@ -158,7 +157,7 @@ async fn prepare_by(
         rules,
         prompt_lookup,
         choice,
-        sample_key: sample_key(&secret, job.id, &request, &model),
+        sample_key: sample_key(&secret, job.choice.first(job.id), &request, &model),
         draw_key: draw_key(&secret, job.id),
         cache_scope: cache_scope(&secret, &job.account),
         prompt_hash: prompt_hash(&prompt.tokens),

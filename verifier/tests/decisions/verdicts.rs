@@ -122,6 +122,7 @@ fn succeeded(status: VerificationStatus, sampling: &Sampling) -> End {
         prompt_tokens: 5,
         cached_tokens: 0,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::new("n0"),
         model: None,
     };

@@ -16,6 +16,7 @@ use infera_ledger::{
 };
 use infera_ledger_sqlite::SqliteLedger;
 use infera_model::chat::ChatModel;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId};
 use infera_types::job::{
     ChatMessage, End, FailureReason, JobRequest, Settlement, Verification, VerificationPolicy,
@@ -180,6 +181,8 @@ impl Network {
         let now = Timestamp::now();
         NewJob {
             id: JobId::new(),
+            choice: Choice::ONLY,
+            shows_tokens: false,
             key: None,
             account: self.account.clone(),
             model: self.model.clone(),

@@ -14,6 +14,8 @@ pub async fn an_accepted_job_waits_and_only_its_account_sees_it(ledger: &Halves)
     let job = accept(ledger).await;
     let expected = JobView {
         id: job.id,
+        choice: job.choice,
+        shows_tokens: false,
         model: job.model.clone(),
         tier: ServiceTier::Default,
         state: JobState::Queued,

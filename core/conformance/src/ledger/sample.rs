@@ -7,6 +7,7 @@ use infera_ledger::{
     Accepted, Keeping, Metadata, NewJob, Notice, Posting, PostingEntry, Room, Standby, Take, TakenJob,
     Verdict,
 };
+use infera_types::choice::Choice;
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId,
 };
@@ -34,6 +35,8 @@ pub(super) fn model() -> ModelName {
 pub(super) fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: model(),
@@ -116,6 +119,7 @@ pub(super) fn succeeded(job: &NewJob) -> Settlement {
         prompt_tokens: 11,
         cached_tokens: 0,
         numbers: vec![numbers()],
+        spelled: vec![(4, b"four".to_vec()), (8, vec![0xE2, 0x82])],
         node: NodeId::new("nsample"),
         model: Some(Digest::of(b"model")),
     };

@@ -14,6 +14,7 @@ pub async fn an_unowned_job_is_taken_whole(ledger: &Halves) {
     let owner = verifier(ledger, 1_000).await;
     let expected = TakenJob {
         id: job.id,
+        choice: job.choice,
         account: job.account.clone(),
         model: job.model.clone(),
         request: job.request.clone(),

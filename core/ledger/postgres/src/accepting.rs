@@ -120,7 +120,7 @@ impl Known {
     fn decide_all(&mut self, jobs: &[NewJob]) -> Result<BatchAccepted, LedgerError> {
         // A single job that is refused leaves nothing to forget.
         let before = (jobs.len() > 1).then(|| self.clone());
-        let outcome = decided_together(jobs.iter().map(|job| self.decide(job)));
+        let outcome = decided_together(jobs.iter().map(|job| (job, ())), |job, ()| self.decide(job));
         match before {
             Some(before) if !matches!(outcome, Ok(BatchAccepted::Stored(_))) => *self = before,
             _ => {}
@@ -287,6 +287,8 @@ mod tests {
     fn job(account: &AccountId, waiting_max: u32, key: Option<(u8, u8)>) -> NewJob {
         NewJob {
             id: JobId::new(),
+            choice: infera_types::choice::Choice::ONLY,
+            shows_tokens: false,
             key: None,
             account: account.clone(),
             model: ModelName::new("m"),

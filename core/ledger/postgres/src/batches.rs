@@ -12,14 +12,15 @@ use super::failure::{Effect, Failure};
 use super::lane::Work as _;
 use super::pool::{ANSWER_WAIT, TRIES, discard};
 use super::settling::Settling;
-use super::values::{get, job_id, ordered, word};
+use super::values::{choice, get, job_id, ordered, word};
 use infera_ledger::stored::SettlementRow;
 use infera_ledger::{BatchAccepted, BatchCancelled, EndKind, JobBatches, LedgerError, NewJob, Settled};
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
 
-const JOBS: &str = "SELECT id, model, gateway, ended_as FROM jobs WHERE id = ANY($1) AND account = $2";
+const JOBS: &str =
+    "SELECT id, model, gateway, ended_as, choice, choices FROM jobs WHERE id = ANY($1) AND account = $2";
 
 #[async_trait]
 impl JobBatches for PostgresLedger {
@@ -34,9 +35,19 @@ impl JobBatches for PostgresLedger {
         jobs: &[JobId],
         now: Timestamp,
     ) -> Result<Vec<BatchCancelled>, LedgerError> {
-        let mut known = HashMap::new();
+        let (mut known, mut others) = (HashMap::new(), Vec::new());
         for row in &self.pool.query(JOBS, &[&ordered(jobs), &word(account.as_str())?]).await? {
-            known.insert(job_id(row, 0)?, found(row, account, now)?);
+            let (job, found) = (job_id(row, 0)?, found(row, account, now)?);
+            if matches!(found, BatchCancelled::Now(_)) {
+                others.extend(choice(row, 4)?.others(job));
+            }
+            known.insert(job, found);
+        }
+        others.retain(|job| !known.contains_key(job));
+        if !others.is_empty() {
+            for row in &self.pool.query(JOBS, &[&ordered(&others), &account.as_str()]).await? {
+                known.insert(job_id(row, 0)?, found(row, account, now)?);
+            }
         }
         let live: Vec<&Settlement> = known
             .values()

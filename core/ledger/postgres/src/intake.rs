@@ -58,7 +58,10 @@ impl JobIntake for PostgresLedger {
             settled_ms: now,
         };
         Ok(match self.settling.run(SettlementRow::of(&settlement)?).await? {
-            Settled::Now => Cancelled::Now(settlement),
+            Settled::Now => {
+                self.call_off_others(&settlement).await;
+                Cancelled::Now(settlement)
+            }
             Settled::Before(winner) => Cancelled::Before(Settlement { group: None, ..winner }),
         })
     }

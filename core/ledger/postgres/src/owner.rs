@@ -6,10 +6,12 @@ use super::PostgresLedger;
 use super::posting::Lines;
 use super::settling::readable_ends;
 use super::taking::Taking;
-use super::values::{from_json, get, millis, ordered, to_json, word};
+use super::values::{choice, from_json, get, millis, ordered, to_json, word};
 use async_trait::async_trait;
 use infera_ledger::stored::SettlementRow;
-use infera_ledger::{JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state};
+use infera_ledger::{
+    JobBatches as _, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state,
+};
 use infera_types::ids::{JobId, VerifierId};
 use infera_types::job::Settlement;
 use infera_types::service::Lane;
@@ -92,13 +94,40 @@ impl JobOwner for PostgresLedger {
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
         let row = SettlementRow::of(settlement)?;
         word(row.account.as_str())?;
-        self.settling.run(row).await
+        let has_answer = row.usage.is_some();
+        let settled = self.settling.run(row).await?;
+        if settled == Settled::Now && !has_answer {
+            self.call_off_others(settlement).await;
+        }
+        Ok(settled)
     }
 
     async fn post(&self, job: JobId, postings: &[Posting], closes: bool) -> Result<(), LedgerError> {
         self.posting.run(Lines::of(job, postings, closes)?).await
     }
 }
+
+impl PostgresLedger {
+    /// Cancels the other jobs of a request one of whose answers failed. What the failure is stays true if that doesn't come
+    /// through: the others then go on to ends of their own.
+    pub(super) async fn call_off_others(&self, failed: &Settlement) {
+        let (job, account) = (failed.job_id, &failed.account);
+        let others = match self.pool.query_opt(CHOICE, &[&&job.as_bytes()[..]]).await {
+            Ok(row) => row.map_or(Ok(Vec::new()), |row| Ok(choice(&row, 0)?.others(job))),
+            Err(error) => Err(error),
+        };
+        let called_off = match others {
+            Ok(others) if others.is_empty() => return,
+            Ok(others) => self.cancel_all(account, &others, failed.settled_ms).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = called_off {
+            tracing::warn!(%job, %error, "a request's answer failed, and the others can't be called off");
+        }
+    }
+}
+
+const CHOICE: &str = "SELECT choice, choices FROM jobs WHERE id = $1";
 
 fn half_told(error: &LedgerError) -> LedgerError {
     LedgerError::Unknown(format!(

@@ -7,7 +7,7 @@ use super::PostgresLedger;
 use super::accepting::used_again;
 use super::charging::optional_price;
 use super::settling::{read, settlement};
-use super::values::{count, digest, get, job_id, optional_digest, policy, time};
+use super::values::{choice, count, digest, flag, get, job_id, optional_digest, policy, time};
 use infera_ledger::listing::metadata_of;
 use infera_ledger::statements::EARLIER_USE;
 use infera_ledger::stored::{ended_with, keeping, kept, poisoned_of};
@@ -24,7 +24,7 @@ use infera_types::time::Timestamp;
 pub(super) const VIEWS: &str =
     "SELECT jobs.id, settlements.settlement, settlements.hash, jobs.model, jobs.accepted_ms, jobs.deadline_ms,
         disputes.status, jobs.state, job_lists.metadata, jobs.tier, jobs.erase_after_ms, jobs.erased_ms,
-        charges.prompt_price, charges.completion_price
+        charges.prompt_price, charges.completion_price, jobs.choice, jobs.choices, jobs.shows_tokens
     FROM jobs LEFT JOIN settlements ON settlements.job_id = jobs.id
         LEFT JOIN disputes ON disputes.job_id = jobs.id
         LEFT JOIN charges ON charges.job_id = jobs.id
@@ -105,6 +105,8 @@ pub(super) fn view(row: &Row) -> Result<JobView, LedgerError> {
     let settlement = has_ended.then(|| settlement(row)).transpose()?;
     Ok(JobView {
         id: job,
+        choice: choice(row, 14)?,
+        shows_tokens: flag(row, 16)?,
         model: ModelName::new(get::<String>(row, 3)?),
         tier: ServiceTier::of_number(get::<i16>(row, 9)?.into()),
         state,

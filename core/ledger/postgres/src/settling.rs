@@ -1,13 +1,14 @@
 //! Ends jobs: the only way for every kind of end, many in one transaction; and reads the ends back. A transaction
 //! that ends a job holds the lock of the job's row, so that what it reads stays true until the commit.
 
+mod filling;
+mod reading;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use tokio_postgres::Row;
 
 use super::charging::{ADD_SPENDING, CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
@@ -15,16 +16,19 @@ use super::lane::Work;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::scheduling::{SCHEDULE, ScheduleColumns};
-use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
+use super::values::{choice, get, job_id, millis, named, ordered, whole};
+use filling::{GroupColumns, fill_and_read};
 use infera_ledger::stored::charging::StoredCharge;
-use infera_ledger::stored::{GroupRow, SettlementRow, day, group_of, readable, settlement_of};
+use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, readable};
 use infera_ledger::{LedgerError, Settled, job_state};
+use infera_types::choice::Choice;
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
+pub(super) use reading::{settlement, with_group};
 pub(super) use statements::ADD_TO_TOTALS;
 use statements::{
-    COUNT_USAGE, END_JOBS, FILL_GROUPS, FREE_KEYS, INSERT_ENDS, INSERT_GROUPS, INSERT_RECORDS,
-    INSERT_SETTLEMENTS, LOCK_JOBS, READ, TAKE_FROM_WAITING,
+    COUNT_USAGE, END_JOBS, FREE_KEYS, INSERT_ENDS, INSERT_GROUPS, INSERT_RECORDS, INSERT_SETTLEMENTS,
+    LOCK_JOBS, READ, TAKE_FROM_WAITING,
 };
 
 /// The amounts that a batch adds to the sums, by name, in the order in which their rows are locked.
@@ -76,11 +80,12 @@ impl Work for Settling {
             .map(|(row, _)| *row)
             .collect();
         let places: Vec<Option<GroupRow>> = ending.iter().map(|row| known.place(row)).collect();
+        let further: Vec<Option<Usage>> = ending.iter().map(|row| known.of_further(row)).collect();
         if ending.is_empty() {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
             // It holds fourteen statements at once: too large a future to move.
-            Box::pin(Columns::of(&known, &ending, &places)?.write(client, self.share)).await?;
+            Box::pin(Columns::of(&known, &ending, (&places, &further))?.write(client, self.share)).await?;
         }
         Ok(outcomes)
     }
@@ -88,6 +93,8 @@ impl Work for Settling {
 
 struct Live {
     account: String,
+    /// Which of its request's answers it is.
+    choice: Choice,
     is_running: bool,
     /// The tokens that the job was charged with when it was offered.
     charged: i64,
@@ -113,6 +120,12 @@ impl Known {
             Some(live) if live.account == row.account.as_str() => Ok(Settled::Now),
             _ => Err(LedgerError::Row(format!("{} was never accepted for {}", row.job, row.account))),
         }
+    }
+
+    /// Returns what is owed for an answer that isn't its request's first.
+    fn of_further(&self, row: &SettlementRow) -> Option<Usage> {
+        let choice = self.live.get(&row.job).map_or(Choice::ONLY, |live| live.choice);
+        row.usage.as_ref()?.of_further(choice)
     }
 
     /// Returns the place to keep for the group of a job that is cancelled or expires while its verifier owns it.
@@ -142,8 +155,9 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
         if state < job_state!(ended) {
             let is_running = state == job_state!(running);
             let (erase_after_ms, retention_days) = (get(row, 4)?, get(row, 5)?);
-            let (account, charged) = (get(row, 1)?, get(row, 3)?);
-            known.live.insert(job, Live { account, is_running, charged, erase_after_ms, retention_days });
+            let (account, charged, choice) = (get(row, 1)?, get(row, 3)?, choice(row, 6)?);
+            let live = Live { account, choice, is_running, charged, erase_after_ms, retention_days };
+            known.live.insert(job, live);
         } else {
             ended.push(job);
         }
@@ -153,54 +167,6 @@ async fn begin(client: &ClientWrapper, rows: &[&SettlementRow]) -> Result<Known,
         known.ended = fill_and_read(client, rows, &ended).await?;
     }
     Ok(known)
-}
-
-/// Reads the earlier ends of jobs, with the groups that are in their places by then.
-async fn fill_and_read(
-    client: &ClientWrapper,
-    rows: &[&SettlementRow],
-    ended: &[JobId],
-) -> Result<HashMap<JobId, Settlement>, Failure> {
-    let [fill, read] = prepared(client, [FILL_GROUPS, READ]).await?;
-    let ids = ordered(ended);
-    let mut groups = GroupColumns::default();
-    for row in rows.iter().filter(|row| ended.contains(&row.job)) {
-        if let Some(group) = &row.group {
-            groups.push(row.job.as_bytes(), group);
-        }
-    }
-    let GroupColumns { jobs, verifiers, deadlines, records, hashes } = &groups;
-    let (filled, found) = tokio::join!(
-        biased;
-        async { execute_over(client, jobs.len(), &fill, &[jobs, verifiers, deadlines, records, hashes]).await },
-        async { client.query(&read, &[&ids]).await },
-    );
-    filled?;
-    let mut known = HashMap::new();
-    for row in &found? {
-        known.insert(job_id(row, 0)?, with_group(row)?);
-    }
-    Ok(known)
-}
-
-/// The columns of groups.
-#[derive(Default)]
-struct GroupColumns<'a> {
-    jobs: Vec<&'a [u8]>,
-    verifiers: Vec<&'a str>,
-    deadlines: Vec<i64>,
-    records: Vec<&'a [u8]>,
-    hashes: Vec<&'a [u8]>,
-}
-
-impl<'a> GroupColumns<'a> {
-    fn push(&mut self, job: &'a [u8], group: &'a GroupRow) {
-        self.jobs.push(job);
-        self.verifiers.push(&group.verifier);
-        self.deadlines.push(millis(group.deadline_ms));
-        self.records.push(&group.record);
-        self.hashes.push(group.hash.as_bytes());
-    }
 }
 
 /// The jobs of one account that a batch ends.
@@ -226,7 +192,7 @@ struct Columns<'a> {
     hashes: Vec<&'a [u8]>,
     groups: GroupColumns<'a>,
     records: (Vec<&'a [u8]>, Vec<i64>),
-    freed: Vec<&'a [u8]>,
+    freed: Vec<Vec<u8>>,
     waiting: BTreeMap<&'a str, Ended>,
     postings: PostingColumns<'a>,
     used: UsageColumns<'a>,
@@ -246,14 +212,16 @@ struct UsageColumns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Makes the columns. `places` holds the place to keep for each row, or none.
+    /// Makes the columns. `places` holds the place to keep for each row, or none, and `further` what is owed for it if that is
+    /// less than what the row says.
     fn of(
         known: &Known,
         rows: &[&'a SettlementRow],
-        places: &'a [Option<GroupRow>],
+        (places, further): (&'a [Option<GroupRow>], &'a [Option<Usage>]),
     ) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
-        for (row, place) in rows.iter().zip(places) {
+        for ((row, place), further) in rows.iter().zip(places).zip(further) {
+            let usage = further.as_ref().or(row.usage.as_ref());
             let (job, settled) = (&row.job.as_bytes()[..], millis(row.settled_ms));
             columns.jobs.push(job);
             columns.owners.push(row.account.as_str());
@@ -268,24 +236,27 @@ impl<'a> Columns<'a> {
                 columns.records.0.push(job);
                 columns.records.1.push(settled);
             }
-            if row.frees_key {
-                columns.freed.push(job);
-            }
             if let Some(live) = known.live.get(&row.job) {
+                if row.frees_key {
+                    columns.freed.push(live.choice.first(row.job).as_bytes().to_vec());
+                }
                 columns.scheduled.push(row, (live.erase_after_ms, live.retention_days));
             }
             let ended = columns.waiting.entry(row.account.as_str()).or_default();
             ended.jobs += 1;
             columns.totals.add(row.status, 1);
             let cost = known.charges.get(&row.job).map_or(0, |charge| {
-                columns.spending.settle(charge, &row.account, row.usage.as_ref());
-                charge.cost(row.usage.as_ref())
+                columns.spending.settle(charge, &row.account, usage);
+                charge.cost(usage)
             });
-            if let Some(usage) = &row.usage {
+            if let Some(whole_usage) = &row.usage {
+                // Its nodes computed the prompt too, whoever is charged with it.
+                let charged = known.live.get(&row.job).map_or(0, |live| live.charged);
+                ended.excess = ended.excess.saturating_add(whole_usage.beyond(charged));
+            }
+            if let Some(usage) = usage {
                 ended.answers += 1;
                 ended.tokens = ended.tokens.saturating_add(whole(usage.completion_tokens));
-                let charged = known.live.get(&row.job).map_or(0, |live| live.charged);
-                ended.excess = ended.excess.saturating_add(usage.beyond(charged));
                 columns.postings.push(&usage.posting)?;
                 columns.used.jobs.push(job);
                 columns.used.days.push(day(row.settled_ms));
@@ -362,19 +333,6 @@ impl<'a> Columns<'a> {
         }
         committed.map_err(Failure::of_commit)
     }
-}
-
-/// Reads a settlement, without its group, from a row whose first columns are its job, its JSON and the JSON's hash.
-pub(super) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
-    settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
-}
-
-/// Reads a settlement from a row that also has the group's record and its hash, which are null if there is none.
-pub(super) fn with_group(row: &Row) -> Result<Settlement, LedgerError> {
-    let record: Option<&[u8]> = get(row, 3)?;
-    let hash = optional_digest(row, 4)?;
-    let group = record.map(|record| group_of(record, hash)).transpose()?;
-    Ok(Settlement { group, ..settlement(row)? })
 }
 
 /// Returns the settlements of those of `jobs` that ended, with their groups.

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::lane::Work;
 use super::pool::Parameters;
 use super::values::{
-    count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
+    choice, count, flag, from_json, get, job_id, millis, named, optional_digest, policy, small, time,
 };
 use infera_ledger::stored::{latest, readable, request_of};
 use infera_ledger::{LedgerError, NodePool, Notice, TakenJob, job_state};
@@ -40,7 +40,7 @@ const TAKE: &str = concat!(
                     AND leases.until_ms > now_ms AND leases.taken_ms <= latest_ms)) END
     RETURNING jobs.id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, lost_handouts, misses, request_hash, lane, tier, share,
-        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id)"
+        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id), choice, choices"
 );
 
 /// The assumed size of a job's body before it is read: some hundred jobs share a statement. Most bodies are shorter,
@@ -128,6 +128,7 @@ fn taken(row: &Row) -> Result<TakenJob, LedgerError> {
     let request = request_of(get(row, 3)?, optional_digest(row, 13)?)?.unwrap_or_default();
     Ok(TakenJob {
         id: job_id(row, 0)?,
+        choice: choice(row, 18)?,
         account: AccountId::new(get::<String>(row, 1)?),
         model: ModelName::new(get::<String>(row, 2)?),
         request,

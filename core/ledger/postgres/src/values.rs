@@ -6,6 +6,7 @@ use tokio_postgres::types::FromSql;
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
 use infera_ledger::stored::{of_job, replicas_of, retention_of};
 use infera_ledger::{KeyPrivacy, LedgerError};
+use infera_types::choice::Choice;
 use infera_types::ids::{Digest, JobId, SegmentId};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -40,6 +41,12 @@ pub(super) fn count(row: &Row, index: usize) -> Result<u64, LedgerError> {
 /// Reads a small count from column `index`, cut at the type's limit.
 pub(super) fn small(row: &Row, index: usize) -> Result<u32, LedgerError> {
     Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
+}
+
+/// Reads which of its request's answers a job is from column `index` (its number) and the next one (how many there are).
+pub(super) fn choice(row: &Row, index: usize) -> Result<Choice, LedgerError> {
+    let small = |index| Ok(u32::try_from(get::<i16>(row, index)?).unwrap_or(0));
+    Ok(Choice { index: small(index)?, count: small(index + 1)? })
 }
 
 /// Reads a flag from column `index`.

@@ -33,6 +33,7 @@ use infera_ledger::{
     Posting, PostingEntry, Room, Settled, Standby, Standing as _, Sweeping as _, Verdict, job_state,
 };
 use infera_ledger_postgres::{PostgresConfig, PostgresLedger};
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, VerifierId};
 use infera_types::job::{End, Settlement, VerificationPolicy};
 use infera_types::time::Timestamp;
@@ -68,6 +69,8 @@ fn now() -> Timestamp {
 fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: ModelName::new("m"),

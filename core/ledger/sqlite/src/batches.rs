@@ -42,7 +42,9 @@ impl JobBatches for SqliteLedger {
 /// Accepts all jobs, or undoes what was written for the first ones. The savepoint is within that of the operation.
 fn accept_all(connection: &Connection, jobs: &[(NewJob, Digest)]) -> Result<BatchAccepted, Failure> {
     connection.prepare_cached("SAVEPOINT jobs")?.execute([])?;
-    let outcome = decided_together(jobs.iter().map(|(job, hash)| accept(connection, job, *hash)))?;
+    let outcome = decided_together(jobs.iter().map(|(job, hash)| (job, *hash)), |job, hash| {
+        accept(connection, job, hash)
+    })?;
     if !matches!(outcome, BatchAccepted::Stored(_)) {
         connection.prepare_cached("ROLLBACK TO jobs")?.execute([])?;
     }

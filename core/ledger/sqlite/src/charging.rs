@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
 use super::values::{Blob, Numbered as _, Word, count, whole};
-use infera_ledger::stored::SettlementRow;
 use infera_ledger::stored::charging::{Purse, StoredCharge, month, over_limit};
+use infera_ledger::stored::{SettlementRow, Usage};
 use infera_ledger::{Charge, NewJob, OverLimit};
 use infera_types::money::Price;
 
@@ -91,7 +91,11 @@ pub(super) fn reserve(
 
 /// Gives back what was reserved for a job that ends now, and spends what it costs, which is returned; 0 for a job without a
 /// charge.
-pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<u64, Failure> {
+pub(super) fn settle(
+    connection: &Connection,
+    row: &SettlementRow,
+    usage: Option<&Usage>,
+) -> Result<u64, Failure> {
     let job = row.job;
     let stored = connection
         .numbered(
@@ -108,7 +112,7 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<u64
         })
         .optional()?;
     let Some(charge) = stored else { return Ok(0) };
-    let cost = charge.cost(row.usage.as_ref());
+    let cost = charge.cost(usage);
     for subject in [Some(row.account.as_str()), charge.purse.as_deref()].into_iter().flatten() {
         connection
             .numbered(

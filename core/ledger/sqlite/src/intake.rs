@@ -203,10 +203,10 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             "INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
                  deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms,
                  request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms,
-                 retention_days)
+                 retention_days, choice, choices, shows_tokens)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, ",
             job_state!(queued),
-            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+            ", 0, 0, 0, '[]', CASE WHEN $17 = 0 THEN $9 END, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
              ON CONFLICT (id) DO NOTHING"
         ))?
         .execute(params![
@@ -230,7 +230,10 @@ fn insert(connection: &Connection, job: &NewJob, hash: Digest, is_held: bool) ->
             whole(standby.prompt_tokens),
             job.key.as_ref().map(|key| Word(key.as_str())),
             erase_after(&job.keeping),
-            retention(job.keeping.retention_days)
+            retention(job.keeping.retention_days),
+            job.choice.index,
+            job.choice.count,
+            i64::from(job.shows_tokens)
         ])?;
     if inserted == 0 {
         return Ok(false);

@@ -9,7 +9,7 @@ use super::SqliteLedger;
 use super::failure::Failure;
 use super::settling::{Groups, close, insert_posting, read, settle};
 use super::values::{
-    Blob, Numbered as _, Word, count, from_json, millis, optional_digest, small, time, to_json,
+    Blob, Numbered as _, Word, choice, count, from_json, millis, optional_digest, small, time, to_json,
 };
 use infera_ledger::stored::{SettlementRow, latest, of_job, readable, replicas_of, unchanged};
 use infera_ledger::{
@@ -106,7 +106,7 @@ const TAKE: &str = concat!(
                 AND leases.until_ms > $4 AND leases.taken_ms <= $5)) END
     RETURNING account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
         epoch, lost_handouts, misses, request_hash, lane, tier, share,
-        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id)"
+        (SELECT is_paid FROM charges WHERE charges.job_id = jobs.id), choice, choices"
 );
 
 fn take_one(
@@ -148,6 +148,7 @@ fn take_one(
 fn taken(row: &Row<'_>, id: JobId) -> rusqlite::Result<(TakenJob, String, Option<Digest>)> {
     let job = TakenJob {
         id,
+        choice: choice(row, 17)?,
         account: AccountId::new(row.get::<_, String>(0)?),
         model: ModelName::new(row.get::<_, String>(1)?),
         // Bodies are nulled only after the end.

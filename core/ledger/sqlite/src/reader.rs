@@ -8,7 +8,7 @@ use super::charging::optional_price;
 use super::failure::Failure;
 use super::intake::earlier_use;
 use super::settling::{Groups, read};
-use super::values::{Blob, Numbered as _, Word, count, job_id, optional_digest, time};
+use super::values::{Blob, Numbered as _, Word, choice, count, job_id, optional_digest, time};
 use infera_ledger::listing::metadata_of;
 use infera_ledger::stored::{ended_with, keeping, kept, poisoned_of, replicas_of};
 use infera_ledger::{
@@ -64,7 +64,8 @@ pub(super) fn view(
     let row = connection
         .numbered(
             "SELECT jobs.model, jobs.state, jobs.accepted_ms, jobs.deadline_ms, disputes.status, metadata, jobs.tier,
-                 jobs.erase_after_ms, jobs.erased_ms, charges.prompt_price, charges.completion_price
+                 jobs.erase_after_ms, jobs.erased_ms, charges.prompt_price, charges.completion_price,
+                 jobs.choice, jobs.choices, jobs.shows_tokens
              FROM jobs LEFT JOIN disputes ON disputes.job_id = jobs.id
                  LEFT JOIN charges ON charges.job_id = jobs.id
                  LEFT JOIN job_lists ON job_lists.account = jobs.account AND job_lists.job_id = jobs.id
@@ -77,15 +78,19 @@ pub(super) fn view(
             let (metadata, tier): (Option<String>, _) = (row.get(5)?, ServiceTier::of_number(row.get(6)?));
             let times = (time(row, 2)?, time(row, 3)?);
             let kept = (kept(row.get(7)?, row.get(8)?), optional_price(row, 9)?);
-            Ok((model, tier, state, times, dispute, metadata, kept))
+            let told = (choice(row, 11)?, row.get::<_, i64>(13)? != 0);
+            Ok((model, tier, state, times, dispute, metadata, kept, told))
         })
         .optional()?;
-    let Some((model, tier, state, (accepted_ms, deadline_ms), dispute, metadata, (kept, price))) = row else {
+    let Some((model, tier, state, (accepted_ms, deadline_ms), dispute, metadata, (kept, price), told)) = row
+    else {
         return Ok(None);
     };
     let (state, settlement) = (JobState::of_number(state), read(connection, job, Groups::LeftOut)?);
     Ok(Some(JobView {
         id: job,
+        choice: told.0,
+        shows_tokens: told.1,
         model: ModelName::new(model),
         tier,
         state,

@@ -5,16 +5,49 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::charging;
 use super::failure::Failure;
 use super::scheduling::schedule;
-use super::values::{Blob, Numbered as _, Word, job_id, millis, optional_digest, to_json, whole};
+use super::values::{Blob, Numbered as _, Word, choice, job_id, millis, optional_digest, to_json, whole};
 use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, group_of, latest, of_job, settlement_of};
 use infera_ledger::{Posting, Settled, job_state, record_retention};
-use infera_types::ids::JobId;
-use infera_types::job::Settlement;
+use infera_types::choice::Choice;
+use infera_types::ids::{GatewayId, JobId, ModelName};
+use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
 
-/// Ends a job by this row, unless it has ended before. Everything else that belongs to the end depends on this one
-/// insert.
+/// Ends a job by this row, unless it has ended before. If it has no answer, the other answers of its request aren't wanted any more.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, Failure> {
+    let settled = settle_one(connection, row)?;
+    if settled == Settled::Now && row.usage.is_none() {
+        call_off_others(connection, row)?;
+    }
+    Ok(settled)
+}
+
+/// Cancels the other jobs of a job's request that have not ended.
+fn call_off_others(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> {
+    let of_request = connection
+        .numbered("SELECT choice, choices, model, gateway FROM jobs WHERE id = $1")?
+        .query_row([row.job.blob()], |found| {
+            Ok((choice(found, 0)?, found.get::<_, String>(2)?, found.get::<_, String>(3)?))
+        })
+        .optional()?;
+    let Some((choice, model, gateway)) = of_request else { return Ok(()) };
+    for job_id in choice.others(row.job) {
+        let cancelled = Settlement {
+            job_id,
+            account: row.account.clone(),
+            model: ModelName::new(model.clone()),
+            gateway: GatewayId::new(gateway.clone()),
+            end: End::Cancelled,
+            group: None,
+            settled_ms: row.settled_ms,
+        };
+        settle_one(connection, &SettlementRow::of(&cancelled)?)?;
+    }
+    Ok(())
+}
+
+/// Ends one job. Everything else that belongs to the end depends on this one insert.
+fn settle_one(connection: &Connection, row: &SettlementRow) -> Result<Settled, Failure> {
     let inserted = connection
         .numbered(
             "INSERT INTO settlements (job_id, settled_ms, settlement, reason, hash) VALUES ($1, $2, $3, $4, $5)
@@ -36,9 +69,10 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
         return winner.map(Settled::Before).ok_or_else(missing);
     }
     let has_owner = row.is_called_off && is_running(connection, row.job)?;
-    end_job(connection, row)?;
+    let choice = end_job(connection, row)?;
     if row.frees_key {
-        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([row.job.blob()])?;
+        let first = choice.first(row.job);
+        connection.numbered("DELETE FROM idempotency WHERE job_id = $1")?.execute([first.blob()])?;
     }
     match &row.group {
         Some(group) => insert_group(connection, row.job, group)?,
@@ -46,8 +80,10 @@ pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Set
         None => make_claimable(connection, row.job)?,
     }
     add_to_total(connection, row.status, 1)?;
-    let cost = charging::settle(connection, row)?;
-    if let Some(usage) = &row.usage {
+    let further = row.usage.as_ref().and_then(|usage| usage.of_further(choice));
+    let usage = further.as_ref().or(row.usage.as_ref());
+    let cost = charging::settle(connection, row, usage)?;
+    if let Some(usage) = usage {
         insert_posting(connection, &usage.posting)?;
         count_usage(connection, row, usage, cost)?;
         add_to_total(connection, "prompt_tokens", usage.prompt_tokens)?;
@@ -82,9 +118,9 @@ fn count_usage(
     Ok(())
 }
 
-/// Ends the job's row and takes it out of its account's count. An answer moves the account's usual length an eighth of
+/// Ends the job's row, returns which of its request's answers it is, and takes it out of its account's count. An answer moves the account's usual length an eighth of
 /// the way, so that a dozen answers of another kind are followed, and adds what the job was not charged with.
-fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> {
+fn end_job(connection: &Connection, row: &SettlementRow) -> Result<Choice, Failure> {
     let ended = connection
         .numbered(concat!(
             "UPDATE jobs SET state = ",
@@ -92,13 +128,13 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
             ", owner = NULL, is_handed_out = 0, unconfirmed_ms = NULL, ended_as = $3
              WHERE id = $1 AND account = $2 AND state < ",
             job_state!(ended),
-            " RETURNING charged, erase_after_ms, retention_days"
+            " RETURNING charged, erase_after_ms, retention_days, choice, choices"
         ))?
         .query_row(params![row.job.blob(), Word(row.account.as_str()), row.kind as i64], |row| {
-            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?)))
+            Ok((row.get::<_, i64>(0)?, (row.get(1)?, row.get(2)?), choice(row, 3)?))
         })
         .optional()?;
-    let Some((charged, keeping)) = ended else {
+    let Some((charged, keeping, choice)) = ended else {
         return Err(Failure::row(format!("{} was never accepted for {}", row.job, row.account)));
     };
     if let Some(usage) = &row.usage {
@@ -122,7 +158,7 @@ fn end_job(connection: &Connection, row: &SettlementRow) -> Result<(), Failure> 
     connection
         .numbered("INSERT INTO ends (account, job_id) VALUES ($1, $2)")?
         .execute(params![Word(row.account.as_str()), row.job.blob()])?;
-    Ok(())
+    Ok(choice)
 }
 
 fn insert_group(connection: &Connection, job: JobId, group: &GroupRow) -> Result<(), Failure> {

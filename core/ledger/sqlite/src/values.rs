@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, Row};
 use infera_ledger::KeyPrivacy;
 use infera_ledger::stored::retention_of;
 pub(super) use infera_ledger::stored::{from_json, millis, to_json, whole};
+use infera_types::choice::Choice;
 use infera_types::ids::{AssignmentId, CodeId, Digest, JobId, MailId, SegmentId};
 use infera_types::time::Timestamp;
 
@@ -82,6 +83,11 @@ pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
 /// Reads a small count from column `index`, cut at the type's limit.
 pub(super) fn small(row: &Row<'_>, index: usize) -> rusqlite::Result<u32> {
     Ok(u32::try_from(count(row, index)?).unwrap_or(u32::MAX))
+}
+
+/// Reads which of its request's answers a job is from column `index` (its number) and the next one (how many there are).
+pub(super) fn choice(row: &Row<'_>, index: usize) -> rusqlite::Result<Choice> {
+    Ok(Choice { index: small(row, index)?, count: small(row, index + 1)? })
 }
 
 /// Reads a time from column `index`.

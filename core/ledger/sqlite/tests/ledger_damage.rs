@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use infera_ledger::{Accepted, JobIntake as _, JobReader as _, LedgerError, Metadata, NewJob, Room, Standby};
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -25,6 +26,8 @@ fn job(request_bytes: usize) -> NewJob {
     let now = Timestamp::from_millis(1_790_000_000_000);
     NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: AccountId::new(ACCOUNT),
         model: ModelName::new("m"),

@@ -10,6 +10,7 @@ use infera_ledger::{
     JobLists as _, JobReader as _, JobsQuestion, Metadata, NewJob, Room, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, GatewayId, JobId, ModelName};
 use infera_types::job::VerificationPolicy;
 use infera_types::time::Timestamp;
@@ -21,6 +22,8 @@ fn now() -> Timestamp {
 fn new_job(account: &AccountId) -> NewJob {
     NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: ModelName::new("m"),

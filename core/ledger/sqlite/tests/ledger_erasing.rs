@@ -9,6 +9,7 @@ use infera_ledger::{
     NewJob, Notice, Pruning as _, RecordPlace, Room, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, NodeId, SegmentId, VerifierId};
 use infera_types::job::{
     Answer, End, FinishReason, ReplicaCounts, Settlement, Verification, VerificationPolicy,
@@ -43,6 +44,8 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
     let metadata: Metadata = [("label".to_owned(), word.to_owned())].into_iter().collect();
     let job = NewJob {
         id: JobId::new(),
+        choice: Choice::ONLY,
+        shows_tokens: false,
         key: None,
         account: account.clone(),
         model: ModelName::new("m"),
@@ -71,6 +74,7 @@ async fn live(ledger: &SqliteLedger, word: &str, length: usize) -> NewJob {
         prompt_tokens: 1,
         cached_tokens: 0,
         numbers: Vec::new(),
+        spelled: Vec::new(),
         node: NodeId::new("n"),
         model: None,
     };

@@ -10,6 +10,7 @@ use infera_ledger::{
     Pruning as _, RecordPlace, Room, Standby,
 };
 use infera_ledger_sqlite::SqliteLedger;
+use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
 use infera_types::job::{End, Settlement, VerificationPolicy};
 use infera_types::time::Timestamp;
@@ -30,6 +31,8 @@ async fn fill(ledger: &SqliteLedger, jobs: usize) -> Vec<NewJob> {
     for _ in 0..jobs {
         let job = NewJob {
             id: JobId::new(),
+            choice: Choice::ONLY,
+            shows_tokens: false,
             key: None,
             account: account.clone(),
             model: ModelName::new("m"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Keeping, Kept, Metadata};
 use crate::job_state::JobState;
 use crate::rows::{Charge, NodePool, OverLimit, Standby};
+use infera_types::choice::Choice;
 use infera_types::ids::{
     AccountId, AssignmentId, Digest, GatewayId, JobId, KeyId, ModelName, NodeId, OwnerId,
 };
@@ -20,6 +21,11 @@ use infera_types::time::Timestamp;
 pub struct NewJob {
     /// Its id, made by the gateway.
     pub id: JobId,
+    /// Which of its request's answers it is. The jobs of one request are accepted together, the first one first; it alone has the
+    /// idempotency key.
+    pub choice: Choice,
+    /// Whether the ids of the answer's tokens are told.
+    pub shows_tokens: bool,
     /// The account that asks and pays.
     pub account: AccountId,
     /// The key under which it asks; none if it asks without one, as an operator does for it.
@@ -128,6 +134,10 @@ pub enum Cancelled {
 pub struct JobView {
     /// The job.
     pub id: JobId,
+    /// Which of its request's answers it is.
+    pub choice: Choice,
+    /// Whether the ids of the answer's tokens are told.
+    pub shows_tokens: bool,
     /// The model that is asked.
     pub model: ModelName,
     /// The tier that it is served in.
@@ -266,6 +276,8 @@ pub enum Take {
 pub struct TakenJob {
     /// The job.
     pub id: JobId,
+    /// Which of its request's answers it is.
+    pub choice: Choice,
     /// The account that asked.
     pub account: AccountId,
     /// The model that is asked.

@@ -121,8 +121,34 @@ impl TextStream {
 
 /// Returns whether a token stands for one byte.
 fn is_byte(spelled: &str) -> bool {
+    the_byte(spelled).is_some()
+}
+
+/// Returns the byte that a token such as `<0xE2>` stands for.
+fn the_byte(spelled: &str) -> Option<u8> {
     let digits = spelled.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+    digits.filter(|digits| digits.len() == 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
+}
+
+/// Returns the bytes that a token stands for, wherever it is in a text: unlike at the beginning of one, no space is left out.
+pub(super) fn bytes_of(tokenizer: &Tokenizer, decoding: &Decoding, token: TokenId) -> Option<Vec<u8>> {
+    /// What tokenizers of pieces write for a space.
+    const SPACE: char = '\u{2581}';
+    let spelled = tokenizer.id_to_token(token)?;
+    if decoding.special.contains(&spelled) {
+        return Some(spelled.into_bytes());
+    }
+    Some(match decoding.kind {
+        Kind::ByteLevel => {
+            let mut bytes = Vec::new();
+            add_bytes(&spelled, &mut bytes);
+            bytes
+        }
+        Kind::Pieces { bytes } => match the_byte(&spelled).filter(|_| bytes) {
+            Some(byte) => vec![byte],
+            None => spelled.replace(SPACE, " ").into_bytes(),
+        },
+    })
 }
 
 /// Adds the bytes of a byte-level token. One with any other letter was added to the tokenizer as it is.

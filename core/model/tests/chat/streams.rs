@@ -118,6 +118,33 @@ fn a_row_of_bytes_is_given_out_when_it_ends() {
     assert_eq!(streamed(model, &spaced), ["a", " ", "b", "", ""], "one space is the tokenizer's own");
 }
 
+#[test]
+fn a_token_is_spelled_by_its_bytes_wherever_it_is() {
+    let model = bundled_model();
+    for text in ["é🎉 東", " the  answer\n", "47 + 38 = 85."] {
+        let tokens = bundled_alone().encode_fast(text, false).expect("a text");
+        let spelled: Vec<u8> = tokens
+            .get_ids()
+            .iter()
+            .flat_map(|token| model.token_bytes(*token).expect("a known token"))
+            .collect();
+        assert_eq!(String::from_utf8(spelled).expect("whole characters"), text);
+    }
+    for (model, alone) in [by_pieces(), metaspace()] {
+        let id = |token: &str| alone.token_to_id(token).expect(token);
+        for (token, bytes) in [
+            ("▁ab", &b" ab"[..]),
+            ("▁▁", b"  "),
+            ("<0xE2>", b"\xe2"),
+            ("é", "é".as_bytes()),
+            ("</s>", b"</s>"),
+        ] {
+            assert_eq!(model.token_bytes(id(token)).as_deref(), Some(bytes), "{token}");
+        }
+        assert_eq!(model.token_bytes(1_000_000), None);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

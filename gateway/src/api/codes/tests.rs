@@ -56,6 +56,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::ModelGone(text()),
         ApiError::ModelRemoved(text()),
         ApiError::ContextExceeded { tokens_min: 2, context_max: 1 },
+        ApiError::UnsupportedByModel { model: text(), parameters: vec!["n"] },
         ApiError::HeadTooLarge,
         ApiError::SlowHead,
         ApiError::TooLarge(1),
@@ -128,6 +129,7 @@ fn is_listed_above(error: &ApiError) {
         | ApiError::ModelGone(_)
         | ApiError::ModelRemoved(_)
         | ApiError::ContextExceeded { .. }
+        | ApiError::UnsupportedByModel { .. }
         | ApiError::HeadTooLarge
         | ApiError::SlowHead
         | ApiError::TooLarge(_)

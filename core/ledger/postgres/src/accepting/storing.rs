@@ -25,7 +25,8 @@ const INSERT_JOBS: &str = concat!(
         UPDATE account_erasures SET live = live + meant.jobs FROM meant WHERE account_erasures.account = meant.account)
     INSERT INTO jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms,
         deadline_ms, epoch, state, handouts, is_handed_out, lost_handouts, misses, unconfirmed_ms, request_hash,
-        lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms, retention_days)
+        lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms, retention_days, choice, choices,
+        shows_tokens)
     SELECT id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms, epoch,
         ",
     job_state!(queued),
@@ -34,13 +35,14 @@ const INSERT_JOBS: &str = concat!(
         CASE WHEN EXISTS (
             SELECT 1 FROM account_erasures WHERE account_erasures.account = jobs.account AND asked_ms >= jobs.accepted_ms)
             THEN 0 ELSE erase_after_ms END,
-        retention_days
+        retention_days, choice, choices, shows_tokens
     FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::text[],
         $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bytea[], $13::smallint[], $14::smallint[],
-        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[])
+        $15::text[], $16::bigint[], $17::smallint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[],
+        $22::smallint[], $23::smallint[], $24::smallint[])
         AS jobs (id, account, model, request, quorum, replicas, gateway, synchronous, accepted_ms, deadline_ms,
             epoch, request_hash, lane, tier, share, share_weight, held, prompt_estimate, key_id, erase_after_ms,
-            retention_days)"
+            retention_days, choice, choices, shows_tokens)"
 );
 const INSERT_KEYS: &str = "INSERT INTO idempotency (account, key, fingerprint, job_id)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::bytea[])";
@@ -85,6 +87,8 @@ struct Columns<'a> {
     keys: Vec<Option<&'a str>>,
     erased_after: Vec<Option<i64>>,
     retentions: Vec<i64>,
+    choices: (Vec<i16>, Vec<i16>),
+    shows_tokens: Vec<i16>,
 }
 
 impl<'a> Columns<'a> {
@@ -113,6 +117,10 @@ impl<'a> Columns<'a> {
             columns.keys.push(job.key.as_ref().map(KeyId::as_str));
             columns.erased_after.push(erase_after(&job.keeping));
             columns.retentions.push(retention(job.keeping.retention_days));
+            let small = |count: u32| i16::try_from(count).unwrap_or(i16::MAX);
+            columns.choices.0.push(small(job.choice.index));
+            columns.choices.1.push(small(job.choice.count));
+            columns.shows_tokens.push(i16::from(job.shows_tokens));
         }
         Ok(columns)
     }
@@ -162,13 +170,14 @@ pub(super) async fn write(client: &ClientWrapper, jobs: &[Fresh<'_>], share: i16
     let Columns { ids, accounts: owners, models, requests, quorums, replicas, .. } = &columns;
     let Columns { gateways, synchronous, accepted, deadlines, epochs, hashes, metadata, .. } = &columns;
     let Columns { lanes, tiers, shares, weights, held, prompts, keys: key_ids, .. } = &columns;
-    let Columns { erased_after, retentions, .. } = &columns;
+    let Columns { erased_after, retentions, choices, shows_tokens, .. } = &columns;
     let (inserted, listed, keys, waiting, totals, charged, reserved, committed) = tokio::join!(
         biased;
         async {
             let columns: Parameters<'_> = &[
                 ids, owners, models, requests, quorums, replicas, gateways, synchronous, accepted, deadlines, epochs,
                 hashes, lanes, tiers, shares, weights, held, prompts, key_ids, erased_after, retentions,
+                &choices.0, &choices.1, shows_tokens,
             ];
             client.execute(&insert_jobs, columns).await.map(drop)
         },

@@ -2,7 +2,7 @@
 
 use infera_ledger::{job_state, record_retention};
 
-pub(super) const LOCK_JOBS: &str = "SELECT id, account, state, charged, erase_after_ms, retention_days FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+pub(super) const LOCK_JOBS: &str = "SELECT id, account, state, charged, erase_after_ms, retention_days, choice, choices FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 /// The columns that [`super::settlement`] reads, and after them those that [`super::with_group`] reads.
 pub(super) const READ: &str =
     "SELECT settlements.job_id, settlement, settlements.hash, record, groups.hash FROM settlements
