@@ -10,7 +10,7 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 17] = [
+const MIGRATIONS: [&str; 19] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
@@ -28,6 +28,8 @@ const MIGRATIONS: [&str; 17] = [
     include_str!("../migrations/0015_erasing.sql"),
     include_str!("../migrations/0016_money.sql"),
     include_str!("../migrations/0017_bounds.sql"),
+    include_str!("../migrations/0018_placeholder.sql"),
+    include_str!("../migrations/0019_bytes.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an

@@ -1,6 +1,7 @@
 //! Ends jobs: the only way for every kind of end, many in one transaction; and reads the ends back. A transaction
 //! that ends a job holds the lock of the job's row, so that what it reads stays true until the commit.
 
+mod group_columns;
 mod statements;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,12 +13,14 @@ use tokio_postgres::Row;
 use super::charging::{ADD_SPENDING, CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
 use super::lane::Work;
+use super::packing::Packing;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::scheduling::{SCHEDULE, ScheduleColumns};
 use super::values::{get, job_id, millis, named, optional_digest, ordered, whole};
+use group_columns::GroupColumns;
 use infera_ledger::stored::charging::StoredCharge;
-use infera_ledger::stored::{GroupRow, SettlementRow, day, group_of, readable, settlement_of};
+use infera_ledger::stored::{Form, GroupRow, SettlementRow, day, group_of, readable, settlement_of};
 use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::ids::JobId;
 use infera_types::job::Settlement;
@@ -45,6 +48,8 @@ impl Totals {
 /// The lane of [`infera_ledger::JobOwner::settle`] and of cancelling.
 pub(super) struct Settling {
     pub(super) share: i16,
+    /// The form in which postings are written.
+    pub(super) packing: Packing,
 }
 
 #[async_trait]
@@ -58,7 +63,7 @@ impl Work for Settling {
     }
 
     fn weight(&self, row: &SettlementRow) -> usize {
-        row.settlement.len() + row.group.as_ref().map_or(0, |group| group.record.len())
+        row.settlement.as_bytes().len() + row.group.as_ref().map_or(0, |group| group.record.len())
     }
 
     async fn commit(
@@ -80,7 +85,8 @@ impl Work for Settling {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
             // It holds fourteen statements at once: too large a future to move.
-            Box::pin(Columns::of(&known, &ending, &places)?.write(client, self.share)).await?;
+            let columns = Columns::of(&known, &ending, (&places, self.packing.form()))?;
+            Box::pin(columns.write(client, self.share)).await?;
         }
         Ok(outcomes)
     }
@@ -183,26 +189,6 @@ async fn fill_and_read(
     Ok(known)
 }
 
-/// The columns of groups.
-#[derive(Default)]
-struct GroupColumns<'a> {
-    jobs: Vec<&'a [u8]>,
-    verifiers: Vec<&'a str>,
-    deadlines: Vec<i64>,
-    records: Vec<&'a [u8]>,
-    hashes: Vec<&'a [u8]>,
-}
-
-impl<'a> GroupColumns<'a> {
-    fn push(&mut self, job: &'a [u8], group: &'a GroupRow) {
-        self.jobs.push(job);
-        self.verifiers.push(&group.verifier);
-        self.deadlines.push(millis(group.deadline_ms));
-        self.records.push(&group.record);
-        self.hashes.push(group.hash.as_bytes());
-    }
-}
-
 /// The jobs of one account that a batch ends.
 #[derive(Clone, Copy, Default)]
 struct Ended {
@@ -246,11 +232,11 @@ struct UsageColumns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Makes the columns. `places` holds the place to keep for each row, or none.
+    /// Makes the columns. `places` holds the place to keep for each row, or none; `form` is that of postings.
     fn of(
         known: &Known,
         rows: &[&'a SettlementRow],
-        places: &'a [Option<GroupRow>],
+        (places, form): (&'a [Option<GroupRow>], Form),
     ) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
         for (row, place) in rows.iter().zip(places) {
@@ -259,7 +245,10 @@ impl<'a> Columns<'a> {
             columns.owners.push(row.account.as_str());
             columns.kinds.push(row.kind as i16);
             columns.settled.push(settled);
-            columns.settlements.push(&row.settlement);
+            let plain = row.settlement.plain();
+            columns
+                .settlements
+                .push(plain.ok_or_else(|| LedgerError::Row("a settlement is packed".to_owned()))?);
             columns.reasons.push(row.reason);
             columns.hashes.push(row.hash.as_bytes());
             if let Some(group) = row.group.as_ref().or(place.as_ref()) {
@@ -286,7 +275,7 @@ impl<'a> Columns<'a> {
                 ended.tokens = ended.tokens.saturating_add(whole(usage.completion_tokens));
                 let charged = known.live.get(&row.job).map_or(0, |live| live.charged);
                 ended.excess = ended.excess.saturating_add(usage.beyond(charged));
-                columns.postings.push(&usage.posting)?;
+                columns.postings.push(&usage.posting, form)?;
                 columns.used.jobs.push(job);
                 columns.used.days.push(day(row.settled_ms));
                 columns.used.prompts.push(whole(usage.prompt_tokens));
@@ -318,7 +307,7 @@ impl<'a> Columns<'a> {
         let [tokens, excess] = [of_each(|ended| ended.tokens), of_each(|ended| ended.excess)];
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted, used) = (&self.groups, &self.records, &self.postings, &self.used);
-        let (postings, scheduled) = (posted.ids.len(), &self.scheduled);
+        let scheduled = &self.scheduled;
         let outcomes = tokio::join!(
             biased;
             async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons, &self.hashes]).await.map(drop) },
@@ -329,7 +318,7 @@ impl<'a> Columns<'a> {
             async { execute_over(client, self.freed.len(), &free, &[&self.freed]).await },
             async { client.execute(&sequence, &[]).await.map(drop) },
             async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
-            async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
+            async { posted.append(client, &post).await },
             async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions, &used.costs]).await },
             async { execute_over(client, scheduled.jobs.len(), &schedule, &[&scheduled.jobs, &scheduled.owners, &scheduled.asked, &scheduled.due, &scheduled.reasons]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },
@@ -366,7 +355,7 @@ impl<'a> Columns<'a> {
 
 /// Reads a settlement, without its group, from a row whose first columns are its job, its JSON and the JSON's hash.
 pub(super) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
-    settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
+    settlement_of(job_id(row, 0)?, get::<&str>(row, 1)?.as_bytes(), optional_digest(row, 2)?)
 }
 
 /// Reads a settlement from a row that also has the group's record and its hash, which are null if there is none.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 18] = [
+const MIGRATIONS: [&str; 20] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -22,6 +22,8 @@ const MIGRATIONS: [&str; 18] = [
     include_str!("../migrations/0016_erasing.sql"),
     include_str!("../migrations/0017_money.sql"),
     include_str!("../migrations/0018_bounds.sql"),
+    include_str!("../migrations/0019_placeholder.sql"),
+    include_str!("../migrations/0020_bytes.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -1,0 +1,2 @@
+-- Version 18: nothing; the number is that of a change that is made beside this one.
+SELECT 1;
