@@ -76,7 +76,8 @@ async fn a_gateway_is_told_of_an_end_in_the_version_that_its_notice_announced() 
     for (announced, byte, reason) in [
         (Some(Version::First), 1, FailureReason::Unprocessable),
         (Some(Version::Second), 2, FailureReason::InvalidMessages),
-        (None, 2, FailureReason::InvalidMessages),
+        (Some(Version::Third), 3, FailureReason::InvalidMessages),
+        (None, 3, FailureReason::InvalidMessages),
     ] {
         let job = network.accept(&strange, Ask::default()).await;
         if let Some(speaks) = announced {
