@@ -53,3 +53,6 @@ rm -rf "$bench/scratch"
 cargo bench --locked --quiet --package infera-bench --bench standalone -- \
     "${arguments[@]}" --infera "$bench/infera" --large "$large" --scratch "$bench/scratch" \
     --json "$bench/latest.json" "$@"
+
+# How many bytes a job takes: no times, so that it may run on a busy machine, also alone.
+cargo bench --locked --quiet --package infera-bench --bench bytes

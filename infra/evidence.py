@@ -11,6 +11,8 @@ from pathlib import Path
 
 import zstandard
 
+import packed
+
 
 def job_text(digits):
     """Returns a job's id as clients see it, from its hexadecimal digits in the ledger."""
@@ -142,8 +144,8 @@ def archived_record(line):
 
 def group(digits, is_closed, record):
     """Makes a group from a row of the ledger. The replicas' numbers, which are most of the row, are left out."""
-    # The text is empty if the job's verifier died before it wrote the group.
-    found = json.loads(record)["assignments"] if record else []
+    # It is empty if the job's verifier died before it wrote the group.
+    found = json.loads(packed.group_text(record))["assignments"] if record else []
     return Group(job_text(digits), is_closed, tuple((one["id"], one["node"], one["owner"], one["state"]) for one in found))
 
 

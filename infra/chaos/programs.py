@@ -21,7 +21,12 @@ DEADLINE_MS = (LONGEST_FAULT_S + 120) * 1000
 ENGINE = {"engine.stub.prefill_us": 50_000, "engine.stub.decode_us": 40_000}
 
 # More of the archiving falls under faults if it is frequent, and the campaign ends sooner.
-VERIFIER = {"verifier.archive_ms": 1_000, "verifier.archive_wait_ms": 2_000, "verifier.archive_retry_ms": 15_000}
+VERIFIER = {
+    "verifier.archive_ms": 1_000,
+    "verifier.archive_wait_ms": 2_000,
+    "verifier.archive_retry_ms": 15_000,
+    "verifier.group_retention_ms": 86_400_000,
+}
 
 
 def through(port, url):

@@ -103,7 +103,7 @@ fn message<W: Wire + PartialEq + std::fmt::Debug>(body: &[u8]) {
     let Ok(value) = read else { return };
     let (again, _) = W::from_message_with_unknown(&message(body)).expect("read once, so read twice");
     assert_eq!(again, value);
-    for version in [Version::First, Version::Second] {
+    for version in [Version::First, Version::Second, Version::Third] {
         let written = value.to_message_in(version, "fuzz");
         let read = W::from_message(&written).expect("what we write can be read");
         // The first version has fewer words.

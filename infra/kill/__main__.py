@@ -37,7 +37,7 @@ OPEN_MIN = 8
 AT_ONCE = 16
 
 # Two slots a node keep a queue, so that kills find jobs in every state; limits on clients are not what is tried; archiving at
-# once lets the run end sooner. None of it changes what is checked.
+# once lets the run end sooner; groups stay until they are checked. None of it changes what is checked.
 SETTINGS = [
     "worker.slots=2",
     "gateway.requests_per_minute=0",
@@ -47,6 +47,7 @@ SETTINGS = [
     "verifier.archive_ms=500",
     "verifier.archive_wait_ms=500",
     "verifier.archive_retry_ms=2000",
+    "verifier.group_retention_ms=86400000",
 ]
 
 # Groups that are open, ended jobs that are not archived, postings that are not in the balances.

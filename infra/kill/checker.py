@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import packed
 import sabotage
 from promises import (
     Tally,
@@ -66,16 +67,16 @@ FILE_SABOTAGES = [
     ("accepted and not in the ledger", "UPDATE jobs SET id = randomblob(16) WHERE rowid = 1"),
     ("in the ledger and never told to the client", "UPDATE jobs SET id = randomblob(16) WHERE rowid = 1"),
     ("jobs that were never submitted", "UPDATE jobs SET request = json_set(CAST(request AS TEXT), '$.seed', -5) WHERE rowid = 1"),
-    ("ended otherwise than succeeded", "UPDATE settlements SET settlement = json_set(settlement, '$.end.status', 'expired') WHERE rowid = 1"),
-    ("usage owed and not posted, or wrong", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'usage:%')"),
-    ("verdict owed and not posted", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'verdict:%')"),
-    ("posted and not owed", "UPDATE postings SET id = 'verdict:other' WHERE sequence = (SELECT min(sequence) FROM postings WHERE id LIKE 'verdict:%')"),
+    ("ended otherwise than succeeded", "UPDATE settlements SET settlement = json_set(plain_settlement(settlement), '$.end.status', 'expired') WHERE rowid = 1"),
+    ("usage owed and not posted, or wrong", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE plain_id(id) LIKE 'usage:%')"),
+    ("verdict owed and not posted", "DELETE FROM postings WHERE sequence = (SELECT min(sequence) FROM postings WHERE plain_id(id) LIKE 'verdict:%')"),
+    ("posted and not owed", "UPDATE postings SET id = 'verdict:other' WHERE sequence = (SELECT min(sequence) FROM postings WHERE plain_id(id) LIKE 'verdict:%')"),
     ("balances that don't follow from the postings", "UPDATE balances SET millipoints = millipoints + 1 WHERE rowid = 1"),
     ("groups never closed", "UPDATE groups SET is_closed = 0 WHERE rowid = 1"),
-    ("an owner twice in a group", "UPDATE groups SET record = json_set(CAST(record AS TEXT), '$.assignments[0].owner', json_extract(CAST(record AS TEXT), '$.assignments[1].owner')) WHERE rowid = 1"),
+    ("an owner twice in a group", "UPDATE groups SET record = json_set(plain_group(record), '$.assignments[0].owner', json_extract(plain_group(record), '$.assignments[1].owner')) WHERE rowid = 1"),
     ("archive record missing", "DELETE FROM records WHERE rowid = 1"),
     ("archive record different", "UPDATE records SET hash = randomblob(32) WHERE rowid = 1"),
-    ("archive record different", "UPDATE settlements SET settlement = json_set(settlement, '$.end.answer.tokens[0]', 0) WHERE rowid = 1"),
+    ("archive record different", "UPDATE settlements SET settlement = json_set(plain_settlement(settlement), '$.end.answer.tokens[0]', 0) WHERE rowid = 1"),
 ]
 
 
@@ -87,6 +88,7 @@ def missed(data, history):
             copy = Path(folder) / "data"
             shutil.copytree(data, copy)
             ledger = sqlite3.connect(copy / "ledger.sqlite")
+            packed.add_functions(ledger)
             with ledger:
                 rows = ledger.execute(change).rowcount
             ledger.close()

@@ -1,18 +1,18 @@
 """Reads the evidence that `infera up` left: the ledger's SQLite file and the archive's folder, none of it by Infera's code."""
 
-import json
 import sqlite3
 from pathlib import Path
 
+import packed
 from evidence import Ended, Evidence, Job, Place, Posting, group, job_text
 
-# The ledger's tables: bytes as hexadecimal digits, JSON as it is stored.
+# The ledger's tables: ids as hexadecimal digits; settlements, groups and postings as they are stored, packed or JSON.
 QUERIES = {
     "jobs": """SELECT lower(hex(id)), state, accepted_ms, deadline_ms, lost_handouts,
         json_extract(CAST(request AS TEXT), '$.seed') FROM jobs""",
     "settlements": "SELECT lower(hex(job_id)), settled_ms, settlement FROM settlements",
-    "groups": "SELECT lower(hex(job_id)), is_closed, CAST(record AS TEXT) FROM groups",
-    "postings": "SELECT sequence, id, lower(hex(job_id)), posted_ms, entry FROM postings",
+    "groups": "SELECT lower(hex(job_id)), is_closed, record FROM groups",
+    "postings": "SELECT sequence, id, lower(hex(job_id)), posted_ms, entry, valid_node FROM postings",
     "balances": "SELECT subject, millipoints, prompt_tokens, completion_tokens, postings FROM balances",
     "disputes": "SELECT lower(hex(job_id)), status, detail FROM disputes",
     "segments": "SELECT lower(hex(id)), object_key FROM segments",
@@ -38,9 +38,12 @@ def read(data, history):
         history=history,
         faults=[],
         jobs=[Job(job_text(digits), *map(number, others)) for digits, *others in rows["jobs"]],
-        settlements=[Ended(job_text(digits), moment, json.loads(text)["end"]) for digits, moment, text in rows["settlements"]],
+        settlements=[Ended(job_text(digits), moment, packed.end(row)) for digits, moment, row in rows["settlements"]],
         groups=[group(digits, is_closed == 1, record) for digits, is_closed, record in rows["groups"]],
-        postings=[Posting(s, name, job_text(job), moment, json.loads(entry)) for s, name, job, moment, entry in rows["postings"]],
+        postings=[
+            Posting(number, packed.posting_id(name), job_text(job), moment, packed.entry(entry, node))
+            for number, name, job, moment, entry, node in rows["postings"]
+        ],
         balances=rows["balances"],
         disputes=[(job_text(digits), *others) for digits, *others in rows["disputes"]],
         segments=rows["segments"],

@@ -165,6 +165,7 @@ const TESTED_WITH: &[(&str, &[&str])] = &[
         "infera-bench",
         &[
             "infera",
+            "infera-archive",
             "infera-broker",
             "infera-broker-rabbitmq",
             "infera-engine",
@@ -190,7 +191,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lettre", &["infera-mail-smtp"]),
     ("tokenizers", &["infera-model"]),
     ("minijinja", &["infera-model"]),
-    ("zstd", &["infera-archive"]),
+    ("zstd", &["infera-archive", "infera-ledger"]),
     ("rustls-native-certs", &["infera-tls"]),
     // The public face is the gateway's; what operators see of every program is `operations`'; commands beside an `infera up`
     // ask that one; the model store asks Hubs.

@@ -78,8 +78,10 @@ pub struct Config {
     /// How long a claimed segment may stay unrecorded before it is written again, in milliseconds; also how long a verifier
     /// that died keeps the others from archiving.
     pub archive_retry_ms: u64,
-    /// How long bodies, groups and idempotency keys of archived jobs stay in the ledger, in milliseconds.
+    /// How long bodies and idempotency keys of archived jobs stay in the ledger, in milliseconds.
     pub retention_ms: u64,
+    /// How long the groups of archived jobs stay in the ledger, in milliseconds; no longer than their bodies.
+    pub group_retention_ms: u64,
     /// How long the erasures in one segment are gathered in the archive before it is rewritten without their text, in milliseconds. The
     /// ledger's text goes at once.
     pub rewrite_wait_ms: u64,
@@ -150,6 +152,10 @@ impl Default for Config {
             archive_retry_ms: 150_000,
             // A day in which a body can be read without the archive.
             retention_ms: 24 * 60 * 60 * 1_000,
+            // A group is closed within its assignments' budgets and archived half a minute later. What is lost meanwhile in the
+            // archive is written again from it: ten minutes see a store's failure, and are some hundred MB at a hundred jobs a
+            // second.
+            group_retention_ms: 10 * 60 * 1_000,
             // A client that erases job by job mostly erases neighbours. Five minutes of that are one rewriting, a second or two and some
             // megabytes, in place of hundreds.
             rewrite_wait_ms: 5 * 60 * 1_000,

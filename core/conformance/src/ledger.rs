@@ -5,6 +5,7 @@
 //! survive the end of the process cannot be checked from within; each implementation tests that beside this suite.
 
 mod archiving;
+mod bytes;
 mod choices;
 mod clocks;
 mod damage;
@@ -32,6 +33,7 @@ mod sweeping;
 mod taking;
 
 pub use archiving::*;
+pub use bytes::*;
 pub use choices::*;
 pub use clocks::*;
 pub use damage::*;
@@ -199,6 +201,11 @@ macro_rules! ledger_conformance {
             a_segment_is_pruned_as_a_whole_and_the_oldest_first
             what_the_archive_lost_is_kept
             poisoned_jobs_are_found_whole_until_they_are_pruned
+            a_group_and_an_answer_come_back_to_the_bit
+            postings_come_back_as_they_were
+            groups_leave_before_bodies
+            a_segment_without_its_groups_is_kept
+            text_is_erased_after_its_group_left
 
             a_job_that_is_not_stored_is_archived_without_text
             an_ended_jobs_text_is_erased_when_that_is_ordered

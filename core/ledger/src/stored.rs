@@ -1,12 +1,14 @@
-//! The stored form of a settlement, the same for every implementation with tables: JSON without the group, the group,
-//! and what the account owes. Also checks that what is read is what was stored. No SQL.
+//! The stored form of what a ledger holds, the same for every implementation with tables: ends and their groups (`ends`, and
+//! `packing` as their bytes), places, times and names. Also checks that what is read is what was stored. No SQL.
 
 pub mod charging;
 mod columns;
+mod ends;
 mod gathering;
 mod keeping;
 mod keys;
 mod mail;
+pub mod packing;
 mod replicas;
 mod usage;
 
@@ -17,24 +19,19 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use columns::{millis, whole};
+pub use ends::{EndForms, Form, GroupRow, SettlementRow, StoredSettlement, group_of, settlement_of};
 pub use gathering::Gathering;
 pub use keeping::{Due, days_ms, due, erase_after, keeping, kept, retention, retention_of};
 pub use keys::{day, scopes, used_key};
 pub use mail::{before, mail_word};
 pub use replicas::{replicas_number, replicas_of};
 pub use usage::Usage;
-use usage::usage;
 
-use super::{Accepted, EndKind, JobState, LedgerError, NewJob, PoisonedJob, SettledRecord};
-use infera_types::ids::{AccountId, Digest, GatewayId, JobId, ModelName, SegmentId};
-use infera_types::job::{End, GroupRecord, Settlement};
+use super::{Accepted, JobState, LedgerError, NewJob, PoisonedJob, SettledRecord};
+use infera_types::ids::{Digest, JobId, SegmentId};
+use infera_types::job::Settlement;
 use infera_types::time::Timestamp;
 use infera_types::unreadable::unreadable;
-
-/// How long the record of a job that was cancelled or expired while a verifier owned it waits for that verifier to
-/// report which nodes it had asked. The verifier checks once a second; one that cannot write for twice its lease is
-/// gone.
-const GROUP_WAIT: Duration = Duration::from_secs(30);
 
 /// Requests and groups of this many bytes together fill a segment, however few records that is, because all are in
 /// memory several times over while it is built.
@@ -96,114 +93,6 @@ pub fn no_place(job: &NewJob, stored: Stored) -> Option<Accepted> {
     }
 }
 
-/// A settlement in the form of the tables, serialised before it reaches the writer.
-pub struct SettlementRow {
-    /// The job.
-    pub job: JobId,
-    /// The account that asked.
-    pub account: AccountId,
-    /// When it ended.
-    pub settled_ms: Timestamp,
-    /// How it ended, in the tables' word.
-    pub status: &'static str,
-    /// The same as a kind.
-    pub kind: EndKind,
-    /// Why it failed, if it did.
-    pub reason: Option<&'static str>,
-    /// Whether it may have ended without its verifier's doing while a verifier owned it.
-    pub is_called_off: bool,
-    /// Whether its idempotency key may be used again.
-    pub frees_key: bool,
-    /// The settlement's JSON, without its group.
-    pub settlement: String,
-    /// The hash of the settlement's JSON.
-    pub hash: Digest,
-    /// Its group, if nodes were asked.
-    pub group: Option<GroupRow>,
-    /// What the account owes for it, if it has an answer.
-    pub usage: Option<Usage>,
-}
-
-/// A group in the form of its table.
-pub struct GroupRow {
-    /// The verifier that closes it while that verifier is alive.
-    pub verifier: String,
-    /// When its last open assignment's time is up.
-    pub deadline_ms: Timestamp,
-    /// The group's JSON.
-    pub record: Vec<u8>,
-    /// The hash of the record.
-    pub hash: Digest,
-}
-
-/// The settlement's JSON as it is stored: all fields but the group, which has a table of its own.
-#[derive(Serialize)]
-struct WithoutGroup<'a> {
-    job_id: JobId,
-    account: &'a AccountId,
-    model: &'a ModelName,
-    gateway: &'a GatewayId,
-    end: &'a End,
-    settled_ms: Timestamp,
-}
-
-impl SettlementRow {
-    /// Makes the rows of a settlement.
-    ///
-    /// # Errors
-    /// [`LedgerError::Row`]: it cannot be written as JSON.
-    pub fn of(settlement: &Settlement) -> Result<Self, LedgerError> {
-        let Settlement { job_id, account, model, gateway, end, group, settled_ms } = settlement;
-        let row = WithoutGroup { job_id: *job_id, account, model, gateway, end, settled_ms: *settled_ms };
-        let group = group.as_ref().map(GroupRow::of).transpose()?;
-        let settlement_json = to_json(&row)?;
-        Ok(Self {
-            job: *job_id,
-            account: account.clone(),
-            settled_ms: *settled_ms,
-            status: end.word(),
-            kind: EndKind::of(end),
-            reason: reason(end),
-            is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
-            frees_key: end.frees_key(),
-            hash: Digest::of(settlement_json.as_bytes()),
-            settlement: settlement_json,
-            group,
-            usage: usage(settlement),
-        })
-    }
-}
-
-impl GroupRow {
-    /// Returns the placeholder of a group that only the job's verifier knows: without an owner and without content,
-    /// and given up after a while.
-    #[must_use]
-    pub fn awaited(settled_ms: Timestamp) -> Self {
-        Self {
-            verifier: String::new(),
-            deadline_ms: settled_ms.after(GROUP_WAIT),
-            record: Vec::new(),
-            hash: Digest::of(&[]),
-        }
-    }
-
-    fn of(group: &GroupRecord) -> Result<Self, LedgerError> {
-        let record = serde_json::to_vec(group)
-            .map_err(|error| LedgerError::Row(format!("a group can't be written as JSON: {error}")))?;
-        let hash = Digest::of(&record);
-        Ok(Self {
-            verifier: group.verifier.as_str().to_owned(),
-            deadline_ms: group.deadline_ms,
-            record,
-            hash,
-        })
-    }
-}
-
-fn reason(end: &End) -> Option<&'static str> {
-    if let End::Failed { reason, .. } = end { Some(reason.word()) } else { None }
-}
-
 /// Serialises a value as JSON text.
 ///
 /// # Errors
@@ -235,22 +124,6 @@ pub fn unchanged<'a>(what: &str, bytes: &'a [u8], hash: Option<Digest>) -> Resul
         ))),
         _ => Ok(bytes),
     }
-}
-
-/// Returns the settlement of `job` that was stored as `json`, without its group.
-///
-/// # Errors
-/// [`LedgerError::Row`] if it was changed, cannot be parsed, or belongs to another job.
-pub fn settlement_of(job: JobId, json: &str, hash: Option<Digest>) -> Result<Settlement, LedgerError> {
-    let read = unchanged("settlement", json.as_bytes(), hash).and_then(|json| from_json("settlement", json));
-    let settlement: Settlement = read.map_err(|error| of_job(job, error))?;
-    if settlement.job_id != job {
-        return Err(LedgerError::Row(format!(
-            "job {job}: the stored settlement is that of {}",
-            settlement.job_id
-        )));
-    }
-    Ok(settlement)
 }
 
 /// Returns a job's request, unless its body was pruned.
@@ -321,14 +194,6 @@ pub fn poisoned_of(
         Ok(PoisonedJob { request, ..job })
     });
     if only.is_some() { checked.collect() } else { readable(checked) }
-}
-
-/// Returns the group that was stored as `record`.
-///
-/// # Errors
-/// [`LedgerError::Row`] if it was changed or cannot be parsed.
-pub fn group_of(record: &[u8], hash: Option<Digest>) -> Result<GroupRecord, LedgerError> {
-    from_json("group", unchanged("group", record, hash)?)
 }
 
 /// Returns those of the rows that can be read, and logs what is wrong with the others: a row that this version

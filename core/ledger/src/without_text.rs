@@ -1,6 +1,6 @@
 //! Takes the text out of what is stored of a job, the same for every implementation and for the archive. Pure.
 
-use super::stored::{SettlementRow, request_json};
+use super::stored::{EndForms, SettlementRow, request_json};
 use super::{ErasedText, LedgerError, Salt, SettledRecord};
 use infera_types::ids::Digest;
 use infera_types::job::{End, Settlement};
@@ -17,6 +17,7 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
         End::Succeeded { answer, .. } => {
             answer.text.clear();
             answer.tokens.clear();
+            // They name the tokens too.
             answer.numbers.clear();
             answer.spelled.clear();
         }
@@ -56,11 +57,11 @@ impl BareRows {
     pub fn of(
         request: Option<&[u8]>,
         settlement: Option<&Settlement>,
-        salt: Salt,
+        (salt, forms): (Salt, EndForms),
     ) -> Result<Self, LedgerError> {
         Ok(Self {
             settlement: settlement
-                .map(|settlement| SettlementRow::of(&without_text(settlement)))
+                .map(|settlement| SettlementRow::of(&without_text(settlement), forms))
                 .transpose()?,
             request: request.map(|body| request_hash(&request_json(body), salt)),
             answer: settlement.and_then(|settlement| answer_hash(&settlement.end, salt)),
@@ -107,8 +108,10 @@ fn answer_hash(end: &End, salt: Salt) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::stored::settlement_of;
     use infera_types::ids::JobId;
+    use infera_types::numbers::TokenNumbers;
 
     /// What is wrong with a settlement that is overwritten is logged.
     #[test]
@@ -116,8 +119,37 @@ mod tests {
         for json in
             [r#"{"end": "my secret"}"#, r#"{"job_id": 7, "end": {"my secret": 1}}"#, r#"["my secret"]"#]
         {
-            let error = settlement_of(JobId::new(), json, None).map(|_| ()).unwrap_err().to_string();
+            let error =
+                settlement_of(JobId::new(), json.as_bytes(), None).map(|_| ()).unwrap_err().to_string();
             assert!(error.contains("line 1, column ") && !error.contains("secret"), "{error}");
         }
+    }
+    /// Numbers name tokens, and a group has tokens of the prompt and texts of the request.
+    #[test]
+    fn nothing_that_names_tokens_is_left() {
+        let numbers = [TokenNumbers {
+            top: vec![(987_654, 1.0)],
+            log_sum_exp: 1.0,
+            logit_max: None,
+            likeliest: vec![(987_654, 1.0)],
+        }];
+        let text: Settlement = serde_json::from_value(serde_json::json!({
+            "job_id": JobId::new(), "account": "a", "model": "m", "gateway": "g", "settled_ms": 1,
+            "end": { "status": "succeeded", "verification": {
+                "status": "verified", "replicas": { "asked": 1, "answered": 1, "agreed": 1 }, "thresholds": "1",
+            }, "answer": {
+                "text": "a secret", "tokens": [987_654], "finish_reason": "stop", "prompt_tokens": 1, "node": "n",
+                "numbers": numbers,
+            } },
+            "group": {
+                "verifier": "v", "assignments": [], "deadline_ms": 1, "temperature": 0.5,
+                "sample_key": Digest::of(b"key"), "prompt_tokens": [987_654],
+                "knobs": { "stop": ["a secret"], "logit_bias": { "987654": 1.0 }, "top_k": 3 },
+            },
+        }))
+        .unwrap();
+        let bare = serde_json::to_string(&without_text(&text)).unwrap();
+        assert!(!bare.contains("secret") && !bare.contains("987654"), "{bare}");
+        assert!(bare.contains("top_k"), "what names no text stays: {bare}");
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AssignmentId, Digest, GatewayId, JobId, VerifierId};
 use crate::numbers::TokenId;
-use crate::wire::Wire;
+use crate::wire::{Columned, Wire};
 
 /// The run of an assignment that a frame belongs to: when the run began, in milliseconds since 1970 on the node's clock, and
 /// later than the node's runs of the assignment before. A run that was cut off begins again as another attempt.
@@ -38,6 +38,8 @@ impl Wire for TokensFrame {
     const KIND: &'static str = "tokens";
 }
 
+impl Columned for TokensFrame {}
+
 /// Released tokens of one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
@@ -64,6 +66,8 @@ pub struct DeltasFrame {
 impl Wire for DeltasFrame {
     const KIND: &'static str = "deltas";
 }
+
+impl Columned for DeltasFrame {}
 
 /// What a gateway has passed on of a job's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,3 +103,5 @@ pub struct Watch {
 impl Wire for Watch {
     const KIND: &'static str = "watch";
 }
+
+impl Columned for Watch {}

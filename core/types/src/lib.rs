@@ -1,6 +1,6 @@
 //! The words that all of Infera shares, and the few tools that every program needs without a seam. No vendor or role.
 //!
-//! Read in this order: names of things (`ids`, `time`, `day`), amounts of money (`money`), what answers are compared by (`numbers`), what a client may
+//! Read in this order: names of things (`ids`, `time`, `day`), amounts of money (`money`), what answers are compared by (`numbers`, and `columns` as their bytes), what a client may
 //! ask (`request`, `knobs`) and what a settled job is (`job`), how jobs share the network (`service`), what an engine can do (`features`), what
 //! crosses the broker (`messages`, `frames`, made
 //! bytes by `wire`, in an `envelope`), then what every long-lived part is given or does (`shutdown`, `retry`, `secret`,
@@ -13,6 +13,7 @@ pub mod ids;
 pub mod time;
 
 pub mod choice;
+pub mod columns;
 pub mod envelope;
 pub mod features;
 pub mod frames;

@@ -1,15 +1,19 @@
 //! Lists every kind of message that crosses the broker. No behaviour and no queue names (those are `broker::topology`); how
 //! a message becomes bytes is `wire`.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::columns::{MalformedColumns, finite, read_numbers, read_tokens, write_numbers, write_tokens};
 use crate::features::Features;
 use crate::frames::Attempt;
 use crate::ids::{AssignmentId, Digest, JobId, ModelName, VerifierId};
 use crate::job::{End, FailureReason, FinishReason, JobRequest, Settlement};
 use crate::numbers::{NumericClass, TokenId, TokenNumbers};
 use crate::time::Timestamp;
+use crate::wire::Columned;
 pub use crate::wire::{DecodeError, MESSAGE_SIZE_MAX_BYTES, Version, Wire};
 
 /// How many of the best tokens a replica reports per position.
@@ -40,6 +44,8 @@ pub struct JobNotice {
     #[serde(default)]
     pub speaks: Version,
 }
+
+impl Columned for JobNotice {}
 
 impl Wire for JobNotice {
     const KIND: &'static str = "job";
@@ -76,6 +82,8 @@ pub struct Assignment {
     #[serde(default)]
     pub speaks: Version,
 }
+
+impl Columned for Assignment {}
 
 impl Wire for Assignment {
     const KIND: &'static str = "assignment";
@@ -129,6 +137,41 @@ impl Wire for Replica {
     const KIND: &'static str = "replica";
 }
 
+impl Columned for Replica {
+    fn in_columns(&self) -> Option<(Self, Vec<u8>)> {
+        // All fields are named, so that the numbers aren't copied to be thrown away.
+        let rest = Self {
+            assignment_id: self.assignment_id,
+            job_id: self.job_id,
+            numeric_class: self.numeric_class.clone(),
+            prompt_hash: self.prompt_hash,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+            rendering: self.rendering,
+            attempt: self.attempt,
+            tokens: Vec::new(),
+            text: self.text.clone(),
+            finish_reason: self.finish_reason,
+            numbers: Vec::new(),
+            timing: self.timing,
+        };
+        Some((rest, columns_of(&self.tokens, &self.numbers)))
+    }
+
+    fn take_columns(&mut self, columns: &mut &[u8]) -> Result<(), MalformedColumns> {
+        self.tokens = read_tokens(columns)?;
+        self.numbers = finite(read_numbers(columns)?)?;
+        Ok(())
+    }
+}
+
+fn columns_of(tokens: &[TokenId], numbers: &[TokenNumbers]) -> Vec<u8> {
+    let mut columns = Vec::new();
+    write_tokens(tokens, &mut columns);
+    write_numbers(numbers, &mut columns);
+    columns
+}
+
 /// Why a node returns an assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +218,8 @@ pub struct Refusal {
     /// One sentence for the operator's log; bounded and never trusted.
     pub detail: String,
 }
+
+impl Columned for Refusal {}
 
 impl Wire for Refusal {
     const KIND: &'static str = "refusal";
@@ -223,6 +268,8 @@ pub struct Heartbeat {
     pub speaks: Version,
 }
 
+impl Columned for Heartbeat {}
+
 impl Wire for Heartbeat {
     const KIND: &'static str = "heartbeat";
 }
@@ -232,6 +279,24 @@ impl Wire for Heartbeat {
 pub struct Completion {
     /// The job's end, without the group's details.
     pub settlement: Settlement,
+}
+
+/// Only answers have tokens and numbers.
+impl Columned for Completion {
+    fn in_columns(&self) -> Option<(Self, Vec<u8>)> {
+        let mut rest = self.clone();
+        let End::Succeeded { answer, .. } = &mut rest.settlement.end else { return None };
+        let (tokens, numbers) = (mem::take(&mut answer.tokens), mem::take(&mut answer.numbers));
+        Some((rest, columns_of(&tokens, &numbers)))
+    }
+
+    fn take_columns(&mut self, columns: &mut &[u8]) -> Result<(), MalformedColumns> {
+        if let End::Succeeded { answer, .. } = &mut self.settlement.end {
+            answer.tokens = read_tokens(columns)?;
+            answer.numbers = finite(read_numbers(columns)?)?;
+        }
+        Ok(())
+    }
 }
 
 impl Wire for Completion {
@@ -283,6 +348,8 @@ pub struct CapacitySummary {
     #[serde(default)]
     pub speaks: Version,
 }
+
+impl Columned for CapacitySummary {}
 
 impl Wire for CapacitySummary {
     const KIND: &'static str = "capacity";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, Digest, GatewayId};
-use crate::wire::Wire;
+use crate::wire::{Columned, Wire};
 
 /// Reports on the network's exchange what keys spent at one gateway since its last report, and what they have in flight there,
 /// so that their limits hold at all gateways together. A report that is lost lets its keys spend that much more, once.
@@ -41,6 +41,8 @@ impl Spent {
         Self { key, account, requests: 0, tokens: 0, looks: 0, in_flight: None }
     }
 }
+
+impl Columned for Spending {}
 
 impl Wire for Spending {
     const KIND: &'static str = "spending";

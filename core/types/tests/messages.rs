@@ -13,6 +13,7 @@ use infera_types::messages::{
     Assignment, CapacitySummary, Completion, DecodeError, Heartbeat, JobNotice, Refusal, RefusalReason,
     Replica, Version, Wire,
 };
+use infera_types::numbers::TokenNumbers;
 use serde_json::{Value, json};
 
 fn message(kind: &str, body: &'static [u8]) -> Message {
@@ -93,7 +94,7 @@ fn words_that_the_first_version_lacks_are_said_in_it_by_others_of_the_same_effec
 
 #[test]
 fn a_version_is_read_or_parked_and_an_announcement_of_a_newer_one_counts_as_ours() {
-    for byte in [0, 3, 255] {
+    for byte in [0, 4, 255] {
         let mut body = include_bytes!("recorded/job").to_vec();
         body[0] = byte;
         let newer = Message { body: body.into(), ..message("job", b"") };
@@ -106,15 +107,17 @@ fn a_version_is_read_or_parked_and_an_announcement_of_a_newer_one_counts_as_ours
         ("0", Version::First),
         ("1", Version::First),
         ("2", Version::Second),
-        ("9", Version::Second),
-        ("256", Version::Second),
-        ("1e300", Version::Second),
+        ("2.9", Version::Second),
+        ("3", Version::Third),
+        ("9", Version::Third),
+        ("256", Version::Third),
+        ("1e300", Version::Third),
     ] {
         assert_eq!(serde_json::from_str::<Version>(announced).unwrap(), version, "{announced}");
     }
     assert_eq!(serde_json::to_string(&Version::Second).unwrap(), "2");
     let notice = JobNotice { speaks: Version::NEWEST, ..read(include_bytes!("recorded/job")) };
-    for version in [Version::First, Version::Second] {
+    for version in [Version::First, Version::Second, Version::Third] {
         let sent = notice.to_message_in(version, "1");
         assert_eq!(sent.body.first(), Some(&version.byte()));
         assert_eq!(JobNotice::from_message(&sent).unwrap(), notice);
@@ -180,4 +183,65 @@ fn a_request_needs_what_it_uses_and_words_of_tomorrow_are_no_hindrance() {
     }
     assert!(!Features::from_iter([]).include(&Features::needed(&request(0.0, Some(1)))));
     assert_eq!(serde_json::to_string(&greedy).unwrap(), r#"["seed"]"#);
+}
+
+fn numbered_replica() -> Replica {
+    let mut replica: Replica = read(include_bytes!("recorded/replica"));
+    replica.numbers = (0..=replica.tokens.len())
+        .map(|place| TokenNumbers {
+            top: replica.tokens.get(place).into_iter().map(|token| (*token, 1.0 / 3.0)).collect(),
+            log_sum_exp: 1.0 / 7.0,
+            logit_max: (place > 1).then_some(1.0 / 3.0),
+            likeliest: vec![(7, -0.1); place % 3],
+        })
+        .collect();
+    replica
+}
+
+/// The third version has tokens and numbers in columns behind the JSON; the others have them in it.
+#[test]
+fn what_answers_are_made_of_travels_in_columns() {
+    let replica = numbered_replica();
+    let mut completion: Completion = read(include_bytes!("recorded/completion"));
+    if let End::Succeeded { answer, .. } = &mut completion.settlement.end {
+        answer.numbers.clone_from(&replica.numbers);
+    }
+    for version in [Version::First, Version::Second, Version::Third] {
+        let (told, ended) = (replica.to_message_in(version, "1"), completion.to_message_in(version, "1"));
+        assert_eq!(Replica::from_message(&told).unwrap(), replica);
+        assert_eq!(Replica::from_message_with_unknown(&told).unwrap(), (replica.clone(), Vec::new()));
+        assert_eq!(Completion::from_message(&ended).unwrap(), completion);
+        println!("{version:?}: a replica of {} bytes, a completion of {}", told.body.len(), ended.body.len());
+    }
+    let size = |version| replica.to_message_in(version, "1").body.len();
+    assert!(size(Version::Third) < size(Version::Second));
+    // Ends without an answer have no columns.
+    completion.settlement.end = End::Expired;
+    let ended = completion.to_message_in(Version::Third, "1");
+    assert_eq!(Completion::from_message(&ended).unwrap(), completion);
+}
+
+/// The sender is at fault, and the message is dropped, whatever part of it is wrong.
+#[test]
+fn malformed_columns_are_refused() {
+    let replica = numbered_replica();
+    let body = replica.to_message_in(Version::Third, "1").body;
+    let refused = |body: Vec<u8>| {
+        let message = Message { body: body.into(), ..message("replica", b"") };
+        let error = Replica::from_message(&message).unwrap_err();
+        assert!(!error.is_parked(), "{error}");
+        assert!(Replica::from_message_with_unknown(&message).is_err());
+        error.to_string()
+    };
+    for cut in 1..body.len() {
+        refused(body[..cut].to_vec());
+    }
+    assert!(refused([&body[..], &[0]].concat()).contains("1 bytes stand behind"));
+    assert!(refused([&[3][..], &[0xff; 12]].concat()).contains("too large"));
+    let mut infinite = replica.clone();
+    infinite.numbers[0].log_sum_exp = f64::INFINITY;
+    assert!(refused(infinite.to_message_in(Version::Third, "1").body.to_vec()).contains("not finite"));
+    let mut none = replica;
+    none.numbers[0].likeliest = vec![(1, f32::NAN)];
+    assert!(refused(none.to_message_in(Version::Third, "1").body.to_vec()).contains("not finite"));
 }

@@ -93,6 +93,7 @@ mod tests {
 
     fn answer(tokens: &[TokenId], text: &str) -> Answer {
         Answer {
+            spelled: Vec::new(),
             text: text.to_owned(),
             tokens: tokens.to_vec(),
             finish_reason: FinishReason::Stop,

@@ -1,7 +1,7 @@
 //! Moves settled, closed jobs into the archive: the batch is claimed in the ledger under a segment's id, written as
 //! one object, then recorded. A batch that stops in between is written again under the same key. One verifier at a time
-//! does it, under a shared lease: two that wrote the same object might not agree on its bytes. `pruner` deletes the bodies
-//! of jobs that are archived and past retention.
+//! does it, under a shared lease: two that wrote the same object might not agree on its bytes. `pruner` deletes the groups
+//! and bodies of jobs that are archived and past retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 
 use super::eraser::{Eraser, Left, Waits};
-use super::pruner::Pruner;
+use super::pruner::{Part, Pruner};
 use crate::config::Config;
 use crate::tenure::{LeaseName, Leases};
 
@@ -113,9 +113,14 @@ impl Archiver {
         // Each segment is of one retention, so that one that isn't full may be followed by another.
         while self.has_lease().await? && self.write(SegmentId::new()).await? > 0 {}
         let began = Instant::now();
-        while self.has_lease().await? && pruner.prune(before(now, self.config.retention_ms)).await? {
-            if began.elapsed() >= PRUNE_FOR {
-                return Ok(true);
+        let bodies_ms = self.config.retention_ms;
+        let groups_ms = self.config.group_retention_ms.min(bodies_ms);
+        // What is old enough to lose its body loses its group with it, and is read only once.
+        for (part, age_ms) in [(Part::Bodies, bodies_ms), (Part::Groups, groups_ms)] {
+            while self.has_lease().await? && pruner.prune(part, before(now, age_ms)).await? {
+                if began.elapsed() >= PRUNE_FOR {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

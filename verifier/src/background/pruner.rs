@@ -1,5 +1,6 @@
-//! Removes from the ledger what the archive holds, once it has read that the archive holds it: a store may lose what it took. A
-//! segment that can't be checked is set aside and checked again later, after waits that grow, so that it keeps no other back.
+//! Removes from the ledger what the archive holds, once it has read that the archive holds it: a store may lose what it took. Groups
+//! leave first, bodies later. A segment that can't be checked is set aside and checked again later, after waits that grow, so that it
+//! keeps no other back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,15 @@ const MENDED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bounds the segments that are set aside. The ledger passes over the records of all of them in each look, some seconds for a million
 /// records; more than a thousand objects that can't be read are no longer single objects' trouble.
 const ASIDE_MAX: usize = 1_000;
+
+/// What is removed of a segment's jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The groups.
+    Groups,
+    /// The bodies, the keys, and the groups that are still there.
+    Bodies,
+}
 
 /// What pruning needs, and which segments it has set aside.
 pub(super) struct Pruner {
@@ -52,21 +62,24 @@ impl Pruner {
         Self { pruning, archive, aside, mended, away }
     }
 
-    /// Removes the bodies of some segments that are past retention and whole in the archive; false if there is nothing more to do now.
-    /// One that isn't whole keeps its bodies, and is written again if all of them are there.
+    /// Removes a part of some segments that were settled before `expired` and are whole in the archive; false if there is nothing more
+    /// to do now. One that isn't whole keeps what is there, and is written again if that is all.
     ///
     /// # Errors
     /// The ledger's.
-    pub(super) async fn prune(&mut self, expired: Timestamp) -> Result<bool, LedgerError> {
+    pub(super) async fn prune(&mut self, part: Part, expired: Timestamp) -> Result<bool, LedgerError> {
         let now = Timestamp::now();
         let without = self.aside.until_later(now);
-        let segments = self.pruning.prunable(expired, now, PRUNE_LIMIT, &without).await?;
+        let segments = match part {
+            Part::Groups => self.pruning.ungroupable(expired, now, PRUNE_LIMIT, &without).await?,
+            Part::Bodies => self.pruning.prunable(expired, now, PRUNE_LIMIT, &without).await?,
+        };
         let mut is_more = false;
         for archived in &segments {
             match segment::verify(&*self.archive, archived).await {
                 Ok(()) => {
                     self.aside.forget(archived.segment);
-                    counter!(VERIFIER_PRUNED).increment(self.pruning.prune(archived.segment).await?);
+                    self.remove(part, archived.segment).await?;
                 }
                 Err(error) if error.is_loss() => {
                     self.aside.forget(archived.segment);
@@ -86,6 +99,16 @@ impl Pruner {
             is_more = true;
         }
         Ok(is_more)
+    }
+
+    async fn remove(&self, part: Part, segment: SegmentId) -> Result<(), LedgerError> {
+        match part {
+            Part::Groups => {
+                self.pruning.ungroup(segment).await?;
+            }
+            Part::Bodies => counter!(VERIFIER_PRUNED).increment(self.pruning.prune(segment).await?),
+        }
+        Ok(())
     }
 
     /// Leaves a segment alone that can't be checked, and returns whether the whole archive may be away.

@@ -109,18 +109,19 @@ mod tests {
     /// Summaries come each second: this verifier's own in the seconds of `own`, another's in those of `other`.
     #[test]
     fn the_oldest_live_verifier_decides_the_version() {
-        use Version::{First, Second};
+        use Version::{First, Second, Third};
         let every = |seconds: std::ops::Range<u64>| seconds.collect::<Vec<_>>();
         for (case, own, other, announced, asked_at, expected) in [
-            ("nothing was heard", every(0..0), every(0..0), Second, 9, First),
-            ("the first seconds", every(0..4), every(0..0), Second, 3, First),
-            ("alone for long enough", every(0..5), every(0..0), Second, 4, Second),
-            ("beside a new one", every(0..9), every(0..9), Second, 8, Second),
+            ("nothing was heard", every(0..0), every(0..0), Third, 9, First),
+            ("the first seconds", every(0..4), every(0..0), Third, 3, First),
+            ("alone for long enough", every(0..5), every(0..0), Third, 4, Third),
+            ("beside a new one", every(0..9), every(0..9), Third, 8, Third),
+            ("beside one of before", every(0..9), every(0..9), Second, 8, Second),
             ("beside an old one", every(0..9), every(0..9), First, 8, First),
             ("an old one that has just come", every(0..9), every(8..9), First, 8, First),
             ("an old one within its time", every(0..9), every(0..6), First, 8, First),
-            ("an old one that fell silent", every(0..10), every(0..6), First, 9, Second),
-            ("deaf now", every(0..9), every(0..9), Second, 12, First),
+            ("an old one that fell silent", every(0..10), every(0..6), First, 9, Third),
+            ("deaf now", every(0..9), every(0..9), Third, 12, First),
             ("deaf until just now", [every(0..9), every(20..22)].concat(), every(0..9), First, 21, First),
             (
                 "deaf, and long since not",
@@ -128,7 +129,7 @@ mod tests {
                 every(0..9),
                 First,
                 24,
-                Second,
+                Third,
             ),
         ] {
             let (start, id, silence_max) = (Instant::now(), VerifierId::fresh(), Duration::from_secs(3));

@@ -33,6 +33,7 @@ fn spelled(tokens: &[TokenId], knobs: &Knobs) -> Text {
 
 fn replica(decoded: &Decoded, text: &str) -> Replica {
     Replica {
+        attempt: None,
         assignment_id: AssignmentId::from_bytes([1; 16]),
         job_id: JobId::from_bytes([2; 16]),
         numeric_class: class("toy", "a"),

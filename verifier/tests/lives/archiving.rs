@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use infera_archive::local::LocalArchive;
 use infera_archive::{Archive, ArchiveError, ArchiveReader, segment};
-use infera_ledger::{ArchiveIndex as _, ArchivedRecord, SettledRecord};
+use infera_ledger::{ArchiveIndex as _, ArchivedRecord, SettledRecord, Sweeping as _};
 use infera_types::ids::{JobId, SegmentId};
 use infera_types::time::Timestamp;
 use infera_verifier::{Config, Seams};
@@ -54,6 +54,21 @@ async fn a_body_goes_once_its_segment_is_whole_in_the_archive() {
     })
     .await;
     assert!(network.archived(job).await.request.is_some(), "the archive has it");
+}
+
+/// A group leaves minutes after its job, while the body stays for a day.
+#[tokio::test]
+async fn a_group_goes_before_its_body() {
+    let (network, job, place) = archived().await;
+    assert_eq!(network.ledger.groups(&[job]).await.unwrap().len(), 1);
+    let _verifier = network.verifier(Config { group_retention_ms: 0, ..quick() });
+    eventually("the group is gone", || async {
+        network.ledger.groups(&[job]).await.unwrap().is_empty().then_some(())
+    })
+    .await;
+    let left = in_ledger(&network, place.segment).await;
+    assert!(left.request.is_some() && left.settlement.group.is_none());
+    assert!(network.archived(job).await.settlement.group.is_some(), "the archive has it");
 }
 
 /// Whether the object is gone, cut or changed: it is written again from what the ledger has, and only then let go of.

@@ -38,10 +38,11 @@ fn said_last(node: &Node) -> Option<Version> {
 async fn each_node_is_written_to_in_the_version_that_it_announced() {
     let network = Arc::new(Network::new().await);
     let (old, new) = (announces(Version::First), announces(Version::Second));
+    let newest = announces(Version::Third);
     let nodes = [
-        Node::start_as(&network, "a", old.clone(), |_| right()).await,
+        Node::start_as(&network, "a", old, |_| right()).await,
         Node::start_as(&network, "b", new, |_| right()).await,
-        Node::start_as(&network, "c", old, |_| right()).await,
+        Node::start_as(&network, "c", newest, |_| right()).await,
     ];
     let _chorus = keep_speaking(&nodes);
     let _verifier = network.verifier(quick());
@@ -49,7 +50,7 @@ async fn each_node_is_written_to_in_the_version_that_it_announced() {
     let job = network.submit(Ask::quorum(3)).await;
     let settlement = network.end_of(job).await;
     assert_eq!((tokens(&settlement), verification(&settlement).replicas.agreed), (&RIGHT[..], 3));
-    for (node, byte) in nodes.iter().zip([1, 2, 1]) {
+    for (node, byte) in nodes.iter().zip([1, 2, 3]) {
         let bytes = node.version_bytes();
         assert!(!bytes.is_empty() && bytes.iter().all(|found| *found == byte), "{byte}: {bytes:?}");
     }
@@ -75,7 +76,8 @@ async fn a_gateway_is_told_of_an_end_in_the_version_that_its_notice_announced() 
     for (announced, byte, reason) in [
         (Some(Version::First), 1, FailureReason::Unprocessable),
         (Some(Version::Second), 2, FailureReason::InvalidMessages),
-        (None, 2, FailureReason::InvalidMessages),
+        (Some(Version::Third), 3, FailureReason::InvalidMessages),
+        (None, 3, FailureReason::InvalidMessages),
     ] {
         let job = network.accept(&strange, Ask::default()).await;
         if let Some(speaks) = announced {

@@ -81,8 +81,10 @@ fn found(row: &Row, account: &AccountId, now: Timestamp) -> Result<BatchCancelle
 impl PostgresLedger {
     /// Ends jobs in one transaction, and returns those that had ended otherwise before.
     async fn end_all(&self, settlements: &[&Settlement]) -> Result<Vec<(JobId, EndKind)>, LedgerError> {
-        let rows: Vec<SettlementRow> =
-            settlements.iter().map(|settlement| SettlementRow::of(settlement)).collect::<Result<_, _>>()?;
+        let rows: Vec<SettlementRow> = settlements
+            .iter()
+            .map(|settlement| SettlementRow::of(settlement, self.packing.end_forms()))
+            .collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -110,7 +112,7 @@ impl PostgresLedger {
     async fn end_once(&self, rows: &[SettlementRow]) -> Result<Vec<Result<Settled, LedgerError>>, Failure> {
         let connection = self.pool.lend().await?;
         let rows: Vec<&SettlementRow> = rows.iter().collect();
-        let settling = Settling { share: self.share };
+        let settling = Settling { share: self.share, packing: self.packing.clone() };
         let Ok(done) = timeout(ANSWER_WAIT, settling.commit(&connection, &rows)).await else {
             discard(connection);
             return Err(Effect::Commits.silence());

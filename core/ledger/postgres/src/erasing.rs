@@ -10,6 +10,7 @@ use super::segments;
 use super::settling::with_group;
 use super::values::{count, flag, get, job_id, millis, optional_time, small, time, word};
 use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER};
+use infera_ledger::stored::EndForms;
 use infera_ledger::without_text::BareRows;
 use infera_ledger::{
     AccountErasure, Erasing, ErasureOrdered, ErasureOrders, ErasureStage, ExpiredSegment, JobErasure,
@@ -298,8 +299,11 @@ impl PostgresLedger {
         if rows.is_empty() {
             return Ok(0);
         }
-        let bare = rows.iter().map(bare).collect::<Result<Vec<_>, _>>()?;
-        let settlement = |bare: &Bare| bare.rows.settlement.as_ref().map(|row| row.settlement.clone());
+        let bare =
+            rows.iter().map(|row| bare(row, self.packing.end_forms())).collect::<Result<Vec<_>, _>>()?;
+        let settlement = |bare: &Bare| {
+            bare.rows.settlement.as_ref().and_then(|row| row.settlement.plain().map(str::to_owned))
+        };
         let jobs: Vec<&[u8]> = bare.iter().map(|bare| &bare.job.as_bytes()[..]).collect();
         let settlements: Vec<String> =
             bare.iter().map(|bare| settlement(bare).unwrap_or_else(|| "{}".to_owned())).collect();
@@ -336,7 +340,7 @@ fn group_of(bare: &Bare) -> Option<&infera_ledger::stored::GroupRow> {
 }
 
 /// Reads a row of [`DUE`] and takes the text out of it.
-fn bare(row: &Row) -> Result<Bare, LedgerError> {
+fn bare(row: &Row, forms: EndForms) -> Result<Bare, LedgerError> {
     let job = job_id(row, 0)?;
     let settlement = match with_group(row) {
         Ok(settlement) => Some(settlement),
@@ -347,6 +351,6 @@ fn bare(row: &Row) -> Result<Bare, LedgerError> {
         Err(error) => return Err(error),
     };
     let request: Option<&[u8]> = get(row, 6)?;
-    let rows = BareRows::of(request, settlement.as_ref(), segments::salt(row, 5)?)?;
+    let rows = BareRows::of(request, settlement.as_ref(), (segments::salt(row, 5)?, forms))?;
     Ok(Bare { job, rows })
 }

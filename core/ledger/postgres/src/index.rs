@@ -7,11 +7,12 @@ use tokio_postgres::Row;
 
 use super::PostgresLedger;
 use super::pool::Parameters;
+use super::posting::{posting, posting_columns};
 use super::segments::PlaceColumns;
 use super::settling::with_group;
 use super::values::{
-    count, digest, from_json, get, job_id, millis, optional_digest, optional_time, ordered, segment_id,
-    small, time, word,
+    count, digest, get, job_id, millis, optional_digest, optional_time, ordered, segment_id, small, time,
+    word,
 };
 use infera_ledger::statements::{
     CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
@@ -164,7 +165,7 @@ impl PostgresLedger {
     /// Returns the postings of some jobs, each job's in the order of their sequence.
     async fn postings(&self, jobs: &[JobId]) -> Result<HashMap<JobId, Vec<Posting>>, LedgerError> {
         let sql =
-            "SELECT id, job_id, posted_ms, entry FROM postings WHERE job_id = ANY($1) ORDER BY sequence";
+            concat!("SELECT ", posting_columns!(), " FROM postings WHERE job_id = ANY($1) ORDER BY sequence");
         let mut postings = HashMap::<JobId, Vec<Posting>>::new();
         for row in &self.pool.query(sql, &[&ordered(jobs)]).await? {
             let posting = posting(row, 0)?;
@@ -172,14 +173,4 @@ impl PostgresLedger {
         }
         Ok(postings)
     }
-}
-
-/// Reads a posting whose four columns begin at `first`.
-pub(super) fn posting(row: &Row, first: usize) -> Result<Posting, LedgerError> {
-    Ok(Posting {
-        id: get(row, first)?,
-        job_id: job_id(row, first + 1)?,
-        posted_ms: time(row, first + 2)?,
-        entry: from_json("posting", get::<&str>(row, first + 3)?.as_bytes())?,
-    })
 }

@@ -57,7 +57,7 @@ impl JobIntake for PostgresLedger {
             group: None,
             settled_ms: now,
         };
-        Ok(match self.settling.run(SettlementRow::of(&settlement)?).await? {
+        Ok(match self.settling.run(SettlementRow::of(&settlement, self.packing.end_forms())?).await? {
             Settled::Now => {
                 self.call_off_others(&settlement).await;
                 Cancelled::Now(settlement)

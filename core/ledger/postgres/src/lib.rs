@@ -28,6 +28,7 @@ mod node_groups;
 mod nodes;
 mod opening;
 mod owner;
+mod packing;
 mod planning;
 mod pool;
 mod posting;
@@ -56,6 +57,7 @@ use tokio::task::JoinSet;
 use self::accepting::Accepting;
 use self::confirming::Confirming;
 use self::lane::Lane;
+use self::packing::Packing;
 use self::pool::Pool;
 use self::posting::PostingLines;
 use self::settling::Settling;
@@ -107,6 +109,8 @@ pub struct PostgresLedger {
     posting: Lane<PostingLines>,
     /// The share of the totals' rows that this process adds to.
     share: i16,
+    /// The form in which rows are written.
+    packing: Packing,
     /// Held by the one projector of this process that asks the database, so that the others hold no connections
     /// meanwhile.
     projecting: Mutex<()>,
@@ -137,15 +141,17 @@ impl PostgresLedger {
         opening::check_durability(&pool).await?;
         let lane_pool = || Pool::open(transport.clone(), 1, Arc::clone(&last));
         let share = opening::share()?;
+        let packing = Packing::default();
         let mut planning = JoinSet::new();
         planning.spawn(planning::learn(pool.clone()));
         Ok(Arc::new(Self {
             accepting: Lane::start(Accepting { share }, lane_pool()?),
             confirming: Lane::start(Confirming, lane_pool()?),
             taking: Lane::start(Takings, lane_pool()?),
-            settling: Lane::start(Settling { share }, lane_pool()?),
-            posting: Lane::start(PostingLines, lane_pool()?),
+            settling: Lane::start(Settling { share, packing: packing.clone() }, lane_pool()?),
+            posting: Lane::start(PostingLines { packing: packing.clone() }, lane_pool()?),
             share,
+            packing,
             projecting: Mutex::new(()),
             _planning: planning,
             pool,

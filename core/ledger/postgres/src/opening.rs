@@ -10,7 +10,7 @@ use super::transport::known_words;
 use infera_ledger::LedgerError;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 18] = [
+const MIGRATIONS: [&str; 19] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_fleet.sql"),
     include_str!("../migrations/0003_reason.sql"),
@@ -29,6 +29,7 @@ const MIGRATIONS: [&str; 18] = [
     include_str!("../migrations/0016_money.sql"),
     include_str!("../migrations/0017_bounds.sql"),
     include_str!("../migrations/0018_choices.sql"),
+    include_str!("../migrations/0019_bytes.sql"),
 ];
 
 /// The limits that the server enforces on every connection. A statement of ours takes milliseconds: 10 s means an

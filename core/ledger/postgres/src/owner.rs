@@ -92,7 +92,7 @@ impl JobOwner for PostgresLedger {
     }
 
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
-        let row = SettlementRow::of(settlement)?;
+        let row = SettlementRow::of(settlement, self.packing.end_forms())?;
         word(row.account.as_str())?;
         let has_answer = row.usage.is_some();
         let settled = self.settling.run(row).await?;

@@ -10,9 +10,8 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::PostgresLedger;
 use super::failure::{Effect, Failure};
-use super::index::posting;
 use super::pool::{ANSWER_WAIT, TRIES, discard};
-use super::posting::HOLD_SEQUENCE;
+use super::posting::{HOLD_SEQUENCE, posting, posting_columns};
 use super::roster::add_days;
 use super::standing::{BALANCES, STANDINGS, balance, standing};
 use super::values::{get, millis, whole};
@@ -24,8 +23,11 @@ use infera_types::ids::{ModelName, NodeId};
 /// The projector's name in the table of progress.
 const PROJECTOR: &str = "standing";
 
-const POSTINGS: &str = "SELECT sequence, id, job_id, posted_ms, entry FROM postings
-    WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3";
+const POSTINGS: &str = concat!(
+    "SELECT sequence, ",
+    posting_columns!(),
+    " FROM postings WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $3"
+);
 
 const WRITE_BALANCES: &str =
     "INSERT INTO balances (subject, millipoints, prompt_tokens, completion_tokens, postings)

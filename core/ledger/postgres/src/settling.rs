@@ -13,13 +13,14 @@ use deadpool_postgres::ClientWrapper;
 use super::charging::{ADD_SPENDING, CHARGES, SpendingColumns, stored_charges};
 use super::failure::Failure;
 use super::lane::Work;
+use super::packing::Packing;
 use super::pool::{Pool, execute_over, prepared};
 use super::posting::{INSERT_POSTINGS, PostingColumns, SHARE_SEQUENCE};
 use super::scheduling::{SCHEDULE, ScheduleColumns};
 use super::values::{choice, get, job_id, millis, named, ordered, whole};
 use filling::{GroupColumns, fill_and_read};
 use infera_ledger::stored::charging::StoredCharge;
-use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, readable};
+use infera_ledger::stored::{Form, GroupRow, SettlementRow, Usage, day, readable};
 use infera_ledger::{LedgerError, Settled, job_state};
 use infera_types::choice::Choice;
 use infera_types::ids::JobId;
@@ -49,6 +50,8 @@ impl Totals {
 /// The lane of [`infera_ledger::JobOwner::settle`] and of cancelling.
 pub(super) struct Settling {
     pub(super) share: i16,
+    /// The form in which postings are written.
+    pub(super) packing: Packing,
 }
 
 #[async_trait]
@@ -62,7 +65,7 @@ impl Work for Settling {
     }
 
     fn weight(&self, row: &SettlementRow) -> usize {
-        row.settlement.len() + row.group.as_ref().map_or(0, |group| group.record.len())
+        row.settlement.as_bytes().len() + row.group.as_ref().map_or(0, |group| group.record.len())
     }
 
     async fn commit(
@@ -85,7 +88,8 @@ impl Work for Settling {
             client.batch_execute("COMMIT").await.map_err(Failure::of_commit)?;
         } else {
             // It holds fourteen statements at once: too large a future to move.
-            Box::pin(Columns::of(&known, &ending, (&places, &further))?.write(client, self.share)).await?;
+            let columns = Columns::of(&known, &ending, (&places, &further), self.packing.form())?;
+            Box::pin(columns.write(client, self.share)).await?;
         }
         Ok(outcomes)
     }
@@ -213,11 +217,12 @@ struct UsageColumns<'a> {
 
 impl<'a> Columns<'a> {
     /// Makes the columns. `places` holds the place to keep for each row, or none, and `further` what is owed for it if that is
-    /// less than what the row says.
+    /// less than what the row says; `form` is that of postings.
     fn of(
         known: &Known,
         rows: &[&'a SettlementRow],
         (places, further): (&'a [Option<GroupRow>], &'a [Option<Usage>]),
+        form: Form,
     ) -> Result<Self, LedgerError> {
         let mut columns = Self::default();
         for ((row, place), further) in rows.iter().zip(places).zip(further) {
@@ -227,7 +232,10 @@ impl<'a> Columns<'a> {
             columns.owners.push(row.account.as_str());
             columns.kinds.push(row.kind as i16);
             columns.settled.push(settled);
-            columns.settlements.push(&row.settlement);
+            let plain = row.settlement.plain();
+            columns
+                .settlements
+                .push(plain.ok_or_else(|| LedgerError::Row("a settlement is packed".to_owned()))?);
             columns.reasons.push(row.reason);
             columns.hashes.push(row.hash.as_bytes());
             if let Some(group) = row.group.as_ref().or(place.as_ref()) {
@@ -257,7 +265,7 @@ impl<'a> Columns<'a> {
             if let Some(usage) = usage {
                 ended.answers += 1;
                 ended.tokens = ended.tokens.saturating_add(whole(usage.completion_tokens));
-                columns.postings.push(&usage.posting)?;
+                columns.postings.push(&usage.posting, form)?;
                 columns.used.jobs.push(job);
                 columns.used.days.push(day(row.settled_ms));
                 columns.used.prompts.push(whole(usage.prompt_tokens));
@@ -289,7 +297,7 @@ impl<'a> Columns<'a> {
         let [tokens, excess] = [of_each(|ended| ended.tokens), of_each(|ended| ended.excess)];
         let (names, amounts) = self.totals.columns();
         let (groups, records, posted, used) = (&self.groups, &self.records, &self.postings, &self.used);
-        let (postings, scheduled) = (posted.ids.len(), &self.scheduled);
+        let scheduled = &self.scheduled;
         let outcomes = tokio::join!(
             biased;
             async { client.execute(&settle, &[&self.jobs, &self.settled, &self.settlements, &self.reasons, &self.hashes]).await.map(drop) },
@@ -300,7 +308,7 @@ impl<'a> Columns<'a> {
             async { execute_over(client, self.freed.len(), &free, &[&self.freed]).await },
             async { client.execute(&sequence, &[]).await.map(drop) },
             async { client.execute(&number, &[&self.owners, &self.jobs]).await.map(drop) },
-            async { execute_over(client, postings, &post, &[&posted.ids, &posted.jobs, &posted.times, &posted.entries, &posted.valid_nodes]).await },
+            async { posted.append(client, &post).await },
             async { execute_over(client, used.jobs.len(), &count, &[&used.jobs, &used.days, &used.prompts, &used.completions, &used.costs]).await },
             async { execute_over(client, scheduled.jobs.len(), &schedule, &[&scheduled.jobs, &scheduled.owners, &scheduled.asked, &scheduled.due, &scheduled.reasons]).await },
             async { client.execute(&total, &[&names, &share, &amounts]).await.map(drop) },

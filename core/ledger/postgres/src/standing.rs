@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
-use super::values::{count, from_json, get, millis, time, word};
+use super::posting::{posting, posting_columns};
+use super::values::{count, get, millis, time, word};
 use infera_ledger::fold::{fold_balance, subject};
-use infera_ledger::{Balance, LedgerError, NodeStanding, PostingEntry, Standing};
+use infera_ledger::{Balance, LedgerError, NodeStanding, Posting, Standing};
 use infera_types::ids::{JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 
@@ -58,14 +59,18 @@ impl Standing for PostgresLedger {
 
     async fn replay(&self) -> Result<Vec<(String, Balance)>, LedgerError> {
         let mut balances = BTreeMap::<String, Balance>::new();
-        let sql = "SELECT sequence, entry FROM postings WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+        let sql = concat!(
+            "SELECT sequence, ",
+            posting_columns!(),
+            " FROM postings WHERE sequence > $1 ORDER BY sequence LIMIT $2"
+        );
         let mut done = 0_i64;
         loop {
             let rows = self.pool.query(sql, &[&done, &REPLAYED_AT_ONCE]).await?;
             let Some(last) = rows.last() else { break };
             done = get(last, 0)?;
             for row in &rows {
-                let entry: PostingEntry = from_json("posting", get::<&str>(row, 1)?.as_bytes())?;
+                let Posting { entry, .. } = posting(row, 1)?;
                 fold_balance(balances.entry(subject(&entry).to_owned()).or_default(), &entry);
             }
         }

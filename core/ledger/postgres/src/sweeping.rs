@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::PostgresLedger;
+use super::packing::{READS, READS_PLAIN_ALONE};
 use super::settling::with_group;
 use super::values::{flag, get, job_id, millis, named, ordered, time, word};
 use infera_ledger::statements::{OVERDUE_JOBS, QUEUED_JOBS_OF_MODEL};
@@ -22,9 +23,9 @@ use infera_types::time::Timestamp;
 const FORGET_LEASES: &str = "DELETE FROM leases WHERE name IN (
     SELECT name FROM leases WHERE until_ms <= $1 OR taken_ms > $2 FOR UPDATE SKIP LOCKED)";
 
-const LEASE: &str = "INSERT INTO leases (name, holder, until_ms, taken_ms) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (name) DO UPDATE
-        SET holder = excluded.holder, until_ms = excluded.until_ms, taken_ms = excluded.taken_ms
+const LEASE: &str = "INSERT INTO leases (name, holder, until_ms, taken_ms, reads) VALUES ($1, $2, $3, $4, $6)
+    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms,
+        taken_ms = excluded.taken_ms, reads = excluded.reads
     WHERE leases.holder = excluded.holder OR leases.until_ms <= $4 OR leases.taken_ms > $5 RETURNING 1";
 
 /// Makes jobs queued, unowned and unconfirmed as of now: those whose notices the broker never confirmed (or which are
@@ -117,10 +118,15 @@ impl Sweeping for PostgresLedger {
         now: Timestamp,
         ttl: Duration,
     ) -> Result<bool, LedgerError> {
+        let is_own = name == holder.as_str();
         let (name, holder, until) = (word(name)?, word(holder.as_str())?, millis(now.after(ttl)));
         let (now, latest) = (millis(now), millis(latest(now)));
-        let held = self.pool.put(LEASE, &[&name, &holder, &until, &now, &latest]).await?;
+        let held = self.pool.put(LEASE, &[&name, &holder, &until, &now, &latest, &READS]).await?;
         self.pool.put(FORGET_LEASES, &[&now, &latest]).await?;
+        // A verifier's own lease: it is the time to look what the others read.
+        if is_own && let Some(row) = self.pool.query_opt(READS_PLAIN_ALONE, &[&now, &latest]).await? {
+            self.packing.set(!flag(&row, 0)?);
+        }
         Ok(!held.is_empty())
     }
 

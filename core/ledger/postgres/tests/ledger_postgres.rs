@@ -12,6 +12,8 @@ mod cutting;
 mod ends;
 #[path = "ledger_postgres/erasing.rs"]
 mod erasing;
+#[path = "ledger_postgres/packing.rs"]
+mod packing;
 #[path = "ledger_postgres/planning.rs"]
 mod planning;
 #[path = "ledger_postgres/schema.rs"]

@@ -25,6 +25,13 @@ const CHECKPOINT_FRAMES: u32 = 4096;
 /// copied.
 const LOG_MAX_BYTES: u32 = 64 * 1024 * 1024;
 
+/// How many frames the log has when its next life is waited for, 64 MiB. A copy that waits for no reader never begins one while
+/// readers follow each other without a gap, and the log would grow for as long as they do.
+const RESTART_FRAMES: u32 = 16 * 1024;
+
+/// How long commits wait then for readers to end, which take milliseconds; a slower one is waited for again after a while.
+const RESTART_WAIT: Duration = Duration::from_millis(250);
+
 thread_local! {
     /// Frames in the log after the last commit of this thread, which is the writer's.
     static FRAMES: Cell<u32> = const { Cell::new(0) };
@@ -52,6 +59,8 @@ pub(super) struct Commits {
     is_generation_due: bool,
     /// The log's length after the last commit.
     frames: u32,
+    /// The log's length at which its next life is waited for.
+    restart_at: u32,
     is_checkpoint_failing: bool,
 }
 
@@ -73,7 +82,13 @@ impl Commits {
         let mark = Mark::open(path, commits).map_err(|error| {
             LedgerError::Unavailable(format!("{}: {error}", super::mark::path_of(path).display()))
         })?;
-        Ok(Self { mark, is_generation_due: false, frames: 0, is_checkpoint_failing: false })
+        Ok(Self {
+            mark,
+            is_generation_due: false,
+            frames: 0,
+            restart_at: RESTART_FRAMES,
+            is_checkpoint_failing: false,
+        })
     }
 
     /// Counts the open transaction as one more commit, and returns its number.
@@ -94,8 +109,8 @@ impl Commits {
         self.frames = FRAMES.get();
     }
 
-    /// Copies the log into the file if it has become long. It does not wait for readers: what they hold is copied
-    /// next time.
+    /// Copies the log into the file if it has become long. It does not wait for readers, unless it has become very long: what
+    /// they hold is copied next time.
     pub(super) fn checkpoint_if_due(&mut self, connection: &Connection) {
         let is_wanted = IS_WANTED.take();
         let is_wipe_wanted = IS_WIPE_WANTED.get();
@@ -104,7 +119,13 @@ impl Commits {
         }
         self.is_generation_due = true;
         self.mark.sync();
-        let copied = if is_wipe_wanted { wipe(connection) } else { copy(connection) };
+        let copied = if is_wipe_wanted {
+            wipe(connection)
+        } else if FRAMES.get() >= self.restart_at {
+            self.restart(connection)
+        } else {
+            copy(connection)
+        };
         match copied {
             Ok(()) => self.is_checkpoint_failing = false,
             Err(error) if !self.is_checkpoint_failing => {
@@ -113,6 +134,19 @@ impl Commits {
             }
             Err(_) => {}
         }
+    }
+
+    /// Copies the log and waits, for a bounded time, until it can begin again.
+    fn restart(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(RESTART_WAIT)?;
+        let restarted =
+            connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+        connection.busy_timeout(BUSY_WAIT)?;
+        // The first column is 0 if no reader was in the way.
+        let is_done = restarted? == 0;
+        self.restart_at =
+            if is_done { RESTART_FRAMES } else { FRAMES.get().saturating_add(CHECKPOINT_FRAMES) };
+        Ok(())
     }
 
     /// Ends the numbering: everything is committed, and the connection is about to close.

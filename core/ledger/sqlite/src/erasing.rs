@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::pruning::free_body;
 use super::scheduling::{Queued, queue};
 use super::segments;
-use super::settling::{Groups, read};
+use super::settling::{FORMS, Groups, read, stored};
 use super::space;
 use super::values::{Blob, Numbered as _, Word, count, job_id, millis, optional_time, small, time};
 use infera_ledger::statements::{ACCOUNT_ERASURE, JOB_ERASURE, OPEN_ORDER};
@@ -308,7 +308,7 @@ fn erase(connection: &Connection, job: JobId, salt: Salt, now: Timestamp) -> Res
         }
         Err(error) => return Err(error.into()),
     };
-    let bare = BareRows::of(request.as_deref(), settlement.as_ref(), salt)?;
+    let bare = BareRows::of(request.as_deref(), settlement.as_ref(), (salt, FORMS))?;
     free_body(connection, &account, request.map_or(0, |body| u64::try_from(body.len()).unwrap_or(u64::MAX)))?;
     connection
         .numbered("UPDATE jobs SET request = NULL, request_hash = NULL, erased_ms = $2 WHERE id = $1")?
@@ -354,7 +354,7 @@ fn write_bare(connection: &Connection, job: JobId, bare: &BareRows) -> Result<()
     };
     connection
         .numbered("UPDATE settlements SET settlement = $2, hash = $3 WHERE job_id = $1")?
-        .execute(params![job.blob(), row.settlement, row.hash.blob()])?;
+        .execute(params![job.blob(), stored(&row.settlement), row.hash.blob()])?;
     if let Some(group) = &row.group {
         connection
             .numbered("UPDATE groups SET record = $2, hash = $3 WHERE job_id = $1")?

@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
+use super::postings::{POSTING_COLUMNS, posting};
 use super::segments::write_places;
 use super::settling::{Groups, read};
 use super::values::{
-    Blob, Numbered as _, Word, count, digest, from_json, job_id, millis, optional_digest, optional_time,
-    small, time,
+    Blob, Numbered as _, Word, count, digest, job_id, millis, optional_digest, optional_time, small, time,
 };
 use infera_ledger::statements::{
     CHOOSE_RETENTION, FORGET_EMPTY_SEGMENT, LOCATE_RECORD, REMOVED_RECORD, UNFINISHED_SEGMENTS,
@@ -200,13 +200,12 @@ fn settled_record(connection: &Connection, job: JobId) -> Result<SettledRecord, 
 }
 
 fn postings(connection: &Connection, job: JobId) -> Result<Vec<Posting>, Failure> {
-    let mut statement = connection
-        .numbered("SELECT id, posted_ms, entry FROM postings WHERE job_id = $1 ORDER BY sequence")?;
+    let sql = format!("SELECT {POSTING_COLUMNS} FROM postings WHERE job_id = $1 ORDER BY sequence");
+    let mut statement = connection.numbered_once(&sql)?;
     let mut rows = statement.query([job.blob()])?;
     let mut postings = Vec::new();
     while let Some(row) = rows.next()? {
-        let entry = from_json("posting", row.get::<_, String>(2)?.as_bytes())?;
-        postings.push(Posting { id: row.get(0)?, job_id: job, posted_ms: time(row, 1)?, entry });
+        postings.push(posting(row)?.1);
     }
     Ok(postings)
 }

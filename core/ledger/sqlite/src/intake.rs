@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::charging::{self, Admitted};
 use super::failure::Failure;
-use super::settling::{Groups, read, settle};
+use super::settling::{FORMS, Groups, read, settle};
 use super::values::{Blob, Numbered as _, Word, count, digest, job_id, millis, small, whole};
 use infera_ledger::last_commit::filler;
 use infera_ledger::listing::metadata_text;
@@ -282,7 +282,7 @@ pub(super) fn cancel(
         group: None,
         settled_ms: now,
     };
-    match settle(connection, &SettlementRow::of(&settlement)?)? {
+    match settle(connection, &SettlementRow::of(&settlement, FORMS)?)? {
         Settled::Now => Ok(Cancelled::Now(settlement)),
         Settled::Before(winner) => Ok(Cancelled::Before(winner)),
     }

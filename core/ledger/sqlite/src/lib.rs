@@ -28,6 +28,7 @@ mod node_groups;
 mod nodes;
 mod opening;
 mod owner;
+mod postings;
 mod pruning;
 mod reader;
 mod readers;

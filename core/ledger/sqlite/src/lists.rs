@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::reader::view;
 use super::values::{Blob, Numbered as _, Word, count, job_id, small, time, whole};
 use infera_ledger::listing::{Listing, edge, metadata_of};
+use infera_ledger::stored::packing::content_bytes;
 use infera_ledger::stored::{kept, of_job, readable};
 use infera_ledger::{
     EndKind, EndsCursor, EndsQuestion, EndsReady, JobLists, JobPage, JobState, JobsQuestion, LedgerError,
@@ -93,7 +94,8 @@ fn listed_job(row: &Row<'_>) -> Result<ListedJob, Failure> {
 
 fn ends(connection: &Connection, question: &EndsQuestion) -> Result<Vec<NumberedEnd>, Failure> {
     let mut statement = connection.numbered(
-        "SELECT number, ends.job_id, COALESCE(octet_length(settlement), 0)
+        "SELECT number, ends.job_id, COALESCE(octet_length(settlement), 0),
+             substr(CAST(settlement AS BLOB), 1, 11)
          FROM ends LEFT JOIN settlements ON settlements.job_id = ends.job_id
          WHERE account = $1 AND number > $2 ORDER BY number LIMIT $3",
     )?;
@@ -101,7 +103,9 @@ fn ends(connection: &Connection, question: &EndsQuestion) -> Result<Vec<Numbered
     let mut rows = statement.query(params![Word(question.account.as_str()), whole(question.after), limit])?;
     let (mut ends, mut bytes) = (Vec::new(), 0_u64);
     while let Some(row) = rows.next()? {
-        bytes = bytes.saturating_add(count(row, 2)?);
+        // What is read is as large as what was packed.
+        let unpacked = row.get::<_, Option<Vec<u8>>>(3)?.and_then(|first| content_bytes(&first));
+        bytes = bytes.saturating_add(count(row, 2)?.max(unpacked.unwrap_or(0)));
         if bytes > question.bytes_max && !ends.is_empty() {
             break;
         }

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteLedger;
 use super::failure::Failure;
-use super::settling::{Groups, close, insert_posting, read, settle};
+use super::postings::insert_posting;
+use super::settling::{FORMS, Groups, close, read, settle};
 use super::values::{
     Blob, Numbered as _, Word, choice, count, from_json, millis, optional_digest, small, time, to_json,
 };
@@ -75,7 +76,7 @@ impl JobOwner for SqliteLedger {
     }
 
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
-        let row = SettlementRow::of(settlement)?;
+        let row = SettlementRow::of(settlement, FORMS)?;
         self.write(move |connection| settle(connection, &row)).await
     }
 

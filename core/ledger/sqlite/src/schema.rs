@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// The schema's versions in order; the first is version 1.
-const MIGRATIONS: [&str; 19] = [
+const MIGRATIONS: [&str; 20] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_idempotency_job.sql"),
     include_str!("../migrations/0003_fleet.sql"),
@@ -23,6 +23,7 @@ const MIGRATIONS: [&str; 19] = [
     include_str!("../migrations/0017_money.sql"),
     include_str!("../migrations/0018_bounds.sql"),
     include_str!("../migrations/0019_choices.sql"),
+    include_str!("../migrations/0020_bytes.sql"),
 ];
 
 /// How many of the schema's versions this program knows.

@@ -1,17 +1,24 @@
 //! Ends jobs: the only way for every kind of end; and reads the ends back. Runs within the writer's transaction.
 
-use rusqlite::{Connection, OptionalExtension, Params, params};
+use rusqlite::{Connection, OptionalExtension, Params, ToSql, params};
 
 use super::charging;
 use super::failure::Failure;
+use super::postings::insert_posting;
 use super::scheduling::schedule;
-use super::values::{Blob, Numbered as _, Word, choice, job_id, millis, optional_digest, to_json, whole};
-use infera_ledger::stored::{GroupRow, SettlementRow, Usage, day, group_of, latest, of_job, settlement_of};
-use infera_ledger::{Posting, Settled, job_state, record_retention};
+use super::values::{Blob, Numbered as _, Word, choice, job_id, millis, optional_digest, whole};
+use infera_ledger::stored::{
+    EndForms, Form, GroupRow, SettlementRow, StoredSettlement, Usage, day, group_of, latest, of_job,
+    settlement_of,
+};
+use infera_ledger::{Settled, job_state, record_retention};
 use infera_types::choice::Choice;
 use infera_types::ids::{GatewayId, JobId, ModelName};
 use infera_types::job::{End, Settlement};
 use infera_types::time::Timestamp;
+
+/// The forms of ends here. One process uses a ledger, so that no other version has to read them.
+pub(super) const FORMS: EndForms = EndForms { settlement: Form::Packed, group: Form::Packed };
 
 /// Ends a job by this row, unless it has ended before. If it has no answer, the other answers of its request aren't wanted any more.
 pub(super) fn settle(connection: &Connection, row: &SettlementRow) -> Result<Settled, Failure> {
@@ -41,7 +48,7 @@ fn call_off_others(connection: &Connection, row: &SettlementRow) -> Result<(), F
             group: None,
             settled_ms: row.settled_ms,
         };
-        settle_one(connection, &SettlementRow::of(&cancelled)?)?;
+        settle_one(connection, &SettlementRow::of(&cancelled, FORMS)?)?;
     }
     Ok(())
 }
@@ -56,7 +63,7 @@ fn settle_one(connection: &Connection, row: &SettlementRow) -> Result<Settled, F
         .execute(params![
             row.job.blob(),
             millis(row.settled_ms),
-            row.settlement,
+            stored(&row.settlement),
             row.reason,
             row.hash.blob()
         ])?;
@@ -259,21 +266,12 @@ pub(super) fn add_to_total(connection: &Connection, name: &str, amount: u64) -> 
     Ok(())
 }
 
-/// Appends a posting, unless its id exists already or its node has its VALID for the job.
-pub(super) fn insert_posting(connection: &Connection, posting: &Posting) -> Result<(), Failure> {
-    connection
-        .numbered(
-            "INSERT INTO postings (id, job_id, posted_ms, entry, valid_node) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT DO NOTHING",
-        )?
-        .execute(params![
-            Word(&posting.id),
-            posting.job_id.blob(),
-            millis(posting.posted_ms),
-            to_json(&posting.entry)?,
-            posting.entry.valid_node().map(|node| Word(node.as_str()))
-        ])?;
-    Ok(())
+/// Returns a settlement as a value of its column: text or bytes.
+pub(super) fn stored(settlement: &StoredSettlement) -> &dyn ToSql {
+    match settlement {
+        StoredSettlement::Plain(json) => json,
+        StoredSettlement::Packed(bytes) => bytes,
+    }
 }
 
 /// Says whether a settlement is read with its group, which is large and does not concern clients.
@@ -293,11 +291,11 @@ pub(super) fn read(
 ) -> Result<Option<Settlement>, Failure> {
     let found = connection
         .numbered("SELECT settlement, hash FROM settlements WHERE job_id = $1")?
-        .query_row([job.blob()], |row| Ok((row.get::<_, String>(0)?, optional_digest(row, 1)?)))
+        .query_row([job.blob()], |row| Ok((row.get_ref(0)?.as_bytes()?.to_vec(), optional_digest(row, 1)?)))
         .optional()
         .map_err(|error| of_job(job, Failure::from(error).into()))?;
-    let Some((json, hash)) = found else { return Ok(None) };
-    let mut settlement = settlement_of(job, &json, hash)?;
+    let Some((stored, hash)) = found else { return Ok(None) };
+    let mut settlement = settlement_of(job, &stored, hash)?;
     if groups == Groups::Included {
         let found = connection
             .numbered("SELECT record, hash FROM groups WHERE job_id = $1 AND length(record) > 0")?

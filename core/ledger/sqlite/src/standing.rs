@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::SqliteLedger;
 use super::failure::Failure;
 use super::node_days::add_days;
-use super::values::{Blob, Numbered as _, Word, count, from_json, job_id, millis, time, whole};
+use super::postings::{POSTING_COLUMNS, posting};
+use super::values::{Blob, Numbered as _, Word, count, millis, time, whole};
 use infera_ledger::fold::{counts, fold_balance, fold_standing, subject};
 use infera_ledger::{
     Balance, LedgerError, NodeDay, NodeStanding, Posting, PostingEntry, Standing, node_days,
@@ -52,10 +53,11 @@ impl Standing for SqliteLedger {
     async fn replay(&self) -> Result<Vec<(String, Balance)>, LedgerError> {
         self.read(|connection| {
             let mut balances = BTreeMap::<String, Balance>::new();
-            let mut statement = connection.numbered("SELECT entry FROM postings ORDER BY sequence")?;
+            let sql = format!("SELECT {POSTING_COLUMNS} FROM postings ORDER BY sequence");
+            let mut statement = connection.numbered_once(&sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let entry: PostingEntry = from_json("posting", row.get::<_, String>(0)?.as_bytes())?;
+                let (_, Posting { entry, .. }) = posting(row)?;
                 fold_balance(balances.entry(subject(&entry).to_owned()).or_default(), &entry);
             }
             Ok(balances.into_iter().collect())
@@ -112,16 +114,13 @@ fn project(connection: &Connection, limit: u32) -> Result<u32, Failure> {
 }
 
 fn postings_after(connection: &Connection, done: i64, limit: u32) -> Result<Vec<(i64, Posting)>, Failure> {
-    let mut statement = connection.numbered(
-        "SELECT sequence, id, job_id, posted_ms, entry FROM postings
-         WHERE sequence > $1 ORDER BY sequence LIMIT $2",
-    )?;
+    let sql =
+        format!("SELECT {POSTING_COLUMNS} FROM postings WHERE sequence > $1 ORDER BY sequence LIMIT $2");
+    let mut statement = connection.numbered_once(&sql)?;
     let mut rows = statement.query(params![done, limit])?;
     let mut postings = Vec::new();
     while let Some(row) = rows.next()? {
-        let entry = from_json("posting", row.get::<_, String>(4)?.as_bytes())?;
-        let posting = Posting { id: row.get(1)?, job_id: job_id(row, 2)?, posted_ms: time(row, 3)?, entry };
-        postings.push((row.get(0)?, posting));
+        postings.push(posting(row)?);
     }
     Ok(postings)
 }

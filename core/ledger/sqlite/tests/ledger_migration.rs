@@ -7,6 +7,9 @@ use infera_types::ids::{AssignmentId, JobId, ModelName, NodeId};
 use infera_types::time::Timestamp;
 use rusqlite::Connection;
 
+#[path = "support/unpacking.rs"]
+mod unpacking;
+
 const NODES: &str = include_str!("../migrations/0012_nodes.sql");
 
 fn posting(number: u64) -> Posting {
@@ -61,6 +64,7 @@ async fn days_of_an_older_ledger_are_what_the_projector_would_have_made() {
     assert_eq!(ledger.project(100, Timestamp::from_millis(0)).await.expect("project"), 100);
     drop(ledger);
     let connection = Connection::open(&path).expect("the file");
+    unpacking::unpack(&connection);
     let folded = days(&connection);
     assert!(folded.len() >= 4, "two nodes, two days at least");
     connection

@@ -172,3 +172,37 @@ async fn a_large_old_file_is_made_anew_by_its_operator() {
     let nothing = folder.path().join("none.sqlite");
     assert!(SqliteLedger::compact(&nothing).is_err() && !nothing.exists(), "none is made");
 }
+
+/// Readers that follow each other without a gap, as many clients' questions do, don't keep the log from beginning again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_bounded_under_readers_that_overlap() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = SqliteLedger::open(&path).expect("a ledger");
+    fill(&ledger, 1).await;
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|number| {
+            let (path, is_over) = (path.clone(), Arc::clone(&is_over));
+            std::thread::spawn(move || {
+                let connection = rusqlite::Connection::open(path).expect("a database");
+                std::thread::sleep(Duration::from_millis(20 * number));
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    connection.execute_batch("BEGIN; SELECT COUNT(*) FROM totals").expect("a question");
+                    std::thread::sleep(Duration::from_millis(40));
+                    connection.execute_batch("COMMIT").expect("its end");
+                }
+            })
+        })
+        .collect();
+    let log = folder.path().join("ledger.sqlite-wal");
+    let mut longest = 0;
+    for _ in 0..40 {
+        fill(&ledger, 20).await;
+        longest = longest.max(size(&log));
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    readers.into_iter().for_each(|reader| reader.join().expect("a reader"));
+    println!("the log had {} MiB at most, of some {} written", longest / MIB, 40 * 20 / 5);
+    assert!(longest < 96 * MIB, "{longest}");
+}

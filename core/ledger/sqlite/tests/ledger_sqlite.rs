@@ -153,24 +153,37 @@ async fn an_unreadable_job_keeps_no_other() {
 #[tokio::test]
 async fn what_was_changed_is_never_given_out() {
     use infera_conformance::ledger as suite;
-    let answer =
-        "UPDATE settlements SET settlement = replace(settlement, '12 is', '13 is') WHERE job_id = ?1";
-    let request =
-        "UPDATE jobs SET request = CAST(replace(CAST(request AS TEXT), ':8,', ':9,') AS BLOB) WHERE id = ?1";
-    let group = "UPDATE groups SET record = CAST(replace(CAST(record AS TEXT), ':2.5', ':2.75') AS BLOB) WHERE job_id = ?1";
+    let answer = ("settlements", "settlement", "job_id");
+    let request = ("jobs", "request", "id");
+    let group = ("groups", "record", "job_id");
     let ledgers = [place(), place(), place(), place()];
     let [first, second, third, fourth] = ledgers.each_ref().map(|(_folder, path)| {
         let ledger = SqliteLedger::open(path).expect("a ledger");
         (path, suite::Halves::of(&ledger))
     });
-    let by = |path: &PathBuf, sql: &'static str| {
+    let by = |path: &PathBuf, place: Place| {
         let path = path.clone();
-        async move |job| spoil(&path, sql, job)
+        async move |job| flip(&path, place, job)
     };
     suite::a_changed_answer_is_never_given_out(&first.1, by(first.0, answer)).await;
     suite::a_segment_of_damaged_records_is_none(&second.1, by(second.0, answer)).await;
     suite::a_changed_request_is_never_given_out(&third.1, by(third.0, request)).await;
     suite::a_changed_group_judges_nobody(&fourth.1, by(fourth.0, group)).await;
+}
+
+/// A table, its column, and the column with the job's id.
+type Place = (&'static str, &'static str, &'static str);
+
+/// Changes the lowest bit of the byte in the middle.
+fn flip(path: &Path, (table, column, id): Place, job: JobId) {
+    let connection = rusqlite::Connection::open(path).expect("a database");
+    let id_bytes = &job.as_bytes()[..];
+    let read = format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE {id} = ?1");
+    let mut bytes: Vec<u8> = connection.query_row(&read, [id_bytes], |row| row.get(0)).expect("a row");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let write = format!("UPDATE {table} SET {column} = ?2 WHERE {id} = ?1");
+    assert_eq!(connection.execute(&write, rusqlite::params![id_bytes, bytes]).expect("update"), 1);
 }
 
 fn spoil(path: &Path, sql: &str, job: JobId) {

@@ -261,6 +261,7 @@ impl Handout {
 }
 
 /// The outcome of one notice.
+#[expect(clippy::large_enum_variant, reason = "a batch has few, and each is taken apart at once")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Take {
     /// The job is ours now.

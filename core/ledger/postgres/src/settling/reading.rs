@@ -9,7 +9,7 @@ use infera_types::job::Settlement;
 
 /// Reads a settlement, without its group, from a row whose first columns are its job, its JSON and the JSON's hash.
 pub(crate) fn settlement(row: &Row) -> Result<Settlement, LedgerError> {
-    settlement_of(job_id(row, 0)?, get(row, 1)?, optional_digest(row, 2)?)
+    settlement_of(job_id(row, 0)?, get::<&str>(row, 1)?.as_bytes(), optional_digest(row, 2)?)
 }
 
 /// Reads a settlement from a row that also has the group's record and its hash, which are null if there is none.

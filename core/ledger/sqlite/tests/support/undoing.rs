@@ -5,8 +5,18 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+#[path = "unpacking.rs"]
+mod unpacking;
+
 /// The versions, newest first, and the statements that undo each one. A new migration has a line here.
-const UNDOING: [(u32, &str); 15] = [
+const UNDOING: [(u32, &str); 17] = [
+    (
+        20,
+        "DROP INDEX postings_job_node; DROP INDEX records_ungrouped;
+         CREATE UNIQUE INDEX postings_valid ON postings (job_id, valid_node) WHERE valid_node IS NOT NULL;
+         CREATE INDEX postings_job ON postings (job_id)",
+    ),
+    (19, ""),
     (
         18,
         "ALTER TABLE mails DROP COLUMN is_void; DROP TRIGGER nodes_noted; DROP TRIGGER node_groups_insert_noted;
@@ -87,6 +97,7 @@ pub(crate) fn take_back(path: &Path, version: u32) {
         .query_row("SELECT MAX(version) FROM schema_versions", [], |row| row.get(0))
         .expect("a version");
     assert_eq!(known, UNDOING[0].0, "the newest migration has no line that undoes it");
+    unpacking::unpack(&connection);
     for (undone, statements) in UNDOING {
         if undone > version {
             connection.execute_batch(statements).expect("an older schema");
