@@ -21,6 +21,8 @@ use infera_broker::Delivery;
 use infera_model::chat::prompt_hash;
 use infera_telemetry::metrics::{WORKER_DECODE, WORKER_QUEUE_WAIT};
 use infera_telemetry::trace;
+use infera_types::features::{Feature, Features};
+use infera_types::knobs::Knobs;
 use infera_types::messages::{Assignment, DecodeError, RefusalReason, ReplicaTiming, Wire as _};
 use metrics::histogram;
 use tokio::time::Instant;
@@ -34,7 +36,7 @@ use self::desk::{Entered, Outcome, OutcomeReceiver, Placement, Seat};
 pub(crate) use self::publisher::Publisher;
 pub(crate) use self::redelivery::TriedAlone;
 pub(crate) use self::stations::{SharedParts, Station, StationParts, Stations};
-use crate::executor::{Health, Work};
+use crate::executor::{Health, Watcher, Work};
 
 /// The longest budget that counts: a verifier's mistake must not keep a sequence decoding for years.
 const BUDGET_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -66,6 +68,9 @@ pub(crate) async fn live(stations: Arc<Stations>, delivery: Delivery) {
             Err(Refused::busy("as many assignments of the model are in hand as may be")),
             &station.giving_back,
         ),
+        Ok(station) if !can_do(station, &asked.assignment) => {
+            (Err(Refused::beyond_the_engine()), &station.giving_back)
+        }
         Ok(station) => (find_answer(&stations, station, &asked).await, &station.giving_back),
         Err(refused) => (from_before(&stations, &asked.assignment, refused), &stations.giving_back),
     };
@@ -99,6 +104,14 @@ struct Asked {
     deadline: Instant,
     received: Instant,
     redelivered: bool,
+}
+
+/// Returns whether the model's engine can do all that an assignment asks for. A verifier may have drawn the node for what it
+/// announced with another engine.
+fn can_do(station: &Station, assignment: &Assignment) -> bool {
+    let features = &station.desk.model().features;
+    let needs_choice = assignment.choice > 0 && !features.has(Feature::Sampling2);
+    features.include(&Features::needed(&assignment.request)) && !needs_choice
 }
 
 /// Returns the answer to an assignment whose model is served: one that is there, or one that a run makes.
@@ -221,16 +234,20 @@ async fn run(
         answer_tokens_max,
         temperature: request.temperature,
         sample_key: assignment.sample_key,
+        choice: assignment.choice,
+        knobs: request.knobs.clone(),
+        top_logprobs: request.top_logprobs,
         alone,
         cache_scope: assignment.cache_scope,
     };
-    let decoded = station.executor.run(work).await.map_err(|error| Refused::broken(error.to_string()))?;
+    let running = station.executor.run_watched(work, watcher(station, &request.knobs));
+    let decoded = running.await.map_err(|error| Refused::broken(error.to_string()))?;
 
     let queued = decoded.started.saturating_duration_since(received.into_std());
     let decoding = decoded.ended.saturating_duration_since(decoded.started);
     histogram!(WORKER_QUEUE_WAIT, "model" => station.name().to_string()).record(queued);
     histogram!(WORKER_DECODE, "model" => station.name().to_string()).record(decoding);
-    let text = station.tokenizer.decode(decoded.tokens.clone()).await;
+    let text = station.tokenizer.answer_text(decoded.tokens.clone(), &request.knobs).await;
     let text = text.map_err(|error| Refused::broken(error.to_string()))?;
     Ok(Answer {
         numeric_class: Arc::clone(&station.desk.model().numeric_class),
@@ -243,6 +260,17 @@ async fn run(
         numbers: decoded.numbers,
         timing: ReplicaTiming { queued_ms: whole_ms(queued), decode_ms: whole_ms(decoding) },
     })
+}
+
+/// Returns what ends an answer at its stop strings; none where there are none, so that nothing is done for each token.
+fn watcher(station: &Station, knobs: &Knobs) -> Option<Watcher> {
+    if knobs.stop.is_empty() {
+        return None;
+    }
+    let mut text = station.tokenizer.answer_stream(knobs);
+    Some(Box::new(move |token| {
+        text.push(token).map(|cut| cut.is_complete).map_err(|error| error.to_string())
+    }))
 }
 
 /// Returns how many tokens the answer may have: as many as were asked for, but no more than the prompt leaves of the

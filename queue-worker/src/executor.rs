@@ -1,6 +1,7 @@
 //! Owns the engine on a thread of its own (`stepper`). The thread does what the `batcher` decides: it prefills or
 //! decodes, chooses each sequence's next token by job-bound sampling, and releases the sequences that are complete.
-//! This room knows tokens only: no text, no broker, no budget.
+//! This room knows tokens only: no text, no broker, no budget. Where text decides when an answer ends, its caller gives it a
+//! [`Watcher`].
 //!
 //! Work whose caller stopped waiting leaves between two steps. If a step fails, the sequences of that call are lost
 //! and each caller is told. The thread goes on until [`ExecutorLimits::failures_max`] calls in a row have failed or
@@ -13,6 +14,7 @@ mod work;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use infera_types::numbers::TokenId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::batcher::BatchLimits;
+use self::sequence::Sequence;
 use self::stepper::{Command, Stepper};
-pub use self::work::{Decoded, ExecutorError, Work};
+pub use self::work::{Decoded, ExecutorError, Watcher, Work};
 
 /// The state of the executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +54,12 @@ pub struct Executor {
     commands: mpsc::Sender<Command>,
     health: watch::Receiver<Health>,
     description: EngineDescription,
+    end_tokens: Arc<[TokenId]>,
 }
 
 impl Executor {
-    /// Starts the thread of `model`'s engine. Each engine has its own, so that no model's step waits for another's.
+    /// Starts the thread of `model`'s engine. Each engine has its own, so that no model's step waits for another's. Any of
+    /// `end_tokens` ends an answer.
     ///
     /// # Errors
     /// The operating system gave no thread.
@@ -68,7 +73,7 @@ impl Executor {
         // Each caller holds a slot, so no more than that many can wait; a further sender waits for its turn.
         let (commands, inbox) = mpsc::channel(limits.batch.slots.max(1));
         let (health, health_receiver) = watch::channel(Health::Ready);
-        let stepper = Stepper::new(model, engine, limits.batch, end_tokens, inbox);
+        let stepper = Stepper::new(model, engine, limits.batch, inbox);
         let failures_max = limits.failures_max;
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             // The engine is never used again after a panic, so no broken state in it can be seen.
@@ -79,7 +84,7 @@ impl Executor {
                 Err(_) => Health::Gone("the engine panicked".to_owned()),
             });
         })?;
-        Ok(Self { commands, health: health_receiver, description })
+        Ok(Self { commands, health: health_receiver, description, end_tokens: end_tokens.into() })
     }
 
     /// Returns the engine's description.
@@ -93,8 +98,19 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`].
     pub async fn run(&self, work: Work) -> Result<Decoded, ExecutorError> {
+        self.run_watched(work, None).await
+    }
+
+    /// Answers `work` as [`Self::run`] does, up to the token at which the watcher ends the answer.
+    ///
+    /// # Errors
+    /// [`ExecutorError`].
+    pub async fn run_watched(&self, work: Work, watcher: Option<Watcher>) -> Result<Decoded, ExecutorError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Run(work, reply)).await.map_err(|_| ExecutorError::Gone)?;
+        // Made here, so that the batch doesn't wait while a long prompt's tokens are put in order for the rules.
+        let sequence = Sequence::new(work, watcher, Arc::clone(&self.end_tokens), reply);
+        let command = Command::Run(Box::new(sequence));
+        self.commands.send(command).await.map_err(|_| ExecutorError::Gone)?;
         answer.await.unwrap_or(Err(ExecutorError::Gone))
     }
 

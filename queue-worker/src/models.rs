@@ -67,10 +67,11 @@ impl Loader {
 }
 
 /// Returns what a node announces of an engine. The worker does the sampling, outside the engine, so every engine can sample at
-/// any temperature and with a seed.
+/// any temperature and with a seed, and by a request's knobs if it gives every token's logit.
 fn features(engine: &EngineDescription) -> Features {
-    let features = Features::default();
-    if engine.caches_prefixes { features.with(Feature::PrefixCache) } else { features }
+    let sampling = engine.gives_whole_rows.then_some(Feature::Sampling2);
+    let cache = engine.caches_prefixes.then_some(Feature::PrefixCache);
+    sampling.into_iter().chain(cache).fold(Features::default(), Features::with)
 }
 
 /// Carries out orders and watches engines while the worker runs.

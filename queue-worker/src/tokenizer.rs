@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use infera_model::chat::{ChatError, ChatModel};
+use infera_model::chat::{AnswerText, ChatError, ChatModel};
 use infera_types::byte_budget::ByteBudget;
+use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 use infera_types::{job::ChatMessage, numbers::TokenId};
 use tokio::sync::Semaphore;
@@ -74,12 +75,24 @@ impl Tokenizer {
         self.on_a_thread(bytes, move |chat| chat.render(&messages, now)).await
     }
 
-    /// Returns the text of an answer.
-    pub(crate) async fn decode(&self, tokens: Vec<TokenId>) -> Result<String, TokenizerError> {
+    /// Returns the text of an answer, up to the first of the knobs' stop strings.
+    pub(crate) async fn answer_text(
+        &self,
+        tokens: Vec<TokenId>,
+        knobs: &Knobs,
+    ) -> Result<String, TokenizerError> {
         if tokens.len() <= SHORT_TOKENS {
-            return Ok(self.chat.decode(&tokens)?);
+            return Ok(self.chat.answer_text(&tokens, knobs)?.text);
         }
-        self.on_a_thread(size_of_val(&tokens[..]), move |chat| chat.decode(&tokens)).await
+        let knobs = knobs.clone();
+        let stopped =
+            self.on_a_thread(size_of_val(&tokens[..]), move |chat| chat.answer_text(&tokens, &knobs));
+        Ok(stopped.await?.text)
+    }
+
+    /// Starts to turn an answer's tokens into the same text as they come.
+    pub(crate) fn answer_stream(&self, knobs: &Knobs) -> AnswerText {
+        self.chat.answer_stream(knobs)
     }
 
     async fn on_a_thread<T: Send + 'static>(

@@ -5,6 +5,7 @@
 //! engine without sequences and leaves it without; prompts are arbitrary tokens, so any model will do.
 
 mod chunks;
+mod rows;
 mod stage;
 
 use infera_engine::whole;
@@ -18,6 +19,7 @@ pub use chunks::{
     every_remainder_of_a_chunk_is_the_same_however_it_is_batched,
     only_prompts_of_one_scope_share_what_is_cached, prompts_and_scores_go_on_between_steps,
 };
+pub use rows::rows_are_whole_where_it_is_said;
 
 /// Makes one test per promise. The arguments are an expression for an engine, and a [`Promise`].
 ///
@@ -41,6 +43,7 @@ macro_rules! engine_conformance {
             every_remainder_of_a_chunk_is_the_same_however_it_is_batched
             prompts_and_scores_go_on_between_steps
             only_prompts_of_one_scope_share_what_is_cached
+            rows_are_whole_where_it_is_said
             nothing_asked_is_nothing_done
         );
     };

@@ -35,6 +35,9 @@ pub struct EngineDescription {
     pub chunk_tokens: usize,
     /// Whether prompts may begin with what was computed for an earlier prompt of the same scope.
     pub caches_prefixes: bool,
+    /// Whether every row is [`Row::Full`], as requests with knobs need: a bias may lift any token, and a mask may leave none of the
+    /// likeliest.
+    pub gives_whole_rows: bool,
 }
 
 /// An engine's failure.

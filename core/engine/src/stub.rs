@@ -5,7 +5,8 @@
 //! It does not imitate a model: its logits are one high number and three lower ones in a row of zeros, so that
 //! sampling costs what it does when a model is certain, and not what an unordered row would cost. The logits depend
 //! on the prompt and the position alone, so any number of stubs with the same configuration agree on every answer, at
-//! any temperature up to 5; above that, noise can lift another token over the canned one.
+//! any temperature up to 5; above that, noise can lift another token over the canned one. A request's knobs change an answer as
+//! far as they outweigh these logits: masks do, and a bias of more than 128 does.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -148,6 +149,7 @@ impl StubEngine {
             sequences_max: config.sequences_max,
             chunk_tokens: config.chunk_tokens,
             caches_prefixes: false,
+            gives_whole_rows: !config.top_rows,
         };
         Ok(Self { config, description, sequences: BTreeMap::new(), scored: None, calls: 0 })
     }

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended its turn.
+    /// The model ended its turn, or a stop string was complete.
     Stop,
     /// `max_tokens` or the context's end was reached.
     Length,

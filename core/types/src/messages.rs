@@ -109,9 +109,9 @@ pub struct Replica {
     /// The version of rendering that made them; where it is absent, the first.
     #[serde(default = "first_rendering")]
     pub rendering: u32,
-    /// The answer's tokens without the end-of-turn token.
+    /// The answer's tokens without the end-of-turn token, up to the one that completed a stop string.
     pub tokens: Vec<TokenId>,
-    /// Their text.
+    /// Their text, up to where the stop string begins.
     pub text: String,
     /// Why the answer stopped.
     pub finish_reason: FinishReason,

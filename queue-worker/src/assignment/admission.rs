@@ -3,9 +3,9 @@
 //! `desk` asks for this decision under its lock, and only if the assignment has neither an answer nor a run. Refusals
 //! that don't follow from the situation are made elsewhere:
 //!
-//! * in `assignment`: the assignment has fields that this version doesn't know; its model has as many deliveries as it may;
-//!   the deadline passes, or the worker gives back what runs, while the assignment waits; the prompt leaves no room for an
-//!   answer; the run itself fails.
+//! * in `assignment`: the assignment has fields that this version doesn't know, or asks for what the engine can't do; its
+//!   model has as many deliveries as it may; the deadline passes, or the worker gives back what runs, while the assignment
+//!   waits; the prompt leaves no room for an answer; the run itself fails.
 //! * in `stations`: the assignment names a model that isn't served, or isn't any more.
 //! * in `publisher`: the replica is too large for a message.
 
@@ -33,6 +33,11 @@ impl Refused {
 
     pub(crate) fn unsupported(unknown: &[String]) -> Self {
         let detail = format!("this version of the worker doesn't know {}", unknown.join(", "));
+        Self::new(RefusalReason::Unsupported, detail)
+    }
+
+    pub(crate) fn beyond_the_engine() -> Self {
+        let detail = "the model's engine can't do what is asked for; see the features in its heartbeats";
         Self::new(RefusalReason::Unsupported, detail)
     }
 

@@ -11,7 +11,7 @@ use infera_types::{
 };
 
 /// The identity of an answer: two assignments with the same key ask for the same one. It has the job and everything
-/// that determines the tokens.
+/// that determines the tokens and what is reported of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AnswerKey {
     job: JobId,
@@ -22,11 +22,14 @@ impl AnswerKey {
     /// Returns the key of the answer that `assignment` asks for. The assignment's id, verifier, budget and cache scope, on
     /// which no token depends, are no part of it.
     pub(crate) fn of(assignment: &Assignment) -> Self {
-        let mut inputs = Vec::with_capacity(3 * 32 + 8);
+        let mut inputs = Vec::with_capacity(3 * 32 + 8 + 4 + 2);
         inputs.extend_from_slice(assignment.request.digest().as_bytes());
         inputs.extend_from_slice(assignment.model_digest.as_bytes());
         inputs.extend_from_slice(assignment.sample_key.as_bytes());
         inputs.extend_from_slice(&assignment.now_ms.as_millis().to_le_bytes());
+        inputs.extend_from_slice(&assignment.choice.to_le_bytes());
+        // No part of the request's digest, because no token depends on it; but it says which numbers there are.
+        inputs.extend(assignment.request.top_logprobs.map_or([0, 0], |count| [1, count]));
         Self { job: assignment.job_id, inputs: Digest::of(&inputs) }
     }
 }
@@ -50,11 +53,9 @@ pub(crate) struct Answer {
 impl Answer {
     /// Returns the approximate size of the answer in memory, in bytes, by which the cache is bounded.
     pub(crate) fn weight_bytes(&self) -> usize {
-        let numbers: usize = self
-            .numbers
-            .iter()
-            .map(|numbers| size_of::<TokenNumbers>() + numbers.top.capacity() * size_of::<(TokenId, f32)>())
-            .sum();
+        let entries = |numbers: &TokenNumbers| numbers.top.capacity() + numbers.likeliest.capacity();
+        let row = |numbers| size_of::<TokenNumbers>() + entries(numbers) * size_of::<(TokenId, f32)>();
+        let numbers: usize = self.numbers.iter().map(row).sum();
         size_of::<Self>() + self.tokens.capacity() * size_of::<TokenId>() + self.text.capacity() + numbers
     }
 
@@ -79,6 +80,8 @@ impl Answer {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::HashSet;
+
     use infera_types::ids::{AssignmentId, ModelName, VerifierId};
     use infera_types::job::{ChatMessage, JobRequest};
     use infera_types::knobs::Knobs;
@@ -142,17 +145,23 @@ pub(crate) mod tests {
             ..first.clone()
         };
         assert_eq!(AnswerKey::of(&again), key);
-        let mut longer = first.clone();
-        longer.request.max_tokens += 1;
+        let changed = |change: fn(&mut JobRequest)| {
+            let mut changed = first.clone();
+            change(&mut changed.request);
+            changed
+        };
         let others = [
             assignment(2),
             Assignment { model_digest: Digest::of(b"other"), ..first.clone() },
             Assignment { sample_key: Digest::of(b"other"), ..first.clone() },
             Assignment { now_ms: Timestamp::from_millis(2), ..first.clone() },
-            longer,
+            Assignment { choice: 1, ..first.clone() },
+            changed(|request| request.max_tokens += 1),
+            changed(|request| request.knobs.stop = vec!["x".to_owned()]),
+            changed(|request| request.top_logprobs = Some(0)),
+            changed(|request| request.top_logprobs = Some(1)),
         ];
-        for other in others {
-            assert_ne!(AnswerKey::of(&other), key);
-        }
+        let keys: HashSet<AnswerKey> = others.iter().map(AnswerKey::of).chain([key]).collect();
+        assert_eq!(keys.len(), others.len() + 1, "each has a key of its own");
     }
 }

@@ -78,7 +78,11 @@ impl Publisher {
             ..replica.to_message_in(assignment.speaks, assignment.id.to_string())
         };
         if message.body.len() > MESSAGE_SIZE_MAX_BYTES {
-            let detail = format!("the replica would take {} bytes", message.body.len());
+            let detail = format!(
+                "the replica would take {} bytes, and a message may have {MESSAGE_SIZE_MAX_BYTES}: ask for fewer tokens or fewer \
+                 log-probabilities of each",
+                message.body.len()
+            );
             self.refuse(assignment, &Refused::broken(detail)).await;
             return true;
         }

@@ -1,59 +1,97 @@
 //! Holds one answer in progress: its tokens and numbers so far, and the caller that waits for it. It knows nothing of
 //! the engine.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use infera_engine::{EngineDescription, Prompt, Row, SequenceId};
-use infera_sampling::{Choice, Noise, choose_of_row};
+use infera_sampling::{Choice, Noise, Rules, Said, Terms};
 use infera_types::job::FinishReason;
 use infera_types::numbers::{TokenId, TokenNumbers};
 use tokio::sync::oneshot;
 
-use super::work::{Decoded, ExecutorError, Work};
-
-/// The number of the choice. Each job asks for one answer, so all noise is that of the first choice.
-const CHOICE: u32 = 0;
+use super::work::{Decoded, ExecutorError, Watcher, Work};
 
 /// Whether a sequence goes on after another row of logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// More tokens follow.
     Running,
     /// The last token was chosen.
     Complete(FinishReason),
+    /// The watcher failed, for this reason.
+    Failed(String),
 }
 
 /// One answer in progress.
 pub(super) struct Sequence {
     work: Work,
+    end_tokens: Arc<[TokenId]>,
+    rules: Rules,
     noise: Noise,
+    watcher: Option<Watcher>,
     reply: oneshot::Sender<Result<Decoded, ExecutorError>>,
     started: Instant,
     tokens: Vec<TokenId>,
+    said: Said,
     numbers: Vec<TokenNumbers>,
     cached_tokens: usize,
 }
 
-/// Checks that this engine can do the work at all. The error says why it can't.
-pub(super) fn check(work: &Work, engine: &EngineDescription) -> Result<(), String> {
-    if work.prompt.is_empty() || work.answer_tokens_max == 0 {
-        return Err("an empty prompt or no token of answer".to_owned());
-    }
-    if work.prompt.len().saturating_add(work.answer_tokens_max) > engine.context_max {
-        return Err(format!("prompt and answer are over the context of {} tokens", engine.context_max));
-    }
-    let known = |token: &TokenId| usize::try_from(*token).is_ok_and(|token| token < engine.vocabulary);
-    if !work.prompt.iter().all(known) {
-        return Err(format!("the prompt has tokens beyond the vocabulary of {}", engine.vocabulary));
-    }
-    Ok(())
-}
-
 impl Sequence {
-    pub(super) fn new(work: Work, reply: oneshot::Sender<Result<Decoded, ExecutorError>>) -> Self {
-        let noise = Noise::new(&work.sample_key, CHOICE);
-        let (tokens, numbers) = (Vec::new(), Vec::new());
-        Self { work, noise, reply, started: Instant::now(), tokens, numbers, cached_tokens: 0 }
+    /// Makes an answer without tokens. Any of `end_tokens` ends it.
+    pub(super) fn new(
+        work: Work,
+        watcher: Option<Watcher>,
+        end_tokens: Arc<[TokenId]>,
+        reply: oneshot::Sender<Result<Decoded, ExecutorError>>,
+    ) -> Self {
+        let rules = Rules::new(&Terms {
+            temperature: work.temperature,
+            knobs: &work.knobs,
+            top_logprobs: work.top_logprobs,
+            end_tokens: &end_tokens,
+            prompt: &work.prompt,
+        });
+        Self {
+            noise: Noise::new(&work.sample_key, work.choice),
+            work,
+            end_tokens,
+            rules,
+            watcher,
+            reply,
+            started: Instant::now(),
+            tokens: Vec::new(),
+            said: Said::default(),
+            numbers: Vec::new(),
+            cached_tokens: 0,
+        }
+    }
+
+    /// Checks that this engine can do the work at all. The error says why it can't.
+    pub(super) fn check(&self, engine: &EngineDescription) -> Result<(), String> {
+        let work = &self.work;
+        if work.prompt.is_empty() || work.answer_tokens_max == 0 {
+            return Err("an empty prompt or no token of answer".to_owned());
+        }
+        if work.prompt.len().saturating_add(work.answer_tokens_max) > engine.context_max {
+            return Err(format!("prompt and answer are over the context of {} tokens", engine.context_max));
+        }
+        let known = |token: &TokenId| usize::try_from(*token).is_ok_and(|token| token < engine.vocabulary);
+        if !work.prompt.iter().all(known) {
+            return Err(format!("the prompt has tokens beyond the vocabulary of {}", engine.vocabulary));
+        }
+        Ok(())
+    }
+
+    /// Returns the length of the prompt, in tokens.
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.work.prompt.len()
+    }
+
+    /// Returns whether no other sequence may be in the engine meanwhile.
+    pub(super) const fn runs_alone(&self) -> bool {
+        self.work.alone
     }
 
     /// Notes that the engine begins with the prompt.
@@ -80,18 +118,22 @@ impl Sequence {
 
     /// Chooses the next token from a row of raw logits, where it lies in the engine's memory.
     pub(super) fn choose(&self, row: Row<'_>) -> Choice {
-        // The model's context is far below 2^32 tokens.
-        let position = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
-        choose_of_row(row, self.work.temperature, &self.noise, position)
+        self.rules.choose(row, &self.said, &self.noise)
     }
 
     /// Takes a chosen token as the next one.
-    pub(super) fn advance(&mut self, choice: Choice, end_tokens: &[TokenId]) -> Progress {
+    pub(super) fn advance(&mut self, choice: Choice) -> Progress {
         self.numbers.push(choice.numbers);
-        if end_tokens.contains(&choice.token) {
+        if self.end_tokens.contains(&choice.token) {
             return Progress::Complete(FinishReason::Stop);
         }
         self.tokens.push(choice.token);
+        self.said.push(choice.token);
+        match self.watcher.as_mut().map(|watcher| watcher(choice.token)) {
+            Some(Err(why)) => return Progress::Failed(why),
+            Some(Ok(true)) => return Progress::Complete(FinishReason::Stop),
+            Some(Ok(false)) | None => {}
+        }
         if self.tokens.len() == self.work.answer_tokens_max {
             return Progress::Complete(FinishReason::Length);
         }

@@ -11,15 +11,15 @@ use infera_types::ids::ModelName;
 use infera_types::numbers::TokenId;
 use metrics::{Counter, Histogram, counter, histogram};
 use rayon::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::batcher::{BatchLimits, Batcher, Candidate, Step};
-use super::sequence::{self, Progress, Sequence};
-use super::work::{Decoded, ExecutorError, Work};
+use super::sequence::{Progress, Sequence};
+use super::work::ExecutorError;
 
 /// The commands that a handle sends to the thread.
 pub(super) enum Command {
-    Run(Work, oneshot::Sender<Result<Decoded, ExecutorError>>),
+    Run(Box<Sequence>),
     Stop,
 }
 
@@ -49,7 +49,6 @@ pub(super) struct Stepper {
     model: ModelName,
     engine: Box<dyn Engine>,
     batcher: Batcher,
-    end_tokens: Vec<TokenId>,
     inbox: mpsc::Receiver<Command>,
     sequences: HashMap<SequenceId, Sequence>,
     /// The number of sequence ids given out so far.
@@ -60,12 +59,11 @@ pub(super) struct Stepper {
 }
 
 impl Stepper {
-    /// Makes a stepper of `model`'s engine that carries out the commands in `inbox`. Any of `end_tokens` ends an answer.
+    /// Makes a stepper of `model`'s engine that carries out the commands in `inbox`.
     pub(super) fn new(
         model: &ModelName,
         engine: Box<dyn Engine>,
         limits: BatchLimits,
-        end_tokens: Vec<TokenId>,
         inbox: mpsc::Receiver<Command>,
     ) -> Self {
         let batcher = Batcher::new(limits, engine.description().chunk_tokens);
@@ -73,7 +71,6 @@ impl Stepper {
             model: model.clone(),
             engine,
             batcher,
-            end_tokens,
             inbox,
             sequences: HashMap::new(),
             named: 0,
@@ -104,13 +101,13 @@ impl Stepper {
     fn receive(&mut self) -> bool {
         if self.batcher.is_empty() {
             match self.inbox.blocking_recv() {
-                Some(Command::Run(work, reply)) => self.admit(work, reply),
+                Some(Command::Run(sequence)) => self.admit(*sequence),
                 Some(Command::Stop) | None => return false,
             }
         }
         loop {
             match self.inbox.try_recv() {
-                Ok(Command::Run(work, reply)) => self.admit(work, reply),
+                Ok(Command::Run(sequence)) => self.admit(*sequence),
                 Ok(Command::Stop) => return false,
                 // The channel may be disconnected, but there is work to finish.
                 Err(_) => return true,
@@ -118,17 +115,16 @@ impl Stepper {
         }
     }
 
-    fn admit(&mut self, work: Work, reply: oneshot::Sender<Result<Decoded, ExecutorError>>) {
-        if let Err(why) = sequence::check(&work, self.engine.description()) {
-            // An error means that the caller has stopped waiting.
-            let _ = reply.send(Err(ExecutorError::Unfit(why)));
+    fn admit(&mut self, sequence: Sequence) {
+        if let Err(why) = sequence.check(self.engine.description()) {
+            sequence.fail(ExecutorError::Unfit(why));
             return;
         }
         self.named += 1;
-        let sequence = SequenceId(self.named);
-        let (prompt_tokens, alone) = (work.prompt.len(), work.alone);
-        self.batcher.admit(Candidate { sequence, prompt_tokens, alone });
-        self.sequences.insert(sequence, Sequence::new(work, reply));
+        let id = SequenceId(self.named);
+        let (prompt_tokens, alone) = (sequence.prompt_tokens(), sequence.runs_alone());
+        self.batcher.admit(Candidate { sequence: id, prompt_tokens, alone });
+        self.sequences.insert(id, sequence);
     }
 
     fn let_abandoned_go(&mut self) {
@@ -230,12 +226,16 @@ impl Stepper {
     /// Takes a token for a sequence, and returns whether it was the last.
     fn advance(&mut self, id: SequenceId, choice: Choice) -> bool {
         let Some(sequence) = self.sequences.get_mut(&id) else { return true };
-        let Progress::Complete(finish_reason) = sequence.advance(choice, &self.end_tokens) else {
+        let progress = sequence.advance(choice);
+        if progress == Progress::Running {
             return false;
-        };
-        if let Some(sequence) = self.sequences.remove(&id) {
-            self.meters.tokens.increment(sequence.tokens_count());
-            sequence.complete(finish_reason);
+        }
+        let Some(sequence) = self.sequences.remove(&id) else { return true };
+        self.meters.tokens.increment(sequence.tokens_count());
+        match progress {
+            Progress::Running => {}
+            Progress::Complete(finish_reason) => sequence.complete(finish_reason),
+            Progress::Failed(why) => sequence.fail(ExecutorError::Failed(why)),
         }
         true
     }

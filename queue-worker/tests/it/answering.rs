@@ -176,20 +176,25 @@ async fn without_a_free_slot_an_assignment_is_refused_at_once() {
     worker.stop().await.unwrap();
 }
 
-/// A field that this worker doesn't know may change the answer, so the worker gives none. A verifier that doesn't
+/// A field that this worker doesn't know, wherever it is, may change the answer, so the worker gives none. A verifier that doesn't
 /// know the reason `unsupported` gets another reason in its place.
 #[tokio::test]
 async fn an_assignment_with_an_unknown_field_is_refused_and_counts_against_nobody() {
     let network = Network::new().await;
     let mut verifier = network.verifier().await;
     let worker = network.start(Config::default(), Box::new(stub(0)));
-    for (speaks, reason) in
-        [(Version::Second, RefusalReason::Unsupported), (Version::First, RefusalReason::Busy)]
-    {
+    let at = |path: &'static [&'static str]| path;
+    for (speaks, reason, path) in [
+        (Version::Second, RefusalReason::Unsupported, at(&["request", "response_format"])),
+        (Version::Second, RefusalReason::Unsupported, at(&["request", "knobs", "mirostat"])),
+        (Version::Second, RefusalReason::Unsupported, at(&["priority"])),
+        (Version::First, RefusalReason::Busy, at(&["request", "knobs", "mirostat"])),
+    ] {
         let known = Assignment { speaks, ..assignment(&verifier, "how likely?") };
         let plain = known.to_message_in(speaks, known.id.to_string());
         let mut json: serde_json::Value = serde_json::from_slice(&plain.body[1..]).unwrap();
-        json["request"]["top_logprobs"] = 3.into();
+        let field = path.iter().fold(&mut json, |json, key| &mut json[*key]);
+        *field = 3.into();
         let body = [&[speaks.byte()][..], &serde_json::to_vec(&json).unwrap()].concat();
         network.send(Message { body: body.into(), ..plain }).await;
         let refused = verifier.next().await.refusal();
@@ -198,7 +203,7 @@ async fn an_assignment_with_an_unknown_field_is_refused_and_counts_against_nobod
         network.assign(&Assignment { id: AssignmentId::new(), ..known.clone() }).await;
         assert_eq!(verifier.next().await.replica().job_id, known.job_id, "without the field it is answered");
     }
-    assert_eq!((worker.handle.counts().refused.get(), worker.handle.counts().run.get()), (2, 2));
+    assert_eq!((worker.handle.counts().refused.get(), worker.handle.counts().run.get()), (4, 4));
     worker.stop().await.unwrap();
 }
 

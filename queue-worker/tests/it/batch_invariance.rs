@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use infera_engine::Engine;
 use infera_types::ids::{Digest, ModelName};
+use infera_types::knobs::Knobs;
 use infera_types::{job::FinishReason, numbers::TokenId};
-use infera_worker::executor::{BatchLimits, Decoded, Executor, ExecutorLimits, Work};
-use proptest::collection::vec;
+use infera_worker::executor::{BatchLimits, Decoded, Executor, ExecutorError, ExecutorLimits, Watcher, Work};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 
@@ -17,10 +19,39 @@ use crate::support::engines::{Fate, HashEngine, Watched, slow};
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     work: Work,
+    /// The token at which a watcher ends it.
+    ends_at: Option<TokenId>,
     /// When it joins, counted from the start.
     joins_after: Duration,
     /// When its caller goes away, counted from there.
     leaves_after: Option<Duration>,
+}
+
+impl Part {
+    async fn run(&self, executor: &Executor) -> Result<Decoded, ExecutorError> {
+        let watcher = self.ends_at.map(|last| -> Watcher { Box::new(move |token| Ok(token == last)) });
+        executor.run_watched(self.work.clone(), watcher).await
+    }
+}
+
+fn knobs(vocabulary: TokenId) -> impl Strategy<Value = Knobs> {
+    let left = (option::of(0.05..1.0), option::of(1_u32..20), option::of(0.0..0.5));
+    let penalties = (option::of(-2.0..2.0), option::of(-2.0..2.0), option::of(0.5..2.0));
+    let bias = btree_map(0..vocabulary, -100.0..100.0, 0..3);
+    let ends = (0_u32..12, any::<bool>());
+    let mixed = (left, penalties, bias, ends).prop_map(|(left, penalties, logit_bias, ends)| Knobs {
+        stop: Vec::new(),
+        top_p: left.0,
+        top_k: left.1,
+        min_p: left.2,
+        frequency_penalty: penalties.0,
+        presence_penalty: penalties.1,
+        repetition_penalty: penalties.2,
+        logit_bias,
+        min_tokens: ends.0,
+        ignore_eos: ends.1,
+    });
+    prop_oneof![1 => Just(Knobs::default()), 2 => mixed]
 }
 
 pub(crate) fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strategy<Value = Part> {
@@ -28,21 +59,25 @@ pub(crate) fn part(vocabulary: TokenId, answer_tokens_max: usize) -> impl Strate
     let temperature = prop_oneof![Just(0.0), 0.1..2.0];
     let (alone, scoped) = (prop::bool::weighted(0.1), any::<bool>());
     let shape = (prompt, 1..=answer_tokens_max, temperature, any::<[u8; 32]>(), (alone, scoped));
-    let times = (0_u64..8_000, prop::option::weighted(0.2, 0_u64..5_000));
-    (shape, times).prop_map(
-        |((prompt, answer_tokens_max, temperature, key, (alone, scoped)), (joins, leaves))| Part {
-            work: Work {
-                prompt,
-                answer_tokens_max,
-                temperature,
-                sample_key: Digest::from_bytes(key),
-                alone,
-                cache_scope: scoped.then(|| Digest::of(b"one of two scopes")),
-            },
-            joins_after: Duration::from_micros(joins),
-            leaves_after: leaves.map(Duration::from_micros),
-        },
-    )
+    let asked = (0_u32..3, knobs(vocabulary), option::of(0_u8..21), option::weighted(0.3, 0..vocabulary));
+    let times = (0_u64..8_000, option::weighted(0.2, 0_u64..5_000));
+    (shape, asked, times).prop_map(|(shape, asked, (joins, leaves))| {
+        let (prompt, answer_tokens_max, temperature, key, (alone, scoped)) = shape;
+        let (choice, knobs, top_logprobs, ends_at) = asked;
+        let work = Work {
+            prompt,
+            answer_tokens_max,
+            temperature,
+            sample_key: Digest::from_bytes(key),
+            choice,
+            knobs,
+            top_logprobs,
+            alone,
+            cache_scope: scoped.then(|| Digest::of(b"one of two scopes")),
+        };
+        let (joins_after, leaves_after) = (Duration::from_micros(joins), leaves.map(Duration::from_micros));
+        Part { work, ends_at, joins_after, leaves_after }
+    })
 }
 
 pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
@@ -54,18 +89,23 @@ pub(crate) fn executor(engine: Box<dyn Engine>, slots: usize) -> Executor {
 #[derive(Debug, PartialEq)]
 struct Said {
     tokens: Vec<TokenId>,
-    /// Of all rows, one after the other: the token and the bits of its logit.
-    top: Vec<(TokenId, u32)>,
+    /// Of each row: the best and the likeliest tokens with the bits of their logits.
+    listed: Vec<Vec<(TokenId, u32)>>,
+    logit_max: Vec<Option<u32>>,
     log_sum_exp: Vec<u64>,
     finish_reason: FinishReason,
 }
 
 fn said(decoded: &Decoded) -> Said {
-    let top = decoded.numbers.iter().flat_map(|numbers| &numbers.top);
+    let rows = || decoded.numbers.iter();
+    let lists = rows().flat_map(|numbers| [&numbers.top, &numbers.likeliest]);
+    let bits =
+        |list: &Vec<(TokenId, f32)>| list.iter().map(|(token, logit)| (*token, logit.to_bits())).collect();
     Said {
         tokens: decoded.tokens.clone(),
-        top: top.map(|(token, logit)| (*token, logit.to_bits())).collect(),
-        log_sum_exp: decoded.numbers.iter().map(|numbers| numbers.log_sum_exp.to_bits()).collect(),
+        listed: lists.map(bits).collect(),
+        logit_max: rows().map(|numbers| numbers.logit_max.map(f32::to_bits)).collect(),
+        log_sum_exp: rows().map(|numbers| numbers.log_sum_exp.to_bits()).collect(),
         finish_reason: decoded.finish_reason,
     }
 }
@@ -77,7 +117,7 @@ pub(crate) async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>
         let executor = together.clone();
         playing.spawn(async move {
             tokio::time::sleep(part.joins_after).await;
-            let running = executor.run(part.work.clone());
+            let running = part.run(&executor);
             let decoded = match part.leaves_after {
                 Some(patience) => tokio::time::timeout(patience, running).await.ok(),
                 None => Some(running.await),
@@ -90,7 +130,7 @@ pub(crate) async fn play(together: &Executor, alone: &Executor, parts: Vec<Part>
         let (part, decoded) = played.unwrap();
         let Some(decoded) = decoded else { continue };
         stayed += 1;
-        let expected = alone.run(part.work.clone()).await.unwrap();
+        let expected = part.run(alone).await.unwrap();
         assert_eq!(said(&decoded), said(&expected), "{part:?}");
     }
     assert!(stayed >= parts.iter().filter(|part| part.leaves_after.is_none()).count());
@@ -105,6 +145,9 @@ async fn an_abandoned_job_leaves_the_batch_and_its_neighbour_stays() {
         answer_tokens_max: 60,
         temperature: 0.0,
         sample_key: Digest::of(b"key"),
+        choice: 0,
+        knobs: Knobs::default(),
+        top_logprobs: None,
         alone: false,
         cache_scope: None,
     };

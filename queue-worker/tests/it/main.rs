@@ -10,6 +10,7 @@
 mod answering;
 mod batch_invariance;
 mod faults;
+mod knobs;
 mod models;
 mod onnx;
 mod redelivery;

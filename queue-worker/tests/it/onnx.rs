@@ -34,7 +34,7 @@ fn engine_of(folder: &Path) -> OnnxEngine {
     OnnxEngine::load(&settings).unwrap()
 }
 
-fn engine() -> OnnxEngine {
+pub(crate) fn engine() -> OnnxEngine {
     engine_of(model_folder())
 }
 

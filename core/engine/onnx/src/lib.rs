@@ -121,6 +121,7 @@ impl OnnxEngine {
             sequences_max: config.sequences_max,
             chunk_tokens: config.chunk_tokens,
             caches_prefixes: prefix_bytes_max > 0,
+            gives_whole_rows: true,
         };
         Ok(Self {
             caches,

@@ -90,6 +90,9 @@ fn answer(executor: &Executor, names: &Names, id: u64, (prompt, tokens): (Vec<To
         answer_tokens_max: tokens,
         temperature: 0.0,
         sample_key: Digest::of(&id.to_le_bytes()),
+        choice: 0,
+        knobs: infera_types::knobs::Knobs::default(),
+        top_logprobs: None,
         alone: false,
         cache_scope: Some(names.give(id)),
     };

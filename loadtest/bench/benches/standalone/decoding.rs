@@ -190,6 +190,9 @@ async fn run_mixed(executor: &Executor) -> Result<f64, Fault> {
             answer_tokens_max: spread(job, &ANSWER_TOKENS),
             temperature: 0.7,
             sample_key: Digest::of(&job.to_le_bytes()),
+            choice: 0,
+            knobs: infera_types::knobs::Knobs::default(),
+            top_logprobs: None,
             alone: false,
             cache_scope: None,
         };

@@ -178,6 +178,7 @@ impl HashEngine {
             sequences_max: 16,
             chunk_tokens: Self::CHUNK_TOKENS,
             caches_prefixes: false,
+            gives_whole_rows: true,
         };
         Self { description, sequences: BTreeMap::new() }
     }
