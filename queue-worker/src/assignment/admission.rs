@@ -4,9 +4,8 @@
 //! that don't follow from the situation are made elsewhere:
 //!
 //! * in `assignment`: the assignment has fields that this version doesn't know, or asks for what the engine can't do; its
-//!   model has as many deliveries as it may;
-//!   the deadline passes, or the worker gives back what runs, while the assignment waits; the prompt leaves no room for an
-//!   answer; the run itself fails.
+//!   model has as many deliveries as it may; the deadline passes, or the worker gives back what runs, while the assignment
+//!   waits; the prompt leaves no room for an answer; the run itself fails.
 //! * in `stations`: the assignment names a model that isn't served, or isn't any more.
 //! * in `publisher`: the replica is too large for a message.
 
