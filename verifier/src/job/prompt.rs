@@ -262,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn other_choices_than_the_first_need_the_second_version_of_sampling() {
+        let request = r#"{"model": "m", "messages": [], "max_tokens": 1, "temperature": 0.5"#;
+        for (knobs, choice, expected) in [
+            ("", 0, "temperature"),
+            ("", 1, "temperature, sampling/2"),
+            (r#", "knobs": {"top_k": 3}"#, 0, "temperature, sampling/2"),
+        ] {
+            let request: JobRequest = serde_json::from_str(&format!("{request}{knobs}}}")).unwrap();
+            assert_eq!(needed(&request, choice).to_string(), expected);
+        }
+    }
+
+    #[test]
     fn a_clients_fault_is_told_and_ours_is_withheld() {
         let end = |error| end_of(JobId::new(), Unrendered::Chat(error));
         for (end, reason, said) in [

@@ -121,17 +121,31 @@ async fn numbers_that_the_client_is_given_are_agreed_on() {
         let network = Arc::new(Network::new().await);
         let nodes = three(&network, Act::Answer(shifted.clone())).await;
         let _chorus = keep_speaking(&nodes);
-        let _verifier = network.verifier(quick());
-        let request = JobRequest { top_logprobs, ..network.request("What is 2 plus 2?") };
-        // With one more, three agree on numbers, too.
-        let job = submit(&network, &request, Ask::quorum(3)).await;
-        nodes[2].assignment(0).await;
         let fourth = [Node::start_as(&network, "d", second(), |_| right()).await];
         let _fourth_chorus = keep_speaking(&fourth);
-        let settlement = network.end_of(job).await;
+        let _verifier = network.verifier(quick());
+        // All four are heard.
+        eventually("each is asked", || async {
+            network.end_of(network.submit(Ask::default()).await).await;
+            (!fourth[0].seen().is_empty() && !nodes[2].seen().is_empty()).then_some(())
+        })
+        .await;
+        let request = JobRequest { top_logprobs, ..network.request("What is 2 plus 2?") };
+        // Of four nodes three are drawn; sooner or later the third is among them.
+        let mut drawn = None;
+        for _ in 0..40 {
+            let job = submit(&network, &request, Ask::quorum(3)).await;
+            let settlement = network.end_of(job).await;
+            if nodes[2].seen().iter().any(|assignment| assignment.job_id == job) {
+                drawn = Some((job, settlement));
+                break;
+            }
+        }
+        let (job, settlement) = drawn.unwrap();
         let verdicts = network.verdicts(job).await;
         assert_eq!(verdict_on(&verdicts, &nodes[2]), [expected]);
         let (numbers, asked) = (verification(&settlement).numbers, verification(&settlement).replicas.asked);
+        // Three agree on numbers, too, once one more is asked.
         let told = if top_logprobs.is_some() { (Numbers::Inside, 4) } else { (Numbers::Outside, 3) };
         assert_eq!((numbers, asked), (Some(told.0), told.1));
         assert_eq!(answer(&settlement).numbers.len(), if top_logprobs.is_some() { 4 } else { 0 });
