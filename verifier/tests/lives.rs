@@ -17,6 +17,7 @@ mod lives {
     mod interleavings;
     mod lanes;
     mod models;
+    mod out_of_time;
     mod outages;
     mod pools;
     mod sharing;
