@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what a newcomer is told (`welcome`). `network` does what is asked.
 
+mod remedy;
 mod welcome;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::known_models::{self, Chosen};
 use crate::models::StoreCommand;
 
+pub use remedy::not_started;
 pub use welcome::{Reader, welcome};
 
 /// Runs a network for LLM inference on strangers' machines, with checked answers, on this machine.
@@ -47,18 +49,18 @@ pub enum Command {
     #[command(subcommand)]
     Model(ModelCommand),
     /// Accounts: whether they are known, what they may spend, the weight of their jobs, and erasing their data; and ending a key
-    /// that leaked.
+    /// that leaked. Where `up` runs on the folder, it is asked.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Single jobs.
     #[command(subcommand)]
     Job(JobCommand),
-    /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others, while nothing
-    /// runs on the folder. Where `up` runs, the API does the same.
+    /// Accounts' API keys: an operator's first one, and making, listing, rotating, revoking and blocking others. Where `up` runs, it
+    /// is asked, and the API does the same.
     Key(KeyOptions),
-    /// Groups of nodes, to which accounts' jobs may go, while nothing runs on the folder. Where `up` runs, the API does the same.
+    /// Groups of nodes, to which accounts' jobs may go. Where `up` runs, it is asked, and the API does the same.
     NodeGroup(GroupOptions),
-    /// Single nodes, while nothing runs on the folder.
+    /// Single nodes. Where `up` runs on the folder, it is asked.
     #[command(subcommand)]
     Node(NodeCommand),
     /// Measure how far apart honest replicas and scores of a model's exports are, and write their rows of the thresholds file.
@@ -123,8 +125,8 @@ pub enum ArchiveCommand {
 /// About single jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
-    /// Have the text of a job that has ended erased, while nothing runs on the folder: request, answer and metadata, from the
-    /// ledger and the archive. The next `up` does it. Where `up` runs, DELETE /v1/jobs/{id}/data does the same.
+    /// Have the text of a job that has ended erased: request, answer and metadata, from the ledger and the archive. The `up` that runs
+    /// on the folder does it, or the next one; DELETE /v1/jobs/{id}/data does the same.
     Erase {
         /// The job's id.
         job: JobId,
@@ -140,7 +142,7 @@ pub enum ModelCommand {
     /// Those about models' folders.
     #[command(flatten)]
     Store(StoreCommand),
-    /// Set what a model costs, in the network's currency for a million tokens, while nothing runs on the folder. A model is free
+    /// Set what a model costs, in the network's currency for a million tokens, also while `up` runs on the folder. A model is free
     /// until then, and with two zeros again. Jobs keep the price at which they were accepted.
     #[command(after_help = "Example:\n  infera model price infera-tiny 0.15 0.60")]
     Price {
@@ -160,11 +162,10 @@ pub enum ModelCommand {
 /// About accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
-    /// Revoke the API key on standard input, while nothing runs on the folder. On the command line it would stay in the
-    /// shell's history. Its SHA-256 in hexadecimal will do.
+    /// Revoke the API key on standard input. On the command line it would stay in the shell's history. Its SHA-256 in hexadecimal will do.
     #[command(after_help = "Example:\n  infera account revoke-key < leaked-key.txt")]
     RevokeKey(Settings),
-    /// Record that an account is one that is known, while nothing runs on the folder: its jobs are counted by themselves,
+    /// Record that an account is one that is known: its jobs are counted by themselves,
     /// and no longer together with those of all unproven accounts of its network.
     Prove {
         /// The account's id, or the address that it signed up with.
@@ -173,7 +174,7 @@ pub enum AccountCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Set the weight of an account, 1 if it was never set, while nothing runs on the folder: one of weight 2 gets twice the
+    /// Set the weight of an account, 1 if it was never set: one of weight 2 gets twice the
     /// tokens of one of weight 1 while both wait.
     Weigh {
         /// The account's id, or the address that it signed up with.
@@ -185,9 +186,9 @@ pub enum AccountCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Have the text of all jobs erased that an account has had, while nothing runs on the folder: requests, answers and
-    /// metadata, from the ledger and the archive. It can't be taken back. The next `up` does it; the same again tells how far it
-    /// has come. Where `up` runs, DELETE /v1/account/data does the same.
+    /// Have the text of all jobs erased that an account has had: requests, answers and metadata, from the ledger and the archive. It
+    /// can't be taken back. The `up` that runs on the folder does it, or the next one; the same again tells how far it has come.
+    /// DELETE /v1/account/data does the same.
     Erase {
         /// The account's id, or the address that it signed up with.
         account: String,
@@ -198,7 +199,7 @@ pub enum AccountCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Set the most that an account may spend in a calendar month (UTC), while nothing runs on the folder. What was accepted
+    /// Set the most that an account may spend in a calendar month (UTC). What was accepted
     /// already goes on.
     #[command(after_help = "Example:\n  infera account limit client@example.com 25.50")]
     Limit {
@@ -210,7 +211,7 @@ pub enum AccountCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Record that an account pays for what it owes, while nothing runs on the folder. Jobs of other accounts earn their nodes
+    /// Record that an account pays for what it owes. Jobs of other accounts earn their nodes
     /// no points, where the model has a price.
     Pays {
         /// The account's id, or the address that it signed up with.
@@ -222,7 +223,7 @@ pub enum AccountCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Let the API key on standard input ask for `service_tier` priority, while nothing runs on the folder. Its SHA-256 in
+    /// Let the API key on standard input ask for `service_tier` priority. Its SHA-256 in
     /// hexadecimal will do.
     #[command(after_help = "Example:\n  infera account allow-priority < key.txt")]
     AllowPriority {

@@ -19,8 +19,10 @@ pub struct Config {
     /// The address on which the gateway listens. Loopback by default, because the key for local use opens it: an
     /// operator who exposes it to a network puts TLS in front.
     pub listen: ListenAddress,
-    /// Microseconds that a token takes on the reference machine, by which points for the model are scaled.
-    pub reference_token_us: u64,
+    /// Microseconds that a token of the model takes on the reference machine: what the time for an answer is reckoned by, and points
+    /// are scaled by. Without it, what is known of the model, or what the bytes of its weights come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_token_us: Option<u64>,
     /// The built-in nodes.
     pub nodes: NodesConfig,
     /// The engine of the built-in nodes; each has its own instance.
@@ -43,8 +45,8 @@ impl Default for Config {
             data: PathBuf::from("data"),
             models: PathBuf::from(".runtime/models"),
             listen: ListenAddress::from(([127, 0, 0, 1], 8710)),
-            // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
-            reference_token_us: 150,
+            // Each model has its own; a constant would be taken for whichever is served.
+            reference_token_us: None,
             nodes: NodesConfig::default(),
             engine: EngineConfig::default(),
             gateway: infera_gateway::Config::default(),

@@ -113,6 +113,13 @@ pub fn by_folder(folder: &Path) -> Option<KnownModel> {
     KNOWN.into_iter().find(|known| name(Path::new(known.folder)) == name(folder))
 }
 
+/// Returns the microseconds that a token of the model in a folder takes on the reference machine, where that was measured: by the
+/// folder's name, for the ONNX file that was measured.
+#[must_use]
+pub fn measured_token_us(folder: &Path, variant: &str) -> Option<u64> {
+    by_folder(folder).filter(|known| known.variant == variant).map(|known| known.reference_token_us)
+}
+
 /// Returns a question for the model in a folder.
 #[must_use]
 pub fn question(folder: &Path) -> &'static str {
@@ -161,7 +168,7 @@ mod tests {
         let config = crate::config::Config::default();
         assert_eq!(config.engine.folder, Path::new(KNOWN[0].folder));
         assert_eq!(config.engine.variant, KNOWN[0].variant);
-        assert_eq!(config.reference_token_us, KNOWN[0].reference_token_us);
+        assert_eq!(config.reference_token_us, None);
         assert_eq!(question(Path::new("/x/infera-tiny")), KNOWN[0].question);
         assert_eq!(question(Path::new("/x/y")), "Say hello in one sentence.");
     }

@@ -52,7 +52,7 @@ fn up(config: Config) -> Done {
     config.mail.check().map_err(Failure::settings)?;
     Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = shutdown::on_signals()?;
-        let network = Network::start(config.clone()).await?;
+        let network = Network::start(config.clone()).await.map_err(cli::not_started)?;
         let reader = if io::stdout().is_terminal() { Reader::Person } else { Reader::Journal };
         print(&cli::welcome(&network, &config, reader))?;
         Ok(network.run(shutdown).await?)

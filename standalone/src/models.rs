@@ -8,6 +8,7 @@ mod offering;
 mod places;
 mod serving;
 mod speeds;
+mod up;
 mod verifying;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use infera_model_store::archived;
 use infera_program::{Failure, Settings};
+use infera_verifier::catalogue::reference;
 
 pub use self::fetching::From;
 use self::places::{archive, folder};
@@ -40,7 +42,7 @@ pub enum StoreCommand {
     Fetch(Fetch),
     /// Read all files of a model and compare them with the digests that are pinned; say whether it can be served.
     Verify {
-        /// The model's name.
+        /// The model's name, a known model's word, or a folder, written with a slash.
         model: String,
         /// Print JSON.
         #[arg(long)]
@@ -49,7 +51,8 @@ pub enum StoreCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Reckon for each device whether a model fits: the memory that weights and caches need, and what is free.
+    /// Reckon for each device whether a model fits: the memory that weights and caches need, and what is free; for one engine, and for
+    /// `infera up` by its settings. Several models need the sum.
     Fit(Fit),
     /// Have the network serve a model: enter it in the catalogue, under the digests of its files. Where `up` runs on the folder, it
     /// loads the model beside its others; otherwise the next `up` does. A removed model comes back in the same way.
@@ -116,9 +119,10 @@ pub struct Add {
     /// The ONNX file that nodes run: `model`, `q4`, `int8`.
     #[arg(long)]
     variant: Option<String>,
-    /// Microseconds that a token takes on the reference machine, by which points for the model are scaled; that of a known model or
-    /// of the settings by default.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
+    /// Microseconds that a token takes on the reference machine: what the time for each answer is reckoned by (10 s and 20 times
+    /// this a token, by the default settings), and points are scaled by. If left out, that of a known model, or by the bytes of its
+    /// weights; too small a time ends long answers as `too_many_misses`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=reference::TOKEN_US_MAX))]
     reference_token_us: Option<u64>,
     /// Replace what the name stands for.
     #[arg(long)]
@@ -185,6 +189,7 @@ pub async fn act(command: StoreCommand) -> Result<String, Failure> {
                 prefix_cache_bytes: engine.prefix_cache_bytes as u64,
                 engines,
                 measures: measure,
+                up: up::Terms::of(&config),
                 json,
             };
             fitting::fit(&config, &asked)

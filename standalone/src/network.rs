@@ -139,7 +139,8 @@ impl Network {
             Arc::clone(&data),
             models.iter().map(|model| (model.entry.clone(), model.folder().to_owned())).collect(),
         )?;
-        let operators = OperatorServer::bind(&operators_in(&config.data), &key, Records::of(&seams), orders);
+        let (socket, records) = (operators_in(&config.data), Records::of(&seams));
+        let operators = OperatorServer::bind(&socket, &key, records, orders, seams.ledger.clone());
 
         // Registered before the verifier reads the nodes, so that it knows them at its first read.
         let mut residents = Vec::new();

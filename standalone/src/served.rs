@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ struct Parts {
 struct Serving {
     model: AddedModel,
     shutdown: Shutdown,
+    /// The number of nodes that have loaded it.
+    loaded: Arc<AtomicU32>,
     /// Since when a removed model has no waiting jobs.
     leaving: Option<Instant>,
     is_removed: bool,
@@ -164,7 +167,8 @@ impl ServedModels {
         match self.serving.get_mut(&name) {
             Some(serving) if serving.model == model && !serving.shutdown.is_cancelled() => {
                 (serving.is_removed, serving.leaving) = (false, None);
-                return Ok(format!("{done}; {count} nodes serve it"));
+                let loaded = serving.loaded.load(Ordering::Relaxed);
+                return Ok(format!("{done}; {}", standing(loaded, count)));
             }
             Some(serving) => {
                 serving.shutdown.cancel();
@@ -172,7 +176,7 @@ impl ServedModels {
             }
             None => self.start(model),
         }
-        Ok(format!("{done}; {count} nodes of this `infera up` load it now: the log says if one can't"))
+        Ok(format!("{done}; {}", standing(0, count)))
     }
 
     async fn remove(&mut self, name: ModelName) -> Result<String, NotDone> {
@@ -195,11 +199,13 @@ impl ServedModels {
     fn start(&mut self, model: AddedModel) {
         let shutdown = Shutdown::new();
         let name = model.name.clone();
+        let loaded = Arc::new(AtomicU32::new(0));
         self.nodes.spawn({
             let (parts, model, shutdown) = (Arc::clone(&self.parts), model.clone(), shutdown.clone());
-            async move { (model.name.clone(), serve(&parts, &model, &shutdown).await) }
+            let loaded = Arc::clone(&loaded);
+            async move { (model.name.clone(), serve(&parts, &model, &shutdown, &loaded).await) }
         });
-        let serving = Serving { model, shutdown, leaving: None, is_removed: false, next: None };
+        let serving = Serving { model, shutdown, loaded, leaving: None, is_removed: false, next: None };
         self.serving.insert(name, serving);
     }
 
@@ -247,9 +253,25 @@ impl ServedModels {
     }
 }
 
+/// Returns what is said of an added model whose nodes may still be loading it: requests need all that a group is made of.
+fn standing(loaded: u32, count: u32) -> String {
+    if loaded >= count {
+        return format!("{count} nodes serve it");
+    }
+    format!(
+        "{loaded} of {count} nodes of this `infera up` have loaded it. Until the others have, which the log says of any that can't, \
+         requests for it may get 503: GET /v1/models shows its nodes"
+    )
+}
+
 /// Loads a model for each resident owner's node, one after the other, and runs the nodes until the shutdown. If one can't be loaded
 /// the others go on.
-async fn serve(parts: &Parts, model: &AddedModel, shutdown: &Shutdown) -> Result<(), String> {
+async fn serve(
+    parts: &Parts,
+    model: &AddedModel,
+    shutdown: &Shutdown,
+    loaded: &AtomicU32,
+) -> Result<(), String> {
     let folder = model.folder.clone();
     let chat = tokio::task::spawn_blocking(move || ChatModel::load(&folder)).await;
     let chat = Arc::new(chat.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?);
@@ -260,6 +282,7 @@ async fn serve(parts: &Parts, model: &AddedModel, shutdown: &Shutdown) -> Result
             Ok(_) if shutdown.is_cancelled() => break,
             Ok((node, queue)) => {
                 nodes.spawn(node.run(parts.config.worker.clone(), queue, shutdown.clone()));
+                loaded.fetch_add(1, Ordering::Relaxed);
             }
             Err(problem) => {
                 outcome = Err(problem);
@@ -342,5 +365,22 @@ impl ChatSource for KnownModels {
         let Some(folder) = folder else { return Ok(None) };
         let finder = ChatFinder::new(vec![folder], self.store.clone());
         finder.with_archive(self.seams.archive.clone(), Waits::default()).find(model, tokenizer).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_said_to_be_served_once_all_nodes_have_loaded_it() {
+        assert_eq!(standing(3, 3), "3 nodes serve it");
+        for (loaded, said) in [(0, "0 of 3 nodes"), (2, "2 of 3 nodes")] {
+            let told = standing(loaded, 3);
+            assert!(
+                told.starts_with(said) && told.contains("503") && !told.contains("3 nodes serve"),
+                "{told}"
+            );
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use infera_engine_onnx::config::EngineConfig;
+use infera_engine_onnx::config::{EngineConfig, EngineKind};
 use infera_engine_onnx::{devices, fitting};
 use infera_ledger::CatalogueEntry;
 use infera_model::chat::ChatModel;
 use infera_types::ids::ModelName;
-use infera_verifier::catalogue;
+use infera_verifier::catalogue::{self, reference};
 use infera_worker::Model;
 
 use crate::config::Config;
@@ -36,13 +36,25 @@ pub(crate) async fn read(config: &Config) -> Result<Vec<StartedModel>, ModelErro
     for engine in each {
         let chat = Arc::new(ChatModel::load(&engine.folder)?);
         let digests = node::digests(&engine)?;
-        // The setting is about the one model; of several each has its own, as far as it is known.
-        let known = if alone { None } else { known_models::by_folder(&engine.folder) };
-        let reference_token_us = known.map_or(config.reference_token_us, |known| known.reference_token_us);
+        let reference_token_us = reference_token_us(config.reference_token_us, alone, &engine)?;
         let entry = catalogue::entry(&engine.folder, digests, reference_token_us, &chat);
         started.push(StartedModel { name: entry.name.clone(), entry, chat, engine });
     }
     Ok(started)
+}
+
+/// Returns the microseconds that a token takes on the reference machine: what the setting says of a single model, what was measured of
+/// a known one, or what the bytes of its weights come to.
+fn reference_token_us(setting: Option<u64>, alone: bool, engine: &EngineConfig) -> Result<u64, ModelError> {
+    let measured = known_models::measured_token_us(&engine.folder, &engine.variant);
+    // The setting is about the one model; of several each has its own, as far as it is known.
+    let told = if alone { setting.or(measured) } else { measured.or(setting) };
+    match told {
+        Some(token_us) => Ok(token_us),
+        // It has no weights.
+        None if engine.kind == EngineKind::Stub => Ok(known_models::KNOWN[0].reference_token_us),
+        None => Ok(reference::of_weights(catalogue::weights_bytes(&engine.folder, &engine.variant)?)),
+    }
 }
 
 impl StartedModel {
@@ -87,4 +99,38 @@ pub(crate) async fn load(models: &[StartedModel]) -> Result<Vec<Model>, ModelErr
         loaded.push(Model { name, chat, engine });
     }
     Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use infera_engine_onnx::config::EngineConfig;
+
+    use super::*;
+
+    /// A model of which nothing is known has the time that its weights come to, and not that of another model.
+    #[test]
+    fn a_models_time_is_the_setting_what_was_measured_or_by_its_weights() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/infera-tiny");
+        let copy = folder.path().join("any-name");
+        std::fs::create_dir_all(copy.join("onnx")).expect("a folder");
+        std::fs::copy(tiny.join("onnx/model.onnx"), copy.join("onnx/model.onnx")).expect("bundled");
+        let engine = |folder: &Path, variant: &str| EngineConfig {
+            folder: folder.to_owned(),
+            variant: variant.to_owned(),
+            ..EngineConfig::default()
+        };
+        let (known, unknown) = (engine(&tiny, "model"), engine(&copy, "model"));
+        let of = |setting, alone, engine| {
+            reference_token_us(setting, alone, engine).expect("its weights are there")
+        };
+        assert_eq!(
+            (of(None, true, &known), of(Some(7), true, &known), of(Some(7), false, &known)),
+            (150, 7, 150)
+        );
+        assert_eq!((of(None, true, &unknown), of(None, false, &unknown)), (186, 186));
+        assert_eq!((of(Some(7), true, &unknown), of(Some(7), false, &unknown)), (7, 7));
+        assert_eq!(of(None, true, &engine(&tiny, "q4")), 84, "another file of it was not measured");
+        assert!(reference_token_us(None, true, &engine(&copy, "q4")).is_err(), "no such file");
+    }
 }

@@ -240,3 +240,35 @@ async fn what_is_wrong_is_said_with_its_exit_code() {
     let list = gated.run(&["model", "list"]).await;
     assert!(String::from_utf8_lossy(&list.stdout).contains("No model is in .runtime/models"), "{list:?}");
 }
+
+/// The words and folders that `list`, `fit` and `add` take are those that `verify` takes, whether or not anything was fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_models_word_and_a_folder_are_verified_too() {
+    let stage = stage(BTreeMap::new(), |_| Act::Serve).await;
+    for (path, content) in tiny() {
+        let file = stage.folder.path().join("models/infera-tiny").join(path);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(file, content).expect("written");
+    }
+    for word in ["infera-tiny", "./models/infera-tiny"] {
+        let verified = stage.run(&["model", "verify", word]).await;
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(verified.status.success(), "{word}: {verified:?}");
+        assert!(
+            said.contains("model: can be served") && said.contains("nothing is pinned"),
+            "{word}: {said}"
+        );
+    }
+    for (word, code, words) in [
+        ("smollm2", 2, "make model-smollm2"),
+        ("never-there", 3, "infera model list"),
+        ("./nowhere", 3, "isn't there"),
+    ] {
+        let refused = stage.run(&["model", "verify", word]).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(code) && said.contains(words), "{word}: {refused:?}");
+    }
+    let fit = stage.run(&["model", "fit", "infera-tiny", "--variant", "model"]).await;
+    let said = String::from_utf8_lossy(&fit.stdout).into_owned();
+    assert!(said.contains("`infera up` with 3 nodes, each of up to 16 sequences"), "{fit:?}");
+}

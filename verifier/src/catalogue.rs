@@ -2,6 +2,7 @@
 //! gateways and verifiers find them. Nodes don't change it; operators do (`orders`).
 
 pub mod orders;
+pub mod reference;
 
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,10 @@ pub struct ModelConfig {
     pub variants: Vec<String>,
     /// Digests of further ONNX files that don't lie in the folder.
     pub digests: Vec<Digest>,
-    /// Microseconds that a token takes on the reference machine: what points for the model are scaled by.
-    pub reference_token_us: u64,
+    /// Microseconds that a token takes on the reference machine: what the time for an answer is reckoned by, and points for the
+    /// model are scaled by. Without it, what the bytes of the first variant's weights come to ([`reference`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_token_us: Option<u64>,
 }
 
 impl Default for ModelConfig {
@@ -35,8 +38,8 @@ impl Default for ModelConfig {
             // The usual export, and the one in standard operators only, whose pairs the thresholds were measured on.
             variants: vec!["model".to_owned(), "plain".to_owned()],
             digests: Vec::new(),
-            // One step of infera-tiny at batch 1 on one thread, as `make bench` measured it (0.149 ms, 2026-11-22).
-            reference_token_us: 150,
+            // By its weights: a constant of one model would be taken for another whose entry leaves it out.
+            reference_token_us: None,
         }
     }
 }
@@ -51,14 +54,23 @@ impl ModelConfig {
         let mut digests = self.variants.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
         digests.extend(&self.digests);
         let quantization = self.variants.first().and_then(|variant| quantization(variant)).map(str::to_owned);
-        let bytes = self.variants.first().map(|variant| weights(&self.folder, variant)).transpose()?;
-        let entry = entry(&self.folder, digests, self.reference_token_us, chat);
+        let bytes = self.variants.first().map(|variant| weights_bytes(&self.folder, variant)).transpose()?;
+        let reference_token_us = self.reference_token_us.or(bytes.map(reference::of_weights));
+        let unsaid = || {
+            let problem =
+                "no variant of it is named, so nothing says how long a token takes: set reference_token_us";
+            FolderError::unusable(&self.folder, problem)
+        };
+        let entry = entry(&self.folder, digests, reference_token_us.ok_or_else(unsaid)?, chat);
         Ok(CatalogueEntry { quantization, bytes, ..entry })
     }
 }
 
 /// Returns the bytes of a variant's ONNX file and of the files beside it in which it keeps weights.
-fn weights(folder: &Path, variant: &str) -> Result<u64, FolderError> {
+///
+/// # Errors
+/// [`FolderError`] names the file.
+pub fn weights_bytes(folder: &Path, variant: &str) -> Result<u64, FolderError> {
     let onnx = onnx_file(folder, variant)?;
     let facts = GraphFacts::read(&folder::read(&onnx)?)
         .map_err(|_| FolderError::unusable(&onnx, "it is no ONNX file, or it is damaged"))?;

@@ -6,7 +6,7 @@
 //! * `offers`: how many jobs may lie in a queue.
 //! * `trial`, `share` and [`lanes`]: which jobs are begun, how many wait here, and which of them are next.
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group; [`abilities`]: what too few nodes can do.
-//! * `misses`: whether the lack of an answer counts against a node.
+//! * `misses`: whether the lack of an answer counts against a node; `out_of_time`: whether a job ends because its nodes were too slow.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
 //! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see.
 //! * [`quorum`]: whether that is an answer.
@@ -23,6 +23,7 @@ mod keyed_hash;
 pub mod lanes;
 pub(crate) mod misses;
 pub(crate) mod offers;
+pub(crate) mod out_of_time;
 pub mod points;
 pub mod quorum;
 pub mod release;

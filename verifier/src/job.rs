@@ -3,8 +3,8 @@
 //! queue that jobs come from, and nothing of the other jobs but whether they are tried at the same time.
 //!
 //! In the order of a life: `held` is the notice in hand, `prompt` prepares, `first_group` waits for room, `asking` draws and
-//! sends (by `dispatch`; `own_nodes` says what differs for nodes of one's own, `unable` what too few can do), `receiving` takes in what comes, `group` keeps the record, `collecting` decides, `settler` settles
-//! and tells the gateway, `scorer` closes the group. `strays` scores what comes after its verifier is gone.
+//! sends (by `dispatch`; `own_nodes` says what differs for nodes of one's own, `unable` what too few can do), `receiving` takes in what comes, `group` keeps the record, `collecting` decides (by
+//! `out_of_time` where the nodes were too slow), `settler` settles and tells the gateway, `scorer` closes the group. `strays` scores what comes after its verifier is gone.
 
 mod asking;
 mod collecting;
@@ -13,6 +13,7 @@ mod first_group;
 mod group;
 pub(crate) mod handouts;
 mod held;
+mod out_of_time;
 mod outcome;
 mod own_nodes;
 mod prompt;

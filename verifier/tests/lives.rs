@@ -18,6 +18,7 @@ mod lives {
     mod knobs;
     mod lanes;
     mod models;
+    mod out_of_time;
     mod outages;
     mod pools;
     mod sharing;

@@ -3,10 +3,12 @@
 
 use clap::{Subcommand, ValueEnum};
 use infera_types::group_task::GroupTask;
+use serde::{Deserialize, Serialize};
 
 /// The commands about groups of nodes. Each acts for an account, named by its id or by the e-mail address that it signed up with,
 /// and does no more than that account may. A group is named by its id, or by its name if it is the account's own.
-#[derive(Clone, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GroupCommand {
     /// Make an empty group.
     Create {

@@ -2,9 +2,11 @@
 //! carries them out on its own ledger.
 
 use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 
 /// The commands about API keys. An account is named by its id or by the e-mail address that it signed up with.
-#[derive(Clone, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyCommand {
     /// Make an operator's key, with the scopes user and admin, and print it once. Its account is made if it doesn't exist.
     CreateAdmin {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::bytes::shown;
 use super::speeds::{self, Speeds};
+use super::up::{Terms, Up};
 use crate::config::Config;
 use crate::known_models;
 
@@ -27,6 +28,8 @@ pub(super) struct Asked {
     pub(super) engines: u64,
     /// Whether tokens per second are measured first, on the device that the settings name.
     pub(super) measures: bool,
+    /// What `infera up` is reckoned by.
+    pub(super) up: Terms,
     pub(super) json: bool,
 }
 
@@ -68,6 +71,9 @@ struct Line {
     verdict: Verdict,
     /// The longest context that fits with this batch; none if none does, or if the device doesn't say what is free.
     context_fits: Option<u64>,
+    /// What `infera up` needs by its settings, which is more than one engine with a usual context.
+    up: Up,
+    up_verdict: Verdict,
     /// Of one engine by itself, with the threads of the settings; none if that wasn't measured on this device with this batch.
     tokens_per_s: Option<f64>,
 }
@@ -131,8 +137,11 @@ fn line(variant: &str, device: &Device, shape: &Shape, asked: &Asked) -> Line {
     let needed_bytes = all(context);
     let context_fits =
         device.free_bytes.and_then(|free| longest(shape.context_max, |context| all(context) <= free));
+    let up = asked.up.need(shape, device.free_bytes);
     Line {
         variant: variant.to_owned(),
+        up,
+        up_verdict: verdict(up.needed_bytes, device.free_bytes),
         device: device.clone(),
         context,
         batch: asked.batch,
@@ -187,6 +196,31 @@ fn longest(most: u64, fits: impl Fn(u64) -> bool) -> Option<u64> {
     (low > 0).then_some(low)
 }
 
+impl Verdict {
+    const fn said(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Tight => "fits, but hardly anything stays free",
+            Self::TooLarge => "does not fit",
+            Self::Unknown => "nothing says what is free",
+        }
+    }
+}
+
+/// Returns the line about `infera up`.
+fn of_up(line: &Line, free: &str) -> String {
+    let Up { nodes, sequences, context, needed_bytes, sequences_fit } = line.up;
+    let (needed, verdict) = (shown(needed_bytes), line.up_verdict.said());
+    let remedy = match sequences_fit {
+        Some(most) if most < sequences => format!("; with --set engine.sequences_max={most} it would"),
+        _ => String::new(),
+    };
+    format!(
+        "        `infera up` with {nodes} nodes, each of up to {sequences} sequences of {context} tokens: needs {needed}, free {free}: \
+         {verdict}{remedy}"
+    )
+}
+
 fn table(fit: &Fit, folder: &Path) -> String {
     let mut lines = Vec::new();
     if let Some(Line { context, batch, engines, .. }) = fit.lines.first() {
@@ -199,12 +233,7 @@ fn table(fit: &Fit, folder: &Path) -> String {
             None => line.device.device.clone(),
         };
         let free = line.device.free_bytes.map_or("unknown".to_owned(), shown);
-        let verdict = match line.verdict {
-            Verdict::Fits => "fits",
-            Verdict::Tight => "fits, but hardly anything stays free",
-            Verdict::TooLarge => "does not fit",
-            Verdict::Unknown => "nothing says what is free",
-        };
+        let verdict = line.verdict.said();
         let longest = match line.context_fits {
             Some(longest) if line.verdict == Verdict::TooLarge => format!("; a context of {longest} would"),
             _ => String::new(),
@@ -222,6 +251,7 @@ fn table(fit: &Fit, folder: &Path) -> String {
             shown(line.working_bytes),
             shown(line.fixed_bytes),
         ));
+        lines.push(of_up(line, &free));
     }
     lines.extend(fit.problems.iter().map(|problem| format!("    {problem}")));
     lines.join("\n")

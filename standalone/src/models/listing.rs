@@ -82,10 +82,10 @@ fn table(list: &List, folder: &Path) -> String {
             .revision
             .as_ref()
             .map_or(String::new(), |commit| format!(" at {}", &commit[..commit.len().min(12)]));
-        let from = held
-            .repository
-            .as_ref()
-            .map_or("not fetched, nothing pinned".to_owned(), |name| format!("from {name}{commit}"));
+        let from =
+            held.repository.as_ref().map_or("not from a fetch, so nothing is pinned".to_owned(), |name| {
+                format!("from {name}{commit}")
+            });
         let verified = match held.verified_ms {
             Some(when) => format!("verified {}", ago(when)),
             None if held.repository.is_some() => "not verified".to_owned(),

@@ -13,6 +13,7 @@ use infera_types::ids::ModelName;
 use infera_types::time::Timestamp;
 use infera_verifier::catalogue::ModelConfig;
 use infera_verifier::catalogue::orders::{self, CatalogueOrderError};
+use infera_verifier::catalogue::reference::{self, Basis};
 
 use super::fetching::{self, From};
 use super::serving;
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::known_models;
 use crate::node::PLAIN_VARIANT;
-use crate::operators::{self, Addition, AskError, ModelOrder};
+use crate::operators::{self, Addition, ModelOrder};
 
 /// What is to be added.
 pub(super) struct Asked {
@@ -36,15 +37,14 @@ pub(super) struct Asked {
 struct Files {
     folder: PathBuf,
     variant: String,
-    /// Microseconds that a token takes on the reference machine, where that is known.
-    reference_token_us: Option<u64>,
 }
 
 /// Adds a model; returns what was done.
 pub(super) async fn add(config: &Config, asked: Asked) -> Result<String, Failure> {
     check_model(&asked.name).map_err(Failure::settings)?;
     let (fetched, files) = files(config, &asked).await?;
-    let addition = addition(config, &asked, files)?;
+    let (addition, basis) = addition(&asked, files)?;
+    let time = reference::sentence(addition.entry.reference_token_us, basis, &config.verifier);
     let done = match opened(config).await? {
         Some((folder, ledger)) => {
             let added = orders::add(ledger.as_ref(), addition.entry, addition.replaces).await;
@@ -54,7 +54,7 @@ pub(super) async fn add(config: &Config, asked: Asked) -> Result<String, Failure
         }
         None => asked_of_up(&config.data, &ModelOrder::Add(Box::new(addition))).await?,
     };
-    Ok(fetched.map_or_else(|| done.clone(), |fetched| format!("{fetched}\n{done}")))
+    Ok([fetched, Some(done), Some(time)].into_iter().flatten().collect::<Vec<_>>().join("\n"))
 }
 
 /// Removes a model; returns what was done.
@@ -85,10 +85,7 @@ async fn opened(config: &Config) -> Result<Option<(DataFolder, std::sync::Arc<Sq
 }
 
 async fn asked_of_up(data: &Path, order: &ModelOrder) -> Result<String, Failure> {
-    operators::order(data, order).await.map_err(|error| match error {
-        AskError::Away { .. } | AskError::Told { may_pass: true, .. } => error.into(),
-        AskError::Told { may_pass: false, .. } => Failure::refused(error),
-    })
+    operators::order(data, order).await.map_err(operators::AskError::into_failure)
 }
 
 /// Finds the files, and fetches those of a repository first; returns what is said of that too.
@@ -107,18 +104,16 @@ async fn files(config: &Config, asked: &Asked) -> Result<(Option<String>, Files)
         };
         let said = fetching::fetch(config, order).await?;
         let folder = Store::new(&config.models).folder(&asked.name).map_err(Failure::settings)?;
-        let files = Files { folder: folder.path().to_owned(), variant, reference_token_us: None };
-        return Ok((Some(said), files));
+        return Ok((Some(said), Files { folder: folder.path().to_owned(), variant }));
     }
     let chosen = known_models::choose_in(word, &config.models).map_err(Failure::settings)?;
     let variant = given.or(chosen.variant).unwrap_or_else(|| "model".to_owned());
-    let reference_token_us = chosen.known.map(|known| known.reference_token_us);
-    Ok((None, Files { folder: chosen.folder, variant, reference_token_us }))
+    Ok((None, Files { folder: chosen.folder, variant }))
 }
 
-/// Reads a model's files whole, and says what is to be added.
-fn addition(config: &Config, asked: &Asked, files: Files) -> Result<Addition, Failure> {
-    let Files { folder, variant, reference_token_us } = files;
+/// Reads a model's files whole, and says what is to be added, and what the time of a token was taken from.
+fn addition(asked: &Asked, files: Files) -> Result<(Addition, Basis), Failure> {
+    let Files { folder, variant } = files;
     let absolute = folder.canonicalize();
     let folder = absolute.map_err(|error| Failure::settings(format!("{}: {error}", folder.display())))?;
     if let Some(problem) = serving::problem(&folder, &variant) {
@@ -130,13 +125,18 @@ fn addition(config: &Config, asked: &Asked, files: Files) -> Result<Addition, Fa
     if variant == "model" && onnx_file(&folder, PLAIN_VARIANT).is_ok() {
         variants.push(PLAIN_VARIANT.to_owned());
     }
-    let reference_token_us =
-        asked.reference_token_us.or(reference_token_us).unwrap_or(config.reference_token_us);
+    let measured = known_models::measured_token_us(&folder, &variant);
+    let reference_token_us = asked.reference_token_us.or(measured);
     let model = ModelConfig { folder: folder.clone(), variants, digests: Vec::new(), reference_token_us };
     let name = ModelName::new(&asked.name);
     let entry = model.entry(&chat).map_err(Failure::refused)?;
     let entry = CatalogueEntry { name: name.clone(), ..entry };
-    Ok(Addition { entry, model: AddedModel { name, folder, variant }, replaces: asked.replaces })
+    let basis = match (asked.reference_token_us, measured) {
+        (Some(_), _) => Basis::Said,
+        (None, Some(_)) => Basis::Known,
+        (None, None) => Basis::Weights(entry.bytes.unwrap_or_default()),
+    };
+    Ok((Addition { entry, model: AddedModel { name, folder, variant }, replaces: asked.replaces }, basis))
 }
 
 /// Maps why an order isn't carried out to the exit code of whose fault it is.

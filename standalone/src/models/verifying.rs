@@ -33,11 +33,11 @@ struct Found {
 
 /// Verifies a model; a file that isn't as pinned, or a variant that can't be served, is an error.
 pub(super) fn verify(config: &Config, model: &str, json: bool) -> Result<String, Failure> {
-    let folder = places::folder(config, model)?;
+    let folder = places::folder_of_word(config, model)?;
     if !folder.path().is_dir() {
         let path = folder.path().display();
         return Err(Failure::refused(format!(
-            "there is no model {model}: {path} isn't there; `infera model fetch` brings one"
+            "there is no model {model}: {path} isn't there; `infera model list` names those that are, `infera model fetch` brings one"
         )));
     }
     let pins = folder.pins().map_err(unusable)?;

@@ -9,11 +9,13 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use infera_program::Failure;
 use infera_types::ids::JobId;
 use tokio::net::UnixStream;
 
-use super::wire::{LATER, ModelOrder, path, path_of_model};
+use super::wire::{LATER, LEDGER, ModelOrder, path, path_of_model};
 use crate::data_folder::{noted_key_in, operators_in};
+use crate::ledger_orders::LedgerOrder;
 
 /// How long an answer may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -43,6 +45,31 @@ pub enum AskError {
         /// Whether that may be otherwise later without an operator's doing.
         may_pass: bool,
     },
+    /// It can't do what was typed.
+    #[error("{0}")]
+    Mistyped(String),
+}
+
+impl AskError {
+    /// Returns whether trying again may help.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Away { .. } => true,
+            Self::Told { may_pass, .. } => *may_pass,
+            Self::Mistyped(_) => false,
+        }
+    }
+
+    /// Maps it to the exit code of whose fault it is.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Self::Mistyped(_) => Failure::settings(self),
+            error if error.may_pass() => error.into(),
+            error => Failure::refused(error),
+        }
+    }
 }
 
 /// Asks the `infera up` that has the data folder at `data` for the archived record of `job`.
@@ -70,6 +97,15 @@ pub async fn order(data: &Path, order: &ModelOrder) -> Result<String, AskError> 
     }
 }
 
+/// Gives an order of the ledger to the `infera up` that has the data folder at `data`; returns what it did.
+///
+/// # Errors
+/// [`AskError`].
+pub async fn order_of_ledger(data: &Path, order: &LedgerOrder) -> Result<String, AskError> {
+    let body = serde_json::to_vec(order).map_err(|error| AskError::Mistyped(error.to_string()))?;
+    call(data, Method::POST, LEDGER.to_owned(), Bytes::from(body)).await
+}
+
 async fn call(data: &Path, method: Method, path: String, body: Bytes) -> Result<String, AskError> {
     let away = |problem: String| AskError::Away { path: data.to_owned(), problem };
     let key = noted_key_in(data).ok_or_else(|| away("it has noted no key for local use".to_owned()))?;
@@ -79,6 +115,7 @@ async fn call(data: &Path, method: Method, path: String, body: Bytes) -> Result<
     let (status, text) = answered.map_err(|error| away(error.to_string()))?;
     match status {
         StatusCode::OK => Ok(text),
+        StatusCode::BAD_REQUEST => Err(AskError::Mistyped(text)),
         status => Err(AskError::Told { sentence: text, may_pass: LATER.contains(&status) }),
     }
 }

@@ -18,12 +18,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use infera_archive::record::RecordError;
 use infera_gateway::access::ApiKey;
+use infera_ledger_sqlite::SqliteLedger;
+use infera_program::{Failure, REFUSED, SETTINGS};
 use infera_types::ids::{Digest, JobId, ModelName};
 use infera_types::shutdown::Shutdown;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::wire::{ARCHIVE, Addition, MODELS, ModelOrder, NotDone, ORDER_MAX_BYTES, Ordered};
+use super::wire::{ARCHIVE, Addition, LEDGER, MODELS, ModelOrder, NotDone, ORDER_MAX_BYTES, Ordered};
+use crate::ledger_orders::LedgerOrder;
 use crate::records::Records;
 
 /// A person and a script or two; each may hold one record of some MiB.
@@ -55,6 +58,8 @@ struct Desk {
     records: Records,
     /// Takes orders about models.
     orders: mpsc::Sender<Ordered>,
+    /// What the other orders are carried out on.
+    ledger: Arc<SqliteLedger>,
 }
 
 impl OperatorServer {
@@ -67,6 +72,7 @@ impl OperatorServer {
         key: &ApiKey,
         records: Records,
         orders: mpsc::Sender<Ordered>,
+        ledger: Arc<SqliteLedger>,
     ) -> io::Result<Self> {
         // One that is there was left by a process that was killed: the lock shows that it is gone.
         match fs::remove_file(socket) {
@@ -75,7 +81,8 @@ impl OperatorServer {
         }
         let listener = UnixListener::bind(socket)?;
         fs::set_permissions(socket, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, socket: socket.to_owned(), desk: Desk { key: key.hash(), records, orders } })
+        let desk = Desk { key: key.hash(), records, orders, ledger };
+        Ok(Self { listener, socket: socket.to_owned(), desk })
     }
 
     /// Serves until shutdown, and removes the socket.
@@ -136,11 +143,17 @@ impl Desk {
             let name = ModelName::new(name);
             return self.order(name, request).await;
         }
+        if request.uri().path() == LEDGER && request.method() == Method::POST {
+            return self.order_of_ledger(request).await;
+        }
         if request.method() != Method::GET {
             return said(StatusCode::METHOD_NOT_ALLOWED, "GET only");
         }
         let Some(job) = request.uri().path().strip_prefix(ARCHIVE) else {
-            return said(StatusCode::BAD_REQUEST, "GET /archive/{job}, PUT and DELETE /models/{name}");
+            return said(
+                StatusCode::BAD_REQUEST,
+                "GET /archive/{job}, PUT and DELETE /models/{name}, POST /ledger",
+            );
         };
         let Ok(job) = job.parse::<JobId>() else {
             return said(StatusCode::BAD_REQUEST, "no job has such an id");
@@ -184,10 +197,39 @@ impl Desk {
         }
     }
 
+    /// Carries out an order of the ledger.
+    async fn order_of_ledger(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let body = Limited::new(request.into_body(), ORDER_MAX_BYTES).collect().await;
+        let Ok(body) = body else {
+            return said(StatusCode::BAD_REQUEST, "the order is cut or too long");
+        };
+        let order: LedgerOrder = match serde_json::from_slice(&body.to_bytes()) {
+            Ok(order) => order,
+            Err(error) => {
+                let problem =
+                    format!("no order that this infera knows: {error}; both must be of one version");
+                return said(StatusCode::BAD_REQUEST, &problem);
+            }
+        };
+        match order.carry_out(&self.ledger).await {
+            Ok(sentence) => said(StatusCode::OK, &sentence),
+            Err(failure) => said(status_of(&failure), &failure.to_string()),
+        }
+    }
+
     fn opens(&self, authorization: Option<&HeaderValue>) -> bool {
         let given = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         // Hashes are compared, so that the time it takes tells nothing of the key.
         given.and_then(ApiKey::parse).is_some_and(|key| key.hash() == self.key)
+    }
+}
+
+/// Returns the status from which the command tells whose fault a failure is.
+const fn status_of(failure: &Failure) -> StatusCode {
+    match failure.code() {
+        SETTINGS => StatusCode::BAD_REQUEST,
+        REFUSED => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

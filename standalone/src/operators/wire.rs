@@ -14,6 +14,9 @@ pub(super) const ARCHIVE: &str = "/archive/";
 /// The path before a model's name.
 pub(super) const MODELS: &str = "/models/";
 
+/// The path that takes orders of the ledger.
+pub(super) const LEDGER: &str = "/ledger";
+
 /// The most bytes of an order; an entry of the catalogue and a path take a few KiB.
 pub(super) const ORDER_MAX_BYTES: usize = 256 * 1024;
 

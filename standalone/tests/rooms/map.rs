@@ -307,6 +307,7 @@ pub(crate) const ROOMS: &[(&str, &[&str])] = &[
             "added_models",
             "seams",
             "records",
+            "ledger_orders",
             "operators",
             "residents",
             "node",

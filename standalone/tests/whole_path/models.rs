@@ -188,3 +188,29 @@ async fn models_are_added_between_two_runs_and_what_cannot_be_served_is_refused(
     assert_eq!(stage.client.chat(&asked("second", "What is 2 + 3?")).await.status, 200);
     stage.close().await;
 }
+
+/// A model is served after a start though another one with the same tokenizer, whose name comes first, was removed before; so is one
+/// that is added after that start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_outlives_the_removal_of_another_with_its_tokenizer() {
+    let mut stage = Stage::open(3).await;
+    stage.run(3).await;
+    let data = stage.config.data.clone();
+    let models = tempfile::tempdir().expect("a folder");
+    let folder = copy(&models.path().join("a-copy"));
+    let folder = folder.to_str().expect("text");
+    done(&data, &["model", "add", "alpha", folder]).await;
+    done(&data, &["model", "remove", "alpha"]).await;
+    done(&data, &["model", "add", "beta", folder]).await;
+    served(&stage, "beta").await;
+
+    let ended = stage.close().await;
+    let mut stage = Stage::reopen(ended, 3).await;
+    stage.run(3).await;
+    served(&stage, "beta").await;
+    assert_eq!(stage.client.chat(&asked("beta", "What is 2 + 3?")).await.status, 200, "after a start");
+    done(&data, &["model", "add", "gamma", folder]).await;
+    served(&stage, "gamma").await;
+    assert_eq!(stage.client.chat(&asked("gamma", "What is 4 + 3?")).await.status, 200, "added after it");
+    stage.close().await;
+}

@@ -164,27 +164,36 @@ async fn what_holds_the_folder_and_does_not_answer_is_named() {
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
+/// A leaked key is revoked beside the network that it opens, which takes it no more within its gateways' five seconds, nor after the
+/// next start.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_opens_nothing_after_the_next_start() {
+async fn a_revoked_key_opens_nothing_any_more() {
     let mut stage = Stage::open(1).await;
     let signed_up =
         stage.client.call("POST", "/signup_user", Some(&json!({"email": "leaky@example.com"}))).await;
     let leaked = signed_up.json["api_key"].as_str().expect("a key").to_owned();
     stage.run(1).await;
-    let refused = infera(&stage.config.data, &["account", "revoke-key"], &leaked);
-    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
-    assert!(text(&refused.stderr).contains("in use by another infera"), "{}", text(&refused.stderr));
-    let folder = stage.close().await;
-
-    let revoked = infera(folder.path(), &["account", "revoke-key"], &format!("{leaked}\n"));
+    let client = Client { address: stage.client.address, key: leaked.clone() };
+    assert_eq!(client.call("GET", "/v1/models", None).await.status, 200);
+    let typo = format!("{}x", &leaked[..leaked.len() - 1]);
+    let mistyped = infera(&stage.config.data, &["account", "revoke-key"], &typo);
+    assert_eq!(mistyped.status.code(), Some(2), "{}", text(&mistyped.stderr));
+    let revoked = infera(&stage.config.data, &["account", "revoke-key"], &format!("{leaked}\n"));
     assert_eq!(revoked.status.code(), Some(0), "{}", text(&revoked.stderr));
     assert!(text(&revoked.stdout).contains("is revoked"), "{}", text(&revoked.stdout));
+    eventually("it is refused", async || {
+        (client.call("GET", "/v1/models", None).await.status == 401).then_some(())
+    })
+    .await;
+    let folder = stage.close().await;
+
     let again = infera(folder.path(), &["account", "revoke-key"], &leaked);
     assert_eq!(again.status.code(), Some(3));
-    for output in [&refused, &revoked, &again] {
-        assert!(!text(&output.stdout).contains(&leaked) && !text(&output.stderr).contains(&leaked));
+    for output in [&mistyped, &revoked, &again] {
+        for key in [&leaked, &typo] {
+            assert!(!text(&output.stdout).contains(key) && !text(&output.stderr).contains(key));
+        }
     }
-
     let network = Network::start(config(folder.path(), 1)).await.expect("it starts");
     let client = Client { address: network.address, key: leaked };
     let shutdown = Shutdown::new();
@@ -192,4 +201,54 @@ async fn a_revoked_key_opens_nothing_after_the_next_start() {
     assert_eq!(client.call("GET", "/v1/models", None).await.status, 401);
     shutdown.cancel();
     running.await.expect("no panic").expect("every role ends well");
+}
+
+/// The program on this folder, where commands of several words have their flags in other places.
+fn ordered(data: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infera"));
+    command.args(words).env("INFERA_DATA", data).output().expect("it runs")
+}
+
+/// What an operator orders of the ledger is done beside a network that runs, as on a folder that nothing runs on, and ends with the
+/// same codes.
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_of_the_ledger_are_carried_out_beside_a_network_and_without_one() {
+    let mut stage = Stage::open(3).await;
+    stage.run(3).await;
+    let signed_up =
+        stage.client.call("POST", "/signup_user", Some(&json!({"email": "client@example.com"}))).await;
+    assert_eq!(signed_up.status, 200, "{}", signed_up.json);
+    let orders = |data: &Path| {
+        for (words, code, said) in [
+            (&["model", "price", "infera-tiny", "0.15", "0.60"][..], 0, "infera-tiny costs 0.15"),
+            (&["account", "limit", "client@example.com", "25.50"], 0, "may spend 25.5"),
+            (&["account", "pays", "client@example.com"], 0, "pays"),
+            (&["account", "prove", "client@example.com"], 0, ""),
+            (&["account", "weigh", "client@example.com", "2"], 0, ""),
+            (&["key", "list", "client@example.com"], 0, "key_"),
+            (&["node", "backstop", "resident-3", "off"], 0, ""),
+            (&["node-group", "list", "client@example.com"], 0, ""),
+            (&["model", "price", "infera-tiny", "dear", "0.60"], 2, "dear"),
+            (&["account", "limit", "stranger@example.com", "1"], 3, "stranger@example.com"),
+            (&["model", "price", "no-such", "1", "1"], 3, "no-such"),
+        ] {
+            let ended = ordered(data, words);
+            let both = format!("{}{}", text(&ended.stdout), text(&ended.stderr));
+            assert_eq!(ended.status.code(), Some(code), "{words:?}: {both}");
+            assert!(both.contains(said), "{words:?}: {both}");
+        }
+        let made = ordered(data, &["key", "create-admin"]);
+        assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+        text(&made.stdout).lines().last().expect("a key").to_owned()
+    };
+    let data = stage.config.data.clone();
+    let key = tokio::task::spawn_blocking(move || orders(&data)).await.expect("no panic");
+    let admin = Client { address: stage.client.address, key };
+    eventually("the new key opens it, and the price is shown", async || {
+        let listed = admin.call("GET", "/v1/models", None).await;
+        (listed.status == 200 && listed.json.to_string().contains("0.00000015")).then_some(())
+    })
+    .await;
+    let folder = stage.close().await;
+    orders(folder.path());
 }

@@ -17,6 +17,7 @@ use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use infera_verifier::catalogue::ModelConfig;
 use infera_verifier::catalogue::orders::{self, CatalogueOrderError};
+use infera_verifier::catalogue::reference::{self, Basis};
 
 use crate::Config;
 
@@ -36,9 +37,10 @@ pub enum ModelCommand {
         /// The ONNX files that nodes may answer with, the first of which keys the noise; `model` unless others are named.
         #[arg(long = "variant", value_name = "VARIANT")]
         variants: Vec<String>,
-        /// Microseconds that a token takes on the reference machine, by which points for the model are scaled.
-        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
-        reference_token_us: u64,
+        /// Microseconds that a token takes on the reference machine: what the time for each answer is reckoned by (10 s and 20 times
+        /// this a token, by the default settings), and points are scaled by. By the bytes of the first variant's weights if left out.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=reference::TOKEN_US_MAX))]
+        reference_token_us: Option<u64>,
         /// Replace what the name stands for.
         #[arg(long)]
         replace: bool,
@@ -74,9 +76,14 @@ pub async fn act(command: ModelCommand, config: &Config, shutdown: &Shutdown) ->
             let variants = if variants.is_empty() { vec!["model".to_owned()] } else { variants };
             let model = ModelConfig { folder, variants, digests: Vec::new(), reference_token_us };
             let entry = tokio::task::spawn_blocking(move || entry(&name, &model)).await??;
-            let name = entry.name.clone();
+            let (name, token_us) = (entry.name.clone(), entry.reference_token_us);
+            let basis = match reference_token_us {
+                Some(_) => Basis::Said,
+                None => Basis::Weights(entry.bytes.unwrap_or_default()),
+            };
+            let time = reference::sentence(token_us, basis, &config.verifier);
             let added = orders::add(ledger.as_ref(), entry, replace).await.map_err(not_done)?;
-            added.sentence(&name)
+            format!("{}\n{time}", added.sentence(&name))
         }
         ModelCommand::Remove { name } => {
             let name = ModelName::new(name);

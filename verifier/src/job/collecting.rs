@@ -61,6 +61,9 @@ impl Asking {
             let needed = match self.group.decide(&self.prepared.draw_key, &released) {
                 Decision::Settle(agreed) => return ControlFlow::Break(self.success(&agreed)),
                 Decision::Fail(reason) => return self.give_up(reason),
+                Decision::Draw(_) if self.group.course().is_bound_reached() => {
+                    return ControlFlow::Break(self.out_of_time());
+                }
                 Decision::Draw(count) => count,
                 Decision::Wait => 0,
             };
@@ -80,12 +83,16 @@ impl Asking {
         }
     }
 
-    /// Gives up, as no quorum can be had with the nodes there are. Disagreement ends the job, and so do six misses; a mere
-    /// lack of nodes ends only a job that a client waits for.
+    /// Gives up, as no quorum can be had with the nodes there are. Disagreement ends the job, and so do six misses, and nodes most of
+    /// which were too slow for it where there are no others; a mere lack of nodes ends only a job that a client waits for.
     fn give_up(&mut self, reason: FailureReason) -> ControlFlow<End, Wants> {
         let lacks_nodes = reason == FailureReason::TooManyMisses && self.group.misses() < REPLACEMENTS_MAX;
+        let course = self.group.course();
         if !lacks_nodes {
             let message = match reason {
+                FailureReason::TooManyMisses if course.is_for_want_of_time() => {
+                    return ControlFlow::Break(self.out_of_time());
+                }
                 FailureReason::NoConsensus => {
                     "The nodes' answers differ, and nobody could decide between them."
                 }
@@ -94,6 +101,9 @@ impl Asking {
             return ControlFlow::Break(End::Failed { reason, message: message.to_owned() });
         }
         let may_change = self.group.open() > 0;
+        if !may_change && course.ends_without_more_nodes(self.job.synchronous) {
+            return ControlFlow::Break(self.out_of_time());
+        }
         if self.job.synchronous && !may_change {
             return ControlFlow::Break(self.insufficient_nodes());
         }

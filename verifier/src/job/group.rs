@@ -1,6 +1,8 @@
 //! Keeps a job's replica group as it grows: which nodes were asked, what came back, what that amounts to. It keeps the records
 //! and asks the pure decisions; it sends nothing and waits for nothing.
 
+mod course;
+
 use std::collections::BTreeMap;
 
 use infera_ledger::Miss;
@@ -68,6 +70,8 @@ pub(super) struct Asked {
     pub(super) uncertain: bool,
     /// Whether its time ran out without a word.
     pub(super) was_silent: bool,
+    /// Whether its node said that the time ended before its answer was complete.
+    ran_out: bool,
     /// Whether its node said that it can't do what the job asks.
     is_unsupported: bool,
     /// What it holds while it is open.
@@ -94,6 +98,7 @@ impl Asked {
             has_logit_max,
             uncertain: false,
             was_silent: false,
+            ran_out: false,
             is_unsupported: false,
             hold: Some(hold),
             served: None,

@@ -66,6 +66,9 @@ impl Asking {
         let detail: String = refusal.detail.chars().take(200).collect();
         let (assignment, reason) = (refusal.assignment_id, refusal.reason.word());
         tracing::debug!(job = %self.job.id, %assignment, reason, detail, "a node refused an assignment");
+        if refusal.reason == RefusalReason::Expired {
+            self.group.ran_out(index);
+        }
         if counts(Lack::Refusal(refusal.reason), self.was_deaf(index)) {
             self.miss(index, false).await;
         } else if refusal.reason == RefusalReason::Unsupported {

@@ -53,6 +53,17 @@ enum Remedy {
     Only(Vec<ModelName>),
 }
 
+impl NoRoom {
+    /// Returns the `engine.sequences_max` with which all models fit; none if some don't fit at all.
+    #[must_use]
+    pub const fn fitting_sequences_max(&self) -> Option<u64> {
+        match self.remedy {
+            Remedy::FewerSequences(most) => Some(most),
+            Remedy::Only(_) => None,
+        }
+    }
+}
+
 impl std::error::Error for NoRoom {}
 
 impl fmt::Display for NoRoom {

@@ -78,7 +78,7 @@ fn failed(error: &ort::Error) -> EngineError {
 }
 
 impl OnnxEngine {
-    /// Checks settings without loading anything: their bounds, and that the model's file is there.
+    /// Checks settings without loading anything: their bounds, and that the model's file and the device's ONNX Runtime are there.
     ///
     /// # Errors
     /// [`EngineError::Load`], which names every mistake.
@@ -87,6 +87,7 @@ impl OnnxEngine {
         if !mistakes.is_empty() {
             return Err(EngineError::Load(mistakes.join("; ")));
         }
+        runtime::check_build(config.device, &config.library_path)?;
         model_folder::onnx_file(&config.folder, &config.variant).map(drop).map_err(|error| load_error(&error))
     }
 

@@ -68,6 +68,24 @@ fn forbid_telemetry() {
     unsafe { std::env::set_var(TELEMETRY_VARIABLE, "1") };
 }
 
+/// The part of ONNX Runtime's CUDA build that computes on a GPU. It is loaded from the folder of the library.
+const CUDA_PART: &str = "libonnxruntime_providers_cuda.so";
+
+/// Checks that the library is ONNX Runtime's CUDA build where CUDA is asked for, by the part that lies beside it, so that its lack is
+/// told before anything is loaded. A library that isn't there is told of when it is loaded.
+pub(super) fn check_build(device: Device, library_path: &Path) -> Result<(), EngineError> {
+    let has_part = library_path.parent().is_some_and(|folder| folder.join(CUDA_PART).is_file());
+    if device == Device::Cpu || has_part || !library_path.is_file() {
+        return Ok(());
+    }
+    Err(load_error(format!(
+        "engine.device=cuda needs the GPU build of ONNX Runtime, and {} is the CPU's: {CUDA_PART} isn't beside it. `python3 infra/gpu/parts.py \
+         .runtime/onnxruntime-gpu` fetches that build with CUDA's libraries, and prints the path to give as engine.library \
+         (--set engine.library=PATH); the folder must be in LD_LIBRARY_PATH too",
+        library_path.display()
+    )))
+}
+
 /// Makes a session of the file on the configured device. CUDA is required strictly: without it there is no session,
 /// never a slow one on the CPU in its place.
 pub(super) fn session(config: &OnnxConfig, file: &Path) -> Result<Session, EngineError> {
@@ -177,5 +195,19 @@ mod tests {
         let error =
             environment(Path::new("/nowhere/libonnxruntime.so")).expect_err("nothing there").to_string();
         assert!(error.contains("/nowhere/libonnxruntime.so") && error.contains("make setup"), "{error}");
+    }
+
+    #[test]
+    fn a_library_without_its_part_for_cuda_is_told_of_where_cuda_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let library = folder.path().join("libonnxruntime.so");
+        assert!(check_build(Device::Cuda, &library).is_ok(), "its loading says that there is none");
+        std::fs::write(&library, "").expect("written");
+        let told = check_build(Device::Cuda, &library).expect_err("the CPU's").to_string();
+        assert!(told.contains("GPU build") && told.contains("infra/gpu/parts.py"), "{told}");
+        assert!(!told.contains("self_check"), "{told}");
+        assert!(check_build(Device::Cpu, &library).is_ok());
+        std::fs::write(folder.path().join(CUDA_PART), "").expect("written");
+        assert!(check_build(Device::Cuda, &library).is_ok());
     }
 }
