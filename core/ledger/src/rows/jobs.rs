@@ -262,6 +262,7 @@ impl Handout {
 
 /// The outcome of one notice.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "some hundreds at most, for a moment; their bodies are larger")]
 pub enum Take {
     /// The job is ours now.
     Taken(TakenJob),
