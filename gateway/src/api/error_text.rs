@@ -112,18 +112,8 @@ impl ApiError {
                 "The model '{name}' is no longer served: it was removed from this network. GET /v1/models lists those that \
                  are served."
             ),
-            Self::UnsupportedByModel { model, parameters } => {
-                let model: String = model.chars().take(100).collect();
-                format!(
-                    "The nodes that serve the model '{model}' can't do what is asked by: {}. Leave that out, or ask another model.",
-                    parameters.join(", ")
-                )
-            }
-            // LiteLLM knows the error by the first sentence's beginning, LangChain by its code.
-            Self::ContextExceeded { tokens_min, context_max } => format!(
-                "This model's maximum context length is {context_max} tokens. However, your messages resulted in at least \
-                 {tokens_min} tokens, which leaves no room for an answer. Shorten the messages."
-            ),
+            Self::UnsupportedByModel { model, parameters } => unsupported_by_model(model, parameters),
+            Self::ContextExceeded { tokens_min, context_max } => context_exceeded(*tokens_min, *context_max),
             Self::HeadTooLarge => "The headers are too large.".to_owned(),
             Self::SlowHead => "The request's head did not arrive in time.".to_owned(),
             Self::TooLarge(max) => format!("The body is larger than {max} bytes."),
@@ -157,6 +147,23 @@ impl ApiError {
             Self::Internal => "An error of ours; it was logged under this request's id.".to_owned(),
         }
     }
+}
+
+/// Says which parameters ask for what a model's nodes can't do.
+fn unsupported_by_model(model: &str, parameters: &[&str]) -> String {
+    let model: String = model.chars().take(100).collect();
+    let parameters = parameters.join(", ");
+    format!(
+        "The nodes that serve the model '{model}' can't do what is asked by: {parameters}. Leave that out, or ask another model."
+    )
+}
+
+/// Says that messages are too long. LiteLLM knows the error by the first sentence's beginning, LangChain by its code.
+fn context_exceeded(tokens_min: u64, context_max: u32) -> String {
+    format!(
+        "This model's maximum context length is {context_max} tokens. However, your messages resulted in at least {tokens_min} \
+         tokens, which leaves no room for an answer. Shorten the messages."
+    )
 }
 
 /// Says what is left of a limit and what it would take.

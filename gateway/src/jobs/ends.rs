@@ -53,7 +53,7 @@ impl Waits {
         timeout: Duration,
     ) -> Result<Vec<Settlement>, ApiError> {
         let error = tokio::select! {
-            ends = self.ends() => return ends,
+            ends = self.ends() => return Ok(with_cause(jobs, ids, ends?).await),
             () = tokio::time::sleep(timeout) => ApiError::Timeout,
             () = jobs.answer_now.cancelled() => ApiError::Draining,
         };
@@ -67,6 +67,23 @@ impl Waits {
                     _ => error,
                 })
             }
+        }
+    }
+}
+
+/// Returns all ends that are known in place of a single cancellation: a job is cancelled too where another answer of its request failed,
+/// and if that one's completion was lost, this is heard of first.
+async fn with_cause(jobs: &Jobs, ids: &[JobId], ends: Vec<Settlement>) -> Vec<Settlement> {
+    let is_called_off = ids.len() > 1 && matches!(&ends[..], [only] if matches!(only.end, End::Cancelled));
+    if !is_called_off {
+        return ends;
+    }
+    match jobs.reader.settlements(ids).await {
+        Ok(all) if !all.is_empty() => all,
+        Ok(_) => ends,
+        Err(error) => {
+            tracing::warn!(job = ?ids.first(), %error, "why a request was called off could not be looked up");
+            ends
         }
     }
 }

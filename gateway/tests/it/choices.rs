@@ -6,7 +6,7 @@ use infera_gateway::Config;
 use infera_gateway::access::money_orders;
 use infera_ledger::{JobOwner as _, JobReader as _, Notice, Statistics, Take};
 use infera_types::ids::{JobId, VerifierId};
-use infera_types::job::{End, FailureReason};
+use infera_types::job::{End, FailureReason, Settlement};
 use infera_types::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -126,6 +126,41 @@ async fn one_failure_fails_the_request_and_cancels_the_rest() {
     let all = ids(&told["job_ids"]);
     rig.get_until(&format!("/v1/jobs/{}", all[0]), |job| job["status"] == "cancelled").await;
     rig.get_until(&format!("/v1/jobs/{}", all[2]), |job| job["status"] == "failed").await;
+}
+
+/// The gateway polls for ends whose completions were lost, and finds the cancelled answers beside the one that failed.
+#[tokio::test]
+async fn the_cause_is_told_though_its_completion_was_lost() {
+    let rig = Rig::start(unlimited()).await;
+    rig.play(Play::Leave);
+    for _ in 0..4 {
+        let failing = async {
+            until(&rig, |counts| counts.queued == 4).await;
+            let listed = rig.get("/v1/jobs?status=queued&limit=1").await.json();
+            let id: JobId = listed["data"][0]["id"].as_str().and_then(|id| id.parse().ok()).expect("a job");
+            let notices = [Notice::together(id, false)];
+            let taken = rig.ledger.take(&VerifierId::fresh(), &notices, Timestamp::now()).await;
+            let Some(Take::Taken(job)) = taken.expect("a ledger").pop() else { panic!("{id} is not taken") };
+            let settlement = Settlement {
+                job_id: job.id,
+                account: job.account,
+                model: job.model,
+                gateway: job.gateway,
+                end: End::Failed { reason: FailureReason::NoConsensus, message: "They disagree.".to_owned() },
+                group: None,
+                settled_ms: Timestamp::now(),
+            };
+            rig.ledger.settle(&settlement).await.expect("a ledger");
+        };
+        let body = of(chat(), 4);
+        let (reply, ()) = tokio::join!(rig.post("/v1/chat/completions", &body, &[]), failing);
+        assert_eq!(
+            (reply.status, reply.header("x-error-code")),
+            (502, Some("no_consensus")),
+            "{}",
+            reply.json()
+        );
+    }
 }
 
 #[tokio::test]
