@@ -276,3 +276,11 @@ fn a_paid_nodes_posting_is_small() {
     assert!(unpack_entry(&paid, None).is_err(), "its column is missing");
     assert_eq!(unpack_entry(&paid, Some(&pack_node(&node))).unwrap(), entry(Verdict::Valid));
 }
+
+/// Rows that were packed with it can't be read with another.
+#[test]
+fn the_dictionary_never_changes() {
+    let dictionary = include_bytes!("../src/stored/packing/dictionary.1.txt");
+    let digest = "efa1c439201473f8b79a8ff6c610dadc41b3be3322696fa446a1cd9bd7021a61";
+    assert_eq!(Digest::of(dictionary).to_string(), digest, "make another, with a version of its own");
+}
