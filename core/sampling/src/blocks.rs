@@ -3,32 +3,32 @@
 use infera_types::numbers::TokenId;
 use multiversion::multiversion;
 
-use super::philox;
+use crate::philox;
 
 /// How many tokens are skipped as a whole.
-pub(super) const BLOCK: usize = 4 * philox::COUNT;
+pub(crate) const BLOCK: usize = 4 * philox::COUNT;
 /// How many logits are compared in one step.
 const LANES: usize = 8;
 
 /// Returns the logit as it counts: NaN and -inf as the lowest finite f32, +inf as the highest.
 #[inline]
-pub(super) fn finite(logit: f32) -> f32 {
+pub(crate) fn finite(logit: f32) -> f32 {
     if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
 
 /// A row in pieces with the highest logit of each, so that whole pieces can be skipped.
-pub(super) struct Blocks<'a> {
-    pub(super) logits: &'a [f32],
-    pub(super) peaks: Vec<f32>,
+pub(crate) struct Blocks<'a> {
+    pub(crate) logits: &'a [f32],
+    pub(crate) peaks: Vec<f32>,
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn of(logits: &'a [f32]) -> Self {
+    pub(crate) fn of(logits: &'a [f32]) -> Self {
         Self { logits, peaks: peaks(logits) }
     }
 
     /// Returns the pieces, each with the id of its first token and its highest logit.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (TokenId, &'a [f32], f32)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TokenId, &'a [f32], f32)> {
         let ids = (0..).step_by(BLOCK);
         ids.zip(self.logits.chunks(BLOCK)).zip(&self.peaks).map(|((id, block), peak)| (id, block, *peak))
     }

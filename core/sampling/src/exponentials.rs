@@ -6,7 +6,7 @@
 
 use multiversion::multiversion;
 
-use super::blocks::{BLOCK, finite};
+use crate::blocks::{BLOCK, finite};
 
 // The names and values are those of the algorithm, by FreeBSD's msun as `libm` has it.
 const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
@@ -50,7 +50,7 @@ fn exp(x: f64) -> f64 {
 /// Adds the exponentials of a row's logits less `highest`, in the order of the ids. Logits more than `counted_below` (at most
 /// 64) below it are left out. `peaks` holds the highest logit of each piece of [`BLOCK`] logits; none is above `highest`.
 #[multiversion(targets("x86_64+avx2"))]
-pub(super) fn sum(logits: &[f32], peaks: &[f32], highest: f64, counted_below: f64) -> f64 {
+pub(crate) fn sum(logits: &[f32], peaks: &[f32], highest: f64, counted_below: f64) -> f64 {
     let mut sum = 0.0;
     for (block, &peak) in logits.chunks(BLOCK).zip(peaks) {
         if highest - f64::from(finite(peak)) > counted_below {

@@ -2,7 +2,7 @@
 
 use infera_types::numbers::{Rest, TokenId};
 
-use super::COUNTED_BELOW;
+use crate::choosing::COUNTED_BELOW;
 
 /// How far below the highest logit the first tokens lie that are sorted for `top_p`: their weights mostly reach it. It
 /// changes no result.
@@ -10,11 +10,11 @@ const SORTED_FIRST_BELOW: f64 = 12.0;
 
 /// A token that may follow.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate {
-    pub(super) token: TokenId,
-    pub(super) raw: f32,
+pub(crate) struct Candidate {
+    pub(crate) token: TokenId,
+    pub(crate) raw: f32,
     /// The logit after penalties and bias.
-    pub(super) logit: f64,
+    pub(crate) logit: f64,
 }
 
 /// Orders by descending logit, and by ascending id among equals. Adding zero makes zeros of both signs equal, which the total
@@ -24,18 +24,18 @@ fn precedes(one: &Candidate, other: &Candidate) -> std::cmp::Ordering {
 }
 
 /// Leaves the `count` highest candidates, of which there are more.
-pub(super) fn leave_highest(candidates: &mut Vec<Candidate>, count: usize) {
+pub(crate) fn leave_highest(candidates: &mut Vec<Candidate>, count: usize) {
     candidates.select_nth_unstable_by(count, precedes);
     candidates.truncate(count);
 }
 
 /// Returns the highest logit; minus infinity of none.
-pub(super) fn highest(candidates: &[Candidate]) -> f64 {
+pub(crate) fn highest(candidates: &[Candidate]) -> f64 {
     candidates.iter().map(|candidate| candidate.logit).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Leaves the fewest candidates whose weights reach `share` of all.
-pub(super) fn leave_likeliest(candidates: &mut Vec<Candidate>, share: f64, rest: Option<Rest>) {
+pub(crate) fn leave_likeliest(candidates: &mut Vec<Candidate>, share: f64, rest: Option<Rest>) {
     let highest = highest(candidates);
     let weight = |logit: f64| {
         if highest - logit > COUNTED_BELOW { 0.0 } else { libm::exp(logit - highest) }

@@ -15,7 +15,7 @@ const fn halves(product: u64) -> (u32, u32) {
 }
 
 /// Returns the four words that `counter` stands for under `key`.
-pub(super) fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let (low_0, high_0) = halves(MULTIPLIERS[0] * u64::from(counter[0]));
         let (low_1, high_1) = halves(MULTIPLIERS[1] * u64::from(counter[2]));
@@ -26,12 +26,12 @@ pub(super) fn block(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// How many counters [`blocks`] works on at once.
-pub(super) const COUNT: usize = 8;
+pub(crate) const COUNT: usize = 8;
 
 /// Returns the words of [`COUNT`] counters, word by word: the counters begin with `first`, `first + 1`
 /// and so on, and go on with `rest`. The same operations as [`block`]'s, of all counters at once.
 #[multiversion(targets("x86_64+avx2"))]
-pub(super) fn blocks(first: u32, rest: [u32; 3], mut key: [u32; 2]) -> [[u32; COUNT]; 4] {
+pub(crate) fn blocks(first: u32, rest: [u32; 3], mut key: [u32; 2]) -> [[u32; COUNT]; 4] {
     let mut words = [[0; COUNT], [rest[0]; COUNT], [rest[1]; COUNT], [rest[2]; COUNT]];
     for (word, counter) in words[0].iter_mut().zip(first..) {
         *word = counter;

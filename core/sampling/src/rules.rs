@@ -28,10 +28,10 @@ use infera_types::knobs::Knobs;
 use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::{Rest, Row, TokenId, TokenNumbers};
 
-use super::best::Best;
-use super::blocks::{Blocks, finite};
-use super::leaving::{Candidate, highest, leave_highest, leave_likeliest};
-use super::{Choice, GUMBEL_MAX, GUMBEL_MIN, Noise};
+use crate::best::Best;
+use crate::blocks::{Blocks, finite};
+use crate::choosing::{self, Choice, GUMBEL_MAX, GUMBEL_MIN, Noise, best_by_logit, best_by_score, is_greedy};
+use crate::leaving::{Candidate, highest, leave_highest, leave_likeliest};
 
 /// What decides, beside a row and the noise, which token follows: the same for all tokens of one answer.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Rules {
         };
         let repetition_penalty = number(knobs.repetition_penalty).filter(|value| *value > 0.0);
         Self {
-            temperature: if super::is_greedy(temperature) { 0.0 } else { temperature },
+            temperature: if is_greedy(temperature) { 0.0 } else { temperature },
             repetition_penalty,
             frequency_penalty: number(knobs.frequency_penalty).unwrap_or_default(),
             presence_penalty: number(knobs.presence_penalty).unwrap_or_default(),
@@ -223,7 +223,7 @@ impl Rules {
     /// produces, gives token 0 and no numbers.
     #[must_use]
     pub fn choose(&self, row: Row<'_>, said: &Said, noise: &Noise) -> Choice {
-        let plain = super::choose_of_row(row, self.temperature, noise, said.position());
+        let plain = choosing::choose_of_row(row, self.temperature, noise, said.position());
         let likeliest = self.likeliest_of(row);
         let top = if self.change_nothing(said) { plain.numbers.top } else { self.best_of(row, said, noise) };
         let token = top.first().map_or(0, |entry| entry.0);
@@ -281,11 +281,11 @@ impl Rules {
         let row = Blocks::of(logits);
         let position = said.position();
         let is_changed = |token: TokenId| changed.binary_search(&token).is_ok();
-        let raw = super::best_by_logit(&row, TOP_COUNT, is_changed);
+        let raw = best_by_logit(&row, TOP_COUNT, is_changed);
         let mut best = if self.temperature == 0.0 {
             raw
         } else {
-            super::best_by_score(&row, (self.temperature, noise, position), &raw, is_changed)
+            best_by_score(&row, (self.temperature, noise, position), &raw, is_changed)
         };
         for &token in changed {
             if let Some(&logit) = logits.get(token as usize)
@@ -360,9 +360,7 @@ impl Rules {
             return Vec::new();
         }
         match row {
-            Row::Full(logits) => {
-                super::best_by_logit(&Blocks::of(logits), self.likeliest, |_| false).tokens()
-            }
+            Row::Full(logits) => best_by_logit(&Blocks::of(logits), self.likeliest, |_| false).tokens(),
             Row::Top { entries, .. } => {
                 let mut best = Best::of(self.likeliest);
                 for &(token, logit) in entries {

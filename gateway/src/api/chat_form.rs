@@ -3,7 +3,6 @@
 
 use super::amounts::MAX_PRICE_FIELD;
 use super::nodes_wanted;
-use super::stream_form;
 use crate::fastapi::{Bound, Field, Json, Kind, Range};
 
 /// The fewest messages that a conversation has.
@@ -120,8 +119,11 @@ pub(crate) const VERIFICATION: &[Field] = &[
         .range(Range::Pattern(nodes_wanted::PATTERN)),
     Field::optional("release", Kind::Nullable(&Kind::Text))
         .about("When a stream shows a token: `agreed`, once nodes of as many owners as the quorum have said it and all before it; `first`, once one node has, and the verdict comes at the end; `verified`, after the settlement. `agreed` by default, with one replica `first`.")
-        .range(Range::Words(&stream_form::RELEASES)),
+        .range(Range::Words(&RELEASES)),
 ];
+
+/// The words for `release`.
+const RELEASES: [&str; 3] = ["agreed", "first", "verified"];
 
 /// The words for `service_tier`. `auto`, as in OpenAI's API, leaves the choice to the network, which takes the default tier.
 pub(super) const TIERS: [&str; 4] = ["auto", "default", "flex", "priority"];

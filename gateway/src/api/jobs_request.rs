@@ -80,7 +80,7 @@ pub(crate) struct JobItem {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum JobsRequest {
     /// One job.
-    One(JobItem),
+    One(Box<JobItem>),
     /// Several jobs, to be accepted together.
     Many(Vec<JobItem>),
 }
@@ -104,7 +104,7 @@ pub(crate) enum CancelRequest {
 /// # Errors
 /// [`Unfit::Mistakes`]: the mistakes of every job.
 pub(crate) fn read(body: &Json, bounds: AnswerBounds) -> Result<JobsRequest, Unfit> {
-    let Some(list) = body.get("jobs") else { return Ok(JobsRequest::One(item(body, bounds)?)) };
+    let Some(list) = body.get("jobs") else { return Ok(JobsRequest::One(Box::new(item(body, bounds)?))) };
     let mut mistakes = Mistakes::default();
     refuse_others(body, &["jobs"], &mut mistakes);
     let Some(items) = bounded_list(list, "jobs", &mut mistakes) else { return Err(mistakes.into()) };

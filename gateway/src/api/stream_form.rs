@@ -14,9 +14,6 @@ pub(crate) struct StreamAsked {
     pub(crate) has_usage: bool,
 }
 
-/// The words for `release`.
-pub(super) const RELEASES: [&str; 3] = ["agreed", "first", "verified"];
-
 /// Reads how the answer is streamed; none if it isn't. With one replica there is nothing to agree with.
 pub(super) fn read(body: &Json, form: Form, replicas: u8, mistakes: &mut Mistakes) -> Option<StreamAsked> {
     let asked = body.get("stream").filter(|value| **value != Json::Null);

@@ -79,12 +79,18 @@ impl Client {
 
     /// Reads this many events of a streamed chat, and closes the connection.
     pub(crate) async fn hang_up_after(&self, body: &Value, events: usize) {
+        drop(self.read_events(body, events).await);
+    }
+
+    /// Reads this many events of a streamed chat, which goes on while the returned connection is kept.
+    pub(crate) async fn read_events(&self, body: &Value, events: usize) -> TcpStream {
         let mut stream = self.begin("POST", "/v1/chat/completions", "", Some(body)).await;
         let mut bytes = Vec::new();
         while String::from_utf8_lossy(&bytes).matches("data: ").count() < events {
             let read = stream.read_buf(&mut bytes).await.expect("events come");
             assert!(read > 0, "{}", String::from_utf8_lossy(&bytes));
         }
+        stream
     }
 
     /// A reply of JSON lines.

@@ -6,7 +6,7 @@ use infera_types::messages::TOP_COUNT;
 use infera_types::numbers::TokenId;
 
 use super::{Rules, Said};
-use crate::GUMBEL_MIN;
+use crate::choosing::GUMBEL_MIN;
 
 impl Rules {
     /// Returns how many of the best tokens of a row are reported, the fewest and the most: [`TOP_COUNT`] of any row with as many

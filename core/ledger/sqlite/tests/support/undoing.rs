@@ -16,7 +16,11 @@ const UNDOING: [(u32, &str); 17] = [
          CREATE UNIQUE INDEX postings_valid ON postings (job_id, valid_node) WHERE valid_node IS NOT NULL;
          CREATE INDEX postings_job ON postings (job_id)",
     ),
-    (19, ""),
+    (
+        19,
+        "ALTER TABLE jobs DROP COLUMN choice; ALTER TABLE jobs DROP COLUMN choices;
+         ALTER TABLE jobs DROP COLUMN shows_tokens",
+    ),
     (
         18,
         "ALTER TABLE mails DROP COLUMN is_void; DROP TRIGGER nodes_noted; DROP TRIGGER node_groups_insert_noted;
