@@ -4,11 +4,10 @@ use super::stored::{EndForms, SettlementRow, request_json};
 use super::{ErasedText, LedgerError, Salt, SettledRecord};
 use infera_types::ids::Digest;
 use infera_types::job::{End, Settlement};
-use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
 
 /// Returns a settlement without the answer's text, tokens and numbers, the failure's sentence, the replicas' tokens and numbers,
-/// and what the group keeps of the request: its knobs (stop strings are text) and its prompt's tokens.
+/// and what the group has of the prompt and of the request's texts.
 /// The nodes that were asked, the times and the kind of the end stay.
 #[must_use]
 pub fn without_text(settlement: &Settlement) -> Settlement {
@@ -26,8 +25,10 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
         End::Cancelled | End::Expired => {}
     }
     if let Some(group) = &mut bare.group {
-        group.knobs = Knobs::default();
+        // The tokens of the prompt, and texts and tokens that the client gave; other knobs name no text.
         group.prompt_tokens.clear();
+        group.knobs.stop.clear();
+        group.knobs.logit_bias.clear();
     }
     for assignment in bare.group.iter_mut().flat_map(|group| &mut group.assignments) {
         if let Some(replica) = &mut assignment.replica {

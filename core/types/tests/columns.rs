@@ -1,7 +1,5 @@
 //! Numbers and tokens in columns: what is written is read to the bit, and other bytes are refused without harm.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use infera_types::columns::{
     MalformedColumns, read_numbers, read_tokens, read_whole, write_numbers, write_tokens, write_whole,
 };
@@ -30,8 +28,11 @@ fn row() -> impl Strategy<Value = TokenNumbers> {
     )
 }
 
+/// A row with its numbers' bits.
+type RowBits = (Vec<(u32, u32)>, u64, Option<u32>, Vec<(u32, u32)>);
+
 /// Floating numbers by their bits, so that one that is no number equals itself.
-fn bits(numbers: &[TokenNumbers]) -> Vec<(Vec<(u32, u32)>, u64, Option<u32>, Vec<(u32, u32)>)> {
+fn bits(numbers: &[TokenNumbers]) -> Vec<RowBits> {
     let pairs =
         |pairs: &[(TokenId, f32)]| pairs.iter().map(|(token, logit)| (*token, logit.to_bits())).collect();
     let row = |row: &TokenNumbers| {

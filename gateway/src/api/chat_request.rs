@@ -126,7 +126,7 @@ pub(crate) fn read(form: Form, body: &Json, bounds: AnswerBounds) -> Result<Chat
     let Turned { knobs, top_logprobs, choices, shows_tokens, max_tokens } = turned;
     let temperature = ours.temperature(temperature.number().unwrap_or(TEMPERATURE_DEFAULT));
     let (policy, nodes, tier, store) = (ours.policy(), ours.nodes(), ours.tier(), ours.store());
-    let stream = stream_form::read(body, form, policy.replicas, &mut ours.mistakes);
+    let stream = stream_form::read(body, form != Form::Submit, policy.replicas, &mut ours.mistakes);
     // What goes after the settlement needs nothing of nodes.
     let tells = stream.map(|asked| asked.release).filter(|release| *release != Release::Verified);
     let model = ModelName::new(model.into_text());

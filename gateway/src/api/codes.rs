@@ -165,7 +165,7 @@ pub(crate) const CODES: &[ErrorCode] = codes! {
     "expired" 504 [504], Network WithKey: "The job's deadline passed before it had an answer.";
     "cancelled" 409 [409], Client Useless: "The job was cancelled by its account.";
     "no_consensus" 502 [502], Network WithKey: "The replicas disagree and nothing decides between them. Other nodes are asked next time.";
-    "too_many_misses" 502 [502], Network WithKey: "Too many nodes missed or refused the job. Other nodes are asked next time.";
+    "too_many_misses" 502 [502], Network WithKey: "Too many nodes missed or refused the job. Other nodes are asked next time. If the message says that the nodes' time ran out, ask for fewer tokens (`max_tokens`): the same again would end so too.";
     "poison" 500 [500], Operator Useless: "Verifiers ended while they held this job, so it is held back until the operator has looked at it.";
     "unprocessable" 500 [500], Operator WithKey: "The stored request could not be rendered, which is a fault of the network's.";
     // Faults of ours.

@@ -2,7 +2,6 @@
 
 use infera_types::request::Release;
 
-use super::chat_request::Form;
 use crate::fastapi::{Flaw, Json, Mistakes, Step};
 
 /// How an answer is streamed.
@@ -14,8 +13,9 @@ pub(crate) struct StreamAsked {
     pub(crate) has_usage: bool,
 }
 
-/// Reads how the answer is streamed; none if it isn't. With one replica there is nothing to agree with.
-pub(super) fn read(body: &Json, form: Form, replicas: u8, mistakes: &mut Mistakes) -> Option<StreamAsked> {
+/// Reads how the answer is streamed; none if it isn't. With one replica there is nothing to agree with. Where the client doesn't
+/// wait (`waits`) it can't be.
+pub(super) fn read(body: &Json, waits: bool, replicas: u8, mistakes: &mut Mistakes) -> Option<StreamAsked> {
     let asked = body.get("stream").filter(|value| **value != Json::Null);
     let streams = match asked {
         None => false,
@@ -34,7 +34,7 @@ pub(super) fn read(body: &Json, form: Form, replicas: u8, mistakes: &mut Mistake
     if !streams {
         return None;
     }
-    if form == Form::Submit {
+    if !waits {
         refuse(body, mistakes);
     }
     Some(StreamAsked { release, has_usage })
@@ -110,10 +110,10 @@ mod tests {
     use super::*;
     use crate::fastapi::json;
 
-    fn asked(text: &str, form: Form, replicas: u8) -> Result<Option<StreamAsked>, Vec<String>> {
+    fn asked(text: &str, waits: bool, replicas: u8) -> Result<Option<StreamAsked>, Vec<String>> {
         let body = json::read(text.as_bytes()).unwrap();
         let mut mistakes = Mistakes::default();
-        let asked = read(&body, form, replicas, &mut mistakes);
+        let asked = read(&body, waits, replicas, &mut mistakes);
         mistakes.none_or(asked).map_err(|unfit| vec![format!("{unfit:?}")])
     }
 
@@ -134,29 +134,23 @@ mod tests {
             (r#"{"stream":true,"verification":{"release":"first"}}"#, 3, stream(Release::First, false)),
             (r#"{"stream":true,"verification":{"release":"verified"}}"#, 1, stream(Release::Verified, false)),
         ] {
-            assert_eq!(asked(text, Form::OpenAi, replicas), Ok(expected), "{text}");
-            assert_eq!(asked(text, Form::Chat, replicas), Ok(expected), "{text}");
+            assert_eq!(asked(text, true, replicas), Ok(expected), "{text}");
         }
     }
 
     #[test]
     fn what_contradicts_itself_is_refused() {
-        for (text, form, replicas, said) in [
-            (r#"{"stream":"yes"}"#, Form::OpenAi, 3, "valid boolean"),
-            (r#"{"stream":true}"#, Form::Submit, 3, "isn't streamed"),
-            (r#"{"stream_options":{"include_usage":true}}"#, Form::OpenAi, 3, "only allowed when"),
-            (r#"{"stream":true,"stream_options":[]}"#, Form::OpenAi, 3, "valid dictionary"),
-            (r#"{"stream":true,"stream_options":{"include_usage":1}}"#, Form::OpenAi, 3, "valid boolean"),
-            (
-                r#"{"stream":true,"verification":{"release":"agreed"}}"#,
-                Form::OpenAi,
-                1,
-                "nothing to agree with",
-            ),
-            (r#"{"stream":true,"verification":{"release":"soon"}}"#, Form::OpenAi, 3, "'verified'"),
-            (r#"{"verification":{"release":2}}"#, Form::OpenAi, 3, "'verified'"),
+        for (text, waits, replicas, said) in [
+            (r#"{"stream":"yes"}"#, true, 3, "valid boolean"),
+            (r#"{"stream":true}"#, false, 3, "isn't streamed"),
+            (r#"{"stream_options":{"include_usage":true}}"#, true, 3, "only allowed when"),
+            (r#"{"stream":true,"stream_options":[]}"#, true, 3, "valid dictionary"),
+            (r#"{"stream":true,"stream_options":{"include_usage":1}}"#, true, 3, "valid boolean"),
+            (r#"{"stream":true,"verification":{"release":"agreed"}}"#, true, 1, "nothing to agree with"),
+            (r#"{"stream":true,"verification":{"release":"soon"}}"#, true, 3, "'verified'"),
+            (r#"{"verification":{"release":2}}"#, true, 3, "'verified'"),
         ] {
-            let wrong = asked(text, form, replicas).unwrap_err();
+            let wrong = asked(text, waits, replicas).unwrap_err();
             assert!(wrong[0].contains(said), "{text}: {wrong:?}");
         }
     }

@@ -35,7 +35,7 @@ fn values() -> Vec<Value> {
     ]
 }
 
-const FIELDS: [&str; 33] = [
+const FIELDS: [&str; 32] = [
     "model",
     "messages",
     "max_tokens",
@@ -44,7 +44,6 @@ const FIELDS: [&str; 33] = [
     "seed",
     "request_timeout_time",
     "verification",
-    "stream",
     "n",
     "top_p",
     "frequency_penalty",

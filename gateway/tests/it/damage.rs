@@ -79,6 +79,17 @@ async fn ended(ledger: &SqliteLedger, text: &str) -> JobId {
     job.id
 }
 
+/// Finds a job's packed settlement in a ledger's file: its id stands before it, with the time of its end between.
+fn packed_settlement(file: &[u8], job: JobId) -> Option<usize> {
+    const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+    let ids = file.windows(16).enumerate().filter(|(_, part)| *part == job.as_bytes());
+    let mut frames = ids.filter_map(|(at, _)| {
+        let near = file.get(at + 16..at + 32)?;
+        near.windows(4).position(|part| part == ZSTD).map(|place| at + 16 + place)
+    });
+    frames.next()
+}
+
 /// The client whose job's record is damaged is told so at once; the others get their ends in the same poll.
 #[tokio::test]
 async fn a_damaged_end_is_told_and_keeps_no_other_waiting() {
@@ -89,9 +100,8 @@ async fn a_damaged_end_is_told_and_keeps_no_other_waiting() {
     let sound = ended(&ledger, "the answer is 43").await;
     drop(ledger);
     let mut bytes = std::fs::read(&path).expect("read");
-    let stored = b"the answer is 42";
-    let at = bytes.windows(stored.len()).position(|part| part == stored).expect("it is stored");
-    bytes[at] = b'T';
+    let at = packed_settlement(&bytes, broken).expect("it is stored");
+    bytes[at + 40] ^= 1;
     std::fs::write(&path, &bytes).expect("write");
 
     let ledger = SqliteLedger::open(&path).expect("its structure is sound");

@@ -149,7 +149,6 @@ async fn our_own_limits_speak_fastapis_language() {
 async fn what_openai_knows_and_we_do_not_is_named() {
     let rig = Rig::start(unlimited()).await;
     let table = [
-        ("stream", json!(true)),
         ("audio", json!({ "voice": "alloy" })),
         ("tool_choice", json!("required")),
         ("tools", json!([{ "type": "function" }])),

@@ -103,7 +103,6 @@ async fn what_is_out_of_range_or_contradicts_itself_is_refused_by_name() {
         (json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs", "less than or equal to 20"),
         (json!({ "best_of": 2 }), "best_of", "value of 'n'"),
         (json!({ "n": 2, "best_of": 3 }), "best_of", "value of 'n'"),
-        (json!({ "stream": true }), "stream", "not supported"),
         (json!({ "tools": [{ "type": "function" }] }), "tools", "not supported"),
         (json!({ "guided_regex": "a+" }), "guided_regex", "not supported"),
         (json!({ "grammar": "root ::= \"a\"" }), "grammar", "not supported"),

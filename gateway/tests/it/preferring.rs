@@ -107,7 +107,6 @@ async fn a_client_may_set_its_jobs_deadline() {
 async fn what_would_change_the_answer_is_refused_on_every_path() {
     let rig = Rig::start(unlimited()).await;
     for (name, value) in [
-        ("stream", json!(true)),
         ("guided_json", json!({})),
         ("use_beam_search", json!(true)),
         ("stop_token_ids", json!([1])),

@@ -205,8 +205,8 @@ async fn a_batch_with_any_wrong_job_is_refused_as_a_whole_and_names_them() {
     };
     let expected = [
         "jobs[1].messages",
-        "jobs[2].stream",
         "jobs[2].temperature",
+        "jobs[2].stream",
         "jobs[4].metadata.k",
         "jobs[5].idempotency_key",
     ];

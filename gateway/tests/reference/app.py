@@ -80,7 +80,7 @@ class Limited(BaseModel):
     model: str
     messages: List[LimitedMessage] = Field(min_length=1)
     temperature: float = Field(ge=0, le=2)
-    seed: Optional[int] = Field(None, ge=-(2**63), le=2**63 - 1)
+    seed: Optional[int] = Field(None, ge=-(2**63), le=2**64 - 1)
     verification: Verification = Verification()
 
 

@@ -55,6 +55,9 @@ except openai.NotFoundError as error:
 seen["unknown_model"] = refused(client, model="no-such-model")
 seen["too_many"] = refused(client, n=9)
 seen["contradiction"] = refused(client, top_logprobs=3)
-seen["streaming"] = refused(client, stream=True)
+with client.chat.completions.stream(model=model, messages=question, max_tokens=16, stream_options={"include_usage": True}) as stream:
+    deltas = [event.delta for event in stream if event.type == "content.delta"]
+    final = stream.get_final_completion()
+seen["streaming"] = [deltas, final.choices[0].finish_reason, final.usage.total_tokens]
 seen["wrong_key"] = refused(openai.OpenAI(base_url=base_url, api_key="inf_wrong", max_retries=0))
 print(json.dumps(seen))

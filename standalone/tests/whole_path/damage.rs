@@ -24,10 +24,8 @@ async fn a_changed_answer_is_told_as_damaged() {
 
     let ledger = folder.path().join("ledger.sqlite");
     let mut bytes = std::fs::read(&ledger).expect("the ledger");
-    let answer = reply.json["choices"][0]["message"]["content"].as_str().expect("an answer");
-    let stored = format!("\"text\":\"{answer}");
-    let at = bytes.windows(stored.len()).position(|part| part == stored.as_bytes()).expect("it is stored");
-    bytes[at + stored.len() - 2] ^= 1;
+    let at = packed_settlement(&bytes, &broken).expect("it is stored");
+    bytes[at + 40] ^= 1;
     std::fs::write(&ledger, &bytes).expect("write");
 
     let network = Network::start(config(folder.path(), 3)).await.expect("the ledger's structure is sound");
@@ -51,4 +49,16 @@ async fn a_changed_answer_is_told_as_damaged() {
     assert_eq!(client.chat(&question("What is 3 + 4?")).await.status, 200);
     shutdown.cancel();
     running.await.expect("no panic").expect("every role ends well");
+}
+
+/// Finds the packed settlement of a job in a ledger's file: a row's id stands before it, with the time of its end between.
+fn packed_settlement(file: &[u8], job: &str) -> Option<usize> {
+    const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+    let id: JobId = job.parse().ok()?;
+    let ids = file.windows(16).enumerate().filter(|(_, part)| part == id.as_bytes()).map(|(at, _)| at + 16);
+    ids.filter_map(|after| {
+        let near = file.get(after..after + 16)?;
+        near.windows(4).position(|part| part == ZSTD).map(|at| after + at)
+    })
+    .next()
 }

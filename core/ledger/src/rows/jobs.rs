@@ -261,7 +261,6 @@ impl Handout {
 }
 
 /// The outcome of one notice.
-#[expect(clippy::large_enum_variant, reason = "a batch has few, and each is taken apart at once")]
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "some hundreds at most, for a moment; their bodies are larger")]
 pub enum Take {
