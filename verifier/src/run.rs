@@ -80,14 +80,7 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
     tasks.spawn(keep_fresh(Arc::clone(tenure)));
     tasks.spawn(jobs::run(Arc::clone(tenure)));
     tasks.spawn(suspects::run(Arc::clone(tenure)));
-    tasks.spawn(frames::run(Arc::clone(tenure)));
-    tasks.spawn(frames::watch(Arc::clone(tenure)));
-    let teller = Teller {
-        verifier: tenure.id.clone(),
-        streams: Arc::clone(&tenure.streams),
-        broker: Arc::clone(&seams.broker),
-    };
-    tasks.spawn(teller.run());
+    start_streaming(tenure, tasks);
     tasks.spawn(sweeper::run(Arc::clone(tenure)));
     let feeder = Feeder {
         config: Arc::clone(config),
@@ -146,6 +139,18 @@ fn start(tenure: &Arc<Tenure>, gate: Option<&Gate>, tasks: &mut JoinSet<()>) {
         };
         tasks.spawn(warden.run());
     }
+}
+
+/// Starts the tasks by which answers in progress are seen.
+fn start_streaming(tenure: &Arc<Tenure>, tasks: &mut JoinSet<()>) {
+    tasks.spawn(frames::run(Arc::clone(tenure)));
+    tasks.spawn(frames::watch(Arc::clone(tenure)));
+    let teller = Teller {
+        verifier: tenure.id.clone(),
+        streams: Arc::clone(&tenure.streams),
+        broker: Arc::clone(&tenure.seams.broker),
+    };
+    tasks.spawn(teller.run());
 }
 
 /// Waits for shutdown, then for the jobs in hand, as long as draining may take.

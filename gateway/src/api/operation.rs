@@ -180,6 +180,8 @@ pub(crate) enum Content {
     JsonOrPage(Shape),
     /// JSON of this shape, or a table in CSV for clients that ask for one.
     JsonOrTable(Shape),
+    /// JSON of this shape, or server-sent events for clients that ask for a stream.
+    JsonOrEvents(Shape),
     /// Lines, each of which is JSON.
     Lines,
     /// None: the operation always fails.
@@ -302,6 +304,14 @@ pub(crate) const fn json_of_job(about: &'static str, shape: Shape) -> GoodReply 
 #[must_use]
 pub(crate) const fn json_or_accepted(about: &'static str, shape: Shape, accepted: Accepted) -> GoodReply {
     GoodReply { accepted: Some(accepted), ..json_of_job(about, shape) }
+}
+
+/// Makes the same reply, which comes as server-sent events to a client that asks for a stream.
+#[must_use]
+pub(crate) const fn streamed_or_accepted(about: &'static str, shape: Shape, accepted: Accepted) -> GoodReply {
+    let GoodReply { status, about, names_job, unready, .. } = json_of_job(about, shape);
+    let (content, accepted) = (Content::JsonOrEvents(shape), Some(accepted));
+    GoodReply { status, about, content, names_job, unready, accepted }
 }
 
 /// The header by which a client says for how long it waits.

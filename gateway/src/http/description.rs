@@ -264,6 +264,7 @@ fn contents(content: &Content, schemas: &mut Schemas) -> Map<String, Value> {
         Content::Json(shape) => vec![json_of(shape)],
         Content::JsonOrPage(shape) => vec![json_of(shape), ("text/html", text())],
         Content::JsonOrTable(shape) => vec![json_of(shape), ("text/csv", text())],
+        Content::JsonOrEvents(shape) => vec![json_of(shape), ("text/event-stream", text())],
         Content::Lines => vec![("application/x-ndjson", text())],
         Content::Never => Vec::new(),
     };

@@ -15,7 +15,7 @@ use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::operation::{
     Accepted, CANCEL_AFTER, Group, IDEMPOTENCY_KEY, Operation, PREFER, Parameter, Shape, body,
-    json_or_accepted,
+    streamed_or_accepted,
 };
 use crate::api::preferences::Preferences;
 use crate::api::reply::Reply;
@@ -63,7 +63,7 @@ pub(crate) static OPENAI: Operation = Operation {
     id: "createChatCompletion",
     group: Group::OpenAi,
     summary: "Answer a conversation",
-    about: "Waits until the answer is verified and returns it whole, in OpenAI's format. Options that would change the answer \
+    about: "Waits until the answer is verified and returns it whole, in OpenAI's format, or streams it by `stream`. Options that would change the answer \
             and are not supported are refused by name. The job of a client that hangs up is cancelled, unless \
             the same request comes again soon, has an `Idempotency-Key`, or prefers not to wait.",
     parameters: PARAMETERS,
@@ -71,7 +71,7 @@ pub(crate) static OPENAI: Operation = Operation {
         Shape::Conversation { fields: chat_form::OPENAI, is_openais: true },
         r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_completion_tokens": 32}"#,
     )),
-    reply: json_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
+    reply: streamed_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
     errors: ERRORS,
 };
 
@@ -87,7 +87,7 @@ pub(crate) static OWN: Operation = Operation {
         Shape::Conversation { fields: chat_form::CHAT, is_openais: false },
         r#"{"model": "infera-tiny", "messages": [{"role": "user", "content": "What is 47 + 38?"}], "max_tokens": 32, "temperature": 0}"#,
     )),
-    reply: json_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
+    reply: streamed_or_accepted("The answer.", Shape::Named(&CHAT_COMPLETION), ACCEPTED),
     errors: ERRORS,
 };
 

@@ -147,11 +147,10 @@ pub(super) const BEYOND_TEMPERATURES: &[&str] =
 /// Values with a fraction or an exponent are left out: pydantic names no range for them, and mistakes some for their
 /// neighbours.
 pub(super) const BEYOND_SEEDS: &[&str] = &[
-    "9223372036854775808",
-    "18446744073709551615",
+    "18446744073709551616",
     "-9223372036854775809",
     "10000000000000000000000000000000000000000",
-    r#""9223372036854775808""#,
+    r#""18446744073709551616""#,
     r#""-9223372036854775809""#,
 ];
 

@@ -1,6 +1,7 @@
 //! An answer whose bytes changed on the disk is never shown.
 
 use infera::network::Network;
+use infera_types::ids::JobId;
 use infera_types::shutdown::Shutdown;
 
 use crate::client::{Client, question};
