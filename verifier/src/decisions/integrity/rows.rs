@@ -130,9 +130,9 @@ impl RowCheck<'_> {
         let least = self.rules.least_of(highest);
         self.row.top.iter().all(|(token, raw)| {
             let own = self.rules.adjusted(*token, *raw, self.said);
-            // For `top_k` -0 comes after 0.
+            // Zeros of both signs are equal, and the lower id precedes.
             let before = candidates.iter().filter(|(other, id)| match id {
-                Some(id) => own.total_cmp(other).then(id.cmp(token)).is_lt(),
+                Some(id) => (own + 0.0).total_cmp(&(other + 0.0)).then(id.cmp(token)).is_lt(),
                 None => *other > own,
             });
             self.rules.left_max().is_none_or(|count| before.count() < count)
