@@ -140,8 +140,11 @@ impl Framer {
                 () = shutdown.cancelled() => return,
                 () = self.bell.news.notified() => {}
             }
-            let count = self.send(|_| true);
-            let until = Instant::now() + if count > MANY { TICK_UNDER_LOAD } else { TICK };
+            // Told with all the others.
+            self.bell.has_first.store(false, Ordering::Relaxed);
+            self.send(|_| true);
+            let until =
+                Instant::now() + if lock(&self.streamed).len() > MANY { TICK_UNDER_LOAD } else { TICK };
             loop {
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => break,
@@ -149,30 +152,32 @@ impl Framer {
                     () = self.bell.first.notified() => {}
                 }
                 let is_apart = last_first.is_none_or(|last| last.elapsed() >= FIRST_TOKENS_APART);
-                if is_apart && self.bell.has_first.swap(false, Ordering::Relaxed) {
+                if is_apart
+                    && self.bell.has_first.swap(false, Ordering::Relaxed)
+                    && self.send(|streamed| streamed.frames == 0)
+                {
                     last_first = Some(Instant::now());
-                    self.send(|streamed| streamed.frames == 0);
                 }
             }
         }
     }
 
-    /// Sends what is new of the answers that `is_due` picks. Returns how many answers are being told.
-    fn send(&self, is_due: impl Fn(&Streamed) -> bool) -> usize {
+    /// Sends what is new of the answers that `is_due` picks. Returns whether there was anything.
+    fn send(&self, is_due: impl Fn(&Streamed) -> bool) -> bool {
         let mut frames: BTreeMap<VerifierId, Vec<AnswerTokens>> = BTreeMap::new();
-        let count = {
+        {
             let mut streamed = lock(&self.streamed);
             for (assignment, one) in streamed.iter_mut().filter(|(_, one)| is_due(one)) {
                 if let Some(answer) = one.next(*assignment) {
                     frames.entry(one.verifier.clone()).or_default().push(answer);
                 }
             }
-            streamed.len()
-        };
+        }
+        let has_news = !frames.is_empty();
         for (verifier, answers) in frames {
             self.send_to(&verifier, answers);
         }
-        count
+        has_news
     }
 
     fn send_to(&self, verifier: &VerifierId, answers: Vec<AnswerTokens>) {
@@ -196,7 +201,7 @@ impl Framer {
     }
 }
 
-/// Has an assignment told; dropping it ends that, after a last frame.
+/// Has an assignment told; dropping it ends that.
 #[derive(Debug)]
 pub(crate) struct Telling {
     framer: Arc<Framer>,

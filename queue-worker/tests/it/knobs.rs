@@ -9,7 +9,9 @@ use infera_types::features::Feature;
 use infera_types::ids::{AssignmentId, Digest, JobId};
 use infera_types::job::FinishReason;
 use infera_types::knobs::Knobs;
-use infera_types::messages::{Assignment, MESSAGE_SIZE_MAX_BYTES, RefusalReason, Replica, Wire as _};
+use infera_types::messages::{
+    Assignment, MESSAGE_SIZE_MAX_BYTES, RefusalReason, Replica, Version, Wire as _,
+};
 use infera_types::numbers::{TokenId, TokenNumbers};
 use infera_worker::Config;
 
@@ -309,6 +311,8 @@ async fn a_replica_that_no_message_can_hold_is_refused_in_words() {
     asked.request.max_tokens = 512;
     asked.request.knobs.ignore_eos = true;
     asked.request.top_logprobs = Some(u8::MAX);
+    // In columns it would fit.
+    asked.speaks = Version::Second;
     network.assign(&asked).await;
     let Reply::Refusal(refusal) = verifier.next().await else { panic!("it fits") };
     assert_eq!(refusal.reason, RefusalReason::Broken);
