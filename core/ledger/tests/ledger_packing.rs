@@ -1,7 +1,5 @@
 //! Packed rows: what is packed comes back to the bit, what is common is stored once, and other bytes are refused.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use infera_ledger::stored::packing::group::{pack_group, unpack_group};
 use infera_ledger::stored::packing::posting::{
     PostingRow, pack_entry, pack_id, pack_node, unpack_entry, unpack_id,

@@ -9,14 +9,19 @@ fn voices<'a>(said: &'a [(&'a str, Vec<TokenId>)]) -> Vec<Voice<'a>> {
     said.iter().map(|(party, tokens)| Voice { party, tokens }).collect()
 }
 
+/// What each node has said, by its party.
+type Said = Vec<(&'static str, Vec<TokenId>)>;
+
+/// A name, the rule, what was said, the quorum, the first node's place, what is out already, what comes out now.
+type Case<'a> = (&'a str, Release, &'a Said, usize, Option<usize>, &'a [TokenId], &'a [TokenId]);
+
 #[test]
 fn what_is_released_by_each_rule() {
     use Release::{Agreed, First, Verified};
-    type Said = Vec<(&'static str, Vec<TokenId>)>;
     let three: Said = vec![("a", vec![1, 2, 3]), ("b", vec![1, 2]), ("c", vec![1, 9])];
     let one_owner: Said = vec![("a", vec![1, 2]), ("a", vec![1, 2]), ("b", vec![7])];
     let split: Said = vec![("a", vec![1]), ("b", vec![1]), ("c", vec![2]), ("d", vec![2])];
-    let cases: [(&str, Release, &Said, usize, Option<usize>, &[TokenId], &[TokenId]); 12] = [
+    let cases: [Case; 12] = [
         ("two share two", Agreed, &three, 2, None, &[], &[1, 2]),
         ("one is out already", Agreed, &three, 2, None, &[1], &[2]),
         ("three share one", Agreed, &three, 3, None, &[], &[1]),
