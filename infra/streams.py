@@ -12,6 +12,7 @@ import sys
 import time
 
 import openai
+
 from promises import Tally
 
 QUESTIONS = ("What is 47 + 38?", "What is the capital of France?", "What is the opposite of hot?", "Say hello.")
@@ -38,7 +39,8 @@ def streamed(client, model, question, **more):
                 ends[choice.index] = choice
                 last = chunk
         usage = chunk.usage or usage
-    return {"texts": texts, "ends": ends, "last": last, "usage": usage, "chunks": chunks, "first_s": first, "all_s": time.monotonic() - began}
+    return {"texts": texts, "ends": ends, "last": last, "usage": usage, "chunks": chunks, "first_s": first,
+            "all_s": time.monotonic() - began}
 
 
 def compare(promises, client, model):
@@ -61,7 +63,8 @@ def compare(promises, client, model):
                 texts = {choice.index: choice.message.content for choice in whole.choices if choice.message.content}
                 promises.count(f"the text is the answer's: {what}", seen["texts"] != texts, (question, seen["texts"], texts))
                 ends = {choice.index: choice.finish_reason for choice in whole.choices}
-                promises.count(f"so are the ends: {what}", {i: c.finish_reason for i, c in seen["ends"].items()} != ends, (seen["ends"], ends))
+                ended = {index: choice.finish_reason for index, choice in seen["ends"].items()}
+                promises.count(f"so are the ends: {what}", ended != ends, (ended, ends))
                 promises.count(f"and the usage: {what}", seen["usage"].completion_tokens != whole.usage.completion_tokens, seen["usage"])
                 status = seen["last"].model_extra["verification"]["status"]
                 promises.count(f"verified: {what}", status != "verified", status)

@@ -97,7 +97,7 @@ impl Flight {
         bounds.permit(self.of_key(key).saturating_add(of_key), self.total.saturating_add(of_account), attempt)
     }
 
-    /// Returns whether a key may have so many more requests in flight.
+    /// Returns whether a key may have `more` requests in flight beside those it has.
     fn may_begin_all(&self, key: Digest, bounds: TurnBounds, (more, attempt): (u32, Attempt)) -> bool {
         let (of_key, of_account) = self.elsewhere.counts(key);
         let before_last =
@@ -214,7 +214,7 @@ impl Turns {
         waiter.wait().await
     }
 
-    /// Returns so many turns at once, or none.
+    /// Returns `more` turns at once, or none.
     ///
     /// # Errors
     /// The time after which the client should try again.

@@ -18,7 +18,7 @@ const PLACE_BYTES: u32 = 4 * ENTRY_BYTES + 24 + 15 + 70 + 9 + 16;
 /// The bytes of a token's spelling as JSON, with its id, in an answer that a verifier hands on.
 const SPELLING_BYTES: u32 = 12 + 24;
 
-/// Returns the longest answer, in tokens, of which so many of the likeliest tokens can be told in each place.
+/// Returns the longest answer, in tokens, that can tell `likeliest` tokens in each place.
 pub(super) const fn tokens_max(likeliest: u8) -> u32 {
     let of_each = ENTRY_BYTES + SPELLING_BYTES;
     (MESSAGE_MAX_BYTES - AROUND_BYTES) / (PLACE_BYTES + SPELLING_BYTES + likeliest as u32 * of_each)

@@ -15,7 +15,7 @@ fn key() -> Idempotency {
     Idempotency { key: Digest::of(b"a key"), fingerprint: Digest::of(b"a body") }
 }
 
-/// Makes the jobs of a request for so many answers, the first of them with the key.
+/// Makes the jobs of a request for `count` answers, the first of them with the key.
 fn request(account: &AccountId, count: u32) -> Vec<NewJob> {
     let job = |(index, id)| NewJob {
         id,
