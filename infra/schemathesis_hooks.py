@@ -49,6 +49,8 @@ def make_sensible(body):
             longest = min(longest, body[name])
     if is_count(body.get("min_tokens")) and body["min_tokens"] <= LENGTH_MAX:
         body["min_tokens"] = min(body["min_tokens"], longest)
+    if body.get("stream") is not True and isinstance(body.get("stream_options"), dict):
+        del body["stream_options"]
     if is_count(body.get("n")) and 2 < body["n"] <= 8:
         body["n"] = 2
 

@@ -258,13 +258,15 @@ fn replies(route: &Route, operation: &Operation, schemas: &mut Schemas) -> Value
 fn contents(content: &Content, schemas: &mut Schemas) -> Map<String, Value> {
     const JSON: &str = "application/json";
     let text = || json!({ "schema": { "type": "string" } });
+    // The shape of each event, as readers of server-sent events take it apart.
+    let event = || json!({ "schema": { "type": "object", "required": ["data"], "properties": { "data": { "type": "string" } } } });
     let mut json_of = |shape: &Shape| (JSON, json!({ "schema": schemas.of(*shape) }));
     let all = match content {
         Content::Page => vec![("text/html", text())],
         Content::Json(shape) => vec![json_of(shape)],
         Content::JsonOrPage(shape) => vec![json_of(shape), ("text/html", text())],
         Content::JsonOrTable(shape) => vec![json_of(shape), ("text/csv", text())],
-        Content::JsonOrEvents(shape) => vec![json_of(shape), ("text/event-stream", text())],
+        Content::JsonOrEvents(shape) => vec![json_of(shape), ("text/event-stream", event())],
         Content::Lines => vec![("application/x-ndjson", text())],
         Content::Never => Vec::new(),
     };

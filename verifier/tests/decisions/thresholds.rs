@@ -20,6 +20,37 @@ fn the_committed_file_is_sound() {
     assert!(same.max <= other_model.max && other_model.max <= unknown.max, "closer pairs, closer bounds");
 }
 
+/// SmolLM2's graphs as `make model-smollm2` makes them: in fp32, in 8 bits and in 4.
+const SMOLLM2: [&str; 3] = [
+    "5b0fd748179cfc5af50deeb46e5ac36bba0946610cd613f9b085fc228e79e9b9",
+    "433fb844866c7d2b708db2953fe02cdede3f74164d16d50ba8fe95e8e8b27303",
+    "8a3ec8ab2d752515a47eeb01c8ec9c8bba3118b5eb5a4ab8ae03dd8a25d2669d",
+];
+
+/// Rows of SmolLM2's graphs, which are found by their digests in every network that serves them.
+#[test]
+fn the_committed_file_knows_smollm2() {
+    let thresholds = Thresholds::committed().unwrap();
+    let graph = |digest: &str| NumericClass {
+        model_digest: digest.parse().unwrap(),
+        compute: "fp32-chunk64".to_owned(),
+        ..class("smollm2", "x86_64-avx2")
+    };
+    let graphs = SMOLLM2.map(graph);
+    for (place, one) in graphs.iter().enumerate() {
+        for other in &graphs[place..] {
+            for pair in [ClassPair::of(one, other), ClassPair::scored(one, other)] {
+                let found = thresholds.tolerance(&pair);
+                assert!(found.pairs >= PAIRS_MIN, "{pair}: {found:?}");
+            }
+        }
+        // The same graph on a GPU was not measured.
+        let cuda =
+            NumericClass { provider: "cuda".to_owned(), compute: "fp32-varying".to_owned(), ..one.clone() };
+        assert_eq!(thresholds.tolerance(&ClassPair::of(&cuda, &cuda)), thresholds.default_tolerance());
+    }
+}
+
 #[test]
 fn wrong_files_are_refused() {
     let tolerance = "gap = 0.1\nmean = 0.1\nmax = 0.1\npairs = 0\n";
