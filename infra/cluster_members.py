@@ -120,7 +120,8 @@ def verifier(name, binaries, operations, engine):
     store = urlsplit(at["TEST_S3_URL"])
     model = {"folder": ROOT / "models" / "infera-tiny"}
     if engine == "stub":
-        model |= {"variants": [], "digests": [STUB_DIGEST]}
+        # It has no weights that a token's time could be reckoned from.
+        model |= {"variants": [], "digests": [STUB_DIGEST], "reference_token_us": 150}
     settings = {
         "operations.listen": f"127.0.0.1:{operations}",
         "broker.url": at["TEST_RABBITMQ_URL"],
