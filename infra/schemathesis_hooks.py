@@ -20,6 +20,8 @@ CANCEL_AFTER_MIN_S = 60
 # The longest answer that is asked for, and the longest that may be (`gateway.max_tokens_max`).
 LONGEST = 64
 LENGTH_MAX = 8_192
+# Their jobs are answered later; the form is that of a chat completion.
+NEVER_STREAMED = ("/submit_job", "/v1/jobs")
 # A job that is looked at may never end within the time of a request.
 WAIT_MAX_S = 1
 
@@ -55,8 +57,18 @@ def make_sensible(body):
         body["n"] = 2
 
 
+def leave_unstreamed(body):
+    """Takes the wish for a stream out of a submitted job and of each in a list: that is for chat completions."""
+    if isinstance(body, dict):
+        for job in [body, *(body["jobs"] if isinstance(body.get("jobs"), list) else [])]:
+            if isinstance(job, dict) and job.get("stream") is True:
+                del job["stream"]
+                job.pop("stream_options", None)
+
+
 def is_count(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number: in JSON 64.0 is one too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
 
 
 def renew_key(body):
@@ -78,6 +90,8 @@ def before_call(context, case, kwargs):
         case.path_parameters["id"] = STRANGE
     name_served(case.body)
     make_sensible(case.body)
+    if case.operation.path in NEVER_STREAMED:
+        leave_unstreamed(case.body)
     renew_key(case.body)
     headers, query = case.headers or {}, case.query or {}
     key = headers.get("Idempotency-Key")
