@@ -25,7 +25,7 @@ pub struct ModelConfig {
     /// Digests of further ONNX files that don't lie in the folder.
     pub digests: Vec<Digest>,
     /// Microseconds that a token takes on the reference machine: what the time for an answer is reckoned by, and points for the
-    /// model are scaled by. Without it, what the bytes of the first variant's weights come to ([`reference`]).
+    /// model are scaled by. Without it, what the bytes of the first variant's weights come to ([`reference::of_weights`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_token_us: Option<u64>,
 }
