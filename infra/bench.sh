@@ -55,4 +55,4 @@ cargo bench --locked --quiet --package infera-bench --bench standalone -- \
     --json "$bench/latest.json" "$@"
 
 # How many bytes a job takes: no times, so that it may run on a busy machine, also alone.
-cargo bench --locked --quiet --package infera-bench --bench bytes
+cargo bench --locked --quiet --package infera-bench --bench sizes

@@ -7,22 +7,7 @@ use infera_verifier::decisions::compare::{Agreement, Comparison, Context, Scored
 use infera_verifier::decisions::thresholds::Thresholds;
 use proptest::prelude::*;
 
-use super::sample::{END, HONEST, Sampling, Toy, class};
-
-const THRESHOLDS: &str = "
-version = \"test\"
-[default]
-gap = 0.25
-mean = 0.05
-max = 0.125
-pairs = 0
-[[rows]]
-differs = []
-gap = 0.0
-mean = 0.0
-max = 0.0
-pairs = 0
-";
+use super::sample::{END, HONEST, Sampling, THRESHOLDS, Toy, class};
 
 fn compared(a: &ReplicaSummary, b: &ReplicaSummary, sampling: &Sampling) -> Comparison {
     let thresholds = Thresholds::parse(THRESHOLDS).unwrap();

@@ -7,22 +7,7 @@ use infera_verifier::decisions::compare::{Agreement, Comparison, Context, Scored
 use infera_verifier::decisions::thresholds::Thresholds;
 use proptest::prelude::*;
 
-use super::sample::{END, HONEST, Sampling, Toy, Wish, class, wishes};
-
-const THRESHOLDS: &str = "
-version = \"test\"
-[default]
-gap = 0.25
-mean = 0.05
-max = 0.125
-pairs = 0
-[[rows]]
-differs = []
-gap = 0.0
-mean = 0.0
-max = 0.0
-pairs = 0
-";
+use super::sample::{END, HONEST, Sampling, THRESHOLDS, Toy, Wish, class, wishes};
 
 fn with_context<T>(wish: &Wish, run: impl Fn(&Context<'_>) -> T) -> T {
     let (rules, thresholds) = (wish.rules(), Thresholds::parse(THRESHOLDS).unwrap());

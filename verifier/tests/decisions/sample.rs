@@ -18,6 +18,22 @@ use proptest::prelude::*;
 pub(crate) const END: TokenId = 0;
 const VOCABULARY: u32 = 24;
 
+/// Thresholds under which replicas of one class must agree to the bit.
+pub(crate) const THRESHOLDS: &str = "
+version = \"test\"
+[default]
+gap = 0.25
+mean = 0.05
+max = 0.125
+pairs = 0
+[[rows]]
+differs = []
+gap = 0.0
+mean = 0.0
+max = 0.0
+pairs = 0
+";
+
 /// A model, and how exactly this machine computes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Toy {

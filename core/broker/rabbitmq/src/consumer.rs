@@ -23,7 +23,7 @@ use super::claims::{Claim, Leave, Leaving};
 use super::credit::Step;
 use super::inbox::{Arrival, Inbox, Taken, put_back};
 use super::line::{Line, answer, answer_of_queue};
-use super::terms::{Refusal, message};
+use super::terms::{Dubious, Refusal, message};
 use infera_broker::{Consumer, Delivery};
 
 /// How often a consumer without deliveries checks that its channel still exists.
@@ -37,7 +37,14 @@ const EFFECT: Duration = Duration::from_secs(2);
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Counts deliveries that were dropped because their sender is in doubt, by reason.
-pub(super) const DROPPED: &str = "infera_broker_dropped_deliveries_total";
+const DROPPED: &str = "infera_broker_dropped_deliveries_total";
+
+/// Counts a delivery that was dropped. Only a hostile sender causes this, so it must not fill our logs.
+pub(super) fn count_dropped(queue: &ShortString, key: &ShortString, why: Dubious) {
+    let why: &'static str = why.into();
+    metrics::counter!(DROPPED, "why" => why).increment(1);
+    tracing::debug!(%queue, %key, why, "dropped a delivery");
+}
 
 /// One subscription at the broker.
 struct Tap {
@@ -116,11 +123,8 @@ impl Subscription {
                 let routing_key = routing_key.to_string();
                 self.inbox.put(delivery_tag, Arrival { message, routing_key, redelivered, tap, acker });
             }
-            // Only a hostile sender causes this; it must not fill our logs.
             Err(why) => {
-                let why: &'static str = why.into();
-                metrics::counter!(DROPPED, "why" => why).increment(1);
-                tracing::debug!(queue = %self.queue, key = %routing_key, why, "dropped a delivery");
+                count_dropped(&self.queue, &routing_key, why);
                 if let Err(error) = acker.reject(BasicRejectOptions { requeue: false }).await {
                     tracing::debug!(%error, "could not drop a delivery");
                 }

@@ -20,7 +20,7 @@ use tokio::task::consume_budget;
 use tokio::time::timeout;
 
 use super::claims::{Bounds, Claim, Leave, Leaving};
-use super::consumer::{DROPPED, FAREWELL, LOOK};
+use super::consumer::{FAREWELL, LOOK, count_dropped};
 use super::line::{Line, answer_of_queue};
 use super::terms::{Refusal, message, short};
 use infera_broker::{Consumer, Delivery, Message};
@@ -98,12 +98,7 @@ impl Subscription {
         let Delivered { exchange, routing_key, properties, data, .. } = delivered;
         match message((exchange.as_str(), routing_key.as_str()), &properties, data) {
             Ok(message) => self.buffer.put(message, routing_key.to_string()),
-            // Only a hostile sender causes this; it must not fill our logs.
-            Err(why) => {
-                let why: &'static str = why.into();
-                metrics::counter!(DROPPED, "why" => why).increment(1);
-                tracing::debug!(queue = %self.queue, key = %routing_key, why, "dropped a delivery");
-            }
+            Err(why) => count_dropped(&self.queue, &routing_key, why),
         }
     }
 

@@ -68,16 +68,7 @@ impl Pruning for SqliteLedger {
     }
 
     async fn ungroup(&self, segment: SegmentId) -> Result<u64, LedgerError> {
-        let mut ungrouped = 0;
-        loop {
-            let jobs = self.write(move |connection| ungroup_some(connection, segment)).await?;
-            if jobs == 0 {
-                break;
-            }
-            ungrouped += jobs;
-        }
-        while self.write(space::give_back).await? {}
-        Ok(ungrouped)
+        self.by_portions(segment, ungroup_some).await
     }
 
     async fn prunable(
@@ -93,20 +84,32 @@ impl Pruning for SqliteLedger {
     }
 
     async fn prune(&self, segment: SegmentId) -> Result<u64, LedgerError> {
-        let mut pruned = 0;
-        loop {
-            let jobs = self.write(move |connection| prune_some(connection, segment)).await?;
-            if jobs == 0 {
-                break;
-            }
-            pruned += jobs;
-        }
-        while self.write(space::give_back).await? {}
-        Ok(pruned)
+        self.by_portions(segment, prune_some).await
     }
 
     async fn keep(&self, segment: SegmentId) -> Result<bool, LedgerError> {
         self.write(move |connection| keep(connection, segment)).await
+    }
+}
+
+impl SqliteLedger {
+    /// Deletes of a segment's jobs what `some` does, a transaction for each portion so that other writes come between, and gives
+    /// the file's free pages back. Returns the number of jobs.
+    async fn by_portions(
+        &self,
+        segment: SegmentId,
+        some: fn(&Connection, SegmentId) -> Result<u64, Failure>,
+    ) -> Result<u64, LedgerError> {
+        let mut all = 0;
+        loop {
+            let jobs = self.write(move |connection| some(connection, segment)).await?;
+            if jobs == 0 {
+                break;
+            }
+            all += jobs;
+        }
+        while self.write(space::give_back).await? {}
+        Ok(all)
     }
 }
 
