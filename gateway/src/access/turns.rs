@@ -224,9 +224,12 @@ impl Turns {
         more: u32,
         attempt: Attempt,
     ) -> Result<Vec<Turn>, Duration> {
+        if more == 0 {
+            return Ok(Vec::new());
+        }
         let mut flights = lock(&self.flights);
         let flight = flights.entry(caller.account.clone()).or_default();
-        if more > 0 && !flight.may_begin_all(caller.key, self.bounds, (more, attempt)) {
+        if !flight.may_begin_all(caller.key, self.bounds, (more, attempt)) {
             return Err(flight.tell(self.bounds, Instant::now()));
         }
         (0..more).for_each(|_| flight.begin(caller.key));

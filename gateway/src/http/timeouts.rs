@@ -21,8 +21,8 @@ enum Phase {
     Overdue { since: Instant },
     /// A request is being worked on.
     Served,
-    /// A reply is being written that goes on as long as its events come.
-    Streaming,
+    /// A reply is being written that goes on as long as its events come, and its client takes them.
+    Streaming { since: Instant },
     /// A reply is ready but not written yet.
     Replied { since: Instant },
     /// The next request may come.
@@ -52,6 +52,10 @@ struct Clock {
 
 /// How long it may take to tell a client that its head took too long.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a stream's connection may have no room for more of it, where the idle time isn't longer. Comments come every ten
+/// seconds at least, so that a client that takes nothing for a minute has left six of them.
+const STREAM_STALLED_AFTER: Duration = Duration::from_secs(60);
 
 impl Timeouts {
     /// Starts the clock of a connection that opened now.
@@ -91,9 +95,10 @@ impl Timeouts {
         self.clock().body_came.unwrap_or_else(Instant::now).saturating_duration_since(since)
     }
 
-    /// Notes that a reply was begun that goes on; its end is noted as that of any reply.
+    /// Notes that a reply was begun that goes on, or that its connection has room for more of it. Its end is noted as that of any
+    /// reply.
     pub(crate) fn streams(&self) {
-        self.enter(Phase::Streaming);
+        self.enter(Phase::Streaming { since: Instant::now() });
     }
 
     /// Notes that the reply is ready to be written.
@@ -116,7 +121,7 @@ impl Timeouts {
         match self.phase() {
             Phase::Opened { since } => self.enter(Phase::Head { since }),
             Phase::Replied { .. } | Phase::Idle { .. } => self.enter(Phase::Head { since: Instant::now() }),
-            Phase::Head { .. } | Phase::Overdue { .. } | Phase::Served | Phase::Streaming => {}
+            Phase::Head { .. } | Phase::Overdue { .. } | Phase::Served | Phase::Streaming { .. } => {}
         }
     }
 
@@ -127,7 +132,7 @@ impl Timeouts {
 
     /// Returns whether a reply is being made or written.
     pub(crate) fn owes_a_reply(&self) -> bool {
-        matches!(self.phase(), Phase::Served | Phase::Streaming | Phase::Replied { .. })
+        matches!(self.phase(), Phase::Served | Phase::Streaming { .. } | Phase::Replied { .. })
     }
 
     /// Returns whether a part of a head has come and its time is over.
@@ -159,7 +164,8 @@ impl Timeouts {
         match self.phase() {
             Phase::Opened { since } | Phase::Head { since } => Some(since + self.head),
             Phase::Overdue { since } => Some(since + TOLD_WITHIN),
-            Phase::Served | Phase::Streaming => None,
+            Phase::Served => None,
+            Phase::Streaming { since } => Some(since + self.idle.max(STREAM_STALLED_AFTER)),
             Phase::Replied { since } | Phase::Idle { since } => Some(since + self.idle),
         }
     }
@@ -249,5 +255,20 @@ mod tests {
         timeouts.replied();
         assert_eq!(timeouts.request_came(), begun + SECOND * 6);
         assert_eq!(timeouts.request_came(), Instant::now(), "a head is counted once");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_be_quiet_but_not_left_untaken() {
+        let timeouts = Timeouts::begin(SECOND, SECOND);
+        let begun = Instant::now();
+        let connection = async {
+            timeouts.request_came();
+            for _ in 0..4 {
+                timeouts.streams();
+                tokio::time::sleep(SECOND * 50).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(timeouts.drive(std::pin::pin!(connection)).await, None);
+        assert_eq!(begun.elapsed(), SECOND * 150 + STREAM_STALLED_AFTER);
     }
 }

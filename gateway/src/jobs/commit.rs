@@ -128,6 +128,9 @@ pub(super) async fn commit_all(
     new: Vec<NewJob>,
 ) -> Result<BatchAccepted, LedgerError> {
     let ids: Vec<JobId> = new.iter().map(|job| job.id).collect();
+    // As of a single job, what isn't known to be held counts as not held.
+    let own: Vec<Accepted> =
+        new.iter().map(|job| Accepted::New { is_held: job.standby.is_always_held() }).collect();
     let unknown = match batches.accept_all(new.clone()).await {
         Err(LedgerError::Unknown(unknown)) => unknown,
         accepted => return accepted,
@@ -135,19 +138,15 @@ pub(super) async fn commit_all(
     tracing::warn!(jobs = ids.len(), unknown, "whether a batch was accepted is unknown; it is sent again");
     let again = match batches.accept_all(new).await {
         Ok(BatchAccepted::Stored(outcomes)) => {
-            let own = |(id, outcome)| {
-                if outcome == Accepted::Existing(id) { Accepted::New { is_held: true } } else { outcome }
-            };
-            return Ok(BatchAccepted::Stored(ids.into_iter().zip(outcomes).map(own).collect()));
+            let read = |((id, own), outcome)| if outcome == Accepted::Existing(id) { own } else { outcome };
+            return Ok(BatchAccepted::Stored(ids.into_iter().zip(own).zip(outcomes).map(read).collect()));
         }
         Ok(refused) => return Ok(refused),
         Err(error) => error,
     };
     let found = lists.listed(account, &ids).await;
     match found {
-        Ok(found) if found.len() == ids.len() => {
-            Ok(BatchAccepted::Stored(vec![Accepted::New { is_held: true }; ids.len()]))
-        }
+        Ok(found) if found.len() == ids.len() => Ok(BatchAccepted::Stored(own)),
         _ => Err(LedgerError::Unknown(format!("{unknown}; sent again: {again}"))),
     }
 }

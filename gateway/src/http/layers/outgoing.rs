@@ -44,7 +44,7 @@ pub(in crate::http) enum ReplyBody {
         /// The events.
         events: Events,
         /// What ends with them.
-        _end: StreamEnd,
+        end: StreamEnd,
     },
 }
 
@@ -65,7 +65,7 @@ impl ReplyBody {
     /// Makes the body of a reply that goes on. Until it ends, its connection isn't idle.
     pub(super) fn events(events: Events, turn: Option<Turn>, timeouts: &Arc<Timeouts>) -> Self {
         timeouts.streams();
-        Self::Events { events, _end: StreamEnd { timeouts: Arc::clone(timeouts), _turn: turn } }
+        Self::Events { events, end: StreamEnd { timeouts: Arc::clone(timeouts), _turn: turn } }
     }
 }
 
@@ -85,9 +85,12 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Outgoing>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(context),
-            Self::Events { events, .. } => events
-                .poll_next(context)
-                .map(|event| event.map(|bytes| Ok(Frame::data(Outgoing { bytes, _kept: None })))),
+            Self::Events { events, end } => {
+                end.timeouts.streams();
+                events
+                    .poll_next(context)
+                    .map(|event| event.map(|bytes| Ok(Frame::data(Outgoing { bytes, _kept: None }))))
+            }
         }
     }
 
