@@ -172,8 +172,9 @@ pub trait JobOwner: Send + Sync + fmt::Debug {
     /// Ends a job, unless it has ended already: stores the settlement and the account's usage in one transaction. In it what
     /// was reserved for the job is given back and what it costs is spent, at the price of its acceptance.
     ///
-    /// Of several answers of one request the first alone is charged with the prompt. An end without an answer ends the others as
-    /// cancelled that have not ended, and frees the request's idempotency key if it is such an end.
+    /// Of several answers of one request the first alone is charged with the prompt. An end without an answer frees the request's
+    /// idempotency key, and ends the others as cancelled that have not ended: in the same transaction, or in one that follows it and
+    /// that settling again repeats. Where that one is lost, the others go on to ends of their own.
     ///
     /// A job that was cancelled or expired while a verifier owned it is not archived until that verifier has reported
     /// which nodes it had asked: the group of the verifier's own settlement, which lost, becomes the group of the one

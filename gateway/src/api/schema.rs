@@ -130,21 +130,7 @@ impl Schemas {
             "properties": { "top_logprobs": { "type": "integer", "minimum": 1 } }, "required": ["top_logprobs"],
         });
         schema["then"] = json!({ "properties": { "logprobs": { "const": true } }, "required": ["logprobs"] });
-        let mut verification = self.fields(VERIFICATION);
-        verification["type"] = json!(["object", "null"]);
-        verification["additionalProperties"] = false.into();
-        verification["description"] = "How many nodes are asked, and how many of them must agree.".into();
-        // One replica has no other to agree with, so the range of the quorum depends on the replicas.
-        let quorum = &mut verification["properties"]["quorum"];
-        let of_three = quorum["enum"].take();
-        if let Some(members) = quorum.as_object_mut() {
-            members.shift_remove("enum");
-        }
-        verification["if"] =
-            json!({ "properties": { "replicas": { "const": 1 } }, "required": ["replicas"] });
-        verification["then"] = json!({ "properties": { "quorum": { "enum": [1, null] } } });
-        verification["else"] = json!({ "properties": { "quorum": { "enum": of_three } } });
-        schema["properties"]["verification"] = verification;
+        schema["properties"]["verification"] = self.verification();
         for option in &UNSUPPORTED {
             schema["properties"][option.name] = neutral(option);
         }
@@ -158,6 +144,27 @@ impl Schemas {
             message["else"] = json!({ "properties": { "content": { "not": { "type": "null" } } }, "required": ["content"] });
             schema["properties"][METADATA.name] = self.field(&METADATA);
         }
+        schema
+    }
+
+    /// Writes how answers are checked. One replica has no other to agree with, so the range of the quorum and when a stream shows a
+    /// token depend on the replicas.
+    fn verification(&self) -> Value {
+        let mut schema = self.fields(VERIFICATION);
+        schema["type"] = json!(["object", "null"]);
+        schema["additionalProperties"] = false.into();
+        schema["description"] = "How many nodes are asked, and how many of them must agree.".into();
+        let quorum = &mut schema["properties"]["quorum"];
+        let of_three = quorum["enum"].take();
+        if let Some(members) = quorum.as_object_mut() {
+            members.shift_remove("enum");
+        }
+        schema["if"] = json!({ "properties": { "replicas": { "const": 1 } }, "required": ["replicas"] });
+        schema["then"] = json!({ "properties": {
+            "quorum": { "enum": [1, null] },
+            "release": { "enum": ["first", "verified", null] },
+        } });
+        schema["else"] = json!({ "properties": { "quorum": { "enum": of_three } } });
         schema
     }
 

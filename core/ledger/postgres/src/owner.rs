@@ -13,7 +13,7 @@ use infera_ledger::{
     JobBatches as _, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state,
 };
 use infera_types::ids::{JobId, VerifierId};
-use infera_types::job::Settlement;
+use infera_types::job::{End, Settlement};
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 
@@ -94,10 +94,11 @@ impl JobOwner for PostgresLedger {
     async fn settle(&self, settlement: &Settlement) -> Result<Settled, LedgerError> {
         let row = SettlementRow::of(settlement, self.packing.end_forms())?;
         word(row.account.as_str())?;
-        let has_answer = row.usage.is_some();
         let settled = self.settling.run(row).await?;
-        if settled == Settled::Now && !has_answer {
-            self.call_off_others(settlement).await;
+        // A second try of what did commit calls off again: the first may have died between its two commits.
+        let ended = if let Settled::Before(winner) = &settled { winner } else { settlement };
+        if !matches!(ended.end, End::Succeeded { .. }) {
+            self.call_off_others(ended).await;
         }
         Ok(settled)
     }
@@ -108,8 +109,9 @@ impl JobOwner for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// Cancels the other jobs of a request one of whose answers failed. What the failure is stays true if that doesn't come
-    /// through: the others then go on to ends of their own.
+    /// Cancels the other jobs of a request one of whose answers failed, in a commit of its own: theirs are other rows, which other
+    /// verifiers may be ending at that moment. What the failure is stays true if that doesn't come through; the others then go on to
+    /// ends of their own.
     pub(super) async fn call_off_others(&self, failed: &Settlement) {
         let (job, account) = (failed.job_id, &failed.account);
         let others = match self.pool.query_opt(CHOICE, &[&&job.as_bytes()[..]]).await {

@@ -9,9 +9,9 @@ use infera_ledger::stored::{EndForms, Form};
 /// What this program reads, as leases say it: groups and postings in both forms.
 pub(super) const READS: i16 = 2;
 
-/// Finds whether a verifier is alive at `$1` that doesn't read packed rows. A lease that was taken later than `$2` is none.
+/// Finds whether a verifier is alive at `$1` that reads less than `$3`. A lease that was taken later than `$2` is none.
 pub(super) const READS_PLAIN_ALONE: &str = "SELECT EXISTS (
-    SELECT 1 FROM leases WHERE name = holder AND until_ms > $1 AND taken_ms <= $2 AND reads < 2)::int::smallint";
+    SELECT 1 FROM leases WHERE name = holder AND until_ms > $1 AND taken_ms <= $2 AND reads < $3)::int::smallint";
 
 /// Whether rows are packed: what was found when this process renewed its verifier's lease last. A process without a verifier
 /// writes the form of before.

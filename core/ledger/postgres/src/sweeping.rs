@@ -124,7 +124,7 @@ impl Sweeping for PostgresLedger {
         let held = self.pool.put(LEASE, &[&name, &holder, &until, &now, &latest, &READS]).await?;
         self.pool.put(FORGET_LEASES, &[&now, &latest]).await?;
         // A verifier's own lease: it is the time to look what the others read.
-        if is_own && let Some(row) = self.pool.query_opt(READS_PLAIN_ALONE, &[&now, &latest]).await? {
+        if is_own && let Some(row) = self.pool.query_opt(READS_PLAIN_ALONE, &[&now, &latest, &READS]).await? {
             self.packing.set(!flag(&row, 0)?);
         }
         Ok(!held.is_empty())
