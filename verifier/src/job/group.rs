@@ -76,6 +76,8 @@ pub(super) struct Asked {
     ran_out: bool,
     /// Whether its node said that it can't do what the job asks.
     is_unsupported: bool,
+    /// How many times its node began it again, where that counts.
+    reruns: usize,
     /// What it holds while it is open.
     pub(super) hold: Option<Hold>,
     /// What can be served of its replica, once that is in.
@@ -102,6 +104,7 @@ impl Asked {
             was_silent: false,
             ran_out: false,
             is_unsupported: false,
+            reruns: 0,
             hold: Some(hold),
             served: None,
         }

@@ -129,6 +129,12 @@ impl JobStream {
         completed
     }
 
+    /// Returns how many times an assignment's node began it again, as far as its frames and its answer tell.
+    pub(crate) fn reruns(&self, assignment: AssignmentId) -> usize {
+        let state = self.lock();
+        state.place(assignment).map_or(0, |place| state.told[place].slot.reruns())
+    }
+
     /// Has an assignment that no answer is waited for of have no voice any more. What was released of it stays released. Returns
     /// whether it had one.
     pub(super) fn give_up(&self, assignment: AssignmentId) -> bool {

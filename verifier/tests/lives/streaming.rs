@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use infera_broker::consuming::declare_and_consume;
 use infera_broker::{Consumer, topology};
-use infera_ledger::JobIntake as _;
+use infera_ledger::{JobIntake as _, Verdict};
 use infera_types::features::{Feature, Features};
 use infera_types::frames::DeltasFrame;
 use infera_types::ids::JobId;
@@ -95,4 +95,30 @@ async fn what_two_owners_say_is_shown_and_binds() {
     rig.answer(1, &asked, 8, &RIGHT).await;
     let settlement = rig.network.end_of(job).await;
     assert_eq!((tokens(&settlement), verification(&settlement).replicas.agreed), (&RIGHT[..], 2));
+}
+
+#[tokio::test]
+async fn who_begins_again_has_missed_for_it_and_is_paid_for_its_answer() {
+    let rig = Rig::new(quick()).await;
+    let (job, asked) = rig.ask(Release::Agreed).await;
+    rig.frame(0, &asked, 7, &RIGHT[..2]).await;
+    rig.frame(0, &asked, 8, &RIGHT[..1]).await;
+    rig.answer(0, &asked, 8, &RIGHT).await;
+    rig.answer(1, &asked, 7, &RIGHT).await;
+    rig.answer(2, &asked, 7, &RIGHT).await;
+    assert_eq!(
+        verification(&rig.network.end_of(job).await).replicas.asked,
+        3,
+        "nobody was asked in its place"
+    );
+    let verdicts = rig.network.verdicts(job).await;
+    let of = |place: usize| {
+        let own = verdicts.iter().filter(|(node, _)| *node == rig.nodes[place].id);
+        own.map(|(_, verdict)| *verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(of(0), [Verdict::Valid, Verdict::Missed]);
+    assert_eq!((of(1), of(2)), (vec![Verdict::Valid], vec![Verdict::Valid]));
+    let earned = rig.network.balance_of(&rig.nodes[0].id).await.millipoints;
+    assert_eq!(earned, rig.network.balance_of(&rig.nodes[1].id).await.millipoints);
+    rig.network.assert_replays().await;
 }
