@@ -33,9 +33,7 @@ impl Rig {
         let network = Arc::new(Network::new().await);
         let mut nodes = Vec::new();
         for name in ["a", "b", "c"] {
-            let features = Features::default().with(Feature::Stream);
-            let announced = Announced { features, ..Announced::default() };
-            nodes.push(Node::start_as(&network, name, announced, |_| Act::Silence).await);
+            nodes.push(Self::node(&network, name).await);
         }
         let queue = topology::deltas(&network.gateway);
         let deltas = declare_and_consume(&*network.broker, &queue, 16).await.unwrap();
@@ -43,19 +41,31 @@ impl Rig {
         Self { network, nodes, _chorus: chorus, deltas, verifier }
     }
 
+    /// A node that says nothing by itself.
+    async fn node(network: &Arc<Network>, name: &str) -> Node {
+        let features = Features::default().with(Feature::Stream);
+        let announced = Announced { features, ..Announced::default() };
+        Node::start_as(network, name, announced, |_| Act::Silence).await
+    }
+
     /// Submits a streamed job; returns it with what each node was asked.
     async fn ask(&self, release: Release) -> (JobId, Vec<Assignment>) {
+        let job = self.submit(release).await;
+        let mut asked = Vec::new();
+        for node in &self.nodes {
+            asked.push(node.assignment(0).await);
+        }
+        (job, asked)
+    }
+
+    async fn submit(&self, release: Release) -> JobId {
         let plain = self.network.request("What is 2 plus 2?");
         let request = JobRequest { stream: Some(release), ..plain };
         let body = serde_json::to_vec(&request).unwrap();
         let job = self.network.accept(&body, Ask::default()).await;
         self.network.notify(job).await;
         self.network.ledger.confirm(&[job], Timestamp::now()).await.unwrap();
-        let mut asked = Vec::new();
-        for node in &self.nodes {
-            asked.push(node.assignment(0).await);
-        }
-        (job, asked)
+        job
     }
 
     /// Has a node frame its answer's first tokens, until the verifier has read it.
@@ -121,4 +131,36 @@ async fn who_begins_again_has_missed_for_it_and_is_paid_for_its_answer() {
     let earned = rig.network.balance_of(&rig.nodes[0].id).await.millipoints;
     assert_eq!(earned, rig.network.balance_of(&rig.nodes[1].id).await.millipoints);
     rig.network.assert_replays().await;
+}
+
+/// A burst is dropped and forgotten; who goes on isn't asked any more, though it says that it has room.
+#[tokio::test]
+async fn who_floods_is_cut_off() {
+    let rig = Rig::new(quick()).await;
+    let (_, asked) = rig.ask(Release::Agreed).await;
+    let counters = &rig.verifier.counters;
+    let flood = |frames: u64| {
+        for _ in 0..frames {
+            rig.nodes[2].frame(&asked[2], 7, &RIGHT[..1]);
+        }
+    };
+    flood(200);
+    eventually("they are read or dropped", || async {
+        (counters.frames.get() + counters.frames_too_fast.get() == 200).then_some(())
+    })
+    .await;
+    assert_eq!((counters.frames.get(), counters.nodes_cut_off.get()), (50, 0), "a burst");
+    eventually("it is cut off", || async {
+        flood(500);
+        (counters.nodes_cut_off.get() == 1).then_some(())
+    })
+    .await;
+    // Its frames are read no more, and another is asked in its place.
+    let read = counters.frames.get();
+    flood(1);
+    let fourth = [Rig::node(&rig.network, "d").await];
+    let _chorus = keep_speaking(&fourth);
+    rig.submit(Release::Agreed).await;
+    fourth[0].assignment(0).await;
+    assert_eq!((counters.frames.get(), rig.nodes[2].seen().len()), (read, 1));
 }
