@@ -252,6 +252,7 @@ impl Asking {
         let still = self.resting.iter().filter(|(_, rest)| rest.until > now);
         let resting: Vec<_> = still.map(|(node, _)| node.clone()).collect();
         let (excluded_owners, excluded_nodes) = self.group.excluded(barred);
+        let agreeing = self.stream.as_ref().map(|stream| stream.stream().agreeing()).unwrap_or_default();
         let terms = Draw {
             key: &self.prepared.draw_key,
             account: &self.job.account,
@@ -261,6 +262,7 @@ impl Asking {
             members: &self.group.members(),
             excluded_owners: &excluded_owners,
             excluded_nodes: &excluded_nodes,
+            classes: &self.group.classes(&agreeing),
             distinct: self.distinct,
             medians,
         };

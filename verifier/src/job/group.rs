@@ -11,7 +11,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, ReplicaSummary, VerificationPolicy,
 };
 use infera_types::messages::Replica;
-use infera_types::numbers::TokenId;
+use infera_types::numbers::{NumericClass, TokenId};
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
@@ -291,6 +291,17 @@ impl Group {
     pub(super) fn members(&self) -> Vec<Member> {
         let at_it = |one: &&Asked| one.is(AssignmentState::Open) || one.is(AssignmentState::Answered);
         self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
+    }
+
+    /// Returns the different classes of these assignments' nodes.
+    pub(super) fn classes(&self, assignments: &[AssignmentId]) -> Vec<NumericClass> {
+        let mut classes: Vec<NumericClass> = Vec::new();
+        for one in self.asked.iter().filter(|one| assignments.contains(&one.record.id)) {
+            if !classes.contains(&one.member.numeric_class) {
+                classes.push(one.member.numeric_class.clone());
+            }
+        }
+        classes
     }
 
     /// Returns the owners and nodes that aren't asked (again) for this job.

@@ -41,6 +41,8 @@ struct State {
     /// The place of the assignment whose tokens are released, where one's are.
     first: Option<usize>,
     released: Vec<TokenId>,
+    /// The assignments that had said all of it when the last of it was released.
+    agreeing: Vec<AssignmentId>,
     /// Makes the released text; none once nothing more is released, because the text is complete or can't be made, or the stream
     /// is closed.
     answer_text: Option<AnswerText>,
@@ -79,6 +81,7 @@ impl JobStream {
             told: Vec::new(),
             first: None,
             released: Vec::new(),
+            agreeing: Vec::new(),
             answer_text: Some(answer_text),
             text: String::new(),
             text_ends: Vec::new(),
@@ -127,6 +130,11 @@ impl JobStream {
         }
         state.release(&self.terms);
         completed
+    }
+
+    /// Returns the assignments that had said all that was released when the last of it was; none if nothing was.
+    pub(crate) fn agreeing(&self) -> Vec<AssignmentId> {
+        self.lock().agreeing.clone()
     }
 
     /// Returns how many times an assignment's node began it again, as far as its frames and its answer tell.
@@ -227,6 +235,11 @@ impl State {
         let voices: Vec<Voice<'_>> = self.told.iter().map(Told::voice).collect();
         self.first = first(&voices, self.first, &self.released);
         let more = releasable(terms.release, &voices, terms.quorum, self.first, &self.released);
+        if !more.is_empty() {
+            let all = [&self.released[..], &more].concat();
+            let agreeing = self.told.iter().filter(|told| told.slot.tokens().starts_with(&all));
+            self.agreeing = agreeing.map(|told| told.assignment).collect();
+        }
         for token in more {
             let Some(cut) = self.answer_text.as_mut().and_then(|text| text.push(token).ok()) else {
                 self.answer_text = None;
