@@ -155,9 +155,11 @@ def check_postings(evidence, tally):
 
     tally.each("verdict owed and not posted", judged, is_unjudged)
     owed = {f"usage:{one.job}" for one in succeeded} | {f"verdict:{one[0]}" for _, one in judged}
+    # A node that began an assignment again missed once for each time, of which the group on record says nothing.
+    again = {f"rerun:{one[0]}" for _, one in judged}
     check_pay(evidence, tally)
     check_balances(evidence, tally)
-    return [one for name, one in posted.items() if name not in owed]
+    return [one for name, one in posted.items() if name not in owed and name.rpartition(":")[0] not in again]
 
 
 def check_pay(evidence, tally):

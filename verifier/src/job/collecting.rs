@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_types::job::{End, FailureReason, Settlement};
+use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 use tokio::sync::oneshot;
 
@@ -57,8 +58,7 @@ impl Asking {
     /// Decides on what is in, and asks more nodes where that needs them. Breaks with the job's end.
     async fn step(&mut self) -> ControlFlow<End, Wants> {
         loop {
-            let released = self.stream.as_ref().map(|stream| stream.stream().released()).unwrap_or_default();
-            let needed = match self.group.decide(&self.prepared.draw_key, &released) {
+            let needed = match self.decide() {
                 Decision::Settle(agreed) => return ControlFlow::Break(self.success(&agreed)),
                 Decision::Fail(reason) => return self.give_up(reason),
                 Decision::Draw(_) if self.group.course().is_bound_reached() => {
@@ -80,6 +80,22 @@ impl Asking {
                 }
                 Found::TooFew => self.group.no_more_nodes = true,
             }
+        }
+    }
+
+    /// Decides on what is in. From the decision for an answer on its client is shown nothing more before it has the whole of it,
+    /// since what is released later need not be what that answer says.
+    fn decide(&self) -> Decision {
+        let decide = |released: &[TokenId]| match self.group.decide(&self.prepared.draw_key, released) {
+            settled @ Decision::Settle(_) => ControlFlow::Break(settled),
+            other => ControlFlow::Continue(other),
+        };
+        let decided = match &self.stream {
+            Some(stream) => stream.stream().close_at(decide),
+            None => decide(&[]),
+        };
+        match decided {
+            ControlFlow::Break(decision) | ControlFlow::Continue(decision) => decision,
         }
     }
 

@@ -11,25 +11,27 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, ReplicaSummary, VerificationPolicy,
 };
 use infera_types::messages::Replica;
-use infera_types::numbers::TokenId;
+use infera_types::numbers::{NumericClass, TokenId};
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
 use crate::decisions::group_draw::{Distinct, Member};
 use crate::decisions::quorum::{Agreed, Decision, REPLACEMENTS_MAX, Reply, Situation, decide};
 use crate::nodes::{OpenRoute, Slot};
+use crate::streams::HeardAssignment;
 
 /// What an open assignment holds; all of it is freed as soon as it isn't open any more.
 #[derive(Debug)]
 pub(super) struct Hold {
     _slot: Slot,
     _route: OpenRoute,
+    _heard: Option<HeardAssignment>,
 }
 
 impl Hold {
-    /// Holds its slot on the node, and its route back.
-    pub(super) const fn new(slot: Slot, route: OpenRoute) -> Self {
-        Self { _slot: slot, _route: route }
+    /// Holds its slot on the node, its route back, and, where the job is streamed, its voice in that.
+    pub(super) const fn new(slot: Slot, route: OpenRoute, heard: Option<HeardAssignment>) -> Self {
+        Self { _slot: slot, _route: route, _heard: heard }
     }
 }
 
@@ -74,6 +76,8 @@ pub(super) struct Asked {
     ran_out: bool,
     /// Whether its node said that it can't do what the job asks.
     is_unsupported: bool,
+    /// How many times its node began it again, where that counts.
+    reruns: usize,
     /// What it holds while it is open.
     pub(super) hold: Option<Hold>,
     /// What can be served of its replica, once that is in.
@@ -100,6 +104,7 @@ impl Asked {
             was_silent: false,
             ran_out: false,
             is_unsupported: false,
+            reruns: 0,
             hold: Some(hold),
             served: None,
         }
@@ -286,6 +291,17 @@ impl Group {
     pub(super) fn members(&self) -> Vec<Member> {
         let at_it = |one: &&Asked| one.is(AssignmentState::Open) || one.is(AssignmentState::Answered);
         self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
+    }
+
+    /// Returns the different classes of these assignments' nodes.
+    pub(super) fn classes(&self, assignments: &[AssignmentId]) -> Vec<NumericClass> {
+        let mut classes: Vec<NumericClass> = Vec::new();
+        for one in self.asked.iter().filter(|one| assignments.contains(&one.record.id)) {
+            if !classes.contains(&one.member.numeric_class) {
+                classes.push(one.member.numeric_class.clone());
+            }
+        }
+        classes
     }
 
     /// Returns the owners and nodes that aren't asked (again) for this job.

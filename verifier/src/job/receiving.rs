@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use infera_model::chat::RENDERING;
 use infera_telemetry::trace;
+use infera_types::ids::AssignmentId;
 use infera_types::messages::{Refusal, RefusalReason, Replica};
 use infera_types::time::Timestamp;
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use super::group::{Served, summarise};
 use super::prompt::INLINE_MAX_BYTES;
 use crate::decisions::integrity::{self, Expected, Spelled};
 use crate::decisions::misses::{Lack, counts};
+use crate::decisions::slots::Completed;
 use crate::nodes::{Arrival, Arrived};
 
 impl Asking {
@@ -46,6 +48,7 @@ impl Asking {
                 let _entered = span.entered();
                 let sound = self.is_sound(index, &replica);
                 let sound = self.is_as_framed(&replica, sound) && sound;
+                self.note_reruns(index, replica.assignment_id);
                 let context = self.prepared.context(&self.tenure.thresholds);
                 // What came late because this verifier was deaf counts as just in time.
                 let at = if self.was_deaf(index) { self.in_time(index).min(arrived.at) } else { arrived.at };
@@ -114,13 +117,22 @@ impl Asking {
     /// Returns whether an answer is what its frames told; one that was not streamed is. It counts like frames from now on.
     fn is_as_framed(&self, replica: &Replica, sound: bool) -> bool {
         let Some(stream) = &self.stream else { return true };
-        let is_same =
+        let completed =
             stream.stream().complete(replica.assignment_id, replica.attempt, &replica.tokens, sound);
         stream.tell();
+        let is_same = completed != Completed::Fault;
         if !is_same {
             tracing::warn!(job = %self.job.id, assignment = %replica.assignment_id, "an answer that isn't what its frames told");
         }
         is_same
+    }
+
+    /// Records how many times the node of an answer began it again, if that counts against it.
+    fn note_reruns(&mut self, index: usize, assignment: AssignmentId) {
+        let reruns = self.stream.as_ref().map_or(0, |stream| stream.stream().reruns(assignment));
+        if reruns > 0 && counts(Lack::Rerun, self.was_deaf(index)) {
+            self.group.began_again(index, reruns);
+        }
     }
 
     /// Ends the wait for assignments whose time is up.

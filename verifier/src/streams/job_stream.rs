@@ -1,5 +1,6 @@
 //! One job's stream: the slots of its assignments, and what was released of them, as tokens and as text.
 
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use infera_model::chat::AnswerText;
@@ -8,8 +9,8 @@ use infera_types::ids::{AssignmentId, Digest, GatewayId, JobId};
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
 
-use crate::decisions::release::{Voice, releasable};
-use crate::decisions::slots::{Slot, Taken};
+use crate::decisions::release::{Voice, first, releasable};
+use crate::decisions::slots::{Completed, Slot, Taken};
 
 /// How many gateways follow one job's stream at once: the one that accepted it, and those at which its events are read.
 const GATEWAYS_MAX: usize = 8;
@@ -40,7 +41,10 @@ struct State {
     /// The place of the assignment whose tokens are released, where one's are.
     first: Option<usize>,
     released: Vec<TokenId>,
-    /// Makes the released text; none once it has ended or can't be made.
+    /// The assignments that had said all of it when the last of it was released.
+    agreeing: Vec<AssignmentId>,
+    /// Makes the released text; none once nothing more is released, because the text is complete or can't be made, or the stream
+    /// is closed.
     answer_text: Option<AnswerText>,
     text: String,
     /// The length of the text after each released token, in bytes.
@@ -54,6 +58,12 @@ struct Told {
     assignment: AssignmentId,
     party: String,
     slot: Slot,
+}
+
+impl Told {
+    fn voice(&self) -> Voice<'_> {
+        Voice { party: &self.party, standing: self.slot.standing(), tokens: self.slot.tokens() }
+    }
 }
 
 /// A gateway, and how many tokens it was told.
@@ -71,6 +81,7 @@ impl JobStream {
             told: Vec::new(),
             first: None,
             released: Vec::new(),
+            agreeing: Vec::new(),
             answer_text: Some(answer_text),
             text: String::new(),
             text_ends: Vec::new(),
@@ -95,38 +106,78 @@ impl JobStream {
         let mut state = self.lock();
         let Some(place) = state.place(frame.assignment) else { return Taken::Nothing };
         let taken = state.told[place].slot.take(frame);
-        if taken == Taken::Grown || taken == Taken::Rerun {
-            if !state.told[place].slot.tokens().is_empty() {
-                state.first.get_or_insert(place);
-            }
+        if is_news(taken) {
             state.release(&self.terms);
         }
         taken
     }
 
-    /// Takes in the whole answer of an assignment. Returns whether it agrees with what its frames told. An answer that is
-    /// `sound` counts like frames.
+    /// Takes in the whole answer of an assignment. An answer that is `sound` and agrees with what its frames told counts like
+    /// frames; else nothing of the assignment counts any more.
     pub(crate) fn complete(
         &self,
         assignment: AssignmentId,
         attempt: Option<Attempt>,
         answer: &[TokenId],
         sound: bool,
-    ) -> bool {
+    ) -> Completed {
         let mut state = self.lock();
-        let Some(place) = state.place(assignment) else { return true };
+        let Some(place) = state.place(assignment) else { return Completed::AsFramed };
         let slot = &mut state.told[place].slot;
-        let agrees = slot.complete(attempt.unwrap_or_default(), answer);
-        if sound && agrees {
-            state.first.get_or_insert(place);
-            state.release(&self.terms);
-        } else {
+        let completed = slot.complete(attempt, answer);
+        if !sound {
             slot.silence();
         }
-        agrees
+        state.release(&self.terms);
+        completed
     }
 
-    /// Returns the tokens that were released.
+    /// Returns the assignments that had said all that was released when the last of it was; none if nothing was.
+    pub(crate) fn agreeing(&self) -> Vec<AssignmentId> {
+        self.lock().agreeing.clone()
+    }
+
+    /// Returns how many times an assignment's node began it again, as far as its frames and its answer tell.
+    pub(crate) fn reruns(&self, assignment: AssignmentId) -> usize {
+        let state = self.lock();
+        state.place(assignment).map_or(0, |place| state.told[place].slot.reruns())
+    }
+
+    /// Has an assignment that no answer is waited for of have no voice any more. What was released of it stays released. Returns
+    /// whether it had one.
+    pub(super) fn give_up(&self, assignment: AssignmentId) -> bool {
+        let mut state = self.lock();
+        let Some(place) = state.place(assignment) else { return false };
+        let had_voice = state.told[place].slot.give_up();
+        if had_voice {
+            state.release(&self.terms);
+        }
+        had_voice
+    }
+
+    /// Decides by the tokens that were released, and closes the stream at exactly these if the decision is an end, so that an
+    /// answer which was decided upon begins with all that the client is ever shown. Nothing is released while `decide` runs.
+    pub(crate) fn close_at<E, D>(
+        &self,
+        decide: impl FnOnce(&[TokenId]) -> ControlFlow<E, D>,
+    ) -> ControlFlow<E, D> {
+        let mut state = self.lock();
+        let decided = decide(&state.released);
+        if decided.is_break() {
+            state.answer_text = None;
+        }
+        decided
+    }
+
+    /// Closes the stream: nothing more is released. Returns the tokens that were.
+    pub(crate) fn close(&self) -> Vec<TokenId> {
+        let mut state = self.lock();
+        state.answer_text = None;
+        state.released.clone()
+    }
+
+    /// Returns the tokens that were released so far.
+    #[cfg(test)]
     pub(crate) fn released(&self) -> Vec<TokenId> {
         self.lock().released.clone()
     }
@@ -181,9 +232,14 @@ impl State {
         if self.answer_text.is_none() {
             return;
         }
-        let voices: Vec<Voice<'_>> =
-            self.told.iter().map(|told| Voice { party: &told.party, tokens: told.slot.tokens() }).collect();
+        let voices: Vec<Voice<'_>> = self.told.iter().map(Told::voice).collect();
+        self.first = first(&voices, self.first, &self.released);
         let more = releasable(terms.release, &voices, terms.quorum, self.first, &self.released);
+        if !more.is_empty() {
+            let all = [&self.released[..], &more].concat();
+            let agreeing = self.told.iter().filter(|told| told.slot.tokens().starts_with(&all));
+            self.agreeing = agreeing.map(|told| told.assignment).collect();
+        }
         for token in more {
             let Some(cut) = self.answer_text.as_mut().and_then(|text| text.push(token).ok()) else {
                 self.answer_text = None;
@@ -198,6 +254,11 @@ impl State {
             }
         }
     }
+}
+
+/// Returns whether more may be released after a frame that came to this: also where a node began again, or lost its voice.
+pub(super) const fn is_news(taken: Taken) -> bool {
+    matches!(taken, Taken::Grown | Taken::Rerun | Taken::Fault)
 }
 
 /// Returns the SHA-256 of tokens as little-endian u32s.
