@@ -121,7 +121,7 @@ async fn live(
         Outcome::Elsewhere(settlement) => settlement.end,
         Outcome::End(end) => end,
     };
-    if matches!(end, End::Cancelled | End::Expired) {
+    if matches!(end, End::Cancelled { .. } | End::Expired) {
         // Those that are still open are judged by when that was.
         asking.excuse_open();
     }

@@ -3,8 +3,8 @@
 use infera_ledger::Verdict;
 use infera_types::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
 use infera_types::job::{
-    Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
-    ReplicaSummary, Settlement, Verification, VerificationStatus,
+    Answer, AssignmentRecord, AssignmentState, Delivered, End, FailureReason, FinishReason, GroupRecord,
+    ReplicaCounts, ReplicaSummary, Settlement, Verification, VerificationStatus,
 };
 use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
@@ -207,13 +207,13 @@ fn table() {
         ("aax", failed(FailureReason::InsufficientNodes), owner, "VVM"),
         ("axo", failed(FailureReason::Poison), successor, "?NN"),
         ("xx!", failed(FailureReason::Unprocessable), owner, "NNI"),
-        ("aab", End::Cancelled, owner, "VV?"),
+        ("aab", End::cancelled(), owner, "VV?"),
         ("aa~", End::Expired, owner, "VV?"),
-        ("ab!", End::Cancelled, owner, "??I"),
-        ("al", End::Cancelled, owner, "?N"),
+        ("ab!", End::cancelled(), owner, "??I"),
+        ("al", End::cancelled(), owner, "?N"),
         ("ll", End::Expired, owner, "NN"),
-        ("axoO", End::Cancelled, owner, "?MNM"),
-        ("axoO", End::Cancelled, successor, "?MNN"),
+        ("axoO", End::cancelled(), owner, "?MNM"),
+        ("axoO", End::cancelled(), successor, "?MNN"),
         ("", verified(), owner, ""),
     ];
     for (letters, end, witness, expected) in table {
@@ -233,7 +233,7 @@ fn nobody_is_invalid_but_for_a_fault() {
             failed(FailureReason::NoConsensus),
             failed(FailureReason::TooManyMisses),
             failed(FailureReason::Poison),
-            End::Cancelled,
+            End::cancelled(),
             End::Expired,
         ]
     };
@@ -248,10 +248,44 @@ fn nobody_is_invalid_but_for_a_fault() {
     }
 }
 
+/// A node that told what a client had which hung up is paid for that part; only whole answers are judged.
+#[test]
+fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
+    for (letters, agreed, expected) in [
+        ("ooo", &[0, 1][..], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
+        ("aao", &[0, 1, 2], "VV? paid (6, 4, 500, 5) (6, 4, 500, 5) (4, 4, 1000, 5)"),
+        ("aoo", &[0, 1], "??N paid (6, 4, 500, 5) (4, 4, 1000, 5)"),
+        ("loo", &[0, 1], "??N paid (6, 4, 1000, 5) (4, 4, 1000, 5)"),
+        ("aao", &[], "VVN paid (6, 4, 500, 5) (6, 4, 500, 5)"),
+        // Its time was up, but it had told all of it.
+        ("Ooo", &[0, 1], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
+        // A miss and a fault stand.
+        ("xn!o", &[0, 1, 2, 3], "MNI? paid (4, 4, 1000, 5)"),
+    ] {
+        for witness in [Witness::Owner, Witness::Successor] {
+            let agreed = agreed.iter().copied().map(assignment).collect();
+            let delivered = Delivered { prompt_tokens: 5, tokens: 4, agreed_tokens: 4, agreed };
+            let closing =
+                with_case(letters, End::Cancelled { delivered: Some(delivered) }, witness, close);
+            let paid = closing.judged.iter().filter(|one| one.is_paid);
+            let paid =
+                paid.map(|one| (one.own_tokens, one.canonical_tokens, one.elapsed_ms, one.prompt_tokens));
+            let paid: Vec<String> = paid.map(|one| format!("{one:?}")).collect();
+            // The time that an owner's death cost isn't the node's.
+            let expected = if witness == Witness::Successor && letters == "Ooo" {
+                expected.replacen("1000", "10", 1)
+            } else {
+                expected.to_owned()
+            };
+            assert_eq!(format!("{} paid {}", word(&closing), paid.join(" ")), expected, "{letters} {witness:?}");
+        }
+    }
+}
+
 #[test]
 fn a_partner_of_the_same_owner_vouches_for_nothing() {
     let sampling = sampling();
-    with_case("aa", End::Cancelled, Witness::Owner, |case| {
+    with_case("aa", End::cancelled(), Witness::Owner, |case| {
         let mut record = group("aa", &sampling);
         record.assignments[1].owner = record.assignments[0].owner.clone();
         let twins = Case { group: &record, ..*case };
