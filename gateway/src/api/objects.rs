@@ -145,6 +145,21 @@ fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
     object
 }
 
+/// Returns what a client owes that hung up, for the part of the answer that it had; none if it owes nothing.
+fn usage_of_part(view: &JobView, end: &End) -> Option<Value> {
+    let billed = end.billed()?;
+    let prompt = if view.choice.index == 0 { billed.prompt_tokens } else { 0 };
+    let mut usage = json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": billed.completion_tokens,
+        "total_tokens": prompt.saturating_add(billed.completion_tokens),
+    });
+    if let Some(price) = view.price {
+        usage["cost"] = cost_text(price.cost(prompt, billed.completion_tokens)).into();
+    }
+    Some(usage)
+}
+
 /// Returns the job's status: `queued`, `running`, or the word of its end.
 #[must_use]
 pub(crate) const fn status(view: &JobView) -> &'static str {
@@ -247,6 +262,11 @@ pub(crate) fn job(view: &JobView) -> Value {
         object["ended"] = json!(settlement.settled_ms.as_secs());
         if let End::Succeeded { verification, .. } = &settlement.end {
             object["verification"] = json!(shown(verification, view.dispute));
+        }
+        if let End::Cancelled { .. } = &settlement.end
+            && let Some(usage) = usage_of_part(view, &settlement.end)
+        {
+            object["usage"] = usage;
         }
         match of_ends(std::slice::from_ref(view)) {
             Ok(result) => object["result"] = result,

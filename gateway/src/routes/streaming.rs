@@ -171,7 +171,7 @@ impl Streaming {
                 Err(Unsent::Gone) => break None,
                 Err(Unsent::TooSlow) => {
                     let _ = self.sink.send_last(chunks::error(&ApiError::SlowReader, Some(self.job)));
-                    break None;
+                    return;
                 }
             }
         };
