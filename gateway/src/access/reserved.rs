@@ -53,7 +53,8 @@ impl Used {
     /// Returns those of an end.
     pub(crate) fn of(settlement: &Settlement) -> Self {
         let billed = settlement.end.billed();
-        billed.map_or_else(Self::default, |it| Self { prompt: it.prompt_tokens, answer: it.completion_tokens })
+        billed
+            .map_or_else(Self::default, |it| Self { prompt: it.prompt_tokens, answer: it.completion_tokens })
     }
 
     /// Returns how many count for a job: the prompt counts with the first answer of its request.

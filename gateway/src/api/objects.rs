@@ -21,8 +21,10 @@ pub(crate) fn of_ends(views: &[JobView]) -> Result<Value, ApiError> {
     }
     let ends = || views.iter().filter_map(|view| view.settlement.as_ref()).map(|settlement| &settlement.end);
     let failed = |end: &&End| !matches!(end, End::Succeeded { .. });
-    let cause =
-        ends().filter(failed).find(|end| !matches!(end, End::Cancelled { .. })).or_else(|| ends().find(failed));
+    let cause = ends()
+        .filter(failed)
+        .find(|end| !matches!(end, End::Cancelled { .. }))
+        .or_else(|| ends().find(failed));
     match cause {
         Some(End::Failed { reason, message }) => return Err(ApiError::Failed(*reason, message.clone())),
         Some(End::Cancelled { .. }) => return Err(ApiError::Cancelled),

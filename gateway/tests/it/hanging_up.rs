@@ -71,7 +71,7 @@ impl Owner {
         }
     }
 
-    /// Ends a job as its client had so many tokens.
+    /// Ends a job whose client had this number of tokens.
     async fn end(&self, rig: &Rig, job: JobId, tokens: u32) {
         let taken = rig.ledger.take(&self.id, &[Notice::together(job, false)], Timestamp::now()).await;
         let [Take::Taken(job)] = &taken.expect("a ledger")[..] else { panic!("the job is there") };

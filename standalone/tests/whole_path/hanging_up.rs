@@ -37,7 +37,7 @@ fn streaming(text: &str, release: &str, who: &str) -> Value {
     body
 }
 
-/// When a client hangs up: after so many events with text, or after a time if they don't come before.
+/// When a client hangs up: after a number of events with text, or after a time if they don't come before.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     texts: usize,
@@ -253,7 +253,8 @@ async fn the_accounts_add_up_whenever_clients_hang_up() {
         for job in jobs {
             let status = job["status"].as_str().expect("a status");
             let account = account(&stage.config.data, job["id"].as_str().expect("an id")).await;
-            let prompt = if job["choice"]["index"].as_u64().unwrap_or(0) == 0 { account.prompt_tokens } else { 0 };
+            let prompt =
+                if job["choice"]["index"].as_u64().unwrap_or(0) == 0 { account.prompt_tokens } else { 0 };
             billed = (billed.0 + prompt, billed.1 + account.tokens);
             tokens += account.tokens;
             let kind = match (status, account.tokens) {

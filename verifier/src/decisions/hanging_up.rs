@@ -7,8 +7,8 @@
 //!   shares are paid to each node that told all of them. A node that told another token in place of one of them agreed on
 //!   nothing; it isn't paid, and its word doesn't count for the others.
 //! * Where one replica was asked for, nothing was compared, and nobody is paid, as for a whole answer.
-//! * Nothing is billed where so many contradict what was shown that no quorum could have come of it: the job would have ended without
-//!   an answer.
+//! * Nothing is billed where the parties that contradict what was shown leave no quorum for it: the job would have ended without an
+//!   answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::decisions::quorum::needed;
 pub struct Told {
     /// The assignment.
     pub assignment: AssignmentId,
-    /// Whom it counts for: its owner, or its machine where nodes of one owner are compared.
+    /// The party that it counts for: its owner, or its machine where nodes of one owner are compared.
     pub party: String,
     /// The tokens; none if its frames or its answer don't count.
     pub tokens: Vec<TokenId>,
@@ -44,7 +44,8 @@ pub struct HangUp<'a> {
 #[must_use]
 pub fn owed(hang_up: &HangUp<'_>, told: &[Told]) -> Option<Delivered> {
     let HangUp { prompt_tokens, passed_on, policy } = *hang_up;
-    let shared = |one: &Told| one.tokens.iter().zip(passed_on).take_while(|(own, theirs)| own == theirs).count();
+    let shared =
+        |one: &Told| one.tokens.iter().zip(passed_on).take_while(|(own, theirs)| own == theirs).count();
     let agrees = |one: &Told| shared(one) == one.tokens.len().min(passed_on.len());
     let mut furthest: BTreeMap<&str, usize> = BTreeMap::new();
     for one in told.iter().filter(|one| agrees(one)) {

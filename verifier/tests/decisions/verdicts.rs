@@ -265,8 +265,7 @@ fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
         for witness in [Witness::Owner, Witness::Successor] {
             let agreed = agreed.iter().copied().map(assignment).collect();
             let delivered = Delivered { prompt_tokens: 5, tokens: 4, agreed_tokens: 4, agreed };
-            let closing =
-                with_case(letters, End::Cancelled { delivered: Some(delivered) }, witness, close);
+            let closing = with_case(letters, End::Cancelled { delivered: Some(delivered) }, witness, close);
             let paid = closing.judged.iter().filter(|one| one.is_paid);
             let paid =
                 paid.map(|one| (one.own_tokens, one.canonical_tokens, one.elapsed_ms, one.prompt_tokens));
@@ -277,7 +276,11 @@ fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
             } else {
                 expected.to_owned()
             };
-            assert_eq!(format!("{} paid {}", word(&closing), paid.join(" ")), expected, "{letters} {witness:?}");
+            assert_eq!(
+                format!("{} paid {}", word(&closing), paid.join(" ")),
+                expected,
+                "{letters} {witness:?}"
+            );
         }
     }
 }

@@ -4,8 +4,7 @@ use super::many::accept_all;
 use super::sample::{ended, group, new_job, succeeded, take, taken, verifier};
 use super::{Halves, at, must};
 use infera_ledger::{
-    BatchAccepted, Cancelled, Charge, EndKind, JobView, NewJob, Posting, PostingEntry, Settled,
-    Verdict,
+    BatchAccepted, Cancelled, Charge, EndKind, JobView, NewJob, Posting, PostingEntry, Settled, Verdict,
 };
 use infera_types::choice::Choice;
 use infera_types::ids::{AccountId, JobId, KeyId};
@@ -17,8 +16,7 @@ const PRICE: Price = Price { prompt: 100_000, completion: 200_000 };
 /// Makes the end of a job whose client had this many tokens, which the first node of the group had told too.
 fn hung_up(job: &NewJob, tokens: u32, group: Option<infera_types::job::GroupRecord>) -> Settlement {
     let told = group.iter().flat_map(|group| &group.assignments).take(1).map(|one| one.id);
-    let delivered =
-        Delivered { prompt_tokens: 11, tokens, agreed_tokens: tokens, agreed: told.collect() };
+    let delivered = Delivered { prompt_tokens: 11, tokens, agreed_tokens: tokens, agreed: told.collect() };
     Settlement { group, ..ended(job, End::Cancelled { delivered: Some(delivered) }) }
 }
 
@@ -45,7 +43,10 @@ pub async fn what_a_client_had_is_charged_when_it_hangs_up(ledger: &Halves) {
     assert!(matches!(cancelled, Cancelled::Before(winner) if winner.end == settlement.end));
     assert_eq!(must(ledger.reader.settlements(&[job.id]).await), [settlement.clone()]);
     let seen = view(ledger, &job).await.settlement;
-    assert_eq!(seen.as_ref().map(|it| (&it.end, EndKind::of(&it.end))), Some((&settlement.end, EndKind::Cancelled)));
+    assert_eq!(
+        seen.as_ref().map(|it| (&it.end, EndKind::of(&it.end))),
+        Some((&settlement.end, EndKind::Cancelled))
+    );
 
     let cost = 11 * 100 + 2 * 200;
     let spending = must(ledger.keys.spending(&account, at(0)).await).account;
@@ -99,7 +100,8 @@ async fn the_group_is_paid_when_it_closes(ledger: &Halves, settlement: &Settleme
 /// The answers of one request are given up one by one, each with what the client had of it, and the prompt is charged once.
 pub async fn each_answer_is_charged_when_a_client_of_several_hangs_up(ledger: &Halves) {
     let account = AccountId::fresh();
-    let job = |(index, id): (u32, JobId)| NewJob { id, choice: Choice { index, count: 3 }, ..new_job(&account) };
+    let job =
+        |(index, id): (u32, JobId)| NewJob { id, choice: Choice { index, count: 3 }, ..new_job(&account) };
     let jobs: Vec<NewJob> = (0..).zip(Choice::new_ids(3)).map(job).collect();
     assert!(matches!(accept_all(ledger, &jobs).await, BatchAccepted::Stored(_)));
     let had = [(1, 2), (0, 0)];
