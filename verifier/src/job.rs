@@ -121,6 +121,10 @@ async fn live(
         Outcome::Elsewhere(settlement) => settlement.end,
         Outcome::End(end) => end,
     };
+    if let Some(stream) = &asking.stream {
+        // Whatever the end is, nothing is shown after it but what it says itself.
+        stream.stream().close();
+    }
     if matches!(end, End::Cancelled { .. } | End::Expired) {
         // Those that are still open are judged by when that was.
         asking.excuse_open();

@@ -61,19 +61,23 @@ impl Streams {
             Some(route) => Arc::clone(&route.stream),
         };
         let taken = stream.take(told);
-        if taken == Taken::Grown {
+        if job_stream::is_news(taken) {
             self.news.notify_one();
         }
         Framed::Taken(taken)
     }
 
-    /// Takes in what a gateway says that it has passed on, and tells it what comes next. A job that isn't streamed here is
+    /// Takes in what a gateway says that it has passed on, and tells it what comes next, unless the client hung up. A job that isn't streamed here is
     /// another verifier's.
     pub(crate) fn watch(&self, gateway: &GatewayId, watched: &Watched) {
         let stream = self.jobs().get(&watched.job).cloned();
         if let Some(stream) = stream {
-            stream.watch(gateway, &watched.passed_on);
-            self.news.notify_one();
+            if watched.stop {
+                stream.hang_up(gateway, &watched.passed_on);
+            } else {
+                stream.watch(gateway, &watched.passed_on);
+                self.news.notify_one();
+            }
         }
     }
 
@@ -111,16 +115,23 @@ pub(crate) struct OpenStream {
 }
 
 impl OpenStream {
-    /// Hears an assignment's frames from now on, which count only from `node`. `party` is whom they count for.
-    pub(crate) fn hear(&self, assignment: AssignmentId, node: &NodeId, party: &str) {
+    /// Hears an assignment's frames until the returned value is dropped. They count only from `node`. `party` is whom they count
+    /// for.
+    pub(crate) fn hear(&self, assignment: AssignmentId, node: &NodeId, party: &str) -> HeardAssignment {
         self.stream.add(assignment, party);
         let route = Route { node: node.clone(), stream: Arc::clone(&self.stream) };
         self.streams.assignments().insert(assignment, route);
+        HeardAssignment { streams: Arc::clone(&self.streams), stream: Arc::clone(&self.stream), assignment }
     }
 
     /// Returns the stream.
     pub(crate) fn stream(&self) -> &JobStream {
         &self.stream
+    }
+
+    /// Returns the stream for one that waits on it beside the job's task.
+    pub(crate) fn shared(&self) -> Arc<JobStream> {
+        Arc::clone(&self.stream)
     }
 
     /// Has what was released since the last time told.
@@ -131,8 +142,28 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let job = self.stream.job();
-        self.streams.jobs().remove(&job);
-        self.streams.assignments().retain(|_, route| route.stream.job() != job);
+        // Assignments that are given up only because their job is over here release nothing.
+        self.stream.close();
+        self.streams.jobs().remove(&self.stream.job());
     }
 }
+
+/// Hears one assignment's frames. Dropped without an answer, the assignment is given up: what it told counts no more.
+#[derive(Debug)]
+pub(crate) struct HeardAssignment {
+    streams: Arc<Streams>,
+    stream: Arc<JobStream>,
+    assignment: AssignmentId,
+}
+
+impl Drop for HeardAssignment {
+    fn drop(&mut self) {
+        self.streams.assignments().remove(&self.assignment);
+        if self.stream.give_up(self.assignment) {
+            self.streams.news.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

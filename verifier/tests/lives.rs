@@ -22,6 +22,7 @@ mod lives {
     mod outages;
     mod pools;
     mod sharing;
+    mod streaming;
     mod sweeping;
     mod trials;
     mod unfillable;

@@ -312,6 +312,19 @@ async fn what_the_models_nodes_can_not_do_is_refused_at_the_door() {
             }
         }
     }
+    // Only a client that waits can stream.
+    for path in ["/v1/chat/completions", "/chat/completions"] {
+        for verification in [json!(null), json!({ "release": "first" })] {
+            let body = with(chat(), &json!({ "stream": true, "verification": verification }));
+            let reply = rig.post(path, &body, &[]).await;
+            assert_eq!(
+                (reply.status, reply.header("x-error-code")),
+                (400, Some("unsupported_by_model")),
+                "{path} {verification}"
+            );
+            assert!(reply.json().to_string().contains("by: stream."), "{}", reply.json());
+        }
+    }
     let several = json!({ "jobs": [chat(), with(chat(), &json!({ "min_p": 0.1 }))] });
     let told = rig.post("/v1/jobs", &several, &[]).await.json();
     assert_eq!(told["errors"]["data"][0]["param"], "jobs[1].min_p", "{told}");

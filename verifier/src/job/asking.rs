@@ -77,9 +77,10 @@ pub(super) struct Asking {
     lane: Lane,
     /// What makes the members of its group different.
     distinct: Distinct,
-    pub(super) group: Group,
-    /// What its client sees before the end; none if it sees nothing.
+    /// What its client sees before the end; none if it sees nothing. It goes before the group, whose assignments are then not
+    /// given up one after the other.
     pub(super) stream: Option<OpenStream>,
+    pub(super) group: Group,
     sender: mpsc::Sender<Arrived>,
     pub(super) inbox: mpsc::Receiver<Arrived>,
     /// Nodes that were busy, draining or unreachable.
@@ -117,8 +118,8 @@ impl Asking {
             prepared,
             lane,
             distinct,
-            group,
             stream,
+            group,
             sender,
             inbox,
             resting: HashMap::new(),
@@ -293,11 +294,9 @@ impl Asking {
                 replica: None,
             };
             let route = self.tenure.routes.open(assignment.id, &view.id, self.sender.clone());
-            if let Some(stream) = &self.stream {
-                let party = self.distinct.party(&member.owner, &view.id);
-                stream.hear(assignment.id, &view.id, party);
-            }
-            let hold = Hold::new(slot, route);
+            let party = self.distinct.party(&member.owner, &view.id);
+            let heard = self.stream.as_ref().map(|it| it.hear(assignment.id, &view.id, party));
+            let hold = Hold::new(slot, route, heard);
             let has_logit_max = view.features.has(Feature::Sampling2);
             let asked = Asked::new(record, member, now.after(budget).after(grace), hold, has_logit_max);
             let index = self.group.add(asked);

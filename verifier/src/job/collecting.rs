@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infera_types::job::{End, FailureReason, Settlement};
+use infera_types::numbers::TokenId;
 use infera_types::time::Timestamp;
 use tokio::sync::oneshot;
 
 use super::asking::{Asking, Found};
 use super::outcome::Outcome;
 use super::wall_clock::sleep_until;
+use crate::decisions::hanging_up::{HangUp, Told, owed};
 use crate::decisions::quorum::{Decision, REPLACEMENTS_MAX};
+use crate::streams::{JobStream, OpenStream};
 
 /// What a job that goes on waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,7 @@ impl Asking {
     /// Collects replicas, asks replacements, and returns how the job ends. `ended` tells that it was ended elsewhere.
     pub(super) async fn collect(&mut self, ended: &mut oneshot::Receiver<Settlement>) -> Outcome {
         let mut changes = self.tenure.nodes.changes();
+        let stream = self.stream.as_ref().map(OpenStream::shared);
         loop {
             if self.job.deadline_ms <= Timestamp::now() {
                 return Outcome::End(End::Expired);
@@ -48,17 +52,25 @@ impl Asking {
             tokio::select! {
                 arrived = self.next_arrival() => self.receive(arrived).await,
                 Ok(settlement) = &mut *ended => return Outcome::Elsewhere(Box::new(settlement)),
+                (told, had) = hung_up(stream.as_deref()) => return Outcome::End(self.hung_up(&told, &had)),
                 Ok(()) = changes.changed(), if wants == Wants::Nodes => {}
                 () = sleep_until(wake) => self.expire_overdue().await,
             }
         }
     }
 
+    /// Returns the end of a job whose client hung up when it had these tokens.
+    fn hung_up(&self, told: &[Told], had: &[TokenId]) -> End {
+        let prompt_tokens = self.prepared.prompt_tokens;
+        let delivered = owed(&HangUp { prompt_tokens, passed_on: had, policy: self.job.policy }, told);
+        tracing::debug!(job = %self.job.id, had = had.len(), ?delivered, "a client hung up on a stream");
+        End::Cancelled { delivered }
+    }
+
     /// Decides on what is in, and asks more nodes where that needs them. Breaks with the job's end.
     async fn step(&mut self) -> ControlFlow<End, Wants> {
         loop {
-            let released = self.stream.as_ref().map(|stream| stream.stream().released()).unwrap_or_default();
-            let needed = match self.group.decide(&self.prepared.draw_key, &released) {
+            let needed = match self.decide() {
                 Decision::Settle(agreed) => return ControlFlow::Break(self.success(&agreed)),
                 Decision::Fail(reason) => return self.give_up(reason),
                 Decision::Draw(_) if self.group.course().is_bound_reached() => {
@@ -80,6 +92,22 @@ impl Asking {
                 }
                 Found::TooFew => self.group.no_more_nodes = true,
             }
+        }
+    }
+
+    /// Decides on what is in. From the decision for an answer on its client is shown nothing more before it has the whole of it,
+    /// since what is released later need not be what that answer says.
+    fn decide(&self) -> Decision {
+        let decide = |released: &[TokenId]| match self.group.decide(&self.prepared.draw_key, released) {
+            settled @ Decision::Settle(_) => ControlFlow::Break(settled),
+            other => ControlFlow::Continue(other),
+        };
+        let decided = match &self.stream {
+            Some(stream) => stream.stream().close_at(decide),
+            None => decide(&[]),
+        };
+        match decided {
+            ControlFlow::Break(decision) | ControlFlow::Continue(decision) => decision,
         }
     }
 
@@ -140,5 +168,16 @@ impl Asking {
             }
         }
         Listened::ToTheEnd
+    }
+}
+
+/// Waits until the client of a streamed job has hung up, and returns what its nodes have told and what the client had.
+async fn hung_up(stream: Option<&JobStream>) -> (Vec<Told>, Vec<TokenId>) {
+    match stream {
+        Some(stream) => {
+            let had = stream.until_hung_up().await;
+            (stream.told(), had)
+        }
+        None => std::future::pending().await,
     }
 }

@@ -18,18 +18,20 @@ use crate::decisions::compare::{Comparison, Context, compare};
 use crate::decisions::group_draw::{Distinct, Member};
 use crate::decisions::quorum::{Agreed, Decision, REPLACEMENTS_MAX, Reply, Situation, decide};
 use crate::nodes::{OpenRoute, Slot};
+use crate::streams::HeardAssignment;
 
 /// What an open assignment holds; all of it is freed as soon as it isn't open any more.
 #[derive(Debug)]
 pub(super) struct Hold {
     _slot: Slot,
     _route: OpenRoute,
+    _heard: Option<HeardAssignment>,
 }
 
 impl Hold {
-    /// Holds its slot on the node, and its route back.
-    pub(super) const fn new(slot: Slot, route: OpenRoute) -> Self {
-        Self { _slot: slot, _route: route }
+    /// Holds its slot on the node, its route back, and, where the job is streamed, its voice in that.
+    pub(super) const fn new(slot: Slot, route: OpenRoute, heard: Option<HeardAssignment>) -> Self {
+        Self { _slot: slot, _route: route, _heard: heard }
     }
 }
 

@@ -14,6 +14,7 @@ use super::group::{Served, summarise};
 use super::prompt::INLINE_MAX_BYTES;
 use crate::decisions::integrity::{self, Expected, Spelled};
 use crate::decisions::misses::{Lack, counts};
+use crate::decisions::slots::Completed;
 use crate::nodes::{Arrival, Arrived};
 
 impl Asking {
@@ -114,9 +115,10 @@ impl Asking {
     /// Returns whether an answer is what its frames told; one that was not streamed is. It counts like frames from now on.
     fn is_as_framed(&self, replica: &Replica, sound: bool) -> bool {
         let Some(stream) = &self.stream else { return true };
-        let is_same =
+        let completed =
             stream.stream().complete(replica.assignment_id, replica.attempt, &replica.tokens, sound);
         stream.tell();
+        let is_same = completed != Completed::Fault;
         if !is_same {
             tracing::warn!(job = %self.job.id, assignment = %replica.assignment_id, "an answer that isn't what its frames told");
         }

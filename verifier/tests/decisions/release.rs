@@ -2,11 +2,16 @@
 
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
-use infera_verifier::decisions::release::{Voice, releasable};
+use infera_verifier::decisions::release::{Voice, first, releasable};
+use infera_verifier::decisions::slots::Standing;
 use proptest::prelude::*;
 
 fn voices<'a>(said: &'a [(&'a str, Vec<TokenId>)]) -> Vec<Voice<'a>> {
-    said.iter().map(|(party, tokens)| Voice { party, tokens }).collect()
+    said.iter().map(|(party, tokens)| voice(party, Standing::Writing, tokens)).collect()
+}
+
+fn voice<'a>(party: &'a str, standing: Standing, tokens: &'a [TokenId]) -> Voice<'a> {
+    Voice { party, standing, tokens }
 }
 
 /// What each node has said, by its party.
@@ -37,6 +42,52 @@ fn what_is_released_by_each_rule() {
     ];
     for (case, release, said, quorum, first, released, expected) in cases {
         assert_eq!(releasable(release, &voices(said), quorum, first, released), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_voice_that_does_not_count_releases_nothing() {
+    for standing in [Standing::GivenUp, Standing::Faulty] {
+        let voices = [voice("a", Standing::Writing, &[1, 2]), voice("b", standing, &[1, 2])];
+        assert_eq!(releasable(Release::Agreed, &voices, 2, None, &[]), [0; 0], "{standing:?}");
+        assert_eq!(releasable(Release::First, &voices, 2, Some(1), &[]), [0; 0], "{standing:?}");
+    }
+    let voices = [voice("a", Standing::Writing, &[1, 2]), voice("b", Standing::Answered, &[1, 2])];
+    assert_eq!(releasable(Release::Agreed, &voices, 2, None, &[]), [1, 2]);
+}
+
+#[test]
+fn the_first_stays_until_it_can_not_go_on() {
+    use Standing::{Answered, Faulty, GivenUp, Writing};
+    type Case<'a> = (&'a str, [(Standing, &'a [TokenId]); 3], Option<usize>, &'a [TokenId], Option<usize>);
+    let cases: [Case<'_>; 11] = [
+        ("nobody has spoken", [(Writing, &[]), (Writing, &[]), (Writing, &[])], None, &[], None),
+        ("who speaks first", [(Writing, &[]), (Writing, &[5]), (Writing, &[])], None, &[], Some(1)),
+        ("an empty answer", [(Writing, &[]), (Answered, &[]), (Writing, &[])], None, &[], Some(1)),
+        ("it stays", [(Writing, &[1, 2, 3]), (Writing, &[1]), (Writing, &[1])], Some(1), &[1], Some(1)),
+        ("begun again", [(Writing, &[1, 2, 3]), (Writing, &[1]), (Writing, &[])], Some(1), &[1, 2], Some(1)),
+        (
+            "otherwise now",
+            [(Writing, &[1, 2, 3]), (Writing, &[9]), (Writing, &[])],
+            Some(1),
+            &[1, 2],
+            Some(0),
+        ),
+        (
+            "ended before",
+            [(Writing, &[1, 2, 3]), (Answered, &[1]), (Writing, &[])],
+            Some(1),
+            &[1, 2],
+            Some(0),
+        ),
+        ("given up", [(Writing, &[1]), (GivenUp, &[]), (Writing, &[1, 2])], Some(1), &[1, 2], Some(2)),
+        ("at fault", [(Writing, &[9, 2]), (Faulty, &[]), (Answered, &[1, 2])], Some(1), &[1, 2], Some(2)),
+        ("none goes on", [(Writing, &[1]), (GivenUp, &[]), (Writing, &[1, 3])], Some(1), &[1, 2], None),
+        ("nothing shown", [(Writing, &[]), (GivenUp, &[]), (Writing, &[4])], Some(1), &[], Some(2)),
+    ];
+    for (case, said, before, released, expected) in cases {
+        let voices = said.map(|(standing, tokens)| voice("a", standing, tokens));
+        assert_eq!(first(&voices, before, released), expected, "{case}");
     }
 }
 

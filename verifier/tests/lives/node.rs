@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use infera_broker::{Address, Broker as _, Published, topology};
+use infera_broker::{Address, Broker as _, Fleeting as _, Published, topology};
 use infera_ledger::{NetworkBook as _, NewNode, Registered};
 use infera_model::chat::{RENDERING, prompt_hash};
 use infera_sampling::{Noise, Rules, Said, Terms};
 use infera_types::features::Features;
+use infera_types::frames::{AnswerTokens, Attempt, TokensFrame};
 use infera_types::ids::{AccountId, NodeId};
 use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
@@ -42,6 +43,8 @@ pub(crate) struct Line {
     pub(crate) text: Option<String>,
     /// Chosen as if the request had no knobs.
     pub(crate) passes_over_knobs: bool,
+    /// The run that it is of, where it was streamed.
+    pub(crate) attempt: Option<Attempt>,
 }
 
 /// What honest nodes answer.
@@ -57,7 +60,7 @@ pub(crate) fn wrong(changed: TokenId) -> Act {
 }
 
 pub(crate) fn line(tokens: &[TokenId]) -> Line {
-    Line { tokens: tokens.to_vec(), shift: 0.0, text: None, passes_over_knobs: false }
+    Line { tokens: tokens.to_vec(), shift: 0.0, text: None, passes_over_knobs: false, attempt: None }
 }
 
 /// What a node announces beside its model.
@@ -228,6 +231,14 @@ impl Node {
         self.speaker().say(&to, assignment, line).await
     }
 
+    /// Tells the assignment's verifier the first tokens of an answer in progress.
+    pub(crate) fn frame(&self, assignment: &Assignment, attempt: Attempt, tokens: &[TokenId]) {
+        let told = AnswerTokens { assignment: assignment.id, attempt, from: 0, tokens: tokens.to_vec() };
+        let message = TokensFrame { answers: vec![told] }.to_message(self.id.as_str());
+        let to = topology::tokens_to(&self.id, &assignment.verifier);
+        self.network.broker.publish_fleeting(&to, message);
+    }
+
     /// Sends a replica to whichever verifier there is.
     pub(crate) async fn reply_to_any(&self, assignment: &Assignment, line: &Line) -> Published {
         self.speaker().say(&topology::replica_to_any(&self.id), assignment, line).await
@@ -365,7 +376,7 @@ pub(crate) fn replica(
         // No more than the prompt can be believed, whatever a node says.
         cached_tokens: if assignment.cache_scope.is_some() { u32::MAX } else { 0 },
         rendering: RENDERING,
-        attempt: None,
+        attempt: line.attempt,
         tokens: line.tokens.clone(),
         text: line.text.clone().unwrap_or(spelled.text),
         finish_reason: FinishReason::Stop,

@@ -1,0 +1,254 @@
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use futures::FutureExt as _;
+use infera_model::chat::ChatModel;
+use infera_types::knobs::Knobs;
+use infera_types::numbers::TokenId;
+use infera_types::request::Release;
+use proptest::prelude::*;
+
+use super::*;
+use crate::decisions::slots::Completed;
+
+/// What honest nodes say.
+const RIGHT: [TokenId; 5] = [300, 301, 302, 303, 304];
+
+fn chat() -> ChatModel {
+    ChatModel::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/infera-tiny")).unwrap()
+}
+
+/// A job that is streamed, and its assignments to nodes of an owner each, in the order of the nodes' names.
+struct Rig {
+    streams: Arc<Streams>,
+    open: OpenStream,
+    asked: Vec<(AssignmentId, NodeId)>,
+    heard: Vec<Option<HeardAssignment>>,
+}
+
+impl Rig {
+    fn new(release: Release, quorum: usize) -> Self {
+        let terms =
+            StreamTerms { job: JobId::new(), gateway: GatewayId::fresh(), release, quorum, tokens_max: 16 };
+        let streams = Arc::new(Streams::default());
+        let open = streams.open(JobStream::new(terms, chat().answer_stream(&Knobs::default())));
+        let asked: Vec<_> =
+            ["a", "b", "c"].map(|name| (AssignmentId::new(), NodeId::new(name))).into_iter().collect();
+        let heard = asked.iter().map(|(id, node)| Some(open.hear(*id, node, node.as_str()))).collect();
+        Self { streams, open, asked, heard }
+    }
+
+    fn frame(&self, place: usize, attempt: u64, tokens: &[TokenId]) -> Framed {
+        let (assignment, node) = &self.asked[place];
+        let told = AnswerTokens { assignment: *assignment, attempt, from: 0, tokens: tokens.to_vec() };
+        self.streams.take(node.as_str(), &told)
+    }
+
+    fn answer(&mut self, place: usize, tokens: &[TokenId]) -> Completed {
+        let completed = self.open.stream().complete(self.asked[place].0, Some(1), tokens, true);
+        self.open.tell();
+        self.heard[place] = None;
+        completed
+    }
+
+    fn give_up(&mut self, place: usize) {
+        self.heard[place] = None;
+    }
+
+    fn released(&self) -> Vec<TokenId> {
+        self.open.stream().released()
+    }
+
+    /// Whether the teller was woken since the last time.
+    fn is_woken(&self) -> bool {
+        self.streams.news().now_or_never().is_some()
+    }
+}
+
+#[test]
+fn the_teller_is_woken_by_all_that_may_release() {
+    let rig = Rig::new(Release::Agreed, 2);
+    assert_eq!(rig.frame(0, 1, &RIGHT[..2]), Framed::Taken(Taken::Grown));
+    assert_eq!(rig.frame(1, 1, &[400]), Framed::Taken(Taken::Grown));
+    assert!(rig.is_woken() && rig.released().is_empty());
+    assert_eq!(rig.frame(1, 2, &RIGHT[..3]), Framed::Taken(Taken::Rerun));
+    assert_eq!((rig.released().as_slice(), rig.is_woken()), (&RIGHT[..2], true), "begun again");
+
+    let rig = Rig::new(Release::First, 2);
+    rig.frame(0, 1, &RIGHT[..1]);
+    rig.frame(1, 1, &RIGHT[..3]);
+    assert!(rig.is_woken());
+    assert_eq!(rig.frame(0, 1, &[400]), Framed::Taken(Taken::Fault));
+    assert_eq!((rig.released().as_slice(), rig.is_woken()), (&RIGHT[..3], true), "another took its place");
+    assert_eq!(rig.frame(1, 1, &RIGHT[..3]), Framed::Taken(Taken::Nothing));
+    assert!(!rig.is_woken(), "nothing new");
+}
+
+#[test]
+fn who_is_given_up_has_no_voice() {
+    let mut rig = Rig::new(Release::Agreed, 2);
+    rig.frame(0, 1, &RIGHT[..2]);
+    rig.give_up(0);
+    assert_eq!(rig.frame(0, 1, &RIGHT[..3]), Framed::Unknown);
+    rig.frame(1, 1, &RIGHT[..1]);
+    assert_eq!(rig.released(), [0; 0], "one of two is gone");
+    rig.frame(2, 1, &RIGHT[..3]);
+    assert_eq!(rig.released(), RIGHT[..1], "the others agree");
+    rig.give_up(1);
+    assert_eq!(rig.released(), RIGHT[..1], "what was shown stays");
+}
+
+#[test]
+fn another_goes_on_where_the_first_is_given_up() {
+    let mut rig = Rig::new(Release::First, 2);
+    rig.frame(0, 1, &RIGHT[..2]);
+    rig.frame(1, 1, &[300, 400, 401]);
+    rig.frame(2, 1, &RIGHT[..1]);
+    assert_eq!(rig.released(), RIGHT[..2]);
+    rig.is_woken();
+    rig.give_up(0);
+    assert_eq!(rig.released(), RIGHT[..2], "one says otherwise, one has not said as much");
+    rig.frame(1, 1, &[300, 400, 401, 402]);
+    rig.frame(2, 1, &RIGHT[..4]);
+    assert_eq!(rig.released(), RIGHT[..4]);
+    assert!(rig.is_woken());
+}
+
+#[test]
+fn giving_up_may_release_by_itself_and_then_wakes_the_teller() {
+    let mut rig = Rig::new(Release::First, 2);
+    rig.frame(0, 1, &RIGHT[..1]);
+    rig.frame(1, 1, &RIGHT[..3]);
+    assert!(rig.is_woken());
+    rig.give_up(0);
+    assert_eq!((rig.released().as_slice(), rig.is_woken()), (&RIGHT[..3], true));
+}
+
+#[test]
+fn an_answer_keeps_its_voice_when_it_is_no_longer_waited_for() {
+    let mut rig = Rig::new(Release::Agreed, 2);
+    assert_eq!(rig.answer(0, &RIGHT), Completed::AsFramed);
+    rig.frame(1, 1, &RIGHT[..2]);
+    assert_eq!(rig.released(), RIGHT[..2]);
+}
+
+#[test]
+fn each_assignment_takes_its_own_entry_away() {
+    let mut rig = Rig::new(Release::Agreed, 2);
+    let other = Rig::new(Release::Agreed, 2);
+    rig.give_up(1);
+    assert_eq!(rig.streams.assignments().len(), 2);
+    let streams = Arc::clone(&rig.streams);
+    drop(rig);
+    assert!(streams.assignments().is_empty() && streams.jobs().is_empty());
+    assert_eq!(other.streams.assignments().len(), 3);
+}
+
+#[test]
+fn only_the_asked_node_is_heard() {
+    let rig = Rig::new(Release::First, 1);
+    let told = AnswerTokens { assignment: rig.asked[0].0, attempt: 1, from: 0, tokens: RIGHT.to_vec() };
+    assert_eq!(rig.streams.take("b", &told), Framed::Impostor);
+    assert_eq!(rig.released(), [0; 0]);
+}
+
+/// Decides upon what was released while another thread brings frames that would release more.
+fn decide_amid_frames(rig: &Rig, is_end: bool) -> Vec<TokenId> {
+    std::thread::scope(|scope| {
+        let decided = rig.open.stream().close_at(|released| {
+            let released = released.to_vec();
+            scope.spawn(|| rig.frame(1, 1, &RIGHT));
+            // The frames have come by now, if nothing holds them up.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            if is_end { ControlFlow::Break(released) } else { ControlFlow::Continue(released) }
+        });
+        match decided {
+            ControlFlow::Break(released) | ControlFlow::Continue(released) => released,
+        }
+    })
+}
+
+#[test]
+fn a_stream_is_closed_at_what_was_decided_upon() {
+    for is_end in [true, false] {
+        let rig = Rig::new(Release::Agreed, 2);
+        rig.frame(0, 1, &RIGHT);
+        rig.frame(1, 1, &RIGHT[..2]);
+        assert_eq!(decide_amid_frames(&rig, is_end), RIGHT[..2]);
+        rig.frame(2, 1, &RIGHT);
+        let expected = if is_end { &RIGHT[..2] } else { &RIGHT };
+        assert_eq!(rig.released(), expected, "end: {is_end}");
+        assert_eq!(rig.open.stream().close(), expected);
+    }
+}
+
+/// What happens to a job's stream.
+#[derive(Clone, Debug)]
+enum Happens {
+    /// A node has told so many of the right tokens, and then its own.
+    Frame {
+        place: usize,
+        attempt: u64,
+        right: usize,
+        own: Vec<TokenId>,
+    },
+    Answer {
+        place: usize,
+        right: usize,
+    },
+    GiveUp {
+        place: usize,
+    },
+    Close,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let own = prop::collection::vec(400_u32..402, 0..3);
+    prop_oneof![
+        8 => (0_usize..3, 1_u64..4, 0_usize..6, own)
+            .prop_map(|(place, attempt, right, own)| Happens::Frame { place, attempt, right, own }),
+        2 => (0_usize..3, 0_usize..6).prop_map(|(place, right)| Happens::Answer { place, right }),
+        1 => (0_usize..3).prop_map(|place| Happens::GiveUp { place }),
+        1 => Just(Happens::Close),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens in whatever order, what was released only grows, never after the close, and never without a word.
+    #[test]
+    fn what_is_released_only_grows_and_is_told(
+        all in prop::collection::vec(happens(), 1..30),
+        release in prop::sample::select(vec![Release::Agreed, Release::First, Release::Verified]),
+    ) {
+        let mut rig = Rig::new(release, 2);
+        let (mut released, mut is_closed) = (Vec::new(), false);
+        for one in all {
+            rig.is_woken();
+            match &one {
+                Happens::Frame { place, attempt, right, own } => {
+                    rig.frame(*place, *attempt, &[&RIGHT[..*right], own].concat());
+                }
+                Happens::Answer { place, right } => {
+                    rig.answer(*place, &RIGHT[..*right]);
+                }
+                Happens::GiveUp { place } => rig.give_up(*place),
+                Happens::Close => {
+                    rig.open.stream().close();
+                    is_closed = true;
+                }
+            }
+            let now = rig.released();
+            prop_assert!(now.starts_with(&released), "{now:?} after {released:?} by {one:?}");
+            let has_grown = now.len() > released.len();
+            prop_assert!(!has_grown || rig.is_woken(), "not told: {one:?}");
+            prop_assert!(!has_grown || !is_closed, "after the close: {one:?}");
+            prop_assert!(!has_grown || release != Release::Verified);
+            released = now;
+        }
+        let told: Vec<TokenId> =
+            rig.streams.untold().into_values().flatten().flat_map(|delta| delta.tokens).collect();
+        prop_assert_eq!(told, released);
+    }
+}
