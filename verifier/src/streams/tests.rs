@@ -3,6 +3,7 @@ use std::path::Path;
 
 use futures::FutureExt as _;
 use infera_model::chat::ChatModel;
+use infera_types::frames::PassedOn;
 use infera_types::knobs::Knobs;
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
@@ -251,4 +252,27 @@ proptest! {
             rig.streams.untold().into_values().flatten().flat_map(|delta| delta.tokens).collect();
         prop_assert_eq!(told, released);
     }
+}
+
+/// A job ends with what the client of the gateway that accepted it had, if that is what was released.
+#[test]
+fn the_first_hanging_up_at_the_jobs_own_gateway_counts() {
+    let rig = Rig::new(Release::Agreed, 2);
+    rig.frame(0, 1, &RIGHT[..4]);
+    rig.frame(1, 1, &RIGHT[..3]);
+    let own = rig.streams.untold().into_keys().next().unwrap();
+    let stop = |count: usize, of: &[TokenId], gateway: &GatewayId| {
+        let sha256 = infera_model::chat::prompt_hash(&of[..count]);
+        let passed_on = PassedOn { count: u32::try_from(count).unwrap(), sha256 };
+        rig.streams.watch(gateway, &Watched { job: rig.open.stream().job(), passed_on, stop: true });
+        rig.open.stream().until_hung_up().now_or_never()
+    };
+    assert_eq!(stop(2, &RIGHT, &GatewayId::fresh()), None, "its events are read there too");
+    assert_eq!(stop(4, &RIGHT, &own), None, "not released yet");
+    assert_eq!(stop(2, &[300, 999], &own), None, "something else was released");
+    assert_eq!(stop(2, &RIGHT, &own), Some(RIGHT[..2].to_vec()));
+    assert_eq!(stop(3, &RIGHT, &own), Some(RIGHT[..2].to_vec()));
+    let told: Vec<usize> = rig.open.stream().told().iter().map(|one| one.tokens.len()).collect();
+    assert_eq!(told, [4, 3, 0]);
+    assert!(rig.streams.untold().is_empty(), "the gateway of a client that is gone is told nothing");
 }

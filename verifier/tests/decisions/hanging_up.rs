@@ -1,16 +1,14 @@
 //! What a client owes that hung up, and who is paid for it.
 
-use infera_types::ids::AssignmentId;
-use infera_types::job::VerificationPolicy;
+use infera_types::job::{Delivered, End, VerificationPolicy};
 use infera_types::numbers::TokenId;
 use infera_verifier::decisions::hanging_up::{HangUp, Told, owed};
+use infera_verifier::decisions::verdicts::{Witness, close};
 use proptest::prelude::*;
 
-const PROMPT: u32 = 7;
+use super::verdicts::{assignment, with_case, word};
 
-fn assignment(place: usize) -> AssignmentId {
-    AssignmentId::from_bytes([u8::try_from(place + 1).unwrap(); 16])
-}
+const PROMPT: u32 = 7;
 
 fn tokens(letters: &str) -> Vec<TokenId> {
     letters.chars().map(TokenId::from).collect()
@@ -68,6 +66,43 @@ fn table() {
         ("", (3, 2), "a:abc b:abc c:x", "0 billed, 0 to "),
     ] {
         assert_eq!(outcome(passed_on, policy, members), expected, "{passed_on:?} {policy:?} {members}");
+    }
+}
+
+/// A node that told what a client had which hung up is paid for that part; only whole answers are judged.
+#[test]
+fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
+    for (letters, agreed, expected) in [
+        ("ooo", &[0, 1][..], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
+        ("aao", &[0, 1, 2], "VV? paid (6, 4, 500, 5) (6, 4, 500, 5) (4, 4, 1000, 5)"),
+        ("aoo", &[0, 1], "??N paid (6, 4, 500, 5) (4, 4, 1000, 5)"),
+        ("loo", &[0, 1], "??N paid (6, 4, 1000, 5) (4, 4, 1000, 5)"),
+        ("aao", &[], "VVN paid (6, 4, 500, 5) (6, 4, 500, 5)"),
+        // Its time was up, but it had told all of it.
+        ("Ooo", &[0, 1], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
+        // A miss and a fault stand.
+        ("xn!o", &[0, 1, 2, 3], "MNI? paid (4, 4, 1000, 5)"),
+    ] {
+        for witness in [Witness::Owner, Witness::Successor] {
+            let agreed = agreed.iter().copied().map(assignment).collect();
+            let delivered = Delivered { prompt_tokens: 5, tokens: 4, agreed_tokens: 4, agreed };
+            let closing = with_case(letters, End::Cancelled { delivered: Some(delivered) }, witness, close);
+            let paid = closing.judged.iter().filter(|one| one.is_paid);
+            let paid =
+                paid.map(|one| (one.own_tokens, one.canonical_tokens, one.elapsed_ms, one.prompt_tokens));
+            let paid: Vec<String> = paid.map(|one| format!("{one:?}")).collect();
+            // The time that an owner's death cost isn't the node's.
+            let expected = if witness == Witness::Successor && letters == "Ooo" {
+                expected.replacen("1000", "10", 1)
+            } else {
+                expected.to_owned()
+            };
+            assert_eq!(
+                format!("{} paid {}", word(&closing), paid.join(" ")),
+                expected,
+                "{letters} {witness:?}"
+            );
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Points.
 
-use infera_ledger::{NodeStanding, Verdict};
+use infera_ledger::NodeStanding;
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::time::Timestamp;
 use infera_verifier::decisions::points::{Work, earns_bonus, millipoints};

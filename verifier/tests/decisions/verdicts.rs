@@ -3,8 +3,8 @@
 use infera_ledger::Verdict;
 use infera_types::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
 use infera_types::job::{
-    Answer, AssignmentRecord, AssignmentState, Delivered, End, FailureReason, FinishReason, GroupRecord,
-    ReplicaCounts, ReplicaSummary, Settlement, Verification, VerificationStatus,
+    Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
+    ReplicaSummary, Settlement, Verification, VerificationStatus,
 };
 use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
@@ -71,7 +71,7 @@ fn member(place: usize, letter: char, sampling: &Sampling) -> AssignmentRecord {
     }
 }
 
-fn assignment(place: usize) -> AssignmentId {
+pub(super) fn assignment(place: usize) -> AssignmentId {
     AssignmentId::from_bytes([u8::try_from(place + 1).unwrap(); 16])
 }
 
@@ -142,7 +142,12 @@ fn failed(reason: FailureReason) -> End {
     End::Failed { reason, message: String::new() }
 }
 
-fn with_case<T>(letters: &str, end: End, witness: Witness, then: impl FnOnce(&Case<'_>) -> T) -> T {
+pub(super) fn with_case<T>(
+    letters: &str,
+    end: End,
+    witness: Witness,
+    then: impl FnOnce(&Case<'_>) -> T,
+) -> T {
     let sampling = sampling();
     let record = group(letters, &sampling);
     let settlement = Settlement {
@@ -165,7 +170,7 @@ fn with_case<T>(letters: &str, end: End, witness: Witness, then: impl FnOnce(&Ca
 }
 
 /// The verdicts in letters: Valid, Invalid, inconclusive `?`, Missed, Neutral; and ` disputed`.
-fn word(closing: &Closing) -> String {
+pub(super) fn word(closing: &Closing) -> String {
     let verdicts = closing.judged.iter().map(|one| match one.verdict {
         Verdict::Valid => 'V',
         Verdict::Invalid => 'I',
@@ -244,43 +249,6 @@ fn nobody_is_invalid_but_for_a_fault() {
             let (fault, rest) = closing.judged.split_last().unwrap();
             assert_eq!(fault.verdict, Verdict::Invalid);
             assert!(rest.iter().all(|one| one.verdict != Verdict::Invalid), "{}", word(&closing));
-        }
-    }
-}
-
-/// A node that told what a client had which hung up is paid for that part; only whole answers are judged.
-#[test]
-fn what_a_client_had_that_hung_up_is_paid_and_proves_nothing() {
-    for (letters, agreed, expected) in [
-        ("ooo", &[0, 1][..], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
-        ("aao", &[0, 1, 2], "VV? paid (6, 4, 500, 5) (6, 4, 500, 5) (4, 4, 1000, 5)"),
-        ("aoo", &[0, 1], "??N paid (6, 4, 500, 5) (4, 4, 1000, 5)"),
-        ("loo", &[0, 1], "??N paid (6, 4, 1000, 5) (4, 4, 1000, 5)"),
-        ("aao", &[], "VVN paid (6, 4, 500, 5) (6, 4, 500, 5)"),
-        // Its time was up, but it had told all of it.
-        ("Ooo", &[0, 1], "??N paid (4, 4, 1000, 5) (4, 4, 1000, 5)"),
-        // A miss and a fault stand.
-        ("xn!o", &[0, 1, 2, 3], "MNI? paid (4, 4, 1000, 5)"),
-    ] {
-        for witness in [Witness::Owner, Witness::Successor] {
-            let agreed = agreed.iter().copied().map(assignment).collect();
-            let delivered = Delivered { prompt_tokens: 5, tokens: 4, agreed_tokens: 4, agreed };
-            let closing = with_case(letters, End::Cancelled { delivered: Some(delivered) }, witness, close);
-            let paid = closing.judged.iter().filter(|one| one.is_paid);
-            let paid =
-                paid.map(|one| (one.own_tokens, one.canonical_tokens, one.elapsed_ms, one.prompt_tokens));
-            let paid: Vec<String> = paid.map(|one| format!("{one:?}")).collect();
-            // The time that an owner's death cost isn't the node's.
-            let expected = if witness == Witness::Successor && letters == "Ooo" {
-                expected.replacen("1000", "10", 1)
-            } else {
-                expected.to_owned()
-            };
-            assert_eq!(
-                format!("{} paid {}", word(&closing), paid.join(" ")),
-                expected,
-                "{letters} {witness:?}"
-            );
         }
     }
 }
