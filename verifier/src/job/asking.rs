@@ -130,7 +130,7 @@ impl Asking {
     /// Returns the group as the settlement remembers it; none if no node was asked.
     pub(super) fn record(&self) -> Option<GroupRecord> {
         let (assignments, deadline_ms) = self.group.records(Timestamp::now())?;
-        let Prepared { request, sample_key, choice, prompt_lookup, .. } = &self.prepared;
+        let Prepared { request, sample_key, choice, rules, .. } = &self.prepared;
         Some(GroupRecord {
             verifier: self.tenure.id.clone(),
             assignments,
@@ -139,7 +139,7 @@ impl Asking {
             sample_key: *sample_key,
             choice: *choice,
             knobs: request.knobs.clone(),
-            prompt_tokens: prompt_lookup.clone(),
+            prompt_tokens: rules.prompt().to_vec(),
             payment: self.job.payment,
             is_for_chosen_nodes: !self.job.pool.is_open(),
         })
