@@ -141,6 +141,9 @@ def check_postings(evidence, tally):
         answer, name = one.end["answer"], f"usage:{one.job}"
         entry = posted[name].entry if name in posted else {}
         tokens = (entry.get("prompt_tokens"), entry.get("completion_tokens"))
+        # What a client was shown otherwise before its verifier died costs nothing.
+        if one.end["verification"].get("status") == "disputed":
+            return tokens != (0, 0)
         return tokens != (answer["prompt_tokens"], len(answer["tokens"]))
 
     succeeded = [one for one in evidence.settlements if one.word == "succeeded"]

@@ -60,7 +60,8 @@ pub enum VerificationStatus {
     Verified,
     /// One replica was asked for, so nothing was compared.
     Unverified,
-    /// A late replica conflicts with the answer; the referee has not decided yet.
+    /// A late replica conflicts with the answer, and the referee has not decided yet; or, as it was settled, the answer isn't what its
+    /// client had been shown before its owner died.
     Disputed,
     /// The referee confirmed the answer.
     Upheld,
@@ -203,6 +204,17 @@ impl End {
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
         }
+    }
+
+    /// Returns how many tokens of the prompt and of the answer the account owes for; none without an answer. An answer that was
+    /// settled as disputed costs nothing: its client had been shown the beginning of another one.
+    #[must_use]
+    pub fn owed(&self) -> Option<(u64, u64)> {
+        let Self::Succeeded { answer, verification } = self else { return None };
+        if verification.status == VerificationStatus::Disputed {
+            return Some((0, 0));
+        }
+        Some((answer.prompt_tokens.into(), u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX)))
     }
 
     /// Returns whether the job's idempotency key may be used for a new job after this end. An end keeps the key if it

@@ -53,8 +53,8 @@ impl<'a> Answered<'a> {
 
     /// Returns the tokens of prompt and answer that count for it: the prompt counts with the first answer of its request.
     fn counted(&self) -> (u64, u64) {
-        let prompt = if self.view.choice.index == 0 { u64::from(self.answer.prompt_tokens) } else { 0 };
-        (prompt, u64::try_from(self.answer.tokens.len()).unwrap_or(u64::MAX))
+        let (prompt, answer) = self.settlement.end.owed().unwrap_or_default();
+        (if self.view.choice.index == 0 { prompt } else { 0 }, answer)
     }
 
     fn choice(&self, is_one_of_several: bool) -> Value {
