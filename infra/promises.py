@@ -130,6 +130,9 @@ def check_collected(evidence, tally):
 def billed(end):
     """Returns the tokens of prompt and answer that an account owes for an end; None if it owes nothing."""
     if end["status"] == "succeeded":
+        # What a client was shown otherwise before its verifier died costs nothing.
+        if end["verification"].get("status") == "disputed":
+            return 0, 0
         return end["answer"]["prompt_tokens"], len(end["answer"]["tokens"])
     delivered = end.get("delivered")
     return delivered and (delivered["prompt_tokens"], delivered["tokens"])
@@ -162,9 +165,11 @@ def check_postings(evidence, tally):
 
     tally.each("verdict owed and not posted", judged, is_unjudged)
     owed = {f"usage:{one.job}" for one in owing} | {f"verdict:{one[0]}" for _, one in judged}
+    # A node that began an assignment again missed once for each time, of which the group on record says nothing.
+    again = {f"rerun:{one[0]}" for _, one in judged}
     check_pay(evidence, tally)
     check_balances(evidence, tally)
-    return [one for name, one in posted.items() if name not in owed]
+    return [one for name, one in posted.items() if name not in owed and name.rpartition(":")[0] not in again]
 
 
 def check_pay(evidence, tally):

@@ -105,6 +105,21 @@ class PromisesTest(unittest.TestCase):
         self.assertEqual(hung_up(told, {**delivered, "agreed": names[:1]}), {"paid, and not valid": 1})
         self.assertEqual(hung_up(told, {**delivered, "tokens": tokens + 1}), {"usage owed and not posted, or wrong": 1})
 
+    def test_a_miss_for_a_run_that_began_again_is_accounted_for(self):
+        judged = next(one for one in self.sound.postings if one.entry["kind"] == "verdict")
+        entry = {**judged.entry, "verdict": "missed", "millipoints": 0, "tokens": 0}
+        balances = "balances that don't follow from the postings"
+        of_this, of_none = judged.id.replace("verdict:", "rerun:") + ":1", "rerun:asg_other:1"
+        for name, wanted in ((of_this, {balances}), (of_none, {balances, "posted and not owed"})):
+            again = Posting(99, name, judged.job, judged.posted_ms, entry)
+            self.assertEqual(set(breaches(replace(self.sound, postings=[*self.sound.postings, again]))), wanted, name)
+
+    def test_an_answer_that_was_settled_as_disputed_costs_nothing(self):
+        first, *others = self.sound.settlements
+        disputed = replace(first, end={**first.end, "verification": {"status": "disputed"}})
+        found = breaches(replace(self.sound, settlements=[disputed, *others]))
+        self.assertEqual(found["usage owed and not posted, or wrong"], 1)
+
     def test_a_balance_that_is_one_off(self):
         subject, millipoints, *rest = self.sound.balances[1]
         spoilt = [*self.sound.balances[:1], (subject, millipoints + 1, *rest), *self.sound.balances[2:]]

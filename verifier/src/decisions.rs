@@ -8,7 +8,8 @@
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group; [`abilities`]: what too few nodes can do.
 //! * `misses`: whether the lack of an answer counts against a node; `out_of_time`: whether a job ends because its nodes were too slow.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
-//! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see.
+//! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see; [`passed_on`]: whether
+//!   an answer is what the client saw under an earlier owner.
 //! * [`quorum`]: whether that is an answer; [`hanging_up`]: what a client owes that wanted no more of it.
 //! * [`verdicts`], [`earning`], [`points`] and [`reputation`]: what the nodes get for it.
 
@@ -25,6 +26,7 @@ pub mod lanes;
 pub(crate) mod misses;
 pub(crate) mod offers;
 pub(crate) mod out_of_time;
+pub mod passed_on;
 pub mod points;
 pub mod quorum;
 pub mod release;

@@ -143,7 +143,7 @@ async fn live(
         return Ok(());
     }
     match asking.record() {
-        Some(group) => scorer::close_own(tenure, &settlement, &group).await,
+        Some(group) => scorer::close_own(tenure, &settlement, &group, &asking.group.reruns()).await,
         None => Ok(()),
     }
 }

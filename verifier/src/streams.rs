@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use infera_types::frames::{AnswerTokens, Delta, Watched};
 use infera_types::ids::{AssignmentId, GatewayId, JobId, NodeId};
+use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 
-pub(crate) use job_stream::{JobStream, StreamTerms};
+pub(crate) use job_stream::{JobStream, Shown, StreamTerms};
 pub(crate) use teller::Teller;
 
 use crate::decisions::slots::Taken;
@@ -90,8 +91,9 @@ impl Streams {
     pub(crate) fn untold(&self) -> HashMap<GatewayId, Vec<Delta>> {
         let streams: Vec<Arc<JobStream>> = self.jobs().values().cloned().collect();
         let mut untold: HashMap<GatewayId, Vec<Delta>> = HashMap::new();
+        let now = Timestamp::now();
         for stream in streams {
-            for (gateway, delta) in stream.untold() {
+            for (gateway, delta) in stream.untold(now) {
                 untold.entry(gateway).or_default().push(delta);
             }
         }

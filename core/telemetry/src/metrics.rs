@@ -74,7 +74,7 @@ metrics! {
     Counter VERIFIER_ASSIGNMENTS = "infera_verifier_assignments_total": "Assignments sent.";
     Counter VERIFIER_BACKSTOPS = "infera_verifier_backstop_assignments_total": "Assignments sent to backstop nodes of the network, because others could not fill a group.";
     Counter VERIFIER_REPLICAS = "infera_verifier_replicas_total": "Replicas and refusals from nodes, by what they were (answer, unknown, impostor, stray).";
-    Counter VERIFIER_FRAMES = "infera_verifier_frames_total": "Frames of answers in progress, by what became of them (read, too_fast; broken: assignments whose frames contradict each other).";
+    Counter VERIFIER_FRAMES = "infera_verifier_frames_total": "Frames of answers in progress, by what became of them (read, too_fast; broken: assignments whose frames contradict each other; cut_off: nodes that were cut off because they went on framing too fast).";
     Counter VERIFIER_HEARTBEATS_REFUSED = "infera_verifier_heartbeats_refused_total": "Heartbeats refused: without a valid sender, or naming another node's queue.";
     Counter VERIFIER_MESSAGES_REFUSED = "infera_verifier_messages_refused_total": "Messages that could not be used, by what became of them (dropped, parked, unparked: unknown, and dropped because the parking queue was full).";
     Counter VERIFIER_VERDICTS = "infera_verifier_verdicts_total": "Verdicts on nodes' replicas, by model and verdict.";

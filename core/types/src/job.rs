@@ -60,7 +60,8 @@ pub enum VerificationStatus {
     Verified,
     /// One replica was asked for, so nothing was compared.
     Unverified,
-    /// A late replica conflicts with the answer; the referee has not decided yet.
+    /// A late replica conflicts with the answer, and the referee has not decided yet; or, as it was settled, the answer isn't what its
+    /// client had been shown before its owner died.
     Disputed,
     /// The referee confirmed the answer.
     Upheld,
@@ -212,36 +213,11 @@ pub struct Delivered {
     pub agreed: Vec<AssignmentId>,
 }
 
-/// The tokens that an account owes for a job's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Billed {
-    /// Tokens of the rendered prompt.
-    pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    pub completion_tokens: u64,
-}
-
 impl End {
     /// Returns the end of a job that costs nothing because its client gave it up before it had anything of the answer.
     #[must_use]
     pub const fn cancelled() -> Self {
         Self::Cancelled { delivered: None }
-    }
-
-    /// Returns what the account owes: for an answer, and for the part of one that a client had which hung up.
-    #[must_use]
-    pub fn billed(&self) -> Option<Billed> {
-        match self {
-            Self::Succeeded { answer, .. } => Some(Billed {
-                prompt_tokens: answer.prompt_tokens.into(),
-                completion_tokens: u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX),
-            }),
-            Self::Cancelled { delivered: Some(delivered) } => Some(Billed {
-                prompt_tokens: delivered.prompt_tokens.into(),
-                completion_tokens: delivered.tokens.into(),
-            }),
-            Self::Cancelled { delivered: None } | Self::Failed { .. } | Self::Expired => None,
-        }
     }
 
     /// Returns the word that tables, messages, metrics and `GET /v1/jobs/{id}` use. The words are written out,
@@ -253,6 +229,25 @@ impl End {
             Self::Failed { .. } => "failed",
             Self::Cancelled { .. } => "cancelled",
             Self::Expired => "expired",
+        }
+    }
+
+    /// Returns how many tokens of the prompt and of the answer the account owes for; none without an answer, or a part of one that a
+    /// client had which hung up. An answer that was settled as disputed costs nothing: its client had been shown the beginning of
+    /// another one.
+    #[must_use]
+    pub fn owed(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Succeeded { verification, .. } if verification.status == VerificationStatus::Disputed => {
+                Some((0, 0))
+            }
+            Self::Succeeded { answer, .. } => {
+                Some((answer.prompt_tokens.into(), u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX)))
+            }
+            Self::Cancelled { delivered: Some(delivered) } => {
+                Some((delivered.prompt_tokens.into(), delivered.tokens.into()))
+            }
+            Self::Cancelled { delivered: None } | Self::Failed { .. } | Self::Expired => None,
         }
     }
 

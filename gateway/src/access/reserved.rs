@@ -52,9 +52,8 @@ pub(crate) struct Used {
 impl Used {
     /// Returns those of an end.
     pub(crate) fn of(settlement: &Settlement) -> Self {
-        let billed = settlement.end.billed();
-        billed
-            .map_or_else(Self::default, |it| Self { prompt: it.prompt_tokens, answer: it.completion_tokens })
+        let (prompt, answer) = settlement.end.owed().unwrap_or_default();
+        Self { prompt, answer }
     }
 
     /// Returns how many count for a job: the prompt counts with the first answer of its request.

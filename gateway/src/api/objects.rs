@@ -55,8 +55,8 @@ impl<'a> Answered<'a> {
 
     /// Returns the tokens of prompt and answer that count for it: the prompt counts with the first answer of its request.
     fn counted(&self) -> (u64, u64) {
-        let prompt = if self.view.choice.index == 0 { u64::from(self.answer.prompt_tokens) } else { 0 };
-        (prompt, u64::try_from(self.answer.tokens.len()).unwrap_or(u64::MAX))
+        let (prompt, answer) = self.settlement.end.owed().unwrap_or_default();
+        (if self.view.choice.index == 0 { prompt } else { 0 }, answer)
     }
 
     fn choice(&self, is_one_of_several: bool) -> Value {
@@ -149,15 +149,15 @@ fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
 
 /// Returns what a client owes that hung up, for the part of the answer that it had; none if it owes nothing.
 fn usage_of_part(view: &JobView, end: &End) -> Option<Value> {
-    let billed = end.billed()?;
-    let prompt = if view.choice.index == 0 { billed.prompt_tokens } else { 0 };
+    let (prompt, tokens) = end.owed()?;
+    let prompt = if view.choice.index == 0 { prompt } else { 0 };
     let mut usage = json!({
         "prompt_tokens": prompt,
-        "completion_tokens": billed.completion_tokens,
-        "total_tokens": prompt.saturating_add(billed.completion_tokens),
+        "completion_tokens": tokens,
+        "total_tokens": prompt.saturating_add(tokens),
     });
     if let Some(price) = view.price {
-        usage["cost"] = cost_text(price.cost(prompt, billed.completion_tokens)).into();
+        usage["cost"] = cost_text(price.cost(prompt, tokens)).into();
     }
     Some(usage)
 }

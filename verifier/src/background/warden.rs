@@ -1,6 +1,7 @@
 //! Closes the connections to the broker of nodes that are revoked, whose token ran out, or that hold too many. RabbitMQ lets
 //! all of them go on: it looks at a token at login and at each publish, and a consumer does neither. One verifier closes, under
-//! a shared lease; every verifier learns here from which address each node comes.
+//! a shared lease; every verifier learns here from which address each node comes, and closes those of nodes that it has cut off
+//! itself, as often as they come back.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use infera_broker::connections::{Connection, ConnectionsError};
 use infera_ledger::LedgerError;
 use infera_types::ids::NodeId;
 use infera_types::time::Timestamp;
+use tokio::time::Instant;
 
 use crate::nodes::{LedgerView, NodeTable};
 use crate::seams::Gate;
@@ -42,6 +44,7 @@ const AT_ONCE: usize = 8;
 enum Closing {
     NotAdmitted,
     TooMany,
+    CutOff,
 }
 
 impl Closing {
@@ -49,6 +52,9 @@ impl Closing {
         match self {
             Self::NotAdmitted => "this node's token has run out, or it was revoked",
             Self::TooMany => "this node has too many connections",
+            Self::CutOff => {
+                "this node went on sending frames of tokens faster than it may; it is cut off for ten minutes"
+            }
         }
     }
 }
@@ -95,6 +101,9 @@ impl Warden {
         // In this order: a node in the list was admitted before the book is read.
         let connections = self.gate.connections.list().await?;
         self.nodes.set_addresses(addresses(&connections));
+        // Only this verifier knows of these, whoever has the lease.
+        let cut_off = |node: &str| self.nodes.is_cut_off(node, Instant::now());
+        self.close_all(&of_cut_off(&connections, cut_off)).await?;
         let now = Timestamp::now();
         if !self.leases.hold(LeaseName::Warden, LEASE_TTL).await? {
             return Ok(());
@@ -104,6 +113,10 @@ impl Warden {
         let admitted = self.gate.book.admitted(since).await?;
         let closings = closings(&connections, &admitted.into_iter().collect());
         self.remove_queues(&closings).await;
+        self.close_all(&closings).await
+    }
+
+    async fn close_all(&self, closings: &[(Connection, Closing)]) -> Result<(), RoundError> {
         for together in closings.chunks(AT_ONCE).take(CLOSED_MAX / AT_ONCE) {
             let closed = together.iter().map(|(connection, why)| self.close(connection, *why));
             for outcome in futures::future::join_all(closed).await {
@@ -141,6 +154,12 @@ impl Warden {
 fn is_node(user: &str) -> bool {
     let word = user.strip_prefix('n').unwrap_or_default();
     word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// Returns the connections of nodes that are cut off.
+fn of_cut_off(connections: &[Connection], is_cut_off: impl Fn(&str) -> bool) -> Vec<(Connection, Closing)> {
+    let theirs = connections.iter().filter(|one| is_node(&one.user) && is_cut_off(&one.user));
+    theirs.map(|one| (one.clone(), Closing::CutOff)).collect()
 }
 
 /// Returns which connections go, and why. Of too many the oldest go: of a worker that connects again those are the dead ones.
@@ -211,6 +230,20 @@ mod tests {
             (gone.as_str(), 3, Closing::NotAdmitted),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn who_is_cut_off_keeps_no_connection() {
+        let (floods, stays) = (NodeId::fresh(), NodeId::fresh());
+        let connections = [
+            connection(floods.as_str(), 1, "10.0.0.1"),
+            connection(stays.as_str(), 2, "10.0.0.2"),
+            connection(floods.as_str(), 3, "10.0.0.1"),
+            connection("infera", 4, "10.0.0.9"),
+        ];
+        let closings = of_cut_off(&connections, |user| user != stays.as_str());
+        let found: Vec<_> = closings.iter().map(|(one, why)| (one.since.as_secs(), *why)).collect();
+        assert_eq!(found, [(1, Closing::CutOff), (3, Closing::CutOff)], "and the operator's stays");
     }
 
     #[test]

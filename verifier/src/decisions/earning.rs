@@ -19,7 +19,7 @@ pub struct Demand<'a> {
     pub account: &'a AccountId,
     /// The payment for it.
     pub payment: Payment,
-    /// Whether the account owes something for the job's end.
+    /// Whether the job's end is billed, if only with nothing because its answer is disputed.
     pub is_billed: bool,
     /// Whether it was for nodes of its account or of a group alone.
     pub is_for_chosen_nodes: bool,

@@ -116,7 +116,7 @@ impl Slot {
     pub fn complete(&mut self, attempt: Option<Attempt>, answer: &[TokenId]) -> Completed {
         match self.standing {
             Standing::Writing | Standing::Answered => {}
-            // Nobody waits for it, so it is held against nobody.
+            // It isn't waited for any more, so that it isn't judged.
             Standing::GivenUp => return Completed::AsFramed,
             Standing::Faulty => return Completed::Fault,
         }

@@ -261,7 +261,14 @@ fn answered(
                 comparison.agreement == Agreement::Identical && (is_inside || !is_given)
             });
             // Compared with itself alone an answer proves nothing.
-            let vouched = verification.status != VerificationStatus::Unverified;
+            let vouched = match verification.status {
+                VerificationStatus::Unverified => false,
+                // Of one replica as of several.
+                VerificationStatus::Disputed => verification.rung.is_some(),
+                VerificationStatus::Verified
+                | VerificationStatus::Upheld
+                | VerificationStatus::Overturned => true,
+            };
             if identical && vouched { Verdict::Valid } else { Verdict::Inconclusive }
         }
         End::Cancelled { .. } | End::Expired if !before_end => Verdict::Neutral,

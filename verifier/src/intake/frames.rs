@@ -11,7 +11,7 @@ use infera_types::messages::Wire as _;
 use tokio::time::Instant;
 
 use super::routing::impostor;
-use crate::decisions::frame_rate::{FrameRate, Pace};
+use crate::decisions::frame_rate::{CUT_OFF, FrameRate, Pace};
 use crate::decisions::slots::Taken;
 use crate::streams::Framed;
 use crate::tenure::Tenure;
@@ -30,25 +30,40 @@ pub(crate) async fn run(tenure: Arc<Tenure>) {
     loop {
         let mut consumer = until_consuming(&*tenure.seams.broker, &queue, PREFETCH).await;
         while let Some(delivery) = consumer.next().await {
+            let sender = delivery.sender();
+            if tenure.nodes.is_cut_off(sender, Instant::now()) {
+                tenure.counters.frames_too_fast.add_one();
+                continue;
+            }
             if rates.len() >= RATES_MAX {
                 rates.clear();
             }
             let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let rate = rates.entry(delivery.sender().to_owned()).or_default();
-            match rate.count(now_ms) {
+            let pace = rates.entry(sender.to_owned()).or_default().count(now_ms);
+            match pace {
                 Pace::Fine => take(&tenure, &delivery),
-                Pace::TooFast { is_first } => {
-                    tenure.counters.frames_too_fast.add_one();
-                    if is_first {
-                        tracing::warn!(
-                            node = delivery.sender(),
-                            "a node frames faster than it may; what is over is dropped"
-                        );
-                    }
-                }
+                Pace::TooFast { .. } | Pace::Flooding => too_fast(&tenure, sender, pace),
             }
         }
         tokio::time::sleep(consuming::RETRY).await;
+    }
+}
+
+/// Drops a frame that came too fast, and cuts its node off if that goes on. The warden closes the node's connections, where the
+/// broker has any.
+fn too_fast(tenure: &Tenure, node: &str, pace: Pace) {
+    tenure.counters.frames_too_fast.add_one();
+    match pace {
+        Pace::Flooding => {
+            tenure.counters.nodes_cut_off.add_one();
+            tenure.nodes.cut_off(node, Instant::now() + CUT_OFF);
+            let minutes = CUT_OFF.as_secs() / 60;
+            tracing::warn!(node, minutes, "a node went on framing faster than it may; it is cut off");
+        }
+        Pace::TooFast { is_first: true } => {
+            tracing::warn!(node, "a node frames faster than it may; what is over is dropped");
+        }
+        Pace::TooFast { is_first: false } | Pace::Fine => {}
     }
 }
 

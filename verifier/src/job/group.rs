@@ -11,7 +11,7 @@ use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FinishReason, ReplicaSummary, VerificationPolicy,
 };
 use infera_types::messages::Replica;
-use infera_types::numbers::TokenId;
+use infera_types::numbers::{NumericClass, TokenId};
 use infera_types::time::Timestamp;
 
 use crate::decisions::compare::{Comparison, Context, compare};
@@ -76,6 +76,8 @@ pub(super) struct Asked {
     ran_out: bool,
     /// Whether its node said that it can't do what the job asks.
     is_unsupported: bool,
+    /// How many times its node began it again, where that counts.
+    reruns: usize,
     /// What it holds while it is open.
     pub(super) hold: Option<Hold>,
     /// What can be served of its replica, once that is in.
@@ -102,6 +104,7 @@ impl Asked {
             was_silent: false,
             ran_out: false,
             is_unsupported: false,
+            reruns: 0,
             hold: Some(hold),
             served: None,
         }
@@ -290,6 +293,17 @@ impl Group {
         self.asked.iter().filter(at_it).map(|one| one.member.clone()).collect()
     }
 
+    /// Returns the different classes of these assignments' nodes.
+    pub(super) fn classes(&self, assignments: &[AssignmentId]) -> Vec<NumericClass> {
+        let mut classes: Vec<NumericClass> = Vec::new();
+        for one in self.asked.iter().filter(|one| assignments.contains(&one.record.id)) {
+            if !classes.contains(&one.member.numeric_class) {
+                classes.push(one.member.numeric_class.clone());
+            }
+        }
+        classes
+    }
+
     /// Returns the owners and nodes that aren't asked (again) for this job.
     pub(super) fn excluded(&self, barred: Barred) -> (Vec<OwnerId>, Vec<NodeId>) {
         let is_barred = |one: &&Asked| match one.record.state {
@@ -308,14 +322,13 @@ impl Group {
         (owners, nodes)
     }
 
-    /// Decides whether what is in makes an answer.
-    /// `released` are the tokens that the client has seen.
-    pub(super) fn decide(&self, draw_key: &Digest, released: &[TokenId]) -> Decision {
+    /// Decides whether what is in makes an answer. `extends` says whether tokens begin with what the client has seen.
+    pub(super) fn decide(&self, draw_key: &Digest, extends: impl Fn(&[TokenId]) -> bool) -> Decision {
         let reply = |index: &usize| {
             let record = &self.asked.get(*index)?.record;
             let replica = record.replica.as_ref();
             let sound = replica.is_some_and(|replica| replica.sound);
-            let extends = replica.is_some_and(|replica| replica.tokens.starts_with(released));
+            let extends = replica.is_some_and(|replica| extends(&replica.tokens));
             Some(Reply { node: record.node.clone(), owner: record.owner.clone(), sound, extends })
         };
         let replies: Vec<_> = self.replies.iter().filter_map(reply).collect();

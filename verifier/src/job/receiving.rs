@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use infera_model::chat::RENDERING;
 use infera_telemetry::trace;
+use infera_types::ids::AssignmentId;
 use infera_types::messages::{Refusal, RefusalReason, Replica};
 use infera_types::time::Timestamp;
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ impl Asking {
                 let _entered = span.entered();
                 let sound = self.is_sound(index, &replica);
                 let sound = self.is_as_framed(&replica, sound) && sound;
+                self.note_reruns(index, replica.assignment_id);
                 let context = self.prepared.context(&self.tenure.thresholds);
                 // What came late because this verifier was deaf counts as just in time.
                 let at = if self.was_deaf(index) { self.in_time(index).min(arrived.at) } else { arrived.at };
@@ -123,6 +125,14 @@ impl Asking {
             tracing::warn!(job = %self.job.id, assignment = %replica.assignment_id, "an answer that isn't what its frames told");
         }
         is_same
+    }
+
+    /// Records how many times the node of an answer began it again, if that counts against it.
+    fn note_reruns(&mut self, index: usize, assignment: AssignmentId) {
+        let reruns = self.stream.as_ref().map_or(0, |stream| stream.stream().reruns(assignment));
+        if reruns > 0 && counts(Lack::Rerun, self.was_deaf(index)) {
+            self.group.began_again(index, reruns);
+        }
     }
 
     /// Ends the wait for assignments whose time is up.

@@ -1,20 +1,25 @@
 //! Posts what a group comes to, once per assignment, and opens disputes. The verdicts are those of `decisions`; this brings
 //! them to the ledger, for groups of this verifier and for those whose owner is gone.
 
-use infera_ledger::{Group, LedgerError, Posting, PostingEntry};
+use std::collections::HashMap;
+
+use infera_ledger::{Group, LedgerError, Posting, PostingEntry, Verdict};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
+use infera_types::ids::AssignmentId;
 use infera_types::job::{AssignmentRecord, GroupRecord, Settlement};
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
 
 use crate::decisions::earning::Demand;
+use crate::decisions::misses::counts_reruns;
 use crate::decisions::points::{Work, earns_bonus, millipoints};
 use crate::decisions::verdicts::{self, Case, Judged, Witness};
 use crate::tenure::{LEDGER_RETRY, Tenure};
 
 /// Scores the group of a job that this verifier settled, or that ended under its hands, and closes it if it is the
-/// one on record. Tries until the ledger answers; what is cut off is closed later by the sweeper.
+/// one on record. `reruns` says how often nodes began an assignment again. Tries until the ledger answers; what is cut off is closed
+/// later by the sweeper.
 ///
 /// # Errors
 /// What retrying can't mend.
@@ -22,11 +27,12 @@ pub(crate) async fn close_own(
     tenure: &Tenure,
     settlement: &Settlement,
     group: &GroupRecord,
+    reruns: &HashMap<AssignmentId, usize>,
 ) -> Result<(), LedgerError> {
     // The group on record may be another verifier's, which settled the job while this one was at it too: that one
     // closes it, and this one only posts what its own nodes are owed.
     let is_on_record = settlement.group.as_ref().is_some_and(|stored| stored.verifier == group.verifier);
-    let ended = Ended { settlement, group, witness: Witness::Owner, closes: is_on_record };
+    let ended = Ended { settlement, group, reruns, witness: Witness::Owner, closes: is_on_record };
     let again = |error: &LedgerError, _| {
         let may_pass = error.may_pass();
         if may_pass {
@@ -43,13 +49,18 @@ pub(crate) async fn close_own(
 /// [`LedgerError`]; the sweeper finds the group again.
 pub(crate) async fn close_stored(tenure: &Tenure, group: &Group) -> Result<(), LedgerError> {
     let Group { settlement, record, .. } = group;
-    close(tenure, &Ended { settlement, group: record, witness: Witness::Successor, closes: true }).await
+    // What was begun again died with the owner that heard it.
+    let reruns = &HashMap::new();
+    let witness = Witness::Successor;
+    close(tenure, &Ended { settlement, group: record, reruns, witness, closes: true }).await
 }
 
 /// A group whose job has ended.
 struct Ended<'a> {
     settlement: &'a Settlement,
     group: &'a GroupRecord,
+    /// The assignments that were begun again, and how often each.
+    reruns: &'a HashMap<AssignmentId, usize>,
     /// Which verifier scores it.
     witness: Witness,
     /// Whether it is the group on record, which the postings close.
@@ -57,13 +68,19 @@ struct Ended<'a> {
 }
 
 async fn close(tenure: &Tenure, ended: &Ended<'_>) -> Result<(), LedgerError> {
-    let Ended { settlement, group, witness, closes } = *ended;
+    let Ended { settlement, group, reruns, witness, closes } = *ended;
     let closing = verdicts::close(&case(tenure, settlement, group, witness));
     let postings: Vec<_> = closing
         .judged
         .iter()
         .zip(&group.assignments)
-        .map(|(judged, record)| posting(tenure, (settlement, group), judged, record))
+        .flat_map(|(judged, record)| {
+            let verdict = posting(tenure, (settlement, group), judged, record);
+            let again = reruns.get(&judged.assignment).copied().filter(|_| counts_reruns(judged.verdict));
+            let misses = (1..=again.unwrap_or(0)).map(|number| miss_of_rerun(&verdict, judged, number));
+            let misses: Vec<Posting> = misses.collect();
+            std::iter::once(verdict).chain(misses)
+        })
         .collect();
     // The dispute first: if this is cut off in between, the group is still open and comes up again.
     if let Some(detail) = closing.dispute {
@@ -108,6 +125,21 @@ pub(super) fn case<'a>(
     Case { settlement, group, witness, distinct, thresholds: &tenure.thresholds }
 }
 
+/// Makes the posting of a miss beside the verdict on an assignment that was begun again, for its `number`th time. It has an id of its
+/// own: the answer that came after all has its verdict, and its pay, all the same.
+fn miss_of_rerun(verdict: &Posting, judged: &Judged, number: usize) -> Posting {
+    let mut entry = verdict.entry.clone();
+    if let PostingEntry::Verdict {
+        verdict, millipoints, elapsed_ms, tokens, on_time, numbers_outside, ..
+    } = &mut entry
+    {
+        *verdict = Verdict::Missed;
+        (*millipoints, *elapsed_ms, *tokens) = (0, 0, 0);
+        (*on_time, *numbers_outside) = (false, false);
+    }
+    Posting { id: format!("rerun:{}:{number}", judged.assignment), entry, ..verdict.clone() }
+}
+
 /// Makes a posting of the verdict on one assignment of a group of a job.
 pub(super) fn posting(
     tenure: &Tenure,
@@ -116,7 +148,7 @@ pub(super) fn posting(
     record: &AssignmentRecord,
 ) -> Posting {
     let GroupRecord { payment, is_for_chosen_nodes, .. } = *group;
-    let is_billed = settlement.end.billed().is_some();
+    let is_billed = settlement.end.owed().is_some();
     let demand = Demand { account: &settlement.account, payment, is_billed, is_for_chosen_nodes };
     let snapshot = tenure.ledger_view.snapshot();
     let standing = snapshot.standing(&judged.node, &settlement.model);

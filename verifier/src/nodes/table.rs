@@ -72,6 +72,8 @@ pub(crate) struct NodeTable {
     nodes: Mutex<HashMap<NodeId, LiveNode>>,
     /// Where nodes connect from, as the broker sees it.
     addresses: RwLock<HashMap<NodeId, IpAddr>>,
+    /// Nodes that are cut off, and until when.
+    cut_off: RwLock<HashMap<String, Instant>>,
     changed: watch::Sender<()>,
 }
 
@@ -90,6 +92,7 @@ impl NodeTable {
             nodes_max,
             nodes: Mutex::default(),
             addresses: RwLock::default(),
+            cut_off: RwLock::default(),
             changed: watch::Sender::default(),
         }
     }
@@ -141,6 +144,23 @@ impl NodeTable {
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
+    /// Cuts a node off until then: it counts as if it weren't there, whatever it says, so that nothing is asked of it.
+    pub(crate) fn cut_off(&self, node: &str, until: Instant) {
+        self.cut_off.write().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), until);
+        self.changed.send_replace(());
+    }
+
+    /// Returns whether a node is cut off now.
+    pub(crate) fn is_cut_off(&self, node: &str, now: Instant) -> bool {
+        let cut_off = self.cut_off.read().unwrap_or_else(PoisonError::into_inner);
+        cut_off.get(node).is_some_and(|until| now < *until)
+    }
+
+    /// Returns whether a node is heard and may be asked.
+    fn is_there(&self, id: &NodeId, node: &LiveNode, now: Instant) -> bool {
+        now.duration_since(node.heard) <= self.silence_max && !self.is_cut_off(id.as_str(), now)
+    }
+
     /// Returns the queue that a node reads, as it announced it.
     pub(crate) fn queue(&self, node: &NodeId) -> Option<String> {
         self.lock().get(node).map(|node| node.queue.clone())
@@ -149,6 +169,7 @@ impl NodeTable {
     /// Drops nodes that are dead and have no open assignment, so that the table doesn't grow with those that left.
     pub(crate) fn forget_silent(&self, now: Instant) {
         let silence_max = self.silence_max;
+        self.cut_off.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| now < *until);
         self.lock().retain(|_, node| {
             now.duration_since(node.heard) <= silence_max || node.outstanding.values().any(|count| *count > 0)
         });
@@ -163,7 +184,7 @@ impl NodeTable {
     ) -> Slots {
         let nodes = self.lock();
         let mut slots = Slots::default();
-        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= self.silence_max);
+        let alive = nodes.iter().filter(|(id, node)| self.is_there(id, node, now));
         for (_, node) in alive.filter(|(id, _)| is_counted(id)) {
             for served in &node.models {
                 let digest = served.numeric_class.model_digest;
@@ -185,7 +206,7 @@ impl NodeTable {
 
     fn views_of(&self, nodes: &HashMap<NodeId, LiveNode>, digests: &[Digest], now: Instant) -> Vec<NodeView> {
         let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
-        let alive = nodes.iter().filter(|(_, node)| now.duration_since(node.heard) <= self.silence_max);
+        let alive = nodes.iter().filter(|(id, node)| self.is_there(id, node, now));
         let mut views = Vec::new();
         for (id, node) in alive {
             for served in &node.models {
@@ -352,6 +373,26 @@ mod tests {
         assert!(table.views(&digests, later).is_empty());
         table.forget_silent(later);
         assert!(table.lock().is_empty());
+    }
+
+    #[test]
+    fn who_is_cut_off_is_not_there_until_its_time_is_over() {
+        let table = Arc::new(NodeTable::new(Duration::from_secs(90), 9));
+        let (start, digests) = (Instant::now(), [class().model_digest]);
+        table.hear("na", heartbeat("na", 2, 2), start);
+        table.hear("nb", heartbeat("nb", 2, 2), start);
+        let until = start + Duration::from_secs(60);
+        table.cut_off("na", until);
+        let there = |now| {
+            let slots = table.slots(&digests, now, |_| true).all;
+            (table.views(&digests, now).len(), slots, table.is_cut_off("na", now))
+        };
+        let just_before = until - Duration::from_millis(1);
+        table.hear("na", heartbeat("na", 2, 2), just_before);
+        assert_eq!((there(start), there(just_before)), ((1, 2, true), (1, 2, true)), "whatever it says");
+        assert_eq!(there(until), (2, 4, false));
+        table.forget_silent(until);
+        assert!(table.cut_off.read().unwrap().is_empty());
     }
 
     #[test]

@@ -30,6 +30,8 @@ infera_telemetry::counts! {
         frames => VERIFIER_FRAMES, "outcome" => "read",
         /// Frames that came faster than a node may send them.
         frames_too_fast => VERIFIER_FRAMES, "outcome" => "too_fast",
+        /// Nodes that were cut off, because they went on framing faster than they may.
+        nodes_cut_off => VERIFIER_FRAMES, "outcome" => "cut_off",
         /// Assignments whose frames contradict each other, or say more than was asked for.
         frames_broken => VERIFIER_FRAMES, "outcome" => "broken",
         /// Heartbeats from no proper node or with a foreign queue.

@@ -69,6 +69,7 @@ fn drawn<'a>(candidates: &'a [Candidate], job: u32, terms: &Terms) -> Vec<&'a Ca
         members: &terms.members,
         excluded_owners: &terms.excluded_owners,
         excluded_nodes: &terms.excluded_nodes,
+        classes: &[],
         distinct: terms.distinct,
         medians: &medians,
     };

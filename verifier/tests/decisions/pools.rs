@@ -8,6 +8,7 @@ use infera_ledger::NodePool;
 use infera_types::features::Features;
 use infera_types::ids::{AccountId, AssignmentId, Digest, GroupId, NodeId, OwnerId};
 use infera_types::job::{AssignmentRecord, AssignmentState};
+use infera_types::numbers::NumericClass;
 use infera_types::time::Timestamp;
 use infera_verifier::decisions::group_draw::{
     Candidate, Distinct, Draw, Filled, Medians, Member, fill, machines,
@@ -49,10 +50,11 @@ struct Terms {
     pool: NodePool,
     wanted: usize,
     members: Vec<Member>,
+    classes: Vec<NumericClass>,
 }
 
 fn of(pool: NodePool) -> Terms {
-    Terms { pool, wanted: 3, members: Vec::new() }
+    Terms { pool, wanted: 3, members: Vec::new(), classes: Vec::new() }
 }
 
 fn filled(candidates: &[Candidate], job: u32, terms: &Terms) -> Filled {
@@ -68,6 +70,7 @@ fn filled(candidates: &[Candidate], job: u32, terms: &Terms) -> Filled {
         members: &terms.members,
         excluded_owners: &[],
         excluded_nodes: &[],
+        classes: &terms.classes,
         distinct,
         medians: &medians,
     };
@@ -149,6 +152,27 @@ fn strangers(fleet: &[Candidate]) -> BTreeSet<&OwnerId> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn classes_narrow_a_draw_only_where_they_can_fill_it(
+        mut fleet in any_fleet(),
+        hardware in proptest::collection::vec(0_usize..3, 14),
+        wanted in 1_usize..4,
+        job in 0_u32..100,
+    ) {
+        for (one, hardware) in fleet.iter_mut().zip(hardware) {
+            one.numeric_class = class("toy", ["a", "b", "c"][hardware]);
+        }
+        let fleet = in_the_open(fleet);
+        let all = filled(&fleet, job, &Terms { wanted, ..of(NodePool::Open) });
+        let classes = vec![class("toy", "a"), class("toy", "b")];
+        let narrowed = filled(&fleet, job, &Terms { wanted, classes: classes.clone(), ..of(NodePool::Open) });
+        prop_assert!(narrowed != Filled::TooFew || all == Filled::TooFew, "it never fails for want of a class");
+        if let Filled::Drawn(drawn) = &narrowed {
+            let are_alike = drawn.iter().all(|index| classes.contains(&fleet[*index].numeric_class));
+            prop_assert!(are_alike || narrowed == all, "{:?} is neither of the classes nor drawn as ever", drawn);
+        }
+    }
 
     /// A job that is for its account's nodes, or a group's, goes to no other node, whatever else there is.
     #[test]
@@ -253,6 +277,35 @@ fn a_group_has_one_backstop_at_most() {
     assert_eq!(drawn(&[0]).as_deref(), Some("n1"));
     assert!(drawn(&[0, 1]).is_some_and(|node| ["n8", "n9"].contains(&node.as_str())));
     assert_eq!(drawn(&[0, 1, 2]), None);
+}
+
+/// What takes the place of a node after tokens were shown is of the classes of those that agreed, busy or not, and of another class
+/// only where these have too few.
+#[test]
+fn replacements_are_of_the_classes_that_agreed_while_there_are_enough() {
+    let of_class = |number: u32, hardware: &str, free_slots| Candidate {
+        numeric_class: class("toy", hardware),
+        free_slots,
+        ..candidate(number, &format!("o{number}"))
+    };
+    let replace = |fleet: &[Candidate], classes: &[&str]| {
+        let classes = classes.iter().map(|hardware| class("toy", hardware)).collect();
+        filled(fleet, 1, &Terms { wanted: 1, classes, ..of(NodePool::Open) })
+    };
+    // Were it not for the classes, others would be the likelier.
+    let mut fleet: Vec<_> = (0..20).map(|number| of_class(number, "b", 1)).collect();
+    fleet.push(of_class(20, "a", 1));
+    fleet.push(of_class(21, "c", 1));
+    assert_eq!(replace(&fleet, &["a"]), Filled::Drawn(vec![20]));
+    assert!(
+        matches!(replace(&fleet, &["a", "c"]), Filled::Drawn(drawn) if [vec![20], vec![21]].contains(&drawn))
+    );
+    assert!(matches!(replace(&fleet, &[]), Filled::Drawn(drawn) if drawn[0] < 20));
+    fleet[20].free_slots = 0;
+    assert_eq!(replace(&fleet, &["a"]), Filled::NoRoom, "its room is waited for");
+    assert!(matches!(replace(&fleet, &["d"]), Filled::Drawn(_)), "there is none of the class");
+    fleet[20].ejected = true;
+    assert!(matches!(replace(&fleet, &["a"]), Filled::Drawn(_)), "there is none that may be asked");
 }
 
 /// In a pool of one's own a backstop is a node like others.

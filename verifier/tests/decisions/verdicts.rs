@@ -4,7 +4,7 @@ use infera_ledger::Verdict;
 use infera_types::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
 use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
-    ReplicaSummary, Settlement, Verification, VerificationStatus,
+    ReplicaSummary, Rung, Settlement, Verification, VerificationStatus,
 };
 use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
@@ -186,8 +186,17 @@ pub(super) fn word(closing: &Closing) -> String {
 fn table() {
     let verified = || succeeded(VerificationStatus::Verified, &sampling());
     let unverified = || succeeded(VerificationStatus::Unverified, &sampling());
+    let disputed = |found| match succeeded(VerificationStatus::Disputed, &sampling()) {
+        End::Succeeded { answer, verification } => {
+            End::Succeeded { answer, verification: Verification { rung: found, ..verification } }
+        }
+        other => other,
+    };
     let (owner, successor) = (Witness::Owner, Witness::Successor);
     let table = [
+        // The client was shown something else before, which is no fault of those that agree.
+        ("aa~", disputed(Some(Rung::Identical)), owner, "VV?"),
+        ("a", disputed(None), owner, "?"),
         ("aaa", verified(), owner, "VVV"),
         ("aab", verified(), owner, "VV? disputed"),
         ("aa~", verified(), owner, "VV?"),

@@ -112,7 +112,7 @@ pub async fn each_answer_is_charged_when_a_client_of_several_hangs_up(ledger: &H
     }
     must(ledger.intake.cancel(&account, jobs[2].id, at(3)).await);
     let ends = must(ledger.reader.settlements(&jobs.iter().map(|job| job.id).collect::<Vec<_>>()).await);
-    let owed = ends.iter().filter_map(|settlement| settlement.end.billed()).count();
+    let owed = ends.iter().filter_map(|settlement| settlement.end.owed()).count();
     assert_eq!((ends.len(), owed), (3, 2));
     let statistics = must(ledger.reader.statistics(at(4)).await);
     assert_eq!((statistics.cancelled, statistics.prompt_tokens, statistics.completion_tokens), (3, 11, 2));

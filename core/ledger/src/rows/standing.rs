@@ -34,7 +34,7 @@ impl Verdict {
 /// One line of the append-only account book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Posting {
-    /// The id, unique for ever: `usage:{job}` or `verdict:{assignment}`.
+    /// The id, unique for ever: `usage:{job}`, `verdict:{assignment}`, or `rerun:{assignment}:{number}` for a miss beside a verdict.
     pub id: String,
     /// The job that it follows from.
     pub job_id: JobId,

@@ -3,7 +3,7 @@
 use super::columns::whole;
 use crate::rows::{Posting, PostingEntry};
 use infera_types::choice::Choice;
-use infera_types::job::{Billed, Settlement};
+use infera_types::job::Settlement;
 
 /// What an account owes for an answer, or for the part of one that its client had.
 pub struct Usage {
@@ -46,7 +46,7 @@ impl Usage {
 
 /// Returns what an account owes for a settled job.
 pub(super) fn usage(settlement: &Settlement) -> Option<Usage> {
-    let Billed { prompt_tokens, completion_tokens } = settlement.end.billed()?;
+    let (prompt_tokens, completion_tokens) = settlement.end.owed()?;
     let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
     let posting = Posting {
         id: format!("usage:{}", settlement.job_id),

@@ -1,5 +1,6 @@
 //! Fills a group: with others than the network's backstops wherever that can be done, now or once a node has room, and with a
-//! backstop only where it can't. It also says what is missing where the group isn't filled.
+//! backstop only where it can't. Of certain classes where the terms name some, and of others only where those have too few. It
+//! also says what is missing where the group isn't filled.
 
 use infera_ledger::NodePool;
 use infera_types::ids::NodeId;
@@ -28,8 +29,20 @@ enum Backstops {
 }
 
 /// Draws as many nodes as are wanted, or says why it can't. `resting` nodes have no room for this job.
+///
+/// Where the terms name classes, nodes of other classes are drawn only if too few of these exist, whatever their room. Such a node may
+/// still answer what was shown, since tokens are drawn by the job's own noise and classes differ where two are nearly equal. If it
+/// answers otherwise, its answer can't be the job's, so that nothing is lost by asking it; without it the job would fail.
 #[must_use]
 pub fn fill(candidates: &[Candidate], terms: &Draw<'_>, resting: &[NodeId]) -> Filled {
+    let filled = fill_within(candidates, terms, resting);
+    if filled != Filled::TooFew || terms.classes.is_empty() {
+        return filled;
+    }
+    fill_within(candidates, &Draw { classes: &[], ..*terms }, resting)
+}
+
+fn fill_within(candidates: &[Candidate], terms: &Draw<'_>, resting: &[NodeId]) -> Filled {
     let mut without = terms.excluded_nodes.to_vec();
     without.extend_from_slice(resting);
     let now = Draw { excluded_nodes: &without, ..*terms };

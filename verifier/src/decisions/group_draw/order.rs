@@ -68,6 +68,7 @@ fn is_eligible(one: &Candidate, draw: &Draw<'_>) -> bool {
     !one.ejected
         && is_in_pool(one, draw.pool)
         && one.can_do(draw.needed)
+        && (draw.classes.is_empty() || draw.classes.contains(&one.numeric_class))
         && !excluded_owner
         && !draw.excluded_nodes.contains(&one.node)
         && beside_members

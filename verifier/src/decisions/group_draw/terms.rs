@@ -3,6 +3,7 @@
 use infera_ledger::NodePool;
 use infera_types::features::Features;
 use infera_types::ids::{AccountId, Digest, NodeId, OwnerId};
+use infera_types::numbers::NumericClass;
 
 use super::candidates::{Distinct, Medians, Member};
 
@@ -25,6 +26,9 @@ pub struct Draw<'a> {
     pub excluded_owners: &'a [OwnerId],
     /// Nodes that answered this job or whose miss counts.
     pub excluded_nodes: &'a [NodeId],
+    /// The classes whose nodes are drawn as long as these can fill the group, because their answers are the likeliest to begin with
+    /// what a client has seen; empty where all are alike.
+    pub classes: &'a [NumericClass],
     /// What makes members different.
     pub distinct: Distinct,
     /// Medians of the fleet that the candidates are from.

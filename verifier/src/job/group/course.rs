@@ -1,5 +1,8 @@
 //! How a group's assignments came out, for deciding whether its nodes were too slow.
 
+use std::collections::HashMap;
+
+use infera_types::ids::AssignmentId;
 use infera_types::job::AssignmentState;
 
 use super::Group;
@@ -11,6 +14,19 @@ impl Group {
         if let Some(one) = self.asked.get_mut(index) {
             one.ran_out = true;
         }
+    }
+
+    /// Records how many times one's node began it again.
+    pub(in crate::job) fn began_again(&mut self, index: usize, reruns: usize) {
+        if let Some(one) = self.asked.get_mut(index) {
+            one.reruns = reruns;
+        }
+    }
+
+    /// Returns the assignments that were begun again, and how often each.
+    pub(in crate::job) fn reruns(&self) -> HashMap<AssignmentId, usize> {
+        let again = self.asked.iter().filter(|one| one.reruns > 0);
+        again.map(|one| (one.record.id, one.reruns)).collect()
     }
 
     /// Returns how those came out that aren't open any more.
