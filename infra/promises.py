@@ -127,8 +127,19 @@ def check_collected(evidence, tally):
     tally.each("results gave another end than the ledger's", collected, lambda line: line["end"] != ended.get(line["job"]))
 
 
+def billed(end):
+    """Returns the tokens of prompt and answer that an account owes for an end; None if it owes nothing."""
+    if end["status"] == "succeeded":
+        # What a client was shown otherwise before its verifier died costs nothing.
+        if end["verification"].get("status") == "disputed":
+            return 0, 0
+        return end["answer"]["prompt_tokens"], len(end["answer"]["tokens"])
+    delivered = end.get("delivered")
+    return delivered and (delivered["prompt_tokens"], delivered["tokens"])
+
+
 def check_postings(evidence, tally):
-    """Checks that each answer's usage is posted once and right, and that each assignment of each group has one verdict. A node has
+    """Checks that the usage of each answer, and of each part of one that a client had which hung up, is posted once and right, and that each assignment of each group has one verdict. A node has
     only one VALID for a job: work that another verifier paid, or that was paid for another answer, is not paid again.
 
     Returns the postings that no settlement and no group accounts for.
@@ -138,13 +149,12 @@ def check_postings(evidence, tally):
     posted = {one.id: one for one in evidence.postings}
 
     def is_unpaid(one):
-        answer, name = one.end["answer"], f"usage:{one.job}"
+        name = f"usage:{one.job}"
         entry = posted[name].entry if name in posted else {}
-        tokens = (entry.get("prompt_tokens"), entry.get("completion_tokens"))
-        return tokens != (answer["prompt_tokens"], len(answer["tokens"]))
+        return (entry.get("prompt_tokens"), entry.get("completion_tokens")) != billed(one.end)
 
-    succeeded = [one for one in evidence.settlements if one.word == "succeeded"]
-    tally.each("usage owed and not posted, or wrong", succeeded, is_unpaid)
+    owing = [one for one in evidence.settlements if billed(one.end)]
+    tally.each("usage owed and not posted, or wrong", owing, is_unpaid)
     tally.each("groups never closed", evidence.groups, lambda group: not group.is_closed)
     judged = [(group.job, one) for group in evidence.groups for one in group.assignments]
     paid = {(one.job, one.entry["node"]) for one in evidence.postings if one.entry.get("verdict") == "valid"}
@@ -154,7 +164,7 @@ def check_postings(evidence, tally):
         return f"verdict:{name}" not in posted and (job, node) not in paid
 
     tally.each("verdict owed and not posted", judged, is_unjudged)
-    owed = {f"usage:{one.job}" for one in succeeded} | {f"verdict:{one[0]}" for _, one in judged}
+    owed = {f"usage:{one.job}" for one in owing} | {f"verdict:{one[0]}" for _, one in judged}
     # A node that began an assignment again missed once for each time, of which the group on record says nothing.
     again = {f"rerun:{one[0]}" for _, one in judged}
     check_pay(evidence, tally)
@@ -163,11 +173,20 @@ def check_postings(evidence, tally):
 
 
 def check_pay(evidence, tally):
-    """Checks that valid work is paid, other work is not, and no node is paid for two assignments of one job."""
+    """Checks that valid work is paid, other work is not, and no node is paid for two assignments of one job.
+
+    A node that told what a client had which hung up is paid for that part without a verdict on its answer.
+    """
+    told = {f"verdict:{name}" for one in evidence.settlements for name in one.end.get("delivered", {}).get("agreed", ())}
     verdicts = [one for one in evidence.postings if one.entry["kind"] == "verdict"]
     valid = [one for one in verdicts if one.entry["verdict"] == "valid"]
     tally.each("honest work judged invalid", verdicts, lambda one: one.entry["verdict"] == "invalid")
-    tally.each("paid, and not valid", verdicts, lambda one: one.entry["verdict"] != "valid" and one.entry["millipoints"] != 0)
+
+    def is_unearned(one):
+        earns = one.entry["verdict"] == "valid" or (one.entry["verdict"] == "inconclusive" and one.id in told)
+        return one.entry["millipoints"] != 0 and not earns
+
+    tally.each("paid, and not valid", verdicts, is_unearned)
     tally.each("valid work that earned nothing", valid, lambda one: one.entry["millipoints"] <= 0)
     tally.count("a node paid twice for a job", len(valid) - len({(one.job, one.entry["node"]) for one in valid}))
 

@@ -82,6 +82,44 @@ class PromisesTest(unittest.TestCase):
         wanted = {"posted and not owed", "a node paid twice for a job", "balances that don't follow from the postings"}
         self.assertEqual(set(found), wanted)
 
+    def test_a_client_that_hung_up(self):
+        first, group = self.sound.settlements[0], self.sound.groups[0]
+        self.assertEqual(first.job, group.job)
+        prompt, tokens = promises.billed(first.end)
+        names = [one[0] for one in group.assignments[:2]]
+        delivered = {"prompt_tokens": prompt, "tokens": tokens, "agreed_tokens": tokens, "agreed": names}
+        told = {f"verdict:{name}" for name in names}
+
+        def hung_up(paid, part):
+            end = replace(first, end={"status": "cancelled", "delivered": part})
+            entry = {"verdict": "inconclusive", "tokens": 0}
+            postings = [replace(one, entry={**one.entry, **entry}) if one.id in paid else one for one in self.sound.postings]
+            found = breaches(replace(self.sound, settlements=[end, *self.sound.settlements[1:]], postings=postings))
+            # What else the sound evidence has of that job tells of an answer.
+            for promise in ("a gateway told another end than the ledger's", "results gave another end than the ledger's",
+                            "archive record different", "balances that don't follow from the postings"):
+                found.pop(promise, None)
+            return found
+
+        self.assertEqual(hung_up(told, delivered), {})
+        self.assertEqual(hung_up(told, {**delivered, "agreed": names[:1]}), {"paid, and not valid": 1})
+        self.assertEqual(hung_up(told, {**delivered, "tokens": tokens + 1}), {"usage owed and not posted, or wrong": 1})
+
+    def test_a_miss_for_a_run_that_began_again_is_accounted_for(self):
+        judged = next(one for one in self.sound.postings if one.entry["kind"] == "verdict")
+        entry = {**judged.entry, "verdict": "missed", "millipoints": 0, "tokens": 0}
+        balances = "balances that don't follow from the postings"
+        of_this, of_none = judged.id.replace("verdict:", "rerun:") + ":1", "rerun:asg_other:1"
+        for name, wanted in ((of_this, {balances}), (of_none, {balances, "posted and not owed"})):
+            again = Posting(99, name, judged.job, judged.posted_ms, entry)
+            self.assertEqual(set(breaches(replace(self.sound, postings=[*self.sound.postings, again]))), wanted, name)
+
+    def test_an_answer_that_was_settled_as_disputed_costs_nothing(self):
+        first, *others = self.sound.settlements
+        disputed = replace(first, end={**first.end, "verification": {"status": "disputed"}})
+        found = breaches(replace(self.sound, settlements=[disputed, *others]))
+        self.assertEqual(found["usage owed and not posted, or wrong"], 1)
+
     def test_a_balance_that_is_one_off(self):
         subject, millipoints, *rest = self.sound.balances[1]
         spoilt = [*self.sound.balances[:1], (subject, millipoints + 1, *rest), *self.sound.balances[2:]]

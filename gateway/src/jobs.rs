@@ -4,7 +4,7 @@
 //! sure of what became of it, `waiters` and `completions` bring its end, `ends` puts those of a request's several answers together, `shown` says what is shown of them, `abandonment` cancels jobs that no client waits
 //! for, and `poison` lets an operator replay a failed job. `batch` accepts several jobs at once, `following` follows a
 //! job that goes on without its client, and `collecting` waits for the ends of any. `streams` brings what is released of answers in
-//! progress, and `passing` knows what of one its client has.
+//! progress, `passing` knows what of one its client has, and `parting` ends those whose client hung up.
 //!
 //! Of HTTP, this room knows only the errors that a client may get.
 
@@ -20,6 +20,7 @@ pub(crate) mod following;
 mod handle;
 mod new_job;
 mod order;
+mod parting;
 mod passing;
 pub mod poison;
 mod pools;
@@ -34,6 +35,7 @@ pub(crate) use abandonment::Canceller;
 pub(crate) use collecting::{Collectors, Wish};
 pub(crate) use completions::Completions;
 pub(crate) use handle::{Jobs, Terms};
+pub(crate) use parting::Parting;
 pub(crate) use passing::{Heard, Passing, Rest};
 pub(crate) use streams::{Following, Streams};
 pub use waiters::{Damaged, Wait, Waiters};

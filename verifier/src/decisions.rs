@@ -8,8 +8,9 @@
 //! * [`group_draw`]: which nodes are asked, the rule that draws a group; [`abilities`]: what too few nodes can do.
 //! * `misses`: whether the lack of an answer counts against a node; `out_of_time`: whether a job ends because its nodes were too slow.
 //! * [`integrity`] and [`compare`]: what the replicas show, within the tolerances of [`thresholds`].
-//! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see.
-//! * [`quorum`]: whether that is an answer.
+//! * [`frame_rate`], [`slots`] and [`release`]: what answers in progress show, and what of it their client may see; [`passed_on`]: whether
+//!   an answer is what the client saw under an earlier owner.
+//! * [`quorum`]: whether that is an answer; [`hanging_up`]: what a client owes that wanted no more of it.
 //! * [`verdicts`], [`earning`], [`points`] and [`reputation`]: what the nodes get for it.
 
 pub mod abilities;
@@ -18,12 +19,14 @@ pub mod earning;
 pub mod fair_share;
 pub mod frame_rate;
 pub mod group_draw;
+pub mod hanging_up;
 pub mod integrity;
 mod keyed_hash;
 pub mod lanes;
 pub(crate) mod misses;
 pub(crate) mod offers;
 pub(crate) mod out_of_time;
+pub mod passed_on;
 pub mod points;
 pub mod quorum;
 pub mod release;

@@ -125,7 +125,7 @@ async fn live(
         // Whatever the end is, nothing is shown after it but what it says itself.
         stream.stream().close();
     }
-    if matches!(end, End::Cancelled | End::Expired) {
+    if matches!(end, End::Cancelled { .. } | End::Expired) {
         // Those that are still open are judged by when that was.
         asking.excuse_open();
     }

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use infera_types::frames::{AnswerTokens, Delta, Watched};
 use infera_types::ids::{AssignmentId, GatewayId, JobId, NodeId};
+use infera_types::time::Timestamp;
 use tokio::sync::Notify;
 
-pub(crate) use job_stream::{JobStream, StreamTerms};
+pub(crate) use job_stream::{JobStream, Shown, StreamTerms};
 pub(crate) use teller::Teller;
 
 use crate::decisions::slots::Taken;
@@ -67,13 +68,17 @@ impl Streams {
         Framed::Taken(taken)
     }
 
-    /// Takes in what a gateway says that it has passed on, and tells it what comes next. A job that isn't streamed here is
+    /// Takes in what a gateway says that it has passed on, and tells it what comes next, unless the client hung up. A job that isn't streamed here is
     /// another verifier's.
     pub(crate) fn watch(&self, gateway: &GatewayId, watched: &Watched) {
         let stream = self.jobs().get(&watched.job).cloned();
         if let Some(stream) = stream {
-            stream.watch(gateway, &watched.passed_on);
-            self.news.notify_one();
+            if watched.stop {
+                stream.hang_up(gateway, &watched.passed_on);
+            } else {
+                stream.watch(gateway, &watched.passed_on);
+                self.news.notify_one();
+            }
         }
     }
 
@@ -86,8 +91,9 @@ impl Streams {
     pub(crate) fn untold(&self) -> HashMap<GatewayId, Vec<Delta>> {
         let streams: Vec<Arc<JobStream>> = self.jobs().values().cloned().collect();
         let mut untold: HashMap<GatewayId, Vec<Delta>> = HashMap::new();
+        let now = Timestamp::now();
         for stream in streams {
-            for (gateway, delta) in stream.untold() {
+            for (gateway, delta) in stream.untold(now) {
                 untold.entry(gateway).or_default().push(delta);
             }
         }
@@ -123,6 +129,11 @@ impl OpenStream {
     /// Returns the stream.
     pub(crate) fn stream(&self) -> &JobStream {
         &self.stream
+    }
+
+    /// Returns the stream for one that waits on it beside the job's task.
+    pub(crate) fn shared(&self) -> Arc<JobStream> {
+        Arc::clone(&self.stream)
     }
 
     /// Has what was released since the last time told.

@@ -10,6 +10,7 @@ mod decisions {
     mod earning;
     mod fair_share;
     mod group_draw;
+    mod hanging_up;
     mod integrity;
     mod knob_checks;
     mod knob_replicas;

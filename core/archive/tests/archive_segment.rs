@@ -113,7 +113,7 @@ fn group() -> impl Strategy<Value = GroupRecord> {
 
 fn record() -> impl Strategy<Value = SettledRecord> {
     let end = prop_oneof![
-        Just(End::Cancelled),
+        Just(End::cancelled()),
         Just(End::Expired),
         // Any text, with newlines, quotes and U+0000 in it.
         "(?s).*".prop_map(|message| End::Failed { reason: FailureReason::NoConsensus, message }),

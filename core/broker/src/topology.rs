@@ -65,8 +65,8 @@ pub const CAPACITY_KEY: &str = "capacity";
 /// The key of gateways' reports of what keys spent. Nodes cannot use it, because their keys begin with their ids.
 pub const SPENDING_KEY: &str = "spending";
 
-/// The key under which gateways tell all verifiers which streams they pass on. Nodes cannot use it, because their keys
-/// begin with their ids.
+/// The last word of the key under which a gateway tells all verifiers which streams it passes on; the first is the gateway. Nodes
+/// cannot write to the exchange of roles.
 pub const WATCH_KEY: &str = "watch";
 
 /// Returns one node's private queue. `suffix` is random and told only to the node.
@@ -187,8 +187,10 @@ pub fn watch(verifier: &VerifierId) -> Queue {
     const LENGTH_MAX: u64 = 256;
     /// 64 KiB for each of these messages, which is 64 bytes for each of 1,000 streams.
     const BYTES_MAX: u64 = 16 * 1024 * 1024;
-    let binding = Binding { exchange: Exchange::Network, pattern: WATCH_KEY.to_owned() };
-    Queue::fleeting(format!("watch.{verifier}"), vec![binding], LENGTH_MAX, BYTES_MAX)
+    let bindings = [format!("*.{WATCH_KEY}"), WATCH_KEY.to_owned()]
+        .map(|pattern| Binding { exchange: Exchange::Network, pattern })
+        .to_vec();
+    Queue::fleeting(format!("watch.{verifier}"), bindings, LENGTH_MAX, BYTES_MAX)
 }
 
 /// Returns the queue of messages that this version of the program doesn't know.
@@ -264,10 +266,11 @@ pub fn deltas_to(gateway: &GatewayId) -> Address {
     Address::Queue(deltas(gateway).name)
 }
 
-/// Returns the address under which a gateway tells all verifiers which streams it passes on.
+/// Returns the address under which a gateway tells all verifiers which streams it passes on. Gateways of before spoke under
+/// [`WATCH_KEY`] alone, which says nothing of the sender.
 #[must_use]
-pub fn watching() -> Address {
-    Address::Network(WATCH_KEY.to_owned())
+pub fn watching(gateway: &GatewayId) -> Address {
+    Address::Network(format!("{gateway}.{WATCH_KEY}"))
 }
 
 #[cfg(test)]
@@ -324,7 +327,7 @@ mod tests {
         for queue in &queues {
             broker.declare(queue).await.unwrap();
         }
-        for address in [tokens_to(&node, &verifier), deltas_to(&gateway), watching()] {
+        for address in [tokens_to(&node, &verifier), deltas_to(&gateway), watching(&gateway)] {
             let message = Message {
                 id: "1".to_owned(),
                 kind: "frame".to_owned(),

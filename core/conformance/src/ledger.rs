@@ -16,6 +16,7 @@ mod erasing;
 mod feeding;
 mod groups;
 mod halves;
+mod hanging_up;
 mod intake;
 mod keys;
 mod listing;
@@ -44,6 +45,7 @@ pub use erasing::*;
 pub use feeding::*;
 pub use groups::*;
 pub use halves::Halves;
+pub use hanging_up::*;
 pub use intake::*;
 pub use keys::*;
 pub use listing::*;
@@ -108,6 +110,8 @@ macro_rules! ledger_conformance {
 
             the_first_end_stays
             usage_is_posted_once_and_for_answers_only
+            what_a_client_had_is_charged_when_it_hangs_up
+            each_answer_is_charged_when_a_client_of_several_hangs_up
             one_of_many_ends_wins
             a_job_that_was_never_accepted_cannot_end
             any_text_survives_in_an_answer

@@ -29,7 +29,7 @@ mod tests {
         let failed = End::Failed { reason: FailureReason::Poison, message: String::new() };
         for (end, entered) in [
             (failed, Statistics { failed: 7, ..none }),
-            (End::Cancelled, Statistics { cancelled: 7, ..none }),
+            (End::cancelled(), Statistics { cancelled: 7, ..none }),
             (End::Expired, Statistics { expired: 7, ..none }),
         ] {
             let mut statistics = none;

@@ -22,7 +22,7 @@ pub fn without_text(settlement: &Settlement) -> Settlement {
         }
         // A template's sentence may quote the conversation.
         End::Failed { message, .. } => message.clear(),
-        End::Cancelled | End::Expired => {}
+        End::Cancelled { .. } | End::Expired => {}
     }
     if let Some(group) = &mut bare.group {
         // The tokens of the prompt, and texts and tokens that the client gave; other knobs name no text.

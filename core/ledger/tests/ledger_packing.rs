@@ -163,7 +163,7 @@ fn a_group_keeps_every_bit() {
 #[test]
 fn a_settlement_comes_back_whatever_its_end() {
     for end in [
-        End::Cancelled,
+        End::cancelled(),
         End::Expired,
         End::Failed { reason: FailureReason::Poison, message: "\0\"\u{1F980}".to_owned() },
         answer("", Vec::new(), Vec::new()),

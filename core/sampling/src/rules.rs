@@ -140,6 +140,12 @@ impl Rules {
         }
     }
 
+    /// Returns the different tokens of the prompt, in ascending order; none where tokens are chosen without a look at them.
+    #[must_use]
+    pub fn prompt(&self) -> &[TokenId] {
+        &self.prompt
+    }
+
     /// Returns how many of the likeliest tokens are reported of each row.
     #[must_use]
     pub const fn likeliest_count(&self) -> usize {

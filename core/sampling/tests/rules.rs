@@ -206,3 +206,15 @@ fn knobs_that_mean_nothing_change_nothing() {
     let chosen = Rules::new(&terms).choose(Row::Full(&row), &said, &noise);
     assert_eq!(chosen, choose(&row, 0.8, &noise, 3));
 }
+
+#[test]
+fn rules_keep_the_prompt_only_where_they_look_at_it() {
+    let keeps = |repetition_penalty| {
+        let knobs = Knobs { repetition_penalty, top_k: Some(3), ..Knobs::default() };
+        let prompt = &[7, 3, 7, 1];
+        let terms = Terms { temperature: 0.8, knobs: &knobs, top_logprobs: None, end_tokens: &[1], prompt };
+        Rules::new(&terms).prompt().to_vec()
+    };
+    assert_eq!(keeps(Some(1.2)), [1, 3, 7]);
+    assert_eq!(keeps(None), [0; 0]);
+}

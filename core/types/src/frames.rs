@@ -1,6 +1,6 @@
 //! What is told while an answer is being written: tokens from nodes to verifiers, released text from verifiers to gateways, and
 //! what gateways have passed on. All of it is fleeting: any of these messages may be lost, and no end of a job, no verdict and no
-//! payment depends on one.
+//! payment depends on one, but for the part of an answer that a client had which hung up.
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub struct Watched {
     pub job: JobId,
     /// What its client has.
     pub passed_on: PassedOn,
-    /// Whether the client hung up: the job is to end with what was passed on.
+    /// Whether the client hung up: the job is to end with what was passed on. Only the gateway that accepted the job says so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stop: bool,
 }

@@ -60,7 +60,8 @@ pub enum VerificationStatus {
     Verified,
     /// One replica was asked for, so nothing was compared.
     Unverified,
-    /// A late replica conflicts with the answer; the referee has not decided yet.
+    /// A late replica conflicts with the answer, and the referee has not decided yet; or, as it was settled, the answer isn't what its
+    /// client had been shown before its owner died.
     Disputed,
     /// The referee confirmed the answer.
     Upheld,
@@ -187,12 +188,38 @@ pub enum End {
         message: String,
     },
     /// The client cancelled the job, or hung up.
-    Cancelled,
+    Cancelled {
+        /// What its client had of the answer when it hung up; absent where it had nothing, which costs nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivered: Option<Delivered>,
+    },
     /// The job's deadline passed.
     Expired,
 }
 
+/// What a client that hung up had of a streamed answer. Programs of before read it as a cancellation that costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: u32,
+    /// How many tokens of the answer were passed on to the client; they are billed, and the prompt.
+    pub tokens: u32,
+    /// How many of these a quorum of owners had told: as many are paid for. Fewer than were passed on only where one node's word is
+    /// released.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub agreed_tokens: u32,
+    /// The assignments whose nodes had told all of those, and nothing else in place of what was passed on: these are paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<AssignmentId>,
+}
+
 impl End {
+    /// Returns the end of a job that costs nothing because its client gave it up before it had anything of the answer.
+    #[must_use]
+    pub const fn cancelled() -> Self {
+        Self::Cancelled { delivered: None }
+    }
+
     /// Returns the word that tables, messages, metrics and `GET /v1/jobs/{id}` use. The words are written out,
     /// because constant functions need them and a derived conversion is not constant.
     #[must_use]
@@ -200,8 +227,27 @@ impl End {
         match self {
             Self::Succeeded { .. } => "succeeded",
             Self::Failed { .. } => "failed",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled { .. } => "cancelled",
             Self::Expired => "expired",
+        }
+    }
+
+    /// Returns how many tokens of the prompt and of the answer the account owes for; none without an answer, or a part of one that a
+    /// client had which hung up. An answer that was settled as disputed costs nothing: its client had been shown the beginning of
+    /// another one.
+    #[must_use]
+    pub fn owed(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Succeeded { verification, .. } if verification.status == VerificationStatus::Disputed => {
+                Some((0, 0))
+            }
+            Self::Succeeded { answer, .. } => {
+                Some((answer.prompt_tokens.into(), u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX)))
+            }
+            Self::Cancelled { delivered: Some(delivered) } => {
+                Some((delivered.prompt_tokens.into(), delivered.tokens.into()))
+            }
+            Self::Cancelled { delivered: None } | Self::Failed { .. } | Self::Expired => None,
         }
     }
 
@@ -223,7 +269,7 @@ impl End {
     #[must_use]
     pub const fn frees_key(&self) -> bool {
         match self {
-            Self::Succeeded { .. } | Self::Cancelled => false,
+            Self::Succeeded { .. } | Self::Cancelled { .. } => false,
             Self::Expired => true,
             Self::Failed { reason, .. } => match reason {
                 FailureReason::InsufficientNodes
@@ -355,6 +401,6 @@ mod tests {
             freed,
             ["no_consensus", "too_many_misses", "insufficient_nodes", "unprocessable", "model_removed"]
         );
-        assert_eq!((End::Expired.frees_key(), End::Cancelled.frees_key()), (true, false));
+        assert_eq!((End::Expired.frees_key(), End::cancelled().frees_key()), (true, false));
     }
 }

@@ -8,7 +8,8 @@
 use bytes::Bytes;
 use infera_types::envelope::Message;
 use infera_types::features::{Feature, Features};
-use infera_types::job::{End, FailureReason, JobRequest, Seed};
+use infera_types::ids::AssignmentId;
+use infera_types::job::{Delivered, End, FailureReason, JobRequest, Seed};
 use infera_types::messages::{
     Assignment, CapacitySummary, Completion, DecodeError, Heartbeat, JobNotice, Refusal, RefusalReason,
     Replica, Version, Wire,
@@ -219,6 +220,37 @@ fn what_answers_are_made_of_travels_in_columns() {
     completion.settlement.end = End::Expired;
     let ended = completion.to_message_in(Version::Third, "1");
     assert_eq!(Completion::from_message(&ended).unwrap(), completion);
+}
+
+/// Programs of before knew a cancellation that says nothing more.
+#[test]
+fn what_a_client_had_that_hung_up_is_a_cancellation_to_programs_of_before() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(tag = "status", rename_all = "snake_case")]
+    enum EndBefore {
+        Cancelled,
+    }
+    let delivered =
+        Delivered { prompt_tokens: 7, tokens: 3, agreed_tokens: 2, agreed: vec![AssignmentId::new()] };
+    for (end, fields) in [
+        (End::cancelled(), json!({ "status": "cancelled" })),
+        (
+            End::Cancelled { delivered: Some(delivered.clone()) },
+            json!({ "status": "cancelled", "delivered": delivered }),
+        ),
+    ] {
+        let mut completion: Completion = read(include_bytes!("recorded/completion"));
+        completion.settlement.end = end.clone();
+        for version in [Version::First, Version::Second, Version::Third] {
+            let sent = completion.to_message_in(version, "1");
+            assert_eq!(Completion::from_message(&sent).unwrap(), completion);
+        }
+        let written = serde_json::to_value(&end).unwrap();
+        assert_eq!(written, fields);
+        assert_eq!(serde_json::from_value::<EndBefore>(written).unwrap(), EndBefore::Cancelled);
+    }
+    assert_eq!(End::Cancelled { delivered: Some(delivered) }.owed(), Some((7, 3)));
+    assert_eq!(End::cancelled().owed(), None);
 }
 
 /// The sender is at fault, and the message is dropped, whatever part of it is wrong.

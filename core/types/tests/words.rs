@@ -61,7 +61,7 @@ fn ends_have_the_same_word_in_json() {
         backstop: None,
     };
     let failed = End::Failed { reason: FailureReason::Poison, message: String::new() };
-    for end in [End::Succeeded { answer, verification }, failed, End::Cancelled, End::Expired] {
+    for end in [End::Succeeded { answer, verification }, failed, End::cancelled(), End::Expired] {
         let json = serde_json::to_value(&end).ok();
         assert_eq!(json.as_ref().and_then(|end| end["status"].as_str()), Some(end.word()), "{json:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use infera_types::choice::Choice;
 use infera_types::ids::JobId;
-use infera_types::job::{End, Settlement};
+use infera_types::job::Settlement;
 
 use super::allowance::Attempt;
 use super::keys::Caller;
@@ -42,7 +42,7 @@ pub(crate) struct Reserved {
     tokens: u64,
 }
 
-/// The tokens that a job's end used: only answers are counted.
+/// The tokens that a job's end used: those that its account owes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     prompt: u64,
@@ -52,9 +52,8 @@ pub(crate) struct Used {
 impl Used {
     /// Returns those of an end.
     pub(crate) fn of(settlement: &Settlement) -> Self {
-        let End::Succeeded { answer, .. } = &settlement.end else { return Self::default() };
-        let tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
-        Self { prompt: answer.prompt_tokens.into(), answer: tokens }
+        let (prompt, answer) = settlement.end.owed().unwrap_or_default();
+        Self { prompt, answer }
     }
 
     /// Returns how many count for a job: the prompt counts with the first answer of its request.

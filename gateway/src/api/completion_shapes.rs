@@ -78,15 +78,28 @@ const LOGPROB: &[Member] = &[
     ),
 ];
 
+const PROMPT_TOKENS: Member =
+    always("prompt_tokens", Shape::Count, "Tokens of the prompt, as the model's template makes it.");
+const TOTAL_TOKENS: Member = always("total_tokens", Shape::Count, "Their sum.");
+const COST: Member = sometimes(
+    "cost",
+    Shape::Text,
+    "What it costs, a decimal number in the network's currency, if the model has a price.",
+);
+
+/// What is counted as used by a client that hung up.
+pub(super) const USAGE_OF_PART: &[Member] = &[
+    PROMPT_TOKENS,
+    always("completion_tokens", Shape::Count, "Tokens of the answer that the client had."),
+    TOTAL_TOKENS,
+    COST,
+];
+
 const USAGE: &[Member] = &[
-    always("prompt_tokens", Shape::Count, "Tokens of the prompt, as the model's template makes it."),
+    PROMPT_TOKENS,
     always("completion_tokens", Shape::Count, "Tokens of the answer."),
-    always("total_tokens", Shape::Count, "Their sum."),
-    sometimes(
-        "cost",
-        Shape::Text,
-        "What the answer costs, a decimal number in the network's currency, if the model has a price.",
-    ),
+    TOTAL_TOKENS,
+    COST,
     always("prompt_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
     always("completion_tokens_details", Shape::Map(&Shape::Count), "Details, in OpenAI's words."),
 ];

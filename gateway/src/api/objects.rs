@@ -21,11 +21,13 @@ pub(crate) fn of_ends(views: &[JobView]) -> Result<Value, ApiError> {
     }
     let ends = || views.iter().filter_map(|view| view.settlement.as_ref()).map(|settlement| &settlement.end);
     let failed = |end: &&End| !matches!(end, End::Succeeded { .. });
-    let cause =
-        ends().filter(failed).find(|end| !matches!(end, End::Cancelled)).or_else(|| ends().find(failed));
+    let cause = ends()
+        .filter(failed)
+        .find(|end| !matches!(end, End::Cancelled { .. }))
+        .or_else(|| ends().find(failed));
     match cause {
         Some(End::Failed { reason, message }) => return Err(ApiError::Failed(*reason, message.clone())),
-        Some(End::Cancelled) => return Err(ApiError::Cancelled),
+        Some(End::Cancelled { .. }) => return Err(ApiError::Cancelled),
         Some(End::Expired) => return Err(ApiError::Expired),
         Some(End::Succeeded { .. }) | None => {}
     }
@@ -53,8 +55,8 @@ impl<'a> Answered<'a> {
 
     /// Returns the tokens of prompt and answer that count for it: the prompt counts with the first answer of its request.
     fn counted(&self) -> (u64, u64) {
-        let prompt = if self.view.choice.index == 0 { u64::from(self.answer.prompt_tokens) } else { 0 };
-        (prompt, u64::try_from(self.answer.tokens.len()).unwrap_or(u64::MAX))
+        let (prompt, answer) = self.settlement.end.owed().unwrap_or_default();
+        (if self.view.choice.index == 0 { prompt } else { 0 }, answer)
     }
 
     fn choice(&self, is_one_of_several: bool) -> Value {
@@ -143,6 +145,21 @@ fn chat_completion(first: &Answered<'_>, answers: &[Answered<'_>]) -> Value {
         object["system_fingerprint"] = format!("fp_{:.16}", model.to_string()).into();
     }
     object
+}
+
+/// Returns what a client owes that hung up, for the part of the answer that it had; none if it owes nothing.
+fn usage_of_part(view: &JobView, end: &End) -> Option<Value> {
+    let (prompt, tokens) = end.owed()?;
+    let prompt = if view.choice.index == 0 { prompt } else { 0 };
+    let mut usage = json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": tokens,
+        "total_tokens": prompt.saturating_add(tokens),
+    });
+    if let Some(price) = view.price {
+        usage["cost"] = cost_text(price.cost(prompt, tokens)).into();
+    }
+    Some(usage)
 }
 
 /// Returns the job's status: `queued`, `running`, or the word of its end.
@@ -247,6 +264,11 @@ pub(crate) fn job(view: &JobView) -> Value {
         object["ended"] = json!(settlement.settled_ms.as_secs());
         if let End::Succeeded { verification, .. } = &settlement.end {
             object["verification"] = json!(shown(verification, view.dispute));
+        }
+        if let End::Cancelled { .. } = &settlement.end
+            && let Some(usage) = usage_of_part(view, &settlement.end)
+        {
+            object["usage"] = usage;
         }
         match of_ends(std::slice::from_ref(view)) {
             Ok(result) => object["result"] = result,

@@ -1,6 +1,7 @@
 //! The shapes of replies, for the description of the API. `objects` and `error_body` make the replies; the description's
 //! test holds what a running gateway answers against these shapes.
 
+use super::completion_shapes::USAGE_OF_PART;
 pub(crate) use super::completion_shapes::{CHAT_COMPLETION, VERIFICATION};
 use super::operation::{JOB_ID, Member, Named, Shape, always, sometimes};
 
@@ -133,6 +134,11 @@ pub(crate) static JOB: Named = Named {
             "error",
             Shape::Named(&ERROR_OBJECT),
             "Why there is no answer, once it has ended without one.",
+        ),
+        sometimes(
+            "usage",
+            Shape::Members(USAGE_OF_PART),
+            "What is counted of a streamed answer of which the client had a part when it hung up.",
         ),
     ]),
 };

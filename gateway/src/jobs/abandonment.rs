@@ -2,7 +2,7 @@
 //! program sends the same request again: for a while, such a retry attaches to the job that it left instead of paying for
 //! another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use infera_types::ids::{AccountId, Digest, JobId};
 use infera_types::shutdown::Shutdown;
 use infera_types::time::Timestamp;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The pauses between tries to cancel a job whose commit may still come through, and how long it is tried.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -47,9 +48,18 @@ pub(crate) struct Canceller {
     left: Arc<Mutex<HashMap<SameRequest, Vec<JobId>>>>,
     /// The requests whose clients wait, as far as is known, and how many of each.
     waiting: Arc<Mutex<HashMap<SameRequest, u32>>>,
+    /// The jobs that others end, whatever becomes of their requests.
+    taken_over: Arc<Mutex<HashSet<JobId>>>,
     /// The signal that no client can come back any more.
     closing: Shutdown,
     tasks: TaskTracker,
+}
+
+/// Jobs whose guards leave them alone until this is dropped. A gateway that ends waits for that.
+pub(crate) struct TakenOver {
+    jobs: Vec<JobId>,
+    all: Arc<Mutex<HashSet<JobId>>>,
+    _task: TaskTrackerToken,
 }
 
 /// Cancels a request's jobs after a while when it is dropped. The server drops a request's future, and this with it, when the request's
@@ -65,7 +75,8 @@ impl Canceller {
     /// Makes a canceller without tasks. A job waits for `kept_for` for its client to come back.
     pub(crate) fn new(intake: Arc<dyn JobIntake>, kept_for: Duration) -> Self {
         let (left, waiting, closing) = (Arc::default(), Arc::default(), Shutdown::new());
-        Self { intake, kept_for, left, waiting, closing, tasks: TaskTracker::new() }
+        let (taken_over, tasks) = (Arc::default(), TaskTracker::new());
+        Self { intake, kept_for, left, waiting, taken_over, closing, tasks }
     }
 
     /// Returns a guard that gives up the account's jobs, those of one request, if it is dropped before their end is known. Without a
@@ -103,6 +114,12 @@ impl Canceller {
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<SameRequest, u32>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes jobs over from their guards: ending them is the caller's from now on.
+    pub(crate) fn take_over(&self, jobs: &[JobId]) -> TakenOver {
+        lock(&self.taken_over).extend(jobs);
+        TakenOver { jobs: jobs.to_vec(), all: Arc::clone(&self.taken_over), _task: self.tasks.token() }
     }
 
     /// Counts one client less that waits for an answer to `request`.
@@ -209,6 +226,19 @@ impl Canceller {
     }
 }
 
+impl Drop for TakenOver {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all);
+        for job in &self.jobs {
+            all.remove(job);
+        }
+    }
+}
+
+fn lock(jobs: &Mutex<HashSet<JobId>>) -> MutexGuard<'_, HashSet<JobId>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl CancelGuard {
     /// Makes the guard cancel nothing, because the job's end is known or there is no job.
     pub(crate) fn disarm(&mut self) {
@@ -219,7 +249,8 @@ impl CancelGuard {
 impl Drop for CancelGuard {
     fn drop(&mut self) {
         let (canceller, account) = (&self.canceller, self.account.clone());
-        let jobs = std::mem::take(&mut self.jobs);
+        let mut jobs = std::mem::take(&mut self.jobs);
+        jobs.retain(|job| !lock(&canceller.taken_over).contains(job));
         if !jobs.is_empty() {
             match self.request.filter(|_| !canceller.kept_for.is_zero()) {
                 Some(request) => canceller.give_up(account, jobs, request),

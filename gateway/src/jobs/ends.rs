@@ -74,7 +74,8 @@ impl Waits {
 /// Returns all ends that are known in place of a single cancellation: a job is cancelled too where another answer of its request failed,
 /// and if that one's completion was lost, this is heard of first.
 async fn with_cause(jobs: &Jobs, ids: &[JobId], ends: Vec<Settlement>) -> Vec<Settlement> {
-    let is_called_off = ids.len() > 1 && matches!(&ends[..], [only] if matches!(only.end, End::Cancelled));
+    let is_called_off =
+        ids.len() > 1 && matches!(&ends[..], [only] if matches!(only.end, End::Cancelled { .. }));
     if !is_called_off {
         return ends;
     }

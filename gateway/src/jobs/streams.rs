@@ -70,6 +70,15 @@ impl Streams {
         lock(&self.asking).insert(watched.job, watched);
     }
 
+    /// Tells all verifiers at once what was passed on of these jobs. What is dropped is for the caller to tell again.
+    pub(crate) fn tell(&self, jobs: &[Watched]) {
+        for jobs in jobs.chunks(WATCHED_MAX) {
+            let watch = Watch { gateway: self.gateway.clone(), jobs: jobs.to_vec() };
+            let message = watch.to_message(self.gateway.as_str());
+            let _ = self.broker.publish_fleeting(&topology::watching(&self.gateway), message);
+        }
+    }
+
     /// Reads deltas and asks for them, until the shutdown.
     pub(crate) async fn run(&self, stop: &Shutdown) {
         tokio::select! {
@@ -107,12 +116,8 @@ impl Streams {
         loop {
             ticks.tick().await;
             let asking: Vec<Watched> = std::mem::take(&mut *lock(&self.asking)).into_values().collect();
-            for jobs in asking.chunks(WATCHED_MAX) {
-                let watch = Watch { gateway: self.gateway.clone(), jobs: jobs.to_vec() };
-                let message = watch.to_message(self.gateway.as_str());
-                // What is dropped is told again a second later.
-                let _ = self.broker.publish_fleeting(&topology::watching(), message);
-            }
+            // What is dropped is told again a second later.
+            self.tell(&asking);
         }
     }
 }

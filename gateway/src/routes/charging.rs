@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use infera_ledger::{CatalogueEntry, JobView};
-use infera_types::job::JobRequest;
+use infera_types::ids::JobId;
+use infera_types::job::{JobRequest, Settlement};
 
 use crate::access::{Attempt, Caller, Limits, Reserved, Used, Wanted};
 use crate::api::chat_request::ChatRequest;
@@ -47,6 +48,13 @@ pub(super) fn settle(reserved: Reserved, outcome: &Result<Outcome, Failure>) {
         Ok(outcome) => reserved.used(used_by(&outcome.views)),
         Err(failure) => until_ends(reserved, failure),
     }
+}
+
+/// Settles the tokens of a conversation whose client hung up, by the ends of its jobs; `jobs` are all of them in the order of the
+/// answers. One without an end was cancelled, which costs nothing.
+pub(super) fn settle_parted(reserved: Reserved, jobs: &[JobId], ends: &[Settlement]) {
+    let used = |end: &Settlement| Used::of(end).by_choice(jobs.first() != Some(&end.job_id));
+    reserved.used(ends.iter().map(used).sum());
 }
 
 /// Returns the tokens that a request's answers used, the prompt once.

@@ -2,14 +2,15 @@
 //! handler has returned. It passes on what is released, and after the job's end, which holds the whole answer, what is left.
 //!
 //! The status line is held until there is something to show, or for two seconds, so that refusals keep their status. After
-//! it, an error is an event. When the client goes away, the task ends, and with it what a waiting client's request holds:
-//! its job is cancelled like any other's.
+//! it, an error is an event. When the client goes away before it had anything of an answer, the task ends, and with it what a waiting
+//! client's request holds: its job is cancelled like any other's. After that the task goes on until the jobs have ended with what the
+//! client had ([`Parting`]), unless it sent an idempotency key, by which it can have the rest.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_types::frames::{Delta, Watched};
+use infera_types::frames::{Delta, PassedOn, Watched};
 use infera_types::ids::JobId;
 use infera_types::job::End;
 use infera_types::time::Timestamp;
@@ -27,7 +28,7 @@ use crate::api::failure::Failure;
 use crate::api::objects;
 use crate::api::reply::Reply;
 use crate::jobs::accept::{self, Order, Outcome};
-use crate::jobs::{Following, Heard, Jobs, Passing, Rest};
+use crate::jobs::{Following, Heard, Jobs, Parting, Passing, Rest};
 
 /// How long the status line is held: longer than refusals take, shorter than clients' patience with silence.
 const STATUS_HELD: Duration = Duration::from_secs(2);
@@ -100,6 +101,8 @@ struct Answering {
     index: usize,
     following: Following,
     passing: Passing,
+    /// What of it the client's stream took.
+    had: PassedOn,
     has_role: bool,
     /// When a delta last came, or was asked for.
     heard: Instant,
@@ -107,7 +110,9 @@ struct Answering {
 
 impl Answering {
     fn new(index: usize, following: Following) -> Self {
-        Self { index, following, passing: Passing::default(), has_role: false, heard: Instant::now() }
+        let passing = Passing::default();
+        let had = passing.passed_on();
+        Self { index, following, passing, had, has_role: false, heard: Instant::now() }
     }
 
     /// Asks the job's owner for what comes after what was passed on.
@@ -115,6 +120,11 @@ impl Answering {
         self.heard = Instant::now();
         let (job, passed_on) = (self.following.job(), self.passing.passed_on());
         self.following.ask(Watched { job, passed_on, stop: false });
+    }
+
+    /// Returns what the client has of it.
+    fn had(&self) -> Watched {
+        Watched { job: self.following.job(), passed_on: self.had, stop: false }
     }
 
     /// Asks after a silence, which may be the loss of a delta.
@@ -141,31 +151,43 @@ struct Streaming {
 
 impl Streaming {
     async fn run(mut self, jobs: Arc<Jobs>, order: Order, held: Held) {
-        let Held { reserved, turns: _turns } = held;
-        let mut answering = pin!(accept::answer(&jobs, order));
+        let Held { reserved, turns } = held;
+        let (account, has_key) = (order.caller.account.clone(), order.idempotency.is_some());
+        let mut answering = Box::pin(accept::answer(&jobs, order));
         let mut status_held = pin!(tokio::time::sleep(STATUS_HELD));
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         let outcome = loop {
             let is_held = self.begins.is_some();
             let sent = tokio::select! {
                 biased;
-                outcome = &mut answering => break outcome,
-                () = gone(&self.sink, self.begins.as_mut()) => return,
+                outcome = &mut answering => break Some(outcome),
+                () = gone(&self.sink, self.begins.as_mut()) => break None,
                 (place, delta) = next_delta(&mut self.answers) => self.pass_on(place, &delta),
                 () = &mut status_held, if is_held => self.keep_alive(),
                 _ = ticks.tick() => self.look(),
             };
             match sent {
                 Ok(()) => {}
-                Err(Unsent::Gone) => return,
+                Err(Unsent::Gone) => break None,
                 Err(Unsent::TooSlow) => {
                     let _ = self.sink.send_last(chunks::error(&ApiError::SlowReader, Some(self.job)));
                     return;
                 }
             }
         };
-        charging::settle(reserved, &outcome);
-        self.end(outcome);
+        if let Some(outcome) = outcome {
+            charging::settle(reserved, &outcome);
+            return self.end(outcome);
+        }
+        let had: Vec<Watched> = self.answers.iter().map(Answering::had).collect();
+        if has_key || had.iter().all(|watched| watched.passed_on.count == 0) {
+            return;
+        }
+        drop((self, turns));
+        let ids: Vec<JobId> = had.iter().map(|watched| watched.job).collect();
+        let parting = Parting::begin(&jobs, account, had);
+        drop(answering);
+        charging::settle_parted(reserved, &ids, &parting.ends().await);
     }
 
     /// Passes on the text of a delta that goes on where the last one ended.
@@ -182,7 +204,11 @@ impl Streaming {
         let role = (!std::mem::replace(&mut answer.has_role, true)).then(|| self.chunks.role(answer.index));
         let text = (!delta.text.is_empty()).then(|| self.chunks.text(answer.index, &delta.text));
         self.begin(Some(self.job), false);
-        [role, text].into_iter().flatten().try_for_each(|event| self.send(event))
+        [role, text].into_iter().flatten().try_for_each(|event| self.send(event))?;
+        if let Some(answer) = self.answers.get_mut(place) {
+            answer.had = answer.passing.passed_on();
+        }
+        Ok(())
     }
 
     /// Looks how long it has been silent on both sides.

@@ -158,7 +158,7 @@ impl Asked {
             rig.play(Play::End(End::Failed { reason, message: "One sentence.".to_owned() }));
             self.chat(rig, reason.word(), &good()).await;
         }
-        for end in [End::Cancelled, End::Expired] {
+        for end in [End::cancelled(), End::Expired] {
             rig.play(Play::End(end));
             self.chat(rig, "ended otherwise", &good()).await;
         }

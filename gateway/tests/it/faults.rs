@@ -160,7 +160,7 @@ async fn a_job_that_is_there_after_it_was_called_not_accepted_is_cancelled() {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(ends.first().map(|settlement| &settlement.end), Some(&End::Cancelled), "{path}");
+        assert_eq!(ends.first().map(|settlement| &settlement.end), Some(&End::cancelled()), "{path}");
     }
 }
 

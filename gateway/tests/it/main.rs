@@ -19,6 +19,7 @@ mod faults;
 mod framing;
 mod full_disk;
 mod half_close;
+mod hanging_up;
 mod head_requests;
 mod hosts;
 mod idempotency;

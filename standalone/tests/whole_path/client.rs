@@ -49,7 +49,13 @@ impl Client {
     }
 
     /// Sends a request, and returns the connection on which the reply comes.
-    async fn begin(&self, method: &str, path: &str, more: &str, body: Option<&Value>) -> TcpStream {
+    pub(crate) async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        more: &str,
+        body: Option<&Value>,
+    ) -> TcpStream {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\

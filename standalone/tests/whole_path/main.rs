@@ -12,6 +12,7 @@ mod answers;
 mod damage;
 mod erasing;
 mod fairness;
+mod hanging_up;
 mod honest_differences;
 mod lifetimes;
 mod models;

@@ -1,7 +1,7 @@
 //! Computes what an answer earns: `P = V * kappa * (0.15 n_in + n_out) * ctx(n_in) * speed`, in thousandths of a point. Pure
 //! arithmetic over counts that verifiers made themselves; it posts nothing and judges nothing.
 //!
-//! * `V` is 1 for VALID and 0 for everything else.
+//! * `V` is 1 for work that is paid ([`Judged::is_paid`](super::verdicts::Judged::is_paid)) and 0 for everything else.
 //! * `kappa`: milliseconds that the reference machine takes per token of the model. Work is paid, not hardware
 //!   (Folding@home and BOINC benchmark jobs the same way).
 //! * `n_in`, `n_out`: tokens by the verifier's tokenizer. `n_out` is the lesser of the node's own and the canonical count, so
@@ -11,7 +11,7 @@
 //!   least 10 VALID, 80 % success and a clean record: otherwise it would pay those that compute less.
 //! * Late: a quarter after the node's own deadline, nothing after 24 hours.
 
-use infera_ledger::{NodeStanding, Verdict};
+use infera_ledger::NodeStanding;
 
 /// What a prompt's token costs, in units of an answer's.
 const PROMPT_SHARE: f64 = 0.15;
@@ -37,13 +37,13 @@ const BONUS_BAD_MAX: f64 = 1.0;
 /// One judged answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// What was judged.
-    pub verdict: Verdict,
+    /// Whether it is paid at all.
+    pub is_paid: bool,
     /// Tokens of the prompt as the verifier rendered it.
     pub prompt_tokens: u32,
     /// Tokens of the node's answer.
     pub own_tokens: u64,
-    /// Tokens of the job's answer; the node's own where the job has none.
+    /// Tokens of the job's answer, or of the part that its client had; the node's own where the job has neither.
     pub canonical_tokens: u64,
     /// The catalogue's microseconds per token on the reference machine: kappa.
     pub reference_token_us: u64,
@@ -68,7 +68,7 @@ pub fn earns_bonus(standing: Option<&NodeStanding>, numbers_outside: bool) -> bo
 /// Returns the thousandths of a point that an answer earns, rounded to the nearest.
 #[must_use]
 pub fn millipoints(work: &Work) -> i64 {
-    if work.verdict != Verdict::Valid {
+    if !work.is_paid {
         return 0;
     }
     let kappa_ms = work.reference_token_us as f64 / 1000.0;

@@ -7,8 +7,8 @@ use infera_ledger::Verdict;
 use infera_sampling::{Noise, Rules, Terms};
 use infera_types::ids::{AssignmentId, NodeId};
 use infera_types::job::{
-    Answer, AssignmentRecord, AssignmentState, End, FailureReason, GroupRecord, Numbers, ReplicaSummary,
-    Settlement, VerificationStatus,
+    Answer, AssignmentRecord, AssignmentState, Delivered, End, FailureReason, GroupRecord, Numbers,
+    ReplicaSummary, Settlement, VerificationStatus,
 };
 use infera_types::time::Timestamp;
 
@@ -53,15 +53,18 @@ pub struct Judged {
     pub agreement: Option<Agreement>,
     /// Whether its numbers are outside against every sound replica that they were compared with, of at least one.
     pub numbers_outside: bool,
-    /// Whether its replica came within its budget.
+    /// Whether it is paid: its work is VALID, or it told what a client had that hung up.
+    pub is_paid: bool,
+    /// Whether its replica, or what it told, came within its budget.
     pub on_time: bool,
-    /// From sending to arrival; 0 where nothing arrived.
+    /// From sending to arrival, or to the end of what it told; 0 where nothing arrived.
     pub elapsed_ms: u64,
-    /// Tokens of its replica; 0 where nothing arrived.
+    /// Tokens of its replica, or those that it told; 0 where nothing arrived.
     pub own_tokens: u64,
-    /// Tokens of the job's answer; its own where the job has none.
+    /// Tokens of the job's answer, or those that are paid for where its client hung up; its own where the job has neither.
     pub canonical_tokens: u64,
-    /// Tokens of the prompt that its replica names, which L0 compared with the verifier's; 0 where nothing arrived.
+    /// Tokens of the prompt that its replica names, which L0 compared with the verifier's; the verifier's where it only told tokens,
+    /// and 0 where nothing arrived.
     pub prompt_tokens: u32,
 }
 
@@ -87,6 +90,10 @@ pub struct Closing {
 /// | cancelled or expired | in before the end: identical to another's that was: VALID, else INCONCLUSIVE; after: NEUTRAL | INVALID | MISSED | NEUTRAL, but MISSED if its time was up before the end | NEUTRAL |
 ///
 /// An open one is NEUTRAL where a successor closes: its answer may have died with the owner.
+///
+/// Where a client hung up that had a part of the answer, a node that told this part and is open is INCONCLUSIVE and paid for the part:
+/// nothing but its tokens was checked, so it earns no trust. The whole answer of one, in before the end, is judged as above, and paid
+/// for the part.
 #[must_use]
 pub fn close(case: &Case<'_>) -> Closing {
     let mut closing = Closing::default();
@@ -120,30 +127,69 @@ fn judge_record(
     };
     let replica = record.replica.as_ref();
     let sound = sound(record);
+    let delivered = delivered(case);
+    let told = delivered.filter(|it| has_told(record, it));
     let compared = sound.zip(answer).map(|(own, answer)| compare(own, answer, context));
-    let verdict = verdict(case, context, record, compared.as_ref());
-    let elapsed_ms = elapsed_ms(case, record);
-    let own_tokens = replica.map_or(0, |one| one.tokens.len() as u64);
+    let verdict = match verdict(case, context, record, compared.as_ref()) {
+        Verdict::Neutral | Verdict::Missed if told.is_some() => Verdict::Inconclusive,
+        verdict => verdict,
+    };
+    let elapsed_ms = elapsed_ms(case, record, told.is_some());
+    let own_tokens = match (replica, told) {
+        (Some(replica), _) => replica.tokens.len() as u64,
+        (None, told) => told.map_or(0, |it| it.agreed_tokens.into()),
+    };
+    let agreed_tokens = delivered.map(|it| u64::from(it.agreed_tokens));
+    let answer_tokens = answer.map(|one| one.tokens.len() as u64).or(agreed_tokens);
     let judged = Judged {
         assignment: record.id,
         node: record.node.clone(),
         verdict,
         agreement: compared.as_ref().map(|comparison| comparison.agreement),
         numbers_outside: is_outside(case, context, record),
-        on_time: replica.is_some() && elapsed_ms <= record.budget_ms,
+        is_paid: verdict == Verdict::Valid || told.is_some(),
+        on_time: (replica.is_some() || told.is_some()) && elapsed_ms <= record.budget_ms,
         elapsed_ms,
         own_tokens,
-        canonical_tokens: answer.map_or(own_tokens, |one| one.tokens.len() as u64),
-        prompt_tokens: replica.map_or(0, |one| one.prompt_tokens),
+        canonical_tokens: answer_tokens.unwrap_or(own_tokens),
+        prompt_tokens: match (replica, told) {
+            (Some(replica), _) => replica.prompt_tokens,
+            (None, told) => told.map_or(0, |it| it.prompt_tokens),
+        },
     };
     let dispute = compared.and_then(|comparison| dispute(case, record, &comparison));
     (judged, dispute)
 }
 
-/// From sending to arrival. Where a successor closes, the time that its predecessor's death cost isn't the node's: such
+/// Returns the part of an answer that the job's client had when it hung up, if it had one.
+const fn delivered<'a>(case: &Case<'a>) -> Option<&'a Delivered> {
+    match &case.settlement.end {
+        End::Cancelled { delivered } => delivered.as_ref(),
+        _ => None,
+    }
+}
+
+/// Returns whether an assignment's node told what the job's client had. A miss stands, and so does a fault of L0.
+fn has_told(record: &AssignmentRecord, delivered: &Delivered) -> bool {
+    let is_open_or_sound = match record.state {
+        AssignmentState::Open => true,
+        AssignmentState::Answered => sound(record).is_some(),
+        AssignmentState::Missed | AssignmentState::Neutral => false,
+    };
+    is_open_or_sound && delivered.agreed.contains(&record.id)
+}
+
+/// From sending to arrival; of one that told what the client had and whose replica wasn't in, to the job's end. Where a successor closes, the time that its predecessor's death cost isn't the node's: such
 /// an answer counts as just in time.
-fn elapsed_ms(case: &Case<'_>, record: &AssignmentRecord) -> u64 {
-    let seen = record.replica.as_ref().map_or(0, |one| millis_between(record.sent_ms, one.arrived_ms));
+fn elapsed_ms(case: &Case<'_>, record: &AssignmentRecord, has_told: bool) -> u64 {
+    let ended_ms = has_told.then_some(case.settlement.settled_ms);
+    let arrived_ms = record.replica.as_ref().map(|one| one.arrived_ms);
+    let until_ms = match (arrived_ms, ended_ms) {
+        // What came after the end was told before it.
+        (Some(arrived), Some(ended)) => Some(arrived.min(ended)),
+        (arrived, ended) => arrived.or(ended),
+    };
+    let seen = until_ms.map_or(0, |until| millis_between(record.sent_ms, until));
     match case.witness {
         Witness::Owner => seen,
         Witness::Successor => seen.min(record.budget_ms),
@@ -171,7 +217,7 @@ fn verdict(
 /// Returns a miss where the job could be done at all.
 fn missed(case: &Case<'_>) -> Verdict {
     let at_fault = match &case.settlement.end {
-        End::Succeeded { .. } | End::Cancelled | End::Expired => true,
+        End::Succeeded { .. } | End::Cancelled { .. } | End::Expired => true,
         End::Failed { reason, .. } => match reason {
             FailureReason::NoConsensus => true,
             // If not one node could answer, the request may be what broke them.
@@ -194,7 +240,7 @@ fn silent(case: &Case<'_>, record: &AssignmentRecord) -> Verdict {
     }
     let time_was_up = millis_between(record.sent_ms, case.settlement.settled_ms) > record.budget_ms;
     match &case.settlement.end {
-        End::Cancelled | End::Expired if !time_was_up => Verdict::Neutral,
+        End::Cancelled { .. } | End::Expired if !time_was_up => Verdict::Neutral,
         _ => missed(case),
     }
 }
@@ -215,11 +261,18 @@ fn answered(
                 comparison.agreement == Agreement::Identical && (is_inside || !is_given)
             });
             // Compared with itself alone an answer proves nothing.
-            let vouched = verification.status != VerificationStatus::Unverified;
+            let vouched = match verification.status {
+                VerificationStatus::Unverified => false,
+                // Of one replica as of several.
+                VerificationStatus::Disputed => verification.rung.is_some(),
+                VerificationStatus::Verified
+                | VerificationStatus::Upheld
+                | VerificationStatus::Overturned => true,
+            };
             if identical && vouched { Verdict::Valid } else { Verdict::Inconclusive }
         }
-        End::Cancelled | End::Expired if !before_end => Verdict::Neutral,
-        End::Cancelled | End::Expired => among_themselves(case, context, record, replica),
+        End::Cancelled { .. } | End::Expired if !before_end => Verdict::Neutral,
+        End::Cancelled { .. } | End::Expired => among_themselves(case, context, record, replica),
         End::Failed { reason: FailureReason::TooManyMisses | FailureReason::InsufficientNodes, .. } => {
             among_themselves(case, context, record, replica)
         }

@@ -94,14 +94,22 @@ pub(crate) async fn watch(tenure: Arc<Tenure>) {
         let mut consumer = until_consuming(&*tenure.seams.broker, &queue, PREFETCH).await;
         while let Some(delivery) = consumer.next().await {
             match Watch::from_message(&delivery.message) {
-                Ok(watch) => {
-                    watch.jobs.iter().for_each(|watched| tenure.streams.watch(&watch.gateway, watched));
-                }
+                Ok(watch) => hear(&tenure, &delivery, &watch),
                 Err(error) => unreadable(&tenure, &delivery, &error),
             }
         }
         tokio::time::sleep(consuming::RETRY).await;
     }
+}
+
+/// Takes in what a gateway has passed on. Gateways of before named themselves in the message alone, and never stopped a job.
+fn hear(tenure: &Tenure, delivery: &Delivery, watch: &Watch) {
+    let is_of_before = delivery.routing_key == topology::WATCH_KEY;
+    if !is_of_before && delivery.sender() != watch.gateway.as_str() {
+        return impostor(tenure, delivery.sender(), "a gateway speaks as another");
+    }
+    let said = watch.jobs.iter().filter(|watched| !(is_of_before && watched.stop));
+    said.for_each(|watched| tenure.streams.watch(&watch.gateway, watched));
 }
 
 /// Drops and counts what can't be read. Nothing fleeting is parked: it is worth nothing later.

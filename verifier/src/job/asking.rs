@@ -44,6 +44,10 @@ const REST_GROWTH_MAX: u32 = 64;
 /// whose own nodes are busy doesn't stop those whose nodes are free.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How long a verifier that takes a streamed job over waits for its gateway to say what it has passed on: gateways say so once a second,
+/// after a second without a word of the owner.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
+
 /// Opens the stream of a job whose client sees tokens before the end.
 fn stream(tenure: &Tenure, job: &TakenJob, prepared: &Prepared) -> Option<OpenStream> {
     let terms = StreamTerms {
@@ -52,6 +56,7 @@ fn stream(tenure: &Tenure, job: &TakenJob, prepared: &Prepared) -> Option<OpenSt
         release: prepared.request.stream?,
         quorum: quorum::needed(&job.policy),
         tokens_max: prepared.answer_tokens_max(),
+        awaited_until: (job.lost_handouts > 0).then(|| Timestamp::now().after(SAID_WITHIN)),
     };
     let answer_text = prepared.chat.answer_stream(&prepared.request.knobs);
     Some(tenure.streams.open(JobStream::new(terms, answer_text)))
@@ -130,7 +135,7 @@ impl Asking {
     /// Returns the group as the settlement remembers it; none if no node was asked.
     pub(super) fn record(&self) -> Option<GroupRecord> {
         let (assignments, deadline_ms) = self.group.records(Timestamp::now())?;
-        let Prepared { request, sample_key, choice, prompt_lookup, .. } = &self.prepared;
+        let Prepared { request, sample_key, choice, rules, .. } = &self.prepared;
         Some(GroupRecord {
             verifier: self.tenure.id.clone(),
             assignments,
@@ -139,7 +144,7 @@ impl Asking {
             sample_key: *sample_key,
             choice: *choice,
             knobs: request.knobs.clone(),
-            prompt_tokens: prompt_lookup.clone(),
+            prompt_tokens: rules.prompt().to_vec(),
             payment: self.job.payment,
             is_for_chosen_nodes: !self.job.pool.is_open(),
         })

@@ -5,15 +5,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infera_types::job::{End, FailureReason, Settlement};
-use infera_types::numbers::TokenId;
+use infera_types::job::{End, FailureReason, Settlement, VerificationStatus};
 use infera_types::time::Timestamp;
 use tokio::sync::oneshot;
 
 use super::asking::{Asking, Found};
 use super::outcome::Outcome;
 use super::wall_clock::sleep_until;
-use crate::decisions::quorum::{Decision, REPLACEMENTS_MAX};
+use crate::decisions::hanging_up::{HangUp, Told, owed};
+use crate::decisions::quorum::{Agreed, Decision, REPLACEMENTS_MAX};
+use crate::streams::{JobStream, OpenStream, Shown};
 
 /// What a job that goes on waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ impl Asking {
     /// Collects replicas, asks replacements, and returns how the job ends. `ended` tells that it was ended elsewhere.
     pub(super) async fn collect(&mut self, ended: &mut oneshot::Receiver<Settlement>) -> Outcome {
         let mut changes = self.tenure.nodes.changes();
+        let stream = self.stream.as_ref().map(OpenStream::shared);
+        let said = stream.as_ref().map(|stream| stream.said()).unwrap_or_default();
         loop {
             if self.job.deadline_ms <= Timestamp::now() {
                 return Outcome::End(End::Expired);
@@ -49,10 +52,20 @@ impl Asking {
             tokio::select! {
                 arrived = self.next_arrival() => self.receive(arrived).await,
                 Ok(settlement) = &mut *ended => return Outcome::Elsewhere(Box::new(settlement)),
+                (told, had) = hung_up(stream.as_deref()) => return Outcome::End(self.hung_up(&told, &had)),
                 Ok(()) = changes.changed(), if wants == Wants::Nodes => {}
+                () = said.notified() => {}
                 () = sleep_until(wake) => self.expire_overdue().await,
             }
         }
+    }
+
+    /// Returns the end of a job whose client hung up when it had these tokens.
+    fn hung_up(&self, told: &[Told], had: &[TokenId]) -> End {
+        let prompt_tokens = self.prepared.prompt_tokens;
+        let delivered = owed(&HangUp { prompt_tokens, passed_on: had, policy: self.job.policy }, told);
+        tracing::debug!(job = %self.job.id, had = had.len(), ?delivered, "a client hung up on a stream");
+        End::Cancelled { delivered }
     }
 
     /// Decides on what is in, and asks more nodes where that needs them. Breaks with the job's end.
@@ -86,16 +99,31 @@ impl Asking {
     /// Decides on what is in. From the decision for an answer on its client is shown nothing more before it has the whole of it,
     /// since what is released later need not be what that answer says.
     fn decide(&self) -> Decision {
-        let decide = |released: &[TokenId]| match self.group.decide(&self.prepared.draw_key, released) {
+        let Some(stream) = &self.stream else { return self.group.decide(&self.prepared.draw_key, |_| true) };
+        let decided = stream.stream().close_at(Timestamp::now(), |shown| match self.decide_by(shown) {
+            // What it would be settled as isn't known yet.
+            Decision::Settle(_) if shown.is_awaited => ControlFlow::Continue(Decision::Wait),
             settled @ Decision::Settle(_) => ControlFlow::Break(settled),
             other => ControlFlow::Continue(other),
-        };
-        let decided = match &self.stream {
-            Some(stream) => stream.stream().close_at(decide),
-            None => decide(&[]),
-        };
+        });
         match decided {
             ControlFlow::Break(decision) | ControlFlow::Continue(decision) => decision,
+        }
+    }
+
+    /// Decides by what was shown. An answer that keeps to all of it is the job's; else, one that keeps to what this owner showed is,
+    /// but as disputed: the client was shown something else by an owner that is gone, whose group can't be asked any more.
+    fn decide_by(&self, shown: &Shown<'_>) -> Decision {
+        let key = &self.prepared.draw_key;
+        let kept = self.group.decide(key, |answer| shown.is_kept_by(answer));
+        if matches!(kept, Decision::Settle(_)) {
+            return kept;
+        }
+        match self.group.decide(key, |answer| answer.starts_with(shown.released)) {
+            Decision::Settle(agreed) => {
+                Decision::Settle(Agreed { status: VerificationStatus::Disputed, ..agreed })
+            }
+            _ => kept,
         }
     }
 
@@ -130,7 +158,9 @@ impl Asking {
     /// Returns when to look again without being told: something is overdue, the job is, or there may be room.
     fn wake_at(&self, wants: Wants) -> Timestamp {
         let deadline = self.job.deadline_ms;
-        let wake = self.group.next_due().map_or(deadline, |due| due.min(deadline));
+        let awaited = self.stream.as_ref().and_then(|one| one.stream().awaited_until(Timestamp::now()));
+        let due = [self.group.next_due(), awaited].into_iter().flatten().min();
+        let wake = due.map_or(deadline, |due| due.min(deadline));
         match wants {
             Wants::Answers => wake,
             Wants::Nodes => {
@@ -156,5 +186,16 @@ impl Asking {
             }
         }
         Listened::ToTheEnd
+    }
+}
+
+/// Waits until the client of a streamed job has hung up, and returns what its nodes have told and what the client had.
+async fn hung_up(stream: Option<&JobStream>) -> (Vec<Told>, Vec<TokenId>) {
+    match stream {
+        Some(stream) => {
+            let had = stream.until_hung_up().await;
+            (stream.told(), had)
+        }
+        None => std::future::pending().await,
     }
 }

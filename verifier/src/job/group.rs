@@ -322,14 +322,13 @@ impl Group {
         (owners, nodes)
     }
 
-    /// Decides whether what is in makes an answer.
-    /// `released` are the tokens that the client has seen.
-    pub(super) fn decide(&self, draw_key: &Digest, released: &[TokenId]) -> Decision {
+    /// Decides whether what is in makes an answer. `extends` says whether tokens begin with what the client has seen.
+    pub(super) fn decide(&self, draw_key: &Digest, extends: impl Fn(&[TokenId]) -> bool) -> Decision {
         let reply = |index: &usize| {
             let record = &self.asked.get(*index)?.record;
             let replica = record.replica.as_ref();
             let sound = replica.is_some_and(|replica| replica.sound);
-            let extends = replica.is_some_and(|replica| replica.tokens.starts_with(released));
+            let extends = replica.is_some_and(|replica| extends(&replica.tokens));
             Some(Reply { node: record.node.clone(), owner: record.owner.clone(), sound, extends })
         };
         let replies: Vec<_> = self.replies.iter().filter_map(reply).collect();

@@ -10,7 +10,6 @@ use infera_sampling::{Noise, Rules, Terms, cache_scope, draw_key, sample_key};
 use infera_types::features::{Feature, Features};
 use infera_types::ids::{Digest, JobId};
 use infera_types::job::{End, FailureReason, JobRequest};
-use infera_types::numbers::TokenId;
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use infera_types::unreadable::unreadable;
@@ -39,10 +38,8 @@ pub(super) struct Prepared {
     pub(super) prompt_tokens: u32,
     /// The first version of rendering that comes to them.
     pub(super) rendering_min: u32,
-    /// By what its tokens are chosen.
+    /// By what its tokens are chosen; keeps the prompt's tokens, where the request's knobs look at them.
     pub(super) rules: Rules,
-    /// The different tokens of the prompt in ascending order, where the request's knobs look at them.
-    pub(super) prompt_lookup: Vec<TokenId>,
     /// The key of the noise.
     pub(super) sample_key: Digest,
     /// Which of its request's answers the job is, counted from 0.
@@ -145,17 +142,15 @@ async fn prepare_by(
         unprocessable("The job's epoch is unknown.")
     })?;
     let choice = job.choice.index;
-    let prompt_lookup = lookup(&request, &prompt);
     let rules = Rules::new(&Terms {
         temperature: request.temperature,
         knobs: &request.knobs,
         top_logprobs: request.top_logprobs,
         end_tokens: &entry.end_tokens,
-        prompt: &prompt_lookup,
+        prompt: &prompt.tokens,
     });
     Ok(Prepared {
         rules,
-        prompt_lookup,
         choice,
         sample_key: sample_key(&secret, job.choice.first(job.id), &request, &model),
         draw_key: draw_key(&secret, job.id),
@@ -175,17 +170,6 @@ fn needed(request: &JobRequest, choice: u32) -> Features {
     let needed = Features::needed(request);
     // Older nodes know one choice.
     if choice > 0 { needed.with(Feature::Sampling2) } else { needed }
-}
-
-/// Returns the different tokens of a prompt in ascending order, if the request's knobs look at them.
-fn lookup(request: &JobRequest, prompt: &Prompt) -> Vec<TokenId> {
-    if !request.knobs.look_at_prompt() {
-        return Vec::new();
-    }
-    let mut tokens = prompt.tokens.clone();
-    tokens.sort_unstable();
-    tokens.dedup();
-    tokens
 }
 
 /// Why a stored request has no prompt.

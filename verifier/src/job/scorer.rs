@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use infera_ledger::{Group, LedgerError, Posting, PostingEntry, Verdict};
 use infera_telemetry::metrics::{VERIFIER_CLOSE_LAG, VERIFIER_VERDICTS};
 use infera_types::ids::AssignmentId;
-use infera_types::job::{AssignmentRecord, End, GroupRecord, Settlement};
+use infera_types::job::{AssignmentRecord, GroupRecord, Settlement};
 use infera_types::retry::retry;
 use infera_types::time::Timestamp;
 use metrics::{counter, histogram};
@@ -148,12 +148,12 @@ pub(super) fn posting(
     record: &AssignmentRecord,
 ) -> Posting {
     let GroupRecord { payment, is_for_chosen_nodes, .. } = *group;
-    let is_answered = matches!(settlement.end, End::Succeeded { .. });
-    let demand = Demand { account: &settlement.account, payment, is_answered, is_for_chosen_nodes };
+    let is_billed = settlement.end.owed().is_some();
+    let demand = Demand { account: &settlement.account, payment, is_billed, is_for_chosen_nodes };
     let snapshot = tenure.ledger_view.snapshot();
     let standing = snapshot.standing(&judged.node, &settlement.model);
     let work = Work {
-        verdict: judged.verdict,
+        is_paid: judged.is_paid,
         prompt_tokens: judged.prompt_tokens,
         own_tokens: judged.own_tokens,
         canonical_tokens: judged.canonical_tokens,

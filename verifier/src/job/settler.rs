@@ -57,7 +57,7 @@ fn count_end(end: &End) {
     let (reason, rung) = match end {
         End::Failed { reason, .. } => (reason.word(), ""),
         End::Succeeded { verification, .. } => ("", verification.rung.map_or("none", Rung::word)),
-        End::Cancelled | End::Expired => ("", ""),
+        End::Cancelled { .. } | End::Expired => ("", ""),
     };
     counter!(VERIFIER_SETTLED, "end" => end.word(), "reason" => reason, "rung" => rung).increment(1);
 }

@@ -1,14 +1,18 @@
 //! One job's stream: the slots of its assignments, and what was released of them, as tokens and as text.
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use infera_model::chat::AnswerText;
 use infera_types::frames::{AnswerTokens, Attempt, Delta, PassedOn};
-use infera_types::ids::{AssignmentId, Digest, GatewayId, JobId};
+use infera_types::ids::{AssignmentId, GatewayId, JobId};
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
+use infera_types::time::Timestamp;
+use tokio::sync::Notify;
 
+use crate::decisions::hanging_up;
+use crate::decisions::passed_on::{Fit, fit, keeps};
 use crate::decisions::release::{Voice, first, releasable};
 use crate::decisions::slots::{Completed, Slot, Taken};
 
@@ -26,6 +30,27 @@ pub(crate) struct StreamTerms {
     pub(crate) quorum: usize,
     /// The most tokens of the answer.
     pub(crate) tokens_max: usize,
+    /// Until when the gateway's word is waited for on what it has passed on of an earlier owner's stream; none if there was no
+    /// earlier owner.
+    pub(crate) awaited_until: Option<Timestamp>,
+}
+
+/// What clients have seen of a job's answer.
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    /// What was released under this owner.
+    pub(crate) released: &'a [TokenId],
+    /// What gateways have passed on that this owner didn't release, as far as they said so.
+    passed_on: Vec<PassedOn>,
+    /// Whether the gateway may still say what it has passed on.
+    pub(crate) is_awaited: bool,
+}
+
+impl Shown<'_> {
+    /// Returns whether an answer begins with all that clients have seen under any owner.
+    pub(crate) fn is_kept_by(&self, answer: &[TokenId]) -> bool {
+        answer.starts_with(self.released) && keeps(answer, &self.passed_on)
+    }
 }
 
 /// One job's stream.
@@ -33,6 +58,10 @@ pub(crate) struct StreamTerms {
 pub(crate) struct JobStream {
     terms: StreamTerms,
     state: Mutex<State>,
+    /// Told when the gateway has said what it has passed on.
+    said: Arc<Notify>,
+    /// Rung when the client has hung up.
+    hung_up: Notify,
 }
 
 #[derive(Debug)]
@@ -50,6 +79,8 @@ struct State {
     /// The length of the text after each released token, in bytes.
     text_ends: Vec<usize>,
     gateways: Vec<Follower>,
+    /// How many of the released tokens the client had when it hung up; none while it is there.
+    had: Option<usize>,
 }
 
 /// What an assignment told.
@@ -66,17 +97,46 @@ impl Told {
     }
 }
 
-/// A gateway, and how many tokens it was told.
+/// A gateway, and what its clients have.
 #[derive(Debug)]
 struct Follower {
     gateway: GatewayId,
-    told: usize,
+    has: Has,
+}
+
+/// What a gateway's clients have.
+#[derive(Clone, Copy, Debug)]
+enum Has {
+    /// Unknown: the gateway hasn't said what it has passed on of an earlier owner's stream.
+    Unsaid,
+    /// The first of the tokens that were released here, by their number.
+    Told(usize),
+    /// What an earlier owner released, and more of it than was released here so far, or something else.
+    Elsewhere(PassedOn),
+}
+
+impl Has {
+    /// Returns what it comes to once these tokens are released.
+    fn beside(self, released: &[TokenId]) -> Self {
+        match self {
+            Self::Elsewhere(passed_on) => Self::of(passed_on, released),
+            Self::Unsaid | Self::Told(_) => self,
+        }
+    }
+
+    fn of(passed_on: PassedOn, released: &[TokenId]) -> Self {
+        match fit(released, &passed_on) {
+            Fit::Extends(count) => Self::Told(count),
+            Fit::IsBehind | Fit::Contradicts => Self::Elsewhere(passed_on),
+        }
+    }
 }
 
 impl JobStream {
     /// Begins with nothing told. `answer_text` makes the text of the answer's tokens.
     pub(crate) fn new(terms: StreamTerms, answer_text: AnswerText) -> Self {
-        let gateways = vec![Follower { gateway: terms.gateway.clone(), told: 0 }];
+        let has = if terms.awaited_until.is_some() { Has::Unsaid } else { Has::Told(0) };
+        let gateways = vec![Follower { gateway: terms.gateway.clone(), has }];
         let state = State {
             told: Vec::new(),
             first: None,
@@ -86,8 +146,9 @@ impl JobStream {
             text: String::new(),
             text_ends: Vec::new(),
             gateways,
+            had: None,
         };
-        Self { terms, state: Mutex::new(state) }
+        Self { terms, state: Mutex::new(state), said: Arc::default(), hung_up: Notify::new() }
     }
 
     /// Returns the job.
@@ -155,14 +216,21 @@ impl JobStream {
         had_voice
     }
 
-    /// Decides by the tokens that were released, and closes the stream at exactly these if the decision is an end, so that an
-    /// answer which was decided upon begins with all that the client is ever shown. Nothing is released while `decide` runs.
+    /// Decides by what was shown, and closes the stream at exactly that if the decision is an end, so that an answer which was decided
+    /// upon begins with all that the client is ever shown. Nothing is released while `decide` runs.
     pub(crate) fn close_at<E, D>(
         &self,
-        decide: impl FnOnce(&[TokenId]) -> ControlFlow<E, D>,
+        now: Timestamp,
+        decide: impl FnOnce(&Shown<'_>) -> ControlFlow<E, D>,
     ) -> ControlFlow<E, D> {
         let mut state = self.lock();
-        let decided = decide(&state.released);
+        let elsewhere = state.gateways.iter().filter_map(|follower| match follower.has {
+            Has::Elsewhere(passed_on) => Some(passed_on),
+            Has::Unsaid | Has::Told(_) => None,
+        });
+        let passed_on = elsewhere.collect();
+        let is_awaited = self.is_awaited(&state, now);
+        let decided = decide(&Shown { released: &state.released, passed_on, is_awaited });
         if decided.is_break() {
             state.answer_text = None;
         }
@@ -182,29 +250,98 @@ impl JobStream {
         self.lock().released.clone()
     }
 
-    /// Takes in what a gateway has passed on: it is told what comes next, if what it has is what was released.
-    pub(super) fn watch(&self, gateway: &GatewayId, passed_on: &PassedOn) {
-        let mut state = self.lock();
-        let count = usize::try_from(passed_on.count).unwrap_or(usize::MAX);
-        let is_ours = state.released.get(..count).is_some_and(|tokens| hash(tokens) == passed_on.sha256);
-        if !is_ours {
+    /// Takes in that the client hung up when it had this, if that is what was released, and if the gateway is the one that
+    /// accepted the job: where else its events are read, one reader less is no reason to end it.
+    pub(super) fn hang_up(&self, gateway: &GatewayId, passed_on: &PassedOn) {
+        if *gateway != self.terms.gateway {
             return;
         }
-        if let Some(follower) = state.gateways.iter_mut().find(|follower| follower.gateway == *gateway) {
-            follower.told = count;
-        } else if state.gateways.len() < GATEWAYS_MAX {
-            state.gateways.push(Follower { gateway: gateway.clone(), told: count });
+        let mut state = self.lock();
+        if state.had.is_none() && state.has_released(passed_on) {
+            state.had = usize::try_from(passed_on.count).ok();
+            self.hung_up.notify_one();
         }
     }
 
-    /// Returns what each gateway hasn't been told, and counts it as told.
-    pub(super) fn untold(&self) -> Vec<(GatewayId, Delta)> {
+    /// Waits until the client has hung up, and returns the tokens that it had. One task waits.
+    pub(crate) async fn until_hung_up(&self) -> Vec<TokenId> {
+        loop {
+            {
+                let state = self.lock();
+                if let Some(had) = state.had.and_then(|count| state.released.get(..count)) {
+                    return had.to_vec();
+                }
+            }
+            self.hung_up.notified().await;
+        }
+    }
+
+    /// Returns what each assignment has told that counts.
+    pub(crate) fn told(&self) -> Vec<hanging_up::Told> {
+        let state = self.lock();
+        let with_voice = state.told.iter().filter(|told| told.slot.standing().has_voice());
+        let told = with_voice.map(|told| hanging_up::Told {
+            assignment: told.assignment,
+            party: told.party.clone(),
+            tokens: told.slot.tokens().to_vec(),
+        });
+        told.collect()
+    }
+
+    /// Takes in what a gateway has passed on: it is told what comes next, once what it has is what was released.
+    pub(super) fn watch(&self, gateway: &GatewayId, passed_on: &PassedOn) {
         let mut state = self.lock();
+        let State { released, gateways, .. } = &mut *state;
+        let has = Has::of(*passed_on, released);
+        let has_room = gateways.len() < GATEWAYS_MAX;
+        let follower = gateways.iter_mut().find(|follower| follower.gateway == *gateway);
+        match follower {
+            Some(follower) if matches!(follower.has, Has::Unsaid) => {
+                follower.has = has;
+                self.said.notify_one();
+            }
+            Some(follower) => follower.has = has,
+            None if has_room => {
+                gateways.push(Follower { gateway: gateway.clone(), has });
+            }
+            None => {}
+        }
+    }
+
+    /// Returns what is told when the gateway has said what it has passed on of an earlier owner's stream.
+    pub(crate) fn said(&self) -> Arc<Notify> {
+        Arc::clone(&self.said)
+    }
+
+    /// Returns until when the gateway may still say what it has passed on; none if that isn't waited for any more.
+    pub(crate) fn awaited_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_awaited = self.is_awaited(&self.lock(), now);
+        self.terms.awaited_until.filter(|_| is_awaited)
+    }
+
+    fn is_awaited(&self, state: &State, now: Timestamp) -> bool {
+        let is_unsaid = state.gateways.iter().any(|follower| matches!(follower.has, Has::Unsaid));
+        is_unsaid && self.terms.awaited_until.is_some_and(|until| now < until)
+    }
+
+    /// Returns what each gateway hasn't been told, and counts it as told. One whose clients have something else is told nothing: its
+    /// stream ends with the answer.
+    pub(super) fn untold(&self, now: Timestamp) -> Vec<(GatewayId, Delta)> {
+        let mut state = self.lock();
+        let is_awaited = self.is_awaited(&state, now);
         let State { released, text, text_ends, gateways, .. } = &mut *state;
-        let behind = gateways.iter_mut().filter(|follower| follower.told < released.len());
-        let deltas = behind.map(|follower| {
-            let from = follower.told;
-            follower.told = released.len();
+        let mut deltas = Vec::new();
+        for follower in gateways {
+            let from = match follower.has {
+                Has::Told(told) => told,
+                // It has said nothing in time, so it has passed on nothing.
+                Has::Unsaid if !is_awaited => 0,
+                Has::Unsaid | Has::Elsewhere(_) => continue,
+            };
+            if from >= released.len() {
+                continue;
+            }
+            follower.has = Has::Told(released.len());
             let begin = from.checked_sub(1).and_then(|last| text_ends.get(last)).copied().unwrap_or(0);
             let delta = Delta {
                 job: self.terms.job,
@@ -212,9 +349,9 @@ impl JobStream {
                 tokens: released[from..].to_vec(),
                 text: text.get(begin..).unwrap_or_default().to_owned(),
             };
-            (follower.gateway.clone(), delta)
-        });
-        deltas.collect()
+            deltas.push((follower.gateway.clone(), delta));
+        }
+        deltas
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -225,6 +362,11 @@ impl JobStream {
 impl State {
     fn place(&self, assignment: AssignmentId) -> Option<usize> {
         self.told.iter().position(|told| told.assignment == assignment)
+    }
+
+    /// Returns whether what was released begins with what a gateway passed on.
+    fn has_released(&self, passed_on: &PassedOn) -> bool {
+        matches!(fit(&self.released, passed_on), Fit::Extends(_))
     }
 
     /// Releases what may go now, and makes its text. A text that can't be made goes with the whole answer.
@@ -240,6 +382,13 @@ impl State {
             let agreeing = self.told.iter().filter(|told| told.slot.tokens().starts_with(&all));
             self.agreeing = agreeing.map(|told| told.assignment).collect();
         }
+        self.push(more);
+        for follower in &mut self.gateways {
+            follower.has = follower.has.beside(&self.released);
+        }
+    }
+
+    fn push(&mut self, more: Vec<TokenId>) {
         for token in more {
             let Some(cut) = self.answer_text.as_mut().and_then(|text| text.push(token).ok()) else {
                 self.answer_text = None;
@@ -259,9 +408,4 @@ impl State {
 /// Returns whether more may be released after a frame that came to this: also where a node began again, or lost its voice.
 pub(super) const fn is_news(taken: Taken) -> bool {
     matches!(taken, Taken::Grown | Taken::Rerun | Taken::Fault)
-}
-
-/// Returns the SHA-256 of tokens as little-endian u32s.
-fn hash(tokens: &[TokenId]) -> Digest {
-    infera_model::chat::prompt_hash(tokens)
 }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use futures::FutureExt as _;
 use infera_model::chat::ChatModel;
+use infera_types::frames::PassedOn;
 use infera_types::knobs::Knobs;
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
@@ -28,8 +29,13 @@ struct Rig {
 
 impl Rig {
     fn new(release: Release, quorum: usize) -> Self {
-        let terms =
-            StreamTerms { job: JobId::new(), gateway: GatewayId::fresh(), release, quorum, tokens_max: 16 };
+        Self::taken_over(release, quorum, None)
+    }
+
+    /// The same of a job whose gateway is waited for until then.
+    fn taken_over(release: Release, quorum: usize, awaited_until: Option<Timestamp>) -> Self {
+        let (job, gateway) = (JobId::new(), GatewayId::new("g"));
+        let terms = StreamTerms { job, gateway, release, quorum, tokens_max: 16, awaited_until };
         let streams = Arc::new(Streams::default());
         let open = streams.open(JobStream::new(terms, chat().answer_stream(&Knobs::default())));
         let asked: Vec<_> =
@@ -155,8 +161,8 @@ fn only_the_asked_node_is_heard() {
 /// Decides upon what was released while another thread brings frames that would release more.
 fn decide_amid_frames(rig: &Rig, is_end: bool) -> Vec<TokenId> {
     std::thread::scope(|scope| {
-        let decided = rig.open.stream().close_at(|released| {
-            let released = released.to_vec();
+        let decided = rig.open.stream().close_at(Timestamp::now(), |shown| {
+            let released = shown.released.to_vec();
             scope.spawn(|| rig.frame(1, 1, &RIGHT));
             // The frames have come by now, if nothing holds them up.
             std::thread::sleep(std::time::Duration::from_millis(50));
@@ -180,6 +186,82 @@ fn a_stream_is_closed_at_what_was_decided_upon() {
         assert_eq!(rig.released(), expected, "end: {is_end}");
         assert_eq!(rig.open.stream().close(), expected);
     }
+}
+
+fn passed_on(tokens: &[TokenId]) -> PassedOn {
+    let count = u32::try_from(tokens.len()).unwrap();
+    PassedOn { count, sha256: infera_model::chat::prompt_hash(tokens) }
+}
+
+/// Returns what a gateway is told of a stream now: from where, and which tokens.
+fn told(rig: &Rig, gateway: &str, now: Timestamp) -> Option<(u32, Vec<TokenId>)> {
+    let all = rig.open.stream().untold(now);
+    let own = all.into_iter().find(|(to, _)| to.as_str() == gateway);
+    own.map(|(_, delta)| (delta.from, delta.tokens))
+}
+
+/// Whether each answer keeps to what was shown, and whether the gateway is waited for.
+fn judged(rig: &Rig, answers: [&[TokenId]; 2], now: Timestamp) -> ([bool; 2], bool) {
+    let judged = rig.open.stream().close_at::<(), _>(now, |shown| {
+        ControlFlow::Continue((answers.map(|answer| shown.is_kept_by(answer)), shown.is_awaited))
+    });
+    match judged {
+        ControlFlow::Continue(judged) => judged,
+        ControlFlow::Break(()) => unreachable!("nothing was ended"),
+    }
+}
+
+#[test]
+fn what_was_passed_on_under_an_earlier_owner_counts_as_shown() {
+    let (start, until) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_000));
+    let g = GatewayId::new("g");
+    let other: &[TokenId] = &[300, 400, 302];
+    let rig = Rig::taken_over(Release::Agreed, 2, Some(until));
+    rig.frame(0, 1, &RIGHT[..1]);
+    rig.frame(1, 1, &RIGHT[..1]);
+    // Nothing is told before the gateway has said what it has.
+    assert_eq!((told(&rig, "g", start), judged(&rig, [&RIGHT, other], start)), (None, ([true, true], true)));
+    assert_eq!(rig.open.stream().awaited_until(start), Some(until));
+    rig.open.stream().watch(&g, &passed_on(&RIGHT[..3]));
+    assert!(rig.open.stream().said().notified().now_or_never().is_some());
+    assert_eq!(rig.open.stream().awaited_until(start), None);
+    assert_eq!(judged(&rig, [&RIGHT, other], start), ([true, false], false));
+    assert_eq!(judged(&rig, [&RIGHT[..2], &RIGHT[..3]], start).0, [false, true], "one is shorter");
+    // It has more than was released here; then it is told what follows, and not what it has.
+    assert_eq!(told(&rig, "g", start), None);
+    rig.frame(0, 1, &RIGHT[..4]);
+    rig.frame(1, 1, &RIGHT[..4]);
+    assert_eq!(told(&rig, "g", start), Some((3, vec![RIGHT[3]])));
+    assert_eq!(judged(&rig, [&RIGHT, other], start), ([true, false], false));
+}
+
+#[test]
+fn a_gateway_whose_clients_have_something_else_is_told_nothing_more() {
+    let until = Timestamp::from_millis(3_000);
+    let rig = Rig::taken_over(Release::First, 1, Some(until));
+    rig.open.stream().watch(&GatewayId::new("g"), &passed_on(&[300, 400]));
+    rig.frame(0, 1, &RIGHT);
+    assert_eq!(told(&rig, "g", until), None);
+    assert_eq!(judged(&rig, [&RIGHT, &[300, 400, 401]], until).0, [false, false], "neither begins with both");
+    // Another gateway, which has nothing yet, is told all.
+    rig.open.stream().watch(&GatewayId::new("h"), &passed_on(&[]));
+    assert_eq!(told(&rig, "h", until), Some((0, RIGHT.to_vec())));
+}
+
+#[test]
+fn a_gateway_that_says_nothing_in_time_has_nothing() {
+    let until = Timestamp::from_millis(3_000);
+    let rig = Rig::taken_over(Release::First, 1, Some(until));
+    rig.frame(0, 1, &RIGHT);
+    let before = Timestamp::from_millis(2_999);
+    assert_eq!((told(&rig, "g", before), judged(&rig, [&RIGHT, &[]], before).1), (None, true));
+    assert_eq!(
+        (told(&rig, "g", until), judged(&rig, [&RIGHT, &[]], until).1),
+        (Some((0, RIGHT.to_vec())), false)
+    );
+    // Nothing is waited for where there was no other owner.
+    let rig = Rig::new(Release::First, 1);
+    assert_eq!(judged(&rig, [&RIGHT, &[]], before), ([true, true], false));
 }
 
 /// What happens to a job's stream.
@@ -251,4 +333,27 @@ proptest! {
             rig.streams.untold().into_values().flatten().flat_map(|delta| delta.tokens).collect();
         prop_assert_eq!(told, released);
     }
+}
+
+/// A job ends with what the client of the gateway that accepted it had, if that is what was released.
+#[test]
+fn the_first_hanging_up_at_the_jobs_own_gateway_counts() {
+    let rig = Rig::new(Release::Agreed, 2);
+    rig.frame(0, 1, &RIGHT[..4]);
+    rig.frame(1, 1, &RIGHT[..3]);
+    let own = rig.streams.untold().into_keys().next().unwrap();
+    let stop = |count: usize, of: &[TokenId], gateway: &GatewayId| {
+        let sha256 = infera_model::chat::prompt_hash(&of[..count]);
+        let passed_on = PassedOn { count: u32::try_from(count).unwrap(), sha256 };
+        rig.streams.watch(gateway, &Watched { job: rig.open.stream().job(), passed_on, stop: true });
+        rig.open.stream().until_hung_up().now_or_never()
+    };
+    assert_eq!(stop(2, &RIGHT, &GatewayId::fresh()), None, "its events are read there too");
+    assert_eq!(stop(4, &RIGHT, &own), None, "not released yet");
+    assert_eq!(stop(2, &[300, 999], &own), None, "something else was released");
+    assert_eq!(stop(2, &RIGHT, &own), Some(RIGHT[..2].to_vec()));
+    assert_eq!(stop(3, &RIGHT, &own), Some(RIGHT[..2].to_vec()));
+    let told: Vec<usize> = rig.open.stream().told().iter().map(|one| one.tokens.len()).collect();
+    assert_eq!(told, [4, 3, 0]);
+    assert!(rig.streams.untold().is_empty(), "the gateway of a client that is gone is told nothing");
 }

@@ -1,13 +1,13 @@
 //! Points.
 
-use infera_ledger::{NodeStanding, Verdict};
+use infera_ledger::NodeStanding;
 use infera_types::ids::{ModelName, NodeId};
 use infera_types::time::Timestamp;
 use infera_verifier::decisions::points::{Work, earns_bonus, millipoints};
 use proptest::prelude::*;
 
 const WORK: Work = Work {
-    verdict: Verdict::Valid,
+    is_paid: true,
     prompt_tokens: 0,
     own_tokens: 100,
     canonical_tokens: 100,
@@ -24,10 +24,7 @@ fn table() {
     let table = [
         // kappa 5 ms * 100 tokens * ctx(0) = 1.2, in thousandths.
         (WORK, 600_000),
-        (Work { verdict: Verdict::Invalid, ..WORK }, 0),
-        (Work { verdict: Verdict::Inconclusive, ..WORK }, 0),
-        (Work { verdict: Verdict::Missed, ..WORK }, 0),
-        (Work { verdict: Verdict::Neutral, ..WORK }, 0),
+        (Work { is_paid: false, ..WORK }, 0),
         // Padding isn't paid, and neither is what a shorter answer left out.
         (Work { own_tokens: 500, ..WORK }, 600_000),
         (Work { own_tokens: 50, ..WORK }, 300_000),

@@ -4,7 +4,7 @@ use infera_ledger::Verdict;
 use infera_types::ids::{AccountId, AssignmentId, GatewayId, JobId, ModelName, NodeId, OwnerId, VerifierId};
 use infera_types::job::{
     Answer, AssignmentRecord, AssignmentState, End, FailureReason, FinishReason, GroupRecord, ReplicaCounts,
-    ReplicaSummary, Settlement, Verification, VerificationStatus,
+    ReplicaSummary, Rung, Settlement, Verification, VerificationStatus,
 };
 use infera_types::knobs::Knobs;
 use infera_types::time::Timestamp;
@@ -71,7 +71,7 @@ fn member(place: usize, letter: char, sampling: &Sampling) -> AssignmentRecord {
     }
 }
 
-fn assignment(place: usize) -> AssignmentId {
+pub(super) fn assignment(place: usize) -> AssignmentId {
     AssignmentId::from_bytes([u8::try_from(place + 1).unwrap(); 16])
 }
 
@@ -142,7 +142,12 @@ fn failed(reason: FailureReason) -> End {
     End::Failed { reason, message: String::new() }
 }
 
-fn with_case<T>(letters: &str, end: End, witness: Witness, then: impl FnOnce(&Case<'_>) -> T) -> T {
+pub(super) fn with_case<T>(
+    letters: &str,
+    end: End,
+    witness: Witness,
+    then: impl FnOnce(&Case<'_>) -> T,
+) -> T {
     let sampling = sampling();
     let record = group(letters, &sampling);
     let settlement = Settlement {
@@ -165,7 +170,7 @@ fn with_case<T>(letters: &str, end: End, witness: Witness, then: impl FnOnce(&Ca
 }
 
 /// The verdicts in letters: Valid, Invalid, inconclusive `?`, Missed, Neutral; and ` disputed`.
-fn word(closing: &Closing) -> String {
+pub(super) fn word(closing: &Closing) -> String {
     let verdicts = closing.judged.iter().map(|one| match one.verdict {
         Verdict::Valid => 'V',
         Verdict::Invalid => 'I',
@@ -181,8 +186,17 @@ fn word(closing: &Closing) -> String {
 fn table() {
     let verified = || succeeded(VerificationStatus::Verified, &sampling());
     let unverified = || succeeded(VerificationStatus::Unverified, &sampling());
+    let disputed = |found| match succeeded(VerificationStatus::Disputed, &sampling()) {
+        End::Succeeded { answer, verification } => {
+            End::Succeeded { answer, verification: Verification { rung: found, ..verification } }
+        }
+        other => other,
+    };
     let (owner, successor) = (Witness::Owner, Witness::Successor);
     let table = [
+        // The client was shown something else before, which is no fault of those that agree.
+        ("aa~", disputed(Some(Rung::Identical)), owner, "VV?"),
+        ("a", disputed(None), owner, "?"),
         ("aaa", verified(), owner, "VVV"),
         ("aab", verified(), owner, "VV? disputed"),
         ("aa~", verified(), owner, "VV?"),
@@ -207,13 +221,13 @@ fn table() {
         ("aax", failed(FailureReason::InsufficientNodes), owner, "VVM"),
         ("axo", failed(FailureReason::Poison), successor, "?NN"),
         ("xx!", failed(FailureReason::Unprocessable), owner, "NNI"),
-        ("aab", End::Cancelled, owner, "VV?"),
+        ("aab", End::cancelled(), owner, "VV?"),
         ("aa~", End::Expired, owner, "VV?"),
-        ("ab!", End::Cancelled, owner, "??I"),
-        ("al", End::Cancelled, owner, "?N"),
+        ("ab!", End::cancelled(), owner, "??I"),
+        ("al", End::cancelled(), owner, "?N"),
         ("ll", End::Expired, owner, "NN"),
-        ("axoO", End::Cancelled, owner, "?MNM"),
-        ("axoO", End::Cancelled, successor, "?MNN"),
+        ("axoO", End::cancelled(), owner, "?MNM"),
+        ("axoO", End::cancelled(), successor, "?MNN"),
         ("", verified(), owner, ""),
     ];
     for (letters, end, witness, expected) in table {
@@ -233,7 +247,7 @@ fn nobody_is_invalid_but_for_a_fault() {
             failed(FailureReason::NoConsensus),
             failed(FailureReason::TooManyMisses),
             failed(FailureReason::Poison),
-            End::Cancelled,
+            End::cancelled(),
             End::Expired,
         ]
     };
@@ -251,7 +265,7 @@ fn nobody_is_invalid_but_for_a_fault() {
 #[test]
 fn a_partner_of_the_same_owner_vouches_for_nothing() {
     let sampling = sampling();
-    with_case("aa", End::Cancelled, Witness::Owner, |case| {
+    with_case("aa", End::cancelled(), Witness::Owner, |case| {
         let mut record = group("aa", &sampling);
         record.assignments[1].owner = record.assignments[0].owner.clone();
         let twins = Case { group: &record, ..*case };

@@ -194,7 +194,7 @@ async fn a_cancel_wins_over_a_later_settlement_and_what_was_in_is_paid() {
         (verifier.counters.groups_closed.get() == 1).then_some(())
     })
     .await;
-    assert_eq!(network.end_of(job).await.end, End::Cancelled);
+    assert_eq!(network.end_of(job).await.end, End::cancelled());
     network.assert_replays().await;
     for node in &nodes[..2] {
         assert!(network.balance_of(&node.id).await.millipoints > 0);

@@ -150,7 +150,7 @@ async fn death_between_a_cancel_and_the_group_s_close() {
     assert_eq!(network.ledger.locate(job).await.unwrap(), None, "its verdicts are not in yet");
     let _second = network.verifier(config);
     let record = network.archived(job).await;
-    assert_eq!(record.settlement.end, End::Cancelled);
+    assert_eq!(record.settlement.end, End::cancelled());
     let verdicts = verdicts_in(&record.postings);
     let of = |node: &Node| verdicts.iter().find(|(id, _)| *id == node.id).unwrap().1;
     assert_eq!((of(&nodes[0]), of(&nodes[1])), (Verdict::Valid, Verdict::Valid), "in before the cancel");
@@ -285,7 +285,7 @@ async fn a_cancel_that_commits_first_wins_over_an_answer() {
         (verifier.counters.groups_closed.get() == 1).then_some(())
     })
     .await;
-    assert_eq!(network.end_of(job).await.end, End::Cancelled);
+    assert_eq!(network.end_of(job).await.end, End::cancelled());
     network.assert_replays().await;
     for node in &nodes {
         assert!(network.balance_of(&node.id).await.millipoints > 0, "delivered before the cancel");

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use infera_broker::consuming::declare_and_consume;
-use infera_broker::{Consumer, topology};
-use infera_ledger::{JobIntake as _, Verdict};
+use infera_broker::{Consumer, Fleeting as _, topology};
+use infera_ledger::{Balance, JobIntake as _, Standing as _, Verdict};
+use infera_model::chat::prompt_hash;
 use infera_types::features::{Feature, Features};
-use infera_types::frames::DeltasFrame;
+use infera_types::frames::{DeltasFrame, PassedOn, Watch, Watched};
 use infera_types::ids::JobId;
-use infera_types::job::JobRequest;
+use infera_types::job::{JobRequest, Settlement, VerificationStatus};
 use infera_types::messages::{Assignment, Wire as _};
 use infera_types::numbers::TokenId;
 use infera_types::request::Release;
@@ -163,4 +165,70 @@ async fn who_floods_is_cut_off() {
     rig.submit(Release::Agreed).await;
     fourth[0].assignment(0).await;
     assert_eq!((counters.frames.get(), rig.nodes[2].seen().len()), (read, 1));
+}
+
+/// Has a job's first owner show its client the first two tokens and die, and its next owner answer with these tokens, while the gateway
+/// says what it has passed on, if it does. Returns the settlement and what the account owes.
+async fn taken_over(answer: &[TokenId], says: bool) -> (Settlement, Balance) {
+    let mut rig = Rig::new(quick()).await;
+    let (job, asked) = rig.ask(Release::Agreed).await;
+    rig.frame(0, &asked, 7, &RIGHT[..2]).await;
+    rig.frame(1, &asked, 7, &RIGHT[..2]).await;
+    assert_eq!(rig.told().await, BTreeMap::from([(0, RIGHT[..2].to_vec())]));
+    let Rig { network, nodes, _chorus, verifier, .. } = rig;
+    verifier.kill().await;
+    let _second = network.verifier(quick());
+    let passed_on = PassedOn { count: 2, sha256: prompt_hash(&RIGHT[..2]) };
+    let watch =
+        Watch { gateway: network.gateway.clone(), jobs: vec![Watched { job, passed_on, stop: false }] };
+    let watching = async {
+        loop {
+            if says {
+                network.broker.publish_fleeting(&topology::watching(), watch.to_message("watch"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let answering = async {
+        for node in &nodes {
+            let asked = node.assignment(1).await;
+            node.reply(&asked, &line(answer)).await;
+        }
+        let settlement = network.end_of(job).await;
+        eventually("all have their verdicts", || async { network.is_closed(job).await.then_some(()) }).await;
+        network.assert_replays().await;
+        settlement
+    };
+    let settlement = tokio::select! {
+        settlement = answering => settlement,
+        () = watching => unreachable!("it never ends"),
+    };
+    let owed = network.ledger.balance(network.account.as_str()).await.unwrap();
+    let verdicts = network.verdicts(job).await;
+    assert!(verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Valid).count() >= 2, "{verdicts:?}");
+    (settlement, owed)
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_from_what_the_last_owner_showed_is_as_any_other() {
+    let (settlement, owed) = taken_over(&RIGHT, true).await;
+    assert_eq!(
+        (tokens(&settlement), verification(&settlement).status),
+        (&RIGHT[..], VerificationStatus::Verified)
+    );
+    assert_eq!(owed.completion_tokens, 3);
+}
+
+#[tokio::test]
+async fn another_answer_than_the_last_owner_showed_is_disputed_and_costs_nothing() {
+    let other = [RIGHT[0], 400, RIGHT[2]];
+    let (settlement, owed) = taken_over(&other, true).await;
+    assert_eq!(
+        (tokens(&settlement), verification(&settlement).status),
+        (&other[..], VerificationStatus::Disputed)
+    );
+    assert_eq!((owed.prompt_tokens, owed.completion_tokens, owed.postings), (0, 0, 1));
+    // A gateway that says nothing has passed on nothing, as far as anybody knows.
+    let (settlement, owed) = taken_over(&other, false).await;
+    assert_eq!((verification(&settlement).status, owed.completion_tokens), (VerificationStatus::Verified, 3));
 }

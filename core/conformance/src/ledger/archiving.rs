@@ -121,7 +121,7 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [queued.id]);
     assert!(must(ledger.sweeping.groups(&[cancelled.id, expired.id]).await).is_empty());
 
-    for (job, end) in [(&cancelled, End::Cancelled), (&expired, End::Expired)] {
+    for (job, end) in [(&cancelled, End::cancelled()), (&expired, End::Expired)] {
         let own = Settlement { group: Some(group(&owner)), ..succeeded(job) };
         let won = Settlement { group: own.group.clone(), ..ended(job, end) };
         assert_eq!(must(ledger.owner.settle(&own).await), Settled::Before(won.clone()));
@@ -153,7 +153,7 @@ pub async fn a_called_off_jobs_record_waits_for_its_group(ledger: &Halves) {
     assert_eq!(claimed_jobs(ledger, SegmentId::new(), 9).await, [silent.id]);
     // Too late: the record is written, and a group that would never be closed must not be stored.
     let late = Settlement { group: Some(group(&owner)), ..succeeded(&silent) };
-    assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::Cancelled)));
+    assert_eq!(must(ledger.owner.settle(&late).await), Settled::Before(ended(&silent, End::cancelled())));
 }
 
 /// A claim is unfinished until it is recorded; after that its records can be found.

@@ -113,7 +113,7 @@ pub async fn a_failed_answer_gives_up_the_others(ledger: &Halves) {
         (End::Expired, true),
         (failed(FailureReason::NoConsensus), true),
         (failed(FailureReason::InvalidMessages), false),
-        (End::Cancelled, false),
+        (End::cancelled(), false),
     ] {
         let account = AccountId::fresh();
         let jobs = request(&account, 4);

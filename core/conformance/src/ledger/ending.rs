@@ -28,7 +28,7 @@ pub async fn the_first_end_stays(ledger: &Halves) {
 pub async fn usage_is_posted_once_and_for_answers_only(ledger: &Halves) {
     let account = AccountId::fresh();
     let failure = End::Failed { reason: FailureReason::NoConsensus, message: "nobody can decide".to_owned() };
-    for end in [failure, End::Expired, End::Cancelled] {
+    for end in [failure, End::Expired, End::cancelled()] {
         let job = super::sample::accept_at(ledger, &account, 0).await;
         assert_eq!(must(ledger.owner.settle(&ended(&job, end)).await), Settled::Now);
         // Too late to be charged.

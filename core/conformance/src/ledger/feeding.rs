@@ -218,7 +218,7 @@ pub async fn a_flow_says_what_its_answers_take(ledger: &Halves) {
         flow.map(|flow| (flow.usual_answer_tokens, flow.excess_tokens))
     };
     let failed = End::Failed { reason: FailureReason::NoConsensus, message: "as the check wants".to_owned() };
-    for end in [failed, End::Expired, End::Cancelled] {
+    for end in [failed, End::Expired, End::cancelled()] {
         let job = hold(ledger, later(&account)).await;
         offer(ledger, &job, 1).await;
         must(ledger.owner.settle(&ended(&job, end)).await);

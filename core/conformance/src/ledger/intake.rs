@@ -65,7 +65,7 @@ pub async fn an_idempotency_key_makes_one_job(ledger: &Halves) {
 /// count as new.
 pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
     let failed = |reason| End::Failed { reason, message: "as the check wants".to_owned() };
-    let ends = FailureReason::ALL.iter().copied().map(failed).chain([End::Expired, End::Cancelled]);
+    let ends = FailureReason::ALL.iter().copied().map(failed).chain([End::Expired, End::cancelled()]);
     for (number, end) in ends.enumerate() {
         let account = AccountId::fresh();
         let key = Digest::of(&number.to_le_bytes());
@@ -73,7 +73,7 @@ pub async fn an_end_that_answers_nobody_frees_its_key(ledger: &Halves) {
         let job = || NewJob { idempotency: Some(idempotency), ..new_job(&account) };
         let (first, second) = (job(), job());
         assert_eq!(must(ledger.intake.accept(first.clone()).await), NEW);
-        if end == End::Cancelled {
+        if end == End::cancelled() {
             must(ledger.intake.cancel(&account, first.id, at(5)).await);
         } else {
             must(ledger.owner.settle(&ended(&first, end.clone())).await);
@@ -185,7 +185,7 @@ pub async fn a_job_is_cancelled_once_and_by_its_account(ledger: &Halves) {
     assert_eq!(must(ledger.intake.cancel(&job.account, JobId::new(), at(3)).await), Cancelled::Unknown);
     let cancelled = must(ledger.intake.cancel(&job.account, job.id, at(4)).await);
     let Cancelled::Now(settlement) = cancelled else { unreachable!("not cancelled: {cancelled:?}") };
-    assert_eq!((&settlement.end, settlement.settled_ms), (&End::Cancelled, at(4)));
+    assert_eq!((&settlement.end, settlement.settled_ms), (&End::cancelled(), at(4)));
     assert_eq!(settlement.gateway, job.gateway);
     let again = must(ledger.intake.cancel(&job.account, job.id, at(5)).await);
     assert_eq!(again, Cancelled::Before(settlement.clone()));

@@ -194,7 +194,7 @@ pub async fn several_jobs_are_cancelled_together(ledger: &Halves) {
     let outcomes = must(ledger.batches.cancel_all(&account, &asked, at(9)).await);
     let cancelled = |outcome: &BatchCancelled, job: &NewJob| match outcome {
         BatchCancelled::Now(settlement) => {
-            (settlement.job_id, &settlement.end, settlement.settled_ms) == (job.id, &End::Cancelled, at(9))
+            (settlement.job_id, &settlement.end, settlement.settled_ms) == (job.id, &End::cancelled(), at(9))
                 && settlement.gateway == job.gateway
         }
         _ => false,

@@ -72,7 +72,7 @@ fn found(row: &Row, account: &AccountId, now: Timestamp) -> Result<BatchCancelle
         account: account.clone(),
         model: ModelName::new(get::<String>(row, 1)?),
         gateway: GatewayId::new(get::<String>(row, 2)?),
-        end: End::Cancelled,
+        end: End::cancelled(),
         group: None,
         settled_ms: now,
     }))

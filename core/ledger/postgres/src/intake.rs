@@ -53,7 +53,7 @@ impl JobIntake for PostgresLedger {
             account: account.clone(),
             model: ModelName::new(get::<String>(&row, 0)?),
             gateway: GatewayId::new(get::<String>(&row, 1)?),
-            end: End::Cancelled,
+            end: End::cancelled(),
             group: None,
             settled_ms: now,
         };

@@ -13,7 +13,7 @@ use infera_ledger::{
     JobBatches as _, JobOwner, LedgerError, Miss, Notice, Posting, Settled, Take, job_state,
 };
 use infera_types::ids::{JobId, VerifierId};
-use infera_types::job::{End, Settlement};
+use infera_types::job::Settlement;
 use infera_types::service::Lane;
 use infera_types::time::Timestamp;
 
@@ -97,7 +97,7 @@ impl JobOwner for PostgresLedger {
         let settled = self.settling.run(row).await?;
         // A second try of what did commit calls off again: the first may have died between its two commits.
         let ended = if let Settled::Before(winner) = &settled { winner } else { settlement };
-        if !matches!(ended.end, End::Succeeded { .. }) {
+        if ended.end.billed().is_none() {
             self.call_off_others(ended).await;
         }
         Ok(settled)

@@ -160,7 +160,7 @@ async fn two_ledgers_on_one_database_agree() {
                 (Accepted::Existing(id), Accepted::New { is_held: false }) if id == twin.id => twin,
                 other => panic!("not one job: {other:?}"),
             };
-            let (expired, cancelled) = (ended(&accepted, End::Expired), ended(&accepted, End::Cancelled));
+            let (expired, cancelled) = (ended(&accepted, End::Expired), ended(&accepted, End::cancelled()));
             let (name, ttl) = (format!("lease-{number}"), Duration::from_secs(60));
             let ends = tokio::join!(one.settle(&expired), two.settle(&cancelled));
             let leases = tokio::join!(

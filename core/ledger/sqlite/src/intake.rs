@@ -278,7 +278,7 @@ pub(super) fn cancel(
         account,
         model: ModelName::new(model),
         gateway: GatewayId::new(gateway),
-        end: End::Cancelled,
+        end: End::cancelled(),
         group: None,
         settled_ms: now,
     };

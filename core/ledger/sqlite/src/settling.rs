@@ -44,7 +44,7 @@ fn call_off_others(connection: &Connection, row: &SettlementRow) -> Result<(), F
             account: row.account.clone(),
             model: ModelName::new(model.clone()),
             gateway: GatewayId::new(gateway.clone()),
-            end: End::Cancelled,
+            end: End::cancelled(),
             group: None,
             settled_ms: row.settled_ms,
         };

@@ -250,7 +250,7 @@ pub enum Rotated {
     Full,
 }
 
-/// What a key used of a model on one day. Only answers are counted.
+/// What a key used of a model on one day: answers, and the parts of streamed ones that clients had which hung up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageRow {
     /// The day, counted since 1970, of the moment at which the answers were settled (UTC).

@@ -39,7 +39,7 @@ impl EndKind {
         match end {
             End::Succeeded { .. } => Self::Succeeded,
             End::Failed { .. } => Self::Failed,
-            End::Cancelled => Self::Cancelled,
+            End::Cancelled { .. } => Self::Cancelled,
             End::Expired => Self::Expired,
         }
     }
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn kinds_of_ends_have_the_ends_words_and_are_read_back_from_their_numbers() {
         let failed = End::Failed { reason: FailureReason::Poison, message: String::new() };
-        for end in [failed, End::Cancelled, End::Expired] {
+        for end in [failed, End::cancelled(), End::Expired] {
             let kind = EndKind::of(&end);
             assert_eq!((kind.word(), kind.word().parse()), (end.word(), Ok(kind)));
         }

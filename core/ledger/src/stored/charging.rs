@@ -59,7 +59,7 @@ pub struct StoredCharge {
 }
 
 impl StoredCharge {
-    /// Returns what the job costs with this end: only answers cost something.
+    /// Returns what the job costs with this end, by what its account owes.
     #[must_use]
     pub fn cost(&self, usage: Option<&Usage>) -> u64 {
         usage.map_or(0, |usage| self.price.cost(usage.prompt_tokens, usage.completion_tokens))

@@ -80,7 +80,7 @@ pub struct SettlementRow {
     pub hash: Digest,
     /// Its group, if nodes were asked.
     pub group: Option<GroupRow>,
-    /// What the account owes for it, if it has an answer.
+    /// What the account owes for it, if its client had an answer or a part of one.
     pub usage: Option<Usage>,
 }
 
@@ -136,7 +136,7 @@ impl SettlementRow {
             status: end.word(),
             kind: EndKind::of(end),
             reason: reason(end),
-            is_called_off: group.is_none() && matches!(end, End::Cancelled | End::Expired),
+            is_called_off: group.is_none() && matches!(end, End::Cancelled { .. } | End::Expired),
             frees_key: end.frees_key(),
             hash: Digest::of(stored.as_bytes()),
             settlement: stored,

@@ -1,11 +1,11 @@
-//! What an account owes for an answer.
+//! What an account owes for an answer, or for the part of one that it had.
 
 use super::columns::whole;
 use crate::rows::{Posting, PostingEntry};
 use infera_types::choice::Choice;
-use infera_types::job::{End, Settlement};
+use infera_types::job::Settlement;
 
-/// What an account owes for an answer.
+/// What an account owes for an answer, or for the part of one that its client had.
 pub struct Usage {
     /// The posting that records it.
     pub posting: Posting,
@@ -44,11 +44,9 @@ impl Usage {
     }
 }
 
-/// Returns what an account owes for a settled job: only answers are charged.
+/// Returns what an account owes for a settled job.
 pub(super) fn usage(settlement: &Settlement) -> Option<Usage> {
-    let End::Succeeded { answer, .. } = &settlement.end else { return None };
-    let prompt_tokens = u64::from(answer.prompt_tokens);
-    let completion_tokens = u64::try_from(answer.tokens.len()).unwrap_or(u64::MAX);
+    let (prompt_tokens, completion_tokens) = settlement.end.owed()?;
     let entry = PostingEntry::Usage { account: settlement.account.clone(), prompt_tokens, completion_tokens };
     let posting = Posting {
         id: format!("usage:{}", settlement.job_id),

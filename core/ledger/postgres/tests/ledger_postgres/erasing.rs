@@ -59,7 +59,7 @@ async fn a_job_that_is_being_accepted_is_not_missed_by_an_order() {
     find().await;
 
     for job in [&slow, &quick] {
-        ledger.settle(&ended(job, End::Cancelled)).await.expect("it ends");
+        ledger.settle(&ended(job, End::cancelled())).await.expect("it ends");
     }
     while ledger.erase_text(9, later).await.expect("a ledger") > 0 {}
     for (job, which) in [(&quick, "the quick one"), (&slow, "the slow one")] {
