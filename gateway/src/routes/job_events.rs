@@ -193,7 +193,7 @@ impl Telling {
                 };
                 let status = objects::listed_status(job);
                 if Some(status) != self.status {
-                    // Whoever took it up may not know that it is followed here.
+                    // The verifier that took it up may not know that it is followed here.
                     self.following.iter().for_each(Following::ask_soon);
                 }
                 self.tell_status(status)
